@@ -1,0 +1,97 @@
+"""Errors of the build side.
+
+Every error says what happened, where, and what to do; the command line prints exactly that and exits with `exit_code`.
+
+    TfbundleError                   1
+    ├── UsageError                  2   a flag, a name or a file given by the user is wrong
+    │   └── SpecError               2   bundle.yaml does not follow its schema
+    ├── MissingExtraError           1   an optional dependency is not installed
+    ├── SourceError                 1   the model could not be loaded
+    ├── ExportError                 1   torch could not turn the model into ONNX
+    ├── ConversionError             1   ONNX could not be turned into TensorFlow
+    │   └── UnsupportedOpsError     1   … because of operators without a handler (names all of them)
+    ├── TfliteError                 1   a TFLite variant could not be made
+    ├── ParityError                 3   an artifact does not answer what PyTorch answers
+    ├── PublishError                1   the bundle's folder could not be written
+    └── VerifyError                 1   a bundle is damaged or incomplete
+"""
+
+from __future__ import annotations
+
+
+class TfbundleError(Exception):
+    """Base of all errors a user can cause.
+
+    Args:
+        what: what happened, one sentence with the offending value in it.
+        where: the file, node, flag or line of the user's model it happened at.
+        fix: what the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  to do: {self.fix}")
+        return "\n".join(lines)
+
+
+class UsageError(TfbundleError):
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    pass
+
+
+class MissingExtraError(TfbundleError):
+    """An optional dependency is missing; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, *, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed.",
+            fix=f"pip install 'tfbundle[{extra}]'",
+        )
+        self.package = package
+        self.extra = extra
+
+
+class SourceError(TfbundleError):
+    pass
+
+
+class ExportError(TfbundleError):
+    pass
+
+
+class ConversionError(TfbundleError):
+    pass
+
+
+class UnsupportedOpsError(ConversionError):
+    pass
+
+
+class TfliteError(TfbundleError):
+    pass
+
+
+class ParityError(TfbundleError):
+    exit_code = 3
+
+
+class PublishError(TfbundleError):
+    pass
+
+
+class VerifyError(TfbundleError):
+    pass

@@ -1,0 +1,114 @@
+"""What a model takes and gives: names, dtypes and dims, in the model's own order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bundler.errors import UsageError
+
+Dim: TypeAlias = "int | str | None"
+"""A fixed size, the name of a dynamic dim (`batch`, `seq`), or None for a dynamic dim without a name."""
+
+DTYPES = (
+    "float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64",
+    "uint8", "uint16", "uint32", "uint64", "bool", "string", "complex64", "complex128",
+)  # fmt: skip
+
+_INPUT = re.compile(r"^(?P<name>[A-Za-z_][\w.\-/]*)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: the model's own name for it.
+        dtype: a NumPy dtype name, or `string`, or `bfloat16`.
+        dims: one entry an axis; see `Dim`.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...]
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The dims with every dynamic one as None."""
+        return tuple(d if isinstance(d, int) else None for d in self.dims)
+
+    @property
+    def dynamic_axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis, d in enumerate(self.dims) if not isinstance(d, int))
+
+    def __str__(self) -> str:
+        dims = ",".join("?" if d is None else str(d) for d in self.dims)
+        return f"{self.name}={self.dtype}[{dims}]"
+
+    @classmethod
+    def parse(cls, text: str) -> TensorSpec:
+        """Read `name=dtype[dims]`, for example `x=float32[batch,3,224,224]`; a scalar is `x=float32[]`.
+
+        Raises:
+            UsageError: the text does not have this form; the message shows an example.
+        """
+        match = _INPUT.match(text.replace(" ", ""))
+        example = "write it like 'x=float32[batch,3,224,224]'"
+        if match is None:
+            raise UsageError(f"The input {text!r} does not have the form name=dtype[dims].", fix=example)
+        dtype = match["dtype"]
+        if dtype not in DTYPES:
+            raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"one of {', '.join(DTYPES)}")
+        return cls(match["name"], dtype, tuple(_dim(part, text) for part in match["dims"].split(",") if match["dims"]))
+
+
+def _dim(part: str, text: str) -> Dim:
+    if part == "?":
+        return None
+    if part.isidentifier():
+        return part
+    if part.isdecimal() and int(part) > 0:
+        return int(part)
+    raise UsageError(
+        f"The input {text!r} has the dim {part!r}.",
+        fix="a dim is a whole number of 1 or more, a name for a dynamic dim (batch, seq), or ?",
+    )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of one callable, in the model's order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.outputs)
+
+    @property
+    def dynamic_dims(self) -> tuple[str, ...]:
+        """Names of the dynamic dims of the inputs, each once, in order of appearance."""
+        seen: dict[str, None] = {}
+        for spec in self.inputs:
+            seen.update({d: None for d in spec.dims if isinstance(d, str)})
+        return tuple(seen)
+
+    def to_json(self) -> dict[str, list[dict[str, object]]]:
+        return {
+            side: [{"name": s.name, "dtype": s.dtype, "dims": list(s.dims)} for s in specs]
+            for side, specs in (("inputs", self.inputs), ("outputs", self.outputs))
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, list[dict[str, object]]]) -> Signature:
+        def specs(rows: Sequence[dict[str, object]]) -> tuple[TensorSpec, ...]:
+            return tuple(TensorSpec(str(r["name"]), str(r["dtype"]), tuple(r["dims"])) for r in rows)  # type: ignore[arg-type]
+
+        return cls(specs(data["inputs"]), specs(data["outputs"]))

@@ -1,0 +1,201 @@
+"""bundle.yaml: what to build and how it is to be served. Unknown keys are errors.
+
+`BundleSpec.json_schema()` is the published schema; editors pick it up from the comment that `tfbundle init` writes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bundler.errors import SpecError, UsageError
+from bundler.layout import check_model_name
+from bundler.signature import TensorSpec
+
+TfliteVariant = Literal["float32", "float16", "dynamic", "int8"]
+Layout = Literal["keep", "nhwc"]
+
+
+def _model_name(name: str) -> str:
+    try:
+        return check_model_name(name)
+    except UsageError as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def _input_text(text: str) -> str:
+    try:
+        TensorSpec.parse(text)
+    except UsageError as exc:
+        raise ValueError(str(exc)) from exc
+    return text
+
+
+InputText = Annotated[str, AfterValidator(_input_text)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SignatureSpec(_Strict):
+    """A further signature beside `serving_default`. It shares the model's variables."""
+
+    method: str = Field("forward", description="Method of the module that this signature calls.")
+    inputs: tuple[InputText, ...] = Field((), description="Its inputs, name=dtype[dims]; empty: as serving_default.")
+    outputs: tuple[str, ...] = Field((), description="Keep only these outputs, in this order; empty: all.")
+
+
+class TfliteSpec(_Strict):
+    variants: tuple[TfliteVariant, ...] = ()
+    calibration: str | None = Field(
+        None, description="For int8: an .npz, a folder of .npz or images, or module:function."
+    )
+    batch: int = Field(1, ge=1, description="Size of a dim named batch in the .tflite files; other names: see dims.")
+    dims: dict[str, int] = Field({}, description="Sizes of further dynamic dims in the .tflite files, e.g. seq: 64.")
+
+    @field_validator("variants")
+    @classmethod
+    def _once(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(variants))
+
+
+class ModelSpec(_Strict):
+    """One model of the bundle."""
+
+    name: Annotated[str, AfterValidator(_model_name)]
+    source: str = Field(description="file.py:callable, .pt2, .onnx, .pt/.pth/.safetensors, timm:NAME or hf:NAME_OR_PATH.")
+    architecture: str | None = Field(None, description="file.py:callable that makes the module a state dict belongs to.")
+    weights: str | None = Field(None, description="State dict to load into the module (.pt, .pth, .safetensors).")
+    pretrained: bool = Field(True, description="timm: and hf: sources: fetch the published weights.")
+    trust_pickle: bool = Field(False, description="Load pickles that can run code. Only for files you made yourself.")
+    inputs: tuple[InputText, ...] = Field((), description="name=dtype[dims]; a named dim is dynamic.")
+    outputs: tuple[str, ...] = Field((), description="Names for the outputs, in the model's order; empty: its own.")
+    signatures: dict[str, SignatureSpec] = {}
+    converter: str = "native"
+    opset: int | None = Field(None, ge=7, description="ONNX opset to export; empty: the newest that torch writes well.")
+    layout: Layout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")
+    tolerance: float = Field(1e-4, gt=0, description="Largest relative error allowed against PyTorch.")
+    tflite: TfliteSpec = TfliteSpec()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if "serving_default" in self.signatures:
+            raise ValueError("signatures: serving_default is the model itself; give the further signature another name")
+        return self
+
+
+class ServingSpec(_Strict):
+    """TF Serving's settings that go into serving/, k8s/ and docker/."""
+
+    grpc_port: int = Field(8500, ge=1, le=65535)
+    rest_port: int = Field(8501, ge=1, le=65535)
+    labels: dict[str, dict[str, int]] = Field({}, description="model -> label -> version, e.g. digits: {stable: 1}.")
+    versions: dict[str, tuple[int, ...]] = Field({}, description="model -> versions to serve; empty: the latest.")
+    batching: bool = False
+    max_batch_size: int = Field(32, ge=1)
+    batch_timeout_micros: int = Field(1000, ge=0)
+    max_enqueued_batches: int = Field(100, ge=1)
+    num_batch_threads: int = Field(2, ge=1)
+    allowed_batch_sizes: tuple[int, ...] = ()
+    monitoring: bool = True
+    monitoring_path: str = "/monitoring/prometheus/metrics"
+
+    @model_validator(mode="after")
+    def _batch_sizes(self) -> ServingSpec:
+        sizes = self.allowed_batch_sizes
+        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.max_batch_size):
+            raise ValueError(
+                f"allowed_batch_sizes {list(sizes)} must rise and end with max_batch_size {self.max_batch_size}, e.g. [1, 8, 32]"
+            )
+        return self
+
+
+class KubernetesSpec(_Strict):
+    namespace: str = "default"
+    name: str | None = Field(None, description="Name of the objects; empty: the bundle's.")
+    replicas: int = Field(2, ge=1)
+    max_replicas: int = Field(10, ge=1)
+    cpu: str = "1"
+    memory: str | None = Field(None, description="Memory request, e.g. 1Gi; empty: computed from the models' size.")
+    models_image: str | None = Field(None, description="Image that carries the models; empty: <name>:<version>.")
+
+
+class DockerSpec(_Strict):
+    image: str = "tensorflow/serving"
+    tag: str = "2.19.1"
+    digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
+
+    @property
+    def reference(self) -> str:
+        return f"{self.image}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+class BundleSpec(_Strict):
+    """A whole bundle.yaml."""
+
+    models: tuple[ModelSpec, ...] = ()
+    serving: ServingSpec = ServingSpec()
+    kubernetes: KubernetesSpec = KubernetesSpec()
+    docker: DockerSpec = DockerSpec()
+
+    @field_validator("models")
+    @classmethod
+    def _names_once(cls, models: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+        names = [m.name for m in models]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"models: the name {twice[0]!r} stands twice; every model needs its own")
+        return models
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        return cls.model_json_schema()
+
+
+def parse_spec(data: object, *, where: str) -> BundleSpec:
+    """Validate the content of a bundle.yaml.
+
+    Raises:
+        SpecError: naming each wrong key, its value and the rule.
+    """
+    if not isinstance(data, dict):
+        raise SpecError("A bundle.yaml is a mapping with the key 'models'.", where=where, fix="tfbundle init writes one")
+    try:
+        return BundleSpec.model_validate(data)
+    except ValidationError as exc:
+        raise SpecError(_explain(exc), where=where, fix="tfbundle init writes a commented bundle.yaml to start from") from exc
+
+
+def _explain(exc: ValidationError) -> str:
+    lines = []
+    for error in exc.errors():
+        key = ".".join(str(part) for part in error["loc"]) or "the file"
+        message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key")
+        else:
+            lines.append(f"{key}: {message} (got {error['input']!r})")
+    return "\n".join(lines)
+
+
+def read_spec(path: Path) -> BundleSpec:
+    """Read a bundle.yaml.
+
+    Raises:
+        SpecError: not there, not YAML, or not following the schema.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        data = YAML(typ="safe").load(path.read_text("utf-8"))
+    except FileNotFoundError as exc:
+        raise SpecError(f"There is no file {path}.", fix="tfbundle init writes a bundle.yaml") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SpecError(f"{path} cannot be read: {exc}.") from exc
+    except YAMLError as exc:
+        raise SpecError(f"{path} is not valid YAML: {exc}") from exc
+    return parse_spec(data, where=str(path))

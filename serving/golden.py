@@ -1,0 +1,91 @@
+"""Golden data: example inputs of every signature and what PyTorch answered, in one .npz that NumPy alone can read.
+
+Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`; `__meta__` holds JSON with the model's name,
+the tolerance, the order of cases, inputs and outputs, and the dtypes that NumPy cannot hold (bfloat16 is kept as uint16).
+Strings are kept as NumPy unicode arrays. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One call: arrays by name, in the signature's order."""
+
+    signature: str
+    name: str
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """All golden calls of one version of a model.
+
+    Attributes:
+        tolerance: largest relative error allowed, see `serving.compare`.
+        bfloat16: keys of arrays that hold bfloat16 bits as uint16.
+    """
+
+    model: str
+    tolerance: float
+    cases: tuple[GoldenCase, ...]
+    bfloat16: tuple[str, ...] = field(default=())
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(case.signature for case in self.cases))
+
+    def save(self, path: Path) -> None:
+        arrays: dict[str, Array] = {}
+        for case in self.cases:
+            for side, values in (("in", case.inputs), ("out", case.outputs)):
+                arrays.update({_key(case, side, name): value for name, value in values.items()})
+        meta = {
+            "model": self.model,
+            "tolerance": self.tolerance,
+            "bfloat16": list(self.bfloat16),
+            "cases": [
+                {"signature": c.signature, "name": c.name, "inputs": list(c.inputs), "outputs": list(c.outputs)}
+                for c in self.cases
+            ],
+        }
+        with path.open("wb") as file:
+            np.savez_compressed(file, __meta__=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Golden:
+        """Read golden data.
+
+        Raises:
+            ValueError: not an .npz of this form.
+            OSError: the file cannot be read.
+        """
+        with np.load(path, allow_pickle=False) as data:
+            if "__meta__" not in data:
+                raise ValueError(f"{path} has no __meta__: it is not golden data of tfbundle")
+            meta = json.loads(str(data["__meta__"]))
+            cases = tuple(_case(row, data) for row in meta["cases"])
+        return cls(meta["model"], meta["tolerance"], cases, tuple(meta["bfloat16"]))
+
+
+def _case(row: dict[str, Any], data: Any) -> GoldenCase:
+    def side(name: str, keys: Sequence[str]) -> dict[str, Array]:
+        return {key: data[f"{row['signature']}/{row['name']}/{name}/{key}"] for key in keys}
+
+    return GoldenCase(row["signature"], row["name"], side("in", row["inputs"]), side("out", row["outputs"]))
+
+
+def _key(case: GoldenCase, side: str, name: str) -> str:
+    return f"{case.signature}/{case.name}/{side}/{name}"

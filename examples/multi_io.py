@@ -31,8 +31,9 @@ class Matcher(nn.Module):
     def __init__(self, vocabulary: int = 50, size: int = 16) -> None:
         super().__init__()
         self.image = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, size)
-        )
+            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, size),
+        )  # fmt: skip
         self.words = nn.Embedding(vocabulary, size)
 
     def forward(self, image: Tensor, caption: Tensor, mask: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:

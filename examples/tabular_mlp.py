@@ -21,8 +21,9 @@ class TabularMlp(nn.Module):
         self.embedding = nn.Embedding(categories, 8)
         self.normalize = nn.BatchNorm1d(8)
         self.layers = nn.Sequential(
-            nn.Linear(3 * 8 + 4 + 8, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Linear(hidden, 1), nn.Sigmoid()
-        )
+            nn.Linear(3 * 8 + 4 + 8, hidden), nn.GELU(), nn.LayerNorm(hidden),
+            nn.Linear(hidden, 1), nn.Sigmoid(),
+        )  # fmt: skip
 
     def forward(self, category: Tensor, flags: Tensor, measures: Tensor) -> Tensor:
         columns = [self.embedding(category).flatten(1), flags.to(measures.dtype), self.normalize(measures)]

@@ -1,4 +1,4 @@
-"""A small U-Net that segments RGB images of 128x128: one way up is a transposed convolution, the other bilinear.
+"""A small U-Net for RGB images of 128x128, with a transposed convolution and a bilinear upsampling.
 
     tfbundle build examples/unet.py:unet -o dist/unet --tflite float16
 """
@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(),
-        nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(),
-    )  # fmt: skip
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
 
 
 class UNet(nn.Module):
-    """RGB images, float32 [batch, 3, 128, 128] -> logits of 2 classes a pixel, float32 [batch, 2, 128, 128]."""
+    """RGB images, float32 [batch, 3, 128, 128] -> class logits, float32 [batch, 2, 128, 128]."""
 
     def __init__(self, width: int = 16, classes: int = 2) -> None:
         super().__init__()

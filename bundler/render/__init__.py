@@ -1,7 +1,7 @@
 """What a bundle brings beside its models: serving configuration, Kubernetes tree, Docker files, smoke test, report.
 
-Each module here has `render(context, folder) -> list[Path]`: it writes its part under `folder` (the root of a bundle, or the
-staging folder of one), overwrites only files that it owns, and returns what it wrote.
+Each module here has `render(context, folder) -> list[Path]`: it writes its part under `folder` (the root of a bundle,
+or the staging folder of one), overwrites only files that it owns, and returns what it wrote.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class RenderedModel:
 
     def __post_init__(self) -> None:
         if not self.versions or list(self.versions) != sorted(set(self.versions)):
-            raise ValueError(f"versions of {self.name!r} must rise and be at least one, got {list(self.versions)}")
+            found = list(self.versions)
+            raise ValueError(f"versions of {self.name!r} must rise and be at least one, got {found}")
 
     @property
     def latest(self) -> int:
@@ -70,7 +71,7 @@ class RenderContext:
             if model.name == name:
                 return model
         known = ", ".join(m.name for m in self.models)
-        raise SpecError(f"serving names the model {name!r}, which the bundle does not have.", fix=f"one of: {known}")
+        raise SpecError(f"serving names the model {name!r}, which is not in the bundle.", fix=f"one of: {known}")
 
     @property
     def objects_name(self) -> str:
@@ -79,7 +80,7 @@ class RenderContext:
 
     @property
     def image(self) -> str:
-        """Image that carries server, models and configuration: `kubernetes.models_image`, or `<name>:<tag>`."""
+        """Image with server, models and configuration: `kubernetes.models_image`, or `<name>:<tag>`."""
         return self.spec.kubernetes.models_image or f"{self.name}:{self.tag}"
 
     @property

@@ -1,7 +1,7 @@
-"""What a bundle brings beside its models: serving configuration, Kubernetes tree, Docker files, smoke test, report.
+"""What a bundle brings beside its models: serving config, Kubernetes tree, Docker files, smoke test.
 
-Each module here has `render(context, folder) -> list[Path]`: it writes its part under `folder` (the root of a bundle,
-or the staging folder of one), overwrites only files that it owns, and returns what it wrote.
+Each module here has `render(context, folder) -> list[Path]`: it writes its part under `folder` (the root of a
+bundle, or the staging folder of one), overwrites only files that it owns, and returns what it wrote.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RenderContext:
             if model.name == name:
                 return model
         known = ", ".join(m.name for m in self.models)
-        raise SpecError(f"serving names the model {name!r}, which is not in the bundle.", fix=f"one of: {known}")
+        raise SpecError(f"serving: the model {name!r} is not in the bundle.", fix=f"one of: {known}")
 
     @property
     def objects_name(self) -> str:

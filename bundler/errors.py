@@ -54,12 +54,15 @@ class SpecError(UsageError):
 
 
 class MissingExtraError(TfbundleError):
-    """An optional dependency is missing; the message names the extra that brings it."""
+    """An optional dependency is missing; the message names the extra that brings it.
 
-    def __init__(self, package: str, extra: str, *, purpose: str) -> None:
+    `command` stands in the message instead where an extra cannot bring it: its own requirements would do harm.
+    """
+
+    def __init__(self, package: str, extra: str, *, purpose: str, command: str | None = None) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed.",
-            fix=f"pip install 'tfbundle[{extra}]'",
+            fix=command or f"pip install 'tfbundle[{extra}]'",
         )
         self.package = package
         self.extra = extra

@@ -1,6 +1,6 @@
 """The real models that the tests share: `MODELS["resnet18"]()` gives the module, inputs and dims.
 
-Weights are random (but for MiniLM), drawn in a forked generator. Every parameter that starts as a constant (layer
+Weights are random (but for MiniLM), from a forked generator. Every parameter that starts as a constant (layer
 scale, zero-initialised branches) is drawn too, as a constant would let the exporter fold the branch away, and
 BatchNorm takes the statistics of random images, so that activations keep a natural size.
 """

@@ -1,6 +1,6 @@
 """Write `tf_serving.desc`: the descriptors of TensorFlow Serving's messages and services.
 
-They are taken from the installed tensorflow-serving-api and TensorFlow, so that all else works without either.
+They are taken from the installed tensorflow-serving-api and TensorFlow, so that all else needs neither.
 
     python -m serving.protocol.extract
 
@@ -39,7 +39,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def extract() -> bytes:
-    """A serialized FileDescriptorSet: every file after those it imports; the same versions give the same bytes.
+    """A serialized FileDescriptorSet, every file after those it imports. Same versions, same bytes.
 
     Raises:
         ImportError: TensorFlow or tensorflow-serving-api is not installed.

@@ -1,8 +1,9 @@
 """TensorFlow Serving's protobuf messages and services without TensorFlow.
 
-The classes are made from `tf_serving.desc`, a FileDescriptorSet (see `serving.protocol.extract`), in a descriptor
-pool of their own: TensorFlow, which registers the same names in protobuf's default pool, can be imported beside it.
-A message of this pool and one of TensorFlow's are different classes; bytes are what they share.
+The classes are made from `tf_serving.desc`, a FileDescriptorSet (see `serving.protocol.extract`), in a
+descriptor pool of their own: TensorFlow, which registers the same names in protobuf's default pool, can be
+imported beside it. A message of this pool and one of TensorFlow's are different classes; bytes are what
+they share.
 
     PredictRequest = message("tensorflow.serving.PredictRequest")
     request = PredictRequest(model_spec={"name": "digits"})

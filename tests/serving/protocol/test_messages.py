@@ -112,11 +112,11 @@ def test_both_registries_live_in_one_process(first: str) -> None:
 
 def test_our_messages_import_no_tensorflow() -> None:
     _run(
-        "import sys; from serving.protocol.messages import serving_message; serving_message('PredictRequest')();"
+        "import sys; from serving.protocol.messages import serving_message as m; m('PredictRequest')();"
         "assert not {'tensorflow', 'torch', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     )
 
 
 def _run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,266 @@
+"""NumPy arrays <-> TensorProto, by the rules of TensorFlow's tensor.cc.
+
+Reading: `tensor_content` wins over the `*_val` fields; too few `*_val` repeat the last one, none gives zeros
+(empty strings, False), extras are ignored. DT_STRING becomes an object array of bytes.
+
+NumPy has no bfloat16: with the package ml_dtypes installed DT_BFLOAT16 becomes an array of its dtype, without
+it a `BFloat16Bits`: the bits as uint16, in a class of its own so that they are not taken for numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import TensorError
+from serving.protocol.messages import enum, message
+
+Array = npt.NDArray[Any]
+
+
+class BFloat16Bits(np.ndarray[Any, np.dtype[np.uint16]]):
+    """An array of bfloat16 values, held as their bits: `np.asarray(bits, np.uint16).view(BFloat16Bits)`."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How one dtype stands in a TensorProto.
+
+    Attributes:
+        number: its value in enum tensorflow.DataType (tensorflow/core/framework/types.proto).
+        numpy: the NumPy dtype of its elements; for bfloat16 that of its bits.
+        field: the `*_val` field; complex numbers are pairs, half and bfloat16 bits.
+    """
+
+    name: str
+    number: int
+    numpy: Any
+    field: str
+
+
+_KINDS = (
+    _Kind("float32", 1, np.float32, "float_val"),
+    _Kind("float64", 2, np.float64, "double_val"),
+    _Kind("int32", 3, np.int32, "int_val"),
+    _Kind("uint8", 4, np.uint8, "int_val"),
+    _Kind("int16", 5, np.int16, "int_val"),
+    _Kind("int8", 6, np.int8, "int_val"),
+    _Kind("string", 7, np.object_, "string_val"),
+    _Kind("complex64", 8, np.complex64, "scomplex_val"),
+    _Kind("int64", 9, np.int64, "int64_val"),
+    _Kind("bool", 10, np.bool_, "bool_val"),
+    _Kind("bfloat16", 14, np.uint16, "half_val"),
+    _Kind("uint16", 17, np.uint16, "int_val"),
+    _Kind("complex128", 18, np.complex128, "dcomplex_val"),
+    _Kind("float16", 19, np.float16, "half_val"),
+    _Kind("uint32", 22, np.uint32, "uint32_val"),
+    _Kind("uint64", 23, np.uint64, "uint64_val"),
+)
+_BY_NAME = {kind.name: kind for kind in _KINDS}
+_BY_NUMBER = {kind.number: kind for kind in _KINDS}
+
+
+def dtype_name(number: int) -> str:
+    """The dtype of a value of enum tensorflow.DataType: `float32` for DT_FLOAT, `string` for DT_STRING …
+
+    Raises:
+        TensorError: a type that this codec does not hold (quantized, resource, variant, 8-bit float …).
+    """
+    return _kind(number).name
+
+
+def dtype_number(name: str) -> int:
+    """The value of enum tensorflow.DataType for a dtype name.
+
+    Raises:
+        TensorError: no such dtype.
+    """
+    if name not in _BY_NAME:
+        raise TensorError(f"A tensor cannot have the dtype {name!r}.", fix=f"one of: {', '.join(_BY_NAME)}")
+    return _BY_NAME[name].number
+
+
+def _kind(number: int) -> _Kind:
+    if number not in _BY_NUMBER:
+        known = enum("tensorflow.DataType").values_by_number
+        name = known[number].name if number in known else f"number {number}"
+        raise TensorError(f"Tensors of type {name} are not supported.", fix=f"one of: {', '.join(_BY_NAME)}")
+    return _BY_NUMBER[number]
+
+
+def array_dtype_name(array: Array) -> str:
+    """The dtype name of an array; `string` for str, bytes and object arrays, `bfloat16` for its two forms."""
+    if isinstance(array, BFloat16Bits):
+        return "bfloat16"
+    return "string" if array.dtype.kind in "USO" else str(array.dtype.name)
+
+
+def to_proto(value: npt.ArrayLike, *, content: bool = True) -> Any:
+    """An array as a `tensorflow.TensorProto`.
+
+    Args:
+        content: numbers as `tensor_content` (quick); False: as `*_val`, the way a model server answers.
+
+    Raises:
+        TensorError: a dtype that a tensor does not have, or an object that is neither str nor bytes.
+    """
+    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
+    proto = message("tensorflow.TensorProto")(dtype=kind.number)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if kind.name == "string":
+        proto.string_val.extend(_as_bytes(array))
+    elif content:
+        proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    else:
+        getattr(proto, kind.field).extend(_field_values(kind, array))
+    return proto
+
+
+def _as_bytes(array: Array) -> list[bytes]:
+    values = array.ravel().tolist()
+    for value in values:
+        if not isinstance(value, str | bytes):
+            kind = type(value).__name__
+            raise TensorError(f"A string tensor cannot hold {value!r} ({kind}).", fix="str or bytes")
+    return [value.encode() if isinstance(value, str) else value for value in values]
+
+
+def _field_values(kind: _Kind, array: Array) -> Sequence[Any]:
+    flat = np.ascontiguousarray(array).ravel()
+    if kind.field == "half_val":
+        flat = flat.view(np.uint16)
+    elif kind.name == "complex64":
+        flat = flat.view(np.float32)
+    elif kind.name == "complex128":
+        flat = flat.view(np.float64)
+    values: list[Any] = np.asarray(flat).tolist()
+    return values
+
+
+def from_proto(proto: Any) -> Array:
+    """The array that a `tensorflow.TensorProto` (of any descriptor pool) stands for; writable, in C order.
+
+    Raises:
+        TensorError: an unsupported dtype, a shape not fully known, or content of another size than the shape.
+    """
+    kind = _kind(proto.dtype)
+    shape = _shape(proto)
+    count = math.prod(shape)
+    if count and proto.tensor_content:
+        flat = _from_content(kind, proto.tensor_content, count)
+    else:
+        flat = _from_values(kind, getattr(proto, kind.field), count)
+    return _typed(kind, flat).reshape(shape)
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    dims = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in dims):
+        raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give all sizes")
+    return dims
+
+
+def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
+    if kind.name == "string":
+        return _object_array(_split_strings(content, count), count)
+    dtype = np.dtype(kind.numpy).newbyteorder("<")
+    size = count * dtype.itemsize
+    if len(content) != size:
+        raise TensorError(f"tensor_content has {len(content)} bytes, not {size} ({count} {kind.name}).")
+    if kind.name == "bool":
+        return np.asarray(np.frombuffer(content, np.uint8) != 0)
+    return np.frombuffer(content, dtype).astype(kind.numpy)
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """`count` lengths as varints, then the bytes of all strings (DecodeStringList of TensorFlow's coding)."""
+    sizes, at = [], 0
+    for _ in range(count):
+        size, at = _varint(content, at)
+        sizes.append(size)
+    have, want = len(content) - at, sum(sizes)
+    if have != want:
+        raise TensorError(f"tensor_content has {have} bytes of strings; their lengths add up to {want}.")
+    return [content[start:end] for start, end in pairwise(accumulate(sizes, initial=at))]
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """A 32-bit varint and where it ends."""
+    value = 0
+    for shift in range(0, 35, 7):
+        if at >= len(content):
+            break
+        value |= (content[at] & 0x7F) << shift
+        at += 1
+        if content[at - 1] < 0x80:
+            return value, at
+    raise TensorError("tensor_content of a string tensor ends within the lengths of its strings.")
+
+
+def _object_array(values: Sequence[Any], count: int) -> Array:
+    array = np.empty(count, np.object_)
+    array[:] = list(values)
+    return array
+
+
+def _from_values(kind: _Kind, values: Any, count: int) -> Array:
+    """Extras ignored, the last one repeated, zeros for none."""
+    if kind.name == "string":
+        texts = list(values[:count]) or [b""]
+        return _object_array((texts + texts[-1:] * (count - len(texts)))[:count], count)
+    parts = 2 if kind.name.startswith("complex") else 1
+    have = min(len(values) // parts, count)
+    flat: Array = np.array(values[: have * parts], _field_dtype(kind))
+    if kind.field == "half_val":
+        flat = flat.astype(np.uint16).view(kind.numpy)
+    else:
+        flat = flat.view(kind.numpy) if parts == 2 else flat.astype(kind.numpy)
+    if have == count:
+        return flat
+    last = flat[-1] if have else kind.numpy(0)
+    return np.concatenate([flat, np.full(count - have, last, kind.numpy)])
+
+
+def _field_dtype(kind: _Kind) -> Any:
+    """Elements of the `*_val` field. int_val and half_val are int32, narrower types wrap as in a C++ cast."""
+    if kind.field in ("int_val", "half_val"):
+        return np.int32
+    if kind.name == "complex64":
+        return np.float32
+    return np.float64 if kind.name == "complex128" else kind.numpy
+
+
+def _typed(kind: _Kind, flat: Array) -> Array:
+    return bfloat16_from_bits(flat) if kind.name == "bfloat16" else flat
+
+
+def bfloat16_from_bits(bits: Array) -> Array:
+    """uint16 bits as a bfloat16 array: of ml_dtypes' dtype if that is installed, else a `BFloat16Bits`."""
+    bits = np.ascontiguousarray(bits, np.uint16)
+    dtype = _ml_bfloat16()
+    return bits.view(BFloat16Bits) if dtype is None else bits.view(dtype)
+
+
+def bfloat16_to_float32(array: Array) -> Array:
+    """The exact float32 values of either form of a bfloat16 array."""
+    bits = np.asarray(array).view(np.uint16).astype(np.uint32) << 16
+    return bits.view(np.float32)
+
+
+@cache
+def _ml_bfloat16() -> Any:
+    if find_spec("ml_dtypes") is None:
+        return None
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)

@@ -47,7 +47,7 @@ def is_batch(dim: object) -> bool:
 def draws(signature: Signature, examples: Mapping[str, Array], *, seed: int = 0) -> list[Draw]:
     """The example, a random draw of its size, and one draw for each other size of each named dynamic dim.
 
-    A batch dim takes the sizes 1, 2 and 5; any other dim a shorter (half) and a longer (one and a half) length.
+    A batch dim takes the sizes 1, 2 and 5; any other dim half its length and one and a half times it.
     One dim is changed at a time. The same seed gives the same values.
 
     Raises:
@@ -65,7 +65,7 @@ def draws(signature: Signature, examples: Mapping[str, Array], *, seed: int = 0)
 
 
 def _lengths(size: int) -> tuple[int, ...]:
-    """About half and one and a half; not 1, which torch.export does not promise for other dims than the batch."""
+    """Half and one and a half; not 1, which torch.export does not promise for other dims than the batch."""
     return max(2, size // 2), max(size + 1, size * 3 // 2)
 
 
@@ -147,7 +147,7 @@ def _finite(example: Array) -> bool:
 
 
 def _normal(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Normal within the range of `values`; zeros say nothing about a range and give standard normal values."""
+    """Normal within the range of `values`; zeros say nothing of a range: standard normal."""
     if not values.any():
         return rng.standard_normal(shape)
     drawn = rng.normal(values.mean(), values.std(), size=shape)
@@ -155,7 +155,7 @@ def _normal(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> 
 
 
 def _binary(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Zeros and ones: constant stays constant, padding stays padding, others keep the example's rate of ones."""
+    """Zeros and ones: constants and padding stay what they are, others keep the rate of ones."""
     ones = float(np.mean(values))
     if ones == 1.0 or (ones == 0.0 and values.dtype.kind != "b"):
         return np.full(shape, ones)

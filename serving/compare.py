@@ -45,7 +45,8 @@ class Difference:
         return f"output {self.output!r} at {at}: expected {self.want}, got {self.got} (relative error {self.max_rel:.3g})"
 
     def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """Plain data; an infinite error is left out (JSON has none): `problem`, or `want` and `got`, say why."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, float("inf"))}
 
 
 def compare(output: str, want: Array, got: Array) -> Difference:

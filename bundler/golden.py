@@ -1,0 +1,66 @@
+"""Golden data of a build: some of PyTorch's answers, for smoke test, warm-up and `tfbundle verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundler.parity import Case, Reference, to_served
+from serving.golden import Golden, GoldenCase
+
+Array = npt.NDArray[Any]
+
+GOLDEN_BYTES = 4 << 20
+"""Golden data stays below this, but for one case a signature."""
+
+
+def make_golden(
+    model: str,
+    asked: Sequence[Reference],
+    *,
+    tolerance: float,
+    permutations: Mapping[str, Sequence[int]] | None = None,
+    limit: int = GOLDEN_BYTES,
+) -> Golden:
+    """A few of PyTorch's answers, inputs in the served order of axes, as golden data.
+
+    For each signature the smallest call is always kept; others follow in the order of the draws while all
+    of it stays below `limit` bytes.
+    """
+    kept: list[GoldenCase] = []
+    bfloat16: list[str] = []
+    room = limit
+    for reference in asked:
+        first = min(reference.cases, key=_size)
+        room -= _size(first)
+        chosen = {first.name}
+        for case in reference.cases:
+            if case is not first and _size(case) <= room:
+                room -= _size(case)
+                chosen.add(case.name)
+        for case in (c for c in reference.cases if c.name in chosen):
+            kept.append(_golden_case(reference.exported.name, case, permutations or {}, bfloat16))
+    return Golden(model, tolerance, tuple(kept), tuple(bfloat16))
+
+
+def _size(case: Case) -> int:
+    return sum(array.nbytes for side in (case.inputs, case.outputs) for array in side.values())
+
+
+def _golden_case(
+    signature: str, case: Case, permutations: Mapping[str, Sequence[int]], bfloat16: list[str]
+) -> GoldenCase:
+    def plain(side: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        out = {}
+        for name, array in arrays.items():
+            if array.dtype.name == "bfloat16":
+                bfloat16.append(f"{signature}/{case.name}/{side}/{name}")
+                array = array.view(np.uint16)
+            out[name] = array.astype(str) if array.dtype.kind in "OS" else array
+        return out
+
+    served = to_served(case.inputs, permutations)
+    return GoldenCase(signature, case.name, plain("in", served), plain("out", case.outputs))

@@ -101,7 +101,14 @@ class ServingSpec(_Strict):
     num_batch_threads: int = Field(2, ge=1)
     allowed_batch_sizes: tuple[int, ...] = ()
     monitoring: bool = True
-    monitoring_path: str = "/monitoring/prometheus/metrics"
+    monitoring_path: str = Field("/monitoring/prometheus/metrics", pattern=r"^/\S*$")
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> ServingSpec:
+        if self.grpc_port == self.rest_port:
+            # tensorflow_model_server logs an error and serves no REST (model_servers/server.cc).
+            raise ValueError(f"grpc_port and rest_port are both {self.grpc_port}; give them two ports, e.g. 8500 and 8501")
+        return self
 
     @model_validator(mode="after")
     def _batch_sizes(self) -> ServingSpec:
@@ -114,13 +121,28 @@ class ServingSpec(_Strict):
 
 
 class KubernetesSpec(_Strict):
-    namespace: str = "default"
+    namespace: str = Field("default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     name: str | None = Field(None, description="Name of the objects; empty: the bundle's.")
     replicas: int = Field(2, ge=1)
     max_replicas: int = Field(10, ge=1)
-    cpu: str = "1"
-    memory: str | None = Field(None, description="Memory request, e.g. 1Gi; empty: computed from the models' size.")
+    cpu: str = Field(
+        "1", pattern=r"^(\d+(\.\d+)?|\d+m)$", coerce_numbers_to_str=True, description="CPU request, e.g. 2 or 500m."
+    )
+    memory: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?([KMGT]i|[kMGT])?$",
+        description="Memory request, e.g. 1Gi; the limit is twice that. Empty: computed from the models' size.",
+    )
     models_image: str | None = Field(None, description="Image that carries the models; empty: <name>:<version>.")
+
+
+    @model_validator(mode="after")
+    def _replicas_rise(self) -> KubernetesSpec:
+        if self.max_replicas < self.replicas:
+            raise ValueError(
+                f"max_replicas {self.max_replicas} is less than replicas {self.replicas}; e.g. max_replicas: {self.replicas}"
+            )
+        return self
 
 
 class DockerSpec(_Strict):

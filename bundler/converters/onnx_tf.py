@@ -1,0 +1,203 @@
+"""The onnx-tf package (1.10, the last release, 2022) as a converter, in a process of its own.
+
+Install it with `pip install --no-deps onnx-tf==1.10.0`. Without `--no-deps` pip brings tensorflow-addons,
+which ended in 2024: it cannot be imported beside Keras 3, holds typeguard below 3, and has no wheel for
+Python 3.12 and later, where the installation then fails. `onnx_tf_standins` takes the place of what onnx-tf
+needs of it.
+
+What it cannot do, and the native converter can:
+
+- ONNX newer than opset 15 (so: torch's legacy exporter), and anything that exists only in newer opsets.
+- LSTM, GRU and RNN: they need `tf.compat.v1.nn.rnn_cell`, which Keras 3 no longer has.
+- Channels-last inputs: every convolution is transposed to channels-last and back, which costs time.
+- Models over 2 GB: its weights are constants of the graph, not variables.
+- TFLite of models with GELU: it writes tf.math.erf, for which TFLite has no builtin operator.
+- Shape arithmetic on dynamic dims other than the batch is traced with unknown sizes and may fail.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bundler.converters import SERVING_DEFAULT
+from bundler.converters.signature_names import tensor_names
+from bundler.errors import ConversionError, MissingExtraError, UsageError
+from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
+from bundler.signature import Signature
+from bundler.spec import Layout
+
+INSTALL = "pip install --no-deps onnx-tf==1.10.0"
+MAX_OPSET = 15
+_WORKER = "bundler.converters.onnx_tf_worker"
+
+
+class OnnxTfConverter:
+    """Converts ONNX files of opset 15 and older with the onnx-tf package.
+
+    Args:
+        timeout_s: seconds after which the conversion of all signatures together is given up.
+    """
+
+    name = "onnx-tf"
+    max_opset: int | None = MAX_OPSET
+
+    def __init__(self, *, timeout_s: float = 1800) -> None:
+        self._timeout_s = timeout_s
+
+    def convert(self, models: Mapping[str, Path], *, layout: Layout = "keep") -> OnnxTfModel:
+        """Convert one ONNX file a signature; equal weights are shared between signatures.
+
+        Raises:
+            MissingExtraError: onnx-tf is not installed.
+            UsageError: a layout other than keep.
+            ConversionError: onnx-tf failed, died or took too long; the message has its own last line.
+        """
+        if layout != "keep":
+            raise UsageError(
+                f"The converter onnx-tf cannot build layout {layout!r}.",
+                fix="--layout keep, or --converter native, which takes images channels-last",
+            )
+        if importlib.util.find_spec("onnx_tf") is None:
+            raise MissingExtraError("onnx-tf", "onnx-tf", purpose="--converter onnx-tf", command=INSTALL)
+        signatures = {name: _read_signature(name, path) for name, path in models.items()}
+        work = Path(tempfile.mkdtemp(prefix="tfbundle-onnx-tf-"))
+        try:
+            _run_worker({name: path.resolve() for name, path in models.items()}, work, self._timeout_s)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        return OnnxTfModel(work, signatures)
+
+
+class OnnxTfModel:
+    """A SavedModel that onnx-tf wrote, in a temporary folder that goes with this object."""
+
+    def __init__(self, work: Path, signatures: Mapping[str, Signature]) -> None:
+        self.signatures: Mapping[str, Signature] = dict(signatures)
+        self.permutations: Mapping[str, tuple[int, ...]] = {}
+        self._folder = work / "saved_model"
+        self._loaded: Any = None
+        weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
+
+    def __call__(self, **inputs: Any) -> dict[str, Any]:
+        """Run serving_default on arrays or tensors; outputs by name, in the model's order."""
+        import tensorflow as tf
+
+        signature = self.signatures[SERVING_DEFAULT]
+        tensors = {s.name: tf.convert_to_tensor(inputs.pop(s.name), s.dtype) for s in signature.inputs}
+        if inputs:
+            names = ", ".join(signature.input_names)
+            raise TypeError(f"unexpected inputs {', '.join(sorted(inputs))}; the model takes {names}")
+        outputs = self._function()(**tensors)
+        return {name: outputs[name] for name in signature.output_names}
+
+    def save(self, path: Path) -> None:
+        """Write the SavedModel into the new or empty folder `path`."""
+        shutil.copytree(self._folder, path, dirs_exist_ok=True)
+
+    def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """serving_default as a ConcreteFunction with these input shapes.
+
+        The SavedModel's function is traced inside one whose inputs are static; TensorFlow's own shape
+        inference carries the sizes through when it inlines the two.
+        """
+        import tensorflow as tf
+
+        function, signature = self._function(), self.signatures[SERVING_DEFAULT]
+        names = tensor_names(signature.input_names)
+        specs = [tf.TensorSpec(shapes[s.name], s.dtype, name=names[s.name]) for s in signature.inputs]
+
+        def call(*inputs: Any) -> dict[str, Any]:
+            outputs = function(**dict(zip(signature.input_names, inputs, strict=True)))
+            return {name: outputs[name] for name in signature.output_names}
+
+        concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
+        concrete._tfbundle_model = self._loaded  # a ConcreteFunction does not keep what it captured alive
+        return concrete
+
+    def _function(self) -> Any:
+        if self._loaded is None:
+            import tensorflow as tf
+
+            self._loaded = tf.saved_model.load(str(self._folder))
+        return self._loaded.signatures[SERVING_DEFAULT]
+
+
+def _read_signature(name: str, path: Path) -> Signature:
+    model = load_graph(path)
+    opset = opset_of(model)
+    if opset > MAX_OPSET:
+        raise ConversionError(
+            f"onnx-tf reads ONNX up to opset {MAX_OPSET}; signature {name!r} has {opset}.",
+            where=str(path),
+            fix=f"--opset {MAX_OPSET}, or --converter native, which reads all",
+        )
+    return signature_of(model)
+
+
+def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> None:
+    """Have the worker write `work`/saved_model.
+
+    Raises:
+        ConversionError: it failed, died or took longer than `timeout_s`.
+    """
+    request, result, log = work / "request.json", work / "result.json", work / "worker.log"
+    content = {"models": {n: str(p) for n, p in models.items()}, "saved_model": str(work / "saved_model")}
+    request.write_text(json.dumps({**content, "result": str(result)}), "utf-8")
+    with log.open("wb") as output:
+        try:
+            # cwd is the empty work folder, so that no file of the user's shadows a module.
+            done = subprocess.run(
+                [sys.executable, "-m", _WORKER, str(request)],
+                cwd=work, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                timeout=timeout_s, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as exc:
+            raise ConversionError(
+                f"onnx-tf had not finished after {timeout_s:g} s.", fix="--converter native"
+            ) from exc
+    if not result.exists():
+        raise _died(done.returncode, log)
+    answer = json.loads(result.read_text("utf-8"))
+    if not answer.get("ok"):
+        raise _failed(answer)
+
+
+def _environment() -> dict[str, str]:
+    """The parent's environment, with the same bundler importable and TensorFlow's chatter off."""
+    root = str(Path(__file__).resolve().parents[2])
+    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    return {**os.environ, **quiet, "PYTHONPATH": python_path}
+
+
+def _failed(answer: Mapping[str, Any]) -> ConversionError:
+    message = f"{answer['error']}: {answer['message']}"
+    if answer["stage"] == "import":
+        return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL)
+    where = f"ONNX node {answer['node']}" if answer["node"] else None
+    fix = "--converter native, or change the model so that it does without this"
+    return ConversionError(f"onnx-tf could not {answer['stage']} the model: {message}", where=where, fix=fix)
+
+
+def _died(returncode: int, log: Path) -> ConversionError:
+    """The worker ended without a result: by a signal (often SIGKILL, out of memory) or an early exit."""
+    cause = f"exited with {returncode}"
+    if returncode < 0:
+        cause = f"was ended by {signal.Signals(-returncode).name}"
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    said = f" Its last words: {lines[-1]}" if lines else ""
+    out_of_memory = returncode == -signal.SIGKILL
+    fix = "free memory and try again, or --converter native" if out_of_memory else "--converter native"
+    return ConversionError(f"The process of onnx-tf {cause}.{said}", fix=fix)

@@ -1,0 +1,136 @@
+"""The process that onnx-tf runs in: `python -m bundler.converters.onnx_tf_worker REQUEST.json`.
+
+The request holds `models` (signature name -> ONNX file), `saved_model` (the folder to write) and `result`
+(a JSON file to write). The result is `{"ok": true}` or `{"stage", "error", "message", "node"}`; exit status
+0 and 1. Without a result file the process died.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import numpy_helper
+
+from bundler.converters.signature_names import restore, tensor_names
+
+
+def main(request_file: str) -> int:
+    """Serve one request; see the module's docstring."""
+    request = json.loads(Path(request_file).read_text("utf-8"))
+    progress: dict[str, Any] = {"stage": "import", "node": None}
+    try:
+        backend = make_backend(progress)
+        progress["stage"] = "read"
+        models = {name: onnx.load(path) for name, path in request["models"].items()}
+        progress["stage"] = "convert"
+        write_saved_model(backend, models, Path(request["saved_model"]), progress)
+    except Exception as exc:
+        result = {**progress, "error": type(exc).__name__, "message": last_line(exc)}
+        Path(request["result"]).write_text(json.dumps(result), "utf-8")
+        raise
+    Path(request["result"]).write_text(json.dumps({"ok": True}), "utf-8")
+    return 0
+
+
+def last_line(exc: BaseException) -> str:
+    """What onnx-tf said itself: AutoGraph puts a traceback before it, onnx's checker a context after it."""
+    said = str(exc).split("\n==> Context:")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else type(exc).__name__
+
+
+def make_backend(progress: dict[str, Any]) -> Any:
+    """onnx-tf's backend, with two methods of our own.
+
+    Weights become TensorFlow constants without a detour through Python lists, and equal ones become one
+    constant, so that signatures share them. The node at hand is kept in `progress`, to be named when
+    onnx-tf fails.
+    """
+    from bundler.converters import onnx_tf_standins
+
+    onnx_tf_standins.install()
+    import tensorflow as tf
+    from onnx_tf.backend import TensorflowBackend
+    from onnx_tf.common import data_type
+
+    constants: dict[tuple[int, tuple[int, ...], bytes], Any] = {}
+
+    def constant(init: onnx.TensorProto) -> Any:
+        array = numpy_helper.to_array(init)
+        value = tf.constant(array, dtype=data_type.onnx2tf(init.data_type))
+        if array.dtype.hasobject or array.nbytes < 64:
+            return value
+        return constants.setdefault((init.data_type, array.shape, digest(array)), value)
+
+    class Backend(TensorflowBackend):  # type: ignore[misc]
+        @classmethod
+        def _onnx_initializer_to_input_dict_items(cls, initializer: Any, training_mode: bool = False) -> Any:
+            return [(init.name, constant(init)) for init in initializer]
+
+        @classmethod
+        def _onnx_node_to_tensorflow_op(cls, node: Any, *args: Any, **kwargs: Any) -> Any:
+            progress["node"] = f"{node.op_type} {node.name or ', '.join(node.outputs)!r}"
+            outputs = super()._onnx_node_to_tensorflow_op(node, *args, **kwargs)
+            progress["node"] = None
+            return outputs
+
+    return Backend
+
+
+def digest(array: Any) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(array.tobytes()).digest()
+
+
+def write_saved_model(
+    backend: Any, models: Mapping[str, onnx.ModelProto], folder: Path, progress: dict[str, Any]
+) -> None:
+    """Write one SavedModel with a signature for each ONNX model."""
+    import tensorflow as tf
+
+    holder = tf.Module()
+    holder.parts = []
+    signatures, names = {}, {}
+    for name, model in models.items():
+        rep = backend.prepare(model, logging_level="ERROR", auto_cast=False)
+        holder.parts.append(list(rep.tf_module.variables))
+        signatures[name], names[name] = signature_function(rep, model.graph), list(rep.signatures)
+    progress["stage"] = "save"
+    tf.saved_model.save(holder, str(folder), signatures=signatures)
+    restore(folder, names)
+
+
+def signature_function(rep: Any, graph: onnx.GraphProto) -> Any:
+    """A ConcreteFunction with the graph's own input and output names, and its output shapes where stated."""
+    import tensorflow as tf
+
+    dims = {o.name: static_dims(o) for o in graph.output}
+    run = rep.tf_module.__call__.python_function  # the tf.function around it changes names such as `x.1`
+
+    def call(*inputs: Any) -> dict[str, Any]:
+        outputs = run(**dict(zip(rep.signatures, inputs, strict=True)))
+        for name, output in outputs.items():
+            if dims[name] is not None:
+                output.set_shape(dims[name])
+        return {name: tf.identity(outputs[name]) for name in dims}
+
+    names = tensor_names(rep.signatures)
+    specs = [tf.TensorSpec(s.shape, s.dtype, name=names[name]) for name, s in rep.signatures.items()]
+    return tf.function(call).get_concrete_function(*specs)
+
+
+def static_dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
+    """The stated shape of a graph output, None for each dim without a size; None when no shape is stated."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

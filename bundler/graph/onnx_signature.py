@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
@@ -46,6 +47,19 @@ def signature_of(model: onnx.ModelProto) -> Signature:
     return Signature(
         tuple(_spec(value) for value in model.graph.input if value.name not in given),
         tuple(_spec(value) for value in model.graph.output),
+    )
+
+
+def graph_signature(graph: ir.Graph) -> Signature:
+    """The same of a graph in memory.
+
+    Raises:
+        ConversionError: an input or output is not a tensor of a dtype that a signature can hold.
+    """
+    inputs = [v for v in graph.inputs if v.const_value is None]
+    return Signature(
+        tuple(_spec(ir.serde.serialize_value(v)) for v in inputs),
+        tuple(_spec(ir.serde.serialize_value(v)) for v in graph.outputs),
     )
 
 

@@ -1,0 +1,47 @@
+"""Our engine: ONNX -> TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundler.spec import Layout
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx_ir as ir
+
+    from bundler.converters.native.model import NativeModel
+
+
+class NativeConverter:
+    """The default converter: reads every opset from 7 on."""
+
+    name = "native"
+    max_opset: int | None = None
+
+    def convert(self, models: Mapping[str, Path], *, layout: Layout = "keep") -> NativeModel:
+        """One ONNX file a signature, `serving_default` first, into one model with shared weights.
+
+        Raises:
+            UnsupportedOpsError: operators without a handler, all of them, with the user's source lines.
+            ConversionError: a file is no valid ONNX, or a node cannot be lowered.
+        """
+        from bundler.converters.native.model import NativeModel
+        from bundler.graph.load import load
+        from bundler.graph.normalize import normalize
+
+        return NativeModel({name: normalize(load(path)) for name, path in models.items()}, layout=layout)
+
+
+def run_intermediates(
+    onnx_path: Path, inputs: Mapping[str, npt.NDArray[Any]]
+) -> Iterator[tuple[str, ir.Node, npt.NDArray[np.generic]]]:
+    """Run a model eagerly, node by node: each value's name, the node that made it, and the array in ONNX's axis order."""
+    from bundler.converters.native.model import run_eagerly
+    from bundler.graph.load import load
+    from bundler.graph.normalize import normalize
+
+    yield from run_eagerly(normalize(load(onnx_path)), inputs)

@@ -1,0 +1,1 @@
+"""Handlers by family; importing a module registers its operators."""

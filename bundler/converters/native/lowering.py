@@ -1,0 +1,314 @@
+"""Walks an ONNX graph and calls the handler of each node.
+
+The same walk serves three ends: tracing (symbolic tensors, for the SavedModel and TFLite), running (eager tensors, for
+the per-layer comparison) and folding (constants only, at build time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+import tensorflow as tf
+
+from bundler.converters.native import layouts, shapes
+from bundler.converters.native.registry import Handler, Layout, find
+from bundler.converters.native.value import Array, Dim, Value
+from bundler.converters.native.weights import WeightStore
+from bundler.errors import ConversionError, TfbundleError, UnsupportedOpsError
+from bundler.graph.provenance import describe_node, source_line
+
+Target: TypeAlias = Literal["serving", "tflite"]
+
+_FOLD_LIMIT = 1 << 20
+"""Largest constant, in elements, that folding may create beyond the size of its inputs."""
+
+_NOT_FOLDED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+
+
+@dataclass
+class Context:
+    """What a handler may ask of the lowering: its node, the opset, the target, and how to make Values."""
+
+    store: WeightStore
+    opset: int
+    target: Target
+    dims: dict[str, Dim] = field(default_factory=dict)
+    node: ir.Node | None = None
+
+    def value(self, tensor: tf.Tensor, order: tuple[int, ...] | None = None) -> Value:
+        return Value.of(tensor, self.store, order)
+
+    def constant(self, array: Array) -> Value:
+        return Value.constant(np.asarray(array), self.store)
+
+    def weight(self, array: Array, name: str = "") -> tf.Tensor:
+        """An array made from a weight (moved, folded) as a shared variable of the model."""
+        return self.store.tensor(array, name)
+
+    def dim(self, value: Value, axis: int) -> int | Dim:
+        """The size of an axis (ONNX's numbering): an int if known, else a Dim under ONNX's own name for it."""
+        size = value.shape[axis]
+        if size is not None:
+            return size
+        name = value.dim_names[axis] if value.dim_names and value.dim_names[axis] else f"{value.name}.{axis}"
+        if name not in self.dims:
+            storage_axis = axis if value.order is None else value.order.index(axis)
+            self.dims[name] = Dim(name, lambda: tf.shape(value.stored, out_type=tf.int64)[storage_axis])
+        return self.dims[name]
+
+    def sizes(self, value: Value) -> list[int | Dim]:
+        """All sizes of a value in ONNX's axis order."""
+        return [self.dim(value, axis) for axis in range(len(value.shape))]
+
+    def reject(self, what: str, fix: str | None = None) -> ConversionError:
+        """The error of a handler that cannot lower its node; raise what this returns."""
+        return ConversionError(what, where=describe_node(self.node) if self.node else None, fix=fix)
+
+
+Observer: TypeAlias = "Callable[[ir.Node, Sequence[Value | None]], None]"
+
+
+class Lowering:
+    """One walk over one graph.
+
+    Args:
+        store: weights, shared by all graphs of the model.
+        opset: the graph's opset of the default domain.
+        target: what the result is for; some ops have a faster form for one of them.
+        observe: called after every node with its outputs.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, store: WeightStore, *, opset: int, target: Target = "serving", observe: Observer | None = None
+    ) -> None:
+        self._graph = graph
+        self._context = Context(store, opset, target)
+        self._observe = observe
+        self._values: dict[ir.Value, Value] = {}
+        self._left: dict[ir.Value, int] = {}
+
+    def run(self, inputs: Mapping[str, Value]) -> list[Value]:
+        """Lower the graph for these inputs (by name); the outputs in the graph's order.
+
+        Raises:
+            UnsupportedOpsError: operators without a handler, all of them.
+            ConversionError: a handler rejects its node.
+        """
+        check_supported(self._graph, self._context.opset)
+        for declared in self._graph.inputs:
+            value = inputs[_name(declared)]
+            value.name = _name(declared)
+            value.dim_names = _dim_names(declared)
+            self._values[declared] = value
+            self._register_dims(value)
+        for node in self._graph:
+            self._lower(node)
+        return [self._lookup(output) for output in self._graph.outputs]
+
+    def _register_dims(self, value: Value) -> None:
+        """Named dims of the inputs are read from the inputs, wherever they turn up later."""
+        for axis, name in enumerate(value.dim_names or ()):
+            if name and value.shape[axis] is None:
+                self._context.dim(value, axis)
+
+    def _lookup(self, source: ir.Value) -> Value:
+        if source not in self._values:
+            if source.const_value is None:
+                raise ConversionError(f"The value {source.name!r} is used before any node makes it: the graph is broken.")
+            self._values[source] = Value.constant(
+                initializer_array(source.const_value), self._context.store, _name(source)
+            )
+        return self._values[source]
+
+    def _lower(self, node: ir.Node) -> None:
+        self._context.node = node
+        operands = [None if v is None else self._lookup(v) for v in node.inputs]
+        results = self._dispatch(node, operands)
+        for output, value in zip(node.outputs, results, strict=False):
+            if value is None:
+                continue
+            value.name = value.name or _name(output)
+            value.dim_names = _dim_names(output)
+            self._values[output] = value
+        if self._observe is not None:
+            self._observe(node, results)
+
+    def _dispatch(self, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
+        folded = shapes.fold(node.op_type, operands, attributes(node), self._context) if node.domain == "" else None
+        if folded is not None:
+            return [folded]
+        handler = find(node.op_type, node.domain, self._context.opset)
+        assert handler is not None, "check_supported ran"
+        try:
+            if self._can_fold(node, operands):
+                return self._fold(handler, node, operands)
+            return self._call(handler, node, operands)
+        except TfbundleError:
+            raise
+        except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, tf.errors.OpError) as exc:
+            raise ConversionError(
+                f"{node.op_type} cannot be lowered: {_first_line(exc)}", where=describe_node(node),
+                fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
+            ) from exc  # fmt: skip
+
+    def _can_fold(self, node: ir.Node, operands: Sequence[Value | None]) -> bool:
+        if node.op_type in _NOT_FOLDED or any(v is not None and not v.is_constant for v in operands):
+            return False
+        if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+            return False
+        largest = max((v.array.size for v in operands if v is not None and v.array is not None), default=0)
+        shape = node.outputs[0].shape
+        size = 1
+        for dim in shape or ():
+            size *= dim if isinstance(dim, int) else 1
+        return size <= max(_FOLD_LIMIT, largest)
+
+    def _fold(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
+        store = WeightStore()
+        with tf.init_scope(), tf.device("CPU:0"):
+            constants = [None if v is None else Value.constant(_array(v), store, v.name) for v in operands]
+            inner = Context(store, self._context.opset, self._context.target, node=node)
+            results = call(handler, node, constants, inner)
+            return [
+                None if r is None else Value.constant(_to_array(r), self._context.store, _name(o))
+                for r, o in zip(results, node.outputs, strict=False)
+            ]
+
+    def _call(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
+        with tf.name_scope(_scope(node)):
+            return call(handler, node, operands, self._context)
+
+
+def call(handler: Handler, node: ir.Node, operands: list[Value | None], context: Context) -> list[Value | None]:
+    """Bring the operands into the order the handler asks for, call it, and wrap what it returns."""
+    attrs = attributes(node)
+    unknown = attrs.keys() - handler.attributes
+    if unknown:
+        raise context.reject(f"{node.op_type} has the attribute {sorted(unknown)[0]!r}, which ONNX does not define for it.")
+    operands = _trim(operands, handler)
+    static = _static_arrays(handler, operands, context)
+    extra: tuple[Any, ...] = (context,) if handler.wants_context else ()
+    arguments: Sequence[Any] = [static.get(i, v) for i, v in enumerate(operands)]
+    if handler.layout is Layout.VALUES:
+        return as_values(handler.function(*extra, *arguments, **attrs), None, context)
+    placed = layouts.place(handler.layout, operands, static.keys(), {**handler.axis_defaults, **attrs})
+    arguments = [static.get(i, t) for i, t in enumerate(placed.tensors)]
+    return as_values(handler.function(*extra, *arguments, **placed.attributes), placed.order, context)
+
+
+def _trim(operands: list[Value | None], handler: Handler) -> list[Value | None]:
+    """Optional inputs left out at the end are the parameters' defaults."""
+    while operands and operands[-1] is None:
+        operands = operands[:-1]
+    if not handler.variadic and len(operands) > len(handler.parameters):
+        raise ValueError(f"{handler.op_type} has {len(operands)} inputs; it takes at most {len(handler.parameters)}")
+    return operands
+
+
+def _static_arrays(handler: Handler, operands: Sequence[Value | None], context: Context) -> dict[int, Array]:
+    arrays = {}
+    for index, name in enumerate(handler.parameters[: len(operands)]):
+        operand = operands[index]
+        if name not in handler.static or operand is None:
+            continue
+        if operand.array is None:
+            raise context.reject(
+                f"{handler.op_type} needs its input {name!r} to be a constant; here it is computed at run time.",
+                fix="export the model so that this value does not depend on the inputs",
+            )
+        arrays[index] = operand.array
+    return arrays
+
+
+def as_values(result: Any, order: tuple[int, ...] | None, context: Context) -> list[Value | None]:
+    """What a handler returned as a list of Values; tensors have the order `order`."""
+    items = list(result) if isinstance(result, (tuple, list)) else [result]
+    return [
+        item if item is None or isinstance(item, Value) else context.value(tf.convert_to_tensor(item), order) for item in items
+    ]
+
+
+def attributes(node: ir.Node) -> dict[str, Any]:
+    """The node's attributes as Python values: ints, floats, str, lists, NumPy arrays, graphs."""
+    return {name: _attribute(attr) for name, attr in node.attributes.items()}
+
+
+def _attribute(attr: ir.Attr) -> Any:
+    if attr.type is ir.AttributeType.TENSOR:
+        return attr.as_tensor().numpy()
+    if attr.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
+        return list(attr.value)
+    return attr.value
+
+
+def check_supported(graph: ir.Graph, opset: int) -> None:
+    """Raise one error for all nodes of the graph that have no handler.
+
+    Raises:
+        UnsupportedOpsError: with every such operator, its node, its shapes and the line of the user's model.
+    """
+    missing = [n for n in _all_nodes(graph) if find(n.op_type, n.domain, opset) is None]
+    if missing:
+        raise unsupported(missing)
+
+
+def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOpsError:
+    kinds: dict[str, list[ir.Node]] = {}
+    for node in nodes:
+        kinds.setdefault(f"{node.domain or 'ai.onnx'}::{node.op_type}", []).append(node)
+    lines = []
+    for kind, members in kinds.items():
+        lines.append(f"  {kind} ({len(members)} node{'s' if len(members) > 1 else ''})")
+        lines += [f"    {describe_node(node)}" for node in members[:3]]
+    first = next((line for line in map(source_line, nodes) if line), None)
+    return UnsupportedOpsError(
+        f"{len(kinds)} operator{'s' if len(kinds) > 1 else ''} of the model cannot be converted:\n" + "\n".join(lines),
+        where=first, fix="express these lines with other PyTorch operations, or try --opset / --converter onnx-tf",
+    )  # fmt: skip
+
+
+def _all_nodes(graph: ir.Graph) -> Iterable[ir.Node]:
+    return ir.traversal.RecursiveGraphIterator(graph)
+
+
+def initializer_array(tensor: ir.TensorProtocol) -> Array:
+    """An initializer as NumPy; strings as an object array of bytes."""
+    if tensor.dtype is ir.DataType.STRING:
+        return np.array(tensor.string_data(), dtype=object).reshape(tensor.shape.numpy())  # type: ignore[attr-defined]
+    return tensor.numpy()
+
+
+def _array(value: Value) -> Array:
+    assert value.array is not None
+    return value.array
+
+
+def _to_array(value: Value) -> Array:
+    if value.array is not None:
+        return value.array
+    array: Array = value.tensor.numpy()
+    return array
+
+
+def _name(value: ir.Value) -> str:
+    return value.name or ""
+
+
+def _dim_names(value: ir.Value) -> tuple[str | None, ...] | None:
+    if value.shape is None:
+        return None
+    return tuple(None if isinstance(d, int) else d.value for d in value.shape)
+
+
+def _scope(node: ir.Node) -> str:
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in node.name or node.op_type)
+    return name if name[:1].isalnum() else f"n{name}"
+
+
+def _first_line(exc: Exception) -> str:
+    text = str(exc).strip().splitlines()
+    return text[0][:300] if text else type(exc).__name__

@@ -1,0 +1,145 @@
+"""The converted model: a tf.Module with one traced function a signature over shared variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import tensorflow as tf
+
+from bundler.converters import SERVING_DEFAULT
+from bundler.converters.native.lowering import Lowering, Target, check_supported
+from bundler.converters.native.value import Value, channels_last
+from bundler.converters.native.weights import WeightStore
+from bundler.errors import ConversionError
+from bundler.graph.onnx_signature import graph_signature
+from bundler.signature import Signature, TensorSpec
+from bundler.spec import Layout
+
+
+class NativeModel(tf.Module):  # type: ignore[misc]
+    """An ONNX model as TensorFlow functions.
+
+    Args:
+        graphs: one normalised model a signature, `serving_default` first.
+        layout: `nhwc` takes image inputs (floating point, 4 axes, one to four channels known) with their channels last.
+
+    Attributes:
+        signatures: what is served, by signature name.
+        permutations: input name -> the axes that bring PyTorch's array into the served order.
+    """
+
+    def __init__(self, graphs: Mapping[str, ir.Model], *, layout: Layout = "keep") -> None:
+        super().__init__()
+        self._graphs = dict(graphs)
+        self._store = WeightStore()
+        for model in self._graphs.values():
+            check_supported(model.graph, model.opset_imports.get("", 1))
+        declared = {name: graph_signature(model.graph) for name, model in self._graphs.items()}
+        self.permutations = _image_inputs(declared.values()) if layout == "nhwc" else {}
+        self.signatures: Mapping[str, Signature] = {n: self._served(s) for n, s in declared.items()}
+        self._functions = {name: self._trace(name) for name in self._graphs}
+        self._variables = list(self._store.variables)
+
+    @property
+    def signature(self) -> Signature:
+        """The signature of serving_default."""
+        return self.signatures[SERVING_DEFAULT]
+
+    def __call__(self, **inputs: Any) -> dict[str, Any]:
+        """Run serving_default; arrays or tensors by input name, tensors by output name."""
+        return self.run(SERVING_DEFAULT, inputs)
+
+    def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run any signature."""
+        specs = {s.name: s for s in self.signatures[signature].inputs}
+        tensors = {python_name(n): tf.convert_to_tensor(v, _tf_dtype(specs[n])) for n, v in inputs.items()}
+        outputs: dict[str, Any] = self._functions[signature](**tensors)
+        return outputs
+
+    def save(self, path: Path) -> None:
+        """Write a SavedModel into the folder `path`, all signatures over the same variables."""
+        root = tf.Module()
+        root.weights = self._variables
+        tf.saved_model.save(root, str(path), signatures=dict(self._functions))
+
+    def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """serving_default lowered anew for TFLite with these input shapes (in served order), as a ConcreteFunction.
+
+        Raises:
+            ConversionError: an input has no shape here, or one that contradicts its signature.
+        """
+        specs = []
+        for spec in self.signature.inputs:
+            if spec.name not in shapes:
+                raise ConversionError(f"No static shape is given for the input {spec.name!r}.")
+            shape = tuple(shapes[spec.name])
+            if not tf.TensorShape(spec.shape).is_compatible_with(shape):
+                raise ConversionError(f"The input {spec.name!r} is {spec}; it cannot take the shape {list(shape)}.")
+            specs.append(TensorSpec(spec.name, spec.dtype, shape))
+        return self._trace(SERVING_DEFAULT, specs, target="tflite")
+
+    def _served(self, signature: Signature) -> Signature:
+        inputs = tuple(
+            TensorSpec(s.name, s.dtype, tuple(s.dims[a] for a in self.permutations.get(s.name, range(len(s.dims)))))
+            for s in signature.inputs
+        )
+        return Signature(inputs, signature.outputs)
+
+    def _trace(self, name: str, specs: list[TensorSpec] | None = None, target: Target = "serving") -> Any:
+        inputs = specs if specs is not None else list(self.signatures[name].inputs)
+        model = self._graphs[name]
+        outputs = [s.name for s in self.signatures[name].outputs]
+
+        def function(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            lowering = Lowering(model.graph, self._store, opset=model.opset_imports.get("", 1), target=target)
+            values = {s.name: self._input(s.name, tensors[python_name(s.name)]) for s in inputs}
+            results = lowering.run(values)
+            return {o: tf.identity(v.tensor, name=python_name(o)) for o, v in zip(outputs, results, strict=True)}
+
+        signature = {
+            python_name(s.name): tf.TensorSpec(s.shape, _tf_dtype(s), name=python_name(s.name)) for s in inputs
+        }
+        return tf.function(function, autograph=False).get_concrete_function(**signature)
+
+    def _input(self, name: str, tensor: tf.Tensor) -> Value:
+        return Value.of(tensor, self._store, self.permutations.get(name), name)
+
+
+def python_name(name: str) -> str:
+    """tf.function takes inputs as keyword arguments, so their names are Python's; TensorFlow replaces the same characters."""
+    cleaned = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+    return cleaned if not cleaned[:1].isdigit() else f"input_{cleaned}"
+
+
+def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
+    return {
+        s.name: channels_last(4)
+        for signature in signatures
+        for s in signature.inputs
+        if len(s.dims) == 4 and s.dtype.startswith(("float", "bfloat")) and isinstance(s.dims[1], int) and s.dims[1] <= 4
+    }
+
+
+def _tf_dtype(spec: TensorSpec) -> tf.DType:
+    return tf.as_dtype(spec.dtype)
+
+
+def run_eagerly(
+    model: ir.Model, inputs: Mapping[str, npt.NDArray[Any]]
+) -> Iterator[tuple[str, ir.Node, npt.NDArray[np.generic]]]:
+    """Each intermediate value as (name, node, array in ONNX's axis order), in the order of the graph."""
+    store = WeightStore()
+    seen: list[tuple[str, ir.Node, Value]] = []
+
+    def observe(node: ir.Node, results: Any) -> None:
+        seen.extend((o.name or "", node, v) for o, v in zip(node.outputs, results, strict=False) if v is not None)
+
+    lowering = Lowering(model.graph, store, opset=model.opset_imports.get("", 1), observe=observe)
+    lowering.run({name: Value.of(tf.convert_to_tensor(array), store, name=name) for name, array in inputs.items()})
+    for name, node, value in seen:
+        yield name, node, value.array if value.array is not None else value.tensor.numpy()

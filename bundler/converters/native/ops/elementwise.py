@@ -1,0 +1,287 @@
+"""Arithmetic, activations, comparisons and logic: one output element from the input elements at the same place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+
+Tensor = tf.Tensor
+E = Layout.ELEMENTWISE
+
+_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "Abs": tf.abs,
+    "Acos": tf.acos,
+    "Acosh": tf.acosh,
+    "Asin": tf.asin,
+    "Asinh": tf.asinh,
+    "Atan": tf.atan,
+    "Atanh": tf.atanh,
+    "Ceil": tf.math.ceil,
+    "Cos": tf.cos,
+    "Cosh": tf.cosh,
+    "Erf": tf.math.erf,
+    "Exp": tf.exp,
+    "Floor": tf.floor,
+    "IsNaN": tf.math.is_nan,
+    "Log": tf.math.log,
+    "Neg": tf.negative,
+    "Not": tf.logical_not,
+    "Reciprocal": tf.math.reciprocal,
+    "Round": tf.round,
+    "Sigmoid": tf.sigmoid,
+    "Sign": tf.sign,
+    "Sin": tf.sin,
+    "Sinh": tf.sinh,
+    "Softplus": tf.math.softplus,
+    "Softsign": tf.math.softsign,
+    "Sqrt": tf.sqrt,
+    "Tan": tf.tan,
+    "Tanh": tf.tanh,
+}
+
+_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Add": tf.add,
+    "And": tf.logical_and,
+    "BitwiseAnd": tf.bitwise.bitwise_and,
+    "BitwiseOr": tf.bitwise.bitwise_or,
+    "BitwiseXor": tf.bitwise.bitwise_xor,
+    "Equal": tf.equal,
+    "Greater": tf.greater,
+    "GreaterOrEqual": tf.greater_equal,
+    "Less": tf.less,
+    "LessOrEqual": tf.less_equal,
+    "Mul": tf.multiply,
+    "Or": tf.logical_or,
+    "Sub": tf.subtract,
+    "Xor": tf.math.logical_xor,
+}
+
+
+def _register_unary(name: str, compute: Callable[[Tensor], Tensor]) -> None:
+    @op(name, layout=E)
+    def unary(x: Tensor) -> Tensor:
+        return compute(x)
+
+
+def _register_binary(name: str, compute: Callable[[Tensor, Tensor], Tensor]) -> None:
+    @op(name, layout=E)
+    def binary(a: Tensor, b: Tensor) -> Tensor:
+        return compute(a, b)
+
+
+for _name, _compute in _UNARY.items():
+    _register_unary(_name, _compute)
+for _name, _binary in _BINARY.items():
+    _register_binary(_name, _binary)
+
+
+@op("BitwiseNot", layout=E)
+def bitwise_not(x: Tensor) -> Tensor:
+    return tf.bitwise.invert(x)
+
+
+@op("Div", layout=E)
+def div(a: Tensor, b: Tensor) -> Tensor:
+    """Integers are divided towards zero."""
+    return tf.truncatediv(a, b) if a.dtype.is_integer else tf.divide(a, b)
+
+
+@op("Mod", layout=E)
+def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
+    """fmod=1: the sign of the dividend (C's fmod); 0: of the divisor (integers only)."""
+    return tf.math.truncatemod(a, b) if fmod else tf.math.floormod(a, b)
+
+
+@op("Pow", layout=E)
+def power(x: Tensor, exponent: Tensor) -> Tensor:
+    """The result has the base's dtype, whatever the exponent's."""
+    known = tf.get_static_value(exponent)
+    if known is not None and known.size == 1 and not x.dtype.is_integer:
+        special = {2.0: tf.square, 0.5: tf.sqrt, -0.5: tf.math.rsqrt, 1.0: tf.identity}.get(float(known.reshape(-1)[0]))
+        if special is not None and known.ndim <= (x.shape.rank or 0):
+            return special(x)
+    if x.dtype.is_integer and exponent.dtype.is_floating:
+        return tf.cast(tf.pow(tf.cast(x, exponent.dtype), exponent), x.dtype)
+    return tf.pow(x, tf.cast(exponent, x.dtype))
+
+
+@op("Max", layout=E)
+def maximum(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = tf.maximum(first, other)
+    return first
+
+
+@op("Min", layout=E)
+def minimum(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = tf.minimum(first, other)
+    return first
+
+
+@op("Sum", layout=E)
+def total(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = tf.add(first, other)
+    return first
+
+
+@op("Mean", layout=E)
+def mean(*tensors: Tensor) -> Tensor:
+    return tf.divide(total(*tensors), tf.cast(len(tensors), tensors[0].dtype))
+
+
+@op("Where", layout=E)
+def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return tf.where(condition, a, b)
+
+
+@op("IsInf", layout=E)
+def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
+    infinite = tf.math.is_inf(x)
+    if not detect_negative:
+        infinite = tf.logical_and(infinite, x > 0)
+    if not detect_positive:
+        infinite = tf.logical_and(infinite, x < 0)
+    return infinite
+
+
+@op("Relu", layout=Layout.VALUES)
+def relu(ctx: Context, x: Any) -> Any:
+    result = ctx.value(tf.nn.relu(x.stored), x.order)
+    result.non_negative = True
+    return result
+
+
+@op("LeakyRelu", layout=E)
+def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
+    return tf.nn.leaky_relu(x, alpha)
+
+
+@op("PRelu", layout=E)
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """slope is broadcast to x in one direction (opset 9 and later)."""
+    return tf.nn.relu(x) - slope * tf.nn.relu(-x)
+
+
+@op("ThresholdedRelu", layout=E)
+def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return tf.where(x > alpha, x, tf.zeros([], x.dtype))
+
+
+@op("Elu", layout=E)
+def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return tf.nn.elu(x) if alpha == 1.0 else tf.where(x < 0, alpha * tf.math.expm1(tf.minimum(x, 0)), x)
+
+
+@op("Celu", layout=E)
+def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return tf.nn.elu(x) if alpha == 1.0 else tf.nn.relu(x) + tf.minimum(0.0, alpha * tf.math.expm1(x / alpha))
+
+
+@op("Selu", layout=E)
+def selu(x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Tensor:
+    return gamma * (tf.nn.relu(x) + alpha * tf.math.expm1(tf.minimum(x, 0)))
+
+
+@op("Gelu", layout=E)
+def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    return tf.nn.gelu(x, approximate=approximate == "tanh")
+
+
+@op("Mish", layout=E)
+def mish(x: Tensor) -> Tensor:
+    return x * tf.tanh(tf.math.softplus(x))
+
+
+@op("Swish", layout=E)
+def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """x * sigmoid(x) as two ops: TensorFlow's remapper fuses exactly this pair."""
+    return x * tf.sigmoid(x if alpha == 1.0 else alpha * x)
+
+
+@op("HardSigmoid", layout=E)
+def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
+    """PyTorch's form (alpha 1/6, beta 1/2) goes through Relu6, which TFLite and XNNPACK know."""
+    if math.isclose(alpha, 1 / 6, rel_tol=1e-5) and beta == 0.5:
+        return tf.nn.relu6(x + 3.0) * tf.constant(1 / 6, x.dtype)
+    return tf.clip_by_value(alpha * x + beta, 0.0, 1.0)
+
+
+@op("HardSwish", layout=E)
+def hard_swish(x: Tensor) -> Tensor:
+    """The factors in the order that TFLite's converter matches as HARD_SWISH."""
+    return x * (tf.nn.relu6(x + tf.constant(3, x.dtype)) * tf.constant(1 / 6, x.dtype))
+
+
+@op("Shrink", layout=E)
+def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
+    bias_ = tf.cast(bias, x.dtype)
+    zero = tf.zeros([], x.dtype)
+    limit = tf.cast(lambd, x.dtype)
+    return tf.where(x < -limit, x + bias_, tf.where(x > limit, x - bias_, zero))
+
+
+@op("Clip", layout=E)
+def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    bottom = None if low is None else tf.get_static_value(low)
+    top = None if high is None else tf.get_static_value(high)
+    if x.dtype.is_floating and bottom is not None and bottom == 0 and (high is None or (top is not None and top == 6)):
+        return tf.nn.relu(x) if high is None else tf.nn.relu6(x)
+    if low is not None:
+        x = tf.maximum(x, low)
+    return x if high is None else tf.minimum(x, high)
+
+
+@op("Cast", layout=E)
+def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    return convert(x, tensor_dtype(to))
+
+
+@op("CastLike", layout=Layout.VALUES)
+def cast_like(ctx: Context, x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
+    return ctx.value(convert(x.stored, like.dtype), x.order)
+
+
+@op("Identity", "Dropout", layout=Layout.VALUES)
+def identity(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> Any:
+    """Dropout is the identity at inference; its mask is all true."""
+    if training_mode is not None and (training_mode.array is None or bool(training_mode.array)):
+        raise ctx.reject("Dropout is in training mode.", fix="call model.eval() before the export")
+    if ctx.node is not None and len(ctx.node.outputs) > 1:
+        return x, ctx.value(tf.ones_like(x.stored, dtype=tf.bool), x.order)
+    return x
+
+
+def tensor_dtype(element_type: int) -> tf.DType:
+    """The TensorFlow dtype of an onnx.TensorProto element type.
+
+    Raises:
+        ValueError: TensorFlow has no such type.
+    """
+    if element_type == onnx.TensorProto.STRING:
+        return tf.string
+    try:
+        return tf.as_dtype(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element_type)))
+    except (KeyError, TypeError) as exc:
+        name = onnx.TensorProto.DataType.Name(element_type)
+        raise ValueError(f"TensorFlow has no dtype for ONNX's {name}") from exc
+
+
+def convert(x: Tensor, dtype: tf.DType) -> Tensor:
+    """Cast as ONNX does: bool from a number is `!= 0`, strings are parsed and printed."""
+    if x.dtype == dtype:
+        return x
+    if x.dtype == tf.string:
+        return tf.cast(tf.strings.to_number(x, tf.float64 if dtype == tf.float64 else tf.float32), dtype)
+    if dtype == tf.string:
+        return tf.strings.as_string(x)
+    return tf.cast(x, dtype)

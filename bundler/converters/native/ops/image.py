@@ -1,0 +1,249 @@
+"""Resize and its kin. https://onnx.ai/onnx/operators/onnx__Resize.html
+
+Where TensorFlow's image ops compute what ONNX asks for, they are used; everything else is separable, one small matrix an
+axis, made at build time from ONNX's own definition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Array, Value, channels_last
+
+Tensor = tf.Tensor
+
+
+@op("Resize", layout=Layout.VALUES, static=("roi", "scales", "sizes"))
+def resize(
+    ctx: Context,
+    x: Value,
+    roi: Array | None = None,
+    scales: Array | None = None,
+    sizes: Array | None = None,
+    *,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch",
+    mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor",
+) -> Value:
+    rank = len(x.shape)
+    axes = [a % rank for a in axes] if axes is not None else list(range(rank))
+    wanted = _targets(x, axes, scales, sizes, keep_aspect_ratio_policy)
+    wanted = {axis: target for axis, target in wanted.items() if not target.is_identity}
+    order = channels_last(rank) if rank in (3, 4, 5) and not wanted.keys() & {0, 1} else x.order
+    data = x.in_order(order)
+    if _bilinear_fits(rank, wanted, mode, coordinate_transformation_mode, antialias, data):
+        return ctx.value(_bilinear(data, wanted, coordinate_transformation_mode), order)
+    roi_list = [] if roi is None else [float(v) for v in roi.reshape(-1)]
+    for axis, target in wanted.items():
+        position = axes.index(axis)
+        crop = (roi_list[position], roi_list[position + len(axes)]) if roi_list else (0.0, 1.0)
+        coordinates = _coordinates(target, coordinate_transformation_mode, crop)
+        outside = extrapolation_value if coordinate_transformation_mode == "tf_crop_and_resize" else None
+        storage_axis = axis if order is None else order.index(axis)
+        if mode == "nearest":
+            data = _nearest(data, storage_axis, coordinates, target, nearest_mode, outside)
+        else:
+            kernel = _linear if mode == "linear" else _cubic(cubic_coeff_a)
+            matrix = _interpolation(target, coordinates, kernel, mode, bool(antialias), bool(exclude_outside))
+            data = _apply(data, storage_axis, matrix, coordinates, target, outside)
+    return ctx.value(data, order)
+
+
+class _Target:
+    """One resized axis: input size, output size and the scale that coordinates are computed with."""
+
+    def __init__(self, size: int, scale: float, out: int) -> None:
+        self.size = size
+        self.scale = scale
+        self.out = out
+
+    @property
+    def is_identity(self) -> bool:
+        return self.size == self.out and self.scale == 1.0
+
+
+def _targets(x: Value, axes: Sequence[int], scales: Array | None, sizes: Array | None, policy: str) -> dict[int, _Target]:
+    if scales is not None and scales.size:
+        factors = [float(s) for s in scales]
+        return {
+            a: _Target(_known(x, a), s, math.floor(_known(x, a) * s)) for a, s in zip(axes, factors, strict=True) if s != 1.0
+        }
+    if sizes is None:
+        raise ValueError("it has neither scales nor sizes")
+    wanted = [int(n) for n in sizes]
+    if policy == "stretch":
+        return {a: _Target(_known(x, a), n / _known(x, a), n) for a, n in zip(axes, wanted, strict=True) if x.shape[a] != n}
+    choose: Callable[[list[float]], float] = min if policy == "not_larger" else max
+    scale = choose([n / _known(x, a) for a, n in zip(axes, wanted, strict=True)])
+    return {a: _Target(_known(x, a), scale, math.floor(scale * _known(x, a) + 0.5)) for a in axes}
+
+
+def _known(x: Value, axis: int) -> int:
+    size = x.shape[axis]
+    if size is None:
+        raise ValueError(f"axis {axis} is resized, and its size is not known at build time; export it with a fixed size")
+    return size
+
+
+def _bilinear_fits(
+    rank: int, wanted: dict[int, _Target], mode: str, coordinates: str, antialias: int, data: Tensor
+) -> bool:
+    """TensorFlow's ResizeBilinear computes coordinates from the sizes: right where the scale is exactly out/in."""
+    exact = all(t.scale * t.size == t.out for t in wanted.values())
+    known = coordinates in ("half_pixel", "align_corners", "asymmetric") or (
+        coordinates == "pytorch_half_pixel" and all(t.out > 1 for t in wanted.values())
+    )
+    upward = not antialias or all(t.out >= t.size for t in wanted.values())
+    on_image = rank == 4 and bool(wanted) and wanted.keys() <= {2, 3}
+    return mode == "linear" and on_image and exact and known and upward and data.dtype == tf.float32
+
+
+def _bilinear(data: Tensor, wanted: dict[int, _Target], coordinates: str) -> Tensor:
+    sizes = [wanted[axis].out if axis in wanted else data.shape[axis - 1] for axis in (2, 3)]
+    if None in sizes:
+        raise ValueError("both spatial dims must be known at build time")
+    return tf.raw_ops.ResizeBilinear(
+        images=data, size=sizes, align_corners=coordinates == "align_corners",
+        half_pixel_centers=coordinates in ("half_pixel", "pytorch_half_pixel"),
+    )  # fmt: skip
+
+
+def _coordinates(target: _Target, mode: str, roi: tuple[float, float]) -> Array:
+    """Where each output position lies in the input: ONNX's coordinate_transformation_mode."""
+    i = np.arange(target.out, dtype=np.float64)
+    size, out, scale = target.size, target.out, target.scale
+    if mode == "align_corners":
+        return i * (size - 1) / (out - 1) if out > 1 else np.zeros_like(i)
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "pytorch_half_pixel":
+        return (i + 0.5) / scale - 0.5 if out > 1 else np.full_like(i, -0.5)
+    if mode == "half_pixel":
+        return (i + 0.5) / scale - 0.5
+    if mode == "half_pixel_symmetric":
+        adjusted = out / (scale * size)
+        offset = size / 2 * (1 - adjusted)
+        return offset + (i + 0.5) / scale - 0.5
+    if mode == "tf_half_pixel_for_nn":
+        return (i + 0.5) / scale
+    if mode == "tf_crop_and_resize":
+        start, end = roi
+        if out == 1:
+            return np.full_like(i, 0.5 * (start + end) * (size - 1))
+        return start * (size - 1) + i * (end - start) * (size - 1) / (out - 1)
+    raise ValueError(f"coordinate_transformation_mode {mode!r} is not one that ONNX defines")
+
+
+def _nearest(
+    data: Tensor, axis: int, coordinates: Array, target: _Target, rule: str, outside: float | None
+) -> Tensor:
+    rules: dict[str, Callable[[Array], Array]] = {
+        "round_prefer_floor": lambda c: np.ceil(c - 0.5),
+        "round_prefer_ceil": lambda c: np.floor(c + 0.5),
+        "floor": np.floor,
+        "ceil": np.ceil,
+    }
+    index = np.clip(rules[rule](coordinates), 0, target.size - 1).astype(np.int32)
+    factor = target.out // target.size
+    if factor * target.size == target.out and np.array_equal(index, np.repeat(np.arange(target.size), factor)):
+        picked = tf.repeat(data, factor, axis) if data.shape.rank != 4 else _repeat(data, axis, factor)
+    else:
+        picked = tf.gather(data, index, axis=axis)
+    return picked if outside is None else _blank(picked, axis, coordinates, target, outside)
+
+
+def _repeat(data: Tensor, axis: int, factor: int) -> Tensor:
+    """Each row `factor` times, as a broadcast that TensorFlow and TFLite run without a gather."""
+    sizes = data.shape.as_list()
+    if sum(s is None for s in sizes) > 1:
+        return tf.repeat(data, factor, axis)
+    spread = tf.concat([tf.expand_dims(data, axis + 1)] * factor, axis + 1)
+    return tf.reshape(spread, [-1 if s is None else s * factor if a == axis else s for a, s in enumerate(sizes)])
+
+
+def _blank(data: Tensor, axis: int, coordinates: Array, target: _Target, outside: float) -> Tensor:
+    """tf_crop_and_resize: positions outside of the input get the extrapolation value."""
+    inside = (coordinates >= 0) & (coordinates <= target.size - 1)
+    if inside.all():
+        return data
+    shape = [1] * data.shape.rank
+    shape[axis] = target.out
+    return tf.where(inside.reshape(shape), data, tf.cast(outside, data.dtype))
+
+
+def _linear(distance: Array) -> Array:
+    return np.maximum(1 - np.abs(distance), 0)
+
+
+def _cubic(a: float) -> Callable[[Array], Array]:
+    """Keys' kernel with ONNX's cubic_coeff_a."""
+
+    def kernel(distance: Array) -> Array:
+        d = np.abs(distance)
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+    return kernel
+
+
+def _interpolation(
+    target: _Target, coordinates: Array, kernel: Callable[[Array], Array], mode: str, antialias: bool, exclude: bool
+) -> Array:
+    """The matrix [out, size] that takes the axis to its new size; antialias widens the kernel by 1/scale."""
+    stretch = max(1 / target.scale, 1.0) if antialias else 1.0
+    reach = math.ceil((1 if mode == "linear" else 2) * stretch) + 1
+    matrix = np.zeros((target.out, target.size))
+    for row, center in enumerate(coordinates):
+        taps = np.arange(math.floor(center) - reach, math.floor(center) + reach + 1)
+        weights = kernel((taps - center) / stretch)
+        if exclude or (antialias and mode == "linear"):
+            weights = np.where((taps >= 0) & (taps < target.size), weights, 0.0) if exclude else weights
+        total = weights.sum()
+        np.add.at(matrix[row], np.clip(taps, 0, target.size - 1), weights / total)
+    return matrix
+
+
+def _apply(
+    data: Tensor, axis: int, matrix: Array, coordinates: Array, target: _Target, outside: float | None
+) -> Tensor:
+    """Contract one axis with the matrix, in float32 at least."""
+    dtype = data.dtype if data.dtype in (tf.float32, tf.float64) else tf.float32
+    weights = tf.constant(matrix, dtype)
+    moved = tf.tensordot(tf.cast(data, dtype), weights, [[axis], [1]])
+    rank = data.shape.rank
+    back = [*range(axis), rank - 1, *range(axis, rank - 1)]
+    result = tf.transpose(moved, back) if back != list(range(rank)) else moved
+    result = tf.cast(tf.round(result) if data.dtype.is_integer else result, data.dtype)
+    return result if outside is None else _blank(result, axis, coordinates, target, outside)
+
+
+@op("DepthToSpace", layout=Layout.VALUES)
+def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    """TensorFlow's op is DCR on channels last; CRD (PyTorch's pixel_shuffle) takes its channels in another order."""
+    order = channels_last(4)
+    data = x.in_order(order)
+    channels = data.shape[-1]
+    if mode == "CRD":
+        out = channels // (blocksize * blocksize)
+        permutation = np.arange(channels).reshape(out, blocksize * blocksize).T.reshape(-1)
+        data = tf.gather(data, permutation.astype(np.int32), axis=-1)
+    return ctx.value(tf.nn.depth_to_space(data, blocksize), order)
+
+
+@op("SpaceToDepth", layout=Layout.VALUES)
+def space_to_depth(ctx: Context, x: Value, *, blocksize: int) -> Value:
+    order = channels_last(4)
+    return ctx.value(tf.nn.space_to_depth(x.in_order(order), blocksize), order)

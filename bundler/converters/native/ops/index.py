@@ -1,0 +1,206 @@
+"""Gathers, scatters, searches and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.shape import drop_axes
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Array, Value, identity
+
+Tensor = tf.Tensor
+
+
+@op("Gather", layout=Layout.VALUES)
+def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
+    """Indices may count from the end, which tf.gather does not know."""
+    rank = len(data.shape)
+    axis = axis % rank
+    if indices.array is not None and indices.array.ndim == 0:
+        return _take_one(ctx, data, int(indices.array), axis)
+    storage_axis = axis if data.order is None else data.order.index(axis)
+    if indices.rank == 1:
+        picked = tf.gather(data.stored, wrapped(indices, data.shape[axis], data.stored, storage_axis), axis=storage_axis)
+        return ctx.value(picked, data.order)
+    index = wrapped(indices, data.shape[axis], data.tensor, axis)
+    return ctx.value(tf.gather(data.tensor, index, axis=axis))
+
+
+def _take_one(ctx: Context, data: Value, index: int, axis: int) -> Value:
+    """A constant scalar index is a slice that drops the axis, whatever order the data has."""
+    order = data.order or identity(len(data.shape))
+    slices: list[slice | int] = [slice(None)] * len(order)
+    slices[order.index(axis)] = index
+    return ctx.value(data.stored[tuple(slices)], drop_axes(order, [axis]))
+
+
+def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor:
+    """Indices with negative ones counted from the end."""
+    if indices.array is not None and (size is not None or (indices.array >= 0).all()):
+        array = indices.array
+        return tf.constant(np.where(array < 0, array + size, array) if size is not None else array)
+    index = indices.tensor
+    length = tf.cast(tf.shape(data)[axis], index.dtype) if size is None else tf.constant(size, index.dtype)
+    return tf.where(index < 0, index + length, index)
+
+
+@op("GatherElements", layout=Layout.VALUES)
+def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
+    """out[i][j] = data[index[i][j]][j] for axis 0."""
+    rank = len(data.shape)
+    axis = axis % rank
+    places = element_places(data, indices, axis)
+    return ctx.value(tf.gather_nd(data.tensor, places))
+
+
+def element_places(data: Value, indices: Value, axis: int) -> Tensor:
+    """Full coordinates [..., rank] of the elements that an index tensor names along one axis."""
+    index = tf.cast(wrapped(indices, data.shape[axis], data.tensor, axis), tf.int64)
+    sizes = tf.shape(index, out_type=tf.int64)
+    rank = len(data.shape)
+    grids = tf.meshgrid(*[tf.range(sizes[a]) for a in range(rank)], indexing="ij")
+    grids[axis] = index
+    return tf.stack(grids, -1)
+
+
+@op("GatherND", layout=Layout.VALUES, since=11)
+def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
+    index = wrapped_nd(data, indices, batch_dims)
+    return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+
+
+def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
+    """Coordinates with negative ones counted from the end of their axis."""
+    index = indices.tensor
+    depth = indices.shape[-1]
+    if indices.array is not None and (indices.array >= 0).all():
+        return index
+    sizes = tf.shape(data.tensor, out_type=index.dtype)[batch_dims : batch_dims + depth] if depth is not None else None
+    if sizes is None:
+        raise ValueError("the last dim of its indices is not known at build time")
+    return tf.where(index < 0, index + sizes, index)
+
+
+_SCATTERS: dict[str, Callable[..., Tensor]] = {
+    "none": tf.tensor_scatter_nd_update,
+    "add": tf.tensor_scatter_nd_add,
+    "max": tf.tensor_scatter_nd_max,
+    "min": tf.tensor_scatter_nd_min,
+}
+
+
+def scatter(ctx: Context, data: Tensor, places: Tensor, updates: Tensor, reduction: str) -> Tensor:
+    """Updates written (or reduced) into data at full or partial coordinates."""
+    if reduction == "mul":
+        return data * _scattered_product(data, places, updates)
+    if reduction not in _SCATTERS:
+        raise ctx.reject(f"The reduction {reduction!r} is not one that ONNX defines.")
+    return _SCATTERS[reduction](data, places, updates)
+
+
+def _scattered_product(data: Tensor, places: Tensor, updates: Tensor) -> Tensor:
+    """For every element of data the product of all updates that name it (1 where none does)."""
+    depth = places.shape[-1]
+    sizes = tf.shape(data, out_type=tf.int64)
+    strides = tf.math.cumprod(sizes[:depth], exclusive=True, reverse=True)
+    flat = tf.reshape(tf.reduce_sum(tf.cast(places, tf.int64) * strides, -1), [-1])
+    count = tf.reduce_prod(sizes[:depth])
+    rows = tf.reshape(updates, tf.concat([tf.shape(flat, out_type=tf.int64), sizes[depth:]], 0))
+    products = tf.math.unsorted_segment_prod(rows, flat, count)
+    return tf.reshape(products, sizes)
+
+
+@op("ScatterElements", layout=Layout.VALUES, since=11)
+def scatter_elements(
+    ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
+) -> Value:
+    axis = axis % len(data.shape)
+    places = element_places(data, indices, axis)
+    return ctx.value(scatter(ctx, data.tensor, places, updates.tensor, reduction))
+
+
+@op("ScatterND", layout=Layout.VALUES, since=11)
+def scatter_nd(ctx: Context, data: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
+    return ctx.value(scatter(ctx, data.tensor, wrapped_nd(data, indices), updates.tensor, reduction))
+
+
+@op("ArgMax", layout=Layout.VALUES)
+def arg_max(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmax)
+
+
+@op("ArgMin", layout=Layout.VALUES)
+def arg_min(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmin)
+
+
+def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Callable[..., Tensor]) -> Value:
+    axis = axis % len(x.shape)
+    order = x.order or identity(len(x.shape))
+    place = order.index(axis)
+    data = x.stored
+    if last:
+        size = tf.cast(tf.shape(data)[place], tf.int64)
+        found = size - 1 - search(tf.reverse(data, [place]), place, output_type=tf.int64)
+    else:
+        found = search(data, place, output_type=tf.int64)
+    if keepdims:
+        return ctx.value(tf.expand_dims(found, place), x.order)
+    return ctx.value(found, drop_axes(order, [axis]))
+
+
+@op("TopK", layout=Layout.VALUES, since=11)
+def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:  # noqa: A002
+    """Values and int64 indices; equal values keep the order of their indices."""
+    rank = len(x.shape)
+    axis = axis % rank
+    count = tf.cast(tf.reshape(k.tensor, []), tf.int32) if k.array is None else int(k.array.reshape(-1)[0])
+    last = (*(a for a in range(rank) if a != axis), axis)
+    data = x.in_order(last)
+    if largest:
+        values, places = tf.math.top_k(data, count)
+    else:
+        places = tf.argsort(data, axis=-1, stable=True)[..., :count]
+        values = tf.gather(data, places, batch_dims=rank - 1)
+    return [ctx.value(values, last), ctx.value(tf.cast(places, tf.int64), last)]
+
+
+@op("OneHot", layout=Layout.VALUES)
+def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
+    """values = [off, on]; indices outside of [-depth, depth) give a row of `off`."""
+    count = tf.cast(tf.reshape(depth.tensor, []), tf.int64)
+    index = tf.cast(indices.tensor, tf.int64)
+    index = tf.where(index < 0, index + count, index)
+    off, on = values.tensor[0], values.tensor[1]
+    rank = len(indices.shape) + 1
+    hot = tf.one_hot(index, tf.cast(count, tf.int32), on_value=True, off_value=False, axis=axis % rank, dtype=tf.bool)
+    return ctx.value(tf.where(hot, on, off))
+
+
+@op("NonZero")
+def non_zero(x: Tensor) -> Tensor:
+    """[rank, count], coordinates in row-major order."""
+    condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
+    return tf.transpose(tf.where(condition))
+
+
+@op("Trilu", layout=Layout.VALUES)
+def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    """The upper (or lower) triangle of the last two axes, from diagonal k on."""
+    data = x.tensor
+    rows, columns = tf.shape(data, out_type=tf.int64)[-2], tf.shape(data, out_type=tf.int64)[-1]
+    diagonal = tf.constant(0, tf.int64) if k is None else tf.reshape(tf.cast(k.tensor, tf.int64), [])
+    distance = tf.range(columns)[None, :] - tf.range(rows)[:, None]
+    keep = distance >= diagonal if upper else distance <= diagonal
+    return ctx.value(tf.where(keep, data, tf.zeros([], data.dtype)))
+
+
+@op("CumSum", layout=Layout.VALUES, static=("axis",))
+def cum_sum(ctx: Context, x: Value, axis: Array, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    order = x.order or identity(len(x.shape))
+    place = order.index(int(axis.reshape(-1)[0]) % len(order))
+    return ctx.value(tf.cumsum(x.stored, place, exclusive=bool(exclusive), reverse=bool(reverse)), x.order)

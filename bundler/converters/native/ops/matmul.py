@@ -1,0 +1,95 @@
+"""Matrix products. https://onnx.ai/onnx/operators/onnx__MatMul.html"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.shapes import tensor_shape
+from bundler.converters.native.value import Order, Value, identity
+
+Tensor = tf.Tensor
+
+
+@op("MatMul", layout=Layout.VALUES)
+def matmul(ctx: Context, a: Value, b: Value) -> Value:
+    """a [..., M, K] @ b [..., K, N], NumPy's rules for vectors and broadcasting."""
+    rank_a, rank_b = _rank(a), _rank(b)
+    if rank_a == 1 or rank_b == 1:
+        return ctx.value(_with_vector(a.tensor, b.tensor, rank_a, rank_b))
+    if rank_b == 2 and rank_a > 2:
+        return linear(ctx, a, b)
+    left, swap_left = _last_two(a)
+    right, swap_right = _last_two(b)
+    if left.dtype in (tf.int8, tf.uint8, tf.int16, tf.uint16, tf.uint32, tf.uint64):
+        product = tf.matmul(tf.cast(left, tf.int64), tf.cast(right, tf.int64), transpose_a=swap_left, transpose_b=swap_right)
+        return ctx.value(tf.cast(product, a.dtype))
+    return ctx.value(tf.matmul(left, right, transpose_a=swap_left, transpose_b=swap_right))
+
+
+def _rank(value: Value) -> int:
+    if value.rank is None:
+        raise ValueError("the rank of its input is not known at build time")
+    return value.rank
+
+
+def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
+    if rank_a == 1 and rank_b == 1:
+        return tf.reduce_sum(a * b)
+    if rank_a == 1:
+        return tf.squeeze(tf.matmul(tf.expand_dims(a, 0), b), -2)
+    return tf.squeeze(tf.matmul(a, tf.expand_dims(b, -1)), -1)
+
+
+def _last_two(value: Value) -> tuple[Tensor, bool]:
+    """The operand, and whether its last two axes are stored swapped: the product reads them so, for free."""
+    order = value.order
+    if order is not None and not value.is_constant:
+        rank = len(order)
+        swapped: Order = (*identity(rank)[:-2], rank - 1, rank - 2)
+        if order == swapped:
+            return value.stored, True
+    return value.tensor, False
+
+
+@op("Linear", layout=Layout.VALUES, domain="tfbundle")
+def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value:
+    """x [..., K] @ w [K, N] + bias [N] as one product of matrices, which TensorFlow fuses with its bias; made by fuse_linear."""
+    if _rank(x) == 2:
+        product = tf.matmul(x.tensor, w.tensor)
+        return ctx.value(product if bias is None else tf.nn.bias_add(product, bias.tensor))
+    inner, outer = w.shape
+    sizes = ctx.sizes(x)[:-1]
+    flat = tf.reshape(x.tensor, [-1, inner])
+    product = tf.matmul(flat, w.tensor)
+    if bias is not None:
+        product = tf.nn.bias_add(product, bias.tensor)
+    if outer is None:
+        return ctx.value(tf.reshape(product, tf.concat([tf.shape(x.tensor)[:-1], [-1]], 0)))
+    return ctx.value(tf.reshape(product, tensor_shape([*sizes, outer])))
+
+
+@op("Gemm", layout=Layout.VALUES)
+def gemm(
+    ctx: Context, a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0  # noqa: N803
+) -> Value:
+    """alpha * a' @ b' + beta * c. A constant b is transposed at build time."""
+    if b.array is not None and b.array.dtype.kind == "f":
+        matrix = b.array.T if transB else b.array
+        weights = ctx.weight(np.ascontiguousarray(matrix * b.array.dtype.type(alpha) if alpha != 1.0 else matrix), b.name)
+        product = tf.matmul(a.tensor, weights, transpose_a=bool(transA))
+    else:
+        product = tf.matmul(a.tensor, b.tensor, transpose_a=bool(transA), transpose_b=bool(transB))
+        product = product if alpha == 1.0 else tf.cast(alpha, product.dtype) * product
+    if c is None:
+        return ctx.value(product)
+    if c.rank == 1 and beta == 1.0 and product.dtype.is_floating and c.shape[0] == product.shape[-1]:
+        return ctx.value(tf.nn.bias_add(product, c.tensor))
+    return ctx.value(product + (c.tensor if beta == 1.0 else tf.cast(beta, c.dtype) * c.tensor))
+
+
+@op("Einsum")
+def einsum(*tensors: Tensor, equation: str) -> Tensor:
+    return tf.einsum(equation.replace(" ", ""), *tensors)

@@ -1,0 +1,132 @@
+"""Normalizations and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.shapes import tensor_shape
+from bundler.converters.native.value import Array, Value, channels_last
+
+Tensor = tf.Tensor
+
+
+@op("Softmax", layout=Layout.AXIS, since=13)
+def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    return tf.nn.softmax(x, axis)
+
+
+@op("LogSoftmax", layout=Layout.AXIS, since=13)
+def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    return tf.nn.log_softmax(x, axis)
+
+
+@op("Hardmax", layout=Layout.AXIS, since=13)
+def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
+
+
+@op("LayerNormalization")
+def layer_normalization(
+    x: Tensor, scale: Tensor, bias: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance in float32 (stash_type 1), whatever x is."""
+    axes = list(range(axis % x.shape.rank, x.shape.rank))
+    data = tf.cast(x, tf.float32) if stash_type == 1 else x
+    mean = tf.reduce_mean(data, axes, keepdims=True)
+    centred = data - mean
+    variance = tf.reduce_mean(tf.square(centred), axes, keepdims=True)
+    inverse = tf.math.rsqrt(variance + epsilon)
+    result = tf.cast(centred * inverse, x.dtype) * scale
+    return (result if bias is None else result + bias), mean, inverse
+
+
+@op("RMSNormalization")
+def rms_normalization(
+    x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Tensor:
+    axes = list(range(axis % x.shape.rank, x.shape.rank))
+    data = tf.cast(x, tf.float32) if stash_type == 1 else x
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
+    return tf.cast(data * inverse, x.dtype) * scale
+
+
+@op("BatchNormalization", layout=Layout.VALUES, static=("scale", "bias", "mean", "variance"))
+def batch_normalization(
+    ctx: Context,
+    x: Value,
+    scale: Array,
+    bias: Array,
+    mean: Array,
+    variance: Array,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+) -> Value:
+    """Folded at build time into one multiplication and one addition by channel."""
+    if training_mode:
+        raise ctx.reject("BatchNormalization is in training mode.", fix="call model.eval() before the export")
+    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+    offset = bias.astype(np.float64) - mean.astype(np.float64) * factor
+    order = x.order if x.order is not None and x.order[-1] == 1 else channels_last(len(x.shape))
+    data = x.in_order(order)
+    dtype = data.dtype.as_numpy_dtype
+    scaled = data * ctx.weight(factor.astype(dtype))
+    return ctx.value(tf.nn.bias_add(scaled, ctx.weight(offset.astype(dtype))), order)
+
+
+@op("InstanceNormalization", layout=Layout.SPATIAL)
+def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
+    axes = list(range(1, x.shape.rank - 1))
+    mean, variance = tf.nn.moments(x, axes, keepdims=True)
+    return (x - mean) * (tf.math.rsqrt(variance + epsilon) * scale) + bias
+
+
+@op("GroupNormalization", layout=Layout.VALUES, since=21)
+def group_normalization(
+    ctx: Context, x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5, num_groups: int, stash_type: int = 1
+) -> Value:
+    """scale and bias by channel (since opset 21)."""
+    sizes = ctx.sizes(x)
+    order = channels_last(len(sizes))
+    data = x.in_order(order)
+    channels = sizes[1]
+    if not isinstance(channels, int):
+        raise ctx.reject("GroupNormalization needs the number of channels to be known at build time.")
+    stored = [sizes[0], *sizes[2:], num_groups, channels // num_groups]
+    grouped = tf.reshape(data, tensor_shape(stored))
+    axes = [*range(1, len(stored) - 2), len(stored) - 1]
+    mean, variance = tf.nn.moments(tf.cast(grouped, tf.float32) if stash_type == 1 else grouped, axes, keepdims=True)
+    normal = (tf.cast(grouped, mean.dtype) - mean) * tf.math.rsqrt(variance + epsilon)
+    flat = tf.cast(tf.reshape(normal, tensor_shape([sizes[0], *sizes[2:], channels])), data.dtype)
+    return ctx.value(flat * scale.tensor + bias.tensor, order)
+
+
+@op("LRN", layout=Layout.SPATIAL)
+def local_response_normalization(
+    x: Tensor, *, alpha: float = 0.0001, beta: float = 0.75, bias: float = 1.0, size: int
+) -> Tensor:
+    """The sum over channels c - floor((size-1)/2) … c + ceil((size-1)/2)."""
+    before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
+    pads = [[0, 0]] * (x.shape.rank - 1) + [[before, after]]
+    sums = tf.math.cumsum(tf.pad(tf.square(x), pads), -1)
+    sums = tf.pad(sums, [[0, 0]] * (x.shape.rank - 1) + [[1, 0]])
+    window = sums[..., size:] - sums[..., :-size]
+    return x / tf.pow(bias + alpha / size * window, beta)
+
+
+@op("LpNormalization", layout=Layout.AXIS)
+def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
+    norm = tf.norm(x, ord=p, axis=axis, keepdims=True)
+    return tf.math.divide_no_nan(x, norm)
+
+
+@op("MeanVarianceNormalization", layout=Layout.AXIS)
+def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
+    mean, variance = tf.nn.moments(x, list(axes), keepdims=True)
+    return (x - mean) / (tf.sqrt(variance) + 1e-9)

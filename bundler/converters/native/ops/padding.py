@@ -1,0 +1,99 @@
+"""Pads of convolutions and pools, as ONNX states them and as TensorFlow takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Rows and columns added before and after each spatial axis.
+
+    Attributes:
+        same: the pads are those of TensorFlow's SAME.
+    """
+
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    same: bool = False
+
+    @property
+    def is_zero(self) -> bool:
+        return not self.same and not any(self.begin) and not any(self.end)
+
+    def lifted(self) -> Padding:
+        """With a height of 1 in front: a one-dimensional op run as a two-dimensional one."""
+        return Padding((0, *self.begin), (0, *self.end), self.same)
+
+    @property
+    def pairs(self) -> list[list[int]]:
+        """For tf.pad and explicit paddings of a channels-last tensor: N, spatial…, C."""
+        return [[0, 0], *([b, e] for b, e in zip(self.begin, self.end, strict=True)), [0, 0]]
+
+    def apply(self, data: tf.Tensor, target: str) -> tuple[tf.Tensor, Any]:
+        """The data and the `padding` argument of the op that follows. Only TensorFlow's own kernels take explicit paddings;
+        a negative pad crops, and a separate Pad does what neither can."""
+        if self.same:
+            return data, "SAME"
+        if self.is_zero:
+            return data, "VALID"
+        if any(p < 0 for p in (*self.begin, *self.end)):
+            data = data[(slice(None), *(_crop(b, e) for b, e in zip(self.begin, self.end, strict=True)), slice(None))]
+            rest = Padding(tuple(max(b, 0) for b in self.begin), tuple(max(e, 0) for e in self.end))
+            return rest.apply(data, target)
+        if target == "serving":
+            return data, self.pairs
+        return tf.pad(data, self.pairs), "VALID"
+
+
+def _crop(begin: int, end: int) -> slice:
+    return slice(max(-begin, 0), min(end, 0) or None)
+
+
+def resolve_padding(
+    auto_pad: str, pads: Sequence[int] | None, sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int],
+    dilation: Sequence[int],
+) -> Padding:  # fmt: skip
+    """What `auto_pad` and `pads` come to for spatial `sizes` (None where dynamic).
+
+    Raises:
+        ValueError: SAME_LOWER over a dynamic size with a stride, whose pads depend on the size.
+    """
+    count = len(kernel)
+    if auto_pad == "SAME_UPPER":
+        return Padding((0,) * count, (0,) * count, same=True)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if auto_pad == "SAME_LOWER":
+        totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
+        if any(t is None for t in totals):
+            raise ValueError("auto_pad SAME_LOWER needs the spatial dims to be known at build time")
+        whole = [t for t in totals if t is not None]
+        begin, end = tuple(t - t // 2 for t in whole), tuple(t // 2 for t in whole)
+    else:
+        flat = list(pads or [0] * (2 * count)) if auto_pad == "NOTSET" else [0] * (2 * count)
+        begin, end = tuple(flat[:count]), tuple(flat[count:])
+    return Padding(begin, end, same=_is_same(begin, end, sizes, reach, stride))
+
+
+def _same_total(size: int | None, reach: int, stride: int) -> int | None:
+    """Pads that TensorFlow's SAME adds in all along one axis; with stride 1 they do not depend on the size."""
+    if stride == 1:
+        return reach - 1
+    if size is None:
+        return None
+    return max((-(-size // stride) - 1) * stride + reach - size, 0)
+
+
+def _is_same(
+    begin: Sequence[int], end: Sequence[int], sizes: Sequence[int | None], reach: Sequence[int], stride: Sequence[int]
+) -> bool:
+    totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
+    if not any(begin) and not any(end):
+        return False
+    return all(
+        t is not None and b == t // 2 and e == t - t // 2 for t, b, e in zip(totals, begin, end, strict=True)
+    )

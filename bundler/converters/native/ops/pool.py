@@ -1,0 +1,236 @@
+"""Pooling, channels last. https://onnx.ai/onnx/operators/onnx__MaxPool.html"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.padding import Padding, resolve_padding
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Value, channels_last
+
+Tensor = tf.Tensor
+
+
+@op("MaxPool", layout=Layout.VALUES)
+def max_pool(
+    ctx: Context,
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] | None = None,
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] | None = None,
+    storage_order: int = 0,
+    strides: Sequence[int] | None = None,
+) -> Value:
+    if ctx.node is not None and len([o for o in ctx.node.outputs if o.uses() or o.is_graph_output()]) > 1:
+        raise ctx.reject("MaxPool's second output (the indices of the maxima) is used; it has no TensorFlow counterpart here.")
+    window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    data = x.in_order(window.order)
+    if window.plain and ctx.target == "serving" and data.dtype.is_floating:
+        data, mode = window.padding.apply(data, "serving")
+        padding = mode if isinstance(mode, str) else "EXPLICIT"
+        explicit = [] if isinstance(mode, str) else [p for pair in mode for p in pair]
+        result = tf.raw_ops.MaxPool(
+            input=data, ksize=[1, *window.kernel, 1], strides=[1, *window.stride, 1], padding=padding,
+            explicit_paddings=explicit,
+        )  # fmt: skip
+    else:
+        data, mode = _padded_for_max(data, window, x.non_negative)
+        result = _pool(data, window, "MAX", mode)
+    value = ctx.value(result, window.order)
+    value.non_negative = x.non_negative
+    return value
+
+
+@op("AveragePool", layout=Layout.VALUES)
+def average_pool(
+    ctx: Context,
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Sequence[int] | None = None,
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Value:
+    window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    data = x.in_order(window.order)
+    padding = window.padding
+    if padding.is_zero or (padding.same and not count_include_pad and set(window.dilation) == {1}):
+        result = _pool(data, window, "AVG", "SAME" if padding.same else "VALID")
+    else:
+        result = _average_of_padded(data, window, bool(count_include_pad))
+    value = ctx.value(result, window.order)
+    value.non_negative = x.non_negative
+    return value
+
+
+def _average_of_padded(data: Tensor, window: _Window, include: bool) -> Tensor:
+    """Sums over the zero-padded data, divided by how many elements of each window count.
+
+    Rows that only ceil_mode adds never count; the pads of the model count if `include`.
+    """
+    padding, extra = window.padding, window.extra
+    pairs = [[0, 0], *([b, e + x] for b, e, x in zip(padding.begin, padding.end, extra, strict=True)), [0, 0]]
+    if padding.same:
+        sizes = _known(data)
+        begin, end = window.same_pads(sizes)
+        pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
+    plain = _Window(window.kernel, window.stride, window.dilation, Padding((0,) * window.count, (0,) * window.count), window.order)
+    means = _pool(tf.pad(data, pairs), plain, "AVG", "VALID")
+    if include and not any(extra):
+        return means
+    ones = tf.ones_like(data[:1, ..., :1])
+    if include:
+        own = [[0, 0], *([b, e] for b, e in zip(padding.begin, padding.end, strict=True)), [0, 0]]
+        ones = tf.pad(ones, own, constant_values=1)
+        pairs = [[0, 0], *([0, x] for x in extra), [0, 0]]
+    return means / _pool(tf.pad(ones, pairs), plain, "AVG", "VALID")
+
+
+def _known(data: Tensor) -> list[int]:
+    sizes = data.shape.as_list()[1:-1]
+    if any(s is None for s in sizes):
+        raise ValueError("this padding needs the spatial dims to be known at build time")
+    return [int(s) for s in sizes]
+
+
+@op("GlobalAveragePool", layout=Layout.SPATIAL)
+def global_average_pool(x: Tensor) -> Tensor:
+    return tf.reduce_mean(x, list(range(1, x.shape.rank - 1)), keepdims=True)
+
+
+@op("GlobalMaxPool", layout=Layout.SPATIAL)
+def global_max_pool(x: Tensor) -> Tensor:
+    return tf.reduce_max(x, list(range(1, x.shape.rank - 1)), keepdims=True)
+
+
+@op("LpPool", layout=Layout.VALUES)
+def lp_pool(
+    ctx: Context,
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] | None = None,
+    kernel_shape: Sequence[int],
+    p: int = 2,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Value:
+    window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    powered = ctx.value(tf.pow(tf.abs(x.in_order(window.order)), p), window.order)
+    means = average_pool(
+        ctx, powered, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=1, dilations=dilations,
+        kernel_shape=kernel_shape, pads=pads, strides=strides,
+    )  # fmt: skip
+    return ctx.value(tf.pow(means.stored * float(np.prod(kernel_shape)), 1.0 / p), window.order)
+
+
+class _Window:
+    """The window of a pool: its geometry and the pads of its input."""
+
+    def __init__(
+        self, kernel: list[int], stride: list[int], dilation: list[int], padding: Padding, order: tuple[int, ...],
+        extra: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
+        self.kernel = kernel
+        self.stride = stride
+        self.dilation = dilation
+        self.padding = padding
+        self.order = order
+        self.extra = extra or (0,) * len(kernel)
+        """Rows added at the end so that rounding down gives what ceil_mode rounds up."""
+
+    @classmethod
+    def of(
+        cls, x: Value, kernel: Sequence[int], strides: Sequence[int] | None, dilations: Sequence[int] | None,
+        auto_pad: str, pads: Sequence[int] | None, ceil_mode: int,
+    ) -> _Window:  # fmt: skip
+        count = len(kernel)
+        stride, dilation = list(strides or [1] * count), list(dilations or [1] * count)
+        sizes = x.shape[2:]
+        padding = resolve_padding(auto_pad, pads, sizes, kernel, stride, dilation)
+        extra = (0,) * count
+        if ceil_mode and not padding.same and auto_pad == "NOTSET":
+            extra = tuple(
+                _ceil_extra(n, k, s, d, b, e)
+                for n, k, s, d, b, e in zip(sizes, kernel, stride, dilation, padding.begin, padding.end, strict=True)
+            )
+        return cls(list(kernel), stride, dilation, padding, channels_last(count + 2), extra)
+
+    @property
+    def count(self) -> int:
+        return len(self.kernel)
+
+    @property
+    def plain(self) -> bool:
+        """What TensorFlow's MaxPool kernel does by itself."""
+        return self.count == 2 and set(self.dilation) == {1} and not any(self.extra)
+
+    def same_pads(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+        totals = [
+            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+            for n, k, s, d in zip(sizes, self.kernel, self.stride, self.dilation, strict=True)
+        ]
+        return [t // 2 for t in totals], [t - t // 2 for t in totals]
+
+
+def _ceil_extra(size: int | None, kernel: int, stride: int, dilation: int, begin: int, end: int) -> int:
+    if size is None:
+        raise ValueError("ceil_mode needs the spatial dims to be known at build time")
+    span = size + begin + end - (kernel - 1) * dilation - 1
+    out = -(-span // stride) + 1
+    if (out - 1) * stride >= size + begin:  # a window that would begin in the end padding is left out
+        out -= 1
+    return max((out - 1) * stride - span, 0)
+
+
+def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[Tensor, str]:
+    """Pad with what cannot win: zero after a Relu, else the border mirrored into itself, whose elements are in the window
+    anyway. The dtype's lowest number would do too, but it wrecks the ranges that int8 calibration sees.
+    """
+    if window.padding.same and set(window.dilation) == {1}:
+        return data, "SAME"
+    begin, end = window.padding.begin, window.padding.end
+    if window.padding.same:
+        begin, end = (tuple(p) for p in window.same_pads(_known(data)))
+    end = tuple(e + x for e, x in zip(end, window.extra, strict=True))
+    if not any(begin) and not any(end):
+        return data, "VALID"
+    pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
+    reach = [(k + 1) // 2 if d == 1 else 0 for k, d in zip(window.kernel, window.dilation, strict=True)]
+    mirrored = all(b <= r and e <= r and b + e > -1 for b, e, r in zip(begin, end, reach, strict=True))
+    if non_negative:
+        return tf.pad(data, pairs), "VALID"
+    if mirrored and not any(window.extra) and all(2 * p <= k for p, k in zip((*begin, *end), window.kernel * 2, strict=True)):
+        return tf.pad(data, pairs, "SYMMETRIC"), "VALID"
+    return tf.pad(data, pairs, constant_values=data.dtype.min), "VALID"
+
+
+def _pool(data: Tensor, window: _Window, kind: str, mode: str) -> Tensor:
+    """Pool over 1, 2 or 3 spatial dims; integers are pooled as float32 (exact for 8 bits), which has a kernel."""
+    if not data.dtype.is_floating:
+        return tf.cast(_pool(tf.cast(data, tf.float32), window, kind, mode), data.dtype)
+    if set(window.dilation) == {1} and window.count in (1, 2, 3):
+        if window.count == 1:
+            wide = tf.expand_dims(data, 1)
+            pool = tf.nn.max_pool2d if kind == "MAX" else tf.nn.avg_pool2d
+            return tf.squeeze(pool(wide, [1, *window.kernel], [1, *window.stride], mode), 1)
+        pools = {
+            ("MAX", 2): tf.nn.max_pool2d, ("MAX", 3): tf.nn.max_pool3d,
+            ("AVG", 2): tf.nn.avg_pool2d, ("AVG", 3): tf.nn.avg_pool3d,
+        }  # fmt: skip
+        return pools[kind, window.count](data, window.kernel, window.stride, mode)
+    if set(window.stride) == {1}:
+        return tf.nn.pool(data, window.kernel, kind, padding=mode, dilations=window.dilation)
+    whole = tf.nn.pool(data, window.kernel, kind, padding="VALID", dilations=window.dilation)
+    return whole[(slice(None), *(slice(None, None, s) for s in window.stride), slice(None))]

@@ -1,0 +1,321 @@
+"""LSTM, GRU and RNN. https://onnx.ai/onnx/operators/onnx__LSTM.html
+
+An LSTM with the default activations runs as BlockLSTMV2, one op for the whole sequence (a while loop costs about 1.8 times
+as much on CPU). GRU, RNN, other activations and TFLite run as a loop over time whose input projection is done before it,
+for all steps in one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Array, Value
+
+Tensor = tf.Tensor
+Activation = Callable[[Tensor], Tensor]
+Step = Callable[[Tensor, list[Tensor]], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One direction of one layer.
+
+    Attributes:
+        x: [T, B, I], already reversed for the backward direction.
+        lengths: [B] int32, or None when all sequences fill T.
+        states: initial states, each [B, H].
+    """
+
+    x: Tensor
+    lengths: Tensor | None
+    states: list[Tensor]
+
+
+@op("LSTM", layout=Layout.VALUES, static=("w", "r", "b", "peepholes"))
+def lstm(
+    ctx: Context,
+    x: Value,
+    w: Array,
+    r: Array,
+    b: Array | None = None,
+    lengths: Value | None = None,
+    initial_h: Value | None = None,
+    initial_c: Value | None = None,
+    peepholes: Array | None = None,
+    *,
+    activation_alpha: Sequence[float] | None = None,
+    activation_beta: Sequence[float] | None = None,
+    activations: Sequence[str] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    input_forget: int = 0,
+    layout: int = 0,
+) -> list[Value]:
+    """x [T, B, I], w [D, 4H, I], r [D, 4H, H], b [D, 8H] -> Y [T, D, B, H], Y_h [D, B, H], Y_c [D, B, H]; gates i, o, f, c."""
+    hidden = r.shape[-1]
+    names = _activation_functions(activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh", "Tanh"], direction)
+    plain = activations is None or [a.lower() for a in activations] == ["sigmoid", "tanh", "tanh"] * w.shape[0]
+    block = plain and not clip and not input_forget and ctx.target == "serving" and w.dtype == np.float32
+
+    def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
+        bias = b[d][: 4 * hidden] + b[d][4 * hidden :] if b is not None else np.zeros(4 * hidden, w.dtype)
+        pieces = None if peepholes is None else np.split(peepholes[d], 3)
+        if block:
+            return _block_lstm(ctx, inputs, w[d], r[d], bias, pieces)
+        projected = _project(ctx, inputs.x, w[d], bias)
+        step = _lstm_step(ctx, r[d], names[d], clip, bool(input_forget), pieces)
+        return _loop(projected, inputs, step)
+
+    return _directions(ctx, x, [initial_h, initial_c], lengths, hidden, w.shape[0], direction, layout, run)
+
+
+@op("GRU", layout=Layout.VALUES, static=("w", "r", "b"))
+def gru(
+    ctx: Context,
+    x: Value,
+    w: Array,
+    r: Array,
+    b: Array | None = None,
+    lengths: Value | None = None,
+    initial_h: Value | None = None,
+    *,
+    activation_alpha: Sequence[float] | None = None,
+    activation_beta: Sequence[float] | None = None,
+    activations: Sequence[str] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    layout: int = 0,
+    linear_before_reset: int = 0,
+) -> list[Value]:
+    """x [T, B, I], w [D, 3H, I], r [D, 3H, H], b [D, 6H] -> Y [T, D, B, H], Y_h [D, B, H]; gates z, r, h."""
+    hidden = r.shape[-1]
+    names = _activation_functions(activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh"], direction)
+
+    def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
+        wb = b[d][: 3 * hidden] if b is not None else np.zeros(3 * hidden, w.dtype)
+        rb = b[d][3 * hidden :] if b is not None else np.zeros(3 * hidden, w.dtype)
+        return _loop(_project(ctx, inputs.x, w[d], wb), inputs, _gru_step(ctx, r[d], rb, names[d], clip, linear_before_reset))
+
+    return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
+
+
+@op("RNN", layout=Layout.VALUES, static=("w", "r", "b"))
+def rnn(
+    ctx: Context,
+    x: Value,
+    w: Array,
+    r: Array,
+    b: Array | None = None,
+    lengths: Value | None = None,
+    initial_h: Value | None = None,
+    *,
+    activation_alpha: Sequence[float] | None = None,
+    activation_beta: Sequence[float] | None = None,
+    activations: Sequence[str] | None = None,
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    layout: int = 0,
+) -> list[Value]:
+    """x [T, B, I], w [D, H, I], r [D, H, H], b [D, 2H] -> Y [T, D, B, H], Y_h [D, B, H]."""
+    hidden = r.shape[-1]
+    names = _activation_functions(activations, activation_alpha, activation_beta, ["Tanh"], direction)
+
+    def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
+        bias = b[d][:hidden] + b[d][hidden:] if b is not None else np.zeros(hidden, w.dtype)
+        recurrence = ctx.weight(np.ascontiguousarray(r[d].T))
+
+        def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+            return [names[d][0](_clipped(gates + states[0] @ recurrence, clip))]
+
+        return _loop(_project(ctx, inputs.x, w[d], bias), inputs, step)
+
+    return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
+
+
+def _directions(
+    ctx: Context, x: Value, initial: list[Value | None], lengths: Value | None, hidden: int, count: int, direction: str,
+    layout: int, run: Callable[[int, _Run], tuple[Tensor, list[Tensor]]],
+) -> list[Value]:  # fmt: skip
+    """Run each direction and join: Y, then each final state. layout=1 has the batch first."""
+    data = x.in_order((1, 0, 2)) if layout else x.tensor
+    batch = tf.shape(data)[1]
+    spans = None if lengths is None else tf.cast(lengths.tensor, tf.int32)
+    outputs, finals = [], []
+    for d in range(count):
+        backward = direction == "reverse" or d == 1
+        states = [_initial(value, d, batch, hidden, data.dtype, layout) for value in initial]
+        y, last = run(d, _Run(_reversed(data, spans) if backward else data, spans, states))
+        outputs.append(_reversed(y, spans) if backward else y)
+        finals.append(last)
+    y = tf.stack(outputs, 1)
+    ends = [tf.stack(parts, 0) for parts in zip(*finals, strict=True)]
+    if not layout:
+        return [ctx.value(y), *map(ctx.value, ends)]
+    return [ctx.value(tf.transpose(y, [2, 0, 1, 3])), *(ctx.value(tf.transpose(e, [1, 0, 2])) for e in ends)]
+
+
+def _initial(value: Value | None, d: int, batch: Tensor, hidden: int, dtype: tf.DType, layout: int) -> Tensor:
+    if value is None:
+        return tf.zeros([batch, hidden], dtype)
+    return value.tensor[:, d] if layout else value.tensor[d]
+
+
+def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """[T, B, …] back to front, each sequence within its own length."""
+    if lengths is None:
+        return tf.reverse(sequence, [0])
+    return tf.reverse_sequence(sequence, lengths, seq_axis=0, batch_axis=1)
+
+
+def _project(ctx: Context, x: Tensor, w: Array, bias: Array) -> Tensor:
+    """x @ w' + bias for all steps in one product: [T, B, gates*H]."""
+    gates, inputs = w.shape
+    flat = tf.matmul(tf.reshape(x, [-1, inputs]), ctx.weight(np.ascontiguousarray(w.T)))
+    sizes = tf.shape(x)
+    return tf.reshape(tf.nn.bias_add(flat, ctx.weight(bias)), [sizes[0], sizes[1], gates])
+
+
+def _block_lstm(
+    ctx: Context, inputs: _Run, w: Array, r: Array, bias: Array, peepholes: list[Array] | None
+) -> tuple[Tensor, list[Tensor]]:
+    """TensorFlow's gates are i, f, c, o (kernels/rnn/lstm_ops.h, GateLayout IFCO); ONNX's i, o, f, c."""
+    hidden = r.shape[-1]
+    order = np.concatenate([np.arange(hidden) + gate * hidden for gate in (0, 2, 3, 1)])
+    kernel = ctx.weight(np.ascontiguousarray(np.concatenate([w[order].T, r[order].T])))
+    none = np.zeros(hidden, w.dtype)
+    p_i, p_o, p_f = peepholes or (none, none, none)
+    result = tf.raw_ops.BlockLSTMV2(
+        seq_len_max=tf.shape(inputs.x, out_type=tf.int64)[0], x=inputs.x, cs_prev=inputs.states[1], h_prev=inputs.states[0],
+        w=kernel, wci=p_i, wcf=p_f, wco=p_o, b=ctx.weight(bias[order]), cell_clip=0.0, use_peephole=peepholes is not None,
+    )  # fmt: skip
+    if inputs.lengths is None:
+        return result.h, [result.h[-1], result.cs[-1]]
+    finals = [_at_length(s, inputs.lengths, i) for s, i in zip((result.h, result.cs), inputs.states, strict=True)]
+    return result.h * _mask(inputs, result.h), finals
+
+
+def _mask(inputs: _Run, like: Tensor) -> Tensor:
+    """[T, B, 1]: one within a sequence's length, zero after it."""
+    steps = tf.range(tf.shape(inputs.x)[0])
+    return tf.cast(steps[:, None] < inputs.lengths[None, :], like.dtype)[:, :, None]
+
+
+def _at_length(states: Tensor, lengths: Tensor, initial: Tensor) -> Tensor:
+    """[B, H]: each sequence's state after its last step; the initial one where it is empty."""
+    whole = tf.concat([initial[None], states], 0)
+    return tf.gather(tf.transpose(whole, [1, 0, 2]), lengths, batch_dims=1)
+
+
+def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Tensor]]:
+    """Run `step` over time; beyond a sequence's length the outputs are zero and the states stay."""
+    length = tf.shape(projected)[0]
+    outputs = tf.TensorArray(projected.dtype, size=length, element_shape=inputs.states[0].shape)
+
+    def body(t: Tensor, outs: tf.TensorArray, states: list[Tensor]) -> tuple[Tensor, tf.TensorArray, list[Tensor]]:
+        new = step(projected[t], states)
+        out = new[0]
+        if inputs.lengths is not None:
+            active = (t < inputs.lengths)[:, None]
+            new = [tf.where(active, n, s) for n, s in zip(new, states, strict=True)]
+            out = tf.where(active, out, tf.zeros_like(out))
+        new = [tf.ensure_shape(n, s.shape) for n, s in zip(new, states, strict=True)]
+        return t + 1, outs.write(t, out), new
+
+    _, outputs, finals = tf.while_loop(lambda t, *_: t < length, body, [tf.constant(0), outputs, list(inputs.states)])
+    return outputs.stack(), list(finals)
+
+
+def _lstm_step(
+    ctx: Context, r: Array, functions: list[Activation], clip: float | None, coupled: bool, peepholes: list[Array] | None
+) -> Step:
+    recurrence = ctx.weight(np.ascontiguousarray(r.T))
+    f, g, h = functions
+
+    def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+        hidden, cell = states
+        i, o, forget, c = tf.split(gates + hidden @ recurrence, 4, -1)
+        if peepholes is not None:
+            i, forget = i + peepholes[0] * cell, forget + peepholes[2] * cell
+        i = f(_clipped(i, clip))
+        forget = 1.0 - i if coupled else f(_clipped(forget, clip))
+        cell = forget * cell + i * g(_clipped(c, clip))
+        if peepholes is not None:
+            o = o + peepholes[1] * cell
+        return [f(_clipped(o, clip)) * h(cell), cell]
+
+    return step
+
+
+def _gru_step(ctx: Context, r: Array, rb: Array, functions: list[Activation], clip: float | None, linear: int) -> Step:
+    hidden = r.shape[-1]
+    gates_r = ctx.weight(np.ascontiguousarray(r[: 2 * hidden].T))
+    gate_h = ctx.weight(np.ascontiguousarray(r[2 * hidden :].T))
+    f, g = functions
+
+    def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+        (state,) = states
+        x_zr, x_h = gates[..., : 2 * hidden], gates[..., 2 * hidden :]
+        z, reset = tf.split(f(_clipped(x_zr + state @ gates_r + rb[: 2 * hidden], clip)), 2, -1)
+        if linear:
+            candidate = x_h + reset * (state @ gate_h + rb[2 * hidden :])
+        else:
+            candidate = x_h + (reset * state) @ gate_h + rb[2 * hidden :]
+        return [(1.0 - z) * g(_clipped(candidate, clip)) + z * state]
+
+    return step
+
+
+def _clipped(x: Tensor, clip: float | None) -> Tensor:
+    return tf.clip_by_value(x, -clip, clip) if clip else x
+
+
+_ALPHA = {"leakyrelu": 0.01, "thresholdedrelu": 1.0, "elu": 1.0, "hardsigmoid": 0.2, "scaledtanh": 1.0, "affine": 1.0}
+_BETA = {"hardsigmoid": 0.5, "scaledtanh": 1.0, "affine": 0.0}
+
+
+def _activation(name: str, alpha: float | None, beta: float | None) -> Activation:
+    """ONNX's activation of this name (any case)."""
+    kind = name.lower()
+    a = _ALPHA.get(kind, 0.0) if alpha is None else alpha
+    b = _BETA.get(kind, 0.0) if beta is None else beta
+    table: dict[str, Activation] = {
+        "relu": tf.nn.relu,
+        "tanh": tf.tanh,
+        "sigmoid": tf.sigmoid,
+        "softsign": tf.nn.softsign,
+        "softplus": tf.math.softplus,
+        "leakyrelu": lambda x: tf.nn.leaky_relu(x, a),
+        "thresholdedrelu": lambda x: tf.where(x > a, x, tf.zeros_like(x)),
+        "elu": lambda x: tf.where(x < 0, a * tf.math.expm1(tf.minimum(x, 0.0)), x),
+        "hardsigmoid": lambda x: tf.clip_by_value(a * x + b, 0.0, 1.0),
+        "scaledtanh": lambda x: a * tf.tanh(b * x),
+        "affine": lambda x: a * x + b,
+    }
+    if kind not in table:
+        raise ValueError(f"the activation {name!r} is not one that ONNX defines for recurrent ops")
+    return table[kind]
+
+
+def _activation_functions(
+    names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None, default: list[str], direction: str
+) -> list[list[Activation]]:
+    """By direction, the functions f, g, h. Alphas and betas are given in order to the functions that take one."""
+    count = 2 if direction == "bidirectional" else 1
+    chosen = list(names or default * count)
+    left_a, left_b = list(alphas or []), list(betas or [])
+    functions = []
+    for name in chosen:
+        alpha = left_a.pop(0) if left_a and name.lower() in _ALPHA else None
+        beta = left_b.pop(0) if left_b and name.lower() in _BETA else None
+        functions.append(_activation(name, alpha, beta))
+    size = len(default)
+    return [functions[d * size : (d + 1) * size] for d in range(count)]

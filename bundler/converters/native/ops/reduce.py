@@ -1,0 +1,75 @@
+"""Reductions over axes, in whatever order the data is stored. https://onnx.ai/onnx/operators/onnx__ReduceMean.html"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.shape import drop_axes
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Array, Value, identity
+
+Tensor = tf.Tensor
+Reduction = Callable[..., Tensor]
+
+
+def _l1(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    return tf.reduce_sum(tf.abs(x), axes, keepdims=keepdims)
+
+
+def _sum_square(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    return tf.reduce_sum(tf.square(x), axes, keepdims=keepdims)
+
+
+def _l2(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    if x.dtype.is_integer:
+        return tf.cast(tf.sqrt(tf.cast(_sum_square(x, axes, keepdims), tf.float64)), x.dtype)
+    return tf.sqrt(_sum_square(x, axes, keepdims))
+
+
+def _log_sum(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    return tf.math.log(tf.reduce_sum(x, axes, keepdims=keepdims))
+
+
+def _max(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    return tf.reduce_any(x, axes, keepdims) if x.dtype == tf.bool else tf.reduce_max(x, axes, keepdims)
+
+
+def _min(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    return tf.reduce_all(x, axes, keepdims) if x.dtype == tf.bool else tf.reduce_min(x, axes, keepdims)
+
+
+_REDUCTIONS: dict[str, Reduction] = {
+    "ReduceL1": _l1,
+    "ReduceL2": _l2,
+    "ReduceLogSum": _log_sum,
+    "ReduceLogSumExp": tf.reduce_logsumexp,
+    "ReduceMax": _max,
+    "ReduceMean": tf.reduce_mean,
+    "ReduceMin": _min,
+    "ReduceProd": tf.reduce_prod,
+    "ReduceSum": tf.reduce_sum,
+    "ReduceSumSquare": _sum_square,
+}
+
+
+def _register(name: str, compute: Reduction) -> None:
+    @op(name, layout=Layout.VALUES, static=("axes",), since=18 if name != "ReduceSum" else 13)
+    def reduce(ctx: Context, x: Value, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
+        rank = len(x.shape)
+        chosen = [] if axes is None else [int(a) % rank for a in axes.reshape(-1)]
+        if not chosen and noop_with_empty_axes:
+            return ctx.value(compute(x.stored, [], keepdims=True), x.order)
+        chosen = chosen or list(range(rank))
+        order = x.order or identity(rank)
+        places = [order.index(axis) for axis in chosen]
+        result = compute(x.stored, places, keepdims=bool(keepdims))
+        value = ctx.value(result, x.order if keepdims else drop_axes(order, chosen))
+        value.non_negative = x.non_negative and name in ("ReduceMean", "ReduceMax", "ReduceSum")
+        return value
+
+
+for _name, _compute in _REDUCTIONS.items():
+    _register(_name, _compute)

@@ -1,0 +1,341 @@
+"""Views: reshapes, transposes, joins and cuts. Most of them only change what is known about a tensor, not the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.reorder import reshaped_order
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.shapes import divide, full_shape, product, tensor_of, tensor_shape
+from bundler.converters.native.value import Array, Dim, Element, Order, Value, identity
+
+Tensor = tf.Tensor
+
+
+@op("Constant")
+def constant(
+    ctx: Context,
+    *,
+    value: Array | None = None,
+    value_float: float | None = None,
+    value_floats: Sequence[float] | None = None,
+    value_int: int | None = None,
+    value_ints: Sequence[int] | None = None,
+    value_string: str | None = None,
+    value_strings: Sequence[str] | None = None,
+) -> Value:
+    if value is not None:
+        return ctx.constant(value)
+    if value_float is not None or value_floats is not None:
+        return ctx.constant(np.array(value_float if value_float is not None else value_floats, np.float32))
+    if value_int is not None or value_ints is not None:
+        return ctx.constant(np.array(value_int if value_int is not None else value_ints, np.int64))
+    if value_string is not None or value_strings is not None:
+        return ctx.constant(np.array(value_string if value_string is not None else value_strings, object))
+    raise ctx.reject("A Constant node holds no value that TensorFlow can hold (a sparse tensor?).")
+
+
+@op("Shape", layout=Layout.VALUES)
+def shape(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) -> Value:
+    if x.rank is None:
+        return ctx.value(tf.shape(x.tensor, out_type=tf.int64)[start:end])
+    return Value.vector(ctx.sizes(x)[start:end], ctx.store)
+
+
+@op("Size", layout=Layout.VALUES)
+def size(ctx: Context, x: Value) -> Value:
+    return Value.vector(product(ctx.sizes(x)), ctx.store)
+
+
+@op("Reshape", layout=Layout.VALUES)
+def reshape(ctx: Context, x: Value, target: Value, *, allowzero: int = 0) -> Value:
+    elements = target.elements
+    if elements is None or x.rank is None:
+        return _reshape_dynamic(ctx, x, target, bool(allowzero))
+    return view(ctx, x, resolve_target(ctx, x, elements, bool(allowzero)))
+
+
+def resolve_target(ctx: Context, x: Value, elements: Sequence[Element], allowzero: bool) -> list[Element]:
+    """The target sizes with 0 (keep) and -1 (the rest) resolved as far as they can be."""
+    sizes: list[Element] = ctx.sizes(x)
+    target = [sizes[i] if e == 0 and not allowzero else e for i, e in enumerate(elements)]
+    if -1 not in target:
+        return target
+    rest = _remaining(sizes, [e for e in target if e != -1])
+    return target if rest is None else [rest if e == -1 else e for e in target]
+
+
+def _remaining(sizes: Sequence[Element], others: Sequence[Element]) -> Element | None:
+    """What -1 stands for: all sizes over the other targets, where each dynamic size cancels or one is left whole."""
+    left = list(sizes)
+    for other in others:
+        if isinstance(other, Dim) and other in left:
+            left.remove(other)
+        elif isinstance(other, Dim):
+            return None
+    dynamic = [e for e in left if isinstance(e, Dim)]
+    fixed = product([e for e in left if isinstance(e, int)])
+    divisor = product([e for e in others if isinstance(e, int)])
+    if not isinstance(fixed, int) or not isinstance(divisor, int) or divisor == 0:
+        return None
+    if not dynamic:
+        return fixed // divisor
+    if len(dynamic) == 1 and fixed == divisor:
+        return dynamic[0]
+    if fixed % divisor == 0:
+        return product([*dynamic, fixed // divisor])
+    return divide(product([*dynamic, fixed]), divisor)
+
+
+def view(ctx: Context, x: Value, target: list[Element]) -> Value:
+    """x reshaped; kept in its storage order where the reshape does not mix axes that are stored apart."""
+    sizes = ctx.sizes(x)
+    if target == sizes:
+        return x
+    if x.array is not None and all(isinstance(e, int) for e in target):
+        return ctx.constant(x.array.reshape([e for e in target if isinstance(e, int)]))
+    order = reshaped_order(sizes, target, x.order) if x.order is not None else None
+    result = (
+        ctx.value(tf.reshape(x.stored, tensor_shape([target[axis] for axis in order])), order)
+        if order is not None
+        else ctx.value(tf.reshape(x.tensor, tensor_shape(target)))
+    )
+    result.non_negative = x.non_negative
+    return result
+
+
+def _reshape_dynamic(ctx: Context, x: Value, target: Value, allowzero: bool) -> Value:
+    """The target is computed at run time."""
+    sizes = tf.cast(target.tensor, tf.int64)
+    if not allowzero:
+        length = sizes.shape[0]
+        own = tf.shape(x.tensor, out_type=tf.int64)
+        padded = tf.concat([own, tf.zeros_like(sizes)], 0)
+        padded = padded[:length] if length is not None else padded[: tf.shape(sizes)[0]]
+        sizes = tf.where(sizes == 0, padded, sizes)
+    return ctx.value(tf.reshape(x.tensor, sizes))
+
+
+@op("Flatten", layout=Layout.VALUES)
+def flatten(ctx: Context, x: Value, *, axis: int = 1) -> Value:
+    sizes = ctx.sizes(x)
+    axis = axis + len(sizes) if axis < 0 else axis
+    return view(ctx, x, [product(sizes[:axis]), product(sizes[axis:])])
+
+
+@op("Transpose", layout=Layout.VALUES)
+def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> Value:
+    """Only the order changes: storage axis s held axis order[s] of x, which is axis perm.index(order[s]) of the result."""
+    rank = len(x.shape)
+    permutation = list(perm) if perm is not None else list(reversed(range(rank)))
+    if x.array is not None:
+        return ctx.constant(x.array.transpose(permutation))
+    order = tuple(permutation.index(axis) for axis in (x.order or identity(rank)))
+    result = ctx.value(x.stored, order)
+    result.non_negative = x.non_negative
+    return result
+
+
+@op("Squeeze", layout=Layout.VALUES, static=("axes",), since=13)
+def squeeze(ctx: Context, x: Value, axes: Array | None = None) -> Value:
+    rank = len(x.shape)
+    if axes is None:
+        if None in x.shape:
+            raise ctx.reject("Squeeze without axes needs all sizes to be known at build time.", fix="give it axes")
+        gone = [a for a, n in enumerate(x.shape) if n == 1]
+    else:
+        gone = [int(a) % rank for a in axes.reshape(-1)]
+    if x.array is not None:
+        return ctx.constant(np.squeeze(x.array, tuple(gone)))
+    order = x.order or identity(rank)
+    stored = tf.squeeze(x.stored, [order.index(a) for a in gone]) if gone else x.stored
+    return ctx.value(stored, drop_axes(order, gone))
+
+
+def drop_axes(order: Order, gone: Sequence[int]) -> Order:
+    """The storage order left when ONNX axes are removed."""
+    kept = [axis for axis in order if axis not in gone]
+    return tuple(sorted(kept).index(axis) for axis in kept)
+
+
+@op("Unsqueeze", layout=Layout.VALUES, static=("axes",), since=13)
+def unsqueeze(ctx: Context, x: Value, axes: Array) -> Value:
+    """New axes have size 1, so they can be put anywhere in storage: in ONNX's place, or in front of a moved tensor."""
+    rank = len(x.shape) + axes.size
+    added = sorted(int(a) % rank for a in axes.reshape(-1))
+    kept = [axis for axis in range(rank) if axis not in added]
+    if x.order is None:
+        stored = x.stored
+        for axis in added:
+            stored = tf.expand_dims(stored, axis)
+        return ctx.value(stored)
+    stored = x.stored
+    for _ in added:
+        stored = tf.expand_dims(stored, 0)
+    return ctx.value(stored, (*added, *(kept[axis] for axis in x.order)))
+
+
+@op("Concat", layout=Layout.AXIS)
+def concat(*tensors: Tensor, axis: int) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis)
+
+
+@op("Split", layout=Layout.VALUES, static=("split",), since=13)
+def split(ctx: Context, x: Value, split: Array | None = None, *, axis: int = 0, num_outputs: int | None = None) -> list[Value]:
+    """Without sizes: equal parts, the last one smaller (since opset 18)."""
+    axis = axis % len(x.shape)
+    storage_axis = axis if x.order is None else x.order.index(axis)
+    count = num_outputs or (len(ctx.node.outputs) if ctx.node is not None else 1)
+    if split is not None:
+        parts = tf.split(x.stored, [int(n) for n in split], storage_axis)
+    else:
+        length = x.shape[axis]
+        if length is None:
+            raise ctx.reject("Split into equal parts needs the size of its axis to be known at build time.")
+        chunk = -(-length // count)
+        parts = tf.split(x.stored, [*([chunk] * (count - 1)), length - chunk * (count - 1)], storage_axis)
+    return [ctx.value(part, x.order) for part in parts]
+
+
+@op("Expand", layout=Layout.VALUES)
+def expand(ctx: Context, x: Value, target: Value) -> Value:
+    elements = target.elements
+    if elements is None or x.rank is None:
+        common = tf.broadcast_dynamic_shape(tf.shape(x.tensor, out_type=tf.int64), tf.cast(target.tensor, tf.int64))
+        return ctx.value(tf.broadcast_to(x.tensor, common))
+    sizes = ctx.sizes(x)
+    rank = max(len(sizes), len(elements))
+    own = [1] * (rank - len(sizes)) + sizes
+    wanted = [1] * (rank - len(elements)) + list(elements)
+    final = [_broadcast(a, b) for a, b in zip(own, wanted, strict=True)]
+    if final == sizes:
+        return x
+    return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
+
+
+def _broadcast(own: Element, wanted: Element) -> Element:
+    if own == wanted or wanted == 1:
+        return own
+    if own == 1:
+        return wanted
+    if isinstance(own, int) and isinstance(wanted, int):
+        raise ValueError(f"sizes {own} and {wanted} do not broadcast")
+    if isinstance(own, int) or isinstance(wanted, int):
+        # One of them is 1 or both are the same: what is known and not 1 is the answer.
+        return own if isinstance(own, int) else wanted
+    return Dim(f"max({own.name},{wanted.name})", lambda: tf.maximum(tensor_of(own), tensor_of(wanted)))
+
+
+@op("Tile", layout=Layout.VALUES)
+def tile(ctx: Context, x: Value, repeats: Value) -> Value:
+    if repeats.array is None:
+        return ctx.value(tf.tile(x.tensor, repeats.tensor))
+    counts = [int(n) for n in repeats.array]
+    order = x.order or identity(len(counts))
+    return ctx.value(tf.tile(x.stored, [counts[axis] for axis in order]), x.order)
+
+
+@op("ConstantOfShape", layout=Layout.VALUES)
+def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None) -> Value:
+    fill = np.zeros(1, np.float32) if value is None else value
+    elements = target.elements
+    sizes = target.tensor if elements is None else full_shape(elements)
+    return ctx.value(tf.fill(sizes, tf.constant(fill.reshape(()), dtype=tf.as_dtype(fill.dtype))))
+
+
+@op("Range", layout=Layout.VALUES)
+def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
+    return ctx.value(tf.range(start.tensor, limit.tensor, delta.tensor))
+
+
+@op("Slice", layout=Layout.VALUES, since=10)
+def slice_(
+    ctx: Context, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
+) -> Value:
+    rank = len(x.shape)
+    if axes is not None and axes.array is None:
+        raise ctx.reject("Slice needs its axes to be constants.")
+    cuts = [starts.elements, ends.elements, None if steps is None else steps.elements]
+    numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
+    begin, end = _bounds(starts, cuts[0]), _bounds(ends, cuts[1])
+    step = _bounds(steps, cuts[2]) if steps is not None else [1] * len(begin)
+    order = x.order or identity(rank)
+    slices: list[slice] = [slice(None)] * rank
+    for i, axis in enumerate(numbers if numbers is not None else range(len(begin))):
+        slices[order.index(axis)] = _one_slice(ctx, begin[i], end[i], step[i])
+    result = ctx.value(x.stored[tuple(slices)], x.order)
+    result.non_negative = x.non_negative
+    return result
+
+
+def _bounds(value: Value, elements: tuple[Element, ...] | None) -> list[int | Tensor]:
+    """One entry an axis: an int if known at build time, else an int64 scalar."""
+    if elements is not None:
+        return [e.tensor if isinstance(e, Dim) else e for e in elements]
+    count = value.shape[0] if value.shape else 1
+    if count is None:
+        raise ValueError("the number of axes it slices is not known at build time")
+    flat = tf.reshape(tf.cast(value.tensor, tf.int64), [count])
+    return [flat[i] for i in range(count)]
+
+
+_TO_THE_END = 2**31 - 1
+"""Bounds at or beyond this (ONNX writes INT32_MAX or INT64_MAX) lie past any axis."""
+
+
+def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int | Tensor) -> slice:
+    if not isinstance(step, int):
+        raise ctx.reject("Slice needs its steps to be constants.")
+    if isinstance(start, int) and abs(start) >= _TO_THE_END:
+        start = None if (start < 0) == (step > 0) else start  # type: ignore[assignment]
+    if isinstance(start, int) and start >= _TO_THE_END:
+        return slice(0, 0, step)
+    if isinstance(end, int) and abs(end) >= _TO_THE_END:
+        if (end > 0) == (step > 0):
+            end = None  # type: ignore[assignment]
+        else:
+            return slice(0, 0, step)
+    return slice(start, end, None if step == 1 else step)
+
+
+@op("Pad", layout=Layout.VALUES, static=("pads", "axes"), since=11)
+def pad(
+    ctx: Context, x: Value, pads: Array, value: Value | None = None, axes: Array | None = None, *, mode: str = "constant"
+) -> Value:
+    """Negative pads crop."""
+    rank = len(x.shape)
+    chosen = [int(a) % rank for a in axes] if axes is not None else list(range(rank))
+    flat = [int(p) for p in pads]
+    pairs = [[0, 0] for _ in range(rank)]
+    for position, axis in enumerate(chosen):
+        pairs[axis] = [flat[position], flat[position + len(chosen)]]
+    order = x.order or identity(rank)
+    stored = [pairs[axis] for axis in order]
+    data = x.stored
+    if any(p < 0 for pair in stored for p in pair):
+        data = data[tuple(slice(max(-b, 0), min(e, 0) or None) for b, e in stored)]
+        stored = [[max(b, 0), max(e, 0)] for b, e in stored]
+    if not any(p for pair in stored for p in pair):
+        return ctx.value(data, x.order)
+    return ctx.value(_padded(ctx, data, stored, mode, value), x.order)
+
+
+def _padded(ctx: Context, data: Tensor, pairs: list[list[int]], mode: str, value: Value | None) -> Tensor:
+    if mode == "constant":
+        fill = 0 if value is None else tf.reshape(value.tensor, [])
+        return tf.pad(data, pairs, constant_values=fill)
+    if mode == "reflect":
+        return tf.pad(data, pairs, "REFLECT")
+    if mode not in ("edge", "wrap"):
+        raise ctx.reject(f"Pad has the mode {mode!r}, which ONNX does not define.")
+    for axis, (begin, end) in enumerate(pairs):
+        if begin or end:
+            length = data.shape[axis] or tf.shape(data)[axis]
+            index = tf.range(-begin, length + end)
+            index = tf.clip_by_value(index, 0, length - 1) if mode == "edge" else tf.math.floormod(index, length)
+            data = tf.gather(data, index, axis=axis)
+    return data

@@ -1,0 +1,218 @@
+"""Value: what flows between lowered nodes — a tensor and the order its axes are stored in.
+
+`order[s]` is the ONNX axis that storage axis `s` holds; None stands for ONNX's own order. A channels-last image is
+`(0, 2, 3, 1)`. An ONNX Transpose only changes the order; data moves when an op asks for another one (`in_order`), at most
+once, because every form is remembered.
+
+Small integer vectors that describe shapes are kept as `elements`: Python ints where the size is known at build time, `Dim`
+where it is dynamic. They become tensors only if an op consumes them as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from bundler.converters.native.weights import WeightStore
+
+Array: TypeAlias = npt.NDArray[Any]
+Order: TypeAlias = "tuple[int, ...]"
+
+
+class Dim:
+    """A dynamic size: its name (ONNX's dim_param or an expression over such) and how to compute it (int64 scalar)."""
+
+    __slots__ = ("_make", "_tensor", "name")
+
+    def __init__(self, name: str, make: Callable[[], tf.Tensor]) -> None:
+        self.name = name
+        self._make = make
+        self._tensor: tf.Tensor | None = None
+
+    @property
+    def tensor(self) -> tf.Tensor:
+        if self._tensor is None:
+            self._tensor = self._make()
+        return self._tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Dim({self.name})"
+
+
+Element: TypeAlias = "int | Dim"
+
+
+def identity(rank: int) -> Order:
+    return tuple(range(rank))
+
+
+def channels_last(rank: int) -> Order:
+    """(0, 2, …, rank-1, 1): N, spatial axes, C."""
+    return (0, *range(2, rank), 1)
+
+
+def channels_first_permutation(rank: int) -> Order:
+    """The tf.transpose permutation from channels-last storage back to ONNX's order."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+class Value:
+    """One ONNX value in the lowered graph. Exactly one of `array`, `elements`, a tensor is what it was made from."""
+
+    __slots__ = ("_elements", "_forms", "array", "dim_names", "name", "non_negative", "order", "store")
+
+    def __init__(self, store: WeightStore, name: str = "") -> None:
+        self.store = store
+        self._forms: dict[Order | None, tf.Tensor] = {}
+        self._elements: tuple[Element, ...] | Element | None = None
+        self.array: Array | None = None
+        self.order: Order | None = None
+        self.name = name
+        self.dim_names: tuple[str | None, ...] | None = None
+        self.non_negative = False
+
+    @classmethod
+    def constant(cls, array: Array, store: WeightStore, name: str = "") -> Value:
+        value = cls(store, name)
+        value.array = array
+        return value
+
+    @classmethod
+    def of(cls, tensor: tf.Tensor, store: WeightStore, order: Order | None = None, name: str = "") -> Value:
+        """A tensor whose storage axes hold the ONNX axes `order`."""
+        value = cls(store, name)
+        if order is not None and order == identity(len(order)):
+            order = None
+        value.order = order
+        value._forms[order] = tensor
+        return value
+
+    @classmethod
+    def vector(cls, elements: Sequence[Element] | Element, store: WeightStore, dtype: Any = np.int64) -> Value:
+        """A shape-like int vector (or a scalar, given one element)."""
+        scalar = isinstance(elements, (int, Dim))
+        items: tuple[Element, ...] = (elements,) if scalar else tuple(elements)  # type: ignore[assignment,arg-type]
+        if all(isinstance(e, int) for e in items):
+            data = items[0] if scalar else list(items)
+            return cls.constant(np.array(data, dtype=dtype), store)
+        value = cls(store)
+        value._elements = items[0] if scalar else items
+        return value
+
+    # -- what is known at build time ------------------------------------------------------------------------------
+
+    @property
+    def is_constant(self) -> bool:
+        return self.array is not None
+
+    @property
+    def elements(self) -> tuple[Element, ...] | None:
+        """The items of an int vector or scalar as far as they are known, or None if this is ordinary data."""
+        if self._elements is not None:
+            return self._elements if isinstance(self._elements, tuple) else (self._elements,)
+        if self.array is not None and self.array.ndim <= 1 and self.array.size <= 64 and self.array.dtype.kind in "iu":
+            return tuple(int(v) for v in self.array.reshape(-1))
+        return None
+
+    @property
+    def is_symbolic(self) -> bool:
+        """An int vector with a dynamic element."""
+        return self._elements is not None
+
+    @property
+    def dtype(self) -> tf.DType:
+        if self.array is not None:
+            return tf.as_dtype(self.array.dtype) if self.array.dtype.kind not in "OUS" else tf.string
+        if self._elements is not None:
+            return tf.int64
+        return self.stored.dtype
+
+    @property
+    def rank(self) -> int | None:
+        if self.array is not None:
+            return self.array.ndim
+        if self._elements is not None:
+            return 1 if isinstance(self._elements, tuple) else 0
+        rank: int | None = self.stored.shape.rank
+        return rank
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Sizes in ONNX's axis order; None for dynamic ones. Needs a known rank."""
+        if self.array is not None:
+            return self.array.shape
+        if self._elements is not None:
+            return (len(self._elements),) if isinstance(self._elements, tuple) else ()
+        stored = self.stored.shape.as_list()
+        if self.order is None:
+            return tuple(stored)
+        sizes: list[int | None] = [None] * len(stored)
+        for storage_axis, axis in enumerate(self.order):
+            sizes[axis] = stored[storage_axis]
+        return tuple(sizes)
+
+    # -- tensors --------------------------------------------------------------------------------------------------
+
+    @property
+    def stored(self) -> tf.Tensor:
+        """The tensor as it is stored, axes in `order`."""
+        if self.order not in self._forms:
+            self._forms[self.order] = self._materialise()
+        return self._forms[self.order]
+
+    @property
+    def tensor(self) -> tf.Tensor:
+        """The tensor in ONNX's axis order."""
+        return self.in_order(None)
+
+    def _materialise(self) -> tf.Tensor:
+        if self.array is not None:
+            return self.store.tensor(self.array, self.name)
+        assert self._elements is not None
+        if isinstance(self._elements, Dim):
+            return self._elements.tensor
+        if not isinstance(self._elements, tuple):
+            return tf.constant(self._elements, tf.int64)
+        return tf.stack([e.tensor if isinstance(e, Dim) else tf.constant(e, tf.int64) for e in self._elements])
+
+    def in_order(self, order: Order | None) -> tf.Tensor:
+        """The tensor with its axes in this order; constants are moved at build time, moved tensors are remembered."""
+        if order is not None and order == identity(len(order)):
+            order = None
+        if order not in self._forms:
+            if self.array is not None:
+                moved = self.array if order is None else np.ascontiguousarray(self.array.transpose(order))
+                self._forms[order] = self.store.tensor(moved, self.name)
+            else:
+                self._forms[order] = self._move(order)
+        return self._forms[order]
+
+    def _move(self, order: Order | None) -> tf.Tensor:
+        stored = self.stored
+        rank = stored.shape.rank
+        have = self.order or identity(rank)
+        want = order or identity(rank)
+        permutation = [have.index(axis) for axis in want]
+        return transpose(stored, permutation)
+
+
+def transpose(tensor: tf.Tensor, permutation: Sequence[int]) -> tf.Tensor:
+    """tf.transpose, or a reshape where only axes of size 1 move (which leaves the data where it is)."""
+    sizes = tensor.shape.as_list()
+    if list(permutation) == list(range(len(sizes))):
+        return tensor
+    moving = [axis for axis in permutation if sizes[axis] != 1]
+    target = [sizes[axis] for axis in permutation]
+    if moving == sorted(moving) and sum(size is None for size in target) <= 1:
+        return tf.reshape(tensor, [-1 if size is None else size for size in target])
+    return tf.transpose(tensor, permutation)

@@ -1,0 +1,54 @@
+"""Weights: constants of the model as tf.Variables, one a distinct content, shared between signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+_VARIABLE_BYTES = 1024
+"""Floating-point constants from this size on are variables; smaller ones stay in the graph, where TensorFlow folds them."""
+
+_LARGE_BYTES = 1 << 20
+"""Any other numeric constant from this size on is a variable too: a GraphDef holds 2 GB at most."""
+
+
+class WeightStore:
+    """Makes each weight once, whichever signature asks for it first."""
+
+    def __init__(self) -> None:
+        self.variables: list[tf.Variable] = []
+        self._by_content: dict[bytes, tf.Variable] = {}
+
+    def tensor(self, array: npt.NDArray[Any], name: str = "") -> tf.Tensor:
+        """The array as a tensor of the graph being built (or an eager one): a variable's value if it is a weight."""
+        if array.dtype.kind in "OUS":
+            return tf.constant(array.astype(object) if array.dtype.kind == "U" else array, tf.string)
+        if not self._is_weight(array):
+            return tf.constant(array)
+        return self._variable(np.ascontiguousarray(array), name).value()
+
+    def _is_weight(self, array: npt.NDArray[Any]) -> bool:
+        floating = array.dtype.kind in "fcV"
+        return array.nbytes >= (_VARIABLE_BYTES if floating else _LARGE_BYTES)
+
+    def _variable(self, array: npt.NDArray[Any], name: str) -> tf.Variable:
+        digest = hashlib.blake2b(array.view(np.uint8).reshape(-1).data, digest_size=16)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        key = digest.digest()
+        if key not in self._by_content:
+            with tf.init_scope():
+                variable = tf.Variable(array, trainable=False, name=_scope_name(name))
+            self._by_content[key] = variable
+            self.variables.append(variable)
+        return self._by_content[key]
+
+
+def _scope_name(name: str) -> str:
+    """A name TensorFlow accepts for a variable (framework/ops.py: [A-Za-z0-9.][A-Za-z0-9_.\\-/]*)."""
+    cleaned = re.sub(r"[^A-Za-z0-9_.\-/]", "_", name).lstrip("_-/")
+    return cleaned or "weight"

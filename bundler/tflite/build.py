@@ -1,0 +1,255 @@
+"""Makes, runs and measures the requested TFLite variants of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundler import inputs
+from bundler.errors import TfbundleError, TfliteError, UsageError
+from bundler.parity import REFUSALS, differences, to_served
+from bundler.tflite import calibration, contents
+from bundler.tflite.runner import TfliteModel
+from bundler.tflite.sizes import static_shapes, static_sizes
+from bundler.tflite.variants import convert
+from serving.compare import Difference
+
+if TYPE_CHECKING:
+    from bundler.converters import ConvertedModel
+    from bundler.export import ExportedSignature
+    from bundler.signature import TensorSpec
+    from bundler.spec import TfliteSpec, TfliteVariant
+
+Array = npt.NDArray[Any]
+
+THREADS = (1, 2)
+CALIBRATION_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """One .tflite file and its figures.
+
+    Attributes:
+        inputs, outputs: as in the file, all dims fixed; names are PyTorch's.
+        latency_ms: median milliseconds of a call, by number of threads.
+        differences: name of the draw, and how far one output is from PyTorch.
+        operators, float_operators: counts by TFLite's names; the second what computes in float.
+        calibration: for int8: where the samples came from and how they were read.
+    """
+
+    variant: TfliteVariant
+    path: Path
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    latency_ms: Mapping[int, float]
+    differences: tuple[tuple[str, Difference], ...]
+    operators: Mapping[str, int]
+    float_operators: Mapping[str, int]
+    calibration: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def max_rel(self) -> float:
+        """Largest relative error against PyTorch over all draws and outputs (rule: `serving.compare`)."""
+        return max((difference.max_rel for _, difference in self.differences), default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": self.path.name,
+            "size_bytes": self.size_bytes,
+            "inputs": [str(spec) for spec in self.inputs],
+            "outputs": [str(spec) for spec in self.outputs],
+            "latency_ms": {str(threads): round(ms, 4) for threads, ms in self.latency_ms.items()},
+            "error": [{"draw": draw, **difference.to_json()} for draw, difference in self.differences],
+            "operators": dict(self.operators),
+            "float_operators": dict(self.float_operators),
+            **({"calibration": dict(self.calibration)} if self.calibration else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
+        }
+
+
+def check_request(spec: TfliteSpec) -> None:
+    """Refuse a request that cannot end well, before any work is done.
+
+    Raises:
+        UsageError: int8 without calibration data.
+    """
+    if "int8" in spec.variants and not spec.calibration:
+        raise UsageError(
+            "The int8 TFLite variant needs calibration data: samples of what the model will see.",
+            fix="--calibration with an .npz (one array an input), a folder of .npz or images, or file.py:function",
+        )
+
+
+def build_variants(
+    converted: ConvertedModel,
+    exported: ExportedSignature,
+    spec: TfliteSpec,
+    folder: Path,
+    model_name: str,
+    *,
+    base: Path = Path(),
+    seed: int = 0,
+) -> tuple[VariantResult, ...]:
+    """Write `<model>-<variant>.tflite` for each variant of the spec, run it and compare it with PyTorch.
+
+    Args:
+        exported: serving_default, with PyTorch as the reference.
+        folder: exists already.
+        base: what a relative path of calibration data is relative to.
+
+    Raises:
+        UsageError: int8 without calibration, unusable calibration data, or sizes that PyTorch refuses.
+        TfliteError: one or more variants cannot be made; all were tried, and all failures are named.
+    """
+    check_request(spec)
+    if not spec.variants:
+        return ()
+    job = _Job.of(converted, exported, spec, base, seed)
+    done: list[VariantResult] = []
+    failed: list[TfliteError] = []
+    for variant in spec.variants:
+        try:
+            done.append(job.make(variant, folder / f"{model_name}-{variant}.tflite"))
+        except TfliteError as exc:
+            failed.append(exc)
+    if failed:
+        raise _joined(failed, done)
+    return tuple(done)
+
+
+def _joined(failed: Sequence[TfliteError], done: Sequence[VariantResult]) -> TfliteError:
+    if len(failed) == 1 and not done:
+        return failed[0]
+    made = f" (made: {', '.join(result.variant for result in done)})" if done else ""
+    whats = "\n".join(dict.fromkeys(error.what for error in failed))
+    fixes = "; ".join(dict.fromkeys(error.fix for error in failed if error.fix))
+    what = f"{len(failed)} TFLite variant(s) failed{made}.\n{whats}"
+    return TfliteError(what, where=failed[0].where, fix=fixes)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Inputs as PyTorch takes them, the same as served, and PyTorch's answer."""
+
+    name: str
+    served: dict[str, Array]
+    answer: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class _Job:
+    function: Any
+    permutations: Mapping[str, Sequence[int]]
+    draws: tuple[_Draw, ...]
+    calibration: calibration.Calibration | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, converted: ConvertedModel, exported: ExportedSignature, spec: TfliteSpec, base: Path, seed: int
+    ) -> _Job:
+        sizes = static_sizes(exported.signature, exported.examples, spec)
+        shapes = static_shapes(exported.signature, exported.examples, sizes)
+        samples = None
+        if "int8" in spec.variants and spec.calibration:
+            layout = calibration.Layout(exported.signature, shapes)
+            samples = calibration.read(spec.calibration, layout, base=base)
+        calls = tuple(_calls(exported, sizes, samples, seed))
+        draws = tuple(_asked(exported, name, call, converted.permutations) for name, call in calls)
+        served = {name: array.shape for name, array in draws[0].served.items()}
+        notes = tuple(_range_notes(exported, samples)) if samples else ()
+        return cls(converted.static(served), converted.permutations, draws, samples, notes)
+
+    def make(self, variant: TfliteVariant, path: Path) -> VariantResult:
+        """Convert, write, run and measure one variant."""
+        samples = self.calibration if variant == "int8" else None
+        path.write_bytes(convert(self.function, variant, self._served_samples if samples else None))
+        model = TfliteModel(path)
+        found = contents.operators(path)
+        return VariantResult(
+            variant=variant,
+            path=path,
+            size_bytes=path.stat().st_size,
+            inputs=_ordered(model.inputs, self.draws[0].served),
+            outputs=_ordered(model.outputs, self.draws[0].answer),
+            latency_ms={n: TfliteModel(path, threads=n).latency_ms(self.draws[0].served) for n in THREADS},
+            differences=tuple(self._differences(model)),
+            operators=contents.count(found),
+            float_operators=contents.count(found, only_float=True),
+            calibration=samples.to_json() if samples else None,
+            notes=self.notes if samples else (),
+        )
+
+    def _served_samples(self) -> Iterator[dict[str, Array]]:
+        assert self.calibration is not None  # passed to the converter for int8 only
+        for call in self.calibration.calls():
+            yield to_served(call, self.permutations)
+
+    def _differences(self, model: TfliteModel) -> Iterator[tuple[str, Difference]]:
+        for draw in self.draws:
+            for difference in differences(draw.answer, model(draw.served)):
+                yield draw.name, difference
+
+
+def _calls(
+    exported: ExportedSignature,
+    sizes: Mapping[str, int],
+    samples: calibration.Calibration | None,
+    seed: int,
+) -> Iterator[tuple[str, dict[str, Array]]]:
+    """The example brought to the file's sizes, a random draw, and the first calibration samples."""
+    signature, examples = exported.signature, exported.examples
+    yield "example", inputs.fit(signature, examples, sizes)
+    yield "random", inputs.resample(signature, examples, sizes, np.random.default_rng(seed))
+    for index, call in enumerate(islice(samples.calls(), CALIBRATION_DRAWS) if samples else ()):
+        yield f"calibration-{index}", call
+
+
+def _asked(
+    exported: ExportedSignature,
+    name: str,
+    call: dict[str, Array],
+    permutations: Mapping[str, Sequence[int]],
+) -> _Draw:
+    try:
+        answer = exported.reference(call)
+    except REFUSALS as exc:
+        if isinstance(exc, TfbundleError):
+            raise
+        shapes = ", ".join(f"{name}{list(array.shape)}" for name, array in call.items())
+        raise UsageError(
+            f"PyTorch refuses the sizes of the TFLite files ({shapes}): {exc}",
+            fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model takes",
+        ) from exc
+    return _Draw(name, to_served(call, permutations), answer)
+
+
+def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    """In the model's order: a TFLite signature is sorted by name."""
+    by_name = {spec.name: spec for spec in specs}
+    return tuple(by_name[name] for name in names if name in by_name)
+
+
+def _range_notes(exported: ExportedSignature, samples: calibration.Calibration) -> Iterator[str]:
+    """Calibration data far from the example's range was most likely prepared in another way."""
+    for spec in exported.signature.inputs:
+        if not spec.dtype.startswith("float"):
+            continue
+        example = np.asarray(exported.examples[spec.name], np.float64)
+        drawn = [sample.arrays[spec.name] for sample in samples.samples]
+        low, high = float(min(a.min() for a in drawn)), float(max(a.max() for a in drawn))
+        spread = max(high - low, float(np.ptp(example)), 1e-12)
+        if abs(example.min() - low) > spread / 2 or abs(example.max() - high) > spread / 2:
+            yield (
+                f"input {spec.name}: the example ranges from {example.min():.3g} to {example.max():.3g}, the "
+                f"calibration data from {low:.3g} to {high:.3g}; is it normalised as the model wants it?"
+            )

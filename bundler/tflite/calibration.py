@@ -1,0 +1,317 @@
+"""Calibration data for int8: from what it takes its ranges of values.
+
+`--calibration` is one of
+
+1. an .npz: one array an input, by the input's name; samples stand on the first axis, the batch axis is left out;
+2. a folder of .npz files: each one call of the model, or one sample (without the batch axis);
+3. a folder of images, see `bundler.tflite.images`;
+4. `module:function` or `file.py:function`, which yields calls or samples: a dict by input name, a tuple or
+   list in the model's order, or the array itself for a model with one input.
+
+Arrays are in the PyTorch model's own order of axes. At least 8 samples are needed; of more, 256 are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundler import inputs
+from bundler.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundler.signature import Signature, TensorSpec
+
+Array = npt.NDArray[Any]
+
+MIN_SAMPLES, MAX_SAMPLES = 8, 256
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a sample looks like: the static shapes of a call, and where its batch axis is.
+
+    Attributes:
+        shapes: the shape of each input in one call of the .tflite file, in PyTorch's order of axes.
+    """
+
+    signature: Signature
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def batch_axis(self, spec: TensorSpec) -> int | None:
+        return next((axis for axis, dim in enumerate(spec.dims) if inputs.is_batch(dim)), None)
+
+    def sample_shape(self, spec: TensorSpec) -> tuple[int, ...]:
+        axis = self.batch_axis(spec)
+        return tuple(n for i, n in enumerate(self.shapes[spec.name]) if i != axis)
+
+    @property
+    def batch(self) -> int:
+        """Samples in one call."""
+        for spec in self.signature.inputs:
+            axis = self.batch_axis(spec)
+            if axis is not None:
+                return self.shapes[spec.name][axis]
+        return 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, arrays without the batch axis. `where` says which it is: `cats.npz[3]`."""
+
+    where: str
+    arrays: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Checked samples.
+
+    Attributes:
+        rule: how they were read, for the report.
+        available: how many there were; `samples` holds at most 256 of them.
+    """
+
+    source: str
+    rule: str
+    samples: tuple[Sample, ...]
+    available: int
+    layout: Layout
+
+    def calls(self) -> Iterator[dict[str, Array]]:
+        """Inputs of one call after the other; the last is filled up from the start."""
+        size = self.layout.batch
+        for start in range(0, len(self.samples), size):
+            group = [self.samples[(start + i) % len(self.samples)].arrays for i in range(size)]
+            yield {spec.name: self._joined(spec, group) for spec in self.layout.signature.inputs}
+
+    def _joined(self, spec: TensorSpec, group: Sequence[Mapping[str, Array]]) -> Array:
+        axis = self.layout.batch_axis(spec)
+        arrays = [sample[spec.name] for sample in group]
+        return arrays[0] if axis is None else np.stack(arrays, axis)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "rule": self.rule,
+            "samples": len(self.samples),
+            "available": self.available,
+        }
+
+
+def read(text: str, layout: Layout, *, base: Path) -> Calibration:
+    """Read and check calibration data.
+
+    Args:
+        text: what stands after `--calibration`; a relative path is relative to `base`.
+
+    Raises:
+        UsageError: nothing there, or a sample that the model cannot take; the message names it.
+        MissingExtraError: images without Pillow.
+    """
+    path = base / text
+    if path.is_dir():
+        from bundler.tflite import images
+
+        if any(_files(path, (".npz",))):
+            if any(_files(path, images.SUFFIXES)):
+                raise UsageError(f"The folder {path} holds .npz files and images.", fix="keep one kind in it")
+            return _chosen(text, "a folder of .npz files", _npz_folder(path, layout), layout)
+        reader = images.ImageReader.of(layout)
+        found = list(_files(path, images.SUFFIXES))
+        samples = [reader.sample(p, path) for p in _spread(found)]
+        return _chosen(text, reader.rule, samples, layout, len(found))
+    if path.is_file() and path.suffix == ".npz":
+        return _chosen(text, "an .npz file, samples on the first axis", _npz_stacked(path, layout), layout)
+    if ":" in text:
+        samples = list(itertools.islice(_yielded(text, layout, base), MAX_SAMPLES))
+        return _chosen(text, "a function", samples, layout)
+    raise UsageError(
+        f"The calibration data {text!r} is no .npz, no folder, and no module:function.",
+        where=str(path),
+        fix="give an .npz with one array an input, a folder of .npz or images, or file.py:function",
+    )
+
+
+def _chosen(
+    source: str, rule: str, samples: Sequence[Sample], layout: Layout, available: int | None = None
+) -> Calibration:
+    if len(samples) < MIN_SAMPLES:
+        raise UsageError(
+            f"The calibration data has {len(samples)} sample(s); int8 needs at least {MIN_SAMPLES}.",
+            where=source,
+            fix="give 100 or more samples of what the model will see",
+        )
+    count = len(samples) if available is None else available
+    return Calibration(source, rule, tuple(_spread(samples)), count, layout)
+
+
+def _spread(items: Sequence[Any]) -> list[Any]:
+    """At most MAX_SAMPLES items, evenly spread over all."""
+    if len(items) <= MAX_SAMPLES:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, MAX_SAMPLES).round().astype(int)]
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            yield path
+
+
+def _open_npz(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
+        raise UsageError(
+            f"The calibration file cannot be read: {exc}", where=str(path), fix="write it with numpy.savez"
+        ) from exc
+
+
+def _npz_stacked(path: Path, layout: Layout) -> list[Sample]:
+    arrays = _open_npz(path)
+    _check_names(arrays, layout, str(path))
+    counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(counts.values())) != 1:
+        raise UsageError(f"The arrays have different numbers of samples: {counts}.", where=str(path))
+    whole = range(next(iter(counts.values())))
+    rows = ((f"{path.name}[{i}]", {name: array[i] for name, array in arrays.items()}) for i in whole)
+    return [_checked(where, row, layout) for where, row in rows]
+
+
+def _npz_folder(folder: Path, layout: Layout) -> list[Sample]:
+    samples: list[Sample] = []
+    for path in _files(folder, (".npz",)):
+        samples += _of_call(str(path.relative_to(folder)), _open_npz(path), layout)
+    return samples
+
+
+def _of_call(where: str, arrays: Mapping[str, Array], layout: Layout) -> list[Sample]:
+    """The samples of one call of the model (or of one sample, without the batch axis)."""
+    _check_names(arrays, layout, where)
+    specs = layout.signature.inputs
+    axes = {s.name: layout.batch_axis(s) for s in specs}
+    batched = {s.name for s in specs if axes[s.name] is not None and arrays[s.name].ndim == len(s.dims)}
+    sizes = {arrays[name].shape[axes[name] or 0] for name in batched}
+    if not batched:
+        return [_checked(where, arrays, layout)]
+    if len(sizes) != 1:
+        raise UsageError(f"The inputs disagree on the size of the batch: {sorted(sizes)}.", where=where)
+    return [
+        _checked(
+            f"{where}[{i}]",
+            {name: np.take(a, i, axis=axes[name]) if name in batched else a for name, a in arrays.items()},
+            layout,
+        )
+        for i in range(sizes.pop())
+    ]
+
+
+def _check_names(arrays: Mapping[str, Array], layout: Layout, where: str) -> None:
+    names = layout.signature.input_names
+    unknown = sorted(set(arrays) - set(names))
+    missing = [name for name in names if name not in arrays]
+    if unknown or missing:
+        parts = [f"has no array for {', '.join(missing)}"] if missing else []
+        parts += [f"has {', '.join(unknown)}, which the model does not take"] if unknown else []
+        raise UsageError(
+            f"The calibration data {' and '.join(parts)}.",
+            where=where,
+            fix=f"name the arrays as the inputs: {', '.join(names)}",
+        )
+
+
+def _checked(where: str, arrays: Mapping[str, Array], layout: Layout) -> Sample:
+    for spec in layout.signature.inputs:
+        array, shape = arrays[spec.name], layout.sample_shape(spec)
+        if array.shape != shape:
+            raise _wrong(
+                where, spec.name, f"the shape {list(array.shape)}, wanted is {list(shape)} without the batch",
+                "bring every sample to this shape; tflite.dims in bundle.yaml sets dynamic dims",
+            )  # fmt: skip
+        if array.dtype.name != spec.dtype:
+            raise _wrong(
+                where, spec.name, f"the dtype {array.dtype.name}, wanted is {spec.dtype}",
+                f"convert it with .astype({spec.dtype!r})",
+            )  # fmt: skip
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise _wrong(where, spec.name, "NaN or infinity in it", "drop the sample: ranges are finite")
+    return Sample(where, dict(arrays))
+
+
+def _wrong(where: str, name: str, what: str, fix: str) -> UsageError:
+    return UsageError(f"Calibration sample {where}: the input {name!r} has {what}.", fix=fix)
+
+
+def _yielded(text: str, layout: Layout, base: Path) -> Iterator[Sample]:
+    items = _called(text, _function(text, base))
+    for index, item in enumerate(items):
+        yield from _of_call(f"{text} item {index}", _as_dict(item, layout, f"{text} item {index}"), layout)
+
+
+def _called(text: str, function: Any) -> Iterator[Any]:
+    """What the user's function yields; whatever it raises is told as an error of the calibration data."""
+    try:
+        found = function()
+        if not isinstance(found, Iterable):
+            kind = type(found).__name__
+            raise UsageError(f"The function {text} gave a {kind}.", fix="let it yield the samples")
+        yield from found
+    except UsageError:
+        raise
+    except Exception as exc:
+        raise UsageError(f"The function {text} failed: {type(exc).__name__}: {exc}", where=text) from exc
+
+
+def _as_dict(item: Any, layout: Layout, where: str) -> dict[str, Array]:
+    names = layout.signature.input_names
+    if isinstance(item, Mapping):
+        return {str(name): np.asarray(value) for name, value in item.items()}
+    values = item if isinstance(item, tuple | list) else (item,)
+    if len(values) != len(names):
+        raise UsageError(
+            f"Calibration sample {where} has {len(values)} arrays; the model takes {', '.join(names)}.",
+            fix="yield a dict by input name, or one array an input in this order",
+        )
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+
+def _function(text: str, base: Path) -> Any:
+    module_name, _, function_name = text.rpartition(":")
+    module = _module(module_name, base)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise UsageError(f"There is no function {function_name!r} in {module_name}.", where=text)
+    return function
+
+
+def _module(name: str, base: Path) -> Any:
+    try:
+        if not name.endswith(".py"):
+            return importlib.import_module(name)
+        path = (base / name).resolve(strict=True)
+        spec = importlib.util.spec_from_file_location(f"tfbundle_calibration_{path.stem}", path)
+        assert spec is not None and spec.loader is not None  # a .py file always has a loader
+        module = importlib.util.module_from_spec(spec)
+        sys.path.insert(0, str(path.parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(path.parent))
+        return module
+    except Exception as exc:
+        raise UsageError(
+            f"The calibration module {name!r} cannot be imported: {type(exc).__name__}: {exc}",
+            fix="give an importable module or the path of a .py file, then :function",
+        ) from exc

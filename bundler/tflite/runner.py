@@ -1,0 +1,96 @@
+"""Runs a .tflite file with LiteRT's interpreter (XNNPACK, its CPU default) and measures its latency."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundler.errors import TfliteError
+from bundler.quiet import captured_stderr
+from bundler.signature import TensorSpec
+
+Array = npt.NDArray[Any]
+
+WARM_UP_RUNS = 3
+MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 1.0
+
+
+class TfliteModel:
+    """A .tflite file ready to run; inputs and outputs by the names of its one signature.
+
+    Raises:
+        TfliteError: the file is damaged, or the interpreter cannot run it.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.path = path
+        try:
+            with captured_stderr() as noise:
+                self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+                self._runner = self._interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as exc:
+            reason = _said(exc, noise.text)
+            raise TfliteError(f"LiteRT cannot run the file: {reason}", where=str(path)) from exc
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return _specs(self._runner.get_input_details())
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return _specs(self._runner.get_output_details())
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name.
+
+        Raises:
+            TfliteError: an input is missing, unknown or of another dtype or shape, or LiteRT stopped.
+        """
+        want = {spec.name: spec for spec in self.inputs}
+        given = {name: TensorSpec(name, array.dtype.name, array.shape) for name, array in inputs.items()}
+        if want != given:
+            takes = ", ".join(str(spec) for spec in want.values())
+            raise TfliteError(
+                f"The file takes {takes}; given was {', '.join(str(s) for s in given.values())}.",
+                where=str(self.path),
+            )
+        try:
+            with captured_stderr() as noise:
+                outputs = self._runner(**inputs)
+        except (ValueError, RuntimeError) as exc:
+            raise TfliteError(f"LiteRT stopped: {_said(exc, noise.text)}", where=str(self.path)) from exc
+        return {name: np.array(value) for name, value in outputs.items()}
+
+    def latency_ms(self, inputs: Mapping[str, Array]) -> float:
+        """Median milliseconds of a call after warm-up: up to 50 calls or one second, at least 5."""
+        self(inputs)
+        for _ in range(WARM_UP_RUNS):
+            self._interpreter.invoke()
+        times: list[float] = []
+        while len(times) < MIN_RUNS or (len(times) < MAX_RUNS and sum(times) < BUDGET_S):
+            start = time.perf_counter()
+            self._interpreter.invoke()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times) * 1e3
+
+
+def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    def spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
+        return TensorSpec(name, np.dtype(detail["dtype"]).name, tuple(int(n) for n in detail["shape"]))
+
+    return tuple(spec(name, detail) for name, detail in details.items())
+
+
+def _said(exc: Exception, noise: str) -> str:
+    """LiteRT's own words, which it writes to stderr (`ERROR: …`), else the exception's."""
+    errors = [line.removeprefix("ERROR:").strip() for line in noise.splitlines() if line.startswith("ERROR:")]
+    return "; ".join(errors) or str(exc).strip() or type(exc).__name__

@@ -17,8 +17,8 @@ from bundler.spec import BundleSpec
 _TAG_LENGTH = 128
 """Longest tag of a container image (distribution/reference, `[\\w][\\w.-]{0,127}`)."""
 
-_DNS_LABEL_LENGTH = 63
-"""Longest DNS label (RFC 1123), and so longest name of a Kubernetes Service."""
+_LABEL_LENGTH = 63 - len("-dev")
+"""Longest DNS label (RFC 1123), so longest name of a Service, with room for an overlay's suffix."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class RenderContext:
 
 
 def dns_label(name: str) -> str:
-    """A name as a DNS label (RFC 1123): lower-case letters, digits and `-`, at most 63 characters.
+    """A name as a DNS label: lower-case letters, digits and `-`.
 
-    A label for a Service must begin with a letter, so a name that begins with a digit gets `m-` before it.
+    A Service's name must begin with a letter (RFC 1035), so one that begins with a digit gets `m-` before it.
     """
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "bundle"
     if not label[0].isalpha():
         label = f"m-{label}"
-    return label[:_DNS_LABEL_LENGTH].rstrip("-")
+    return label[:_LABEL_LENGTH].rstrip("-")

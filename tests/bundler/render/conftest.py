@@ -1,0 +1,55 @@
+"""A bundle as the renderers see it: two models, several versions, labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bundler.render import RenderContext, RenderedModel
+from bundler.signature import Signature, TensorSpec
+from bundler.spec import parse_spec
+
+MIB = 2**20
+
+DIGITS = Signature(
+    (TensorSpec("image", "float32", ("batch", 1, 8, 8)),), (TensorSpec("logits", "float32", ("batch", 10)),)
+)
+MINILM = Signature(
+    (
+        TensorSpec("input_ids", "int64", ("batch", "seq")),
+        TensorSpec("attention_mask", "int64", ("batch", "seq")),
+    ),
+    (TensorSpec("embedding", "float32", ("batch", 384)),),
+)
+
+
+def make_context(*, name: str = "demo", **sections: Any) -> RenderContext:
+    """The fixture bundle with the given sections of bundle.yaml."""
+    return RenderContext(
+        name,
+        parse_spec(sections, where="the test"),
+        (
+            RenderedModel("digits", (1, 2, 3), 2 * MIB, {"serving_default": DIGITS}),
+            RenderedModel("minilm", (4,), 90 * MIB, {"serving_default": MINILM}, tolerance=1e-3),
+        ),
+    )
+
+
+@pytest.fixture
+def context() -> RenderContext:
+    """Two models, three versions of one, labels on two of them, batching and monitoring on."""
+    return make_context(
+        serving={
+            "labels": {"digits": {"stable": 1, "canary": 3}},
+            "batching": True,
+            "max_batch_size": 32,
+            "allowed_batch_sizes": [8, 32],
+        }
+    )
+
+
+@pytest.fixture
+def plain() -> RenderContext:
+    """The same models with every setting at its default, and no monitoring."""
+    return make_context(serving={"monitoring": False})

@@ -1,0 +1,146 @@
+"""serving/: files and flags that belong together, and settings that cannot be served."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundler.errors import SpecError
+from bundler.render import RenderContext, tf_serving
+from serving.config import (
+    BatchingParameters,
+    Latest,
+    ModelServerConfig,
+    MonitoringConfig,
+    ServedModel,
+    Specific,
+)
+from tests.bundler.render.conftest import make_context
+
+
+def test_files_read_back_as_the_settings_say(context: RenderContext, tmp_path: Path) -> None:
+    written = tf_serving.render(context, tmp_path)
+    folder = tmp_path / "serving"
+    assert {p.name for p in written} == {
+        "models.config",
+        "batching.config",
+        "monitoring.config",
+        "README.md",
+    }
+    assert all(p.parent == folder for p in written)
+    assert ModelServerConfig.from_text((folder / "models.config").read_text()).models == (
+        ServedModel("digits", "/models/digits", Specific((1, 3)), {"stable": 1, "canary": 3}),
+        ServedModel("minilm", "/models/minilm", Latest()),
+    )
+    assert BatchingParameters.from_text((folder / "batching.config").read_text()) == BatchingParameters(
+        max_batch_size=32,
+        batch_timeout_micros=1000,
+        max_enqueued_batches=100,
+        num_batch_threads=2,
+        allowed_batch_sizes=(8, 32),
+    )
+    assert MonitoringConfig.from_text((folder / "monitoring.config").read_text()).enable
+
+
+def test_flags_name_exactly_the_files_that_are_written(
+    context: RenderContext, plain: RenderContext
+) -> None:
+    for case in (context, plain):
+        named = {Path(f.split("=")[1]).name for f in tf_serving.server_flags(case) if "_file=" in f}
+        assert named == set(tf_serving.config_files(case))
+
+
+def test_flags_of_everything(context: RenderContext) -> None:
+    assert tf_serving.server_flags(context) == (
+        "--port=8500",
+        "--rest_api_port=8501",
+        "--model_config_file=/etc/tf-serving/models.config",
+        "--monitoring_config_file=/etc/tf-serving/monitoring.config",
+        "--enable_batching=true",
+        "--batching_parameters_file=/etc/tf-serving/batching.config",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_profiler=false",
+    )
+
+
+def test_flags_of_the_least() -> None:
+    least = make_context(serving={"monitoring": False, "grpc_port": 9000, "rest_port": 9001})
+    assert tf_serving.server_flags(least, "/x") == (
+        "--port=9000",
+        "--rest_api_port=9001",
+        "--model_config_file=/x/models.config",
+        "--enable_profiler=false",
+    )
+
+
+def test_rendering_again_removes_what_is_switched_off_and_nothing_else(
+    context: RenderContext, plain: RenderContext, tmp_path: Path
+) -> None:
+    tf_serving.render(context, tmp_path)
+    (tmp_path / "serving" / "notes.txt").write_text("mine")
+    tf_serving.render(plain, tmp_path)
+    names = {p.name for p in (tmp_path / "serving").iterdir()}
+    assert names == {"models.config", "README.md", "notes.txt"}
+
+
+def test_without_labels_the_latest_version_is_served_and_asked_for(plain: RenderContext) -> None:
+    assert {model.policy for model in tf_serving.server_config(plain).models} == {Latest()}
+    assert tf_serving.served_versions(plain) == {"digits": (3,), "minilm": (4,)}
+    assert tf_serving.state_targets(plain) == ("digits", "minilm")
+
+
+def test_every_named_version_must_be_available() -> None:
+    chosen = make_context(serving={"versions": {"digits": [2, 1]}})
+    assert tf_serving.served_versions(chosen) == {"digits": (1, 2), "minilm": (4,)}
+    assert tf_serving.state_targets(chosen) == ("digits/versions/1", "digits/versions/2", "minilm")
+
+
+@pytest.mark.parametrize(
+    ("serving", "expected"),
+    [
+        ({"labels": {"nope": {"stable": 1}}}, "'nope' is not in the bundle"),
+        ({"versions": {"nope": [1]}}, "'nope' is not in the bundle"),
+        ({"labels": {"digits": {"stable": 9}}}, "no version 9"),
+        ({"versions": {"digits": [4]}}, "no version 4"),
+        ({"versions": {"digits": [3]}, "labels": {"digits": {"stable": 1}}}, "names version 1, not served"),
+    ],
+)
+def test_settings_that_cannot_be_served_are_explained(
+    serving: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=expected) as caught:
+        tf_serving.render(make_context(serving=serving), tmp_path)
+    assert caught.value.fix
+    assert not (tmp_path / "serving").exists()
+
+
+def test_the_readme_has_the_flags_and_shell_that_parses(context: RenderContext, tmp_path: Path) -> None:
+    tf_serving.render(context, tmp_path)
+    text = (tmp_path / "serving" / "README.md").read_text()
+    assert "\n".join(tf_serving.server_flags(context)) in text
+    assert "| digits | 1, 3 | stable = 1, canary = 3 |" in text
+    assert "serialization_as_tensor_content" not in text
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash to parse the commands with")
+    for block in text.split("```sh\n")[1:]:
+        subprocess.run([bash, "-n"], input=block.split("```")[0], text=True, check=True)
+
+
+def test_the_readmes_config_for_this_machine_has_its_paths(context: RenderContext, tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash to run the command with")
+    tf_serving.render(context, tmp_path)
+    text = (tmp_path / "serving" / "README.md").read_text()
+    command = next(line for line in text.splitlines() if line.startswith("CONFIG="))
+    done = subprocess.run(
+        [bash, "-c", f'{command} && cat "$CONFIG/models.config" && rm -r "$CONFIG"'],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    paths = [model.base_path for model in ModelServerConfig.from_text(done.stdout).models]
+    assert paths == [f"{tmp_path}/models/digits", f"{tmp_path}/models/minilm"]

@@ -251,6 +251,13 @@ def bfloat16_from_bits(bits: Array) -> Array:
     return bits.view(BFloat16Bits) if dtype is None else bits.view(dtype)
 
 
+def bfloat16_from_float32(array: Array) -> Array:
+    """float32 values rounded to the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
+    return bfloat16_from_bits(np.where(np.isnan(array), (bits >> 16) | 0x40, rounded).astype(np.uint16))
+
+
 def bfloat16_to_float32(array: Array) -> Array:
     """The exact float32 values of either form of a bfloat16 array."""
     bits = np.asarray(array).view(np.uint16).astype(np.uint32) << 16

@@ -162,6 +162,14 @@ def test_big_endian_and_strided_arrays() -> None:
     _same(from_proto(to_proto(strided, content=False)), strided.astype(np.float32))
 
 
+def test_float32_is_rounded_to_bfloat16_as_ml_dtypes_does() -> None:
+    halves = np.array([0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF], np.uint32).view(np.float32)  # ties
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, 1e-40], np.float32)
+    values = np.concatenate([halves, special, RNG.normal(size=1000).astype(np.float32)])
+    got = tensors.bfloat16_from_float32(values)
+    np.testing.assert_array_equal(got, values.astype(ml_dtypes.bfloat16))
+
+
 def test_without_ml_dtypes_bfloat16_is_flagged_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     want = ARRAYS["bfloat16"]
     monkeypatch.setattr(tensors, "_ml_bfloat16", lambda: None)

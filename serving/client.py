@@ -1,0 +1,195 @@
+"""Client of a TensorFlow Serving server over gRPC or REST; needs grpcio, protobuf and NumPy, no TensorFlow.
+
+with Client("localhost:8500") as client:
+    client.wait_until_ready("digits", timeout=60)
+    scores = client.predict("digits", image=array)["scores"]
+
+Client("http://localhost:8501")            # the same over REST
+Client("localhost:8501", rest=True)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import ConnectionFailedError, DeadlineError, NotReadyError, RequestError, TensorError
+from serving.model_info import ModelInfo, SignatureInfo, VersionStatus
+from serving.protocol.tensors import bfloat16_from_float32
+from serving.transport import Array, ModelRef, Target, Transport
+
+DEFAULT_SIGNATURE = "serving_default"
+"""What TensorFlow Serving takes when a request names no signature."""
+
+_POLL_SECONDS = (0.02, 1.0)
+"""First and longest pause between two looks at a model's state."""
+
+
+class Client:
+    """Talks to one server.
+
+    Args:
+        target: `host:port` or a URL, see `serving.transport.Target`.
+        rest: whether a target without a scheme is a REST port.
+        timeout: seconds to wait for an answer, where a call does not say.
+        rest_format: JSON with one list a tensor (`column`) or one object an example (`row`).
+        root_certificates: PEM of the authority to trust over TLS; None: the system's.
+
+    Raises:
+        TargetError: the target is not one.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        rest: bool = False,
+        timeout: float = 30.0,
+        rest_format: Literal["column", "row"] = "column",
+        root_certificates: bytes | None = None,
+    ) -> None:
+        self.target = Target.parse(target, rest=rest)
+        self.timeout = timeout
+        self._transport = _open(self.target, rest_format, root_certificates)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, npt.ArrayLike] | None = None,
+        /,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        timeout: float | None = None,
+        **named: npt.ArrayLike,
+    ) -> dict[str, Array]:
+        """Run a signature.
+
+        Args:
+            inputs: tensors by input name; needed for names that are no keyword or one of this method's own.
+            signature: None: `serving_default`.
+            named: tensors by input name. Arrays go as they are; lists and numbers get the signature's dtype.
+
+        Returns:
+            Outputs by name. Strings are object arrays of bytes; bfloat16 see `serving.protocol.tensors`.
+
+        Raises:
+            RequestError: the server refused; the message is its own.
+            ConnectionFailedError, DeadlineError, TensorError, ProtocolError: see `serving.errors`.
+        """
+        ref = ModelRef(model, version, label)
+        seconds = self.timeout if timeout is None else timeout
+        chosen = signature or DEFAULT_SIGNATURE
+        arrays = self._arrays(ref, chosen, {**(inputs or {}), **named}, seconds)
+        return self._transport.predict(ref, chosen, arrays, seconds)
+
+    def _arrays(
+        self, ref: ModelRef, signature: str, given: dict[str, Any], seconds: float
+    ) -> dict[str, Array]:
+        info: SignatureInfo | None = None
+        if not all(hasattr(value, "__array__") for value in given.values()):
+            info = self._transport.metadata(ref, seconds).signatures.get(signature)
+        return {
+            # asanyarray: a BFloat16Bits stays one.
+            name: np.asanyarray(value) if hasattr(value, "__array__") else _typed(name, value, info)
+            for name, value in given.items()
+        }
+
+    def metadata(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> ModelInfo:
+        """Signatures of a served version: names, dtypes and dims. Errors as in `predict`."""
+        seconds = self.timeout if timeout is None else timeout
+        return self._transport.metadata(ModelRef(model, version, label), seconds)
+
+    def status(
+        self, model: str, *, version: int | None = None, timeout: float | None = None
+    ) -> list[VersionStatus]:
+        """State of the versions that the server knows, ascending. Errors as in `predict`."""
+        seconds = self.timeout if timeout is None else timeout
+        return self._transport.status(ModelRef(model, version), seconds)
+
+    def wait_until_ready(
+        self, model: str, version: int | None = None, timeout: float = 60.0
+    ) -> VersionStatus:
+        """Wait until a version (None: any) is AVAILABLE, and return its state (the newest one's).
+
+        Raises:
+            NotReadyError: not within `timeout` seconds, or its load has failed; with what was seen last.
+        """
+        deadline = time.monotonic() + timeout
+        pause, longest = _POLL_SECONDS
+        while True:
+            seen = self._look(model, version, max(deadline - time.monotonic(), 0.05))
+            if isinstance(seen, VersionStatus):
+                return seen
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _not_ready(f"was not ready within {timeout:g} s: {seen}", model, version, self.target)
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, longest)
+
+    def _look(self, model: str, version: int | None, left: float) -> VersionStatus | str:
+        """The state of an available version, or what keeps it from being available."""
+        try:
+            states = self._transport.status(ModelRef(model, version), min(left, 5.0))
+        except (ConnectionFailedError, DeadlineError) as exc:
+            return exc.what
+        except RequestError as exc:
+            if exc.status not in ("NOT_FOUND", "UNAVAILABLE"):
+                raise
+            return exc.what
+        available = [state for state in states if state.available]
+        if available:
+            return available[-1]
+        if states and all(state.failed for state in states):
+            failures = "; ".join(map(str, states))
+            raise _not_ready(f"could not be loaded: {failures}", model, version, self.target)
+        return "; ".join(map(str, states)) or "the server knows no version of it"
+
+
+def _open(target: Target, rest_format: Literal["column", "row"], certificates: bytes | None) -> Transport:
+    if target.rest:
+        from serving.rest_transport import RestTransport
+
+        return RestTransport(target, row=rest_format == "row", root_certificates=certificates)
+    from serving.grpc_transport import GrpcTransport
+
+    return GrpcTransport(target, root_certificates=certificates)
+
+
+def _not_ready(what: str, model: str, version: int | None, target: Target) -> NotReadyError:
+    fix = "read the server's log: it names the folder it watches and why a version does not load"
+    return NotReadyError(f"The model {ModelRef(model, version)} {what}", where=str(target), fix=fix)
+
+
+def _typed(name: str, value: Any, info: SignatureInfo | None) -> Array:
+    """A list or number as an array of the dtype of the signature; the server judges an unknown name."""
+    dtype = info.inputs[name].dtype if info and name in info.inputs else None
+    try:
+        if dtype == "bfloat16":
+            return bfloat16_from_float32(np.asarray(value, np.float32))
+        return np.asarray(value, {"string": np.object_, None: None}.get(dtype, dtype))
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise TensorError(
+            f"The input {name!r} is no {dtype} tensor: {exc}.", fix="give rectangular lists"
+        ) from exc

@@ -1,0 +1,120 @@
+"""TensorFlow Serving over gRPC, with grpcio and messages made from descriptors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+
+from serving.errors import ConnectionFailedError, DeadlineError, ProtocolError, RequestError, ServingError
+from serving.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
+from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, service, serving_message
+from serving.protocol.tensors import Array, from_proto, to_proto
+from serving.transport import ModelRef, Target, hint
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that is starting is asked again quickly: gRPC's own first back-off is a second, then growing.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+_NO_CONNECTION = (
+    "failed to connect",
+    "Connection re",
+    "Socket closed",
+    "name resolution",
+    "DNS",
+    "handshake",
+)
+"""Parts of gRPC's own messages for UNAVAILABLE; TensorFlow Serving's (a full queue) have none of them."""
+
+_NOT_GRPC = ("http1.x server", "Failed parsing HTTP/2")
+"""Parts of gRPC's own messages for a port that speaks HTTP/1."""
+
+
+class GrpcTransport:
+    """A channel to one server; safe to use from several threads.
+
+    Args:
+        root_certificates: PEM of the authority to trust, for a `grpcs://` target; None: the system's.
+    """
+
+    def __init__(self, target: Target, *, root_certificates: bytes | None = None) -> None:
+        self._target = target
+        if target.tls:
+            credentials = grpc.ssl_channel_credentials(root_certificates)
+            self._channel = grpc.secure_channel(target.address, credentials, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
+        self._calls: dict[str, Callable[..., Any]] = {}
+
+    def predict(
+        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
+    ) -> dict[str, Array]:
+        request = serving_message("PredictRequest")(model_spec=_spec(ref, signature))
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(to_proto(array))
+        response = self._call(PREDICTION_SERVICE, "Predict", request, ref, timeout)
+        return {name: from_proto(tensor) for name, tensor in response.outputs.items()}
+
+    def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
+        request = serving_message("GetModelMetadataRequest")(
+            model_spec=_spec(ref), metadata_field=["signature_def"]
+        )
+        response = self._call(PREDICTION_SERVICE, "GetModelMetadata", request, ref, timeout)
+        signatures = serving_message("SignatureDefMap")()
+        if not response.metadata["signature_def"].Unpack(signatures):
+            raise ProtocolError(f"The metadata of {ref} has no signature_def.", where=str(self._target))
+        version = response.model_spec.version.value
+        return ModelInfo(response.model_spec.name, version, signatures_from_proto(signatures))
+
+    def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
+        request = serving_message("GetModelStatusRequest")(model_spec=_spec(ref))
+        return statuses_from_proto(self._call(MODEL_SERVICE, "GetModelStatus", request, ref, timeout))
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _call(self, service_name: str, method: str, request: Any, ref: ModelRef, timeout: float) -> Any:
+        path = f"/{service_name}/{method}"
+        if path not in self._calls:
+            output = service(service_name).methods_by_name[method].output_type.full_name
+            self._calls[path] = self._channel.unary_unary(
+                path,
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=serving_message(output.rpartition(".")[2]).FromString,
+            )
+        try:
+            return self._calls[path](request, timeout=timeout)
+        except grpc.RpcError as exc:
+            raise self._error(exc, ref, timeout) from exc
+
+    def _error(self, exc: Any, ref: ModelRef, timeout: float) -> ServingError:
+        status, message = exc.code().name, exc.details() or ""
+        where = f"{self._target}, model {ref}"
+        if status == "DEADLINE_EXCEEDED":
+            fix = "give a larger timeout, or see whether the server is overloaded"
+            return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
+        if any(part in message for part in _NOT_GRPC):
+            fix = "this is a REST port: use http://HOST:PORT, or the gRPC port (8500 by default)"
+            return ConnectionFailedError(f"{self._target.address} does not speak gRPC.", where=where, fix=fix)
+        if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
+            fix = "is the server running, and is this its gRPC port?"
+            what = f"No connection to {self._target.address}: {message}"
+            return ConnectionFailedError(what, where=where, fix=fix)
+        return RequestError(
+            f"{status}: {message}", status=status, where=where, fix=hint(status, message, ref)
+        )
+
+
+def _spec(ref: ModelRef, signature: str = "") -> Any:
+    spec = serving_message("ModelSpec")(name=ref.model, signature_name=signature)
+    if ref.version is not None:
+        spec.version.value = ref.version
+    elif ref.label is not None:
+        spec.version_label = ref.label
+    return spec

@@ -1,0 +1,303 @@
+"""A small model server in a process of its own, for the tests of the client and the smoke test.
+
+    python -m tests.serving.small_server [--weight W] [--hide-metadata-of NAME]
+
+It computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded
+server it can misbehave on purpose. Prints `grpc PORT rest PORT` when both ports are open; ends when its
+standard input closes.
+
+    affine   versions 1 (2x+1), 2 (3x+1), label stable -> 1: y float32[?,3], total float32[?]
+    echo     a signature a dtype: what comes in as x goes out as y
+    late     becomes available half a second after the start
+    broken   its load has failed
+    slow     answers after five seconds
+    busy     is always overloaded
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+import threading
+import time
+from concurrent import futures
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import numpy as np
+from google.protobuf import json_format
+
+from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, message, service, serving_message
+from serving.protocol.tensors import dtype_number, from_proto, to_proto
+
+DTYPES = (
+    "float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64",
+    "uint8", "uint16", "uint32", "uint64", "bool", "string", "complex64", "complex128",
+)  # fmt: skip
+STARTED = time.monotonic()
+VERSIONS = {"affine": (1, 2), "echo": (7,), "late": (1,), "broken": (1,), "slow": (1,), "busy": (1,)}
+LABELS = {("affine", "stable"): 1}
+
+
+class RefusedError(Exception):
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Models:
+    def __init__(self, weight: float, swapped_metadata: bool) -> None:
+        self.weight = weight
+        self.swapped_metadata = swapped_metadata
+
+    def resolve(self, spec: Any) -> int:
+        name, versions = spec.name, VERSIONS.get(spec.name)
+        if versions is None:
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({name})")
+        if spec.HasField("version"):
+            if spec.version.value not in versions:
+                text = f"Servable not found for request: Specific({name}, {spec.version.value})"
+                raise RefusedError(grpc.StatusCode.NOT_FOUND, text)
+            return int(spec.version.value)
+        if spec.version_label:
+            if (name, spec.version_label) not in LABELS:
+                text = f"Unrecognized servable version label: {spec.version_label}"
+                raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, text)
+            return LABELS[name, spec.version_label]
+        return versions[-1]
+
+    def run(self, spec: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        version = self.resolve(spec)
+        signatures = self.signatures(spec.name)
+        chosen = spec.signature_name or "serving_default"
+        if chosen not in signatures:
+            code = grpc.StatusCode.FAILED_PRECONDITION
+            raise RefusedError(code, f'Serving signature key "{chosen}" not found.')
+        wanted = signatures[chosen][0]
+        if set(wanted) != set(inputs):
+            text = f"input size does not match signature: {len(inputs)}!={len(wanted)}"
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, text)
+        if spec.name == "busy":
+            raise RefusedError(
+                grpc.StatusCode.UNAVAILABLE,
+                "The batch scheduling queue to which this task was submitted is full",
+            )
+        if spec.name == "slow":
+            time.sleep(5)
+        if spec.name == "echo":
+            return {"y": inputs["x"]}
+        x = inputs["x"]
+        if x.dtype != np.float32:
+            raise RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Expects arg[0] to be float but {x.dtype} is provided"
+            )
+        y = x * np.float32(version + 1) + np.float32(self.weight)
+        return {"y": y, "total": y.sum(axis=-1, dtype=np.float32)}
+
+    def signatures(self, name: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+        """By signature: inputs and outputs, each name -> (dtype, dims)."""
+        if name == "echo":
+            return {f"echo_{d}": ({"x": (d, (-1, 2))}, {"y": (d, (-1, 2))}) for d in DTYPES}
+        y = ("float64", (-1, 4)) if self.swapped_metadata else ("float32", (-1, 3))
+        return {"serving_default": ({"x": ("float32", (-1, 3))}, {"y": y, "total": ("float32", (-1,))})}
+
+    def metadata(self, name: str) -> Any:
+        made = serving_message("SignatureDefMap")()
+        for signature, sides in self.signatures(name).items():
+            definition = made.signature_def[signature]
+            definition.method_name = "tensorflow/serving/predict"
+            for side, tensors in zip((definition.inputs, definition.outputs), sides, strict=True):
+                for tensor, (dtype, dims) in tensors.items():
+                    side[tensor].dtype = dtype_number(dtype)
+                    for size in dims:
+                        side[tensor].tensor_shape.dim.add(size=size)
+        init = made.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"]
+        init.tensor_shape.unknown_rank = True
+        return made
+
+    def status(self, spec: Any) -> Any:
+        if spec.name not in VERSIONS:
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        response = serving_message("GetModelStatusResponse")()
+        for version in reversed(VERSIONS[spec.name]):
+            if spec.HasField("version") and spec.version.value != version:
+                continue
+            row = response.model_version_status.add(version=version, state=30)
+            if spec.name == "broken":
+                row.state, row.status.error_code, row.status.error_message = (
+                    50,
+                    3,
+                    "saved_model.pb is damaged",
+                )
+            if spec.name == "late" and time.monotonic() - STARTED < 0.5:
+                row.state = 20
+        if not response.model_version_status:
+            text = f"Could not find version {spec.version.value} of model {spec.name}"
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, text)
+        return response
+
+
+def _predict(models: Models, request: Any) -> Any:
+    inputs = {name: from_proto(tensor) for name, tensor in request.inputs.items()}
+    outputs = models.run(request.model_spec, inputs)
+    response = serving_message("PredictResponse")()
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(to_proto(array, content=False))
+    return response
+
+
+def _metadata(models: Models, request: Any) -> Any:
+    version = models.resolve(request.model_spec)
+    response = serving_message("GetModelMetadataResponse")(model_spec={"name": request.model_spec.name})
+    response.model_spec.version.value = version
+    response.metadata["signature_def"].Pack(models.metadata(request.model_spec.name))
+    return response
+
+
+def _status(models: Models, request: Any) -> Any:
+    return models.status(request.model_spec)
+
+
+def serve_grpc(models: Models) -> tuple[Any, int]:
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
+
+    def handler(function: Any, method: Any) -> Any:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                return function(models, request)
+            except RefusedError as refused:
+                context.abort(refused.code, str(refused))
+
+        return grpc.unary_unary_rpc_method_handler(
+            call,
+            message(method.input_type.full_name).FromString,
+            lambda response: response.SerializeToString(),
+        )
+
+    for name, functions in (
+        (PREDICTION_SERVICE, {"Predict": _predict, "GetModelMetadata": _metadata}),
+        (MODEL_SERVICE, {"GetModelStatus": _status}),
+    ):
+        methods = service(name).methods_by_name
+        handlers = {method: handler(function, methods[method]) for method, function in functions.items()}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, port
+
+
+class Rest(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    models: Models
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        spec, action = self._spec()
+        try:
+            if action == "metadata":
+                version = self.models.resolve(spec)
+                signatures = json_format.MessageToDict(
+                    self.models.metadata(spec.name),
+                    preserving_proto_field_name=True,
+                    always_print_fields_with_no_presence=True,
+                )
+                answer: Any = {
+                    "model_spec": {"name": spec.name, "signature_name": "", "version": str(version)},
+                    "metadata": {"signature_def": signatures},
+                }
+            else:
+                answer = json_format.MessageToDict(self.models.status(spec), preserving_proto_field_name=True)
+            self._answer(200, answer)
+        except RefusedError as refused:
+            self._refuse(refused)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/hang-up":
+            self.close_connection = True
+            return
+        spec, _ = self._spec()
+        request = json.loads(body)
+        spec.signature_name = request.get("signature_name", "")
+        try:
+            if spec.name not in VERSIONS:
+                self.models.resolve(spec)
+            wanted = self.models.signatures(spec.name).get(
+                spec.signature_name or "serving_default", ({}, {})
+            )[0]
+            row = "instances" in request
+            if row:
+                names = list(request["instances"][0])
+                values = {name: [instance[name] for instance in request["instances"]] for name in names}
+            else:
+                values = request["inputs"]
+            inputs = {k: _array(v, wanted[k][0]) if k in wanted else v for k, v in values.items()}
+            outputs = {k: _plain(v) for k, v in self.models.run(spec, inputs).items()}
+            only = next(iter(outputs.values())) if len(outputs) == 1 else None
+            if row:
+                rows = [dict(zip(outputs, r, strict=True)) for r in zip(*outputs.values(), strict=True)]
+                self._answer(200, {"predictions": rows if only is None else only})
+            else:
+                self._answer(200, {"outputs": outputs if only is None else only})
+        except RefusedError as refused:
+            self._refuse(refused)
+
+    def _spec(self) -> tuple[Any, str]:
+        path, _, verb = self.path.partition(":")
+        parts = path.split("/")[3:]
+        spec = serving_message("ModelSpec")(name=unquote(parts[0]))
+        if parts[1:2] == ["versions"]:
+            spec.version.value = int(parts[2])
+        if parts[1:2] == ["labels"]:
+            spec.version_label = unquote(parts[2])
+        return spec, verb or parts[-1]
+
+    def _answer(self, status: int, answer: Any) -> None:
+        data = json.dumps(answer, indent=1).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _refuse(self, refused: RefusedError) -> None:
+        statuses = {"NOT_FOUND": 404, "UNAVAILABLE": 503}
+        self._answer(statuses.get(refused.code.name, 400), {"error": str(refused)})
+
+
+def _array(value: Any, dtype: str) -> Any:
+    if dtype != "string":
+        return np.array(value, dtype)
+    texts = np.array(value, np.object_)
+    return np.array([base64.b64decode(v["b64"]) for v in texts.ravel()], np.object_).reshape(texts.shape)
+
+
+def _plain(array: Any) -> Any:
+    if array.dtype.kind != "O":
+        return array.tolist()
+    return [[{"b64": base64.b64encode(v).decode()} for v in row] for row in array]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weight", type=float, default=1.0)
+    parser.add_argument("--swapped-metadata", action="store_true")
+    options = parser.parse_args()
+    Rest.models = Models(options.weight, options.swapped_metadata)
+    server, grpc_port = serve_grpc(Rest.models)
+    rest = ThreadingHTTPServer(("127.0.0.1", 0), Rest)
+    threading.Thread(target=rest.serve_forever, daemon=True).start()
+    print("grpc", grpc_port, "rest", rest.server_address[1], flush=True)
+    sys.stdin.read()
+    rest.shutdown()
+    server.stop(0).wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -168,7 +168,7 @@ class Lowering:
         return size <= max(_FOLD_LIMIT, largest)
 
     def _fold(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
-        store = WeightStore()
+        store = WeightStore(constants_only=True)
         with tf.init_scope(), tf.device("CPU:0"):
             constants = [None if v is None else Value.constant(_array(v), store, v.name) for v in operands]
             inner = Context(store, self._context.opset, self._context.target, node=node)

@@ -133,7 +133,7 @@ def run_eagerly(
     model: ir.Model, inputs: Mapping[str, npt.NDArray[Any]]
 ) -> Iterator[tuple[str, ir.Node, npt.NDArray[np.generic]]]:
     """Each intermediate value as (name, node, array in ONNX's axis order), in the order of the graph."""
-    store = WeightStore()
+    store = WeightStore(constants_only=True)
     seen: list[tuple[str, ir.Node, Value]] = []
 
     def observe(node: ir.Node, results: Any) -> None:

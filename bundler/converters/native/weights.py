@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,20 @@ _LARGE_BYTES = 1 << 20
 """Any other numeric constant from this size on is a variable too: a GraphDef holds 2 GB at most."""
 
 
-class WeightStore:
-    """Makes each weight once, whichever signature asks for it first."""
+_outside = ThreadPoolExecutor(1, thread_name_prefix="weights")
+"""Variables are made in a thread of their own, where no function is being traced: tf.function would otherwise take them for
+its own, trace the graph a second time, and refuse any that a later trace adds."""
 
-    def __init__(self) -> None:
+
+class WeightStore:
+    """Makes each weight once, whichever signature asks for it first.
+
+    Args:
+        constants_only: make no variables, for graphs that are run once and thrown away.
+    """
+
+    def __init__(self, *, constants_only: bool = False) -> None:
+        self._constants_only = constants_only
         self.variables: list[tf.Variable] = []
         self._by_content: dict[bytes, tf.Variable] = {}
 
@@ -34,15 +45,14 @@ class WeightStore:
 
     def _is_weight(self, array: npt.NDArray[Any]) -> bool:
         floating = array.dtype.kind in "fcV"
-        return array.nbytes >= (_VARIABLE_BYTES if floating else _LARGE_BYTES)
+        return not self._constants_only and array.nbytes >= (_VARIABLE_BYTES if floating else _LARGE_BYTES)
 
     def _variable(self, array: npt.NDArray[Any], name: str) -> tf.Variable:
         digest = hashlib.blake2b(array.view(np.uint8).reshape(-1).data, digest_size=16)
         digest.update(f"{array.dtype}{array.shape}".encode())
         key = digest.digest()
         if key not in self._by_content:
-            with tf.init_scope():
-                variable = tf.Variable(array, trainable=False, name=_scope_name(name))
+            variable = _outside.submit(tf.Variable, array, trainable=False, name=_scope_name(name)).result()
             self._by_content[key] = variable
             self.variables.append(variable)
         return self._by_content[key]

@@ -122,7 +122,11 @@ def _filters(ctx: Context, w: Value, permutation: tuple[int, ...]) -> Tensor:
 def _depthwise(
     ctx: Context, data: Tensor, w: Value, stride: list[int], dilation: list[int], group: int, padding: Padding
 ) -> Tensor:
-    """w [C*m, 1, kh, kw] -> filter [kh, kw, C, m]: output channel c*m + j in both."""
+    """w [C*m, 1, kh, kw] -> filter [kh, kw, C, m]: output channel c*m + j in both.
+
+    Pads are put in front of the op: given as its explicit paddings they make TensorFlow's own graph optimiser abort the
+    process (2.21, shape inference inside the memory optimiser).
+    """
     multiplier = _static(w.shape[0]) // group
     kernel = [1, *w.shape[2:]] if len(w.shape) == 3 else list(w.shape[2:])
     shape = [group, multiplier, *kernel]
@@ -130,12 +134,10 @@ def _depthwise(
         filters = ctx.weight(np.ascontiguousarray(w.array.reshape(shape).transpose(2, 3, 0, 1)), w.name)
     else:
         filters = tf.transpose(tf.reshape(w.tensor, shape), [2, 3, 0, 1])
-    data, mode = padding.apply(data, ctx.target)
-    explicit = [] if isinstance(mode, str) else [p for pair in mode for p in pair]
+    data, mode = padding.apply(data, "tflite")
     return tf.raw_ops.DepthwiseConv2dNative(
-        input=data, filter=filters, strides=[1, *stride, 1], padding=mode if isinstance(mode, str) else "EXPLICIT",
-        explicit_paddings=explicit, dilations=[1, *dilation, 1],
-    )  # fmt: skip
+        input=data, filter=filters, strides=[1, *stride, 1], padding=mode, dilations=[1, *dilation, 1]
+    )
 
 
 def _conv3d(

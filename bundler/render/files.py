@@ -37,6 +37,11 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def read_template(name: str) -> str:
+    """The text of a file of `bundler/render/templates/`."""
+    return (Path(__file__).parent / "templates" / name).read_text("utf-8")
+
+
 def render_template(template: str, /, **values: Any) -> str:
     """Fill a template of `bundler/render/templates/`; HTML is escaped where the name ends in .html.j2.
 

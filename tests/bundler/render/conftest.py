@@ -13,7 +13,8 @@ from bundler.spec import parse_spec
 MIB = 2**20
 
 DIGITS = Signature(
-    (TensorSpec("image", "float32", ("batch", 1, 8, 8)),), (TensorSpec("logits", "float32", ("batch", 10)),)
+    (TensorSpec("image", "float32", ("batch", 1, 8, 8)),),
+    (TensorSpec("logits", "float32", ("batch", 10)),),
 )
 MINILM = Signature(
     (

@@ -106,7 +106,10 @@ def test_every_named_version_must_be_available() -> None:
         ({"versions": {"nope": [1]}}, "'nope' is not in the bundle"),
         ({"labels": {"digits": {"stable": 9}}}, "no version 9"),
         ({"versions": {"digits": [4]}}, "no version 4"),
-        ({"versions": {"digits": [3]}, "labels": {"digits": {"stable": 1}}}, "names version 1, not served"),
+        (
+            {"versions": {"digits": [3]}, "labels": {"digits": {"stable": 1}}},
+            "names version 1, not served",
+        ),
     ],
 )
 def test_settings_that_cannot_be_served_are_explained(
@@ -131,7 +134,9 @@ def test_the_readme_has_the_flags_and_shell_that_parses(context: RenderContext, 
         subprocess.run([bash, "-n"], input=block.split("```")[0], text=True, check=True)
 
 
-def test_the_readmes_config_for_this_machine_has_its_paths(context: RenderContext, tmp_path: Path) -> None:
+def test_the_readmes_config_for_this_machine_has_its_paths(
+    context: RenderContext, tmp_path: Path
+) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash to run the command with")

@@ -1,0 +1,143 @@
+"""docker/: sources that exist and get sent, exec forms that parse, a compose file that says the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from bundler.render import RenderContext, RenderedModel, docker, tf_serving
+from bundler.render.files import read_template
+from bundler.spec import BundleSpec
+from tests.bundler.render.conftest import make_context
+
+Instruction = tuple[str, str]
+
+
+def parse_dockerfile(text: str) -> list[Instruction]:
+    """Instructions and their arguments: comments dropped, continued lines joined."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\s*\n", "", "\n".join(lines))
+    return [
+        (word, rest)
+        for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line.strip())
+    ]
+
+
+def arguments(instructions: list[Instruction], name: str) -> list[str]:
+    return [rest for word, rest in instructions if word == name]
+
+
+@pytest.fixture
+def rendered(context: RenderContext, tmp_path: Path) -> tuple[Path, list[Instruction]]:
+    """A bundle's folder with models, serving/ and docker/, and the Dockerfile's instructions."""
+    for model in context.models:
+        for version in model.versions:
+            folder = tmp_path / "models" / model.name / str(version)
+            folder.mkdir(parents=True)
+            (folder / "saved_model.pb").write_bytes(b"")
+    tf_serving.render(context, tmp_path)
+    docker.render(context, tmp_path)
+    return tmp_path, parse_dockerfile((tmp_path / "docker" / "Dockerfile").read_text())
+
+
+def test_every_file_copied_exists_and_is_sent_to_the_builder(
+    rendered: tuple[Path, list[Instruction]],
+) -> None:
+    root, instructions = rendered
+    sources = [word for rest in arguments(instructions, "COPY") for word in rest.split()[1:-1]]
+    assert "models/digits/1" in sources
+    assert "serving/models.config" in sources
+    assert all((root / source).exists() for source in sources)
+    ignore = (root / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert ignore[1] == "*"
+    assert {line[1:] for line in ignore if line.startswith("!")} == set(sources)
+
+
+def test_the_image_runs_as_nobody_in_exec_form_with_the_flags(
+    rendered: tuple[Path, list[Instruction]], context: RenderContext
+) -> None:
+    _, instructions = rendered
+    assert instructions[0][0] == "FROM"
+    assert arguments(instructions, "FROM") == ["tensorflow/serving:2.19.1"]
+    assert arguments(instructions, "USER") == ["10001:10001"]
+    assert arguments(instructions, "EXPOSE") == ["8500 8501"]
+    assert json.loads(arguments(instructions, "ENTRYPOINT")[0]) == ["tensorflow_model_server"]
+    assert tuple(json.loads(arguments(instructions, "CMD")[0])) == tf_serving.server_flags(context)
+    known = {"FROM", "LABEL", "COPY", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    assert {word for word, _ in instructions} == known
+
+
+def test_files_that_the_flags_name_are_where_the_image_has_them(
+    rendered: tuple[Path, list[Instruction]], context: RenderContext
+) -> None:
+    _, instructions = rendered
+    inside = set()
+    for rest in arguments(instructions, "COPY"):
+        *sources, target = rest.split()[1:]
+        inside |= {target + Path(source).name if target.endswith("/") else target for source in sources}
+    named = {flag.split("=")[1] for flag in tf_serving.server_flags(context) if "_file=" in flag}
+    assert named <= inside
+    assert {f"{model.base_path}/{v}" for model in tf_serving.server_config(context).models
+            for v in context.model(model.name).versions} <= inside  # fmt: skip
+
+
+def test_the_healthcheck_asks_for_every_served_version(rendered: tuple[Path, list[Instruction]]) -> None:
+    _, instructions = rendered
+    options, _, command = arguments(instructions, "HEALTHCHECK")[0].partition("CMD ")
+    script = "/usr/local/bin/model-state.sh"
+    expected = ["bash", script, "8501", "digits/versions/1", "digits/versions/3", "minilm"]
+    assert json.loads(command) == expected
+    assert "--start-period=304s" in options
+    assert any(
+        rest.endswith(f"docker/model-state.sh {script}") for rest in arguments(instructions, "COPY")
+    )
+
+
+def test_a_digest_pins_the_base_image(tmp_path: Path) -> None:
+    digest = f"sha256:{'ab' * 32}"
+    docker.render(make_context(docker={"tag": "2.18.0", "digest": digest}), tmp_path)
+    instructions = parse_dockerfile((tmp_path / "docker" / "Dockerfile").read_text())
+    assert arguments(instructions, "FROM") == [f"tensorflow/serving:2.18.0@{digest}"]
+    assert f'org.opencontainers.image.base.digest="{digest}"' in arguments(instructions, "LABEL")
+
+
+def compose(folder: Path) -> Any:
+    return YAML(typ="safe").load((folder / "docker" / "compose.yaml").read_text())
+
+
+def test_compose_says_what_the_dockerfile_says(
+    rendered: tuple[Path, list[Instruction]], context: RenderContext
+) -> None:
+    root, instructions = rendered
+    service = compose(root)["services"]["serving"]
+    assert service["image"] == context.image == "demo:digits-3_minilm-4"
+    assert (root / "docker" / service["build"]["context"]).resolve() == root
+    assert (root / service["build"]["dockerfile"]).exists()
+    assert service["read_only"] is True
+    assert service["init"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["stop_grace_period"]
+    healthcheck = json.loads(arguments(instructions, "HEALTHCHECK")[0].partition("CMD ")[2])
+    assert service["healthcheck"]["test"] == ["CMD", *healthcheck]
+
+
+def test_ports_of_the_spec(tmp_path: Path) -> None:
+    docker.render(make_context(serving={"grpc_port": 9000, "rest_port": 9001}), tmp_path)
+    assert compose(tmp_path)["services"]["serving"]["ports"] == [
+        "127.0.0.1:9000:9000",
+        "127.0.0.1:9001:9001",
+    ]
+    instructions = parse_dockerfile((tmp_path / "docker" / "Dockerfile").read_text())
+    assert arguments(instructions, "EXPOSE") == ["9000 9001"]
+
+
+def test_the_compose_template_is_what_its_example_renders_to(tmp_path: Path) -> None:
+    """No comment and no setting gets lost on the way."""
+    example = RenderContext("digits", BundleSpec(), (RenderedModel("digits", (1,), 2**20),))
+    docker.render(example, tmp_path)
+    assert (tmp_path / "docker" / "compose.yaml").read_text() == read_template("compose.yaml")

@@ -1,8 +1,9 @@
-"""Golden data: example inputs of every signature and what PyTorch answered, in one .npz that NumPy alone can read.
+"""Golden data: example inputs of every signature and what PyTorch answered, in one .npz that NumPy alone
+can read.
 
-Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`; `__meta__` holds JSON with the model's name,
-the tolerance, the order of cases, inputs and outputs, and the dtypes that NumPy cannot hold (bfloat16 is kept as uint16).
-Strings are kept as NumPy unicode arrays. No pickle.
+Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`; `__meta__` holds JSON with the
+model's name, the tolerance, the order of cases, inputs and outputs, and the dtypes that NumPy cannot hold
+(bfloat16 is kept as uint16). Strings are kept as NumPy unicode arrays. No pickle.
 """
 
 from __future__ import annotations
@@ -47,6 +48,20 @@ class Golden:
     def signatures(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(case.signature for case in self.cases))
 
+    def inputs(self, case: GoldenCase) -> dict[str, Array]:
+        """The inputs as a tensor takes them: bfloat16 bits marked as such, see `serving.protocol.tensors`."""
+        return self._marked(case, "in", case.inputs)
+
+    def outputs(self, case: GoldenCase) -> dict[str, Array]:
+        """The outputs in the same form."""
+        return self._marked(case, "out", case.outputs)
+
+    def _marked(self, case: GoldenCase, side: str, arrays: dict[str, Array]) -> dict[str, Array]:
+        from serving.protocol.tensors import bfloat16_from_bits
+
+        coded = {name for name in arrays if _key(case, side, name) in self.bfloat16}
+        return {name: bfloat16_from_bits(a) if name in coded else a for name, a in arrays.items()}
+
     def save(self, path: Path) -> None:
         arrays: dict[str, Array] = {}
         for case in self.cases:
@@ -57,7 +72,12 @@ class Golden:
             "tolerance": self.tolerance,
             "bfloat16": list(self.bfloat16),
             "cases": [
-                {"signature": c.signature, "name": c.name, "inputs": list(c.inputs), "outputs": list(c.outputs)}
+                {
+                    "signature": c.signature,
+                    "name": c.name,
+                    "inputs": list(c.inputs),
+                    "outputs": list(c.outputs),
+                }
                 for c in self.cases
             ],
         }

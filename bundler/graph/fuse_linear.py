@@ -69,6 +69,8 @@ def _as_vector(bias: ir.Value) -> ir.Value:
         return bias
     graph = bias.graph
     assert graph is not None
-    flat = ir.Value(name=f"{bias.name}_vector", const_value=ir.tensor(constant.numpy().reshape(-1), name=f"{bias.name}_vector"))
+    flat = ir.Value(
+        name=f"{bias.name}_vector", const_value=ir.tensor(constant.numpy().reshape(-1), name=f"{bias.name}_vector")
+    )
     graph.register_initializer(flat)
     return flat

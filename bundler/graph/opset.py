@@ -33,7 +33,9 @@ def raise_opset(model: ir.Model) -> ir.Model:
     if opset >= OPSET:
         return model
     if opset < OLDEST:
-        raise ConversionError(f"The ONNX model has opset {opset}; {OLDEST} is the oldest one supported.", fix="export it again")
+        raise ConversionError(
+            f"The ONNX model has opset {opset}; {OLDEST} is the oldest one supported.", fix="export it again"
+        )
     return _convert(model, opset)
 
 
@@ -43,7 +45,7 @@ def _convert(model: ir.Model, opset: int) -> ir.Model:
     proto = ir.to_proto(model)
     try:
         raised = ir.from_proto(version_converter.convert_version(proto, OPSET))
-    except (RuntimeError, onnx.onnx_cpp2py_export.ConvertError) as exc:
+    except RuntimeError as exc:
         raise ConversionError(
             f"The model of opset {opset} cannot be raised to opset {OPSET}: {str(exc).strip().splitlines()[0]}",
             fix=f"export it with --opset {OPSET}",
@@ -65,7 +67,7 @@ def _take_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
         if tensor is None or tensor.size <= _SMALL or name in inputs:
             continue
         taken[name] = tensor
-        value.shape, value.dtype = ir.Shape(tensor.shape), tensor.dtype
+        value.shape, value.dtype = ir.Shape(list(tensor.shape)), tensor.dtype
         del model.graph.initializers[name]
         value.const_value = None
         model.graph.inputs.append(value)

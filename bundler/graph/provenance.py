@@ -34,7 +34,9 @@ def describe_node(node: ir.Node) -> str:
     """`node 'conv1' (Conv: float32[batch,3,8,8], float32[4,3,3,3] -> float32[batch,4,8,8]), model.py:12 in forward: …`."""
     inputs = ", ".join(_describe(v) for v in node.inputs if v is not None)
     outputs = ", ".join(_describe(v) for v in node.outputs)
-    text = f"node {node.name or (node.outputs[0].name if node.outputs else '?')!r} ({node.op_type}: {inputs} -> {outputs})"
+    text = (
+        f"node {node.name or (node.outputs[0].name if node.outputs else '?')!r} ({node.op_type}: {inputs} -> {outputs})"
+    )
     line = source_line(node)
     return f"{text}, {line}" if line else text
 

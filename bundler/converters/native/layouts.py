@@ -22,7 +22,9 @@ class Placed:
     order: Order | None
 
 
-def place(layout: Layout, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]) -> Placed:
+def place(
+    layout: Layout, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]
+) -> Placed:
     """Bring operands into the order that `layout` asks for. Operands at the positions `static` are left to the caller."""
     moved = [None if i in static else v for i, v in enumerate(operands)]
     if layout is Layout.ELEMENTWISE:

@@ -26,7 +26,9 @@ Target: TypeAlias = Literal["serving", "tflite"]
 _FOLD_LIMIT = 1 << 20
 """Largest constant, in elements, that folding may create beyond the size of its inputs."""
 
-_NOT_FOLDED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+_NOT_FOLDED = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Context:
         size = value.shape[axis]
         if size is not None:
             return size
-        name = value.dim_names[axis] if value.dim_names and value.dim_names[axis] else f"{value.name}.{axis}"
+        name = (value.dim_names[axis] if value.dim_names else None) or f"{value.name}.{axis}"
         if name not in self.dims:
             storage_axis = axis if value.order is None else value.order.index(axis)
             self.dims[name] = Dim(name, lambda: tf.shape(value.stored, out_type=tf.int64)[storage_axis])
@@ -83,7 +85,13 @@ class Lowering:
     """
 
     def __init__(
-        self, graph: ir.Graph, store: WeightStore, *, opset: int, target: Target = "serving", observe: Observer | None = None
+        self,
+        graph: ir.Graph,
+        store: WeightStore,
+        *,
+        opset: int,
+        target: Target = "serving",
+        observe: Observer | None = None,
     ) -> None:
         self._graph = graph
         self._context = Context(store, opset, target)
@@ -118,7 +126,9 @@ class Lowering:
     def _lookup(self, source: ir.Value) -> Value:
         if source not in self._values:
             if source.const_value is None:
-                raise ConversionError(f"The value {source.name!r} is used before any node makes it: the graph is broken.")
+                raise ConversionError(
+                    f"The value {source.name!r} is used before any node makes it: the graph is broken."
+                )
             self._values[source] = Value.constant(
                 initializer_array(source.const_value), self._context.store, _name(source)
             )
@@ -188,7 +198,9 @@ def call(handler: Handler, node: ir.Node, operands: list[Value | None], context:
     attrs = attributes(node)
     unknown = attrs.keys() - handler.attributes
     if unknown:
-        raise context.reject(f"{node.op_type} has the attribute {sorted(unknown)[0]!r}, which ONNX does not define for it.")
+        raise context.reject(
+            f"{node.op_type} has the attribute {sorted(unknown)[0]!r}, which ONNX does not define for it."
+        )
     operands = _trim(operands, handler)
     static = _static_arrays(handler, operands, context)
     extra: tuple[Any, ...] = (context,) if handler.wants_context else ()
@@ -228,7 +240,8 @@ def as_values(result: Any, order: tuple[int, ...] | None, context: Context) -> l
     """What a handler returned as a list of Values; tensors have the order `order`."""
     items = list(result) if isinstance(result, (tuple, list)) else [result]
     return [
-        item if item is None or isinstance(item, Value) else context.value(tf.convert_to_tensor(item), order) for item in items
+        item if item is None or isinstance(item, Value) else context.value(tf.convert_to_tensor(item), order)
+        for item in items
     ]
 
 
@@ -278,7 +291,8 @@ def _all_nodes(graph: ir.Graph) -> Iterable[ir.Node]:
 def initializer_array(tensor: ir.TensorProtocol) -> Array:
     """An initializer as NumPy; strings as an object array of bytes."""
     if tensor.dtype is ir.DataType.STRING:
-        return np.array(tensor.string_data(), dtype=object).reshape(tensor.shape.numpy())  # type: ignore[attr-defined]
+        texts: Any = tensor
+        return np.array(texts.string_data(), dtype=np.object_).reshape(texts.shape.numpy())
     return tensor.numpy()
 
 

@@ -121,7 +121,10 @@ def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
         s.name: channels_last(4)
         for signature in signatures
         for s in signature.inputs
-        if len(s.dims) == 4 and s.dtype.startswith(("float", "bfloat")) and isinstance(s.dims[1], int) and s.dims[1] <= 4
+        if len(s.dims) == 4
+        and s.dtype.startswith(("float", "bfloat"))
+        and isinstance(s.dims[1], int)
+        and s.dims[1] <= 4
     }
 
 

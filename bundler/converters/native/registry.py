@@ -82,7 +82,9 @@ def _describe(
     if wants_context:
         positional = positional[1:]
     if static - set(positional):
-        raise ValueError(f"{op_type}: static names {sorted(static - set(positional))}, which are no inputs of {function}")
+        raise ValueError(
+            f"{op_type}: static names {sorted(static - set(positional))}, which are no inputs of {function}"
+        )
     return Handler(
         op_type, domain, since, function, layout, static, tuple(positional),
         frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY),

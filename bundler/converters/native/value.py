@@ -21,6 +21,8 @@ from bundler.converters.native.weights import WeightStore
 
 Array: TypeAlias = npt.NDArray[Any]
 Order: TypeAlias = "tuple[int, ...]"
+Tensor: TypeAlias = Any
+"""tf.Tensor; TensorFlow ships no type stubs."""
 
 
 class Dim:

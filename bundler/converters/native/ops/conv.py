@@ -12,9 +12,7 @@ from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_of, tensor_shape
-from bundler.converters.native.value import Array, Value, channels_last
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Array, Tensor, Value, channels_last
 
 
 @op("Conv", layout=Layout.VALUES)
@@ -33,7 +31,7 @@ def conv(
 ) -> Value:
     """x [N, C, spatial…], w [M, C/group, kernel…], bias [M]."""
     spatial = len(w.shape) - 2
-    kernel = [int(k) for k in (kernel_shape or w.shape[2:])]
+    kernel = [_static(k) for k in (kernel_shape or w.shape[2:])]
     stride = list(strides or [1] * spatial)
     dilation = list(dilations or [1] * spatial)
     order = channels_last(spatial + 2)
@@ -146,7 +144,9 @@ def _conv3d(
     """Conv3D has no explicit paddings and no groups on CPU."""
     data, mode = padding.apply(data, "tflite")
     filters = _filters(ctx, w, (2, 3, 4, 1, 0))
-    parts = zip(tf.split(data, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(data, filters)]
+    parts = (
+        zip(tf.split(data, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(data, filters)]
+    )
     results = [tf.nn.conv3d(d, f, [1, *stride, 1], mode, dilations=[1, *dilation, 1]) for d, f in parts]
     return results[0] if group == 1 else tf.concat(results, -1)
 
@@ -176,7 +176,7 @@ def conv_transpose(
     stride = list(strides or [1] * spatial)
     dilation = list(dilations or [1] * spatial)
     extra = list(output_padding or [0] * spatial)
-    kernel = [(k - 1) * d + 1 for k, d in zip(kernel_shape or w.shape[2:], dilation, strict=True)]
+    kernel = [(_static(k) - 1) * d + 1 for k, d in zip(kernel_shape or w.shape[2:], dilation, strict=True)]
     begin, end = _transposed_pads(auto_pad, pads, output_shape, x, stride, kernel, extra)
     order = channels_last(spatial + 2)
     sizes = [ctx.dim(x, 0), *(ctx.dim(x, axis) for axis in range(2, spatial + 2))]
@@ -272,4 +272,5 @@ def _crop(full: Tensor, begin: Sequence[int], end: Sequence[int], extra: Sequenc
     if not any(begin) and not any(cut):
         return full
     slices = [slice(b, -c if c else None) for b, c in zip(begin, cut, strict=True)]
-    return full[(slice(None), *slices, slice(None))]
+    window = (slice(None), *slices, slice(None))
+    return full[window]

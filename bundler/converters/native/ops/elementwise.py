@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Tensor
 
-Tensor = tf.Tensor
 E = Layout.ELEMENTWISE
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {

@@ -14,9 +14,7 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Value, channels_last
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Array, Tensor, Value, channels_last
 
 
 @op("Resize", layout=Layout.VALUES, static=("roi", "scales", "sizes"))
@@ -74,17 +72,23 @@ class _Target:
         return self.size == self.out and self.scale == 1.0
 
 
-def _targets(x: Value, axes: Sequence[int], scales: Array | None, sizes: Array | None, policy: str) -> dict[int, _Target]:
+def _targets(
+    x: Value, axes: Sequence[int], scales: Array | None, sizes: Array | None, policy: str
+) -> dict[int, _Target]:
     if scales is not None and scales.size:
         factors = [float(s) for s in scales]
         return {
-            a: _Target(_known(x, a), s, math.floor(_known(x, a) * s)) for a, s in zip(axes, factors, strict=True) if s != 1.0
+            a: _Target(_known(x, a), s, math.floor(_known(x, a) * s))
+            for a, s in zip(axes, factors, strict=True)
+            if s != 1.0
         }
     if sizes is None:
         raise ValueError("it has neither scales nor sizes")
     wanted = [int(n) for n in sizes]
     if policy == "stretch":
-        return {a: _Target(_known(x, a), n / _known(x, a), n) for a, n in zip(axes, wanted, strict=True) if x.shape[a] != n}
+        return {
+            a: _Target(_known(x, a), n / _known(x, a), n) for a, n in zip(axes, wanted, strict=True) if x.shape[a] != n
+        }
     choose: Callable[[list[float]], float] = min if policy == "not_larger" else max
     scale = choose([n / _known(x, a) for a, n in zip(axes, wanted, strict=True)])
     return {a: _Target(_known(x, a), scale, math.floor(scale * _known(x, a) + 0.5)) for a in axes}
@@ -93,7 +97,9 @@ def _targets(x: Value, axes: Sequence[int], scales: Array | None, sizes: Array |
 def _known(x: Value, axis: int) -> int:
     size = x.shape[axis]
     if size is None:
-        raise ValueError(f"axis {axis} is resized, and its size is not known at build time; export it with a fixed size")
+        raise ValueError(
+            f"axis {axis} is resized, and its size is not known at build time; export it with a fixed size"
+        )
     return size
 
 
@@ -146,9 +152,7 @@ def _coordinates(target: _Target, mode: str, roi: tuple[float, float]) -> Array:
     raise ValueError(f"coordinate_transformation_mode {mode!r} is not one that ONNX defines")
 
 
-def _nearest(
-    data: Tensor, axis: int, coordinates: Array, target: _Target, rule: str, outside: float | None
-) -> Tensor:
+def _nearest(data: Tensor, axis: int, coordinates: Array, target: _Target, rule: str, outside: float | None) -> Tensor:
     rules: dict[str, Callable[[Array], Array]] = {
         "round_prefer_floor": lambda c: np.ceil(c - 0.5),
         "round_prefer_ceil": lambda c: np.floor(c + 0.5),
@@ -194,7 +198,8 @@ def _cubic(a: float) -> Callable[[Array], Array]:
         d = np.abs(distance)
         near = ((a + 2) * d - (a + 3)) * d * d + 1
         far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-        return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+        weights: Array = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+        return weights
 
     return kernel
 

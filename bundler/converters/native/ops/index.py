@@ -10,9 +10,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Value, identity
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Array, Tensor, Value, identity
 
 
 @op("Gather", layout=Layout.VALUES)
@@ -24,7 +22,9 @@ def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value
         return _take_one(ctx, data, int(indices.array), axis)
     storage_axis = axis if data.order is None else data.order.index(axis)
     if indices.rank == 1:
-        picked = tf.gather(data.stored, wrapped(indices, data.shape[axis], data.stored, storage_axis), axis=storage_axis)
+        picked = tf.gather(
+            data.stored, wrapped(indices, data.shape[axis], data.stored, storage_axis), axis=storage_axis
+        )
         return ctx.value(picked, data.order)
     index = wrapped(indices, data.shape[axis], data.tensor, axis)
     return ctx.value(tf.gather(data.tensor, index, axis=axis))
@@ -154,7 +154,7 @@ def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Ca
 
 
 @op("TopK", layout=Layout.VALUES, since=11)
-def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:  # noqa: A002
+def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:
     """Values and int64 indices; equal values keep the order of their indices."""
     rank = len(x.shape)
     axis = axis % rank

@@ -8,9 +8,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape
-from bundler.converters.native.value import Order, Value, identity
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Order, Tensor, Value, identity
 
 
 @op("MatMul", layout=Layout.VALUES)
@@ -24,7 +22,9 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
     left, swap_left = _last_two(a)
     right, swap_right = _last_two(b)
     if left.dtype in (tf.int8, tf.uint8, tf.int16, tf.uint16, tf.uint32, tf.uint64):
-        product = tf.matmul(tf.cast(left, tf.int64), tf.cast(right, tf.int64), transpose_a=swap_left, transpose_b=swap_right)
+        product = tf.matmul(
+            tf.cast(left, tf.int64), tf.cast(right, tf.int64), transpose_a=swap_left, transpose_b=swap_right
+        )
         return ctx.value(tf.cast(product, a.dtype))
     return ctx.value(tf.matmul(left, right, transpose_a=swap_left, transpose_b=swap_right))
 
@@ -73,12 +73,22 @@ def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value
 
 @op("Gemm", layout=Layout.VALUES)
 def gemm(
-    ctx: Context, a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0  # noqa: N803
+    ctx: Context,
+    a: Value,
+    b: Value,
+    c: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803
+    transB: int = 0,  # noqa: N803
 ) -> Value:
     """alpha * a' @ b' + beta * c. A constant b is transposed at build time."""
     if b.array is not None and b.array.dtype.kind == "f":
         matrix = b.array.T if transB else b.array
-        weights = ctx.weight(np.ascontiguousarray(matrix * b.array.dtype.type(alpha) if alpha != 1.0 else matrix), b.name)
+        weights = ctx.weight(
+            np.ascontiguousarray(matrix * b.array.dtype.type(alpha) if alpha != 1.0 else matrix), b.name
+        )
         product = tf.matmul(a.tensor, weights, transpose_a=bool(transA))
     else:
         product = tf.matmul(a.tensor, b.tensor, transpose_a=bool(transA), transpose_b=bool(transB))

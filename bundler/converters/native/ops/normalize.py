@@ -10,9 +10,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape
-from bundler.converters.native.value import Array, Value, channels_last
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Array, Tensor, Value, channels_last
 
 
 @op("Softmax", layout=Layout.AXIS, since=13)

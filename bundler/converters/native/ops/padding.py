@@ -42,7 +42,9 @@ class Padding:
         if self.is_zero:
             return data, "VALID"
         if any(p < 0 for p in (*self.begin, *self.end)):
-            data = data[(slice(None), *(_crop(b, e) for b, e in zip(self.begin, self.end, strict=True)), slice(None))]
+            spatial = (_crop(b, e) for b, e in zip(self.begin, self.end, strict=True))
+            window = (slice(None), *spatial, slice(None))
+            data = data[window]
             rest = Padding(tuple(max(b, 0) for b in self.begin), tuple(max(e, 0) for e in self.end))
             return rest.apply(data, target)
         if target == "serving":
@@ -94,6 +96,4 @@ def _is_same(
     totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
     if not any(begin) and not any(end):
         return False
-    return all(
-        t is not None and b == t // 2 and e == t - t // 2 for t, b, e in zip(totals, begin, end, strict=True)
-    )
+    return all(t is not None and b == t // 2 and e == t - t // 2 for t, b, e in zip(totals, begin, end, strict=True))

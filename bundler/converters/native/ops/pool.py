@@ -10,9 +10,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Value, channels_last
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Tensor, Value, channels_last
 
 
 @op("MaxPool", layout=Layout.VALUES)
@@ -29,7 +27,9 @@ def max_pool(
     strides: Sequence[int] | None = None,
 ) -> Value:
     if ctx.node is not None and len([o for o in ctx.node.outputs if o.uses() or o.is_graph_output()]) > 1:
-        raise ctx.reject("MaxPool's second output (the indices of the maxima) is used; it has no TensorFlow counterpart here.")
+        raise ctx.reject(
+            "MaxPool's second output (the indices of the maxima) is used; it has no TensorFlow counterpart here."
+        )
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     data = x.in_order(window.order)
     if window.plain and ctx.target == "serving" and data.dtype.is_floating:
@@ -84,7 +84,9 @@ def _average_of_padded(data: Tensor, window: _Window, include: bool) -> Tensor:
         sizes = _known(data)
         begin, end = window.same_pads(sizes)
         pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
-    plain = _Window(window.kernel, window.stride, window.dilation, Padding((0,) * window.count, (0,) * window.count), window.order)
+    plain = _Window(
+        window.kernel, window.stride, window.dilation, Padding((0,) * window.count, (0,) * window.count), window.order
+    )
     means = _pool(tf.pad(data, pairs), plain, "AVG", "VALID")
     if include and not any(extra):
         return means
@@ -211,7 +213,11 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
     mirrored = all(b <= r and e <= r and b + e > -1 for b, e, r in zip(begin, end, reach, strict=True))
     if non_negative:
         return tf.pad(data, pairs), "VALID"
-    if mirrored and not any(window.extra) and all(2 * p <= k for p, k in zip((*begin, *end), window.kernel * 2, strict=True)):
+    if (
+        mirrored
+        and not any(window.extra)
+        and all(2 * p <= k for p, k in zip((*begin, *end), window.kernel * 2, strict=True))
+    ):
         return tf.pad(data, pairs, "SYMMETRIC"), "VALID"
     return tf.pad(data, pairs, constant_values=data.dtype.min), "VALID"
 
@@ -233,4 +239,5 @@ def _pool(data: Tensor, window: _Window, kind: str, mode: str) -> Tensor:
     if set(window.stride) == {1}:
         return tf.nn.pool(data, window.kernel, kind, padding=mode, dilations=window.dilation)
     whole = tf.nn.pool(data, window.kernel, kind, padding="VALID", dilations=window.dilation)
-    return whole[(slice(None), *(slice(None, None, s) for s in window.stride), slice(None))]
+    strided = (slice(None), *(slice(None, None, s) for s in window.stride), slice(None))
+    return whole[strided]

@@ -15,9 +15,8 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Value
+from bundler.converters.native.value import Array, Tensor, Value
 
-Tensor = tf.Tensor
 Activation = Callable[[Tensor], Tensor]
 Step = Callable[[Tensor, list[Tensor]], list[Tensor]]
 
@@ -60,7 +59,9 @@ def lstm(
 ) -> list[Value]:
     """x [T, B, I], w [D, 4H, I], r [D, 4H, H], b [D, 8H] -> Y [T, D, B, H], Y_h [D, B, H], Y_c [D, B, H]; gates i, o, f, c."""
     hidden = r.shape[-1]
-    names = _activation_functions(activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh", "Tanh"], direction)
+    names = _activation_functions(
+        activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh", "Tanh"], direction
+    )
     plain = activations is None or [a.lower() for a in activations] == ["sigmoid", "tanh", "tanh"] * w.shape[0]
     block = plain and not clip and not input_forget and ctx.target == "serving" and w.dtype == np.float32
 
@@ -102,7 +103,9 @@ def gru(
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
         wb = b[d][: 3 * hidden] if b is not None else np.zeros(3 * hidden, w.dtype)
         rb = b[d][3 * hidden :] if b is not None else np.zeros(3 * hidden, w.dtype)
-        return _loop(_project(ctx, inputs.x, w[d], wb), inputs, _gru_step(ctx, r[d], rb, names[d], clip, linear_before_reset))
+        return _loop(
+            _project(ctx, inputs.x, w[d], wb), inputs, _gru_step(ctx, r[d], rb, names[d], clip, linear_before_reset)
+        )
 
     return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
 
@@ -206,7 +209,7 @@ def _block_lstm(
 def _mask(inputs: _Run, like: Tensor) -> Tensor:
     """[T, B, 1]: one within a sequence's length, zero after it."""
     steps = tf.range(tf.shape(inputs.x)[0])
-    return tf.cast(steps[:, None] < inputs.lengths[None, :], like.dtype)[:, :, None]
+    return tf.cast(steps[:, None] < tf.expand_dims(inputs.lengths, 0), like.dtype)[:, :, None]
 
 
 def _at_length(states: Tensor, lengths: Tensor, initial: Tensor) -> Tensor:
@@ -235,7 +238,12 @@ def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Ten
 
 
 def _lstm_step(
-    ctx: Context, r: Array, functions: list[Activation], clip: float | None, coupled: bool, peepholes: list[Array] | None
+    ctx: Context,
+    r: Array,
+    functions: list[Activation],
+    clip: float | None,
+    coupled: bool,
+    peepholes: list[Array] | None,
 ) -> Step:
     recurrence = ctx.weight(np.ascontiguousarray(r.T))
     f, g, h = functions
@@ -306,7 +314,11 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Activatio
 
 
 def _activation_functions(
-    names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None, default: list[str], direction: str
+    names: Sequence[str] | None,
+    alphas: Sequence[float] | None,
+    betas: Sequence[float] | None,
+    default: list[str],
+    direction: str,
 ) -> list[list[Activation]]:
     """By direction, the functions f, g, h. Alphas and betas are given in order to the functions that take one."""
     count = 2 if direction == "bidirectional" else 1

@@ -9,9 +9,8 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Value, identity
+from bundler.converters.native.value import Array, Tensor, Value, identity
 
-Tensor = tf.Tensor
 Reduction = Callable[..., Tensor]
 
 
@@ -57,7 +56,9 @@ _REDUCTIONS: dict[str, Reduction] = {
 
 def _register(name: str, compute: Reduction) -> None:
     @op(name, layout=Layout.VALUES, static=("axes",), since=18 if name != "ReduceSum" else 13)
-    def reduce(ctx: Context, x: Value, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
+    def reduce(
+        ctx: Context, x: Value, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+    ) -> Value:
         rank = len(x.shape)
         chosen = [] if axes is None else [int(a) % rank for a in axes.reshape(-1)]
         if not chosen and noop_with_empty_axes:

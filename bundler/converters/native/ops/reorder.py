@@ -54,7 +54,9 @@ def _runs(sizes: Sequence[Element], target: Sequence[Element]) -> list[_Run] | N
     return _without_orphans([*runs, *middle, *tail])
 
 
-def _middle(sizes: Sequence[Element], target: Sequence[Element], low: int, end: int, target_end: int) -> list[_Run] | None:
+def _middle(
+    sizes: Sequence[Element], target: Sequence[Element], low: int, end: int, target_end: int
+) -> list[_Run] | None:
     ours, theirs = list(sizes[low:end]), list(target[low:target_end])
     if not ours and not theirs:
         return []
@@ -63,7 +65,9 @@ def _middle(sizes: Sequence[Element], target: Sequence[Element], low: int, end: 
     runs: list[_Run] = []
     i, j = low, low
     while i < end or j < target_end:
-        axes, outs, have, want = [], [], 1, 1
+        axes: list[int] = []
+        outs: list[int] = []
+        have, want = 1, 1
         while not axes or have != want:
             if (have <= want or j >= target_end) and i < end:
                 axes.append(i)

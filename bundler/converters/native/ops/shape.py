@@ -11,9 +11,7 @@ from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import divide, full_shape, product, tensor_of, tensor_shape
-from bundler.converters.native.value import Array, Dim, Element, Order, Value, identity
-
-Tensor = tf.Tensor
+from bundler.converters.native.value import Array, Dim, Element, Order, Tensor, Value, identity
 
 
 @op("Constant")
@@ -185,7 +183,9 @@ def concat(*tensors: Tensor, axis: int) -> Tensor:
 
 
 @op("Split", layout=Layout.VALUES, static=("split",), since=13)
-def split(ctx: Context, x: Value, split: Array | None = None, *, axis: int = 0, num_outputs: int | None = None) -> list[Value]:
+def split(
+    ctx: Context, x: Value, split: Array | None = None, *, axis: int = 0, num_outputs: int | None = None
+) -> list[Value]:
     """Without sizes: equal parts, the last one smaller (since opset 18)."""
     axis = axis % len(x.shape)
     storage_axis = axis if x.order is None else x.order.index(axis)
@@ -291,12 +291,12 @@ def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int |
     if not isinstance(step, int):
         raise ctx.reject("Slice needs its steps to be constants.")
     if isinstance(start, int) and abs(start) >= _TO_THE_END:
-        start = None if (start < 0) == (step > 0) else start  # type: ignore[assignment]
+        start = None if (start < 0) == (step > 0) else start
     if isinstance(start, int) and start >= _TO_THE_END:
         return slice(0, 0, step)
     if isinstance(end, int) and abs(end) >= _TO_THE_END:
         if (end > 0) == (step > 0):
-            end = None  # type: ignore[assignment]
+            end = None
         else:
             return slice(0, 0, step)
     return slice(start, end, None if step == 1 else step)
@@ -304,7 +304,13 @@ def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int |
 
 @op("Pad", layout=Layout.VALUES, static=("pads", "axes"), since=11)
 def pad(
-    ctx: Context, x: Value, pads: Array, value: Value | None = None, axes: Array | None = None, *, mode: str = "constant"
+    ctx: Context,
+    x: Value,
+    pads: Array,
+    value: Value | None = None,
+    axes: Array | None = None,
+    *,
+    mode: str = "constant",
 ) -> Value:
     """Negative pads crop."""
     rank = len(x.shape)

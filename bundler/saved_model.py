@@ -1,0 +1,110 @@
+"""Writing a SavedModel and reading what is in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundler.errors import ConversionError
+
+if TYPE_CHECKING:
+    from bundler.converters import ConvertedModel
+
+SERVE_TAG = "serve"
+"""The tag TensorFlow Serving loads (servables/tensorflow/saved_model_bundle_source_adapter.cc)."""
+
+_BOOKKEEPING = frozenset({"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "VarHandleOp"})
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+
+
+@dataclass(frozen=True)
+class GraphSummary:
+    """What a signature of a SavedModel runs.
+
+    Attributes:
+        ops: number of nodes by TensorFlow operator, without constants, reads of variables and calls.
+        transposes: how many of them move data from one axis order to another.
+        weight_bytes: size of the variables on disk.
+    """
+
+    ops: dict[str, int]
+    transposes: int
+    weight_bytes: int
+
+    @property
+    def nodes(self) -> int:
+        return sum(self.ops.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "nodes": self.nodes}
+
+
+def write(converted: ConvertedModel, folder: Path) -> None:
+    """Write the model into the new folder `folder`: saved_model.pb and variables/.
+
+    Raises:
+        OSError: the folder cannot be written (a full disk, say).
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    converted.save(folder)
+
+
+def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
+    """Count what one signature of a SavedModel runs, through all the functions it calls.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+    """
+    graph = _meta_graph(folder, signature)
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    counts: Counter[str] = Counter()
+    _count(_ancestors(graph, signature), functions, counts, [])
+    data = folder / "variables"
+    weight_bytes = sum(f.stat().st_size for f in data.glob("variables.data-*")) if data.is_dir() else 0
+    return GraphSummary(dict(counts.most_common()), counts["Transpose"], weight_bytes)
+
+
+def _meta_graph(folder: Path, signature: str) -> Any:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel()
+    try:
+        model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except FileNotFoundError as exc:
+        raise ConversionError(f"{folder} holds no SavedModel (there is no saved_model.pb).") from exc
+    except DecodeError as exc:
+        raise ConversionError(f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again") from exc
+    graphs = [g for g in model.meta_graphs if SERVE_TAG in g.meta_info_def.tags]
+    if not graphs or signature not in graphs[0].signature_def:
+        known = sorted(graphs[0].signature_def) if graphs else []
+        raise ConversionError(f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.")
+    return graphs[0]
+
+
+def _ancestors(graph: Any, signature: str) -> list[Any]:
+    """The nodes of the main graph that the signature's outputs depend on."""
+    nodes = {n.name: n for n in graph.graph_def.node}
+    todo = [t.name for t in graph.signature_def[signature].outputs.values()]
+    seen: dict[str, Any] = {}
+    while todo:
+        name = todo.pop().lstrip("^").split(":")[0]
+        if name in nodes and name not in seen:
+            seen[name] = nodes[name]
+            todo += nodes[name].input
+    return list(seen.values())
+
+
+def _count(nodes: Iterable[Any], functions: dict[str, Any], counts: Counter[str], path: list[str]) -> None:
+    """Add the nodes and, for every call and every branch or body, those of the function it names."""
+    for node in nodes:
+        if node.op not in _BOOKKEEPING and node.op not in _CALLS:
+            counts[node.op] += 1
+        for attr in node.attr.values():
+            named = [attr.func.name, *(f.name for f in attr.list.func)]
+            for name in named:
+                if name in functions and name not in path:
+                    _count(functions[name].node_def, functions, counts, [*path, name])

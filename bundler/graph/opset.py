@@ -6,7 +6,6 @@ small constants (axes, shapes). Metadata that it drops (names of source lines) i
 
 from __future__ import annotations
 
-import onnx
 import onnx_ir as ir
 from onnx import version_converter
 
@@ -67,7 +66,7 @@ def _take_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
         if tensor is None or tensor.size <= _SMALL or name in inputs:
             continue
         taken[name] = tensor
-        value.shape, value.dtype = ir.Shape(list(tensor.shape)), tensor.dtype
+        value.shape, value.dtype = ir.Shape([int(n) for n in tensor.shape.numpy()]), tensor.dtype
         del model.graph.initializers[name]
         value.const_value = None
         model.graph.inputs.append(value)

@@ -292,7 +292,8 @@ def initializer_array(tensor: ir.TensorProtocol) -> Array:
     """An initializer as NumPy; strings as an object array of bytes."""
     if tensor.dtype is ir.DataType.STRING:
         texts: Any = tensor
-        return np.array(texts.string_data(), dtype=np.object_).reshape(texts.shape.numpy())
+        strings: Array = np.array(texts.string_data(), dtype=np.object_).reshape(texts.shape.numpy())
+        return strings
     return tensor.numpy()
 
 

@@ -188,7 +188,8 @@ def _blank(data: Tensor, axis: int, coordinates: Array, target: _Target, outside
 
 
 def _linear(distance: Array) -> Array:
-    return np.maximum(1 - np.abs(distance), 0)
+    weights: Array = np.maximum(1 - np.abs(distance), 0)
+    return weights
 
 
 def _cubic(a: float) -> Callable[[Array], Array]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundler.errors import ParityError
+from bundler.saved_model import input_names
 
 Array = npt.NDArray[Any]
 
@@ -145,7 +146,7 @@ class SavedModel:
         function = self._loaded.signatures.get(signature)
         if function is None:
             raise ParityError(f"The SavedModel has no signature {signature!r}.", where=str(self.folder))
-        names = set(function.structured_input_signature[1])
+        names = input_names(self.folder, signature)
         if names != set(inputs):
             takes = f"takes {sorted(names)}, the model takes {sorted(inputs)}"
             raise ParityError(f"The signature {signature!r} {takes}.", where=str(self.folder))

@@ -67,6 +67,15 @@ def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
     return GraphSummary(dict(counts.most_common()), counts["Transpose"], weight_bytes)
 
 
+def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
+    """Names of a signature's inputs as TensorFlow Serving reads them.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+    """
+    return set(_meta_graph(folder, signature).signature_def[signature].inputs)
+
+
 def _meta_graph(folder: Path, signature: str) -> Any:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2

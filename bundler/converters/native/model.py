@@ -15,6 +15,7 @@ from bundler.converters import SERVING_DEFAULT
 from bundler.converters.native.lowering import Lowering, Target, check_supported
 from bundler.converters.native.value import Value, channels_last
 from bundler.converters.native.weights import WeightStore
+from bundler.converters.signature_names import restore, tensor_names
 from bundler.errors import ConversionError
 from bundler.graph.onnx_signature import graph_signature
 from bundler.signature import Signature, TensorSpec
@@ -56,9 +57,10 @@ class NativeModel(tf.Module):  # type: ignore[misc]
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run any signature."""
-        specs = {s.name: s for s in self.signatures[signature].inputs}
-        tensors = {python_name(n): tf.convert_to_tensor(v, _tf_dtype(specs[n])) for n, v in inputs.items()}
-        outputs: dict[str, Any] = self._functions[signature](**tensors)
+        specs = self.signatures[signature].inputs
+        outputs: dict[str, Any] = self._functions[signature](
+            *(tf.convert_to_tensor(inputs[s.name], tf.as_dtype(s.dtype)) for s in specs)
+        )
         return outputs
 
     def save(self, path: Path) -> None:
@@ -66,6 +68,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         root = tf.Module()
         root.weights = self._variables
         tf.saved_model.save(root, str(path), signatures=dict(self._functions))
+        restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
 
     def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
         """serving_default lowered anew for TFLite with these input shapes (in served order), as a ConcreteFunction.
@@ -95,25 +98,18 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         model = self._graphs[name]
         outputs = [s.name for s in self.signatures[name].outputs]
 
-        def function(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             lowering = Lowering(model.graph, self._store, opset=model.opset_imports.get("", 1), target=target)
-            values = {s.name: self._input(s.name, tensors[python_name(s.name)]) for s in inputs}
+            values = {s.name: self._input(s.name, tensor) for s, tensor in zip(inputs, tensors, strict=True)}
             results = lowering.run(values)
-            return {o: tf.identity(v.tensor, name=python_name(o)) for o, v in zip(outputs, results, strict=True)}
+            return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
 
-        signature = {
-            python_name(s.name): tf.TensorSpec(s.shape, _tf_dtype(s), name=python_name(s.name)) for s in inputs
-        }
-        return tf.function(function, autograph=False).get_concrete_function(**signature)
+        names = tensor_names(s.name for s in inputs)
+        arguments = [tf.TensorSpec(s.shape, tf.as_dtype(s.dtype), name=names[s.name]) for s in inputs]
+        return tf.function(function, autograph=False).get_concrete_function(*arguments)
 
     def _input(self, name: str, tensor: tf.Tensor) -> Value:
         return Value.of(tensor, self._store, self.permutations.get(name), name)
-
-
-def python_name(name: str) -> str:
-    """tf.function takes inputs as keyword arguments, so their names are Python's; TensorFlow replaces the same characters."""
-    cleaned = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return cleaned if not cleaned[:1].isdigit() else f"input_{cleaned}"
 
 
 def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
@@ -126,10 +122,6 @@ def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
         and isinstance(s.dims[1], int)
         and s.dims[1] <= 4
     }
-
-
-def _tf_dtype(spec: TensorSpec) -> tf.DType:
-    return tf.as_dtype(spec.dtype)
 
 
 def run_eagerly(

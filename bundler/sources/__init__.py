@@ -1,0 +1,109 @@
+"""Where a model comes from: one file a kind of source, found by the form of the source string.
+
+A new source is a module with `load(model, base=…) -> LoadedModel` and a row in `SOURCES`. Nothing here imports torch;
+a source's module is imported when a string has its form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from bundler.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from bundler.signature import TensorSpec
+    from bundler.sources.binding import Binding
+    from bundler.spec import ModelSpec
+
+    Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a source gives.
+
+    Attributes:
+        module: the model, in eval mode; None for an ONNX file.
+        onnx: the ONNX file, for that source only.
+        example_inputs: arrays by input name, in the model's order.
+        input_specs: names, dtypes and dims in the same order; named dims are dynamic.
+        provenance: source string, file and its sha256, class, number of parameters …, for bundle.json.
+        binding: how the inputs are passed to `forward`; None where there is no Python `forward`.
+    """
+
+    module: torch.nn.Module | torch.export.ExportedProgram | torch.jit.ScriptModule | None
+    onnx: Path | None
+    example_inputs: dict[str, Array]
+    input_specs: tuple[TensorSpec, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    binding: Binding | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of source: the form that is shown to users, which strings have it, and the module that loads it."""
+
+    form: str
+    takes: Callable[[str], bool]
+    module: str
+
+
+def _suffix(*suffixes: str) -> Callable[[str], bool]:
+    return lambda text: PurePath(text).suffix.lower() in suffixes
+
+
+def _prefix(prefix: str) -> Callable[[str], bool]:
+    return lambda text: text.startswith(prefix)
+
+
+def _python(text: str) -> bool:
+    return text.rpartition(":")[0].endswith(".py")
+
+
+SOURCES: tuple[Source, ...] = (
+    Source("timm:NAME (an architecture of timm)", _prefix("timm:"), "timm_model"),
+    Source("hf:NAME_OR_PATH (a transformers checkpoint or its folder)", _prefix("hf:"), "huggingface"),
+    Source("file.py:callable (returns a module, or module and example inputs)", _python, "python_file"),
+    Source("model.pt2 (torch.export)", _suffix(".pt2"), "exported_program"),
+    Source("model.onnx", _suffix(".onnx"), "onnx_file"),
+    Source(
+        "weights.pt, .pth, .bin, .ckpt or .safetensors (with --architecture file.py:callable), or TorchScript",
+        _suffix(".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".ts", ".torchscript"),
+        "torch_file",
+    ),
+)
+
+
+def load(model: ModelSpec, *, base: Path) -> LoadedModel:
+    """Load the model that `model.source` names.
+
+    Args:
+        model: the source, and what the user says of inputs and weights.
+        base: folder that relative paths are relative to.
+
+    Raises:
+        UsageError: the string has no known form, or a setting does not apply to this source.
+        SourceError: the model cannot be loaded or does not run on its example inputs.
+        MissingExtraError: the source needs a package that is not installed.
+    """
+    loader = import_module(f"bundler.sources.{_find(model.source).module}")
+    loaded: LoadedModel = loader.load(model, base=base)
+    return loaded
+
+
+def _find(text: str) -> Source:
+    for source in SOURCES:
+        if source.takes(text):
+            return source
+    forms = "\n         ".join(source.form for source in SOURCES)
+    if text.endswith(".py"):
+        raise UsageError(f"{text} does not say what to call.", fix=f"name the callable: {text}:make_model")
+    raise UsageError(f"{text!r} is no source that tfbundle knows.", fix=f"give one of\n         {forms}")

@@ -1,0 +1,43 @@
+"""Files that a source string names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import SourceError
+from bundler.manifest import FileEntry
+
+
+def find_file(text: str, base: Path, *, what: str) -> Path:
+    """The existing file that `text` names, relative to `base`.
+
+    Raises:
+        SourceError: it is not there, is a folder, or cannot be read; a near miss is suggested.
+    """
+    path = (base / Path(text).expanduser()).resolve()
+    if path.is_dir():
+        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="name the file in it")
+    if not path.exists():
+        raise SourceError(f"There is no file {text}.", where=str(path), fix=_near(path))
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as exc:
+        raise SourceError(f"{what} {text} cannot be read: {exc.strerror}.", where=str(path)) from exc
+
+
+def _near(path: Path) -> str:
+    import difflib
+
+    if not path.parent.is_dir():
+        return f"check the path: there is no folder {path.parent} either"
+    names = [p.name for p in path.parent.iterdir() if p.suffix == path.suffix]
+    close = difflib.get_close_matches(path.name, names, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else "check the path and its extension"
+
+
+def file_provenance(path: Path) -> dict[str, Any]:
+    """Name, size in bytes and sha256 of a file a model was read from."""
+    entry = FileEntry.of(path)
+    return {"file": path.name, "size_bytes": entry.size, "sha256": entry.sha256}

@@ -1,0 +1,65 @@
+"""Names for what a model answers.
+
+1. One tensor is `output`.
+2. A dict, dataclass, named tuple or transformers' ModelOutput gives its keys or fields: `logits`.
+3. A tuple or list gives `output_0`, `output_1` …
+4. Nested, the name of the parent stands before: `embedding.image`, `states_0`.
+5. None is left out. A name that comes twice gets `_2`, `_3` … A character that TensorFlow Serving does not take
+   becomes `_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from bundler.errors import ExportError
+from bundler.sources.binding import fields_of, stable_name
+
+
+def name_outputs(value: Any) -> dict[str, Tensor]:
+    """The tensors of an answer by name, in the order in which they stand.
+
+    Raises:
+        ExportError: the answer holds something that is no tensor, or no tensor at all.
+    """
+    named: dict[str, Tensor] = {}
+    for name, tensor in _walk(value, ""):
+        unique, count = name, 1
+        while unique in named:
+            count += 1
+            unique = f"{name}_{count}"
+        named[unique] = tensor
+    if not named:
+        raise ExportError("The model answers nothing.", fix="return at least one tensor from forward")
+    return named
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield path or "output", value
+        return
+    if value is None:
+        return
+    fields = fields_of(value)
+    if fields is not None:
+        for key, child in fields.items():
+            yield from _walk(child, f"{path}.{_part(key)}" if path else stable_name(_key(key)))
+    elif isinstance(value, (tuple, list)):
+        for index, child in enumerate(value):
+            yield from _walk(child, f"{path or 'output'}_{index}")
+    else:
+        raise ExportError(
+            f"The model's answer holds a {type(value).__name__}{f' at {path}' if path else ''}, which is no tensor.",
+            fix="return tensors only, in a tuple, dict, dataclass or named tuple",
+        )
+
+
+def _key(key: object) -> object:
+    return f"output_{key}" if isinstance(key, int) else key
+
+
+def _part(key: object) -> str:
+    return stable_name(key) if isinstance(key, str) else str(key)

@@ -1,0 +1,92 @@
+"""`file.py:callable`: the user's own Python makes the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bundler.errors import SourceError, UsageError
+from bundler.signature import TensorSpec
+from bundler.sources import LoadedModel
+from bundler.sources.files import file_provenance, find_file
+from bundler.sources.module import from_module
+from bundler.sources.state_dict import load_weights
+from bundler.sources.user_code import user_code
+from bundler.spec import ModelSpec
+
+_RETURNS = "return a torch.nn.Module, or (module, example_inputs) with a tensor, a tuple or a dict by parameter name"
+
+
+def load(model: ModelSpec, *, base: Path) -> LoadedModel:
+    """Call the callable; load `model.weights` into the module where given.
+
+    Raises:
+        SourceError: the file or callable is not there, raises, or returns something else.
+    """
+    module, examples, provenance = make_module(model.source, base)
+    if model.weights:
+        provenance["weights"] = load_weights(module, model.weights, base, trust=model.trust_pickle)
+    specs = tuple(TensorSpec.parse(text) for text in model.inputs)
+    return from_module(module, examples=examples, inputs=specs, provenance={"source": model.source, **provenance})
+
+
+def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """The module that `file.py:callable` makes, its example inputs or None, and the file's provenance.
+
+    `callable` may be dotted (`Models.small`), a class, or a module made when the file is imported.
+
+    Raises:
+        SourceError, UsageError: as `load`.
+    """
+    file, _, name = reference.rpartition(":")
+    if not file.endswith(".py") or not name:
+        raise UsageError(f"{reference!r} is not of the form file.py:callable.", fix="for example model.py:make_model")
+    path = find_file(file, base, what="The Python file")
+    target: Any = _import(path)
+    for part in name.split("."):
+        if not hasattr(target, part):
+            raise SourceError(f"{file} has no {name!r}.", where=str(path), fix=_callables(target, path))
+        target = getattr(target, part)
+    made = target if isinstance(target, nn.Module) else _call(target, reference)
+    module, examples = _unpack(made, reference)
+    return module, examples, file_provenance(path)
+
+
+def _import(path: Path) -> Any:
+    """Run the file as a module; its folder goes on sys.path and stays there, for imports that `forward` makes."""
+    name = f"tfbundle_source_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SourceError(f"{path} cannot be imported.", fix="give a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    with user_code(f"{path.name} cannot be imported", fix="run it with python to see the whole traceback"):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _call(target: Any, reference: str) -> Any:
+    if not callable(target):
+        raise SourceError(f"{reference} is a {type(target).__name__}, which cannot be called.", fix=_RETURNS)
+    with user_code(f"{reference} raised", fix="it is called without arguments and has to work so"):
+        return target()
+
+
+def _unpack(made: Any, reference: str) -> tuple[nn.Module, Any]:
+    if isinstance(made, nn.Module):
+        return made, None
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return made[0], made[1]
+    kind = f"({', '.join(type(v).__name__ for v in made)})" if isinstance(made, tuple) else type(made).__name__
+    raise SourceError(f"{reference} returned {kind}, which is no model.", fix=_RETURNS)
+
+
+def _callables(module: Any, path: Path) -> str:
+    own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+    return f"{path.name} defines: {', '.join(own)}" if own else f"{path.name} defines no callable"

@@ -1,0 +1,56 @@
+"""Torch tensors as NumPy arrays and back; bfloat16, which NumPy lacks, is ml_dtypes' bfloat16."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bundler.errors import SourceError
+from bundler.signature import DTYPES
+
+Array: TypeAlias = npt.NDArray[Any]
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """The dtype as a TensorSpec names it.
+
+    Raises:
+        SourceError: a dtype that neither ONNX signatures nor TF Serving know (float8, quantized, complex32).
+    """
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise SourceError(
+            f"A tensor of the model has the dtype {name}, which a served signature cannot hold.",
+            fix=f"convert it in forward to one of {', '.join(d for d in DTYPES if d != 'string')}",
+        )
+    return name
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """A copy-free array where possible; any layout, conjugation or device is resolved first."""
+    dtype_name(tensor)
+    plain = tensor.detach().cpu().to_dense() if tensor.layout != torch.strided else tensor.detach().cpu()
+    plain = plain.resolve_conj().resolve_neg()
+    if plain.dtype == torch.bfloat16:
+        return np.asarray(plain.contiguous().view(torch.uint16).numpy().view(BFLOAT16))
+    return np.asarray(plain.numpy())
+
+
+def to_torch(array: Array) -> Tensor:
+    """A tensor with its own memory.
+
+    Raises:
+        SourceError: the array holds strings or objects.
+    """
+    array = np.asarray(array)
+    if array.dtype == BFLOAT16:
+        return torch.from_numpy(array.view(np.uint16).copy()).view(torch.bfloat16)
+    if array.dtype.kind not in "biufc":
+        raise SourceError(f"PyTorch has no tensors of dtype {array.dtype}.", fix="give numbers or booleans")
+    return torch.from_numpy(np.array(array, order="C", copy=True))

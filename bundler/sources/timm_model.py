@@ -1,0 +1,65 @@
+"""`timm:NAME`: an image model of timm, with its published weights, weights of a file, or random ones."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bundler.errors import MissingExtraError, SourceError
+from bundler.signature import TensorSpec
+from bundler.sources import LoadedModel
+from bundler.sources.hub import hub_errors, unreachable
+from bundler.sources.module import from_module
+from bundler.sources.state_dict import load_weights
+from bundler.sources.torchvision_ops import import_torchvision
+from bundler.spec import ModelSpec
+
+
+def load(model: ModelSpec, *, base: Path) -> LoadedModel:
+    """Make the architecture; `weights` stands before `pretrained`. The input is the size it was trained at.
+
+    Raises:
+        MissingExtraError: timm is not installed.
+        SourceError: there is no such architecture, or its weights cannot be fetched.
+    """
+    name = model.source.removeprefix("timm:")
+    timm = _import_timm()
+    module = _create(timm, name, pretrained=model.pretrained and not model.weights)
+    provenance: dict[str, Any] = {"source": model.source, "timm": timm.__version__}
+    if model.weights:
+        provenance["weights"] = load_weights(module, model.weights, base, trust=model.trust_pickle)
+    else:
+        provenance["weights"] = "pretrained" if model.pretrained else "random"
+    channels, height, width = module.pretrained_cfg["input_size"]
+    return from_module(
+        module,
+        inputs=tuple(TensorSpec.parse(text) for text in model.inputs),
+        defaults=(TensorSpec("x", "float32", ("batch", channels, height, width)),),
+        provenance=provenance,
+    )
+
+
+def _import_timm() -> Any:
+    try:
+        import_torchvision()
+        import timm
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError(exc.name or "timm", "timm", purpose="A timm: source") from exc
+    return timm
+
+
+def _create(timm: Any, name: str, *, pretrained: bool) -> nn.Module:
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise SourceError(f"timm {timm.__version__} has no model {name!r}.", fix=hint)
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=pretrained)
+    except hub_errors() as exc:
+        raise unreachable(f"timm's weights of {name}", exc) from exc
+    except RuntimeError as exc:
+        raise SourceError(f"timm cannot make {name}: {str(exc).splitlines()[0]}") from exc
+    return module

@@ -1,0 +1,43 @@
+"""TorchScript archives (torch.jit.save)."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import torch
+
+from bundler.errors import SourceError
+from bundler.signature import TensorSpec
+from bundler.sources import LoadedModel
+from bundler.sources.files import file_provenance
+from bundler.sources.module import from_module
+from bundler.spec import ModelSpec
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a zip with TorchScript's code in it; a state dict's zip has none."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names)
+
+
+def load(model: ModelSpec, *, path: Path) -> LoadedModel:
+    """Load TorchScript on the CPU. It names its inputs but not their dims: `--input` gives them.
+
+    Raises:
+        SourceError: the archive is damaged, or there is no --input.
+    """
+    try:
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as exc:
+        first = str(exc).strip().splitlines()[0]
+        raise SourceError(
+            f"{path.name} is damaged or needs operators that are not installed: {first}.",
+            where=str(path),
+            fix="save it again, with the same torch",
+        ) from exc
+    specs = tuple(TensorSpec.parse(text) for text in model.inputs)
+    return from_module(module, inputs=specs, provenance={"source": model.source, **file_provenance(path)})

@@ -1,0 +1,47 @@
+"""Makes `import torchvision` work beside a torch that its compiled operators were not built for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_KEPT: list[Any] = []
+"""A torch.library.Library takes its definitions back when it is collected."""
+
+
+def import_torchvision() -> None:
+    """Import torchvision, which timm needs, also where its C++ operators do not load.
+
+    The torchvision wheel of PyPI is built against the CUDA build of torch. Next to a CPU build its library
+    does not load, which torchvision tolerates, but it then registers fake kernels for operators that were
+    never declared and fails with `operator torchvision::nms does not exist`. Declaring the two schemas
+    (torchvision/csrc/ops/nms.cpp, quantized/cpu/qnms_kernel.cpp) is enough: no image classifier or backbone
+    calls them, and a model that does gets torch's own error that no kernel is registered. Where torchvision's
+    own library loads, nothing is declared.
+
+    Raises:
+        ImportError: torchvision is not installed.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as exc:
+        if "torchvision::nms" not in str(exc):
+            raise
+        _declare()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        importlib.import_module("torchvision")
+
+
+def _declare() -> None:
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for schema in _SCHEMAS:
+        library.define(schema)  # type: ignore[no-untyped-call]
+    _KEPT.append(library)

@@ -92,8 +92,9 @@ class Golden:
             ValueError: not an .npz of this form.
             OSError: the file cannot be read.
         """
-        with np.load(path, allow_pickle=False) as data:
-            if "__meta__" not in data:
+        with path.open("rb") as file:
+            data = np.load(file, allow_pickle=False)
+            if not isinstance(data, np.lib.npyio.NpzFile) or "__meta__" not in data:
                 raise ValueError(f"{path} has no __meta__: it is not golden data of tfbundle")
             meta = json.loads(str(data["__meta__"]))
             cases = tuple(_case(row, data) for row in meta["cases"])

@@ -39,6 +39,7 @@ DTYPES = (
     "uint8", "uint16", "uint32", "uint64", "bool", "string", "complex64", "complex128",
 )  # fmt: skip
 STARTED = time.monotonic()
+STOPPING = threading.Event()
 VERSIONS = {"affine": (1, 2), "echo": (7,), "late": (1,), "broken": (1,), "slow": (1,), "busy": (1,)}
 LABELS = {("affine", "stable"): 1}
 
@@ -87,7 +88,7 @@ class Models:
                 "The batch scheduling queue to which this task was submitted is full",
             )
         if spec.name == "slow":
-            time.sleep(5)
+            STOPPING.wait(5)
         if spec.name == "echo":
             return {"y": inputs["x"]}
         x = inputs["x"]
@@ -228,9 +229,7 @@ class Rest(BaseHTTPRequestHandler):
         try:
             if spec.name not in VERSIONS:
                 self.models.resolve(spec)
-            wanted = self.models.signatures(spec.name).get(
-                spec.signature_name or "serving_default", ({}, {})
-            )[0]
+            wanted = self.models.signatures(spec.name).get(spec.signature_name or "serving_default", ({}, {}))[0]
             row = "instances" in request
             if row:
                 names = list(request["instances"][0])
@@ -295,6 +294,7 @@ def main() -> None:
     threading.Thread(target=rest.serve_forever, daemon=True).start()
     print("grpc", grpc_port, "rest", rest.server_address[1], flush=True)
     sys.stdin.read()
+    STOPPING.set()
     rest.shutdown()
     server.stop(0).wait()
 

@@ -1,0 +1,65 @@
+"""smoke/: a smoke test that runs where only grpcio, protobuf and NumPy are installed.
+
+smoke_test.py               python smoke/smoke_test.py HOST:PORT [--rest HOST:PORT] [--json]
+requirements.txt
+serving/                    the modules of tfbundle that it needs, as installed, and the descriptor set
+golden/<model>/<version>.npz    golden data of every version that the bundle's settings serve
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import serving
+from bundler.errors import VerifyError
+from bundler.layout import BundleLayout
+from bundler.render import RenderContext
+from bundler.render.files import render_template, write_text
+from bundler.render.tf_serving import served_versions
+
+PACKAGE_FILES = (
+    "__init__.py", "client.py", "compare.py", "errors.py", "golden.py", "grpc_transport.py", "model_info.py",
+    "rest_transport.py", "smoke.py", "standalone.py", "transport.py",
+    "protocol/__init__.py", "protocol/messages.py", "protocol/tensors.py", "protocol/tf_serving.desc",
+)  # fmt: skip
+"""What the smoke test needs of the package `serving`, copied as it is."""
+
+
+def render(context: RenderContext, folder: Path) -> list[Path]:
+    """Write smoke/ under `folder`, the root of a bundle or of a staging folder that has the golden data.
+
+    Raises:
+        VerifyError: golden data of a served version is missing.
+        SpecError: the settings serve a version that there is not.
+    """
+    layout = BundleLayout(folder)
+    written = [
+        write_text(
+            layout.smoke_dir / name, render_template(f"{name}.j2", name=context.name, serving=context.spec.serving)
+        )
+        for name in ("smoke_test.py", "requirements.txt")
+    ]
+    written += [
+        _copy(Path(serving.__file__).parent / name, layout.smoke_dir / "serving" / name) for name in PACKAGE_FILES
+    ]
+    for model, versions in served_versions(context).items():
+        written += [_copy_golden(layout, model, version) for version in versions]
+    return written
+
+
+def _copy_golden(layout: BundleLayout, model: str, version: int) -> Path:
+    source = layout.golden_file(model, version)
+    if not source.is_file():
+        raise VerifyError(
+            f"The golden data of {model} version {version} is missing.",
+            where=str(source),
+            fix="build the model again, or take the version out of serving.versions and serving.labels",
+        )
+    return _copy(source, layout.smoke_dir / "golden" / model / f"{version}.npz")
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    return target

@@ -1,0 +1,162 @@
+"""smoke/ as a bundle has it, run in an environment with grpcio, protobuf and NumPy alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import serving
+from bundler.errors import VerifyError
+from bundler.layout import BundleLayout
+from bundler.render import RenderContext, RenderedModel
+from bundler.render import smoke as renderer
+from bundler.spec import parse_spec
+from tests.serving import golden_data
+from tests.serving.servers import Ports, small_server
+
+PACKAGES = ("grpcio", "protobuf", "numpy")
+
+
+@pytest.fixture(scope="session")
+def bare_python(request: pytest.FixtureRequest) -> Path:
+    """A Python with three packages, kept between test runs."""
+    pins = [f"{name}=={version(name)}" for name in PACKAGES]
+    key = f"bare-python-{sys.version_info[0]}.{sys.version_info[1]}-" + "-".join(pins).replace("==", "-")
+    folder = request.config.cache.mkdir(key)
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
+    if not ready.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--no-input", *pins], check=True)
+        ready.touch()
+    return python
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[Ports]:
+    with small_server() as ports:
+        yield ports
+
+
+def make_context(**sections: object) -> RenderContext:
+    models = (RenderedModel("affine", (1, 2), 1000), RenderedModel("echo", (7,), 1000))
+    return RenderContext("demo", parse_spec(sections, where="the test"), models)
+
+
+def make_bundle(folder: Path) -> Path:
+    golden_data.save(folder / "golden", golden_data.affine(1), 1)
+    golden_data.save(folder / "golden", golden_data.affine(2), 2)
+    golden_data.save(folder / "golden", golden_data.echo(), 7)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = make_bundle(tmp_path)
+    renderer.render(make_context(), folder)
+    return folder
+
+
+def smoke(
+    python: Path | str, bundle: Path, *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [str(python), str(bundle / "smoke" / "smoke_test.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=cwd or bundle, env={})
+
+
+def test_it_returns_what_it_wrote_and_writes_nothing_else(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    written = renderer.render(make_context(), folder)
+    after = {path for path in folder.rglob("*") if path.is_file()}
+    assert len(set(written)) == len(written)
+    assert set(written) == after - before
+    assert all(path.is_relative_to(BundleLayout(folder).smoke_dir) for path in written)
+
+
+def test_the_package_is_a_copy_of_the_installed_modules(bundle: Path) -> None:
+    source = Path(serving.__file__).parent
+    copied = bundle / "smoke" / "serving"
+    for name in renderer.PACKAGE_FILES:
+        assert (copied / name).read_bytes() == (source / name).read_bytes(), name
+
+
+def test_golden_data_of_the_served_versions_goes_along(tmp_path: Path) -> None:
+    def carried(name: str, **serving: object) -> list[str]:
+        folder = make_bundle(tmp_path / name)
+        renderer.render(make_context(serving=serving), folder)
+        golden = folder / "smoke" / "golden"
+        return sorted(path.relative_to(golden).as_posix() for path in golden.rglob("*.npz"))
+
+    assert carried("latest") == ["affine/2.npz", "echo/7.npz"]
+    assert carried("asked", versions={"affine": [1]}) == ["affine/1.npz", "echo/7.npz"]
+    assert carried("labels", labels={"affine": {"stable": 1}}) == ["affine/1.npz", "affine/2.npz", "echo/7.npz"]
+
+
+def test_missing_golden_data_is_an_error(tmp_path: Path) -> None:
+    golden_data.save(tmp_path / "golden", golden_data.affine(2), 2)
+    with pytest.raises(VerifyError, match="golden data of echo version 7 is missing"):
+        renderer.render(make_context(), tmp_path)
+
+
+def test_it_passes_in_a_bare_environment_and_leaves_the_bundle_as_it_was(
+    bare_python: Path, ports: Ports, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    look = "from importlib.util import find_spec as f; print([n for n in ('tensorflow', 'torch', 'serving') if f(n)])"
+    elsewhere = tmp_path_factory.mktemp("empty")
+    done = subprocess.run([bare_python, "-c", look], capture_output=True, text=True, check=True, cwd=elsewhere)
+    assert done.stdout.strip() == "[]"
+    before = {path: path.stat().st_mtime_ns for path in bundle.rglob("*")}
+    done = smoke(bare_python, bundle, ports.grpc_target, "--rest", f"127.0.0.1:{ports.rest}", cwd=Path("/"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    assert "passed  gRPC echo version 7: predict echo_bfloat16 one" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("PASSED: ")
+    assert {path: path.stat().st_mtime_ns for path in bundle.rglob("*")} == before
+
+
+def test_it_fails_naming_output_expected_and_got(bare_python: Path, bundle: Path) -> None:
+    with small_server("--weight", "1.01") as ports:
+        done = smoke(bare_python, bundle, ports.grpc_target, "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["passed"] is False
+    [first, *_] = [check for check in report["checks"] if check["outcome"] == "failed"]
+    assert "output 'y' at [0, " in first["message"]
+    assert "expected " in first["message"]
+    assert ", got " in first["message"]
+
+
+def test_it_starts_and_answers_within_a_second(bare_python: Path, ports: Ports, bundle: Path) -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert smoke(bare_python, bundle, ports.grpc_target).returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0
+
+
+def test_a_missing_package_says_what_to_install(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = tmp_path_factory.mktemp("no-packages")
+    venv.create(empty, with_pip=False)
+    done = smoke(empty / "bin" / "python", bundle, "localhost:1")
+    assert done.returncode == 1
+    assert "is not installed" in done.stderr
+    assert f"pip install -r {bundle / 'smoke' / 'requirements.txt'}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_requirements_are_those_of_the_project(bundle: Path) -> None:
+    text = (bundle / "smoke" / "requirements.txt").read_text()
+    project = (Path(serving.__file__).parents[1] / "pyproject.toml").read_text()
+    for name in PACKAGES:
+        [line] = [line for line in text.splitlines() if line.startswith(name)]
+        assert f'"{line}"' in project

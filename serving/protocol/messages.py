@@ -30,6 +30,11 @@ _DESCRIPTORS = Path(__file__).with_name("tf_serving.desc")
 @cache
 def pool() -> DescriptorPool:
     """The pool with every file of `tf_serving.desc`; give it to reflection, text_format and json_format."""
+    return new_pool()
+
+
+def new_pool() -> DescriptorPool:
+    """A pool of one's own with every file of `tf_serving.desc`, to which further files may be added."""
     descriptors = descriptor_pb2.FileDescriptorSet.FromString(_DESCRIPTORS.read_bytes())
     made = DescriptorPool()
     for file in descriptors.file:

@@ -115,6 +115,7 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True) -> Any:
     array = value if isinstance(value, np.ndarray) else np.asarray(value)
     kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
     proto = message("tensorflow.TensorProto")(dtype=kind.number)
+    proto.tensor_shape.SetInParent()  # a scalar has a shape too, one without dims
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if kind.name == "string":
@@ -165,7 +166,8 @@ def from_proto(proto: Any) -> Array:
 
 def _shape(proto: Any) -> tuple[int, ...]:
     dims = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in dims):
+    # A rank said to be unknown does not count where dims are given (TensorShape's IsValid, tensor_shape.cc).
+    if (proto.tensor_shape.unknown_rank and not dims) or any(size < 0 for size in dims):
         raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give all sizes")
     return dims
 

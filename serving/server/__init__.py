@@ -1,0 +1,37 @@
+"""The embedded server: TensorFlow Serving's protocol, answered by TensorFlow in this process.
+
+    with Server("dist/digits", grpc_port=8500, rest_port=8501) as server: ...
+    serve(parse_flags(["--port=8500", "--model_config_file=models.config"]))
+
+    flags.py        tensorflow_model_server's command line -> ServerOptions
+    server.py       start, ports, stop
+    core.py         model config and its reloads, labels, request -> version
+    sources.py      version folders and policies          manager.py   versions: load, serve, drain, unload
+    servable.py     one SavedModel                        warmup.py    its recorded requests
+    predict.py      tensors through a signature           examples.py  classify, regress, multi-inference
+    grpc_service.py, rest.py, rest_server.py              models.py    metadata and status
+
+Only the modules that run a model import TensorFlow; this one does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.server.flags import parse_flags
+    from serving.server.options import ServerOptions
+    from serving.server.server import Server, serve
+
+_HOME = {"Server": "server", "ServerOptions": "options", "parse_flags": "flags", "serve": "server"}
+
+__all__ = ["Server", "ServerOptions", "parse_flags", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

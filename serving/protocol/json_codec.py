@@ -1,0 +1,492 @@
+"""Predict over REST: JSON bodies to arrays by input name, arrays by output name to JSON.
+
+The rules and error texts are the server's (tensorflow_serving/util/json_tensor.cc). Two differences are meant: an
+integer that an 8- or 16-bit tensor cannot hold is refused instead of wrapped, and doubles are rounded correctly.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.protocol.json_parser import parse_object
+from serving.protocol.json_text import debug_text, decode_base64, is_number, quote, type_name
+from serving.protocol.messages import enum
+from serving.protocol.status import Code, StatusError, invalid_argument
+from serving.protocol.tensors import array_dtype_name, dtype_name
+
+Array = npt.NDArray[Any]
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
+_FLOATS = ("float32", "float64")
+_READABLE = (*_INTEGERS, *_FLOATS, "bool", "string")
+"""Dtypes that JSON can carry. uint16, half and bfloat16 are among those the server does not convert."""
+
+_BOTH_KEYS = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+_SEVERAL = "as multiple input tensors required as per tensorinfo_map"
+_INDENT = "    "
+_MAX_RANK = 64
+"""numpy's limit of dimensions."""
+
+
+def data_type_string(number: int) -> str:
+    """A value of enum DataType as error texts name it: `float` for DT_FLOAT, `half` for DT_HALF."""
+    known = enum("tensorflow.DataType").values_by_number
+    if number not in known:
+        return f"unknown dtype enum ({number})"
+    return str(known[number].name).removeprefix("DT_").lower()
+
+
+@dataclass(frozen=True)
+class PredictBody:
+    """A parsed body of `:predict`. Its tensors are read once the signature that it names is known.
+
+    Attributes:
+        signature_name: empty for the default signature.
+    """
+
+    document: dict[str, Any]
+    signature_name: str
+    has_booleans: bool
+
+    @property
+    def is_row(self) -> bool:
+        return "instances" in self.document
+
+    def tensors(self, inputs: Mapping[str, int]) -> dict[str, Array]:
+        """The arrays of the request.
+
+        Args:
+            inputs: input name -> enum DataType, as the signature has them. Its shapes do not matter, nor do they
+                to the server.
+
+        Raises:
+            StatusError: with the server's text.
+        """
+        document = self.document
+        if "instances" not in document:
+            if "inputs" not in document:
+                raise invalid_argument("Missing 'inputs' or 'instances' key")
+            return _columns(document["inputs"], inputs, self.has_booleans)
+        if "inputs" in document:
+            raise _format_error(document, _BOTH_KEYS)
+        instances = document["instances"]
+        if not isinstance(instances, list):
+            raise _format_error(document, "Expecting 'instances' to be an list/array")
+        if not instances:
+            raise _format_error(document, "No values in 'instances' array")
+        return _rows(instances, inputs, self.has_booleans)
+
+
+def read_predict(body: bytes) -> PredictBody:
+    """Parse the body of a predict request.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: not JSON, not an object, or a `signature_name` that is no string.
+    """
+    document = parse_object(body)
+    return PredictBody(document, read_signature_name(document), b"true" in body or b"false" in body)
+
+
+def read_signature_name(document: dict[str, Any]) -> str:
+    """`signature_name`, or empty.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: it is no string.
+    """
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise _format_error(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+def _format_error(value: object, text: str) -> StatusError:
+    return invalid_argument(f"JSON Value: {debug_text(value)} {text}")
+
+
+def is_base64(value: object) -> bool:
+    """Whether a value is binary data: an object with the one key `b64`, which holds a string."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _is_element_object(value: object) -> bool:
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def _columns(value: Any, inputs: Mapping[str, int], has_booleans: bool) -> dict[str, Array]:
+    if not _is_element_object(value):
+        if len(inputs) > 1:
+            raise invalid_argument(f"inputs is a plain value/list, but expecting an object {_SEVERAL}")
+        name, dtype = next(iter(inputs.items()))
+        return {name: _tensor(value, dtype, has_booleans)}
+    made = {}
+    for name, dtype in inputs.items():
+        if name not in value:
+            raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
+        made[name] = _tensor(value[name], dtype, has_booleans)
+    return made
+
+
+def _rows(instances: list[Any], inputs: Mapping[str, int], has_booleans: bool) -> dict[str, Array]:
+    if not isinstance(instances[0], dict) and len(inputs) > 1:
+        raise invalid_argument(f"instances is a plain list, but expecting list of objects {_SEVERAL}")
+    quick = _rows_at_once(instances, inputs, has_booleans)
+    if quick is not None:
+        return quick
+    rows = _RowReader(inputs)
+    for index, item in enumerate(instances):
+        rows.add(index, item, named=_is_element_object(instances[0]))
+    return rows.tensors(len(instances))
+
+
+def _rows_at_once(
+    instances: list[Any], inputs: Mapping[str, int], has_booleans: bool
+) -> dict[str, Array] | None:
+    """All rows of regular numeric tensors; None where the rows must be read one by one."""
+    if _is_element_object(instances[0]):
+        names = inputs.keys()
+        if any(not isinstance(item, dict) or item.keys() != names for item in instances):
+            return None
+        columns = {name: [item[name] for item in instances] for name in inputs}
+    else:
+        columns = {next(iter(inputs)): instances}
+    made = {name: _dense(values, inputs[name], has_booleans) for name, values in columns.items()}
+    complete = {name: array for name, array in made.items() if array is not None}
+    return complete if len(complete) == len(made) else None
+
+
+class _RowReader:
+    """Collects one tensor an input from the rows, each of which must have the first row's size and shape."""
+
+    def __init__(self, inputs: Mapping[str, int]) -> None:
+        self.inputs = inputs
+        self.values: dict[str, list[Any]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.sizes: dict[str, int] = {}
+
+    def add(self, index: int, item: Any, *, named: bool) -> None:
+        where = f"Failed to process element: {index}"
+        if not named:
+            if _is_element_object(item):
+                raise invalid_argument(f"Expecting value/list but got object at item {index} of input list")
+            self._add(next(iter(self.inputs)), item, f"{where} of 'instances' list. Error: ")
+            return
+        if not _is_element_object(item):
+            raise invalid_argument(f"Expecting object but got list at item {index} of input list")
+        for name, value in item.items():
+            self._add(name, value, f"{where} key: {name} of 'instances' list. Error: ")
+        if item.keys() != self.inputs.keys():
+            keys = ",".join(sorted(self.inputs))
+            raise invalid_argument(
+                f"{where} of 'instances' list. JSON object: {debug_text(item)} keys must be equal to: {keys}"
+            )
+
+    def _add(self, name: str, value: Any, where: str) -> None:
+        try:
+            self._add_value(name, value)
+        except StatusError as exc:
+            raise invalid_argument(f"{where}{exc}") from exc
+
+    def _add_value(self, name: str, value: Any) -> None:
+        if name not in self.inputs:
+            raise invalid_argument(f"JSON object: does not have named input: {name}")
+        shape = _shape(value)
+        flat: list[Any] = []
+        _fill(value, shape, 0, self.inputs[name], flat)
+        if name not in self.shapes:
+            self.shapes[name], self.sizes[name], self.values[name] = shape, len(flat), flat
+            return
+        if self.sizes[name] != len(flat):
+            raise invalid_argument(f"Expecting tensor size: {self.sizes[name]} but got: {len(flat)}")
+        if self.shapes[name] != shape:
+            wanted = _shape_text(self.shapes[name])
+            raise invalid_argument(f"Expecting shape {wanted} but got: {_shape_text(shape)}")
+        self.values[name].extend(flat)
+
+    def tensors(self, count: int) -> dict[str, Array]:
+        return {
+            name: _array(values, (count, *self.shapes[name]), self.inputs[name])
+            for name, values in self.values.items()
+        }
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
+def _tensor(value: Any, dtype: int, has_booleans: bool) -> Array:
+    quick = _dense(value, dtype, has_booleans)
+    if quick is not None:
+        return quick
+    shape = _shape(value)
+    flat: list[Any] = []
+    _fill(value, shape, 0, dtype, flat)
+    return _array(flat, shape, dtype)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape that the first elements have."""
+    sizes = []
+    while isinstance(value, list):
+        sizes.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    if len(sizes) > _MAX_RANK:
+        raise invalid_argument(f"A tensor of {len(sizes)} dimensions is not supported, one of {_MAX_RANK} is.")
+    return tuple(sizes)
+
+
+def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
+    """A regular nested list of numbers or booleans as an array; None if it must be read value by value."""
+    name = _readable(dtype)
+    if name is None or name == "string":
+        return None
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError):
+        return None
+    if name == "bool":
+        return array if array.dtype == np.bool_ else None
+    if array.dtype.kind not in "iuf" or has_booleans:
+        return None
+    if name in _FLOATS:
+        return _as_float(array, name)
+    if array.dtype.kind == "f" and array.size:
+        return None
+    limits = np.iinfo(name)
+    if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+        return None
+    return array.astype(name)
+
+
+def _as_float(array: Array, name: str) -> Array:
+    """Doubles, narrowed as a C cast does; denormals become zero, as on the server's REST threads."""
+    with np.errstate(over="ignore", under="ignore"):
+        made = array.astype(np.float64).astype(name)
+    tiny = (made != 0) & (np.abs(made) < np.finfo(made.dtype).tiny)
+    if tiny.any():
+        made[tiny] = np.copysign(made.dtype.type(0), made[tiny])
+    return made
+
+
+def _readable(dtype: int) -> str | None:
+    text = data_type_string(dtype)
+    name = {"float": "float32", "double": "float64"}.get(text, text)
+    return name if name in _READABLE else None
+
+
+def _fill(value: Any, shape: tuple[int, ...], level: int, dtype: int, flat: list[Any]) -> None:
+    """Append the values of a nested list in order, checking its form on the way."""
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise invalid_argument(
+                f"JSON Value: {debug_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {len(shape)}"
+            )
+        flat.append(_checked(value, dtype))
+        return
+    if level >= len(shape):
+        raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise invalid_argument(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} "
+            f"expected size: {shape[level]}"
+        )
+    for element in value:
+        _fill(element, shape, level + 1, dtype, flat)
+
+
+def _checked(value: Any, dtype: int) -> Any:
+    """One value of a tensor: bytes for a string, else a number or boolean that the dtype holds."""
+    name = _readable(dtype)
+    if isinstance(value, dict):
+        if name != "string":
+            raise _type_error(value, dtype)
+        return read_base64(value)
+    if name is None:
+        text = f"Conversion of JSON Value: {debug_text(value)} to type: {data_type_string(dtype)}"
+        raise StatusError(Code.UNIMPLEMENTED, text)
+    if name == "string" and isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if name == "bool" and isinstance(value, bool):
+        return value
+    if name in _FLOATS and is_number(value):
+        return float(value)
+    if name in _INTEGERS and is_number(value) and isinstance(value, int):
+        limits = np.iinfo(name)
+        if limits.min <= value <= limits.max:
+            return value
+    raise _type_error(value, dtype)
+
+
+def _type_error(value: object, dtype: int) -> StatusError:
+    expected = data_type_string(dtype)
+    return _format_error(value, f"Type: {type_name(value)} is not of expected type: {expected}")
+
+
+def read_base64(value: dict[str, Any]) -> bytes:
+    """The bytes of `{"b64": "…"}`.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: another object, or not base64.
+    """
+    if not is_base64(value):
+        raise _format_error(value, "not formatted correctly for base64 data")
+    data = decode_base64(value["b64"])
+    if data is None:
+        raise invalid_argument("Unable to base64 decode")
+    return data
+
+
+def _array(flat: list[Any], shape: tuple[int, ...], dtype: int) -> Array:
+    name = _readable(dtype)
+    if name == "string":
+        made = np.empty(len(flat), np.object_)
+        made[:] = flat
+        return made.reshape(shape)
+    if name in _FLOATS:
+        return _as_float(np.array(flat, np.float64), name).reshape(shape)
+    return np.array(flat, name or dtype_name(dtype)).reshape(shape)
+
+
+def write_predictions(outputs: Mapping[str, Array], *, row: bool) -> bytes:
+    """The reply of `:predict`: `predictions` for a request by rows, `outputs` for one by columns.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: a dtype that JSON cannot carry; by rows also an output without a batch
+            dimension or outputs whose batches differ.
+    """
+    if not outputs:
+        raise invalid_argument("Cannot convert empty tensor map to JSON")
+    text = _predictions(outputs) if row else _outputs(outputs)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _outputs(outputs: Mapping[str, Array]) -> str:
+    if len(outputs) == 1:
+        name, array = next(iter(outputs.items()))
+        return f'{{\n{_INDENT}"outputs": {_nested_text(name, array, 1)}\n}}'
+    members = ",\n".join(
+        f"{_INDENT * 2}{quote(name)}: {_nested_text(name, array, 2)}" for name, array in outputs.items()
+    )
+    return f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
+
+
+def _nested_text(name: str, array: Array, level: int) -> str:
+    leaves = iter(_leaf_texts(name, array, level + array.ndim))
+    return _pretty(leaves, array.shape, level)
+
+
+def _pretty(leaves: Iterator[str], shape: tuple[int, ...], level: int) -> str:
+    if not shape:
+        return next(leaves)
+    inner = [_pretty(leaves, shape[1:], level + 1) for _ in range(shape[0])]
+    if not inner:
+        return "[]"
+    separator = ",\n" + _INDENT * (level + 1)
+    return f"[\n{_INDENT * (level + 1)}{separator.join(inner)}\n{_INDENT * level}]"
+
+
+def _predictions(outputs: Mapping[str, Array]) -> str:
+    batch = _batch_size(outputs)
+    if not batch:
+        return f'{{\n{_INDENT}"predictions": []\n}}'
+    if len(outputs) == 1:
+        name, array = next(iter(outputs.items()))
+        rows = ", ".join(_row_texts(name, array, 2))
+        return f'{{\n{_INDENT}"predictions": [{rows}\n{_INDENT}]\n}}'
+    columns = [(quote(name), _row_texts(name, array, 3)) for name, array in outputs.items()]
+    items = (
+        ",\n".join(f"{_INDENT * 3}{name}: {texts[index]}" for name, texts in columns)
+        for index in range(batch)
+    )
+    body = ",\n".join(f"{_INDENT * 2}{{\n{item}\n{_INDENT * 2}}}" for item in items)
+    return f'{{\n{_INDENT}"predictions": [\n{body}\n{_INDENT}]\n}}'
+
+
+def _batch_size(outputs: Mapping[str, Array]) -> int:
+    batch = -1
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise invalid_argument(f"Tensor name: {name} has no shape information ")
+        if batch >= 0 and batch != array.shape[0]:
+            raise invalid_argument(
+                f"Tensor name: {name} has inconsistent batch size: {array.shape[0]} expecting: {batch}"
+            )
+        batch = array.shape[0]
+    return batch
+
+
+def _row_texts(name: str, array: Array, level: int) -> list[str]:
+    """One text a row, its arrays on one line."""
+    leaves = iter(_leaf_texts(name, array, level + array.ndim - 1))
+    return [_flat(leaves, array.shape[1:]) for _ in range(array.shape[0])]
+
+
+def _flat(leaves: Iterator[str], shape: tuple[int, ...]) -> str:
+    if not shape:
+        return next(leaves)
+    return "[" + ", ".join([_flat(leaves, shape[1:]) for _ in range(shape[0])]) + "]"
+
+
+def _leaf_texts(name: str, array: Array, level: int) -> list[str]:
+    """The JSON texts of all values, in order.
+
+    Args:
+        level: depth that the values stand at, for the object that bytes are written as.
+    """
+    kind = array_dtype_name(array)
+    if kind == "string":
+        values = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+        if name.endswith("_bytes"):
+            return [_base64_text(value, level) for value in values]
+        return [quote(value.decode("utf-8", "surrogateescape")) for value in values]
+    if kind == "bool":
+        return ["true" if value else "false" for value in array.ravel().tolist()]
+    if kind in _FLOATS:
+        return decimal_texts(array)
+    if kind in _INTEGERS:
+        return [str(value) for value in array.ravel().tolist()]
+    if not array.size:
+        return []
+    text = {"float16": "half"}.get(kind, kind)
+    raise invalid_argument(f"Failed to write JSON value for tensor type: {text}")
+
+
+def _base64_text(value: bytes, level: int) -> str:
+    text = base64.b64encode(value).decode("ascii")
+    return f'{{\n{_INDENT * (level + 1)}"b64": "{text}"\n{_INDENT * level}}}'
+
+
+def decimal_texts(array: Array) -> list[str]:
+    """Floats as the server prints them: with six digits if that reads back as the same number, else with 9 (float)
+    or 17 (double); `.0` after whole ones; `NaN`, `Infinity` and `-Infinity` bare."""
+    flat = array.ravel()
+    values: Sequence[float] = flat.tolist()
+    texts = [f"{value:.6g}" for value in values]
+    with np.errstate(over="ignore"):
+        back = np.array(texts, np.float64).astype(flat.dtype)
+    digits = 9 if flat.dtype == np.float32 else 17
+    for index in np.flatnonzero(back != flat).tolist():
+        texts[index] = f"{values[index]:.{digits}g}"
+    return [_decimal_text(text) for text in texts]
+
+
+def _decimal_text(text: str) -> str:
+    if "." in text or "e" in text:
+        return text
+    return _NOT_FINITE.get(text) or f"{text}.0"
+
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def write_error(message: str) -> bytes:
+    """The body of a reply that is not 200."""
+    return f'{{\n{_INDENT}"error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")

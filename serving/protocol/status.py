@@ -1,0 +1,87 @@
+"""Status codes: what a model server answers when it cannot answer, over gRPC and over HTTP.
+
+The codes are those of `absl::Status`, which gRPC shares by number. The HTTP mapping and the limit of a gRPC message are the
+server's own (model_servers/http_server.cc, model_servers/grpc_status_util.cc).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+GRPC_MESSAGE_LIMIT = 1024
+"""Characters of an error message that go over gRPC; REST carries all of it."""
+
+
+class Code(IntEnum):
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+HTTP_STATUS: dict[Code, int] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+
+class StatusError(Exception):
+    """A request, a load or a reload that fails with a status. `str()` is `CODE: message`."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.message}"
+
+    @property
+    def http_status(self) -> int:
+        return HTTP_STATUS[self.code]
+
+    @property
+    def grpc_message(self) -> str:
+        if len(self.message) <= GRPC_MESSAGE_LIMIT:
+            return self.message
+        return self.message[:GRPC_MESSAGE_LIMIT] + "...TRUNCATED"
+
+
+def invalid_argument(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> StatusError:
+    return StatusError(Code.NOT_FOUND, message)
+
+
+def failed_precondition(message: str) -> StatusError:
+    return StatusError(Code.FAILED_PRECONDITION, message)

@@ -1,0 +1,234 @@
+"""The models that a server has: their config, its reloads, version labels, and the way from a request to a servable.
+
+Rules and texts are those of model_servers/server_core.cc.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
+from serving.server.config_files import TENSORFLOW, ConfigTextError, model_server_config
+from serving.server.manager import Loader, Manager
+from serving.server.options import ServerOptions
+from serving.server.sources import FileSystemSource, ServableSource, find_versions, no_versions
+from serving.server.states import ManagerState, StateBoard
+
+log = logging.getLogger(__name__)
+
+
+class Handle(NamedTuple):
+    """A version in use: its model, version and servable."""
+
+    name: str
+    version: int
+    servable: Any
+
+
+class ServerCore:
+    """Models and their versions, behind the names that requests use."""
+
+    def __init__(self, options: ServerOptions, load: Loader) -> None:
+        self.options = options
+        self._manager = Manager(
+            load,
+            retries=options.max_load_retries,
+            retry_seconds=options.load_retry_seconds,
+            threads=options.num_load_threads or options.rest_threads,
+        )
+        self._source = FileSystemSource(self._manager.aspire, options.poll_seconds)
+        self._config: Any = None
+        self._config_lock = threading.Lock()
+        self._labels: dict[str, dict[str, int]] = {}
+        self._stopping = threading.Event()
+        self._poller: threading.Thread | None = None
+
+    @property
+    def board(self) -> StateBoard:
+        return self._manager.board
+
+    def start(self) -> None:
+        """Load the configured models and wait for them.
+
+        Raises:
+            StatusError: the config is wrong, or a model did not become available.
+            ConfigError: the bundle's folder is no bundle.
+        """
+        config = model_server_config(self.options)
+        with self._config_lock:
+            self._accept(config)
+            self._manager.start()
+            self._source.update(_sources(config))
+            self._source.start()
+            self._await(self.board, [model.name for model in config.model_config_list.config], "servable(s)")
+        if self.options.config_poll_seconds > 0 and (self.options.model_config_file or self.options.bundle):
+            self._poller = threading.Thread(target=self._poll_config, name="config-poll", daemon=True)
+            self._poller.start()
+
+    def interrupt(self) -> None:
+        """Give up waiting for models to load; `start()` or `reload()` then fails with CANCELLED."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Unload all models, after the requests that use them."""
+        self.interrupt()
+        if self._poller is not None:
+            self._poller.join()
+        self._source.stop()
+        self._manager.stop()
+
+    def reload(self, config: Any) -> None:
+        """Serve the models of another ModelServerConfig.
+
+        Returns when models that are new have a version that serves; it does not wait for further versions of the others.
+
+        Raises:
+            StatusError: what is wrong with it. As in the real server, a config that passes the first checks stays the
+                current one even if a later step fails.
+        """
+        with self._config_lock:
+            new = {model.name for model in config.model_config_list.config} - self._source.names
+            self._accept(config)
+            sources = _sources(config)
+            _check_new(sources, new)
+            # States from now on: a new model's versions may be listed as ended from an earlier time.
+            fresh = StateBoard()
+            unsubscribe = self.board.subscribe(fresh.publish)
+            try:
+                self._source.update(sources)
+                self._await(fresh, sorted(new), "model(s)")
+            finally:
+                unsubscribe()
+
+    def _accept(self, config: Any) -> None:
+        """Check a config, make it the current one and take over its labels."""
+        _check_list(config)
+        if self._config is not None:
+            _check_platforms(self._config, config)
+        self._config = config
+        self._labels = self._checked_labels(config)
+        for model in config.model_config_list.config:
+            if _platform(model) != TENSORFLOW:
+                raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
+
+    def _checked_labels(self, config: Any) -> dict[str, dict[str, int]]:
+        labels: dict[str, dict[str, int]] = {}
+        for model in config.model_config_list.config:
+            for label, version in sorted(model.version_labels.items(), reverse=True):
+                moved = self._labels.get(model.name, {}).get(label, version) != version
+                allowed = self.options.allow_labels_for_unavailable and not moved
+                if not allowed and not self.board.is_available(model.name, version):
+                    raise failed_precondition(
+                        f"Request to assign label to version {version} of model {model.name}, "
+                        "which is not currently available for inference"
+                    )
+                labels.setdefault(model.name, {})[label] = version
+        return labels
+
+    def _await(self, board: StateBoard, names: list[str], what: str) -> None:
+        reached = board.wait_for_models(names, stopped=self._stopping.is_set)
+        if self._stopping.is_set():
+            raise StatusError(Code.CANCELLED, "The server was stopped while it loaded its models.")
+        failed = [state for state in reached if state.state is not ManagerState.AVAILABLE]
+        if failed:
+            each = "".join(
+                f"{{{state.servable}" + (f" due to error: {state.error}" if state.error else "") + "}, "
+                for state in failed
+            )
+            raise StatusError(Code.UNKNOWN, f"{len(failed)} {what} did not become available: {{{each}}}")
+
+    def _poll_config(self) -> None:
+        while not self._stopping.wait(self.options.config_poll_seconds):
+            try:
+                self.reload(model_server_config(self.options))
+            except ConfigTextError as exc:
+                log.warning("Failed to read ModelServerConfig file: %s: %s", exc.message, exc.detail)
+            except StatusError as exc:
+                log.warning("The model config was read again but not taken over: %s", exc)
+
+    @contextmanager
+    def servable(self, model_spec: Any) -> Iterator[Handle]:
+        """The version that a ModelSpec message means, kept from unloading while it is used.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT: no name, or an unknown label; NOT_FOUND: no such version serves.
+        """
+        if not model_spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        version = self._requested_version(model_spec)
+        with self._manager.servable(model_spec.name, version) as (found, servable):
+            yield Handle(model_spec.name, found, servable)
+
+    def _requested_version(self, model_spec: Any) -> int | None:
+        choice = model_spec.WhichOneof("version_choice")
+        if choice is None:
+            return None
+        if choice == "version":
+            return int(model_spec.version.value)
+        label = model_spec.version_label
+        version = self._labels.get(model_spec.name, {}).get(label)
+        if version is None:
+            raise invalid_argument(f"Unrecognized servable version label: {label}")
+        return version
+
+
+def _sources(config: Any) -> dict[str, ServableSource]:
+    return {
+        model.name: ServableSource(model.name, model.base_path, model.model_version_policy)
+        for model in config.model_config_list.config
+    }
+
+
+def _check_list(config: Any) -> None:
+    if config.WhichOneof("config") == "custom_model_config":
+        raise invalid_argument("ModelServer does not support custom model config.")
+    seen: set[str] = set()
+    for model in config.model_config_list.config:
+        if model.name in seen:
+            raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+    for model in config.model_config_list.config:
+        if not model.base_path.startswith("/"):
+            raise invalid_argument(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
+
+
+def _check_platforms(old: Any, new: Any) -> None:
+    """A model keeps its platform. The old config is checked as well, whatever it holds by now: see `reload`."""
+    platforms = {model.name: _platform(model) for model in old.model_config_list.config}
+    for model in new.model_config_list.config:
+        if model.name in platforms and _platform(model) != platforms[model.name]:
+            raise invalid_argument(
+                f"Illegal to change a model's platform. For model {model.name} platform was {platforms[model.name]} "
+                f"and new platform requested is {_platform(model)}"
+            )
+
+
+def _platform(model: Any) -> str:
+    if model.model_type:
+        if model.model_platform:
+            raise invalid_argument(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                f"ModelServerConfig::model_platform, model name is {model.name}"
+            )
+        if model.model_type != 1:
+            raise invalid_argument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+        return TENSORFLOW
+    if not model.model_platform:
+        raise invalid_argument(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {model.name}"
+        )
+    return str(model.model_platform)
+
+
+def _check_new(sources: dict[str, ServableSource], new: set[str]) -> None:
+    """The real server would wait for ever, and every later reload with it, for a new model that has nothing on disk."""
+    for name in sorted(new):
+        if find_versions(sources[name]) is None:
+            raise invalid_argument(no_versions(sources[name]))

@@ -1,0 +1,178 @@
+"""tensorflow_model_server's command line -> ServerOptions.
+
+Flags are written `--name=value`, as the real server alone reads them; `--name` is short for a boolean's true. A flag
+that it does not have is an error here (the real one names it and starts all the same).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serving.errors import TargetError
+from serving.protocol.status import invalid_argument
+from serving.server.options import ServerOptions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag: how its text is read, and the option it sets; None for one that has no effect here.
+
+    Attributes:
+        why: for a flag without effect: what this server does instead.
+    """
+
+    read: Callable[[str], Any]
+    option: str | None = None
+    why: str = ""
+
+
+def _boolean(text: str) -> bool:
+    value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+    if value is None:
+        raise ValueError("true or false")
+    return value
+
+
+def _millis(text: str) -> float:
+    return int(text) / 1e3
+
+
+def _micros(text: str) -> float:
+    return max(int(text), 0) / 1e6
+
+
+def _rest_port(text: str) -> int | None:
+    return int(text) or None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return tuple((key, int(value) if value.lstrip("-").isdecimal() else value) for key, _, value in pairs)
+
+
+def _iterations(text: str) -> int:
+    return max(int(text), 1)
+
+
+_IN_PYTHON = "this server runs in Python and manages its own threads and memory"
+_NO_TFLITE = "this server runs saved_model.pb"
+
+FLAGS: dict[str, Flag] = {
+    "host": Flag(str, "host"),
+    "port": Flag(int, "grpc_port"),
+    "grpc_socket_path": Flag(str, "grpc_socket_path"),
+    "rest_api_port": Flag(_rest_port, "rest_port"),
+    "rest_api_num_threads": Flag(int, "rest_threads"),
+    "rest_api_timeout_in_ms": Flag(_millis, "rest_timeout_seconds"),
+    "rest_api_enable_cors_support": Flag(_boolean, "rest_cors"),
+    "enable_batching": Flag(_boolean, "enable_batching"),
+    "batching_parameters_file": Flag(str, "batching_parameters_file"),
+    "allow_version_labels_for_unavailable_models": Flag(_boolean, "allow_labels_for_unavailable"),
+    "model_config_file": Flag(str, "model_config_file"),
+    "model_config_file_poll_wait_seconds": Flag(int, "config_poll_seconds"),
+    "model_name": Flag(str, "model_name"),
+    "model_base_path": Flag(str, "model_base_path"),
+    "num_load_threads": Flag(int, "num_load_threads"),
+    "max_num_load_retries": Flag(int, "max_load_retries"),
+    "load_retry_interval_micros": Flag(_micros, "load_retry_seconds"),
+    "file_system_poll_wait_seconds": Flag(int, "poll_seconds"),
+    "tensorflow_session_parallelism": Flag(int, "session_threads"),
+    "tensorflow_intra_op_parallelism": Flag(int, "intra_op_threads"),
+    "tensorflow_inter_op_parallelism": Flag(int, "inter_op_threads"),
+    "ssl_config_file": Flag(str, "ssl_config_file"),
+    "saved_model_tags": Flag(_names, "saved_model_tags"),
+    "grpc_channel_arguments": Flag(_arguments, "channel_arguments"),
+    "grpc_max_threads": Flag(int, "grpc_threads"),
+    "enable_model_warmup": Flag(_boolean, "warmup"),
+    "num_request_iterations_for_warmup": Flag(_iterations, "warmup_iterations"),
+    "monitoring_config_file": Flag(str, "monitoring_config_file"),
+    "enable_signature_method_name_check": Flag(_boolean, "check_method_names"),
+    "enable_grpc_healthcheck_service": Flag(_boolean, "health"),
+    "enable_serialization_as_tensor_content": Flag(_boolean, "answer_as_tensor_content"),
+    "enable_per_model_batching_parameters": Flag(_boolean, None, "requests are not batched"),
+    "num_unload_threads": Flag(int, None, _IN_PYTHON),
+    "flush_filesystem_caches": Flag(_boolean, None, _IN_PYTHON),
+    "per_process_gpu_memory_fraction": Flag(float, None, _IN_PYTHON),
+    "remove_unused_fields_from_bundle_metagraph": Flag(_boolean, None, _IN_PYTHON),
+    "prefer_tflite_model": Flag(_boolean, None, _NO_TFLITE),
+    "num_tflite_pools": Flag(int, None, _NO_TFLITE),
+    "num_tflite_interpreters_per_pool": Flag(int, None, _NO_TFLITE),
+    "enable_profiler": Flag(_boolean, None, "there is no profiler service"),
+    "xla_cpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
+    "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
+    "skip_initialize_tpu": Flag(_boolean, None, "there is no TPU"),
+}
+"""Every flag that is understood. `host` is this server's own: the real one listens on all addresses."""
+
+UNSUPPORTED = {
+    "platform_config_file": "use the flags for batching, sessions and warm-up",
+    "tensorflow_session_config_file": "use --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism",
+    "thread_pool_factory_config_file": "use --tensorflow_inter_op_parallelism",
+    "use_alts_credentials": "use --ssl_config_file",
+    "mixed_precision": "build the model in the precision that it is to run in",
+}
+"""Flags of the real server whose effect this one cannot have, and what to use in their place."""
+
+
+def parse_flags(arguments: Sequence[str]) -> ServerOptions:
+    """Read a command line.
+
+    Raises:
+        TargetError: an argument that is no flag, an unknown or unsupported flag, or a value that it cannot have.
+        StatusError: INVALID_ARGUMENT: flags that exclude each other, with the real server's text.
+    """
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        name, flag, value = _read(argument)
+        if flag.option is None:
+            log.warning("--%s has no effect: %s.", name, flag.why)
+        else:
+            values[flag.option] = value
+    return _options(values)
+
+
+def _read(argument: str) -> tuple[str, Flag, Any]:
+    name, given, text = argument.removeprefix("--").partition("=")
+    if not argument.startswith("--"):
+        raise TargetError(f"unknown argument: {argument}", fix="flags are written --name=value, e.g. --port=8500")
+    if name in UNSUPPORTED:
+        raise TargetError(f"--{name} is not supported by the embedded server.", fix=UNSUPPORTED[name])
+    if name not in FLAGS:
+        raise TargetError(f"unknown argument: {argument}", fix=f"one of: {', '.join(sorted(FLAGS))}")
+    flag = FLAGS[name]
+    if not given:
+        if flag.read is not _boolean:
+            raise TargetError(f"--{name} has no value.", fix=f"write it as --{name}=value")
+        text = "true"
+    try:
+        return name, flag, flag.read(text)
+    except ValueError as exc:
+        wanted = "true or false" if flag.read is _boolean else "a number"
+        raise TargetError(f"--{name} has the value {text!r}.", fix=f"give {wanted}, e.g. --{name}=1") from exc
+
+
+def _options(values: dict[str, Any]) -> ServerOptions:
+    threads = values.pop("session_threads", 0)
+    if threads > 0:
+        values = {"intra_op_threads": threads, "inter_op_threads": threads} | values
+    options = replace(ServerOptions(), **values)
+    if not options.grpc_port and not options.grpc_socket_path:
+        raise invalid_argument(
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+        )
+    if options.rest_port == options.grpc_port:
+        log.error(
+            "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API. "
+            "Skipped exporting HTTP/REST API."
+        )
+        options = replace(options, rest_port=None)
+    return options

@@ -1,0 +1,239 @@
+"""The life of versions: loading, serving, draining and unloading, so that a model always has one to serve.
+
+The order of things is that of core/aspired_versions_manager.cc with the availability preserving policy: a new version is
+loaded while the old one serves, and the old one goes only when a wanted one serves. A version that fails to load ends with
+its error and leaves the old one serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol
+
+from serving.protocol.status import Code, StatusError, not_found
+from serving.server.states import ManagerState, ServableState, StateBoard
+
+log = logging.getLogger(__name__)
+
+
+class Loaded(Protocol):
+    """What a loader makes: a version that can be run and freed."""
+
+    def close(self) -> None: ...
+
+
+Loader = Callable[[str, int, str], Loaded]
+"""Loads a version: model name, version, folder. Raises StatusError."""
+
+
+class _Phase(Enum):
+    NEW = auto()
+    LOADING = auto()
+    READY = auto()
+    UNLOADING = auto()
+    ENDED = auto()
+
+
+@dataclass
+class _Version:
+    name: str
+    version: int
+    path: str
+    wanted: bool = True
+    phase: _Phase = _Phase.NEW
+    loaded: Loaded | None = None
+    users: int = 0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Manager:
+    """Loads and unloads versions in threads of its own.
+
+    Args:
+        load: makes a servable of a version's folder.
+        retries, retry_seconds: how often, and after what wait, a failed load is tried again.
+        threads: versions that are loaded at once (of different models).
+    """
+
+    def __init__(self, load: Loader, *, retries: int, retry_seconds: float, threads: int) -> None:
+        self.board = StateBoard()
+        self._load_version = load
+        self._retries = retries
+        self._retry_seconds = retry_seconds
+        self._versions: dict[str, dict[int, _Version]] = {}
+        self._pending: dict[str, dict[int, str]] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._pool = ThreadPoolExecutor(max(threads, 1), thread_name_prefix="servable")
+        self._thread = threading.Thread(target=self._run, name="manager", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Unload everything, after the requests that run; further ones find no servable."""
+        with self._changed:
+            self._stopping = True
+            self._pending = {name: {} for name in self._versions}
+            for version in self._all():
+                version.cancelled.set()
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._pool.shutdown()
+
+    def aspire(self, name: str, versions: dict[int, str]) -> None:
+        """Serve exactly these versions (version -> folder) of a model, as soon as can be."""
+        with self._changed:
+            if not self._stopping:
+                self._pending[name] = versions
+                self._changed.notify_all()
+
+    @contextmanager
+    def servable(self, name: str, version: int | None) -> Iterator[tuple[int, Loaded]]:
+        """A version that serves, kept from unloading while it is used; the newest one for None.
+
+        Raises:
+            StatusError: NOT_FOUND.
+        """
+        held = self._acquire(name, version)
+        try:
+            assert held.loaded is not None
+            yield held.version, held.loaded
+        finally:
+            self._release(held)
+
+    def _acquire(self, name: str, version: int | None) -> _Version:
+        with self._changed:
+            ready = [v for v in self._versions.get(name, {}).values() if v.phase is _Phase.READY]
+            fitting = [v for v in ready if version is None or v.version == version]
+            if not fitting:
+                request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+                raise not_found(f"Servable not found for request: {request}")
+            held = max(fitting, key=lambda v: v.version)
+            held.users += 1
+            return held
+
+    def _release(self, held: _Version) -> None:
+        with self._changed:
+            held.users -= 1
+            if not held.users:
+                self._changed.notify_all()
+
+    def _all(self) -> list[_Version]:
+        return [version for versions in self._versions.values() for version in versions.values()]
+
+    def _run(self) -> None:
+        with self._changed:
+            while not (self._stopping and not self._pending and not self._all()):
+                self._forget_ended()
+                self._take_pending()
+                acted = [self._act(list(versions.values())) for versions in self._versions.values()]
+                if not any(acted):
+                    self._changed.wait(0.1)
+
+    def _forget_ended(self) -> None:
+        for versions in self._versions.values():
+            for version in list(versions.values()):
+                if not version.wanted and version.phase in (_Phase.NEW, _Phase.ENDED):
+                    del versions[version.version]
+
+    def _take_pending(self) -> None:
+        """A version that is wanted again while it is still going keeps the request waiting until it is gone."""
+        for name, wanted in list(self._pending.items()):
+            known = self._versions.setdefault(name, {})
+            if any(not known[version].wanted for version in wanted if version in known):
+                continue
+            del self._pending[name]
+            for version in known.values():
+                if version.version not in wanted:
+                    version.wanted = False
+                    version.cancelled.set()
+            for number, path in wanted.items():
+                if number not in known:
+                    known[number] = _Version(name, number, path)
+                    self._publish(known[number], ManagerState.START)
+
+    def _act(self, versions: list[_Version]) -> bool:
+        """One step for a model (core/availability_preserving_policy.cc). Whether there was one to take."""
+        ready = [v for v in versions if v.phase is _Phase.READY]
+        leaving = [v for v in ready if not v.wanted]
+        wanted = [v for v in versions if v.wanted]
+        serves = any(v.wanted for v in ready)
+        if leaving and (not wanted or serves or len(leaving) > 1):
+            self._unload(min(leaving, key=lambda v: v.version))
+            return True
+        new = [v for v in wanted if v.phase is _Phase.NEW]
+        if new and not any(v.phase is _Phase.LOADING for v in versions):
+            self._load(max(new, key=lambda v: v.version))
+            return True
+        return False
+
+    def _load(self, version: _Version) -> None:
+        version.phase = _Phase.LOADING
+        self._publish(version, ManagerState.LOADING)
+        future = self._pool.submit(self._attempts, version)
+        future.add_done_callback(lambda done: self._finish_load(version, done))
+
+    def _attempts(self, version: _Version) -> Loaded:
+        """Load, and try again after a failure."""
+        for left in range(self._retries, -1, -1):
+            try:
+                return self._load_version(version.name, version.version, version.path)
+            except StatusError as exc:
+                state = ServableState(version.name, version.version, ManagerState.LOADING)
+                log.warning("Loading servable: %s from %s failed: %s", state.servable, version.path, exc)
+                if not left or version.cancelled.wait(self._retry_seconds):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _finish_load(self, version: _Version, done: Future[Loaded]) -> None:
+        failure = done.exception()
+        with self._changed:
+            if failure is None:
+                version.loaded = done.result()
+                version.phase = _Phase.READY
+                self._publish(version, ManagerState.AVAILABLE)
+            else:
+                version.phase = _Phase.ENDED
+                error = failure if isinstance(failure, StatusError) else _internal(failure)
+                self._publish(version, ManagerState.END, error)
+                log.error("Servable %s cannot be loaded: %s", _named(version), error)
+            self._changed.notify_all()
+
+    def _unload(self, version: _Version) -> None:
+        version.phase = _Phase.UNLOADING
+        self._publish(version, ManagerState.UNLOADING)
+        self._pool.submit(self._drain, version)
+
+    def _drain(self, version: _Version) -> None:
+        with self._changed:
+            while version.users:
+                self._changed.wait()
+        assert version.loaded is not None
+        try:
+            version.loaded.close()
+        finally:
+            with self._changed:
+                version.loaded = None
+                version.phase = _Phase.ENDED
+                self._publish(version, ManagerState.END)
+                self._changed.notify_all()
+
+    def _publish(self, version: _Version, state: ManagerState, error: StatusError | None = None) -> None:
+        self.board.publish(ServableState(version.name, version.version, state, error))
+        log.info("%s: %s", _named(version), state.name)
+
+
+def _named(version: _Version) -> str:
+    return f"{{name: {version.name} version: {version.version}}}"
+
+
+def _internal(failure: BaseException) -> StatusError:
+    return StatusError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")

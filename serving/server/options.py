@@ -1,0 +1,82 @@
+"""What a server is started with: `ServerOptions`, with tensorflow_model_server's meaning and defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from serving.protocol.status import invalid_argument
+
+LOCALHOST = "127.0.0.1"
+
+
+def _threads() -> int:
+    return 4 * (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """One field a flag of tensorflow_model_server; the defaults are its own (model_servers/server.h).
+
+    Attributes:
+        host: address to listen on. The real server listens on every one; this one serves its own machine unless
+            told otherwise.
+        bundle: folder of a bundle to serve, in place of model_config_file or model_base_path.
+        grpc_port: 0 picks a free port.
+        rest_port: 0 picks a free port, None serves no REST.
+        rest_threads, grpc_threads: requests worked on at once; more wait.
+        config_poll_seconds: seconds between two readings of the model config; 0 reads it once.
+        poll_seconds: seconds between two looks for new versions; 0 looks once, a negative number never.
+        load_retry_seconds: wait before a failed load is tried again.
+        grace_seconds: how long `stop()` waits for requests under way.
+        channel_arguments: options of the gRPC server, passed on.
+    """
+
+    host: str = LOCALHOST
+    bundle: str = ""
+    grpc_port: int = 8500
+    grpc_socket_path: str = ""
+    rest_port: int | None = None
+    rest_threads: int = field(default_factory=_threads)
+    rest_timeout_seconds: float = 30.0
+    rest_cors: bool = False
+    grpc_threads: int = field(default_factory=_threads)
+    channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    ssl_config_file: str = ""
+    health: bool = False
+    model_name: str = "default"
+    model_base_path: str = ""
+    model_config_file: str = ""
+    config_poll_seconds: float = 0
+    poll_seconds: float = 1
+    num_load_threads: int = 0
+    max_load_retries: int = 5
+    load_retry_seconds: float = 60.0
+    allow_labels_for_unavailable: bool = False
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    monitoring_config_file: str = ""
+    warmup: bool = True
+    warmup_iterations: int = 1
+    saved_model_tags: tuple[str, ...] = ("serve",)
+    check_method_names: bool = False
+    answer_as_tensor_content: bool = False
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    grace_seconds: float = 30.0
+
+    def check(self) -> None:
+        """Refuse what the real server refuses before it starts.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT with its text.
+        """
+        if not (self.bundle or self.model_base_path or self.model_config_file):
+            raise invalid_argument(
+                "Both server_options.model_base_path and server_options.model_config_file are empty!"
+            )
+        if self.batching_parameters_file and not self.enable_batching:
+            raise invalid_argument(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching "
+                "to true."
+            )

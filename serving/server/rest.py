@@ -1,0 +1,202 @@
+"""The REST interface: from a request's method, path and body to a reply (model_servers/http_rest_api_handler.cc)."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from serving.protocol.json_codec import read_predict, write_error, write_predictions
+from serving.protocol.json_examples import read_examples, write_classifications, write_regressions
+from serving.protocol.messages import serving_message
+from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
+from serving.server.core import ServerCore
+from serving.server.examples import classify, regress
+from serving.server.metrics import Metrics
+from serving.server.models import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
+from serving.server.predict import DEFAULT_SIGNATURE, run_signature
+
+# Matched against the path as it came, query string and all; only then are names percent-decoded.
+_API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
+_VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
+_PREDICTION = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE)
+_MODEL = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
+
+_JSON = {"Content-Type": "application/json"}
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_HTML_404 = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request.
+
+    Attributes:
+        path: the target as it stands in the request line: not decoded, with its query string.
+        headers: names in lower case.
+        body: as sent, perhaps gzipped.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class RestApi:
+    """Answers HTTP requests.
+
+    Args:
+        metrics_path: where the metrics are to be read; None: nowhere.
+    """
+
+    def __init__(self, core: ServerCore, metrics: Metrics, metrics_path: str | None = None) -> None:
+        self._core = core
+        self._metrics = metrics
+        self._metrics_path = metrics_path
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request; what goes wrong with it is an answer too."""
+        if request.path == self._metrics_path:
+            return Reply(200, {"Content-Type": "text/plain"}, self._metrics.text().encode())
+        if not _API.fullmatch(request.path):
+            return Reply(404, {"Content-Type": "text/html", "Connection": "close"}, _HTML_404)
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        started = time.monotonic()
+        call = _Call(self._core, request)
+        code, body = call.run()
+        self._metrics.record(call.model, call.api, "REST", code, time.monotonic() - started)
+        return Reply(HTTP_STATUS[code], self._with_cors(_JSON), body)
+
+    def timed_out(self) -> Reply:
+        """The reply to a request that took longer than --rest_api_timeout_in_ms."""
+        status = HTTP_STATUS[Code.DEADLINE_EXCEEDED]
+        return Reply(status, self._with_cors(_JSON), write_error("Timed out waiting for notification"))
+
+    def _preflight(self, request: Request) -> Reply:
+        known = re.search("https?://", request.headers.get("origin", ""))
+        headers = self._with_cors({"Content-Type": "text/html; charset=ISO-8859-1"})
+        return Reply(200 if known else HTTP_STATUS[Code.FAILED_PRECONDITION], headers)
+
+    def _with_cors(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return {**headers, **_CORS} if self._core.options.rest_cors else headers
+
+
+class _Call:
+    """One call: what its path names, and its answer.
+
+    Attributes:
+        model, api: for the metrics; empty while not known.
+    """
+
+    def __init__(self, core: ServerCore, request: Request) -> None:
+        self.core = core
+        self.request = request
+        self.model = ""
+        self.api = ""
+
+    def run(self) -> tuple[Code, bytes]:
+        try:
+            return Code.OK, self._answer()
+        except _BadPathError as exc:
+            return exc.code, b""
+        except StatusError as exc:
+            return exc.code, write_error(exc.message)
+
+    def _answer(self) -> bytes:
+        request = self.request
+        malformed = invalid_argument(f"Malformed request: {request.method} {request.path}")
+        if request.method == "POST":
+            match = _PREDICTION.fullmatch(request.path)
+        else:
+            match = _MODEL.fullmatch(request.path) if request.method == "GET" else None
+        if match is None:
+            raise malformed
+        spec = _model_spec(*match.groups()[:3])
+        self.model = spec.name
+        if request.method == "GET":
+            return self._describe(spec, match[4])
+        answers = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
+        if match[4] not in answers:
+            raise malformed
+        self.api = match[4]
+        return answers[match[4]](spec, _body(request))
+
+    def _describe(self, spec: Any, resource: str | None) -> bytes:
+        if not spec.name:
+            raise invalid_argument("Missing model name in request.")
+        if resource == "metadata":
+            wanted = serving_message("GetModelMetadataRequest")(model_spec=spec, metadata_field=[SIGNATURE_DEF])
+            return metadata_json(model_metadata(self.core, wanted))
+        return status_json(model_status(self.core, serving_message("GetModelStatusRequest")(model_spec=spec)))
+
+    def _predict(self, spec: Any, body: bytes) -> bytes:
+        given = read_predict(body)
+        name = given.signature_name or DEFAULT_SIGNATURE
+        with self.core.servable(spec) as handle:
+            signature = handle.servable.signatures.get(name)
+            if signature is None:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            if not signature.inputs:
+                shown = given.signature_name or "DEFAULT"
+                raise invalid_argument(f"Failed to get input map for signature: {shown}")
+            tensors = given.tensors({alias: signature.inputs[alias].dtype for alias in sorted(signature.inputs)})
+            outputs = run_signature(
+                handle.servable,
+                name,
+                tensors,
+                read=tensors.__getitem__,
+                check_method=self.core.options.check_method_names,
+            )
+        return write_predictions(outputs, row=given.is_row)
+
+    def _classify(self, spec: Any, body: bytes) -> bytes:
+        wanted = serving_message("ClassificationRequest")(model_spec=spec)
+        read_examples(body, wanted)
+        return write_classifications(classify(self.core, wanted).result)
+
+    def _regress(self, spec: Any, body: bytes) -> bytes:
+        wanted = serving_message("RegressionRequest")(model_spec=spec)
+        read_examples(body, wanted)
+        return write_regressions(regress(self.core, wanted).result)
+
+
+class _BadPathError(StatusError):
+    """A path that matches but names no version; the real server answers it with an empty body."""
+
+
+def _model_spec(name: str | None, version: str | None, label: str | None) -> Any:
+    spec = serving_message("ModelSpec")(name=unquote(name or ""))
+    if version is not None:
+        if int(version) >= 2**63:
+            raise _BadPathError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
+        spec.version.value = int(version)
+    if label is not None:
+        spec.version_label = unquote(label)
+    return spec
+
+
+def _body(request: Request) -> bytes:
+    """The body, unpacked; one that does not unpack counts as empty."""
+    if "gzip" not in request.headers.get("content-encoding", ""):
+        return request.body
+    try:
+        return zlib.decompress(request.body, wbits=31)
+    except zlib.error:
+        return b""

@@ -1,0 +1,89 @@
+"""HTTP for the REST interface: an aiohttp server with an event loop and a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from serving.errors import ConfigError
+from serving.server.options import ServerOptions
+from serving.server.rest import Reply, Request, RestApi
+
+log = logging.getLogger(__name__)
+
+
+class RestServer:
+    """Listens and answers from `start()` until `stop()`.
+
+    Attributes:
+        port: the port that it listens on, once started.
+    """
+
+    def __init__(self, api: RestApi, options: ServerOptions) -> None:
+        assert options.rest_port is not None
+        self.port = options.rest_port
+        self._api = api
+        self._options = options
+        self._loop = asyncio.new_event_loop()
+        self._pool = ThreadPoolExecutor(max(options.rest_threads, 1), thread_name_prefix="rest")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rest-server", daemon=True)
+        self._runner: web.ServerRunner | None = None
+
+    def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            ConfigError: the port cannot be used.
+        """
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        except OSError as exc:
+            self.stop()
+            fix = "stop what uses it, or choose another with --rest_api_port"
+            raise ConfigError(f"REST cannot listen on {self._options.host}:{self.port}: {exc}.", fix=fix) from exc
+
+    def stop(self) -> None:
+        """Refuse new requests and wait for those under way, up to the grace period."""
+        if not self._thread.is_alive():
+            return
+        if self._runner is not None:
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._pool.shutdown()
+
+    async def _listen(self) -> None:
+        # Bodies stay as sent (auto_decompress): a damaged gzip body is for the API to answer.
+        server = web.Server(self._handle, access_log=None, auto_decompress=False)
+        self._runner = web.ServerRunner(server, shutdown_timeout=self._options.grace_seconds)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._options.host, self.port).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.content.read()
+        made = Request(
+            request.method,
+            request.raw_path,
+            {name.lower(): value for name, value in request.headers.items()},
+            body,
+        )
+        answered = self._loop.run_in_executor(self._pool, self._api.answer, made)
+        try:
+            reply = await asyncio.wait_for(answered, self._options.rest_timeout_seconds)
+        except asyncio.TimeoutError:
+            reply = self._api.timed_out()
+        return _response(reply)
+
+
+def _response(reply: Reply) -> web.Response:
+    response = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
+    if reply.headers.get("Connection") == "close":
+        response.force_close()
+    return response

@@ -1,0 +1,198 @@
+"""One loaded SavedModel: its signatures, and running it.
+
+It runs in a TensorFlow session, as in the real server (cc/saved_model/loader.cc): what a signature accepts, the order in
+which ops fail and the texts of their errors are then the same. A session call costs about 30 µs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+from serving.protocol.messages import message
+from serving.protocol.status import Code, StatusError, invalid_argument, not_found
+
+Array = npt.NDArray[Any]
+Runner = Callable[..., list[Any]]
+
+_VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
+
+
+class _NoDeprecationNotice(logging.Filter):
+    """TensorFlow tells every caller of the session loader to use another; here the session is what is wanted."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "tensorflow.python.saved_model.loader_impl" not in record.getMessage()
+
+
+tf.get_logger().addFilter(_NoDeprecationNotice())
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How models are loaded.
+
+    Attributes:
+        tags: of the meta graph to load.
+        intra_op_threads, inter_op_threads: 0 lets TensorFlow choose.
+    """
+
+    tags: tuple[str, ...] = ("serve",)
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+
+
+class Servable:
+    """A SavedModel in a session of its own.
+
+    Attributes:
+        signatures: name -> `tensorflow.SignatureDef` message of `serving.protocol.messages`.
+    """
+
+    def __init__(self, path: str, session: tf.compat.v1.Session, signatures: dict[str, Any]) -> None:
+        self.path = path
+        self.signatures = signatures
+        self._session = session
+        self._runners: dict[tuple[tuple[str, ...], tuple[str, ...]], Runner] = {}
+        self._dtypes: dict[str, tf.DType] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, path: str, options: SessionOptions) -> Servable:
+        """Load the SavedModel in folder `path`.
+
+        Raises:
+            StatusError: it is not there, is damaged, or cannot run in this TensorFlow.
+        """
+        _check_files(path)
+        session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options))
+        try:
+            graph = _load_graph(session, path, options.tags)
+            _check_variables(path, graph)
+        except BaseException:
+            session.close()
+            raise
+        signatures = {name: _signature(found) for name, found in sorted(graph.signature_def.items())}
+        return cls(path, session, signatures)
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """Run the graph.
+
+        Args:
+            feeds: tensor name (`serving_default_x:0`) -> array.
+            fetches: tensor names; a name may stand twice.
+
+        Raises:
+            StatusError: with the code and text of the op that failed.
+        """
+        names = tuple(sorted(feeds))
+        self._check_dtypes(feeds, names)
+        unique = tuple(dict.fromkeys(fetches))
+        runner = self._runner(names, unique)
+        try:
+            results = dict(zip(unique, runner(*(feeds[name] for name in names)), strict=True))
+        except tf.errors.OpError as exc:
+            raise StatusError(Code(exc.error_code), exc.message) from exc
+        return [np.asarray(results[name]) for name in fetches]
+
+    def close(self) -> None:
+        """Free the session and its variables. Nothing may be running."""
+        self._runners.clear()
+        self._session.close()
+
+    def _check_dtypes(self, feeds: Mapping[str, Array], names: tuple[str, ...]) -> None:
+        """The text is that of FunctionCallFrame::SetArgs, which the real server's session fails with."""
+        for index, name in enumerate(names):
+            wanted = self._dtype(name)
+            array = feeds[name]
+            given = tf.string if array.dtype == np.object_ else tf.as_dtype(array.dtype)
+            if given != wanted:
+                raise invalid_argument(
+                    f"Expects arg[{index}] to be {_dtype_text(wanted)} but {_dtype_text(given)} is provided"
+                )
+
+    def _dtype(self, name: str) -> tf.DType:
+        if name not in self._dtypes:
+            self._dtypes[name] = self._session.graph.get_tensor_by_name(name).dtype.base_dtype
+        return self._dtypes[name]
+
+    def _runner(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Runner:
+        key = (feeds, fetches)
+        runner = self._runners.get(key)
+        if runner is None:
+            with self._lock:
+                runner = self._runners.get(key) or self._make_runner(feeds, fetches)
+                self._runners[key] = runner
+        return runner
+
+    def _make_runner(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Runner:
+        """A callable that skips Session.run's Python layer: 5 times quicker, and no check of static shapes there."""
+        options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+        made: Runner = self._session._make_callable_from_options(options)
+        return made
+
+
+def _dtype_text(dtype: tf.DType) -> str:
+    name = str(dtype.name)
+    return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
+
+
+def _session_config(options: SessionOptions) -> Any:
+    return tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=options.intra_op_threads,
+        inter_op_parallelism_threads=options.inter_op_threads,
+        use_per_session_threads=bool(options.intra_op_threads or options.inter_op_threads),
+    )
+
+
+def _check_files(path: str) -> None:
+    folder = Path(path)
+    if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        raise not_found(
+            "Specified file path does not appear to contain a SavedModel bundle "
+            f"(should have a file called `saved_model.pb`)\nSpecified file path: {path}"
+        )
+
+
+def _load_graph(session: tf.compat.v1.Session, path: str, tags: tuple[str, ...]) -> Any:
+    """Import the graph and restore its variables. Returns the MetaGraphDef."""
+    try:
+        with session.graph.as_default():
+            return tf.compat.v1.saved_model.load(session, list(tags), path)
+    except tf.errors.OpError as exc:
+        # Python appends where the op was made, which is this file.
+        message = exc.message.split("\n\nOriginal stack trace")[0].split("\n\nErrors may have originated")[0]
+        raise StatusError(Code(exc.error_code), message) from exc
+    except RuntimeError as exc:
+        if "could not be found in SavedModel" not in str(exc):
+            raise
+        raise not_found(
+            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. "
+            f"To inspect available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
+        ) from exc
+    except OSError as exc:
+        # What reading a message that does not parse comes to in C++ (ReadBinaryProto, platform/env.cc).
+        raise StatusError(Code.OUT_OF_RANGE, "Read less bytes than requested") from exc
+    except ValueError as exc:
+        raise invalid_argument(str(exc)) from exc
+
+
+def _check_variables(path: str, graph: Any) -> None:
+    """Without its variables' files a model loads but fails every request; better that it does not load."""
+    ops = (node.op for node in graph.graph_def.node)
+    index = Path(path) / "variables" / "variables.index"
+    if not index.is_file() and not _VARIABLE_OPS.isdisjoint(ops):
+        raise not_found(f"The SavedModel has variables, but there is no file {index}")
+
+
+def _signature(found: Any) -> Any:
+    return message("tensorflow.SignatureDef").FromString(found.SerializeToString())

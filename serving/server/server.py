@@ -1,0 +1,209 @@
+"""The server as a whole: load, open the ports, answer, drain and stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from serving.errors import ConfigError
+from serving.protocol.status import Code, StatusError
+from serving.server.config_files import read_config
+from serving.server.core import Handle, ServerCore
+from serving.server.examples import classify_with, multi_inference_with, regress_with
+from serving.server.grpc_service import GrpcServer
+from serving.server.manager import Loader
+from serving.server.metrics import DEFAULT_PATH, Metrics
+from serving.server.options import LOCALHOST, ServerOptions
+from serving.server.predict import predict_with
+from serving.server.rest import RestApi
+from serving.server.rest_server import RestServer
+from serving.server.servable import Servable, SessionOptions
+from serving.server.warmup import warm_up
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """A TensorFlow Serving-compatible server in this process.
+
+        with Server("dist/digits") as server:
+            Client(f"localhost:{server.grpc_port}").predict("digits", image=array)
+
+    Args:
+        source: the folder of a bundle, a models.config file, the base path of one model (a folder of version folders,
+            served under the folder's name), or complete options.
+        grpc_port, rest_port: 0 picks a free port; rest_port None serves no REST.
+        host: address to listen on.
+        options: further fields of ServerOptions.
+
+    Raises:
+        ConfigError: there is nothing to serve at `source`.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | ServerOptions,
+        *,
+        grpc_port: int = 0,
+        rest_port: int | None = 0,
+        host: str = LOCALHOST,
+        **options: Any,
+    ) -> None:
+        if isinstance(source, ServerOptions):
+            self.options = source
+        else:
+            chosen = {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, **options}
+            self.options = _options_for(Path(source), chosen)
+        self.metrics = Metrics()
+        self.core = ServerCore(self.options, _loader(self.options))
+        self._grpc: GrpcServer | None = None
+        self._rest: RestServer | None = None
+        self._stopped = threading.Event()
+
+    @property
+    def grpc_port(self) -> int:
+        """The port of gRPC: the one really listened on once started."""
+        return self._grpc.port if self._grpc else self.options.grpc_port
+
+    @property
+    def rest_port(self) -> int | None:
+        """The port of REST, None if there is none."""
+        return self._rest.port if self._rest else self.options.rest_port
+
+    def start(self) -> Server:
+        """Load the models, then open the ports.
+
+        Raises:
+            StatusError: the config or a model is wrong.
+            ConfigError: a port cannot be used, or the folder is no bundle.
+        """
+        self.options.check()
+        if self.options.enable_batching:
+            log.warning("enable_batching: the embedded server does not batch requests yet, it answers each by itself.")
+        try:
+            self.core.start()
+            self._open_ports()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _open_ports(self) -> None:
+        self._grpc = GrpcServer(self.core, self.metrics)
+        self._grpc.start()
+        log.info("Running gRPC ModelServer at %s:%d ...", self.options.host, self._grpc.port)
+        if self.options.rest_port is None:
+            return
+        api = RestApi(self.core, self.metrics, _metrics_path(self.options))
+        self._rest = RestServer(api, self.options)
+        self._rest.start()
+        log.info("Exporting HTTP/REST API at:%s:%d ...", self.options.host, self._rest.port)
+
+    def stop(self) -> None:
+        """Refuse new requests, answer those under way, unload the models. May be called again."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        closing = threading.Thread(target=self._rest.stop) if self._rest else None
+        if closing:
+            closing.start()
+        if self._grpc:
+            self._grpc.stop(self.options.grace_seconds)
+        if closing:
+            closing.join()
+        self.core.stop()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first. For the main thread.
+
+    Raises:
+        StatusError: the config or a model is wrong.
+        ConfigError: a port cannot be used, or the folder is no bundle.
+    """
+    asked = threading.Event()
+    server = Server(options)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        log.info("%s: answering the requests under way, then stopping.", signal.Signals(number).name)
+        asked.set()
+        server.core.interrupt()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.start()
+        asked.wait()
+    except StatusError as exc:
+        if not (asked.is_set() and exc.code is Code.CANCELLED):
+            raise
+    finally:
+        server.stop()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _options_for(source: Path, chosen: dict[str, Any]) -> ServerOptions:
+    """Options for a path. A bundle's files are complete when they appear: a load that fails is not tried again, and
+    labels may name versions that are only now being loaded."""
+    local = replace(ServerOptions(), max_load_retries=0, allow_labels_for_unavailable=True, health=True)
+    if source.is_file():
+        return replace(local, model_config_file=str(source), **chosen)
+    if (source / "models").is_dir():
+        return replace(local, bundle=str(source), **chosen)
+    if source.is_dir():
+        return replace(local, model_name=source.name, model_base_path=str(source.absolute()), **chosen)
+    raise ConfigError(
+        f"There is nothing to serve at {source}.", fix="give a bundle's folder, a models.config or a model's base path"
+    )
+
+
+def _metrics_path(options: ServerOptions) -> str | None:
+    if not options.monitoring_config_file:
+        return None
+    config = read_config(options.monitoring_config_file, "MonitoringConfig").prometheus_config
+    return (config.path or DEFAULT_PATH) if config.enable else None
+
+
+def _loader(options: ServerOptions) -> Loader:
+    """Loads a version and answers its warm-up records, so that it is quick from its first request on."""
+    session = SessionOptions(options.saved_model_tags, options.intra_op_threads, options.inter_op_threads)
+
+    def load(name: str, version: int, path: str) -> Servable:
+        servable = Servable.load(path, session)
+        handle = Handle(name, version, servable)
+        try:
+            if options.warmup:
+                warm_up(path, lambda record: _answer(handle, record, options), iterations=options.warmup_iterations)
+        except BaseException:
+            servable.close()
+            raise
+        return servable
+
+    return load
+
+
+def _answer(handle: Handle, record: Any, options: ServerOptions) -> None:
+    """Answer one PredictionLog message (servables/tensorflow/saved_model_warmup.cc)."""
+    kind = record.WhichOneof("log_type")
+    answers = {
+        "predict_log": predict_with,
+        "classify_log": classify_with,
+        "regress_log": regress_with,
+        "multi_inference_log": multi_inference_with,
+    }
+    if kind not in answers:
+        raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+    answers[kind](handle, getattr(record, kind).request, options)

@@ -62,6 +62,16 @@ class Context:
             self.dims[name] = Dim(name, lambda: tf.shape(value.stored, out_type=tf.int64)[storage_axis])
         return self.dims[name]
 
+    def known_dims(self, value: Value, stated: tuple[str | None, ...] | None) -> tuple[str | None, ...] | None:
+        """The names of a value's dims: those its handler knows, which ONNX's own (often fresh ones) then stand for too."""
+        own = value.dim_names
+        if own is None or stated is None or len(own) != len(stated):
+            return own or stated
+        for name, other in zip(own, stated, strict=True):
+            if name and other and name in self.dims:
+                self.dims.setdefault(other, self.dims[name])
+        return tuple(name or other for name, other in zip(own, stated, strict=True))
+
     def sizes(self, value: Value) -> list[int | Dim]:
         """All sizes of a value in ONNX's axis order."""
         return [self.dim(value, axis) for axis in range(len(value.shape))]
@@ -142,7 +152,7 @@ class Lowering:
             if value is None:
                 continue
             value.name = value.name or _name(output)
-            value.dim_names = _dim_names(output)
+            value.dim_names = self._context.known_dims(value, _dim_names(output))
             self._values[output] = value
         if self._observe is not None:
             self._observe(node, results)

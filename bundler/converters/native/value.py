@@ -11,7 +11,7 @@ where it is dynamic. They become tensors only if an op consumes them as data.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,23 +23,46 @@ Array: TypeAlias = npt.NDArray[Any]
 Order: TypeAlias = "tuple[int, ...]"
 Tensor: TypeAlias = Any
 """tf.Tensor; TensorFlow ships no type stubs."""
+Key = TypeVar("Key")
+
+
+class Scoped(Generic[Key]):
+    """Tensors remembered by key, within the graph that made them.
+
+    A tensor made while a branch or a loop body is traced does not exist outside of it; one made outside can be used inside.
+    """
+
+    __slots__ = ("_home", "_made")
+
+    def __init__(self) -> None:
+        self._home = tf.compat.v1.get_default_graph()
+        self._made: dict[tuple[Any, Key], Tensor] = {}
+
+    def get(self, key: Key, make: Callable[[], Tensor]) -> Tensor:
+        here = tf.compat.v1.get_default_graph()
+        for graph in (here, self._home):
+            if (graph, key) in self._made:
+                return self._made[graph, key]
+        self._made[here, key] = made = make()
+        return made
+
+    def put(self, key: Key, tensor: Tensor) -> None:
+        self._made[self._home, key] = tensor
 
 
 class Dim:
     """A dynamic size: its name (ONNX's dim_param or an expression over such) and how to compute it (int64 scalar)."""
 
-    __slots__ = ("_make", "_tensor", "name")
+    __slots__ = ("_make", "_tensors", "name")
 
     def __init__(self, name: str, make: Callable[[], tf.Tensor]) -> None:
         self.name = name
         self._make = make
-        self._tensor: tf.Tensor | None = None
+        self._tensors: Scoped[None] = Scoped()
 
     @property
     def tensor(self) -> tf.Tensor:
-        if self._tensor is None:
-            self._tensor = self._make()
-        return self._tensor
+        return self._tensors.get(None, self._make)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dim) and other.name == self.name
@@ -75,7 +98,7 @@ class Value:
 
     def __init__(self, store: WeightStore, name: str = "") -> None:
         self.store = store
-        self._forms: dict[Order | None, tf.Tensor] = {}
+        self._forms: Scoped[Order | None] = Scoped()
         self._elements: tuple[Element, ...] | Element | None = None
         self.array: Array | None = None
         self.order: Order | None = None
@@ -96,7 +119,7 @@ class Value:
         if order is not None and order == identity(len(order)):
             order = None
         value.order = order
-        value._forms[order] = tensor
+        value._forms.put(order, tensor)
         return value
 
     @classmethod
@@ -168,9 +191,7 @@ class Value:
     @property
     def stored(self) -> tf.Tensor:
         """The tensor as it is stored, axes in `order`."""
-        if self.order not in self._forms:
-            self._forms[self.order] = self._materialise()
-        return self._forms[self.order]
+        return self._forms.get(self.order, self._materialise)
 
     @property
     def tensor(self) -> tf.Tensor:
@@ -191,16 +212,15 @@ class Value:
         """The tensor with its axes in this order; constants are moved at build time, moved tensors are remembered."""
         if order is not None and order == identity(len(order)):
             order = None
-        if order not in self._forms:
-            if self.array is not None:
-                moved = self.array if order is None else np.ascontiguousarray(self.array.transpose(order))
-                self._forms[order] = self.store.tensor(moved, self.name)
-            else:
-                self._forms[order] = self._move(order)
-        return self._forms[order]
+        return self._forms.get(order, lambda: self._move(order))
 
     def _move(self, order: Order | None) -> tf.Tensor:
+        if self.array is not None:
+            moved = self.array if order is None else np.ascontiguousarray(self.array.transpose(order))
+            return self.store.tensor(moved, self.name)
         stored = self.stored
+        if order == self.order:
+            return stored
         rank = stored.shape.rank
         have = self.order or identity(rank)
         want = order or identity(rank)

@@ -103,6 +103,8 @@ def view(ctx: Context, x: Value, target: list[Element]) -> Value:
         else ctx.value(tf.reshape(x.tensor, tensor_shape(target)))
     )
     result.non_negative = x.non_negative
+    result.dim_names = tuple(e.name if isinstance(e, Dim) else None for e in target)
+    ctx.dims.update({e.name: e for e in target if isinstance(e, Dim)})
     return result
 
 
@@ -135,6 +137,7 @@ def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> V
     order = tuple(permutation.index(axis) for axis in (x.order or identity(rank)))
     result = ctx.value(x.stored, order)
     result.non_negative = x.non_negative
+    result.dim_names = tuple(x.dim_names[axis] for axis in permutation) if x.dim_names else None
     return result
 
 

@@ -123,13 +123,19 @@ def _depthwise(
     """w [C*m, 1, kh, kw] -> filter [kh, kw, C, m]: output channel c*m + j in both.
 
     Pads are put in front of the op: given as its explicit paddings they make TensorFlow's own graph optimiser abort the
-    process (2.21, shape inference inside the memory optimiser).
+    process (2.21, shape inference inside the memory optimiser). Where a row of zeros at the kernel's end turns them into
+    SAME, that is done instead: a separate Pad costs more than the zeros do.
     """
     multiplier = _static(w.shape[0]) // group
     kernel = [1, *w.shape[2:]] if len(w.shape) == 3 else list(w.shape[2:])
     shape = [group, multiplier, *kernel]
     if w.array is not None:
-        filters = ctx.weight(np.ascontiguousarray(w.array.reshape(shape).transpose(2, 3, 0, 1)), w.name)
+        array = w.array.reshape(shape).transpose(2, 3, 0, 1)
+        grown = padding.same_with_zeros(data.shape.as_list()[1:-1], kernel, stride, dilation)
+        if grown is not None and ctx.target == "serving":
+            array = np.pad(array, [(0, grown[0]), (0, grown[1]), (0, 0), (0, 0)])
+            padding = Padding(padding.begin, padding.end, same=True)
+        filters = ctx.weight(np.ascontiguousarray(array), w.name)
     else:
         filters = tf.transpose(tf.reshape(w.tensor, shape), [2, 3, 0, 1])
     data, mode = padding.apply(data, "tflite")

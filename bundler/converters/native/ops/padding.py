@@ -51,6 +51,23 @@ class Padding:
             return data, self.pairs
         return tf.pad(data, self.pairs), "VALID"
 
+    def same_with_zeros(
+        self, sizes: Sequence[int | None], kernel: Sequence[int | None], stride: Sequence[int], dilation: Sequence[int]
+    ) -> list[int] | None:
+        """How many rows of zeros (0 or 1 an axis) at the kernel's end make these pads TensorFlow's SAME, or None.
+
+        PyTorch's stride of 2 with a 3x3 kernel and one row of padding on an even size is SAME for a 4x4 kernel.
+        """
+        grown: list[int] = []
+        for size, k, s, d, begin, end in zip(sizes, kernel, stride, dilation, self.begin, self.end, strict=True):
+            if size is None or k is None or d != 1 or (size + begin + end - k) // s + 1 != -(-size // s):
+                return None
+            fits = [extra for extra in (0, 1) if (_same_total(size, k + extra, s) or 0) // 2 == begin]
+            if not fits:
+                return None
+            grown.append(fits[0])
+        return grown if not self.same and not self.is_zero else None
+
 
 def _crop(begin: int, end: int) -> slice:
     return slice(max(-begin, 0), min(end, 0) or None)

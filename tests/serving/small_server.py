@@ -193,6 +193,7 @@ def serve_grpc(models: Models) -> tuple[Any, int]:
 
 class Rest(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     models: Models
 
     def log_message(self, format: str, *args: object) -> None:

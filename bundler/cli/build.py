@@ -1,0 +1,174 @@
+"""tfbundle build"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.output import note, print_json, say, size, table
+from bundler.cli.progress import stages
+
+if TYPE_CHECKING:
+    from bundler.bundle import Bundle
+
+_MODEL = "The model (not with a bundle.yaml)"
+_TFLITE = "TFLite"
+_PLAIN = (
+    "name", "architecture", "weights", "pretrained", "trust_pickle", "converter", "opset", "layout", "tolerance",
+    "calibration",
+)  # fmt: skip
+
+
+def build(
+    ctx: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE|bundle.yaml",
+            help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME or a bundle.yaml.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", help="The bundle's folder; default: dist/NAME.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Number of the new version; default: the next free one.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name it is served under; default: from the source.", rich_help_panel=_MODEL),
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An input, 'x=float32[batch,3,224,224]'; a named dim is dynamic. Once for each.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    output_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output", help="Name of an output, in the model's order. Once for each.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    signature: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further signature, 'NAME=METHOD' of the module. Once for each.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="file.py:callable that makes the module a state dict is for.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="State dict to load into the module.", rich_help_panel=_MODEL)
+    ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained", help="timm:, hf: fetch published weights.", rich_help_panel=_MODEL
+        ),
+    ] = True,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Load pickles that can run code: your own files only.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
+    converter: Annotated[str, typer.Option(help="native or onnx-tf.", rich_help_panel=_MODEL)] = "native",
+    opset: Annotated[
+        int | None, typer.Option(min=7, help="ONNX opset to export.", rich_help_panel=_MODEL)
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="keep PyTorch's NCHW signature, or nhwc image inputs.", rich_help_panel=_MODEL)
+    ] = "keep",
+    tolerance: Annotated[
+        float, typer.Option(help="Largest relative error against PyTorch.", rich_help_panel=_MODEL)
+    ] = 1e-4,
+    tflite: Annotated[
+        str,
+        typer.Option(help="Variants, with commas: float32,float16,dynamic,int8.", rich_help_panel=_TFLITE),
+    ] = "",
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="For int8: .npz, a folder of .npz or images, or module:function.", rich_help_panel=_TFLITE
+        ),
+    ] = None,
+    dims: Annotated[
+        str,
+        typer.Option(help="Sizes of dynamic dims in .tflite files: batch=1,seq=64.", rich_help_panel=_TFLITE),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Build a model, or every model of a bundle.yaml, as a new version in a bundle.
+
+    Nothing appears in the bundle before everything has been made and answers what PyTorch answers (exit 3
+    if not).
+    """
+    from bundler.build import build_bundle, stage_count
+    from bundler.request import make_request
+
+    request = make_request(source, output, _options(ctx))
+    consequence = f"nothing was published; {request.out} is as it was."
+    with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
+        bundle = build_bundle(
+            request.spec, request.out, base=request.base, version=version, progress=progress
+        )
+    for notice in bundle.notices:
+        note(notice)
+    if as_json:
+        print_json(bundle.inspect())
+    else:
+        summarize(bundle, request.out)
+
+
+def _options(ctx: typer.Context) -> dict[str, Any]:
+    """The model's options that stand on the command line, as `make_request` takes them."""
+    from bundler.request import parse_dims, parse_names, parse_signatures
+
+    given = {flag: value for flag, value in ctx.params.items() if _is_given(ctx, flag)}
+    readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
+        "input": ("inputs", tuple),
+        "output_names": ("outputs", tuple),
+        "signature": ("signatures", parse_signatures),
+        "tflite": ("variants", parse_names),
+        "dims": ("dims", parse_dims),
+    }
+    plain = {flag: given[flag] for flag in _PLAIN if flag in given}
+    return plain | {key: read(given[flag]) for flag, (key, read) in readers.items() if flag in given}
+
+
+def _is_given(ctx: typer.Context, parameter: str) -> bool:
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def summarize(bundle: Bundle, shown: Path) -> None:
+    """The newest version of each model in a few lines, and what to do with the bundle."""
+    for model in bundle.models():
+        version = bundle.versions(model)[-1]
+        record = bundle.record(model, version)
+        say(f"{model} version {version}", style="bold")
+        rows = [("SavedModel", size(bundle.size_bytes(model, version)), _worst(record, "saved_model"))]
+        for variant, figures in record["tflite"].items():
+            rows.append(
+                (f"TFLite {variant}", size(figures["size_bytes"]), _worst(record, f"tflite-{variant}"))
+            )
+        table(("artifact", "size", "max relative error"), rows)
+    say(f"Bundle: {shown}")
+    say(f"Next:   tfbundle serve {shown}   |   tfbundle verify {shown}   |   open {shown / 'report.html'}")
+
+
+def _worst(record: dict[str, Any], runtime: str) -> str:
+    errors = [line["max_rel"] for line in record["parity"]["summary"] if line["runtime"] == runtime]
+    return f"{max(errors):.1e}" if errors else ""

@@ -1,0 +1,69 @@
+"""tfbundle demo"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.build import summarize
+from bundler.cli.output import note, say, table
+from bundler.cli.progress import stages
+
+if TYPE_CHECKING:
+    from bundler.bundle import Bundle
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output-dir", help="The bundle's folder.")] = Path(
+        "dist/demo"
+    ),
+) -> None:
+    """Build two real models into one bundle, serve it, and smoke-test it without torch or TensorFlow.
+
+    A small network is trained on scikit-learn's digits and built with float16 and int8 TFLite; a sentence
+    encoder (all-MiniLM-L6-v2) is built with its real weights.
+    """
+    from bundler.demo import steps
+
+    start = time.perf_counter()
+    with cleanly_interrupted(f"what is in {output} is complete."):
+        say("1. Train a small network on real digits and build it, with TFLite variants", style="bold")
+        with stages(9) as progress:
+            bundle = steps.build_digits(output, progress)
+        _accuracies(bundle)
+        say("2. Build a sentence encoder with its real weights", style="bold")
+        with stages(8) as progress:
+            bundle = steps.build_minilm(output, progress)
+        for notice in bundle.notices:
+            note(notice)
+        say("3. Serve both, in a process of their own", style="bold")
+        with steps.served(output) as endpoints:
+            say(f"gRPC {endpoints.grpc}, REST http://{endpoints.rest}/v1/models/digits")
+            _answers(steps.answer(endpoints))
+            say("4. Smoke test, in a process with grpcio, protobuf and NumPy only", style="bold")
+            say(steps.smoke_test(output, endpoints).rstrip())
+    say()
+    summarize(bundle, output)
+    say(f"Done in {time.perf_counter() - start:.0f} s.", style="bold green")
+
+
+def _accuracies(bundle: Bundle) -> None:
+    measured = bundle.record("digits")["evaluation"]
+    rows = [(name, f"{value:.2%}") for name, value in sorted(measured["results"].items(), key=_order)]
+    table((f"accuracy on {measured['samples']} held-out images", ""), rows)
+
+
+def _order(row: tuple[str, float]) -> tuple[bool, bool, str]:
+    return row[0] != "pytorch", row[0] != "saved_model", row[0]
+
+
+def _answers(got: dict[str, dict[str, int] | list[dict[str, object]]]) -> None:
+    digit = got["digit"]
+    assert isinstance(digit, dict)
+    say(f"digits: the first held-out image shows a {digit['label']}; served answer: {digit['answer']}")
+    rows = [(f"{row['similarity']:.2f}", " | ".join(row["pair"])) for row in got["sentences"]]  # type: ignore
+    table(("similarity", "minilm: pair of sentences"), rows)

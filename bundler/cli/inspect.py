@@ -1,0 +1,76 @@
+"""tfbundle inspect"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli.output import print_json, say, size, table
+
+if TYPE_CHECKING:
+    from bundler.bundle import Bundle
+    from bundler.inspection import ModelFacts
+    from bundler.signature import Signature
+
+
+def inspect(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A bundle, a SavedModel's folder, an .onnx or a .tflite file."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+) -> None:
+    """Show versions, signatures, operators and sizes."""
+    from bundler.bundle import Bundle
+    from bundler.inspection import inspect_model, kind_of
+
+    if kind_of(path) == "bundle":
+        bundle = Bundle.open(path)
+        if as_json:
+            print_json(bundle.inspect())
+        else:
+            _show_bundle(bundle)
+    elif as_json:
+        print_json(inspect_model(path).to_json())
+    else:
+        _show_model(inspect_model(path))
+
+
+def _show_bundle(bundle: Bundle) -> None:
+    facts = bundle.inspect()
+    say(f"bundle {bundle.name}: {facts['files']} files, {size(facts['size_bytes'])}", style="bold")
+    rows = []
+    for model in bundle.models():
+        for version in bundle.versions(model):
+            record = bundle.record(model, version)
+            source = str(record["source"].get("source", ""))
+            variants = ", ".join(record["tflite"]) or "-"
+            bytes_text = size(bundle.size_bytes(model, version))
+            rows.append((model, str(version), bytes_text, variants, record["created"], source))
+    table(("model", "version", "SavedModel", "TFLite", "built", "source"), rows)
+    for model in bundle.models():
+        say()
+        for name, signature in bundle.signatures(model).items():
+            _show_signature(f"{model} {name}", signature)
+
+
+def _show_model(facts: ModelFacts) -> None:
+    details = ", ".join(
+        f"{key} {value}" for key, value in facts.details.items() if value not in ("", [], None)
+    )
+    say(f"{facts.kind} {facts.path}: {size(facts.size_bytes)}", style="bold")
+    if details:
+        say(details)
+    for name, signature in facts.signatures.items():
+        _show_signature(name, signature)
+    total = sum(facts.ops.values())
+    say(f"{total} operators: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))
+
+
+def _show_signature(title: str, signature: Signature) -> None:
+    say(title, style="bold")
+    for side, specs in (("in ", signature.inputs), ("out", signature.outputs)):
+        for spec in specs:
+            say(f"  {side} {spec}")

@@ -1,0 +1,82 @@
+"""What the commands print: results to stdout, everything else to stderr; colours on terminals only."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that never re-wraps: a line is as long as it is when a script reads it."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
+
+
+def say(text: str = "", *, style: str | None = None) -> None:
+    """One line of a result."""
+    console().print(text, style=style)
+
+
+def note(text: str) -> None:
+    """One line about a result, to stderr."""
+    console(stderr=True).print(text, style="yellow")
+
+
+def print_error(what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    from rich.text import Text
+
+    err = console(stderr=True)
+    err.print(Text.assemble(("error: ", "bold red"), what))
+    if where:
+        err.print(Text.assemble(("  where: ", "bold"), where))
+    if fix:
+        err.print(Text.assemble(("  to do: ", "bold"), fix))
+
+
+def print_json(data: Any) -> None:
+    """JSON on stdout, as scripts read it: never coloured, never wrapped."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; columns in which every cell begins with a digit are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    out = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    for number, column in enumerate(columns):
+        figures = bool(rows) and all(row[number][:1].isdigit() or not row[number] for row in rows)
+        out.add_column(column, justify="right" if figures else "left", no_wrap=True)
+    for row in rows:
+        out.add_row(*row)
+    view = console()
+    view.width = max(view.width, 160)  # a pipe has no width: nothing is to be cut there
+    view.print(out)
+
+
+def size(count: float) -> str:
+    """A number of bytes for a person: 1.2 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def quiet_libraries() -> None:
+    """Keep the start-up chatter of TensorFlow, torch and their friends off the terminal (not under --debug)."""
+    from bundler.cli.boundary import debugging
+
+    if debugging():
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    warnings.filterwarnings("ignore")

@@ -1,0 +1,82 @@
+"""Stages as they pass: a bar with times on a terminal, one plain line a stage elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bundler.cli.output import console
+
+if TYPE_CHECKING:
+    from bundler.build import Progress, StageEvent
+
+_LABELS = {
+    "load": "load the model",
+    "export": "export to ONNX",
+    "convert": "convert to TensorFlow",
+    "saved_model": "write the SavedModel",
+    "tflite": "make TFLite variants",
+    "parity": "compare with PyTorch",
+    "evaluate": "measure accuracy",
+    "render": "write configs, manifests, report",
+    "publish": "publish",
+}
+
+
+@contextmanager
+def stages(total: int) -> Iterator[Progress]:
+    """A callback for the pipeline that shows its events.
+
+    Args:
+        total: number of stages to come.
+    """
+    with _bar(total) if sys.stderr.isatty() else _lines() as show:
+        yield show
+
+
+@contextmanager
+def _lines() -> Iterator[Progress]:
+    def show(event: StageEvent) -> None:
+        if event.status == "finished":
+            sys.stderr.write(f"{_title(event)}: {event.seconds:.1f} s\n")
+
+    yield show
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Progress]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def show(event: StageEvent) -> None:
+            if event.status == "started":
+                bar.update(task, description=_title(event))
+                return
+            mark, style = ("✓", "green") if event.status == "finished" else ("✗", "red")
+            bar.console.print(f"{mark} {_title(event):<44} {event.seconds:6.1f} s", style=style)
+            bar.advance(task)
+
+        yield show
+
+
+def _title(event: StageEvent) -> str:
+    label = _LABELS[event.stage]
+    return f"{event.model}: {label}" if event.model else label

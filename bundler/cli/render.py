@@ -1,0 +1,41 @@
+"""tfbundle render"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.output import note, print_json, say
+
+_ALL = ("serving", "kubernetes", "docker", "smoke", "report")
+
+
+def render(
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
+    parts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PART]...", help=f"{', '.join(_ALL)}; default: all.")
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            help="An edited bundle.yaml: its serving, kubernetes and docker sections are taken over."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write configs, manifests, Docker files, smoke test, report again; files you edited are kept as .orig."""
+    from bundler.render.parts import rerender
+    from bundler.spec import read_spec
+
+    chosen = tuple(dict.fromkeys(parts or _ALL))
+    with cleanly_interrupted(f"{bundle} is as it was."):
+        published = rerender(bundle, chosen, read_spec(spec) if spec else None)
+    for notice in published.notices:
+        note(notice)
+    if as_json:
+        print_json({"rendered": list(chosen), "notices": list(published.notices)})
+    else:
+        say(f"Rendered {', '.join(chosen)} in {bundle}.")

@@ -1,0 +1,77 @@
+"""tfbundle serve"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli.output import print_error
+
+if TYPE_CHECKING:
+    from serving.server import ServerOptions
+
+
+def serve(
+    ctx: typer.Context,
+    bundle: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DIR] [--FLAG=VALUE]...", help="A folder that tfbundle build wrote.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Serve a bundle with the embedded server: gRPC on 8500, REST on 8501 (or the bundle's own ports).
+
+    Takes the flags of tensorflow_model_server, beside a bundle or in its place, so that a command line
+    moves from one to the other unchanged: --port --rest_api_port --model_config_file --model_name
+    --model_base_path --monitoring_config_file --file_system_poll_wait_seconds … Ctrl-C or SIGTERM answers
+    what is under way, then stops.
+    """
+    from serving.protocol.status import StatusError
+    from serving.server import serve as run
+
+    flags = [argument for argument in (bundle, *ctx.args) if argument and argument.startswith("--")]
+    folders = [argument for argument in (bundle, *ctx.args) if argument and not argument.startswith("--")]
+    if not folders and not flags:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
+    )
+    try:
+        options = _options(folders, flags)
+        options.check()
+        run(options)
+    except StatusError as exc:
+        print_error(f"The server did not start: {exc}", where=getattr(exc, "detail", None))
+        raise typer.Exit(1) from exc
+
+
+def _options(folders: list[str], flags: list[str]) -> ServerOptions:
+    from dataclasses import replace
+
+    from bundler.bundle import Bundle
+    from bundler.errors import UsageError
+    from serving.server import parse_flags
+
+    if not folders:
+        return parse_flags(flags)
+    if len(folders) > 1:
+        raise UsageError(
+            f"One folder at a time, not {', '.join(folders)}.", fix="flags are written --name=value"
+        )
+    opened = Bundle.open(folders[0])
+    ports = opened.manifest.spec["serving"]
+    defaults = [f"--port={ports['grpc_port']}", f"--rest_api_port={ports['rest_port']}"]
+    # The files of a bundle are complete when they appear, so a load that fails is not tried again; and its labels
+    # name versions that are only being loaded when they are read.
+    return replace(
+        parse_flags([*defaults, *flags]),
+        bundle=str(opened.path),
+        max_load_retries=0,
+        allow_labels_for_unavailable=True,
+        health=True,
+    )

@@ -1,0 +1,135 @@
+"""The demo's first model: a small convolutional network, trained on scikit-learn's real digits in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bundler.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from bundler.build import BuiltModel
+
+Array = npt.NDArray[Any]
+
+EPOCHS = 25
+BATCH = 64
+HELD_OUT = 4
+"""Every fourth image is held out."""
+
+
+class DigitsCnn(nn.Module):
+    """Grey images, float32 [batch, 1, 8, 8] in 0..1 -> logits, float32 [batch, 10]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.classifier = nn.Linear(64 * 2 * 2, 10)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.classifier(self.features(image).flatten(1))}
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The images, float32 [n, 1, 8, 8] in 0..1, and what they show, int64 [n]."""
+
+    train_images: Array
+    train_labels: Array
+    test_images: Array
+    test_labels: Array
+
+
+@cache
+def digits() -> Digits:
+    """scikit-learn's 1,797 scanned digits; a quarter of them is held out.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as exc:
+        raise MissingExtraError("scikit-learn", "demo", purpose="The demo") from exc
+    data = load_digits()
+    images = (data.images[:, None] / 16).astype(np.float32)
+    labels = data.target.astype(np.int64)
+    held_out = np.arange(len(labels)) % HELD_OUT == 0
+    return Digits(images[~held_out], labels[~held_out], images[held_out], labels[held_out])
+
+
+def train(epochs: int = EPOCHS) -> tuple[DigitsCnn, Tensor]:
+    """A network trained on the digits, in eval mode, and two example images. The same every time on one machine."""
+    data = digits()
+    images, labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
+    order = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DigitsCnn()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    model.train()
+    for _ in range(epochs):
+        for rows in torch.split(torch.randperm(len(labels), generator=order), BATCH):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images[rows])["logits"], labels[rows])
+            torch.autograd.backward(loss)
+            optimizer.step()
+        schedule.step()
+    return model.eval(), images[:2]
+
+
+def calibration() -> Iterator[dict[str, Array]]:
+    """Samples of the training images for int8."""
+    for image in digits().train_images[:200]:
+        yield {"image": image}
+
+
+def evaluate(built: BuiltModel) -> dict[str, Any]:
+    """Accuracy of PyTorch, of the SavedModel and of each TFLite file on the held-out images."""
+    from bundler.runtimes import SavedModel
+
+    data = digits()
+    served = SavedModel(built.saved_model)
+    runs: dict[str, Callable[[Array], Mapping[str, Array]]] = {
+        "pytorch": lambda images: built.reference({"image": images}),
+        "saved_model": lambda images: served("serving_default", {"image": images}),
+        **{name: _one_by_one(path) for name, path in built.tflite.items()},
+    }
+    results = {
+        name: _accuracy(run(data.test_images)["logits"], data.test_labels) for name, run in runs.items()
+    }
+    return {
+        "metric": "accuracy",
+        "data": "scikit-learn digits, held out",
+        "samples": len(data.test_labels),
+        "results": results,
+    }
+
+
+def _one_by_one(path: Path) -> Callable[[Array], dict[str, Array]]:
+    """A TFLite file takes one image a call."""
+    from bundler.tflite.runner import TfliteModel
+
+    model = TfliteModel(path)
+
+    def run(images: Array) -> dict[str, Array]:
+        return {"logits": np.concatenate([model({"image": image[None]})["logits"] for image in images])}
+
+    return run
+
+
+def _accuracy(logits: Array, labels: Array) -> float:
+    return round(float(np.mean(logits.argmax(axis=1) == labels)), 4)

@@ -1,0 +1,122 @@
+"""Which parts a bundle has beside its models, and how they are written: for a build, or again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.errors import UsageError
+from bundler.layout import BundleLayout
+from bundler.manifest import Manifest, files_under
+from bundler.render import RenderContext, RenderedModel, dns_label
+from bundler.signature import Signature
+from bundler.spec import BundleSpec, parse_spec
+
+if TYPE_CHECKING:
+    from bundler.publish import Published, Staging
+
+PARTS = {
+    "serving": "tf_serving",
+    "kubernetes": "kubernetes",
+    "docker": "docker",
+    "smoke": "smoke",
+    "report": "report",
+}
+"""Part, as `tfbundle render` calls it -> module of this package with `render(context, folder) -> list[Path]`."""
+
+
+def render_parts(staging: Staging, manifest: Manifest, parts: Sequence[str] = tuple(PARTS)) -> None:
+    """Write parts for the bundle that `manifest` describes into the staging folder.
+
+    Raises:
+        SpecError: the spec asks for a model, version or label that there is not.
+    """
+    _link_golden(staging, manifest)
+    context = render_context(staging.bundle.root.name, manifest, staging.layout)
+    for part in parts:
+        render: Callable[[RenderContext, Path], list[Path]]
+        render = import_module(f"bundler.render.{PARTS[part]}").render
+        render(context, staging.layout.root)
+
+
+def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -> Published:
+    """Write parts of a bundle again, with the settings of an edited spec if one is given.
+
+    The models of the spec are not built: its sections serving, kubernetes and docker are taken.
+
+    Raises:
+        UsageError: there is no such part.
+        VerifyError: `root` is no bundle, or a damaged one.
+        PublishError: the folder cannot be written, or a build is writing into it.
+        SpecError: the settings ask for a model, version or label that there is not.
+    """
+    from bundler.publish import Staging
+
+    for part in parts:
+        if part not in PARTS:
+            raise UsageError(f"There is no part {part!r} to render.", fix=f"one of: {', '.join(PARTS)}")
+    Manifest.read(BundleLayout(root).manifest)
+    with Staging(root) as staging:
+        assert staging.manifest is not None
+        manifest = staging.manifest
+        if spec is not None:
+            settings = {
+                key: getattr(spec, key).model_dump(mode="json") for key in ("serving", "kubernetes", "docker")
+            }
+            manifest = replace(manifest, spec={**manifest.spec, **settings})
+        render_parts(staging, manifest, parts)
+        return staging.publish(manifest)
+
+
+def render_context(name: str, manifest: Manifest, staged: BundleLayout | None = None) -> RenderContext:
+    """What the renderers see of a bundle.
+
+    Args:
+        name: of the bundle.
+        staged: layout of the staging folder, for versions that the manifest does not list the files of yet.
+    """
+    spec = parse_spec(dict(manifest.spec), where="bundle.json")
+    models = tuple(_rendered(spec, name, manifest, staged) for name in _ordered(spec, manifest))
+    return RenderContext(dns_label(name), spec, models)
+
+
+def _ordered(spec: BundleSpec, manifest: Manifest) -> list[str]:
+    names = [model.name for model in spec.models if model.name in manifest.models]
+    return names + sorted(set(manifest.models) - set(names))
+
+
+def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLayout | None) -> RenderedModel:
+    versions = manifest.versions(name)
+    record = manifest.models[name][versions[-1]]
+    signatures = {key: Signature.from_json(value) for key, value in record["signatures"].items()}
+    first = {"serving_default": signatures["serving_default"]} if "serving_default" in signatures else {}
+    tolerance = next((model.tolerance for model in spec.models if model.name == name), 1e-4)
+    size = _size(name, versions[-1], manifest, staged)
+    return RenderedModel(name, tuple(versions), size, first | signatures, tolerance)
+
+
+def _size(name: str, version: int, manifest: Manifest, staged: BundleLayout | None) -> int:
+    prefix = f"models/{name}/{version}/"
+    known = sum(entry.size for path, entry in manifest.files.items() if path.startswith(prefix))
+    if known or staged is None:
+        return known
+    return sum(file.stat().st_size for file in files_under(staged.version_dir(name, version)))
+
+
+def _link_golden(staging: Staging, manifest: Manifest) -> None:
+    """Put golden data of earlier versions beside that of the new ones: the smoke test carries what is served."""
+    for model in manifest.models:
+        for version in manifest.versions(model):
+            source = staging.bundle.golden_file(model, version)
+            target = staging.layout.golden_file(model, version)
+            if source.exists() and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(source, target)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(source, target)

@@ -1,0 +1,92 @@
+"""Errors become one message and an exit code, wherever they come from."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bundler.cli.boundary import Boundary, cleanly_interrupted
+from bundler.errors import ParityError, PublishError, SpecError
+from serving.errors import ConnectionFailedError, TargetError
+
+
+def app_raising(error: BaseException) -> typer.Typer:
+    app = typer.Typer(cls=Boundary, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def common(debug: bool = False) -> None: ...
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _no_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFBUNDLE_DEBUG", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PublishError("The disk is full.", where="dist/x", fix="free some"), 1),
+        (SpecError("Unknown key.", where="dist/x", fix="free some"), 2),
+        (ParityError("Not the answers.", where="dist/x", fix="free some"), 3),
+        (ConnectionFailedError("Nobody answers.", where="dist/x", fix="free some"), 1),
+        (TargetError("No port.", where="dist/x", fix="free some"), 2),
+    ],
+)
+def test_our_errors_print_what_where_and_fix(error: Exception, code: int) -> None:
+    result = CliRunner().invoke(app_raising(error), ["fail"])
+    assert result.exit_code == code
+    assert result.stderr == f"error: {error.args[0]}\n  where: dist/x\n  to do: free some\n"
+    assert result.stdout == ""
+
+
+def test_an_unexpected_error_is_one_line_and_a_hint() -> None:
+    result = CliRunner().invoke(app_raising(ZeroDivisionError("division by zero\nmore")), ["fail"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: Unexpected ZeroDivisionError: division by zero",
+        "  to do: run with --debug for the traceback",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "fail"], ["fail", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app_raising(PublishError("no")), arguments)
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "error: no" in result.stderr
+
+
+def test_ctrl_c_is_one_line_and_130() -> None:
+    result = CliRunner().invoke(app_raising(KeyboardInterrupt()), ["fail"])
+    assert (result.exit_code, result.stderr) == (130, "error: Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+)
+def test_a_signal_says_what_it_means_for_the_files(number: signal.Signals, code: int, word: str) -> None:
+    app = typer.Typer(cls=Boundary)
+
+    @app.callback()
+    def common() -> None: ...
+
+    @app.command()
+    def wait() -> None:
+        with cleanly_interrupted("nothing was published."):
+            os.kill(os.getpid(), number)
+            signal.pause()
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = CliRunner().invoke(app, ["wait"])
+    assert (result.exit_code, result.stderr) == (code, f"error: {word}: nothing was published.\n")
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,75 @@
+"""Starting the command line: quick, complete, and quiet."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+from typer.testing import CliRunner
+
+from bundler.cli.app import app
+
+COMMANDS = ("init", "build", "verify", "inspect", "serve", "smoke", "render", "doctor", "demo")
+HEAVY = ("torch", "tensorflow", "onnx", "onnxruntime", "pydantic", "numpy", "grpc", "aiohttp")
+
+
+def tfbundle(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bundler", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_lists_every_command() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^\W*{command}\b", result.output, re.MULTILINE), command
+
+
+def test_help_takes_less_than_half_a_second() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        assert tfbundle("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(3)) < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bundler", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {
+        line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+    }
+    assert "typer" in imported
+    assert not imported & set(HEAVY)
+
+
+def test_every_command_has_help() -> None:
+    for command in COMMANDS:
+        result = CliRunner().invoke(app, [command, "--help"])
+        assert result.exit_code == 0
+        assert "Usage" in result.output
+
+
+def test_version_is_one_line() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, "tfbundle 0.1.0\n")
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    for arguments in (
+        ["no-such-command"],
+        ["build"],
+        ["build", "--no-such-flag", "x"],
+        ["verify"],
+        ["smoke"],
+    ):
+        result = tfbundle(*arguments)
+        assert result.returncode == 2, arguments
+        assert "Traceback" not in result.stderr

@@ -107,17 +107,19 @@ class Lowering:
         self._context = Context(store, opset, target)
         self._observe = observe
         self._values: dict[ir.Value, Value] = {}
-        self._left: dict[ir.Value, int] = {}
+        self._rejections: list[ConversionError] = []
 
     def run(self, inputs: Mapping[str, Value]) -> list[Value]:
         """Lower the graph for these inputs (by name); the outputs in the graph's order.
 
         Raises:
             UnsupportedOpsError: operators without a handler, all of them.
-            ConversionError: a handler rejects its node.
+            ConversionError: handlers reject their nodes; all of them, as far as the graph can be followed.
         """
         check_supported(self._graph, self._context.opset)
         for declared in self._graph.inputs:
+            if declared.const_value is not None:
+                continue  # an initializer that the file also lists as an input (IR version 3)
             value = inputs[_name(declared)]
             value.name = _name(declared)
             value.dim_names = _dim_names(declared)
@@ -125,6 +127,8 @@ class Lowering:
             self._register_dims(value)
         for node in self._graph:
             self._lower(node)
+        if self._rejections:
+            raise self._rejected()
         return [self._lookup(output) for output in self._graph.outputs]
 
     def _register_dims(self, value: Value) -> None:
@@ -147,7 +151,10 @@ class Lowering:
     def _lower(self, node: ir.Node) -> None:
         self._context.node = node
         operands = [None if v is None else self._lookup(v) for v in node.inputs]
-        results = self._dispatch(node, operands)
+        try:
+            results = self._dispatch(node, operands)
+        except ConversionError as exc:
+            results = self._stand_ins(node, exc)
         for output, value in zip(node.outputs, results, strict=False):
             if value is None:
                 continue
@@ -156,6 +163,28 @@ class Lowering:
             self._values[output] = value
         if self._observe is not None:
             self._observe(node, results)
+
+    def _stand_ins(self, node: ir.Node, error: ConversionError) -> list[Value | None]:
+        """Zeros in place of a rejected node's outputs, so that the walk goes on and one report names every such node."""
+        self._rejections.append(error)
+        if any(o.dtype is None or o.shape is None for o in node.outputs):
+            raise self._rejected() from error
+        return [self._zeros(output) for output in node.outputs]
+
+    def _zeros(self, output: ir.Value) -> Value:
+        assert output.dtype is not None and output.shape is not None
+        sizes = [d if isinstance(d, int) else self._context.dims.get(d.value or "", 1) for d in output.shape]
+        return self._context.value(tf.zeros(shapes.full_shape(sizes), output.dtype.numpy()))
+
+    def _rejected(self) -> ConversionError:
+        """One error for all rejected nodes."""
+        first = self._rejections[0]
+        if len(self._rejections) == 1:
+            return first
+        lines = [f"  {e.what}\n    {e.where}" for e in self._rejections[:20]]
+        return ConversionError(
+            f"{len(self._rejections)} nodes of the model cannot be converted:\n" + "\n".join(lines), fix=first.fix
+        )
 
     def _dispatch(self, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         folded = shapes.fold(node.op_type, operands, attributes(node), self._context) if node.domain == "" else None

@@ -1,0 +1,320 @@
+"""k8s/: the tree renders as shipped and for a bundle, every object is valid, and the pods keep what they promise."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from ruamel.yaml import YAML
+
+from bundler.errors import SpecError
+from bundler.render import RenderContext, RenderedModel, dns_label, kubernetes, tf_serving
+from bundler.spec import BundleSpec
+from tests.bundler.render.conftest import MIB, make_context
+
+KUBERNETES = ("1.27", "1.32", "1.37")
+OVERLAYS = ("dev", "prod")
+EXAMPLE = RenderContext("digits", BundleSpec(), (RenderedModel("digits", (1,), MIB),))
+
+Objects = dict[str, Any]
+
+
+def kustomize(folder: Path) -> Objects:
+    """Objects of an overlay by kind, each kind once."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed; it renders the overlays")
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    documents = list(YAML(typ="safe").load_all(done.stdout))
+    kinds = [document["kind"] for document in documents]
+    assert len(set(kinds)) == len(kinds)
+    return dict(zip(kinds, documents, strict=True))
+
+
+def pod_of(objects: Objects) -> Any:
+    return objects["Deployment"]["spec"]["template"]["spec"]
+
+
+def container_of(objects: Objects) -> Any:
+    (container,) = pod_of(objects)["containers"]
+    return container
+
+
+@pytest.fixture(params=["shipped", "everything", "plain"])
+def tree(
+    request: pytest.FixtureRequest, context: RenderContext, plain: RenderContext, tmp_path: Path
+) -> tuple[RenderContext, Path]:
+    """The tree as shipped, with every setting in use, and with the fewest files."""
+    if request.param == "shipped":
+        return EXAMPLE, kubernetes.TREE
+    case = context if request.param == "everything" else plain
+    kubernetes.render(case, tmp_path)
+    return case, tmp_path / "k8s"
+
+
+@pytest.fixture
+def rendered(context: RenderContext, tmp_path: Path) -> Path:
+    kubernetes.render(context, tmp_path)
+    return tmp_path / "k8s"
+
+
+def test_the_shipped_tree_is_what_its_example_renders_to(tmp_path: Path) -> None:
+    """No comment and no setting gets lost on the way through YAML objects, and the shipped values are right."""
+    written = kubernetes.render(EXAMPLE, tmp_path)
+    relative = {path.relative_to(tmp_path / "k8s") for path in written}
+    assert relative == {
+        p.relative_to(kubernetes.TREE) for p in kubernetes.TREE.rglob("*") if p.is_file()
+    }
+    for path in relative:
+        assert (tmp_path / "k8s" / path).read_text() == (kubernetes.TREE / path).read_text(), path
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_object_is_valid(tree: tuple[RenderContext, Path], overlay: str) -> None:
+    objects = kustomize(tree[1] / "overlays" / overlay)
+    for version in KUBERNETES:
+        for document in objects.values():
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_overlays_hold_what_they_should(tree: tuple[RenderContext, Path]) -> None:
+    base = {"ServiceAccount", "ConfigMap", "Service", "Deployment"}
+    assert set(kustomize(tree[1] / "overlays" / "dev")) == base
+    prod = kustomize(tree[1] / "overlays" / "prod")
+    assert set(prod) == base | {"HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
+    assert prod["HorizontalPodAutoscaler"]["apiVersion"] == "autoscaling/v2"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_are_restricted(tree: tuple[RenderContext, Path], overlay: str) -> None:
+    """Pod Security Standard "restricted", rule by rule, and a read-only root."""
+    pod = pod_of(kustomize(tree[1] / "overlays" / overlay))
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} <= {"configMap", "emptyDir"}
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is True
+        assert "privileged" not in security
+        assert all("hostPort" not in port for port in container["ports"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_selectors_match_the_pods_and_nothing_of_the_other_overlay(
+    tree: tuple[RenderContext, Path], overlay: str
+) -> None:
+    objects = kustomize(tree[1] / "overlays" / overlay)
+    labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert objects["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert objects["Service"]["spec"]["selector"] == labels
+    assert pod_of(objects)["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == labels
+    if overlay == "prod":
+        assert objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+        assert objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    other = kustomize(tree[1] / "overlays" / ("dev" if overlay == "prod" else "prod"))
+    assert other["Service"]["spec"]["selector"] != labels
+    assert other["Deployment"]["metadata"]["name"] != objects["Deployment"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_names_that_point_at_each_other(tree: tuple[RenderContext, Path], overlay: str) -> None:
+    objects = kustomize(tree[1] / "overlays" / overlay)
+    pod = pod_of(objects)
+    assert pod["volumes"][0]["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
+    assert re.search(r"-[a-z0-9]{10}$", objects["ConfigMap"]["metadata"]["name"])
+    assert pod["serviceAccountName"] == objects["ServiceAccount"]["metadata"]["name"]
+    ports = {port["name"]: port["containerPort"] for port in container_of(objects)["ports"]}
+    assert {port["targetPort"] for port in objects["Service"]["spec"]["ports"]} == set(ports)
+    if overlay == "prod":
+        target = objects["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+        assert target["name"] == objects["Deployment"]["metadata"]["name"]
+        allowed = {
+            port["port"]
+            for rule in objects["NetworkPolicy"]["spec"]["ingress"]
+            for port in rule["ports"]
+        }
+        assert allowed <= set(ports)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_server_finds_its_files_and_flags(tree: tuple[RenderContext, Path], overlay: str) -> None:
+    case, folder = tree
+    objects = kustomize(folder / "overlays" / overlay)
+    container = container_of(objects)
+    assert tuple(container["args"]) == tf_serving.server_flags(case)
+    mounted = {"model-state.sh", *tf_serving.config_files(case)}
+    assert set(objects["ConfigMap"]["data"]) == mounted
+    assert (
+        objects["ConfigMap"]["data"]["models.config"] == tf_serving.config_files(case)["models.config"]
+    )
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts["config"] == tf_serving.CONFIG_DIR
+    assert container["startupProbe"]["exec"]["command"][1] == f"{mounts['config']}/model-state.sh"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_probes_read_the_state_of_every_model(rendered: Path, overlay: str) -> None:
+    container = container_of(kustomize(rendered / "overlays" / overlay))
+    expected = [
+        "bash",
+        "/etc/tf-serving/model-state.sh",
+        "8501",
+        "digits/versions/1",
+        "digits/versions/3",
+        "minilm",
+    ]
+    assert container["startupProbe"]["exec"]["command"] == expected
+    assert container["readinessProbe"]["exec"]["command"] == expected
+    assert container["livenessProbe"]["httpGet"] == {"path": "/v1/models/digits", "port": "rest"}
+    startup = container["startupProbe"]
+    # 5 retries of a failing load, a minute apart: the server gives up before the probe does.
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_pod_drains_and_then_ends(rendered: Path, overlay: str) -> None:
+    """SIGTERM reaches a server that is not PID 1, after the requests in flight had the time that REST gives them."""
+    objects = kustomize(rendered / "overlays" / overlay)
+    pod = pod_of(objects)
+    command = container_of(objects)["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[0] == "sleep"
+    assert 30 < int(command[1]) < pod["terminationGracePeriodSeconds"]
+    assert pod["shareProcessNamespace"] is True
+
+
+def test_replicas_belong_to_the_autoscaler_in_prod(tmp_path: Path) -> None:
+    kubernetes.render(make_context(kubernetes={"replicas": 3, "max_replicas": 7}), tmp_path)
+    dev, prod = (kustomize(tmp_path / "k8s" / "overlays" / overlay) for overlay in OVERLAYS)
+    assert dev["Deployment"]["spec"]["replicas"] == 1
+    assert "replicas" not in prod["Deployment"]["spec"]
+    autoscaler = prod["HorizontalPodAutoscaler"]["spec"]
+    assert (autoscaler["minReplicas"], autoscaler["maxReplicas"]) == (3, 7)
+    assert kustomize(tmp_path / "k8s" / "base")["Deployment"]["spec"]["replicas"] == 3
+
+
+def test_memory_follows_the_models(context: RenderContext, plain: RenderContext) -> None:
+    # 512 for the server; digits: one served and one more of 2; minilm: one served and one more of 90.
+    assert kubernetes.memory_bytes(plain) == (512 + 2 * 2 + 2 * 90) * MIB
+    # Two versions of digits are served.
+    assert kubernetes.memory_bytes(context) == (512 + 3 * 2 + 2 * 90) * MIB
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        (None, ("704Mi", "1408Mi")),
+        ("3Gi", ("3Gi", "6Gi")),
+        ("1.5Gi", ("1.5Gi", "3Gi")),
+        ("750M", ("750M", "1500M")),
+    ],
+)
+def test_memory_in_the_pod(memory: str | None, expected: tuple[str, str], tmp_path: Path) -> None:
+    kubernetes.render(make_context(kubernetes={"memory": memory, "cpu": 2}), tmp_path)
+    resources = container_of(kustomize(tmp_path / "k8s" / "overlays" / "prod"))["resources"]
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == expected
+    assert resources["requests"]["cpu"] == "2"
+    assert "cpu" not in resources["limits"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "registry.example:5000/team/digits:7",
+        f"digits@sha256:{'0' * 64}",
+        f"ghcr.io/x/y:1@sha256:{'0' * 64}",
+    ],
+)
+def test_the_image_of_the_spec(image: str, tmp_path: Path) -> None:
+    kubernetes.render(make_context(kubernetes={"models_image": image}), tmp_path)
+    assert container_of(kustomize(tmp_path / "k8s" / "overlays" / "prod"))["image"] == image
+
+
+def test_an_image_of_several_models_is_named_after_them(rendered: Path) -> None:
+    assert container_of(kustomize(rendered / "overlays" / "dev"))["image"] == "demo:digits-3_minilm-4"
+
+
+def test_names_namespace_and_ports_of_the_spec(tmp_path: Path) -> None:
+    kubernetes.render(
+        make_context(
+            kubernetes={"name": "Image_Search", "namespace": "ml"},
+            serving={"grpc_port": 9000, "rest_port": 9001, "monitoring_path": "/metrics"},
+        ),
+        tmp_path,
+    )
+    prod = kustomize(tmp_path / "k8s" / "overlays" / "prod")
+    assert {document["metadata"]["namespace"] for document in prod.values()} == {"ml"}
+    names = {kind: document["metadata"]["name"] for kind, document in prod.items()}
+    assert names.pop("ConfigMap").startswith("image-search-config-")
+    assert set(names.values()) == {"image-search"}
+    assert [port["port"] for port in prod["Service"]["spec"]["ports"]] == [9000, 9001]
+    assert [port["containerPort"] for port in container_of(prod)["ports"]] == [9000, 9001]
+    annotations = prod["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "9001",
+        "prometheus.io/path": "/metrics",
+    }
+
+
+def test_rendering_again_changes_nothing_and_keeps_what_is_the_users(
+    rendered: Path, context: RenderContext
+) -> None:
+    own = rendered / "overlays" / "staging" / "kustomization.yaml"
+    own.parent.mkdir()
+    own.write_text("resources: [../../base]\nnameSuffix: -staging\n")
+    before = {path: path.read_bytes() for path in rendered.rglob("*") if path.is_file()}
+    kubernetes.render(context, rendered.parent)
+    assert {path: path.read_bytes() for path in rendered.rglob("*") if path.is_file()} == before
+    assert kustomize(own.parent)["Deployment"]["metadata"]["name"] == "demo-staging"
+
+
+def test_what_is_switched_off_goes(rendered: Path, plain: RenderContext) -> None:
+    assert (rendered / "base" / "config" / "batching.config").exists()
+    kubernetes.render(plain, rendered.parent)
+    files = {path.relative_to(rendered).as_posix() for path in rendered.rglob("*") if path.is_file()}
+    assert not files & {"base/config/batching.config", "base/config/monitoring.config"}
+    assert not any(name.startswith("components/metrics") for name in files)
+
+
+def test_a_setting_that_cannot_be_served_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no version 9"):
+        kubernetes.render(make_context(serving={"labels": {"digits": {"stable": 9}}}), tmp_path)
+    assert not (tmp_path / "k8s").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("digits", "digits"),
+        ("My_Models.v2", "my-models-v2"),
+        ("7b", "m-7b"),
+        ("___", "bundle"),
+        ("x" * 80, "x" * 59),
+        (f"{'x' * 58}-y", "x" * 58),
+    ],
+)
+def test_names_as_dns_labels(name: str, label: str) -> None:
+    assert dns_label(name) == label
+
+
+def test_many_models_still_make_an_image_tag() -> None:
+    models = tuple(RenderedModel(f"a-rather-long-model-name-{i}", (1,), MIB) for i in range(9))
+    tag = RenderContext("demo", BundleSpec(), models).tag
+    assert re.fullmatch(r"9-models-[0-9a-f]{16}", tag)
+
+
+def test_every_file_says_who_writes_it(rendered: Path) -> None:
+    for path in rendered.rglob("*.yaml"):
+        assert path.read_text().startswith("# Written by tfbundle"), path

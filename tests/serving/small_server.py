@@ -1,6 +1,6 @@
 """A small model server in a process of its own, for the tests of the client and the smoke test.
 
-    python -m tests.serving.small_server [--weight W] [--hide-metadata-of NAME]
+    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--tls FOLDER]
 
 It computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded
 server it can misbehave on purpose. Prints `grpc PORT rest PORT` when both ports are open; ends when its
@@ -19,11 +19,13 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import ssl
 import sys
 import threading
 import time
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -163,7 +165,7 @@ def _status(models: Models, request: Any) -> Any:
     return models.status(request.model_spec)
 
 
-def serve_grpc(models: Models) -> tuple[Any, int]:
+def serve_grpc(models: Models, tls: Path | None) -> tuple[Any, int]:
     server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
 
     def handler(function: Any, method: Any) -> Any:
@@ -186,7 +188,11 @@ def serve_grpc(models: Models) -> tuple[Any, int]:
         methods = service(name).methods_by_name
         handlers = {method: handler(function, methods[method]) for method, function in functions.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if tls is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        pair = (tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes()
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     server.start()
     return server, port
 
@@ -288,10 +294,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--swapped-metadata", action="store_true")
+    parser.add_argument("--tls", type=Path, help="a folder with key.pem and cert.pem")
     options = parser.parse_args()
     Rest.models = Models(options.weight, options.swapped_metadata)
-    server, grpc_port = serve_grpc(Rest.models)
+    server, grpc_port = serve_grpc(Rest.models, options.tls)
     rest = ThreadingHTTPServer(("127.0.0.1", 0), Rest)
+    if options.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.tls / "cert.pem", options.tls / "key.pem")
+        rest.socket = context.wrap_socket(rest.socket, server_side=True)
     threading.Thread(target=rest.serve_forever, daemon=True).start()
     print("grpc", grpc_port, "rest", rest.server_address[1], flush=True)
     sys.stdin.read()

@@ -46,7 +46,7 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
     if not file.endswith(".py") or not name:
         raise UsageError(f"{reference!r} is not of the form file.py:callable.", fix="for example model.py:make_model")
     path = find_file(file, base, what="The Python file")
-    target: Any = _import(path)
+    target: Any = import_file(path)
     for part in name.split("."):
         if not hasattr(target, part):
             raise SourceError(f"{file} has no {name!r}.", where=str(path), fix=_callables(target, path))
@@ -56,8 +56,12 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
     return module, examples, file_provenance(path)
 
 
-def _import(path: Path) -> Any:
-    """Run the file as a module; its folder goes on sys.path and stays there, for imports that `forward` makes."""
+def import_file(path: Path) -> Any:
+    """Run the file as a module; its folder goes on sys.path and stays there, for imports that `forward` makes.
+
+    Raises:
+        SourceError: it is no Python file, or raises; with the user's line.
+    """
     name = f"tfbundle_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

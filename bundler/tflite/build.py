@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +15,12 @@ import numpy.typing as npt
 from bundler import inputs
 from bundler.errors import TfbundleError, TfliteError, UsageError
 from bundler.parity import REFUSALS, differences, to_served
-from bundler.tflite import calibration, contents
-from bundler.tflite.runner import TfliteModel
+from bundler.tflite import contents
+from bundler.tflite.calibration import Calibration, Layout
+from bundler.tflite.calibration import read as read_calibration
+from bundler.tflite.runner import TfliteModel, latency_ms
 from bundler.tflite.sizes import static_shapes, static_sizes
-from bundler.tflite.variants import convert
+from bundler.tflite.variants import convert, write_static
 from serving.compare import Difference
 
 if TYPE_CHECKING:
@@ -85,7 +88,7 @@ def check_request(spec: TfliteSpec) -> None:
     if "int8" in spec.variants and not spec.calibration:
         raise UsageError(
             "The int8 TFLite variant needs calibration data: samples of what the model will see.",
-            fix="--calibration with an .npz (one array an input), a folder of .npz or images, or file.py:function",
+            fix="give --calibration an .npz (an array an input), a folder of .npz or images, or file.py:name",
         )
 
 
@@ -97,7 +100,6 @@ def build_variants(
     model_name: str,
     *,
     base: Path = Path(),
-    seed: int = 0,
 ) -> tuple[VariantResult, ...]:
     """Write `<model>-<variant>.tflite` for each variant of the spec, run it and compare it with PyTorch.
 
@@ -113,17 +115,29 @@ def build_variants(
     check_request(spec)
     if not spec.variants:
         return ()
-    job = _Job.of(converted, exported, spec, base, seed)
+    sizes = static_sizes(exported.signature, exported.examples, spec)
+    samples = _samples(exported, spec, sizes, base)
     done: list[VariantResult] = []
     failed: list[TfliteError] = []
-    for variant in spec.variants:
-        try:
-            done.append(job.make(variant, folder / f"{model_name}-{variant}.tflite"))
-        except TfliteError as exc:
-            failed.append(exc)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".static-") as work:
+        job = _Job.of(converted, exported, sizes, samples, Path(work))
+        for variant in spec.variants:
+            try:
+                done.append(job.make(variant, folder / f"{model_name}-{variant}.tflite"))
+            except TfliteError as exc:
+                failed.append(exc)
     if failed:
         raise _joined(failed, done)
     return tuple(done)
+
+
+def _samples(
+    exported: ExportedSignature, spec: TfliteSpec, sizes: Mapping[str, int], base: Path
+) -> Calibration | None:
+    if "int8" not in spec.variants or not spec.calibration:
+        return None
+    shapes = static_shapes(exported.signature, exported.examples, sizes)
+    return read_calibration(spec.calibration, Layout(exported.signature, shapes), base=base)
 
 
 def _joined(failed: Sequence[TfliteError], done: Sequence[VariantResult]) -> TfliteError:
@@ -147,32 +161,32 @@ class _Draw:
 
 @dataclass(frozen=True)
 class _Job:
-    function: Any
+    saved_model: Path
     permutations: Mapping[str, Sequence[int]]
     draws: tuple[_Draw, ...]
-    calibration: calibration.Calibration | None
+    calibration: Calibration | None
     notes: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, converted: ConvertedModel, exported: ExportedSignature, spec: TfliteSpec, base: Path, seed: int
+        cls,
+        converted: ConvertedModel,
+        exported: ExportedSignature,
+        sizes: Mapping[str, int],
+        samples: Calibration | None,
+        work: Path,
     ) -> _Job:
-        sizes = static_sizes(exported.signature, exported.examples, spec)
-        shapes = static_shapes(exported.signature, exported.examples, sizes)
-        samples = None
-        if "int8" in spec.variants and spec.calibration:
-            layout = calibration.Layout(exported.signature, shapes)
-            samples = calibration.read(spec.calibration, layout, base=base)
-        calls = tuple(_calls(exported, sizes, samples, seed))
+        calls = tuple(_calls(exported, sizes, samples))
         draws = tuple(_asked(exported, name, call, converted.permutations) for name, call in calls)
         served = {name: array.shape for name, array in draws[0].served.items()}
         notes = tuple(_range_notes(exported, samples)) if samples else ()
-        return cls(converted.static(served), converted.permutations, draws, samples, notes)
+        write_static(converted.static(served), exported.signature.input_names, work)
+        return cls(work, converted.permutations, draws, samples, notes)
 
     def make(self, variant: TfliteVariant, path: Path) -> VariantResult:
         """Convert, write, run and measure one variant."""
         samples = self.calibration if variant == "int8" else None
-        path.write_bytes(convert(self.function, variant, self._served_samples if samples else None))
+        path.write_bytes(convert(self.saved_model, variant, self._served_samples if samples else None))
         model = TfliteModel(path)
         found = contents.operators(path)
         return VariantResult(
@@ -181,7 +195,7 @@ class _Job:
             size_bytes=path.stat().st_size,
             inputs=_ordered(model.inputs, self.draws[0].served),
             outputs=_ordered(model.outputs, self.draws[0].answer),
-            latency_ms={n: TfliteModel(path, threads=n).latency_ms(self.draws[0].served) for n in THREADS},
+            latency_ms={n: latency_ms(path, self.draws[0].served, n) for n in THREADS},
             differences=tuple(self._differences(model)),
             operators=contents.count(found),
             float_operators=contents.count(found, only_float=True),
@@ -201,15 +215,12 @@ class _Job:
 
 
 def _calls(
-    exported: ExportedSignature,
-    sizes: Mapping[str, int],
-    samples: calibration.Calibration | None,
-    seed: int,
+    exported: ExportedSignature, sizes: Mapping[str, int], samples: Calibration | None
 ) -> Iterator[tuple[str, dict[str, Array]]]:
     """The example brought to the file's sizes, a random draw, and the first calibration samples."""
     signature, examples = exported.signature, exported.examples
     yield "example", inputs.fit(signature, examples, sizes)
-    yield "random", inputs.resample(signature, examples, sizes, np.random.default_rng(seed))
+    yield "random", inputs.resample(signature, examples, sizes, np.random.default_rng(0))
     for index, call in enumerate(islice(samples.calls(), CALIBRATION_DRAWS) if samples else ()):
         yield f"calibration-{index}", call
 
@@ -239,7 +250,7 @@ def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[Ten
     return tuple(by_name[name] for name in names if name in by_name)
 
 
-def _range_notes(exported: ExportedSignature, samples: calibration.Calibration) -> Iterator[str]:
+def _range_notes(exported: ExportedSignature, samples: Calibration) -> Iterator[str]:
     """Calibration data far from the example's range was most likely prepared in another way."""
     for spec in exported.signature.inputs:
         if not spec.dtype.startswith("float"):

@@ -2,7 +2,7 @@
 
 `--calibration` is one of
 
-1. an .npz: one array an input, by the input's name; samples stand on the first axis, the batch axis is left out;
+1. an .npz: one array an input, by its name; samples stand on the first axis, the batch axis is left out;
 2. a folder of .npz files: each one call of the model, or one sample (without the batch axis);
 3. a folder of images, see `bundler.tflite.images`;
 4. `module:function` or `file.py:function`, which yields calls or samples: a dict by input name, a tuple or
@@ -14,9 +14,7 @@ Arrays are in the PyTorch model's own order of axes. At least 8 samples are need
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import itertools
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MIN_SAMPLES, MAX_SAMPLES = 8, 256
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ def read(text: str, layout: Layout, *, base: Path) -> Calibration:
 
     Raises:
         UsageError: nothing there, or a sample that the model cannot take; the message names it.
+        SourceError: the user's function is not there or raises; with its line.
         MissingExtraError: images without Pillow.
     """
     path = base / text
@@ -171,7 +171,7 @@ def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
 
 def _open_npz(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         raise UsageError(
@@ -261,17 +261,21 @@ def _yielded(text: str, layout: Layout, base: Path) -> Iterator[Sample]:
 
 
 def _called(text: str, function: Any) -> Iterator[Any]:
-    """What the user's function yields; whatever it raises is told as an error of the calibration data."""
-    try:
+    """What the user's function yields; whatever it raises is told with its line."""
+    from bundler.sources.user_code import user_code
+
+    with user_code(f"The calibration function {text} raised"):
         found = function()
         if not isinstance(found, Iterable):
             kind = type(found).__name__
-            raise UsageError(f"The function {text} gave a {kind}.", fix="let it yield the samples")
-        yield from found
-    except UsageError:
-        raise
-    except Exception as exc:
-        raise UsageError(f"The function {text} failed: {type(exc).__name__}: {exc}", where=text) from exc
+            raise UsageError(f"The calibration function {text} gave a {kind}.", fix="let it yield the samples")
+        items = iter(found)
+    while True:
+        with user_code(f"The calibration function {text} raised"):
+            item = next(items, _END)
+        if item is _END:
+            return
+        yield item
 
 
 def _as_dict(item: Any, layout: Layout, where: str) -> dict[str, Array]:
@@ -297,21 +301,14 @@ def _function(text: str, base: Path) -> Any:
 
 
 def _module(name: str, base: Path) -> Any:
-    try:
-        if not name.endswith(".py"):
-            return importlib.import_module(name)
-        path = (base / name).resolve(strict=True)
-        spec = importlib.util.spec_from_file_location(f"tfbundle_calibration_{path.stem}", path)
-        assert spec is not None and spec.loader is not None  # a .py file always has a loader
-        module = importlib.util.module_from_spec(spec)
-        sys.path.insert(0, str(path.parent))
-        try:
-            spec.loader.exec_module(module)
-        finally:
-            sys.path.remove(str(path.parent))
-        return module
-    except Exception as exc:
-        raise UsageError(
-            f"The calibration module {name!r} cannot be imported: {type(exc).__name__}: {exc}",
-            fix="give an importable module or the path of a .py file, then :function",
-        ) from exc
+    from bundler.sources.files import find_file
+    from bundler.sources.python_file import import_file
+    from bundler.sources.user_code import user_code
+
+    if name.endswith(".py"):
+        return import_file(find_file(name, base, what="The calibration file"))
+    with user_code(
+        f"The calibration module {name!r} cannot be imported",
+        fix="give an importable module or the path of a .py file, then :function",
+    ):
+        return importlib.import_module(name)

@@ -11,11 +11,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from bundler.converters import SERVING_DEFAULT
+from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
 from bundler.quiet import captured_stderr
 from bundler.spec import TfliteVariant
@@ -24,11 +28,28 @@ Array = npt.NDArray[Any]
 Samples = Callable[[], Iterator[dict[str, Array]]]
 
 
-def convert(function: Any, variant: TfliteVariant, samples: Samples | None = None) -> bytes:
-    """A tf ConcreteFunction with static shapes as a .tflite file that keeps its names in one signature.
+def write_static(function: Any, names: Iterable[str], folder: Path) -> None:
+    """Write a ConcreteFunction with static shapes as the SavedModel that all variants are converted from.
+
+    A SavedModel, as the converter takes the names of inputs from its signature and nothing else can hold all of them.
 
     Args:
         function: from `ConvertedModel.static`; whoever owns its variables must be alive.
+        names: of the inputs, in their order.
+    """
+    import tensorflow as tf
+
+    owner = tf.Module()
+    owner.captured = list(function.variables)
+    with captured_stderr():
+        tf.saved_model.save(owner, str(folder), signatures={SERVING_DEFAULT: function})
+    restore(folder, {SERVING_DEFAULT: names})
+
+
+def convert(folder: Path, variant: TfliteVariant, samples: Samples | None = None) -> bytes:
+    """The SavedModel of `write_static` as a .tflite file with the same names in its one signature.
+
+    Args:
         samples: for int8: makes an iterator over inputs by name.
 
     Raises:
@@ -37,12 +58,12 @@ def convert(function: Any, variant: TfliteVariant, samples: Samples | None = Non
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
-    owner = tf.Module()
-    owner.captured = list(function.variables)
     # ValueError and RuntimeError come from the Python side and from the quantizer.
     try:
-        with captured_stderr() as noise:
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([function], owner)
+        with captured_stderr() as noise, warnings.catch_warnings():
+            # TensorFlow's own calibrator still runs on tf.lite.Interpreter.
+            warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SERVING_DEFAULT])
             _configure(converter, variant, samples)
             return bytes(converter.convert())
     except ConverterError as exc:

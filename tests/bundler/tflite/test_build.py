@@ -1,0 +1,182 @@
+"""Each variant is made, runs, keeps the names, and is measured against PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bundler import parity
+from bundler.errors import TfliteError, UsageError
+from bundler.parity_report import SAVED_MODEL
+from bundler.signature import TensorSpec
+from bundler.spec import TfliteSpec
+from bundler.tflite import VariantResult, build_variants, check_request
+from bundler.tflite.runner import TfliteModel
+from tests.bundler.hand_written import SIGNATURE, Converted, exported, weights
+
+ALL = ("float32", "float16", "dynamic", "int8")
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(5)
+    path = tmp_path_factory.mktemp("samples") / "samples.npz"
+    np.savez(path, image=rng.random((40, 3, 8, 8), np.float32), ids=rng.integers(0, 20, (40, 10)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[str, VariantResult]:
+    """All variants of the model, batch 1."""
+    folder = tmp_path_factory.mktemp("tflite")
+    spec = TfliteSpec(variants=ALL, calibration=samples.name)
+    made = build_variants(Converted(), exported(folder / "m.onnx"), spec, folder, "m", base=samples.parent)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(["m.onnx", *(f"m-{v}.tflite" for v in ALL)])
+    return {result.variant: result for result in made}
+
+
+@pytest.mark.parametrize("variant", ALL)
+def test_names_dtypes_and_shapes_are_pytorchs(results: dict[str, VariantResult], variant: str) -> None:
+    result = results[variant]
+    assert result.inputs == (
+        TensorSpec("image", "float32", (1, 3, 8, 8)), TensorSpec("ids", "int64", (1, 10)),
+    )  # fmt: skip
+    assert result.outputs == (TensorSpec("logits", "float32", (1, 4)), TensorSpec("label", "int64", (1,)))
+
+
+@pytest.mark.parametrize(("variant", "error"), [("float32", 1e-5), ("float16", 5e-3), ("dynamic", 0.1), ("int8", 0.3)])
+def test_the_error_against_pytorch_is_that_of_the_variant(
+    results: dict[str, VariantResult], variant: str, error: float
+) -> None:
+    logits = [(draw, d) for draw, d in results[variant].differences if d.output == "logits"]
+    draws = ["example", "random", "calibration-0", "calibration-1", "calibration-2", "calibration-3"]
+    assert [draw for draw, _ in logits] == draws
+    assert all(d.problem is None for _, d in logits)
+    assert max(d.max_rel for _, d in logits) < error
+    if variant in ("float16", "int8"):  # the weights are too small for dynamic to quantize
+        assert max(d.max_rel for _, d in logits) > 1e-5
+
+
+def test_size_latency_and_operators_are_measured(results: dict[str, VariantResult]) -> None:
+    for result in results.values():
+        assert result.size_bytes == result.path.stat().st_size
+        assert set(result.latency_ms) == {1, 2}
+        assert all(0 < ms < 1000 for ms in result.latency_ms.values())
+    assert results["float32"].operators["CONV_2D"] == 1
+    assert results["float32"].float_operators["CONV_2D"] == 1
+    assert "CONV_2D" not in results["int8"].float_operators
+    assert results["int8"].operators["CONV_2D"] == 1
+    assert results["int8"].calibration == {
+        "source": "samples.npz", "rule": "an .npz file, samples on the first axis", "samples": 40, "available": 40,
+    }  # fmt: skip
+    for result in results.values():
+        data = json.loads(json.dumps(result.to_json(), allow_nan=False))
+        assert data["file"] == result.path.name
+        assert data["inputs"] == ["image=float32[1,3,8,8]", "ids=int64[1,10]"]
+
+
+def test_parity_gates_float32_alone(
+    results: dict[str, VariantResult], tmp_path: Path
+) -> None:
+    Converted().save(tmp_path / "1")
+    asked = parity.references([exported(tmp_path / "m.onnx")])
+    report = parity.check(asked, tmp_path / "1", tolerance=1e-4, variants=list(results.values()))
+    assert report.passed
+    gated = {row.runtime: row.gated for row in report.rows if row.runtime.startswith("tflite")}
+    assert gated == {"tflite-float32": True, "tflite-float16": False, "tflite-dynamic": False, "tflite-int8": False}
+    verdicts = {(line.runtime, line.output): line.verdict for line in report.summary()}
+    assert verdicts[SAVED_MODEL, "logits"] == "passed"
+    assert verdicts["tflite-float32", "logits"] == "passed"
+    assert verdicts["tflite-int8", "logits"] == "reported"
+
+
+def test_a_wrong_float32_file_fails_parity(tmp_path: Path) -> None:
+    Converted().save(tmp_path / "1")
+    one = exported(tmp_path / "m.onnx")
+    wrong = Converted(head=weights()["head"] * np.float32(1.01))
+    made = build_variants(wrong, one, TfliteSpec(variants=("float32",)), tmp_path, "m")
+    report = parity.check(parity.references([one]), tmp_path / "1", tolerance=1e-4, variants=made)
+    assert {row.runtime for row in report.failures} == {"tflite-float32"}
+    assert "tflite-float32, serving_default, draw example: output 'logits'" in str(report.error())
+
+
+def test_sizes_of_batch_and_other_dims(tmp_path: Path) -> None:
+    spec = TfliteSpec(variants=("float32",), batch=3, dims={"seq": 6})
+    (result,) = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    assert [spec.dims for spec in result.inputs] == [(3, 3, 8, 8), (3, 6)]
+    assert result.max_rel < 1e-5
+
+
+def test_layout_nhwc_is_kept(tmp_path: Path, samples: Path) -> None:
+    spec = TfliteSpec(variants=("float32", "int8"), calibration=str(samples))
+    made = build_variants(Converted(nhwc=True), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    assert [result.inputs[0].dims for result in made] == [(1, 8, 8, 3)] * 2
+    assert made[0].max_rel < 1e-5
+    assert max(d.max_rel for _, d in made[1].differences if d.output == "logits") < 0.3
+
+
+def test_int8_without_calibration_says_what_to_give() -> None:
+    with pytest.raises(UsageError, match=r"int8 TFLite variant needs calibration data(.|\n)*--calibration"):
+        check_request(TfliteSpec(variants=("int8",)))
+    check_request(TfliteSpec(variants=("float16",)))
+
+
+def test_a_dim_the_model_does_not_have(tmp_path: Path) -> None:
+    spec = TfliteSpec(variants=("float32",), dims={"length": 6})
+    with pytest.raises(UsageError, match=r"names 'length'(.|\n)*dynamic dims are batch, seq"):
+        build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+
+
+def test_a_size_that_pytorch_refuses(tmp_path: Path) -> None:
+    spec = TfliteSpec(variants=("float32",), dims={"seq": 15})
+    with pytest.raises(UsageError, match=r"PyTorch refuses the sizes(.|\n)*ids\[1, 15\]"):
+        build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+
+
+class NotInTflite(Converted):
+    """Two operators without a TFLite builtin."""
+
+    def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
+        answer = super().__call__(image, ids)
+        with tf.name_scope("decoder/layer3"):
+            strange = tf.math.erfinv(answer["logits"] * 0.01)
+            strange += tf.linalg.det(tf.eye(3) * tf.reduce_sum(strange))
+        return answer | {"logits": answer["logits"] + strange}
+
+
+def test_operators_without_builtin_are_all_named_with_their_layers(
+    tmp_path: Path, samples: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = TfliteSpec(variants=("float32", "int8"), calibration=str(samples))
+    with pytest.raises(TfliteError) as caught:
+        build_variants(NotInTflite(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    text = str(caught.value)
+    assert "2 TFLite variant(s) failed" in text
+    assert "TFLite has no builtin for these operators" in text
+    for named in ("tf.Erfinv in decoder/layer3/", "tf.MatrixDeterminant in decoder/layer3/", "float32", "int8"):
+        assert named in text
+    assert len(text.splitlines()) < 12
+    assert capfd.readouterr().err == ""
+
+
+def test_the_runner_refuses_other_names_dtypes_and_files(
+    results: dict[str, VariantResult], tmp_path: Path
+) -> None:
+    model = TfliteModel(results["float32"].path)
+    good = {"image": np.zeros((1, 3, 8, 8), np.float32), "ids": np.zeros((1, 10), np.int64)}
+    assert set(model(good)) == set(SIGNATURE.output_names)
+    for bad in (
+        {"image": good["image"]},
+        good | {"ids": good["ids"].astype(np.int32)},
+        good | {"image": np.zeros((2, 3, 8, 8), np.float32)},
+    ):
+        with pytest.raises(TfliteError, match=r"The file takes .*image=float32\[1,3,8,8\]"):
+            model(bad)
+    (tmp_path / "no.tflite").write_bytes(b"not a model at all")
+    with pytest.raises(TfliteError, match="LiteRT cannot run the file"):
+        TfliteModel(tmp_path / "no.tflite")

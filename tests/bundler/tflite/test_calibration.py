@@ -1,0 +1,175 @@
+"""Calibration data: every source is read by its rule, every fault names the sample and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundler.errors import SourceError, TfbundleError, UsageError
+from bundler.signature import Signature, TensorSpec
+from bundler.tflite.calibration import Layout, read
+
+IMAGE = Layout(
+    Signature((TensorSpec.parse("image=float32[batch,3,4,6]"),), ()), {"image": (1, 3, 4, 6)}
+)
+TEXT = Layout(
+    Signature((TensorSpec.parse("ids=int64[batch,seq]"), TensorSpec.parse("state=float32[2,batch,5]")), ()),
+    {"ids": (2, 7), "state": (2, 2, 5)},
+)
+
+
+def pictures(count: int) -> np.ndarray:
+    return np.random.default_rng(0).random((count, 3, 4, 6), np.float32)
+
+
+def test_npz_has_samples_on_the_first_axis(tmp_path: Path) -> None:
+    images = pictures(10)
+    np.savez(tmp_path / "s.npz", image=images)
+    data = read("s.npz", IMAGE, base=tmp_path)
+    calls = list(data.calls())
+    assert [call["image"].shape for call in calls] == [(1, 3, 4, 6)] * 10
+    np.testing.assert_array_equal(np.concatenate([call["image"] for call in calls]), images)
+    assert data.to_json() == {
+        "source": "s.npz", "rule": "an .npz file, samples on the first axis", "samples": 10, "available": 10,
+    }  # fmt: skip
+
+
+def test_samples_are_grouped_into_batches_at_the_models_axis(tmp_path: Path) -> None:
+    ids, state = np.arange(63).reshape(9, 7), np.arange(90, dtype=np.float32).reshape(9, 2, 5)
+    np.savez(tmp_path / "s.npz", ids=ids, state=state)
+    calls = list(read("s.npz", TEXT, base=tmp_path).calls())
+    assert len(calls) == 5
+    np.testing.assert_array_equal(calls[0]["ids"], ids[:2])
+    np.testing.assert_array_equal(calls[0]["state"], np.stack([state[0], state[1]], axis=1))
+    np.testing.assert_array_equal(calls[4]["ids"], ids[[8, 0]])  # filled up from the start
+
+
+def test_of_many_samples_256_are_used_evenly(tmp_path: Path) -> None:
+    one = Layout(Signature((TensorSpec.parse("x=float32[batch]"),), ()), {"x": (1,)})
+    np.savez(tmp_path / "s.npz", x=np.arange(1000, dtype=np.float32))
+    data = read("s.npz", one, base=tmp_path)
+    values = [float(sample.arrays["x"]) for sample in data.samples]
+    assert (len(values), values[0], values[-1], data.available) == (256, 0, 999, 1000)
+    assert max(np.diff(values)) <= 4
+
+
+def test_a_folder_of_npz_holds_calls_or_samples(tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    (folder / "more").mkdir(parents=True)
+    for i in range(6):
+        np.savez(folder / f"{i}.npz", ids=np.full(7, i), state=np.zeros((2, 5), np.float32))
+    np.savez(folder / "more" / "9.npz", ids=np.full((3, 7), 9), state=np.ones((2, 3, 5), np.float32))
+    data = read("calls", TEXT, base=tmp_path)
+    assert [int(sample.arrays["ids"][0]) for sample in data.samples] == [0, 1, 2, 3, 4, 5, 9, 9, 9]
+    assert [sample.where for sample in data.samples][-1] == "more/9.npz[2]"
+
+
+FUNCTIONS = """
+import numpy as np
+import torch
+
+def dicts():
+    for i in range(10):
+        yield {"image": np.full((1, 3, 4, 6), i, np.float32)}
+
+def tuples():
+    return [(np.full((3, 4, 6), i, np.float32),) for i in range(10)]
+
+def tensors():
+    return [torch.full((2, 3, 4, 6), float(i)) for i in range(5)]
+
+def endless():
+    while True:
+        yield np.zeros((1, 3, 4, 6), np.float32)
+
+def broken():
+    yield np.zeros((1, 3, 4, 6), np.float32)
+    raise KeyError("no such picture")
+
+def number():
+    return 3
+
+def pairs():
+    return [(np.zeros(3), np.zeros(3))]
+"""
+
+
+@pytest.mark.parametrize(("name", "count"), [("dicts", 10), ("tuples", 10), ("tensors", 10), ("endless", 256)])
+def test_functions_of_a_file(tmp_path: Path, name: str, count: int) -> None:
+    (tmp_path / "samples.py").write_text(FUNCTIONS)
+    data = read(f"samples.py:{name}", IMAGE, base=tmp_path)
+    assert len(data.samples) == count
+    assert {call["image"].shape for call in data.calls()} == {(1, 3, 4, 6)}
+
+
+def test_function_of_a_module() -> None:
+    assert len(read(f"{__name__}:module_samples", IMAGE, base=Path()).samples) == 8
+
+
+def module_samples() -> list[np.ndarray]:
+    return list(pictures(8))
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("samples.py:broken", SourceError, r"raised: KeyError: 'no such picture'(.|\n)*samples\.py:21: raise KeyError"),
+        ("samples.py:number", UsageError, "gave a int"),
+        ("samples.py:absent", UsageError, r"no function 'absent' in samples\.py"),
+        ("samples.py:pairs", UsageError, r"item 0 has 2 arrays; the model takes image"),
+        ("nowhere.py:dicts", SourceError, r"no file nowhere\.py"),
+        ("no_such_module:dicts", SourceError, "no_such_module.* cannot be imported: ModuleNotFoundError"),
+        ("nothing", UsageError, r"no \.npz, no folder, and no module:function"),
+        ("absent.npz", UsageError, r"no \.npz, no folder"),
+    ],
+)
+def test_sources_that_are_wrong(tmp_path: Path, text: str, error: type[TfbundleError], said: str) -> None:
+    (tmp_path / "samples.py").write_text(FUNCTIONS)
+    with pytest.raises(error, match=said):
+        read(text, IMAGE, base=tmp_path)
+
+
+def with_nan() -> np.ndarray:
+    images = pictures(9)
+    images[4, 0, 0, 0] = np.nan
+    return images
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"image": pictures(9)[:, :, :2]}, r"s\.npz\[0\]: the input 'image' has the shape \[3, 2, 6\], wanted is \[3, 4, 6\]"),
+        ({"image": pictures(9).astype(np.float64)}, r"s\.npz\[0\].* dtype float64, wanted is float32(.|\n)*astype\('float32'\)"),
+        ({"image": with_nan()}, r"s\.npz\[4\]: the input 'image' has NaN or infinity"),
+        ({"image": pictures(7)}, r"has 7 sample\(s\); int8 needs at least 8"),
+        ({"picture": pictures(9)}, "has no array for image and has picture, which the model does not take"),
+        ({"image": pictures(9), "y": pictures(9)}, "has y, which the model does not take"),
+    ],
+)  # fmt: skip
+def test_samples_that_are_wrong(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(UsageError, match=said):
+        read("s.npz", IMAGE, base=tmp_path)
+
+
+def test_files_that_are_no_npz_or_disagree(tmp_path: Path) -> None:
+    (tmp_path / "s.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read("s.npz", IMAGE, base=tmp_path)
+    np.savez(tmp_path / "t.npz", ids=np.zeros((9, 7), np.int64), state=np.zeros((8, 2, 5), np.float32))
+    with pytest.raises(UsageError, match="different numbers of samples"):
+        read("t.npz", TEXT, base=tmp_path)
+    (tmp_path / "calls").mkdir()
+    np.savez(tmp_path / "calls" / "1.npz", ids=np.zeros((9, 7), np.int64), state=np.zeros((2, 8, 5), np.float32))
+    with pytest.raises(UsageError, match="disagree on the size of the batch"):
+        read("calls", TEXT, base=tmp_path)
+
+
+def test_a_folder_of_two_kinds_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mixed").mkdir()
+    np.savez(tmp_path / "mixed" / "1.npz", image=pictures(1))
+    (tmp_path / "mixed" / "2.png").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"holds \.npz files and images"):
+        read("mixed", IMAGE, base=tmp_path)

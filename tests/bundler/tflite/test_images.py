@@ -1,0 +1,98 @@
+"""Images as calibration data: size, order of axes, scale and colours follow the rule that is declared."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundler.errors import MissingExtraError, UsageError
+from bundler.signature import Signature, TensorSpec
+from bundler.tflite.calibration import Layout, read
+
+
+def layout(spec: str, *shape: int) -> Layout:
+    one = TensorSpec.parse(spec)
+    return Layout(Signature((one,), ()), {one.name: shape})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Nine pictures of one colour each: red rises, green is full, blue is empty; class folders below."""
+    for i in range(9):
+        path = tmp_path / "pictures" / ("cats" if i % 2 else "dogs") / f"{i}.{'png' if i else 'bmp'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10), (i * 28, 255, 0)).save(path)
+    (tmp_path / "pictures" / "labels.txt").write_text("no picture")
+    return tmp_path
+
+
+def colours(array: np.ndarray) -> set[tuple[float, ...]]:
+    return {tuple(row) for row in array.reshape(-1, array.shape[-1]).tolist()}
+
+
+def test_channels_first_in_zero_to_one(folder: Path) -> None:
+    data = read("pictures", layout("x=float32[batch,3,6,8]", 1, 3, 6, 8), base=folder)
+    assert data.rule == "images: RGB, channels first, resized to 6x8, scaled to 0..1, no mean or deviation applied"
+    assert data.available == 9
+    by_name = {sample.where: sample.arrays["x"] for sample in data.samples}
+    array = by_name["dogs/2.png"]
+    assert (array.shape, array.dtype) == ((3, 6, 8), np.float32)
+    (colour,) = colours(np.moveaxis(array, 0, -1))
+    assert colour == pytest.approx((56 / 255, 1.0, 0.0), abs=1e-6)
+
+
+def test_channels_last_as_bytes(folder: Path) -> None:
+    data = read("pictures", layout("x=uint8[batch,6,8,3]", 1, 6, 8, 3), base=folder)
+    assert data.rule == "images: RGB, channels last, resized to 6x8, scaled to 0..255"
+    array = {sample.where: sample.arrays["x"] for sample in data.samples}["cats/3.png"]
+    assert (array.shape, array.dtype) == ((6, 8, 3), np.uint8)
+    assert colours(array) == {(84, 255, 0)}
+
+
+def test_one_channel_is_grey(folder: Path) -> None:
+    data = read("pictures", layout("x=float32[batch,1,6,8]", 1, 1, 6, 8), base=folder)
+    array = {sample.where: sample.arrays["x"] for sample in data.samples}["cats/1.png"]
+    grey = 0.299 * 28 / 255 + 0.587  # ITU-R 601, what Pillow's "L" is
+    np.testing.assert_allclose(array, np.full((1, 6, 8), grey), atol=1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "said"),
+    [
+        ("x=float32[batch,8]", (1, 8), "not an image with 1 or 3 channels"),
+        ("x=float32[batch,4,6,8]", (1, 4, 6, 8), "not an image with 1 or 3 channels"),
+        ("x=int64[batch,3,6,8]", (1, 3, 6, 8), "does not take float32 or uint8 pixels"),
+    ],
+)
+def test_models_that_take_no_image(folder: Path, spec: str, shape: tuple[int, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read("pictures", layout(spec, *shape), base=folder)
+
+
+def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
+    (folder / "pictures" / "cats" / "broken.jpg").write_bytes(b"not a picture")
+    with pytest.raises(UsageError, match=r"Calibration sample cats/broken\.jpg is not an image"):
+        read("pictures", layout("x=float32[batch,3,6,8]", 1, 3, 6, 8), base=folder)
+
+
+def test_a_folder_without_images_has_too_few(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has 0 sample\(s\)"):
+        read(".", layout("x=float32[batch,3,6,8]", 1, 3, 6, 8), base=tmp_path)
+
+
+def test_without_pillow_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_pillow(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "PIL":
+            raise ImportError("No module named 'PIL'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_pillow)
+    with pytest.raises(MissingExtraError, match=r"tfbundle\[images\]"):
+        read("pictures", layout("x=float32[batch,3,6,8]", 1, 3, 6, 8), base=folder)

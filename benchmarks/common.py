@@ -1,0 +1,189 @@
+"""What the benchmarks share: cost of whole processes, interleaved rounds, tables and verdicts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("TFBUNDLE_BENCH_CACHE", Path.home() / ".cache" / "tfbundle-bench"))
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole process took.
+
+    Attributes:
+        seconds: from its start to its end, on the wall clock.
+        peak_mb: largest resident memory of the process and its children together, in MiB, sampled every
+            20 ms; at least the kernel's own maximum for the largest of them.
+        output: what it wrote to stdout.
+    """
+
+    seconds: float
+    peak_mb: float
+    output: str
+
+
+class BenchmarkError(Exception):
+    """A measured command failed: a figure for it would mean nothing."""
+
+
+def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Cost:
+    """Run a command to its end and take its cost.
+
+    Raises:
+        BenchmarkError: it exited with anything but 0; the message ends with its last lines on stderr.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            list(command), cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=errors,
+        )  # fmt: skip
+        peak = _watch(process)
+        seconds = time.perf_counter() - began
+        said, complained = _text(output), _text(errors)
+    if process.returncode != 0:
+        last = "\n".join((complained or said).splitlines()[-15:])
+        raise BenchmarkError(f"{' '.join(command)} exited with {process.returncode}:\n{last}")
+    return Cost(seconds, peak / MEBIBYTE, said)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace").strip()
+
+
+def _watch(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end; the largest resident size, in bytes, of the process and its children together."""
+    peak, root = 0, psutil.Process(process.pid)
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return max(peak, usage.ru_maxrss * 1024)  # Linux: KiB
+        peak = max(peak, _resident(root))
+        time.sleep(0.02)
+
+
+def _resident(root: psutil.Process) -> int:
+    total = 0
+    for process in (root, *root.children(recursive=True)):
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Let every contender have its turn in each round, so that what disturbs the machine disturbs them all.
+
+    Args:
+        contenders: name -> one turn, which gives its own figure.
+    """
+    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for number in range(rounds):
+        # The first place of a round is not always the same contender's.
+        for name in order[number % len(order) :] + order[: number % len(order)]:
+            figures[name].append(contenders[name]())
+    return figures
+
+
+def ratio(figures: Mapping[str, Sequence[float]], ours: str, theirs: str) -> float:
+    """Median of the ratios round by round: a slow phase of the machine is in both figures of a round."""
+    return statistics.median(a / b for a, b in zip(figures[ours], figures[theirs], strict=True))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A figure against its limit: met when `value` < `limit`, or <= where `inclusive`."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    inclusive: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value < self.limit or (self.inclusive and self.value == self.limit)
+
+    def __str__(self) -> str:
+        sign = "<=" if self.inclusive else "<"
+        word = "met" if self.met else "NOT MET"
+        return f"{self.name}: {self.value:.2f}{self.unit} (limit {sign} {self.limit:.2f}{self.unit}): {word}"
+
+
+@dataclass
+class Report:
+    """The result of one benchmark: a table, verdicts, and notes on what could not be measured."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[str]] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        head = [f"## {self.title}", "", machine(), ""]
+        table = [self.columns, ["---"] * len(self.columns), *self.rows]
+        lines = ["| " + " | ".join(row) + " |" for row in table]
+        verdicts = [f"- {verdict}" for verdict in self.verdicts]
+        return "\n".join([*head, *lines, "", *verdicts, *(f"- {note}" for note in self.notes), ""])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title, "machine": machine(), "versions": versions(), "columns": list(self.columns),
+            "rows": self.rows, "verdicts": [{**asdict(v), "met": v.met} for v in self.verdicts],
+            "notes": self.notes, "data": self.data,
+        }  # fmt: skip
+
+    def finish(self, json_file: Path | None) -> int:
+        """Print the table, write the JSON where asked for; exit status 1 when a limit is not met."""
+        print(self.markdown(), flush=True)
+        if json_file is not None:
+            json_file.write_text(json.dumps(self.to_json(), indent=2) + "\n", "utf-8")
+        return 0 if all(verdict.met for verdict in self.verdicts) else 1
+
+
+def machine() -> str:
+    """The processor, the number of cores this process may use, and how busy the machine was."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].split(":")[1].strip() if names else platform.processor()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def versions() -> dict[str, str]:
+    packages = ("torch", "tensorflow", "onnx", "onnxruntime")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and verdicts to FILE too")
+    return parser
+
+
+def tfbundle(*arguments: str) -> list[str]:
+    """The command line of this environment's tfbundle."""
+    return [str(Path(sys.executable).with_name("tfbundle")), *arguments]

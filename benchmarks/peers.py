@@ -1,0 +1,154 @@
+"""SavedModels of the same models made by other converters, kept in a cache folder keyed by all versions.
+
+The cache is `$TFBUNDLE_BENCH_CACHE` or ~/.cache/tfbundle-bench. onnx2tf pins an older TensorFlow, so it lives
+in an environment of its own there; it takes minutes a model, so it runs at the lowest priority, and once.
+
+    python -m benchmarks.peers [MODEL…]         make everything that is missing
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import venv
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.common import CACHE, ROOT, BenchmarkError, run
+
+ONNX2TF = "1.29.24"
+ONNX_TF = "1.10.0"
+
+
+Form = Literal["dynamo", "legacy", "static"]
+"""Of an export: torch's own today; the TorchScript exporter's at opset 15; the latter with the batch fixed to 1."""
+
+
+def onnx_file(model: str, form: Form = "dynamo") -> Path:
+    """The model as torch exports it, with one image in `<model>.npz` beside it."""
+    return _once(_exports() / form / f"{model}.onnx", lambda path: _export(model, path, form))
+
+
+def onnx_tf_saved_model(model: str) -> Path:
+    """onnx-tf's SavedModel of the opset-15 export.
+
+    Raises:
+        BenchmarkError: onnx-tf is not installed or cannot convert the model.
+    """
+    folder = _exports() / f"onnx-tf-{ONNX_TF}-tensorflow-{version('tensorflow')}"
+    return _once(folder / model, lambda path: _onnx_tf(model, path))
+
+
+def onnx2tf_saved_model(model: str) -> Path:
+    """onnx2tf's SavedModel, in the form that it manages (see `_onnx2tf`).
+
+    Raises:
+        BenchmarkError: onnx2tf cannot be installed or cannot convert the model.
+    """
+    return _once(_exports() / f"onnx2tf-{ONNX2TF}" / model, lambda path: _onnx2tf(model, path))
+
+
+def _exports() -> Path:
+    """Keyed by all that the architectures depend on; all contenders are made of what is in this folder."""
+    unet = hashlib.sha256((ROOT / "examples" / "unet.py").read_bytes()).hexdigest()[:8]
+    return CACHE / f"torch-{version('torch')}-timm-{version('timm')}-unet-{unet}"
+
+
+def _once(path: Path, make: Callable[[Path], None]) -> Path:
+    """`path`, made if it is not there; a failure is kept as well, in `<path>.failed`, and raised again."""
+    failed = path.with_name(f"{path.name}.failed")
+    if failed.exists():
+        raise BenchmarkError(f"{failed.read_text('utf-8')} (delete {failed} to try again)")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_name(f".{os.getpid()}-{path.name}")
+        try:
+            make(staging)
+        except BenchmarkError as exc:
+            shutil.rmtree(staging, ignore_errors=True)
+            failed.write_text(str(exc).strip().splitlines()[-1], "utf-8")
+            raise
+        staging.rename(path)
+    return path
+
+
+def _export(model: str, path: Path, form: Form) -> None:
+    run([sys.executable, "-m", "benchmarks.export", model, str(path), "--form", form])
+    path.with_suffix(".npz").rename(path.with_name(f"{model}.npz"))
+
+
+def _onnx_tf(model: str, path: Path) -> None:
+    script = (
+        "import sys, pathlib; from bundler.converters.onnx_tf import OnnxTfConverter as C; "
+        "C().convert({'serving_default': pathlib.Path(sys.argv[1])}).save(pathlib.Path(sys.argv[2]))"
+    )
+    run([sys.executable, "-c", script, str(onnx_file(model, "legacy")), str(path)])
+
+
+def _onnx2tf(model: str, path: Path) -> None:
+    """Of the first export that it can convert."""
+    forms: tuple[Form, ...] = ("dynamo", "legacy", "static")
+    for form in forms:
+        try:
+            return _run_onnx2tf(onnx_file(model, form), path)
+        except BenchmarkError:
+            shutil.rmtree(path, ignore_errors=True)
+            if form == forms[-1]:
+                raise
+    return None
+
+
+def _run_onnx2tf(file: Path, path: Path) -> None:
+    command = _onnx2tf_environment() / "bin" / "onnx2tf"
+    scratch = path.with_name(f"{path.name}.cwd")  # it writes into the working directory
+    scratch.mkdir(exist_ok=True)
+    # For a fixed batch it tries the model on sample images, and downloads them if they do not lie here.
+    images = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
+    np.save(scratch / "calibration_image_sample_data_20x128x128x3_float32.npy", images)
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+    try:
+        run(
+            ["nice", "-n", "19", str(command), "-i", str(file), "-o", str(path), "-osd", "-n"],
+            env=quiet, cwd=scratch,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(scratch)
+    for tflite in path.glob("*.tflite"):
+        tflite.unlink()
+    if not (path / "saved_model.pb").exists():
+        raise BenchmarkError(f"onnx2tf wrote no SavedModel for {file}")
+
+
+def _onnx2tf_environment() -> Path:
+    """A virtual environment with onnx2tf, made on first use (about 2 GB)."""
+    path = CACHE / f"onnx2tf-{ONNX2TF}-python-{platform.python_version()}"
+    return _once(path / "ready", lambda marker: _install_onnx2tf(path, marker)).parent
+
+
+def _install_onnx2tf(path: Path, marker: Path) -> None:
+    venv.create(path, with_pip=True, clear=False)
+    run([str(path / "bin" / "pip"), "install", "--quiet", f"onnx2tf=={ONNX2TF}"])
+    run([str(path / "bin" / "onnx2tf"), "--version"])
+    marker.touch()
+
+
+def main(models: list[str]) -> None:
+    from benchmarks.models import NAMES
+
+    for model in models or list(NAMES):
+        for name, make in (("onnx-tf", onnx_tf_saved_model), ("onnx2tf", onnx2tf_saved_model)):
+            try:
+                print(f"{model}: {name}: {make(model)}", flush=True)
+            except BenchmarkError as exc:
+                print(f"{model}: {name}: {exc}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,8 +1,8 @@
 """Example inputs made from `name=dtype[dims]`, where neither the model nor the user brings any.
 
 1. A dim named `batch` is 2; any other dynamic dim is 16.
-2. Floats are standard normal, booleans random; an input whose name has `mask` is all ones, since a row that is
-   masked whole has no defined answer in many models.
+2. Floats are standard normal, booleans random, strings words; an input whose name has `mask` is all ones, since
+   a row that is masked whole has no defined answer in many models.
 3. Integers stay in a range the model takes: the one the source knows, else below the size of the embedding that
    looks them up, else below the smallest embedding of the model, else 0 and 1.
 """
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundler.errors import SourceError
 from bundler.signature import TensorSpec
 from bundler.sources.binding import Binding
 from bundler.sources.tensors import BFLOAT16, Array, to_torch
@@ -25,6 +24,7 @@ from bundler.sources.tensors import BFLOAT16, Array, to_torch
 BATCH = 2
 LENGTH = 16
 _SEED = 0
+_WORDS = ("north", "east", "south", "west")
 
 Range = tuple[int, int]
 """Smallest and largest integer that an input takes."""
@@ -43,7 +43,7 @@ def shape_of(spec: TensorSpec) -> tuple[int, ...]:
 
 def _draw(spec: TensorSpec, shape: tuple[int, ...], bounds: Range, rng: np.random.Generator) -> Array:
     if spec.dtype == "string":
-        raise SourceError(f"No example can be made up for the strings of {spec}.", fix="give example inputs")
+        return np.asarray(rng.choice(_WORDS, size=shape))
     if spec.dtype == "bfloat16":
         return np.asarray(rng.standard_normal(shape)).astype(BFLOAT16)
     dtype = np.dtype(spec.dtype)
@@ -57,22 +57,25 @@ def _draw(spec: TensorSpec, shape: tuple[int, ...], bounds: Range, rng: np.rando
     return (drawn + 1j * rng.standard_normal(shape) if dtype.kind == "c" else drawn).astype(dtype)
 
 
-def integer_ranges(module: nn.Module, binding: Binding, specs: Sequence[TensorSpec]) -> dict[str, Range]:
+def integer_ranges(
+    module: nn.Module, binding: Binding, specs: Sequence[TensorSpec], *, method: str = "forward"
+) -> dict[str, Range]:
     """The range of each integer input, from the embeddings that the model has (rule 3).
 
-    Which embedding looks up which input is seen in one run on zeros, and only where the input itself reaches it.
+    Which embedding looks up which input is seen in one run of `method` on zeros, and only where the input itself
+    reaches it.
     """
     integers = [spec for spec in specs if spec.dtype.startswith(("int", "uint"))]
     sizes = [part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)]
     if not integers or not sizes:
         return {}
-    zeros = {s.name: to_torch(np.zeros(shape_of(s), "float32" if s.dtype == "bfloat16" else s.dtype)) for s in specs}
-    seen = _lookups(module, binding, [zeros[name] for name in binding.names])
+    zeros = {s.name: to_torch(np.zeros(shape_of(s), BFLOAT16 if s.dtype == "bfloat16" else s.dtype)) for s in specs}
+    seen = _lookups(module, method, binding, [zeros[name] for name in binding.names])
     smallest = min(sizes)
     return {s.name: (0, seen.get(id(zeros[s.name]), smallest) - 1) for s in integers}
 
 
-def _lookups(module: nn.Module, binding: Binding, tensors: Sequence[Tensor]) -> dict[int, int]:
+def _lookups(module: nn.Module, method: str, binding: Binding, tensors: Sequence[Tensor]) -> dict[int, int]:
     """Smallest number of rows of the embeddings that were given a tensor, by the tensor's id."""
     seen: dict[int, int] = {}
 
@@ -83,7 +86,7 @@ def _lookups(module: nn.Module, binding: Binding, tensors: Sequence[Tensor]) -> 
     args, kwargs = binding.call(tensors)
     with _hooks(module, note), torch.no_grad():
         try:
-            module(*args, **kwargs)
+            (module if method == "forward" else getattr(module, method))(*args, **kwargs)
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, ArithmeticError):
             # Zeros need not suit the model. Its real inputs are tried next, and what fails then is reported.
             return seen

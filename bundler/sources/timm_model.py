@@ -33,7 +33,8 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         provenance["weights"] = load_weights(module, model.weights, base, trust=model.trust_pickle)
     else:
         provenance["weights"] = "pretrained" if model.pretrained else "random"
-    channels, height, width = module.pretrained_cfg["input_size"]
+    config: Any = module.pretrained_cfg
+    channels, height, width = config["input_size"]
     return from_module(
         module,
         inputs=tuple(TensorSpec.parse(text) for text in model.inputs),

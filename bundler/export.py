@@ -1,0 +1,87 @@
+"""From a loaded model to one ONNX file a signature.
+
+1. Example inputs with 1 in a dynamic dim are widened to 2: torch would take the 1 for a constant.
+2. Inputs are named after `forward`'s parameters, outputs by the rule of `bundler.sources.outputs` or by
+   `--output`; dtypes stay as they are.
+3. What is dynamic in the outputs is what changes when the model is run at other sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from bundler.signature import Signature
+from bundler.sources import LoadedModel
+from bundler.spec import ModelSpec, SignatureSpec
+
+Array = npt.NDArray[Any]
+Reference = Callable[[Mapping[str, Array]], dict[str, Array]]
+SERVING_DEFAULT = "serving_default"
+
+
+@dataclass(frozen=True)
+class ExportedSignature:
+    """One signature of a model, as ONNX.
+
+    Attributes:
+        name: `serving_default` or the spec's name.
+        onnx: the file, in the work folder; weights of 1.5 GB and more lie in `<file>.data` beside it.
+        signature: the model's own names, order, dtypes and dims.
+        examples: example inputs; 2 or more in every dynamic dim.
+        reference: PyTorch in eval mode without gradients (ONNX Runtime for an ONNX file).
+    """
+
+    name: str
+    onnx: Path
+    signature: Signature
+    examples: dict[str, Array]
+    reference: Reference
+
+
+def export(
+    loaded: LoadedModel, model: ModelSpec, work: Path, *, max_opset: int | None = None
+) -> tuple[ExportedSignature, ...]:
+    """Write serving_default and the spec's further signatures as ONNX files into `work`.
+
+    Args:
+        loaded: what the source gave.
+        model: opset, names of outputs and further signatures.
+        work: an existing folder.
+        max_opset: the newest opset that the converter reads; None: any.
+
+    Raises:
+        ExportError: torch cannot export the model; its report is kept in a file that the message names.
+        UsageError: names of outputs, methods or opset do not fit the model.
+    """
+    from bundler.tracing import exported_program, module_signature, onnx_signature
+
+    rows = {SERVING_DEFAULT: SignatureSpec.model_validate({}), **model.signatures}
+    if loaded.onnx is not None:
+        make = onnx_signature.make
+    elif _is_program(loaded.module):
+        make = exported_program.make
+    else:
+        make = module_signature.make
+    requests = [Request(name, row, work / f"{name}.onnx", max_opset) for name, row in rows.items()]
+    return tuple(make(loaded, model, request) for request in requests)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One signature to make, and the file it goes to."""
+
+    name: str
+    spec: SignatureSpec
+    path: Path
+    max_opset: int | None
+
+
+def _is_program(module: Any) -> bool:
+    import torch
+
+    return isinstance(module, torch.export.ExportedProgram)

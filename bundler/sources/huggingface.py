@@ -1,0 +1,184 @@
+"""`hf:NAME_OR_PATH`: a transformers checkpoint, from the hub or a local folder."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bundler.errors import MissingExtraError, SourceError
+from bundler.signature import TensorSpec
+from bundler.sources import LoadedModel
+from bundler.sources.binding import parameters
+from bundler.sources.example_inputs import Range
+from bundler.sources.hub import unreachable
+from bundler.sources.module import from_module
+from bundler.sources.state_dict import load_weights
+from bundler.sources.torchvision_ops import import_torchvision
+from bundler.spec import ModelSpec
+
+_SENTENCES = (
+    "The quick brown fox jumps over the lazy dog.",
+    "A bundle holds a model and everything that is needed to serve it in production, proven to answer alike.",
+)
+_TEXT = ("input_ids", "attention_mask", "token_type_ids")
+_ENCODER_DECODER = ("input_ids", "attention_mask", "decoder_input_ids")
+
+
+def load(model: ModelSpec, *, base: Path) -> LoadedModel:
+    """Load the class that the checkpoint's config names (with its head), in float32 or as saved.
+
+    Inputs are those of the tokenizer (`input_ids`, `attention_mask`, `token_type_ids`) with dynamic batch and seq, or
+    `pixel_values` of the config's image size; caches are off, so that the answer holds tensors only.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        SourceError: no such checkpoint, no network, or a kind of model whose inputs must be given with --input.
+    """
+    transformers = _import_transformers()
+    name = _resolve(model.source.removeprefix("hf:"), base)
+    config = _config(transformers, name)
+    module = _module(transformers, name, config, model)
+    facts: dict[str, Any] = {"source": model.source, "transformers": transformers.__version__}
+    if model.weights:
+        facts["weights"] = load_weights(module, model.weights, base, trust=model.trust_pickle)
+    else:
+        facts["weights"] = "pretrained" if model.pretrained else "random"
+        commit = getattr(config, "_commit_hash", None)
+        facts.update({"revision": commit} if commit else {})
+    given = tuple(TensorSpec.parse(text) for text in model.inputs)
+    examples = None if given else _examples(transformers, name, module)
+    return from_module(
+        module,
+        examples=examples,
+        inputs=given or _specs(module, config, examples),
+        ranges=_ranges(config),
+        provenance=facts,
+    )
+
+
+def _import_transformers() -> Any:
+    try:
+        # transformers imports torchvision where that is installed.
+        if importlib.util.find_spec("torchvision") is not None:
+            import_torchvision()
+        import transformers
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError(exc.name or "transformers", "hf", purpose="An hf: source") from exc
+    return transformers
+
+
+def _resolve(name: str, base: Path) -> str:
+    """A local folder as its path; anything that looks like one but is not there is an error, not a hub name."""
+    path = (base / Path(name).expanduser()).resolve()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise SourceError(f"The folder {name} is no transformers checkpoint.", where=str(path), fix="it lacks config.json")
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise SourceError(f"There is no folder {name}.", where=str(path), fix="check the path of the checkpoint")
+    return name
+
+
+def _config(transformers: Any, name: str) -> Any:
+    try:
+        with _quiet(transformers):
+            return transformers.AutoConfig.from_pretrained(name)
+    except OSError as exc:
+        # An unreachable hub, an unknown name and a missing file alike.
+        raise unreachable(f"The checkpoint {name}", exc) from exc
+    except (ValueError, KeyError) as exc:
+        raise SourceError(
+            f"transformers {transformers.__version__} does not know the model of {name}: {str(exc).splitlines()[0]}",
+            fix="check model_type in config.json, or upgrade transformers; models with code of their own are not run",
+        ) from exc
+
+
+def _module(transformers: Any, name: str, config: Any, model: ModelSpec) -> nn.Module:
+    architecture = (getattr(config, "architectures", None) or [None])[0]
+    chosen = getattr(transformers, architecture, None) if architecture else None
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    try:
+        with _quiet(transformers):
+            if model.pretrained and not model.weights:
+                module: nn.Module = (chosen or transformers.AutoModel).from_pretrained(name, config=config)
+            else:
+                module = chosen(config) if chosen else transformers.AutoModel.from_config(config)
+    except OSError as exc:
+        raise unreachable(f"The weights of {name}", exc) from exc
+    except (ValueError, RuntimeError, ImportError) as exc:
+        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise SourceError(f"transformers cannot load {name}: {first}") from exc
+    return module
+
+
+def _examples(transformers: Any, name: str, module: nn.Module) -> dict[str, Any] | None:
+    """Two sentences through the checkpoint's tokenizer; None where it has none or the model takes no text."""
+    if getattr(module, "main_input_name", "") != "input_ids" or module.config.is_encoder_decoder:  # type: ignore[union-attr]
+        return None
+    if Path(name).is_dir() and not any(Path(name).glob("tokenizer*")):
+        return None
+    try:
+        with _quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+            if tokenizer.pad_token is None:
+                tokenizer.pad_token = tokenizer.eos_token
+            encoded = tokenizer(list(_SENTENCES), padding=True, return_tensors="pt")
+    except (OSError, ValueError, KeyError, ImportError, TypeError):
+        # No usable tokenizer is no failure: token ids are drawn instead.
+        return None
+    accepted = {parameter.name for parameter in parameters(module)}
+    return {key: encoded[key] for key in encoded if key in accepted}
+
+
+def _specs(module: nn.Module, config: Any, examples: dict[str, Any] | None) -> tuple[TensorSpec, ...]:
+    if examples is not None:
+        return tuple(TensorSpec(key, "int64", ("batch", "seq")) for key in examples)
+    accepted = {parameter.name for parameter in parameters(module)}
+    main = getattr(module, "main_input_name", "input_ids")
+    if main == "pixel_values":
+        size = getattr(config, "image_size", None) or 224
+        height, width = (size, size) if isinstance(size, int) else size
+        channels = getattr(config, "num_channels", 3)
+        return (TensorSpec("pixel_values", "float32", ("batch", channels, height, width)),)
+    if main != "input_ids":
+        raise SourceError(
+            f"{type(module).__name__} takes {main}, whose dims its config does not give.",
+            fix=f"add --input '{main}=float32[batch,…]'",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        dims = {"decoder_input_ids": ("batch", "target_seq")}
+        return tuple(TensorSpec(n, "int64", dims.get(n, ("batch", "seq"))) for n in _ENCODER_DECODER)
+    segments = getattr(config, "type_vocab_size", 0) or 0
+    names = [n for n in _TEXT if n in accepted and (n != "token_type_ids" or segments > 1)]
+    return tuple(TensorSpec(name, "int64", ("batch", "seq")) for name in names)
+
+
+def _ranges(config: Any) -> dict[str, Range]:
+    vocabulary = getattr(config, "vocab_size", None)
+    segments = getattr(config, "type_vocab_size", None)
+    ranges: dict[str, Range] = {}
+    if vocabulary:
+        ranges = {"input_ids": (0, vocabulary - 1), "decoder_input_ids": (0, vocabulary - 1)}
+    if segments:
+        ranges["token_type_ids"] = (0, segments - 1)
+    return ranges
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Any:
+    """No progress bars and no advice on the terminal while transformers works."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,62 @@
+"""One signature of an ExportedProgram (.pt2): its graph as it is, with some of the outputs."""
+
+from __future__ import annotations
+
+import torch
+
+from bundler.errors import UsageError
+from bundler.export import ExportedSignature, Request
+from bundler.signature import Signature
+from bundler.sources import LoadedModel
+from bundler.sources.tensors import to_torch
+from bundler.spec import ModelSpec
+from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
+from bundler.tracing.flat import FlatModule, TorchReference
+from bundler.tracing.output_dims import output_specs
+from bundler.tracing.shared import choose_names, choose_outputs, name_dims, unname, widen
+from bundler.tracing.torch_onnx import OLDEST_DYNAMO, Job, choose_opset, write
+
+
+def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSignature:
+    """Export one signature.
+
+    Raises:
+        ExportError: torch failed.
+        UsageError: the row asks for another method or other inputs than the program has.
+    """
+    program, binding = loaded.module, loaded.binding
+    assert isinstance(program, torch.export.ExportedProgram) and binding is not None
+    check_row(request, "an exported program (.pt2)")
+    specs = name_dims(loaded.input_specs)
+    examples = widen(specs, loaded.example_inputs)
+    flat = FlatModule(program.module(), binding)
+    tensors = tuple(to_torch(examples[name]) for name in binding.names)
+    own = list(flat.answer(tensors))
+    names = choose_names(own, model.outputs)
+    kept = choose_outputs(names, request.spec.outputs, request.name)
+    by_name = dict(zip(names, own, strict=True))
+    opset = choose_opset(model.opset, request.max_opset, torchscript=False)
+    title = str(loaded.provenance.get("class", "the exported program"))
+    source = program if opset >= OLDEST_DYNAMO else flat
+    graph = write(Job(source, tensors, specs, names, opset, title), request.path, torchscript=False)
+    keep_outputs(graph, kept)
+    flat.keep = [by_name[name] for name in kept]
+    reference = TorchReference(flat, {by_name[name]: name for name in kept})
+    outputs = output_specs(reference, specs, examples, reference(examples), annotated_outputs(graph))
+    signature = Signature(unname(specs), unname(outputs))
+    finish(graph, signature)
+    save(graph, request.path)
+    return ExportedSignature(request.name, request.path, signature, examples, reference)
+
+
+def check_row(request: Request, kind: str) -> None:
+    """A graph that is made already has one method and its inputs.
+
+    Raises:
+        UsageError: the row asks for others.
+    """
+    if request.spec.method != "forward" or request.spec.inputs:
+        raise UsageError(
+            f"The signature {request.name!r} asks for another method or other inputs, which {kind} does not have.",
+            fix="give only outputs for it, or build from Python (file.py:callable)",
+        )

@@ -150,6 +150,10 @@ class ServerCore:
             except StatusError as exc:
                 log.warning("The model config was read again but not taken over: %s", exc)
 
+    def look_for_versions(self) -> None:
+        """Look at the file system now, besides the regular times."""
+        self._source.poll()
+
     @contextmanager
     def servable(self, model_spec: Any) -> Iterator[Handle]:
         """The version that a ModelSpec message means, kept from unloading while it is used.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from serving.errors import TargetError
@@ -147,7 +148,9 @@ def _read(argument: str) -> tuple[str, Flag, Any]:
     if name in UNSUPPORTED:
         raise TargetError(f"--{name} is not supported by the embedded server.", fix=UNSUPPORTED[name])
     if name not in FLAGS:
-        raise TargetError(f"unknown argument: {argument}", fix=f"one of: {', '.join(sorted(FLAGS))}")
+        near = get_close_matches(name, FLAGS, n=1)
+        fix = f"did you mean --{near[0]}?" if near else "the flags are those of tensorflow_model_server"
+        raise TargetError(f"unknown argument: {argument}", fix=fix)
     flag = FLAGS[name]
     if not given:
         if flag.read is not _boolean:

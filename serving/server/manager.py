@@ -188,7 +188,7 @@ class Manager:
                 return self._load_version(version.name, version.version, version.path)
             except StatusError as exc:
                 state = ServableState(version.name, version.version, ManagerState.LOADING)
-                log.warning("Loading servable: %s from %s failed: %s", state.servable, version.path, exc)
+                log.warning("Loading servable: %s failed: %s (%s)", state.servable, exc, version.path)
                 if not left or version.cancelled.wait(self._retry_seconds):
                     raise
         raise AssertionError("the last attempt returns or raises")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -13,7 +13,9 @@ from serving.protocol.status import Code, StatusError, failed_precondition, inva
 from serving.protocol.tensors import from_proto, to_proto
 from serving.server.core import Handle, ServerCore
 from serving.server.options import ServerOptions
-from serving.server.servable import Servable
+
+if TYPE_CHECKING:
+    from serving.server.servable import Servable
 
 Array = npt.NDArray[Any]
 

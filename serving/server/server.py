@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
@@ -22,8 +22,9 @@ from serving.server.options import LOCALHOST, ServerOptions
 from serving.server.predict import predict_with
 from serving.server.rest import RestApi
 from serving.server.rest_server import RestServer
-from serving.server.servable import Servable, SessionOptions
-from serving.server.warmup import warm_up
+
+if TYPE_CHECKING:
+    from serving.server.servable import Servable
 
 log = logging.getLogger(__name__)
 
@@ -178,11 +179,17 @@ def _metrics_path(options: ServerOptions) -> str | None:
 
 
 def _loader(options: ServerOptions) -> Loader:
-    """Loads a version and answers its warm-up records, so that it is quick from its first request on."""
-    session = SessionOptions(options.saved_model_tags, options.intra_op_threads, options.inter_op_threads)
+    """Loads a version and answers its warm-up records, so that it is quick from its first request on.
+
+    TensorFlow is imported by the first load: a server that cannot start says so at once.
+    """
 
     def load(name: str, version: int, path: str) -> Servable:
-        servable = Servable.load(path, session)
+        from serving.server.servable import Servable, SessionOptions
+        from serving.server.warmup import warm_up
+
+        threads = (options.intra_op_threads, options.inter_op_threads)
+        servable = Servable.load(path, SessionOptions(options.saved_model_tags, *threads))
         handle = Handle(name, version, servable)
         try:
             if options.warmup:

@@ -1,0 +1,175 @@
+"""What a real ModelServer 2.20 answered, and how an answer of ours is held against it.
+
+`tests/serving/recorded/recordings.jsonl` has one request and its answer a line; its first line tells the flags of the
+servers A to E. Key order and lists of names vary between runs of the real server and are compared as sets; the names of
+nodes within op errors are TensorFlow's own and are left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message_factory import GetMessageClass
+
+from serving.protocol.messages import pool, service
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+MODELS = RECORDED / "models"
+
+Row = dict[str, Any]
+
+
+def load_rows() -> list[Row]:
+    with (RECORDED / "recordings.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+META, *ROWS = load_rows()
+
+
+def rows(server: str | None, kind: str) -> list[Row]:
+    """Recordings of one kind from one server, without those that it did not answer itself."""
+    return [row for row in ROWS if row.get("server") == server and row["kind"] == kind and not _is_the_clients(row)]
+
+
+def _is_the_clients(row: Row) -> bool:
+    return "artifact" in row or (row.get("status_code") == "DEADLINE_EXCEEDED" and row["server"] != "D")
+
+
+def placed(text: str, base: Path) -> str:
+    """A recorded text with `{base}` standing for a real folder."""
+    return text.replace("{base}", str(base))
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def send_rest(port: int, row: Row) -> HttpAnswer:
+    """Send a recorded REST request as it was: the path is not touched."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    body = base64.b64decode(row["request_body_base64"]) if "request_body_base64" in row else None
+    if "request_body" in row:
+        body = row["request_body"].encode()
+    try:
+        connection.request(row["method"], row["path"], body, row.get("request_headers", {}))
+        response = connection.getresponse()
+        return HttpAnswer(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
+
+
+def rest_differences(row: Row, answer: HttpAnswer, base: Path) -> list[str]:
+    """What of an answer is not as recorded; empty if all is."""
+    found = []
+    if answer.status != row["http_status"]:
+        found.append(f"status {answer.status}, recorded {row['http_status']}: {answer.body[:300]!r}")
+    recorded_headers = row["response_headers"]
+    for name, value in recorded_headers.items():
+        if answer.headers.get(name) != value:
+            found.append(f"header {name}: {answer.headers.get(name)!r}, recorded {value!r}")
+    extra = [name for name in answer.headers if name.startswith("Access-Control") and name not in recorded_headers]
+    found += [f"header {name} that was not recorded" for name in extra]
+    return found + _body_differences(_recorded_body(row, base), answer.body)
+
+
+def _recorded_body(row: Row, base: Path) -> bytes:
+    if "response_body_base64" in row:
+        return base64.b64decode(row["response_body_base64"])
+    return placed(row["response_body"], base).encode()
+
+
+def _body_differences(recorded: bytes, got: bytes) -> list[str]:
+    if _comparable(recorded) != _comparable(got):
+        return [f"body {got[:1500]!r}\n  recorded {recorded[:1500]!r}"]
+    return []
+
+
+def _comparable(body: bytes) -> Any:
+    """The body's content, numbers as text, and the way it is laid out: its lines, in any order."""
+    text = _without_node_names(body.decode("utf-8", "surrogateescape"))
+    layout = sorted(line.rstrip(",") for line in text.split("\n"))
+    try:
+        content = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except ValueError:
+        return text
+    return (content, layout) if "error" not in text[:20] else _error_text(content)
+
+
+def _error_text(content: Any) -> Any:
+    """Map keys in quoted signatures stand in any order."""
+    message = content["error"]
+    return sorted(re.split(r"[\n{},]", message)) if "SignatureDef" in message or "keys must be" in message else message
+
+
+_NODES = re.compile(r"\{\{(function_node|node) [^}]*\}\}")
+
+
+def _without_node_names(text: str) -> str:
+    return _NODES.sub(r"{{\1}}", text)
+
+
+@dataclass(frozen=True)
+class GrpcAnswer:
+    code: str
+    message: str
+    response: bytes | None
+
+
+def send_grpc(channel: grpc.Channel, row: Row, base: Path) -> GrpcAnswer:
+    """Send a recorded gRPC request, byte for byte unless it names a folder."""
+    call = channel.unary_unary(row["method"], request_serializer=None, response_deserializer=None)
+    try:
+        response = call(_request_bytes(row, base), timeout=row.get("timeout_s", 20))
+    except grpc.RpcError as exc:
+        return GrpcAnswer(exc.code().name, exc.details() or "", None)
+    return GrpcAnswer("OK", "", response)
+
+
+def _request_bytes(row: Row, base: Path) -> bytes:
+    if "{base}" not in json.dumps(row.get("request", {})):
+        return base64.b64decode(row["request_base64"])
+    made = GetMessageClass(_method(row).input_type)()
+    json_format.Parse(placed(json.dumps(row["request"]), base), made, descriptor_pool=pool())
+    data: bytes = made.SerializeToString()
+    return data
+
+
+def _method(row: Row) -> Any:
+    _, name, method = row["method"].split("/")
+    return service(name).methods_by_name[method]
+
+
+def grpc_differences(row: Row, answer: GrpcAnswer, base: Path) -> list[str]:
+    """What of an answer is not as recorded; empty if all is."""
+    found = []
+    if answer.code != row["status_code"]:
+        found.append(f"code {answer.code} ({answer.message}), recorded {row['status_code']} ({row['message']})")
+    got, recorded = _without_node_names(answer.message), _without_node_names(placed(row["message"], base))
+    if got != recorded:
+        found.append(f"message {got!r}\n  recorded {recorded!r}")
+    if answer.response is not None and "response_base64" in row:
+        got, recorded = (_as_dict(row, data, base) for data in (answer.response, base64.b64decode(row["response_base64"])))
+        if got != recorded:
+            found.append(f"response {got}\n  recorded {recorded}")
+    return found
+
+
+def _as_dict(row: Row, data: bytes, base: Path) -> Any:
+    response = GetMessageClass(_method(row).output_type).FromString(data)
+    made = json_format.MessageToDict(response, preserving_proto_field_name=True, descriptor_pool=pool())
+    if "metric" in made:
+        made["metric"].sort(key=lambda metric: metric["name"])
+    text = json.dumps(made).replace("/tmp/tfs", str(base))
+    return json.loads(text)

@@ -1,0 +1,29 @@
+"""A SavedModel whose requests take as long as they ask for: what draining and time limits are tested with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+
+class Spinner(tf.Module):
+    """`serving_default(turns=int32[]) -> y=float32[]`: multiplies matrices that many times, then gives `mark`."""
+
+    def __init__(self, mark: float) -> None:
+        super().__init__()
+        self.mark = tf.Variable(mark)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="turns")])
+    def spin(self, turns: tf.Tensor) -> dict[str, tf.Tensor]:
+        matrix = tf.while_loop(
+            lambda turn, _: turn < turns,
+            lambda turn, m: (turn + 1, tf.tanh(tf.matmul(m, m))),
+            (tf.constant(0), tf.eye(200)),
+        )[1]
+        return {"y": self.mark + 0.0 * tf.reduce_sum(matrix)}
+
+
+def save_spinner(path: Path, mark: float) -> None:
+    module = Spinner(mark)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.spin})

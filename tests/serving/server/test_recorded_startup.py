@@ -1,0 +1,104 @@
+"""The recorded starts of tensorflow_model_server: what it says and whether it goes on, against `python -m serving.server`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.serving.server.known_differences import KNOWN
+from tests.serving.server.recordings import META, RECORDED, Row, placed, rows
+
+STARTED = "Running gRPC ModelServer"
+SECONDS = 60.0
+
+_LOG_PREFIX = re.compile(r"^.*\.cc:\d+\] ")
+_PARSER_LOG = "Error parsing text-format"
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+def _command(row: Row, base: Path) -> list[str]:
+    port = _free_port()
+    arguments = [placed(argument, base).replace("18551", str(port)) for argument in row["args"]]
+    if not any(argument.startswith("--port") for argument in arguments):
+        arguments.append(f"--port={port}")
+    return [sys.executable, "-m", "serving.server", *arguments]
+
+
+def _wanted_lines(row: Row, base: Path) -> list[str]:
+    """The recorded lines without time and source file, each once; not those of protobuf's own parser."""
+    lines = (_LOG_PREFIX.sub("", placed(line, base)) for line in row["output_lines"] if _PARSER_LOG not in line)
+    return list(dict.fromkeys(lines))
+
+
+def _goes_on(row: Row) -> bool:
+    return str(row["exit"]).startswith("running")
+
+
+def _run(row: Row, folder: Path, base: Path) -> tuple[str, int | str]:
+    """The output, and the exit code or "running"."""
+    (folder / "run").mkdir()
+    for name, text in {**META["config_files"], **(row["files"] or {})}.items():
+        (folder / "run" / name).write_text(placed(text, base))
+    output = folder / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(_command(row, base), cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        if not _goes_on(row):
+            process.wait(SECONDS)
+        lines = [] if row["id"] in KNOWN else _wanted_lines(row, base)
+        _wait(process, output, lines or [STARTED])
+        code = process.poll()
+        if code is not None:
+            return output.read_text(), code
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0, output.read_text()
+        return output.read_text(), "running"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], output: Path, lines: list[str]) -> None:
+    """Until it has ended, or has said all it was to say and goes on for a moment."""
+    end = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        if all(line in output.read_text() for line in lines):
+            time.sleep(0.5)
+            return
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the recorded models, with an empty one besides, that `{base}` stands for."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "models").mkdir()
+    for model in (RECORDED / "models").iterdir():
+        (folder / "models" / model.name).symlink_to(model)
+    (folder / "models" / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("row", rows(None, "startup"), ids=lambda row: row["id"])
+def test_server_starts_as_recorded(row: Row, base: Path, tmp_path: Path) -> None:
+    output, outcome = _run(row, tmp_path, base)
+    wanted = "running" if _goes_on(row) else row["exit"]
+    missing = [line for line in _wanted_lines(row, base) if line not in output]
+    if row["id"] in KNOWN:
+        assert missing or outcome != wanted, f"{row['id']} is as recorded: take it out of known_differences.py"
+    else:
+        assert not missing, output
+        assert outcome == wanted, output

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import traceback
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from bundler.sources.user_code import first_line, is_user_file, user_line
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]+)')
 _NO_FUNCTION = re.compile(r"No ONNX function found for <OpOverload\(op='(?P<op>[\w.]+)'")
 _UNSUPPORTED = re.compile(r"Exporting the operator '(?P<op>[\w:.]+)' to ONNX opset version (?P<opset>\d+)")
+
+_FIXED = re.compile(
+    r"inferred a static shape of (?P<size>\d+) for dimension inputs\['\w+'\]\[(?P<index>\d+)\]\.shape\[(?P<axis>\d+)\]"
+)
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
@@ -30,19 +35,22 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def explain(exc: Exception, *, title: str, reports: Path, chatter: str) -> TfbundleError:
+def explain(
+    exc: Exception, title: str, inputs: Sequence[str], reports: Path, chatter: str
+) -> TfbundleError:
     """An ExportError with the cause, the user's line, what to do, and the path of the report that was kept.
 
     Args:
         exc: what torch raised.
         title: class of the model.
+        inputs: names of its inputs, in the order in which torch has them.
         reports: folder with the reports that torch wrote, if any.
         chatter: what torch printed.
     """
     if isinstance(exc, TfbundleError):
         return exc
     causes = _chain(exc)
-    cause, fix = _cause(causes)
+    cause, fix = _cause(causes, inputs)
     report = _keep(exc, title, reports, chatter)
     return ExportError(
         f"torch cannot export {title} to ONNX: {cause}.",
@@ -61,8 +69,16 @@ def _chain(exc: BaseException) -> list[BaseException]:
     return chain
 
 
-def _cause(causes: list[BaseException]) -> tuple[str, str]:
+def _cause(causes: list[BaseException], inputs: Sequence[str]) -> tuple[str, str]:
     text = "\n".join(str(cause) for cause in causes)
+    dim = _FIXED.search(text)
+    if dim:
+        name = inputs[int(dim["index"])] if int(dim["index"]) < len(inputs) else "?"
+        axis, size = dim["axis"], dim["size"]
+        return (
+            f"its code takes the size of axis {axis} of {name!r} as the constant {size}",
+            f"use x.shape[{axis}] in place of a number, or give the axis the size {size} with --input",
+        )
     operator = _NO_FUNCTION.search(text)
     if operator:
         return f"it has no ONNX form of the operator {operator['op']}", "write it with other operators"

@@ -121,25 +121,50 @@ def _write_torchscript(job: Job, path: Path) -> ir.Model:
 @contextlib.contextmanager
 def _reporting(job: Job) -> Iterator[Path]:
     """A folder for torch's report; what torch raises becomes an ExportError that names the report."""
-    with tempfile.TemporaryDirectory(prefix="tfbundle-export-") as name, silence() as chatter, _plain_attention():
+    with (
+        tempfile.TemporaryDirectory(prefix="tfbundle-export-") as name,
+        silence() as chatter,
+        _plain_attention(),
+        _fresh_recurrence(),
+    ):
         try:
             yield Path(name)
         except Exception as exc:
             if _ONLY_4D in _causes(exc) and isinstance(job.module, FlatModule) and not job.module.attention_4d:
                 raise _Needs4dAttention from exc
-            raise explain(exc, title=job.title, reports=Path(name), chatter=chatter.getvalue()) from exc
+            names = [spec.name for spec in job.inputs]
+            raise explain(exc, job.title, names, Path(name), chatter.getvalue()) from exc
 
 
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
-    """No gradients, and none of the fused inference kernels of nn.TransformerEncoder, which ONNX has no form of."""
+    """None of the fused inference kernels of nn.TransformerEncoder, which ONNX has no form of.
+
+    Gradients stay as they are: without them torch.export fixes the length of an LSTM's sequence.
+    """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextlib.contextmanager
+def _fresh_recurrence() -> Iterator[None]:
+    """Let torch see the kernels that torch.onnx registers for an LSTM or GRU over a dynamic sequence.
+
+    torch/export/_patches.py puts them into `py_kernels` without clearing the operator's dispatch cache, so that from
+    the second recurrent model of a process on the ordinary kernel answers, which fixes the length (torch 2.13).
+    """
+    operators: tuple[Any, ...] = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
+    for operator in operators:
+        operator._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for operator in operators:
+            operator._dispatch_cache.clear()
 
 
 def _causes(exc: BaseException) -> str:

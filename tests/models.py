@@ -19,6 +19,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from bundler.sources.torchvision_ops import import_torchvision
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
@@ -34,8 +36,6 @@ class RealModel:
 
 def timm_model(name: str) -> RealModel:
     """A classifier of timm for images of 224x224."""
-    from bundler.sources.torchvision_ops import import_torchvision
-
     import_torchvision()
     import timm
 
@@ -47,6 +47,7 @@ def timm_model(name: str) -> RealModel:
 
 def bert(layers: int = 6, hidden: int = 384) -> RealModel:
     """BERT, 6 layers of 384, random weights, 64 tokens."""
+    import_torchvision()  # transformers imports it where it is installed
     from transformers import BertConfig, BertModel
 
     with seeded():
@@ -58,6 +59,7 @@ def bert(layers: int = 6, hidden: int = 384) -> RealModel:
 
 def minilm() -> RealModel:
     """The sentence encoder all-MiniLM-L6-v2 with its trained weights."""
+    import_torchvision()
     from transformers import AutoModel
 
     with seeded():

@@ -150,8 +150,10 @@ def _normal(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> 
     """Normal within the range of `values`; zeros say nothing of a range: standard normal."""
     if not values.any():
         return rng.standard_normal(shape)
-    drawn = rng.normal(values.mean(), values.std(), size=shape)
-    return np.asarray(np.clip(drawn, values.min(), values.max()))
+    peak = np.abs(values).max()
+    scaled = values / peak  # the variance of very large values would overflow
+    drawn = np.clip(rng.normal(scaled.mean(), scaled.std(), size=shape), scaled.min(), scaled.max())
+    return np.asarray(np.clip(drawn * peak, values.min(), values.max()))
 
 
 def _binary(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bundler.errors import SpecError
 from bundler.signature import Signature
@@ -55,11 +57,13 @@ class RenderContext:
     Attributes:
         name: the bundle's name as a DNS label; make it with `dns_label`.
         models: in the bundle's order; at least one.
+        manifest: content of bundle.json (see `bundler.manifest`), for the report; `files` may still be incomplete.
     """
 
     name: str
     spec: BundleSpec
     models: tuple[RenderedModel, ...]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, name: str) -> RenderedModel:
         """The model of this name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ def render_context(name: str, manifest: Manifest, staged: BundleLayout | None = 
     """
     spec = parse_spec(dict(manifest.spec), where="bundle.json")
     models = tuple(_rendered(spec, name, manifest, staged) for name in _ordered(spec, manifest))
-    return RenderContext(dns_label(name), spec, models)
+    return RenderContext(dns_label(name), spec, models, json.loads(manifest.to_bytes()))
 
 
 def _ordered(spec: BundleSpec, manifest: Manifest) -> list[str]:

@@ -1,0 +1,34 @@
+"""report.html: what a person looks at after a build. One page, no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from bundler.layout import BundleLayout
+from bundler.render import RenderContext, tf_serving
+from bundler.render.files import read_template, render_template, write_text
+from bundler.render.report.schema import read_manifest
+from bundler.render.report.view import model_view
+
+
+def render(context: RenderContext, folder: Path) -> list[Path]:
+    """Write report.html from the content of bundle.json (`context.manifest`).
+
+    Raises:
+        VerifyError: the content lacks something that every bundle has.
+    """
+    manifest = read_manifest(context.manifest)
+    served = tf_serving.served_versions(context)
+    models = [model_view(model, manifest.models[model.name], served[model.name]) for model in context.models]
+    page = render_template(
+        "report.html.j2",
+        name=context.name,
+        models=models,
+        tools=manifest.tools,
+        serving=context.spec.serving,
+        image=context.image,
+        css=Markup(read_template("report.css")),  # our own file
+    )
+    return [write_text(BundleLayout(folder).report, page)]

@@ -1,0 +1,274 @@
+"""From the records of a model to what the page shows: rows of text and charts. No arithmetic is left to the template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bundler.render import RenderedModel
+from bundler.render.report import charts
+from bundler.render.report.charts import Chart, Kind, error_text, milliseconds_text, size_text
+from bundler.render.report.schema import (
+    Deviation,
+    Evaluation,
+    Graph,
+    Model,
+    Parity,
+    Signature,
+    Tensor,
+    Variant,
+    Version,
+)
+
+T = TypeVar("T")
+
+OPERATORS = 12
+"""Operators shown by name; the others are counted together."""
+
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "pytorch": "PyTorch"}
+
+ORDER = (
+    "load", "export", "convert", "pytorch", "saved_model", "tflite", "parity", "evaluate",
+    "onnxruntime",
+    "float32", "float16", "dynamic", "int8", "int16x8",
+)  # fmt: skip
+"""How stages, runtimes and variants follow each other here; bundle.json has its keys sorted by name."""
+ERROR_TITLE = f"Largest relative error against PyTorch, logarithmic from {charts.FLOOR:g} to {charts.CEILING:g}"
+
+_VERDICTS: dict[str, Kind] = {"passed": "good", "FAILED": "bad", "reported": "quiet"}
+
+
+@dataclass(frozen=True)
+class SignatureView:
+    """Inputs and outputs as (name, dtype, dims)."""
+
+    name: str
+    inputs: tuple[tuple[str, str, str], ...]
+    outputs: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class ParityView:
+    """Rows as (runtime, signature, output, draws, largest absolute and relative error, worst draw, verdict)."""
+
+    passed: bool
+    tolerance: str
+    chart: Chart
+    rows: tuple[tuple[str, ...], ...]
+    draws: tuple[tuple[str, ...], ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TfliteView:
+    """Rows as (variant, size, latency, error, worst draw, operators, computed in float)."""
+
+    sizes: Chart
+    latencies: Chart
+    errors: Chart
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class EvaluationView:
+    """A chart for one figure a runtime; a table (`columns`, `rows`) for one figure an entry of the data."""
+
+    metric: str
+    samples: int
+    chart: Chart | None
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """One line of the list of versions."""
+
+    number: int
+    created: str
+    served: bool
+    passed: bool
+    error: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """Everything the page says of a model; figures are those of the latest version."""
+
+    name: str
+    version: int
+    facts: tuple[tuple[str, str], ...]
+    signatures: tuple[SignatureView, ...]
+    parity: ParityView
+    tflite: TfliteView | None
+    evaluation: EvaluationView | None
+    graph: Chart
+    stages: Chart
+    versions: tuple[VersionView, ...]
+    arguments: str
+
+
+def model_view(model: RenderedModel, records: Model, served: Sequence[int]) -> ModelView:
+    """What the page says of `model`, of which the versions `served` are served."""
+    record = records.versions[model.latest]
+    numbers = sorted(records.versions, reverse=True)
+    names = sorted(record.signatures, key=lambda name: (name != "serving_default", name))
+    return ModelView(
+        model.name,
+        model.latest,
+        _facts(model, record),
+        tuple(_signature(name, record.signatures[name]) for name in names),
+        _parity(record.parity),
+        _tflite(_ordered(record.tflite), record.parity.tolerance) if record.tflite else None,
+        _evaluation(record.evaluation) if record.evaluation else None,
+        _graph(record.graph),
+        _stages(_ordered(record.stages)),
+        tuple(_version(number, records.versions[number], number in served) for number in numbers),
+        ", ".join(f"{spec.name}={spec.name}" for spec in record.signatures[names[0]].inputs),
+    )
+
+
+def _ordered(values: Mapping[str, T]) -> dict[str, T]:
+    place = {name: index for index, name in enumerate(ORDER)}
+    return dict(sorted(values.items(), key=lambda item: (place.get(item[0], len(place)), item[0])))
+
+
+def _facts(model: RenderedModel, record: Version) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("Source", str(record.source.get("source", "unknown"))),
+        ("Built", _time(record)),
+        ("Converter", f"{record.converter}, ONNX opset {record.opset}, layout {record.layout}"),
+        ("SavedModel", f"{size_text(model.size_bytes)}, weights {size_text(record.graph.weight_bytes)}"),
+    ]
+    facts += [(_words(key), _fact(value)) for key, value in record.source.items() if key != "source"]
+    return tuple(facts)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").capitalize() if key != "sha256" else "SHA-256"
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_fact(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_fact(item) for item in value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _signature(name: str, signature: Signature) -> SignatureView:
+    return SignatureView(name, _tensors(signature.inputs), _tensors(signature.outputs))
+
+
+def _tensors(specs: Sequence[Tensor]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((s.name, s.dtype, ", ".join("?" if d is None else str(d) for d in s.dims) or "scalar") for s in specs)
+
+
+def _parity(parity: Parity) -> ParityView:
+    several = len({line.signature for line in parity.summary}) > 1
+    bars = [
+        (f"{_runtime(line.runtime)}: {line.output}" + (f" ({line.signature})" if several else ""), line.max_rel,
+         _VERDICTS[line.verdict])
+        for line in parity.summary
+    ]  # fmt: skip
+    rows = tuple(
+        (_runtime(s.runtime), s.signature, s.output, str(s.draws), error_text(s.max_abs), error_text(s.max_rel),
+         s.worst_draw, s.verdict)
+        for s in parity.summary
+    )  # fmt: skip
+    draws = tuple(
+        (_runtime(r.runtime), r.signature, r.draw, r.output, r.problem or error_text(r.max_abs), error_text(r.max_rel),
+         ("passed" if r.passed else "FAILED") if r.gated else "reported")
+        for r in parity.results
+    )  # fmt: skip
+    chart = charts.errors(ERROR_TITLE, bars, parity.tolerance)
+    return ParityView(parity.passed, error_text(parity.tolerance), chart, rows, draws, parity.left_out)
+
+
+def _runtime(name: str) -> str:
+    return RUNTIMES.get(name) or name.replace("tflite-", "TFLite ")
+
+
+def _tflite(variants: Mapping[str, Variant], tolerance: float) -> TfliteView:
+    latencies = [
+        (f"{name}, {count} thread{'s' if count > 1 else ''}", value, milliseconds_text(value))
+        for name, variant in variants.items()
+        for count, value in sorted(variant.latency_ms.items())
+    ]
+    worst = {name: _worst(variant.error) for name, variant in variants.items()}
+    sizes = [(name, float(v.size_bytes), size_text(v.size_bytes)) for name, v in variants.items()]
+    return TfliteView(
+        charts.linear("Size of the file", sizes),
+        charts.linear("Median latency of a call on the build machine", latencies),
+        charts.errors(
+            ERROR_TITLE,
+            [(name, error.max_rel, "plain") for name, error in worst.items()],
+            tolerance,
+        ),
+        tuple(_variant_row(name, variant, worst[name]) for name, variant in variants.items()),
+        tuple((name, note) for name, variant in variants.items() for note in _notes(variant)),
+    )
+
+
+def _worst(errors: Sequence[Deviation]) -> Deviation:
+    return max(errors, key=lambda error: error.max_rel)
+
+
+def _variant_row(name: str, variant: Variant, worst: Deviation) -> tuple[str, ...]:
+    latency = ", ".join(f"{milliseconds_text(ms)} ({count})" for count, ms in sorted(variant.latency_ms.items()))
+    return (
+        name,
+        size_text(variant.size_bytes),
+        latency,
+        worst.problem or error_text(worst.max_abs),
+        error_text(worst.max_rel),
+        f"{worst.output}, {worst.draw}",
+        str(sum(variant.operators.values())),
+        str(sum(variant.float_operators.values())),
+    )
+
+
+def _notes(variant: Variant) -> list[str]:
+    calibration = "; ".join(f"{key} {_fact(value)}" for key, value in (variant.calibration or {}).items())
+    return [*([f"calibration: {calibration}"] if calibration else []), *variant.notes]
+
+
+def _evaluation(evaluation: Evaluation) -> EvaluationView:
+    results = {_runtime(name): figures for name, figures in _ordered(evaluation.results).items()}
+    if isinstance(evaluation.data, str):
+        rows = [(name, figures[0], f"{figures[0]:.4f}") for name, figures in results.items()]
+        chart = charts.linear(f"{evaluation.samples} samples: {evaluation.data}", rows)
+        return EvaluationView(evaluation.metric, evaluation.samples, chart, (), ())
+    table = tuple(
+        (entry, *(f"{figures[i]:.4f}" for figures in results.values())) for i, entry in enumerate(evaluation.data)
+    )
+    return EvaluationView(evaluation.metric, evaluation.samples, None, ("Data", *results), table)
+
+
+def _graph(graph: Graph) -> Chart:
+    rows = sorted(graph.ops.items(), key=lambda item: (-item[1], item[0]))
+    shown = [(name, float(count), str(count)) for name, count in rows[:OPERATORS]]
+    rest = sum(count for _, count in rows[OPERATORS:])
+    if rest:
+        shown.append((f"{len(rows) - OPERATORS} other operators", float(rest), str(rest)))
+    noun = "transpose" if graph.transposes == 1 else "transposes"
+    return charts.linear(f"{graph.nodes} TensorFlow nodes, {graph.transposes} {noun}", shown)
+
+
+def _stages(stages: Mapping[str, float]) -> Chart:
+    rows = [(_words(name), seconds, f"{seconds:.3g} s") for name, seconds in stages.items()]
+    return charts.linear(f"Stages of the build, {sum(stages.values()):.3g} s", rows)
+
+
+def _version(number: int, record: Version, served: bool) -> VersionView:
+    errors = [line.max_rel for line in record.parity.summary if line.runtime == "saved_model"]
+    error = error_text(max(errors)) if errors else "not compared"
+    source = str(record.source.get("source", "unknown"))
+    return VersionView(number, _time(record), served, record.parity.passed, error, source)
+
+
+def _time(record: Version) -> str:
+    return record.created.strftime("%Y-%m-%d %H:%M %Z")

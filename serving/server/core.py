@@ -65,6 +65,8 @@ class ServerCore:
             self._source.update(_sources(config))
             self._source.start()
             self._await(self.board, [model.name for model in config.model_config_list.config], "servable(s)")
+            # One version a model is what the real server waits for; here labels work from the first request on.
+            self._manager.wait_for_first_attempts()
         if self.options.config_poll_seconds > 0 and (self.options.model_config_file or self.options.bundle):
             self._poller = threading.Thread(target=self._poll_config, name="config-poll", daemon=True)
             self._poller.start()

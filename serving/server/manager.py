@@ -49,6 +49,7 @@ class _Version:
     phase: _Phase = _Phase.NEW
     loaded: Loaded | None = None
     users: int = 0
+    failures: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -94,6 +95,12 @@ class Manager:
             if not self._stopping:
                 self._pending[name] = versions
                 self._changed.notify_all()
+
+    def wait_for_first_attempts(self) -> None:
+        """Wait until every version that is wanted serves or has failed once, even if it is tried again."""
+        with self._changed:
+            while not self._stopping and any(_is_first_attempt(version) for version in self._all()):
+                self._changed.wait(0.1)
 
     @contextmanager
     def servable(self, name: str, version: int | None) -> Iterator[tuple[int, Loaded]]:
@@ -188,6 +195,7 @@ class Manager:
                 return self._load_version(version.name, version.version, version.path)
             except StatusError as exc:
                 state = ServableState(version.name, version.version, ManagerState.LOADING)
+                version.failures += 1
                 log.warning("Loading servable: %s failed: %s (%s)", state.servable, exc, version.path)
                 if not left or version.cancelled.wait(self._retry_seconds):
                     raise
@@ -229,6 +237,10 @@ class Manager:
     def _publish(self, version: _Version, state: ManagerState, error: StatusError | None = None) -> None:
         self.board.publish(ServableState(version.name, version.version, state, error))
         log.info("%s: %s", _named(version), state.name)
+
+
+def _is_first_attempt(version: _Version) -> bool:
+    return version.wanted and version.phase in (_Phase.NEW, _Phase.LOADING) and not version.failures
 
 
 def _named(version: _Version) -> str:

@@ -13,7 +13,16 @@ import pytest
 from serving.server import Server, parse_flags
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import (
-    META, RECORDED, ROWS, Row, grpc_differences, placed, rest_differences, rows, send_grpc, send_rest,
+    META,
+    RECORDED,
+    ROWS,
+    Row,
+    grpc_differences,
+    placed,
+    rest_differences,
+    rows,
+    send_grpc,
+    send_rest,
 )  # fmt: skip
 
 SERVERS = ("A", "B", "C", "E")

@@ -22,7 +22,16 @@ from serving.server import Server, parse_flags
 from serving.server.states import ManagerState, ServableState, wait_until
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import (
-    META, MODELS, ROWS, GrpcAnswer, Row, grpc_differences, placed, rest_differences, send_grpc, send_rest,
+    META,
+    MODELS,
+    ROWS,
+    GrpcAnswer,
+    Row,
+    grpc_differences,
+    placed,
+    rest_differences,
+    send_grpc,
+    send_rest,
 )  # fmt: skip
 
 STATUS = ("/GetModelStatus", "/v1/models/m")

@@ -1,0 +1,152 @@
+"""JSON bodies: quick and exact reading agree, numbers survive, errors are the server's. The recordings hold the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.protocol.json_codec import decimal_texts, read_predict, write_error, write_predictions
+from serving.protocol.json_parser import _Parser, parse_object
+from serving.protocol.json_text import debug_text, decode_base64
+from serving.protocol.messages import enum
+from serving.protocol.status import GRPC_MESSAGE_LIMIT, HTTP_STATUS, Code, StatusError
+from serving.protocol.tensors import dtype_name
+
+DTYPES = {value.name: value.number for value in enum("tensorflow.DataType").values}
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.floats(allow_nan=False, width=32),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), values, max_size=4), st.booleans())
+def test_both_parsers_read_the_same(document: dict[str, Any], ascii_only: bool) -> None:
+    body = json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    exact = _Parser(body).parse()
+    assert _close(parse_object(body), exact)
+    assert _close(exact, document)
+
+
+def _close(got: Any, want: Any) -> bool:
+    """Equal, but for the last digit of floats: the exact parser rounds as RapidJSON does."""
+    if isinstance(want, dict):
+        return got.keys() == want.keys() and all(_close(got[key], want[key]) for key in want)
+    if isinstance(want, list):
+        return len(got) == len(want) and all(map(_close, got, want))
+    if isinstance(want, float):
+        return got == want or abs(got - want) <= 4 * np.spacing(abs(want))
+    return bool(got == want)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b" ", "The document is empty. at offset: 1"),
+        (b'{"a"}', "Missing a colon after a name of object member. at offset: 4"),
+        (b'{"a":"b', "Missing a closing quotation mark in string. at offset: 7"),
+        (b'{"a":"\\u12x4"}', "Incorrect hex digit after \\u escape in string. at offset: 6"),
+        (b'{"a":1.}', "Miss fraction part in number. at offset: 7"),
+        (b'{"a":1e}', "Miss exponent in number. at offset: 7"),
+        (b'{"a":-}', "Invalid value. at offset: 6"),
+        (b'{"a":tru}', "Invalid value. at offset: 8"),
+        (b'{"a":' + b"9" * 400 + b"}", "Number too big to be stored in double. at offset: 5"),
+        (b'{"a":[1 2]}', "Missing a comma or ']' after an array element. at offset: 8"),
+        (b'{"a":}', "Invalid value. at offset: 5"),
+        (b"[" * 100_000, "Invalid value. at offset: 100000"),
+    ],
+)
+def test_parse_errors_have_the_text_and_offset_of_rapidjson(body: bytes, error: str) -> None:
+    with pytest.raises(StatusError) as wrong:
+        parse_object(body)
+    assert wrong.value.message == f"JSON Parse error: {error}"
+
+
+def test_quoted_values_are_cut_off() -> None:
+    text = debug_text({"a": list(range(1000))})
+    assert text.startswith('{\n    "a": [0, 1, 2')
+    assert 256 <= len(text) < 270
+
+
+@pytest.mark.parametrize("name", ["DT_FLOAT", "DT_DOUBLE", "DT_INT32", "DT_INT64", "DT_UINT8", "DT_UINT64", "DT_INT8"])
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_numbers_become_arrays(name: str, form: str) -> None:
+    body = json.dumps({form: [[1, 2], [3, 4]]}).encode()
+    array = read_predict(body).tensors({"x": DTYPES[name]})["x"]
+    want = np.array([[1, 2], [3, 4]], dtype_name(DTYPES[name]))
+    assert array.dtype == want.dtype
+    assert array.shape == want.shape
+    assert np.array_equal(array, want)
+
+
+def test_rows_of_objects_become_one_array_an_input() -> None:
+    body = json.dumps({"instances": [{"a": [1.5, 2], "b": "x"}, {"a": [3, 4], "b": {"b64": "eQ=="}}]}).encode()
+    made = read_predict(body).tensors({"a": DTYPES["DT_FLOAT"], "b": DTYPES["DT_STRING"]})
+    assert np.array_equal(made["a"], np.array([[1.5, 2], [3, 4]], np.float32))
+    assert made["b"].tolist() == [b"x", b"y"]
+
+
+def test_booleans_are_no_numbers_though_python_says_so() -> None:
+    with pytest.raises(StatusError, match="JSON Value: true Type: True is not of expected type: float"):
+        read_predict(b'{"inputs": [1.5, true]}').tensors({"x": DTYPES["DT_FLOAT"]})
+
+
+def test_deep_nesting_is_an_error_not_a_crash() -> None:
+    body = b'{"inputs": ' + b"[" * 5000 + b"1" + b"]" * 5000 + b"}"
+    with pytest.raises(StatusError, match="5000 dimensions"):
+        read_predict(body).tensors({"x": DTYPES["DT_FLOAT"]})
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_float_texts_read_back_as_the_same_floats(numbers: list[float]) -> None:
+    array = np.array(numbers, np.float32)
+    texts = decimal_texts(array)
+    assert np.array_equal(np.array(texts, np.float64).astype(np.float32), array, equal_nan=True)
+    assert not any(text.strip("-").isdecimal() for text in texts), "a float is never printed like an integer"
+
+
+@given(st.lists(st.floats(), min_size=1))
+def test_double_texts_read_back_as_the_same_doubles(numbers: list[float]) -> None:
+    array = np.array(numbers)
+    assert np.array_equal(np.array(decimal_texts(array), np.float64), array, equal_nan=True)
+
+
+def test_outputs_of_every_shape_are_json() -> None:
+    arrays = {"scalar": np.float32(1.5), "empty": np.zeros((2, 0), np.int64), "cube": np.arange(8.0).reshape(2, 2, 2)}
+    reply = json.loads(write_predictions({name: np.asarray(value) for name, value in arrays.items()}, row=False))
+    assert reply == {"outputs": {name: np.asarray(value).tolist() for name, value in arrays.items()}}
+    rows = json.loads(write_predictions({"a": np.eye(2), "b": np.array(["x", b"y"], object)}, row=True))
+    assert rows == {"predictions": [{"a": [1.0, 0.0], "b": "x"}, {"a": [0.0, 1.0], "b": "y"}]}
+    assert json.loads(write_predictions({"a": np.zeros((0, 3))}, row=True)) == {"predictions": []}
+
+
+def test_outputs_of_different_batches_have_no_rows() -> None:
+    with pytest.raises(StatusError, match="Tensor name: b has inconsistent batch size: 3 expecting: 2"):
+        write_predictions({"a": np.zeros(2), "b": np.zeros(3)}, row=True)
+
+
+def test_bytes_go_both_ways() -> None:
+    data = bytes(range(256))
+    reply = json.loads(write_predictions({"image_bytes": np.array([data], object)}, row=True))
+    assert decode_base64(reply["predictions"][0]["b64"]) == data
+
+
+@pytest.mark.parametrize("text", ["YWJj=", "Y", "YW=Jj", "YWI==", "_-8=", "@@@"])
+def test_wrong_base64_is_refused(text: str) -> None:
+    assert decode_base64(text) is None
+
+
+def test_long_messages_are_cut_for_grpc_alone() -> None:
+    error = StatusError(Code.INTERNAL, "x" * 2000)
+    assert error.grpc_message == "x" * GRPC_MESSAGE_LIMIT + "...TRUNCATED"
+    assert json.loads(write_error(error.message)) == {"error": "x" * 2000}
+
+
+def test_every_code_has_an_http_status() -> None:
+    assert HTTP_STATUS.keys() == set(Code)

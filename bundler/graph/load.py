@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from bundler.errors import ConversionError
+
+SMALL = 1024
+"""Elements up to which a constant is taken for a shape or a parameter rather than a weight."""
 
 
 def load(path: Path) -> ir.Model:
@@ -26,12 +30,21 @@ def load(path: Path) -> ir.Model:
             f"{path} cannot be read as an ONNX model: {exc}.", fix="export it again; a download may have been cut short"
         ) from exc
     _check_external_data(model, path)
+    _load_small(model)
     return model
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
     """The IR of a model in memory."""
     return ir.from_proto(proto)
+
+
+def _load_small(model: ir.Model) -> None:
+    """Read small external constants (shapes, axes): ONNX's own tools need their values and do not know the model's folder."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and tensor.size <= SMALL:
+            value.const_value = ir.tensor(np.array(tensor.numpy()), name=tensor.name)
 
 
 def _check_external_data(model: ir.Model, path: Path) -> None:

@@ -148,7 +148,7 @@ def _facts(model: RenderedModel, record: Version) -> tuple[tuple[str, str], ...]
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ").capitalize() if key != "sha256" else "SHA-256"
+    return {"sha256": "SHA-256", "tflite": "TFLite", **RUNTIMES}.get(key) or key.replace("_", " ").capitalize()
 
 
 def _fact(value: object) -> str:

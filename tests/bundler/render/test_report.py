@@ -262,7 +262,7 @@ def test_accuracy_graph_stages_and_versions(page: Page) -> None:
     assert "Conv2D: 20" in page.text
     assert "4 other operators: 7" in page.text
     assert (
-        "Load: 0.5 s; Export: 2 s; Convert: 1.25 s; Saved model: 0.25 s; Tflite: 3 s; Parity: 1 s."
+        "Load: 0.5 s; Export: 2 s; Convert: 1.25 s; SavedModel: 0.25 s; TFLite: 3 s; Parity: 1 s."
         in page.text
     )
     built = "2026-03-04 05:06 UTC"

@@ -1,4 +1,7 @@
-"""All benchmarks, one after the other: `python -m benchmarks [--json FOLDER]`. Exit status 1 if a limit is not met."""
+"""All benchmarks, one after the other: `python -m benchmarks [--json FOLDER]`.
+
+Exit status: 0 all limits are met, 1 one is not, 2 something could not be measured.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import Cost, Report, Verdict, arguments, interleave, run, tfbundle
+from benchmarks.common import Cost, Report, Verdict, arguments, interleave, run, status_of, tfbundle
 
 MODEL = "resnet18"
 EXTRA_SECONDS = 8.0
@@ -23,7 +23,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    report = Report(f"Build of {MODEL} without TFLite", ["what", "median s", "peak MB"])
+    report = Report(f"Build of {MODEL} without TFLite", ["what", "median s", "processor s", "peak MB"])
     costs: dict[str, list[Cost]] = {"build": [], "export": []}
     with tempfile.TemporaryDirectory() as folder:
 
@@ -47,11 +47,12 @@ def main() -> int:
 def fill(report: Report, costs: dict[str, list[Cost]], figures: dict[str, list[float]]) -> None:
     build, export = (statistics.median(figures[name]) for name in ("build", "export"))
     process = statistics.median(cost.seconds for cost in costs["export"])
+    cpu = {name: f"{statistics.median(cost.cpu_seconds for cost in rows):.1f}" for name, rows in costs.items()}
     peaks = {name: max(cost.peak_mb for cost in rows) for name, rows in costs.items()}
     report.rows += [
-        ["`tfbundle build`, whole process", f"{build:.1f}", f"{peaks['build']:.0f}"],
-        ["`torch.onnx.export` alone", f"{export:.1f}", "–"],
-        ["a process that loads and exports", f"{process:.1f}", f"{peaks['export']:.0f}"],
+        ["`tfbundle build`, whole process", f"{build:.1f}", cpu["build"], f"{peaks['build']:.0f}"],
+        ["`torch.onnx.export` alone", f"{export:.1f}", "–", "–"],
+        ["a process that loads and exports", f"{process:.1f}", cpu["export"], f"{peaks['export']:.0f}"],
     ]
     report.data.update(figures, peak_mb=peaks, export_process=process)
     extra = statistics.median(b - e for b, e in zip(figures["build"], figures["export"], strict=True))
@@ -62,4 +63,4 @@ def fill(report: Report, costs: dict[str, list[Cost]], figures: dict[str, list[f
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -14,9 +14,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from benchmarks.common import ROOT, Report, Verdict, arguments, interleave, run, tfbundle
+from benchmarks.common import ROOT, Cost, Report, Verdict, arguments, interleave, run, status_of, tfbundle
 from serving.client import Client
 
 HELP_LIMIT, SMOKE_LIMIT = 0.5, 1.0
@@ -26,7 +27,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
-    report = Report("Start of the command line and of the smoke test", ["command", "median s", "slowest s"])
+    report = Report("Start of the command line and of the smoke test", ["command", "median s", "slowest s", "processor s"])
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder, "digits")
         source = f"{ROOT / 'examples' / 'digits_cnn.py'}:digits_cnn"
@@ -45,11 +46,18 @@ def main() -> int:
 def measure(commands: dict[str, list[str]], rounds: int, report: Report) -> None:
     for command in commands.values():
         run(command)  # files into the page cache
-    turns = {name: lambda c=command: run(c).seconds for name, command in commands.items()}
-    figures = interleave(turns, rounds)
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
+
+    def turn(name: str) -> float:
+        costs[name].append(run(commands[name]))
+        return costs[name][-1].seconds
+
+    figures = interleave({name: partial(turn, name) for name in commands}, rounds)
     report.data.update(figures)
     for name, seconds in figures.items():
-        report.rows.append([f"`{name}`", f"{statistics.median(seconds):.3f}", f"{max(seconds):.3f}"])
+        cpu = statistics.median(cost.cpu_seconds for cost in costs[name])
+        figure = [statistics.median(seconds), max(seconds), cpu]
+        report.rows.append([f"`{name}`", *(f"{value:.3f}" for value in figure)])
     for name, limit in (("tfbundle --help", HELP_LIMIT), ("smoke/smoke_test.py", SMOKE_LIMIT)):
         report.verdicts.append(Verdict(name, statistics.median(figures[name]), limit, " s"))
 
@@ -81,4 +89,4 @@ def free_ports(count: int) -> Sequence[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

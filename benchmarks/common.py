@@ -30,12 +30,14 @@ class Cost:
 
     Attributes:
         seconds: from its start to its end, on the wall clock.
+        cpu_seconds: processor time of it and its children; tells a slow program from a busy machine.
         peak_mb: largest resident memory of the process and its children together, in MiB, sampled every
             20 ms; at least the kernel's own maximum for the largest of them.
         output: what it wrote to stdout.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     output: str
 
@@ -56,13 +58,13 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Pa
             list(command), cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
             stdout=output, stderr=errors,
         )  # fmt: skip
-        peak = _watch(process)
+        peak, cpu = _watch(process)
         seconds = time.perf_counter() - began
         said, complained = _text(output), _text(errors)
     if process.returncode != 0:
         last = "\n".join((complained or said).splitlines()[-15:])
         raise BenchmarkError(f"{' '.join(command)} exited with {process.returncode}:\n{last}")
-    return Cost(seconds, peak / MEBIBYTE, said)
+    return Cost(seconds, cpu, peak / MEBIBYTE, said)
 
 
 def _text(file: IO[bytes]) -> str:
@@ -70,14 +72,14 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace").strip()
 
 
-def _watch(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end; the largest resident size, in bytes, of the process and its children together."""
+def _watch(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    """Wait for the end: peak resident bytes and processor seconds, both with all children."""
     peak, root = 0, psutil.Process(process.pid)
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return max(peak, usage.ru_maxrss * 1024)  # Linux: KiB
+            return max(peak, usage.ru_maxrss * 1024), usage.ru_utime + usage.ru_stime  # Linux: KiB
         peak = max(peak, _resident(root))
         time.sleep(0.02)
 
@@ -163,6 +165,15 @@ class Report:
         if json_file is not None:
             json_file.write_text(json.dumps(self.to_json(), indent=2) + "\n", "utf-8")
         return 0 if all(verdict.met for verdict in self.verdicts) else 1
+
+
+def status_of(main: Callable[[], int]) -> int:
+    """Exit status of a benchmark: 0 all limits met, 1 one is not, 2 something could not be measured."""
+    try:
+        return main()
+    except BenchmarkError as exc:
+        print(f"not measured: {exc}", file=sys.stderr)
+        return 2
 
 
 def machine() -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.common import BenchmarkError, Report, Verdict, arguments, interleave, ratio, run
+from benchmarks.common import BenchmarkError, Report, Verdict, arguments, interleave, ratio, run, status_of
 from benchmarks.contender import Array, Contender
 from benchmarks.models import NAMES
 
@@ -116,4 +116,4 @@ def _relative(want: Array, got: Array) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

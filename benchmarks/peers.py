@@ -52,7 +52,9 @@ def onnx2tf_saved_model(model: str) -> Path:
     Raises:
         BenchmarkError: onnx2tf cannot be installed or cannot convert the model.
     """
-    return _once(_exports() / f"onnx2tf-{ONNX2TF}" / model, lambda path: _onnx2tf(model, path))
+    folder = _exports() / f"onnx2tf-{ONNX2TF}"
+    _onnx2tf_environment()
+    return _once(folder / model, lambda path: _onnx2tf(model, path), remember_failure=True)
 
 
 def _exports() -> Path:
@@ -61,8 +63,8 @@ def _exports() -> Path:
     return CACHE / f"torch-{version('torch')}-timm-{version('timm')}-unet-{unet}"
 
 
-def _once(path: Path, make: Callable[[Path], None]) -> Path:
-    """`path`, made if it is not there; a failure is kept as well, in `<path>.failed`, and raised again."""
+def _once(path: Path, make: Callable[[Path], None], *, remember_failure: bool = False) -> Path:
+    """`path`, made if it is not there. A failure that took minutes is kept too, in `<path>.failed`."""
     failed = path.with_name(f"{path.name}.failed")
     if failed.exists():
         raise BenchmarkError(f"{failed.read_text('utf-8')} (delete {failed} to try again)")
@@ -73,7 +75,8 @@ def _once(path: Path, make: Callable[[Path], None]) -> Path:
             make(staging)
         except BenchmarkError as exc:
             shutil.rmtree(staging, ignore_errors=True)
-            failed.write_text(str(exc).strip().splitlines()[-1], "utf-8")
+            if remember_failure:
+                failed.write_text(str(exc).strip().splitlines()[-1], "utf-8")
             raise
         staging.rename(path)
     return path

@@ -19,17 +19,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bundler import child
 from bundler.converters import SERVING_DEFAULT
 from bundler.converters.signature_names import tensor_names
 from bundler.errors import ConversionError, MissingExtraError, UsageError
@@ -155,31 +153,15 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
     request, result, log = work / "request.json", work / "result.json", work / "worker.log"
     content = {"models": {n: str(p) for n, p in models.items()}, "saved_model": str(work / "saved_model")}
     request.write_text(json.dumps({**content, "result": str(result)}), "utf-8")
-    with log.open("wb") as output:
-        try:
-            # cwd is the empty work folder, so that no file of the user's shadows a module.
-            done = subprocess.run(
-                [sys.executable, "-m", _WORKER, str(request)],
-                cwd=work, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                timeout=timeout_s, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as exc:
-            raise ConversionError(
-                f"onnx-tf had not finished after {timeout_s:g} s.", fix="--converter native"
-            ) from exc
+    try:
+        status = child.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
+    except subprocess.TimeoutExpired as exc:
+        raise ConversionError(f"onnx-tf had not finished after {timeout_s:g} s.", fix="--converter native") from exc
     if not result.exists():
-        raise _died(done.returncode, log)
+        raise _died(status, log)
     answer = json.loads(result.read_text("utf-8"))
     if not answer.get("ok"):
         raise _failed(answer)
-
-
-def _environment() -> dict[str, str]:
-    """The parent's environment, with the same bundler importable and TensorFlow's chatter off."""
-    root = str(Path(__file__).resolve().parents[2])
-    python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    return {**os.environ, **quiet, "PYTHONPATH": python_path}
 
 
 def _failed(answer: Mapping[str, Any]) -> ConversionError:
@@ -191,13 +173,7 @@ def _failed(answer: Mapping[str, Any]) -> ConversionError:
     return ConversionError(f"onnx-tf could not {answer['stage']} the model: {message}", where=where, fix=fix)
 
 
-def _died(returncode: int, log: Path) -> ConversionError:
+def _died(status: int, log: Path) -> ConversionError:
     """The worker ended without a result: by a signal (often SIGKILL, out of memory) or an early exit."""
-    cause = f"exited with {returncode}"
-    if returncode < 0:
-        cause = f"was ended by {signal.Signals(-returncode).name}"
-    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    said = f" Its last words: {lines[-1]}" if lines else ""
-    out_of_memory = returncode == -signal.SIGKILL
-    fix = "free memory and try again, or --converter native" if out_of_memory else "--converter native"
-    return ConversionError(f"The process of onnx-tf {cause}.{said}", fix=fix)
+    fix = "free memory and try again, or --converter native" if child.was_killed(status) else "--converter native"
+    return ConversionError(f"The process of onnx-tf {child.how_it_ended(status, log)}", fix=fix)

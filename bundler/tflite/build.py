@@ -15,12 +15,13 @@ import numpy.typing as npt
 from bundler import inputs
 from bundler.errors import TfbundleError, TfliteError, UsageError
 from bundler.parity import REFUSALS, differences, to_served
-from bundler.tflite import contents
+from bundler.tflite import contents, exchange
 from bundler.tflite.calibration import Calibration, Layout
 from bundler.tflite.calibration import read as read_calibration
-from bundler.tflite.runner import TfliteModel, latency_ms
+from bundler.tflite.exchange import Made
+from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import static_shapes, static_sizes
-from bundler.tflite.variants import convert, write_static
+from bundler.tflite.variants import write_static
 from serving.compare import Difference
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-THREADS = (1, 2)
 CALIBRATION_DRAWS = 4
 
 
@@ -117,18 +117,16 @@ def build_variants(
         return ()
     sizes = static_sizes(exported.signature, exported.examples, spec)
     samples = _samples(exported, spec, sizes, base)
-    done: list[VariantResult] = []
-    failed: list[TfliteError] = []
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".static-") as work:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
         job = _Job.of(converted, exported, sizes, samples, Path(work))
-        for variant in spec.variants:
-            try:
-                done.append(job.make(variant, folder / f"{model_name}-{variant}.tflite"))
-            except TfliteError as exc:
-                failed.append(exc)
-    if failed:
-        raise _joined(failed, done)
-    return tuple(done)
+        made = exchange.make_all(Path(work), spec.variants)
+        failed = [result for result in made.values() if isinstance(result, TfliteError)]
+        done = {variant: result for variant, result in made.items() if isinstance(result, Made)}
+        if failed:
+            raise _joined(failed, list(done))
+        return tuple(
+            job.measured(variant, done[variant], folder / f"{model_name}-{variant}.tflite") for variant in spec.variants
+        )
 
 
 def _samples(
@@ -140,14 +138,18 @@ def _samples(
     return read_calibration(spec.calibration, Layout(exported.signature, shapes), base=base)
 
 
-def _joined(failed: Sequence[TfliteError], done: Sequence[VariantResult]) -> TfliteError:
+def _joined(failed: Sequence[TfliteError], done: Sequence[str]) -> TfliteError:
+    """One error for all; the cause is TensorFlow's report on the first."""
     if len(failed) == 1 and not done:
         return failed[0]
-    made = f" (made: {', '.join(result.variant for result in done)})" if done else ""
+    made = f" (made: {', '.join(done)})" if done else ""
     whats = "\n".join(dict.fromkeys(error.what for error in failed))
     fixes = "; ".join(dict.fromkeys(error.fix for error in failed if error.fix))
-    what = f"{len(failed)} TFLite variant(s) failed{made}.\n{whats}"
-    return TfliteError(what, where=failed[0].where, fix=fixes)
+    joined = TfliteError(
+        f"{len(failed)} TFLite variant(s) failed{made}.\n{whats}", where=failed[0].where, fix=fixes
+    )
+    joined.__cause__ = failed[0].__cause__
+    return joined
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ class _Draw:
 
 @dataclass(frozen=True)
 class _Job:
-    saved_model: Path
-    permutations: Mapping[str, Sequence[int]]
+    """What all variants of a model have in common."""
+
     draws: tuple[_Draw, ...]
     calibration: Calibration | None
     notes: tuple[str, ...]
@@ -176,41 +178,39 @@ class _Job:
         samples: Calibration | None,
         work: Path,
     ) -> _Job:
-        calls = tuple(_calls(exported, sizes, samples))
-        draws = tuple(_asked(exported, name, call, converted.permutations) for name, call in calls)
-        served = {name: array.shape for name, array in draws[0].served.items()}
-        notes = tuple(_range_notes(exported, samples)) if samples else ()
-        write_static(converted.static(served), exported.signature.input_names, work)
-        return cls(work, converted.permutations, draws, samples, notes)
+        """Ask PyTorch, and fill the work folder for the TFLite process."""
+        permutations = converted.permutations
+        draws = tuple(_asked(exported, name, call, permutations) for name, call in _calls(exported, sizes, samples))
+        shapes = {name: array.shape for name, array in draws[0].served.items()}
+        write_static(converted.static(shapes), exported.signature.input_names, work / "saved_model")
+        exchange.save_calls(work / "draws", (draw.served for draw in draws))
+        if samples:
+            exchange.save_calls(work / "samples", (to_served(call, permutations) for call in samples.calls()))
+        return cls(draws, samples, tuple(_range_notes(exported, samples)) if samples else ())
 
-    def make(self, variant: TfliteVariant, path: Path) -> VariantResult:
-        """Convert, write, run and measure one variant."""
-        samples = self.calibration if variant == "int8" else None
-        path.write_bytes(convert(self.saved_model, variant, self._served_samples if samples else None))
+    def measured(self, variant: TfliteVariant, made: Made, path: Path) -> VariantResult:
+        """Bring the file to its place and compare its answers with PyTorch's."""
+        exchange.move(made, path)
         model = TfliteModel(path)
         found = contents.operators(path)
+        samples = self.calibration if variant == "int8" else None
         return VariantResult(
             variant=variant,
             path=path,
             size_bytes=path.stat().st_size,
             inputs=_ordered(model.inputs, self.draws[0].served),
             outputs=_ordered(model.outputs, self.draws[0].answer),
-            latency_ms={n: latency_ms(path, self.draws[0].served, n) for n in THREADS},
-            differences=tuple(self._differences(model)),
+            latency_ms=made.latency_ms,
+            differences=tuple(self._differences(made)),
             operators=contents.count(found),
             float_operators=contents.count(found, only_float=True),
             calibration=samples.to_json() if samples else None,
             notes=self.notes if samples else (),
         )
 
-    def _served_samples(self) -> Iterator[dict[str, Array]]:
-        assert self.calibration is not None  # passed to the converter for int8 only
-        for call in self.calibration.calls():
-            yield to_served(call, self.permutations)
-
-    def _differences(self, model: TfliteModel) -> Iterator[tuple[str, Difference]]:
-        for draw in self.draws:
-            for difference in differences(draw.answer, model(draw.served)):
+    def _differences(self, made: Made) -> Iterator[tuple[str, Difference]]:
+        for draw, got in zip(self.draws, made.outputs, strict=True):
+            for difference in differences(draw.answer, got):
                 yield draw.name, difference
 
 

@@ -47,7 +47,7 @@ class Binding:
 
 
 def parameters(module: torch.nn.Module, method: str = "forward") -> list[inspect.Parameter]:
-    """The parameters of a method, without self; for TorchScript those of its schema.
+    """The parameters of a method, without self; for TorchScript those of its schema, whose first is self.
 
     Raises:
         UsageError: the module has no such method.
@@ -62,7 +62,7 @@ def parameters(module: torch.nn.Module, method: str = "forward") -> list[inspect
     schema = getattr(function, "schema", None)
     if schema is None:
         return list(inspect.signature(function).parameters.values())
-    return [_schema_parameter(argument) for argument in schema.arguments if argument.name != "self"]
+    return [_schema_parameter(argument) for argument in schema.arguments[1:]]
 
 
 def _schema_parameter(argument: Any) -> inspect.Parameter:
@@ -94,7 +94,7 @@ def bind_example(params: Sequence[inspect.Parameter], example: Any) -> tuple[Bin
         positional = tuple(example)
     else:
         raise SourceError(
-            f"The example inputs are a {type(example).__name__}.",
+            f"The example inputs are of the type {type(example).__name__}.",
             fix="give a tensor, a tuple of positional arguments, or a dict by parameter name",
         )
     args, kwargs = _arrange(params, positional, by_name)

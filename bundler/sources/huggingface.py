@@ -11,6 +11,7 @@ from torch import nn
 
 from bundler.errors import MissingExtraError, SourceError
 from bundler.signature import TensorSpec
+from bundler.silence import silence
 from bundler.sources import LoadedModel
 from bundler.sources.binding import parameters
 from bundler.sources.example_inputs import Range
@@ -85,7 +86,7 @@ def _resolve(name: str, base: Path) -> str:
 
 def _config(transformers: Any, name: str) -> Any:
     try:
-        with _quiet(transformers):
+        with _quiet(transformers), silence():
             return transformers.AutoConfig.from_pretrained(name)
     except OSError as exc:
         # An unreachable hub, an unknown name and a missing file alike.
@@ -103,7 +104,7 @@ def _module(transformers: Any, name: str, config: Any, model: ModelSpec) -> nn.M
     if hasattr(config, "use_cache"):
         config.use_cache = False
     try:
-        with _quiet(transformers):
+        with _quiet(transformers), silence():
             if model.pretrained and not model.weights:
                 module: nn.Module = (chosen or transformers.AutoModel).from_pretrained(name, config=config)
             else:
@@ -123,7 +124,7 @@ def _examples(transformers: Any, name: str, module: nn.Module) -> dict[str, Any]
     if Path(name).is_dir() and not any(Path(name).glob("tokenizer*")):
         return None
     try:
-        with _quiet(transformers):
+        with _quiet(transformers), silence():
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
             if tokenizer.pad_token is None:
                 tokenizer.pad_token = tokenizer.eos_token

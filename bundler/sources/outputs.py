@@ -52,7 +52,7 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
             yield from _walk(child, f"{path or 'output'}_{index}")
     else:
         raise ExportError(
-            f"The model's answer holds a {type(value).__name__}{f' at {path}' if path else ''}, which is no tensor.",
+            f"The model's answer{f' at {path}' if path else ''} is of the type {type(value).__name__}, not a tensor.",
             fix="return tensors only, in a tuple, dict, dataclass or named tuple",
         )
 

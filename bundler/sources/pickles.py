@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from bundler.errors import SourceError
+from bundler.sources.user_code import first_line
 
 _TRUST = "if you made this file yourself, add --trust-pickle"
 _BROKEN = (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError, IndexError, AttributeError)
@@ -95,6 +96,7 @@ def _is_unsafe(exc: Exception) -> bool:
 def _refused(path: Path, reason: object) -> SourceError:
     detail = next((line.strip() for line in str(reason).splitlines() if "GLOBAL" in line or "global" in line), "")
     detail = detail or next((line.strip() for line in str(reason).splitlines() if line.strip()), "")
+    detail = detail.removeprefix("WeightsUnpickler error: ").partition(". ")[0]
     return SourceError(
         f"{path.name} holds more than tensors, and reading it could run any code: {detail[:200].rstrip('.')}.",
         where=str(path),
@@ -103,9 +105,8 @@ def _refused(path: Path, reason: object) -> SourceError:
 
 
 def _damaged(path: Path, exc: Exception) -> SourceError:
-    lines = str(exc).splitlines() or [type(exc).__name__]
     return SourceError(
-        f"{path.name} is damaged or no file of torch.save: {lines[0][:200].rstrip('.')}.",
+        f"{path.name} is damaged or no file of torch.save: {first_line(exc)[:200].partition('. ')[0].rstrip('.')}.",
         where=str(path),
         fix="save or copy it again",
     )

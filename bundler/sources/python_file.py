@@ -77,7 +77,7 @@ def import_file(path: Path) -> Any:
 
 def _call(target: Any, reference: str) -> Any:
     if not callable(target):
-        raise SourceError(f"{reference} is a {type(target).__name__}, which cannot be called.", fix=_RETURNS)
+        raise SourceError(f"{reference} is of the type {type(target).__name__}, which cannot be called.", fix=_RETURNS)
     with user_code(f"{reference} raised", fix="it is called without arguments and has to work so"):
         return target()
 

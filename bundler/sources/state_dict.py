@@ -76,10 +76,12 @@ def read_weights(path: Path, *, trust: bool) -> dict[str, Tensor] | nn.Module:
         return content
     found = _unwrap(content)
     if found is None:
-        what = f"a dict with the keys {', '.join(map(str, list(content)[:_SHOWN]))}" if isinstance(content, dict) else (
-            f"a {type(content).__name__}"
+        keys = ", ".join(map(str, list(content)[:_SHOWN])) if isinstance(content, dict) else ""
+        raise SourceError(
+            f"{path.name} holds a {type(content).__name__}{f' with the keys {keys}' if keys else ''}, not a state dict.",
+            where=str(path),
+            fix="save it with torch.save(module.state_dict(), …)",
         )
-        raise SourceError(f"{path.name} holds {what}, not a state dict.", where=str(path), fix="torch.save(module.state_dict(), …)")
     return found
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from bundler.errors import MissingExtraError, SourceError
 from bundler.signature import TensorSpec
+from bundler.silence import silence
 from bundler.sources import LoadedModel
 from bundler.sources.hub import hub_errors, unreachable
 from bundler.sources.module import from_module
@@ -58,7 +59,8 @@ def _create(timm: Any, name: str, *, pretrained: bool) -> nn.Module:
         hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
         raise SourceError(f"timm {timm.__version__} has no model {name!r}.", fix=hint)
     try:
-        module: nn.Module = timm.create_model(name, pretrained=pretrained)
+        with silence():
+            module: nn.Module = timm.create_model(name, pretrained=pretrained)
     except hub_errors() as exc:
         raise unreachable(f"timm's weights of {name}", exc) from exc
     except RuntimeError as exc:

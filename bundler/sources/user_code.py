@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,18 +34,21 @@ def first_line(exc: BaseException) -> str:
     if isinstance(exc, SyntaxError):
         return f"SyntaxError: {exc.msg}"
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    if lines and lines[0].startswith("The following operation failed in the TorchScript interpreter"):
+        return lines[-1]
     return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
 
 
 def user_line(exc: BaseException) -> str | None:
-    """`file:line: code` of the innermost frame that is not ours or a library's; else the innermost of all."""
+    """`file:line: code` of the innermost frame of the user, else of a library that is not torch; else None."""
     if isinstance(exc, SyntaxError) and exc.filename:
         return f"{exc.filename}:{exc.lineno}: {(exc.text or '').strip()}"
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(exc.__traceback__)]
     own = [frame for frame in frames if is_user_file(frame[0])]
-    if not (own or frames):
+    library = [frame for frame in frames if "site-packages" in frame[0] and f"{os.sep}torch{os.sep}" not in frame[0]]
+    if not (own or library):
         return None
-    filename, line = (own or frames)[-1]
+    filename, line = (own or library)[-1]
     return f"{filename}:{line}: {linecache.getline(filename, line).strip()}"
 
 

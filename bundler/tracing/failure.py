@@ -14,7 +14,8 @@ from bundler.errors import ExportError, TfbundleError
 from bundler.sources.user_code import first_line, is_user_file, user_line
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]+)')
-_NO_FUNCTION = re.compile(r"No ONNX function found for <OpOverload\(op='(?P<op>[\w.]+)'")
+_OPERATOR = re.compile(r"^- `(?P<op>[^`]+)`: .*All nodes: `\[(?P<node>\w+)", re.MULTILINE)
+_COMMENT = re.compile(r"# .*?File: (?P<file>.+?):(?P<line>\d+) in \w+, code: (?P<code>.+)")
 _UNSUPPORTED = re.compile(r"Exporting the operator '(?P<op>[\w:.]+)' to ONNX opset version (?P<opset>\d+)")
 
 _FIXED = re.compile(
@@ -50,13 +51,42 @@ def explain(
     if isinstance(exc, TfbundleError):
         return exc
     causes = _chain(exc)
+    text = "\n\n".join(path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md")))
+    report = _keep(text or "".join(traceback.format_exception(exc)), title, chatter)
+    operators = unsupported_operators(text)
+    if operators:
+        rows = "\n  ".join(operators)
+        return ExportError(
+            f"torch cannot export {title} to ONNX, which has no form of:\n  {rows}",
+            fix=f"write it with other operators; torch's report is in {report}",
+        )
     cause, fix = _cause(causes, inputs)
-    report = _keep(exc, title, reports, chatter)
     return ExportError(
         f"torch cannot export {title} to ONNX: {cause}.",
         where=_line(causes),
         fix=f"{fix}; torch's report is in {report}",
     )
+
+
+def unsupported_operators(report: str) -> list[str]:
+    """`operator at file:line: code` for every operator that a report of torch's exporter says it cannot write."""
+    rows = []
+    for match in _OPERATOR.finditer(report):
+        place = _place(report, match["node"])
+        rows.append(f"{match['op'].removesuffix('.default')}{f' at {place}' if place else ''}")
+    return rows
+
+
+def _place(report: str, node: str) -> str | None:
+    """The comment above a node in the exported program: the line of Python it was traced from."""
+    place = None
+    for line in report.splitlines():
+        comment = _COMMENT.search(line)
+        if comment:
+            place = f"{comment['file']}:{comment['line']}: {comment['code'].strip()}"
+        elif re.match(rf"\s*{re.escape(node)}\b[^=]*=", line):
+            return place
+    return None
 
 
 def _chain(exc: BaseException) -> list[BaseException]:
@@ -79,9 +109,6 @@ def _cause(causes: list[BaseException], inputs: Sequence[str]) -> tuple[str, str
             f"its code takes the size of axis {axis} of {name!r} as the constant {size}",
             f"use x.shape[{axis}] in place of a number, or give the axis the size {size} with --input",
         )
-    operator = _NO_FUNCTION.search(text)
-    if operator:
-        return f"it has no ONNX form of the operator {operator['op']}", "write it with other operators"
     operator = _UNSUPPORTED.search(text)
     if operator:
         op, opset = operator["op"], operator["opset"]
@@ -105,13 +132,9 @@ def _line(causes: list[BaseException]) -> str | None:
     return None
 
 
-def _keep(exc: Exception, title: str, reports: Path, chatter: str) -> Path:
+def _keep(text: str, title: str, chatter: str) -> Path:
     """Write the report to the current folder, or where that cannot be written to the folder for temporary files."""
-    parts = [path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md"))]
-    if not parts:
-        parts = ["".join(traceback.format_exception(exc))]
-    if chatter.strip():
-        parts.append(f"## What torch printed\n\n{chatter}")
+    parts = [text, f"## What torch printed\n\n{chatter}"] if chatter.strip() else [text]
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"tfbundle-export-{re.sub(r'[^A-Za-z0-9_-]', '_', title)}-{stamp}.md"
     folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())

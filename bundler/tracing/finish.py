@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
+from bundler.graph.provenance import STACK_TRACE
 from bundler.signature import Dim, Signature, TensorSpec
 from bundler.tracing.flat import PREFIX
 
-STACK_TRACE = "pkg.torch.onnx.stack_trace"
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+, in [^\n]*(?:\n(?!\s*File ")[^\n]*)*')
 _OURS = str(Path(__file__).parent)
 _RECURRENT = ("LSTM", "GRU", "RNN")

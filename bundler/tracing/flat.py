@@ -13,9 +13,13 @@ from bundler.errors import ExportError
 from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
 from bundler.sources.tensors import Array, to_numpy, to_torch
+from bundler.sources.user_code import user_code
 
 PREFIX = "module."
 """Stands before the names of all weights of the module that is wrapped."""
+
+
+_OTHER_SIZES = "a dim that cannot take every size has to be fixed: give it a number with --input"
 
 
 class FlatModule(nn.Module):
@@ -45,6 +49,11 @@ class FlatModule(nn.Module):
         self.keep = keep
         self.attention_4d = attention_4d
         self.training = False
+
+    def train(self, mode: bool = True) -> FlatModule:
+        """The module stays in eval mode: exporters set the mode and put it back, which a .pt2 refuses."""
+        del mode
+        return self
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         if self.attention_4d:
@@ -106,10 +115,11 @@ class TorchReference:
         """Run the model.
 
         Raises:
-            Exception: whatever the user's module raises.
+            SourceError: the model does not run on them; names their shapes and the user's line.
         """
-        tensors = [to_torch(inputs[name]) for name in self._flat.binding.names]
+        names = self._flat.binding.names
+        given = ", ".join(f"{name}={inputs[name].dtype}{list(inputs[name].shape)}" for name in names)
         # Not inference_mode: what a module caches in it (position tables) could not be exported afterwards.
-        with torch.no_grad():
-            answer = self._flat.answer(tensors)
+        with user_code(f"The model does not run on {given}", fix=_OTHER_SIZES), torch.no_grad():
+            answer = self._flat.answer([to_torch(inputs[name]) for name in names])
         return {self._names[name]: to_numpy(tensor) for name, tensor in answer.items()}

@@ -16,7 +16,8 @@ from bundler.sources.example_inputs import integer_ranges, random_inputs
 from bundler.sources.tensors import Array, to_torch
 from bundler.sources.user_code import user_code
 from bundler.spec import ModelSpec, SignatureSpec
-from bundler.tracing.finish import annotated_outputs, finish, save
+from bundler.tracing.exported_program import check_row
+from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.tracing.flat import FlatModule, TorchReference
 from bundler.tracing.output_dims import output_specs
 from bundler.tracing.shared import choose_names, choose_outputs, name_dims, unname, widen
@@ -41,21 +42,25 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     module = loaded.module
     assert isinstance(module, torch.nn.Module)
     torchscript = isinstance(module, torch.jit.ScriptModule)
+    if torchscript and request.spec.method != "forward":
+        check_row(request, "TorchScript")
     given = _inputs(module, loaded, request.spec)
     flat = FlatModule(module, given.binding, method=request.spec.method)
-    names = _names(flat, given.examples, model, request)
-    flat.keep = list(names)
-    reference = TorchReference(flat, names)
+    names = _names(flat, given.examples, model, request.spec)
+    kept = choose_outputs(list(names), request.spec.outputs, request.name)
+    flat.keep = [names[name] for name in kept]
+    reference = TorchReference(flat, {names[name]: name for name in kept})
     answer = reference(given.examples)
     job = Job(
         module=flat,
         tensors=tuple(to_torch(given.examples[name]) for name in given.binding.names),
         inputs=given.specs,
-        outputs=tuple(names.values()),
+        outputs=tuple(names) if torchscript else kept,
         opset=choose_opset(model.opset, request.max_opset, torchscript=torchscript),
         title=str(loaded.provenance.get("class", type(module).__name__)),
     )
     graph = write(job, request.path, torchscript=torchscript)
+    keep_outputs(graph, kept)
     dynamic_inputs(graph, given.specs, job.title)
     outputs = output_specs(reference, given.specs, given.examples, answer, annotated_outputs(graph))
     signature = Signature(unname(given.specs), unname(outputs))
@@ -94,16 +99,10 @@ def _suitable(examples: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> d
 
 
 def _names(
-    flat: FlatModule, examples: Mapping[str, Array], model: ModelSpec, request: Request
+    flat: FlatModule, examples: Mapping[str, Array], model: ModelSpec, row: SignatureSpec
 ) -> dict[str, str]:
-    """The method's own output names and what they are called in the signature, in the signature's order."""
+    """What the outputs of the method are called in the signature, and their own names, in the model's order."""
     tensors = [to_torch(examples[name]) for name in flat.binding.names]
-    row = request.spec
     with user_code(f"The model's method {row.method} does not run on its example inputs"), torch.no_grad():
         own = list(flat.answer(tensors))
-    names = choose_names(own, model.outputs if row.method == "forward" else ())
-    kept = choose_outputs(names, row.outputs, request.name)
-    by_name = dict(zip(names, own, strict=True))
-    return {by_name[name]: name for name in kept}
-
-
+    return dict(zip(choose_names(own, model.outputs if row.method == "forward" else ()), own, strict=True))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler.errors import ParityError
-from bundler.inputs import dim_sizes, fit
+from bundler.errors import ParityError, SourceError
+from bundler.inputs import dim_sizes, fit, is_batch
 from bundler.signature import Dim, Signature, TensorSpec
 
 Array = npt.NDArray[Any]
@@ -22,8 +22,8 @@ Reference = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 Annotated = Mapping[str, Sequence[Dim] | None]
 """By output name what the graph says of its dims; None where it says nothing."""
 
-_STOPS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, ArithmeticError, NotImplementedError, ParityError)
-"""What a model raises at a size it does not take."""
+_STOPS = (SourceError, ParityError)
+"""What a reference raises at a size that the model does not take: PyTorch's, ONNX Runtime's."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ def output_specs(
         examples: arrays of the inputs.
         answer: what the reference answers on them.
         annotated: what the graph says.
+
+    Raises:
+        SourceError, ParityError: the model does not take another batch size.
     """
     signature = Signature(tuple(inputs), ())
     sizes = dim_sizes(signature, examples)
@@ -71,6 +74,8 @@ def _probe(reference: Reference, signature: Signature, examples: Mapping[str, Ar
         try:
             answer = reference(fit(signature, examples, {dim: other}))
         except _STOPS:
+            if is_batch(dim):
+                raise
             continue
         return _Probe(dim, size, other, {name: np.shape(array) for name, array in answer.items()})
     return _Probe(dim, size, size, None)

@@ -14,16 +14,17 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value, channels_last
+from bundler.converters.native.shapes import full_shape, multiply
+from bundler.converters.native.value import Array, Dim, Element, Tensor, Value, channels_last
 
 
-@op("Resize", layout=Layout.VALUES, static=("roi", "scales", "sizes"))
+@op("Resize", layout=Layout.VALUES, static=("roi", "scales"))
 def resize(
     ctx: Context,
     x: Value,
     roi: Array | None = None,
     scales: Array | None = None,
-    sizes: Array | None = None,
+    sizes: Value | None = None,
     *,
     antialias: int = 0,
     axes: Sequence[int] | None = None,
@@ -37,7 +38,10 @@ def resize(
 ) -> Value:
     rank = len(x.shape)
     axes = [a % rank for a in axes] if axes is not None else list(range(rank))
-    wanted = _targets(x, axes, scales, sizes, keep_aspect_ratio_policy)
+    outs = None if sizes is None else _out_sizes(ctx, x, axes, sizes)
+    if _is_dynamic(ctx, x, axes, scales, outs):
+        return _resize_dynamic(ctx, x, axes, scales, outs, mode, coordinate_transformation_mode, nearest_mode)
+    wanted = _targets(x, axes, scales, outs, keep_aspect_ratio_policy)
     wanted = {axis: target for axis, target in wanted.items() if not target.is_identity}
     order = channels_last(rank) if rank in (3, 4, 5) and not wanted.keys() & {0, 1} else x.order
     data = x.in_order(order)
@@ -73,7 +77,7 @@ class _Target:
 
 
 def _targets(
-    x: Value, axes: Sequence[int], scales: Array | None, sizes: Array | None, policy: str
+    x: Value, axes: Sequence[int], scales: Array | None, sizes: Sequence[Element] | None, policy: str
 ) -> dict[int, _Target]:
     if scales is not None and scales.size:
         factors = [float(s) for s in scales]
@@ -84,7 +88,8 @@ def _targets(
         }
     if sizes is None:
         raise ValueError("it has neither scales nor sizes")
-    wanted = [int(n) for n in sizes]
+    resized = [(axis, n) for axis, n in zip(axes, sizes, strict=True) if isinstance(n, int)]
+    axes, wanted = [axis for axis, _ in resized], [n for _, n in resized]
     if policy == "stretch":
         return {
             a: _Target(_known(x, a), n / _known(x, a), n) for a, n in zip(axes, wanted, strict=True) if x.shape[a] != n
@@ -92,6 +97,77 @@ def _targets(
     choose: Callable[[list[float]], float] = min if policy == "not_larger" else max
     scale = choose([n / _known(x, a) for a, n in zip(axes, wanted, strict=True)])
     return {a: _Target(_known(x, a), scale, math.floor(scale * _known(x, a) + 0.5)) for a in axes}
+
+
+def _out_sizes(ctx: Context, x: Value, axes: Sequence[int], sizes: Value) -> Sequence[Element]:
+    if sizes.elements is None:
+        raise ctx.reject(
+            "Resize has sizes that are data, not shape arithmetic.", fix="compute them from the shapes of tensors"
+        )
+    return sizes.elements
+
+
+def _is_dynamic(
+    ctx: Context, x: Value, axes: Sequence[int], scales: Array | None, sizes: Sequence[Element] | None
+) -> bool:
+    """Whether an axis that changes has a size, before or after, that is not known at build time."""
+    if scales is not None and scales.size:
+        return any(s != 1.0 and x.shape[a] is None for a, s in zip(axes, scales, strict=True))
+    changed = [(a, n) for a, n in zip(axes, sizes or (), strict=False) if n != ctx.dim(x, a)]
+    return any(isinstance(n, Dim) or x.shape[a] is None for a, n in changed)
+
+
+_TF_COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+
+
+_REPEATING = {
+    ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")
+}  # fmt: skip
+
+
+def _resize_dynamic(
+    ctx: Context,
+    x: Value,
+    axes: Sequence[int],
+    scales: Array | None,
+    sizes: Sequence[Element] | None,
+    mode: str,
+    coordinates: str,
+    rounding: str,
+) -> Value:
+    """Images whose height and width are known at run time only, through TensorFlow's image ops.
+
+    Those derive the scale from the sizes, so a factor must be whole; `nearest` is then a repetition, which half_pixel
+    coordinates (rounded to the nearest) and asymmetric ones (rounded down) mean.
+    """
+    whole = scales is None or not scales.size or all(float(s).is_integer() for s in scales)
+    known = mode == "linear" and coordinates in _TF_COORDINATES
+    repeats = mode == "nearest" and scales is not None and scales.size > 0 and (coordinates, rounding) in _REPEATING
+    if len(x.shape) != 4 or not whole or not (known or repeats):
+        raise ctx.reject(
+            f"Resize ({mode}, {coordinates}, {rounding}) of axes whose sizes are dynamic is not supported; images in mode "
+            "linear are, and nearest with whole factors.",
+            fix="export the model with fixed height and width",
+        )
+    outs: list[Element] = []
+    for axis in (2, 3):
+        place = list(axes).index(axis) if axis in axes else None
+        if place is None:
+            outs.append(ctx.dim(x, axis))
+        elif sizes is not None:
+            outs.append(sizes[place])
+        else:
+            outs.append(multiply(ctx.dim(x, axis), int((scales if scales is not None else [])[place])))
+    size = tf.cast(full_shape(outs), tf.int32)
+    order = channels_last(4)
+    if mode == "linear":
+        half = coordinates in ("half_pixel", "pytorch_half_pixel")
+        resized = tf.raw_ops.ResizeBilinear(
+            images=x.in_order(order), size=size, align_corners=coordinates == "align_corners", half_pixel_centers=half
+        )
+    else:
+        resized = tf.raw_ops.ResizeNearestNeighbor(images=x.in_order(order), size=size)
+    return ctx.value(resized, order)
 
 
 def _known(x: Value, axis: int) -> int:

@@ -1,6 +1,6 @@
 """A small model server in a process of its own, for the tests of the client and the smoke test.
 
-    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--tls FOLDER]
+    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--rest-port N] [--tls FOLDER]
 
 It computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded
 server it can misbehave on purpose. Prints `grpc PORT rest PORT` when both ports are open; ends when its
@@ -294,11 +294,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--swapped-metadata", action="store_true")
+    parser.add_argument("--rest-port", type=int, default=0)
     parser.add_argument("--tls", type=Path, help="a folder with key.pem and cert.pem")
     options = parser.parse_args()
     Rest.models = Models(options.weight, options.swapped_metadata)
     server, grpc_port = serve_grpc(Rest.models, options.tls)
-    rest = ThreadingHTTPServer(("127.0.0.1", 0), Rest)
+    rest = ThreadingHTTPServer(("127.0.0.1", options.rest_port), Rest)
     if options.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.tls / "cert.pem", options.tls / "key.pem")

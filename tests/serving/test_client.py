@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import numpy as np
@@ -171,54 +172,12 @@ def test_waiting_says_what_was_seen_last(client: Client) -> None:
 
 def test_waiting_for_a_server_that_starts() -> None:
     port = _free_port()
-    opened = threading.Event()
-
-    def open_later() -> None:
-        time.sleep(0.4)
-        with small_server_on(port):
-            opened.wait(20)
-
-    thread = threading.Thread(target=open_later)
-    thread.start()
-    try:
-        with Client(f"http://127.0.0.1:{port}") as client:
-            assert client.wait_until_ready("affine", timeout=15).version == 2
-    finally:
-        opened.set()
-        thread.join()
-
-
-class small_server_on:  # noqa: N801
-    """Forward a fixed port to a small server's REST port, so that it can open late."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def __enter__(self) -> None:
-        self.context = small_server()
-        self.ports = self.context.__enter__()
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.ports.rest))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.listener.close()
-        self.context.__exit__(None, None, None)
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with source, sink:
-        while data := source.recv(65536):
-            sink.sendall(data)
+    with Client(f"http://127.0.0.1:{port}") as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait_until_ready, "affine", timeout=30)
+        time.sleep(0.3)
+        assert not waiting.done()
+        with small_server("--rest-port", str(port)):
+            assert waiting.result().version == 2
 
 
 def _free_port() -> int:

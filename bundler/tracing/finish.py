@@ -28,11 +28,13 @@ def annotated_outputs(model: ir.Model) -> dict[str, list[Dim] | None]:
 def finish(model: ir.Model, signature: Signature) -> None:
     """Make a graph of torch the model's own, in place.
 
-    1. Weights lose the prefix of the wrapper, so that signatures share them by name.
+    1. Weights lose the prefix of the wrapper, so that signatures share them by name; no other value has an
+       output's name.
     2. Inputs and outputs have the signature's dims. Where torch fixed what is dynamic, or may have (recurrent
        nodes), the shapes of all values between are dropped and inferred again.
     3. Frames of tfbundle leave the stack traces, so that the first is the user's.
     """
+    make_way(model, signature.output_names)
     for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
         short = name.removeprefix(PREFIX)
         if short not in model.graph.initializers:
@@ -61,17 +63,21 @@ def keep_outputs(model: ir.Model, names: Iterable[str]) -> None:
 def rename_outputs(model: ir.Model, names: Iterable[str]) -> None:
     """Give the outputs these names; another value that has one of them gets out of the way."""
     wanted = list(names)
-    if [value.name for value in model.graph.outputs] == wanted:
-        return
-    taken = set(wanted) - {value.name for value in model.graph.outputs}
-    for node in model.graph:
-        for value in node.outputs:
-            if value.name in taken:
-                value.name = f"{value.name}_inner"
+    make_way(model, wanted)
     for value, name in zip(model.graph.outputs, wanted, strict=True):
         value.name = f"{name}__new"
     for value, name in zip(model.graph.outputs, wanted, strict=True):
         value.name = name
+
+
+def make_way(model: ir.Model, names: Iterable[str]) -> None:
+    """Rename values within the graph that have the name of an output: torch does not see to that itself."""
+    wanted = set(names)
+    outputs = {id(value) for value in model.graph.outputs}
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name in wanted and id(value) not in outputs:
+                value.name = f"{value.name}_inner"
 
 
 def save(model: ir.Model, path: Path) -> None:

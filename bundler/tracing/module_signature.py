@@ -16,7 +16,6 @@ from bundler.sources.example_inputs import integer_ranges, random_inputs
 from bundler.sources.tensors import Array, to_torch
 from bundler.sources.user_code import user_code
 from bundler.spec import ModelSpec, SignatureSpec
-from bundler.tracing.exported_program import check_row
 from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.tracing.flat import FlatModule, TorchReference
 from bundler.tracing.output_dims import output_specs
@@ -42,8 +41,6 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     module = loaded.module
     assert isinstance(module, torch.nn.Module)
     torchscript = isinstance(module, torch.jit.ScriptModule)
-    if torchscript and request.spec.method != "forward":
-        check_row(request, "TorchScript")
     given = _inputs(module, loaded, request.spec)
     flat = FlatModule(module, given.binding, method=request.spec.method)
     names = _names(flat, given.examples, model, request.spec)

@@ -22,6 +22,7 @@ from bundler.signature import TensorSpec
 from bundler.silence import silence
 from bundler.tracing.failure import explain
 from bundler.tracing.flat import FlatModule
+from bundler.tracing.script import flat_script
 
 NEWEST = 23
 """Attention, RMSNormalization, GroupNormalization, Gelu, LayerNormalization and LSTM each stay one node (torch 2.13)."""
@@ -110,15 +111,12 @@ def _write_dynamo(job: Job) -> ir.Model:
 def _write_torchscript(job: Job, path: Path) -> ir.Model:
     assert isinstance(job.module, FlatModule)
     axes = {s.name: {a: str(s.dims[a]) for a in s.dynamic_axes} for s in job.inputs if s.dynamic_axes}
-    target: Any = job.module
-    given: tuple[Any, ...] = job.tensors
-    if isinstance(job.module.module, torch.jit.ScriptModule):
-        # Script keeps its loops and branches only when it is not called from a trace.
-        args, kwargs = job.module.binding.call(job.tensors)
-        target, given = job.module.module, (*args, *kwargs.values())
+    target: torch.nn.Module = job.module
     with _reporting(job):
+        if isinstance(job.module.module, torch.jit.ScriptModule):
+            target = flat_script(job.module.module, job.module.binding, job.module.method)
         torch.onnx.export(
-            target, given, str(path), dynamo=False, opset_version=job.opset,
+            target, job.tensors, str(path), dynamo=False, opset_version=job.opset,
             input_names=[s.name for s in job.inputs], output_names=list(job.outputs), dynamic_axes=axes,
         )  # fmt: skip
     return ir.load(path)

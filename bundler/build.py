@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from bundler.bundle import Bundle
-    from bundler.converters import ConvertedModel
+    from bundler.converters import ConvertedModel, Converter
     from bundler.export import ExportedSignature
     from bundler.manifest import Manifest, Record
     from bundler.parity_report import ParityReport
@@ -79,6 +79,7 @@ class _Job:
 
     spec: ModelSpec
     version: int
+    converter: Converter
     base: Path
     staging: Staging
     progress: Progress
@@ -125,13 +126,13 @@ def build_bundle(
     tell = progress or _say_nothing
     if not spec.models:
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
+    converters = {model.name: _check_model(model) for model in spec.models}
     with Staging(out) as staging:
         versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
         manifest = _manifest(staging, spec)
         _check_settings(manifest, versions)
-        _check_models(spec)
         for model in spec.models:
-            job = _Job(model, versions[model.name], base, staging, tell)
+            job = _Job(model, versions[model.name], converters[model.name], base, staging, tell)
             job.loaded = (loaded or {}).get(model.name)
             job.evaluate = (evaluate or {}).get(model.name)
             manifest = manifest.with_version(model.name, job.version, _build_model(job))
@@ -151,8 +152,7 @@ def _build_model(job: _Job) -> Record:
         converted = _convert(job, exported)
     with job.stage("saved_model"):
         graph = _save(job, converted)
-    with job.stage("tflite"):
-        variants = _tflite(job, converted, exported)
+    variants = _tflite(job, converted, exported)
     with job.stage("parity"):
         report = _prove(job, converted, exported, variants)
     measured = _evaluate(job, exported, variants)
@@ -178,14 +178,11 @@ def _export(job: _Job, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
 
     work = job.staging.work / job.spec.name
     work.mkdir()
-    return export(loaded, job.spec, work)
+    return export(loaded, job.spec, work, max_opset=job.converter.max_opset)
 
 
 def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel:
-    from bundler.converters import load_converter
-
-    converter = load_converter(job.spec.converter)
-    return converter.convert({one.name: one.onnx for one in exported}, layout=job.spec.layout)
+    return job.converter.convert({one.name: one.onnx for one in exported}, layout=job.spec.layout)
 
 
 def _save(job: _Job, converted: ConvertedModel) -> Any:
@@ -205,7 +202,8 @@ def _tflite(
 
     folder = job.staging.layout.tflite_dir(job.spec.name, job.version)
     folder.mkdir(parents=True)
-    return build_variants(converted, exported[0], job.spec.tflite, folder, job.spec.name, base=job.base)
+    with job.stage("tflite"):
+        return build_variants(converted, exported[0], job.spec.tflite, folder, job.spec.name, base=job.base)
 
 
 def _prove(
@@ -302,16 +300,15 @@ def _check_settings(manifest: Manifest, versions: Mapping[str, int]) -> None:
     server_config(render_context("bundle", manifest))
 
 
-def _check_models(spec: BundleSpec) -> None:
-    """Find wrong converters and TFLite requests before any work is done."""
+def _check_model(model: ModelSpec) -> Converter:
+    """Find an unknown converter or a hopeless TFLite request before any work is done."""
     from bundler.converters import load_converter
 
-    for model in spec.models:
-        load_converter(model.converter)
-        if model.tflite.variants:
-            from bundler.tflite import check_request
+    if model.tflite.variants:
+        from bundler.tflite import check_request
 
-            check_request(model.tflite)
+        check_request(model.tflite)
+    return load_converter(model.converter)
 
 
 @contextmanager

@@ -45,9 +45,12 @@ def demo(
             say(f"gRPC {endpoints.grpc}, REST http://{endpoints.rest}/v1/models/digits")
             _answers(steps.answer(endpoints))
             say("4. Smoke test, in a process with grpcio, protobuf and NumPy only", style="bold")
-            say(steps.smoke_test(output, endpoints).rstrip())
-    say()
+            for line in steps.smoke_test(output, endpoints).splitlines():
+                if not line.startswith("passed"):
+                    say(line)
+    say("5. What there is now", style="bold")
     summarize(bundle, output)
+    _places(bundle, output)
     say(f"Done in {time.perf_counter() - start:.0f} s.", style="bold green")
 
 
@@ -55,6 +58,21 @@ def _accuracies(bundle: Bundle) -> None:
     measured = bundle.record("digits")["evaluation"]
     rows = [(name, f"{value:.2%}") for name, value in sorted(measured["results"].items(), key=_order)]
     table((f"accuracy on {measured['samples']} held-out images", ""), rows)
+
+
+def _places(bundle: Bundle, shown: Path) -> None:
+    layout = bundle.layout
+    places = {
+        "SavedModels": layout.models_dir,
+        "TFLite files": layout.tflite_dir("digits", bundle.versions("digits")[-1]),
+        "TF Serving's configs": layout.serving_dir,
+        "Kubernetes": layout.k8s_dir,
+        "Docker": layout.docker_dir,
+        "smoke test": layout.smoke_dir / "smoke_test.py",
+        "report": layout.report,
+        "everything, with hashes": layout.manifest,
+    }
+    table(("what", "where"), [(what, str(shown / layout.relative(path))) for what, path in places.items()])
 
 
 def _order(row: tuple[str, float]) -> tuple[bool, bool, str]:

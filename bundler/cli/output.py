@@ -74,9 +74,11 @@ def size(count: float) -> str:
 def quiet_libraries() -> None:
     """Keep the start-up chatter of TensorFlow, torch and their friends off the terminal (not under --debug)."""
     from bundler.cli.boundary import debugging
+    from bundler.cli.quiet_import import import_quietly
 
     if debugging():
         return
+    import_quietly("tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bundler.errors import MissingExtraError, TfbundleError
+from bundler.silence import silence
+from bundler.sources.torchvision_ops import import_torchvision
 
 if TYPE_CHECKING:
     from bundler.build import BuiltModel
@@ -63,12 +65,14 @@ def model_folder() -> Path:
 
 def make() -> tuple[nn.Module, dict[str, Tensor]]:
     """The encoder, and the demo's sentences as example inputs."""
-    try:
-        from transformers import AutoModel
-    except ImportError as exc:
-        raise MissingExtraError("transformers", "demo", purpose="The demo") from exc
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingExtraError("transformers", "demo", purpose="The demo")
+    if importlib.util.find_spec("torchvision") is not None:
+        import_torchvision()  # transformers imports it where it is installed
+    from transformers import AutoModel
 
-    transformer = AutoModel.from_pretrained(model_folder(), local_files_only=True)
+    with silence():
+        transformer = AutoModel.from_pretrained(model_folder(), local_files_only=True)
     return SentenceEncoder(transformer).eval(), {
         k: torch.from_numpy(v) for k, v in tokenize(SENTENCES).items()
     }

@@ -1,0 +1,47 @@
+"""TensorFlow writes to stderr while it is imported (absl, before any log level holds): that is kept off the terminal."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from bundler.quiet import captured_stderr
+
+
+class _QuietFinder(MetaPathFinder):
+    """Finds one package as Python would, however often it is asked, and silences the import of it."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self._asks_others = False
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self.package or self._asks_others:
+            return None
+        self._asks_others = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asks_others = False
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def quietly(module: ModuleType) -> None:
+            with captured_stderr():
+                execute(module)
+
+        spec.loader.exec_module = quietly  # type: ignore[method-assign]
+        return spec
+
+
+def import_quietly(package: str) -> None:
+    """Silence the first import of a package, whenever it comes."""
+    if package not in sys.modules and not any(isinstance(f, _QuietFinder) for f in sys.meta_path):
+        sys.meta_path.insert(0, _QuietFinder(package))

@@ -8,6 +8,7 @@ needs of it.
 What it cannot do, and the native converter can:
 
 - ONNX newer than opset 15 (so: torch's legacy exporter), and anything that exists only in newer opsets.
+- Squeeze and Unsqueeze of opset 13 and newer: with `--opset 12` their older form, which it knows, is exported.
 - LSTM, GRU and RNN: they need `tf.compat.v1.nn.rnn_cell`, which Keras 3 no longer has.
 - Channels-last inputs: every convolution is transposed to channels-last and back, which costs time.
 - Models over 2 GB: its weights are constants of the graph, not variables.
@@ -170,6 +171,8 @@ def _failed(answer: Mapping[str, Any]) -> ConversionError:
         return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL)
     where = f"ONNX node {answer['node']}" if answer["node"] else None
     fix = "--converter native, or change the model so that it does without this"
+    if answer["message"].endswith("version 13 is not implemented."):
+        fix = "--converter native, or --opset 12, where this operator has the older form that onnx-tf knows"
     return ConversionError(f"onnx-tf could not {answer['stage']} the model: {message}", where=where, fix=fix)
 
 

@@ -41,7 +41,7 @@ def last_line(exc: BaseException) -> str:
     """What onnx-tf said itself: AutoGraph puts a traceback before it, onnx's checker a context after it."""
     said = str(exc).split("\n==> Context:")[0]
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else type(exc).__name__
+    return lines[-1].removeprefix(f"{type(exc).__name__}: ") if lines else type(exc).__name__
 
 
 def make_backend(progress: dict[str, Any]) -> Any:

@@ -248,6 +248,22 @@ def test_an_operator_it_lacks_is_named_with_its_node(tmp_path: Path, scratch: Pa
     assert list(scratch.iterdir()) == []
 
 
+class Outer(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(1) * x.unsqueeze(2)
+
+
+def test_an_operator_whose_newer_form_it_lacks_works_at_an_older_opset(tmp_path: Path) -> None:
+    names = ["x"], ["outer"]
+    path = export(Outer(), [torch.randn(2, 4)], tmp_path / "15.onnx", names)
+    with pytest.raises(ConversionError, match=r"Implement\w*: Unsqueeze version 13 is not implemented") as failure:
+        OnnxTfConverter().convert({"serving_default": path})
+    assert "--opset 12" in str(failure.value.fix)
+    path = export(Outer(), [torch.randn(2, 4)], tmp_path / "12.onnx", names, opset=12)
+    model = OnnxTfConverter().convert({"serving_default": path})
+    assert_answers_like_onnx_runtime(model, path, np.ones((3, 4), np.float32))
+
+
 def test_a_crash_of_the_worker_is_told_and_leaves_nothing(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions|INFO: ")
+"""What TensorFlow and LiteRT write whenever they start."""
 
 
 def run_module(module: str, arguments: Sequence[str], log: Path, *, timeout_s: float | None = None) -> int:
@@ -35,7 +39,8 @@ def how_it_ended(status: int, log: Path) -> str:
     """`was ended by SIGSEGV. Its last words: …` for a process that gave no result."""
     cause = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return f"{cause}. Its last words: {lines[-1]}" if lines else f"{cause}."
+    said = [line for line in lines if not _CHATTER.match(line)]
+    return f"{cause}. Its last words: {said[-1]}" if said else f"{cause}."
 
 
 def was_killed(status: int) -> bool:

@@ -97,7 +97,7 @@ def _crash(work: Path, variant: str, ended: str, killed: bool) -> TfliteError:
     if killed:
         fix = f"free memory and try again, or {fix}"
     elif variant == "int8":
-        fix += "; recurrent layers and other loops are known to break TensorFlow's int8 quantizer"
+        fix += "; recurrent layers are known to break TensorFlow's int8 quantizer"
     return TfliteError(f"The process of {doing} the {variant} file, {ended}", fix=fix)
 
 

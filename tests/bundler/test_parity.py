@@ -232,3 +232,37 @@ def test_bfloat16_is_kept_as_bits(tmp_path: Path) -> None:
     loaded = Golden.load(tmp_path / "g.npz")
     assert set(loaded.bfloat16) == {"serving_default/example/in/x", "serving_default/example/out/y"}
     np.testing.assert_array_equal(loaded.cases[0].inputs["x"].view(ml_dtypes.bfloat16), values)
+
+
+def test_the_native_engine_names_the_first_wrong_layer_and_the_users_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from bundler.converters.native import NativeConverter, lowering, registry
+
+    one = exported(tmp_path / "m.onnx")
+    NativeConverter().convert({one.name: one.onnx}).save(tmp_path / "good")
+    assert check(one, tmp_path / "good").passed
+
+    real = lowering.find
+
+    def with_wrong_relu(op_type: str, domain: str, opset: int) -> Any:
+        handler = real(op_type, domain, opset)
+        if op_type != "Relu" or handler is None:
+            return handler
+        return dataclasses.replace(
+            handler,
+            function=lambda x: tf.nn.relu(x) * 1.01,
+            layout=registry.Layout.ELEMENTWISE,
+            wants_context=False,
+        )
+
+    monkeypatch.setattr(lowering, "find", with_wrong_relu)
+    NativeConverter().convert({one.name: one.onnx}).save(tmp_path / "wrong")
+    report = check(one, tmp_path / "wrong")
+    assert {row.runtime for row in report.failures} == {SAVED_MODEL}
+    assert report.hint is not None
+    assert "First differing layer: node 'node_active' (Relu: " in report.hint
+    assert "/home/ana/model.py:12 in forward" in report.hint
+    assert "output 'active' at [" in report.hint

@@ -15,7 +15,7 @@ from bundler.errors import TfliteError, UsageError
 from bundler.parity_report import SAVED_MODEL
 from bundler.signature import TensorSpec
 from bundler.spec import TfliteSpec
-from bundler.tflite import VariantResult, build_variants, check_request
+from bundler.tflite import VariantResult, build_variants, check_request, exchange
 from bundler.tflite.runner import TfliteModel
 from tests.bundler.hand_written import SIGNATURE, Converted, exported, weights
 
@@ -180,3 +180,19 @@ def test_the_runner_refuses_other_names_dtypes_and_files(
     (tmp_path / "no.tflite").write_bytes(b"not a model at all")
     with pytest.raises(TfliteError, match="LiteRT cannot run the file"):
         TfliteModel(tmp_path / "no.tflite")
+
+
+def test_a_converter_that_ends_its_process_is_an_error_and_the_others_are_made(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_WORKER", "tests.bundler.tflite.crashing_worker")
+    spec = TfliteSpec(variants=("float16", "int8", "dynamic"), calibration=str(samples))
+    with pytest.raises(TfliteError) as caught:
+        build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    text = str(caught.value)
+    assert "1 TFLite variant(s) failed (made: float16, dynamic)" in text
+    assert (
+        "The process of TensorFlow's TFLite converter, making the int8 file, was ended by SIGSEGV. "
+        "Its last words: quantizer: no such loop"
+    ) in text
+    assert "leave int8 out of --tflite" in text

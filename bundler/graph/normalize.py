@@ -7,6 +7,7 @@ The passes in their order, each with what it needs and gives:
     LiftConstantsToInitializers     Constant nodes -> initializers
     RemoveUnusedNodes               -> no dead nodes
     ShapeInference                  -> shapes and dtypes on every value it can tell
+    ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
     FuseLinear                      MatMul + Add -> tfbundle::Linear
 """
 
@@ -16,6 +17,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from bundler.errors import ConversionError
+from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fuse_linear import FuseLinear
 from bundler.graph.opset import raise_opset
 
@@ -32,6 +34,7 @@ def normalize(model: ir.Model) -> ir.Model:
         model = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).model
         model = common.RemoveUnusedNodesPass()(model).model
         model = common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+        model = ExpandFunctions()(model).model
         model = FuseLinear()(model).model
         model.graph.sort()
     except (ValueError, ir.passes.PassError) as exc:

@@ -27,8 +27,12 @@ _FOLD_LIMIT = 1 << 20
 """Largest constant, in elements, that folding may create beyond the size of its inputs."""
 
 _NOT_FOLDED = frozenset(
-    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
-)
+    {
+        "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial",
+        "SequenceEmpty", "SequenceConstruct", "SplitToSequence", "Optional",
+    }
+)  # fmt: skip
+"""Different in every run, or no tensors."""
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Context:
     target: Target
     dims: dict[str, Dim] = field(default_factory=dict)
     node: ir.Node | None = None
+    subgraph: Callable[[ir.Graph, Sequence[Value]], list[Value]] | None = None
+    """Lowers a graph attribute (a branch, a loop body) for these inputs; it sees the values around it."""
 
     def value(self, tensor: tf.Tensor, order: tuple[int, ...] | None = None) -> Value:
         return Value.of(tensor, self.store, order)
@@ -92,6 +98,7 @@ class Lowering:
         opset: the graph's opset of the default domain.
         target: what the result is for; some ops have a faster form for one of them.
         observe: called after every node with its outputs.
+        outer: the walk over the graph around this one, whose values this one can use.
     """
 
     def __init__(
@@ -102,10 +109,13 @@ class Lowering:
         opset: int,
         target: Target = "serving",
         observe: Observer | None = None,
+        outer: Lowering | None = None,
     ) -> None:
+        dims = dict(outer._context.dims) if outer is not None else {}
         self._graph = graph
-        self._context = Context(store, opset, target)
+        self._context = Context(store, opset, target, dims, subgraph=self._lower_subgraph)
         self._observe = observe
+        self._outer = outer
         self._values: dict[ir.Value, Value] = {}
         self._rejections: list[ConversionError] = []
 
@@ -125,11 +135,20 @@ class Lowering:
             value.dim_names = _dim_names(declared)
             self._values[declared] = value
             self._register_dims(value)
+        return self._walk()
+
+    def _walk(self) -> list[Value]:
         for node in self._graph:
             self._lower(node)
         if self._rejections:
             raise self._rejected()
         return [self._lookup(output) for output in self._graph.outputs]
+
+    def _lower_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
+        context = self._context
+        inner = Lowering(graph, context.store, opset=context.opset, target=context.target, outer=self)
+        inner._values.update(zip(graph.inputs, inputs, strict=True))
+        return inner._walk()
 
     def _register_dims(self, value: Value) -> None:
         """Named dims of the inputs are read from the inputs, wherever they turn up later."""
@@ -139,6 +158,8 @@ class Lowering:
 
     def _lookup(self, source: ir.Value) -> Value:
         if source not in self._values:
+            if self._outer is not None and source.graph is not self._graph:
+                return self._outer._lookup(source)
             if source.const_value is None:
                 raise ConversionError(
                     f"The value {source.name!r} is used before any node makes it: the graph is broken."

@@ -114,7 +114,10 @@ def registered() -> list[Handler]:
     return [h for key in sorted(_handlers) for h in _handlers[key]]
 
 
-OP_MODULES = ("elementwise", "conv", "pool", "image", "shape", "index", "reduce", "matmul", "normalize", "recurrent")
+OP_MODULES = (
+    "elementwise", "conv", "pool", "image", "shape", "index", "reduce", "matmul", "normalize", "recurrent", "control",
+    "attention", "loss", "sequence", "quantize",
+)  # fmt: skip
 
 
 def load_builtin() -> None:

@@ -32,22 +32,22 @@ class Scoped(Generic[Key]):
     A tensor made while a branch or a loop body is traced does not exist outside of it; one made outside can be used inside.
     """
 
-    __slots__ = ("_home", "_made")
+    __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        self._home = tf.compat.v1.get_default_graph()
         self._made: dict[tuple[Any, Key], Tensor] = {}
 
     def get(self, key: Key, make: Callable[[], Tensor]) -> Tensor:
-        here = tf.compat.v1.get_default_graph()
-        for graph in (here, self._home):
+        here = graph = tf.compat.v1.get_default_graph()
+        while graph is not None:
             if (graph, key) in self._made:
                 return self._made[graph, key]
+            graph = getattr(graph, "outer_graph", None)
         self._made[here, key] = made = make()
         return made
 
     def put(self, key: Key, tensor: Tensor) -> None:
-        self._made[self._home, key] = tensor
+        self._made[tf.compat.v1.get_default_graph(), key] = tensor
 
 
 class Dim:

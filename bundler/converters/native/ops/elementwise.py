@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import onnx
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.dtypes import convert, tensor_dtype
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Tensor
 
@@ -97,7 +96,7 @@ def div(a: Tensor, b: Tensor) -> Tensor:
 @op("Mod", layout=E)
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     """fmod=1: the sign of the dividend (C's fmod); 0: of the divisor (integers only)."""
-    return tf.math.truncatemod(a, b) if fmod else tf.math.floormod(a, b)
+    return tf.raw_ops.TruncateMod(x=a, y=b) if fmod else tf.math.floormod(a, b)
 
 
 @op("Pow", layout=E)
@@ -184,7 +183,10 @@ def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 @op("Celu", layout=E)
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    return tf.nn.elu(x) if alpha == 1.0 else tf.nn.relu(x) + tf.minimum(0.0, alpha * tf.math.expm1(x / alpha))
+    if alpha == 1.0:
+        return tf.nn.elu(x)
+    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+    return tf.cast(tf.nn.relu(wide) + tf.minimum(tf.zeros([], wide.dtype), alpha * tf.math.expm1(wide / alpha)), x.dtype)
 
 
 @op("Selu", layout=E)
@@ -243,12 +245,12 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
 
 @op("Cast", layout=E)
 def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    return convert(x, tensor_dtype(to))
+    return convert(x, tensor_dtype(to), saturate=bool(saturate))
 
 
 @op("CastLike", layout=Layout.VALUES)
 def cast_like(ctx: Context, x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
-    return ctx.value(convert(x.stored, like.dtype), x.order)
+    return ctx.value(convert(x.stored, like.dtype, saturate=bool(saturate)), x.order)
 
 
 @op("Identity", "Dropout", layout=Layout.VALUES)
@@ -259,29 +261,3 @@ def identity(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None,
     if ctx.node is not None and len(ctx.node.outputs) > 1:
         return x, ctx.value(tf.ones_like(x.stored, dtype=tf.bool), x.order)
     return x
-
-
-def tensor_dtype(element_type: int) -> tf.DType:
-    """The TensorFlow dtype of an onnx.TensorProto element type.
-
-    Raises:
-        ValueError: TensorFlow has no such type.
-    """
-    if element_type == onnx.TensorProto.STRING:
-        return tf.string
-    try:
-        return tf.as_dtype(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element_type)))
-    except (KeyError, TypeError) as exc:
-        name = onnx.TensorProto.DataType.Name(element_type)
-        raise ValueError(f"TensorFlow has no dtype for ONNX's {name}") from exc
-
-
-def convert(x: Tensor, dtype: tf.DType) -> Tensor:
-    """Cast as ONNX does: bool from a number is `!= 0`, strings are parsed and printed."""
-    if x.dtype == dtype:
-        return x
-    if x.dtype == tf.string:
-        return tf.cast(tf.strings.to_number(x, tf.float64 if dtype == tf.float64 else tf.float32), dtype)
-    if dtype == tf.string:
-        return tf.strings.as_string(x)
-    return tf.cast(x, dtype)

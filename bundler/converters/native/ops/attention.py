@@ -1,0 +1,190 @@
+"""Scaled dot-product attention and rotary embeddings. https://onnx.ai/onnx/operators/onnx__Attention.html"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.dtypes import tensor_dtype
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.shapes import tensor_shape
+from bundler.converters.native.value import Tensor, Value
+
+_WITH_CAP, _WITH_BIAS, _PROBABILITIES = 1, 2, 3
+"""qk_matmul_output_mode: which intermediate the fourth output is; 0 is the plain product."""
+
+
+@op("Attention", layout=Layout.VALUES, since=23)
+def attention(
+    ctx: Context,
+    q: Value,
+    k: Value,
+    v: Value,
+    attn_mask: Value | None = None,
+    past_key: Value | None = None,
+    past_value: Value | None = None,
+    nonpad_kv_seqlen: Value | None = None,
+    *,
+    is_causal: int = 0,
+    kv_num_heads: int | None = None,
+    left_window_size: int = -1,
+    q_num_heads: int | None = None,
+    qk_matmul_output_mode: int = 0,
+    right_window_size: int = -1,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    softmax_precision: int | None = None,
+) -> list[Value]:
+    """q [B, Hq, S, D] or [B, S, Hq*D], k and v likewise with Hkv heads -> Y like q, present keys and values, q @ k'."""
+    flat = q.rank == 3
+    query, key, value = (_heads(ctx, x, n) for x, n in ((q, q_num_heads), (k, kv_num_heads), (v, kv_num_heads)))
+    offset = tf.constant(0)
+    if past_key is not None and past_value is not None:
+        offset = tf.shape(past_key.tensor)[2]
+        key, value = tf.concat([past_key.tensor, key], 2), tf.concat([past_value.tensor, value], 2)
+    present = [ctx.value(key), ctx.value(value)]
+    key, value = _shared_by_groups(query, key), _shared_by_groups(query, value)
+    product = _product(query, key, scale)
+    capped = product if not softcap else softcap * tf.tanh(product / softcap)
+    lengths = None if nonpad_kv_seqlen is None else tf.cast(nonpad_kv_seqlen.tensor, tf.int32)
+    allowed = _positions(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
+    bias = _bias(attn_mask, allowed, key, query.dtype)
+    biased = capped if bias is None else capped + bias
+    always_some = attn_mask is None and lengths is None and right_window_size < 0
+    probabilities = _softmax(biased, None if always_some else bias, softmax_precision)
+    modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
+    shown = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
+    result = tf.matmul(tf.cast(probabilities, value.dtype), value)
+    return [ctx.value(_merged(result) if flat else result), *present, ctx.value(shown)]
+
+
+def _heads(ctx: Context, x: Value, heads: int | None) -> Tensor:
+    """[B, H, S, D] from [B, S, H*D]."""
+    if x.rank == 4:
+        return x.tensor
+    if not heads:
+        raise ctx.reject("Attention over inputs of rank 3 needs the attributes q_num_heads and kv_num_heads.")
+    batch, length, width = ctx.sizes(x)
+    if not isinstance(width, int):
+        raise ctx.reject("Attention needs the last size of its inputs to be known at build time.")
+    split = tf.reshape(x.tensor, tensor_shape([batch, length, heads, width // heads]))
+    return tf.transpose(split, [0, 2, 1, 3])
+
+
+def _merged(x: Tensor) -> Tensor:
+    """[B, S, H*D] from [B, H, S, D]."""
+    heads, width = x.shape[1], x.shape[3]
+    moved = tf.transpose(x, [0, 2, 1, 3])
+    return tf.reshape(moved, tf.concat([tf.shape(moved)[:2], [heads * width]], 0))
+
+
+def _shared_by_groups(query: Tensor, x: Tensor) -> Tensor:
+    """Grouped-query attention: neighbouring query heads share a head of x."""
+    groups = query.shape[1] // x.shape[1]
+    return x if groups == 1 else tf.repeat(x, groups, 1)
+
+
+def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
+    """q @ k' * scale. Half precision scales both sides by its root, as ONNX does against overflow."""
+    factor = 1.0 / np.sqrt(query.shape[3]) if scale is None else scale
+    if query.dtype in (tf.float32, tf.float64):
+        return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
+    root = tf.constant(np.sqrt(factor), query.dtype)
+    return tf.matmul(query * root, key * root, transpose_b=True)
+
+
+def _positions(
+    query: Tensor, key: Tensor, offset: Tensor, lengths: Tensor | None, causal: bool, left: int, right: int
+) -> Tensor | None:
+    """Which keys a query may see by position, [S, T] or [B, 1, S, T] bool; None for all.
+
+    The query in place i has the absolute position offset + i: after the past, or, with a cache of which `lengths` are in use,
+    at its end.
+    """
+    if not causal and left < 0 and right < 0:
+        used = None
+    else:
+        start = offset if lengths is None else tf.reshape(lengths - tf.shape(query)[2], [-1, 1, 1, 1])
+        distance = tf.range(tf.shape(query)[2])[:, None] + start - tf.range(tf.shape(key)[2])[None, :]
+        limits = [distance >= 0] if causal else []
+        limits += [distance <= left] if left >= 0 else []
+        limits += [-distance <= right] if right >= 0 else []
+        used = tf.reduce_all(tf.stack(limits), 0) if len(limits) > 1 else limits[0]
+    if lengths is None:
+        return used
+    filled = tf.range(tf.shape(key)[2]) < tf.reshape(lengths, [-1, 1, 1, 1])
+    return filled if used is None else tf.logical_and(used, filled)
+
+
+def _bias(mask: Value | None, allowed: Tensor | None, key: Tensor, dtype: tf.DType) -> Tensor | None:
+    """What is added to the scores: the mask (padded at its end where it is too short), and -inf where not allowed."""
+    bias = None
+    if mask is not None:
+        missing = tf.shape(key)[2] - tf.shape(mask.tensor)[-1]
+        given = mask.tensor
+        if mask.shape[-1] is None or mask.shape[-1] != key.shape[2]:
+            pads = [[0, 0]] * (len(mask.shape) - 1) + [[0, missing]]
+            given = tf.pad(given, pads, constant_values=False if mask.dtype == tf.bool else mask.dtype.min)
+            outside = tf.range(tf.shape(key)[2]) >= tf.shape(mask.tensor)[-1]
+            given = given if mask.dtype == tf.bool else tf.where(outside, tf.constant(-np.inf, mask.dtype), given)
+        bias = _infinite_unless(given, dtype) if mask.dtype == tf.bool else given
+    if allowed is None:
+        return bias
+    limits = _infinite_unless(allowed, dtype)
+    return limits if bias is None else bias + limits
+
+
+def _infinite_unless(allowed: Tensor, dtype: tf.DType) -> Tensor:
+    return tf.where(allowed, tf.zeros([], dtype), tf.constant(-np.inf, dtype))
+
+
+def _softmax(scores: Tensor, bias: Tensor | None, precision: int | None) -> Tensor:
+    """Zero for a query that sees no key: its row of the bias is all -inf."""
+    wide: Any = tensor_dtype(precision) if precision else scores.dtype
+    wide = wide if wide in (tf.float32, tf.float64) else tf.float32
+    probabilities = tf.cast(tf.nn.softmax(tf.cast(scores, wide)), scores.dtype)
+    if bias is None:
+        return probabilities
+    blind = tf.equal(tf.reduce_max(bias, -1, keepdims=True), tf.constant(-np.inf, bias.dtype))
+    return tf.where(blind, tf.zeros([], probabilities.dtype), probabilities)
+
+
+@op("RotaryEmbedding", layout=Layout.VALUES, since=23)
+def rotary_embedding(
+    ctx: Context,
+    x: Value,
+    cos_cache: Value,
+    sin_cache: Value,
+    position_ids: Value | None = None,
+    *,
+    interleaved: int = 0,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+) -> Value:
+    """x [B, H, S, D] or [B, S, H*D]; caches [positions, R/2], or [B, S, R/2] without position_ids. R is D unless given."""
+    flat = x.rank == 3
+    data = _heads(ctx, x, num_heads)
+    width = rotary_embedding_dim or data.shape[-1]
+    cos, sin = (_by_position(cache, position_ids) for cache in (cos_cache, sin_cache))
+    turned, rest = data[..., :width], data[..., width:]
+    if interleaved:
+        first, second = turned[..., 0::2], turned[..., 1::2]
+    else:
+        first, second = tf.split(turned, 2, -1)
+    real, imaginary = cos * first - sin * second, sin * first + cos * second
+    if interleaved:
+        joined = tf.reshape(tf.stack([real, imaginary], -1), tf.shape(turned))
+        joined = tf.ensure_shape(joined, turned.shape)
+    else:
+        joined = tf.concat([real, imaginary], -1)
+    result = joined if width == data.shape[-1] else tf.concat([joined, rest], -1)
+    return ctx.value(_merged(result) if flat else result)
+
+
+def _by_position(cache: Value, positions: Value | None) -> Tensor:
+    """[B, 1, S, R/2]."""
+    rows = cache.tensor if positions is None else tf.gather(cache.tensor, positions.tensor)
+    return tf.expand_dims(rows, 1)

@@ -1,0 +1,107 @@
+"""Dtypes of ONNX and how one becomes another. https://onnx.ai/onnx/operators/onnx__Cast.html"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import tensorflow as tf
+
+from bundler.converters.native.value import Tensor
+
+_INTEGERS: dict[tf.DType, tuple[int, int]] = {
+    tf.as_dtype(ml_dtypes.int4): (-8, 7),
+    tf.as_dtype(ml_dtypes.uint4): (0, 15),
+    tf.as_dtype(ml_dtypes.int2): (-2, 1),
+    tf.as_dtype(ml_dtypes.uint2): (0, 3),
+}
+_FLOATS: dict[tf.DType, float] = {
+    tf.as_dtype(t): float(ml_dtypes.finfo(t).max)
+    for t in (
+        ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz,
+        ml_dtypes.float4_e2m1fn,
+    )
+}  # fmt: skip
+_CONVERTIBLE = {tf.as_dtype(t) for t in (ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)}
+"""Those of the narrow types that TensorFlow's kernels convert; it can only hand the others on."""
+
+
+def tensor_dtype(element_type: int) -> tf.DType:
+    """The TensorFlow dtype of an onnx.TensorProto element type.
+
+    Raises:
+        ValueError: TensorFlow has no such type.
+    """
+    if element_type == onnx.TensorProto.STRING:
+        return tf.string
+    try:
+        return tf.as_dtype(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element_type)))
+    except (KeyError, TypeError) as exc:
+        name = onnx.TensorProto.DataType.Name(element_type)
+        raise ValueError(f"TensorFlow has no dtype for ONNX's {name}") from exc
+
+
+def limits(dtype: tf.DType) -> tuple[int, int] | None:
+    """The lowest and highest value of an integer dtype; None for any other."""
+    if dtype in _INTEGERS:
+        return _INTEGERS[dtype]
+    return (dtype.min, dtype.max) if dtype.is_integer else None
+
+
+def convert(x: Tensor, dtype: tf.DType, *, saturate: bool = True) -> Tensor:
+    """Cast as ONNX does: bool from a number is `!= 0`, strings are parsed and printed, formats of 8 bits and less saturate.
+
+    Raises:
+        ValueError: TensorFlow cannot convert from or to this dtype.
+    """
+    if x.dtype == dtype:
+        return x
+    narrow = [t for t in (x.dtype, dtype) if t in _INTEGERS or t in _FLOATS]
+    if narrow:
+        return _convert_narrow(x, dtype, saturate)
+    if x.dtype == tf.string:
+        return tf.cast(tf.strings.to_number(x, tf.float64 if dtype == tf.float64 else tf.float32), dtype)
+    if dtype == tf.string:
+        return _printed(x)
+    return tf.cast(x, dtype)
+
+
+def _convert_narrow(x: Tensor, dtype: tf.DType, saturate: bool) -> Tensor:
+    for narrow in (x.dtype, dtype):
+        if (narrow in _INTEGERS or narrow in _FLOATS) and narrow not in _CONVERTIBLE:
+            return _convert_constant(x, dtype, narrow)
+    if x.dtype in _INTEGERS:
+        return convert(tf.cast(x, tf.int8 if x.dtype.name == "int4" else tf.uint8), dtype)
+    if x.dtype in _FLOATS:
+        return convert(tf.cast(x, tf.float32), dtype)
+    if dtype in _INTEGERS:
+        return _to_small_integer(x, dtype)
+    data = tf.cast(x, tf.float32)
+    highest = _FLOATS[dtype]
+    if saturate:
+        data = tf.where(tf.math.is_nan(data), data, tf.clip_by_value(data, -highest, highest))
+    return tf.cast(data, dtype)
+
+
+def _to_small_integer(x: Tensor, dtype: tf.DType) -> Tensor:
+    """Numbers beyond the range keep their lowest bits."""
+    whole = tf.cast(x, tf.int32)
+    low, high = _INTEGERS[dtype]
+    return tf.cast(tf.math.floormod(whole - low, high - low + 1) + low, dtype)
+
+
+def _convert_constant(x: Tensor, dtype: tf.DType, narrow: tf.DType) -> Tensor:
+    """At build time, NumPy converts what TensorFlow has no kernel for."""
+    if not hasattr(x, "numpy"):
+        raise ValueError(f"TensorFlow has no kernel that converts {narrow.name}")
+    array: Any = x.numpy()
+    return tf.constant(array.astype(np.float32).astype(dtype.as_numpy_dtype))
+
+
+def _printed(x: Tensor) -> Tensor:
+    """Numbers as NumPy prints them: the shortest text that reads back as the same number is not at hand; 9 or 17 digits."""
+    if not x.dtype.is_floating:
+        return tf.strings.as_string(x)
+    return tf.strings.as_string(x, shortest=True)

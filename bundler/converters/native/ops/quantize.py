@@ -1,0 +1,162 @@
+"""Quantized tensors and products. https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+
+Integer products are computed in float64 where the sums fit its 53 bits (they always do for 8-bit operands of less than
+2^37 terms), which has kernels on every platform; the results are the exact integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.conv import conv
+from bundler.converters.native.ops.dtypes import convert, limits, tensor_dtype
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Tensor, Value
+
+
+@op("QuantizeLinear", since=10)
+def quantize_linear(
+    x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1, block_size: int = 0,
+    output_dtype: int = 0, precision: int = 0, saturate: int = 1,
+) -> Tensor:  # fmt: skip
+    """saturate(round(x / scale) + zero_point), scale by tensor, axis or block."""
+    dtype = zero_point.dtype if zero_point is not None else tensor_dtype(output_dtype) if output_dtype else tf.uint8
+    wide = tensor_dtype(precision) if precision else scale.dtype
+    steps = tf.cast(x, wide) / tf.cast(_spread(scale, x, axis, block_size), wide)
+    if limits(dtype) is None:  # a floating-point format of 8 or 4 bits: no rounding to integers, no zero point but 0
+        return convert(tf.cast(steps, tf.float32), dtype, saturate=bool(saturate))
+    rounded = tf.round(tf.cast(steps, tf.float64))
+    if zero_point is not None:
+        rounded += convert(_spread(zero_point, x, axis, block_size), tf.float64)
+    return _saturated(rounded, dtype)
+
+
+@op("DequantizeLinear", since=10)
+def dequantize_linear(
+    x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1, block_size: int = 0,
+    output_dtype: int = 0,
+) -> Tensor:  # fmt: skip
+    """(x - zero_point) * scale."""
+    dtype = tensor_dtype(output_dtype) if output_dtype else scale.dtype
+    wide = tf.float64 if x.dtype in (tf.int32, tf.uint32) else tf.float32
+    steps = convert(x, wide)
+    if zero_point is not None:
+        steps -= convert(_spread(zero_point, x, axis, block_size), wide)
+    return tf.cast(tf.cast(steps, tf.float32) * tf.cast(_spread(scale, x, axis, block_size), tf.float32), dtype)
+
+
+def _spread(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
+    """A scale or zero point in a shape that broadcasts over x: one for all, one by index of `axis`, or one by block."""
+    if parameter.shape.rank == 0 or parameter.shape.num_elements() == 1 and parameter.shape.rank == 1:
+        return parameter if parameter.shape.rank == 0 else tf.reshape(parameter, [])
+    axis = axis % x.shape.rank
+    if block_size:
+        whole = tf.repeat(_byte_sized(parameter), block_size, axis)
+        sizes = tf.shape(x)
+        window = tf.concat([tf.shape(whole)[:axis], [sizes[axis]], tf.shape(whole)[axis + 1 :]], 0)
+        return convert(tf.slice(whole, tf.zeros_like(window), window), parameter.dtype)
+    return tf.reshape(parameter, [-1 if a == axis else 1 for a in range(x.shape.rank)])
+
+
+def _byte_sized(x: Tensor) -> Tensor:
+    """Formats of less than 16 bits in one that TensorFlow can repeat and slice."""
+    return convert(x, tf.float32) if x.dtype.size < 2 or x.dtype not in (tf.float16, tf.float32, tf.float64) else x
+
+
+def _saturated(steps: Tensor, dtype: tf.DType) -> Tensor:
+    low, high = limits(dtype) or (0, 0)
+    return convert(tf.clip_by_value(steps, tf.cast(low, steps.dtype), tf.cast(high, steps.dtype)), dtype)
+
+
+@op("DynamicQuantizeLinear", since=11)
+def dynamic_quantize_linear(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """uint8 over the range of x, widened to hold zero -> y, scale, zero point."""
+    low, high = tf.minimum(tf.reduce_min(x), 0.0), tf.maximum(tf.reduce_max(x), 0.0)
+    scale = (high - low) / 255.0
+    safe = tf.where(tf.equal(scale, 0.0), tf.ones_like(scale), scale)
+    zero_point = tf.clip_by_value(tf.round(-low / safe), 0.0, 255.0)
+    y = tf.clip_by_value(tf.round(x / safe) + zero_point, 0.0, 255.0)
+    return tf.cast(y, tf.uint8), scale, tf.cast(zero_point, tf.uint8)
+
+
+def _centred(x: Tensor, zero_point: Tensor | None, axis: int | None = None) -> Tensor:
+    """x - zero_point in float64; a vector of zero points goes along `axis`."""
+    data = convert(x, tf.float64)
+    if zero_point is None:
+        return data
+    zero = convert(zero_point, tf.float64)
+    if zero.shape.rank == 1 and axis is not None and x.shape.rank > 1 and zero.shape[0] != 1:
+        zero = tf.reshape(zero, [-1 if a == axis % x.shape.rank else 1 for a in range(x.shape.rank)])
+    return data - zero
+
+
+@op("MatMulInteger", since=10)
+def mat_mul_integer(
+    a: Tensor, b: Tensor, a_zero_point: Tensor | None = None, b_zero_point: Tensor | None = None
+) -> Tensor:
+    """int32; zero points by row of a and by column of b."""
+    product = tf.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
+    return tf.cast(product, tf.int32)
+
+
+@op("QLinearMatMul", since=10)
+def q_linear_mat_mul(
+    a: Tensor, a_scale: Tensor, a_zero_point: Tensor, b: Tensor, b_scale: Tensor, b_zero_point: Tensor, y_scale: Tensor,
+    y_zero_point: Tensor,
+) -> Tensor:  # fmt: skip
+    product = tf.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
+    factor = tf.cast(a_scale, tf.float64) * tf.cast(b_scale, tf.float64) / tf.cast(y_scale, tf.float64)
+    return _saturated(tf.round(product * factor) + convert(y_zero_point, tf.float64), y_zero_point.dtype)
+
+
+@op("ConvInteger", layout=Layout.VALUES, since=10)
+def conv_integer(
+    ctx: Context, x: Value, w: Value, x_zero_point: Value | None = None, w_zero_point: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET", dilations: Sequence[int] | None = None, group: int = 1,
+    kernel_shape: Sequence[int] | None = None, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    geometry = _Geometry(auto_pad, dilations, group, kernel_shape, pads, strides)
+    return _integer_conv(ctx, x, w, x_zero_point, w_zero_point, geometry)
+
+
+class _Geometry(NamedTuple):
+    """The attributes of a convolution."""
+
+    auto_pad: str
+    dilations: Sequence[int] | None
+    group: int
+    kernel_shape: Sequence[int] | None
+    pads: Sequence[int] | None
+    strides: Sequence[int] | None
+
+
+def _integer_conv(
+    ctx: Context, x: Value, w: Value, x_zero: Value | None, w_zero: Value | None, geometry: _Geometry
+) -> Value:
+    data = ctx.value(_centred(x.tensor, None if x_zero is None else x_zero.tensor))
+    weight = ctx.value(_centred(w.tensor, None if w_zero is None else w_zero.tensor, 0))
+    result = conv(ctx, data, weight, **geometry._asdict())
+    return ctx.value(tf.cast(tf.round(result.stored), tf.int32), result.order)
+
+
+@op("QLinearConv", layout=Layout.VALUES, since=10)
+def q_linear_conv(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value,
+    y_zero: Value, bias: Value | None = None, *,
+    auto_pad: str = "NOTSET", dilations: Sequence[int] | None = None, group: int = 1,
+    kernel_shape: Sequence[int] | None = None, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    """bias is int32 with the scale x_scale * w_scale."""
+    geometry = _Geometry(auto_pad, dilations, group, kernel_shape, pads, strides)
+    sums = _integer_conv(ctx, x, w, x_zero, w_zero, geometry)
+    total = tf.cast(sums.stored, tf.float64)
+    if bias is not None:
+        total += tf.cast(bias.tensor, tf.float64)
+    factor = tf.cast(x_scale.tensor, tf.float64) * tf.cast(w_scale.tensor, tf.float64)
+    steps = tf.round(total * (factor / tf.cast(y_scale.tensor, tf.float64)))
+    return ctx.value(_saturated(steps + convert(y_zero.tensor, tf.float64), y_zero.dtype), sums.order)

@@ -1,0 +1,144 @@
+"""Sequences and optionals: Python lists while the graph is lowered, gone in the result.
+
+https://onnx.ai/onnx/operators/onnx__SequenceAt.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.sequence import EmptyOptional, SequenceValue
+from bundler.converters.native.value import Value
+
+V = Layout.VALUES
+
+
+def _items(ctx: Context, sequence: Value) -> tuple[Value, ...]:
+    if not isinstance(sequence, SequenceValue):
+        raise ctx.reject(f"{ctx.node.op_type if ctx.node else 'The node'} is given a tensor where ONNX has a sequence.")
+    return sequence.items
+
+
+def _place(ctx: Context, position: Value, fix: str) -> int:
+    if position.array is None:
+        raise ctx.reject("The position in a sequence is computed at run time.", fix=fix)
+    return int(position.array.reshape(-1)[0])
+
+
+@op("SequenceConstruct", layout=V)
+def sequence_construct(ctx: Context, *inputs: Value) -> Value:
+    return SequenceValue(inputs, ctx.store)
+
+
+@op("SequenceEmpty", layout=V)
+def sequence_empty(ctx: Context, *, dtype: int = 1) -> Value:
+    return SequenceValue((), ctx.store)
+
+
+@op("SequenceInsert", layout=V)
+def sequence_insert(ctx: Context, sequence: Value, tensor: Value, position: Value | None = None) -> Value:
+    items = list(_items(ctx, sequence))
+    place = len(items) if position is None else _place(ctx, position, "insert at a fixed position")
+    items.insert(place, tensor)
+    return SequenceValue(items, ctx.store)
+
+
+@op("SequenceErase", layout=V)
+def sequence_erase(ctx: Context, sequence: Value, position: Value | None = None) -> Value:
+    items = list(_items(ctx, sequence))
+    del items[-1 if position is None else _place(ctx, position, "erase at a fixed position")]
+    return SequenceValue(items, ctx.store)
+
+
+@op("SequenceAt", layout=V)
+def sequence_at(ctx: Context, sequence: Value, position: Value) -> Value:
+    items = _items(ctx, sequence)
+    if position.array is not None:
+        return items[int(position.array.reshape(-1)[0])]
+    if len({(v.dtype, v.shape) for v in items}) != 1:
+        raise ctx.reject("The position in a sequence of different shapes is computed at run time.")
+    index = tf.reshape(tf.cast(position.tensor, tf.int64), [])
+    index = tf.where(index < 0, index + len(items), index)
+    return ctx.value(tf.stack([v.tensor for v in items])[index])
+
+
+@op("SequenceLength", layout=V)
+def sequence_length(ctx: Context, sequence: Value) -> Value:
+    return ctx.constant(np.array(len(_items(ctx, sequence)), np.int64))
+
+
+@op("ConcatFromSequence", layout=V)
+def concat_from_sequence(ctx: Context, sequence: Value, *, axis: int, new_axis: int = 0) -> Value:
+    tensors = [v.tensor for v in _items(ctx, sequence)]
+    return ctx.value(tf.stack(tensors, axis) if new_axis else tf.concat(tensors, axis))
+
+
+@op("SplitToSequence", layout=V)
+def split_to_sequence(
+    ctx: Context, x: Value, split: Value | None = None, *, axis: int = 0, keepdims: int = 1
+) -> Value:
+    """Without `split`, slices of 1; a scalar `split` gives chunks of that size, the last one smaller."""
+    length = x.shape[axis]
+    if split is None:
+        parts = _chunks(ctx, length, 1)
+    elif split.array is not None and split.array.ndim == 0:
+        parts = _chunks(ctx, length, int(split.array))
+    else:
+        parts = _stated_parts(ctx, split)
+    tensors = tf.split(x.tensor, parts, axis)
+    if split is None and not keepdims:
+        tensors = [tf.squeeze(t, axis) for t in tensors]
+    return SequenceValue([ctx.value(t) for t in tensors], ctx.store)
+
+
+def _chunks(ctx: Context, length: int | None, size: int) -> list[int]:
+    if length is None:
+        raise ctx.reject("A tensor is split into a sequence along an axis whose size is not known at build time.")
+    return [min(size, length - start) for start in range(0, length, size)]
+
+
+def _stated_parts(ctx: Context, split: Value) -> Any:
+    """The sizes of the parts; given at run time, they may be so as long as their number is known."""
+    if split.array is not None:
+        return [int(n) for n in split.array]
+    if split.rank != 1 or split.shape[0] is None:
+        raise ctx.reject(
+            "A tensor is split into a sequence whose length is computed at run time.", fix="split into a fixed number"
+        )
+    return split.tensor
+
+
+@op("SequenceMap", layout=V)
+def sequence_map(ctx: Context, sequence: Value, *others: Value, body: ir.Graph) -> list[Value]:
+    """The body for each element; other sequences are walked along, tensors are the same for all."""
+    assert ctx.subgraph is not None
+    rows = []
+    for i, item in enumerate(_items(ctx, sequence)):
+        rest = [o.items[i] if isinstance(o, SequenceValue) else o for o in others]
+        rows.append(ctx.subgraph(body, [item, *rest]))
+    columns: Sequence[Sequence[Value]] = list(zip(*rows, strict=True)) if rows else [()] * len(body.outputs)
+    return [SequenceValue(column, ctx.store) for column in columns]
+
+
+@op("Optional", layout=V)
+def optional(ctx: Context, item: Value | None = None, *, type: Any = None) -> Value:
+    return EmptyOptional(ctx.store) if item is None else item
+
+
+@op("OptionalHasElement", layout=V)
+def optional_has_element(ctx: Context, item: Value | None = None) -> Value:
+    return ctx.constant(np.array(item is not None and not isinstance(item, EmptyOptional)))
+
+
+@op("OptionalGetElement", layout=V)
+def optional_get_element(ctx: Context, item: Value) -> Value:
+    if isinstance(item, EmptyOptional):
+        raise ctx.reject("OptionalGetElement is given an optional without an element.")
+    return item

@@ -1,0 +1,149 @@
+"""Fourier transforms, windows and mel filters. https://onnx.ai/onnx/operators/onnx__DFT.html"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.dtypes import tensor_dtype
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Array, Tensor, Value
+
+_FLOAT = 1  # onnx.TensorProto.FLOAT
+
+
+@op("DFT", layout=Layout.VALUES, static=("axis",), since=20)
+def dft(
+    ctx: Context, x: Value, length: Value | None = None, axis: Array | None = None, *, inverse: int = 0,
+    onesided: int = 0,
+) -> Value:  # fmt: skip
+    """x [..., 1 or 2] (real, or real and imaginary) over one axis; the result has 2 in its last axis."""
+    place = -2 if axis is None else int(axis.reshape(-1)[0])
+    return ctx.value(_transform(ctx, x.tensor, length, place, bool(inverse), bool(onesided)))
+
+
+@op("DFT", layout=Layout.VALUES, since=17)
+def dft_17(
+    ctx: Context, x: Value, length: Value | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
+) -> Value:
+    return ctx.value(_transform(ctx, x.tensor, length, axis, bool(inverse), bool(onesided)))
+
+
+def _transform(
+    ctx: Context, x: Tensor, length: Value | None, axis: int, inverse: bool, onesided: bool
+) -> Tensor:
+    rank = x.shape.rank
+    axis = axis % rank
+    if x.dtype not in (tf.float32, tf.float64):
+        x = tf.cast(x, tf.float32)
+    complex_out = inverse and onesided  # from half a spectrum back to a real signal
+    signal = _complex(x)
+    order = [a for a in range(rank - 1) if a != axis] + [axis]
+    moved = tf.transpose(signal, order)
+    count = tf.shape(moved)[-1] if length is None else tf.cast(tf.reshape(length.tensor, []), tf.int32)
+    if complex_out:
+        bins = tf.signal.irfft(tf.cast(moved, _complex_dtype(x.dtype)), [count if length is not None else 2 * (count - 1)])
+        back = tf.transpose(bins, list(np.argsort(order)))
+        return tf.expand_dims(back, -1)
+    moved = _fitted(moved, count)
+    bins = tf.signal.ifft(moved) if inverse else tf.signal.fft(moved)
+    if onesided:
+        bins = bins[..., : count // 2 + 1]
+    back = tf.transpose(bins, list(np.argsort(order)))
+    return tf.stack([tf.math.real(back), tf.math.imag(back)], -1)
+
+
+def _complex_dtype(real: tf.DType) -> tf.DType:
+    return tf.complex128 if real == tf.float64 else tf.complex64
+
+
+def _complex(x: Tensor) -> Tensor:
+    """[..., 1 or 2] -> [...] complex."""
+    imaginary = x[..., 1] if x.shape[-1] == 2 else tf.zeros_like(x[..., 0])
+    return tf.complex(x[..., 0], imaginary)
+
+
+def _fitted(x: Tensor, count: Tensor) -> Tensor:
+    """The last axis cut, or padded with zeros, to `count`."""
+    cut = x[..., :count]
+    pads = [[0, 0]] * (x.shape.rank - 1) + [[0, count - tf.shape(cut)[-1]]]
+    return tf.pad(cut, pads)
+
+
+@op("STFT", layout=Layout.VALUES, static=("frame_step", "frame_length"))
+def stft(
+    ctx: Context, signal: Value, frame_step: Array, window: Value | None = None, frame_length: Array | None = None, *,
+    onesided: int = 1,
+) -> Value:  # fmt: skip
+    """signal [B, L, 1 or 2] -> [B, frames, bins, 2]; frames that do not fit are left out."""
+    step = int(frame_step.reshape(-1)[0])
+    if frame_length is not None:
+        size = int(frame_length.reshape(-1)[0])
+    elif window is not None and window.shape[0] is not None:
+        size = window.shape[0]
+    else:
+        raise ctx.reject("STFT needs its frame_length, or a window whose size is known at build time.")
+    real = signal.shape[-1] == 1 or len(signal.shape) == 2
+    data = signal.tensor if len(signal.shape) == 3 else tf.expand_dims(signal.tensor, -1)
+    if real:
+        frames = tf.signal.frame(data[..., 0], size, step)
+        frames = frames if window is None else frames * window.tensor
+        bins = tf.signal.rfft(frames) if onesided else tf.signal.fft(tf.cast(frames, _complex_dtype(frames.dtype)))
+    else:
+        frames = tf.signal.frame(_complex(data), size, step, axis=1)
+        if window is not None:
+            frames *= tf.cast(window.tensor, frames.dtype)
+        bins = tf.signal.fft(frames)
+        bins = bins[..., : size // 2 + 1] if onesided else bins
+    return ctx.value(tf.stack([tf.math.real(bins), tf.math.imag(bins)], -1))
+
+
+def _register_window(name: str, a0: float, a1: float, a2: float) -> None:
+    """a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N)."""
+
+    @op(name)
+    def window(size: Tensor, *, output_datatype: int = _FLOAT, periodic: int = 1) -> Tensor:
+        count = tf.cast(tf.reshape(size, []), tf.float64)
+        span = count if periodic else count - 1
+        angle = tf.range(count, dtype=tf.float64) * (2 * math.pi) / span
+        values = a0 - a1 * tf.cos(angle) + a2 * tf.cos(2 * angle)
+        return tf.cast(values, tensor_dtype(output_datatype))
+
+
+for _name, *_terms in (
+    ("HannWindow", 0.5, 0.5, 0.0), ("HammingWindow", 25 / 46, 21 / 46, 0.0), ("BlackmanWindow", 0.42, 0.5, 0.08),
+):  # fmt: skip
+    _register_window(_name, *_terms)
+
+
+@op("MelWeightMatrix")
+def mel_weight_matrix(
+    num_mel_bins: Tensor, dft_length: Tensor, sample_rate: Tensor, lower_edge_hertz: Tensor, upper_edge_hertz: Tensor, *,
+    output_datatype: int = _FLOAT,
+) -> Tensor:  # fmt: skip
+    """[dft_length // 2 + 1, num_mel_bins]: triangles whose corners lie evenly on the mel scale, on whole bins."""
+    bins = tf.cast(tf.reshape(num_mel_bins, []), tf.int32)
+    length = tf.cast(tf.reshape(dft_length, []), tf.float64)
+    rate = tf.cast(tf.reshape(sample_rate, []), tf.float64)
+    low, high = (_mel(tf.cast(tf.reshape(hertz, []), tf.float64)) for hertz in (lower_edge_hertz, upper_edge_hertz))
+    step = (high - low) / tf.cast(bins + 2, tf.float64)
+    mels = low + tf.cast(tf.range(bins + 2), tf.float64) * step
+    hertz = 700.0 * tf.math.expm1(mels / 2595.0 * math.log(10.0))
+    corners = tf.floor((length + 1.0) * hertz / rate)
+    left, center, right = corners[:-2], corners[1:-1], corners[2:]
+    spectrum = tf.cast(tf.range(tf.cast(length, tf.int32) // 2 + 1), tf.float64)[:, None]
+    rising = (spectrum - left) / tf.maximum(center - left, 1.0)
+    falling = (right - spectrum) / tf.maximum(right - center, 1.0)
+    up = tf.logical_and(spectrum >= left, spectrum <= center)
+    down = tf.logical_and(spectrum > center, spectrum < right)
+    peak = tf.logical_and(tf.equal(left, center), tf.equal(spectrum, center))
+    none = tf.zeros_like(rising)
+    weights = tf.where(peak, tf.ones_like(rising), tf.where(up, rising, tf.where(down, falling, none)))
+    return tf.cast(weights, tensor_dtype(output_datatype))
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 2595.0 * tf.math.log1p(hertz / 700.0) / math.log(10.0)

@@ -1,0 +1,108 @@
+"""Strings. https://onnx.ai/onnx/operators/onnx__StringNormalizer.html"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Tensor, Value
+
+
+@op("StringConcat", layout=Layout.ELEMENTWISE)
+def string_concat(x: Tensor, y: Tensor) -> Tensor:
+    return tf.strings.join([tf.broadcast_to(x, tf.broadcast_dynamic_shape(tf.shape(x), tf.shape(y))), y + tf.zeros_like(x)])
+
+
+@op("RegexFullMatch", layout=Layout.ELEMENTWISE)
+def regex_full_match(x: Tensor, *, pattern: str) -> Tensor:
+    """Both ONNX and TensorFlow use RE2."""
+    return tf.strings.regex_full_match(x, pattern)
+
+
+@op("StringSplit")
+def string_split(x: Tensor, *, delimiter: str | None = None, maxsplit: int | None = None) -> tuple[Tensor, Tensor]:
+    """The parts, padded with empty strings to the longest row, and their number; no delimiter means runs of blanks."""
+    limit = -1 if maxsplit is None else maxsplit
+    flat = tf.reshape(x, [-1])
+    ragged = tf.strings.split(flat, delimiter or None, limit)
+    if delimiter:
+        counts = ragged.row_lengths()
+    else:
+        ragged = tf.ragged.boolean_mask(ragged, tf.not_equal(ragged, "")) if limit < 0 else ragged
+        counts = ragged.row_lengths()
+    parts = ragged.to_tensor("")
+    shape = tf.shape(x)
+    return tf.reshape(parts, tf.concat([shape, [tf.shape(parts)[1]]], 0)), tf.reshape(counts, shape)
+
+
+@op("StringNormalizer", layout=Layout.VALUES)
+def string_normalizer(
+    ctx: Context, x: Value, *, case_change_action: str = "NONE", is_case_sensitive: int = 0, locale: str = "en_US",
+    stopwords: Sequence[str] | None = None,
+) -> Value:  # fmt: skip
+    """x [C] or [1, C] without its stopwords; one empty string where none is left."""
+    data = x.tensor
+    flat = tf.reshape(data, [-1])
+    if stopwords:
+        compared = flat if is_case_sensitive else _cased(flat, "LOWER")
+        words = [w if is_case_sensitive else w.lower() for w in stopwords]
+        stops = tf.reduce_any(tf.equal(compared[:, None], tf.constant(words)[None]), 1)
+        flat = tf.boolean_mask(flat, tf.logical_not(stops))
+    flat = _cased(flat, case_change_action)
+    flat = tf.cond(tf.size(flat) > 0, lambda: flat, lambda: tf.constant([""]))
+    return ctx.value(tf.reshape(flat, [1, -1]) if data.shape.rank == 2 else flat)
+
+
+def _cased(x: Tensor, action: str) -> Tensor:
+    change = {"LOWER": tf.strings.lower, "UPPER": tf.strings.upper}.get(action)
+    return x if change is None else change(x, encoding="utf-8")
+
+
+@op("TfIdfVectorizer")
+def tf_idf_vectorizer(
+    x: Tensor, *, max_gram_length: int, max_skip_count: int, min_gram_length: int, mode: str,
+    ngram_counts: Sequence[int], ngram_indexes: Sequence[int], pool_int64s: Sequence[int] | None = None,
+    pool_strings: Sequence[str] | None = None, weights: Sequence[float] | None = None,
+) -> Tensor:  # fmt: skip
+    """How often each n-gram of the pool is in x [C] or [N, C], skips of up to max_skip_count between its words."""
+    pool = list(pool_strings or []) or list(pool_int64s or [])
+    rows = x if x.shape.rank == 2 else tf.expand_dims(x, 0)
+    width = max(ngram_indexes) + 1
+    totals = tf.zeros([tf.shape(rows)[0], width], tf.float32)
+    starts = [*ngram_counts, len(pool)]
+    first = 0
+    for n, (begin, end) in enumerate(zip(starts[:-1], starts[1:], strict=True), start=1):
+        grams = [pool[i : i + n] for i in range(begin, end, n)]
+        places = list(ngram_indexes[first : first + len(grams)])
+        first += len(grams)
+        if grams and min_gram_length <= n <= max_gram_length:
+            found = _occurrences(rows, grams, n, max_skip_count)
+            totals += tf.matmul(found, tf.one_hot(places, width))
+    scale = np.ones(width, np.float32)
+    if weights is not None:
+        scale[np.asarray(ngram_indexes)] = np.asarray(weights, np.float32)
+    if mode == "TF":
+        result = totals
+    else:
+        seen = tf.cast(totals > 0, tf.float32)
+        result = seen * scale if mode == "IDF" else totals * scale
+    return result if x.shape.rank == 2 else result[0]
+
+
+def _occurrences(rows: Tensor, grams: Sequence[Sequence[int | str]], n: int, max_skip: int) -> Tensor:
+    """[N, grams]: counts over all starts and skips; single words have no skips."""
+    table = tf.constant(np.array(grams, dtype=object if isinstance(grams[0][0], str) else None), rows.dtype)
+    total = tf.zeros([tf.shape(rows)[0], len(grams)], tf.float32)
+    for skip in range(1 if n == 1 else max_skip + 1):
+        step = skip + 1
+        length = tf.maximum(tf.shape(rows)[1] - (n - 1) * step, 0)
+        hits = tf.constant(True)
+        for k in range(n):
+            words = tf.slice(rows, [0, tf.minimum(k * step, tf.shape(rows)[1])], [-1, length])
+            hits = tf.logical_and(hits, tf.equal(words[:, :, None], table[None, None, :, k]))
+        total += tf.reduce_sum(tf.cast(hits, tf.float32), 1)
+    return total

@@ -1,0 +1,92 @@
+"""Where maxima were: MaxPool's indices, MaxUnpool, and Col2Im, which sums blocks back into an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Array, Tensor, Value
+
+
+def max_with_places(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], begin: Sequence[int],
+    end: Sequence[int], column_major: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Maxima of the windows of x [N, C, s…] and their indices in x flattened, both [N, C, o…].
+
+    The spatial sizes must be known. Pads are given as rows before and after.
+    """
+    sizes = x.shape.as_list()[2:]
+    count = len(sizes)
+    padded = tf.pad(x, [[0, 0], [0, 0], *([b, e] for b, e in zip(begin, end, strict=True))], constant_values=x.dtype.min)
+    outs, windows = [], padded
+    for i in range(count):
+        out = (sizes[i] + begin[i] + end[i] - (kernel[i] - 1) * dilation[i] - 1) // stride[i] + 1
+        taps: Array = np.arange(out)[:, None] * stride[i] + np.arange(kernel[i])[None] * dilation[i]
+        windows = tf.gather(windows, taps.astype(np.int32), axis=2 + 2 * i)
+        outs.append(out)
+    order = [0, 1, *range(2, 2 + 2 * count, 2), *range(3, 2 + 2 * count, 2)]
+    flat = tf.reshape(tf.transpose(windows, order), tf.concat([tf.shape(x)[:2], outs, [int(np.prod(kernel))]], 0))
+    best = tf.argmax(flat, -1, output_type=tf.int64)
+    steps = np.cumprod([1, *sizes[:-1]]) if column_major else np.cumprod([1, *sizes[:0:-1]])[::-1]
+    place = tf.zeros_like(best)
+    taps_left = best
+    for i in reversed(range(count)):
+        tap, taps_left = taps_left % kernel[i], taps_left // kernel[i]
+        start = np.arange(outs[i], dtype=np.int64) * stride[i] - begin[i]
+        start = start.reshape([-1 if a == i else 1 for a in range(count)])
+        place += (start + tap * dilation[i]) * int(steps[i])
+    images = tf.reshape(tf.range(tf.reduce_prod(tf.shape(x, tf.int64)[:2])), tf.shape(x)[:2])
+    first = tf.reshape(images, tf.concat([tf.shape(x)[:2], [1] * count], 0)) * int(np.prod(sizes))
+    return tf.reduce_max(flat, -1), first + place
+
+
+@op("MaxUnpool", layout=Layout.VALUES, static=("output_shape",))
+def max_unpool(
+    ctx: Context, x: Value, indices: Value, output_shape: Array | None = None, *, kernel_shape: Sequence[int],
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    """Zero but for x at its indices, which count in the pooled tensor's own shape; `output_shape` adds rows at the end."""
+    count = len(kernel_shape)
+    stride, pad = strides or [1] * count, pads or [0] * (2 * count)
+    data = x.tensor
+    shape = tf.shape(data, out_type=tf.int64)
+    spatial = [
+        (shape[2 + i] - 1) * stride[i] - pad[i] - pad[count + i] + kernel_shape[i] for i in range(count)
+    ]
+    inferred = tf.stack([shape[0], shape[1], *spatial])
+    flat = tf.scatter_nd(tf.reshape(indices.tensor, [-1, 1]), tf.reshape(data, [-1]), [tf.reduce_prod(inferred)])
+    result = tf.reshape(flat, inferred)
+    if output_shape is not None:
+        missing = output_shape.astype(np.int64) - inferred
+        result = tf.pad(result, tf.stack([tf.zeros_like(missing), missing], 1))
+    return ctx.value(result)
+
+
+@op("Col2Im")
+def col2im(
+    x: Tensor, image_shape: Tensor, block_shape: Tensor, *, dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Tensor:  # fmt: skip
+    """x [N, C*block, L] -> [N, C, image…]: blocks put at their places and added up."""
+    count = image_shape.shape[0]
+    dilation, stride, pad = dilations or [1] * count, strides or [1] * count, pads or [0] * (2 * count)
+    image, block = tf.cast(image_shape, tf.int32), tf.cast(block_shape, tf.int32)
+    padded = [image[i] + pad[i] + pad[count + i] for i in range(count)]
+    index = tf.zeros([1, 1], tf.int32)
+    for i in range(count):
+        places = (padded[i] - (block[i] - 1) * dilation[i] - 1) // stride[i] + 1
+        own = tf.range(block[i])[:, None] * dilation[i] + tf.range(places)[None] * stride[i]
+        index = index[:, None, :, None] * padded[i] + own[None, :, None, :]
+        index = tf.reshape(index, [-1, tf.shape(index)[2] * places])
+    taps, length = tf.shape(index)[0], tf.shape(index)[1]
+    batch, channels = tf.shape(x)[0], tf.shape(x)[1] // taps
+    columns = tf.transpose(tf.reshape(x, [batch * channels, taps * length]))
+    total = tf.math.unsorted_segment_sum(columns, tf.reshape(index, [-1]), tf.reduce_prod(tf.stack(padded)))
+    whole = tf.reshape(tf.transpose(total), tf.stack([batch, channels, *padded]))
+    begin = [0, 0, *pad[:count]]
+    return tf.slice(whole, begin, tf.concat([[batch, channels], image], 0))

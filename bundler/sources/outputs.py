@@ -5,7 +5,7 @@
 3. A tuple or list gives `output_0`, `output_1` …
 4. Nested, the name of the parent stands before: `embedding.image`, `states_0`.
 5. None is left out. A name that comes twice gets `_2`, `_3` … A character that TensorFlow Serving does not take
-   becomes `_`.
+   becomes `_`. An output with the name of an input becomes `<name>_output`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.tracing.flat import FlatModule, TorchReference
 from bundler.tracing.output_dims import output_specs
 from bundler.tracing.shared import choose_names, choose_outputs, name_dims, unname, widen
-from bundler.tracing.torch_onnx import OLDEST_DYNAMO, Job, choose_opset, write
+from bundler.tracing.torch_onnx import OLDEST_DYNAMO, Job, check_real, choose_opset, write
 
 
 def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSignature:
@@ -31,12 +31,14 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     examples = widen(specs, loaded.example_inputs)
     flat = FlatModule(program.module(), binding)
     tensors = tuple(to_torch(examples[name]) for name in binding.names)
-    own = list(flat.answer(tensors))
-    names = choose_names(own, model.outputs)
+    answer = flat.answer(tensors)
+    check_real((*tensors, *answer.values()), program_title(loaded))
+    own = list(answer)
+    names = choose_names(own, model.outputs, binding.names)
     kept = choose_outputs(names, request.spec.outputs, request.name)
     by_name = dict(zip(names, own, strict=True))
     opset = choose_opset(model.opset, request.max_opset, torchscript=False)
-    title = str(loaded.provenance.get("class", "the exported program"))
+    title = program_title(loaded)
     source = program if opset >= OLDEST_DYNAMO else flat
     graph = write(Job(source, tensors, specs, names, opset, title), request.path, torchscript=False)
     keep_outputs(graph, kept)
@@ -47,6 +49,11 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     finish(graph, signature)
     save(graph, request.path)
     return ExportedSignature(request.name, request.path, signature, examples, reference)
+
+
+def program_title(loaded: LoadedModel) -> str:
+    """What the program is called in messages."""
+    return str(loaded.provenance.get("class", "the exported program"))
 
 
 def check_row(request: Request, kind: str) -> None:

@@ -53,7 +53,8 @@ def explain(
     causes = _chain(exc)
     text = "\n\n".join(path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md")))
     report = _keep(text or "".join(traceback.format_exception(exc)), title, chatter)
-    operators = unsupported_operators(text)
+    # The report lists operators after any failure; they are its reason only where one was looked up in vain.
+    operators = unsupported_operators(text) if any("No ONNX function found" in str(c) for c in causes) else []
     if operators:
         rows = "\n  ".join(operators)
         return ExportError(

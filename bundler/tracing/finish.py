@@ -11,6 +11,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from bundler.graph.provenance import STACK_TRACE
 from bundler.signature import Dim, Signature, TensorSpec
+from bundler.silence import silence
 from bundler.tracing.flat import PREFIX
 
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+, in [^\n]*(?:\n(?!\s*File ")[^\n]*)*')
@@ -113,7 +114,8 @@ def _infer_again(model: ir.Model) -> None:
         for value in node.outputs:
             if id(value) not in ends:
                 value.shape = None
-    ShapeInferencePass()(model)
+    with silence():
+        ShapeInferencePass()(model)
 
 
 def _without_ours(trace: str) -> str:

@@ -20,7 +20,7 @@ from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.tracing.flat import FlatModule, TorchReference
 from bundler.tracing.output_dims import output_specs
 from bundler.tracing.shared import choose_names, choose_outputs, name_dims, unname, widen
-from bundler.tracing.torch_onnx import Job, choose_opset, dynamic_inputs, write
+from bundler.tracing.torch_onnx import Job, check_real, choose_opset, dynamic_inputs, write
 
 
 @dataclass(frozen=True)
@@ -101,5 +101,7 @@ def _names(
     """What the outputs of the method are called in the signature, and their own names, in the model's order."""
     tensors = [to_torch(examples[name]) for name in flat.binding.names]
     with user_code(f"The model's method {row.method} does not run on its example inputs"), torch.no_grad():
-        own = list(flat.answer(tensors))
-    return dict(zip(choose_names(own, model.outputs if row.method == "forward" else ()), own, strict=True))
+        answer = flat.answer(tensors)
+    check_real((*tensors, *answer.values()), type(flat.module).__name__)
+    given = model.outputs if row.method == "forward" else ()
+    return dict(zip(choose_names(list(answer), given, flat.binding.names), answer, strict=True))

@@ -50,7 +50,7 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     specs = name_dims(loaded.input_specs)
     examples = widen(specs, loaded.example_inputs)
     own = [str(value.name) for value in graph.graph.outputs]
-    names = choose_names(own, model.outputs)
+    names = choose_names(own, model.outputs, [spec.name for spec in specs])
     kept = choose_outputs(names, request.spec.outputs, request.name)
     by_name = dict(zip(names, own, strict=True))
     reference = OnnxReference(OnnxModel(loaded.onnx), {by_name[name]: name for name in kept})

@@ -47,14 +47,19 @@ def widen(specs: Sequence[TensorSpec], examples: Mapping[str, Array]) -> dict[st
     return fit(signature, examples, {dim: max(size, 2) for dim, size in dim_sizes(signature, examples).items()})
 
 
-def choose_names(own: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+def choose_names(own: Sequence[str], given: Sequence[str], inputs: Sequence[str]) -> tuple[str, ...]:
     """The names given with `--output`, or the model's own.
 
+    An ONNX graph cannot have an input and an output of one name: such an output becomes `<name>_output`.
+
     Raises:
-        UsageError: there are not as many as the model has outputs, or one comes twice.
+        UsageError: there are not as many as the model has outputs, one comes twice, or one is an input's.
     """
     if not given:
-        return tuple(own)
+        return tuple(f"{name}_output" if name in inputs else name for name in own)
+    both = [name for name in given if name in inputs]
+    if both:
+        raise UsageError(f"The output name {both[0]!r} is an input's name.", fix="give the output another name")
     if len(given) != len(own):
         raise UsageError(
             f"{len(given)} names are given for the model's {len(own)} outputs ({', '.join(own)}).",

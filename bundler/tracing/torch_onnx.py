@@ -22,6 +22,7 @@ from bundler.signature import TensorSpec
 from bundler.silence import silence
 from bundler.tracing.failure import explain
 from bundler.tracing.flat import FlatModule
+from bundler.tracing.rotary import expand_rotary_caches
 from bundler.tracing.script import flat_script
 
 NEWEST = 23
@@ -105,6 +106,7 @@ def _write_dynamo(job: Job) -> ir.Model:
             shapes = tuple({a: spec.dims[a] for a in spec.dynamic_axes} or None for spec in job.inputs)
             program = torch.onnx.export(job.module, job.tensors, dynamic_shapes=(shapes,), **options)
         assert program is not None
+        expand_rotary_caches(program.model)
         return program.model
 
 
@@ -178,6 +180,19 @@ def _causes(exc: BaseException) -> str:
         chain.append(str(current))
         current = current.__cause__ or current.__context__
     return "\n".join(chain)
+
+
+def check_real(tensors: Sequence[Tensor], title: str) -> None:
+    """torch's exporter keeps complex numbers as pairs of real ones, so that a signature with them would be wrong.
+
+    Raises:
+        ExportError: an input or output is complex.
+    """
+    if any(tensor.is_complex() for tensor in tensors):
+        raise ExportError(
+            f"{title} takes or gives complex numbers, which torch cannot write to ONNX.",
+            fix="take and give torch.view_as_real(x), and use torch.view_as_complex inside",
+        )
 
 
 def dynamic_inputs(model: ir.Model, specs: Sequence[TensorSpec], title: str) -> None:

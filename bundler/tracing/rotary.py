@@ -1,0 +1,30 @@
+"""RotaryEmbedding nodes with caches of the batch size that ONNX asks for."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+
+def expand_rotary_caches(model: ir.Model) -> None:
+    """Repeat the cos and sin caches along the batch, in place.
+
+    torch (2.13, opset 23) fuses a rotary embedding into one node, also where its caches have a batch of 1 that PyTorch
+    would broadcast, as those of transformers' decoders do. ONNX wants them as (batch, seq, half) where there are no
+    position ids, and ONNX Runtime refuses other shapes. An Expand to (batch, 1, 1) changes nothing where they fit.
+    """
+    for node in [n for n in model.graph.all_nodes() if n.op_type == "RotaryEmbedding" and n.domain == ""]:
+        if len(node.inputs) > 3 and node.inputs[3] is not None:
+            continue
+        states = node.inputs[0]
+        assert states is not None and node.graph is not None
+        tape = Tape()
+        batch = tape.op("Shape", [states], attributes={"start": 0, "end": 1})
+        ones = tape.op("Constant", [], attributes={"value": ir.tensor([1, 1], dtype=ir.DataType.INT64)})
+        shape = tape.op("Concat", [batch, ones], attributes={"axis": 0})
+        for index in (1, 2):
+            expanded = tape.op("Expand", [node.inputs[index], shape])
+            node.replace_input_with(index, expanded)
+        for added in tape.nodes:
+            added.metadata_props.update(node.metadata_props)
+        node.graph.insert_before(node, tape.nodes)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 CALIBRATION_DRAWS = 4
+NOTED_RMS = 0.1
+"""A variant whose error is above this share of the output gets a note."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class VariantResult:
         inputs, outputs: as in the file, all dims fixed; names are PyTorch's.
         latency_ms: median milliseconds of a call, by number of threads.
         differences: name of the draw, and how far one output is from PyTorch.
+        rms_error: by output: |got - want| / |want| over the whole tensor, of the worst draw; what quantization costs
+            on the whole, where `differences` have the single worst element.
         operators, float_operators: counts by TFLite's names; the second what computes in float.
         calibration: for int8: where the samples came from and how they were read.
     """
@@ -54,6 +58,7 @@ class VariantResult:
     outputs: tuple[TensorSpec, ...]
     latency_ms: Mapping[int, float]
     differences: tuple[tuple[str, Difference], ...]
+    rms_error: Mapping[str, float]
     operators: Mapping[str, int]
     float_operators: Mapping[str, int]
     calibration: Mapping[str, Any] | None = None
@@ -72,6 +77,7 @@ class VariantResult:
             "outputs": [str(spec) for spec in self.outputs],
             "latency_ms": {str(threads): round(ms, 4) for threads, ms in self.latency_ms.items()},
             "error": [{"draw": draw, **difference.to_json()} for draw, difference in self.differences],
+            "rms_error": dict(self.rms_error),
             "operators": dict(self.operators),
             "float_operators": dict(self.float_operators),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
@@ -194,6 +200,7 @@ class _Job:
         model = TfliteModel(path)
         found = contents.operators(path)
         samples = self.calibration if variant == "int8" else None
+        rms = self._rms_error(made)
         return VariantResult(
             variant=variant,
             path=path,
@@ -202,11 +209,21 @@ class _Job:
             outputs=_ordered(model.outputs, self.draws[0].answer),
             latency_ms=made.latency_ms,
             differences=tuple(self._differences(made)),
+            rms_error=rms,
             operators=contents.count(found),
             float_operators=contents.count(found, only_float=True),
             calibration=samples.to_json() if samples else None,
-            notes=self.notes if samples else (),
+            notes=(*(self.notes if samples else ()), *_rms_notes(variant, rms)),
         )
+
+    def _rms_error(self, made: Made) -> dict[str, float]:
+        """Of the outputs that are floats of the right shape."""
+        worst: dict[str, float] = {}
+        for draw, got in zip(self.draws, made.outputs, strict=True):
+            for name, want in draw.answer.items():
+                if name in got and want.dtype.kind == "f" and want.shape == got[name].shape and want.size:
+                    worst[name] = max(worst.get(name, 0.0), _rms(want, got[name]))
+        return {name: value for name, value in worst.items() if np.isfinite(value)}
 
     def _differences(self, made: Made) -> Iterator[tuple[str, Difference]]:
         for draw, got in zip(self.draws, made.outputs, strict=True):
@@ -248,6 +265,21 @@ def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[Ten
     """In the model's order: a TFLite signature is sorted by name."""
     by_name = {spec.name: spec for spec in specs}
     return tuple(by_name[name] for name in names if name in by_name)
+
+
+def _rms(want: Array, got: Array) -> float:
+    exact = want.astype(np.float64)
+    error, size = np.linalg.norm(got - exact), np.linalg.norm(exact)
+    return float(error / size) if size else float(error)
+
+
+def _rms_notes(variant: str, rms: Mapping[str, float]) -> Iterator[str]:
+    for name, value in rms.items():
+        if value > NOTED_RMS:
+            yield (
+                f"output {name}: the {variant} file is {value:.0%} away from PyTorch (rms); "
+                "measure its accuracy on real data, or take float16"
+            )
 
 
 def _range_notes(exported: ExportedSignature, samples: Calibration) -> Iterator[str]:

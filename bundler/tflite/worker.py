@@ -26,7 +26,7 @@ def main(work: Path, variants: Sequence[str]) -> int:
         try:
             result = _make(work, variant)
         except TfliteError as exc:
-            result = {"error": {"what": exc.what, "where": exc.where, "fix": exc.fix}, "report": str(exc.__cause__)}
+            result = {"error": {"what": exc.what, "where": exc.where, "fix": exc.fix}, "report": str(exc.__cause__ or exc)}
         (work / f"{variant}.json").write_text(json.dumps(result), "utf-8")
     return 0
 

@@ -58,6 +58,8 @@ def test_the_error_against_pytorch_is_that_of_the_variant(
     assert [draw for draw, _ in logits] == draws
     assert all(d.problem is None for _, d in logits)
     assert max(d.max_rel for _, d in logits) < error
+    assert set(results[variant].rms_error) == {"logits"}  # labels are integers
+    assert 0 < results[variant].rms_error["logits"] < error
     if variant in ("float16", "int8"):  # the weights are too small for dynamic to quantize
         assert max(d.max_rel for _, d in logits) > 1e-5
 
@@ -110,6 +112,16 @@ def test_sizes_of_batch_and_other_dims(tmp_path: Path) -> None:
     (result,) = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert [spec.dims for spec in result.inputs] == [(3, 3, 8, 8), (3, 6)]
     assert result.max_rel < 1e-5
+
+
+def test_an_error_that_is_large_on_the_whole_is_noted(tmp_path: Path) -> None:
+    wrong = Converted(head=weights()["head"] * np.float32(1.5))
+    (result,) = build_variants(wrong, exported(tmp_path / "m.onnx"), TfliteSpec(variants=("float32",)), tmp_path, "m")
+    assert result.rms_error["logits"] == pytest.approx(0.5, rel=1e-4)
+    assert result.notes == (
+        "output logits: the float32 file is 50% away from PyTorch (rms); "
+        "measure its accuracy on real data, or take float16",
+    )
 
 
 def test_layout_nhwc_is_kept(tmp_path: Path, samples: Path) -> None:

@@ -1,0 +1,203 @@
+"""tfbundle build: the good way, and every bad input with one message, the right exit code and nothing published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+from bundler.cli.app import app
+
+NETS = """
+import torch
+from torch import nn
+
+def make():
+    return nn.Linear(4, 2), torch.zeros(2, 4)
+
+def bare():
+    return nn.Linear(4, 2)
+
+def deep():
+    return nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 20), nn.Tanh()), torch.ones(2, 4)
+
+def raises():
+    raise ValueError("no weights today")
+
+def text():
+    return "not a model"
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Path:
+    path = tmp_path / "nets.py"
+    path.write_text(NETS)
+    return path
+
+
+def build(*arguments: object, out: Path, code: int) -> str:
+    """Run tfbundle build; everything it says, on one line."""
+    result = CliRunner().invoke(app, ["build", *map(str, arguments), "-o", str(out)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    if code:
+        assert not list(out.glob("models/*/*")) if out.is_dir() else True
+        assert not list(out.glob(".staging-*")) if out.is_dir() else True
+    return " ".join(result.output.split())
+
+
+def test_a_build_says_what_it_made(mlp_onnx: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(tmp_path / "x"), "--name", "net"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("net version 1\n")
+    assert f"tfbundle serve {tmp_path / 'x'}" in result.stdout
+    lines = result.stderr.splitlines()
+    assert [line.split(": ")[0] for line in lines[:2]] == ["net", "net"]
+    assert len(lines) == 7, "one plain line a stage"
+
+
+def test_json_is_json(mlp_onnx: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(tmp_path / "x"), "--json"])
+    assert json.loads(result.stdout)["models"]["mlp"]["latest"] == 1
+
+
+def test_a_bundle_yaml_builds_from_its_own_folder(mlp_onnx: Path, tmp_path: Path) -> None:
+    shutil.copy(mlp_onnx, tmp_path / "net.onnx")
+    (tmp_path / "bundle.yaml").write_text("models:\n  - {name: net, source: net.onnx, tolerance: 1.0e-3}\n")
+    build(tmp_path / "bundle.yaml", out=tmp_path / "x", code=0)
+    assert (tmp_path / "x" / "models" / "net" / "1" / "saved_model.pb").is_file()
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    assert "nothing.py" in build(tmp_path / "nothing.py:make", out=out, code=1)
+    assert "nothing.onnx" in build(tmp_path / "nothing.onnx", out=out, code=1)
+    assert "nothing.yaml" in build(tmp_path / "nothing.yaml", out=out, code=2)
+    assert "no source that tfbundle knows" in build("what:ever", out=out, code=2)
+    assert not out.exists()
+
+
+def test_callables_that_do_not_give_a_model(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    message = build(f"{nets}:nothing", out=out, code=1)
+    assert "has no 'nothing'" in message
+    assert "make" in message
+    message = build(f"{nets}:raises", out=out, code=1)
+    assert "no weights today" in message
+    assert "nets.py:15" in message
+    assert "returned str" in build(f"{nets}:text", out=out, code=1)
+
+
+def test_inputs_that_do_not_fit(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    assert "float32[" in build(f"{nets}:bare", "--input", "input=float32[batch,5]", out=out, code=1)
+    build(f"{nets}:bare", "--input", "input=int64[batch,4]", out=out, code=1)
+    build(f"{nets}:make", "--input", "input=int64[batch,4]", out=out, code=2)
+    assert "float99" in build(f"{nets}:bare", "--input", "input=float99[4]", out=out, code=2)
+    assert "name=dtype[dims]" in build(f"{nets}:bare", "--input", "whatever", out=out, code=2)
+    assert not out.exists()
+
+
+def test_unknown_operators_are_all_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Wobble", ["x"], ["h"], "one", domain="my.ops"),
+        helper.make_node("Wiggle", ["h"], ["y"], "two", domain="my.ops"),
+    ]
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", info[:1], info[1:])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("my.ops", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(tmp_path / "odd.onnx"))
+    message = build(tmp_path / "odd.onnx", out=tmp_path / "x", code=1)
+    assert "Wobble" in message
+    assert not (tmp_path / "x").exists()
+
+
+def test_broken_onnx_files(mlp_onnx: Path, tmp_path: Path) -> None:
+    data = mlp_onnx.read_bytes()
+    for name, content in {
+        "cut": data[: len(data) // 2],
+        "noise": b"\xff\x00 no onnx" * 9,
+        "empty": b"",
+    }.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(content)
+        assert name in build(path, out=tmp_path / "x", code=1)
+
+
+def test_unknown_keys_of_a_bundle_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "bundle.yaml"
+    file.write_text("models:\n  - {name: a, source: a.onnx, colour: red}\nservings: {}\n")
+    message = build(file, out=tmp_path / "x", code=2)
+    assert "models.0.colour: unknown key" in message
+    assert "servings: unknown key" in message
+    file.write_text("models: [")
+    assert "not valid YAML" in build(file, out=tmp_path / "x", code=2)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "../a", "a..b", "/a"])
+def test_names_that_lead_elsewhere(mlp_onnx: Path, tmp_path: Path, name: str) -> None:
+    assert "model name" in build(mlp_onnx, "--name", name, out=tmp_path / "x", code=2)
+    (tmp_path / "bundle.yaml").write_text(f"models:\n  - {{name: {name!r}, source: a.onnx}}\n")
+    assert "model name" in build(tmp_path / "bundle.yaml", out=tmp_path / "x", code=2)
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_existing_version(small_bundle: Path, mlp_onnx: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
+    result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "1"])
+    assert result.exit_code == 1
+    assert "Version 1 of model 'mlp' exists" in result.stderr
+    assert "--version 2" in result.stderr
+    result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "0"])
+    assert result.exit_code == 2
+
+
+def test_folders_that_cannot_be_written(mlp_onnx: Path, tmp_path: Path) -> None:
+    """Root may write everywhere but under /proc and through a file."""
+    (tmp_path / "file").write_text("x")
+    for out in (Path("/proc/x"), tmp_path / "file", tmp_path / "file" / "below"):
+        message = build(mlp_onnx, out=out, code=1)
+        assert "cannot be written" in message
+        assert "-o" in message
+
+
+def test_a_parity_gate_that_does_not_hold_is_exit_3(nets: Path, tmp_path: Path) -> None:
+    message = build(f"{nets}:deep", "--tolerance", "1e-30", out=tmp_path / "x", code=3)
+    assert "tolerance 1e-30" in message
+    assert "where:" in message
+
+
+def test_wrong_options(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    assert "int4" in build(mlp_onnx, "--tflite", "int4", out=out, code=2)
+    assert "calibration" in build(mlp_onnx, "--tflite", "int8", out=out, code=2)
+    assert "no converter 'none'" in build(mlp_onnx, "--converter", "none", out=out, code=2)
+    assert "layout" in build(mlp_onnx, "--layout", "nwhc", out=out, code=2)
+    assert "name=number" in build(mlp_onnx, "--dims", "seq", out=out, code=2)
+    build(mlp_onnx, "--opset", "3", out=out, code=2)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB: room for the locks, not for the model."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs needs root; test_publish.test_a_full_disk_by_limit stands in")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk(tiny_disk: Path, mlp_onnx: Path) -> None:
+    message = build(mlp_onnx, out=tiny_disk / "x", code=1)
+    assert "no space left" in message
+    assert list(tiny_disk.iterdir()) == []

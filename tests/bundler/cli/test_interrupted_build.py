@@ -1,0 +1,67 @@
+"""A real build, stopped by Ctrl-C, SIGTERM and kill -9 at several stages: nothing partial, and the next one works."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundler import Bundle
+from bundler.layout import BundleLayout
+from bundler.publish import PREFIX
+
+
+def stopped(source: Path, out: Path, after: str, number: signal.Signals) -> subprocess.CompletedProcess[str]:
+    """Build in a process that gets the signal as soon as it has said that the stage `after` is over."""
+    command = [sys.executable, "-m", "bundler", "build", str(source), "-o", str(out)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    said = ""
+    for line in child.stderr:
+        said += line
+        if after in line:
+            child.send_signal(number)
+            break
+    stdout, stderr = child.communicate(timeout=120)
+    return subprocess.CompletedProcess(command, child.returncode, stdout, said + stderr)
+
+
+@pytest.mark.parametrize(
+    ("after", "number", "code", "word"),
+    [
+        ("load the model", signal.SIGINT, 130, "Interrupted"),
+        ("write the SavedModel", signal.SIGINT, 130, "Interrupted"),
+        ("convert to TensorFlow", signal.SIGTERM, 143, "Terminated"),
+    ],
+)
+def test_ctrl_c_and_sigterm_leave_nothing(
+    mlp_onnx: Path, tmp_path: Path, after: str, number: signal.Signals, code: int, word: str
+) -> None:
+    done = stopped(mlp_onnx, tmp_path / "x", after, number)
+    assert done.returncode == code, done.stderr
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"error: {word}: nothing was published; {tmp_path / 'x'} is as it was."
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_kill_9_leaves_no_version_and_the_next_build_cleans_up(mlp_onnx: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    for after in ("export to ONNX", "write the SavedModel", "write configs, manifests, report"):
+        done = stopped(mlp_onnx, out, after, signal.SIGKILL)
+        assert done.returncode == -signal.SIGKILL
+        versions = BundleLayout(out).versions("mlp")
+        if versions:  # the last signal may come when all is published
+            assert after == "write configs, manifests, report"
+            assert Bundle.open(out).verify(parity=False) == []
+    command = [sys.executable, "-m", "bundler", "build", str(mlp_onnx), "-o", str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert not list(out.glob(f"{PREFIX}*"))
+    bundle = Bundle.open(out)
+    assert bundle.versions("mlp")[-1] == len(bundle.versions("mlp"))
+    assert bundle.verify() == []

@@ -1,0 +1,46 @@
+"""Fixtures that tests of several packages share. Anything bigger belongs beside the tests that need it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def mlp_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-layer perceptron as ONNX, `x` float32 [batch, 4] -> `y` float32 [batch, 3], made without torch."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = {"w1": (4, 8), "b1": (8,), "w2": (8, 3), "b2": (3,)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], "first"),
+            helper.make_node("Relu", ["h"], ["r"], "relu"),
+            helper.make_node("Gemm", ["r", "w2", "b2"], ["y"], "second"),
+        ],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in weights.items()],
+    )
+    path = tmp_path_factory.mktemp("onnx") / "mlp.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Path:
+    """A bundle with one small model, `mlp` version 1, and a float32 TFLite file. Not to be changed: copy it."""
+    import bundler
+
+    out = tmp_path_factory.mktemp("dist") / "small"
+    bundler.build(mlp_onnx, out=out, tflite=("float32",))
+    return out

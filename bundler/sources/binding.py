@@ -74,7 +74,8 @@ def _schema_parameter(argument: Any) -> inspect.Parameter:
 def bind_example(params: Sequence[inspect.Parameter], example: Any) -> tuple[Binding, dict[str, Tensor]]:
     """Bind example inputs: a tensor, a tuple of positional arguments, or a dict by parameter name.
 
-    A dict whose keys are no parameters is the one argument of a `forward` that takes one.
+    A dict of several keys that are no parameters is the one argument of a `forward` that takes one; a dict of one
+    key is such an argument only inside a tuple, since the key may be a mistake in the parameter's name.
 
     Returns:
         The binding, and the example's tensors by flat name.
@@ -88,7 +89,7 @@ def bind_example(params: Sequence[inspect.Parameter], example: Any) -> tuple[Bin
     positional: Sequence[Any] = ()
     if isinstance(example, Mapping):
         by_name = example
-        if not _accepts(params, example) and len(_required(params)) <= 1 and len(params) >= 1:
+        if not _accepts(params, example) and len(params) == 1 and len(example) > 1:
             by_name, positional = {}, (example,)
     elif isinstance(example, (tuple, list)):
         positional = tuple(example)
@@ -141,10 +142,6 @@ def fields_of(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
     return None
-
-
-def _required(params: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
-    return [p for p in params if p.default is inspect.Parameter.empty and p.kind not in _VARIADIC]
 
 
 def _has_kwargs(params: Sequence[inspect.Parameter]) -> bool:

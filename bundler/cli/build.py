@@ -170,5 +170,7 @@ def summarize(bundle: Bundle, shown: Path) -> None:
 
 
 def _worst(record: dict[str, Any], runtime: str) -> str:
-    errors = [line["max_rel"] for line in record["parity"]["summary"] if line["runtime"] == runtime]
+    # An error that is not finite (another class in an integer output) is left out of the JSON.
+    inf = float("inf")
+    errors = [line.get("max_rel", inf) for line in record["parity"]["summary"] if line["runtime"] == runtime]
     return f"{max(errors):.1e}" if errors else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,7 +30,7 @@ def load_torch(path: Path, *, trust: bool) -> Any:
         SourceError: the file would run code and is not trusted, or it is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _load_tensors(path)
     except pickle.UnpicklingError as exc:
         if not _is_unsafe(exc):
             raise _damaged(path, exc) from exc
@@ -65,17 +66,28 @@ def check_exported_program(path: Path, *, trust: bool) -> None:
     except (*_BROKEN, json.JSONDecodeError) as exc:
         raise _damaged(path, exc) from exc
     if not any(PurePosixPath(n).name in ("archive_format", "serialized_exported_program.json") for n in names):
-        raise SourceError(f"{path.name} is not a .pt2 file of torch.export.save.", where=str(path))
+        raise SourceError(
+            f"{path.name} is damaged or no .pt2 file of torch.export.save.",
+            where=str(path),
+            fix="save or copy it again",
+        )
     if trust:
         return
     code = [n for n in names if "/aotinductor/" in n or PurePosixPath(n).name.startswith("opaque_obj_")]
     if code:
-        raise _refused(path, f"member {code[0]} is code")
+        raise _refused(path, "it is code", member=code[0])
     for name, data in payloads.items():
         try:
-            torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            _load_tensors(io.BytesIO(data))
         except (pickle.UnpicklingError, *_BROKEN) as exc:
-            raise _refused(path, f"member {name}: {exc}") from exc
+            raise _refused(path, exc, member=name) from exc
+
+
+def _load_tensors(file: Path | io.BytesIO) -> Any:
+    """torch.load of tensors and plain containers; its advice on pickle protocols is not for tfbundle's users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _pickled_members(archive: zipfile.ZipFile, names: list[str]) -> list[str]:
@@ -93,12 +105,13 @@ def _is_unsafe(exc: Exception) -> bool:
     return "Weights only load failed" in str(exc) or "WeightsUnpickler" in str(exc)
 
 
-def _refused(path: Path, reason: object) -> SourceError:
+def _refused(path: Path, reason: object, *, member: str | None = None) -> SourceError:
     detail = next((line.strip() for line in str(reason).splitlines() if "GLOBAL" in line or "global" in line), "")
     detail = detail or next((line.strip() for line in str(reason).splitlines() if line.strip()), "")
     detail = detail.removeprefix("WeightsUnpickler error: ").partition(". ")[0]
     return SourceError(
-        f"{path.name} holds more than tensors, and reading it could run any code: {detail[:200].rstrip('.')}.",
+        f"{path.name}{f' (in {member})' if member else ''} holds more than tensors, and reading it could run any "
+        f"code: {detail[:200].rstrip('.')}.",
         where=str(path),
         fix=f"save module.state_dict() (best as .safetensors) instead; {_TRUST}",
     )

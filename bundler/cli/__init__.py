@@ -5,6 +5,12 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of `tfbundle`."""
+    import gc
+
     from bundler.cli.app import app
 
-    app(prog_name="tfbundle")
+    try:
+        app(prog_name="tfbundle")
+    finally:
+        # The interpreter's last collections walk all of torch and TensorFlow: two seconds that free nothing.
+        gc.freeze()

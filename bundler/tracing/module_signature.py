@@ -13,7 +13,7 @@ from bundler.signature import Signature, TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, bind_specs, parameters
 from bundler.sources.example_inputs import integer_ranges, random_inputs
-from bundler.sources.tensors import Array, to_torch
+from bundler.sources.tensors import Array, to_numpy, to_torch
 from bundler.sources.user_code import user_code
 from bundler.spec import ModelSpec, SignatureSpec
 from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
@@ -43,11 +43,13 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     torchscript = isinstance(module, torch.jit.ScriptModule)
     given = _inputs(module, loaded, request.spec)
     flat = FlatModule(module, given.binding, method=request.spec.method)
-    names = _names(flat, given.examples, model, request.spec)
+    own = _first_answer(flat, given.examples, request.spec.method)
+    chosen = model.outputs if request.spec.method == "forward" else ()
+    names = dict(zip(choose_names(list(own), chosen, given.binding.names), own, strict=True))
     kept = choose_outputs(list(names), request.spec.outputs, request.name)
     flat.keep = [names[name] for name in kept]
     reference = TorchReference(flat, {names[name]: name for name in kept})
-    answer = reference(given.examples)
+    answer = {name: to_numpy(own[names[name]]) for name in kept}
     job = Job(
         module=flat,
         tensors=tuple(to_torch(given.examples[name]) for name in given.binding.names),
@@ -95,13 +97,10 @@ def _suitable(examples: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> d
     return found
 
 
-def _names(
-    flat: FlatModule, examples: Mapping[str, Array], model: ModelSpec, row: SignatureSpec
-) -> dict[str, str]:
-    """What the outputs of the method are called in the signature, and their own names, in the model's order."""
+def _first_answer(flat: FlatModule, examples: Mapping[str, Array], method: str) -> dict[str, torch.Tensor]:
+    """The outputs of the method on its examples, under their own names and in the model's order."""
     tensors = [to_torch(examples[name]) for name in flat.binding.names]
-    with user_code(f"The model's method {row.method} does not run on its example inputs"), torch.no_grad():
+    with user_code(f"The model's method {method} does not run on its example inputs"), torch.no_grad():
         answer = flat.answer(tensors)
     check_real((*tensors, *answer.values()), type(flat.module).__name__)
-    given = model.outputs if row.method == "forward" else ()
-    return dict(zip(choose_names(list(answer), given, flat.binding.names), answer, strict=True))
+    return answer

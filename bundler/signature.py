@@ -15,6 +15,7 @@ Dim: TypeAlias = "int | str | None"
 DTYPES = (
     "float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64",
     "uint8", "uint16", "uint32", "uint64", "bool", "string", "complex64", "complex128",
+    "float8_e4m3fn", "float8_e5m2", "int4", "uint4",
 )  # fmt: skip
 
 _INPUT = re.compile(r"^(?P<name>[A-Za-z_][\w.\-/]*)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")

@@ -6,6 +6,7 @@ ONNX's own inliner (onnx.inliner) does the same, but stops at optional inputs th
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -13,7 +14,6 @@ from onnx_ir.passes import common
 
 EXPANDED = frozenset(
     {
-        ("", "AffineGrid"),
         ("", "CausalConvWithState"),
         ("", "CenterCropPad"),
         ("", "LinearAttention"),
@@ -42,11 +42,13 @@ class ExpandFunctions(ir.passes.InPlacePass):
 def _expand(model: ir.Model, node: ir.Node, number: int) -> None:
     """Make the node a call of a function of the model, whose body is ONNX's definition for the node's types."""
     opset = model.opset_imports[node.domain]
-    schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
     for name, attribute in schema.attributes.items():
         if name not in node.attributes and attribute.default_value.type:
             node.attributes.add(ir.serde.deserialize_attribute(attribute.default_value))
     body = _definition(schema, node, opset)
+    for name in [n for n, a in node.attributes.items() if a.type is ir.AttributeType.GRAPH]:
+        del node.attributes[name]  # the definition holds the nodes of such a graph itself
     body.name, body.domain = f"{node.op_type}_{number}", _DOMAIN
     function = ir.serde.deserialize_function(body)
     function.graph.opset_imports.clear()  # ONNX's definitions hold for every opset that they are given out for
@@ -55,7 +57,8 @@ def _expand(model: ir.Model, node: ir.Node, number: int) -> None:
     model.opset_imports.setdefault(_DOMAIN, 1)
 
 
-def _definition(schema: onnx.defs.OpSchema, node: ir.Node, opset: int) -> onnx.FunctionProto:
+def _definition(schema: Any, node: ir.Node, opset: int) -> onnx.FunctionProto:
+    """onnx.defs.OpSchema's type stubs leave out its functions."""
     own = [v for v in schema.function_opset_versions if v <= opset]
     dependent = [v for v in schema.context_dependent_function_opset_versions if v <= opset]
     if own and max(own) >= max(dependent, default=0):

@@ -111,9 +111,9 @@ class Lowering:
         observe: Observer | None = None,
         outer: Lowering | None = None,
     ) -> None:
-        dims = dict(outer._context.dims) if outer is not None else {}
+        dims = {} if outer is None else dict(outer._context.dims)
         self._graph = graph
-        self._context = Context(store, opset, target, dims, subgraph=self._lower_subgraph)
+        self._context: Context = Context(store, opset, target, dims, subgraph=self._lower_subgraph)
         self._observe = observe
         self._outer = outer
         self._values: dict[ir.Value, Value] = {}
@@ -152,7 +152,7 @@ class Lowering:
 
     def _register_dims(self, value: Value) -> None:
         """Named dims of the inputs are read from the inputs, wherever they turn up later."""
-        for axis, name in enumerate(value.dim_names or ()):
+        for axis, name in enumerate(value.dim_names or () if value.rank is not None else ()):
             if name and value.shape[axis] is None:
                 self._context.dim(value, axis)
 

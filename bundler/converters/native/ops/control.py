@@ -32,13 +32,13 @@ def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: i
         def trace() -> list[Tensor]:
             results = _lower(ctx, graph, [])
             structures.append([structure(v) for v in results])
+            if structures[0] != structures[-1]:
+                raise ctx.reject("The branches of an If give sequences or optionals of different lengths.")
             return [tf.identity(t) for v in results for t in flatten(v)]
 
         return trace
 
     tensors = tf.cond(tf.reshape(condition.tensor, []), branch(then_branch), branch(else_branch))
-    if structures[0] != structures[1]:
-        raise ctx.reject("The branches of an If give sequences or optionals of different lengths.")
     return restore(structures[0], tensors if isinstance(tensors, list) else [tensors], ctx.store)
 
 
@@ -85,6 +85,10 @@ def _unrolled(
 def _while(
     ctx: Context, count: Value | None, condition: Value | None, carried: list[Value], body: ir.Graph
 ) -> list[Value]:
+    if any(isinstance(v, SequenceValue) for v in carried):
+        raise ctx.reject(
+            "A loop over sequences has a number of steps that is computed at run time.", fix="give it a fixed number"
+        )
     limit = None if count is None else tf.cast(tf.reshape(count.tensor, []), tf.int64)
     going = tf.constant(True) if condition is None else tf.reshape(condition.tensor, [])
     initial = [v.tensor for v in carried]

@@ -212,7 +212,11 @@ def _transposed_pads(
         elif size is None:
             raise ValueError("output_shape needs the spatial dims of the input to be known at build time")
         else:
-            total = max(stride[axis] * (size - 1) + extra[axis] + kernel[axis] - output_shape[-spatial:][axis], 0)
+            total = stride[axis] * (size - 1) + extra[axis] + kernel[axis] - output_shape[-spatial:][axis]
+        if total < 0:  # more than the input gives: rows of zeros at the end
+            begin.append(0)
+            end.append(total)
+            continue
         small, large = total // 2, total - total // 2
         begin.append(small if auto_pad != "SAME_LOWER" else large)
         end.append(large if auto_pad != "SAME_LOWER" else small)
@@ -224,9 +228,7 @@ def _transposed_valid(
 ) -> Tensor:
     spatial = len(stride)
     kernel = _dilated(w.array, dilation) if w.array is not None else None
-    if kernel is None and set(dilation) != {1}:
-        raise ValueError("a dilated transposed convolution needs a constant weight")
-    weight = ctx.constant(kernel) if kernel is not None else w
+    weight = ctx.constant(kernel) if kernel is not None else ctx.value(_dilated_tensor(w.tensor, dilation))
     weight.name = w.name
     lengths = [_static(k) for k in weight.shape[2:]]
     output = [_scaled(n, s, k) for n, s, k in zip(sizes[1:], stride, lengths, strict=True)]
@@ -255,6 +257,18 @@ def _dilated(array: Array, dilation: Sequence[int]) -> Array:
         spread[(slice(None),) * axis + (slice(None, None, step),)] = array
         array = spread
     return array
+
+
+def _dilated_tensor(x: Tensor, dilation: Sequence[int]) -> Tensor:
+    """The same for a kernel that is computed."""
+    for axis, step in enumerate(dilation, start=2):
+        if step > 1:
+            length = (x.shape[axis] - 1) * step + 1
+            pads = [[0, 0]] * (axis + 1) + [[0, step - 1]] + [[0, 0]] * (x.shape.rank - axis - 1)
+            spread = tf.pad(tf.expand_dims(x, axis + 1), pads)
+            sizes = [*x.shape[:axis], x.shape[axis] * step, *x.shape[axis + 1 :]]
+            x = tf.reshape(spread, sizes)[(slice(None),) * axis + (slice(0, length),)]
+    return x
 
 
 def _scaled(size: Any, stride: int, kernel: int) -> Any:

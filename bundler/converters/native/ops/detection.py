@@ -23,10 +23,11 @@ def non_max_suppression(
     rows = tf.reshape(scores, [batches * classes, count])
 
     def select(row: Tensor) -> tuple[Tensor, Tensor]:
-        return tf.raw_ops.NonMaxSuppressionV4(
+        result = tf.raw_ops.NonMaxSuppressionV4(
             boxes=tf.gather(corners, row // classes), scores=rows[row], max_output_size=most, iou_threshold=overlap,
             score_threshold=lowest, pad_to_max_output_size=True,
         )  # fmt: skip
+        return result.selected_indices, result.valid_outputs
 
     signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
     chosen, valid = tf.map_fn(select, tf.range(batches * classes), fn_output_signature=signature)

@@ -18,7 +18,7 @@ _INTEGERS: dict[tf.DType, tuple[int, int]] = {
     tf.as_dtype(ml_dtypes.uint2): (0, 3),
 }
 _FLOATS: dict[tf.DType, float] = {
-    tf.as_dtype(t): float(ml_dtypes.finfo(t).max)
+    tf.as_dtype(t): float(ml_dtypes.finfo(t).max)  # type: ignore[no-untyped-call]
     for t in (
         ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz,
         ml_dtypes.float4_e2m1fn,

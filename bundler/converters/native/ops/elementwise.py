@@ -96,6 +96,8 @@ def div(a: Tensor, b: Tensor) -> Tensor:
 @op("Mod", layout=E)
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     """fmod=1: the sign of the dividend (C's fmod); 0: of the divisor (integers only)."""
+    if a.dtype in (tf.float16, tf.bfloat16):
+        return tf.cast(mod(tf.cast(a, tf.float32), tf.cast(b, tf.float32), fmod=fmod), a.dtype)
     return tf.raw_ops.TruncateMod(x=a, y=b) if fmod else tf.math.floormod(a, b)
 
 

@@ -13,17 +13,18 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.resize_dynamic import Settings, resize_at_run_time
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import full_shape, multiply
 from bundler.converters.native.value import Array, Dim, Element, Tensor, Value, channels_last
 
 
-@op("Resize", layout=Layout.VALUES, static=("roi", "scales"))
+@op("Resize", layout=Layout.VALUES)
 def resize(
     ctx: Context,
     x: Value,
-    roi: Array | None = None,
-    scales: Array | None = None,
+    roi: Value | None = None,
+    scales: Value | None = None,
     sizes: Value | None = None,
     *,
     antialias: int = 0,
@@ -38,16 +39,24 @@ def resize(
 ) -> Value:
     rank = len(x.shape)
     axes = [a % rank for a in axes] if axes is not None else list(range(rank))
-    outs = None if sizes is None else _out_sizes(ctx, x, axes, sizes)
-    if _is_dynamic(ctx, x, axes, scales, outs):
-        return _resize_dynamic(ctx, x, axes, scales, outs, mode, coordinate_transformation_mode, nearest_mode)
-    wanted = _targets(x, axes, scales, outs, keep_aspect_ratio_policy)
+    scales, sizes = _given(scales), _given(sizes)
+    factors, outs = (None if scales is None else scales.array), (None if sizes is None else sizes.elements)
+    computed = any(v is not None and v.array is None and v.elements is None for v in (roi, scales, sizes))
+    if computed or _is_dynamic(ctx, x, axes, factors, outs):
+        settings = Settings(
+            bool(antialias), coordinate_transformation_mode, cubic_coeff_a, bool(exclude_outside), extrapolation_value,
+            mode, nearest_mode, keep_aspect_ratio_policy,
+        )  # fmt: skip
+        if not computed and _image_op_fits(x, factors, settings):
+            return _resize_dynamic(ctx, x, axes, factors, outs, mode, coordinate_transformation_mode)
+        return resize_at_run_time(ctx, x, axes, (roi, scales, sizes), settings)
+    wanted = _targets(x, axes, factors, outs, keep_aspect_ratio_policy)
     wanted = {axis: target for axis, target in wanted.items() if not target.is_identity}
     order = channels_last(rank) if rank in (3, 4, 5) and not wanted.keys() & {0, 1} else x.order
     data = x.in_order(order)
     if _bilinear_fits(rank, wanted, mode, coordinate_transformation_mode, antialias, data):
         return ctx.value(_bilinear(data, wanted, coordinate_transformation_mode), order)
-    roi_list = [] if roi is None else [float(v) for v in roi.reshape(-1)]
+    roi_list = [] if roi is None or roi.array is None else [float(v) for v in roi.array.reshape(-1)]
     for axis, target in wanted.items():
         position = axes.index(axis)
         crop = (roi_list[position], roi_list[position + len(axes)]) if roi_list else (0.0, 1.0)
@@ -99,12 +108,9 @@ def _targets(
     return {a: _Target(_known(x, a), scale, math.floor(scale * _known(x, a) + 0.5)) for a in axes}
 
 
-def _out_sizes(ctx: Context, x: Value, axes: Sequence[int], sizes: Value) -> Sequence[Element]:
-    if sizes.elements is None:
-        raise ctx.reject(
-            "Resize has sizes that are data, not shape arithmetic.", fix="compute them from the shapes of tensors"
-        )
-    return sizes.elements
+def _given(value: Value | None) -> Value | None:
+    """An empty tensor stands for an input that is left out (opset 11)."""
+    return None if value is None or (value.rank == 1 and value.shape[0] == 0) else value
 
 
 def _is_dynamic(
@@ -125,6 +131,17 @@ _REPEATING = {
 }  # fmt: skip
 
 
+def _image_op_fits(x: Value, scales: Array | None, settings: Settings) -> bool:
+    """TensorFlow's image ops derive the scale from the sizes, so a factor must be whole; `nearest` is then a repetition,
+    which half_pixel coordinates (rounded to the nearest) and asymmetric ones (rounded down) mean.
+    """
+    whole = scales is None or all(float(s).is_integer() for s in scales)
+    linear = settings.mode == "linear" and settings.coordinates in _TF_COORDINATES and x.dtype == tf.float32
+    repeats = settings.mode == "nearest" and scales is not None and (settings.coordinates, settings.nearest) in _REPEATING
+    plain = not settings.antialias and settings.policy == "stretch"
+    return len(x.shape) == 4 and whole and plain and (linear or repeats)
+
+
 def _resize_dynamic(
     ctx: Context,
     x: Value,
@@ -133,22 +150,8 @@ def _resize_dynamic(
     sizes: Sequence[Element] | None,
     mode: str,
     coordinates: str,
-    rounding: str,
 ) -> Value:
-    """Images whose height and width are known at run time only, through TensorFlow's image ops.
-
-    Those derive the scale from the sizes, so a factor must be whole; `nearest` is then a repetition, which half_pixel
-    coordinates (rounded to the nearest) and asymmetric ones (rounded down) mean.
-    """
-    whole = scales is None or not scales.size or all(float(s).is_integer() for s in scales)
-    known = mode == "linear" and coordinates in _TF_COORDINATES
-    repeats = mode == "nearest" and scales is not None and scales.size > 0 and (coordinates, rounding) in _REPEATING
-    if len(x.shape) != 4 or not whole or not (known or repeats):
-        raise ctx.reject(
-            f"Resize ({mode}, {coordinates}, {rounding}) of axes whose sizes are dynamic is not supported; images in mode "
-            "linear are, and nearest with whole factors.",
-            fix="export the model with fixed height and width",
-        )
+    """Images whose height and width are known at run time only, through TensorFlow's image ops."""
     outs: list[Element] = []
     for axis in (2, 3):
         place = list(axes).index(axis) if axis in axes else None
@@ -326,6 +329,13 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
 
 
 @op("SpaceToDepth", layout=Layout.VALUES)
-def space_to_depth(ctx: Context, x: Value, *, blocksize: int) -> Value:
+def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     order = channels_last(4)
-    return ctx.value(tf.nn.space_to_depth(x.in_order(order), blocksize), order)
+    deep = tf.nn.space_to_depth(x.in_order(order), blocksize)
+    if mode == "CRD":
+        channels = x.shape[1]
+        if channels is None:
+            raise ctx.reject("SpaceToDepth needs the number of channels to be known at build time.")
+        permutation = np.arange(channels * blocksize * blocksize).reshape(-1, channels).T.reshape(-1)
+        deep = tf.gather(deep, permutation.astype(np.int32), axis=-1)
+    return ctx.value(deep, order)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value, identity
+from bundler.converters.native.value import Tensor, Value, identity
 
 
 @op("Gather", layout=Layout.VALUES)
@@ -114,7 +114,7 @@ def _scattered_product(data: Tensor, places: Tensor, updates: Tensor) -> Tensor:
     return tf.reshape(products, sizes)
 
 
-@op("ScatterElements", layout=Layout.VALUES, since=11)
+@op("ScatterElements", "Scatter", layout=Layout.VALUES)
 def scatter_elements(
     ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
@@ -199,8 +199,16 @@ def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> 
     return ctx.value(tf.where(keep, data, tf.zeros([], data.dtype)))
 
 
-@op("CumSum", layout=Layout.VALUES, static=("axis",))
-def cum_sum(ctx: Context, x: Value, axis: Array, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    order = x.order or identity(len(x.shape))
-    place = order.index(int(axis.reshape(-1)[0]) % len(order))
-    return ctx.value(tf.cumsum(x.stored, place, exclusive=bool(exclusive), reverse=bool(reverse)), x.order)
+def _register_cumulative(name: str, compute: Callable[..., Tensor]) -> None:
+    @op(name, layout=Layout.VALUES)
+    def cumulative(ctx: Context, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+        flags = {"exclusive": bool(exclusive), "reverse": bool(reverse)}
+        if axis.array is None:
+            return ctx.value(compute(x.tensor, tf.reshape(axis.tensor, []), **flags))
+        order = x.order or identity(len(x.shape))
+        place = order.index(int(axis.array.reshape(-1)[0]) % len(order))
+        return ctx.value(compute(x.stored, place, **flags), x.order)
+
+
+_register_cumulative("CumSum", tf.cumsum)
+_register_cumulative("CumProd", tf.math.cumprod)

@@ -95,8 +95,10 @@ def gemm(
         product = product if alpha == 1.0 else tf.cast(alpha, product.dtype) * product
     if c is None:
         return ctx.value(product)
-    if c.rank == 1 and beta == 1.0 and product.dtype.is_floating and c.shape[0] == product.shape[-1]:
-        return ctx.value(tf.nn.bias_add(product, c.tensor))
+    if beta == 1.0 and product.dtype.is_floating and c.shape in ((product.shape[-1],), (1, product.shape[-1])):
+        # TensorFlow fuses an Add of [1, N] too, and then fails on it: "bias must be 1-dimensional" (2.21).
+        bias = c.tensor if c.rank == 1 else tf.reshape(c.tensor, [-1])
+        return ctx.value(tf.nn.bias_add(product, bias))
     return ctx.value(product + (c.tensor if beta == 1.0 else tf.cast(beta, c.dtype) * c.tensor))
 
 

@@ -10,17 +10,22 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape
-from bundler.converters.native.value import Array, Tensor, Value, channels_last
+from bundler.converters.native.value import Order, Tensor, Value, channels_last
 
 
 @op("Softmax", layout=Layout.AXIS, since=13)
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
-    return tf.nn.softmax(x, axis)
+    return tf.cast(tf.nn.softmax(_single(x), axis), x.dtype)
 
 
 @op("LogSoftmax", layout=Layout.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
-    return tf.nn.log_softmax(x, axis)
+    return tf.cast(tf.nn.log_softmax(_single(x), axis), x.dtype)
+
+
+def _single(x: Tensor) -> Tensor:
+    """Half precision as float32, in which TensorFlow's sums lose nothing."""
+    return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
 
 
 @op("Hardmax", layout=Layout.AXIS, since=13)
@@ -53,29 +58,45 @@ def rms_normalization(
     return tf.cast(data * inverse, x.dtype) * scale
 
 
-@op("BatchNormalization", layout=Layout.VALUES, static=("scale", "bias", "mean", "variance"))
+@op("BatchNormalization", layout=Layout.VALUES)
 def batch_normalization(
     ctx: Context,
     x: Value,
-    scale: Array,
-    bias: Array,
-    mean: Array,
-    variance: Array,
+    scale: Value,
+    bias: Value,
+    mean: Value,
+    variance: Value,
     *,
     epsilon: float = 1e-5,
     momentum: float = 0.9,
     training_mode: int = 0,
-) -> Value:
+) -> Value | list[Value]:
     """Folded at build time into one multiplication and one addition by channel."""
-    if training_mode:
-        raise ctx.reject("BatchNormalization is in training mode.", fix="call model.eval() before the export")
-    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-    offset = bias.astype(np.float64) - mean.astype(np.float64) * factor
     order = x.order if x.order is not None and x.order[-1] == 1 else channels_last(len(x.shape))
     data = x.in_order(order)
+    if training_mode:
+        return _with_batch_statistics(ctx, data, order, (scale, bias, mean, variance), epsilon, momentum)
+    arrays = [v.array for v in (scale, bias, mean, variance)]
+    if any(a is None for a in arrays):
+        normal = tf.nn.batch_normalization(data, mean.tensor, variance.tensor, bias.tensor, scale.tensor, epsilon)
+        return ctx.value(tf.cast(normal, data.dtype), order)
+    gamma, beta, center, spread = (np.asarray(a, np.float64) for a in arrays)
+    factor = gamma / np.sqrt(spread + epsilon)
+    offset = beta - center * factor
     dtype = data.dtype.as_numpy_dtype
     scaled = data * ctx.weight(factor.astype(dtype))
     return ctx.value(tf.nn.bias_add(scaled, ctx.weight(offset.astype(dtype))), order)
+
+
+def _with_batch_statistics(
+    ctx: Context, data: Tensor, order: Order, parameters: tuple[Value, Value, Value, Value], epsilon: float, momentum: float
+) -> list[Value]:
+    """training_mode: mean and variance of the batch itself -> y, and the running ones moved towards them."""
+    scale, bias, mean, variance = (v.tensor for v in parameters)
+    center, spread = tf.nn.moments(data, list(range(data.shape.rank - 1)))
+    y = tf.nn.batch_normalization(data, center, spread, bias, scale, epsilon)
+    running = [old * momentum + new * (1.0 - momentum) for old, new in ((mean, center), (variance, spread))]
+    return [ctx.value(y, order), *map(ctx.value, running)]
 
 
 @op("InstanceNormalization", layout=Layout.SPATIAL)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.padding import Padding, resolve_padding
+from bundler.converters.native.ops.unpool import max_with_places
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Tensor, Value, channels_last
 
@@ -25,12 +26,10 @@ def max_pool(
     pads: Sequence[int] | None = None,
     storage_order: int = 0,
     strides: Sequence[int] | None = None,
-) -> Value:
-    if ctx.node is not None and len([o for o in ctx.node.outputs if o.uses() or o.is_graph_output()]) > 1:
-        raise ctx.reject(
-            "MaxPool's second output (the indices of the maxima) is used; it has no TensorFlow counterpart here."
-        )
+) -> Value | list[Value]:
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    if ctx.node is not None and len([o for o in ctx.node.outputs if o.uses() or o.is_graph_output()]) > 1:
+        return _max_pool_with_indices(ctx, x, window, bool(storage_order))
     data = x.in_order(window.order)
     if window.plain and ctx.target == "serving" and data.dtype.is_floating:
         data, mode = window.padding.apply(data, "serving")
@@ -46,6 +45,16 @@ def max_pool(
     value = ctx.value(result, window.order)
     value.non_negative = x.non_negative
     return value
+
+
+def _max_pool_with_indices(ctx: Context, x: Value, window: _Window, column_major: bool) -> list[Value]:
+    sizes = _known(x.in_order(window.order))
+    begin, end = (list(p) for p in (window.padding.begin, window.padding.end))
+    if window.padding.same:
+        begin, end = window.same_pads(sizes)
+    end = [e + extra for e, extra in zip(end, window.extra, strict=True)]
+    results = max_with_places(x.tensor, window.kernel, window.stride, window.dilation, begin, end, column_major)
+    return [ctx.value(t) for t in results]
 
 
 @op("AveragePool", layout=Layout.VALUES)
@@ -64,7 +73,7 @@ def average_pool(
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     data = x.in_order(window.order)
     padding = window.padding
-    if padding.is_zero or (padding.same and not count_include_pad and set(window.dilation) == {1}):
+    if (padding.is_zero and not any(window.extra)) or (padding.same and not count_include_pad and set(window.dilation) == {1}):
         result = _pool(data, window, "AVG", "SAME" if padding.same else "VALID")
     else:
         result = _average_of_padded(data, window, bool(count_include_pad))

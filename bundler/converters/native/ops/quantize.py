@@ -51,7 +51,7 @@ def dequantize_linear(
 
 def _spread(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
     """A scale or zero point in a shape that broadcasts over x: one for all, one by index of `axis`, or one by block."""
-    if parameter.shape.rank == 0 or parameter.shape.num_elements() == 1 and parameter.shape.rank == 1:
+    if parameter.shape.rank == 0 or (parameter.shape.num_elements() == 1 and parameter.shape.rank == 1):
         return parameter if parameter.shape.rank == 0 else tf.reshape(parameter, [])
     axis = axis % x.shape.rank
     if block_size:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -36,17 +37,17 @@ class _Run:
     states: list[Tensor]
 
 
-@op("LSTM", layout=Layout.VALUES, static=("w", "r", "b", "peepholes"))
+@op("LSTM", layout=Layout.VALUES)
 def lstm(
     ctx: Context,
     x: Value,
-    w: Array,
-    r: Array,
-    b: Array | None = None,
+    w_value: Value,
+    r_value: Value,
+    b_value: Value | None = None,
     lengths: Value | None = None,
     initial_h: Value | None = None,
     initial_c: Value | None = None,
-    peepholes: Array | None = None,
+    peephole_value: Value | None = None,
     *,
     activation_alpha: Sequence[float] | None = None,
     activation_beta: Sequence[float] | None = None,
@@ -58,16 +59,19 @@ def lstm(
     layout: int = 0,
 ) -> list[Value]:
     """x [T, B, I], w [D, 4H, I], r [D, 4H, H], b [D, 8H] -> Y [T, D, B, H], Y_h [D, B, H], Y_c [D, B, H]; gates i, o, f, c."""
+    w, r, b = _known_or_tensor(w_value), _known_or_tensor(r_value), _optional(b_value)
     hidden = r.shape[-1]
     names = _activation_functions(
         activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh", "Tanh"], direction
     )
+    peepholes = _optional(peephole_value)
     plain = activations is None or [a.lower() for a in activations] == ["sigmoid", "tanh", "tanh"] * w.shape[0]
-    block = plain and not clip and not input_forget and ctx.target == "serving" and w.dtype == np.float32
+    block = plain and not clip and not input_forget and ctx.target == "serving" and w_value.dtype == tf.float32
+    block = block and all(v is None or v.is_constant for v in (w_value, r_value, b_value, peephole_value))
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
-        bias = b[d][: 4 * hidden] + b[d][4 * hidden :] if b is not None else np.zeros(4 * hidden, w.dtype)
-        pieces = None if peepholes is None else np.split(peepholes[d], 3)
+        bias = b[d][: 4 * hidden] + b[d][4 * hidden :] if b is not None else _zeros(4 * hidden, w)
+        pieces = None if peepholes is None else [peepholes[d][i * hidden : (i + 1) * hidden] for i in range(3)]
         if block:
             return _block_lstm(ctx, inputs, w[d], r[d], bias, pieces)
         projected = _project(ctx, inputs.x, w[d], bias)
@@ -77,13 +81,13 @@ def lstm(
     return _directions(ctx, x, [initial_h, initial_c], lengths, hidden, w.shape[0], direction, layout, run)
 
 
-@op("GRU", layout=Layout.VALUES, static=("w", "r", "b"))
+@op("GRU", layout=Layout.VALUES)
 def gru(
     ctx: Context,
     x: Value,
-    w: Array,
-    r: Array,
-    b: Array | None = None,
+    w_value: Value,
+    r_value: Value,
+    b_value: Value | None = None,
     lengths: Value | None = None,
     initial_h: Value | None = None,
     *,
@@ -97,12 +101,13 @@ def gru(
     linear_before_reset: int = 0,
 ) -> list[Value]:
     """x [T, B, I], w [D, 3H, I], r [D, 3H, H], b [D, 6H] -> Y [T, D, B, H], Y_h [D, B, H]; gates z, r, h."""
+    w, r, b = _known_or_tensor(w_value), _known_or_tensor(r_value), _optional(b_value)
     hidden = r.shape[-1]
     names = _activation_functions(activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh"], direction)
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
-        wb = b[d][: 3 * hidden] if b is not None else np.zeros(3 * hidden, w.dtype)
-        rb = b[d][3 * hidden :] if b is not None else np.zeros(3 * hidden, w.dtype)
+        wb = b[d][: 3 * hidden] if b is not None else _zeros(3 * hidden, w)
+        rb = b[d][3 * hidden :] if b is not None else _zeros(3 * hidden, w)
         return _loop(
             _project(ctx, inputs.x, w[d], wb), inputs, _gru_step(ctx, r[d], rb, names[d], clip, linear_before_reset)
         )
@@ -110,13 +115,13 @@ def gru(
     return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
 
 
-@op("RNN", layout=Layout.VALUES, static=("w", "r", "b"))
+@op("RNN", layout=Layout.VALUES)
 def rnn(
     ctx: Context,
     x: Value,
-    w: Array,
-    r: Array,
-    b: Array | None = None,
+    w_value: Value,
+    r_value: Value,
+    b_value: Value | None = None,
     lengths: Value | None = None,
     initial_h: Value | None = None,
     *,
@@ -129,12 +134,13 @@ def rnn(
     layout: int = 0,
 ) -> list[Value]:
     """x [T, B, I], w [D, H, I], r [D, H, H], b [D, 2H] -> Y [T, D, B, H], Y_h [D, B, H]."""
+    w, r, b = _known_or_tensor(w_value), _known_or_tensor(r_value), _optional(b_value)
     hidden = r.shape[-1]
     names = _activation_functions(activations, activation_alpha, activation_beta, ["Tanh"], direction)
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
-        bias = b[d][:hidden] + b[d][hidden:] if b is not None else np.zeros(hidden, w.dtype)
-        recurrence = ctx.weight(np.ascontiguousarray(r[d].T))
+        bias = b[d][:hidden] + b[d][hidden:] if b is not None else _zeros(hidden, w)
+        recurrence = _transposed(ctx, r[d])
 
         def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
             return [names[d][0](_clipped(gates + states[0] @ recurrence, clip))]
@@ -142,6 +148,28 @@ def rnn(
         return _loop(_project(ctx, inputs.x, w[d], bias), inputs, step)
 
     return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
+
+
+def _known_or_tensor(value: Value) -> Any:
+    """A weight as an array where it is a constant, else as a tensor; both are sliced alike."""
+    return value.tensor if value.array is None else value.array
+
+
+def _optional(value: Value | None) -> Any:
+    return None if value is None else _known_or_tensor(value)
+
+
+def _zeros(size: int, like: Any) -> Array:
+    return np.zeros(size, like.dtype if isinstance(like, np.ndarray) else like.dtype.as_numpy_dtype)
+
+
+def _transposed(ctx: Context, matrix: Any) -> Tensor:
+    """At build time where it is known."""
+    return ctx.weight(np.ascontiguousarray(matrix.T)) if isinstance(matrix, np.ndarray) else tf.transpose(matrix)
+
+
+def _vector(ctx: Context, vector: Any) -> Tensor:
+    return ctx.weight(vector) if isinstance(vector, np.ndarray) else vector
 
 
 def _directions(
@@ -179,12 +207,12 @@ def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     return tf.reverse_sequence(sequence, lengths, seq_axis=0, batch_axis=1)
 
 
-def _project(ctx: Context, x: Tensor, w: Array, bias: Array) -> Tensor:
+def _project(ctx: Context, x: Tensor, w: Any, bias: Any) -> Tensor:
     """x @ w' + bias for all steps in one product: [T, B, gates*H]."""
     gates, inputs = w.shape
-    flat = tf.matmul(tf.reshape(x, [-1, inputs]), ctx.weight(np.ascontiguousarray(w.T)))
+    flat = tf.matmul(tf.reshape(x, [-1, inputs]), _transposed(ctx, w))
     sizes = tf.shape(x)
-    return tf.reshape(tf.nn.bias_add(flat, ctx.weight(bias)), [sizes[0], sizes[1], gates])
+    return tf.reshape(tf.nn.bias_add(flat, _vector(ctx, bias)), [sizes[0], sizes[1], gates])
 
 
 def _block_lstm(
@@ -239,13 +267,13 @@ def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Ten
 
 def _lstm_step(
     ctx: Context,
-    r: Array,
+    r: Any,
     functions: list[Activation],
     clip: float | None,
     coupled: bool,
-    peepholes: list[Array] | None,
+    peepholes: list[Any] | None,
 ) -> Step:
-    recurrence = ctx.weight(np.ascontiguousarray(r.T))
+    recurrence = _transposed(ctx, r)
     f, g, h = functions
 
     def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
@@ -263,10 +291,10 @@ def _lstm_step(
     return step
 
 
-def _gru_step(ctx: Context, r: Array, rb: Array, functions: list[Activation], clip: float | None, linear: int) -> Step:
+def _gru_step(ctx: Context, r: Any, rb: Any, functions: list[Activation], clip: float | None, linear: int) -> Step:
     hidden = r.shape[-1]
-    gates_r = ctx.weight(np.ascontiguousarray(r[: 2 * hidden].T))
-    gate_h = ctx.weight(np.ascontiguousarray(r[2 * hidden :].T))
+    gates_r = _transposed(ctx, r[: 2 * hidden])
+    gate_h = _transposed(ctx, r[2 * hidden :])
     f, g = functions
 
     def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value, identity
+from bundler.converters.native.value import Tensor, Value, identity
 
 Reduction = Callable[..., Tensor]
 
@@ -55,12 +55,14 @@ _REDUCTIONS: dict[str, Reduction] = {
 
 
 def _register(name: str, compute: Reduction) -> None:
-    @op(name, layout=Layout.VALUES, static=("axes",), since=18 if name != "ReduceSum" else 13)
+    @op(name, layout=Layout.VALUES, since=18 if name != "ReduceSum" else 13)
     def reduce(
-        ctx: Context, x: Value, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+        ctx: Context, x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Value:
         rank = len(x.shape)
-        chosen = [] if axes is None else [int(a) % rank for a in axes.reshape(-1)]
+        if axes is not None and axes.array is None and axes.shape != (0,):
+            return _by_computed_axes(ctx, compute, x, axes, bool(keepdims))
+        chosen = [] if axes is None or axes.array is None else [int(a) % rank for a in axes.array.reshape(-1)]
         if not chosen and noop_with_empty_axes:
             return ctx.value(compute(x.stored, [], keepdims=True), x.order)
         chosen = chosen or list(range(rank))
@@ -70,6 +72,17 @@ def _register(name: str, compute: Reduction) -> None:
         value = ctx.value(result, x.order if keepdims else drop_axes(order, chosen))
         value.non_negative = x.non_negative and name in ("ReduceMean", "ReduceMax", "ReduceSum")
         return value
+
+
+def _by_computed_axes(ctx: Context, compute: Reduction, x: Value, axes: Value, keepdims: bool) -> Value:
+    """Axes that are known only at run time; their number gives the rank of the result."""
+    result = compute(x.tensor, axes.tensor, keepdims=keepdims)
+    count = axes.shape[0] if axes.rank == 1 else None
+    if keepdims:
+        result = tf.ensure_shape(result, [None] * len(x.shape))
+    elif count is not None:
+        result = tf.ensure_shape(result, [None] * (len(x.shape) - count))
+    return ctx.value(result)
 
 
 for _name, _compute in _REDUCTIONS.items():

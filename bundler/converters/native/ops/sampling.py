@@ -108,6 +108,7 @@ def _taps(axis: _Axis, x: Tensor, mode: str, padding: str) -> list[tuple[Tensor,
     x = axis.placed(x, padding)
     base = tf.floor(x)
     part = x - base
+    steps: tuple[float, ...]
     if mode == "linear":
         steps, weights = (0.0, 1.0), [1.0 - part, part]
     elif mode == "cubic":
@@ -223,7 +224,9 @@ def deform_conv(
         raise ctx.reject("DeformConv is supported over two spatial dims.")
     order = channels_last(4)
     data = x.in_order(order)
-    out_channels, per_group, kh, kw = w.shape
+    if None in w.shape:
+        raise ctx.reject("DeformConv needs the shape of its weight to be known at build time.")
+    out_channels, per_group, kh, kw = (n or 0 for n in w.shape)
     places = tf.transpose(offset.tensor, [0, 2, 3, 1])
     batch, height, width = (tf.shape(places)[i] for i in range(3))
     moved = tf.reshape(places, [batch, height, width, offset_group, kh * kw, 2])

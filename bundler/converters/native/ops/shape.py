@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -141,15 +142,17 @@ def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> V
     return result
 
 
-@op("Squeeze", layout=Layout.VALUES, static=("axes",), since=13)
-def squeeze(ctx: Context, x: Value, axes: Array | None = None) -> Value:
+@op("Squeeze", layout=Layout.VALUES, since=13)
+def squeeze(ctx: Context, x: Value, axes: Value | None = None) -> Value:
     rank = len(x.shape)
+    if axes is not None and axes.array is None:
+        return ctx.value(_squeezed(x.tensor, axes))
     if axes is None:
         if None in x.shape:
             raise ctx.reject("Squeeze without axes needs all sizes to be known at build time.", fix="give it axes")
         gone = [a for a, n in enumerate(x.shape) if n == 1]
     else:
-        gone = [int(a) % rank for a in axes.reshape(-1)]
+        gone = [int(a) % rank for a in _constant(axes).reshape(-1)]
     if x.array is not None:
         return ctx.constant(np.squeeze(x.array, tuple(gone)))
     order = x.order or identity(rank)
@@ -163,11 +166,38 @@ def drop_axes(order: Order, gone: Sequence[int]) -> Order:
     return tuple(sorted(kept).index(axis) for axis in kept)
 
 
-@op("Unsqueeze", layout=Layout.VALUES, static=("axes",), since=13)
-def unsqueeze(ctx: Context, x: Value, axes: Array) -> Value:
+def _constant(value: Value) -> Array:
+    assert value.array is not None
+    return value.array
+
+
+def _squeezed(x: Tensor, axes: Value) -> Tensor:
+    """Without axes that are known only at run time; their number gives the rank."""
+    rank = x.shape.rank
+    gone = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)
+    kept = tf.reduce_all(tf.not_equal(tf.range(rank)[:, None], gone[None]), 1)
+    result = tf.reshape(x, tf.boolean_mask(tf.shape(x), kept))
+    return result if axes.shape[0] is None else tf.ensure_shape(result, [None] * (rank - axes.shape[0]))
+
+
+def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
+    if axes.shape[0] is None:
+        raise ValueError("the number of the axes it adds is not known at build time")
+    rank = x.shape.rank + axes.shape[0]
+    added = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)
+    is_new = tf.reduce_any(tf.equal(tf.range(rank)[:, None], added[None]), 1)
+    source = tf.maximum(tf.cumsum(tf.cast(tf.logical_not(is_new), tf.int32)) - 1, 0)
+    sizes = tf.where(is_new, 1, tf.gather(tf.concat([tf.shape(x), [1]], 0), source))
+    return tf.ensure_shape(tf.reshape(x, sizes), [None] * rank)
+
+
+@op("Unsqueeze", layout=Layout.VALUES, since=13)
+def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
     """New axes have size 1, so they can be put anywhere in storage: in ONNX's place, or in front of a moved tensor."""
-    rank = len(x.shape) + axes.size
-    added = sorted(int(a) % rank for a in axes.reshape(-1))
+    if axes.array is None:
+        return ctx.value(_unsqueezed(x.tensor, axes))
+    rank = len(x.shape) + axes.array.size
+    added = sorted(int(a) % rank for a in axes.array.reshape(-1))
     kept = [axis for axis in range(rank) if axis not in added]
     if x.order is None:
         stored = x.stored
@@ -185,16 +215,18 @@ def concat(*tensors: Tensor, axis: int) -> Tensor:
     return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis)
 
 
-@op("Split", layout=Layout.VALUES, static=("split",), since=13)
+@op("Split", layout=Layout.VALUES, since=13)
 def split(
-    ctx: Context, x: Value, split: Array | None = None, *, axis: int = 0, num_outputs: int | None = None
+    ctx: Context, x: Value, split: Value | None = None, *, axis: int = 0, num_outputs: int | None = None
 ) -> list[Value]:
     """Without sizes: equal parts, the last one smaller (since opset 18)."""
     axis = axis % len(x.shape)
     storage_axis = axis if x.order is None else x.order.index(axis)
     count = num_outputs or (len(ctx.node.outputs) if ctx.node is not None else 1)
-    if split is not None:
-        parts = tf.split(x.stored, [int(n) for n in split], storage_axis)
+    if split is not None and split.array is None:
+        parts = tf.split(x.stored, split.tensor, storage_axis, num=count)
+    elif split is not None:
+        parts = tf.split(x.stored, [int(n) for n in _constant(split)], storage_axis)
     else:
         length = x.shape[axis]
         if length is None:
@@ -252,7 +284,7 @@ def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None
 
 @op("Range", layout=Layout.VALUES)
 def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
-    return ctx.value(tf.range(start.tensor, limit.tensor, delta.tensor))
+    return ctx.value(tf.range(*(v.tensor if v.rank == 0 else tf.reshape(v.tensor, []) for v in (start, limit, delta))))
 
 
 @op("Slice", layout=Layout.VALUES, since=10)
@@ -260,8 +292,8 @@ def slice_(
     ctx: Context, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
 ) -> Value:
     rank = len(x.shape)
-    if axes is not None and axes.array is None:
-        raise ctx.reject("Slice needs its axes to be constants.")
+    if (axes is not None and axes.array is None) or (steps is not None and steps.array is None):
+        return ctx.value(_sliced(x.tensor, starts, ends, axes, steps))
     cuts = [starts.elements, ends.elements, None if steps is None else steps.elements]
     numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
     begin, end = _bounds(starts, cuts[0]), _bounds(ends, cuts[1])
@@ -273,6 +305,20 @@ def slice_(
     result = ctx.value(x.stored[tuple(slices)], x.order)
     result.non_negative = x.non_negative
     return result
+
+
+def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None) -> Tensor:
+    """The slice along axes, or by steps, that are known only at run time."""
+    rank = x.shape.rank
+    first, last = tf.cast(starts.tensor, tf.int64), tf.cast(ends.tensor, tf.int64)
+    chosen = tf.range(tf.shape(first)[0]) if axes is None else tf.cast(axes.tensor, tf.int32)
+    place = tf.math.floormod(chosen, rank)[:, None]
+    begin = tf.tensor_scatter_nd_update(tf.zeros([rank], tf.int64), place, first)
+    end = tf.tensor_scatter_nd_update(tf.shape(x, out_type=tf.int64), place, last)
+    stride = tf.ones([rank], tf.int64)
+    if steps is not None:
+        stride = tf.tensor_scatter_nd_update(stride, place, tf.cast(steps.tensor, tf.int64))
+    return tf.strided_slice(x, begin, end, stride)
 
 
 def _bounds(value: Value, elements: tuple[Element, ...] | None) -> list[int | Tensor]:
@@ -305,20 +351,22 @@ def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int |
     return slice(start, end, None if step == 1 else step)
 
 
-@op("Pad", layout=Layout.VALUES, static=("pads", "axes"), since=11)
+@op("Pad", layout=Layout.VALUES, since=11)
 def pad(
     ctx: Context,
     x: Value,
-    pads: Array,
+    pads: Value,
     value: Value | None = None,
-    axes: Array | None = None,
+    axes: Value | None = None,
     *,
     mode: str = "constant",
 ) -> Value:
     """Negative pads crop."""
     rank = len(x.shape)
-    chosen = [int(a) % rank for a in axes] if axes is not None else list(range(rank))
-    flat = [int(p) for p in pads]
+    if pads.array is None or (axes is not None and axes.array is None):
+        return ctx.value(_padded_at_run_time(ctx, x.tensor, pads, value, axes, mode))
+    chosen = [int(a) % rank for a in _constant(axes)] if axes is not None else list(range(rank))
+    flat = [int(p) for p in pads.array]
     pairs = [[0, 0] for _ in range(rank)]
     for position, axis in enumerate(chosen):
         pairs[axis] = [flat[position], flat[position + len(chosen)]]
@@ -333,7 +381,23 @@ def pad(
     return ctx.value(_padded(ctx, data, stored, mode, value), x.order)
 
 
-def _padded(ctx: Context, data: Tensor, pairs: list[list[int]], mode: str, value: Value | None) -> Tensor:
+def _padded_at_run_time(
+    ctx: Context, x: Tensor, pads: Value, value: Value | None, axes: Value | None, mode: str
+) -> Tensor:
+    rank = x.shape.rank
+    pairs = tf.transpose(tf.reshape(tf.cast(pads.tensor, tf.int32), [2, -1]))
+    if axes is not None:
+        place = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)[:, None]
+        pairs = tf.tensor_scatter_nd_update(tf.zeros([rank, 2], tf.int32), place, pairs)
+    cut = tf.maximum(-pairs, 0)
+    x = tf.slice(x, cut[:, 0], tf.shape(x) - cut[:, 0] - cut[:, 1])
+    pairs = tf.ensure_shape(tf.maximum(pairs, 0), [rank, 2])
+    if mode in ("constant", "reflect"):
+        return _padded(ctx, x, pairs, mode, value)
+    return _padded(ctx, x, [[pairs[a, 0], pairs[a, 1]] for a in range(rank)], mode, value)
+
+
+def _padded(ctx: Context, data: Tensor, pairs: Any, mode: str, value: Value | None) -> Tensor:
     if mode == "constant":
         fill = 0 if value is None else tf.reshape(value.tensor, [])
         return tf.pad(data, pairs, constant_values=fill)
@@ -342,7 +406,7 @@ def _padded(ctx: Context, data: Tensor, pairs: list[list[int]], mode: str, value
     if mode not in ("edge", "wrap"):
         raise ctx.reject(f"Pad has the mode {mode!r}, which ONNX does not define.")
     for axis, (begin, end) in enumerate(pairs):
-        if begin or end:
+        if tf.is_tensor(begin) or begin or end:
             length = data.shape[axis] or tf.shape(data)[axis]
             index = tf.range(-begin, length + end)
             index = tf.clip_by_value(index, 0, length - 1) if mode == "edge" else tf.math.floormod(index, length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,18 +11,18 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value
+from bundler.converters.native.value import Tensor, Value
 
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
-@op("DFT", layout=Layout.VALUES, static=("axis",), since=20)
+@op("DFT", layout=Layout.VALUES, since=20)
 def dft(
-    ctx: Context, x: Value, length: Value | None = None, axis: Array | None = None, *, inverse: int = 0,
+    ctx: Context, x: Value, length: Value | None = None, axis: Value | None = None, *, inverse: int = 0,
     onesided: int = 0,
 ) -> Value:  # fmt: skip
     """x [..., 1 or 2] (real, or real and imaginary) over one axis; the result has 2 in its last axis."""
-    place = -2 if axis is None else int(axis.reshape(-1)[0])
+    place = -2 if axis is None else axis.tensor if axis.array is None else int(axis.array.reshape(-1)[0])
     return ctx.value(_transform(ctx, x.tensor, length, place, bool(inverse), bool(onesided)))
 
 
@@ -33,27 +34,41 @@ def dft_17(
 
 
 def _transform(
-    ctx: Context, x: Tensor, length: Value | None, axis: int, inverse: bool, onesided: bool
+    ctx: Context, x: Tensor, length: Value | None, axis: int | Tensor, inverse: bool, onesided: bool
 ) -> Tensor:
     rank = x.shape.rank
-    axis = axis % rank
-    if x.dtype not in (tf.float32, tf.float64):
-        x = tf.cast(x, tf.float32)
+    dtype = x.dtype
+    # Forward in double precision: bins that cancel come out as zero. NumPy, and with it ONNX's reference, does so too.
+    x = tf.cast(x, tf.float64 if not inverse else _at_least_single(dtype))
     complex_out = inverse and onesided  # from half a spectrum back to a real signal
     signal = _complex(x)
-    order = [a for a in range(rank - 1) if a != axis] + [axis]
+    order, back = _to_the_end(axis, rank)
     moved = tf.transpose(signal, order)
     count = tf.shape(moved)[-1] if length is None else tf.cast(tf.reshape(length.tensor, []), tf.int32)
     if complex_out:
-        bins = tf.signal.irfft(tf.cast(moved, _complex_dtype(x.dtype)), [count if length is not None else 2 * (count - 1)])
-        back = tf.transpose(bins, list(np.argsort(order)))
-        return tf.expand_dims(back, -1)
+        bins = tf.signal.irfft(moved, [count if length is not None else 2 * (count - 1)])
+        return tf.cast(tf.expand_dims(tf.transpose(bins, back), -1), dtype)
     moved = _fitted(moved, count)
     bins = tf.signal.ifft(moved) if inverse else tf.signal.fft(moved)
     if onesided:
         bins = bins[..., : count // 2 + 1]
-    back = tf.transpose(bins, list(np.argsort(order)))
-    return tf.stack([tf.math.real(back), tf.math.imag(back)], -1)
+    result = tf.transpose(bins, back)
+    return tf.cast(tf.stack([tf.math.real(result), tf.math.imag(result)], -1), dtype)
+
+
+def _to_the_end(axis: int | Tensor, rank: int) -> tuple[Any, Any]:
+    """The permutation that puts an axis of the signal (of rank - 1 axes) last, and its inverse."""
+    if isinstance(axis, int):
+        place = axis % rank
+        order = [a for a in range(rank - 1) if a != place] + [place]
+        return order, [int(a) for a in np.argsort(order)]
+    place = tf.math.floormod(tf.cast(tf.reshape(axis, []), tf.int32), rank)
+    computed = tf.concat([tf.range(place), tf.range(place + 1, rank - 1), [place]], 0)
+    return computed, tf.math.invert_permutation(computed)
+
+
+def _at_least_single(dtype: tf.DType) -> tf.DType:
+    return dtype if dtype in (tf.float32, tf.float64) else tf.float32
 
 
 def _complex_dtype(real: tf.DType) -> tf.DType:
@@ -73,19 +88,19 @@ def _fitted(x: Tensor, count: Tensor) -> Tensor:
     return tf.pad(cut, pads)
 
 
-@op("STFT", layout=Layout.VALUES, static=("frame_step", "frame_length"))
+@op("STFT", layout=Layout.VALUES)
 def stft(
-    ctx: Context, signal: Value, frame_step: Array, window: Value | None = None, frame_length: Array | None = None, *,
+    ctx: Context, signal: Value, frame_step: Value, window: Value | None = None, frame_length: Value | None = None, *,
     onesided: int = 1,
 ) -> Value:  # fmt: skip
     """signal [B, L, 1 or 2] -> [B, frames, bins, 2]; frames that do not fit are left out."""
-    step = int(frame_step.reshape(-1)[0])
+    step = _number(frame_step)
     if frame_length is not None:
-        size = int(frame_length.reshape(-1)[0])
-    elif window is not None and window.shape[0] is not None:
-        size = window.shape[0]
+        size = _number(frame_length)
+    elif window is not None:
+        size = window.shape[0] or tf.shape(window.tensor)[0]
     else:
-        raise ctx.reject("STFT needs its frame_length, or a window whose size is known at build time.")
+        raise ctx.reject("STFT has neither a window nor a frame_length.")
     real = signal.shape[-1] == 1 or len(signal.shape) == 2
     data = signal.tensor if len(signal.shape) == 3 else tf.expand_dims(signal.tensor, -1)
     if real:
@@ -99,6 +114,10 @@ def stft(
         bins = tf.signal.fft(frames)
         bins = bins[..., : size // 2 + 1] if onesided else bins
     return ctx.value(tf.stack([tf.math.real(bins), tf.math.imag(bins)], -1))
+
+
+def _number(value: Value) -> Any:
+    return tf.cast(tf.reshape(value.tensor, []), tf.int32) if value.array is None else int(value.array.reshape(-1)[0])
 
 
 def _register_window(name: str, a0: float, a1: float, a2: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,11 +31,9 @@ def string_split(x: Tensor, *, delimiter: str | None = None, maxsplit: int | Non
     limit = -1 if maxsplit is None else maxsplit
     flat = tf.reshape(x, [-1])
     ragged = tf.strings.split(flat, delimiter or None, limit)
-    if delimiter:
-        counts = ragged.row_lengths()
-    else:
-        ragged = tf.ragged.boolean_mask(ragged, tf.not_equal(ragged, "")) if limit < 0 else ragged
-        counts = ragged.row_lengths()
+    if not delimiter:  # with a limit, TensorFlow's split by blanks ends in an empty part
+        ragged = tf.ragged.boolean_mask(ragged, tf.not_equal(ragged, ""))
+    counts = ragged.row_lengths()
     parts = ragged.to_tensor("")
     shape = tf.shape(x)
     return tf.reshape(parts, tf.concat([shape, [tf.shape(parts)[1]]], 0)), tf.reshape(counts, shape)
@@ -69,13 +69,13 @@ def tf_idf_vectorizer(
     pool_strings: Sequence[str] | None = None, weights: Sequence[float] | None = None,
 ) -> Tensor:  # fmt: skip
     """How often each n-gram of the pool is in x [C] or [N, C], skips of up to max_skip_count between its words."""
-    pool = list(pool_strings or []) or list(pool_int64s or [])
+    pool: list[Any] = list(pool_strings or pool_int64s or [])
     rows = x if x.shape.rank == 2 else tf.expand_dims(x, 0)
     width = max(ngram_indexes) + 1
     totals = tf.zeros([tf.shape(rows)[0], width], tf.float32)
     starts = [*ngram_counts, len(pool)]
     first = 0
-    for n, (begin, end) in enumerate(zip(starts[:-1], starts[1:], strict=True), start=1):
+    for n, (begin, end) in enumerate(itertools.pairwise(starts), start=1):
         grams = [pool[i : i + n] for i in range(begin, end, n)]
         places = list(ngram_indexes[first : first + len(grams)])
         first += len(grams)
@@ -93,7 +93,7 @@ def tf_idf_vectorizer(
     return result if x.shape.rank == 2 else result[0]
 
 
-def _occurrences(rows: Tensor, grams: Sequence[Sequence[int | str]], n: int, max_skip: int) -> Tensor:
+def _occurrences(rows: Tensor, grams: Sequence[Sequence[Any]], n: int, max_skip: int) -> Tensor:
     """[N, grams]: counts over all starts and skips; single words have no skips."""
     table = tf.constant(np.array(grams, dtype=object if isinstance(grams[0][0], str) else None), rows.dtype)
     total = tf.zeros([tf.shape(rows)[0], len(grams)], tf.float32)

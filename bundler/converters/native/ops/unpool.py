@@ -45,9 +45,9 @@ def max_with_places(
     return tf.reduce_max(flat, -1), first + place
 
 
-@op("MaxUnpool", layout=Layout.VALUES, static=("output_shape",))
+@op("MaxUnpool", layout=Layout.VALUES)
 def max_unpool(
-    ctx: Context, x: Value, indices: Value, output_shape: Array | None = None, *, kernel_shape: Sequence[int],
+    ctx: Context, x: Value, indices: Value, output_shape: Value | None = None, *, kernel_shape: Sequence[int],
     pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
     """Zero but for x at its indices, which count in the pooled tensor's own shape; `output_shape` adds rows at the end."""
@@ -62,7 +62,7 @@ def max_unpool(
     flat = tf.scatter_nd(tf.reshape(indices.tensor, [-1, 1]), tf.reshape(data, [-1]), [tf.reduce_prod(inferred)])
     result = tf.reshape(flat, inferred)
     if output_shape is not None:
-        missing = output_shape.astype(np.int64) - inferred
+        missing = tf.cast(output_shape.tensor, tf.int64) - inferred
         result = tf.pad(result, tf.stack([tf.zeros_like(missing), missing], 1))
     return ctx.value(result)
 

@@ -1,0 +1,141 @@
+"""One case through the engine: normalised, lowered, run as a graph, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Lowering
+from bundler.converters.native.model import NativeModel
+from bundler.converters.native.sequence import EmptyOptional, SequenceValue, flatten, structure
+from bundler.converters.native.value import Value
+from bundler.converters.native.weights import WeightStore
+from bundler.graph.load import from_proto
+from bundler.graph.normalize import normalize
+
+
+def run(case: Any, saved: Path | None = None) -> list[Any]:
+    """The outputs of the case's first data set: arrays, lists of arrays for sequences, None for an empty optional.
+
+    Args:
+        saved: a folder; the model is written there and run as loaded from it.
+    """
+    model = normalize(from_proto(case.model))
+    inputs = _by_name(case.model.graph.input, case.data_sets[0][0])
+    if not _is_servable(case.model.graph):
+        return _run_any(model, inputs)
+    native = NativeModel({"serving_default": model})
+    if saved is None:
+        outputs = native(**inputs)
+    else:
+        native.save(saved)
+        function = tf.saved_model.load(str(saved)).signatures["serving_default"]
+        specs = function.structured_input_signature[1]
+        outputs = function(**{name: tf.convert_to_tensor(inputs[name], spec.dtype) for name, spec in specs.items()})
+    return [_numpy(outputs[o.name]) for o in case.model.graph.output]
+
+
+def _numpy(tensor: Any) -> Any:
+    """A string scalar is bytes in TensorFlow."""
+    array = tensor.numpy()
+    return np.array(array, object) if isinstance(array, bytes) else array
+
+
+def _by_name(declared: Sequence[onnx.ValueInfoProto], values: Sequence[Any]) -> dict[str, Any]:
+    return {d.name: _plain(v) for d, v in zip(declared, values, strict=False)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    return [_plain(v) for v in value] if isinstance(value, list) else value
+
+
+def _is_servable(graph: onnx.GraphProto) -> bool:
+    """Signatures hold tensors; the engine itself also lowers graphs that take or give sequences and optionals."""
+    return all(v.type.WhichOneof("value") == "tensor_type" for v in (*graph.input, *graph.output))
+
+
+def _run_any(model: Any, inputs: Mapping[str, Any]) -> list[Any]:
+    """Run as a graph whose arguments are the tensors that the inputs hold; their number is the data's."""
+
+    def function(arguments: Any) -> list[Any]:
+        store = WeightStore(constants_only=True)
+        values = {name: _as_value(argument, store) for name, argument in arguments.items()}
+        results = Lowering(model.graph, store, opset=model.opset_imports.get("", 1)).run(values)
+        kinds[:] = [structure(value) for value in results]
+        return [tensor for value in results for tensor in flatten(value)]
+
+    kinds: list[Any] = []
+    tensors = {name: tf.nest.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), value)
+               for name, value in inputs.items()}  # fmt: skip
+    flat = [_numpy(t) for t in tf.function(function, autograph=False)(tensors)]
+    return [_unflatten(kind, flat) for kind in kinds]
+
+
+def _as_value(argument: Any, store: WeightStore) -> Value:
+    if argument is None:
+        return EmptyOptional(store)
+    if isinstance(argument, (list, tuple)):
+        return SequenceValue([_as_value(a, store) for a in argument], store)
+    return Value.of(argument, store)
+
+
+def _unflatten(kind: Any, flat: list[Any]) -> Any:
+    if isinstance(kind, list):
+        return [_unflatten(k, flat) for k in kind]
+    return None if kind is None else flat.pop(0)
+
+
+def compare(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
+    """dtype, shape, values.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    if expected is None or isinstance(expected, list):
+        _compare_structure(actual, expected, rtol=rtol, atol=atol)
+        return
+    expected = np.asarray(expected)
+    if expected.dtype.kind in "OUS":
+        assert actual.dtype.kind in "OUS", f"dtype {actual.dtype}, expected strings"
+        texts = np.array([a.decode() if isinstance(a, bytes) else str(a) for a in actual.reshape(-1)], object)
+        assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+        assert list(texts) == [str(e) for e in expected.reshape(-1)], f"{texts}, expected {expected}"
+        return
+    assert actual.dtype == expected.dtype, f"dtype {actual.dtype}, expected {expected.dtype}"
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    if expected.dtype.kind in "biu" or expected.size == 0:
+        np.testing.assert_array_equal(actual, expected)
+        return
+    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
+    np.testing.assert_allclose(actual.astype(wide), expected.astype(wide), rtol=rtol, atol=atol)
+
+
+def _compare_structure(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
+    if expected is None:
+        assert actual is None, f"{actual}, expected an empty optional"
+        return
+    assert isinstance(actual, list), f"{type(actual).__name__}, expected a sequence"
+    assert len(actual) == len(expected), f"{len(actual)} elements, expected {len(expected)}"
+    for a, e in zip(actual, expected, strict=True):
+        compare(a, e, rtol=rtol, atol=atol)
+
+
+def check(case: Any, saved: Path | None = None) -> None:
+    """Run a case and compare all its outputs.
+
+    Raises:
+        AssertionError: an output differs. ConversionError: the model is refused.
+    """
+    actual = run(case, saved)
+    expected = case.data_sets[0][1]
+    assert len(actual) == len(expected), f"{len(actual)} outputs, expected {len(expected)}"
+    for a, e in zip(actual, map(_plain, expected), strict=True):
+        compare(a, e, rtol=case.rtol, atol=case.atol)

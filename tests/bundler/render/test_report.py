@@ -56,6 +56,7 @@ def variant(name: Any, size: int, difference: Difference, **fields: Any) -> Vari
         DIGITS.outputs,
         {1: 1.25, 2: 0.75},
         (("example", replace(difference, max_rel=0.0)), ("random", difference)),
+        {difference.output: 0.001},
         {"CONV_2D": 3, "FULLY_CONNECTED": 1},
         {"FULLY_CONNECTED": 1} if name == "int8" else {"CONV_2D": 3, "FULLY_CONNECTED": 1},
         **fields,

@@ -26,10 +26,10 @@ demo: $(STAMP)  ## two real models: built, served, smoke-tested
 	$(BIN)/tfbundle demo
 
 test: $(STAMP)  ## the tests that every change has to pass
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n 2 -m "not slow"
 
 test-all: $(STAMP)  ## all tests, the long ones too
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 bench: $(STAMP)  ## time and memory beside other converters
 	$(BIN)/python -m benchmarks

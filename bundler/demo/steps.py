@@ -107,7 +107,7 @@ def smoke_test(bundle: Path, endpoints: Endpoints) -> str:
         TfbundleError: it failed.
     """
     guard = Path(__file__).with_name("only_three.py")
-    script = bundle / "smoke" / "smoke_test.py"
+    script = bundle.resolve() / "smoke" / "smoke_test.py"
     command = [sys.executable, "-I", str(guard), str(script), endpoints.grpc, "--rest", endpoints.rest]
     done = subprocess.run(
         command,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import onnx
+import onnx.defs
 import onnx_ir as ir
 from onnx import version_converter
 
 from bundler.errors import ConversionError
 from bundler.graph.detached import through_proto
+from bundler.graph.scan_8 import Scan8ToScan9, show_scans
 
 OPSET = 21
 """Handlers are written against this opset and newer ones; older models are raised to it."""
@@ -27,11 +32,28 @@ def raise_opset(model: ir.Model) -> ir.Model:
         return model
     if opset >= OPSET:
         return model
-    if opset < OLDEST:
+    if opset < OLDEST and not all(map(_unchanged(opset), ir.traversal.RecursiveGraphIterator(model.graph))):
         raise ConversionError(
             f"The ONNX model has opset {opset}; {OLDEST} is the oldest one supported.", fix="export it again"
         )
-    return _convert(model, opset)
+    if opset == 8:
+        Scan8ToScan9()(model)
+    return show_scans(_convert(model, opset))
+
+
+def _unchanged(opset: int) -> Callable[[ir.Node], bool]:
+    """Whether a node means the same in `opset` as in the oldest one supported."""
+
+    def same(node: ir.Node) -> bool:
+        if node.domain != "":
+            return True
+        try:
+            versions = [onnx.defs.get_schema(node.op_type, n, "").since_version for n in (opset, OLDEST)]
+        except onnx.defs.SchemaError:
+            return False
+        return versions[0] == versions[1]
+
+    return same
 
 
 def _convert(model: ir.Model, opset: int) -> ir.Model:

@@ -117,7 +117,7 @@ def registered() -> list[Handler]:
 OP_MODULES = (
     "elementwise", "conv", "pool", "image", "shape", "index", "reduce", "matmul", "normalize", "recurrent", "control",
     "attention", "loss", "sequence", "quantize",
-    "bits", "random", "signal", "sampling", "detection", "unpool", "text", "search",
+    "bits", "random", "signal", "sampling", "detection", "unpool", "text", "search", "decode",
 )  # fmt: skip
 
 

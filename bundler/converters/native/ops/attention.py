@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
+from bundler.converters.native.ops.normalize import softmax
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Tensor, Value
@@ -143,9 +142,7 @@ def _infinite_unless(allowed: Tensor, dtype: tf.DType) -> Tensor:
 
 def _softmax(scores: Tensor, bias: Tensor | None, precision: int | None) -> Tensor:
     """Zero for a query that sees no key: its row of the bias is all -inf."""
-    wide: Any = tensor_dtype(precision) if precision else scores.dtype
-    wide = wide if wide in (tf.float32, tf.float64) else tf.float32
-    probabilities = tf.cast(tf.nn.softmax(tf.cast(scores, wide)), scores.dtype)
+    probabilities = tf.cast(softmax(tf.cast(scores, tensor_dtype(precision) if precision else scores.dtype)), scores.dtype)
     if bias is None:
         return probabilities
     blind = tf.equal(tf.reduce_max(bias, -1, keepdims=True), tf.constant(-np.inf, bias.dtype))

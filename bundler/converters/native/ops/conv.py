@@ -126,6 +126,10 @@ def _depthwise(
     process (2.21, shape inference inside the memory optimiser). Where a row of zeros at the kernel's end turns them into
     SAME, that is done instead: a separate Pad costs more than the zeros do.
     """
+    if data.dtype in (tf.float16, tf.bfloat16):  # TensorFlow's kernel would add up in half precision
+        wide = ctx.value(tf.cast(w.tensor, tf.float32)) if w.array is None else ctx.constant(w.array.astype(np.float32))
+        single = _depthwise(ctx, tf.cast(data, tf.float32), wide, stride, dilation, group, padding)
+        return tf.cast(single, data.dtype)
     multiplier = _static(w.shape[0]) // group
     kernel = [1, *w.shape[2:]] if len(w.shape) == 3 else list(w.shape[2:])
     shape = [group, multiplier, *kernel]

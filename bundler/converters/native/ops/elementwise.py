@@ -180,15 +180,16 @@ def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 @op("Elu", layout=E)
 def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    if x.dtype.size < 4:  # the difference to one is lost in half precision
+        return tf.cast(elu(tf.cast(x, tf.float32), alpha=alpha), x.dtype)
     return tf.nn.elu(x) if alpha == 1.0 else tf.where(x < 0, alpha * tf.math.expm1(tf.minimum(x, 0)), x)
 
 
 @op("Celu", layout=E)
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    if alpha == 1.0:
-        return tf.nn.elu(x)
-    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-    return tf.cast(tf.nn.relu(wide) + tf.minimum(tf.zeros([], wide.dtype), alpha * tf.math.expm1(wide / alpha)), x.dtype)
+    if x.dtype.size < 4:
+        return tf.cast(celu(tf.cast(x, tf.float32), alpha=alpha), x.dtype)
+    return tf.nn.elu(x) if alpha == 1.0 else tf.nn.relu(x) + tf.minimum(0.0, alpha * tf.math.expm1(x / alpha))
 
 
 @op("Selu", layout=E)
@@ -255,10 +256,21 @@ def cast_like(ctx: Context, x: Any, like: Any, *, saturate: int = 1, round_mode:
     return ctx.value(convert(x.stored, like.dtype, saturate=bool(saturate)), x.order)
 
 
+def _dropped(ctx: Context, x: Any, ratio: Any, training: Tensor, seed: int) -> Any:
+    """Where an input of the model says whether it is trained."""
+    share = tf.constant(0.5) if ratio is None else tf.cast(tf.reshape(ratio.tensor, []), tf.float32)
+    share = tf.where(tf.reshape(training, []), share, 0.0)
+    kept = tf.random.uniform(tf.shape(x.stored), seed=seed or None) >= share
+    scaled = x.stored / tf.cast(1.0 - share, x.dtype)
+    return ctx.value(tf.where(kept, scaled, tf.zeros([], x.dtype)), x.order), ctx.value(kept, x.order)
+
+
 @op("Identity", "Dropout", layout=Layout.VALUES)
 def identity(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> Any:
     """Dropout is the identity at inference; its mask is all true."""
-    if training_mode is not None and (training_mode.array is None or bool(training_mode.array)):
+    if training_mode is not None and training_mode.array is None:
+        return _dropped(ctx, x, ratio, training_mode.tensor, seed)
+    if training_mode is not None and bool(training_mode.array):
         raise ctx.reject("Dropout is in training mode.", fix="call model.eval() before the export")
     if ctx.node is not None and len(ctx.node.outputs) > 1:
         return x, ctx.value(tf.ones_like(x.stored, dtype=tf.bool), x.order)

@@ -15,7 +15,10 @@ from bundler.converters.native.value import Order, Tensor, Value, channels_last
 
 @op("Softmax", layout=Layout.AXIS, since=13)
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
-    return tf.cast(tf.nn.softmax(_single(x), axis), x.dtype)
+    if x.dtype in (tf.float16, tf.bfloat16):
+        powers = tf.exp(x - tf.reduce_max(x, axis, keepdims=True))
+        return powers / tf.cast(tf.reduce_sum(tf.cast(powers, tf.float32), axis, keepdims=True), x.dtype)
+    return tf.nn.softmax(x, axis)
 
 
 @op("LogSoftmax", layout=Layout.AXIS, since=13)

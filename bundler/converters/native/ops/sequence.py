@@ -26,12 +26,6 @@ def _items(ctx: Context, sequence: Value) -> tuple[Value, ...]:
     return sequence.items
 
 
-def _place(ctx: Context, position: Value, fix: str) -> int:
-    if position.array is None:
-        raise ctx.reject("The position in a sequence is computed at run time.", fix=fix)
-    return int(position.array.reshape(-1)[0])
-
-
 @op("SequenceConstruct", layout=V)
 def sequence_construct(ctx: Context, *inputs: Value) -> Value:
     return SequenceValue(inputs, ctx.store)
@@ -45,15 +39,38 @@ def sequence_empty(ctx: Context, *, dtype: int = 1) -> Value:
 @op("SequenceInsert", layout=V)
 def sequence_insert(ctx: Context, sequence: Value, tensor: Value, position: Value | None = None) -> Value:
     items = list(_items(ctx, sequence))
-    place = len(items) if position is None else _place(ctx, position, "insert at a fixed position")
-    items.insert(place, tensor)
+    if position is not None and position.array is None:
+        return _inserted_at_run_time(ctx, items, tensor, position)
+    items.insert(len(items) if position is None else int(_constant(position)), tensor)
     return SequenceValue(items, ctx.store)
+
+
+def _inserted_at_run_time(ctx: Context, items: list[Value], new: Value, position: Value) -> Value:
+    """Each place of the result holds one of its neighbours or the new element; which one is chosen at run time."""
+    count = len(items)
+    index = tf.cast(tf.reshape(position.tensor, []), tf.int32)
+    index = tf.where(index < 0, index + count, index)
+    results = []
+    for place in range(count + 1):
+        before = items[place] if place < count else new
+        after = items[place - 1] if place > 0 else new
+        choices = [before.tensor, new.tensor, after.tensor]
+        chosen = tf.switch_case(tf.sign(place - index) + 1, [lambda t=t: tf.identity(t) for t in choices])
+        results.append(ctx.value(chosen))
+    return SequenceValue(results, ctx.store)
+
+
+def _constant(position: Value) -> Any:
+    assert position.array is not None
+    return position.array.reshape(-1)[0]
 
 
 @op("SequenceErase", layout=V)
 def sequence_erase(ctx: Context, sequence: Value, position: Value | None = None) -> Value:
     items = list(_items(ctx, sequence))
-    del items[-1 if position is None else _place(ctx, position, "erase at a fixed position")]
+    if position is not None and position.array is None:
+        raise ctx.reject("An element is erased from a sequence at a position that is computed at run time.")
+    del items[-1 if position is None else int(_constant(position))]
     return SequenceValue(items, ctx.store)
 
 

@@ -9,11 +9,12 @@ def hub_errors() -> tuple[type[Exception], ...]:
     """The exceptions by which huggingface_hub and the libraries under it say that a file cannot be had."""
     import urllib.error
 
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    # The HTTP library under huggingface_hub changes (requests, httpx, httpx2); its base of all errors is HfHubHTTPError's too.
+    http_errors = [base for base in HfHubHTTPError.__mro__ if base.__name__ in ("HTTPError", "RequestException")]
     return (
-        HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError,
+        HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, *http_errors,
         urllib.error.URLError, ConnectionError, TimeoutError,
     )  # fmt: skip
 

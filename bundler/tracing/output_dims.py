@@ -6,6 +6,7 @@ stands before what the graph says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,12 +89,17 @@ def _dims(
     return tuple(_dim(name, axis, size, probes, said[axis]) for axis, size in enumerate(shape))
 
 
+def _depends_on_data(said: Dim) -> bool:
+    """torch calls a size that only the values decide u0, u1, …; that it equals a dim of these inputs is chance."""
+    return isinstance(said, str) and re.fullmatch(r"u\d+", said) is not None
+
+
 def _dim(name: str, axis: int, size: int, probes: Sequence[_Probe], said: Dim) -> Dim:
     for probe in probes:
         shape = (probe.shapes or {}).get(name)
         if shape is not None and len(shape) > axis and shape[axis] != size:
             follows = (size, shape[axis]) == (probe.before, probe.after)
-            return probe.dim if follows else None
+            return probe.dim if follows and not _depends_on_data(said) else None
     if isinstance(said, int):
         return size
     untried = {probe.dim for probe in probes if probe.shapes is None}

@@ -265,8 +265,13 @@ def _dropped(ctx: Context, x: Any, ratio: Any, training: Tensor, seed: int) -> A
     return ctx.value(tf.where(kept, scaled, tf.zeros([], x.dtype)), x.order), ctx.value(kept, x.order)
 
 
-@op("Identity", "Dropout", layout=Layout.VALUES)
-def identity(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> Any:
+@op("Identity", layout=Layout.VALUES)
+def identity(ctx: Context, x: Any) -> Any:
+    return x
+
+
+@op("Dropout", layout=Layout.VALUES)
+def dropout(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> Any:
     """Dropout is the identity at inference; its mask is all true."""
     if training_mode is not None and training_mode.array is None:
         return _dropped(ctx, x, ratio, training_mode.tensor, seed)

@@ -114,13 +114,19 @@ def _scattered_product(data: Tensor, places: Tensor, updates: Tensor) -> Tensor:
     return tf.reshape(products, sizes)
 
 
-@op("ScatterElements", "Scatter", layout=Layout.VALUES)
+@op("ScatterElements", layout=Layout.VALUES, since=11)
 def scatter_elements(
     ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
     axis = axis % len(data.shape)
     places = element_places(data, indices, axis)
     return ctx.value(scatter(ctx, data.tensor, places, updates.tensor, reduction))
+
+
+@op("Scatter", layout=Layout.VALUES)
+def scatter_9(ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
+    """ScatterElements under its first name."""
+    return scatter_elements(ctx, data, indices, updates, axis=axis)
 
 
 @op("ScatterND", layout=Layout.VALUES, since=11)

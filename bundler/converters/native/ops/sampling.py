@@ -105,7 +105,8 @@ def _taps(axis: _Axis, x: Tensor, mode: str, padding: str) -> list[tuple[Tensor,
     if mode == "nearest":
         index, counts = axis.tap(axis.placed(tf.round(x), padding), padding)
         return [(index, counts)]
-    x = axis.placed(x, padding)
+    if mode == "linear":
+        x = axis.placed(x, padding)
     base = tf.floor(x)
     part = x - base
     steps: tuple[float, ...]

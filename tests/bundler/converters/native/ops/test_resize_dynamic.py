@@ -12,7 +12,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from bundler.converters.native import NativeConverter
-from bundler.errors import ConversionError
 
 
 def write_model(folder: Path, scales: list[float], **attributes: Any) -> Path:
@@ -52,17 +51,3 @@ def test_whole_factors_of_dynamic_images(
         assert got.dtype == want.dtype
         assert got.shape == want.shape
         np.testing.assert_allclose(got, want, rtol=0, atol=5e-6)
-
-
-@pytest.mark.parametrize(
-    ("mode", "coordinates", "rounding", "factor"),
-    [("nearest", "asymmetric", "ceil", 2.0), ("linear", "half_pixel", "floor", 1.5), ("cubic", "half_pixel", "floor", 2)],
-)
-def test_a_form_that_tensorflow_cannot_run_is_refused_with_a_way_out(
-    tmp_path: Path, mode: str, coordinates: str, rounding: str, factor: float
-) -> None:
-    path = write_model(
-        tmp_path, [1, 1, factor, factor], mode=mode, coordinate_transformation_mode=coordinates, nearest_mode=rounding
-    )
-    with pytest.raises(ConversionError, match="sizes are dynamic"):
-        NativeConverter().convert({"serving_default": path})

@@ -1,0 +1,65 @@
+"""Convolutions in PyTorch's forms against ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.bundler.converters.native.oracle import array, assert_node_agrees
+
+CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ("1-D", (2, 4, 11), (6, 4, 3), {}),
+    ("1-D strided, padded", (2, 4, 11), (6, 4, 3), {"strides": [2], "pads": [1, 1]}),
+    ("1-D dilated", (2, 4, 16), (6, 4, 3), {"dilations": [3], "pads": [2, 2]}),
+    ("1-D depthwise", (2, 4, 11), (4, 1, 5), {"group": 4, "pads": [2, 2]}),
+    ("pointwise", (2, 4, 7, 5), (6, 4, 1, 1), {}),
+    ("pointwise, strided", (2, 4, 7, 5), (6, 4, 1, 1), {"strides": [2, 2]}),
+    ("same as TensorFlow's SAME", (2, 4, 8, 8), (6, 4, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("strided, not SAME", (2, 4, 8, 8), (6, 4, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("asymmetric pads", (2, 4, 8, 9), (6, 4, 3, 2), {"pads": [0, 1, 2, 0], "strides": [2, 1]}),
+    ("dilated", (2, 4, 12, 12), (6, 4, 3, 3), {"dilations": [2, 3], "pads": [2, 3, 2, 3]}),
+    ("grouped", (2, 6, 8, 8), (9, 2, 3, 3), {"group": 3, "pads": [1, 1, 1, 1]}),
+    ("depthwise", (2, 6, 8, 8), (6, 1, 3, 3), {"group": 6, "pads": [1, 1, 1, 1]}),
+    ("depthwise with multiplier", (2, 3, 8, 8), (6, 1, 3, 3), {"group": 3, "pads": [1, 1, 1, 1]}),
+    ("depthwise, strided", (2, 6, 9, 9), (6, 1, 5, 5), {"group": 6, "pads": [2, 2, 2, 2], "strides": [2, 2]}),
+    ("depthwise, strides differ", (2, 6, 9, 9), (6, 1, 3, 3), {"group": 6, "pads": [1, 1, 1, 1], "strides": [2, 1]}),
+    ("depthwise, dilated", (2, 6, 9, 9), (6, 1, 3, 3), {"group": 6, "pads": [2, 2, 2, 2], "dilations": [2, 2]}),
+    ("SAME_UPPER", (2, 4, 7, 8), (6, 4, 3, 2), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("SAME_LOWER", (2, 4, 7, 8), (6, 4, 3, 2), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+    ("3-D", (2, 3, 5, 6, 7), (4, 3, 3, 3, 3), {"pads": [1] * 6}),
+    ("3-D strided, asymmetric", (2, 3, 6, 6, 7), (4, 3, 3, 2, 3), {"pads": [1, 0, 2, 0, 1, 0], "strides": [2, 1, 2]}),
+    ("3-D grouped", (2, 4, 5, 5, 5), (4, 2, 3, 3, 3), {"group": 2, "pads": [1] * 6}),
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel", "attributes"), [c[1:] for c in CONVOLUTIONS], ids=[c[0] for c in CONVOLUTIONS])
+def test_convolution(shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]) -> None:
+    constants = {"w": array(*kernel, seed=1), "b": array(kernel[0], seed=2)}
+    assert_node_agrees("Conv", {"x": array(*shape)}, constants, **attributes)
+
+
+def test_convolution_with_computed_weights() -> None:
+    inputs = {"x": array(2, 4, 8, 8), "w": array(2, 4, 3, 3, seed=1)}
+    assert_node_agrees("Conv", inputs, pads=[1, 1, 1, 1])
+
+
+TRANSPOSED: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ("1-D", (2, 4, 7), (4, 3, 4), {"strides": [2], "pads": [1, 1]}),
+    ("doubling", (2, 4, 5, 6), (4, 3, 2, 2), {"strides": [2, 2]}),
+    ("U-Net's other doubling", (2, 4, 5, 6), (4, 3, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ("output padding", (2, 4, 5, 6), (4, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    ("output padding beyond pads", (2, 4, 5, 6), (4, 3, 3, 3), {"strides": [3, 3], "output_padding": [2, 1]}),
+    ("asymmetric pads", (2, 4, 5, 6), (4, 3, 3, 3), {"strides": [2, 2], "pads": [1, 0, 0, 2]}),
+    ("grouped", (2, 4, 5, 6), (4, 2, 3, 3), {"group": 2, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ("dilated", (2, 4, 5, 6), (4, 3, 3, 3), {"dilations": [2, 2], "pads": [2, 2, 2, 2]}),
+    ("dilated and strided", (2, 4, 5, 6), (4, 3, 3, 3), {"dilations": [2, 3], "strides": [2, 2]}),
+    ("3-D", (2, 3, 4, 4, 5), (3, 2, 2, 2, 2), {"strides": [2, 2, 2]}),
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel", "attributes"), [c[1:] for c in TRANSPOSED], ids=[c[0] for c in TRANSPOSED])
+def test_transposed_convolution(shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]) -> None:
+    group = attributes.get("group", 1)
+    constants = {"w": array(*kernel, seed=1), "b": array(kernel[1] * group, seed=2)}
+    assert_node_agrees("ConvTranspose", {"x": array(*shape)}, constants, **attributes)

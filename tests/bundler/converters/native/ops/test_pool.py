@@ -1,0 +1,56 @@
+"""Pools in PyTorch's forms against ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.bundler.converters.native.oracle import array, assert_node_agrees
+
+WINDOWS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
+    ("1-D", (2, 3, 11), {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
+    ("2-D", (2, 3, 8, 9), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ("ResNet's stem", (2, 3, 9, 9), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ("asymmetric pads", (2, 3, 9, 9), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 1, 1, 0]}),
+    ("ceil", (2, 3, 9, 10), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+    ("ceil, padded", (2, 3, 9, 10), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1}),
+    ("SAME_UPPER", (2, 3, 9, 10), {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ("SAME_LOWER", (2, 3, 9, 10), {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
+    ("3-D", (2, 3, 6, 7, 8), {"kernel_shape": [2, 3, 2], "strides": [2, 2, 2], "pads": [1, 1, 0, 0, 1, 1]}),
+]
+IDS = [w[0] for w in WINDOWS]
+
+
+@pytest.mark.parametrize(("shape", "window"), [w[1:] for w in WINDOWS], ids=IDS)
+def test_max(shape: tuple[int, ...], window: dict[str, Any]) -> None:
+    assert_node_agrees("MaxPool", {"x": array(*shape) - 3}, **window)
+
+
+@pytest.mark.parametrize(("shape", "window"), [w[1:] for w in WINDOWS], ids=IDS)
+@pytest.mark.parametrize("include", [0, 1])
+def test_average(shape: tuple[int, ...], window: dict[str, Any], include: int) -> None:
+    assert_node_agrees("AveragePool", {"x": array(*shape)}, count_include_pad=include, **window)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dilated_max(stride: int) -> None:
+    window = {"kernel_shape": [3, 3], "dilations": [2, 2], "strides": [stride, stride], "pads": [2, 2, 2, 2]}
+    assert_node_agrees("MaxPool", {"x": array(2, 3, 11, 12) - 3}, **window)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"pads": [1, 1, 1, 1]}, {"storage_order": 1}, {"dilations": [2, 1]}])
+def test_max_with_indices(attributes: dict[str, Any]) -> None:
+    x = np.random.default_rng(0).permutation(2 * 3 * 8 * 9).reshape(2, 3, 8, 9).astype(np.float32)
+    assert_node_agrees("MaxPool", {"x": x}, outputs=2, kernel_shape=[3, 2], strides=[2, 2], **attributes)
+
+
+@pytest.mark.parametrize("op_type", ["GlobalAveragePool", "GlobalMaxPool"])
+@pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 5, 7), (2, 3, 4, 5, 6)])
+def test_global(op_type: str, shape: tuple[int, ...]) -> None:
+    assert_node_agrees(op_type, {"x": array(*shape)})
+
+
+def test_lp() -> None:
+    assert_node_agrees("LpPool", {"x": array(2, 3, 8, 8)}, kernel_shape=[3, 3], strides=[2, 2], p=3)

@@ -1,0 +1,90 @@
+"""Small ONNX models through the engine and through ONNX Runtime: dtype, shape, then values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from bundler.converters.native.model import NativeModel
+from bundler.graph.load import from_proto
+from bundler.graph.normalize import normalize
+
+Array = npt.NDArray[Any]
+
+
+def array(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Array:
+    """Standard normal numbers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def model_of(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str],
+    constants: Mapping[str, Array] | None = None,
+    *,
+    opset: int = 18,
+    dynamic: Mapping[str, Sequence[str | int | None]] | None = None,
+) -> onnx.ModelProto:
+    """A model whose inputs have these arrays' dtypes and shapes; the first axis is `batch` unless `dynamic` names all dims."""
+    declared = []
+    for name, value in inputs.items():
+        dims = (dynamic or {}).get(name, ["batch", *value.shape[1:]] if value.ndim else [])
+        declared.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), dims))
+    results = [onnx.ValueInfoProto(name=name) for name in outputs]
+    weights = [numpy_helper.from_array(v, k) for k, v in (constants or {}).items()]
+    graph = helper.make_graph(list(nodes), "test", declared, results, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for declared_output in inferred.graph.output:
+        assert declared_output.type.tensor_type.elem_type, f"ONNX infers no type for {declared_output.name}"
+    return inferred
+
+
+def native(model: onnx.ModelProto, **options: Any) -> NativeModel:
+    return NativeModel({"serving_default": normalize(from_proto(model))}, **options)
+
+
+def assert_agrees(
+    model: onnx.ModelProto, *inputs: Mapping[str, Array], rtol: float = 1e-4, atol: float = 1e-5
+) -> NativeModel:
+    """One converted model gives what ONNX Runtime gives, for each of these inputs."""
+    converted = native(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [o.name for o in session.get_outputs()]
+    for given in inputs:
+        results = converted(**given)
+        for name, want in zip(names, session.run(None, dict(given)), strict=True):
+            got = results[name].numpy()
+            assert got.dtype == want.dtype, f"{name}: {got.dtype}, ONNX Runtime {want.dtype}"
+            assert got.shape == want.shape, f"{name}: {got.shape}, ONNX Runtime {want.shape}"
+            np.testing.assert_allclose(got, want, rtol=rtol, atol=atol, err_msg=name)
+    return converted
+
+
+def assert_node_agrees(
+    op_type: str,
+    inputs: Mapping[str, Array],
+    constants: Mapping[str, Array] | None = None,
+    *,
+    outputs: int = 1,
+    opset: int = 18,
+    order: Sequence[str] | None = None,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+    **attributes: Any,
+) -> None:
+    """One node, at the given batch and at twice that; `order` lists its inputs ("" leaves one out)."""
+    names = list(order) if order is not None else [*inputs, *(constants or {})]
+    results = [f"y{i}" for i in range(outputs)]
+    model = model_of(
+        [helper.make_node(op_type, names, results, **attributes)], inputs, results, constants, opset=opset
+    )
+    twice = {k: np.concatenate([v, v[::-1]]) if v.ndim else v for k, v in inputs.items()}
+    assert_agrees(model, inputs, twice, rtol=rtol, atol=atol)

@@ -1,0 +1,90 @@
+"""Values: a tensor and the order of its axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.value import Dim, Value, channels_first_permutation, channels_last, transpose
+from bundler.converters.native.weights import WeightStore
+
+LAST = (0, 2, 3, 1)
+
+
+def store() -> WeightStore:
+    return WeightStore(constants_only=True)
+
+
+def test_orders() -> None:
+    assert channels_last(4) == LAST
+    assert channels_last(3) == (0, 2, 1)
+    assert channels_first_permutation(4) == (0, 3, 1, 2)
+
+
+def test_shape_and_tensor_are_in_onnx_order() -> None:
+    data = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    value = Value.of(tf.constant(data.transpose(LAST)), store(), LAST)
+    assert value.shape == (2, 3, 4, 5)
+    assert value.stored.shape == (2, 4, 5, 3)
+    np.testing.assert_array_equal(value.tensor.numpy(), data)
+
+
+def test_an_order_is_made_once() -> None:
+    value = Value.of(tf.zeros([2, 4, 5, 3]), store(), LAST)
+    assert value.tensor is value.tensor
+    assert value.in_order(LAST) is value.stored
+    assert value.in_order((0, 1, 2, 3)) is value.tensor
+
+
+def test_constants_are_moved_at_build_time() -> None:
+    @tf.function
+    def graph() -> tf.Tensor:
+        value = Value.constant(np.ones((2, 3, 4, 5), np.float32), store())
+        return value.in_order(LAST)
+
+    concrete = graph.get_concrete_function()
+    assert "Transpose" not in {n.op for n in concrete.graph.as_graph_def().node}
+    assert concrete.outputs[0].shape == (2, 4, 5, 3)
+
+
+def test_axes_of_size_one_move_without_a_transpose() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 1, 7])])
+    def graph(x: tf.Tensor) -> tf.Tensor:
+        return transpose(x, [0, 2, 1])
+
+    concrete = graph.get_concrete_function()
+    assert "Transpose" not in {n.op for n in concrete.graph.as_graph_def().node}
+    assert graph(tf.zeros([3, 1, 7])).shape == (3, 7, 1)
+
+
+def test_a_tensor_of_a_branch_is_not_used_outside_of_it() -> None:
+    """What a branch makes lazily of an outer value is made again in the next one."""
+    shared = store()
+
+    @tf.function
+    def graph(x: tf.Tensor, go: tf.Tensor) -> tf.Tensor:
+        value = Value.of(x, shared, LAST)
+        a = tf.cond(go, lambda: tf.reduce_sum(value.tensor), lambda: tf.reduce_max(value.tensor))
+        return a + tf.reduce_min(value.tensor)
+
+    x = np.arange(120, dtype=np.float32).reshape(2, 4, 5, 3)
+    assert float(graph(tf.constant(x), tf.constant(True))) == x.sum()
+    assert float(graph(tf.constant(x), tf.constant(False))) == x.max()
+
+
+def test_symbolic_vectors_become_tensors_only_when_asked() -> None:
+    batch = Dim("batch", lambda: tf.constant(7, tf.int64))
+    value = Value.vector([batch, 3], store())
+    assert value.is_symbolic
+    assert value.elements == (batch, 3)
+    assert value.shape == (2,)
+    assert value.dtype == tf.int64
+    assert value.tensor.numpy().tolist() == [7, 3]
+
+
+def test_known_vectors_are_constants() -> None:
+    value = Value.vector([2, 3], store())
+    assert value.is_constant
+    assert value.elements == (2, 3)
+    assert Value.vector(5, store()).shape == ()
+    assert Value.constant(np.zeros(3, np.float32), store()).elements is None

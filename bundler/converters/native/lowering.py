@@ -87,6 +87,11 @@ class Context:
         return ConversionError(what, where=describe_node(self.node) if self.node else None, fix=fix)
 
 
+def read_once(value: ir.Value | None) -> bool:
+    """Whether exactly one node reads a value of the ONNX graph, or the caller of the graph and no node."""
+    return value is not None and len(value.uses()) + value.is_graph_output() == 1
+
+
 Observer: TypeAlias = "Callable[[ir.Node, Sequence[Value | None]], None]"
 
 

@@ -115,8 +115,8 @@ def registered() -> list[Handler]:
 
 
 OP_MODULES = (
-    "elementwise", "conv", "pool", "image", "shape", "index", "reduce", "matmul", "normalize", "recurrent", "control",
-    "attention", "loss", "sequence", "quantize",
+    "elementwise", "conv", "conv_transpose", "pool", "image", "shape", "index", "reduce", "matmul", "normalize",
+    "recurrent", "control", "attention", "loss", "sequence", "quantize",
     "bits", "random", "signal", "sampling", "detection", "unpool", "text", "search", "decode",
 )  # fmt: skip
 

@@ -94,17 +94,20 @@ def channels_first_permutation(rank: int) -> Order:
 class Value:
     """One ONNX value in the lowered graph. Exactly one of `array`, `elements`, a tensor is what it was made from."""
 
-    __slots__ = ("_elements", "_forms", "array", "dim_names", "name", "non_negative", "order", "store")
+    __slots__ = ("_elements", "_forms", "_offers", "array", "dim_names", "name", "non_negative", "order", "parts", "store")
 
     def __init__(self, store: WeightStore, name: str = "") -> None:
         self.store = store
         self._forms: Scoped[Order | None] = Scoped()
+        self._offers: dict[Order | None, Callable[[], Tensor]] = {}
         self._elements: tuple[Element, ...] | Element | None = None
         self.array: Array | None = None
         self.order: Order | None = None
         self.name = name
         self.dim_names: tuple[str | None, ...] | None = None
         self.non_negative = False
+        self.parts: tuple[Value, ...] = ()
+        """What it is the concatenation of, over channels (axis 1)."""
 
     @classmethod
     def constant(cls, array: Array, store: WeightStore, name: str = "") -> Value:
@@ -214,7 +217,13 @@ class Value:
             order = None
         return self._forms.get(order, lambda: self._move(order))
 
+    def offer(self, order: Order | None, make: Callable[[], Tensor]) -> None:
+        """A way to compute the tensor in this order that is cheaper than moving the stored one."""
+        self._offers[order] = make
+
     def _move(self, order: Order | None) -> tf.Tensor:
+        if order in self._offers:
+            return self._offers[order]()
         if self.array is not None:
             moved = self.array if order is None else np.ascontiguousarray(self.array.transpose(order))
             return self.store.tensor(moved, self.name)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-_VARIABLE_BYTES = 1024
-"""Floating-point constants from this size on are variables; smaller ones stay in the graph, where TensorFlow folds them."""
+_VARIABLE_BYTES = 64 << 10
+"""Floating-point constants from this size on are variables. Smaller ones stay in the graph, where TensorFlow folds them and
+its kernels keep their re-ordered form from call to call: MobileNetV3 is 8 % faster with 64 KiB than with 1 KiB."""
 
 _LARGE_BYTES = 1 << 20
 """Any other numeric constant from this size on is a variable too: a GraphDef holds 2 GB at most."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from bundler.converters.native.layouts import place
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.value import Tensor, Value
 
 E = Layout.ELEMENTWISE
 
@@ -47,7 +48,6 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "Add": tf.add,
     "And": tf.logical_and,
     "BitwiseAnd": tf.bitwise.bitwise_and,
     "BitwiseOr": tf.bitwise.bitwise_or,
@@ -62,6 +62,22 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Sub": tf.subtract,
     "Xor": tf.math.logical_xor,
 }
+
+
+@op("Add", layout=Layout.VALUES)
+def add(ctx: Context, a: Value, b: Value) -> Value:
+    """Sums of two computed tensors of the same sizes are AddN: TensorFlow's optimiser fuses an Add into the convolution or
+    product before it only where it can see that nothing is broadcast, which dynamic sizes hide from it."""
+    placed = place(E, (a, b), (), {})
+    if ctx.target == "serving" and a.dtype.is_floating and _same_sizes(ctx, a, b):
+        return ctx.value(tf.add_n(placed.tensors), placed.order)
+    return ctx.value(tf.add(*placed.tensors), placed.order)
+
+
+def _same_sizes(ctx: Context, a: Value, b: Value) -> bool:
+    if a.is_constant or b.is_constant or a.rank is None or a.rank != b.rank:
+        return False
+    return ctx.sizes(a) == ctx.sizes(b)
 
 
 def _register_unary(name: str, compute: Callable[[Tensor], Tensor]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native.layouts import place
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.registry import Layout, op
@@ -210,9 +211,15 @@ def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
     return ctx.value(stored, (*added, *(kept[axis] for axis in x.order)))
 
 
-@op("Concat", layout=Layout.AXIS)
-def concat(*tensors: Tensor, axis: int) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis)
+@op("Concat", layout=Layout.VALUES)
+def concat(ctx: Context, *values: Value, axis: int) -> Value:
+    if len(values) == 1:
+        return values[0]
+    placed = place(Layout.AXIS, values, (), {"axis": axis})
+    result = ctx.value(tf.concat(placed.tensors, placed.attributes["axis"]), placed.order)
+    if axis == 1:
+        result.parts = values
+    return result
 
 
 @op("Split", layout=Layout.VALUES, since=13)

@@ -100,7 +100,7 @@ def test_a_weight_of_two_signatures_is_one_variable() -> None:
     from bundler.graph.normalize import normalize
 
     product = helper.make_node("MatMul", ["x", "w"], ["y"])
-    model = model_of([product], {"x": array(2, 32)}, ["y"], {"w": array(32, 32)})
+    model = model_of([product], {"x": array(2, 128)}, ["y"], {"w": array(128, 128)})
     models = {name: normalize(from_proto(model)) for name in ("serving_default", "again")}
     assert len(NativeModel(models)._variables) == 1
 

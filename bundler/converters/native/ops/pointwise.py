@@ -1,0 +1,75 @@
+"""1x1 convolutions of stride 1, which are matrix products; the form is chosen by shape (benchmarks/forms.py has the figures).
+
+    few pixels an image      MatMul of [N*pixels, C]      TensorFlow's Conv2D has a fixed cost of about 0.1 ms with oneDNN
+    many pixels              Conv2D                       1.1 to 1.8 times faster than the product there
+    channels first wanted    MatMul of w and x transposed the transposition costs nothing inside of the product
+
+TFLite keeps the convolution: XNNPACK runs it as the same product, and quantizes it by channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context, read_once
+from bundler.converters.native.ops.padding import Padding
+from bundler.converters.native.shapes import tensor_shape
+from bundler.converters.native.value import Element, Tensor, Value, channels_last
+
+FEW_PIXELS = 1024
+"""Up to which the product is the faster form. An image of 28x28 (784) is below, one of 56x56 (3,136) above."""
+
+
+def is_pointwise(
+    ctx: Context, w: Value, kernel: Sequence[int], stride: Sequence[int], padding: Padding, group: int
+) -> bool:
+    """Whether `convolve_pointwise` may be called: 1x1, stride 1, no pads, one group, a constant float32 weight, for serving."""
+    simple = set(kernel) == {1} and set(stride) == {1} and padding.is_zero and group == 1
+    return simple and w.is_constant and ctx.target == "serving" and w.dtype == tf.float32
+
+
+def convolve_pointwise(ctx: Context, x: Value, w: Value, bias: Value | None) -> Value:
+    """x [N, C, spatial…], w [M, C, 1…], bias [M] -> [N, M, spatial…], stored channels last."""
+    assert w.array is not None
+    matrix = w.array.reshape(len(w.array), -1)
+    sizes = ctx.sizes(x)
+    order = channels_last(len(sizes))
+    data = x.in_order(order)
+    if len(sizes) == 4 and not _has_few_pixels(sizes[2:]):
+        filters = ctx.weight(np.ascontiguousarray(matrix.T[None, None]), w.name)
+        image = tf.nn.conv2d(data, filters, 1, "VALID")
+        return ctx.value(image if bias is None else tf.nn.bias_add(image, bias.tensor), order)
+    product = tf.matmul(tf.reshape(data, [-1, matrix.shape[1]]), ctx.weight(np.ascontiguousarray(matrix.T), w.name))
+    if bias is not None:
+        product = tf.nn.bias_add(product, bias.tensor)
+    stored = tensor_shape([sizes[0], *sizes[2:], matrix.shape[0]])
+    return ctx.value(tf.reshape(product, stored), order)
+
+
+def offer_channels_first(ctx: Context, result: Value, x: Value, w: Value, bias: Value | None) -> None:
+    """Let `result`, a pointwise convolution stored channels last, be computed channels first if its only reader asks for that.
+
+    With more readers both forms might be, which costs more than moving the one.
+    """
+    if ctx.node is None or not read_once(ctx.node.outputs[0]):
+        return
+    sizes = ctx.sizes(x)
+    result.offer(None, lambda: _channels_first(ctx, x, w, bias, sizes))
+
+
+def _channels_first(ctx: Context, x: Value, w: Value, bias: Value | None, sizes: Sequence[Element]) -> Tensor:
+    assert w.array is not None
+    matrix = w.array.reshape(len(w.array), -1)
+    data = tf.reshape(x.in_order(channels_last(len(sizes))), tensor_shape([sizes[0], -1, matrix.shape[1]]))
+    product = tf.matmul(ctx.weight(np.ascontiguousarray(matrix), w.name), data, transpose_b=True)
+    if bias is not None:
+        product += tf.expand_dims(bias.tensor, -1)
+    return tf.reshape(product, tensor_shape([sizes[0], matrix.shape[0], *sizes[2:]]))
+
+
+def _has_few_pixels(sizes: Sequence[Element]) -> bool:
+    return all(isinstance(size, int) for size in sizes) and prod(n for n in sizes if isinstance(n, int)) <= FEW_PIXELS

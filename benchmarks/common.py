@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -101,10 +102,10 @@ def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> di
         contenders: name -> one turn, which gives its own figure.
     """
     figures: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for number in range(rounds):
-        # The first place of a round is not always the same contender's.
-        for name in order[number % len(order) :] + order[: number % len(order)]:
+    shuffle = random.Random(0).sample
+    for _ in range(rounds):
+        # In an order of its own each time: what one leaves behind (a busy cache, threads that still spin) hits no one always.
+        for name in shuffle(list(contenders), len(contenders)):
             figures[name].append(contenders[name]())
     return figures
 

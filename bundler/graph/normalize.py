@@ -1,4 +1,4 @@
-"""The normal form: any opset from 7 on in, one opset out, functions inlined, constants as initializers, fused patterns.
+"""The normal form: any opset from 6 on in, one opset out, functions inlined, constants as initializers, fused patterns.
 
 The passes in their order, each with what it needs and gives:
 
@@ -28,7 +28,7 @@ def normalize(model: ir.Model) -> ir.Model:
     """Bring a model to the normal form, in place where that is possible.
 
     Raises:
-        ConversionError: no opset of the default domain, an opset below 7, or a graph that ONNX's own tools refuse.
+        ConversionError: no opset of the default domain, an opset below 6, or a graph that ONNX's own tools refuse.
     """
     try:
         model = common.InlinePass()(model).model

@@ -11,19 +11,20 @@ from onnx import version_converter
 
 from bundler.errors import ConversionError
 from bundler.graph.detached import through_proto
+from bundler.graph.prelu_6 import PRelu6ToPRelu7
 from bundler.graph.scan_8 import Scan8ToScan9, show_scans
 
 OPSET = 21
 """Handlers are written against this opset and newer ones; older models are raised to it."""
 
-OLDEST = 7
+OLDEST = 6
 
 
 def raise_opset(model: ir.Model) -> ir.Model:
     """A model of at least OPSET; one that is newer stays as it is.
 
     Raises:
-        ConversionError: the model names no opset, one older than 7, or the version converter fails.
+        ConversionError: the model names no opset, one older than 6, or the version converter fails.
     """
     opset = model.opset_imports.get("")
     if opset is None:
@@ -36,6 +37,8 @@ def raise_opset(model: ir.Model) -> ir.Model:
         raise ConversionError(
             f"The ONNX model has opset {opset}; {OLDEST} is the oldest one supported.", fix="export it again"
         )
+    if opset == 6:
+        PRelu6ToPRelu7()(model)
     if opset == 8:
         Scan8ToScan9()(model)
     return show_scans(_convert(model, opset))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,40 @@ from bundler.converters.native.model import NativeModel
 from bundler.converters.native.sequence import EmptyOptional, SequenceValue, flatten, structure
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
+from bundler.errors import ConversionError
 from bundler.graph.load import from_proto
 from bundler.graph.normalize import normalize
+from tests.conformance.cases import fed_inputs
 
 
-def run(case: Any, saved: Path | None = None) -> list[Any]:
-    """The outputs of the case's first data set: arrays, lists of arrays for sequences, None for an empty optional.
+def run(case: Any, saved: Path | None = None) -> list[list[Any]]:
+    """The outputs of each data set: arrays, lists of arrays for sequences, None for an empty optional.
 
     Args:
         saved: a folder; the model is written there and run as loaded from it.
     """
     model = normalize(from_proto(case.model))
-    inputs = _by_name(case.model.graph.input, case.data_sets[0][0])
+    fed = [_by_name(fed_inputs(case.model.graph), inputs) for inputs, _ in case.data_sets]
     if not _is_servable(case.model.graph):
-        return _run_any(model, inputs)
-    native = NativeModel({"serving_default": model})
+        return [_run_any(model, inputs) for inputs in fed]
+    function = _function(NativeModel({"serving_default": model}), saved)
+    results = [function(inputs) for inputs in fed]
+    return [[_numpy(outputs[o.name]) for o in case.model.graph.output] for outputs in results]
+
+
+def _function(native: NativeModel, saved: Path | None) -> Callable[[dict[str, Any]], Mapping[str, Any]]:
+    """Tensors by output name from arrays by input name; through the folder `saved` if there is one."""
     if saved is None:
-        outputs = native(**inputs)
-    else:
-        native.save(saved)
-        function = tf.saved_model.load(str(saved)).signatures["serving_default"]
-        specs = function.structured_input_signature[1]
-        outputs = function(**{name: tf.convert_to_tensor(inputs[name], spec.dtype) for name, spec in specs.items()})
-    return [_numpy(outputs[o.name]) for o in case.model.graph.output]
+        return lambda inputs: native(**inputs)
+    native.save(saved)
+    loaded = tf.saved_model.load(str(saved))
+
+    def call(inputs: dict[str, Any]) -> Mapping[str, Any]:
+        tensors = {s.name: tf.convert_to_tensor(inputs[s.name], tf.as_dtype(s.dtype)) for s in native.signature.inputs}
+        results: Mapping[str, Any] = loaded.signatures["serving_default"](**tensors)
+        return results
+
+    return call
 
 
 def _numpy(tensor: Any) -> Any:
@@ -134,8 +145,16 @@ def check(case: Any, saved: Path | None = None) -> None:
     Raises:
         AssertionError: an output differs. ConversionError: the model is refused.
     """
-    actual = run(case, saved)
-    expected = case.data_sets[0][1]
-    assert len(actual) == len(expected), f"{len(actual)} outputs, expected {len(expected)}"
-    for a, e in zip(actual, map(_plain, expected), strict=True):
-        compare(a, e, rtol=case.rtol, atol=case.atol)
+    for actual, (_, expected) in zip(run(case, saved), case.data_sets, strict=True):
+        assert len(actual) == len(expected), f"{len(actual)} outputs, expected {len(expected)}"
+        for a, e in zip(actual, map(_plain, expected), strict=True):
+            compare(a, e, rtol=case.rtol, atol=case.atol)
+
+
+def outcome(case: Any, saved: Path | None = None) -> str | None:
+    """What is wrong with a case, or None if it passes."""
+    try:
+        check(case, saved)
+    except (AssertionError, ConversionError, tf.errors.OpError) as exc:
+        return f"{type(exc).__name__}: {exc}"
+    return None

@@ -1,0 +1,28 @@
+"""The models of the onnx wheel (PyTorch's first exporter, opset 6 and later) through the engine, as `test_nodes` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.cases import FOLDERS, is_saved, model_cases
+from tests.conformance.judge import judge
+from tests.conformance.known_failures import reason
+
+NAMES = sorted(model_cases())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_graph(name: str) -> None:
+    judge(name)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if is_saved(n) and reason(n) is None])
+def test_saved_model(name: str, tmp_path: Path) -> None:
+    judge(name, tmp_path / "1")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_has_cases(folder: str) -> None:
+    assert sum(name.startswith(f"{folder}/") for name in NAMES) > 20

@@ -68,7 +68,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     if kind != "tensor_type":
         raise ConversionError(
             f"{value.name!r} is a {str(kind).removesuffix('_type')}; a signature holds tensors only.",
-            fix="give the model tensors as inputs and outputs",
+            fix="give the model tensors as inputs and outputs (skl2onnx does with options={'zipmap': False})",
         )
     tensor = value.type.tensor_type
     dtype = _dtype(value.name, tensor.elem_type)

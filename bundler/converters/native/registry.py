@@ -118,6 +118,7 @@ OP_MODULES = (
     "elementwise", "conv", "conv_transpose", "pool", "image", "shape", "index", "reduce", "matmul", "normalize",
     "recurrent", "control", "attention", "loss", "sequence", "quantize",
     "bits", "random", "signal", "sampling", "detection", "unpool", "text", "search", "decode",
+    "ml", "ml_linear", "ml_svm", "ml_trees",
 )  # fmt: skip
 
 

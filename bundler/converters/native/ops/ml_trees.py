@@ -1,0 +1,294 @@
+"""Ensembles of decision trees. https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+
+All trees are walked at once, one level a step, for all rows: a table of nodes, and for each row and tree the node it is at.
+A leaf leads to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bundler.converters.native.ops.ml import ML
+from bundler.converters.native.ops.ml_linear import as_rows, labels_of, post_transformed, two_scores
+from bundler.converters.native.registry import op
+from bundler.converters.native.value import Array, Tensor
+
+_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER", "LEAF")
+"""In the order of TreeEnsemble's numbers."""
+_MEMBER, _LEAF = _MODES.index("BRANCH_MEMBER"), _MODES.index("LEAF")
+_COMPARISONS = (tf.less_equal, tf.less, tf.greater_equal, tf.greater, tf.equal, tf.not_equal)
+_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+_AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
+
+
+class Forest(NamedTuple):
+    """Nodes by index; arrays of one element a node but for `roots` [T] and `members` [N, M], NaN where a set has ended."""
+
+    modes: Array
+    features: Array
+    splits: Array
+    true: Array
+    false: Array
+    missing_true: Array
+    roots: Array
+    members: Array | None = None
+
+
+class Payload(NamedTuple):
+    """What the leaves give: weights [nodes, K], and whether a node has a weight for a target [nodes, K]."""
+
+    weights: Array
+    given: Array
+
+
+def _depth(forest: Forest) -> int:
+    """Steps from a root to the deepest leaf.
+
+    Raises:
+        ValueError: a branch leads outside of the nodes, or back to where it came from.
+    """
+    size = len(forest.modes)
+    if len(forest.roots) == 0 or min(forest.true.min(), forest.false.min(), forest.roots.min()) < 0:
+        raise ValueError("it has no trees, or a branch to a node that does not exist")
+    if max(forest.true.max(), forest.false.max(), forest.roots.max()) >= size:
+        raise ValueError("a branch leads to a node that does not exist")
+    level, depth = np.unique(forest.roots), 0
+    while len(level := level[forest.modes[level] != _LEAF]):
+        level = np.unique(np.concatenate([forest.true[level], forest.false[level]]))
+        depth += 1
+        if depth > size:
+            raise ValueError("its trees have a cycle")
+    return depth
+
+
+def _leaves(forest: Forest, x: Tensor) -> Tensor:
+    """The leaf that each row of x [N, C] reaches in each tree, [N, T]."""
+    start = tf.tile(tf.constant(forest.roots[None], tf.int32), [tf.shape(x)[0], 1])
+    true, false, features = (tf.constant(a, tf.int32) for a in (forest.true, forest.false, forest.features))
+
+    def step(at: Tensor) -> tuple[Tensor]:
+        value = tf.gather(x, tf.gather(features, at), batch_dims=1)
+        return (tf.where(_goes_true(forest, at, value), tf.gather(true, at), tf.gather(false, at)),)
+
+    shape = tf.TensorShape([x.shape[0], len(forest.roots)])
+    depth = _depth(forest)
+    return tf.while_loop(lambda _: True, step, (start,), (shape,), maximum_iterations=depth)[0] if depth else start
+
+
+def _goes_true(forest: Forest, at: Tensor, value: Tensor) -> Tensor:
+    """Whether the rows' values satisfy the nodes they are at."""
+    split = tf.gather(tf.constant(forest.splits, value.dtype), at)
+    used = sorted(set(forest.modes.tolist()) - {_LEAF})
+    modes = tf.gather(tf.constant(forest.modes, tf.int32), at) if len(used) > 1 else None
+    result = tf.zeros_like(at, tf.bool)
+    for mode in used:
+        holds = _is_member(forest, at, value) if mode == _MEMBER else _COMPARISONS[mode](value, split)
+        result = holds if modes is None else tf.where(tf.equal(modes, mode), holds, result)
+    if forest.missing_true.any():
+        tracks = tf.gather(tf.constant(forest.missing_true), at)
+        result = tf.logical_or(result, tf.logical_and(tf.math.is_nan(value), tracks))
+    return result
+
+
+def _is_member(forest: Forest, at: Tensor, value: Tensor) -> Tensor:
+    sets = tf.gather(tf.constant(forest.members, value.dtype), at)
+    return tf.reduce_any(tf.equal(sets, value[..., None]), -1)
+
+
+def _aggregated(forest: Forest, payload: Payload, x: Tensor, base: Array, how: str = "SUM") -> Tensor:
+    """[N, K]: the trees' weights summed (averaged …) by target, plus base. A target that no leaf speaks of is zero."""
+    leaves = _leaves(forest, x)
+    if how in ("MIN", "MAX"):
+        never = np.array(np.inf if how == "MIN" else -np.inf, payload.weights.dtype)
+        picked = tf.gather(tf.constant(np.where(payload.given, payload.weights, never)), leaves)
+        result = tf.reduce_min(picked, 1) if how == "MIN" else tf.reduce_max(picked, 1)
+    else:
+        picked = tf.gather(tf.constant(payload.weights), leaves)
+        result = tf.reduce_sum(picked, 1) / (len(forest.roots) if how == "AVERAGE" else 1)
+    result += tf.constant(base, result.dtype)
+    leaf = forest.modes == _LEAF
+    if payload.given[leaf].all():
+        return result
+    scored = tf.reduce_any(tf.gather(tf.constant(payload.given), leaves), 1)
+    return tf.where(scored, result, tf.zeros_like(result))
+
+
+# -- the flat attributes of TreeEnsembleRegressor and TreeEnsembleClassifier ------------------------------------------
+
+
+def _forest(
+    trees: Sequence[int], nodes: Sequence[int], features: Sequence[int], splits: Array, modes: Sequence[str],
+    true: Sequence[int], false: Sequence[int], missing_true: Sequence[int] | None,
+) -> Forest:  # fmt: skip
+    """Node ids count within a tree; here they become indices of one table."""
+    index = {key: i for i, key in enumerate(zip(trees, nodes, strict=True))}
+    kinds = np.array([_MODES.index(m) for m in modes])
+    to_true, to_false = (
+        np.array([i if kinds[i] == _LEAF else index[t, n] for i, (t, n) in enumerate(zip(trees, ids, strict=True))])
+        for ids in (true, false)
+    )
+    inner = kinds != _LEAF
+    below = set(to_true[inner].tolist()) | set(to_false[inner].tolist())
+    roots = [i for i in range(len(kinds)) if i not in below]
+    missing = np.asarray(missing_true or [0] * len(kinds), bool)
+    return Forest(kinds, np.asarray(features), splits, to_true, to_false, missing, np.array(roots))
+
+
+def _payload(
+    trees: Sequence[int], nodes: Sequence[int], node_trees: Sequence[int], node_ids: Sequence[int], targets: Sequence[int],
+    weights: Array, count: int,
+) -> Payload:  # fmt: skip
+    index = {key: i for i, key in enumerate(zip(node_trees, node_ids, strict=True))}
+    table = np.zeros((len(index), count), weights.dtype)
+    given = np.zeros(table.shape, bool)
+    rows = [index[key] for key in zip(trees, nodes, strict=True)]
+    np.add.at(table, (rows, list(targets)), weights)
+    given[rows, list(targets)] = True
+    return Payload(table, given)
+
+
+def _either(tensor: Array | None, floats: Sequence[float] | None) -> Array:
+    """Version 3 gives numbers as a tensor, which may be float64."""
+    return tensor if tensor is not None else np.asarray(floats or (), np.float32)
+
+
+def _rows(x: Tensor, splits: Array) -> Tensor:
+    """float32, unless the splits or x are float64."""
+    return as_rows(x, tf.float64 if splits.dtype == np.float64 or x.dtype == tf.float64 else tf.float32)
+
+
+@op("TreeEnsembleRegressor", domain=ML)
+def tree_ensemble_regressor(
+    x: Tensor, *, aggregate_function: str = "SUM", base_values: Sequence[float] | None = None,
+    base_values_as_tensor: Array | None = None, n_targets: int = 1, nodes_falsenodeids: Sequence[int],
+    nodes_featureids: Sequence[int], nodes_hitrates: Any = None, nodes_hitrates_as_tensor: Any = None,
+    nodes_missing_value_tracks_true: Sequence[int] | None = None, nodes_modes: Sequence[str], nodes_nodeids: Sequence[int],
+    nodes_treeids: Sequence[int], nodes_truenodeids: Sequence[int], nodes_values: Sequence[float] | None = None,
+    nodes_values_as_tensor: Array | None = None, post_transform: str = "NONE", target_ids: Sequence[int],
+    target_nodeids: Sequence[int], target_treeids: Sequence[int], target_weights: Sequence[float] | None = None,
+    target_weights_as_tensor: Array | None = None,
+) -> Tensor:  # fmt: skip
+    """float32 [N, targets]."""
+    splits = _either(nodes_values_as_tensor, nodes_values)
+    forest = _forest(
+        nodes_treeids, nodes_nodeids, nodes_featureids, splits, nodes_modes, nodes_truenodeids, nodes_falsenodeids,
+        nodes_missing_value_tracks_true,
+    )  # fmt: skip
+    payload = _payload(
+        target_treeids, target_nodeids, nodes_treeids, nodes_nodeids, target_ids,
+        _either(target_weights_as_tensor, target_weights), n_targets,
+    )  # fmt: skip
+    base = _base(_either(base_values_as_tensor, base_values), n_targets)
+    sums = _aggregated(forest, payload, _rows(x, splits), base, aggregate_function)
+    return tf.cast(post_transformed(sums, post_transform), tf.float32)
+
+
+def _base(values: Array, count: int) -> Array:
+    """[count].
+
+    Raises:
+        ValueError: neither none nor one a target.
+    """
+    if values.size not in (0, count):
+        raise ValueError(f"it has {values.size} base_values for {count} targets")
+    return values if values.size else np.zeros(count, np.float32)
+
+
+@op("TreeEnsembleClassifier", domain=ML)
+def tree_ensemble_classifier(
+    x: Tensor, *, base_values: Sequence[float] | None = None, base_values_as_tensor: Array | None = None,
+    class_ids: Sequence[int], class_nodeids: Sequence[int], class_treeids: Sequence[int],
+    class_weights: Sequence[float] | None = None, class_weights_as_tensor: Array | None = None,
+    classlabels_int64s: Sequence[int] | None = None, classlabels_strings: Sequence[str] | None = None,
+    nodes_falsenodeids: Sequence[int], nodes_featureids: Sequence[int], nodes_hitrates: Any = None,
+    nodes_hitrates_as_tensor: Any = None, nodes_missing_value_tracks_true: Sequence[int] | None = None,
+    nodes_modes: Sequence[str], nodes_nodeids: Sequence[int], nodes_treeids: Sequence[int],
+    nodes_truenodeids: Sequence[int], nodes_values: Sequence[float] | None = None,
+    nodes_values_as_tensor: Array | None = None, post_transform: str = "NONE",
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Labels [N] and float32 scores [N, classes].
+
+    Of two labels where all weights are of one class, that class's score alone decides, as in ONNX Runtime.
+    """
+    splits, weights = _either(nodes_values_as_tensor, nodes_values), _either(class_weights_as_tensor, class_weights)
+    forest = _forest(
+        nodes_treeids, nodes_nodeids, nodes_featureids, splits, nodes_modes, nodes_truenodeids, nodes_falsenodeids,
+        nodes_missing_value_tracks_true,
+    )  # fmt: skip
+    count = len(classlabels_strings or classlabels_int64s or ())
+    if count < 2:
+        raise ValueError("it has fewer than two labels")
+    base = _either(base_values_as_tensor, base_values)
+    single = class_ids[0] if count == 2 and len(set(class_ids)) == 1 else None
+    ids, width = (class_ids, count) if single is None else ([0] * len(class_ids), 1)
+    payload = _payload(class_treeids, class_nodeids, nodes_treeids, nodes_nodeids, ids, weights, width)
+    if single is None:  # every class has a score, if only its base value
+        payload = payload._replace(given=np.ones_like(payload.given))
+    scores = tf.cast(_aggregated(forest, payload, _rows(x, splits), _base(base, width)), tf.float32)
+    if single is None:
+        winner, shown = tf.argmax(scores, 1), post_transformed(scores, post_transform)
+    else:
+        winner, shown = _of_one_class(scores, single, post_transform, shares=bool((weights >= 0).all()))
+    return labels_of(winner, classlabels_int64s, classlabels_strings), shown
+
+
+def _of_one_class(score: Tensor, which: int, transform: str, *, shares: bool) -> tuple[Tensor, Tensor]:
+    """The winner [N] and scores [N, 2] from the only score [N, 1]; weights that are all positive are shares of one."""
+    winner = tf.cast(score[:, 0] > (0.5 if shares else 0.0), tf.int64)
+    if which == 0:
+        return winner, two_scores(score, transform, centred=not shares)
+    return winner, post_transformed(tf.concat([tf.zeros_like(score), score], 1), transform)
+
+
+# -- TreeEnsemble, since version 5 -----------------------------------------------------------------------------------
+
+
+@op("TreeEnsemble", domain=ML)
+def tree_ensemble(
+    x: Tensor, *, aggregate_function: int = 1, leaf_targetids: Sequence[int], leaf_weights: Array,
+    membership_values: Array | None = None, n_targets: int, nodes_falseleafs: Sequence[int],
+    nodes_falsenodeids: Sequence[int], nodes_featureids: Sequence[int], nodes_hitrates: Any = None,
+    nodes_missing_value_tracks_true: Sequence[int] | None = None, nodes_modes: Array, nodes_splits: Array,
+    nodes_trueleafs: Sequence[int], nodes_truenodeids: Sequence[int], post_transform: int = 0, tree_roots: Sequence[int],
+) -> Tensor:  # fmt: skip
+    """[N, targets] in x's dtype. Leaves come after the inner nodes in the table; each has one target."""
+    inner, leaves = len(nodes_featureids), len(leaf_targetids)
+    own = np.arange(inner, inner + leaves)
+    to_true, to_false = (
+        np.concatenate([np.where(is_leaf, np.add(ids, inner), ids), own])
+        for ids, is_leaf in ((nodes_truenodeids, nodes_trueleafs), (nodes_falsenodeids, nodes_falseleafs))
+    )
+    missing = np.asarray(nodes_missing_value_tracks_true or [0] * inner, bool)
+    modes = np.concatenate([nodes_modes.astype(int), np.full(leaves, _LEAF)])
+    forest = Forest(
+        modes, _filled(nodes_featureids, leaves), _filled(nodes_splits, leaves), to_true, to_false,
+        _filled(missing, leaves), np.asarray(tree_roots), _sets(membership_values, modes),
+    )  # fmt: skip
+    weights = np.zeros((inner + leaves, n_targets), leaf_weights.dtype)
+    weights[own, list(leaf_targetids)] = leaf_weights
+    given = np.zeros(weights.shape, bool)
+    given[own, list(leaf_targetids)] = True
+    base = np.zeros(n_targets, leaf_weights.dtype)
+    result = _aggregated(forest, Payload(weights, given), as_rows(x, x.dtype), base, _AGGREGATES[aggregate_function])
+    return tf.cast(post_transformed(result, _TRANSFORMS[post_transform]), x.dtype)
+
+
+def _filled(array: Any, count: int) -> Array:
+    """With zeros for the leaves."""
+    return np.concatenate([np.asarray(array), np.zeros(count, np.asarray(array).dtype)])
+
+
+def _sets(values: Array | None, modes: Array) -> Array | None:
+    """[nodes, M]: the sets of the BRANCH_MEMBER nodes in their order; in `values` a NaN ends each."""
+    if values is None:
+        return None
+    ends = np.flatnonzero(np.isnan(values))
+    sets = np.split(values, ends + 1)[: len(ends)]
+    table = np.full((len(modes), max(map(len, sets), default=1)), np.nan, values.dtype)
+    for node, own in zip(np.flatnonzero(modes == _MEMBER), sets, strict=True):
+        table[node, : len(own)] = own
+    return table

@@ -44,6 +44,22 @@ def raise_opset(model: ir.Model) -> ir.Model:
     return show_scans(_convert(model, opset))
 
 
+def _hide_unknown(model: ir.Model) -> None:
+    """ONNX Runtime has operators of its own in ONNX's domain (SimplifiedLayerNormalization), and users may have some."""
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.domain == "" and not onnx.defs.has(node.op_type):
+            node.domain = _UNKNOWN
+            model.opset_imports[_UNKNOWN] = 1
+
+
+def _show_unknown(model: ir.Model) -> ir.Model:
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.domain == _UNKNOWN:
+            node.domain = ""
+    model.opset_imports.pop(_UNKNOWN, None)
+    return model
+
+
 def _unchanged(opset: int) -> Callable[[ir.Node], bool]:
     """Whether a node means the same in `opset` as in the oldest one supported."""
 
@@ -59,9 +75,14 @@ def _unchanged(opset: int) -> Callable[[ir.Node], bool]:
     return same
 
 
+_UNKNOWN = "tfbundle.unknown"
+"""Where operators that ONNX does not know are out of the version converter's sight."""
+
+
 def _convert(model: ir.Model, opset: int) -> ir.Model:
+    _hide_unknown(model)
     try:
-        return through_proto(model, lambda proto: version_converter.convert_version(proto, OPSET))
+        return _show_unknown(through_proto(model, lambda proto: version_converter.convert_version(proto, OPSET)))
     except RuntimeError as exc:
         raise ConversionError(
             f"The model of opset {opset} cannot be raised to opset {OPSET}: {str(exc).strip().splitlines()[0]}",

@@ -260,11 +260,17 @@ class Lowering:
 
 def call(handler: Handler, node: ir.Node, operands: list[Value | None], context: Context) -> list[Value | None]:
     """Bring the operands into the order the handler asks for, call it, and wrap what it returns."""
-    attrs = attributes(node)
+    return apply(handler, operands, attributes(node), context)
+
+
+def apply(
+    handler: Handler, operands: list[Value | None], attrs: dict[str, Any], context: Context
+) -> list[Value | None]:
+    """`call` without a node of its own: an operator that another one's handler is made of."""
     unknown = attrs.keys() - handler.attributes
     if unknown:
         raise context.reject(
-            f"{node.op_type} has the attribute {sorted(unknown)[0]!r}, which ONNX does not define for it."
+            f"{handler.op_type} has the attribute {sorted(unknown)[0]!r}, which ONNX does not define for it."
         )
     operands = _trim(operands, handler)
     static = _static_arrays(handler, operands, context)

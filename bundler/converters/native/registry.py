@@ -119,6 +119,7 @@ OP_MODULES = (
     "recurrent", "control", "attention", "loss", "sequence", "quantize",
     "bits", "random", "signal", "sampling", "detection", "unpool", "text", "search", "decode",
     "ml", "ml_linear", "ml_svm", "ml_trees",
+    "contrib", "contrib_matmul", "contrib_normalize", "contrib_attention", "contrib_quantize",
 )  # fmt: skip
 
 

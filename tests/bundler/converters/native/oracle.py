@@ -94,6 +94,8 @@ def assert_node_agrees(
     outputs: int = 1,
     opset: int = 18,
     order: Sequence[str] | None = None,
+    domain: str = "",
+    dynamic: Mapping[str, Sequence[str | int | None]] | None = None,
     rtol: float = 1e-4,
     atol: float = 1e-5,
     **attributes: Any,
@@ -101,6 +103,8 @@ def assert_node_agrees(
     """One node, at the given batch and at twice that; `order` lists its inputs ("" leaves one out)."""
     names = list(order) if order is not None else [*inputs, *(constants or {})]
     results = [f"y{i}" for i in range(outputs)]
-    model = model_of([helper.make_node(op_type, names, results, **attributes)], inputs, results, constants, opset=opset)
+    node = helper.make_node(op_type, names, results, domain=domain, **attributes)
+    domains = {domain: 1} if domain else None
+    model = model_of([node], inputs, results, constants, opset=opset, domains=domains, dynamic=dynamic)
     twice = {k: np.concatenate([v, v[::-1]]) if v.ndim else v for k, v in inputs.items()}
     assert_agrees(model, inputs, twice, rtol=rtol, atol=atol)

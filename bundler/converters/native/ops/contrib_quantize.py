@@ -1,0 +1,210 @@
+"""ONNX Runtime's own operators (com.microsoft): over quantized tensors. Those of a whole tensor keep its order of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.delegate import MS, lower, sized_like
+from bundler.converters.native.ops.quantize import (
+    dequantize_linear,
+    dynamic_quantize_linear,
+    mat_mul_integer,
+    quantize_linear,
+)
+from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.value import Tensor, Value
+
+
+@op("QuantizeLinear", layout=Layout.VALUES, domain=MS)
+def quantize(ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1) -> Value:
+    """Of types that ONNX's own had not at first."""
+    return sized_like(ctx, lower(ctx, "QuantizeLinear", x, scale, zero_point, axis=axis), x)
+
+
+@op("DequantizeLinear", layout=Layout.VALUES, domain=MS)
+def dequantize(ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1) -> Value:
+    return sized_like(ctx, lower(ctx, "DequantizeLinear", x, scale, zero_point, axis=axis), x)
+
+
+@op("MatMulIntegerToFloat", domain=MS)
+def mat_mul_integer_to_float(
+    a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The integer product times both scales, which may go by column, plus the bias."""
+    product = tf.cast(mat_mul_integer(a, b, a_zero, b_zero), a_scale.dtype) * (a_scale * b_scale)
+    return product if bias is None else product + bias
+
+
+@op("DynamicQuantizeMatMul", domain=MS)
+def dynamic_quantize_mat_mul(
+    a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """a is quantized to uint8 over its range."""
+    steps, scale, zero = dynamic_quantize_linear(a)
+    return mat_mul_integer_to_float(steps, b, scale, b_scale, zero, b_zero, bias)
+
+
+@op("QGemm", layout=Layout.VALUES, domain=MS)
+def q_gemm(
+    ctx: Context, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, c: Value | None = None,
+    y_scale: Value | None = None, y_zero: Value | None = None, *, alpha: float = 1.0,
+    transA: int = 0, transB: int = 0,  # noqa: N803
+) -> Value:  # fmt: skip
+    """alpha * (a' @ b' + c), c in int32 by the scale of the product; float32 without y_scale."""
+    left = tf.transpose(a.tensor) if transA else a.tensor
+    right = tf.transpose(b.tensor) if transB else b.tensor
+    sums = mat_mul_integer(left, right, a_zero.tensor, b_zero.tensor)
+    total = sums if c is None else sums + c.tensor
+    real = tf.cast(total, tf.float32) * (alpha * a_scale.tensor * b_scale.tensor)
+    return ctx.value(real if y_scale is None else quantize_linear(real, y_scale.tensor, _tensor(y_zero)))
+
+
+# -- operators between a dequantization and a quantization --------------------------------------------------------------
+
+
+def _tensor(value: Value | None) -> Tensor | None:
+    return None if value is None else value.tensor
+
+
+def _real(ctx: Context, x: Value, scale: Value, zero: Value | None) -> Value:
+    """x as float32, its axes as they are stored; one scale for all of it."""
+    return ctx.value(dequantize_linear(x.stored, tf.reshape(scale.tensor, []), _scalar(zero)), x.order)
+
+
+def _steps(ctx: Context, y: Value, scale: Value, zero: Value | None, dtype: tf.DType) -> Value:
+    """y quantized, its axes as they are stored; without a zero point, of this dtype."""
+    offset = tf.zeros([], dtype) if zero is None else _scalar(zero)
+    return ctx.value(quantize_linear(y.stored, tf.reshape(scale.tensor, []), offset), y.order)
+
+
+def _scalar(value: Value | None) -> Tensor | None:
+    return None if value is None else tf.reshape(value.tensor, [])
+
+
+def _register_binary(name: str) -> None:
+    @op(f"QLinear{name}", layout=Layout.VALUES, domain=MS)
+    def binary(
+        ctx: Context, a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
+        c_scale: Value, c_zero: Value | None = None,
+    ) -> Value:  # fmt: skip
+        result = lower(ctx, name, _real(ctx, a, a_scale, a_zero), _real(ctx, b, b_scale, b_zero))
+        steps = _steps(ctx, result, c_scale, c_zero, a.dtype)
+        return sized_like(ctx, steps, a) if a.shape == steps.shape else steps
+
+
+for _name in ("Add", "Mul"):
+    _register_binary(_name)
+
+
+def _between(
+    ctx: Context, op_type: str, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None,
+    **attributes: Any,
+) -> Value:  # fmt: skip
+    """One of ONNX's own operators over the real numbers."""
+    result = lower(ctx, op_type, _real(ctx, x, x_scale, x_zero), **attributes)
+    return _steps(ctx, result, y_scale, y_zero, x.dtype)
+
+
+@op("QLinearSigmoid", layout=Layout.VALUES, domain=MS)
+def q_linear_sigmoid(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None
+) -> Value:
+    return sized_like(ctx, _between(ctx, "Sigmoid", x, x_scale, x_zero, y_scale, y_zero), x)
+
+
+@op("QLinearLeakyRelu", layout=Layout.VALUES, domain=MS)
+def q_linear_leaky_relu(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
+    alpha: float = 0.01,
+) -> Value:  # fmt: skip
+    return sized_like(ctx, _between(ctx, "LeakyRelu", x, x_scale, x_zero, y_scale, y_zero, alpha=alpha), x)
+
+
+@op("QLinearSoftmax", layout=Layout.VALUES, domain=MS)
+def q_linear_softmax(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
+    axis: int = -1, opset: int,
+) -> Value:  # fmt: skip
+    """Before opset 13 over all axes from `axis` on."""
+    if opset >= 13:
+        return sized_like(ctx, _between(ctx, "Softmax", x, x_scale, x_zero, y_scale, y_zero, axis=axis), x)
+    real = _real(ctx, x, x_scale, x_zero).tensor
+    kept = tf.shape(real)[: axis % real.shape.rank]
+    flat = tf.nn.softmax(tf.reshape(real, tf.concat([kept, [-1]], 0)))
+    return sized_like(ctx, _steps(ctx, ctx.value(tf.reshape(flat, tf.shape(real))), y_scale, y_zero, x.dtype), x)
+
+
+def _channels_first(ctx: Context, x: Value, channels_last: int) -> Value:
+    """x as ONNX's own operators read images."""
+    rank = x.rank or 0
+    return lower(ctx, "Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if channels_last else x
+
+
+def _channels_back(ctx: Context, y: Value, channels_last: int) -> Value:
+    rank = y.rank or 0
+    return lower(ctx, "Transpose", y, perm=[0, *range(2, rank), 1]) if channels_last else y
+
+
+@op("QLinearGlobalAveragePool", layout=Layout.VALUES, domain=MS)
+def q_linear_global_average_pool(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value, *, channels_last: int = 0
+) -> Value:
+    image = _channels_first(ctx, x, channels_last)
+    return _channels_back(
+        ctx, _between(ctx, "GlobalAveragePool", image, x_scale, x_zero, y_scale, y_zero), channels_last
+    )
+
+
+@op("QLinearAveragePool", layout=Layout.VALUES, domain=MS)
+def q_linear_average_pool(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, channels_last: int = 0, count_include_pad: int = 0,
+    kernel_shape: Sequence[int], pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    given: dict[str, Any] = {"pads": pads, "strides": strides}
+    geometry = {name: value for name, value in given.items() if value is not None}
+    pooled = _between(
+        ctx, "AveragePool", _channels_first(ctx, x, channels_last), x_scale, x_zero, y_scale, y_zero, auto_pad=auto_pad,
+        ceil_mode=ceil_mode, count_include_pad=count_include_pad, kernel_shape=kernel_shape, **geometry,
+    )  # fmt: skip
+    return _channels_back(ctx, pooled, channels_last)
+
+
+@op("QLinearConv", layout=Layout.VALUES, domain=MS)
+def q_linear_conv(
+    ctx: Context, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value,
+    y_zero: Value, bias: Value | None = None, *, auto_pad: str = "NOTSET", channels_last: int = 0,
+    dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    """ONNX's own, with its image channels last if told."""
+    given: dict[str, Any] = {"dilations": dilations, "kernel_shape": kernel_shape, "pads": pads, "strides": strides}
+    geometry = {name: value for name, value in given.items() if value is not None}
+    image = _channels_first(ctx, x, channels_last)
+    y = lower(
+        ctx, "QLinearConv", image, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, auto_pad=auto_pad,
+        group=group, **geometry,
+    )  # fmt: skip
+    return _channels_back(ctx, y, channels_last)
+
+
+@op("QLinearConcat", layout=Layout.VALUES, domain=MS)
+def q_linear_concat(ctx: Context, y_scale: Value, y_zero: Value, *inputs: Value, axis: int) -> Value:
+    """inputs: a tensor, its scale and its zero point, and so on."""
+    triples = zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
+    parts = [_real(ctx, x, scale, zero) for x, scale, zero in triples]
+    return _steps(ctx, lower(ctx, "Concat", *parts, axis=axis), y_scale, y_zero, y_zero.dtype)
+
+
+@op("QLinearWhere", layout=Layout.VALUES, domain=MS)
+def q_linear_where(
+    ctx: Context, condition: Value, x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value,
+    z_scale: Value, z_zero: Value,
+) -> Value:  # fmt: skip
+    picked = lower(ctx, "Where", condition, _real(ctx, x, x_scale, x_zero), _real(ctx, y, y_scale, y_zero))
+    return _steps(ctx, picked, z_scale, z_zero, z_zero.dtype)

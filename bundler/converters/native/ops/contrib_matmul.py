@@ -47,7 +47,7 @@ def _moved(ctx: Context, x: Value, batch: int, last_two: int) -> Value:
     return x if axes == list(range(rank)) else lower(ctx, "Transpose", x, perm=axes)
 
 
-@op("FusedMatMul", "TransposeMatMul", layout=Layout.VALUES, domain=MS)
+@op("FusedMatMul", layout=Layout.VALUES, domain=MS)
 def fused_mat_mul(
     ctx: Context, a: Value, b: Value, *, alpha: float = 1.0,
     transA: int = 0, transB: int = 0, transBatchA: int = 0, transBatchB: int = 0,  # noqa: N803
@@ -56,6 +56,14 @@ def fused_mat_mul(
     left, right = _moved(ctx, a, transBatchA, transA), _moved(ctx, b, transBatchB, transB)
     product = lower(ctx, "MatMul", left, right)
     return product if alpha == 1.0 else ctx.value(product.stored * tf.cast(alpha, product.dtype), product.order)
+
+
+@op("TransposeMatMul", layout=Layout.VALUES, domain=MS)
+def transpose_mat_mul(
+    ctx: Context, a: Value, b: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0,  # noqa: N803
+) -> Value:  # fmt: skip
+    """FusedMatMul as it was called first."""
+    return fused_mat_mul(ctx, a, b, alpha=alpha, transA=transA, transB=transB)
 
 
 @op("FusedMatMulActivation", layout=Layout.VALUES, domain=MS)

@@ -78,6 +78,7 @@ def test_fused_mat_mul(trans_a: int, trans_b: int) -> None:
     b = array(2, 3, 4, 6, seed=1) if trans_b else array(2, 3, 6, 4, seed=1)
     agrees("FusedMatMul", {"a": a, "b": b}, transA=trans_a, transB=trans_b, alpha=0.5)
     agrees("FusedMatMul", {"a": a}, {"b": b[0, 0]}, transA=trans_a, transB=trans_b)
+    agrees("TransposeMatMul", {"a": a, "b": b}, transA=trans_a, transB=trans_b, alpha=0.5)
 
 
 def test_fused_mat_mul_moves_batches() -> None:
@@ -85,6 +86,21 @@ def test_fused_mat_mul_moves_batches() -> None:
     inputs = {"a": array(5, 3, 6), "b": array(6, 3, 4, seed=1)}
     dynamic = {"a": ["rows", 3, 6], "b": [6, 3, "columns"]}
     assert_agrees(model_of([node], inputs, ["y"], domains={MS: 1}, dynamic=dynamic), inputs)
+
+
+@pytest.mark.parametrize(
+    ("activation", "attributes"),
+    [("Relu", {}), ("LeakyRelu", {"activation_alpha": 0.2}), ("Softmax", {"activation_axis": -1})],
+)
+def test_fused_mat_mul_activation(activation: str, attributes: dict[str, Any]) -> None:
+    """ONNX Runtime has a kernel for graphics cards alone."""
+    a, b = array(2, 5, 6), array(6, 4, seed=1)
+    (got,) = run("FusedMatMulActivation", {"a": a, "b": b}, activation=activation, alpha=0.5, **attributes)
+    product = torch.from_numpy(a) @ torch.from_numpy(b) * 0.5
+    want = {
+        "Relu": torch.relu(product), "LeakyRelu": torch.nn.functional.leaky_relu(product, 0.2), "Softmax": product.softmax(-1)
+    }  # fmt: skip
+    np.testing.assert_allclose(got, want[activation], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,10 @@ def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value
     if _rank(x) == 2:
         product = tf.matmul(x.tensor, w.tensor)
         return ctx.value(product if bias is None else tf.nn.bias_add(product, bias.tensor))
-    inner, outer = w.shape
+    outer = w.shape[1]
     sizes = ctx.sizes(x)[:-1]
-    flat = tf.reshape(x.tensor, [-1, inner])
+    inner = w.shape[0] or x.shape[-1]
+    flat = tf.reshape(x.tensor, [-1, tf.shape(w.tensor)[0] if inner is None else inner])
     product = tf.matmul(flat, w.tensor)
     if bias is not None:
         product = tf.nn.bias_add(product, bias.tensor)

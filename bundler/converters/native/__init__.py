@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class NativeConverter:
-    """The default converter: reads every opset from 7 on."""
+    """The default converter: reads every opset from 6 on."""
 
     name = "native"
     max_opset: int | None = None

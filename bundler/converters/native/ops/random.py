@@ -5,6 +5,8 @@ The seed of a node is TensorFlow's op seed: with it a fresh session draws the sa
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -17,8 +19,8 @@ _FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 def _seed(seed: float | None) -> int | None:
-    """ONNX's seeds are floats; TensorFlow's are ints."""
-    return None if seed is None else int.from_bytes(float(seed).hex().encode()[-8:], "big") % (1 << 31)
+    """ONNX's seeds are floats; TensorFlow's are ints, here one of 31 bits for every float."""
+    return None if seed is None else zlib.crc32(struct.pack("<f", seed)) >> 1
 
 
 def _wide(dtype: tf.DType) -> tf.DType:

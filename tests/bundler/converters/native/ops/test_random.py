@@ -1,12 +1,16 @@
-"""Random operators: the statistics of what is drawn, and that runs differ."""
+"""Random operators: the statistics of what is drawn, that runs differ, and what a seed does."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import helper
+import pytest
+import tensorflow as tf
+from onnx import TensorProto, helper
 
+from bundler.errors import ConversionError
 from tests.bundler.converters.native.oracle import Array, model_of, native
 
 ROWS = np.full((100, 200), 0.3, np.float32)
@@ -65,3 +69,94 @@ def test_dropout_follows_an_input() -> None:
     off = model(**{**inputs, "training": np.array(False)})
     np.testing.assert_array_equal(off["y"].numpy(), x)
     assert off["mask"].numpy().all()
+
+
+def test_dropout_half_unless_told() -> None:
+    x = np.ones((100, 200), np.float32)
+    node = helper.make_node("Dropout", ["x", "", "training"], ["y", "mask"], seed=3)
+    inputs = {"x": x, "training": np.array(True)}
+    made = [native(model_of([node], inputs, ["y", "mask"], dynamic={"training": []})) for _ in range(2)]
+    first, second = (model(**inputs)["mask"].numpy() for model in made)
+    assert abs(first.mean() - 0.5) < 0.02
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, made[0](**inputs)["mask"].numpy())
+
+
+def test_dropout_that_always_trains_is_refused() -> None:
+    node = helper.make_node("Dropout", ["x", "ratio", "training"], ["y"])
+    constants = {"ratio": np.array(0.25, np.float32), "training": np.array(True)}
+    with pytest.raises(ConversionError, match=r"(?s)training mode.*model.eval"):
+        native(model_of([node], {"x": ROWS}, ["y"], constants))
+
+
+SHAPED = {"RandomNormal": {"mean": 2.0, "scale": 3.0}, "RandomUniform": {"low": -1.0, "high": 3.0}}
+MOMENTS = {"RandomNormal": (2.0, 3.0), "RandomUniform": (1.0, 4 / np.sqrt(12))}
+"""Mean and standard deviation."""
+
+
+def shaped(op_type: str, dtype: int = TensorProto.FLOAT, **attributes: Any) -> Any:
+    """A model whose output is drawn by a node without inputs."""
+    nodes = [
+        helper.make_node(op_type, [], ["drawn"], shape=[100, 200], dtype=dtype, **SHAPED[op_type], **attributes),
+        helper.make_node("Identity", ["x"], ["same"]),
+    ]
+    return native(model_of(nodes, {"x": np.zeros(1, np.float32)}, ["drawn", "same"], opset=22))
+
+
+def run(model: Any) -> Array:
+    result: Array = model(x=np.zeros(1, np.float32))["drawn"].numpy()
+    return result
+
+
+@pytest.mark.parametrize("op_type", list(SHAPED))
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_shape_and_dtype_by_attribute(op_type: str, dtype: int) -> None:
+    model = shaped(op_type, dtype)
+    first, second = run(model), run(model)
+    assert first.dtype == helper.tensor_dtype_to_np_dtype(dtype)
+    assert first.shape == (100, 200)
+    mean, deviation = MOMENTS[op_type]
+    assert abs(first.astype(np.float64).mean() - mean) < 0.1
+    assert abs(first.astype(np.float64).std() - deviation) < 0.1
+    if op_type == "RandomUniform":
+        assert -1.0 <= first.min() <= first.max() <= 3.0
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("op_type", list(SHAPED))
+def test_a_seed_gives_the_same_draws_again(op_type: str) -> None:
+    """In every model made anew, run by run; other seeds give others."""
+    first, second = shaped(op_type, seed=5.0), shaped(op_type, seed=5.0)
+    draws = [run(first) for _ in range(2)]
+    for drawn in draws:
+        np.testing.assert_array_equal(run(second), drawn)
+    assert not np.array_equal(*draws)
+    for other in (6.0, 4.5, 5.0000005):
+        assert not np.array_equal(run(shaped(op_type, seed=other)), draws[0]), other
+
+
+def test_nodes_without_a_seed_differ() -> None:
+    nodes = [helper.make_node("RandomNormalLike", ["x"], [name]) for name in "ab"]
+    result = native(model_of(nodes, {"x": ROWS}, ["a", "b"]))(x=ROWS)
+    a, b = (result[k].numpy().reshape(-1) for k in "ab")
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
+
+
+def test_certain_outcomes() -> None:
+    x = np.array([[0.0, 1.0]] * 500, np.float32)
+    first, _ = draw("Bernoulli", x)
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, x)
+    logits = np.array([[-200.0, 0.0, -200.0]], np.float32)
+    first, _ = draw("Multinomial", logits, sample_size=50, dtype=TensorProto.INT64)
+    assert first.dtype == np.int64
+    assert (first == 1).all()
+
+
+def test_a_saved_model_draws_anew(tmp_path: Path) -> None:
+    model = native(model_of([helper.make_node("RandomUniformLike", ["x"], ["y"])], {"x": ROWS}, ["y"]))
+    model.save(tmp_path / "1")
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    first, second = (loaded.signatures["serving_default"](x=tf.constant(ROWS))["y"].numpy() for _ in range(2))
+    assert abs(first.mean() - 0.5) < 0.02
+    assert not np.array_equal(first, second)

@@ -48,3 +48,10 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
     out = tmp_path_factory.mktemp("dist") / "small"
     bundler.build(mlp_onnx, out=out, tflite=("float32",))
     return out
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from tests.conformance.summary import summary
+
+    for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
+        terminalreporter.write_line(line)

@@ -25,7 +25,7 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_cast_e8m0_FLOAT8E8M0_to_FLOAT16",
         "test_cast_e8m0_FLOAT_to_FLOAT8E8M0",
     ),
-    "TensorFlow holds this dtype but has no kernel that converts it (float8 *fnuz, float4, int2, uint2)": (
+    "TensorFlow holds this dtype but casts, bitcasts and gathers none of it (float8 *fnuz, float4, int2, uint2)": (
         "test_cast_FLOAT16_to_FLOAT4E2M1",
         "test_cast_FLOAT16_to_FLOAT8E4M3FNUZ",
         "test_cast_FLOAT16_to_FLOAT8E5M2FNUZ",
@@ -137,9 +137,7 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_affine_grid_2d_expanded",
         "test_affine_grid_3d_align_corners_expanded",
     ),
-    "whether an optional has an element is known at run time only": (
-        "test_if_opt",
-    ),
+    "whether an optional has an element is known at run time only": ("test_if_opt",),
     "Gradient (ai.onnx.preview.training) is for training; a served model has none": (
         "simple/test_gradient_of_add",
         "simple/test_gradient_of_add_and_mul",

@@ -62,7 +62,8 @@ class Context:
         size = value.shape[axis]
         if size is not None:
             return size
-        name = (value.dim_names[axis] if value.dim_names else None) or f"{value.name}.{axis}"
+        known = value.dim_names[axis] if value.dim_names else None
+        name = known or f"{value.name or id(value)}.{axis}"  # one without a name is within a handler; its Dim keeps it alive
         if name not in self.dims:
             storage_axis = axis if value.order is None else value.order.index(axis)
             self.dims[name] = Dim(name, lambda: tf.shape(value.stored, out_type=tf.int64)[storage_axis])

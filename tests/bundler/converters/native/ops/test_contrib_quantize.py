@@ -138,3 +138,13 @@ def test_concat_and_where(dtype: Any) -> None:
     agrees("QLinearConcat", inputs, constants, ["cs", "cz", "a", "as", "az", "b", "bs", "bz"], axis=2)
     inputs["if"] = steps(2, 3, 5) > 100
     agrees("QLinearWhere", inputs, constants, ["if", "a", "as", "az", "b", "bs", "bz", "cs", "cz"])
+
+
+def test_dynamic_sizes_of_operands_are_told_apart() -> None:
+    """Both are dequantized within the handler, and only one of them has a batch."""
+    constants = {"as": scale(0.03), "az": zero(100), "bs": scale(0.05), "bz": zero(140), "cs": scale(0.1), "cz": zero(110)}
+    node = helper.make_node("QLinearAdd", ["a", "as", "az", "b", "bs", "bz", "cs", "cz"], ["c"], domain=MS)
+    inputs = {"a": steps(2, 3, 5), "b": steps(1, 3, 5, seed=1)}
+    dynamic = {"a": ["batch", "length", 5], "b": ["one", "length", 5]}
+    model = model_of([node], inputs, ["c"], constants, domains={MS: 1}, dynamic=dynamic)
+    assert_agrees(model, inputs, rtol=0, atol=1)

@@ -94,7 +94,7 @@ def _register_binary(name: str) -> None:
     ) -> Value:  # fmt: skip
         result = lower(ctx, name, _real(ctx, a, a_scale, a_zero), _real(ctx, b, b_scale, b_zero))
         steps = _steps(ctx, result, c_scale, c_zero, a.dtype)
-        return sized_like(ctx, steps, a) if a.shape == steps.shape else steps
+        return sized_like(ctx, steps, a) if a.rank == b.rank and ctx.sizes(a) == ctx.sizes(b) else steps
 
 
 for _name in ("Add", "Mul"):

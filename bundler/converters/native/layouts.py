@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.registry import Layout
-from bundler.converters.native.value import Order, Value, channels_last, transpose
+from bundler.converters.native.value import Element, Order, Value, channels_last, transpose
+from bundler.converters.native.weights import WeightStore
 
 
 @dataclass
@@ -20,6 +21,14 @@ class Placed:
     tensors: list[tf.Tensor | None]
     attributes: dict[str, Any]
     order: Order | None
+    rows_sizes: tuple[Element, ...] | None = None
+    """Where the tensors are rows: the sizes that the result's rows stand for."""
+
+    def value(self, tensor: tf.Tensor, store: WeightStore) -> Value:
+        """The result, stored as the operands are."""
+        if self.rows_sizes is not None and tensor.shape.rank == 2:
+            return Value.of_rows(tensor, self.rows_sizes, store, self.order)
+        return Value.of(tensor, store, self.order)
 
 
 def place(
@@ -30,6 +39,9 @@ def place(
     if layout is Layout.ELEMENTWISE:
         order = common_order(moved)
         rank = max((v.rank or 0 for v in moved if v is not None), default=0)
+        sizes = _common_rows(moved, rank)
+        if sizes is not None:
+            return Placed([None if v is None else _as_rows(v, order, rank) for v in moved], attributes, order, sizes)
         return Placed([None if v is None else aligned(v, order, rank) for v in moved], attributes, order)
     if layout is Layout.AXIS:
         return _by_axis(moved, attributes)
@@ -38,6 +50,40 @@ def place(
         first = moved[0].in_order(order) if moved[0] is not None else None
         return Placed([first, *(None if v is None else v.tensor for v in moved[1:])], attributes, order)
     return Placed([None if v is None else v.tensor for v in moved], attributes, None)
+
+
+def _common_rows(operands: Sequence[Value | None], rank: int) -> tuple[Element, ...] | None:
+    """The sizes of operands that are all made of rows, but for constants by channel and single numbers."""
+    full = [v for v in operands if v is not None and v.rank == rank and not v.is_constant]
+    rest = [v for v in operands if v is not None and not (v.rank == rank and not v.is_constant)]
+    sizes = full[0].rows_sizes if full else None
+    if sizes is None or any(v.rows_sizes != sizes or v.order != full[0].order for v in full):
+        return None
+    return sizes if all(_fits_rows(v, full[0].order, rank, sizes[-1]) for v in rest) else None
+
+
+def _fits_rows(value: Value, order: Order | None, rank: int, channels: Element) -> bool:
+    if value.array is None:
+        return value.rank == 0 and value.elements is None
+    last = rank - 1 if order is None else order[-1]
+    sizes = (1,) * (rank - value.array.ndim) + value.array.shape
+    return all(size == 1 or (axis == last and size == channels) for axis, size in enumerate(sizes))
+
+
+def _as_rows(value: Value, order: Order | None, rank: int) -> tf.Tensor:
+    if value.array is None:
+        return value.rows if value.rank == rank else value.tensor
+    return _constant(value, value.array.reshape(-1) if value.array.size > 1 else value.array.reshape(()))
+
+
+def with_rows(a: Value, b: Value) -> tuple[Value, Value]:
+    """Two values of the same sizes: where one is made of rows and the other stored in the same order, both are."""
+    if a.order != b.order or (a.rows_sizes is None) == (b.rows_sizes is None):
+        return a, b
+    sizes = a.rows_sizes or b.rows_sizes
+    assert sizes is not None
+    rows = [v if v.rows_sizes is not None else Value.of_rows(v.rows, sizes, v.store, v.order) for v in (a, b)]
+    return rows[0], rows[1]
 
 
 def _rank(value: Value | None) -> int:

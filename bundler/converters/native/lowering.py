@@ -278,10 +278,10 @@ def apply(
     extra: tuple[Any, ...] = (context,) if handler.wants_context else ()
     arguments: Sequence[Any] = [static.get(i, v) for i, v in enumerate(operands)]
     if handler.layout is Layout.VALUES:
-        return as_values(handler.function(*extra, *arguments, **attrs), None, context)
+        return as_values(handler.function(*extra, *arguments, **attrs), layouts.Placed([], {}, None), context)
     placed = layouts.place(handler.layout, operands, static.keys(), {**handler.axis_defaults, **attrs})
     arguments = [static.get(i, t) for i, t in enumerate(placed.tensors)]
-    return as_values(handler.function(*extra, *arguments, **placed.attributes), placed.order, context)
+    return as_values(handler.function(*extra, *arguments, **placed.attributes), placed, context)
 
 
 def _trim(operands: list[Value | None], handler: Handler) -> list[Value | None]:
@@ -308,11 +308,11 @@ def _static_arrays(handler: Handler, operands: Sequence[Value | None], context: 
     return arrays
 
 
-def as_values(result: Any, order: tuple[int, ...] | None, context: Context) -> list[Value | None]:
-    """What a handler returned as a list of Values; tensors have the order `order`."""
+def as_values(result: Any, placed: layouts.Placed, context: Context) -> list[Value | None]:
+    """What a handler returned as a list of Values; tensors are stored as its operands were placed."""
     items = list(result) if isinstance(result, (tuple, list)) else [result]
     return [
-        item if item is None or isinstance(item, Value) else context.value(tf.convert_to_tensor(item), order)
+        item if item is None or isinstance(item, Value) else placed.value(tf.convert_to_tensor(item), context.store)
         for item in items
     ]
 

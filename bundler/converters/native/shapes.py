@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.value import Dim, Element, Value
+from bundler.converters.native.value import Dim, Element, Value, shape_of, tensor_of
 
 if TYPE_CHECKING:
     from bundler.converters.native.lowering import Context
+
+tensor_shape = shape_of
 
 _INT64 = 7  # onnx.TensorProto.INT64
 _LIMIT = np.iinfo(np.int64).max // 2
@@ -93,19 +95,6 @@ def _combine(sign: str, a: Element, b: Element, compute: Callable[[Any, Any], tf
 
 def _text(element: Element) -> str:
     return element.name if isinstance(element, Dim) else str(element)
-
-
-def tensor_of(element: Element) -> tf.Tensor:
-    """An int64 scalar."""
-    return element.tensor if isinstance(element, Dim) else tf.constant(element, tf.int64)
-
-
-def tensor_shape(elements: Sequence[Element]) -> Any:
-    """Sizes in the form tf.reshape wants: a list, with -1 for the dynamic one where there is only one, else a tensor."""
-    dynamic = [e for e in elements if isinstance(e, Dim) or e == -1]
-    if len(dynamic) <= 1:
-        return [-1 if isinstance(e, Dim) else e for e in elements]
-    return tf.stack([tensor_of(e) for e in elements])
 
 
 def full_shape(elements: Sequence[Element]) -> Any:

@@ -77,6 +77,19 @@ class Dim:
 Element: TypeAlias = "int | Dim"
 
 
+def tensor_of(element: Element) -> tf.Tensor:
+    """An int64 scalar."""
+    return element.tensor if isinstance(element, Dim) else tf.constant(element, tf.int64)
+
+
+def shape_of(elements: Sequence[Element]) -> Any:
+    """Sizes in the form tf.reshape wants: a list, with -1 for the dynamic one where there is only one, else a tensor."""
+    dynamic = [e for e in elements if isinstance(e, Dim) or e == -1]
+    if len(dynamic) <= 1:
+        return [-1 if isinstance(e, Dim) else e for e in elements]
+    return tf.stack([tensor_of(e) for e in elements])
+
+
 def identity(rank: int) -> Order:
     return tuple(range(rank))
 
@@ -94,7 +107,10 @@ def channels_first_permutation(rank: int) -> Order:
 class Value:
     """One ONNX value in the lowered graph. Exactly one of `array`, `elements`, a tensor is what it was made from."""
 
-    __slots__ = ("_elements", "_forms", "_offers", "array", "dim_names", "name", "non_negative", "order", "parts", "store")
+    __slots__ = (
+        "_elements", "_forms", "_offers", "_rows", "array", "dim_names", "name", "non_negative", "order", "parts",
+        "rows_sizes", "store",
+    )  # fmt: skip
 
     def __init__(self, store: WeightStore, name: str = "") -> None:
         self.store = store
@@ -108,6 +124,9 @@ class Value:
         self.non_negative = False
         self.parts: tuple[Value, ...] = ()
         """What it is the concatenation of, over channels (axis 1)."""
+        self._rows: Scoped[None] = Scoped()
+        self.rows_sizes: tuple[Element, ...] | None = None
+        """Of a value made of rows (`of_rows`): its sizes, in the order of storage."""
 
     @classmethod
     def constant(cls, array: Array, store: WeightStore, name: str = "") -> Value:
@@ -123,6 +142,18 @@ class Value:
             order = None
         value.order = order
         value._forms.put(order, tensor)
+        return value
+
+    @classmethod
+    def of_rows(cls, rows: tf.Tensor, sizes: Sequence[Element], store: WeightStore, order: Order | None = None) -> Value:
+        """The rows [-1, C] of a tensor with these sizes, in the order of storage; it is put into their shape when asked for.
+
+        What is computed element by element stays rows, next to the product that they come from, where TensorFlow fuses it.
+        """
+        value = cls(store)
+        value.order = None if order is not None and order == identity(len(order)) else order
+        value._rows.put(None, rows)
+        value.rows_sizes = tuple(sizes)
         return value
 
     @classmethod
@@ -163,7 +194,7 @@ class Value:
             return tf.as_dtype(self.array.dtype) if self.array.dtype.kind not in "OUS" else tf.string
         if self._elements is not None:
             return tf.int64
-        return self.stored.dtype
+        return self.rows.dtype if self.rows_sizes is not None else self.stored.dtype
 
     @property
     def rank(self) -> int | None:
@@ -171,6 +202,8 @@ class Value:
             return self.array.ndim
         if self._elements is not None:
             return 1 if isinstance(self._elements, tuple) else 0
+        if self.rows_sizes is not None:
+            return len(self.rows_sizes)
         rank: int | None = self.stored.shape.rank
         return rank
 
@@ -181,13 +214,19 @@ class Value:
             return self.array.shape
         if self._elements is not None:
             return (len(self._elements),) if isinstance(self._elements, tuple) else ()
-        stored = self.stored.shape.as_list()
+        stored = self._stored_sizes()
         if self.order is None:
             return tuple(stored)
         sizes: list[int | None] = [None] * len(stored)
         for storage_axis, axis in enumerate(self.order):
             sizes[axis] = stored[storage_axis]
         return tuple(sizes)
+
+    def _stored_sizes(self) -> list[int | None]:
+        if self.rows_sizes is not None:
+            return [size if isinstance(size, int) else None for size in self.rows_sizes]
+        sizes: list[int | None] = self.stored.shape.as_list()
+        return sizes
 
     # -- tensors --------------------------------------------------------------------------------------------------
 
@@ -197,6 +236,11 @@ class Value:
         return self._forms.get(self.order, self._materialise)
 
     @property
+    def rows(self) -> tf.Tensor:
+        """The stored tensor as [-1, C]. Needs a last stored axis of known size."""
+        return self._rows.get(None, lambda: tf.reshape(self.stored, [-1, self.stored.shape[-1]]))
+
+    @property
     def tensor(self) -> tf.Tensor:
         """The tensor in ONNX's axis order."""
         return self.in_order(None)
@@ -204,6 +248,8 @@ class Value:
     def _materialise(self) -> tf.Tensor:
         if self.array is not None:
             return self.store.tensor(self.array, self.name)
+        if self.rows_sizes is not None:
+            return tf.reshape(self.rows, shape_of(self.rows_sizes))
         assert self._elements is not None
         if isinstance(self._elements, Dim):
             return self._elements.tensor

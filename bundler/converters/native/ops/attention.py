@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
+from bundler.converters.native.ops.moves import moved
 from bundler.converters.native.ops.normalize import softmax
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape
@@ -57,7 +58,7 @@ def attention(
     modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
     shown = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
     result = tf.matmul(tf.cast(probabilities, value.dtype), value)
-    return [ctx.value(_merged(result) if flat else result), *present, ctx.value(shown)]
+    return [ctx.value(_merged(ctx, result) if flat else result), *present, ctx.value(shown)]
 
 
 def _heads(ctx: Context, x: Value, heads: int | None) -> Tensor:
@@ -70,14 +71,14 @@ def _heads(ctx: Context, x: Value, heads: int | None) -> Tensor:
     if not isinstance(width, int):
         raise ctx.reject("Attention needs the last size of its inputs to be known at build time.")
     split = tf.reshape(x.tensor, tensor_shape([batch, length, heads, width // heads]))
-    return tf.transpose(split, [0, 2, 1, 3])
+    return moved(ctx, split, [0, 2, 1, 3])
 
 
-def _merged(x: Tensor) -> Tensor:
+def _merged(ctx: Context, x: Tensor) -> Tensor:
     """[B, S, H*D] from [B, H, S, D]."""
     heads, width = x.shape[1], x.shape[3]
-    moved = tf.transpose(x, [0, 2, 1, 3])
-    return tf.reshape(moved, tf.concat([tf.shape(moved)[:2], [heads * width]], 0))
+    rows = moved(ctx, x, [0, 2, 1, 3])
+    return tf.reshape(rows, tf.concat([tf.shape(rows)[:2], [heads * width]], 0))
 
 
 def _shared_by_groups(query: Tensor, x: Tensor) -> Tensor:
@@ -178,7 +179,7 @@ def rotary_embedding(
     else:
         joined = tf.concat([real, imaginary], -1)
     result = joined if width == data.shape[-1] else tf.concat([joined, rest], -1)
-    return ctx.value(_merged(result) if flat else result)
+    return ctx.value(_merged(ctx, result) if flat else result)
 
 
 def _by_position(cache: Value, positions: Value | None) -> Tensor:

@@ -15,8 +15,7 @@ from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.conv import add_bias, filters_of, static
 from bundler.converters.native.ops.pointwise import convolve_pointwise
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.shapes import tensor_of
-from bundler.converters.native.value import Array, Tensor, Value, channels_last
+from bundler.converters.native.value import Array, Tensor, Value, channels_last, tensor_of
 
 
 @op("ConvTranspose", layout=Layout.VALUES)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bundler.converters.native.layouts import place
+from bundler.converters.native.layouts import place, with_rows
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
 from bundler.converters.native.registry import Layout, op
@@ -68,10 +68,11 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def add(ctx: Context, a: Value, b: Value) -> Value:
     """Sums of two computed tensors of the same sizes are AddN: TensorFlow's optimiser fuses an Add into the convolution or
     product before it only where it can see that nothing is broadcast, which dynamic sizes hide from it."""
-    placed = place(E, (a, b), (), {})
     if ctx.target == "serving" and a.dtype.is_floating and _same_sizes(ctx, a, b):
-        return ctx.value(tf.add_n(placed.tensors), placed.order)
-    return ctx.value(tf.add(*placed.tensors), placed.order)
+        placed = place(E, with_rows(a, b), (), {})
+        return placed.value(tf.add_n(placed.tensors), ctx.store)
+    placed = place(E, (a, b), (), {})
+    return placed.value(tf.add(*placed.tensors), ctx.store)
 
 
 def _same_sizes(ctx: Context, a: Value, b: Value) -> bool:
@@ -172,8 +173,9 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
 
 
 @op("Relu", layout=Layout.VALUES)
-def relu(ctx: Context, x: Any) -> Any:
-    result = ctx.value(tf.nn.relu(x.stored), x.order)
+def relu(ctx: Context, x: Value) -> Value:
+    placed = place(E, (x,), (), {})
+    result = placed.value(tf.nn.relu(placed.tensors[0]), ctx.store)
     result.non_negative = True
     return result
 

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Order, Tensor, Value, identity
 
 
@@ -19,8 +19,8 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
         return ctx.value(_with_vector(a.tensor, b.tensor, rank_a, rank_b))
     if rank_b == 2 and rank_a > 2:
         return linear(ctx, a, b)
-    left, swap_left = _last_two(a)
-    right, swap_right = _last_two(b)
+    left, swap_left = _last_two(ctx, a)
+    right, swap_right = _last_two(ctx, b)
     if left.dtype in (tf.int8, tf.uint8, tf.int16, tf.uint16, tf.uint32, tf.uint64):
         product = tf.matmul(
             tf.cast(left, tf.int64), tf.cast(right, tf.int64), transpose_a=swap_left, transpose_b=swap_right
@@ -43,15 +43,16 @@ def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
     return tf.squeeze(tf.matmul(a, tf.expand_dims(b, -1)), -1)
 
 
-def _last_two(value: Value) -> tuple[Tensor, bool]:
-    """The operand, and whether its last two axes are stored swapped: the product reads them so, for free."""
+def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:
+    """The operand, and whether its last two axes are swapped: the product reads them so, for free."""
     order = value.order
-    if order is not None and not value.is_constant:
-        rank = len(order)
-        swapped: Order = (*identity(rank)[:-2], rank - 1, rank - 2)
-        if order == swapped:
-            return value.stored, True
-    return value.tensor, False
+    if order is None or value.is_constant:
+        return value.tensor, False
+    rank = len(order)
+    swapped: Order = (*identity(rank)[:-2], rank - 1, rank - 2)
+    want = swapped if order[-1] == rank - 2 else None  # the last axis stays where it is
+    offer_move(ctx, value, want)
+    return value.in_order(want), want is not None
 
 
 @op("Linear", layout=Layout.VALUES, domain="tfbundle")
@@ -60,16 +61,19 @@ def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value
     if _rank(x) == 2:
         product = tf.matmul(x.tensor, w.tensor)
         return ctx.value(product if bias is None else tf.nn.bias_add(product, bias.tensor))
-    outer = w.shape[1]
-    sizes = ctx.sizes(x)[:-1]
-    inner = w.shape[0] or x.shape[-1]
-    flat = tf.reshape(x.tensor, [-1, tf.shape(w.tensor)[0] if inner is None else inner])
-    product = tf.matmul(flat, w.tensor)
+    product = tf.matmul(_rows(x, w), w.tensor)
     if bias is not None:
         product = tf.nn.bias_add(product, bias.tensor)
+    outer = w.shape[1]
     if outer is None:
         return ctx.value(tf.reshape(product, tf.concat([tf.shape(x.tensor)[:-1], [-1]], 0)))
-    return ctx.value(tf.reshape(product, tensor_shape([*sizes, outer])))
+    return Value.of_rows(product, [*ctx.sizes(x)[:-1], outer], ctx.store)
+
+
+def _rows(x: Value, w: Value) -> Tensor:
+    if x.order is None and x.shape[-1] is not None:
+        return x.rows
+    return tf.reshape(x.tensor, [-1, tf.shape(w.tensor)[0] if w.shape[0] is None else w.shape[0]])
 
 
 @op("Gemm", layout=Layout.VALUES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import tensorflow as tf
@@ -36,19 +37,74 @@ def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
 
 
-@op("LayerNormalization")
+@op("LayerNormalization", layout=Layout.VALUES)
 def layer_normalization(
-    x: Tensor, scale: Tensor, bias: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+    ctx: Context, x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> list[Value | None]:  # fmt: skip
+    """Mean and variance in float32 (stash_type 1), whatever x is -> y, mean, 1 / standard deviation."""
+    if not _is_by_row(ctx, x, scale, bias, axis):
+        axes = list(range(axis % len(x.shape), len(x.shape)))
+        return [ctx.value(t) for t in _normalized(x.tensor, axes, scale, bias, epsilon, stash_type == 1)]
+    rows = x.rows if x.rows_sizes is not None and x.order is None else tf.reshape(x.tensor, [-1, x.shape[-1]])
+    if bias is not None and epsilon >= _SMALLEST and _elements_of_one(x) >= MANY_ELEMENTS:
+        results = _normalized_by_kernel(rows, scale, bias, epsilon)
+    else:
+        results = _normalized(rows, [1], scale, bias, epsilon, True)
+    sizes = ctx.sizes(x)
+    return [Value.of_rows(t, [*sizes[:-1], t.shape[-1]], ctx.store) for t in results]
+
+
+def _elements_of_one(x: Value) -> int:
+    """Elements of one example, 0 where their number is not known."""
+    return prod(n or 0 for n in x.shape[1:])
+
+
+def _is_by_row(ctx: Context, x: Value, scale: Value, bias: Value | None, axis: int) -> bool:
+    """Over the last axis, in float32, by constant vectors."""
+    rank, channels = len(x.shape), x.shape[-1]
+    vectors = all(v is None or (v.array is not None and v.array.shape == (channels,)) for v in (scale, bias))
+    plain = x.dtype == tf.float32 and not x.is_constant and ctx.target == "serving"
+    return plain and vectors and rank > 1 and axis % rank == rank - 1
+
+
+def _normalized(
+    x: Tensor, axes: list[int], scale: Value, bias: Value | None, epsilon: float, widened: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance in float32 (stash_type 1), whatever x is."""
-    axes = list(range(axis % x.shape.rank, x.shape.rank))
-    data = tf.cast(x, tf.float32) if stash_type == 1 else x
-    mean = tf.reduce_mean(data, axes, keepdims=True)
-    centred = data - mean
-    variance = tf.reduce_mean(tf.square(centred), axes, keepdims=True)
-    inverse = tf.math.rsqrt(variance + epsilon)
-    result = tf.cast(centred * inverse, x.dtype) * scale
-    return (result if bias is None else result + bias), mean, inverse
+    wide = tf.cast(x, tf.float32) if widened else x
+    mean = tf.reduce_mean(wide, axes, keepdims=True)
+    centred = wide - mean
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axes, keepdims=True) + epsilon)
+    result = tf.cast(centred * inverse, x.dtype) * scale.tensor
+    return result if bias is None else result + bias.tensor, mean, inverse
+
+
+MANY_ELEMENTS = 100_000
+"""Of an example, from which on oneDNN's kernel, which costs 0.2 ms at least, beats nine small ones (benchmarks/forms.py)."""
+
+
+_SMALLEST = 1e-9
+"""An epsilon below asks for a stretch by more than 1,000, which float32 has better uses for."""
+
+_KERNEL_EPSILON = 1e-3
+"""What oneDNN's kernel adds to the variance, whatever the graph says (TensorFlow 2.21)."""
+
+
+def _normalized_by_kernel(rows: Tensor, scale: Value, bias: Value, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The form that TensorFlow's optimiser replaces by one kernel with oneDNN: x * i + (b - m * i) with squared differences,
+    two or three axes, scale and bias as constants of the graph (tensorflow/core/grappler/optimizers/remapper.cc,
+    FindMklLayerNorm).
+
+    The kernel has an epsilon of its own. x is stretched by a so that both mean the same: a² var + 1e-3 = a² (var + epsilon).
+    The graph says 1e-3 too, so it is right where nothing is replaced.
+    """
+    stretch = float(np.sqrt(_KERNEL_EPSILON / epsilon))
+    stretched = rows * tf.constant(stretch, rows.dtype)
+    mean = tf.reduce_mean(stretched, [1], keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(stretched, mean), [1], keepdims=True)
+    inverse = tf.math.rsqrt(variance + _KERNEL_EPSILON)
+    factor = inverse * tf.constant(scale.array)
+    return stretched * factor + (tf.constant(bias.array) - factor * mean), mean / stretch, inverse * stretch
 
 
 @op("RMSNormalization")

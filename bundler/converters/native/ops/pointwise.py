@@ -43,11 +43,12 @@ def convolve_pointwise(ctx: Context, x: Value, w: Value, bias: Value | None) -> 
         filters = ctx.weight(np.ascontiguousarray(matrix.T[None, None]), w.name)
         image = tf.nn.conv2d(data, filters, 1, "VALID")
         return ctx.value(image if bias is None else tf.nn.bias_add(image, bias.tensor), order)
-    product = tf.matmul(tf.reshape(data, [-1, matrix.shape[1]]), ctx.weight(np.ascontiguousarray(matrix.T), w.name))
+    made_of_rows = x.rows_sizes is not None and x.order == order
+    rows = x.rows if made_of_rows else tf.reshape(data, [-1, matrix.shape[1]])
+    product = tf.matmul(rows, ctx.weight(np.ascontiguousarray(matrix.T), w.name))
     if bias is not None:
         product = tf.nn.bias_add(product, bias.tensor)
-    stored = tensor_shape([sizes[0], *sizes[2:], matrix.shape[0]])
-    return ctx.value(tf.reshape(product, stored), order)
+    return Value.of_rows(product, [sizes[0], *sizes[2:], matrix.shape[0]], ctx.store, order)
 
 
 def offer_channels_first(ctx: Context, result: Value, x: Value, w: Value, bias: Value | None) -> None:

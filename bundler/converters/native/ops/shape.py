@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from bundler.converters.native.layouts import place
 from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.shapes import divide, full_shape, product, tensor_of, tensor_shape
-from bundler.converters.native.value import Array, Dim, Element, Order, Tensor, Value, identity
+from bundler.converters.native.shapes import divide, full_shape, product, tensor_shape
+from bundler.converters.native.value import Array, Dim, Element, Order, Tensor, Value, identity, tensor_of
 
 
 @op("Constant")
@@ -140,6 +141,7 @@ def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> V
     result = ctx.value(x.stored, order)
     result.non_negative = x.non_negative
     result.dim_names = tuple(x.dim_names[axis] for axis in permutation) if x.dim_names else None
+    offer_move(ctx, result)
     return result
 
 

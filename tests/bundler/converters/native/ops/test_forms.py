@@ -111,3 +111,71 @@ def test_only_sums_of_equal_sizes_are_add_n() -> None:
 def test_integer_sums_are_plain() -> None:
     given = {"x": np.arange(6, dtype=np.int64).reshape(2, 3), "z": np.ones((2, 3), np.int64)}
     assert ops_of(model_of([node("Add", ["x", "z"], ["y"])], given, ["y"]), given)["AddN"] == 0
+
+
+def layer(x: str, y: str, epsilon: float = 1e-12) -> list[onnx.NodeProto]:
+    """Linear, Gelu, a scale by channel, a sum with x and a LayerNormalization: a piece of a transformer."""
+    return [
+        node("MatMul", [x, "w"], ["p"]), node("Add", ["p", "b"], ["l"]), node("Gelu", ["l"], ["g"]),
+        node("Mul", ["g", "gamma"], ["s"]), node("Add", [x, "s"], ["r"]),
+        node("LayerNormalization", ["r", "scale", "bias"], [y], epsilon=epsilon),
+    ]  # fmt: skip
+
+
+def layer_constants(width: int) -> dict[str, Array]:
+    names = ("b", "gamma", "scale", "bias")
+    vectors = {name: array(width, seed=i) for i, name in enumerate(names)}
+    return {"w": array(width, width, seed=9) / np.sqrt(width).astype(np.float32), **vectors}
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 24), (2, 3, 4, 24), (6, 24)], ids=["tokens", "image", "rows"])
+def test_what_follows_a_product_element_by_element_stays_rows(shape: tuple[int, ...]) -> None:
+    given = {"x": array(*shape)}
+    ops = ops_of(model_of(layer("x", "y"), given, ["y"], layer_constants(24), opset=20), given)
+    assert ops["Reshape"] <= 2, "into rows and out of them"
+
+
+@pytest.mark.parametrize(("tokens", "differences"), [(500, 1), (400, 0)], ids=["many elements", "few elements"])
+def test_layer_normalization_by_one_kernel_where_there_are_many_elements(tokens: int, differences: int) -> None:
+    given = {"x": array(1, tokens, 240)}
+    ops = ops_of(model_of(layer("x", "y", epsilon=1e-6), given, ["y"], layer_constants(240), opset=20), given)
+    assert ops["SquaredDifference"] == differences
+
+
+@pytest.mark.parametrize("epsilon", [2e-9, 1e-6, 1e-5, 1e-3, 0.1])
+@pytest.mark.parametrize("spread", [1e-3, 0.05, 10.0])
+def test_layer_normalization_by_one_kernel_heeds_epsilon(epsilon: float, spread: float) -> None:
+    """TensorFlow's kernel has one of its own."""
+    given = {"x": (array(1, 500, 240) * spread + 2 * spread).astype(np.float32)}
+    constants = {"scale": array(240, seed=1), "bias": array(240, seed=2)}
+    nodes = [node("Relu", ["x"], ["r"]), node("LayerNormalization", ["r", "scale", "bias"], ["y"], epsilon=epsilon)]
+    ops = ops_of(model_of(nodes, given, ["y"], constants, opset=20), given)
+    assert ops["SquaredDifference"] == 1
+
+
+def test_a_row_of_a_broadcast_is_no_row_of_the_result() -> None:
+    """[batch, 4, 1] + [6] has more columns than the product before it."""
+    nodes = [node("MatMul", ["x", "w"], ["p"]), node("Add", ["p", "wide"], ["y"])]
+    given = {"x": array(2, 4, 3)}
+    ops_of(model_of(nodes, given, ["y"], {"w": array(3, 1), "wide": array(6)}), given)
+
+
+def attention() -> list[onnx.NodeProto]:
+    """q, k, v [batch, seq, 24] in 4 heads of 6, as PyTorch exports it."""
+    nodes = []
+    for name, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+        nodes += [node("Reshape", [name, "heads"], [f"{name}h"]), node("Transpose", [f"{name}h"], [f"{name}t"], perm=perm)]
+    return [
+        *nodes, node("MatMul", ["qt", "kt"], ["scores"]), node("Softmax", ["scores"], ["p"], axis=-1),
+        node("MatMul", ["p", "vt"], ["o"]), node("Transpose", ["o"], ["ot"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["ot", "flat"], ["y"]),
+    ]  # fmt: skip
+
+
+def test_heads_are_moved_without_a_transpose() -> None:
+    given = {name: array(2, 5, 24, seed=i) for i, name in enumerate("qkv")}
+    constants = {"heads": np.array([0, 0, 4, 6], np.int64), "flat": np.array([0, 0, 24], np.int64)}
+    dims = {name: ["batch", "seq", 24] for name in "qkv"}
+    longer = {name: array(3, 7, 24, seed=i) for i, name in enumerate("qkv")}
+    ops = ops_of(model_of(attention(), given, ["y"], constants, dynamic=dims), given, longer)
+    assert [ops["Transpose"], ops["Einsum"], ops["BatchMatMulV2"]] == [0, 4, 2]

@@ -84,6 +84,12 @@ def build(
             rich_help_panel=_MODEL,
         ),
     ] = False,
+    ops: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Python file with handlers of your own for operators. Once for each.", rich_help_panel=_MODEL
+        ),
+    ] = None,
     converter: Annotated[str, typer.Option(help="native or onnx-tf.", rich_help_panel=_MODEL)] = "native",
     opset: Annotated[
         int | None, typer.Option(min=7, help="ONNX opset to export.", rich_help_panel=_MODEL)
@@ -139,6 +145,7 @@ def _options(ctx: typer.Context) -> dict[str, Any]:
     given = {flag: value for flag, value in ctx.params.items() if _is_given(ctx, flag)}
     readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "input": ("inputs", tuple),
+        "ops": ("ops", tuple),
         "output_names": ("outputs", tuple),
         "signature": ("signatures", parse_signatures),
         "tflite": ("variants", parse_names),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bundler.tflite import VariantResult
 
 Stage = Literal[
-    "load", "export", "convert", "saved_model", "tflite", "parity", "evaluate", "render", "publish"
+    "load", "export", "explain", "convert", "saved_model", "tflite", "parity", "evaluate", "render", "publish"
 ]
 
 
@@ -92,7 +92,7 @@ class _Job:
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        with _timed(self.progress, self.spec.name, name, self.seconds):
+        with timed(self.progress, self.spec.name, name, self.seconds):
             yield
 
     @property
@@ -142,9 +142,9 @@ def build_bundle(
             job.evaluate = (evaluate or {}).get(model.name)
             manifest = manifest.with_version(model.name, job.version, _build_model(job))
             notices += job.notices
-        with _timed(tell, "", "render"):
+        with timed(tell, "", "render"):
             render_parts(staging, manifest)
-        with _timed(tell, "", "publish"):
+        with timed(tell, "", "publish"):
             published = staging.publish(manifest)
     return Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
 
@@ -343,9 +343,10 @@ def check_model(model: ModelSpec, base: Path) -> tuple[Converter, Extension | No
 
 
 @contextmanager
-def _timed(
+def timed(
     progress: Progress, model: str, stage: Stage, seconds: dict[str, float] | None = None
 ) -> Iterator[None]:
+    """Tell of a stage's begin and end, and note how long it took."""
     progress(StageEvent(model, stage, "started"))
     start = time.perf_counter()
     status: Literal["finished", "failed"] = "failed"

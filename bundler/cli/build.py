@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.explain import dry_run
 from bundler.cli.output import note, print_json, say, size, table
 from bundler.cli.progress import stages
 
@@ -114,6 +115,10 @@ def build(
         str,
         typer.Option(help="Sizes of dynamic dims in .tflite files: batch=1,seq=64.", rich_help_panel=_TFLITE),
     ] = "",
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Export, list every operator and all that would fail; build nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Build a model, or every model of a bundle.yaml, as a new version in a bundle.
@@ -125,6 +130,9 @@ def build(
     from bundler.request import make_request
 
     request = make_request(source, output, _options(ctx))
+    if dry:
+        dry_run(request, as_json=as_json)
+        return
     consequence = f"nothing was published; {request.out} is as it was."
     with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
         bundle = build_bundle(

@@ -60,7 +60,7 @@ def explain(
     operators = unsupported_operators(text) if any("No ONNX function found" in str(c) for c in causes) else []
     if operators:
         rows = "\n  ".join(operators)
-        own = next((row.split()[0] for row in operators if not row.startswith(_TORCHS)), None)
+        own = next((row.split()[0].replace(".", "::", 1) for row in operators if not row.startswith(_TORCHS)), None)
         hint = f', or give it a handler of your own with @op(…, torch="{own}") and --ops' if own else ""
         return ExportError(
             f"torch cannot export {title} to ONNX, which has no form of:\n  {rows}",

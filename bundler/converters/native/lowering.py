@@ -162,12 +162,15 @@ class Lowering:
         return [self._lookup(output) for output in self._graph.outputs]
 
     def _lower_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
-        context = self._context
-        inner = Lowering(
-            graph, context.store, opset=context.opset, target=context.target, outer=self, handlers=self._handlers
-        )
+        inner = self._inner(graph)
         inner._values.update(zip(graph.inputs, inputs, strict=True))
         return inner._walk()
+
+    def _inner(self, graph: ir.Graph) -> Lowering:
+        context = self._context
+        return Lowering(
+            graph, context.store, opset=context.opset, target=context.target, outer=self, handlers=self._handlers
+        )
 
     def _register_dims(self, value: Value) -> None:
         """Named dims of the inputs are read from the inputs, wherever they turn up later."""

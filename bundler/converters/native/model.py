@@ -46,7 +46,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         for model in self._graphs.values():
             check_supported(model.graph, model.opset_imports.get("", 1), self._handlers)
         declared = {name: graph_signature(model.graph) for name, model in self._graphs.items()}
-        self.permutations = _image_inputs(declared.values()) if layout == "nhwc" else {}
+        self.permutations = image_inputs(declared.values()) if layout == "nhwc" else {}
         self.signatures: Mapping[str, Signature] = {n: self._served(s) for n, s in declared.items()}
         self._functions = {name: self._trace(name) for name in self._graphs}
         self._variables = list(self._store.variables)
@@ -118,7 +118,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         return Value.of(tensor, self._store, self.permutations.get(name), name)
 
 
-def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
+def image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
+    """The inputs that layout nhwc takes channels last, with the axes that bring them there."""
     return {
         s.name: channels_last(4)
         for signature in signatures

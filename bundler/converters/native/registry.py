@@ -58,8 +58,8 @@ class Handler:
 
     @property
     def place(self) -> str:
-        """`module:function`, or `file:function` for a user's own."""
-        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        """`module:function`, or `file:function` for a user's own; of a function made in another one, that one."""
+        name = str(getattr(self.function, "__qualname__", type(self.function).__name__)).partition(".<locals>")[0]
         return f"{self.origin or self.function.__module__}:{name}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.build import Progress, check_model, timed
+from bundler.converters import SERVING_DEFAULT
 from bundler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bundler.converters.native.examine import Findings
     from bundler.converters.native.registry import HandlerTable
     from bundler.extension import Extension
+    from bundler.sources import LoadedModel
     from bundler.spec import BundleSpec, ModelSpec
 
 
@@ -113,9 +115,16 @@ def _explain_model(
     model: ModelSpec, extension: Extension | None, base: Path, progress: Progress
 ) -> Iterator[Explanation]:
     with tempfile.TemporaryDirectory(prefix="tfbundle-") as work:
-        files = _onnx_files(model, extension, base, (Path(work), progress))
+        with timed(progress, model.name, "load"):
+            handlers = _handlers(extension)
+            loaded = _load(model, base)
+        if isinstance(loaded, Path):
+            files = dict.fromkeys((SERVING_DEFAULT, *model.signatures), loaded)
+        else:
+            with timed(progress, model.name, "export"):
+                files = _export(model, loaded, extension, Path(work))
         with timed(progress, model.name, "explain"):
-            yield from _explain_graphs(model, files, _handlers(extension))
+            yield from _explain_graphs(model, files, handlers)
 
 
 def _handlers(extension: Extension | None) -> HandlerTable:
@@ -124,24 +133,21 @@ def _handlers(extension: Extension | None) -> HandlerTable:
     return (extension or installed()).handlers
 
 
-def _onnx_files(
-    model: ModelSpec, extension: Extension | None, base: Path, to: tuple[Path, Progress]
-) -> dict[str, Path]:
-    """An ONNX file a signature. One that is the source is taken as it is: nothing has to run it."""
+def _load(model: ModelSpec, base: Path) -> LoadedModel | Path:
+    """The model, or the ONNX file that is the source: it is taken as it is, nothing has to run it."""
     from bundler import sources
-    from bundler.export import SERVING_DEFAULT, export
     from bundler.sources.files import find_file
 
-    work, progress = to
     if sources.is_onnx(model.source):
-        path = find_file(model.source, base, what="The ONNX file")
-        return dict.fromkeys((SERVING_DEFAULT, *model.signatures), path)
-    with timed(progress, model.name, "load"):
-        loaded = sources.load(model, base=base)
-    with timed(progress, model.name, "export"):
-        translations = extension.handlers.translations() if extension else None
-        exported = export(loaded, model, work, translations=translations)
-    return {one.name: one.onnx for one in exported}
+        return find_file(model.source, base, what="The ONNX file")
+    return sources.load(model, base=base)
+
+
+def _export(model: ModelSpec, loaded: LoadedModel, extension: Extension | None, work: Path) -> dict[str, Path]:
+    from bundler.export import export
+
+    translations = extension.handlers.translations() if extension else None
+    return {one.name: one.onnx for one in export(loaded, model, work, translations=translations)}
 
 
 def _explain_graphs(model: ModelSpec, files: Mapping[str, Path], handlers: HandlerTable) -> list[Explanation]:

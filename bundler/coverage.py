@@ -142,12 +142,13 @@ def _matches(row: Coverage, wanted: str) -> bool:
     return any(wanted in name or fnmatch.fnmatchcase(name, wanted) for name in names)
 
 
-def summary(rows: Sequence[Coverage]) -> dict[str, tuple[int, int]]:
-    """Domain -> operators that convert, and all that are known."""
-    out: dict[str, tuple[int, int]] = {}
+def summary(rows: Sequence[Coverage]) -> dict[str, tuple[int, int | None]]:
+    """Domain -> operators that convert, and all there are; None for a domain that nothing lists whole."""
+    out: dict[str, tuple[int, int | None]] = {}
     for domain in dict.fromkeys(row.domain for row in rows):
         own = {row.name: row.status for row in rows if row.domain == domain}
-        out[domain] = (sum(status != "missing" for status in own.values()), len(own))
+        whole = any(row.newest is not None for row in rows if row.domain == domain)
+        out[domain] = (sum(status != "missing" for status in own.values()), len(own) if whole else None)
     return out
 
 
@@ -163,7 +164,7 @@ def markdown(rows: Sequence[Coverage]) -> str:
         "the handler is right; older models are raised to opset 21 first. *layout*: what the handler asks of the order of axes",
         "(docs/architecture.md). Operators of your own: docs/custom-ops.md.", "",
         "| domain | operators | converted |", "|---|---|---|",
-        *(f"| {domain} | {total} | {good} |" for domain, (good, total) in summary(rows).items()),
+        *(f"| {domain} | {'' if total is None else total} | {good} |" for domain, (good, total) in summary(rows).items()),
     ]  # fmt: skip
     for domain in summary(rows):
         lines += ["", f"## {domain}", "", "| operator | opset | handler | since | layout |", "|---|---|---|---|---|"]

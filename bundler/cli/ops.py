@@ -49,7 +49,7 @@ def ops(
     _show(rows)
     if not name and not missing:
         for domain, (good, total) in summary(rows).items():
-            say(f"{domain}: {good} of {total} converted")
+            say(f"{domain}: {good} converted" if total is None else f"{domain}: {good} of {total} converted")
 
 
 def _show(rows: Sequence[Coverage]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bundler.bundle import Bundle
     from bundler.converters import ConvertedModel, Converter
     from bundler.export import ExportedSignature
+    from bundler.extension import Extension
     from bundler.manifest import Manifest, Record
     from bundler.parity_report import ParityReport
     from bundler.publish import Staging
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from bundler.tflite import VariantResult
 
 Stage = Literal[
-    "load", "export", "convert", "saved_model", "tflite", "parity", "evaluate", "render", "publish"
+    "load", "export", "explain", "convert", "saved_model", "tflite", "parity", "evaluate", "render", "publish"
 ]
 
 
@@ -83,13 +84,15 @@ class _Job:
     base: Path
     staging: Staging
     progress: Progress
+    extension: Extension | None = None
     loaded: LoadedModel | None = None
     evaluate: Evaluate | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        with _timed(self.progress, self.spec.name, name, self.seconds):
+        with timed(self.progress, self.spec.name, name, self.seconds):
             yield
 
     @property
@@ -126,21 +129,24 @@ def build_bundle(
     tell = progress or _say_nothing
     if not spec.models:
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
-    converters = {model.name: _check_model(model) for model in spec.models}
+    checked = {model.name: check_model(model, base) for model in spec.models}
+    notices: list[str] = []
     with Staging(out) as staging:
         versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
         manifest = _manifest(staging, spec)
         _check_settings(manifest, versions)
         for model in spec.models:
-            job = _Job(model, versions[model.name], converters[model.name], base, staging, tell)
+            converter, extension = checked[model.name]
+            job = _Job(model, versions[model.name], converter, base, staging, tell, extension)
             job.loaded = (loaded or {}).get(model.name)
             job.evaluate = (evaluate or {}).get(model.name)
             manifest = manifest.with_version(model.name, job.version, _build_model(job))
-        with _timed(tell, "", "render"):
+            notices += job.notices
+        with timed(tell, "", "render"):
             render_parts(staging, manifest)
-        with _timed(tell, "", "publish"):
+        with timed(tell, "", "publish"):
             published = staging.publish(manifest)
-    return Bundle(staging.bundle, published.manifest, published.notices)
+    return Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
 
 
 def _build_model(job: _Job) -> Record:
@@ -178,7 +184,8 @@ def _export(job: _Job, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
 
     work = job.staging.work / job.spec.name
     work.mkdir()
-    return export(loaded, job.spec, work, max_opset=job.converter.max_opset)
+    translations = job.extension.handlers.translations() if job.extension else None
+    return export(loaded, job.spec, work, max_opset=job.converter.max_opset, translations=translations)
 
 
 def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel:
@@ -226,9 +233,11 @@ def _prove(
         permutations=converted.permutations,
         variants=variants,
         converter=spec.converter,
+        handlers=job.extension.handlers if job.extension else None,
     )
     if not report.passed:
         raise report.error()
+    job.notices.extend(f"{spec.name}, {note}" for note in report.not_run)
     golden = make_golden(spec.name, asked, tolerance=spec.tolerance, permutations=converted.permutations)
     file = layout.golden_file(spec.name, job.version)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +271,7 @@ def _record(
         keep(one.onnx, layout.onnx_file(name, job.version, one.name))
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": dict(loaded.provenance),
+        "source": dict(loaded.provenance) | _ops(job.extension),
         "converter": job.spec.converter,
         "layout": job.spec.layout,
         "permutations": {key: list(axes) for key, axes in converted.permutations.items()},
@@ -270,6 +279,10 @@ def _record(
         "signatures": {key: signature.to_json() for key, signature in converted.signatures.items()},
         "parity": report.to_json(),
     }
+
+
+def _ops(extension: Extension | None) -> dict[str, Any]:
+    return {"ops": list(extension.provenance)} if extension else {}
 
 
 def _manifest(staging: Staging, spec: BundleSpec) -> Manifest:
@@ -300,21 +313,40 @@ def _check_settings(manifest: Manifest, versions: Mapping[str, int]) -> None:
     server_config(render_context("bundle", manifest))
 
 
-def _check_model(model: ModelSpec) -> Converter:
-    """Find an unknown converter or a hopeless TFLite request before any work is done."""
-    from bundler.converters import load_converter
+def check_model(model: ModelSpec, base: Path) -> tuple[Converter, Extension | None]:
+    """Find an unknown converter, a hopeless TFLite request or bad handlers before any work is done.
+
+    Returns:
+        The converter, with the handlers of the model's `ops` and of installed packages, and these.
+
+    Raises:
+        UsageError: there is no such converter, it takes no handlers, or they contradict each other.
+        SourceError: a file of `ops` cannot be used.
+    """
+    from bundler import extension
+    from bundler.converters import ExtensibleConverter, load_converter
 
     if model.tflite.variants:
         from bundler.tflite import check_request
 
         check_request(model.tflite)
-    return load_converter(model.converter)
+    converter = load_converter(model.converter)
+    if not isinstance(converter, ExtensibleConverter):
+        if model.ops:
+            raise UsageError(
+                f"The converter {model.converter} takes no handlers of your own (ops: {', '.join(model.ops)}).",
+                fix="leave --ops out, or take --converter native",
+            )
+        return converter, None
+    found = extension.find(model.ops, base=base)
+    return (converter.with_handlers(found.handlers), found) if found else (converter, None)
 
 
 @contextmanager
-def _timed(
+def timed(
     progress: Progress, model: str, stage: Stage, seconds: dict[str, float] | None = None
 ) -> Iterator[None]:
+    """Tell of a stage's begin and end, and note how long it took."""
     progress(StageEvent(model, stage, "started"))
     start = time.perf_counter()
     status: Literal["finished", "failed"] = "failed"
@@ -345,6 +377,7 @@ def build(
     name: str | None = None,
     version: int | None = None,
     tflite: Sequence[TfliteVariant] = (),
+    ops: str | Path | Sequence[str | Path] = (),
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
     **options: Any,
@@ -359,6 +392,7 @@ def build(
         name: name that the model is served under; default: from the source.
         version: number of the new version; default: the next free one.
         tflite: variants to make: float32, float16, dynamic, int8.
+        ops: Python files with handlers of your own for operators of the graph (docs/custom-ops.md).
         progress: called as stages begin and end.
         evaluate: measures the built model; what it returns is kept in bundle.json.
         options: further fields of `bundler.spec.ModelSpec` (inputs, outputs, signatures, architecture,
@@ -370,7 +404,8 @@ def build(
     """
     from bundler.request import make_request
 
-    given = {**options, **({"name": name} if name else {}), **({"variants": tuple(tflite)} if tflite else {})}
+    said = {"name": name, "variants": tuple(tflite), "ops": _paths(ops)}
+    given = {**options, **{key: value for key, value in said.items() if value}}
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, given)
     models = request.spec.models
@@ -404,24 +439,35 @@ def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpe
     return from_module(module, examples=example_inputs, inputs=specs, provenance={"source": model.source})
 
 
-def convert(model: Any, *, layout: Layout = "keep") -> ConvertedModel:
+def _paths(files: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    return tuple(map(str, [files] if isinstance(files, (str, Path)) else files))
+
+
+def convert(
+    model: Any, *, layout: Layout = "keep", ops: str | Path | Sequence[str | Path] = ()
+) -> ConvertedModel:
     """Convert an ONNX model with the native engine, without a bundle around it.
 
     Args:
         model: the path of an .onnx file, or an onnx.ModelProto.
         layout: keep the graph's NCHW inputs, or take image inputs as nhwc.
+        ops: Python files with handlers of your own for operators of the graph (docs/custom-ops.md).
 
     Returns:
         A tf.Module: `model(**inputs)` gives a dict by output name; `.signatures`, `.save(path)`.
 
     Raises:
         ConversionError: with the node and the line of the model it comes from.
+        SourceError, UsageError: a file of `ops` cannot be used.
     """
     import tempfile
 
-    from bundler.converters import SERVING_DEFAULT, load_converter
+    from bundler import extension
+    from bundler.converters import SERVING_DEFAULT
+    from bundler.converters.native import NativeConverter
 
-    converter = load_converter("native")
+    files = _paths(ops)
+    converter = NativeConverter(extension.load(files, base=Path.cwd()).handlers if files else None)
     if isinstance(model, (str, Path)):
         return converter.convert({SERVING_DEFAULT: Path(model)}, layout=layout)
     import onnx

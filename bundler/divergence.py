@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundler.errors import TfbundleError
-from bundler.runtimes import OnnxModel, onnx_values
+from bundler.runtimes import CannotLoadError, OnnxModel, onnx_values
 from serving.compare import Difference, compare
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from bundler.converters.native.registry import HandlerTable
     from bundler.export import ExportedSignature
 
 Array = npt.NDArray[Any]
@@ -68,8 +69,12 @@ def export_at_fault(call: Call, *, also_served: bool) -> str:
     return f"the export: the ONNX file itself differs from PyTorch, in {place}."
 
 
-def conversion_at_fault(call: Call, *, native: bool) -> str:
+def conversion_at_fault(call: Call, *, native: bool, handlers: HandlerTable | None = None) -> str:
     """Which layer of the ONNX graph TensorFlow computes otherwise, as one or two sentences."""
+    try:
+        OnnxModel(call.exported.onnx)
+    except CannotLoadError as exc:
+        return f"the export or the conversion: {exc.what} So they cannot be told apart{_suspects(call, handlers)}."
     fault = "the conversion: ONNX Runtime answers as PyTorch does, the SavedModel does not"
     if not native:
         return f"{fault}; --converter native names the layer."
@@ -77,13 +82,29 @@ def conversion_at_fault(call: Call, *, native: bool) -> str:
 
     try:
         want = onnx_values(call.exported.onnx, call.inputs)
-        first = first_divergence(want, run_intermediates(call.exported.onnx, call.inputs), call.tolerance)
+        first = first_divergence(want, run_intermediates(call.exported.onnx, call.inputs, handlers), call.tolerance)
     except TfbundleError as exc:
         return f"{fault}; the layers could not be compared: {exc.what}"
     if first is None:
         return f"{fault}; every layer alone agrees, so the fault is in what the SavedModel makes of them."
     node, difference = first
     return f"{fault}. First differing layer: {_describe(node)}: {difference.explain()}."
+
+
+def _suspects(call: Call, handlers: HandlerTable | None) -> str:
+    """The handlers of others that the graph asks for."""
+    if handlers is None:
+        return ""
+    import onnx_ir as ir
+
+    from bundler.converters.native.registry import defined_at
+
+    model = ir.load(call.exported.onnx)
+    opset = model.opset_imports.get("", 1)
+    asked = {(node.op_type, node.domain) for node in model.graph.all_nodes()}
+    found = [handlers.find(*key, opset) for key in sorted(asked)]
+    own = [f"{h.place} ({defined_at(h)})" for h in found if h is not None and h.origin]
+    return f"; look first at {', '.join(own)}" if own else ""
 
 
 def first_divergence(

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,12 @@ class ExportedSignature:
 
 
 def export(
-    loaded: LoadedModel, model: ModelSpec, work: Path, *, max_opset: int | None = None
+    loaded: LoadedModel,
+    model: ModelSpec,
+    work: Path,
+    *,
+    max_opset: int | None = None,
+    translations: Mapping[str, tuple[str, str]] | None = None,
 ) -> tuple[ExportedSignature, ...]:
     """Write serving_default and the spec's further signatures as ONNX files into `work`.
 
@@ -53,6 +58,7 @@ def export(
         model: opset, names of outputs and further signatures.
         work: an existing folder.
         max_opset: the newest opset that the converter reads; None: any.
+        translations: PyTorch operators with the ONNX domain and operator that they are written as.
 
     Raises:
         ExportError: torch cannot export the model; its report is kept in a file that the message names.
@@ -67,7 +73,7 @@ def export(
         make = exported_program.make
     else:
         make = module_signature.make
-    requests = [Request(name, row, work / f"{name}.onnx", max_opset) for name, row in rows.items()]
+    requests = [Request(name, row, work / f"{name}.onnx", max_opset, translations or {}) for name, row in rows.items()]
     return tuple(make(loaded, model, request) for request in requests)
 
 
@@ -79,6 +85,7 @@ class Request:
     spec: SignatureSpec
     path: Path
     max_opset: int | None
+    translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def _is_program(module: Any) -> bool:

@@ -26,6 +26,7 @@ from serving.compare import Difference, compare
 from serving.golden import Golden, GoldenCase
 
 if TYPE_CHECKING:
+    from bundler.converters.native.registry import HandlerTable
     from bundler.export import ExportedSignature
     from bundler.tflite import VariantResult
 
@@ -85,6 +86,7 @@ def check(
     permutations: Mapping[str, Sequence[int]] | None = None,
     variants: Sequence[VariantResult] = (),
     converter: str = "native",
+    handlers: HandlerTable | None = None,
 ) -> ParityReport:
     """Compare ONNX Runtime, the SavedModel in the folder, and the TFLite variants with PyTorch.
 
@@ -93,6 +95,7 @@ def check(
         permutations: `ConvertedModel.permutations`.
         variants: the results of `tflite.build_variants`, which measured them.
         converter: name of the converter; only `native` can say which layer diverges.
+        handlers: those of the native converter; default: ours and those of installed packages.
 
     Mismatch raises nothing: see `passed`, `failures` and `error()` of the report.
 
@@ -101,16 +104,19 @@ def check(
     """
     rows: list[Row] = []
     left_out = [note for reference in asked for note in reference.left_out]
+    not_run: list[str] = []
     served = SavedModel(saved_model)
     for reference in asked:
         try:
             rows += _onnx_rows(reference)
         except CannotLoadError as exc:
-            left_out.append(f"{reference.exported.name}: {exc}")
+            not_run.append(f"{reference.exported.name}: not compared with ONNX Runtime: {exc.what}")
         rows += _saved_model_rows(served, reference, permutations or {})
     rows += [row for variant in variants for row in variant_rows(variant)]
-    report = ParityReport(tolerance, tuple(rows), tuple(left_out))
-    return report if report.passed else replace(report, hint=_hint(report, asked, converter))
+    report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=tuple(not_run))
+    if report.passed:
+        return report
+    return replace(report, hint=_hint(report, asked, _Engine(converter == "native", handlers)))
 
 
 def _onnx_rows(reference: Reference) -> Iterator[Row]:
@@ -198,7 +204,15 @@ def variant_rows(variant: VariantResult) -> Iterator[Row]:
         yield Row("serving_default", draw, f"tflite-{variant.variant}", difference, gated)
 
 
-def _hint(report: ParityReport, asked: Sequence[Reference], converter: str) -> str | None:
+@dataclass(frozen=True)
+class _Engine:
+    """What can say which layer diverges."""
+
+    native: bool
+    handlers: HandlerTable | None
+
+
+def _hint(report: ParityReport, asked: Sequence[Reference], engine: _Engine) -> str | None:
     """Diagnose the failing call with the smallest inputs: the cheapest to run with every value kept."""
     wrong: dict[tuple[str, str], set[str]] = {}
     for row in report.failures:
@@ -210,13 +224,13 @@ def _hint(report: ParityReport, asked: Sequence[Reference], converter: str) -> s
         return None
     exported, case = min(calls, key=lambda call: sum(array.nbytes for array in call[1].inputs.values()))
     call = divergence.Call(exported, case.inputs, case.outputs, report.tolerance)
-    return _diagnosis(call, wrong[exported.name, case.name], converter)
+    return _diagnosis(call, wrong[exported.name, case.name], engine)
 
 
-def _diagnosis(call: divergence.Call, wrong: Collection[str], converter: str) -> str:
+def _diagnosis(call: divergence.Call, wrong: Collection[str], engine: _Engine) -> str:
     if ONNX_RUNTIME in wrong:
         return divergence.export_at_fault(call, also_served=SAVED_MODEL in wrong)
-    return divergence.conversion_at_fault(call, native=converter == "native")
+    return divergence.conversion_at_fault(call, native=engine.native, handlers=engine.handlers)
 
 
 def check_golden(golden: Golden, saved_model: Path) -> ParityReport:

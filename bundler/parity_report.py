@@ -57,6 +57,7 @@ class ParityReport:
 
     Attributes:
         left_out: what could not be compared, and why.
+        not_run: of these, what concerns a whole runtime.
         hint: for a failure: which stage and which layer is at fault.
     """
 
@@ -64,6 +65,7 @@ class ParityReport:
     rows: tuple[Row, ...]
     left_out: tuple[str, ...] = ()
     hint: str | None = None
+    not_run: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Row, ...]:

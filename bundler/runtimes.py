@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from bundler.errors import ParityError
 from bundler.saved_model import input_names
 
 Array = npt.NDArray[Any]
+
+_UNKNOWN = re.compile(r"(?P<op>[\w.:]+)\(-?\d+\) is not a registered function/op")
+"""Of a domain that is neither ONNX's nor ONNX Runtime's own: an operator of the user's, for which there is a handler."""
 
 
 class CannotLoadError(ParityError):
@@ -56,6 +60,9 @@ class OnnxModel:
         except state.NotImplemented as exc:
             raise CannotLoadError(f"ONNX Runtime has no kernel: {_first_line(exc)}.", where=where) from exc
         except onnx_runtime_errors() as exc:
+            unknown = _UNKNOWN.search(str(exc))
+            if unknown:
+                raise CannotLoadError(f"ONNX Runtime has no kernel for {unknown['op']}.", where=where) from exc
             raise ParityError(f"ONNX Runtime refuses the model: {_first_line(exc)}.", where=where) from exc
         ends = (*self._session.get_inputs(), *self._session.get_outputs())
         if any("bfloat16" in value.type for value in ends):

@@ -74,6 +74,7 @@ class ModelSpec(_Strict):
     inputs: tuple[InputText, ...] = Field((), description="name=dtype[dims]; a named dim is dynamic.")
     outputs: tuple[str, ...] = Field((), description="Names for the outputs, in the model's order; empty: its own.")
     signatures: dict[str, SignatureSpec] = {}
+    ops: tuple[str, ...] = Field((), description="Python files with handlers of your own for operators of the graph.")
     converter: str = "native"
     opset: int | None = Field(None, ge=7, description="ONNX opset to export; empty: the newest that torch writes well.")
     layout: Layout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")

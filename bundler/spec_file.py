@@ -26,6 +26,7 @@ models:
     # signatures:                  # beside serving_default; they share the model's weights
     #   embed: {{method: encode}}
 
+    # ops: [my_ops.py]             # handlers of your own, see docs/custom-ops.md
     # converter: native            # or onnx-tf
     # opset: 20                    # ONNX opset to export
     # layout: keep                 # or nhwc: image inputs with channels last

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.explain import dry_run
 from bundler.cli.output import note, print_json, say, size, table
 from bundler.cli.progress import stages
 
@@ -84,6 +85,12 @@ def build(
             rich_help_panel=_MODEL,
         ),
     ] = False,
+    ops: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Python file with handlers of your own for operators. Once for each.", rich_help_panel=_MODEL
+        ),
+    ] = None,
     converter: Annotated[str, typer.Option(help="native or onnx-tf.", rich_help_panel=_MODEL)] = "native",
     opset: Annotated[
         int | None, typer.Option(min=7, help="ONNX opset to export.", rich_help_panel=_MODEL)
@@ -108,6 +115,10 @@ def build(
         str,
         typer.Option(help="Sizes of dynamic dims in .tflite files: batch=1,seq=64.", rich_help_panel=_TFLITE),
     ] = "",
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Export, list every operator and all that would fail; build nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Build a model, or every model of a bundle.yaml, as a new version in a bundle.
@@ -119,6 +130,9 @@ def build(
     from bundler.request import make_request
 
     request = make_request(source, output, _options(ctx))
+    if dry:
+        dry_run(request, as_json=as_json)
+        return
     consequence = f"nothing was published; {request.out} is as it was."
     with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
         bundle = build_bundle(
@@ -139,6 +153,7 @@ def _options(ctx: typer.Context) -> dict[str, Any]:
     given = {flag: value for flag, value in ctx.params.items() if _is_given(ctx, flag)}
     readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "input": ("inputs", tuple),
+        "ops": ("ops", tuple),
         "output_names": ("outputs", tuple),
         "signature": ("signatures", parse_signatures),
         "tflite": ("variants", parse_names),

@@ -58,7 +58,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         out.add_row(*row)
     view = console()
-    view.width = max(view.width, 160)  # a pipe has no width: nothing is to be cut there
+    longest = [max(len(text) for text in cells) for cells in zip(columns, *rows, strict=True)]
+    view.width = max(view.width, sum(longest) + 4 * len(columns))  # nothing is to be cut
     view.print(out)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LABELS = {
     "load": "load the model",
     "export": "export to ONNX",
+    "explain": "ask the handlers",
     "convert": "convert to TensorFlow",
     "saved_model": "write the SavedModel",
     "tflite": "make TFLite variants",

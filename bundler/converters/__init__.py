@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bundler.errors import UsageError
 from bundler.signature import Signature
@@ -14,6 +14,8 @@ from bundler.spec import Layout
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from bundler.converters.native.registry import HandlerTable
 
     Array = npt.NDArray[np.generic]
 
@@ -50,6 +52,14 @@ class Converter(Protocol):
         Raises:
             ConversionError: with the node, its shapes and the line of the user's model.
         """
+
+
+@runtime_checkable
+class ExtensibleConverter(Converter, Protocol):
+    """A converter that takes handlers of the user's own (`--ops`)."""
+
+    def with_handlers(self, handlers: HandlerTable) -> Converter:
+        """This converter with these handlers in place of the ordinary ones."""
 
 
 def load_converter(name: str) -> Converter:

@@ -99,6 +99,11 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     return loaded
 
 
+def is_onnx(text: str) -> bool:
+    """Whether a source string names an ONNX file."""
+    return _find(text).module == "onnx_file"
+
+
 def _find(text: str) -> Source:
     for source in SOURCES:
         if source.takes(text):

@@ -9,7 +9,7 @@ import onnx
 
 from bundler.errors import ConversionError, ParityError, SourceError, UsageError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
-from bundler.runtimes import OnnxModel
+from bundler.runtimes import CannotLoadError, OnnxModel
 from bundler.signature import TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.example_inputs import Range, random_inputs
@@ -35,6 +35,12 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     examples = random_inputs(specs, _ranges(graph))
     try:
         OnnxModel(path)(examples)
+    except CannotLoadError as exc:
+        raise SourceError(
+            f"{path.name} cannot be proven: {exc.what} It gives the answers that an .onnx file is compared with.",
+            where=str(path),
+            fix="build from PyTorch (file.py:callable); or bundler.convert(path, ops=…), without a proof",
+        ) from exc
     except ParityError as exc:
         raise SourceError(
             f"{path.name} does not run on {', '.join(map(str, specs))}. {exc.what}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from bundler.sources import LoadedModel
 from bundler.sources.files import file_provenance, find_file
 from bundler.sources.module import from_module
 from bundler.sources.state_dict import load_weights
-from bundler.sources.user_code import user_code
+from bundler.sources.user_code import import_file, user_code
 from bundler.spec import ModelSpec
 
 _RETURNS = "return a torch.nn.Module, or (module, example_inputs) with a tensor, a tuple or a dict by parameter name"
@@ -54,25 +52,6 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
     made = target if isinstance(target, nn.Module) else _call(target, reference)
     module, examples = _unpack(made, reference)
     return module, examples, file_provenance(path)
-
-
-def import_file(path: Path) -> Any:
-    """Run the file as a module; its folder goes on sys.path and stays there, for imports that `forward` makes.
-
-    Raises:
-        SourceError: it is no Python file, or raises; with the user's line.
-    """
-    name = f"tfbundle_source_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SourceError(f"{path} cannot be imported.", fix="give a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    with user_code(f"{path.name} cannot be imported", fix="run it with python to see the whole traceback"):
-        spec.loader.exec_module(module)
-    return module
 
 
 def _call(target: Any, reference: str) -> Any:

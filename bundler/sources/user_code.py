@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import linecache
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from bundler.errors import SourceError, TfbundleError
 
@@ -64,3 +67,24 @@ def _in_stdlib(filename: str) -> bool:
     import sysconfig
 
     return filename.startswith(sysconfig.get_path("stdlib"))
+
+
+def import_file(path: Path, prefix: str = "tfbundle_source_") -> ModuleType:
+    """Run the file as a module named by the prefix and the file.
+
+    Its folder goes on sys.path and stays there, for imports that `forward` makes.
+
+    Raises:
+        SourceError: it is no Python file, or raises; with the user's line.
+    """
+    name = f"{prefix}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SourceError(f"{path} cannot be imported.", fix="give a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    with user_code(f"{path.name} cannot be imported", fix="run it with python to see the whole traceback"):
+        spec.loader.exec_module(module)
+    return module

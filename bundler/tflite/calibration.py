@@ -302,8 +302,7 @@ def _function(text: str, base: Path) -> Any:
 
 def _module(name: str, base: Path) -> Any:
     from bundler.sources.files import find_file
-    from bundler.sources.python_file import import_file
-    from bundler.sources.user_code import user_code
+    from bundler.sources.user_code import import_file, user_code
 
     if name.endswith(".py"):
         return import_file(find_file(name, base, what="The calibration file"))

@@ -40,7 +40,7 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     opset = choose_opset(model.opset, request.max_opset, torchscript=False)
     title = program_title(loaded)
     source = program if opset >= OLDEST_DYNAMO else flat
-    graph = write(Job(source, tensors, specs, names, opset, title), request.path, torchscript=False)
+    graph = write(Job(source, tensors, specs, names, opset, title, request.translations), request.path, torchscript=False)
     keep_outputs(graph, kept)
     flat.keep = [by_name[name] for name in kept]
     reference = TorchReference(flat, {by_name[name]: name for name in kept})

@@ -18,6 +18,8 @@ _OPERATOR = re.compile(r"^- `(?P<op>[^`]+)`: .*All nodes: `\[(?P<node>\w+)", re.
 _COMMENT = re.compile(r"# .*?File: (?P<file>.+?):(?P<line>\d+) in \w+, code: (?P<code>.+)")
 _UNSUPPORTED = re.compile(r"Exporting the operator '(?P<op>[\w:.]+)' to ONNX opset version (?P<opset>\d+)")
 
+_TORCHS = ("aten::", "aten.", "prims")
+
 _FIXED = re.compile(
     r"inferred a static shape of (?P<size>\d+) for dimension inputs\['\w+'\]\[(?P<index>\d+)\]\.shape\[(?P<axis>\d+)\]"
 )
@@ -48,18 +50,21 @@ def explain(
         reports: folder with the reports that torch wrote, if any.
         chatter: what torch printed.
     """
-    if isinstance(exc, TfbundleError):
-        return exc
     causes = _chain(exc)
+    ours = next((cause for cause in causes if isinstance(cause, TfbundleError)), None)
+    if ours is not None:
+        return ours
     text = "\n\n".join(path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md")))
     report = _keep(text or "".join(traceback.format_exception(exc)), title, chatter)
     # The report lists operators after any failure; they are its reason only where one was looked up in vain.
     operators = unsupported_operators(text) if any("No ONNX function found" in str(c) for c in causes) else []
     if operators:
         rows = "\n  ".join(operators)
+        own = next((row.split()[0].replace(".", "::", 1) for row in operators if not row.startswith(_TORCHS)), None)
+        hint = f', or give it a handler of your own with @op(…, torch="{own}") and --ops' if own else ""
         return ExportError(
             f"torch cannot export {title} to ONNX, which has no form of:\n  {rows}",
-            fix=f"write it with other operators; torch's report is in {report}",
+            fix=f"write it with other operators{hint}; torch's report is in {report}",
         )
     cause, fix = _cause(causes, inputs)
     return ExportError(

@@ -57,6 +57,7 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
         outputs=tuple(names) if torchscript else kept,
         opset=choose_opset(model.opset, request.max_opset, torchscript=torchscript),
         title=str(loaded.provenance.get("class", type(module).__name__)),
+        translations=request.translations,
     )
     graph = write(job, request.path, torchscript=torchscript)
     keep_outputs(graph, kept)

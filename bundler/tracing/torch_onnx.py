@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from bundler.errors import ExportError, UsageError
 from bundler.signature import TensorSpec
 from bundler.silence import silence
+from bundler.tracing.custom_ops import translation_table
 from bundler.tracing.failure import explain
 from bundler.tracing.flat import FlatModule
 from bundler.tracing.rotary import expand_rotary_caches
@@ -37,7 +38,9 @@ _ONLY_4D = "only 4D query, key, and value are supported"
 class Job:
     """One export: what, with which tensors, under which names.
 
-    `inputs` have a name in every dynamic dim.
+    Attributes:
+        inputs: with a name in every dynamic dim.
+        translations: PyTorch operators with the ONNX domain and operator that they are written as.
     """
 
     module: FlatModule | torch.export.ExportedProgram
@@ -46,6 +49,7 @@ class Job:
     outputs: tuple[str, ...]
     opset: int
     title: str
+    translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def choose_opset(wanted: int | None, limit: int | None, *, torchscript: bool) -> int:
@@ -99,6 +103,7 @@ def _write_dynamo(job: Job) -> ir.Model:
         options: dict[str, Any] = {
             "dynamo": True, "opset_version": job.opset, "input_names": [s.name for s in job.inputs],
             "output_names": list(job.outputs), "verbose": False, "report": True, "artifacts_dir": folder,
+            "custom_translation_table": translation_table(job.translations),
         }  # fmt: skip
         if isinstance(job.module, torch.export.ExportedProgram):
             program = torch.onnx.export(job.module, (), **options)

@@ -51,8 +51,8 @@ def test_build_stays_the_function_whatever_is_imported() -> None:
 def test_signatures_of_the_public_functions() -> None:
     build = inspect.signature(bundler.build).parameters
     assert list(build)[:3] == ["source", "example_inputs", "out"]
-    assert {"name", "version", "tflite", "progress", "evaluate"} <= set(build)
-    assert list(inspect.signature(bundler.convert).parameters) == ["model", "layout"]
+    assert {"name", "version", "tflite", "ops", "progress", "evaluate"} <= set(build)
+    assert list(inspect.signature(bundler.convert).parameters) == ["model", "layout", "ops"]
 
 
 def test_version_is_that_of_the_distribution() -> None:

@@ -234,33 +234,21 @@ def test_bfloat16_is_kept_as_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.cases[0].inputs["x"].view(ml_dtypes.bfloat16), values)
 
 
-def test_the_native_engine_names_the_first_wrong_layer_and_the_users_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_native_engine_names_the_first_wrong_layer_and_the_users_line(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from bundler.converters.native import NativeConverter, lowering, registry
+    from bundler.converters.native import NativeConverter, registry
 
     one = exported(tmp_path / "m.onnx")
     NativeConverter().convert({one.name: one.onnx}).save(tmp_path / "good")
     assert check(one, tmp_path / "good").passed
 
-    real = lowering.find
-
-    def with_wrong_relu(op_type: str, domain: str, opset: int) -> Any:
-        handler = real(op_type, domain, opset)
-        if op_type != "Relu" or handler is None:
-            return handler
-        return dataclasses.replace(
-            handler,
-            function=lambda x: tf.nn.relu(x) * 1.01,
-            layout=registry.Layout.ELEMENTWISE,
-            wants_context=False,
-        )
-
-    monkeypatch.setattr(lowering, "find", with_wrong_relu)
-    NativeConverter().convert({one.name: one.onnx}).save(tmp_path / "wrong")
-    report = check(one, tmp_path / "wrong")
+    nothing = frozenset[str]()
+    relu = registry.describe(lambda x: tf.nn.relu(x) * 1.01, "Relu", "", 1, registry.Layout.ELEMENTWISE, nothing)
+    wrong = dataclasses.replace(relu, override=True)
+    table = registry.builtin().with_layer([wrong])
+    NativeConverter(table).convert({one.name: one.onnx}).save(tmp_path / "wrong")
+    report = check(one, tmp_path / "wrong", handlers=table)
     assert {row.runtime for row in report.failures} == {SAVED_MODEL}
     assert report.hint is not None
     assert "First differing layer: node 'node_active' (Relu: " in report.hint

@@ -15,11 +15,12 @@ import onnx_ir as ir
 import tensorflow as tf
 
 from bundler.converters.native import layouts, shapes
-from bundler.converters.native.registry import Handler, Layout, find
+from bundler.converters.native.registry import Handler, HandlerTable, Layout, builtin
 from bundler.converters.native.value import Array, Dim, Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError, TfbundleError, UnsupportedOpsError
 from bundler.graph.provenance import describe_node, source_line
+from bundler.sources.user_code import first_line, user_line
 
 Target: TypeAlias = Literal["serving", "tflite"]
 
@@ -33,6 +34,10 @@ _NOT_FOLDED = frozenset(
     }
 )  # fmt: skip
 """Different in every run, or no tensors."""
+
+
+_BROKEN_MODEL = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, tf.errors.OpError)
+"""What our handlers raise for a node that ONNX does not allow."""
 
 
 @dataclass
@@ -105,6 +110,7 @@ class Lowering:
         target: what the result is for; some ops have a faster form for one of them.
         observe: called after every node with its outputs.
         outer: the walk over the graph around this one, whose values this one can use.
+        handlers: what lowers the nodes; default: our own.
     """
 
     def __init__(
@@ -116,12 +122,14 @@ class Lowering:
         target: Target = "serving",
         observe: Observer | None = None,
         outer: Lowering | None = None,
+        handlers: HandlerTable | None = None,
     ) -> None:
         dims = {} if outer is None else dict(outer._context.dims)
         self._graph = graph
         self._context: Context = Context(store, opset, target, dims, subgraph=self._lower_subgraph)
         self._observe = observe
         self._outer = outer
+        self._handlers = handlers or builtin()
         self._values: dict[ir.Value, Value] = {}
         self._rejections: list[ConversionError] = []
 
@@ -132,7 +140,11 @@ class Lowering:
             UnsupportedOpsError: operators without a handler, all of them.
             ConversionError: handlers reject their nodes; all of them, as far as the graph can be followed.
         """
-        check_supported(self._graph, self._context.opset)
+        check_supported(self._graph, self._context.opset, self._handlers)
+        self._bind(inputs)
+        return self._walk()
+
+    def _bind(self, inputs: Mapping[str, Value]) -> None:
         for declared in self._graph.inputs:
             if declared.const_value is not None:
                 continue  # an initializer that the file also lists as an input (IR version 3)
@@ -141,7 +153,6 @@ class Lowering:
             value.dim_names = _dim_names(declared)
             self._values[declared] = value
             self._register_dims(value)
-        return self._walk()
 
     def _walk(self) -> list[Value]:
         for node in self._graph:
@@ -151,10 +162,15 @@ class Lowering:
         return [self._lookup(output) for output in self._graph.outputs]
 
     def _lower_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
-        context = self._context
-        inner = Lowering(graph, context.store, opset=context.opset, target=context.target, outer=self)
+        inner = self._inner(graph)
         inner._values.update(zip(graph.inputs, inputs, strict=True))
         return inner._walk()
+
+    def _inner(self, graph: ir.Graph) -> Lowering:
+        context = self._context
+        return Lowering(
+            graph, context.store, opset=context.opset, target=context.target, outer=self, handlers=self._handlers
+        )
 
     def _register_dims(self, value: Value) -> None:
         """Named dims of the inputs are read from the inputs, wherever they turn up later."""
@@ -217,19 +233,24 @@ class Lowering:
         folded = shapes.fold(node.op_type, operands, attributes(node), self._context) if node.domain == "" else None
         if folded is not None:
             return [folded]
-        handler = find(node.op_type, node.domain, self._context.opset)
-        assert handler is not None, "check_supported ran"
+        handler = self._handlers.find(node.op_type, node.domain, self._context.opset)
+        if handler is None:
+            raise unsupported([node])
         try:
-            if self._can_fold(node, operands):
+            if self._can_fold(node, operands) and not (handler.origin and not operands):
                 return self._fold(handler, node, operands)
             return self._call(handler, node, operands)
         except TfbundleError:
             raise
-        except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, tf.errors.OpError) as exc:
-            raise ConversionError(
-                f"{node.op_type} cannot be lowered: {_first_line(exc)}", where=describe_node(node),
-                fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
-            ) from exc  # fmt: skip
+        except Exception as exc:
+            if handler.origin:
+                raise _users_fault(handler, node, exc) from exc
+            if isinstance(exc, _BROKEN_MODEL):
+                raise ConversionError(
+                    f"{node.op_type} cannot be lowered: {_first_line(exc)}", where=describe_node(node),
+                    fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
+                ) from exc  # fmt: skip
+            raise
 
     def _can_fold(self, node: ir.Node, operands: Sequence[Value | None]) -> bool:
         if node.op_type in _NOT_FOLDED or any(v is not None and not v.is_constant for v in operands):
@@ -259,9 +280,20 @@ class Lowering:
             return call(handler, node, operands, self._context)
 
 
+def _users_fault(handler: Handler, node: ir.Node, exc: Exception) -> ConversionError:
+    line = user_line(exc)
+    raised = f" at {line}" if line else ""
+    return ConversionError(
+        f"The handler {handler.place} of {node.op_type} raised {first_line(exc)}{raised}.",
+        where=describe_node(node), fix=f"correct the handler in {handler.origin}",
+    )  # fmt: skip
+
+
 def call(handler: Handler, node: ir.Node, operands: list[Value | None], context: Context) -> list[Value | None]:
     """Bring the operands into the order the handler asks for, call it, and wrap what it returns."""
-    return apply(handler, operands, attributes(node), context)
+    results = apply(handler, operands, attributes(node), context)
+    _check_outputs(handler, node, results)
+    return results
 
 
 def apply(
@@ -270,9 +302,8 @@ def apply(
     """`call` without a node of its own: an operator that another one's handler is made of."""
     unknown = attrs.keys() - handler.attributes
     if unknown:
-        raise context.reject(
-            f"{handler.op_type} has the attribute {sorted(unknown)[0]!r}, which ONNX does not define for it."
-        )
+        whose = f"its handler {handler.place} does not take" if handler.origin else "ONNX does not define for it"
+        raise context.reject(f"{handler.op_type} has the attribute {sorted(unknown)[0]!r}, which {whose}.")
     operands = _trim(operands, handler)
     static = _static_arrays(handler, operands, context)
     extra: tuple[Any, ...] = (context,) if handler.wants_context else ()
@@ -308,6 +339,18 @@ def _static_arrays(handler: Handler, operands: Sequence[Value | None], context: 
     return arrays
 
 
+def _check_outputs(handler: Handler, node: ir.Node, results: Sequence[Value | None]) -> None:
+    """A handler that is not ours may forget to return something.
+
+    Raises:
+        ValueError: an output that the model uses is not there.
+    """
+    used = [i for i, output in enumerate(node.outputs) if output.uses() or output.is_graph_output()]
+    missing = [i for i in used if i >= len(results) or results[i] is None]
+    if handler.origin and missing:
+        raise ValueError(f"it returned {len(results)} outputs, and nothing for output {missing[0]}")
+
+
 def as_values(result: Any, placed: layouts.Placed, context: Context) -> list[Value | None]:
     """What a handler returned as a list of Values; tensors are stored as its operands were placed."""
     items = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -330,13 +373,14 @@ def _attribute(attr: ir.Attr) -> Any:
     return attr.value
 
 
-def check_supported(graph: ir.Graph, opset: int) -> None:
+def check_supported(graph: ir.Graph, opset: int, handlers: HandlerTable | None = None) -> None:
     """Raise one error for all nodes of the graph that have no handler.
 
     Raises:
         UnsupportedOpsError: with every such operator, its node, its shapes and the line of the user's model.
     """
-    missing = [n for n in _all_nodes(graph) if find(n.op_type, n.domain, opset) is None]
+    table = handlers or builtin()
+    missing = [n for n in all_nodes(graph) if table.find(n.op_type, n.domain, opset) is None]
     if missing:
         raise unsupported(missing)
 
@@ -356,7 +400,8 @@ def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOpsError:
     )  # fmt: skip
 
 
-def _all_nodes(graph: ir.Graph) -> Iterable[ir.Node]:
+def all_nodes(graph: ir.Graph) -> Iterable[ir.Node]:
+    """Every node of a graph and of the graphs in it."""
     return ir.traversal.RecursiveGraphIterator(graph)
 
 

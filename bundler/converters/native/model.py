@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from bundler.converters import SERVING_DEFAULT
 from bundler.converters.native.lowering import Lowering, Target, check_supported
+from bundler.converters.native.registry import HandlerTable, builtin
 from bundler.converters.native.value import Value, channels_last
 from bundler.converters.native.weights import WeightStore
 from bundler.converters.signature_names import restore, tensor_names
@@ -28,20 +29,24 @@ class NativeModel(tf.Module):  # type: ignore[misc]
     Args:
         graphs: one normalised model a signature, `serving_default` first.
         layout: `nhwc` takes image inputs (floating point, 4 axes, one to four channels known) with their channels last.
+        handlers: what lowers the nodes; default: our own.
 
     Attributes:
         signatures: what is served, by signature name.
         permutations: input name -> the axes that bring PyTorch's array into the served order.
     """
 
-    def __init__(self, graphs: Mapping[str, ir.Model], *, layout: Layout = "keep") -> None:
+    def __init__(
+        self, graphs: Mapping[str, ir.Model], *, layout: Layout = "keep", handlers: HandlerTable | None = None
+    ) -> None:
         super().__init__()
+        self._handlers = handlers or builtin()
         self._graphs = dict(graphs)
         self._store = WeightStore()
         for model in self._graphs.values():
-            check_supported(model.graph, model.opset_imports.get("", 1))
+            check_supported(model.graph, model.opset_imports.get("", 1), self._handlers)
         declared = {name: graph_signature(model.graph) for name, model in self._graphs.items()}
-        self.permutations = _image_inputs(declared.values()) if layout == "nhwc" else {}
+        self.permutations = image_inputs(declared.values()) if layout == "nhwc" else {}
         self.signatures: Mapping[str, Signature] = {n: self._served(s) for n, s in declared.items()}
         self._functions = {name: self._trace(name) for name in self._graphs}
         self._variables = list(self._store.variables)
@@ -99,7 +104,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         outputs = [s.name for s in self.signatures[name].outputs]
 
         def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            lowering = Lowering(model.graph, self._store, opset=model.opset_imports.get("", 1), target=target)
+            opset = model.opset_imports.get("", 1)
+            lowering = Lowering(model.graph, self._store, opset=opset, target=target, handlers=self._handlers)
             values = {s.name: self._input(s.name, tensor) for s, tensor in zip(inputs, tensors, strict=True)}
             results = lowering.run(values)
             return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
@@ -112,7 +118,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         return Value.of(tensor, self._store, self.permutations.get(name), name)
 
 
-def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
+def image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
+    """The inputs that layout nhwc takes channels last, with the axes that bring them there."""
     return {
         s.name: channels_last(4)
         for signature in signatures
@@ -125,7 +132,7 @@ def _image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
 
 
 def run_eagerly(
-    model: ir.Model, inputs: Mapping[str, npt.NDArray[Any]]
+    model: ir.Model, inputs: Mapping[str, npt.NDArray[Any]], handlers: HandlerTable | None = None
 ) -> Iterator[tuple[str, ir.Node, npt.NDArray[np.generic]]]:
     """Each intermediate value as (name, node, array in ONNX's axis order), in the order of the graph."""
     store = WeightStore(constants_only=True)
@@ -134,7 +141,8 @@ def run_eagerly(
     def observe(node: ir.Node, results: Any) -> None:
         seen.extend((o.name or "", node, v) for o, v in zip(node.outputs, results, strict=False) if v is not None)
 
-    lowering = Lowering(model.graph, store, opset=model.opset_imports.get("", 1), observe=observe)
+    opset = model.opset_imports.get("", 1)
+    lowering = Lowering(model.graph, store, opset=opset, observe=observe, handlers=handlers)
     lowering.run({name: Value.of(tf.convert_to_tensor(array), store, name=name) for name, array in inputs.items()})
     for name, node, value in seen:
         yield name, node, value.array if value.array is not None else value.tensor.numpy()

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from bundler.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,9 +49,90 @@ class Handler:
     wants_context: bool
     axis_defaults: dict[str, Any]
     """Defaults of `axis` and `axes`, which Layout.AXIS re-maps like given ones."""
+    torch: str | None = None
+    """The PyTorch operator that the export writes as this one, `namespace::name`."""
+    override: bool = False
+    """Whether it may take the place of a handler that is there."""
+    origin: str = ""
+    """The user's file or the package it comes from; empty for our own."""
+
+    @property
+    def place(self) -> str:
+        """`module:function`, or `file:function` for a user's own; of a function made in another one, that one."""
+        name = str(getattr(self.function, "__qualname__", type(self.function).__name__)).partition(".<locals>")[0]
+        return f"{self.origin or self.function.__module__}:{name}"
 
 
-_handlers: dict[tuple[str, str], list[Handler]] = {}
+Key: TypeAlias = "tuple[str, str]"
+"""Domain and operator."""
+
+_handlers: dict[Key, list[Handler]] = {}
+
+
+class HandlerTable:
+    """The handlers that a conversion has: ours, and layers of others before them. Adding a layer makes a new table.
+
+    Args:
+        layers: handlers by domain and operator, ascending by opset; the last layer is asked first.
+    """
+
+    def __init__(self, layers: Sequence[Mapping[Key, list[Handler]]]) -> None:
+        self._layers = tuple(layers)
+
+    def find(self, op_type: str, domain: str, opset: int) -> Handler | None:
+        """The handler for an operator in a model of this opset, or None."""
+        for layer in reversed(self._layers):
+            candidates = [h for h in layer.get((domain, op_type), ()) if h.since <= opset]
+            if candidates:
+                return candidates[-1]
+        return None
+
+    def registered(self) -> list[Handler]:
+        """All handlers, by domain and name; of several for one operator, that of the last layer first."""
+        keys = sorted({key for layer in self._layers for key in layer})
+        return [h for key in keys for layer in reversed(self._layers) for h in layer.get(key, ())]
+
+    def translations(self) -> dict[str, Key]:
+        """PyTorch operator -> the domain and operator that the export writes for it."""
+        every = [h for layer in self._layers for versions in layer.values() for h in versions]
+        return {h.torch: (h.domain, h.op_type) for h in every if h.torch}
+
+    def with_layer(self, handlers: Iterable[Handler]) -> HandlerTable:
+        """A table that asks these handlers first.
+
+        Raises:
+            UsageError: an operator has a handler already, and the new one does not say `override=True`.
+        """
+        layer: dict[Key, list[Handler]] = {}
+        for handler in handlers:
+            key = handler.domain, handler.op_type
+            there = [h for below in self._layers for h in below.get(key, ())]
+            if there and not handler.override:
+                raise _conflict(handler, there[-1], "say override=True in its @op if it is to take the other's place")
+            same = [h for h in layer.get(key, ()) if h.since == handler.since]
+            if same:
+                raise _conflict(handler, same[0], "take one of them away, or give it another opset with since=")
+            layer[key] = sorted([*layer.get(key, ()), handler], key=lambda h: h.since)
+        return HandlerTable((*self._layers, layer))
+
+
+def _conflict(new: Handler, there: Handler, fix: str) -> UsageError:
+    return UsageError(
+        f"{new.place} handles {new.domain or 'ai.onnx'}::{new.op_type}, which {there.place} handles already.",
+        where=f"{defined_at(new)}; {defined_at(there)}", fix=fix,
+    )  # fmt: skip
+
+
+def defined_at(handler: Handler) -> str:
+    """`file:line` of a handler's function, as far as it is written in Python."""
+    code = getattr(inspect.unwrap(handler.function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else handler.place
+
+
+def builtin() -> HandlerTable:
+    """Our own handlers."""
+    load_builtin()
+    return HandlerTable((_handlers,))
 
 
 def op(
@@ -67,15 +150,20 @@ def op(
 
     def register(function: Function) -> Function:
         for op_type in op_types:
-            _add(_describe(function, op_type, domain, since, layout, frozenset(static)))
+            _add(describe(function, op_type, domain, since, layout, frozenset(static)))
         return function
 
     return register
 
 
-def _describe(
+def describe(
     function: Callable[..., Any], op_type: str, domain: str, since: int, layout: Layout, static: frozenset[str]
 ) -> Handler:
+    """Read a handler's inputs and attributes from its function's signature.
+
+    Raises:
+        ValueError: `static` names no parameter.
+    """
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     wants_context = bool(positional) and positional[0] == "ctx"
@@ -102,16 +190,13 @@ def _add(handler: Handler) -> None:
 
 
 def find(op_type: str, domain: str, opset: int) -> Handler | None:
-    """The handler for an operator in a model of this opset, or None."""
-    load_builtin()
-    candidates = [h for h in _handlers.get((domain, op_type), ()) if h.since <= opset]
-    return candidates[-1] if candidates else None
+    """Our handler for an operator in a model of this opset, or None."""
+    return builtin().find(op_type, domain, opset)
 
 
 def registered() -> list[Handler]:
-    """All handlers, by domain and name."""
-    load_builtin()
-    return [h for key in sorted(_handlers) for h in _handlers[key]]
+    """All of our handlers, by domain and name."""
+    return builtin().registered()
 
 
 OP_MODULES = (

@@ -201,3 +201,20 @@ def test_a_full_disk(tiny_disk: Path, mlp_onnx: Path) -> None:
     message = build(mlp_onnx, out=tiny_disk / "x", code=1)
     assert "no space left" in message
     assert list(tiny_disk.iterdir()) == []
+
+
+def test_handlers_that_cannot_be_used(mlp_onnx: Path, tmp_path: Path) -> None:
+    """More of them in tests/bundler/test_extension.py."""
+    out, handlers = tmp_path / "x", tmp_path / "my_ops.py"
+    handlers.write_text("from bundler.ops import op\n\nop('Odd', domain='mylib'\n")
+    message = build(mlp_onnx, "--ops", handlers, out=out, code=1)
+    assert "my_ops.py cannot be imported: SyntaxError" in message
+    assert f"{handlers}:3" in message
+    assert "There is no file" in build(mlp_onnx, "--ops", tmp_path / "nothing.py", out=out, code=1)
+    handlers.write_text("from bundler.ops import op\n@op('Relu')\ndef relu(x): return x\n")
+    message = build(mlp_onnx, "--ops", handlers, out=out, code=2)
+    assert "my_ops.py:relu handles ai.onnx::Relu, which bundler." in message
+    assert "override=True" in message
+    message = build(mlp_onnx, "--ops", handlers, "--converter", "onnx-tf", out=out, code=2)
+    assert "onnx-tf takes no handlers of your own" in message
+    assert not out.exists()

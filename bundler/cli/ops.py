@@ -1,0 +1,71 @@
+"""tfbundle ops"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bundler.cli.output import print_json, say, table
+
+if TYPE_CHECKING:
+    from bundler.coverage import Coverage
+
+
+def ops(
+    name: Annotated[
+        str | None, typer.Argument(help="Only operators whose name has this in it, or matches it ('*Pool').")
+    ] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only operators that cannot be converted.")] = False,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--ops", help="Python file with handlers of your own for operators. Once for each."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print docs/operators.md: without handlers of packages.")
+    ] = False,
+) -> None:
+    """List ONNX's operators and the handlers that convert them."""
+    from bundler.coverage import coverage, markdown, matching, summary
+    from bundler.errors import UsageError
+
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown exclude each other.", fix="give one of them")
+    if as_markdown and (name or missing):
+        raise UsageError("--markdown writes the whole table.", fix="leave NAME and --missing out, or take --json")
+    rows: Sequence[Coverage] = coverage(files or (), packages=not as_markdown)
+    if as_markdown:
+        typer.echo(markdown(rows), nl=False)
+        return
+    if name:
+        rows = matching(rows, name)
+    if missing:
+        rows = [row for row in rows if row.status == "missing"]
+    if as_json:
+        print_json([row.to_json() for row in rows])
+        return
+    _show(rows)
+    if not name and not missing:
+        for domain, (good, total) in summary(rows).items():
+            say(f"{domain}: {good} converted" if total is None else f"{domain}: {good} of {total} converted")
+
+
+def _show(rows: Sequence[Coverage]) -> None:
+    if rows:
+        cells = [
+            (row.domain, row.name, _text(row.newest), row.handler or row.status, _text(row.since), _layout(row))
+            for row in rows
+        ]
+        table(("domain", "operator", "opset", "handler", "since", "layout"), cells)
+    else:
+        say("None: all of these are converted.")
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _layout(row: Coverage) -> str:
+    return row.layout.lower() if row.layout else ""

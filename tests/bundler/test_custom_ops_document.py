@@ -1,0 +1,73 @@
+"""docs/custom-ops.md works as it stands: its files are written, its commands are run, in its order."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bundler
+from tests.models import EXAMPLES
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "custom-ops.md"
+_BLOCK = re.compile(r"^```(?P<kind>python|yaml|sh|toml)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
+
+
+def write_files(folder: Path) -> list[str]:
+    """Write the blocks that name a file; the commands of the others."""
+    commands = []
+    for block in _BLOCK.finditer(DOCUMENT.read_text("utf-8")):
+        name = _FILE.match(block["text"])
+        if block["kind"] in ("python", "yaml"):
+            assert name, f"a block does not say which file it is: {block['text'][:60]}"
+            (folder / name[1]).write_text(block["text"])
+        elif block["kind"] == "sh":
+            commands += block["text"].splitlines()
+    return commands
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a line of the document with this Python's tfbundle."""
+    root = str(DOCUMENT.parents[1])
+    places = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": root}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env={**os.environ, **places}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_every_command_of_the_document(tmp_path: Path) -> None:
+    commands = write_files(tmp_path)
+    assert len(commands) == 6
+    said = {command: run(command, tmp_path) for command in commands}
+    dry, build, *_ = said.values()
+    assert "mylib::SoftShrink" in dry
+    assert "shrink_ops.py:soft_shrink" in dry
+    assert "not compared with ONNX Runtime: ONNX Runtime has no kernel for mylib:SoftShrink." in build
+    assert "shrink_ops.py:soft_shrink" in said['tfbundle ops "mylib::*" --ops shrink_ops.py']
+    for name in ("denoiser", "again", "python"):
+        assert (tmp_path / "dist" / name / "bundle.json").is_file()
+
+
+def test_its_example_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command that builds, in this process; the others are in the slow test."""
+    monkeypatch.chdir(tmp_path)
+    assert write_files(tmp_path)[1].startswith("tfbundle build denoiser.py:make --ops shrink_ops.py")
+    bundle = bundler.build("denoiser.py:make", out="dist/denoiser", ops="shrink_ops.py")
+    assert bundle.record("denoiser")["source"]["ops"][0]["file"] == "shrink_ops.py"
+    assert "mylib:SoftShrink" in bundle.notices[0]
+
+
+def test_the_example_of_the_repository_builds(tmp_path: Path) -> None:
+    source, handlers = EXAMPLES / "soft_shrink.py", EXAMPLES / "soft_shrink_ops.py"
+    bundle = bundler.build(f"{source}:soft_shrink", out=tmp_path / "x", ops=handlers)
+    (line,) = bundle.record("soft_shrink")["parity"]["summary"]
+    assert line["runtime"] == "saved_model"
+    assert line["max_rel"] < 1e-5

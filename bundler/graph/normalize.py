@@ -9,6 +9,7 @@ The passes in their order, each with what it needs and gives:
     ShapeInference                  -> shapes and dtypes on every value it can tell
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
     FuseLinear                      MatMul + Add -> tfbundle::Linear
+    FoldScale                       Conv, MatMul or Linear + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
 """
 
@@ -19,6 +20,7 @@ from onnx_ir.passes import common
 
 from bundler.errors import ConversionError
 from bundler.graph.expand import ExpandFunctions
+from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_linear import FuseLinear
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
@@ -38,6 +40,7 @@ def normalize(model: ir.Model) -> ir.Model:
         model = common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
         model = ExpandFunctions()(model).model
         model = FuseLinear()(model).model
+        model = FoldScale()(model).model
         model = PointwiseFirst()(model).model
         model.graph.sort()
     except (ValueError, ir.passes.PassError) as exc:

@@ -2,6 +2,7 @@
 
     few pixels an image      MatMul of [N*pixels, C]      TensorFlow's Conv2D has a fixed cost of about 0.1 ms with oneDNN
     many pixels              Conv2D                       1.1 to 1.8 times faster than the product there
+    a Gelu follows           MatMul                       TensorFlow computes both in one kernel
     channels first wanted    MatMul of w and x transposed the transposition costs nothing inside of the product
 
 TFLite keeps the convolution: XNNPACK runs it as the same product, and quantizes it by channel.
@@ -39,7 +40,7 @@ def convolve_pointwise(ctx: Context, x: Value, w: Value, bias: Value | None) -> 
     sizes = ctx.sizes(x)
     order = channels_last(len(sizes))
     data = x.in_order(order)
-    if len(sizes) == 4 and not _has_few_pixels(sizes[2:]):
+    if len(sizes) == 4 and not _has_few_pixels(sizes[2:]) and not _feeds_gelu(ctx):
         filters = ctx.weight(np.ascontiguousarray(matrix.T[None, None]), w.name)
         image = tf.nn.conv2d(data, filters, 1, "VALID")
         return ctx.value(image if bias is None else tf.nn.bias_add(image, bias.tensor), order)
@@ -70,6 +71,12 @@ def _channels_first(ctx: Context, x: Value, w: Value, bias: Value | None, sizes:
     if bias is not None:
         product += tf.expand_dims(bias.tensor, -1)
     return tf.reshape(product, tensor_shape([sizes[0], matrix.shape[0], *sizes[2:]]))
+
+
+def _feeds_gelu(ctx: Context) -> bool:
+    """TensorFlow fuses Gelu into a product, which makes up for the slower form, but not into a convolution."""
+    output = ctx.node.outputs[0] if ctx.node is not None and ctx.node.op_type == "Conv" else None
+    return output is not None and read_once(output) and any(use.node.op_type == "Gelu" for use in output.uses())
 
 
 def _has_few_pixels(sizes: Sequence[Element]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -306,13 +307,31 @@ def _apply(
 ) -> Tensor:
     """Contract one axis with the matrix, in float32 at least."""
     dtype = data.dtype if data.dtype in (tf.float32, tf.float64) else tf.float32
-    weights = tf.constant(matrix, dtype)
-    moved = tf.tensordot(tf.cast(data, dtype), weights, [[axis], [1]])
-    rank = data.shape.rank
-    back = [*range(axis), rank - 1, *range(axis, rank - 1)]
-    result = tf.transpose(moved, back) if back != list(range(rank)) else moved
+    result = _along(tf.cast(data, dtype), axis, tf.constant(matrix, dtype))
     result = tf.cast(tf.round(result) if data.dtype.is_integer else result, data.dtype)
     return result if outside is None else _blank(result, axis, coordinates, target, outside)
+
+
+def _along(data: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """The matrix [out, size] times each vector along the axis, where it is: the axes after it are the product's columns."""
+    rank = data.shape.rank
+    if axis == rank - 1:
+        return tf.matmul(data, matrix, transpose_b=True)
+    if axis == rank - 2:
+        return tf.matmul(matrix, data)
+    sizes = _sizes(data)
+    columns = math.prod(sizes[axis + 1 :])  # of ints and scalars
+    product = tf.matmul(matrix, tf.reshape(data, [*sizes[: axis + 1], columns]))
+    return tf.reshape(product, [*sizes[:axis], matrix.shape[0], *sizes[axis + 1 :]])
+
+
+def _sizes(data: Tensor) -> list[Any]:
+    """The sizes as tf.reshape takes them: -1 for one that is dynamic; scalars where there are more."""
+    sizes = data.shape.as_list()
+    if sizes.count(None) == 1 and sizes[0] is None:
+        return [-1, *sizes[1:]]
+    run_time = tf.shape(data)
+    return [run_time[axis] if size is None else size for axis, size in enumerate(sizes)]
 
 
 @op("DepthToSpace", layout=Layout.VALUES)

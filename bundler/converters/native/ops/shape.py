@@ -106,9 +106,14 @@ def view(ctx: Context, x: Value, target: list[Element]) -> Value:
         else ctx.value(tf.reshape(x.tensor, tensor_shape(target)))
     )
     result.non_negative = x.non_negative
-    result.dim_names = tuple(e.name if isinstance(e, Dim) else None for e in target)
-    ctx.dims.update({e.name: e for e in target if isinstance(e, Dim)})
-    return result
+    return _with_dims(ctx, result, target)
+
+
+def _with_dims(ctx: Context, value: Value, sizes: Sequence[Element]) -> Value:
+    """The value under the names of its dynamic sizes, by which they are found again."""
+    value.dim_names = tuple(e.name if isinstance(e, Dim) else None for e in sizes)
+    ctx.dims.update({e.name: e for e in sizes if isinstance(e, Dim)})
+    return value
 
 
 def _reshape_dynamic(ctx: Context, x: Value, target: Value, allowzero: bool) -> Value:
@@ -258,6 +263,8 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
     final = [_broadcast(a, b) for a, b in zip(own, wanted, strict=True)]
     if final == sizes:
         return x
+    if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
+        return _with_dims(ctx, Value.filled(x.array, final, ctx.store), final)
     return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
 
 
@@ -287,8 +294,9 @@ def tile(ctx: Context, x: Value, repeats: Value) -> Value:
 def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None) -> Value:
     fill = np.zeros(1, np.float32) if value is None else value
     elements = target.elements
-    sizes = target.tensor if elements is None else full_shape(elements)
-    return ctx.value(tf.fill(sizes, tf.constant(fill.reshape(()), dtype=tf.as_dtype(fill.dtype))))
+    if elements is not None:
+        return _with_dims(ctx, Value.filled(fill, elements, ctx.store), elements)
+    return ctx.value(tf.fill(target.tensor, tf.constant(fill.reshape(()), dtype=tf.as_dtype(fill.dtype))))
 
 
 @op("Range", layout=Layout.VALUES)

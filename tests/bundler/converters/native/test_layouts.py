@@ -28,6 +28,7 @@ OPS: list[tuple[str, str, dict[str, Array], dict[str, Any]]] = [
     ("slope by channel", "PRelu", {"k": array(C, 1, 1)}, {}),
     ("clip", "Clip", {"k": np.array(-0.5, np.float32), "m": np.array(0.5, np.float32)}, {}),
     ("softmax over channels", "Softmax", {}, {"axis": 1}),
+    ("softmax over rows", "Softmax", {}, {"axis": 2}),
     ("softmax over columns", "Softmax", {}, {"axis": -1}),
     ("log softmax", "LogSoftmax", {}, {"axis": 1}),
     ("concat over channels", "Concat", {"k": array(1, 3, H, W)}, {"axis": 1}),
@@ -62,6 +63,9 @@ OPS: list[tuple[str, str, dict[str, Array], dict[str, Any]]] = [
     ("layer norm over columns", "LayerNormalization", {"g": array(W), "b": array(W, seed=2)}, {"axis": -1}),
     ("lp norm", "LpNormalization", {}, {"axis": 1}),
     ("mean variance norm", "MeanVarianceNormalization", {}, {}),
+    ("cubic resize", "Resize", {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 1.5, 2], np.float32)}, {"mode": "cubic"}),
+    ("cubic resize of columns", "Resize", {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 1, 2], np.float32)},
+     {"mode": "cubic"}),
     ("expand", "Expand", {"s": int64(2, 1, C, H, W)}, {}),
     ("depth to space", "DepthToSpace", {}, {"blocksize": 2}),
     ("where", "Where", {}, {}),
@@ -131,6 +135,29 @@ def test_a_trunk_has_one_transpose() -> None:
     assert [n.op for n in graph.node].count("Transpose") == 0
     moved = served_last(x=x.transpose(served_last.permutations["x"]))["y"].numpy()
     np.testing.assert_allclose(moved, converted(x=x)["y"].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_needs_no_transpose_in_a_trunk() -> None:
+    """A softmax over rows, a cubic resize and a sum with zeros of a dynamic shape stay channels last."""
+    weights = {
+        "w": array(C, 3, 1, 1), "scales": np.array([1, 1, 1.5, 2], np.float32), "zero": np.zeros(1, np.float32),
+        "rows": int64(2, 3),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Softmax", ["c"], ["s"], axis=2),
+        helper.make_node("Resize", ["s", "", "scales"], ["u"], mode="cubic"),
+        helper.make_node("Shape", ["u"], ["n"]),
+        helper.make_node("Expand", ["zero", "n"], ["z"]),
+        helper.make_node("ConstantOfShape", ["n"], ["o"], value=helper.make_tensor("one", 1, [1], [1.0])),
+        helper.make_node("Add", ["z", "u"], ["a"]),
+        helper.make_node("Mul", ["a", "o"], ["m"]),
+        helper.make_node("ReduceMean", ["m", "rows"], ["y"], keepdims=0),
+    ]
+    x = array(2, 3, H, W)
+    converted = assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x}, {"x": np.concatenate([x, x])})
+    graph = converted._functions["serving_default"].graph.as_graph_def()
+    assert [n.op for n in graph.node].count("Transpose") == 1
 
 
 def test_axes_of_storage() -> None:

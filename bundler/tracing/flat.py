@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
 from bundler.sources.tensors import Array, to_numpy, to_torch
 from bundler.sources.user_code import user_code
+from bundler.tracing.substitutes import Substitutes
 
 PREFIX = "module."
 """Stands before the names of all weights of the module that is wrapped."""
@@ -24,6 +26,9 @@ _OTHER_SIZES = "a dim that cannot take every size has to be fixed: give it a num
 
 class FlatModule(nn.Module):
     """Calls a method of a module: `forward(*inputs)` gives a tuple of the tensors in its answer.
+
+    `forward` is what exporters see, with functions that they have no form of written with others (`Substitutes`);
+    `answer` is PyTorch's own.
 
     Args:
         module: the user's module, in eval mode.
@@ -56,10 +61,9 @@ class FlatModule(nn.Module):
         return self
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        if self.attention_4d:
-            with FourDimensionalAttention():
-                return tuple(self.answer(tensors).values())
-        return tuple(self.answer(tensors).values())
+        attention = FourDimensionalAttention() if self.attention_4d else nullcontext()
+        with Substitutes(), attention:
+            return tuple(self.answer(tensors).values())
 
     def answer(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """The outputs by name.

@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.zoo import summary as zoo
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that; the tests interrupt themselves and others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counts that a run is asked for. Here, as the controller of xdist loads no conftest.py of a folder below."""
+    if line := zoo.line(terminalreporter.stats):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -373,3 +373,24 @@ class TestGraphs:
         assert second.signature.output_names == ("output_1",)
         for exported in (default, both, second):
             assert assert_same_answers(exported) == BATCHES
+
+
+class RelativeBias(nn.Module):
+    """Attention with a learned bias by relative place, as BEiT and T5 have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(50, 4))
+        self.places = torch.arange(17)[:, None] + torch.arange(17)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = x.unflatten(2, (4, 16)).transpose(1, 2)
+        bias = self.table[self.places.flatten()].view(17, 17, 4).permute(2, 0, 1).contiguous()[None]
+        mixed = nn.functional.scaled_dot_product_attention(heads, heads, heads, bias)
+        return mixed.transpose(1, 2).reshape(x.shape[0], 17, 64)
+
+
+def test_attention_with_a_learned_bias(tmp_path: Path) -> None:
+    (exported,) = export_module(RelativeBias(), tmp_path, torch.randn(2, 17, 64))
+    assert "Attention" in {node.op_type for node in onnx.load(exported.onnx).graph.node}
+    assert_same_answers(exported)

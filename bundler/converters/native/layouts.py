@@ -114,8 +114,8 @@ def storage_axes(axes: Any, order: Order | None, rank: int) -> Any:
 def common_order(operands: Sequence[Value | None]) -> Order | None:
     """The order that costs least to bring all operands into.
 
-    Constants and fillings have any order for free, and so do tensors of lower rank; among the rest an order that some operand already has is taken,
-    a re-ordered one (a convolution's) before ONNX's own.
+    Constants and fillings have any order for free, and so do tensors of lower rank; among the rest an order that some
+    operand already has is taken, a re-ordered one (a convolution's) before ONNX's own.
     """
     present = [v for v in operands if v is not None]
     if any(v.rank is None for v in present):

@@ -67,6 +67,8 @@ def resolve_target(ctx: Context, x: Value, elements: Sequence[Element], allowzer
     if -1 not in target:
         return target
     rest = _remaining(sizes, [e for e in target if e != -1])
+    if rest is None:
+        rest = _stated(ctx, target.index(-1))
     return target if rest is None else [rest if e == -1 else e for e in target]
 
 
@@ -90,6 +92,13 @@ def _remaining(sizes: Sequence[Element], others: Sequence[Element]) -> Element |
     if fixed % divisor == 0:
         return product([*dynamic, fixed // divisor])
     return divide(product([*dynamic, fixed]), divisor)
+
+
+def _stated(ctx: Context, axis: int) -> int | None:
+    """The size that the graph itself states for an axis of the node's output; TensorFlow refuses a reshape where it is wrong."""
+    stated = ctx.node.outputs[0].shape if ctx.node is not None else None
+    size = stated[axis] if stated is not None and len(stated) > axis else None
+    return size if isinstance(size, int) else None
 
 
 def view(ctx: Context, x: Value, target: list[Element]) -> Value:

@@ -269,7 +269,7 @@ ENTRIES = (
     entry("ssd", Ssd, transposes=1, nhwc=True),
     entry("centernet", CenterNet),
     entry("detr", Detr, saved=True),
-    entry("deeplab", DeepLab, fast=True, saved=True, transposes=2),
+    entry("deeplab", DeepLab, saved=True, transposes=2),
     Entry("u_net", FAMILY, u_net, transposes=2),
     entry("super_resolution", SuperResolution, 24, transposes=2),
     Entry("generator", FAMILY, lambda: (Generator(), {"code": torch.randn(2, 16)}, {}), transposes=2),

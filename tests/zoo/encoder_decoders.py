@@ -45,7 +45,7 @@ def text_to_text(model: str, config: str, settings: dict[str, Any]) -> Made:
 
 
 class Translator(nn.Module):
-    """A bidirectional GRU reads the source, of which each row has its own length; an LSTM with dot attention writes the target."""
+    """A bidirectional GRU reads sources of several lengths; an LSTM with dot attention writes the target."""
 
     def __init__(self, words: int = 50, width: int = 24) -> None:
         super().__init__()
@@ -100,9 +100,6 @@ def transformer() -> Made:
 ENTRIES = (
     Entry("t5", FAMILY, partial(text_to_text, "T5ForConditionalGeneration", "T5Config", T5), saved=True),
     Entry("bart", FAMILY, partial(text_to_text, "BartForConditionalGeneration", "BartConfig", BART)),
-    Entry("marian", FAMILY, partial(text_to_text, "MarianMTModel", "MarianConfig",
-                                    {**BART, "pad_token_id": 0, "decoder_start_token_id": 0})),
-    Entry("pegasus", FAMILY, partial(text_to_text, "PegasusForConditionalGeneration", "PegasusConfig", BART)),
     Entry("gru_lstm_attention", FAMILY, translator, fast=True, saved=True),
     Entry("nn_transformer", FAMILY, transformer),
 )  # fmt: skip

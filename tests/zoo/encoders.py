@@ -31,7 +31,6 @@ def entry(name: str, model: str, config: str, settings: dict[str, Any] | None = 
 ENTRIES = (
     entry("bert", "BertForSequenceClassification", "BertConfig", types=True, fast=True, saved=True),
     entry("roberta", "RobertaForTokenClassification", "RobertaConfig", {**TINY, "pad_token_id": 1}),
-    entry("xlm_roberta", "XLMRobertaForQuestionAnswering", "XLMRobertaConfig", {**TINY, "pad_token_id": 1}),
     entry("distilbert", "DistilBertForSequenceClassification", "DistilBertConfig",
           {"vocab_size": VOCABULARY, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}),
     entry("deberta_v2", "DebertaV2Model", "DebertaV2Config",
@@ -44,11 +43,5 @@ ENTRIES = (
     entry("modernbert", "ModernBertForMaskedLM", "ModernBertConfig",
           {**TINY, "local_attention": 8, "global_attn_every_n_layers": 2, "pad_token_id": 0, "cls_token_id": 1,
            "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}),
-    entry("funnel", "FunnelBaseModel", "FunnelConfig",
-          {"vocab_size": VOCABULARY, "block_sizes": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64}),
-    entry("squeezebert", "SqueezeBertModel", "SqueezeBertConfig", {**TINY, "embedding_size": 32}),
     entry("fnet", "FNetModel", "FNetConfig", TINY),
-    entry("roformer", "RoFormerModel", "RoFormerConfig", TINY),
-    entry("convbert", "ConvBertModel", "ConvBertConfig", {**TINY, "embedding_size": 16}),
-    entry("nystromformer", "NystromformerModel", "NystromformerConfig", {**TINY, "num_landmarks": 4, "segment_means_seq_len": 12}),
 )  # fmt: skip

@@ -99,7 +99,7 @@ def vilt() -> Made:
 
 
 class Layout(nn.Module):
-    """LayoutLM: words with their boxes on the page."""
+    """LayoutLM: words with their boxes on the page, whose corners may come in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,14 +108,13 @@ class Layout(nn.Module):
         self.module = LayoutLMForTokenClassification(LayoutLMConfig(**TEXT, max_2d_position_embeddings=64, num_labels=4))
 
     def forward(self, input_ids: Tensor, bbox: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.module(input_ids=input_ids, bbox=bbox, attention_mask=attention_mask).logits
+        first, second = bbox[..., :2], bbox[..., 2:]
+        boxes = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], -1)
+        return self.module(input_ids=input_ids, bbox=boxes, attention_mask=attention_mask).logits
 
 
 def layoutlm() -> Made:
-    corner, extent = torch.randint(0, 30, (2, 12, 2)), torch.randint(0, 30, (2, 12, 2))
-    inputs = {
-        "input_ids": tokens(100), "bbox": torch.cat([corner, corner + extent], -1), "attention_mask": padding_mask(),
-    }  # fmt: skip
+    inputs = {"input_ids": tokens(100), "bbox": torch.randint(0, 60, (2, 12, 4)), "attention_mask": padding_mask()}
     return Layout(), inputs, {name: {1: "seq"} for name in inputs}
 
 

@@ -68,8 +68,8 @@ class SeparableKeywords(nn.Module):
         layers: list[nn.Module] = [nn.Conv1d(bands, width, 11, 2, 5), nn.BatchNorm1d(width), nn.ReLU()]
         for _ in range(2):
             layers += [
-                nn.Conv1d(width, width, 9, padding=4, groups=width), nn.Conv1d(width, width, 1), nn.BatchNorm1d(width), nn.Hardswish(),
-                nn.MaxPool1d(3, 2, 1),
+                nn.Conv1d(width, width, 9, padding=4, groups=width), nn.Conv1d(width, width, 1), nn.BatchNorm1d(width),
+                nn.Hardswish(), nn.MaxPool1d(3, 2, 1),
             ]  # fmt: skip
         self.layers = nn.Sequential(*layers)
         self.leave = nn.Linear(2 * width, classes)

@@ -42,7 +42,9 @@ class SpatialTransformer(nn.Module):
             nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.Conv2d(8, 8, 5, 2, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
             nn.Linear(32, 6),
         )  # fmt: skip
-        self.classify = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, classes))
+        self.classify = nn.Sequential(
+            nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, classes)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         identity = torch.tensor([1.0, 0, 0, 0, 1, 0])
@@ -79,7 +81,9 @@ class Correlation(nn.Module):
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, width, 7, 4, 3), nn.InstanceNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, 2, 1))
+        self.features = nn.Sequential(
+            nn.Conv2d(3, width, 7, 4, 3), nn.InstanceNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, 2, 1)
+        )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         a, b = self.features(first), self.features(second)
@@ -154,7 +158,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.down = nn.Sequential(nn.Conv2d(3, width, 4, 2, 1), nn.ReLU(), nn.Conv2d(width, width, 4, 2, 1))
         self.codes = nn.Embedding(codes, width)
-        self.up = nn.Sequential(nn.ConvTranspose2d(width, width, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(width, 3, 4, 2, 1))
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(width, width, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(width, 3, 4, 2, 1)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cells = self.down(x).permute(0, 2, 3, 1)

@@ -38,12 +38,6 @@ ENTRIES = (
     entry("dpt", "DPTForDepthEstimation", "DPTConfig", DPT),
     entry("yolos", "YolosForObjectDetection", "YolosConfig", {**TINY, "image_size": [64, 64], "num_detection_tokens": 6}),
     entry("dinov2", "Dinov2ForImageClassification", "Dinov2Config", TINY),
-    entry("vit_mae", "ViTModel", "ViTConfig", TINY),
-    entry("glpn", "GLPNForDepthEstimation", "GLPNConfig",
-          {"num_encoder_blocks": 4, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32],
-           "num_attention_heads": [1, 2, 2, 4], "mlp_ratios": [2, 2, 2, 2], "decoder_hidden_size": 16}),
-    entry("cvt", "CvtForImageClassification", "CvtConfig",
-          {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 1, 1], "num_labels": 5}),
     entry("swin2sr", "Swin2SRForImageSuperResolution", "Swin2SRConfig",
           {"image_size": 32, "embed_dim": 24, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "upscale": 2}),
 )  # fmt: skip

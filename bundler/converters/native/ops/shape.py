@@ -210,21 +210,21 @@ def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
 
 @op("Unsqueeze", layout=Layout.VALUES, since=13)
 def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
-    """New axes have size 1, so they can be put anywhere in storage: in ONNX's place, or in front of a moved tensor."""
+    """New axes have size 1, so they can be put anywhere in storage: before the axis that follows in ONNX's order, where a
+    reshape that splits that axis would put them too.
+    """
     if axes.array is None:
         return ctx.value(_unsqueezed(x.tensor, axes))
     rank = len(x.shape) + axes.array.size
     added = sorted(int(a) % rank for a in axes.array.reshape(-1))
     kept = [axis for axis in range(rank) if axis not in added]
-    if x.order is None:
-        stored = x.stored
-        for axis in added:
-            stored = tf.expand_dims(stored, axis)
-        return ctx.value(stored)
-    stored = x.stored
-    for _ in added:
-        stored = tf.expand_dims(stored, 0)
-    return ctx.value(stored, (*added, *(kept[axis] for axis in x.order)))
+    order, stored = [kept[axis] for axis in x.order or identity(len(kept))], x.stored
+    for axis in reversed(added):
+        follows = axis + 1 in order
+        place = order.index(axis + 1) if follows else order.index(max(order)) + 1 if order else 0
+        order.insert(place, axis)
+        stored = tf.expand_dims(stored, place)
+    return ctx.value(stored, tuple(order))
 
 
 @op("Concat", layout=Layout.VALUES)

@@ -160,6 +160,47 @@ def test_what_needs_no_transpose_in_a_trunk() -> None:
     assert [n.op for n in graph.node].count("Transpose") == 1
 
 
+def test_branches_chosen_by_their_channels() -> None:
+    """Two branches stacked, weighted by a softmax over the branches made from twice as many channels, and added up."""
+    weights = {
+        "w": array(C, 3, 1, 1), "v": array(C, 3, 1, 1, seed=2), "u": array(2 * C, C, 1, 1), "one": int64(1),
+        "split": int64(0, 2, C, 1, 1), "image": int64(2, 3),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Conv", ["x", "v"], ["b"]),
+        helper.make_node("Unsqueeze", ["a", "one"], ["c"]),
+        helper.make_node("Unsqueeze", ["b", "one"], ["d"]),
+        helper.make_node("Concat", ["c", "d"], ["both"], axis=1),
+        helper.make_node("GlobalAveragePool", ["a"], ["p"]),
+        helper.make_node("Conv", ["p", "u"], ["q"]),
+        helper.make_node("Reshape", ["q", "split"], ["r"]),
+        helper.make_node("Softmax", ["r"], ["s"], axis=1),
+        helper.make_node("Mul", ["both", "s"], ["m"]),
+        helper.make_node("ReduceSum", ["m", "one"], ["t"], keepdims=0),
+        helper.make_node("ReduceMax", ["t", "image"], ["y"], keepdims=0),
+    ]
+    x = array(2, 3, H, W)
+    converted = assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x})
+    graph = converted._functions["serving_default"].graph.as_graph_def()
+    assert [n.op for n in graph.node].count("Transpose") == 1
+
+
+@pytest.mark.parametrize("axes", [[0], [2], [4], [0, 1], [1, 3], [3, 4], [4, 5], [0, 5], [-1, 2]])
+@pytest.mark.parametrize("stored", ["channels last", "as given"])
+def test_new_axes(axes: list[int], stored: str) -> None:
+    x, rank = array(2, 3, H, W), 4 + len(axes)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"]) if stored == "channels last" else helper.make_node("Relu", ["x"], ["h"]),
+        helper.make_node("Unsqueeze", ["h", "axes"], ["u"]),
+        helper.make_node("Transpose", ["u"], ["y"], perm=list(reversed(range(rank)))),
+    ]
+    weights = {"w": array(C, 3, 1, 1), "axes": int64(*axes)}
+    if stored == "as given":
+        del weights["w"]
+    assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x})
+
+
 def test_axes_of_storage() -> None:
     assert storage_axes(1, (0, 2, 3, 1), 4) == 3
     assert storage_axes([-1, 1], (0, 2, 3, 1), 4) == [2, 3]

@@ -177,6 +177,19 @@ def test_attention_on_three_axes(tmp_path: Path) -> None:
     assert assert_same_answers(exported) == BATCHES
 
 
+class Windows(nn.Module):
+    """Attention within windows: the batch and the windows lead."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x + 1, x * 2, torch.ones(6, 6).tril().bool())
+
+
+def test_attention_on_five_axes(tmp_path: Path) -> None:
+    (exported,) = export_module(Windows(), tmp_path, torch.randn(2, 3, 4, 6, 8))
+    assert "Attention" in [node.op_type for node in onnx.load(exported.onnx).graph.node]
+    assert assert_same_answers(exported) == BATCHES
+
+
 def test_a_transformer_encoder_leaves_its_fast_path(tmp_path: Path) -> None:
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
     enabled = torch.backends.mha.get_fastpath_enabled()

@@ -70,8 +70,8 @@ ENTRIES = (
     entry("convnextv2_atto", settings={"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)}, saved=True, transposes=1),
     Entry("replknet", "large kernels and mixers", partial(trunk, RepLk), transposes=1, nhwc=True),
     Entry("van", "large kernels and mixers", partial(trunk, Van), fast=True, transposes=1, nhwc=True),
-    entry("mixer_s32_224", settings={"img_size": 64, "num_blocks": 2, "embed_dim": 64}, saved=True),
-    entry("poolformer_s12", settings={"layers": (1, 1, 1, 1), "embed_dims": (16, 32, 48, 64)}, transposes=1),
+    entry("mixer_s32_224", settings={"img_size": 64}, saved=True),
+    entry("poolformer_s12", transposes=1),
     entry("caformer_s18"),
     entry("efficientformer_l1", 224, settings={"depths": (1, 1, 1, 2), "embed_dims": (16, 24, 48, 96)}),
     entry("edgenext_xx_small"),
@@ -79,5 +79,4 @@ ENTRIES = (
     entry("mobilevit_xxs"),
     entry("mambaout_femto", settings={"depths": (1, 1, 1, 1), "dims": (16, 32, 48, 64)}),
     entry("sequencer2d_s", settings={"layers": (1, 1, 1, 1), "img_size": 64}),
-    entry("halonet26t"),
 )

@@ -29,7 +29,7 @@ ENTRIES = (
     entry("twins_svt_small", {"img_size": 64, "embed_dims": (16, 32, 48, 64), "depths": (1, 1, 2, 1)}),
     entry("pvt_v2_b0", {}),
     entry("coat_lite_tiny", {"img_size": 64}),
-    entry("mvitv2_tiny", {"img_size": 64, "depths": (1, 1, 1, 1), "embed_dim": 32}),
+    entry("mvitv2_tiny", {"img_size": 64}),
     entry("levit_128s", {}, 224),
     entry("volo_d1_224", {"img_size": 64}),
 )  # fmt: skip

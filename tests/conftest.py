@@ -17,12 +17,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts that a run is asked for. Here, as the controller of xdist loads no conftest.py of a folder below."""
-    if line := zoo.line(terminalreporter.stats):
-        terminalreporter.write_line(line)
-
-
 @pytest.fixture(scope="session")
 def mlp_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer perceptron as ONNX, `x` float32 [batch, 4] -> `y` float32 [batch, 3], made without torch."""
@@ -59,7 +53,10 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counts at the end of a run. Here, as the controller of xdist loads no conftest.py of a folder below."""
     from tests.conformance.summary import summary
 
+    if agreeing := zoo.line(terminalreporter.stats):
+        terminalreporter.write_line(agreeing)
     for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
         terminalreporter.write_line(line)

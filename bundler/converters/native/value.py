@@ -305,7 +305,6 @@ class Value:
         permutation = [have.index(axis) for axis in want]
         return transpose(stored, permutation)
 
-
     def _fill(self, order: Order | None) -> tf.Tensor:
         assert self._filling is not None
         item, sizes = self._filling

@@ -77,7 +77,11 @@ class Transformer(nn.Module):
     def __init__(self, words: int = 50, width: int = 32, longest: int = 64) -> None:
         super().__init__()
         self.words = nn.Embedding(words, width)
-        self.transformer = nn.Transformer(width, 4, 2, 2, 64, activation="gelu", batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(width, 4, 64, activation="gelu", batch_first=True, norm_first=True)
+        encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.transformer = nn.Transformer(
+            width, 4, 2, 2, 64, activation="gelu", custom_encoder=encoder, batch_first=True, norm_first=True
+        )
         self.leave = nn.Linear(width, words)
         angles = torch.arange(longest)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
         self.register_buffer("places", torch.stack([angles.sin(), angles.cos()], -1).flatten(1))
@@ -87,13 +91,13 @@ class Transformer(nn.Module):
         padding = source == 0
         written = self.transformer(
             self.words(source) + self.places[: source.shape[1]], self.words(target) + self.places[: target.shape[1]],
-            tgt_mask=later, src_key_padding_mask=padding, memory_key_padding_mask=padding,
+            tgt_mask=later, src_key_padding_mask=padding, memory_key_padding_mask=padding, tgt_is_causal=True,
         )  # fmt: skip
         return self.leave(written)
 
 
 def transformer() -> Made:
-    inputs = {"source": tokens(50), "target": tokens(50, 7)}
+    inputs = {"source": tokens(50) * padding_mask(), "target": tokens(50, 7)}
     return Transformer(), inputs, {"source": {1: "seq"}, "target": {1: "target_length"}}
 
 

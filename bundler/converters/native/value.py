@@ -309,8 +309,7 @@ class Value:
         assert self._filling is not None
         item, sizes = self._filling
         placed = [sizes[axis] for axis in order or identity(len(sizes))]
-        dims = [e.tensor if isinstance(e, Dim) else tf.constant(e, tf.int64) for e in placed]
-        return tf.fill(tf.stack(dims) if dims else [], tf.constant(item))
+        return tf.fill(tf.stack([tensor_of(e) for e in placed]) if placed else [], tf.constant(item))
 
 
 def transpose(tensor: tf.Tensor, permutation: Sequence[int]) -> tf.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundler import saved_model
 from bundler.errors import UsageError, VerifyError
 from bundler.manifest import files_under
 from bundler.signature import Signature, TensorSpec
@@ -21,6 +22,7 @@ class ModelFacts:
         size_bytes: of the file with its external data, or of the whole folder.
         ops: number of operators by type, most frequent first.
         details: what only this kind has (opset, TensorFlow's version …).
+        transposes: of a SavedModel, how often each signature moves data from one order of axes to another.
     """
 
     path: str
@@ -29,9 +31,11 @@ class ModelFacts:
     signatures: dict[str, Signature]
     ops: dict[str, int]
     details: dict[str, Any] = field(default_factory=dict)
+    transposes: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
+        facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
+        return {key: value for key, value in facts.items() if value is not None}
 
 
 def kind_of(path: Path) -> str:
@@ -97,7 +101,10 @@ def _saved_model(path: Path) -> ModelFacts:
         "warm_up": (path / "assets.extra" / "tf_serving_warmup_requests").is_file(),
     }
     bytes_total = sum(file.stat().st_size for file in files_under(path))
-    return ModelFacts(str(path), "saved_model", bytes_total, signatures, _most_frequent(nodes), details)
+    transposes = {name: saved_model.transposes(graph, name) for name in signatures}
+    return ModelFacts(
+        str(path), "saved_model", bytes_total, signatures, _most_frequent(nodes), details, transposes
+    )
 
 
 def _tf_specs(infos: Any) -> tuple[TensorSpec, ...]:

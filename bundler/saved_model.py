@@ -59,12 +59,15 @@ def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
     """
     graph = _meta_graph(folder, signature)
-    functions = {f.signature.name: f for f in graph.graph_def.library.function}
-    counts: Counter[str] = Counter()
-    _count(_ancestors(graph, signature), functions, counts, [])
+    counts = _operators(graph, signature)
     data = folder / "variables"
     weight_bytes = sum(f.stat().st_size for f in data.glob("variables.data-*")) if data.is_dir() else 0
     return GraphSummary(dict(counts.most_common()), counts["Transpose"], weight_bytes)
+
+
+def transposes(graph: Any, signature: str) -> int:
+    """How often a signature of a MetaGraphDef moves data from one axis order to another, in all the functions it calls."""
+    return _operators(graph, signature)["Transpose"]
 
 
 def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
@@ -78,9 +81,10 @@ def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
 
 def _meta_graph(folder: Path, signature: str) -> Any:
     from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
 
-    model = saved_model_pb2.SavedModel()
+    from serving.protocol.messages import message
+
+    model = message("tensorflow.SavedModel")()
     try:
         model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except FileNotFoundError as exc:
@@ -92,6 +96,14 @@ def _meta_graph(folder: Path, signature: str) -> Any:
         known = sorted(graphs[0].signature_def) if graphs else []
         raise ConversionError(f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.")
     return graphs[0]
+
+
+def _operators(graph: Any, signature: str) -> Counter[str]:
+    """How many nodes of each operator a signature runs."""
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    counts: Counter[str] = Counter()
+    _count(_ancestors(graph, signature), functions, counts, [])
+    return counts
 
 
 def _ancestors(graph: Any, signature: str) -> list[Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.zoo import summary as zoo
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -51,7 +53,10 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counts at the end of a run. Here, as the controller of xdist loads no conftest.py of a folder below."""
     from tests.conformance.summary import summary
 
+    if agreeing := zoo.line(terminalreporter.stats):
+        terminalreporter.write_line(agreeing)
     for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
         terminalreporter.write_line(line)

@@ -77,12 +77,17 @@ def minilm_folder() -> Path:
 def example(name: str, dims: Mapping[str, Mapping[int, str]] | None = None) -> RealModel:
     """A file of examples/: the first axis is `batch`; `dims` names further dynamic axes."""
     module, inputs = getattr(load_example(name), name)()
+    return RealModel(module.eval(), inputs, specs_of(inputs, dims))
+
+
+def specs_of(inputs: Mapping[str, Tensor], dims: Mapping[str, Mapping[int, str]] | None = None) -> tuple[str, ...]:
+    """`name=dtype[dims]` of each input: the first axis is `batch`; `dims` names further dynamic axes by input."""
     specs = []
     for key, value in inputs.items():
         axes = {0: "batch", **((dims or {}).get(key, {}))}
         sizes = ",".join(axes.get(axis, str(size)) for axis, size in enumerate(value.shape))
         specs.append(f"{key}={str(value.dtype).removeprefix('torch.')}[{sizes}]")
-    return RealModel(module.eval(), inputs, tuple(specs))
+    return tuple(specs)
 
 
 def load_example(name: str) -> ModuleType:
@@ -113,7 +118,7 @@ def randomize(module: nn.Module) -> nn.Module:
     return module
 
 
-def measure_batch_norm(module: nn.Module, *inputs: Tensor) -> nn.Module:
+def measure_batch_norm(module: nn.Module, *inputs: Tensor, **named: Tensor) -> nn.Module:
     """Give every BatchNorm the statistics that it sees on `inputs`; the module is in eval mode afterwards."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     if norms:
@@ -121,7 +126,7 @@ def measure_batch_norm(module: nn.Module, *inputs: Tensor) -> nn.Module:
         for norm in norms:
             norm.momentum = 1.0
         with torch.no_grad():
-            module.train()(*inputs)
+            module.train()(*inputs, **named)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     return module.eval()

@@ -65,6 +65,10 @@ def _show_model(facts: ModelFacts) -> None:
         say(details)
     for name, signature in facts.signatures.items():
         _show_signature(name, signature)
+    if facts.transposes is not None:
+        each = facts.transposes
+        only = str(next(iter(each.values()))) if len(each) == 1 else None
+        say("transposes: " + (only or ", ".join(f"{name} {count}" for name, count in each.items())))
     total = sum(facts.ops.values())
     say(f"{total} operators: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
 from bundler.sources.tensors import Array, to_numpy, to_torch
 from bundler.sources.user_code import user_code
+from bundler.tracing.substitutes import Substitutes
 
 PREFIX = "module."
 """Stands before the names of all weights of the module that is wrapped."""
@@ -24,6 +26,9 @@ _OTHER_SIZES = "a dim that cannot take every size has to be fixed: give it a num
 
 class FlatModule(nn.Module):
     """Calls a method of a module: `forward(*inputs)` gives a tuple of the tensors in its answer.
+
+    `forward` is what exporters see, with functions that they have no form of written with others (`Substitutes`);
+    `answer` is PyTorch's own.
 
     Args:
         module: the user's module, in eval mode.
@@ -56,10 +61,9 @@ class FlatModule(nn.Module):
         return self
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        if self.attention_4d:
-            with FourDimensionalAttention():
-                return tuple(self.answer(tensors).values())
-        return tuple(self.answer(tensors).values())
+        attention = FourDimensionalAttention() if self.attention_4d else nullcontext()
+        with Substitutes(), attention:
+            return tuple(self.answer(tensors).values())
 
     def answer(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """The outputs by name.
@@ -81,7 +85,8 @@ class FlatModule(nn.Module):
 
 
 class FourDimensionalAttention(TorchFunctionMode):
-    """Gives 3-D scaled_dot_product_attention a heads axis of 1: torch's ONNX exporter takes 4-D only.
+    """Gives 3-D scaled_dot_product_attention a heads axis of 1, and makes one batch of the leading axes of 5-D and higher
+    (windows): torch's ONNX exporter takes 4-D only.
 
     (torch/onnx/_internal/exporter/_torchlib/ops/nn.py: "only 4D query, key, and value are supported".)
     """
@@ -94,7 +99,10 @@ class FourDimensionalAttention(TorchFunctionMode):
             return func(*args, **given)
         call = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
         call.update(given)
-        if not all(call[name].dim() == 3 for name in ("query", "key", "value")):
+        ranks = {call[name].dim() for name in ("query", "key", "value")}
+        if len(ranks) == 1 and max(ranks) > 4:
+            return _one_batch(func, call)
+        if ranks != {3}:
             return func(**call)
         for name in ("query", "key", "value"):
             call[name] = call[name].unsqueeze(1)
@@ -102,6 +110,16 @@ class FourDimensionalAttention(TorchFunctionMode):
         if mask is not None and mask.dim() == 3:
             call["attn_mask"] = mask.unsqueeze(1)
         return func(**call).squeeze(1)
+
+
+def _one_batch(func: Any, call: dict[str, Any]) -> Any:
+    """Attention over more than one leading axis; a mask that these axes share (rank 3 at most) stays as it is."""
+    mask = call.get("attn_mask")
+    if mask is not None and mask.dim() > 3:
+        return func(**call)
+    leading = call["query"].shape[:-3]
+    flat = {name: call[name].flatten(0, -4) for name in ("query", "key", "value")}
+    return func(**{**call, **flat}).unflatten(0, leading)
 
 
 class TorchReference:

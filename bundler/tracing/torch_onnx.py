@@ -16,6 +16,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bundler.errors import ExportError, UsageError
 from bundler.signature import TensorSpec
@@ -149,14 +150,17 @@ def _reporting(job: Job) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
-    """None of the fused inference kernels of nn.TransformerEncoder, which ONNX has no form of.
+    """None of the fused inference kernels of nn.TransformerEncoder, which ONNX has no form of, and attention by its
+    definition: the kernels chosen for tracing and for decomposing can differ, and so the strides of what they give, and
+    torch then fails on a reshape after it (2.13: "Cannot view a tensor with shape", with a bias that is a parameter).
 
     Gradients stay as they are: without them torch.export fixes the length of an LSTM's sequence.
     """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
 

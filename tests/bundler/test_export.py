@@ -177,6 +177,19 @@ def test_attention_on_three_axes(tmp_path: Path) -> None:
     assert assert_same_answers(exported) == BATCHES
 
 
+class Windows(nn.Module):
+    """Attention within windows: the batch and the windows lead."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x + 1, x * 2, torch.ones(6, 6).tril().bool())
+
+
+def test_attention_on_five_axes(tmp_path: Path) -> None:
+    (exported,) = export_module(Windows(), tmp_path, torch.randn(2, 3, 4, 6, 8))
+    assert "Attention" in [node.op_type for node in onnx.load(exported.onnx).graph.node]
+    assert assert_same_answers(exported) == BATCHES
+
+
 def test_a_transformer_encoder_leaves_its_fast_path(tmp_path: Path) -> None:
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
     enabled = torch.backends.mha.get_fastpath_enabled()
@@ -373,3 +386,24 @@ class TestGraphs:
         assert second.signature.output_names == ("output_1",)
         for exported in (default, both, second):
             assert assert_same_answers(exported) == BATCHES
+
+
+class RelativeBias(nn.Module):
+    """Attention with a learned bias by relative place, as BEiT and T5 have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(50, 4))
+        self.places = torch.arange(17)[:, None] + torch.arange(17)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = x.unflatten(2, (4, 16)).transpose(1, 2)
+        bias = self.table[self.places.flatten()].view(17, 17, 4).permute(2, 0, 1).contiguous()[None]
+        mixed = nn.functional.scaled_dot_product_attention(heads, heads, heads, bias)
+        return mixed.transpose(1, 2).reshape(x.shape[0], 17, 64)
+
+
+def test_attention_with_a_learned_bias(tmp_path: Path) -> None:
+    (exported,) = export_module(RelativeBias(), tmp_path, torch.randn(2, 17, 64))
+    assert "Attention" in {node.op_type for node in onnx.load(exported.onnx).graph.node}
+    assert_same_answers(exported)

@@ -114,14 +114,14 @@ def storage_axes(axes: Any, order: Order | None, rank: int) -> Any:
 def common_order(operands: Sequence[Value | None]) -> Order | None:
     """The order that costs least to bring all operands into.
 
-    Constants move for free, and so do tensors of lower rank; among the rest an order that some operand already has is taken,
-    a re-ordered one (a convolution's) before ONNX's own.
+    Constants and fillings have any order for free, and so do tensors of lower rank; among the rest an order that some
+    operand already has is taken, a re-ordered one (a convolution's) before ONNX's own.
     """
     present = [v for v in operands if v is not None]
     if any(v.rank is None for v in present):
         return None
     rank = max((v.rank or 0 for v in present), default=0)
-    full = [v for v in present if v.rank == rank and not v.is_constant and v.elements is None]
+    full = [v for v in present if v.rank == rank and not v.has_any_order and v.elements is None]
     return next((v.order for v in full if v.order is not None), None)
 
 

@@ -105,10 +105,10 @@ def channels_first_permutation(rank: int) -> Order:
 
 
 class Value:
-    """One ONNX value in the lowered graph. Exactly one of `array`, `elements`, a tensor is what it was made from."""
+    """One ONNX value in the lowered graph. Exactly one of `array`, `elements`, a filling, a tensor is what it was made from."""
 
     __slots__ = (
-        "_elements", "_forms", "_offers", "_rows", "array", "dim_names", "name", "non_negative", "order", "parts",
+        "_elements", "_filling", "_forms", "_offers", "_rows", "array", "dim_names", "name", "non_negative", "order", "parts",
         "rows_sizes", "store",
     )  # fmt: skip
 
@@ -117,6 +117,7 @@ class Value:
         self._forms: Scoped[Order | None] = Scoped()
         self._offers: dict[Order | None, Callable[[], Tensor]] = {}
         self._elements: tuple[Element, ...] | Element | None = None
+        self._filling: tuple[Array, tuple[Element, ...]] | None = None
         self.array: Array | None = None
         self.order: Order | None = None
         self.name = name
@@ -168,6 +169,13 @@ class Value:
         value._elements = items[0] if scalar else items
         return value
 
+    @classmethod
+    def filled(cls, item: Array, sizes: Sequence[Element], store: WeightStore) -> Value:
+        """One number (an array of any shape with one item) everywhere: made in whatever order it is asked for."""
+        value = cls(store)
+        value._filling = (item.reshape(()), tuple(sizes))
+        return value
+
     # -- what is known at build time ------------------------------------------------------------------------------
 
     @property
@@ -184,6 +192,11 @@ class Value:
         return None
 
     @property
+    def has_any_order(self) -> bool:
+        """Whether all orders cost the same: constants are moved at build time, fillings are made as they are wanted."""
+        return self.array is not None or self._filling is not None
+
+    @property
     def is_symbolic(self) -> bool:
         """An int vector with a dynamic element."""
         return self._elements is not None
@@ -194,6 +207,8 @@ class Value:
             return tf.as_dtype(self.array.dtype) if self.array.dtype.kind not in "OUS" else tf.string
         if self._elements is not None:
             return tf.int64
+        if self._filling is not None:
+            return tf.as_dtype(self._filling[0].dtype)
         return self.rows.dtype if self.rows_sizes is not None else self.stored.dtype
 
     @property
@@ -204,6 +219,8 @@ class Value:
             return 1 if isinstance(self._elements, tuple) else 0
         if self.rows_sizes is not None:
             return len(self.rows_sizes)
+        if self._filling is not None:
+            return len(self._filling[1])
         rank: int | None = self.stored.shape.rank
         return rank
 
@@ -214,6 +231,8 @@ class Value:
             return self.array.shape
         if self._elements is not None:
             return (len(self._elements),) if isinstance(self._elements, tuple) else ()
+        if self._filling is not None:
+            return tuple(size if isinstance(size, int) else None for size in self._filling[1])
         stored = self._stored_sizes()
         if self.order is None:
             return tuple(stored)
@@ -250,6 +269,8 @@ class Value:
             return self.store.tensor(self.array, self.name)
         if self.rows_sizes is not None:
             return tf.reshape(self.rows, shape_of(self.rows_sizes))
+        if self._filling is not None:
+            return self._fill(None)
         assert self._elements is not None
         if isinstance(self._elements, Dim):
             return self._elements.tensor
@@ -273,6 +294,8 @@ class Value:
         if self.array is not None:
             moved = self.array if order is None else np.ascontiguousarray(self.array.transpose(order))
             return self.store.tensor(moved, self.name)
+        if self._filling is not None:
+            return self._fill(order)
         stored = self.stored
         if order == self.order:
             return stored
@@ -281,6 +304,12 @@ class Value:
         want = order or identity(rank)
         permutation = [have.index(axis) for axis in want]
         return transpose(stored, permutation)
+
+    def _fill(self, order: Order | None) -> tf.Tensor:
+        assert self._filling is not None
+        item, sizes = self._filling
+        placed = [sizes[axis] for axis in order or identity(len(sizes))]
+        return tf.fill(tf.stack([tensor_of(e) for e in placed]) if placed else [], tf.constant(item))
 
 
 def transpose(tensor: tf.Tensor, permutation: Sequence[int]) -> tf.Tensor:

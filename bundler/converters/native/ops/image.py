@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -57,7 +58,7 @@ def resize(
     if _bilinear_fits(rank, wanted, mode, coordinate_transformation_mode, antialias, data):
         return ctx.value(_bilinear(data, wanted, coordinate_transformation_mode), order)
     roi_list = [] if roi is None or roi.array is None else [float(v) for v in roi.array.reshape(-1)]
-    for axis, target in wanted.items():
+    for axis, target in reversed(wanted.items()):  # columns first: `_by_taps` then has fewer rows to do
         position = axes.index(axis)
         crop = (roi_list[position], roi_list[position + len(axes)]) if roi_list else (0.0, 1.0)
         coordinates = _coordinates(target, coordinate_transformation_mode, crop)
@@ -306,13 +307,51 @@ def _apply(
 ) -> Tensor:
     """Contract one axis with the matrix, in float32 at least."""
     dtype = data.dtype if data.dtype in (tf.float32, tf.float64) else tf.float32
-    weights = tf.constant(matrix, dtype)
-    moved = tf.tensordot(tf.cast(data, dtype), weights, [[axis], [1]])
-    rank = data.shape.rank
-    back = [*range(axis), rank - 1, *range(axis, rank - 1)]
-    result = tf.transpose(moved, back) if back != list(range(rank)) else moved
+    result = _along(tf.cast(data, dtype), axis, matrix.astype(dtype.as_numpy_dtype))
     result = tf.cast(tf.round(result) if data.dtype.is_integer else result, data.dtype)
     return result if outside is None else _blank(result, axis, coordinates, target, outside)
+
+
+_SHORT = 8
+_TAPS = 4
+
+
+def _along(data: Tensor, axis: int, matrix: Array) -> Tensor:
+    """The matrix [out, size] times each vector along the axis, where it is: the axes after it are the product's columns."""
+    rank = data.shape.rank
+    if axis == rank - 1:
+        return tf.matmul(data, tf.constant(matrix), transpose_b=True)
+    if axis == rank - 2:
+        few = np.count_nonzero(matrix, axis=1).max(initial=0) <= _TAPS
+        short = data.shape[-1] is not None and data.shape[-1] < _SHORT
+        return _by_taps(data, axis, matrix) if few and short else tf.matmul(tf.constant(matrix), data)
+    sizes = _sizes(data)
+    columns = math.prod(sizes[axis + 1 :])  # of ints and scalars
+    product = tf.matmul(tf.constant(matrix), tf.reshape(data, [*sizes[: axis + 1], columns]))
+    return tf.reshape(product, [*sizes[:axis], matrix.shape[0], *sizes[axis + 1 :]])
+
+
+def _by_taps(data: Tensor, axis: int, matrix: Array) -> Tensor:
+    """The same with few weights a row, as a sum of weighted gathers.
+
+    Before a short axis (the channels of an image) a product is many small ones: 128x128x3 to three times its size takes
+    6.3 ms so, 2.7 ms with taps, and 2.5 ms with transposes around one product.
+    """
+    places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :_TAPS]
+    weights = np.take_along_axis(matrix, places, 1)
+    shape = [1] * data.shape.rank
+    shape[axis] = matrix.shape[0]
+    used = [tap for tap in range(places.shape[1]) if weights[:, tap].any()]
+    return tf.add_n([tf.gather(data, places[:, t].astype(np.int32), axis=axis) * weights[:, t].reshape(shape) for t in used])
+
+
+def _sizes(data: Tensor) -> list[Any]:
+    """The sizes as tf.reshape takes them: -1 for one that is dynamic; scalars where there are more."""
+    sizes = data.shape.as_list()
+    if sizes.count(None) == 1 and sizes[0] is None:
+        return [-1, *sizes[1:]]
+    run_time = tf.shape(data)
+    return [run_time[axis] if size is None else size for axis, size in enumerate(sizes)]
 
 
 @op("DepthToSpace", layout=Layout.VALUES)

@@ -15,11 +15,21 @@ from bundler.converters.native.value import Order, Tensor, Value, channels_last
 
 
 @op("Softmax", layout=Layout.AXIS, since=13)
-def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
-    if x.dtype in (tf.float16, tf.bfloat16):
-        powers = tf.exp(x - tf.reduce_max(x, axis, keepdims=True))
-        return powers / tf.cast(tf.reduce_sum(tf.cast(powers, tf.float32), axis, keepdims=True), x.dtype)
-    return tf.nn.softmax(x, axis)
+def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
+    """TensorFlow's kernel reads the last axis; along another one its own arithmetic is faster than the two transposes
+    around it (56x56x8x16 over 8: 1.1 ms against 2.6 ms).
+    """
+    last = axis % x.shape.rank == x.shape.rank - 1
+    return softmax(x, axis) if last or ctx.target == "tflite" else _softmax(x, axis)
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    return _softmax(x, axis) if x.dtype in (tf.float16, tf.bfloat16) else tf.nn.softmax(x, axis)
+
+
+def _softmax(x: Tensor, axis: int) -> Tensor:
+    powers = tf.exp(x - tf.reduce_max(x, axis, keepdims=True))
+    return powers / tf.cast(tf.reduce_sum(_single(powers), axis, keepdims=True), x.dtype)
 
 
 @op("LogSoftmax", layout=Layout.AXIS, since=13)

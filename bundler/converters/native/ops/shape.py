@@ -67,6 +67,8 @@ def resolve_target(ctx: Context, x: Value, elements: Sequence[Element], allowzer
     if -1 not in target:
         return target
     rest = _remaining(sizes, [e for e in target if e != -1])
+    if rest is None:
+        rest = _stated(ctx, target.index(-1))
     return target if rest is None else [rest if e == -1 else e for e in target]
 
 
@@ -92,6 +94,13 @@ def _remaining(sizes: Sequence[Element], others: Sequence[Element]) -> Element |
     return divide(product([*dynamic, fixed]), divisor)
 
 
+def _stated(ctx: Context, axis: int) -> int | None:
+    """The size that the graph itself states for an axis of the node's output; TensorFlow refuses a reshape where it is wrong."""
+    stated = ctx.node.outputs[0].shape if ctx.node is not None else None
+    size = stated[axis] if stated is not None and len(stated) > axis else None
+    return size if isinstance(size, int) else None
+
+
 def view(ctx: Context, x: Value, target: list[Element]) -> Value:
     """x reshaped; kept in its storage order where the reshape does not mix axes that are stored apart."""
     sizes = ctx.sizes(x)
@@ -106,9 +115,14 @@ def view(ctx: Context, x: Value, target: list[Element]) -> Value:
         else ctx.value(tf.reshape(x.tensor, tensor_shape(target)))
     )
     result.non_negative = x.non_negative
-    result.dim_names = tuple(e.name if isinstance(e, Dim) else None for e in target)
-    ctx.dims.update({e.name: e for e in target if isinstance(e, Dim)})
-    return result
+    return _with_dims(ctx, result, target)
+
+
+def _with_dims(ctx: Context, value: Value, sizes: Sequence[Element]) -> Value:
+    """The value under the names of its dynamic sizes, by which they are found again."""
+    value.dim_names = tuple(e.name if isinstance(e, Dim) else None for e in sizes)
+    ctx.dims.update({e.name: e for e in sizes if isinstance(e, Dim)})
+    return value
 
 
 def _reshape_dynamic(ctx: Context, x: Value, target: Value, allowzero: bool) -> Value:
@@ -196,21 +210,21 @@ def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
 
 @op("Unsqueeze", layout=Layout.VALUES, since=13)
 def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
-    """New axes have size 1, so they can be put anywhere in storage: in ONNX's place, or in front of a moved tensor."""
+    """New axes have size 1, so they can be put anywhere in storage: before the axis that follows in ONNX's order, where a
+    reshape that splits that axis would put them too.
+    """
     if axes.array is None:
         return ctx.value(_unsqueezed(x.tensor, axes))
     rank = len(x.shape) + axes.array.size
     added = sorted(int(a) % rank for a in axes.array.reshape(-1))
     kept = [axis for axis in range(rank) if axis not in added]
-    if x.order is None:
-        stored = x.stored
-        for axis in added:
-            stored = tf.expand_dims(stored, axis)
-        return ctx.value(stored)
-    stored = x.stored
-    for _ in added:
-        stored = tf.expand_dims(stored, 0)
-    return ctx.value(stored, (*added, *(kept[axis] for axis in x.order)))
+    order, stored = [kept[axis] for axis in x.order or identity(len(kept))], x.stored
+    for axis in reversed(added):
+        follows = axis + 1 in order
+        place = order.index(axis + 1) if follows else order.index(max(order)) + 1 if order else 0
+        order.insert(place, axis)
+        stored = tf.expand_dims(stored, place)
+    return ctx.value(stored, tuple(order))
 
 
 @op("Concat", layout=Layout.VALUES)
@@ -258,6 +272,8 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
     final = [_broadcast(a, b) for a, b in zip(own, wanted, strict=True)]
     if final == sizes:
         return x
+    if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
+        return _with_dims(ctx, Value.filled(x.array, final, ctx.store), final)
     return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
 
 
@@ -287,8 +303,9 @@ def tile(ctx: Context, x: Value, repeats: Value) -> Value:
 def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None) -> Value:
     fill = np.zeros(1, np.float32) if value is None else value
     elements = target.elements
-    sizes = target.tensor if elements is None else full_shape(elements)
-    return ctx.value(tf.fill(sizes, tf.constant(fill.reshape(()), dtype=tf.as_dtype(fill.dtype))))
+    if elements is not None:
+        return _with_dims(ctx, Value.filled(fill, elements, ctx.store), elements)
+    return ctx.value(tf.fill(target.tensor, tf.constant(fill.reshape(()), dtype=tf.as_dtype(fill.dtype))))
 
 
 @op("Range", layout=Layout.VALUES)

@@ -28,6 +28,7 @@ OPS: list[tuple[str, str, dict[str, Array], dict[str, Any]]] = [
     ("slope by channel", "PRelu", {"k": array(C, 1, 1)}, {}),
     ("clip", "Clip", {"k": np.array(-0.5, np.float32), "m": np.array(0.5, np.float32)}, {}),
     ("softmax over channels", "Softmax", {}, {"axis": 1}),
+    ("softmax over rows", "Softmax", {}, {"axis": 2}),
     ("softmax over columns", "Softmax", {}, {"axis": -1}),
     ("log softmax", "LogSoftmax", {}, {"axis": 1}),
     ("concat over channels", "Concat", {"k": array(1, 3, H, W)}, {"axis": 1}),
@@ -62,6 +63,9 @@ OPS: list[tuple[str, str, dict[str, Array], dict[str, Any]]] = [
     ("layer norm over columns", "LayerNormalization", {"g": array(W), "b": array(W, seed=2)}, {"axis": -1}),
     ("lp norm", "LpNormalization", {}, {"axis": 1}),
     ("mean variance norm", "MeanVarianceNormalization", {}, {}),
+    ("cubic resize", "Resize", {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 1.5, 2], np.float32)}, {"mode": "cubic"}),
+    ("cubic resize of columns", "Resize", {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 1, 2], np.float32)},
+     {"mode": "cubic"}),
     ("expand", "Expand", {"s": int64(2, 1, C, H, W)}, {}),
     ("depth to space", "DepthToSpace", {}, {"blocksize": 2}),
     ("where", "Where", {}, {}),
@@ -131,6 +135,70 @@ def test_a_trunk_has_one_transpose() -> None:
     assert [n.op for n in graph.node].count("Transpose") == 0
     moved = served_last(x=x.transpose(served_last.permutations["x"]))["y"].numpy()
     np.testing.assert_allclose(moved, converted(x=x)["y"].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_needs_no_transpose_in_a_trunk() -> None:
+    """A softmax over rows, a cubic resize and a sum with zeros of a dynamic shape stay channels last."""
+    weights = {
+        "w": array(C, 3, 1, 1), "scales": np.array([1, 1, 1.5, 2], np.float32), "zero": np.zeros(1, np.float32),
+        "rows": int64(2, 3),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Softmax", ["c"], ["s"], axis=2),
+        helper.make_node("Resize", ["s", "", "scales"], ["u"], mode="cubic"),
+        helper.make_node("Shape", ["u"], ["n"]),
+        helper.make_node("Expand", ["zero", "n"], ["z"]),
+        helper.make_node("ConstantOfShape", ["n"], ["o"], value=helper.make_tensor("one", 1, [1], [1.0])),
+        helper.make_node("Add", ["z", "u"], ["a"]),
+        helper.make_node("Mul", ["a", "o"], ["m"]),
+        helper.make_node("ReduceMean", ["m", "rows"], ["y"], keepdims=0),
+    ]
+    x = array(2, 3, H, W)
+    converted = assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x}, {"x": np.concatenate([x, x])})
+    graph = converted._functions["serving_default"].graph.as_graph_def()
+    assert [n.op for n in graph.node].count("Transpose") == 1
+
+
+def test_branches_chosen_by_their_channels() -> None:
+    """Two branches stacked, weighted by a softmax over the branches made from twice as many channels, and added up."""
+    weights = {
+        "w": array(C, 3, 1, 1), "v": array(C, 3, 1, 1, seed=2), "u": array(2 * C, C, 1, 1), "one": int64(1),
+        "split": int64(0, 2, C, 1, 1), "image": int64(2, 3),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Conv", ["x", "v"], ["b"]),
+        helper.make_node("Unsqueeze", ["a", "one"], ["c"]),
+        helper.make_node("Unsqueeze", ["b", "one"], ["d"]),
+        helper.make_node("Concat", ["c", "d"], ["both"], axis=1),
+        helper.make_node("GlobalAveragePool", ["a"], ["p"]),
+        helper.make_node("Conv", ["p", "u"], ["q"]),
+        helper.make_node("Reshape", ["q", "split"], ["r"]),
+        helper.make_node("Softmax", ["r"], ["s"], axis=1),
+        helper.make_node("Mul", ["both", "s"], ["m"]),
+        helper.make_node("ReduceSum", ["m", "one"], ["t"], keepdims=0),
+        helper.make_node("ReduceMax", ["t", "image"], ["y"], keepdims=0),
+    ]
+    x = array(2, 3, H, W)
+    converted = assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x})
+    graph = converted._functions["serving_default"].graph.as_graph_def()
+    assert [n.op for n in graph.node].count("Transpose") == 1
+
+
+@pytest.mark.parametrize("axes", [[0], [2], [4], [0, 1], [1, 3], [3, 4], [4, 5], [0, 5], [-1, 2]])
+@pytest.mark.parametrize("stored", ["channels last", "as given"])
+def test_new_axes(axes: list[int], stored: str) -> None:
+    x, rank = array(2, 3, H, W), 4 + len(axes)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"]) if stored == "channels last" else helper.make_node("Relu", ["x"], ["h"]),
+        helper.make_node("Unsqueeze", ["h", "axes"], ["u"]),
+        helper.make_node("Transpose", ["u"], ["y"], perm=list(reversed(range(rank)))),
+    ]
+    weights = {"w": array(C, 3, 1, 1), "axes": int64(*axes)}
+    if stored == "as given":
+        del weights["w"]
+    assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x})
 
 
 def test_axes_of_storage() -> None:

@@ -95,3 +95,20 @@ def test_a_range_over_a_dynamic_length() -> None:
     weights = {"zero": np.array(0, np.int64), "one": np.array(1, np.int64)}
     model = model_of(nodes, {"x": array(2, 6)}, ["y"], weights, dynamic={"x": ["batch", "length"]})
     assert_agrees(model, {"x": array(2, 6)}, {"x": array(1, 9)})
+
+
+def test_the_rest_of_a_reshape_is_what_the_graph_states() -> None:
+    """The target's length comes from another input, so that only the graph says that -1 are the heads."""
+    x, other = array(2, 5, 32), array(2, 5)
+    nodes = [
+        helper.make_node("Shape", ["x"], ["batch"], start=0, end=1),
+        helper.make_node("Shape", ["other"], ["length"], start=1, end=2),
+        helper.make_node("Concat", ["batch", "length", "rest", "width"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["y"]),
+    ]
+    constants = {"rest": np.array([-1], np.int64), "width": np.array([8], np.int64)}
+    dynamic = {"x": ["batch", "length", 32], "other": ["batch", "other_length"]}
+    model = model_of(nodes, {"x": x, "other": other}, ["y"], constants, dynamic=dynamic)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, ["batch", "length", 4, 8]))
+    converted = assert_agrees(model, {"x": x, "other": other})
+    assert converted._functions["serving_default"].structured_outputs["y"].shape.as_list() == [None, None, 4, 8]

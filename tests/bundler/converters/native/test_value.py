@@ -47,6 +47,21 @@ def test_constants_are_moved_at_build_time() -> None:
     assert concrete.outputs[0].shape == (2, 4, 5, 3)
 
 
+def test_a_filling_is_made_in_the_order_that_is_asked_for() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
+    def graph(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = Dim("batch", lambda: tf.shape(x, out_type=tf.int64)[0])
+        value = Value.filled(np.array([2.5], np.float32), [batch, 3, 4, 5], store())
+        assert (value.shape, value.rank, value.dtype) == ((None, 3, 4, 5), 4, tf.float32)
+        assert value.has_any_order and not value.is_constant
+        return value.in_order(LAST), value.tensor
+
+    assert "Transpose" not in {n.op for n in graph.get_concrete_function().graph.as_graph_def().node}
+    last, plain = graph(tf.zeros([2, 4]))
+    np.testing.assert_array_equal(last.numpy(), np.full((2, 4, 5, 3), 2.5, np.float32))
+    np.testing.assert_array_equal(plain.numpy(), np.full((2, 3, 4, 5), 2.5, np.float32))
+
+
 def test_axes_of_size_one_move_without_a_transpose() -> None:
     @tf.function(input_signature=[tf.TensorSpec([None, 1, 7])])
     def graph(x: tf.Tensor) -> tf.Tensor:

@@ -90,3 +90,13 @@ def test_onnx_knows_the_oracle() -> None:
     """A guard of this file's own helper: ONNX Runtime takes the models that it makes."""
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": array(2, 3)}, ["y"])
     onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 4, 5, 6)])
+def test_each_axis_of_images_of_other_ranks(shape: tuple[int, ...]) -> None:
+    """Signals and volumes: half as long again along one axis, the batch dynamic."""
+    for axis in range(2, len(shape)):
+        scales = np.array([1.5 if a == axis else 1 for a in range(len(shape))], np.float32)
+        x = array(*shape)
+        node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="linear")
+        assert_agrees(model_of([node], {"x": x}, ["y"], {"scales": scales}), {"x": x}, {"x": x[:1]})

@@ -1,0 +1,29 @@
+"""The line at the end of a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from tests.zoo.summary import line
+
+
+def report(name: str, file: str = "tests/zoo/test_zoo.py::test_architecture") -> Any:
+    return SimpleNamespace(nodeid=f"{file}[{name}]")
+
+
+def test_all_agree() -> None:
+    stats = {"passed": [report("bert"), report("gpt2"), report("x", "tests/test_other.py::test_it")]}
+    assert line(stats) == "zoo: 2/2 architectures agree with PyTorch"
+
+
+def test_failures_of_all_kinds_count() -> None:
+    stats = {
+        "passed": [report("bert")], "failed": [report("gpt2")], "error": [report("t5")], "xfailed": [report("opt")],
+        "skipped": [report("phi")], "": [SimpleNamespace(when="setup")],
+    }  # fmt: skip
+    assert line(stats) == "zoo: 1/4 architectures agree with PyTorch"
+
+
+def test_without_the_zoo_there_is_no_line() -> None:
+    assert line({"passed": [report("x", "tests/test_other.py::test_it")]}) is None

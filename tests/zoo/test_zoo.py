@@ -1,0 +1,40 @@
+"""Architectures of all families: exported, converted, run, and held against PyTorch in dtype, shape and value.
+
+Each at two and more batch sizes; where a dim is a length, at two and more lengths. The fast ones are part of `make test`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.zoo import table
+from tests.zoo.entry import Entry
+from tests.zoo.known_failures import REASONS
+
+GOAL = 40
+
+
+def _parameter(entry: Entry) -> object:
+    marks = [] if entry.fast else [pytest.mark.slow]
+    if entry.name in REASONS:
+        marks.append(pytest.mark.xfail(reason=REASONS[entry.name], strict=True))
+    return pytest.param(entry, id=entry.name, marks=marks)
+
+
+@pytest.mark.parametrize("entry", [_parameter(entry) for entry in table.ENTRIES.values()])
+def test_architecture(entry: Entry, tmp_path: Path) -> None:
+    from tests.zoo import check
+
+    converted = check.convert(entry, entry.make(), tmp_path)
+    check.assert_agrees(entry, converted, tmp_path)
+    check.assert_transposes(entry, converted, tmp_path)
+
+
+def test_the_table_is_sound() -> None:
+    """Names are unique, as many as promised, and reasons belong to entries."""
+    assert len(table.ENTRIES) == sum(len(table.entries_of(family)) for family in table.FAMILIES)
+    assert len(table.ENTRIES) - len(REASONS) >= GOAL
+    assert not set(REASONS) - set(table.ENTRIES)
+    assert sum(entry.fast for entry in table.ENTRIES.values()) >= 10

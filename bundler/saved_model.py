@@ -17,6 +17,9 @@ SERVE_TAG = "serve"
 """The tag TensorFlow Serving loads (servables/tensorflow/saved_model_bundle_source_adapter.cc)."""
 
 _BOOKKEEPING = frozenset({"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "VarHandleOp"})
+_MOVE = "Einsum of one operand"
+"""A transposition by another name."""
+
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
@@ -62,12 +65,16 @@ def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
     counts = _operators(graph, signature)
     data = folder / "variables"
     weight_bytes = sum(f.stat().st_size for f in data.glob("variables.data-*")) if data.is_dir() else 0
-    return GraphSummary(dict(counts.most_common()), counts["Transpose"], weight_bytes)
+    return GraphSummary(dict(counts.most_common()), _moves(counts), weight_bytes)
 
 
 def transposes(graph: Any, signature: str) -> int:
     """How often a signature of a MetaGraphDef moves data from one axis order to another, in all the functions it calls."""
-    return _operators(graph, signature)["Transpose"]
+    return _moves(_operators(graph, signature))
+
+
+def _moves(counts: Counter[str]) -> int:
+    return counts["Transpose"] + counts[_MOVE]
 
 
 def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
@@ -123,7 +130,8 @@ def _count(nodes: Iterable[Any], functions: dict[str, Any], counts: Counter[str]
     """Add the nodes and, for every call and every branch or body, those of the function it names."""
     for node in nodes:
         if node.op not in _BOOKKEEPING and node.op not in _CALLS:
-            counts[node.op] += 1
+            moves = node.op == "Einsum" and sum(not name.startswith("^") for name in node.input) == 1
+            counts[_MOVE if moves else node.op] += 1
         for attr in node.attr.values():
             named = [attr.func.name, *(f.name for f in attr.list.func)]
             for name in named:

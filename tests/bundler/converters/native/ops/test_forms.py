@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.bundler.converters.native.oracle import Array, array, assert_agrees, model_of
+from bundler.saved_model import summarize
+from tests.bundler.converters.native.oracle import Array, array, assert_agrees, model_of, native
 
 node = helper.make_node
 
@@ -179,3 +181,10 @@ def test_heads_are_moved_without_a_transpose() -> None:
     longer = {name: array(3, 7, 24, seed=i) for i, name in enumerate("qkv")}
     ops = ops_of(model_of(attention(), given, ["y"], constants, dynamic=dims), given, longer)
     assert [ops["Transpose"], ops["Einsum"], ops["BatchMatMulV2"]] == [0, 4, 2]
+
+
+def test_a_move_by_einsum_counts_as_a_transpose(tmp_path: Path) -> None:
+    given = {name: array(2, 5, 24, seed=i) for i, name in enumerate("qkv")}
+    constants = {"heads": np.array([0, 0, 4, 6], np.int64), "flat": np.array([0, 0, 24], np.int64)}
+    native(model_of(attention(), given, ["y"], constants)).save(tmp_path)
+    assert summarize(tmp_path).transposes == 4

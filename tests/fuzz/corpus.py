@@ -11,7 +11,7 @@ import onnx
 import onnx.parser
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.conformance.cases import cases, share
+from tests.conformance.cases import ml_cases, node_cases, share
 
 LARGEST = 20_000
 """Bytes up to which a model is taken: small ones are quick to convert, and a mutation more often meets something."""
@@ -33,7 +33,7 @@ def seeds() -> list[Seed]:
 
 def _node_tests() -> Iterator[Seed]:
     """A fifth of the cases: every operator is still there, as most have several."""
-    for name, case in sorted(cases().items()):
+    for name, case in sorted({**node_cases(), **ml_cases()}.items()):
         model = case.model.SerializeToString()
         if share(name) < 20 and len(model) <= LARGEST:
             yield Seed(name, model)

@@ -37,7 +37,6 @@ _NOT_FOLDED = frozenset(
 """Different in every run, or no tensors."""
 
 
-
 @dataclass
 class Context:
     """What a handler may ask of the lowering: its node, the opset, the target, and how to make Values."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from bundler.errors import ConversionError
 from bundler.graph.onnx_signature import load_graph
@@ -15,6 +16,9 @@ from bundler.graph.tensors import check_tensors
 
 SMALL = 1024
 """Elements up to which a constant is taken for a shape or a parameter rather than a weight."""
+
+_CONSTANTS_APART = 4
+"""The first IR version whose constants need be no inputs."""
 
 
 def load(path: Path) -> ir.Model:
@@ -42,6 +46,12 @@ def load(path: Path) -> ir.Model:
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
     """The IR of a model in memory."""
     return ir.from_proto(proto)
+
+
+def part_constants(model: ir.Model) -> None:
+    """Take the constants off the inputs, in place: up to IR version 3 they are listed there (onnx/docs/IR.md)."""
+    RemoveInitializersFromInputsPass()(model)
+    model.ir_version = max(model.ir_version or 0, _CONSTANTS_APART)
 
 
 def root_cause(exc: BaseException) -> str:

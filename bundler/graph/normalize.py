@@ -2,7 +2,7 @@
 
 The passes in their order, each with what it needs and gives:
 
-    RemoveInitializersFromInputs    constants that IR version 3 lists as inputs -> constants
+    part_constants                  constants that IR version 3 lists as inputs -> constants
     InlinePass                      model-local functions -> their nodes
     LiftConstantsToInitializers     Constant nodes -> initializers
     LiftWeights                     large constants of branches and bodies -> the outermost graph
@@ -24,7 +24,7 @@ from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fuse_linear import FuseLinear
 from bundler.graph.infer import infer_shapes
 from bundler.graph.lift_weights import LiftWeights
-from bundler.graph.load import root_cause
+from bundler.graph.load import part_constants, root_cause
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
@@ -37,7 +37,7 @@ def normalize(model: ir.Model) -> ir.Model:
     """
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     try:
-        model = common.RemoveInitializersFromInputsPass()(model).model
+        part_constants(model)
         model = common.InlinePass()(model).model
         model = LiftWeights()(lift(model).model).model
         model = lift(raise_opset(model)).model

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from bundler.errors import ExportError, UsageError
 from bundler.export import ExportedSignature, Request
-from bundler.graph.load import load
+from bundler.graph.load import load, part_constants
 from bundler.runtimes import OnnxModel
 from bundler.signature import Signature
 from bundler.sources import LoadedModel
@@ -57,7 +56,7 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     assert loaded.onnx is not None
     check_row(request, "an ONNX file")
     graph = load(loaded.onnx)
-    RemoveInitializersFromInputsPass()(graph)  # IR version 3 lists the weights among the inputs
+    part_constants(graph)
     _check_opset(graph, model, request)
     specs = name_dims(loaded.input_specs)
     examples = widen(specs, loaded.example_inputs)

@@ -213,3 +213,13 @@ def test_a_damaged_model_is_converted_or_refused(
         bundler.convert(path)
     except TfbundleError as exc:
         assert len(str(exc)) < 20_000
+
+
+def test_weights_that_are_listed_as_inputs(tmp_path: Path) -> None:
+    """IR version 3, in a whole build; ONNX's version converter wants them there only then."""
+    text = """<ir_version: 3, opset_import: ["" : 9]>
+        g (float[batch,2] x, float[2,3] w) => (float[batch,3] y) <float[2,3] w = {1, 2, 3, 4, 5, 6}> { y = MatMul(x, w) }"""
+    path = _write(tmp_path / "m.onnx", text)
+    assert bundler.convert(path)(x=[[1.0, 1.0]])["y"].numpy().tolist() == [[5.0, 7.0, 9.0]]
+    bundle = bundler.build(path, out=tmp_path / "bundle")
+    assert bundle.models() == ["m"]

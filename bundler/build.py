@@ -11,6 +11,7 @@ when it comes to them.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from bundler.export import ExportedSignature
     from bundler.extension import Extension
     from bundler.manifest import Manifest, Record
+    from bundler.parity import Reference
     from bundler.parity_report import ParityReport
     from bundler.publish import Staging
+    from bundler.signature import Signature
     from bundler.sources import LoadedModel
     from bundler.spec import BundleSpec, Layout, ModelSpec, TfliteVariant
     from bundler.tflite import VariantResult
@@ -72,6 +75,14 @@ class BuiltModel:
     saved_model: Path
     tflite: Mapping[str, Path]
     reference: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What is kept of a converted model once it is on disk."""
+
+    signatures: Mapping[str, Signature]
+    permutations: Mapping[str, tuple[int, ...]]
 
 
 @dataclass
@@ -154,16 +165,20 @@ def _build_model(job: _Job) -> Record:
         loaded = job.loaded or _load(job)
     with job.stage("export"):
         exported = _export(job, loaded)
+        asked = _ask(job, exported)
     with job.stage("convert"):
         converted = _convert(job, exported)
     with job.stage("saved_model"):
         graph = _save(job, converted)
     variants = _tflite(job, converted, exported)
+    served = _Served(converted.signatures, converted.permutations)
+    del converted
+    gc.collect()  # its functions and variables refer to each other
     with job.stage("parity"):
-        report = _prove(job, converted, exported, variants)
+        report = _prove(job, served, asked, variants)
     measured = _evaluate(job, exported, variants)
     return (
-        _record(job, loaded, exported, converted, report)
+        _record(job, loaded, exported, served, report)
         | measured
         | {
             "graph": graph.to_json(),
@@ -186,6 +201,20 @@ def _export(job: _Job, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
     work.mkdir()
     translations = job.extension.handlers.translations() if job.extension else None
     return export(loaded, job.spec, work, max_opset=job.converter.max_opset, translations=translations)
+
+
+def _ask(job: _Job, exported: Sequence[ExportedSignature]) -> tuple[Reference, ...]:
+    """PyTorch's answers. A large model of our own loading leaves the memory then, so that TensorFlow's copy has room."""
+    from bundler import parity
+    from bundler.export import Parkable
+
+    asked = parity.references(exported)
+    for one in exported:
+        is_large = one.onnx.with_name(f"{one.onnx.name}.data").exists()
+        reference: object = one.reference
+        if is_large and job.loaded is None and isinstance(reference, Parkable):
+            reference.park(job.staging.work)
+    return asked
 
 
 def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel:
@@ -214,23 +243,19 @@ def _tflite(
 
 
 def _prove(
-    job: _Job,
-    converted: ConvertedModel,
-    exported: Sequence[ExportedSignature],
-    variants: Sequence[VariantResult],
+    job: _Job, served: _Served, asked: Sequence[Reference], variants: Sequence[VariantResult]
 ) -> ParityReport:
-    """Compare with PyTorch, then keep some of the answers as golden data and as warm-up records."""
+    """Compare with PyTorch's answers, then keep some of the answers as golden data and as warm-up records."""
     from bundler import parity
     from bundler.golden import make_golden
     from bundler.warmup import write_warmup
 
     spec, layout = job.spec, job.staging.layout
-    asked = parity.references(exported)
     report = parity.check(
         asked,
         job.saved_model,
         tolerance=spec.tolerance,
-        permutations=converted.permutations,
+        permutations=served.permutations,
         variants=variants,
         converter=spec.converter,
         handlers=job.extension.handlers if job.extension else None,
@@ -238,7 +263,7 @@ def _prove(
     if not report.passed:
         raise report.error()
     job.notices.extend(f"{spec.name}, {note}" for note in report.not_run)
-    golden = make_golden(spec.name, asked, tolerance=spec.tolerance, permutations=converted.permutations)
+    golden = make_golden(spec.name, asked, tolerance=spec.tolerance, permutations=served.permutations)
     file = layout.golden_file(spec.name, job.version)
     file.parent.mkdir(parents=True, exist_ok=True)
     golden.save(file)
@@ -260,7 +285,7 @@ def _record(
     job: _Job,
     loaded: LoadedModel,
     exported: Sequence[ExportedSignature],
-    converted: ConvertedModel,
+    served: _Served,
     report: ParityReport,
 ) -> Record:
     from bundler.onnx_files import keep
@@ -274,9 +299,9 @@ def _record(
         "source": dict(loaded.provenance) | _ops(job.extension),
         "converter": job.spec.converter,
         "layout": job.spec.layout,
-        "permutations": {key: list(axes) for key, axes in converted.permutations.items()},
+        "permutations": {key: list(axes) for key, axes in served.permutations.items()},
         "opset": opset,
-        "signatures": {key: signature.to_json() for key, signature in converted.signatures.items()},
+        "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
         "parity": report.to_json(),
     }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -22,6 +22,14 @@ from bundler.spec import ModelSpec, SignatureSpec
 Array = npt.NDArray[Any]
 Reference = Callable[[Mapping[str, Array]], dict[str, Array]]
 SERVING_DEFAULT = "serving_default"
+
+
+@runtime_checkable
+class Parkable(Protocol):
+    """A reference that can do without its memory until it is called again."""
+
+    def park(self, folder: Path) -> None:
+        """Let go of the weights; what has to be written goes into `folder`, which may be deleted afterwards."""
 
 
 @dataclass(frozen=True)

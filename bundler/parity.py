@@ -105,18 +105,25 @@ def check(
     rows: list[Row] = []
     left_out = [note for reference in asked for note in reference.left_out]
     not_run: list[str] = []
-    served = SavedModel(saved_model)
+    by_onnx = {reference.exported.name: _onnx_rows_or_none(reference, not_run) for reference in asked}
+    served = SavedModel(saved_model)  # one runtime at a time: each holds all weights
     for reference in asked:
-        try:
-            rows += _onnx_rows(reference)
-        except CannotLoadError as exc:
-            not_run.append(f"{reference.exported.name}: not compared with ONNX Runtime: {exc.what}")
+        rows += by_onnx[reference.exported.name]
         rows += _saved_model_rows(served, reference, permutations or {})
     rows += [row for variant in variants for row in variant_rows(variant)]
     report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=tuple(not_run))
     if report.passed:
         return report
     return replace(report, hint=_hint(report, asked, _Engine(converter == "native", handlers)))
+
+
+def _onnx_rows_or_none(reference: Reference, not_run: list[str]) -> list[Row]:
+    """ONNX Runtime's rows; where it cannot load the model, none, and a note."""
+    try:
+        return list(_onnx_rows(reference))
+    except CannotLoadError as exc:
+        not_run.append(f"{reference.exported.name}: not compared with ONNX Runtime: {exc.what}")
+        return []
 
 
 def _onnx_rows(reference: Reference) -> Iterator[Row]:

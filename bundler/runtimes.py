@@ -55,11 +55,13 @@ class OnnxModel:
         options.log_severity_level = 4
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # ValueError: a name that is no UTF-8.
+        refusals: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError)
         try:
             self._session = _session(path, options, every_value)
         except state.NotImplemented as exc:
             raise CannotLoadError(f"ONNX Runtime has no kernel: {_first_line(exc)}.", where=where) from exc
-        except onnx_runtime_errors() as exc:
+        except refusals as exc:
             unknown = _UNKNOWN.search(str(exc))
             if unknown:
                 raise CannotLoadError(f"ONNX Runtime has no kernel for {unknown['op']}.", where=where) from exc
@@ -76,8 +78,8 @@ class OnnxModel:
         """
         feed = {i.name: _for_onnx(inputs[i.name]) for i in self._session.get_inputs() if i.name in inputs}
         names = [output.name for output in self._session.get_outputs()]
-        # ValueError: an input is missing from the feed.
-        stops: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError)
+        # ValueError: an input is missing from the feed; RuntimeError: a type that its Python interface does not take.
+        stops: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError, RuntimeError)
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))
         except stops as exc:

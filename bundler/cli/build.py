@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,6 +130,8 @@ def build(
     from bundler.build import build_bundle, stage_count
     from bundler.request import make_request
 
+    # oneDNN's allocator in TensorFlow keeps all that it ever had; between the stages of a large model it has to be given back.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     request = make_request(source, output, _options(ctx))
     if dry:
         dry_run(request, as_json=as_json)

@@ -11,15 +11,17 @@ from collections.abc import Callable
 import onnx
 import onnx_ir as ir
 
-_SMALL = 1024
-"""Elements up to which a constant goes along."""
+from bundler.graph.load import SMALL, external_tensors
 
 
 def through_proto(model: ir.Model, tool: Callable[[onnx.ModelProto], onnx.ModelProto]) -> ir.Model:
-    """What `tool` makes of the model."""
+    """What `tool` makes of the model, which is used up."""
     metadata = {o.name: dict(node.metadata_props) for node in model.graph for o in node.outputs if o.name}
+    folder = next((tensor.base_dir for tensor in external_tensors(model)), "")
     weights = _take_weights(model)
     result = ir.from_proto(tool(ir.to_proto(model)))
+    for tensor in external_tensors(result):
+        tensor.base_dir = folder
     _give_back(result, weights)
     for node in result.graph:
         for output in node.outputs:
@@ -31,10 +33,9 @@ def through_proto(model: ir.Model, tool: Callable[[onnx.ModelProto], onnx.ModelP
 def _take_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
     """Replace large initializers by inputs of the same name."""
     taken: dict[str, ir.TensorProtocol] = {}
-    inputs = {v.name for v in model.graph.inputs}
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
-        if tensor is None or tensor.size <= _SMALL or name in inputs:
+        if tensor is None or tensor.size <= SMALL or value.is_graph_input():
             continue
         taken[name] = tensor
         value.shape, value.dtype = ir.Shape([int(n) for n in tensor.shape.numpy()]), tensor.dtype
@@ -45,7 +46,10 @@ def _take_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
 
 
 def _give_back(model: ir.Model, weights: dict[str, ir.TensorProtocol]) -> None:
-    for value in [v for v in model.graph.inputs if v.name in weights]:
-        model.graph.inputs.remove(value)
-        value.const_value = weights[value.name or ""]
-        model.graph.register_initializer(value)
+    inputs = list(model.graph.inputs)
+    model.graph.inputs.clear()
+    model.graph.inputs.extend(value for value in inputs if value.name not in weights)
+    for value in inputs:
+        if value.name in weights:
+            value.const_value = weights[value.name]
+            model.graph.register_initializer(value)

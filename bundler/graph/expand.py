@@ -12,6 +12,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from bundler.graph.infer import infer_shapes
+
 EXPANDED = frozenset(
     {
         ("", "CausalConvWithState"),
@@ -35,7 +37,7 @@ class ExpandFunctions(ir.passes.InPlacePass):
             _expand(model, node, number)
         if found:
             common.InlinePass()(model)
-            common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+            infer_shapes(model)
         return ir.passes.PassResult(model, modified=bool(found))
 
 

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from bundler.errors import ConversionError
+from bundler.graph.onnx_signature import load_graph
+from bundler.graph.tensors import check_tensors
 
 SMALL = 1024
 """Elements up to which a constant is taken for a shape or a parameter rather than a weight."""
+
+_CONSTANTS_APART = 4
+"""The first IR version whose constants need be no inputs."""
 
 
 def load(path: Path) -> ir.Model:
     """The model with its weights left on disk until they are needed.
 
     Raises:
-        ConversionError: the file is missing, is no ONNX, or its external data is missing, too short, or outside its folder.
+        ConversionError: the file is missing, is no ONNX, or a tensor's data are missing, too short, or outside its folder.
     """
+    proto = load_graph(path)
+    check_tensors(proto, path)
     try:
-        model = ir.load(path)
-    except FileNotFoundError as exc:
-        raise ConversionError(f"There is no file {path}.") from exc
-    except (DecodeError, ValueError, TypeError, KeyError, AttributeError, OSError) as exc:
+        model = from_proto(proto)
+    except Exception as exc:  # the IR's own, wrapped several times, and whatever Python raises for a field of the wrong type
         raise ConversionError(
-            f"{path} cannot be read as an ONNX model: {exc}.", fix="export it again; a download may have been cut short"
+            f"{path} cannot be read as an ONNX model: {root_cause(exc)}.",
+            fix="check the file with onnx.checker; export it again, as a download may have been cut short",
         ) from exc
-    _check_external_data(model, path)
+    _check_names(model, path)
+    for tensor in external_tensors(model):
+        tensor.base_dir = path.parent
     _load_small(model)
     return model
 
@@ -39,34 +48,83 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     return ir.from_proto(proto)
 
 
+def part_constants(model: ir.Model) -> None:
+    """Take the constants off the inputs, in place: up to IR version 3 they are listed there (onnx/docs/IR.md)."""
+    RemoveInitializersFromInputsPass()(model)
+    model.ir_version = max(model.ir_version or 0, _CONSTANTS_APART)
+
+
+def root_cause(exc: BaseException) -> str:
+    """The first line of what was raised first, with its kind where it says nothing."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    lines = str(exc).strip().splitlines()
+    text = lines[0][:300].rstrip(".") if lines else ""
+    return text if text and not isinstance(exc, KeyError) else f"{type(exc).__name__} {text}".strip()
+
+
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """All tensors in files: initializers and attributes, in subgraphs and functions too."""
+    for graph in _graphs(model):
+        tensors = [value.const_value for value in graph.initializers.values()]
+        tensors += [t for node in graph for attribute in _tensor_attributes(node) for t in _tensors(attribute)]
+        yield from (tensor for tensor in tensors if isinstance(tensor, ir.ExternalTensor))
+
+
+def load_external(model: ir.Model, *, initializers: bool) -> None:
+    """Read the attributes that lie in files into memory, and the initializers too, but for the outermost graph's if not asked."""
+    for graph in _graphs(model):
+        if initializers or graph is not model.graph:
+            for value in graph.initializers.values():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    value.const_value = _in_memory(value.const_value)
+        for node in graph:
+            for attribute in list(_tensor_attributes(node)):
+                if any(isinstance(tensor, ir.ExternalTensor) for tensor in _tensors(attribute)):
+                    node.attributes.add(_attribute_in_memory(attribute))
+
+
+def _graphs(model: ir.Model) -> list[ir.Graph]:
+    """The model's graph, those of its attributes, and its functions'."""
+    roots = [model.graph, *(function.graph for function in model.functions.values())]
+    return [graph for root in roots for graph in (root, *root.subgraphs())]
+
+
+def _tensor_attributes(node: ir.Node) -> Iterator[ir.Attr]:
+    for attribute in node.attributes.values():
+        if attribute.type in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS) and attribute.value is not None:
+            yield attribute
+
+
+def _tensors(attribute: ir.Attr) -> list[ir.TensorProtocol]:
+    return [attribute.value] if attribute.type is ir.AttributeType.TENSOR else list(attribute.value)
+
+
+def _attribute_in_memory(attribute: ir.Attr) -> ir.Attr:
+    tensors = [_in_memory(tensor) for tensor in _tensors(attribute)]
+    single = attribute.type is ir.AttributeType.TENSOR
+    return ir.AttrTensor(attribute.name, tensors[0]) if single else ir.AttrTensors(attribute.name, tensors)
+
+
+def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    return ir.tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+
+
+def _check_names(model: ir.Model, path: Path) -> None:
+    """protobuf gives a string that is no UTF-8 as bytes."""
+    for graph in _graphs(model):
+        values = [*graph.inputs, *graph.outputs, *(output for node in graph for output in node.outputs)]
+        texts = [text for node in graph for text in (node.name, node.op_type, node.domain)]
+        names: list[object] = [*texts, *(value.name for value in values)]
+        wrong = next((name for name in names if isinstance(name, bytes)), None)
+        if wrong is not None:
+            raise ConversionError(f"{path} has a name that is no UTF-8: {wrong[:100]!r}.", fix="export it again")
+
+
 def _load_small(model: ir.Model) -> None:
     """Read small external constants (shapes, axes): ONNX's own tools need their values and do not know the model's folder."""
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and tensor.size <= SMALL:
-            value.const_value = ir.tensor(np.array(tensor.numpy()), name=tensor.name)
-
-
-def _check_external_data(model: ir.Model, path: Path) -> None:
-    """ONNX requires external data to lie in the model's folder (onnx/docs/ExternalData.md)."""
-    folder = path.parent.resolve()
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        file = (folder / tensor.location).resolve()
-        if not file.is_relative_to(folder):
-            raise ConversionError(
-                f"The weight {value.name!r} of {path} is said to be in {tensor.location!r}, outside of the model's folder.",
-                fix="such a file is refused; export the model again with its data beside it",
-            )
-        if not file.is_file():
-            raise ConversionError(
-                f"The weight {value.name!r} of {path} is in {tensor.location!r}, which is missing.",
-                fix=f"put the data file into {folder}",
-            )
-        if file.stat().st_size < (tensor.offset or 0) + tensor.nbytes:
-            raise ConversionError(
-                f"The data file {tensor.location!r} of {path} is too short for the weight {value.name!r}.",
-                fix="export the model again; a copy may have been cut short",
-            )
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and tensor.size <= SMALL:
+                value.const_value = _in_memory(tensor)

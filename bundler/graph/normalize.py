@@ -2,11 +2,13 @@
 
 The passes in their order, each with what it needs and gives:
 
+    part_constants                  constants that IR version 3 lists as inputs -> constants
     InlinePass                      model-local functions -> their nodes
-    raise_opset                     any opset -> OPSET
     LiftConstantsToInitializers     Constant nodes -> initializers
+    LiftWeights                     large constants of branches and bodies -> the outermost graph
+    raise_opset                     any opset -> OPSET; what it writes as Constant nodes is lifted too
     RemoveUnusedNodes               -> no dead nodes
-    ShapeInference                  -> shapes and dtypes on every value it can tell
+    infer_shapes                    -> shapes and dtypes on every value it can tell
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FoldScale                       Conv, MatMul or Linear + Mul by channel -> scaled weights
@@ -22,6 +24,9 @@ from bundler.errors import ConversionError
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_linear import FuseLinear
+from bundler.graph.infer import infer_shapes
+from bundler.graph.lift_weights import LiftWeights
+from bundler.graph.load import part_constants, root_cause
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
@@ -32,19 +37,24 @@ def normalize(model: ir.Model) -> ir.Model:
     Raises:
         ConversionError: no opset of the default domain, an opset below 6, or a graph that ONNX's own tools refuse.
     """
+    lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     try:
+        part_constants(model)
         model = common.InlinePass()(model).model
-        model = raise_opset(model)
-        model = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).model
+        model = LiftWeights()(lift(model).model).model
+        model = lift(raise_opset(model)).model
         model = common.RemoveUnusedNodesPass()(model).model
-        model = common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+        infer_shapes(model)
         model = ExpandFunctions()(model).model
         model = FuseLinear()(model).model
         model = FoldScale()(model).model
         model = PointwiseFirst()(model).model
         model.graph.sort()
-    except (ValueError, ir.passes.PassError) as exc:
+    except ConversionError:
+        raise
+    except Exception as exc:  # ONNX's tools, the IR and its passes share no base class
         raise ConversionError(
-            f"The ONNX graph cannot be brought to its normal form: {exc}.", fix="check the file with onnx.checker"
+            f"The ONNX graph cannot be brought to its normal form: {root_cause(exc)}.",
+            fix="check the file with onnx.checker, and export it again",
         ) from exc
     return model

@@ -22,13 +22,21 @@ def load_graph(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except OSError as exc:
-        raise ConversionError(f"The ONNX file {path} cannot be read: {exc.strerror or exc}.") from exc
-    except DecodeError as exc:
-        what = f"{path} is not an ONNX file, or is truncated: {exc}."
-        raise ConversionError(what, fix="export it again") from exc
+        raise ConversionError(
+            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="give the path of an .onnx file"
+        ) from exc
+    except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is no UTF-8
+        what = f"{path} is not an ONNX file, or is truncated: {str(exc).splitlines()[0] if str(exc) else exc!r}."
+        fix = "unpack it first: gunzip" if _is_gzip(path) else "export it again; a download may have been cut short"
+        raise ConversionError(what, fix=fix) from exc
     if not model.graph.node and not model.graph.output:
         raise ConversionError(f"{path} holds no ONNX graph.", fix="export it again")
     return model
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -78,13 +86,14 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 def _dtype(name: str, element: int) -> str:
     if element == TensorProto.STRING:
         return "string"
-    dtype = helper.tensor_dtype_to_np_dtype(element).name if element else "undefined"
+    known = element in TensorProto.DataType.values() and element
+    dtype = helper.tensor_dtype_to_np_dtype(element).name if known else "undefined"
     if dtype not in DTYPES:
         raise ConversionError(f"{name!r} has the dtype {dtype}, which a signature cannot hold.")
     return dtype
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
-    if dim.HasField("dim_value"):
+    if dim.HasField("dim_value") and dim.dim_value >= 0:  # some exporters write -1 for a dynamic size
         return dim.dim_value
     return dim.dim_param or None

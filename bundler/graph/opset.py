@@ -11,6 +11,7 @@ from onnx import version_converter
 
 from bundler.errors import ConversionError
 from bundler.graph.detached import through_proto
+from bundler.graph.load import root_cause
 from bundler.graph.prelu_6 import PRelu6ToPRelu7
 from bundler.graph.scan_8 import Scan8ToScan9, show_scans
 
@@ -83,8 +84,8 @@ def _convert(model: ir.Model, opset: int) -> ir.Model:
     _hide_unknown(model)
     try:
         return _show_unknown(through_proto(model, lambda proto: version_converter.convert_version(proto, OPSET)))
-    except RuntimeError as exc:
+    except Exception as exc:  # RuntimeError, and ConvertError and InferenceError, which have no base class but this
         raise ConversionError(
-            f"The model of opset {opset} cannot be raised to opset {OPSET}: {str(exc).strip().splitlines()[0]}",
+            f"The model of opset {opset} cannot be raised to opset {OPSET}: {root_cause(exc)}.",
             fix=f"export it with --opset {OPSET}",
         ) from exc

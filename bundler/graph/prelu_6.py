@@ -8,9 +8,9 @@ ONNX's version converter leaves the slope as it is. https://onnx.ai/onnx/operato
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from bundler.errors import ConversionError
+from bundler.graph.infer import infer_shapes
 from bundler.graph.provenance import describe_node
 
 
@@ -20,7 +20,7 @@ class PRelu6ToPRelu7(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         found = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if n.op_type == "PRelu" and n.domain == ""]
         if found:
-            common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+            infer_shapes(model)
         for node in found:
             _spread(node)
         return ir.passes.PassResult(model, modified=bool(found))

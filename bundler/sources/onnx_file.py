@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import onnx
 
 from bundler.errors import ConversionError, ParityError, SourceError, UsageError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
+from bundler.graph.tensors import check_tensors
 from bundler.runtimes import CannotLoadError, OnnxModel
 from bundler.signature import TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.example_inputs import Range, random_inputs
 from bundler.sources.files import file_provenance, find_file
 from bundler.spec import ModelSpec
+
+LARGEST_EXAMPLE = 1 << 28
+"""Numbers that an example input may have at its fixed dims."""
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
@@ -27,11 +32,12 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     path = find_file(model.source, base, what="The ONNX file")
     try:
         graph = load_graph(path)
+        check_tensors(graph, path)
         own = signature_of(graph).inputs
     except ConversionError as exc:
         raise SourceError(exc.what, where=str(path), fix=exc.fix) from exc
-    _check_external(graph, path)
     specs = _specs(graph, own, [TensorSpec.parse(text) for text in model.inputs])
+    _check_sizes(specs)
     examples = random_inputs(specs, _ranges(graph))
     try:
         OnnxModel(path)(examples)
@@ -74,6 +80,16 @@ def _specs(
     return tuple(by_name.get(spec.name, spec) for spec in own)
 
 
+def _check_sizes(specs: Sequence[TensorSpec]) -> None:
+    """A graph can state dims that no machine holds."""
+    for spec in specs:
+        if math.prod(dim for dim in spec.dims if isinstance(dim, int)) > LARGEST_EXAMPLE:
+            raise SourceError(
+                f"The graph's input {spec} is too large to be tried: over {LARGEST_EXAMPLE:,} numbers.",
+                fix="check the dims of the graph's inputs; export it again with dims that are meant",
+            )
+
+
 def _fits(wanted: TensorSpec, own: TensorSpec) -> bool:
     """A dim that is fixed in the graph keeps its size; a dynamic one may be named or fixed."""
     return len(wanted.dims) == len(own.dims) and all(
@@ -92,13 +108,3 @@ def _ranges(graph: onnx.ModelProto) -> dict[str, Range]:
             found[name] = (0, min(size - 1, found.get(name, (0, size))[1]))
     return found
 
-
-def _check_external(graph: onnx.ModelProto, path: Path) -> None:
-    for tensor in graph.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location" and not (path.parent / entry.value).is_file():
-                raise SourceError(
-                    f"{path.name} keeps its weights in {entry.value}, which is not beside it.",
-                    where=str(path),
-                    fix="copy that file into the same folder",
-                )

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from bundler.graph.infer import infer_shapes
+from bundler.graph.load import load_external
 from bundler.graph.provenance import STACK_TRACE
 from bundler.signature import Dim, Signature, TensorSpec
 from bundler.silence import silence
@@ -82,9 +84,11 @@ def make_way(model: ir.Model, names: Iterable[str]) -> None:
 
 
 def save(model: ir.Model, path: Path) -> None:
-    """Write the model; weights of 1.5 GB and more go to `<path>.data` beside it."""
+    """Write the model; weights of 1.5 GB and more go to `<path>.data` beside it, whatever file they come from."""
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    ir.save(model, path, external_data=f"{path.name}.data" if size >= EXTERNAL_DATA else None)
+    is_large = size >= EXTERNAL_DATA
+    load_external(model, initializers=not is_large)
+    ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
 
 
 def _annotate(values: Iterable[ir.Value], specs: Iterable[TensorSpec]) -> bool:
@@ -115,7 +119,7 @@ def _infer_again(model: ir.Model) -> None:
             if id(value) not in ends:
                 value.shape = None
     with silence():
-        ShapeInferencePass()(model)
+        infer_shapes(model)
 
 
 def _without_ours(trace: str) -> str:

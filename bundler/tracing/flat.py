@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
 from bundler.sources.tensors import Array, to_numpy, to_torch
 from bundler.sources.user_code import user_code
+from bundler.tracing.parked import park
 from bundler.tracing.substitutes import Substitutes
 
 PREFIX = "module."
@@ -141,3 +143,8 @@ class TorchReference:
         with user_code(f"The model does not run on {given}", fix=_OTHER_SIZES), torch.no_grad():
             answer = self._flat.answer([to_torch(inputs[name]) for name in names])
         return {self._names[name]: to_numpy(tensor) for name, tensor in answer.items()}
+
+    def park(self, folder: Path) -> None:
+        """Leave the module's large weights in files: see `bundler.tracing.parked`. TorchScript keeps its memory."""
+        if not isinstance(self._flat.module, torch.jit.ScriptModule):
+            park(self._flat.module, folder)

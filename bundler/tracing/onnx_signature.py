@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import onnx_ir as ir
 
 from bundler.errors import ExportError, UsageError
 from bundler.export import ExportedSignature, Request
+from bundler.graph.load import load, part_constants
 from bundler.runtimes import OnnxModel
 from bundler.signature import Signature
 from bundler.sources import LoadedModel
@@ -22,18 +24,26 @@ from bundler.tracing.shared import choose_names, choose_outputs, name_dims, unna
 class OnnxReference:
     """ONNX Runtime's answers under the names of the signature."""
 
-    def __init__(self, model: OnnxModel, names: Mapping[str, str]) -> None:
-        self._model = model
+    def __init__(self, path: Path, names: Mapping[str, str]) -> None:
+        self._path = path
         self._names = names
+        self._model: OnnxModel | None = None
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model.
 
         Raises:
-            ParityError: ONNX Runtime stopped.
+            ParityError: ONNX Runtime refuses the file, or stopped.
         """
+        if self._model is None:
+            self._model = OnnxModel(self._path)
         answer = self._model(inputs)
         return {name: answer[own] for own, name in self._names.items()}
+
+    def park(self, folder: Path) -> None:
+        """End the session; the next call begins another."""
+        del folder
+        self._model = None
 
 
 def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSignature:
@@ -45,7 +55,8 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     """
     assert loaded.onnx is not None
     check_row(request, "an ONNX file")
-    graph = ir.load(loaded.onnx)
+    graph = load(loaded.onnx)
+    part_constants(graph)
     _check_opset(graph, model, request)
     specs = name_dims(loaded.input_specs)
     examples = widen(specs, loaded.example_inputs)
@@ -53,9 +64,8 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     names = choose_names(own, model.outputs, [spec.name for spec in specs])
     kept = choose_outputs(names, request.spec.outputs, request.name)
     by_name = dict(zip(names, own, strict=True))
-    reference = OnnxReference(OnnxModel(loaded.onnx), {by_name[name]: name for name in kept})
+    reference = OnnxReference(loaded.onnx, {by_name[name]: name for name in kept})
     answer = reference(examples)
-    ir.external_data.load_to_model(graph)
     rename_outputs(graph, names)
     keep_outputs(graph, kept)
     outputs = output_specs(reference, specs, examples, answer, annotated_outputs(graph))

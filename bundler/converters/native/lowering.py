@@ -14,12 +14,13 @@ import numpy as np
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.converters.native import layouts, shapes
+from bundler.converters.native import bounds, layouts, shapes
 from bundler.converters.native.registry import Handler, HandlerTable, Layout, builtin
 from bundler.converters.native.value import Array, Dim, Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError, TfbundleError, UnsupportedOpsError
 from bundler.graph.provenance import describe_node, source_line
+from bundler.graph.tensors import drop_pages
 from bundler.sources.user_code import first_line, user_line
 
 Target: TypeAlias = Literal["serving", "tflite"]
@@ -34,10 +35,6 @@ _NOT_FOLDED = frozenset(
     }
 )  # fmt: skip
 """Different in every run, or no tensors."""
-
-
-_BROKEN_MODEL = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, tf.errors.OpError)
-"""What our handlers raise for a node that ONNX does not allow."""
 
 
 @dataclass
@@ -204,6 +201,8 @@ class Lowering:
             value.name = value.name or _name(output)
             value.dim_names = self._context.known_dims(value, _dim_names(output))
             self._values[output] = value
+        for source in node.inputs:
+            drop_pages(None if source is None else source.const_value)
         if self._observe is not None:
             self._observe(node, results)
 
@@ -212,7 +211,10 @@ class Lowering:
         self._rejections.append(error)
         if any(o.dtype is None or o.shape is None for o in node.outputs):
             raise self._rejected() from error
-        return [self._zeros(output) for output in node.outputs]
+        try:
+            return [self._zeros(output) for output in node.outputs]
+        except (ValueError, TypeError, OverflowError, tf.errors.OpError):  # the shape that the file states is wrong as well
+            raise self._rejected() from error
 
     def _zeros(self, output: ir.Value) -> Value:
         assert output.dtype is not None and output.shape is not None
@@ -230,6 +232,17 @@ class Lowering:
         )
 
     def _dispatch(self, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
+        try:
+            return self._results(node, operands)
+        except TfbundleError:
+            raise
+        except Exception as exc:  # whatever a handler or TensorFlow meets in a node that ONNX would not allow
+            raise ConversionError(
+                f"{node.op_type} cannot be lowered: {_first_line(exc)}", where=describe_node(node),
+                fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
+            ) from exc  # fmt: skip
+
+    def _results(self, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         folded = shapes.fold(node.op_type, operands, attributes(node), self._context) if node.domain == "" else None
         if folded is not None:
             return [folded]
@@ -237,20 +250,22 @@ class Lowering:
         if handler is None:
             raise unsupported([node])
         try:
-            if self._can_fold(node, operands) and not (handler.origin and not operands):
-                return self._fold(handler, node, operands)
-            return self._call(handler, node, operands)
-        except TfbundleError:
-            raise
+            return self._handled(handler, node, operands)
         except Exception as exc:
-            if handler.origin:
+            if handler.origin and not isinstance(exc, TfbundleError):
                 raise _users_fault(handler, node, exc) from exc
-            if isinstance(exc, _BROKEN_MODEL):
-                raise ConversionError(
-                    f"{node.op_type} cannot be lowered: {_first_line(exc)}", where=describe_node(node),
-                    fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
-                ) from exc  # fmt: skip
             raise
+
+    def _handled(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
+        if self._can_fold(node, operands) and not (handler.origin and not operands) and self._fits(handler, node, operands):
+            return self._fold(handler, node, operands)
+        results = self._call(handler, node, operands)
+        windows = "kernel_shape" in node.attributes and not handler.origin
+        if windows and bounds.is_empty(results) and not bounds.is_empty(operands):
+            raise self._context.reject(
+                f"{node.op_type} has a window that is larger than its input.", fix="export the model for larger inputs"
+            )
+        return results
 
     def _can_fold(self, node: ir.Node, operands: Sequence[Value | None]) -> bool:
         if node.op_type in _NOT_FOLDED or any(v is not None and not v.is_constant for v in operands):
@@ -263,6 +278,15 @@ class Lowering:
         for dim in shape or ():
             size *= dim if isinstance(dim, int) else 1
         return size <= max(_FOLD_LIMIT, largest)
+
+    def _fits(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> bool:
+        if node.op_type in bounds.BOUNDED or handler.origin:
+            return True
+        if "kernel_shape" in node.attributes and bounds.is_empty(operands):
+            return False
+        inner = Context(WeightStore(constants_only=True), self._context.opset, self._context.target, node=node)
+        windows = "kernel_shape" in node.attributes
+        return bounds.fits(lambda constants: call(handler, node, constants, inner), operands, windows=windows)
 
     def _fold(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         store = WeightStore(constants_only=True)
@@ -304,6 +328,9 @@ def apply(
     if unknown:
         whose = f"its handler {handler.place} does not take" if handler.origin else "ONNX does not define for it"
         raise context.reject(f"{handler.op_type} has the attribute {sorted(unknown)[0]!r}, which {whose}.")
+    wrong = None if handler.origin else bounds.wrong_window(attrs)
+    if wrong is not None:
+        raise context.reject(f"{handler.op_type} cannot be lowered: {wrong}.", fix="export the model again")
     operands = _trim(operands, handler)
     static = _static_arrays(handler, operands, context)
     extra: tuple[Any, ...] = (context,) if handler.wants_context else ()

@@ -17,7 +17,8 @@ from bundler.converters.native.registry import HandlerTable, builtin
 from bundler.converters.native.value import Value, channels_last
 from bundler.converters.native.weights import WeightStore
 from bundler.converters.signature_names import restore, tensor_names
-from bundler.errors import ConversionError
+from bundler.errors import ConversionError, TfbundleError
+from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
 from bundler.signature import Signature, TensorSpec
 from bundler.spec import Layout
@@ -69,10 +70,20 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         return outputs
 
     def save(self, path: Path) -> None:
-        """Write a SavedModel into the folder `path`, all signatures over the same variables."""
+        """Write a SavedModel into the folder `path`, all signatures over the same variables.
+
+        Raises:
+            ConversionError: TensorFlow takes the names of the inputs or outputs for the same.
+            OSError, tf.errors.OpError: the folder cannot be written.
+        """
         root = tf.Module()
         root.weights = self._variables
-        tf.saved_model.save(root, str(path), signatures=dict(self._functions))
+        try:
+            tf.saved_model.save(root, str(path), signatures=dict(self._functions))
+        except ValueError as exc:
+            raise ConversionError(
+                f"TensorFlow cannot save the model's signatures: {root_cause(exc)[:300]}.", fix="give its inputs other names"
+            ) from exc
         restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
 
     def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
@@ -111,8 +122,16 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
 
         names = tensor_names(s.name for s in inputs)
-        arguments = [tf.TensorSpec(s.shape, tf.as_dtype(s.dtype), name=names[s.name]) for s in inputs]
-        return tf.function(function, autograph=False).get_concrete_function(*arguments)
+        try:
+            arguments = [tf.TensorSpec(s.shape, tf.as_dtype(s.dtype), name=names[s.name]) for s in inputs]
+            return tf.function(function, autograph=False).get_concrete_function(*arguments)
+        except TfbundleError:
+            raise
+        except Exception as exc:  # handlers say which node; what is left are inputs and outputs that TensorFlow cannot take
+            raise ConversionError(
+                f"The signature {name!r} ({', '.join(map(str, inputs))}) cannot be traced: {root_cause(exc)}.",
+                fix="check the dims and types of the model's inputs and outputs with onnx.checker",
+            ) from exc
 
     def _input(self, name: str, tensor: tf.Tensor) -> Value:
         return Value.of(tensor, self._store, self.permutations.get(name), name)

@@ -15,6 +15,7 @@ import enum
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeAlias, TypeVar
 
@@ -208,6 +209,7 @@ OP_MODULES = (
 )  # fmt: skip
 
 
+@cache
 def load_builtin() -> None:
     """Import the op families, which registers their handlers."""
     for module in OP_MODULES:

@@ -136,7 +136,7 @@ class TestOnnx:
         write_onnx(folder / "m.onnx", external=True)
         assert load_source("m.onnx").onnx == folder / "m.onnx"
         (folder / "weights.bin").unlink()
-        with pytest.raises(SourceError, match=r"weights\.bin, which is not beside it"):
+        with pytest.raises(SourceError, match=r"is in 'weights\.bin', which is missing"):
             load_source("m.onnx")
 
     def test_dims_may_be_named_or_fixed(self, load_source: Load, folder: Path) -> None:

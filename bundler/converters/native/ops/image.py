@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native.bounds import LARGEST_FOLD
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.resize_dynamic import Settings, resize_at_run_time
 from bundler.converters.native.registry import Layout, op
@@ -208,6 +209,8 @@ def _bilinear(data: Tensor, wanted: dict[int, _Target], coordinates: str) -> Ten
 
 def _coordinates(target: _Target, mode: str, roi: tuple[float, float]) -> Array:
     """Where each output position lies in the input: ONNX's coordinate_transformation_mode."""
+    if target.out > LARGEST_FOLD:
+        raise ValueError(f"an axis of {target.out} is too long to be resized to")
     i = np.arange(target.out, dtype=np.float64)
     size, out, scale = target.size, target.out, target.scale
     if mode == "align_corners":

@@ -66,11 +66,25 @@ def keep_outputs(model: ir.Model, names: Iterable[str]) -> None:
 def rename_outputs(model: ir.Model, names: Iterable[str]) -> None:
     """Give the outputs these names; another value that has one of them gets out of the way."""
     wanted = list(names)
+    _copy_passed_on(model)
     make_way(model, wanted)
     for value, name in zip(model.graph.outputs, wanted, strict=True):
         value.name = f"{name}__new"
     for value, name in zip(model.graph.outputs, wanted, strict=True):
         value.name = name
+
+
+def _copy_passed_on(model: ir.Model) -> None:
+    """An output that is an input, a constant or another output too becomes a value with a name of its own."""
+    seen: set[int] = set()
+    for index, value in enumerate(model.graph.outputs):
+        if value.producer() is None or id(value) in seen:
+            node = ir.Node("", "Identity", [value], name=f"{value.name}_passed_on_{index}")
+            copy = node.outputs[0]
+            copy.name, copy.shape, copy.type = node.name, value.shape, value.type
+            model.graph.append(node)
+            model.graph.outputs[index] = copy
+        seen.add(id(value))
 
 
 def make_way(model: ir.Model, names: Iterable[str]) -> None:

@@ -38,7 +38,7 @@ def mutate(seed: Seed, rng: random.Random) -> bytes:
         change = rng.choice(CHANGES)
         try:
             change(model, rng)
-        except (ValueError, IndexError, TypeError):
+        except (ValueError, IndexError, TypeError, OverflowError):
             continue  # nothing of the kind is in this model, or protobuf itself refuses the value
     data = bytes(model.SerializeToString())
     return damage(data, rng) if rng.random() < 0.1 else data

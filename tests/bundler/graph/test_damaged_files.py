@@ -223,3 +223,12 @@ def test_weights_that_are_listed_as_inputs(tmp_path: Path) -> None:
     assert bundler.convert(path)(x=[[1.0, 1.0]])["y"].numpy().tolist() == [[5.0, 7.0, 9.0]]
     bundle = bundler.build(path, out=tmp_path / "bundle")
     assert bundle.models() == ["m"]
+
+
+def test_an_output_that_is_an_input(tmp_path: Path) -> None:
+    """Valid ONNX; the output gets a name of its own in a bundle."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[batch,2] x) => (float[batch,2] x, float[batch,2] y) { y = Neg(x) }"""
+    bundle = bundler.build(_write(tmp_path / "m.onnx", text), out=tmp_path / "bundle")
+    signature = bundle.record("m", 1)["signatures"]["serving_default"]
+    assert [spec["name"] for spec in signature["outputs"]] == ["x_output", "y"]

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.value import Dim, Element, Value, shape_of, tensor_of
+from bundler.converters.native.value import Dim, Element, Value, tensor_of
+from bundler.converters.native.value import tensor_shape as tensor_shape
 
 if TYPE_CHECKING:
     from bundler.converters.native.lowering import Context
-
-tensor_shape = shape_of
 
 _INT64 = 7  # onnx.TensorProto.INT64
 _LIMIT = np.iinfo(np.int64).max // 2

@@ -82,7 +82,7 @@ def tensor_of(element: Element) -> tf.Tensor:
     return element.tensor if isinstance(element, Dim) else tf.constant(element, tf.int64)
 
 
-def shape_of(elements: Sequence[Element]) -> Any:
+def tensor_shape(elements: Sequence[Element]) -> Any:
     """Sizes in the form tf.reshape wants: a list, with -1 for the dynamic one where there is only one, else a tensor."""
     dynamic = [e for e in elements if isinstance(e, Dim) or e == -1]
     if len(dynamic) <= 1:
@@ -268,7 +268,7 @@ class Value:
         if self.array is not None:
             return self.store.tensor(self.array, self.name)
         if self.rows_sizes is not None:
-            return tf.reshape(self.rows, shape_of(self.rows_sizes))
+            return tf.reshape(self.rows, tensor_shape(self.rows_sizes))
         if self._filling is not None:
             return self._fill(None)
         assert self._elements is not None

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from bundler.errors import ConversionError
+from bundler.graph.attributes import check_attributes
 from bundler.graph.onnx_signature import load_graph
 from bundler.graph.tensors import check_tensors
 
@@ -29,6 +30,7 @@ def load(path: Path) -> ir.Model:
     """
     proto = load_graph(path)
     check_tensors(proto, path)
+    check_attributes(proto, path)
     try:
         model = from_proto(proto)
     except Exception as exc:  # the IR's own, wrapped several times, and whatever Python raises for a field of the wrong type

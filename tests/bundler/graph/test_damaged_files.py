@@ -232,3 +232,13 @@ def test_an_output_that_is_an_input(tmp_path: Path) -> None:
     bundle = bundler.build(_write(tmp_path / "m.onnx", text), out=tmp_path / "bundle")
     signature = bundle.record("m", 1)["signatures"]["serving_default"]
     assert [spec["name"] for spec in signature["outputs"]] == ["x_output", "y"]
+
+
+def test_an_attribute_of_another_type(tmp_path: Path) -> None:
+    """ONNX's version converter ends the process on the first (SIGSEGV)."""
+    text = """<ir_version: 8, opset_import: ["" : 9]> g (float[2,2] x) => (float[4,4] y) { y = Pad<pads = [1, 1, 1, 1]>(x) }"""
+    for kind, words in ((onnx.AttributeProto.GRAPH, "holds none"), (onnx.AttributeProto.FLOAT, "asks for a ints")):
+        model = onnx.parser.parse_model(text)
+        model.graph.node[0].attribute[0].type = kind
+        onnx.save(model, tmp_path / "m.onnx")
+        _refused(tmp_path / "m.onnx", "'pads'", "Pad", words)

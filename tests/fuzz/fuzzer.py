@@ -13,6 +13,7 @@ import json
 import random
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ class Worker:
         self._process.stdin.flush()
         line = self._answer(SECONDS)
         if line is None:
-            detail = f"no answer after {SECONDS:.0f} s of processor time"
+            detail = f"no answer after {SECONDS:.0f} s of processor time or {SECONDS * _SILENCE:.0f} s: {self._place()}"
         elif line == "":
             detail = f"the process ended with {self._process.wait()}: {self._last_words()}"
         else:
@@ -101,6 +102,13 @@ class Worker:
                 if _cpu(process) - began_cpu > seconds or time.monotonic() - began > seconds * _SILENCE:
                     return None
             return self._process.stdout.readline().strip()
+
+    def _place(self) -> str:
+        """Where each of its threads stands."""
+        before = len(self._path.read_bytes())
+        self._process.send_signal(signal.SIGUSR1)
+        time.sleep(2.0)
+        return self._path.read_bytes()[before:].decode("utf-8", "replace")[:6000]
 
     def _last_words(self) -> str:
         lines = self._path.read_text("utf-8", "replace").splitlines()

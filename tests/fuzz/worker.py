@@ -8,11 +8,13 @@ and so is a file opened outside of the model's folder, more than 30 s, and more 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -37,6 +39,7 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints, prints to stderr
     _limit_memory()
+    faulthandler.register(signal.SIGUSR1)  # where it stands, for one that does not answer
     opened: list[str] = []
     sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
     print("ready", file=channel, flush=True)

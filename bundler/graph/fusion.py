@@ -7,11 +7,11 @@ breaks a rule on the way is `Declined` with the reason, which `Fusion.declined` 
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -49,13 +49,13 @@ class Fusion(ir.passes.InPlacePass):
         self.fused = 0
         self.declined: list[Left] = []
 
+    @abstractmethod
     def fuse(self, node: ir.Node) -> bool:
         """Rewrite the pattern that `node` is part of; False where it is part of none.
 
         Raises:
             Declined: it is, and breaks a rule.
         """
-        raise NotImplementedError
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
@@ -78,13 +78,6 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
-
-
-def scalar(value: ir.Value | None) -> float | None:
-    """The number of a constant with one element."""
-    if value is None or value.const_value is None or value.is_graph_input() or value.const_value.size != 1:
-        return None
-    return float(np.asarray(value.const_value.numpy()).reshape(-1)[0])
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:

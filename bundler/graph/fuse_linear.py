@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from bundler.graph.fusion import DOMAIN, Declined, Fusion, constant, other_operand, rank, replace, sole_consumer
+from bundler.graph.fusion import DOMAIN, Declined, Fusion, other_operand, rank, replace, sole_consumer, vector
 
 
 class FuseLinear(Fusion):
@@ -29,27 +29,8 @@ class FuseLinear(Fusion):
             return False
         if sole_consumer(product, "Add") is None or adds[0].graph is not node.graph:
             raise Declined("other nodes read the product as well")
-        bias = _vector(other_operand(adds[0], product), w.const_value.shape.numpy()[1], rank(product))
+        width = w.const_value.shape.numpy()[1]
+        bias = vector(other_operand(adds[0], product), width, rank(product), "what is added to the product")
         linear = ir.Node(DOMAIN, "Linear", [node.inputs[0], w, bias], name=node.name)
         replace([node, adds[0]], linear)
         return True
-
-
-def _vector(bias: ir.Value | None, width: int, of_rank: int | None) -> ir.Value:
-    """The bias as a constant of one axis.
-
-    Raises:
-        Declined: it is computed, or no vector of this width.
-    """
-    array = constant(bias)
-    if array is None or bias is None:
-        raise Declined("what is added to the product is no constant")
-    if array.size != width or array.shape[-1:] != (width,) or array.ndim > max(of_rank or 0, 1):
-        raise Declined("what is added to the product is no vector of its width")
-    if array.ndim == 1:
-        return bias
-    assert bias.graph is not None
-    name = f"{bias.name}_vector"
-    flat = ir.Value(name=name, const_value=ir.tensor(array.reshape(-1), name=name))
-    bias.graph.register_initializer(flat)
-    return flat

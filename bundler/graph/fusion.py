@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -78,6 +79,74 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
+
+
+def number(value: ir.Value | None, beside: ir.Value | None = None) -> float | None:
+    """A constant of one element as a number; None where it is none, or would raise the rank of `beside`."""
+    tensor = None if value is None or value.is_graph_input() else value.const_value
+    if tensor is None or tensor.size != 1 or not _is_real(tensor.dtype):
+        return None
+    if len(tensor.shape) > (rank(beside) or 0):
+        return None
+    return float(tensor.numpy().reshape(()))
+
+
+def _is_real(dtype: ir.DataType) -> bool:
+    return dtype.is_floating_point() or dtype in (ir.DataType.INT32, ir.DataType.INT64)
+
+
+def is_close(found: float, wanted: float, dtype: ir.DataType | None) -> bool:
+    """Whether the constant is the wanted number as far as exporters round it: to the dtype, and to seven digits at most."""
+    coarse = {ir.DataType.FLOAT16: 2e-3, ir.DataType.BFLOAT16: 1.6e-2}
+    return abs(found - wanted) <= coarse.get(dtype or ir.DataType.FLOAT, 1e-6) * abs(wanted)
+
+
+def vector(value: ir.Value | None, width: int, of_rank: int | None, of: str) -> ir.Value:
+    """A constant [width], or [1, …, 1, width] up to a rank, as a constant of one axis.
+
+    Raises:
+        Declined: it is computed, or no vector of this width; the message begins with `of`.
+    """
+    array = constant(value)
+    if array is None or value is None:
+        raise Declined(f"{of} is no constant")
+    if array.size != width or array.shape[-1:] != (width,) or array.ndim > max(of_rank or 0, 1):
+        raise Declined(f"{of} is no vector of its width")
+    return value if array.ndim == 1 else add_constant(value, array.reshape(-1), "vector")
+
+
+def add_constant(beside: ir.Value, array: npt.NDArray[Any], suffix: str) -> ir.Value:
+    """A new constant of the graph that has the constant `beside`, named after it."""
+    graph = beside.graph
+    assert isinstance(graph, ir.Graph)
+    name = f"{beside.name}.{suffix}"
+    while name in graph.initializers:
+        name += "_"
+    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
+    value.shape, value.type = ir.Shape(array.shape), beside.type
+    graph.register_initializer(value)
+    return value
+
+
+def reader(value: ir.Value, *op_types: str) -> ir.Node | None:
+    """The one node of these operators that reads the value; nodes of others may read it too."""
+    nodes = {use.node for use in value.uses() if use.node.domain == "" and use.node.op_type in op_types}
+    return nodes.pop() if len(nodes) == 1 else None
+
+
+def check_enclosed(nodes: Collection[ir.Node]) -> None:
+    """Look at the nodes of a pattern, the one with its result last.
+
+    Raises:
+        Declined: what is computed on the way is read by others, or the nodes stand in different graphs.
+    """
+    *inner, last = nodes
+    if any(node.graph is not last.graph for node in inner):
+        raise Declined("its nodes stand in different graphs")
+    members = set(nodes)
+    for output in (o for node in inner for o in node.outputs):
+        if output.is_graph_output() or any(use.node not in members for use in output.uses()):
+            raise Declined("other nodes read what it computes on the way")
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:

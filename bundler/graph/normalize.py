@@ -10,8 +10,9 @@ The passes in their order, each with what it needs and gives:
     RemoveUnusedNodes               -> no dead nodes
     infer_shapes                    -> shapes and dtypes on every value it can tell
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
+    DropCasts                       no Cast to the type that a value has already
     FuseLinear                      MatMul + Add -> tfbundle::Linear
-    FoldScale                       Conv, MatMul or Linear + Mul by channel -> scaled weights
+    FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
 """
 
@@ -21,14 +22,22 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from bundler.errors import ConversionError
+from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_linear import FuseLinear
+from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
 from bundler.graph.lift_weights import LiftWeights
 from bundler.graph.load import part_constants, root_cause
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
+
+FUSIONS: tuple[type[Fusion], ...] = (
+    DropCasts, FuseLinear, FoldScale,
+    PointwiseFirst,
+)  # fmt: skip
+"""In this order."""
 
 
 def normalize(model: ir.Model) -> ir.Model:
@@ -46,9 +55,8 @@ def normalize(model: ir.Model) -> ir.Model:
         model = common.RemoveUnusedNodesPass()(model).model
         infer_shapes(model)
         model = ExpandFunctions()(model).model
-        model = FuseLinear()(model).model
-        model = FoldScale()(model).model
-        model = PointwiseFirst()(model).model
+        for fusion in FUSIONS:
+            model = fusion()(model).model
         model.graph.sort()
     except ConversionError:
         raise

@@ -67,11 +67,14 @@ def native(model: onnx.ModelProto, **options: Any) -> NativeModel:
 
 
 def assert_agrees(
-    model: onnx.ModelProto, *inputs: Mapping[str, Array], rtol: float = 1e-4, atol: float = 1e-5
+    model: onnx.ModelProto, *inputs: Mapping[str, Array], rtol: float = 1e-4, atol: float = 1e-5, optimized: bool = True
 ) -> NativeModel:
-    """One converted model gives what ONNX Runtime gives, for each of these inputs."""
+    """One converted model gives what ONNX Runtime gives, for each of these inputs; without its own fusions if not `optimized`."""
     converted = native(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     names = [o.name for o in session.get_outputs()]
     for given in inputs:
         results = converted(**given)

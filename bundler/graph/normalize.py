@@ -11,6 +11,7 @@ The passes in their order, each with what it needs and gives:
     infer_shapes                    -> shapes and dtypes on every value it can tell
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
     DropCasts                       no Cast to the type that a value has already
+    FuseGelu                        its formula with erf or tanh -> Gelu
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
@@ -25,6 +26,7 @@ from bundler.errors import ConversionError
 from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_scale import FoldScale
+from bundler.graph.fuse_gelu import FuseGelu
 from bundler.graph.fuse_linear import FuseLinear
 from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
@@ -34,7 +36,7 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseLinear, FoldScale,
+    DropCasts, FuseGelu, FuseLinear, FoldScale,
     PointwiseFirst,
 )  # fmt: skip
 """In this order."""

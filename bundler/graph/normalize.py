@@ -12,6 +12,7 @@ The passes in their order, each with what it needs and gives:
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
     DropCasts                       no Cast to the type that a value has already
     FuseGelu                        its formula with erf or tanh -> Gelu
+    FuseHardSwish                   x clip(x + 3, 0, 6) / 6 and the like -> HardSwish
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
@@ -27,6 +28,7 @@ from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_gelu import FuseGelu
+from bundler.graph.fuse_hard_swish import FuseHardSwish
 from bundler.graph.fuse_linear import FuseLinear
 from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
@@ -36,7 +38,7 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseGelu, FuseLinear, FoldScale,
+    DropCasts, FuseGelu, FuseHardSwish, FuseLinear, FoldScale,
     PointwiseFirst,
 )  # fmt: skip
 """In this order."""

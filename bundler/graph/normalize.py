@@ -13,6 +13,8 @@ The passes in their order, each with what it needs and gives:
     DropCasts                       no Cast to the type that a value has already
     FuseGelu                        its formula with erf or tanh -> Gelu
     FuseHardSwish                   x clip(x + 3, 0, 6) / 6 and the like -> HardSwish
+    FuseLayerNorm                   its formula -> LayerNormalization
+    FuseRMSNorm                     its formula -> RMSNormalization
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
@@ -29,7 +31,9 @@ from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_gelu import FuseGelu
 from bundler.graph.fuse_hard_swish import FuseHardSwish
+from bundler.graph.fuse_layer_norm import FuseLayerNorm
 from bundler.graph.fuse_linear import FuseLinear
+from bundler.graph.fuse_rms_norm import FuseRMSNorm
 from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
 from bundler.graph.lift_weights import LiftWeights
@@ -38,7 +42,7 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseGelu, FuseHardSwish, FuseLinear, FoldScale,
+    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseLinear, FoldScale,
     PointwiseFirst,
 )  # fmt: skip
 """In this order."""

@@ -15,6 +15,7 @@ The passes in their order, each with what it needs and gives:
     FuseHardSwish                   x clip(x + 3, 0, 6) / 6 and the like -> HardSwish
     FuseLayerNorm                   its formula -> LayerNormalization
     FuseRMSNorm                     its formula -> RMSNormalization
+    FuseGroupNorm                   Reshape + InstanceNormalization + Reshape + Mul + Add -> GroupNormalization
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
@@ -30,6 +31,7 @@ from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_gelu import FuseGelu
+from bundler.graph.fuse_group_norm import FuseGroupNorm
 from bundler.graph.fuse_hard_swish import FuseHardSwish
 from bundler.graph.fuse_layer_norm import FuseLayerNorm
 from bundler.graph.fuse_linear import FuseLinear
@@ -42,7 +44,7 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseLinear, FoldScale,
+    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseLinear, FoldScale,
     PointwiseFirst,
 )  # fmt: skip
 """In this order."""

@@ -17,6 +17,7 @@ The passes in their order, each with what it needs and gives:
     FuseRMSNorm                     its formula -> RMSNormalization
     FuseGroupNorm                   Reshape + InstanceNormalization + Reshape + Mul + Add -> GroupNormalization
     FuseLinear                      MatMul + Add -> tfbundle::Linear
+    FoldBatchNorm                   a product beside BatchNormalization -> scaled weights
     FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
 """
@@ -29,6 +30,7 @@ from onnx_ir.passes import common
 from bundler.errors import ConversionError
 from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
+from bundler.graph.fold_batch_norm import FoldBatchNorm
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_gelu import FuseGelu
 from bundler.graph.fuse_group_norm import FuseGroupNorm
@@ -44,7 +46,7 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseLinear, FoldScale,
+    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseLinear, FoldBatchNorm, FoldScale,
     PointwiseFirst,
 )  # fmt: skip
 """In this order."""

@@ -24,6 +24,8 @@ The passes in their order, each with what it needs and gives:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -52,8 +54,11 @@ FUSIONS: tuple[type[Fusion], ...] = (
 """In this order."""
 
 
-def normalize(model: ir.Model) -> ir.Model:
+def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.Model:
     """Bring a model to the normal form, in place where that is possible.
+
+    Args:
+        fusions: others than all of them are for measuring what one of them gains.
 
     Raises:
         ConversionError: no opset of the default domain, an opset below 6, or a graph that ONNX's own tools refuse.
@@ -67,7 +72,7 @@ def normalize(model: ir.Model) -> ir.Model:
         model = common.RemoveUnusedNodesPass()(model).model
         infer_shapes(model)
         model = ExpandFunctions()(model).model
-        for fusion in FUSIONS:
+        for fusion in fusions:
             model = fusion()(model).model
         model.graph.sort()
     except ConversionError:

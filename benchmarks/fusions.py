@@ -1,0 +1,282 @@
+"""What each fusion of the graph gains: the same ONNX model with the pass and without it, run in turns in one process.
+
+Every case is a block of a real network, as an exporter without the fused operator writes it: between the layers that stand around
+it there, with a dynamic batch, converted to a SavedModel twice. Both answer alike. The verdict: over all cases of a fusion, the
+model with it takes no more than 1.05 times the time of the one without (geometric mean of the medians of the ratios by round).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, TypeAlias
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import onnx
+import tensorflow as tf
+import torch
+from torch import nn
+
+from benchmarks.common import BenchmarkError, Report, Verdict, arguments, interleave, ratio, status_of
+from bundler.converters.native.model import NativeModel
+from bundler.graph.load import from_proto
+from bundler.graph.normalize import FUSIONS, normalize
+
+Module: TypeAlias = nn.Module
+THREADS, CALLS = 2, 5
+LIMIT = 1.05
+TOLERANCE = 1e-3
+
+
+class Formula(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.forward = function
+
+
+class RMSNorm(nn.Module):
+    """As the language models have it; PyTorch's own has no form in the older exporter."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+class LayerScale(nn.Module):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gamma
+
+
+class Residual(nn.Module):
+    def __init__(self, *layers: Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A block, and the shape of its input without the batch."""
+
+    label: str
+    module: Module
+    shape: tuple[int, ...]
+
+
+def mlp(name: str, rows: int, width: int, approximate: str = "none") -> Case:
+    layers = nn.Linear(width, 4 * width), nn.GELU(approximate), nn.Linear(4 * width, width)
+    return Case(f"{name}, {rows} x {width}", nn.Sequential(*layers), (rows, width))
+
+
+def between_linears(name: str, norm: type[Module], rows: int, width: int) -> Case:
+    layers = nn.Linear(width, width), norm(width), nn.Linear(width, width)
+    return Case(f"{name}, {rows} x {width}", Residual(*layers), (rows, width))
+
+
+def group_norm(name: str, size: int, channels: int, groups: int) -> Case:
+    """The two convolutions of a residual block of a diffusion U-Net."""
+    layers = [
+        layer
+        for _ in range(2)
+        for layer in (nn.GroupNorm(groups, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+    ]
+    return Case(f"{name}, {size}x{size}x{channels}", Residual(*layers), (channels, size, size))
+
+
+def hard_swish(size: int, inner: int, outer: int, *, relu6: bool) -> Case:
+    """Expansion and depthwise convolution of MobileNetV3."""
+    gated = (lambda x: x * nn.functional.relu6(x + 3) / 6) if relu6 else (lambda x: x * nn.functional.hardsigmoid(x))
+    layers = nn.Conv2d(inner, outer, 1), Formula(gated), nn.Conv2d(outer, outer, 3, padding=1, groups=outer), Formula(gated)
+    return Case(f"{size}x{size}, {inner} -> {outer}", nn.Sequential(*layers), (inner, size, size))
+
+
+def normalized(size: int, channels: int) -> Case:
+    """A basic block of a ResNet."""
+    layers = [
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels),
+    ]  # fmt: skip
+    return Case(f"ResNet, {size}x{size}x{channels}", Residual(*layers), (channels, size, size))
+
+
+def enlarged(size: int, inner: int, outer: int) -> Case:
+    """A step of a generator's or a U-Net's decoder."""
+    layers = nn.ConvTranspose2d(inner, outer, 2, stride=2, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
+    return Case(f"ConvTranspose, {size}x{size}, {inner} -> {outer}", nn.Sequential(*layers), (inner, size, size))
+
+
+def layer_scale(size: int, channels: int) -> Case:
+    """The pointwise half of a block of ConvNeXt."""
+    layers = (
+        nn.Conv2d(channels, 4 * channels, 1), nn.ReLU(), nn.Conv2d(4 * channels, channels, 1), LayerScale(channels, 1, 1)
+    )  # fmt: skip
+    return Case(f"ConvNeXt, {size}x{size}x{channels}", Residual(*layers), (channels, size, size))
+
+
+def pointwise_first(size: int, inner: int, outer: int) -> Case:
+    layers = nn.Conv2d(inner, inner, 3, padding=1), nn.Upsample(scale_factor=2.0, mode="bilinear"), nn.Conv2d(inner, outer, 1)
+    return Case(f"{size}x{size}, {inner} -> {outer}", nn.Sequential(*layers), (inner, size, size))
+
+
+FUSED: Mapping[str, Sequence[Callable[[], Case]]] = {
+    "FuseGelu": [
+        lambda: mlp("BERT", 64, 384), lambda: mlp("ViT", 197, 192), lambda: mlp("GPT-2's tanh", 64, 384, "tanh"),
+    ],
+    "FuseHardSwish": [
+        lambda: hard_swish(56, 24, 72, relu6=True), lambda: hard_swish(14, 80, 240, relu6=True),
+        lambda: hard_swish(7, 96, 576, relu6=False),
+    ],
+    "FuseLayerNorm": [
+        lambda: between_linears("BERT", nn.LayerNorm, 64, 384), lambda: between_linears("ViT", nn.LayerNorm, 197, 192),
+        lambda: between_linears("Swin", nn.LayerNorm, 3136, 96),
+    ],
+    "FuseRMSNorm": [
+        lambda: between_linears("a small Llama", RMSNorm, 64, 384), lambda: between_linears("a longer text", RMSNorm, 512, 512),
+    ],
+    "FuseGroupNorm": [
+        lambda: group_norm("U-Net, 8 groups", 64, 64, 8), lambda: group_norm("U-Net, 32 groups", 32, 128, 32),
+        lambda: group_norm("U-Net, 32 groups", 16, 256, 32),
+    ],
+    "FuseLinear": [lambda: mlp("BERT", 64, 384), lambda: mlp("ViT", 197, 192)],
+    "FoldBatchNorm": [lambda: normalized(56, 64), lambda: normalized(14, 128), lambda: enlarged(32, 64, 32)],
+    "FoldScale": [lambda: layer_scale(56, 40), lambda: layer_scale(14, 160)],
+    "PointwiseFirst": [lambda: pointwise_first(32, 64, 21), lambda: pointwise_first(64, 32, 16)],
+}  # fmt: skip
+"""By the name of the pass. DropCasts is not here: TensorFlow makes nothing of such a cast anyway; it serves the others."""
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("fusions", nargs="*", metavar="FUSION", help=f"default: {' '.join(FUSED)}")
+    parser.add_argument("--rounds", type=int, default=25)
+    args = parser.parse_args()
+    report = Report(
+        "Fusions, median ms (batch 1, 2 threads)", ["fusion", "case", "operators before", "after", "ms before", "after", "ratio"]
+    )
+    for name in args.fusions or FUSED:
+        torch.manual_seed(0)
+        ratios = [measure(name, make(), args.rounds, report) for make in FUSED[name]]
+        mean = round(prod(ratios) ** (1 / len(ratios)), 2)
+        report.verdicts.append(Verdict(f"{name}: after / before", mean, LIMIT, "", inclusive=True))
+    return report.finish(args.json)
+
+
+def measure(name: str, case: Case, rounds: int, report: Report) -> float:
+    """A row of the table; how long the model with the fusion takes, over the one without."""
+    model = export(case)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {side: convert(model, name, Path(folder), side) for side in ("before", "after")}
+        if sides["before"].operators <= sides["after"].operators and name != "PointwiseFirst":
+            raise BenchmarkError(f"{name} changes nothing in {case.label}")
+        given = np.random.default_rng(0).standard_normal((1, *case.shape)).astype(np.float32)
+        turns = {side: turn(converted.path, given) for side, converted in sides.items()}
+    check(name, case, turns["before"].answer, turns["after"].answer)
+    figures = interleave({side: t.run for side, t in turns.items()}, rounds)
+    value = ratio(figures, "after", "before")
+    medians = [f"{statistics.median(figures[side]):.3f}" for side in ("before", "after")]
+    counts = [str(sides[side].operators) for side in ("before", "after")]
+    report.rows.append([name, case.label, *counts, *medians, f"{value:.2f}"])
+    report.data[f"{name}: {case.label}"] = figures
+    return value
+
+
+def export(case: Case) -> onnx.ModelProto:
+    """By PyTorch's older exporter at opset 14, which has none of the fused operators and, asked to keep a model as it is, leaves
+    its BatchNorms."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            randomized(case.module).eval(), (torch.randn(2, *case.shape),), file, opset_version=14, dynamo=False,
+            input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "batch"}}, training=torch.onnx.TrainingMode.PRESERVE,
+        )  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
+
+
+def randomized(module: Module) -> Module:
+    """With the statistics of a trained model: a BatchNorm of zeros and ones would be a figure of nothing."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean), nn.init.uniform_(layer.running_var, 0.5, 2.0)
+        if isinstance(layer, (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)):
+            nn.init.uniform_(layer.weight, 0.5, 2.0), nn.init.uniform_(layer.bias)
+    return module
+
+
+@dataclass(frozen=True)
+class Converted:
+    path: Path
+    operators: int
+
+
+def convert(model: onnx.ModelProto, name: str, folder: Path, side: str) -> Converted:
+    """A SavedModel, made with the fusion or without it, and the number of operators of its graph."""
+    fusions = [fusion for fusion in FUSIONS if side == "after" or fusion.__name__ != name]
+    graph = normalize(from_proto(model), fusions)
+    operators = len(list(graph.graph))
+    NativeModel({"serving_default": graph}).save(folder / side)
+    return Converted(folder / side, operators)
+
+
+@dataclass(frozen=True)
+class Turn:
+    run: Callable[[], float]
+    answer: Any
+
+
+def turn(path: Path, given: Any) -> Turn:
+    """The SavedModel in a session of its own, warm; a turn gives the milliseconds of a call."""
+    v1 = tf.compat.v1
+    settings = v1.ConfigProto(intra_op_parallelism_threads=THREADS, inter_op_parallelism_threads=THREADS)
+    session = v1.Session(graph=tf.Graph(), config=settings)
+    with session.graph.as_default():
+        signature = v1.saved_model.load(session, ["serve"], str(path)).signature_def["serving_default"]
+    call = session.make_callable(signature.outputs["y"].name, [signature.inputs["x"].name])
+
+    def run() -> float:
+        call(given)
+        began = time.perf_counter()
+        for _ in range(CALLS):
+            call(given)
+        return (time.perf_counter() - began) / CALLS * 1e3
+
+    for _ in range(3):
+        run()
+    return Turn(run, call(given))
+
+
+def check(name: str, case: Case, before: Any, after: Any) -> None:
+    """A fast wrong answer is no figure.
+
+    Raises:
+        BenchmarkError: the two differ.
+    """
+    error = float(np.abs(before - after).max() / np.abs(before).max())
+    if not error <= TOLERANCE:
+        raise BenchmarkError(f"{name} changes the answer of {case.label} by {error:.2g} of the largest value")
+
+
+if __name__ == "__main__":
+    sys.exit(status_of(main))

@@ -18,6 +18,7 @@ from bundler.parity import REFUSALS, differences, to_served
 from bundler.tflite import contents, exchange
 from bundler.tflite.calibration import Calibration, Layout
 from bundler.tflite.calibration import read as read_calibration
+from bundler.tflite.delegation import Delegation, delegation
 from bundler.tflite.exchange import Made
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import static_shapes, static_sizes
@@ -48,6 +49,7 @@ class VariantResult:
         rms_error: by output: |got - want| / |want| over the whole tensor, of the worst draw; what quantization costs
             on the whole, where `differences` have the single worst element.
         operators, float_operators: counts by TFLite's names; the second what computes in float.
+        delegation: what XNNPACK takes of it.
         calibration: for int8: where the samples came from and how they were read.
     """
 
@@ -63,6 +65,7 @@ class VariantResult:
     float_operators: Mapping[str, int]
     calibration: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    delegation: Delegation | None = None
 
     @property
     def max_rel(self) -> float:
@@ -80,6 +83,7 @@ class VariantResult:
             "rms_error": dict(self.rms_error),
             "operators": dict(self.operators),
             "float_operators": dict(self.float_operators),
+            **({"delegation": self.delegation.to_json()} if self.delegation else {}),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
@@ -212,6 +216,7 @@ class _Job:
             rms_error=rms,
             operators=contents.count(found),
             float_operators=contents.count(found, only_float=True),
+            delegation=delegation(path),
             calibration=samples.to_json() if samples else None,
             notes=(*(self.notes if samples else ()), *_rms_notes(variant, rms)),
         )

@@ -30,7 +30,7 @@ class TfliteModel:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.path = path
-        self._interpreter = _interpreter(path, threads)
+        self._interpreter = prepared(path, threads)
         self._runner = self._interpreter.get_signature_runner()
 
     @property
@@ -68,7 +68,7 @@ def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
     Raises:
         TfliteError: the interpreter cannot run the file.
     """
-    interpreter = _interpreter(path, threads)
+    interpreter = prepared(path, threads)
     # `invoke` is refused while a signature runner lives.
     places = {name: d["index"] for name, d in interpreter.get_signature_runner().get_input_details().items()}
     for name, array in inputs.items():
@@ -83,7 +83,12 @@ def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
     return statistics.median(times) * 1e3
 
 
-def _interpreter(path: Path, threads: int) -> Any:
+def prepared(path: Path, threads: int) -> Any:
+    """LiteRT's interpreter with the file, ready to be called.
+
+    Raises:
+        TfliteError: the file is damaged, or the interpreter cannot run it.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     try:

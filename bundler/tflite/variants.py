@@ -23,6 +23,7 @@ from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
 from bundler.quiet import captured_stderr
 from bundler.spec import TfliteVariant
+from bundler.tflite.recurrent import start_from_zero
 
 Array = npt.NDArray[Any]
 Samples = Callable[[], Iterator[dict[str, Array]]]
@@ -65,7 +66,7 @@ def convert(folder: Path, variant: TfliteVariant, samples: Samples | None = None
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
             converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SERVING_DEFAULT])
             _configure(converter, variant, samples)
-            return bytes(converter.convert())
+            return start_from_zero(bytes(converter.convert()))
     except ConverterError as exc:
         raise _converter_error(exc, variant) from exc
     except (ValueError, RuntimeError, tf.errors.OpError) as exc:

@@ -197,6 +197,11 @@ class Value:
         return self.array is not None or self._filling is not None
 
     @property
+    def filling(self) -> Array | None:
+        """Of a value that is one number everywhere (`filled`): that number, as an array without axes."""
+        return None if self._filling is None else self._filling[0]
+
+    @property
     def is_symbolic(self) -> bool:
         """An int vector with a dynamic element."""
         return self._elements is not None

@@ -78,6 +78,8 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
     }  # fmt: skip
     for result in results.values():
         data = json.loads(json.dumps(result.to_json(), allow_nan=False))
+        assert 0 < data["delegation"]["share"] < 1  # neither the table of words nor ArgMax is XNNPACK's
+        assert data["delegation"]["left"]["ARG_MAX"] == 1
         assert data["file"] == result.path.name
         assert data["inputs"] == ["image=float32[1,3,8,8]", "ids=int64[1,10]"]
 

@@ -1,8 +1,9 @@
 """LSTM, GRU and RNN. https://onnx.ai/onnx/operators/onnx__LSTM.html
 
 An LSTM with the default activations runs as BlockLSTMV2, one op for the whole sequence (a while loop costs about 1.8 times
-as much on CPU). GRU, RNN, other activations and TFLite run as a loop over time whose input projection is done before it,
-for all steps in one product.
+as much on CPU); for TFLite as its UNIDIRECTIONAL_SEQUENCE_LSTM, if it starts from zeros, all sequences have the same length and
+the last cell state is not asked for. GRU, RNN and other activations run as a loop over time whose input projection is done
+before it, for all steps in one product.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.tflite_lstm import tflite_lstm
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Array, Tensor, Value
 
@@ -66,14 +68,19 @@ def lstm(
     )
     peepholes = _optional(peephole_value)
     plain = activations is None or [a.lower() for a in activations] == ["sigmoid", "tanh", "tanh"] * w.shape[0]
-    block = plain and not clip and not input_forget and ctx.target == "serving" and w_value.dtype == tf.float32
+    block = plain and not clip and not input_forget and w_value.dtype == tf.float32
     block = block and all(v is None or v.is_constant for v in (w_value, r_value, b_value, peephole_value))
+
+    simple = peepholes is None and lengths is None and not _reads_cell(ctx)
+    simple = simple and None not in x.shape and _is_zero(initial_h) and _is_zero(initial_c)
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
         bias = b[d][: 4 * hidden] + b[d][4 * hidden :] if b is not None else _zeros(4 * hidden, w)
         pieces = None if peepholes is None else [peepholes[d][i * hidden : (i + 1) * hidden] for i in range(3)]
-        if block:
+        if block and ctx.target == "serving":
             return _block_lstm(ctx, inputs, w[d], r[d], bias, pieces)
+        if block and simple:
+            return tflite_lstm(ctx, inputs.x, w[d], r[d], bias)
         projected = _project(ctx, inputs.x, w[d], bias)
         step = _lstm_step(ctx, r[d], names[d], clip, bool(input_forget), pieces)
         return _loop(projected, inputs, step)
@@ -148,6 +155,20 @@ def rnn(
         return _loop(_project(ctx, inputs.x, w[d], bias), inputs, step)
 
     return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
+
+
+def _reads_cell(ctx: Context) -> bool:
+    """Whether the last cell state, an output that TFLite's operator does not have, is read."""
+    outputs = () if ctx.node is None else ctx.node.outputs[2:]
+    return any(output.uses() or output.is_graph_output() for output in outputs)
+
+
+def _is_zero(value: Value | None) -> bool:
+    """Whether an initial state is known to be zero."""
+    if value is None:
+        return True
+    known = value.array if value.filling is None else value.filling
+    return known is not None and not known.any()
 
 
 def _known_or_tensor(value: Value) -> Any:

@@ -328,9 +328,16 @@ def slice_(
     slices: list[slice] = [slice(None)] * rank
     for i, axis in enumerate(numbers if numbers is not None else range(len(begin))):
         slices[order.index(axis)] = _one_slice(ctx, begin[i], end[i], step[i])
+    sizes = [size for size in x.shape if size is not None]
+    if x.filling is not None and len(sizes) == rank and _are_known(slices):
+        return Value.filled(x.filling, np.broadcast_to(x.filling, sizes)[tuple(slices)].shape, ctx.store)
     result = ctx.value(x.stored[tuple(slices)], x.order)
     result.non_negative = x.non_negative
     return result
+
+
+def _are_known(slices: Sequence[slice]) -> bool:
+    return not any(tf.is_tensor(bound) for s in slices for bound in (s.start, s.stop))
 
 
 def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None) -> Tensor:

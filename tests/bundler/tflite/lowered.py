@@ -1,0 +1,62 @@
+"""Small ONNX models as .tflite files, without a build around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from bundler.spec import TfliteVariant
+from bundler.tflite.contents import count, operators
+from bundler.tflite.delegation import Delegation, delegation
+from bundler.tflite.runner import TfliteModel
+from bundler.tflite.variants import convert, write_static
+from tests.bundler.converters.native.oracle import native
+
+Array = npt.NDArray[Any]
+
+
+class Lowered:
+    """The file of one variant of a model, for the shapes of these inputs."""
+
+    def __init__(
+        self, model: onnx.ModelProto, inputs: Mapping[str, Array], folder: Path, variant: TfliteVariant = "float32"
+    ) -> None:
+        self.inputs = dict(inputs)
+        self.want = _answer(model, self.inputs)
+        converted = native(model)
+        function = converted.static({name: array.shape for name, array in inputs.items()})
+        write_static(function, converted.signature.input_names, folder / "saved_model")
+        self.path = folder / f"{variant}.tflite"
+        self.path.write_bytes(convert(folder / "saved_model", variant, self._samples))
+
+    def _samples(self) -> Iterator[dict[str, Array]]:
+        yield self.inputs
+
+    @property
+    def operators(self) -> dict[str, int]:
+        return count(operators(self.path))
+
+    @property
+    def delegation(self) -> Delegation:
+        return delegation(self.path)
+
+    def assert_answers(self, *, atol: float = 1e-5, rtol: float = 1e-4, calls: int = 2) -> None:
+        """The file answers what ONNX Runtime answers, and the same in every call."""
+        model = TfliteModel(self.path)
+        for _ in range(calls):
+            got = model(self.inputs)
+            assert got.keys() == self.want.keys()
+            for name, want in self.want.items():
+                assert (got[name].dtype, got[name].shape) == (want.dtype, want.shape), name
+                np.testing.assert_allclose(got[name], want, rtol=rtol, atol=atol, err_msg=name)
+
+
+def _answer(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))

@@ -16,6 +16,7 @@ The passes in their order, each with what it needs and gives:
     FuseLayerNorm                   its formula -> LayerNormalization
     FuseRMSNorm                     its formula -> RMSNormalization
     FuseGroupNorm                   Reshape + InstanceNormalization + Reshape + Mul + Add -> GroupNormalization
+    FuseMaskedSoftmax               Softmax of masked scores with zeros for NaN -> tfbundle::MaskedSoftmax
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FoldBatchNorm                   a product beside BatchNormalization -> scaled weights
     FoldScale                       a product + Mul by channel -> scaled weights
@@ -39,6 +40,7 @@ from bundler.graph.fuse_group_norm import FuseGroupNorm
 from bundler.graph.fuse_hard_swish import FuseHardSwish
 from bundler.graph.fuse_layer_norm import FuseLayerNorm
 from bundler.graph.fuse_linear import FuseLinear
+from bundler.graph.fuse_masked_softmax import FuseMaskedSoftmax
 from bundler.graph.fuse_rms_norm import FuseRMSNorm
 from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes

@@ -54,7 +54,10 @@ def attention(
     bias = _bias(attn_mask, allowed, key, query.dtype)
     biased = capped if bias is None else capped + bias
     always_some = attn_mask is None and lengths is None and right_window_size < 0
-    probabilities = _softmax(biased, None if always_some else bias, softmax_precision)
+    if ctx.target == "tflite" and bias is not None and qk_matmul_output_mode != _PROBABILITIES and softmax_precision is None:
+        probabilities = _softmax_of_finite(capped, bias)
+    else:
+        probabilities = _softmax(biased, None if always_some else bias, softmax_precision)
     modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
     shown = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
     result = tf.matmul(tf.cast(probabilities, value.dtype), value)
@@ -148,6 +151,24 @@ def _softmax(scores: Tensor, bias: Tensor | None, precision: int | None) -> Tens
         return probabilities
     blind = tf.equal(tf.reduce_max(bias, -1, keepdims=True), tf.constant(-np.inf, bias.dtype))
     return tf.where(blind, tf.zeros([], probabilities.dtype), probabilities)
+
+
+@op("MaskedSoftmax", domain="tfbundle")
+def masked_softmax(ctx: Context, scores: Tensor, bias: Tensor) -> Tensor:
+    """Softmax over the last axis of scores + bias (0 or -inf), zero where all of it is -inf; made by fuse_masked_softmax."""
+    return _softmax_of_finite(scores, bias) if ctx.target == "tflite" else _softmax(scores + bias, bias, None)
+
+
+_LOWEST = -1e30
+"""Next to which no score counts, and whose sum with any is finite."""
+
+
+def _softmax_of_finite(scores: Tensor, bias: Tensor) -> Tensor:
+    """Without tests of each probability, which XNNPACK does not do: the rows that see no key follow from the mask, and TFLite's
+    converter finds that all layers ask for the same."""
+    lowest = tf.constant(_LOWEST if bias.dtype.size > 2 else bias.dtype.min / 2, bias.dtype)
+    sees = tf.cast(tf.reduce_max(bias, -1, keepdims=True) > tf.constant(-np.inf, bias.dtype), scores.dtype)
+    return softmax(scores + tf.cast(tf.maximum(bias, lowest), scores.dtype)) * sees
 
 
 @op("RotaryEmbedding", layout=Layout.VALUES, since=23)

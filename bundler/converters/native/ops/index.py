@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,9 @@ def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value
     axis = axis % rank
     if indices.array is not None and indices.array.ndim == 0:
         return _take_one(ctx, data, int(indices.array), axis)
+    neighbours = _neighbours(indices, data.shape[axis])
+    if neighbours is not None and None not in data.shape:
+        return _take_neighbours(ctx, data, neighbours, indices.shape, axis)
     storage_axis = axis if data.order is None else data.order.index(axis)
     if indices.rank == 1:
         picked = tf.gather(
@@ -33,9 +36,34 @@ def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value
 def _take_one(ctx: Context, data: Value, index: int, axis: int) -> Value:
     """A constant scalar index is a slice that drops the axis, whatever order the data has."""
     order = data.order or identity(len(data.shape))
+    place, size = order.index(axis), data.shape[axis]
     slices: list[slice | int] = [slice(None)] * len(order)
-    slices[order.index(axis)] = index
+    slices[place] = index
+    if ctx.target == "tflite" and size is not None:  # XNNPACK cuts, but drops no axis
+        slices[place] = slice(index % size, index % size + 1)
+        return ctx.value(tf.squeeze(data.stored[tuple(slices)], place), drop_axes(order, [axis]))
     return ctx.value(data.stored[tuple(slices)], drop_axes(order, [axis]))
+
+
+def _neighbours(indices: Value, size: int | None) -> tuple[int, int] | None:
+    """The first and the end of constant indices that count up by one."""
+    if indices.array is None or size is None or not indices.array.size:
+        return None
+    flat = indices.array.reshape(-1)
+    first = int(flat[0]) % size
+    return (first, first + flat.size) if (flat % size == np.arange(first, first + flat.size)).all() else None
+
+
+def _take_neighbours(ctx: Context, data: Value, neighbours: tuple[int, int], shape: Sequence[int | None], axis: int) -> Value:
+    """A slice of one axis, put into the shape of the indices; all of it is not even cut."""
+    first, end = neighbours
+    whole = end - first == data.shape[axis]
+    order = data.order or identity(len(data.shape))
+    cut = data.stored if whole else data.stored[tuple(slice(first, end) if a == axis else slice(None) for a in order)]
+    if len(shape) == 1:
+        return data if whole else ctx.value(cut, data.order)
+    moved = ctx.value(cut, data.order).tensor
+    return ctx.value(tf.reshape(moved, [*data.shape[:axis], *shape, *data.shape[axis + 1 :]]))
 
 
 def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor:

@@ -1,0 +1,70 @@
+"""The forms that operators take in TFLite: XNNPACK's own, wherever there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tests.bundler.converters.native.oracle import Array, array, model_of
+from tests.bundler.tflite.lowered import Lowered
+
+I64 = np.int64
+
+
+def lowered(
+    nodes: list[Any], inputs: dict[str, Array], constants: dict[str, Any], folder: Path, opset: int = 20
+) -> Lowered:
+    dynamic = {name: list(value.shape) for name, value in inputs.items()}
+    model = model_of(nodes, inputs, ["y"], constants, dynamic=dynamic, opset=opset)
+    return Lowered(model, inputs, folder)
+
+
+@pytest.mark.parametrize("index", [0, -1])
+def test_one_of_many_is_cut_without_dropping_an_axis(tmp_path: Path, index: int) -> None:
+    node = helper.make_node("Gather", ["x", "i"], ["y"], axis=1)
+    made = lowered([node], {"x": array(1, 5, 8)}, {"i": np.array(index, I64)}, tmp_path)
+    made.assert_answers()
+    assert made.delegation.share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("indices", "operators"),
+    [
+        (np.arange(6).reshape(1, 6, 1, 1), {"RESHAPE"}),
+        (np.arange(6), set()),
+        (np.array([2, 3, 4]), {"STRIDED_SLICE"}),
+        (np.array([-2, -1]), {"STRIDED_SLICE"}),
+        (np.array([[1, 2], [3, 4]]), {"STRIDED_SLICE", "RESHAPE"}),
+        (np.array([0, 2, 1]), {"GATHER"}),
+        (np.array([4, 5, 0]), {"GATHER"}),
+    ],
+    ids=lambda value: "",
+)
+def test_neighbours_are_a_slice(tmp_path: Path, indices: Array, operators: set[str]) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Gather", ["r", "i"], ["g"], axis=1)]
+    nodes.append(helper.make_node("Relu", ["g"], ["y"]))
+    made = lowered(nodes, {"x": array(3, 6, 4)}, {"i": indices.astype(I64)}, tmp_path)
+    made.assert_answers()
+    assert set(made.operators) - {"RELU"} == operators
+
+
+ONE_OPERATOR: list[tuple[str, dict[str, Any], str]] = [
+    ("Gelu", {}, "GELU"),
+    ("Gelu", {"approximate": "tanh"}, "GELU"),
+    ("HardSwish", {}, "HARD_SWISH"),
+    ("Softmax", {"axis": -1}, "SOFTMAX"),
+    ("Relu", {}, "RELU"),
+    ("Sigmoid", {}, "LOGISTIC"),
+]
+
+
+@pytest.mark.parametrize(("op_type", "attributes", "builtin"), ONE_OPERATOR, ids=[f"{c[0]}{c[1]}" for c in ONE_OPERATOR])
+def test_activations_are_one_operator(tmp_path: Path, op_type: str, attributes: dict[str, Any], builtin: str) -> None:
+    made = lowered([helper.make_node(op_type, ["x"], ["y"], **attributes)], {"x": array(1, 5, 8)}, {}, tmp_path)
+    made.assert_answers()
+    assert made.operators == {builtin: 1}
+    assert made.delegation.share == 1.0

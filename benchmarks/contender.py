@@ -1,6 +1,6 @@
 """One runtime with one model, in a process of its own, that measures itself when asked.
 
-    python -m benchmarks.contender saved_model|onnxruntime PATH INPUTS.npz THREADS
+    python -m benchmarks.contender saved_model|onnxruntime|tflite PATH INPUTS.npz THREADS
 
 `Contender` talks to it: it answers each line `N` on stdin with the milliseconds of N calls as one line of JSON.
 Its first line, when it is ready, is the path of an .npz with its answer. A process that waits for its turn does
@@ -96,11 +96,39 @@ def onnxruntime(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
     return lambda: dict(zip(names, session.run(None, feed), strict=True))
 
 
+def tflite(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
+    """The one signature of a .tflite file. Inputs that have other names are taken in order; see `saved_model` for the rest."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    runner = interpreter.get_signature_runner()
+    details = runner.get_input_details()
+    names = details if details.keys() == inputs.keys() else sorted(details)
+    for name, array in zip(names, (inputs[n] for n in names) if names is details else inputs.values(), strict=True):
+        fits = tuple(details[name]["shape"]) == array.shape
+        placed = array if fits else array.transpose(0, 2, 3, 1)
+        interpreter.set_tensor(details[name]["index"], placed.astype(details[name]["dtype"]))
+    places = {name: detail["index"] for name, detail in runner.get_output_details().items()}
+    del runner  # `invoke` is refused while it lives
+
+    def call() -> Mapping[str, Array]:
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(place) for name, place in places.items()}
+
+    return call
+
+
+KINDS: dict[str, Callable[[Path, Mapping[str, Array], int], Run]] = {
+    "saved_model": saved_model, "onnxruntime": onnxruntime, "tflite": tflite,
+}  # fmt: skip
+
+
 def main(kind: str, path: str, inputs: str, threads: str, answer: str) -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries write to stdout as they please
     with np.load(inputs) as data:
-        call = {"saved_model": saved_model, "onnxruntime": onnxruntime}[kind](Path(path), dict(data), int(threads))
+        call = KINDS[kind](Path(path), dict(data), int(threads))
     np.savez(answer, **call())  # type: ignore[arg-type]
     for _ in range(10):
         call()

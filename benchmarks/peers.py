@@ -1,7 +1,8 @@
-"""SavedModels of the same models made by other converters, kept in a cache folder keyed by all versions.
+"""SavedModels and TFLite files of the same models made by other converters, kept in a cache folder keyed by all versions.
 
-The cache is `$TFBUNDLE_BENCH_CACHE` or ~/.cache/tfbundle-bench. onnx2tf pins an older TensorFlow, so it lives
-in an environment of its own there; it takes minutes a model, so it runs at the lowest priority, and once.
+The cache is `$TFBUNDLE_BENCH_CACHE` or ~/.cache/tfbundle-bench. onnx2tf pins an older TensorFlow, and litert-torch
+wants a newer protobuf, so each lives in an environment of its own there; onnx2tf takes minutes a model, so it runs at
+the lowest priority, and once.
 
     python -m benchmarks.peers [MODEL…]         make everything that is missing
 """
@@ -25,6 +26,7 @@ from benchmarks.common import CACHE, ROOT, BenchmarkError, run
 
 ONNX2TF = "1.29.24"
 ONNX_TF = "1.10.0"
+LITERT_TORCH = "0.10.0"
 
 
 Form = Literal["dynamo", "legacy", "static"]
@@ -55,6 +57,32 @@ def onnx2tf_saved_model(model: str) -> Path:
     folder = _exports() / f"onnx2tf-{ONNX2TF}"
     _onnx2tf_environment()
     return _once(folder / model, lambda path: _onnx2tf(model, path), remember_failure=True)
+
+
+def tflite_sources(model: str) -> Path:
+    """The folder with `<model>.onnx`, `.pt2` and `.npz` of one of benchmarks.tflite_sources.NAMES."""
+    return _once(_exports() / "tflite" / model, lambda path: _tflite_sources(model, path))
+
+
+def litert_torch_file(model: str) -> Path:
+    """litert-torch's float32 .tflite file.
+
+    Raises:
+        BenchmarkError: litert-torch cannot be installed or cannot convert the model.
+    """
+    path = _exports() / f"litert-torch-{LITERT_TORCH}" / f"{model}.tflite"
+    return _once(path, lambda staging: _litert_torch(model, staging), remember_failure=True)
+
+
+def onnx2tf_file(model: str) -> Path:
+    """onnx2tf's float32 .tflite file.
+
+    Raises:
+        BenchmarkError: onnx2tf cannot be installed or cannot convert the model.
+    """
+    path = _exports() / f"onnx2tf-{ONNX2TF}-tflite" / f"{model}.tflite"
+    _onnx2tf_environment()
+    return _once(path, lambda staging: _onnx2tf_tflite(model, staging), remember_failure=True)
 
 
 def _exports() -> Path:
@@ -108,7 +136,64 @@ def _onnx2tf(model: str, path: Path) -> None:
     return None
 
 
+def _onnx2tf_tflite(model: str, path: Path) -> None:
+    """Of the first export that it can convert."""
+    sources = tflite_sources(model)
+    try:
+        _run_onnx2tf_for_tflite(sources / f"{model}.onnx", path)
+    except BenchmarkError:
+        _run_onnx2tf_for_tflite(sources / f"{model}.static.onnx", path)
+
+
+def _run_onnx2tf_for_tflite(file: Path, path: Path) -> None:
+    if not file.exists():
+        raise BenchmarkError(f"torch's older exporter cannot write {file.stem}, and onnx2tf cannot read the newer one's file")
+    folder = path.with_name(f"{path.name}.out")
+    try:
+        _onnx2tf_command(file, folder)
+        files = list(folder.glob("*_float32.tflite"))
+        if not files:
+            raise BenchmarkError(f"onnx2tf wrote no float32 TFLite file for {file}")
+        files[0].rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tflite_sources(model: str, path: Path) -> None:
+    path.mkdir()
+    run([sys.executable, "-m", "benchmarks.tflite_sources", model, str(path)])
+
+
+def _litert_torch(model: str, path: Path) -> None:
+    python, sources = _litert_torch_environment() / "bin" / "python", tflite_sources(model)
+    script = str(ROOT / "benchmarks" / "litert_torch_convert.py")
+    run([str(python), script, str(sources / f"{model}.pt2"), str(sources / f"{model}.npz"), str(path)])
+
+
+def _litert_torch_environment() -> Path:
+    """A virtual environment with litert-torch and our own torch, whose files it reads (about 2 GB)."""
+    path = CACHE / f"litert-torch-{LITERT_TORCH}-torch-{version('torch')}-python-{platform.python_version()}"
+    return _once(path / "ready", lambda marker: _install_litert_torch(path, marker)).parent
+
+
+def _install_litert_torch(path: Path, marker: Path) -> None:
+    venv.create(path, with_pip=True, clear=False)
+    # Without the pin pip takes the newest torch, with gigabytes of CUDA.
+    torch = version("torch").partition("+")[0]
+    run([str(path / "bin" / "pip"), "install", "--quiet", f"litert-torch=={LITERT_TORCH}", f"torch=={torch}"])
+    run([str(path / "bin" / "python"), "-c", "import litert_torch"])
+    marker.touch()
+
+
 def _run_onnx2tf(file: Path, path: Path) -> None:
+    _onnx2tf_command(file, path)
+    for tflite in path.glob("*.tflite"):
+        tflite.unlink()
+    if not (path / "saved_model.pb").exists():
+        raise BenchmarkError(f"onnx2tf wrote no SavedModel for {file}")
+
+
+def _onnx2tf_command(file: Path, path: Path) -> None:
     command = _onnx2tf_environment() / "bin" / "onnx2tf"
     scratch = path.with_name(f"{path.name}.cwd")  # it writes into the working directory
     scratch.mkdir(exist_ok=True)
@@ -123,10 +208,6 @@ def _run_onnx2tf(file: Path, path: Path) -> None:
         )  # fmt: skip
     finally:
         shutil.rmtree(scratch)
-    for tflite in path.glob("*.tflite"):
-        tflite.unlink()
-    if not (path / "saved_model.pb").exists():
-        raise BenchmarkError(f"onnx2tf wrote no SavedModel for {file}")
 
 
 def _onnx2tf_environment() -> Path:

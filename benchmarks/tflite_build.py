@@ -1,0 +1,46 @@
+"""Our TFLite files of an ONNX model, each timed: `python -m benchmarks.tflite_build MODEL.onnx MODEL.npz FOLDER VARIANT…`.
+
+Writes FOLDER/VARIANT.tflite and prints one line of JSON: variant -> seconds of its conversion, size, what XNNPACK takes, or
+the error; `lowering` -> the seconds that all share. int8 is calibrated with the one example: for its speed, not its accuracy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bundler
+from bundler.errors import TfliteError
+from bundler.tflite.delegation import delegation
+from bundler.tflite.variants import convert, write_static
+
+
+def main(source: Path, example: Path, folder: Path, variants: list[str]) -> None:
+    with np.load(example) as data:
+        inputs = dict(data)
+    began = time.perf_counter()
+    model = bundler.convert(source)
+    function = model.static({name: array.shape for name, array in inputs.items()})
+    write_static(function, model.signature.input_names, folder / "saved_model")
+    results: dict[str, Any] = {"lowering": time.perf_counter() - began}
+    for variant in variants:
+        results[variant] = _made(folder, variant, inputs)
+    print(json.dumps(results))
+
+
+def _made(folder: Path, variant: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    began, path = time.perf_counter(), folder / f"{variant}.tflite"
+    try:
+        path.write_bytes(convert(folder / "saved_model", variant, lambda: iter([inputs])))
+    except TfliteError as exc:
+        return {"error": exc.what.splitlines()[0]}
+    return {"seconds": time.perf_counter() - began, "bytes": path.stat().st_size, "delegation": delegation(path).to_json()}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

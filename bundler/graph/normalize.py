@@ -50,8 +50,8 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseLinear, FoldBatchNorm, FoldScale,
-    PointwiseFirst,
+    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax, FuseLinear, FoldBatchNorm,
+    FoldScale, PointwiseFirst,
 )  # fmt: skip
 """In this order."""
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.contender saved_model|onnxruntime|tflite PATH INPUTS.npz THREADS
 
-`Contender` talks to it: it answers each line `N` on stdin with the milliseconds of N calls as one line of JSON.
-Its first line, when it is ready, is the path of an .npz with its answer. A process that waits for its turn does
-nothing, so that contenders do not disturb each other.
+`Contender` talks to it: it answers each line `N BATCH` on stdin with the milliseconds of N calls with the example repeated
+BATCH times, as one line of JSON, or null where the model does not take that batch. When it is ready it says so, and its answer
+lies in the .npz that it was given. A process that waits for its turn does nothing, so that contenders do not disturb each other.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from benchmarks.common import ROOT, BenchmarkError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Run = Callable[[], Mapping[str, Array]]
+Bind = Callable[[Mapping[str, Array]], Run]
+"""Makes the call for these inputs; ValueError where the model does not take their shapes."""
 
 
 class Contender:
@@ -42,12 +44,18 @@ class Contender:
         with np.load(self._answer.name) as data:
             self.answer: dict[str, Array] = dict(data)
 
-    def measure(self, calls: int) -> list[float]:
-        """Milliseconds of each of `calls` calls."""
+    def measure(self, calls: int, batch: int = 1) -> list[float]:
+        """Milliseconds of each of `calls` calls.
+
+        Raises:
+            BenchmarkError: the model does not take the batch.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{calls}\n")
+        self._process.stdin.write(f"{calls} {batch}\n")
         self._process.stdin.flush()
-        figures: list[float] = json.loads(self._receive())
+        figures: list[float] | None = json.loads(self._receive())
+        if figures is None:
+            raise BenchmarkError(f"{self._path} does not take a batch of {batch}")
         return figures
 
     def _receive(self) -> str:
@@ -65,7 +73,7 @@ class Contender:
         self._answer.close()
 
 
-def saved_model(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
+def saved_model(path: Path, threads: int) -> Bind:
     """serving_default of a SavedModel. An input of channels-last shape gets the image channels-last: not our cost."""
     import tensorflow as tf
 
@@ -73,17 +81,16 @@ def saved_model(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     model = tf.saved_model.load(str(path))
     function = model.signatures["serving_default"]
-    ((name, spec),) = function.structured_input_signature[1].items()
-    (image,) = inputs.values()
-    tensor = tf.constant(image if spec.shape.is_compatible_with(image.shape) else image.transpose(0, 2, 3, 1))
+    specs = function.structured_input_signature[1]
 
-    def call(keep: Any = model) -> Mapping[str, Array]:
-        return {key: value.numpy() for key, value in function(**{name: tensor}).items()}
+    def bind(inputs: Mapping[str, Array], keep: Any = model) -> Run:
+        tensors = {name: tf.constant(_placed(a, specs[name].shape)) for name, a in _by_name(inputs, list(specs)).items()}
+        return lambda: {key: value.numpy() for key, value in function(**tensors).items()}
 
-    return call
+    return bind
 
 
-def onnxruntime(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
+def onnxruntime(path: Path, threads: int) -> Bind:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -92,34 +99,50 @@ def onnxruntime(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    feed = dict(inputs)
-    return lambda: dict(zip(names, session.run(None, feed), strict=True))
+    return lambda inputs: lambda: dict(zip(names, session.run(None, dict(inputs)), strict=True))
 
 
-def tflite(path: Path, inputs: Mapping[str, Array], threads: int) -> Run:
-    """The one signature of a .tflite file. Inputs that have other names are taken in order; see `saved_model` for the rest."""
+def tflite(path: Path, threads: int) -> Bind:
+    """The one signature of a .tflite file, in the shapes that it has."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner()
     details = runner.get_input_details()
-    names = details if details.keys() == inputs.keys() else sorted(details)
-    for name, array in zip(names, (inputs[n] for n in names) if names is details else inputs.values(), strict=True):
-        fits = tuple(details[name]["shape"]) == array.shape
-        placed = array if fits else array.transpose(0, 2, 3, 1)
-        interpreter.set_tensor(details[name]["index"], placed.astype(details[name]["dtype"]))
     places = {name: detail["index"] for name, detail in runner.get_output_details().items()}
     del runner  # `invoke` is refused while it lives
+
+    def bind(inputs: Mapping[str, Array]) -> Run:
+        for name, array in _by_name(inputs, list(details)).items():
+            placed = _placed(array, details[name]["shape"]).astype(details[name]["dtype"])
+            interpreter.set_tensor(details[name]["index"], placed)
+        return call
 
     def call() -> Mapping[str, Array]:
         interpreter.invoke()
         return {name: interpreter.get_tensor(place) for name, place in places.items()}
 
-    return call
+    return bind
 
 
-KINDS: dict[str, Callable[[Path, Mapping[str, Array], int], Run]] = {
+def _by_name(inputs: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
+    """The inputs under the model's own names; where these are others, in their order."""
+    if set(names) == inputs.keys():
+        return dict(inputs)
+    return dict(zip(sorted(names), inputs.values(), strict=True))
+
+
+def _placed(array: Array, shape: Any) -> Array:
+    """The array in the order of axes that fits a shape, in which None and -1 fit anything."""
+    sizes = [None if size is None or size < 0 else int(size) for size in shape]
+    for candidate in (array, *([array.transpose(0, 2, 3, 1)] if array.ndim == 4 else [])):
+        if len(sizes) == candidate.ndim and all(s in (None, n) for s, n in zip(sizes, candidate.shape, strict=True)):
+            return candidate
+    raise ValueError(f"{array.shape} does not fit {sizes}")
+
+
+KINDS: dict[str, Callable[[Path, int], Bind]] = {
     "saved_model": saved_model, "onnxruntime": onnxruntime, "tflite": tflite,
 }  # fmt: skip
 
@@ -128,14 +151,23 @@ def main(kind: str, path: str, inputs: str, threads: str, answer: str) -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries write to stdout as they please
     with np.load(inputs) as data:
-        call = KINDS[kind](Path(path), dict(data), int(threads))
-    np.savez(answer, **call())  # type: ignore[arg-type]
+        example = dict(data)
+    bind = KINDS[kind](Path(path), int(threads))
+    calls = {1: bind(example)}
+    np.savez(answer, **calls[1]())  # type: ignore[arg-type]
     for _ in range(10):
-        call()
+        calls[1]()
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
+        count, batch = map(int, line.split())
         time.sleep(0.02)  # until the threads of the one before are at rest
-        print(json.dumps([_milliseconds(call) for _ in range(int(line))]), file=replies, flush=True)
+        try:
+            if batch not in calls:
+                calls[batch] = bind({name: np.concatenate([array] * batch) for name, array in example.items()})
+            figures = [_milliseconds(calls[batch]) for _ in range(count)]
+        except ValueError:
+            figures = None
+        print(json.dumps(figures), file=replies, flush=True)
 
 
 def _milliseconds(call: Run) -> float:

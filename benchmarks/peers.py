@@ -1,8 +1,7 @@
 """SavedModels and TFLite files of the same models made by other converters, kept in a cache folder keyed by all versions.
 
 The cache is `$TFBUNDLE_BENCH_CACHE` or ~/.cache/tfbundle-bench. onnx2tf pins an older TensorFlow, and litert-torch
-wants a newer protobuf, so each lives in an environment of its own there; onnx2tf takes minutes a model, so it runs at
-the lowest priority, and once.
+wants a newer protobuf, so each lives in an environment of its own there; onnx2tf takes minutes a model, so it runs once.
 
     python -m benchmarks.peers [MODEL…]         make everything that is missing
 """
@@ -10,58 +9,97 @@ the lowest priority, and once.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shutil
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from benchmarks.common import CACHE, ROOT, BenchmarkError, run
+from benchmarks.common import CACHE, ROOT, BenchmarkError, Cost, run
 
 ONNX2TF = "1.29.24"
 ONNX_TF = "1.10.0"
 LITERT_TORCH = "0.10.0"
+COST = "conversion.json"
 
 
-Form = Literal["dynamo", "legacy", "static"]
-"""Of an export: torch's own today; the TorchScript exporter's at opset 15; the latter with the batch fixed to 1."""
+@dataclass(frozen=True)
+class Made:
+    """What a converter wrote, and what its whole process took when it did."""
+
+    path: Path
+    seconds: float
+    peak_mb: float
 
 
-def onnx_file(model: str, form: Form = "dynamo") -> Path:
-    """The model as torch exports it, with one image in `<model>.npz` beside it."""
-    return _once(_exports() / form / f"{model}.onnx", lambda path: _export(model, path, form))
+def sources(model: str) -> Path:
+    """The folder with the model in every form (see benchmarks.sources)."""
+    return _once(_exports() / "sources" / model, lambda path: _sources(model, path))
 
 
-def onnx_tf_saved_model(model: str) -> Path:
-    """onnx-tf's SavedModel of the opset-15 export.
+def source(model: str, form: str = "onnx") -> Path:
+    """One form of the model, such as `onnx`, `opset15.onnx` or `npz`.
+
+    Raises:
+        BenchmarkError: torch cannot write it.
+    """
+    path = sources(model) / f"{model}.{form}"
+    if not path.exists():
+        raise BenchmarkError(f"torch's exporter cannot write {path.name}")
+    return path
+
+
+def onnx_tf_saved_model(model: str) -> Made:
+    """onnx-tf's SavedModel of the newest export that it can convert.
 
     Raises:
         BenchmarkError: onnx-tf is not installed or cannot convert the model.
     """
     folder = _exports() / f"onnx-tf-{ONNX_TF}-tensorflow-{version('tensorflow')}"
-    return _once(folder / model, lambda path: _onnx_tf(model, path))
+    return _first(folder / model, model, ("opset15.onnx", "opset12.onnx"), _onnx_tf)
 
 
-def onnx2tf_saved_model(model: str) -> Path:
-    """onnx2tf's SavedModel, in the form that it manages (see `_onnx2tf`).
+def onnx2tf_saved_model(model: str) -> Made:
+    """onnx2tf's SavedModel of the newest export that it can convert.
 
     Raises:
         BenchmarkError: onnx2tf cannot be installed or cannot convert the model.
     """
-    folder = _exports() / f"onnx2tf-{ONNX2TF}"
     _onnx2tf_environment()
-    return _once(folder / model, lambda path: _onnx2tf(model, path), remember_failure=True)
+    return _first(_exports() / f"onnx2tf-{ONNX2TF}" / model, model, ("onnx", "opset15.onnx", "static.onnx"), _onnx2tf)
 
 
-def tflite_sources(model: str) -> Path:
-    """The folder with `<model>.onnx`, `.pt2` and `.npz` of one of benchmarks.tflite_sources.NAMES."""
-    return _once(_exports() / "tflite" / model, lambda path: _tflite_sources(model, path))
+def forget(model: str) -> None:
+    """Let the SavedModels of a model be made again, so that what they cost is of this run."""
+    for folder in (f"onnx-tf-{ONNX_TF}-tensorflow-{version('tensorflow')}", f"onnx2tf-{ONNX2TF}"):
+        shutil.rmtree(_exports() / folder / model, ignore_errors=True)
+
+
+def _first(path: Path, model: str, forms: Sequence[str], convert: Callable[[Path, Path], Cost]) -> Made:
+    """The SavedModel at `path`, made of the first form that `convert` manages, and its cost beside it."""
+    made = _once(path, lambda staging: _try(staging, model, forms, convert), remember_failure=True)
+    cost = json.loads((made / COST).read_text("utf-8"))
+    return Made(made, cost["seconds"], cost["peak_mb"])
+
+
+def _try(staging: Path, model: str, forms: Sequence[str], convert: Callable[[Path, Path], Cost]) -> None:
+    for form in forms:
+        try:
+            cost = convert(source(model, form), staging)
+        except BenchmarkError:
+            shutil.rmtree(staging, ignore_errors=True)
+            if form == forms[-1]:
+                raise
+        else:
+            (staging / COST).write_text(json.dumps({"seconds": cost.seconds, "peak_mb": cost.peak_mb, "form": form}), "utf-8")
+            return
 
 
 def litert_torch_file(model: str) -> Path:
@@ -110,44 +148,32 @@ def _once(path: Path, make: Callable[[Path], None], *, remember_failure: bool = 
     return path
 
 
-def _export(model: str, path: Path, form: Form) -> None:
-    run([sys.executable, "-m", "benchmarks.export", model, str(path), "--form", form])
-    path.with_suffix(".npz").rename(path.with_name(f"{model}.npz"))
-
-
-def _onnx_tf(model: str, path: Path) -> None:
+def _onnx_tf(file: Path, path: Path) -> Cost:
     script = (
         "import sys, pathlib; from bundler.converters.onnx_tf import OnnxTfConverter as C; "
         "C().convert({'serving_default': pathlib.Path(sys.argv[1])}).save(pathlib.Path(sys.argv[2]))"
     )
-    run([sys.executable, "-c", script, str(onnx_file(model, "legacy")), str(path)])
+    return run([sys.executable, "-c", script, str(file), str(path)])
 
 
-def _onnx2tf(model: str, path: Path) -> None:
-    """Of the first export that it can convert."""
-    forms: tuple[Form, ...] = ("dynamo", "legacy", "static")
-    for form in forms:
-        try:
-            return _run_onnx2tf(onnx_file(model, form), path)
-        except BenchmarkError:
-            shutil.rmtree(path, ignore_errors=True)
-            if form == forms[-1]:
-                raise
-    return None
+def _onnx2tf(file: Path, path: Path) -> Cost:
+    cost = _onnx2tf_command(file, path)
+    for tflite in path.glob("*.tflite"):
+        tflite.unlink()
+    if not (path / "saved_model.pb").exists():
+        raise BenchmarkError(f"onnx2tf wrote no SavedModel for {file}")
+    return cost
 
 
 def _onnx2tf_tflite(model: str, path: Path) -> None:
     """Of the first export that it can convert."""
-    sources = tflite_sources(model)
     try:
-        _run_onnx2tf_for_tflite(sources / f"{model}.onnx", path)
+        _run_onnx2tf_for_tflite(source(model), path)
     except BenchmarkError:
-        _run_onnx2tf_for_tflite(sources / f"{model}.static.onnx", path)
+        _run_onnx2tf_for_tflite(source(model, "static.onnx"), path)
 
 
 def _run_onnx2tf_for_tflite(file: Path, path: Path) -> None:
-    if not file.exists():
-        raise BenchmarkError(f"torch's older exporter cannot write {file.stem}, and onnx2tf cannot read the newer one's file")
     folder = path.with_name(f"{path.name}.out")
     try:
         _onnx2tf_command(file, folder)
@@ -159,15 +185,14 @@ def _run_onnx2tf_for_tflite(file: Path, path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tflite_sources(model: str, path: Path) -> None:
+def _sources(model: str, path: Path) -> None:
     path.mkdir()
-    run([sys.executable, "-m", "benchmarks.tflite_sources", model, str(path)])
+    run([sys.executable, "-m", "benchmarks.sources", model, str(path)])
 
 
 def _litert_torch(model: str, path: Path) -> None:
-    python, sources = _litert_torch_environment() / "bin" / "python", tflite_sources(model)
-    script = str(ROOT / "benchmarks" / "litert_torch_convert.py")
-    run([str(python), script, str(sources / f"{model}.pt2"), str(sources / f"{model}.npz"), str(path)])
+    python, script = _litert_torch_environment() / "bin" / "python", ROOT / "benchmarks" / "litert_torch_convert.py"
+    run([str(python), str(script), str(source(model, "pt2")), str(source(model, "npz")), str(path)])
 
 
 def _litert_torch_environment() -> Path:
@@ -185,27 +210,15 @@ def _install_litert_torch(path: Path, marker: Path) -> None:
     marker.touch()
 
 
-def _run_onnx2tf(file: Path, path: Path) -> None:
-    _onnx2tf_command(file, path)
-    for tflite in path.glob("*.tflite"):
-        tflite.unlink()
-    if not (path / "saved_model.pb").exists():
-        raise BenchmarkError(f"onnx2tf wrote no SavedModel for {file}")
-
-
-def _onnx2tf_command(file: Path, path: Path) -> None:
+def _onnx2tf_command(file: Path, path: Path) -> Cost:
     command = _onnx2tf_environment() / "bin" / "onnx2tf"
     scratch = path.with_name(f"{path.name}.cwd")  # it writes into the working directory
     scratch.mkdir(exist_ok=True)
     # For a fixed batch it tries the model on sample images, and downloads them if they do not lie here.
     images = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
     np.save(scratch / "calibration_image_sample_data_20x128x128x3_float32.npy", images)
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
     try:
-        run(
-            ["nice", "-n", "19", str(command), "-i", str(file), "-o", str(path), "-osd", "-n"],
-            env=quiet, cwd=scratch,
-        )  # fmt: skip
+        return run([str(command), "-i", str(file), "-o", str(path), "-osd", "-n"], env={"TF_CPP_MIN_LOG_LEVEL": "3"}, cwd=scratch)
     finally:
         shutil.rmtree(scratch)
 
@@ -229,7 +242,7 @@ def main(models: list[str]) -> None:
     for model in models or list(NAMES):
         for name, make in (("onnx-tf", onnx_tf_saved_model), ("onnx2tf", onnx2tf_saved_model)):
             try:
-                print(f"{model}: {name}: {make(model)}", flush=True)
+                print(f"{model}: {name}: {make(model).path}", flush=True)
             except BenchmarkError as exc:
                 print(f"{model}: {name}: {exc}", flush=True)
 

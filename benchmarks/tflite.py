@@ -1,7 +1,6 @@
 """Latency of TFLite files: ours, litert-torch's and onnx2tf's, and ONNX Runtime: batch 1, two threads, in one run.
 
-All are made from the same PyTorch model. Every contender holds one model in a process of its own, and each round gives each
-its turn; a ratio is the median, over the rounds, of the two figures of a round (see benchmarks.latency).
+All are made from the same PyTorch model; how they take turns stands in benchmarks.contest.
 Limits: float32 no slower than 1.05 of litert-torch's on any model and 1.0 in the geometric mean, 1.2 of ONNX Runtime in the
 geometric mean; ResNet-18 in int8 at most half the time of float32, and 3.8 times smaller. int8 here is calibrated with the one
 example: its figure is its speed. The seconds that each of our variants takes to make stand beside.
@@ -10,33 +9,24 @@ example: its figure is its speed. The seconds that each of our variants takes to
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import peers
-from benchmarks.common import BenchmarkError, Report, Verdict, arguments, interleave, ratio, run, status_of
-from benchmarks.contender import Array, Contender
-from benchmarks.tflite_sources import NAMES
+from benchmarks.common import BenchmarkError, Report, Verdict, arguments, ratio, run, status_of
+from benchmarks.contest import ONNX_RUNTIME, check, contenders, geometric_mean, measure
+from benchmarks.models import NAMES
 
 OURS, INT8 = "tfbundle", "tfbundle int8"
-LITERT_TORCH, ONNX2TF, ONNX_RUNTIME = "litert-torch", "onnx2tf", "ONNX Runtime"
+LITERT_TORCH, ONNX2TF = "litert-torch", "onnx2tf"
 CONTENDERS = (OURS, LITERT_TORCH, ONNX2TF, ONNX_RUNTIME, INT8)
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 OF_LITERT_TORCH, OF_LITERT_TORCH_MEAN, OF_ONNX_RUNTIME_MEAN = 1.05, 1.0, 1.2
 INT8_MODEL, INT8_TIME, INT8_SIZE = "resnet18", 1 / 2, 1 / 3.8
-THREADS = 2
-WARM, CALLS = 2, 5
-TOLERANCE = 1e-3
-"""Largest difference between the float32 answers of two contenders, relative to the largest value."""
 
 
 def main() -> int:
@@ -56,8 +46,10 @@ def main() -> int:
             built = build(model, Path(folder))
             artifacts = collect(model, Path(folder), report)
             for _ in range(args.launches):
-                with contenders(model, artifacts) as running:
-                    for name, values in measure(model, running, args.rounds).items():
+                with contenders(artifacts, peers.sources(model) / f"{model}.npz") as running:
+                    for name in running.keys() - {INT8}:
+                        check(model, name, running[ONNX_RUNTIME].answer, running[name].answer)
+                    for name, values in measure(running, args.rounds).items():
                         figures.setdefault(name, []).extend(values)
         fill(model, figures, built, report)
         for peer, known in ratios.items():
@@ -69,7 +61,7 @@ def main() -> int:
 
 def build(model: str, folder: Path) -> dict[str, Any]:
     """Our files in `folder`, and what benchmarks.tflite_build tells of them."""
-    sources = peers.tflite_sources(model)
+    sources = peers.sources(model)
     command = [sys.executable, "-m", "benchmarks.tflite_build", str(sources / f"{model}.onnx"), str(sources / f"{model}.npz")]
     cost = run([*command, str(folder), *VARIANTS], env={"TF_CPP_MIN_LOG_LEVEL": "3"})
     built: dict[str, Any] = json.loads(cost.output.splitlines()[-1])
@@ -88,52 +80,7 @@ def collect(model: str, folder: Path, report: Report) -> dict[str, tuple[str, Pa
             report.notes.append(f"{model}: no {name}: {str(exc).splitlines()[-1][:200]}")
     if (folder / "int8.tflite").exists():
         artifacts[INT8] = ("tflite", folder / "int8.tflite")
-    return {**artifacts, ONNX_RUNTIME: ("onnxruntime", peers.tflite_sources(model) / f"{model}.onnx")}
-
-
-@contextmanager
-def contenders(model: str, artifacts: Mapping[str, tuple[str, Path]]) -> Iterator[dict[str, Contender]]:
-    """A process for each, warm and waiting."""
-    inputs = peers.tflite_sources(model) / f"{model}.npz"
-    running: dict[str, Contender] = {}
-    try:
-        for name, (kind, path) in artifacts.items():
-            running[name] = Contender(kind, path, inputs, THREADS)
-        yield running
-    finally:
-        for contender in running.values():
-            contender.close()
-
-
-def measure(model: str, running: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
-    """The median milliseconds of each turn, by contender."""
-    for name, contender in running.items():
-        if name != INT8:
-            check(model, name, running[ONNX_RUNTIME].answer, contender.answer)
-
-    def turn(contender: Contender) -> float:
-        contender.measure(WARM)
-        return statistics.median(contender.measure(CALLS))
-
-    return interleave({name: partial(turn, contender) for name, contender in running.items()}, rounds)
-
-
-def check(model: str, name: str, reference: Mapping[str, Array], answer: Mapping[str, Array]) -> None:
-    """A fast wrong answer is no figure. Names and layouts are the contender's own.
-
-    Raises:
-        BenchmarkError: an output of ONNX Runtime's is not among its answers.
-    """
-    for output, want in reference.items():
-        errors = [_relative(want, got) for got in answer.values() if got.size == want.size]
-        if not min(errors, default=math.inf) <= TOLERANCE:
-            raise BenchmarkError(f"{model}: no answer of {name} is {output} of ONNX Runtime: {errors}")
-
-
-def _relative(want: Array, got: Array) -> float:
-    if got.shape != want.shape:  # channels last
-        got = np.moveaxis(got, -1, 1) if got.ndim == want.ndim else got.reshape(want.shape)
-    return float(np.abs(want - got).max() / np.abs(want).max()) if got.shape == want.shape else math.inf
+    return {**artifacts, ONNX_RUNTIME: ("onnxruntime", peers.sources(model) / f"{model}.onnx")}
 
 
 def fill(model: str, figures: dict[str, list[float]], built: Mapping[str, Any], report: Report) -> None:
@@ -160,12 +107,8 @@ def judge(ratios: Mapping[str, Mapping[str, float]], report: Report) -> None:
     """The verdicts on the geometric means."""
     for peer, limit in ((LITERT_TORCH, OF_LITERT_TORCH_MEAN), (ONNX_RUNTIME, OF_ONNX_RUNTIME_MEAN)):
         if ratios[peer]:
-            value = round(_mean(list(ratios[peer].values())), 2)
+            value = round(geometric_mean(list(ratios[peer].values())), 2)
             report.verdicts.append(Verdict(f"geometric mean: {OURS} / {peer}", value, limit, "", True))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/custom-ops.md works as it stands: its files are written, its commands are run, in its order."""
+"""docs/custom-ops.md and its part of the README work as they stand: files are written and commands run, in their order."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import pytest
 import bundler
 from tests.models import EXAMPLES
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "custom-ops.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "custom-ops.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8").partition("\n## An operator of your own\n")[2].partition("\n## ")[0]
 _BLOCK = re.compile(r"^```(?P<kind>python|yaml|sh|toml)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 
 
-def write_files(folder: Path) -> list[str]:
+def write_files(document: str, folder: Path) -> list[str]:
     """Write the blocks that name a file; the commands of the others."""
     commands = []
-    for block in _BLOCK.finditer(DOCUMENT.read_text("utf-8")):
+    for block in _BLOCK.finditer(document):
         name = _FILE.match(block["text"])
         if block["kind"] in ("python", "yaml"):
             assert name, f"a block does not say which file it is: {block['text'][:60]}"
@@ -33,8 +35,7 @@ def write_files(folder: Path) -> list[str]:
 
 def run(command: str, folder: Path) -> str:
     """Run a line of the document with this Python's tfbundle."""
-    root = str(DOCUMENT.parents[1])
-    places = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": root}
+    places = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env={**os.environ, **places}, capture_output=True, text=True, check=False
     )
@@ -44,7 +45,7 @@ def run(command: str, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_every_command_of_the_document(tmp_path: Path) -> None:
-    commands = write_files(tmp_path)
+    commands = write_files(DOCUMENT, tmp_path)
     assert len(commands) == 6
     said = {command: run(command, tmp_path) for command in commands}
     dry, build, *_ = said.values()
@@ -56,10 +57,18 @@ def test_every_command_of_the_document(tmp_path: Path) -> None:
         assert (tmp_path / "dist" / name / "bundle.json").is_file()
 
 
+def test_the_example_of_the_readme(tmp_path: Path) -> None:
+    commands = write_files(README, tmp_path)
+    assert [command.split()[1] for command in commands] == ["build", "verify"]
+    for command in commands:
+        run(command, tmp_path)
+    assert (tmp_path / "dist/denoiser/tflite/denoiser/1/denoiser-float32.tflite").is_file()
+
+
 def test_its_example_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first command that builds, in this process; the others are in the slow test."""
     monkeypatch.chdir(tmp_path)
-    assert write_files(tmp_path)[1].startswith("tfbundle build denoiser.py:make --ops shrink_ops.py")
+    assert write_files(DOCUMENT, tmp_path)[1].startswith("tfbundle build denoiser.py:make --ops shrink_ops.py")
     bundle = bundler.build("denoiser.py:make", out="dist/denoiser", ops="shrink_ops.py")
     assert bundle.record("denoiser")["source"]["ops"][0]["file"] == "shrink_ops.py"
     assert "mylib:SoftShrink" in bundle.notices[0]

@@ -131,7 +131,7 @@ def others(model: str, fresh: bool, results: Results, report: Report) -> dict[st
         try:
             made = make(model)
         except BenchmarkError as exc:
-            report.notes.append(f"{model}: no {name}: {str(exc).splitlines()[-1][:200]}")
+            report.notes.append(f"{model}: no {name}: {peers.reason(str(exc))}")
             continue
         artifacts[name] = ("saved_model", made.path)
         results.seconds[name], results.peak_mb[name] = made.seconds, made.peak_mb

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import venv
@@ -142,10 +143,16 @@ def _once(path: Path, make: Callable[[Path], None], *, remember_failure: bool = 
         except BenchmarkError as exc:
             shutil.rmtree(staging, ignore_errors=True)
             if remember_failure:
-                failed.write_text(str(exc).strip().splitlines()[-1], "utf-8")
+                failed.write_text(reason(str(exc)), "utf-8")
             raise
         staging.rename(path)
     return path
+
+
+def reason(message: str) -> str:
+    """The last line that names an error, else the last of all."""
+    lines = [line.strip() for line in message.strip().splitlines()]
+    return next((line for line in reversed(lines) if re.search(r"\b\w*[Ee]rror\b", line)), lines[-1])[:200]
 
 
 def _onnx_tf(file: Path, path: Path) -> Cost:

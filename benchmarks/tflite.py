@@ -77,7 +77,7 @@ def collect(model: str, folder: Path, report: Report) -> dict[str, tuple[str, Pa
         try:
             artifacts[name] = ("tflite", make(model))
         except BenchmarkError as exc:
-            report.notes.append(f"{model}: no {name}: {str(exc).splitlines()[-1][:200]}")
+            report.notes.append(f"{model}: no {name}: {peers.reason(str(exc))}")
     if (folder / "int8.tflite").exists():
         artifacts[INT8] = ("tflite", folder / "int8.tflite")
     return {**artifacts, ONNX_RUNTIME: ("onnxruntime", peers.sources(model) / f"{model}.onnx")}

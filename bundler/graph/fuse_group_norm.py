@@ -5,8 +5,8 @@
 3. Constants of one number by channel scale and shift it; either may be missing.
 4. Nothing else reads what is computed on the way, and all of it stands in one graph.
 
-PyTorch's exporter writes this up to opset 20. The Reshapes ask for ONNX's order of axes, so a channels-last image would be
-transposed before and after. https://onnx.ai/onnx/operators/onnx__GroupNormalization.html
+PyTorch's exporter writes this for older opsets (seen at 14 and 18). The Reshapes ask for ONNX's order of axes, so a
+channels-last image would be transposed before and after. https://onnx.ai/onnx/operators/onnx__GroupNormalization.html
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def formula(
     lines: Sequence[str], x: Array, constants: Mapping[str, Any], outputs: Sequence[str] = ("y",), dtype: Any = np.float32,
     **inputs: Array,
 ) -> onnx.ModelProto:  # fmt: skip
-    """Nodes written as `Op a -> c` or `a Op b -> c`, named after their results, over x and constants of the dtype.
+    """Nodes written as `Op a -> c` or `a Op b -> c`, named after their results, over x and constants of the dtype
+    (arrays of another than float32 keep theirs).
 
     A Cast says its type: `Cast:float16 a -> c`; a ReduceMean has the axes that follow: `ReduceMean x axes -> m`.
     """
@@ -75,7 +76,7 @@ def formula(
         attributes = {"to": helper.np_dtype_to_tensor_dtype(np.dtype(to))} if to else {}
         nodes.append(helper.make_node(operator, left, [result], result, **attributes))
     read = {name for node in nodes for name in node.input}
-    values = {k: v if isinstance(v, np.ndarray) and v.dtype.kind != "f" else np.asarray(v, dtype) for k, v in constants.items()}
+    values = {k: v if isinstance(v, np.ndarray) and v.dtype != np.float32 else np.asarray(v, dtype) for k, v in constants.items()}
     return model_of(nodes, {"x": x, **inputs}, outputs, {k: v for k, v in values.items() if k in read})
 
 

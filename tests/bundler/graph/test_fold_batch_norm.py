@@ -96,8 +96,8 @@ def test_before_a_convolution(bias: bool) -> None:
     agrees(model, {"x": IMAGE}, {"x": array(3, 4, 7, 6, seed=8)})
 
 
-def test_what_pytorch_exports_from_a_training_graph() -> None:
-    """With its statistics fixed: the exporter leaves such a BatchNorm where it is, as other frameworks' exporters do."""
+def test_what_pytorch_exports_with_the_normalization_first() -> None:
+    """The exporter leaves a BatchNorm where it is that has no convolution before it."""
     import torch
 
     block = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.ReLU())

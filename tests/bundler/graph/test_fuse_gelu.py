@@ -116,7 +116,7 @@ def test_what_looks_like_it_is_no_candidate(lines: list[str]) -> None:
 
 
 def test_a_number_that_raises_the_rank_is_no_number() -> None:
-    numbers = {**NUMBERS, "half": np.full((1, 1, 1), 0.5)}
+    numbers = {**NUMBERS, "half": np.full((1, 1, 1), 0.5, np.float32)}
     model, fusion = formula(WHOLE, array(2, 6), numbers), FuseGelu()
     assert "Gelu" not in apply(fusion, model)
     agrees(model, {"x": array(2, 6)})

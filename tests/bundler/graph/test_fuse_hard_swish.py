@@ -92,7 +92,7 @@ def test_what_looks_like_it_is_no_candidate(lines: list[str]) -> None:
 
 
 def test_sigmoid_and_mul_are_what_swish_is() -> None:
-    """x * sigmoid(x) is the pair that TensorFlow fuses (`_FusedSwish`), and what the engine makes of Swish."""
+    """x * sigmoid(x) is the pair that TensorFlow fuses, and what the engine makes of Swish."""
     pair = model_of(
         [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])], {"x": array(2, 5)}, ["y"]
     )

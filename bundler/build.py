@@ -1,7 +1,7 @@
 """The pipeline: a bundle.yaml goes in, a bundle comes out. The order of the stages stands here and nowhere
 else.
 
-    load -> export -> convert -> saved_model -> tflite -> parity (-> evaluate)  for each model
+    load -> export -> convert -> saved_model -> tflite -> fast_path -> parity (-> evaluate)  for each model
     render -> publish                                                           for the bundle
 
 Each stage is one function from values to values; none is visible to the user before `publish`. This module
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from bundler.sources import LoadedModel
     from bundler.spec import BundleSpec, Layout, ModelSpec, TfliteVariant
     from bundler.tflite import VariantResult
+    from bundler.tflite.fast_path import FastPath
 
 Stage = Literal[
-    "load", "export", "explain", "convert", "saved_model", "tflite", "parity", "evaluate", "render", "publish"
+    "load", "export", "explain", "convert", "saved_model", "tflite", "fast_path", "parity", "evaluate", "render",
+    "publish",
 ]
 
 
@@ -96,6 +98,7 @@ class _Job:
     staging: Staging
     progress: Progress
     extension: Extension | None = None
+    has_fast_path: bool = False
     loaded: LoadedModel | None = None
     evaluate: Evaluate | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -140,7 +143,7 @@ def build_bundle(
     tell = progress or _say_nothing
     if not spec.models:
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
-    checked = {model.name: check_model(model, base) for model in spec.models}
+    checked = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
     notices: list[str] = []
     with Staging(out) as staging:
         versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
@@ -148,7 +151,7 @@ def build_bundle(
         _check_settings(manifest, versions)
         for model in spec.models:
             converter, extension = checked[model.name]
-            job = _Job(model, versions[model.name], converter, base, staging, tell, extension)
+            job = _Job(model, versions[model.name], converter, base, staging, tell, extension, spec.has_fast_path(model))
             job.loaded = (loaded or {}).get(model.name)
             job.evaluate = (evaluate or {}).get(model.name)
             manifest = manifest.with_version(model.name, job.version, _build_model(job))
@@ -171,11 +174,12 @@ def _build_model(job: _Job) -> Record:
     with job.stage("saved_model"):
         graph = _save(job, converted)
     variants = _tflite(job, converted, exported)
+    fast_path = _fast_path(job, converted, asked)
     served = _Served(converted.signatures, converted.permutations)
     del converted
     gc.collect()  # its functions and variables refer to each other
     with job.stage("parity"):
-        report = _prove(job, served, asked, variants)
+        report = _prove(job, served, asked, variants, fast_path)
     measured = _evaluate(job, exported, variants)
     return (
         _record(job, loaded, exported, served, report)
@@ -183,6 +187,7 @@ def _build_model(job: _Job) -> Record:
         | {
             "graph": graph.to_json(),
             "tflite": {variant.variant: variant.to_json() for variant in variants},
+            **({"fast_path": fast_path.to_json()} if fast_path else {}),
             "stages": {name: round(seconds, 3) for name, seconds in job.seconds.items()},
         }
     )
@@ -242,8 +247,23 @@ def _tflite(
         return build_variants(converted, exported[0], job.spec.tflite, folder, job.spec.name, base=job.base)
 
 
+def _fast_path(job: _Job, converted: ConvertedModel, asked: Sequence[Reference]) -> FastPath | None:
+    if not job.has_fast_path:
+        return None
+    from bundler.tflite.fast_path import build_fast_path
+
+    target = job.staging.layout.fast_path_file(job.spec.name, job.version)
+    work = job.staging.work / f"{job.spec.name}-fast-path"
+    with job.stage("fast_path"):
+        return build_fast_path(converted, asked[0], job.saved_model, target, work)
+
+
 def _prove(
-    job: _Job, served: _Served, asked: Sequence[Reference], variants: Sequence[VariantResult]
+    job: _Job,
+    served: _Served,
+    asked: Sequence[Reference],
+    variants: Sequence[VariantResult],
+    fast_path: FastPath | None,
 ) -> ParityReport:
     """Compare with PyTorch's answers, then keep some of the answers as golden data and as warm-up records."""
     from bundler import parity
@@ -257,6 +277,7 @@ def _prove(
         tolerance=spec.tolerance,
         permutations=served.permutations,
         variants=variants,
+        fast_path=fast_path.rows if fast_path else (),
         converter=spec.converter,
         handlers=job.extension.handlers if job.extension else None,
     )
@@ -338,7 +359,9 @@ def _check_settings(manifest: Manifest, versions: Mapping[str, int]) -> None:
     server_config(render_context("bundle", manifest))
 
 
-def check_model(model: ModelSpec, base: Path) -> tuple[Converter, Extension | None]:
+def check_model(
+    model: ModelSpec, base: Path, *, has_fast_path: bool = False
+) -> tuple[Converter, Extension | None]:
     """Find an unknown converter, a hopeless TFLite request or bad handlers before any work is done.
 
     Returns:
@@ -355,6 +378,10 @@ def check_model(model: ModelSpec, base: Path) -> tuple[Converter, Extension | No
         from bundler.tflite import check_request
 
         check_request(model.tflite)
+    if has_fast_path:
+        from bundler.tflite import fast_path
+
+        fast_path.check_request(model)
     converter = load_converter(model.converter)
     if not isinstance(converter, ExtensibleConverter):
         if model.ops:
@@ -391,7 +418,8 @@ def _say_nothing(event: StageEvent) -> None:
 
 def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
     """How many stages a build of the spec has; `evaluated` of its models are measured, too."""
-    return sum(5 + bool(model.tflite.variants) for model in spec.models) + evaluated + 2
+    stages = sum(5 + bool(model.tflite.variants) + spec.has_fast_path(model) for model in spec.models)
+    return stages + evaluated + 2
 
 
 def build(

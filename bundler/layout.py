@@ -65,6 +65,10 @@ class BundleLayout:
         """Path fixed by TensorFlow Serving (servables/tensorflow/saved_model_warmup_util.cc)."""
         return self.version_dir(model, version) / "assets.extra" / "tf_serving_warmup_requests"
 
+    def fast_path_file(self, model: str, version: int) -> Path:
+        """Path fixed by TensorFlow Serving (servables/tensorflow/saved_model_bundle_factory.cc)."""
+        return self.version_dir(model, version) / "model.tflite"
+
     def tflite_dir(self, model: str, version: int) -> Path:
         return self.root / "tflite" / model / str(version)
 

@@ -20,10 +20,12 @@ import numpy.typing as npt
 
 from bundler import divergence, inputs
 from bundler.errors import ParityError, TfbundleError
-from bundler.parity_report import ONNX_RUNTIME, SAVED_MODEL, ParityReport, Row
+from bundler.parity_report import FAST_PATH, ONNX_RUNTIME, SAVED_MODEL, ParityReport, Row
 from bundler.runtimes import CannotLoadError, OnnxModel, SavedModel
 from serving.compare import Difference, compare
 from serving.golden import Golden, GoldenCase
+from serving.protocol.status import StatusError
+from serving.server.tflite_file import MODEL_FILE
 
 if TYPE_CHECKING:
     from bundler.converters.native.registry import HandlerTable
@@ -85,6 +87,7 @@ def check(
     tolerance: float,
     permutations: Mapping[str, Sequence[int]] | None = None,
     variants: Sequence[VariantResult] = (),
+    fast_path: Sequence[Row] = (),
     converter: str = "native",
     handlers: HandlerTable | None = None,
 ) -> ParityReport:
@@ -94,6 +97,7 @@ def check(
         asked: PyTorch's answers, from `references`.
         permutations: `ConvertedModel.permutations`.
         variants: the results of `tflite.build_variants`, which measured them.
+        fast_path: the comparison of the model.tflite beside the SavedModel, which was made with it; gated as that is.
         converter: name of the converter; only `native` can say which layer diverges.
         handlers: those of the native converter; default: ours and those of installed packages.
 
@@ -110,6 +114,7 @@ def check(
     for reference in asked:
         rows += by_onnx[reference.exported.name]
         rows += _saved_model_rows(served, reference, permutations or {})
+    rows += fast_path
     rows += [row for variant in variants for row in variant_rows(variant)]
     report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=tuple(not_run))
     if report.passed:
@@ -241,7 +246,7 @@ def _diagnosis(call: divergence.Call, wrong: Collection[str], engine: _Engine) -
 
 
 def check_golden(golden: Golden, saved_model: Path) -> ParityReport:
-    """Ask the SavedModel again for the golden calls: needs no PyTorch.
+    """Ask the SavedModel, and the model.tflite beside it if there is one, for the golden calls: needs no PyTorch.
 
     Raises:
         ParityError: TensorFlow cannot load the SavedModel at all.
@@ -251,7 +256,23 @@ def check_golden(golden: Golden, saved_model: Path) -> ParityReport:
     for case in golden.cases:
         restored = {side: _restored(golden, case, side) for side in ("in", "out")}
         rows += _served_rows(served, case.signature, Case(case.name, restored["in"], restored["out"]), {})
+    if (saved_model / MODEL_FILE).is_file():
+        rows += _fast_path_rows(golden, saved_model)
     return ParityReport(golden.tolerance, tuple(rows))
+
+
+def _fast_path_rows(golden: Golden, folder: Path) -> Iterator[Row]:
+    from bundler.tflite.fast_path import answer_golden
+
+    try:
+        answers = answer_golden(folder, [case.inputs for case in golden.cases])
+    except StatusError as exc:
+        error = ParityError(f"model.tflite cannot be run: {exc}")
+        for case in golden.cases:
+            yield from _failed(case.signature, case.name, FAST_PATH, case.outputs, error)
+        return
+    for case, got in zip(golden.cases, answers, strict=True):
+        yield from _compared(case.signature, case.name, FAST_PATH, case.outputs, got)
 
 
 def _restored(golden: Golden, case: GoldenCase, side: str) -> dict[str, Array]:

@@ -12,6 +12,8 @@ from serving.compare import Difference
 
 ONNX_RUNTIME = "onnxruntime"
 SAVED_MODEL = "saved_model"
+FAST_PATH = "tflite-fast-path"
+"""The model.tflite beside a SavedModel."""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,15 @@ def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
     return set(_meta_graph(folder, signature).signature_def[signature].inputs)
 
 
+def signature_def(folder: Path, signature: str) -> Any:
+    """A signature of a SavedModel as a `tensorflow.SignatureDef` message of `serving.protocol.messages`.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+    """
+    return _meta_graph(folder, signature).signature_def[signature]
+
+
 def _meta_graph(folder: Path, signature: str) -> Any:
     from google.protobuf.message import DecodeError
 

@@ -80,6 +80,9 @@ class ModelSpec(_Strict):
     layout: Layout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")
     tolerance: float = Field(1e-4, gt=0, description="Largest relative error allowed against PyTorch.")
     tflite: TfliteSpec = TfliteSpec()
+    fast_path: bool | None = Field(
+        None, description="A model.tflite beside saved_model.pb; empty: as serving.fast_path says for all models."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
@@ -101,6 +104,9 @@ class ServingSpec(_Strict):
     max_enqueued_batches: int = Field(100, ge=1)
     num_batch_threads: int = Field(2, ge=1)
     allowed_batch_sizes: tuple[int, ...] = ()
+    fast_path: bool = Field(
+        False, description="Serve a model.tflite in place of each SavedModel (--prefer_tflite_model)."
+    )
     monitoring: bool = True
     monitoring_path: str = Field("/monitoring/prometheus/metrics", pattern=r"^/\S*$")
 
@@ -172,6 +178,15 @@ class BundleSpec(_Strict):
         if twice:
             raise ValueError(f"models: the name {twice[0]!r} stands twice; every model needs its own")
         return models
+
+    def has_fast_path(self, model: ModelSpec) -> bool:
+        """Whether a model.tflite is built for a model and served in its SavedModel's place."""
+        return self.serving.fast_path if model.fast_path is None else model.fast_path
+
+    @property
+    def prefers_tflite(self) -> bool:
+        """Whether the server is told to prefer a model.tflite where a version has one."""
+        return self.serving.fast_path or any(model.fast_path for model in self.models)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

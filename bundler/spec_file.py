@@ -42,6 +42,7 @@ models:
 serving:
   grpc_port: 8500
   rest_port: 8501
+  # fast_path: true              # serve a model.tflite: quicker for small models; a model's own fast_path: false leaves it out
   batching: false
   # max_batch_size: 32
   # batch_timeout_micros: 1000

@@ -21,7 +21,7 @@ _MODEL = "The model (not with a bundle.yaml)"
 _TFLITE = "TFLite"
 _PLAIN = (
     "name", "architecture", "weights", "pretrained", "trust_pickle", "converter", "opset", "layout", "tolerance",
-    "calibration",
+    "calibration", "fast_path",
 )  # fmt: skip
 
 
@@ -116,6 +116,12 @@ def build(
         str,
         typer.Option(help="Sizes of dynamic dims in .tflite files: batch=1,seq=64.", rich_help_panel=_TFLITE),
     ] = "",
+    fast_path: Annotated[
+        bool,
+        typer.Option(
+            "--fast-path", help="A model.tflite beside saved_model.pb, served in its place.", rich_help_panel=_TFLITE
+        ),
+    ] = False,
     dry: Annotated[
         bool,
         typer.Option("--dry-run", help="Export, list every operator and all that would fail; build nothing."),

@@ -19,6 +19,7 @@ _LABELS = {
     "convert": "convert to TensorFlow",
     "saved_model": "write the SavedModel",
     "tflite": "make TFLite variants",
+    "fast_path": "make and run model.tflite",
     "parity": "compare with PyTorch",
     "evaluate": "measure accuracy",
     "render": "write configs, manifests, report",

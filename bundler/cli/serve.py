@@ -56,6 +56,7 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     from bundler.bundle import Bundle
     from bundler.errors import UsageError
     from serving.server import parse_flags
+    from serving.server.config_files import prefers_tflite
 
     if not folders:
         return parse_flags(flags)
@@ -68,6 +69,8 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     defaults = [f"--port={ports['grpc_port']}", f"--rest_api_port={ports['rest_port']}"]
     # The files of a bundle are complete when they appear, so a load that fails is not tried again; and its labels
     # name versions that are only being loaded when they are read.
+    if prefers_tflite(opened.path):
+        defaults.append("--prefer_tflite_model=true")
     return replace(
         parse_flags([*defaults, *flags]),
         bundle=str(opened.path),

@@ -37,8 +37,11 @@ class ConvertedModel(Protocol):
     def save(self, path: Path) -> None:
         """Write a SavedModel (saved_model.pb, variables/) into the new folder `path`."""
 
-    def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-        """serving_default as a tf ConcreteFunction lowered anew with fully static input shapes, for TFLite."""
+    def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
+        """serving_default as a tf ConcreteFunction lowered anew for TFLite with these input shapes.
+
+        None leaves a dim dynamic: TFLite can resize it. Delegates do best where all are static.
+        """
 
 
 class Converter(Protocol):

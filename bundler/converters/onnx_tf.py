@@ -105,8 +105,8 @@ class OnnxTfModel:
         """Write the SavedModel into the new or empty folder `path`."""
         shutil.copytree(self._folder, path, dirs_exist_ok=True)
 
-    def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-        """serving_default as a ConcreteFunction with these input shapes.
+    def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
+        """serving_default as a ConcreteFunction with these input shapes; None leaves a dim dynamic.
 
         The SavedModel's function is traced inside one whose inputs are static; TensorFlow's own shape
         inference carries the sizes through when it inlines the two.

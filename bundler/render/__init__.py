@@ -32,6 +32,7 @@ class RenderedModel:
         size_bytes: size of the latest version's folder.
         signatures: of the latest version, `serving_default` first.
         tolerance: largest relative error allowed against PyTorch.
+        fast_path_bytes: size of the latest version's model.tflite; 0: there is none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class RenderedModel:
     size_bytes: int
     signatures: dict[str, Signature] = field(default_factory=dict)
     tolerance: float = 1e-4
+    fast_path_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.versions or list(self.versions) != sorted(set(self.versions)):

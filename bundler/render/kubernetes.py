@@ -63,10 +63,13 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
 def memory_bytes(context: RenderContext) -> int:
     """Memory that a pod asks for: the server, and of each model the served versions and one more.
 
-    A reload keeps the old version until the new one is up (core/availability_preserving_policy.h).
+    A reload keeps the old version until the new one is up (core/availability_preserving_policy.h). Each interpreter of a
+    model.tflite has the weights once more, in the order that its kernels read them.
     """
     served = tf_serving.served_versions(context)
-    return SERVER_BYTES + sum(model.size_bytes * (len(served[model.name]) + 1) for model in context.models)
+    pools = tf_serving.tflite_pools(context)
+    sizes = {model.name: model.size_bytes + pools * model.fast_path_bytes for model in context.models}
+    return SERVER_BYTES + sum(sizes[model.name] * (len(served[model.name]) + 1) for model in context.models)
 
 
 def _shipped(path: str) -> str:

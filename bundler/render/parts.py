@@ -98,7 +98,8 @@ def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLay
     first = {"serving_default": signatures["serving_default"]} if "serving_default" in signatures else {}
     tolerance = next((model.tolerance for model in spec.models if model.name == name), 1e-4)
     size = _size(name, versions[-1], manifest, staged)
-    return RenderedModel(name, tuple(versions), size, first | signatures, tolerance)
+    fast_path = record.get("fast_path", {}).get("size_bytes", 0)
+    return RenderedModel(name, tuple(versions), size, first | signatures, tolerance, fast_path)
 
 
 def _size(name: str, version: int, manifest: Manifest, staged: BundleLayout | None) -> int:

@@ -6,6 +6,7 @@ moved; the README beside them says how to serve from anywhere else.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from bundler.errors import SpecError
 from bundler.layout import BundleLayout
 from bundler.render import RenderContext, RenderedModel
 from bundler.render.files import render_template, write_files
+from bundler.render.texts import milliseconds_text, size_text
 from serving.config import (
     BatchingParameters,
     Latest,
@@ -77,10 +79,20 @@ def server_flags(context: RenderContext, config_dir: str = CONFIG_DIR) -> tuple[
         flags.append(f"--monitoring_config_file={config_dir}/{MONITORING_CONFIG}")
     if serving.batching:
         flags += ["--enable_batching=true", f"--batching_parameters_file={config_dir}/{BATCHING_CONFIG}"]
+    if context.spec.prefers_tflite:
+        # By default there is an interpreter a core of the machine, each with the weights, however many cores a pod may use.
+        flags += ["--prefer_tflite_model=true", f"--num_tflite_pools={tflite_pools(context)}"]
     if has_labels(context):
         # A cold server reads the labels before it has loaded anything, and would refuse to start.
         flags.append("--allow_version_labels_for_unavailable_models=true")
     return (*flags, "--enable_profiler=false")
+
+
+def tflite_pools(context: RenderContext) -> int:
+    """Interpreters a model.tflite: one for each core that a pod asks for, and two at least, so that calls overlap."""
+    text = context.spec.kubernetes.cpu
+    cores = float(text.removesuffix("m")) / 1000 if text.endswith("m") else float(text)
+    return max(2, math.ceil(cores))
 
 
 def server_config(context: RenderContext, models_dir: str = MODELS_DIR) -> ModelServerConfig:
@@ -162,6 +174,20 @@ def _proven(config: Config) -> str:
     return text
 
 
+def _fast_paths(context: RenderContext) -> dict[str, dict[str, str]]:
+    """Model -> size and latency of the latest version's model.tflite; empty where there is none."""
+    found = {}
+    for model in context.models:
+        record = context.manifest["models"][model.name]["versions"][str(model.latest)]
+        figures = record.get("fast_path")
+        found[model.name] = (
+            {"size": size_text(figures["size_bytes"]), "latency": milliseconds_text(figures["latency_ms"]["1"])}
+            if figures
+            else {}
+        )
+    return found
+
+
 def _readme(context: RenderContext) -> str:
     serving = context.spec.serving
     local = server_flags(context, "$CONFIG")
@@ -175,6 +201,7 @@ def _readme(context: RenderContext) -> str:
         served=served_versions(context),
         labels=serving.labels,
         serving=serving,
+        fast_path=_fast_paths(context) if context.spec.prefers_tflite else {},
         models_dir=MODELS_DIR,
         config_dir=CONFIG_DIR,
     )

@@ -62,6 +62,7 @@ class TfliteModel:
             raise TfliteError(f"LiteRT stopped: {_said(exc, noise.text)}", where=str(self.path)) from exc
         return {name: np.array(value) for name, value in outputs.items()}
 
+
 def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
     """Median milliseconds of a call after warm-up: up to 50 calls or one second, at least 5.
 

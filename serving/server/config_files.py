@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,23 @@ def _bundle_config(folder: Path) -> Any:
     for model in config.model_config_list.config:
         model.base_path = str(models / model.name)
     return config
+
+
+def prefers_tflite(folder: Path) -> bool:
+    """Whether a bundle is served with `--prefer_tflite_model`: bundle.json keeps what bundle.yaml says.
+
+    Raises:
+        ConfigError: its bundle.json cannot be read.
+    """
+    written = folder / "bundle.json"
+    if not written.is_file():
+        return False
+    try:
+        spec = json.loads(written.read_text("utf-8"))["spec"]
+        models = [model.get("fast_path") for model in spec["models"]]
+        return bool(spec["serving"].get("fast_path") or any(models))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ConfigError(f"{written} is damaged: {exc!r}.", fix="tfbundle verify says more") from exc
 
 
 def _listed(base_paths: dict[str, str]) -> Any:

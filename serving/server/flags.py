@@ -65,7 +65,6 @@ def _iterations(text: str) -> int:
 
 
 _IN_PYTHON = "this server runs in Python and manages its own threads and memory"
-_NO_TFLITE = "this server runs saved_model.pb"
 
 FLAGS: dict[str, Flag] = {
     "host": Flag(str, "host"),
@@ -104,9 +103,9 @@ FLAGS: dict[str, Flag] = {
     "flush_filesystem_caches": Flag(_boolean, None, _IN_PYTHON),
     "per_process_gpu_memory_fraction": Flag(float, None, _IN_PYTHON),
     "remove_unused_fields_from_bundle_metagraph": Flag(_boolean, None, _IN_PYTHON),
-    "prefer_tflite_model": Flag(_boolean, None, _NO_TFLITE),
-    "num_tflite_pools": Flag(int, None, _NO_TFLITE),
-    "num_tflite_interpreters_per_pool": Flag(int, None, _NO_TFLITE),
+    "prefer_tflite_model": Flag(_boolean, "prefer_tflite"),
+    "num_tflite_pools": Flag(_iterations, "tflite_pool_size"),
+    "num_tflite_interpreters_per_pool": Flag(int, None, "requests are not batched"),
     "enable_profiler": Flag(_boolean, None, "there is no profiler service"),
     "xla_cpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),

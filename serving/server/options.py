@@ -10,6 +10,11 @@ from serving.protocol.status import invalid_argument
 LOCALHOST = "127.0.0.1"
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _threads() -> int:
     return 4 * (os.cpu_count() or 1)
 
@@ -29,6 +34,8 @@ class ServerOptions:
         poll_seconds: seconds between two looks for new versions; 0 looks once, a negative number never.
         load_retry_seconds: wait before a failed load is tried again.
         grace_seconds: how long `stop()` waits for requests under way.
+        prefer_tflite: serve the model.tflite of a version's folder where there is one.
+        tflite_pool_size: calls of one model.tflite that run at once; more wait.
         channel_arguments: options of the gRPC server, passed on.
     """
 
@@ -61,6 +68,8 @@ class ServerOptions:
     saved_model_tags: tuple[str, ...] = ("serve",)
     check_method_names: bool = False
     answer_as_tensor_content: bool = False
+    prefer_tflite: bool = False
+    tflite_pool_size: int = field(default_factory=cores)
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     grace_seconds: float = 30.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
@@ -14,13 +14,18 @@ from serving.protocol.tensors import from_proto, to_proto
 from serving.server.core import Handle, ServerCore
 from serving.server.options import ServerOptions
 
-if TYPE_CHECKING:
-    from serving.server.servable import Servable
-
 Array = npt.NDArray[Any]
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
+
+
+class Runnable(Protocol):
+    """What a signature is run on: a SavedModel or a model.tflite that is loaded."""
+
+    signatures: dict[str, Any]
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]: ...
 
 
 def predict(core: ServerCore, request: Any) -> Any:
@@ -67,7 +72,7 @@ def read_tensor(alias: str, proto: Any) -> Array:
 
 
 def run_signature(
-    servable: Servable,
+    servable: Runnable,
     name: str,
     given: Iterable[str],
     *,

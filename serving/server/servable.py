@@ -20,6 +20,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError, invalid_argument, not_found
+from serving.server.refusals import wrong_dtype
 
 Array = npt.NDArray[Any]
 Runner = Callable[..., list[Any]]
@@ -110,15 +111,12 @@ class Servable:
         self._session.close()
 
     def _check_dtypes(self, feeds: Mapping[str, Array], names: tuple[str, ...]) -> None:
-        """The text is that of FunctionCallFrame::SetArgs, which the real server's session fails with."""
         for index, name in enumerate(names):
             wanted = self._dtype(name)
             array = feeds[name]
             given = tf.string if array.dtype == np.object_ else tf.as_dtype(array.dtype)
             if given != wanted:
-                raise invalid_argument(
-                    f"Expects arg[{index}] to be {_dtype_text(wanted)} but {_dtype_text(given)} is provided"
-                )
+                raise wrong_dtype(index, wanted=str(wanted.name), given=str(given.name))
 
     def _dtype(self, name: str) -> tf.DType:
         if name not in self._dtypes:
@@ -139,11 +137,6 @@ class Servable:
         options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
         made: Runner = self._session._make_callable_from_options(options)
         return made
-
-
-def _dtype_text(dtype: tf.DType) -> str:
-    name = str(dtype.name)
-    return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
 
 
 def _session_config(options: SessionOptions) -> Any:

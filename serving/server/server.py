@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
-from serving.server.config_files import read_config
+from serving.server.config_files import prefers_tflite, read_config
 from serving.server.core import Handle, ServerCore
 from serving.server.examples import classify_with, multi_inference_with, regress_with
 from serving.server.grpc_service import GrpcServer
 from serving.server.manager import Loader
 from serving.server.metrics import DEFAULT_PATH, Metrics
-from serving.server.options import LOCALHOST, ServerOptions
+from serving.server.options import LOCALHOST, ServerOptions, cores
 from serving.server.predict import predict_with
 from serving.server.rest import RestApi
 from serving.server.rest_server import RestServer
+from serving.server.tflite_servable import TfliteOptions, TfliteServable
 
 if TYPE_CHECKING:
     from serving.server.servable import Servable
+
+    AnyServable = Servable | TfliteServable
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +166,7 @@ def _options_for(source: Path, chosen: dict[str, Any]) -> ServerOptions:
     if source.is_file():
         return replace(local, model_config_file=str(source), **chosen)
     if (source / "models").is_dir():
-        return replace(local, bundle=str(source), **chosen)
+        return replace(local, **{"bundle": str(source), "prefer_tflite": prefers_tflite(source), **chosen})
     if source.is_dir():
         return replace(local, model_name=source.name, model_base_path=str(source.absolute()), **chosen)
     raise ConfigError(
@@ -184,12 +187,10 @@ def _loader(options: ServerOptions) -> Loader:
     TensorFlow is imported by the first load: a server that cannot start says so at once.
     """
 
-    def load(name: str, version: int, path: str) -> Servable:
-        from serving.server.servable import Servable, SessionOptions
+    def load(name: str, version: int, path: str) -> AnyServable:
         from serving.server.warmup import warm_up
 
-        threads = (options.intra_op_threads, options.inter_op_threads)
-        servable = Servable.load(path, SessionOptions(options.saved_model_tags, *threads))
+        servable = _servable(path, options)
         handle = Handle(name, version, servable)
         try:
             if options.warmup:
@@ -200,6 +201,17 @@ def _loader(options: ServerOptions) -> Loader:
         return servable
 
     return load
+
+
+def _servable(path: str, options: ServerOptions) -> AnyServable:
+    """The model.tflite of a version's folder where it is preferred and there, else the SavedModel, as the real server
+    chooses (servables/tensorflow/saved_model_bundle_factory.cc)."""
+    if options.prefer_tflite and TfliteServable.is_at(path):
+        return TfliteServable.load(path, TfliteOptions(options.tflite_pool_size, options.intra_op_threads or cores()))
+    from serving.server.servable import Servable, SessionOptions
+
+    threads = (options.intra_op_threads, options.inter_op_threads)
+    return Servable.load(path, SessionOptions(options.saved_model_tags, *threads))
 
 
 def _answer(handle: Handle, record: Any, options: ServerOptions) -> None:

@@ -86,8 +86,10 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             ) from exc
         restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
 
-    def static(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
         """serving_default lowered anew for TFLite with these input shapes (in served order), as a ConcreteFunction.
+
+        A size of None leaves a dynamic dim as it is, under its name.
 
         Raises:
             ConversionError: an input has no shape here, or one that contradicts its signature.
@@ -99,7 +101,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             shape = tuple(shapes[spec.name])
             if not tf.TensorShape(spec.shape).is_compatible_with(shape):
                 raise ConversionError(f"The input {spec.name!r} is {spec}; it cannot take the shape {list(shape)}.")
-            specs.append(TensorSpec(spec.name, spec.dtype, shape))
+            dims = tuple(own if size is None else size for own, size in zip(spec.dims, shape, strict=True))
+            specs.append(TensorSpec(spec.name, spec.dtype, dims))
         return self._trace(SERVING_DEFAULT, specs, target="tflite")
 
     def _served(self, signature: Signature) -> Signature:

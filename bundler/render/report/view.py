@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from bundler.render import RenderedModel
 from bundler.render.report import charts
-from bundler.render.report.charts import Chart, Kind, error_text, milliseconds_text, size_text
+from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.schema import (
     Deviation,
     Evaluation,
@@ -20,6 +20,7 @@ from bundler.render.report.schema import (
     Variant,
     Version,
 )
+from bundler.render.texts import milliseconds_text, size_text
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ OPERATORS = 12
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "pytorch": "PyTorch"}
 
 ORDER = (
-    "load", "export", "convert", "pytorch", "saved_model", "tflite", "parity", "evaluate",
+    "load", "export", "convert", "pytorch", "saved_model", "tflite", "fast_path", "parity", "evaluate",
     "onnxruntime",
     "float32", "float16", "dynamic", "int8", "int16x8",
 )  # fmt: skip

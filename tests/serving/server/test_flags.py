@@ -59,8 +59,15 @@ def test_near_miss_is_suggested() -> None:
 
 
 def test_flag_without_effect_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    parse_flags([BASE, "--prefer_tflite_model=true"])
-    assert "--prefer_tflite_model has no effect: this server runs saved_model.pb." in caplog.text
+    parse_flags([BASE, "--num_tflite_interpreters_per_pool=2"])
+    assert "--num_tflite_interpreters_per_pool has no effect: requests are not batched." in caplog.text
+
+
+def test_flags_of_tflite() -> None:
+    options = parse_flags([BASE, "--prefer_tflite_model", "--num_tflite_pools=3"])
+    assert (options.prefer_tflite, options.tflite_pool_size) == (True, 3)
+    assert parse_flags([BASE, "--num_tflite_pools=0"]).tflite_pool_size == 1
+    assert not parse_flags([BASE]).prefer_tflite
 
 
 def test_port_zero_is_refused_as_in_the_real_server() -> None:

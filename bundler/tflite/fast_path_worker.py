@@ -1,0 +1,117 @@
+"""The process that makes a model.tflite for the server and runs it: `python -m bundler.tflite.fast_path_worker WORK`.
+
+A process of its own, as `bundler.tflite.worker` is. WORK has
+
+    saved_model/        the model with its dynamic dims, lowered for TFLite
+    signature.pb        the SignatureDef of the SavedModel that is served
+    draws/N.npz         inputs by name
+
+and gets model.tflite, outputs/N.npz and, last, result.json. Exit status 0; anything else is a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from bundler.converters import SERVING_DEFAULT
+from bundler.errors import TfliteError
+from bundler.tflite.exchange import load_calls, save_calls
+from bundler.tflite.fast_path import answer_golden
+from bundler.tflite.flatbuffer import add_metadata
+from bundler.tflite.runner import BUDGET_S, MAX_RUNS, MIN_RUNS, WARM_UP_RUNS
+from bundler.tflite.variants import convert
+from serving.protocol.messages import message
+from serving.protocol.status import StatusError
+from serving.server.tflite_file import MODEL_FILE, SIGNATURE_DEFS, pack_signatures
+
+Array = npt.NDArray[Any]
+THREADS = (1, 2)
+
+
+def main(work: Path) -> int:
+    """Make and run the file; a failure is a result like any other."""
+    try:
+        result: dict[str, Any] = {"latency_ms": _make(work)}
+    except (TfliteError, StatusError) as exc:
+        result = {"error": exc.what if isinstance(exc, TfliteError) else exc.message}
+    (work / "result.json").write_text(json.dumps(result), "utf-8")
+    return 0
+
+
+def _make(work: Path) -> dict[int, float]:
+    content = convert(work / "saved_model", "float32")
+    definition = message("tensorflow.SignatureDef").FromString((work / "signature.pb").read_bytes())
+    content = with_signature(content, definition)
+    (work / MODEL_FILE).write_bytes(content)
+    draws = list(load_calls(work / "draws"))
+    save_calls(work / "outputs", answer_golden(work, draws))
+    smallest = min(draws, key=lambda call: sum(array.nbytes for array in call.values()))
+    return {threads: latency_ms(content, smallest, threads) for threads in THREADS}
+
+
+def with_signature(content: bytes, definition: Any) -> bytes:
+    """A .tflite file with the SignatureDef of a SavedModel over its own tensors, as TensorFlow Serving reads it.
+
+    Raises:
+        TfliteError: the file's tensors cannot carry the signature.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_content=content).get_signature_runner()
+    for infos, details in (
+        (definition.inputs, runner.get_input_details()),
+        (definition.outputs, runner.get_output_details()),
+    ):
+        _take_names(infos, details)
+    try:
+        return add_metadata(content, {SIGNATURE_DEFS: pack_signatures({SERVING_DEFAULT: definition})})
+    except ValueError as exc:
+        raise TfliteError(f"TensorFlow Serving cannot read its signature from TFLite: {exc}.") from exc
+
+
+def _take_names(infos: Any, details: Mapping[str, Any]) -> None:
+    """Put the names of the file's tensors into the TensorInfos of a SignatureDef."""
+    if set(infos) != set(details):
+        raise TfliteError(f"The file has the tensors {sorted(details)}, the SavedModel {sorted(infos)}.")
+    names = [str(details[alias]["name"]) for alias in infos]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        same = [alias for alias in infos if details[alias]["name"] == twice[0]]
+        raise TfliteError(f"{', '.join(sorted(same))} are one tensor in the file, which TensorFlow Serving does not take.")
+    for alias, info in infos.items():
+        info.name = str(details[alias]["name"])
+        if not info.tensor_shape.dim and not info.tensor_shape.unknown_rank:
+            info.ClearField("tensor_shape")  # a shape without dims has a zero byte; the default is the same
+
+
+def latency_ms(content: bytes, inputs: Mapping[str, Array], threads: int) -> float:
+    """Median milliseconds of a call with inputs by the names of the signature, sizes as given."""
+    from ai_edge_litert.interpreter import Interpreter as LiteRt
+
+    from serving.server.interpreters import Interpreter
+
+    details = LiteRt(model_content=content).get_signature_runner().get_input_details()
+    feeds = {int(details[name]["index"]): array for name, array in inputs.items()}
+    interpreter = Interpreter(content, threads)
+    fetches = [tensor.index for tensor in interpreter.outputs]
+    for _ in range(WARM_UP_RUNS):
+        interpreter.run(feeds, fetches)
+    times: list[float] = []
+    while len(times) < MIN_RUNS or (len(times) < MAX_RUNS and sum(times) < BUDGET_S):
+        start = time.perf_counter()
+        interpreter.run(feeds, fetches)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3
+
+
+if __name__ == "__main__":
+    arguments: Sequence[str] = sys.argv[1:]
+    sys.exit(main(Path(arguments[0])))

@@ -1,0 +1,158 @@
+"""LiteRT interpreters of one .tflite file, lent to one call at a time. No TensorFlow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.protocol.status import Code, StatusError
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TfliteTensor:
+    """An input or output of the file's first subgraph.
+
+    Attributes:
+        index: its place in the interpreter.
+        dtype: NumPy's name of it, or `string`.
+        dims: -1 for a dim that can be resized.
+    """
+
+    name: str
+    index: int
+    dtype: str
+    dims: Shape
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether it can be resized to `shape`."""
+        return len(shape) == len(self.dims) and all(d in (-1, size) for d, size in zip(self.dims, shape, strict=True))
+
+
+class Interpreter:
+    """One interpreter. It keeps the sizes of its last call: only another size costs an allocation.
+
+    Raises:
+        StatusError: INTERNAL, in the real server's words: LiteRT cannot build or prepare the file.
+    """
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter as LiteRt
+
+        try:
+            self._litert = LiteRt(model_content=content, num_threads=threads)
+        except (ValueError, RuntimeError) as exc:
+            raise StatusError(Code.INTERNAL, f"Cannot build Interpreter from buffer. {_first_line(exc)}") from exc
+        self._allocate()
+        details = self._litert.get_input_details()
+        self._shapes: dict[int, Shape] = {d["index"]: tuple(int(n) for n in d["shape"]) for d in details}
+
+    @property
+    def inputs(self) -> tuple[TfliteTensor, ...]:
+        return tuple(map(_tensor, self._litert.get_input_details()))
+
+    @property
+    def outputs(self) -> tuple[TfliteTensor, ...]:
+        return tuple(map(_tensor, self._litert.get_output_details()))
+
+    def run(self, feeds: Mapping[int, Array], fetches: Sequence[int]) -> list[Array]:
+        """Run the first subgraph.
+
+        Args:
+            feeds: tensor index -> array of the tensor's dtype and of a shape that it takes.
+            fetches: tensor indices.
+
+        Raises:
+            StatusError: INTERNAL: LiteRT cannot take the sizes or stopped. The interpreter is of no more use then.
+        """
+        changed = {index: array.shape for index, array in feeds.items() if self._shapes.get(index) != array.shape}
+        for index, shape in changed.items():
+            self._litert.resize_tensor_input(index, list(shape), strict=False)
+        if changed:
+            self._allocate()
+            self._shapes.update(changed)
+        for index, array in feeds.items():
+            self._litert.set_tensor(index, array)
+        try:
+            self._litert.invoke()
+        except (ValueError, RuntimeError) as exc:
+            raise StatusError(Code.INTERNAL, "Failed to invoke TfLite interpreter") from exc
+        return [self._litert.get_tensor(index) for index in fetches]
+
+    def _allocate(self) -> None:
+        try:
+            self._litert.allocate_tensors()
+        except (ValueError, RuntimeError) as exc:
+            raise StatusError(Code.INTERNAL, "Failed to allocate tensors") from exc
+
+
+class InterpreterPool:
+    """Interpreters of one file, made as concurrent calls ask for them.
+
+    The real server's have one thread each (servables/tensorflow/tflite_interpreter_pool.cc). Here the first one, which a
+    client that is alone always gets, has `threads`; the others have one.
+
+    Args:
+        content: of the .tflite file; the interpreters share it.
+        size: calls that run at once; more wait.
+
+    Raises:
+        StatusError: INTERNAL: LiteRT cannot run the file.
+    """
+
+    def __init__(self, content: bytes, *, size: int, threads: int) -> None:
+        self._content = content
+        self._changed = threading.Condition()
+        self._free_slots = list(range(max(size, 1)))
+        self._threads = [max(threads, 1)] + [1] * (len(self._free_slots) - 1)
+        first = Interpreter(content, self._threads[0])
+        self.inputs, self.outputs = first.inputs, first.outputs
+        self._made: dict[int, Interpreter] = {0: first}
+
+    def run(self, feeds: Mapping[int, Array], fetches: Sequence[int]) -> list[Array]:
+        """As `Interpreter.run`, from any thread; an interpreter that failed is replaced."""
+        with self._slot() as slot:
+            interpreter = self._made.get(slot) or Interpreter(self._content, self._threads[slot])
+            self._made.pop(slot, None)
+            results = interpreter.run(feeds, fetches)
+            self._made[slot] = interpreter
+            return results
+
+    def close(self) -> None:
+        """Free the interpreters. Nothing may be running."""
+        self._made.clear()
+
+    @contextmanager
+    def _slot(self) -> Iterator[int]:
+        """The lowest place that is free, so that a lone client meets a warm interpreter."""
+        with self._changed:
+            while not self._free_slots:
+                self._changed.wait()
+            slot = min(self._free_slots)
+            self._free_slots.remove(slot)
+        try:
+            yield slot
+        finally:
+            with self._changed:
+                self._free_slots.append(slot)
+                self._changed.notify()
+
+
+def _tensor(detail: Mapping[str, Any]) -> TfliteTensor:
+    dtype = np.dtype(detail["dtype"])
+    fixed, signature = (tuple(int(n) for n in detail[key]) for key in ("shape", "shape_signature"))
+    # A file without shape_signature has an empty one.
+    dims = signature if len(signature) == len(fixed) else fixed
+    return TfliteTensor(detail["name"], detail["index"], "string" if dtype.kind in "SUO" else dtype.name, dims)
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -1,0 +1,144 @@
+"""One loaded model.tflite: what `--prefer_tflite_model` serves in place of the SavedModel beside it.
+
+Rules and texts are those of servables/tensorflow/tflite_session.cc. Where the real server copies whatever bytes it is sent
+into the tensor, this one answers what it would if it looked: another dtype is INVALID_ARGUMENT, as from a SavedModel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from serving.errors import TensorError
+from serving.protocol.messages import message
+from serving.protocol.status import Code, StatusError, invalid_argument
+from serving.protocol.tensors import array_dtype_name, dtype_number
+from serving.server.interpreters import InterpreterPool, TfliteTensor
+from serving.server.refusals import wrong_dtype
+from serving.server.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata, unpack_signatures
+
+Array = npt.NDArray[Any]
+
+PREDICT_METHOD = "tensorflow/serving/predict"
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class TfliteOptions:
+    """How a model.tflite is run.
+
+    Attributes:
+        pool_size: interpreters that run at once.
+        threads: of the first of them.
+    """
+
+    pool_size: int = 1
+    threads: int = 1
+
+
+class TfliteServable:
+    """A model.tflite with its interpreters; the same methods as `serving.server.servable.Servable`.
+
+    Attributes:
+        signatures: name -> `tensorflow.SignatureDef` message of `serving.protocol.messages`.
+    """
+
+    def __init__(self, path: str, pool: InterpreterPool, signatures: dict[str, Any]) -> None:
+        self.path = path
+        self.signatures = signatures
+        self._pool = pool
+        self._inputs = {tensor.name: tensor for tensor in pool.inputs}
+        self._outputs = {tensor.name: tensor for tensor in pool.outputs}
+
+    @classmethod
+    def is_at(cls, path: str) -> bool:
+        """Whether the version's folder has a model.tflite."""
+        return (Path(path) / MODEL_FILE).is_file()
+
+    @classmethod
+    def load(cls, path: str, options: TfliteOptions) -> TfliteServable:
+        """Load the model.tflite in the version's folder `path`.
+
+        Raises:
+            StatusError: it is damaged, LiteRT cannot run it, or its signatures name tensors that it does not have.
+        """
+        content = (Path(path) / MODEL_FILE).read_bytes()
+        try:
+            entries = read_metadata(content)
+            found = unpack_signatures(entries[SIGNATURE_DEFS]) if SIGNATURE_DEFS in entries else {}
+        except ValueError as exc:
+            raise invalid_argument(f"Cannot build FlatBufferModel from buffer. {exc}") from exc
+        pool = InterpreterPool(content, size=options.pool_size, threads=options.threads)
+        signatures = _checked(found, pool) if found else {DEFAULT_SIGNATURE: _made_up(pool)}
+        return cls(path, pool, signatures)
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """Run the model.
+
+        Args:
+            feeds: tensor name -> array.
+            fetches: tensor names; a name may stand twice.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT for another dtype; INTERNAL for sizes that the file does not take.
+        """
+        arrays: dict[int, Array] = {}
+        for position, name in enumerate(sorted(feeds)):
+            tensor, array = self._inputs[name], feeds[name]
+            if array_dtype_name(array) != tensor.dtype:
+                raise wrong_dtype(position, wanted=tensor.dtype, given=array_dtype_name(array))
+            if not tensor.takes(array.shape):
+                raise StatusError(Code.INTERNAL, "Failed to allocate tensors")
+            arrays[tensor.index] = array
+        return self._pool.run(arrays, [self._outputs[name].index for name in fetches])
+
+    def close(self) -> None:
+        """Free the interpreters. Nothing may be running."""
+        self._pool.close()
+
+
+def _checked(signatures: Mapping[str, Any], pool: InterpreterPool) -> dict[str, Any]:
+    """The signatures with the tensors' names as they are in the file."""
+    inputs, outputs = ({tensor.name for tensor in side} for side in (pool.inputs, pool.outputs))
+    for signature in signatures.values():
+        for alias, info in signature.inputs.items():
+            info.name = _known(info.name, inputs, f"Signature input {alias} references an unknown tensor")
+        for alias, info in signature.outputs.items():
+            info.name = _known(info.name, outputs, f"Signature output {alias} references an unknown tensor")
+    return dict(signatures)
+
+
+def _known(name: str, names: Iterable[str], context: str) -> str:
+    """The name, or without its `:0`, which early converters left out."""
+    for candidate in (name, name.split(":")[0]):
+        if candidate in names:
+            return candidate
+    raise StatusError(Code.INTERNAL, f"Unknown tensor '{name}'.\n\t{context}")
+
+
+def _made_up(pool: InterpreterPool) -> Any:
+    """The signature of a file that has none: the tensors under their own names."""
+    signature = message("tensorflow.SignatureDef")(method_name=PREDICT_METHOD)
+    for infos, tensors in ((signature.inputs, pool.inputs), (signature.outputs, pool.outputs)):
+        for tensor in tensors:
+            infos[tensor.name.split(":")[0]].CopyFrom(tensor_info(tensor))
+    return signature
+
+
+def tensor_info(tensor: TfliteTensor) -> Any:
+    """A `tensorflow.TensorInfo` message for a tensor of the file.
+
+    Raises:
+        StatusError: INTERNAL: a type that TensorFlow Serving does not read from TFLite.
+    """
+    try:
+        info = message("tensorflow.TensorInfo")(name=tensor.name, dtype=dtype_number(tensor.dtype))
+    except TensorError as exc:
+        raise StatusError(Code.INTERNAL, f"Unknown TfLite type: {tensor.dtype}") from exc
+    for size in tensor.dims:
+        info.tensor_shape.dim.add(size=size)
+    return info

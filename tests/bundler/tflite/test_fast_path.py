@@ -1,0 +1,278 @@
+"""The model.tflite beside a SavedModel: the same signature and answers, refused where TensorFlow Serving cannot serve it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import bundler
+from bundler.bundle import Bundle
+from bundler.cli.app import app
+from bundler.errors import ParityError, TfliteError, UsageError
+from bundler.golden_files import served_golden_files
+from bundler.parity import check_golden
+from bundler.parity_report import FAST_PATH, Row
+from bundler.saved_model import signature_def
+from bundler.signature import Signature, TensorSpec
+from bundler.tflite.fast_path import FastPath, check_signature
+from bundler.tflite.flatbuffer import add_metadata
+from serving import Client, Server, smoke
+from serving.compare import Difference
+from serving.golden import Golden
+from serving.server.tflite_file import SIGNATURE_DEFS, read_metadata, unpack_signatures
+
+
+class Net(nn.Module):
+    """Convolutions that XNNPACK takes, over a dynamic batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, padding=1), nn.Hardswish(), nn.Conv2d(8, 8, 3, stride=2, groups=8), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.head(self.body(image).mean((2, 3)))
+        return logits, logits.argmax(1)
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Net().eval()
+
+
+@pytest.fixture(scope="module")
+def bundle(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    out = tmp_path_factory.mktemp("dist") / "net"
+    return bundler.build(
+        net, torch.randn(2, 3, 16, 16), out, name="net", outputs=("logits", "label"), fast_path=True
+    )
+
+
+def test_figures_and_parity_stand_in_the_bundle(bundle: Bundle) -> None:
+    record = bundle.record("net")
+    figures = record["fast_path"]
+    file = bundle.layout.fast_path_file("net", 1)
+    assert figures["size_bytes"] == file.stat().st_size
+    assert set(figures["latency_ms"]) == {"1", "2"}
+    assert figures["operators"]["CONV_2D"] == 1
+    rows = [row for row in record["parity"]["results"] if row["runtime"] == "tflite-fast-path"]
+    assert {row["draw"] for row in rows} == {"example", "random", "batch-1", "batch-5"}
+    assert {row["output"] for row in rows} == {"logits", "label"}
+    assert all(row["gated"] and row["passed"] for row in rows)
+    assert bundle.verify() == []
+
+
+def test_the_signature_is_that_of_the_saved_model_over_the_files_tensors(bundle: Bundle) -> None:
+    folder = bundle.layout.version_dir("net", 1)
+    entry = read_metadata((folder / "model.tflite").read_bytes())[SIGNATURE_DEFS]
+    (name, got), *others = unpack_signatures(entry).items()
+    want = signature_def(folder, "serving_default")
+    assert (name, others) == ("serving_default", [])
+    names = {info.name for side in (got.inputs, got.outputs) for info in side.values()}
+    assert len(names) == 3
+    for side in ("inputs", "outputs"):
+        for alias, info in getattr(got, side).items():
+            info.name = getattr(want, side)[alias].name
+    assert got == want
+
+
+def test_the_server_is_told_to_prefer_it(bundle: Bundle) -> None:
+    for part in ("serving/README.md", "k8s/base/deployment.yaml", "docker/Dockerfile"):
+        text = (bundle.path / part).read_text("utf-8")
+        assert "--prefer_tflite_model=true" in text and "--num_tflite_pools=2" in text, part
+    assert "fast_path" in json.dumps(bundle.inspect())
+
+
+def test_the_embedded_server_serves_it_and_passes_the_smoke_test(bundle: Bundle) -> None:
+    files = served_golden_files(bundle)
+    with Server(bundle.path) as server:
+        with server.core.servable(_spec("net")) as handle:
+            assert type(handle.servable).__name__ == "TfliteServable"
+        target = f"127.0.0.1:{server.grpc_port}"
+        report = smoke.run(target, files, rest=f"127.0.0.1:{server.rest_port}", timeout=30)
+    assert report.passed and len(report.checks) > 4
+    with Server(bundle.path, prefer_tflite=False) as server, server.core.servable(_spec("net")) as handle:
+        assert type(handle.servable).__name__ == "Servable"
+
+
+def _spec(name: str) -> Any:
+    from serving.protocol.messages import serving_message
+
+    return serving_message("ModelSpec")(name=name)
+
+
+def test_calls_of_many_sizes_at_once_are_answered_as_pytorch_does(bundle: Bundle, net: nn.Module) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(1 + n % 7, 3, 16, 16)).astype(np.float32) for n in range(60)]
+    with torch.no_grad():
+        wanted = [net(torch.from_numpy(image))[0].numpy() for image in images]
+    with Server(bundle.path, tflite_pool_size=3) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
+
+        def call(image: Any) -> Any:
+            return client.predict("net", image=image)["logits"]
+
+        with ThreadPoolExecutor(8) as threads:
+            got = list(threads.map(call, images))
+    for want, answer in zip(wanted, got, strict=True):
+        assert answer.dtype == np.float32 and answer.shape == want.shape
+        np.testing.assert_allclose(answer, want, rtol=1e-4, atol=1e-5)
+
+
+def test_both_files_are_asked_again_by_verify(bundle: Bundle, net: nn.Module, tmp_path: Path) -> None:
+    folder = tmp_path / "1"
+    shutil.copytree(bundle.layout.version_dir("net", 1), folder)
+    golden = Golden.load(bundle.layout.golden_file("net", 1))
+    assert check_golden(golden, folder).passed
+    content, bias = (folder / "model.tflite").read_bytes(), net.head.bias.detach().numpy()
+    assert content.count(bias.tobytes()) == 1
+    content = content.replace(bias.tobytes(), (bias + 1).tobytes())
+    (folder / "model.tflite").write_bytes(content)
+    report = check_golden(golden, folder)
+    assert {row.runtime for row in report.failures} == {"tflite-fast-path"}
+    (folder / "model.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes(60))
+    assert {row.runtime for row in check_golden(golden, folder).failures} == {"tflite-fast-path"}
+
+
+def test_another_answer_than_pytorchs_is_not_published(
+    net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(converted: Any, asked: Any, saved_model: Path, target: Path, work: Path) -> FastPath:
+        target.write_bytes(b"")
+        far = Difference("output_0", 1.0, 1.0)
+        return FastPath(target, {1: 1.0}, (Row("serving_default", "example", FAST_PATH, far),), {})
+
+    monkeypatch.setattr("bundler.tflite.fast_path.build_fast_path", wrong)
+    with pytest.raises(ParityError, match="tflite-fast-path"):
+        bundler.build(net, torch.randn(2, 3, 16, 16), tmp_path / "x", name="net", fast_path=True)
+    assert not (tmp_path / "x").exists()
+
+
+def spec(text: str) -> TensorSpec:
+    return TensorSpec.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (("x=float64[batch,3]",), "reads no float64"),
+        (("x=string[batch]",), "reads no string"),
+        (("x=float32[]",), "no input without axes"),
+        (("a=float32[batch,3]", "b=float32[batch,3]"), "one input at a time, and this model has 2"),
+    ],
+)
+def test_what_tensorflow_serving_cannot_serve_is_refused(inputs: tuple[str, ...], message: str) -> None:
+    signature = Signature(tuple(map(spec, inputs)), (spec("y=float32[batch]"),))
+    with pytest.raises(TfliteError, match=message) as refused:
+        check_signature(signature)
+    assert "fast_path: false" in str(refused.value)
+
+
+@pytest.mark.parametrize("inputs", [("x=float32[batch,seq,3]",), ("a=float32[1,3]", "b=int64[1,3]")])
+def test_one_input_of_any_size_or_several_of_fixed_sizes_are_taken(inputs: tuple[str, ...]) -> None:
+    check_signature(Signature(tuple(map(spec, inputs)), (spec("y=float32[batch]"),)))
+
+
+class Twice(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.relu(x) * 2
+        return y, y + 0
+
+    def other(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_further_signatures_are_refused_before_any_work(tmp_path: Path) -> None:
+    events: list[Any] = []
+    with pytest.raises(UsageError, match="further signatures"):
+        bundler.build(
+            Twice(), torch.randn(2, 3), tmp_path / "x", name="m", signatures={"other": {"method": "other"}},
+            fast_path=True, progress=events.append,
+        )  # fmt: skip
+    assert events == []
+
+
+@pytest.mark.slow
+def test_outputs_that_become_one_tensor_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TfliteError, match="are one tensor in the file") as refused:
+        bundler.build(Twice(), torch.randn(2, 3), tmp_path / "x", name="m", outputs=("a", "b"), fast_path=True)
+    assert "a, b" in str(refused.value)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_an_operator_that_tflite_lacks_is_named(tmp_path: Path) -> None:
+    class Inverse(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.det(x)
+
+    with pytest.raises(TfliteError, match=r"model\.tflite could not be made.*\n.*MatrixDeterminant"):
+        bundler.build(Inverse(), torch.randn(2, 3, 3), tmp_path / "x", name="m", fast_path=True)
+
+
+@pytest.mark.parametrize(
+    ("serving", "own", "built"), [(True, None, True), (True, False, False), (False, True, True), (False, None, False)]
+)
+def test_the_models_own_word_wins_over_the_bundles(serving: bool, own: bool | None, built: bool) -> None:
+    from bundler.spec import parse_spec
+
+    model = {"name": "m", "source": "m.onnx", **({} if own is None else {"fast_path": own})}
+    parsed = parse_spec({"models": [model], "serving": {"fast_path": serving}}, where="the test")
+    assert parsed.has_fast_path(parsed.models[0]) is built
+    assert parsed.prefers_tflite is (serving or bool(own))
+
+
+@pytest.mark.slow
+def test_the_command_line_asks_for_it(mlp_onnx: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["build", str(mlp_onnx), "--fast-path", "-o", str(tmp_path / "x")])
+    assert result.exit_code == 0, result.output
+    assert Bundle.open(tmp_path / "x").layout.fast_path_file("mlp", 1).is_file()
+
+
+@pytest.fixture
+def lite(bundle: Bundle) -> bytes:
+    return bundle.layout.fast_path_file("net", 1).read_bytes()
+
+
+def test_metadata_is_added_and_replaced_and_weights_stay_aligned(lite: bytes) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    changed = add_metadata(add_metadata(lite, {"a": b"1", "b": b"22"}), {"b": b"333"})
+    entries = read_metadata(changed)
+    assert (entries["a"], entries["b"]) == (b"1", b"333")
+    assert entries[SIGNATURE_DEFS] == read_metadata(lite)[SIGNATURE_DEFS]
+    model = schema.Model.GetRootAs(changed, 0)
+    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
+    places = [b._tab.Vector(b._tab.Offset(4)) for b in buffers if b.DataLength()]
+    assert len(places) > 4
+    assert {place % 16 for place in places} == {0}
+
+
+def test_a_file_with_weights_outside_of_it_is_refused(lite: bytes) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(lite, 0)
+    model.buffers[1].offset, model.buffers[1].size = 4096, 64
+    pack: Callable[[Any], bytes] = _packed
+    with pytest.raises(TfliteError, match="over 2 GiB"):
+        add_metadata(pack(model), {"a": b""})
+
+
+def _packed(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

@@ -127,6 +127,18 @@ def parse_dims(text: str) -> dict[str, int]:
     return sizes
 
 
+def parse_counts(text: str) -> tuple[int, ...]:
+    """`1,4,16` -> (1, 4, 16).
+
+    Raises:
+        UsageError: not whole numbers of 1 or more.
+    """
+    parts = parse_names(text)
+    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"{text!r} is not a list of numbers of 1 or more.", fix="write it like 1,4,16")
+    return tuple(map(int, parts))
+
+
 def parse_signatures(texts: Sequence[str]) -> dict[str, dict[str, str]]:
     """`embed=encode` -> {embed: {method: encode}}; a name alone is its method too.
 

@@ -11,7 +11,7 @@ Client("localhost:8501", rest=True)
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +96,21 @@ class Client:
         chosen = signature or DEFAULT_SIGNATURE
         arrays = self._arrays(ref, chosen, {**(inputs or {}), **named}, seconds)
         return self._transport.predict(ref, chosen, arrays, seconds)
+
+    def prepare(
+        self,
+        model: str,
+        inputs: Mapping[str, npt.ArrayLike],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+    ) -> Callable[[], object]:
+        """A predict for load generators: encoded once; each call of what is returned sends it and waits for the whole
+        answer, which is not decoded. Errors as in `predict`."""
+        ref, chosen = ModelRef(model, version, label), signature or DEFAULT_SIGNATURE
+        arrays = self._arrays(ref, chosen, dict(inputs), self.timeout)
+        return self._transport.prepare(ref, chosen, arrays, self.timeout)
 
     def _arrays(
         self, ref: ModelRef, signature: str, given: dict[str, Any], seconds: float

@@ -16,6 +16,8 @@ from serving.transport import ModelRef, Target, hint
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
+    # Clients in one process have a connection each.
+    ("grpc.use_local_subchannel_pool", 1),
     # A server that is starting is asked again quickly: gRPC's own first back-off is a second, then growing.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -55,11 +57,24 @@ class GrpcTransport:
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> dict[str, Array]:
-        request = serving_message("PredictRequest")(model_spec=_spec(ref, signature))
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(to_proto(array))
+        request = _predict_request(ref, signature, inputs)
         response = self._call(PREDICTION_SERVICE, "Predict", request, ref, timeout)
         return {name: from_proto(tensor) for name, tensor in response.outputs.items()}
+
+    def prepare(
+        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
+    ) -> Callable[[], object]:
+        data = _predict_request(ref, signature, inputs).SerializeToString()
+        # None: bytes go and come as they are.
+        send = self._channel.unary_unary(f"/{PREDICTION_SERVICE}/Predict", None, None)
+
+        def call() -> object:
+            try:
+                return send(data, timeout=timeout)
+            except grpc.RpcError as exc:
+                raise self._error(exc, ref, timeout) from exc
+
+        return call
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
         request = serving_message("GetModelMetadataRequest")(
@@ -109,6 +124,13 @@ class GrpcTransport:
         return RequestError(
             f"{status}: {message}", status=status, where=where, fix=hint(status, message, ref)
         )
+
+
+def _predict_request(ref: ModelRef, signature: str, inputs: Mapping[str, Array]) -> Any:
+    request = serving_message("PredictRequest")(model_spec=_spec(ref, signature))
+    for name, array in inputs.items():
+        request.inputs[name].CopyFrom(to_proto(array))
+    return request
 
 
 def _spec(ref: ModelRef, signature: str = "") -> Any:

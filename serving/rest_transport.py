@@ -14,7 +14,7 @@ import json
 import math
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -72,9 +72,8 @@ class RestTransport:
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> dict[str, Array]:
-        body = {"signature_name": signature, **(_rows(inputs) if self._row else _columns(inputs))}
-        path = self._path(ref) + ":predict"
-        answer = self._json("POST", path, ref, timeout, json.dumps(body).encode())
+        body = self._predict_body(signature, inputs)
+        answer = self._json("POST", self._path(ref) + ":predict", ref, timeout, body)
         outputs = self._signature(ref, signature, timeout).outputs
         found = _outputs(answer, outputs, self._row)
         if found is None:  # another version answers now: learn its signature
@@ -86,6 +85,22 @@ class RestTransport:
                 f"The answer of {ref} does not have the outputs {sorted(outputs)}.", where=str(self._target)
             )
         return {name: _decode(name, found[name], info) for name, info in outputs.items()}
+
+    def prepare(
+        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
+    ) -> Callable[[], object]:
+        path, body = self._path(ref) + ":predict", self._predict_body(signature, inputs)
+
+        def call() -> object:
+            status, data = self._exchange("POST", path, body, timeout)
+            # An error is rare enough to be decoded.
+            return data if status == 200 else self._json("POST", path, ref, timeout, body)
+
+        return call
+
+    def _predict_body(self, signature: str, inputs: Mapping[str, Array]) -> bytes:
+        body = {"signature_name": signature, **(_rows(inputs) if self._row else _columns(inputs))}
+        return json.dumps(body).encode()
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
         answer = self._json("GET", self._path(ref) + "/metadata", ref, timeout)

@@ -4,7 +4,7 @@ protocol that the gRPC and the REST transport share."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -111,6 +111,11 @@ class Transport(Protocol):
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> dict[str, Array]: ...
+
+    def prepare(
+        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
+    ) -> Callable[[], object]:
+        """A predict to be sent again and again: encoded once, its answer waited for and not decoded."""
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo: ...
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import build, demo, doctor, init, inspect, ops, render, serve, smoke, verify
+from bundler.cli import bench, build, demo, doctor, init, inspect, ops, render, serve, smoke, verify
 from bundler.cli.boundary import Boundary
 from bundler.cli.output import quiet_libraries, say
 
@@ -46,6 +46,7 @@ app.command("inspect")(inspect.inspect)
 app.command("ops")(ops.ops)
 app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 app.command("smoke")(smoke.smoke)
+app.command("bench")(bench.bench)
 app.command("render")(render.render)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

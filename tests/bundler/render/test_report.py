@@ -20,7 +20,7 @@ import pytest
 from bundler.errors import VerifyError
 from bundler.manifest import Manifest
 from bundler.parity_report import ParityReport, Row
-from bundler.render import RenderContext, report
+from bundler.render import RenderContext, report, texts
 from bundler.render.report import charts
 from bundler.saved_model import GraphSummary
 from bundler.tflite import VariantResult
@@ -329,7 +329,7 @@ def test_the_scale_of_errors(error: float, share: float) -> None:
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (90 * 2**20, "90 MiB"), (3 * 2**30, "3 GiB")],
 )
 def test_sizes_as_text(size: int, text: str) -> None:
-    assert charts.size_text(size) == text
+    assert texts.size_text(size) == text
 
 
 def test_the_longest_bar_fills_the_width() -> None:

@@ -1,0 +1,82 @@
+"""Served latency over gRPC: the fast path (model.tflite) against the SavedModel of the same bundle, one client, batch 1.
+
+Two embedded servers are up, each in a process of its own; they are loaded in turns (`serving.bench`), several times.
+Limit: the SavedModel takes at least 2.5 times as long as the fast path for MobileNetV3 (so the ratio printed, ours to the
+SavedModel, is at most 0.40).
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.common import ROOT, Report, Verdict, arguments, run, status_of, tfbundle
+from bundler.bench_request import bench_request
+from bundler.bundle import Bundle
+from serving.bench import Figures, Load, measure
+
+MODEL = "mobilenetv3_small"
+LIMIT = 1 / 2.5
+_SERVER = """
+import sys
+from serving import Server
+with Server(sys.argv[1], grpc_port=0, rest_port=None, prefer_tflite=sys.argv[2] == "fast") as server:
+    print(server.grpc_port, flush=True)
+    sys.stdin.read()
+"""
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--turns", type=int, default=5, help="how often each server is loaded")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
+    args = parser.parse_args()
+    columns = ["server", "p50 ms", "p90 ms", "p99 ms", "requests/s"]
+    report = Report(f"{MODEL} over gRPC, one client, batch 1", columns)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = build(Path(folder) / "bundle")
+        with server(bundle.path, "fast") as fast, server(bundle.path, "saved_model") as saved:
+            request = bench_request(bundle)
+            turns = [measure([fast, saved], request, [Load(1, args.seconds)]) for _ in range(args.turns)]
+    for name, figures in zip(("fast path", "SavedModel"), zip(*turns, strict=True), strict=True):
+        report.rows.append([name, *row(figures)])
+        report.data[name] = [one.to_json() for one in figures]
+    ratio = statistics.median(fast_one.p50_ms / saved_one.p50_ms for fast_one, saved_one in turns)
+    report.verdicts.append(Verdict("fast path / SavedModel, p50", ratio, LIMIT, "", inclusive=True))
+    report.notes.append(f"the SavedModel takes {1 / ratio:.2f} times as long")
+    return report.finish(args.json)
+
+
+def build(out: Path) -> Bundle:
+    """A bundle of the model with both forms of it."""
+    run(tfbundle("build", f"{ROOT / 'benchmarks' / 'models.py'}:{MODEL}", "--fast-path", "-o", str(out)))
+    return Bundle.open(out)
+
+
+@contextmanager
+def server(bundle: Path, kind: str) -> Iterator[str]:
+    """`host:port` of an embedded server in a process of its own."""
+    command = [sys.executable, "-c", _SERVER, str(bundle), kind]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdin and process.stdout
+        try:
+            yield f"127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.stdin.close()
+            process.wait(timeout=30)
+
+
+def row(figures: tuple[Figures, ...]) -> list[str]:
+    """Medians over the turns."""
+    names = ("p50_ms", "p90_ms", "p99_ms", "per_second")
+    return [f"{statistics.median(getattr(one, name) for one in figures):.2f}" for name in names]
+
+
+if __name__ == "__main__":
+    sys.exit(status_of(main))

@@ -22,6 +22,7 @@ class ModelFacts:
         size_bytes: of the file with its external data, or of the whole folder.
         ops: number of operators by type, most frequent first.
         details: what only this kind has (opset, TensorFlow's version …).
+        metadata: of a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
         transposes: of a SavedModel, how often each signature moves data from one order of axes to another.
     """
 
@@ -32,6 +33,7 @@ class ModelFacts:
     ops: dict[str, int]
     details: dict[str, Any] = field(default_factory=dict)
     transposes: dict[str, int] | None = None
+    metadata: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
@@ -153,13 +155,23 @@ def _tflite(path: Path) -> ModelFacts:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
     except (ValueError, RuntimeError) as exc:
         raise VerifyError(f"{path} is not a TFLite file: {exc}.") from exc
-    names = [detail["op_name"] for detail in interpreter._get_ops_details()]
+    from bundler.tflite.inspection import read_contents
+
+    found = read_contents(path)
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     signatures = {
         name: Signature(_tflite_specs(runner.get_input_details()), _tflite_specs(runner.get_output_details()))
         for name, runner in runners.items()
     }
-    return ModelFacts(str(path), "tflite", path.stat().st_size, signatures, _most_frequent(names))
+    details = {
+        "weights": found.weights,
+        "runtime": found.runtime,
+        "serving": list(found.serving),
+        "files": found.files,
+    }
+    return ModelFacts(
+        str(path), "tflite", path.stat().st_size, signatures, found.ops, details, metadata=found.metadata
+    )
 
 
 def _tflite_specs(details: dict[str, Any]) -> tuple[TensorSpec, ...]:

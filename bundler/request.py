@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,21 @@ def parse_counts(text: str) -> tuple[int, ...]:
     if not parts or not all(part.isdecimal() and int(part) for part in parts):
         raise UsageError(f"{text!r} is not a list of numbers of 1 or more.", fix="write it like 1,4,16")
     return tuple(map(int, parts))
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """`0.5, 1` -> (0.5, 1.0).
+
+    Raises:
+        UsageError: not finite numbers.
+    """
+    try:
+        found = tuple(float(part) for part in parse_names(text))
+    except ValueError:
+        found = (math.nan,)
+    if not all(math.isfinite(number) for number in found):
+        raise UsageError(f"{text!r} is not a list of numbers.", fix="write it like 123.7,116.3,103.5")
+    return found
 
 
 def parse_signatures(texts: Sequence[str]) -> dict[str, dict[str, str]]:

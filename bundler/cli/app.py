@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import bench, build, demo, doctor, init, inspect, ops, render, serve, smoke, verify
+from bundler.cli import bench, build, demo, doctor, export_mobile, init, inspect, ops, render, serve, smoke, verify
 from bundler.cli.boundary import Boundary
 from bundler.cli.output import quiet_libraries, say
 
@@ -48,5 +48,6 @@ app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown
 app.command("smoke")(smoke.smoke)
 app.command("bench")(bench.bench)
 app.command("render")(render.render)
+app.command("export-mobile")(export_mobile.export_mobile)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,7 +58,7 @@ def _show_bundle(bundle: Bundle) -> None:
 
 def _show_model(facts: ModelFacts) -> None:
     details = ", ".join(
-        f"{key} {value}" for key, value in facts.details.items() if value not in ("", [], None)
+        f"{key} {_detail(value)}" for key, value in facts.details.items() if value not in ("", [], {}, None)
     )
     say(f"{facts.kind} {facts.path}: {size(facts.size_bytes)}", style="bold")
     if details:
@@ -69,8 +69,21 @@ def _show_model(facts: ModelFacts) -> None:
         each = facts.transposes
         only = str(next(iter(each.values()))) if len(each) == 1 else None
         say("transposes: " + (only or ", ".join(f"{name} {count}" for name, count in each.items())))
+    if facts.metadata is not None:
+        from bundler.tflite.inspection import describe_metadata
+
+        say("metadata", style="bold")
+        for line in describe_metadata(facts.metadata):
+            say(f"  {line}")
     total = sum(facts.ops.values())
     say(f"{total} operators: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))
+
+
+def _detail(value: Any) -> str:
+    """A detail as text; a mapping is sizes in bytes by name."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {size(count)}" for name, count in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _show_signature(title: str, signature: Signature) -> None:

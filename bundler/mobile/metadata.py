@@ -1,0 +1,161 @@
+"""What the metadata of a .tflite file say: each tensor's name, dims, kind of content, normalization and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bundler.errors import TfliteError
+from bundler.mobile import metadata_schema as schema
+from bundler.mobile.model import MobileModel, Preprocessing, Variant
+from bundler.signature import TensorSpec
+
+IMAGE_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names of the entries along the last axis of an output.
+
+    Attributes:
+        file: name of the associated file that holds them, one a line.
+    """
+
+    output: str
+    names: tuple[str, ...]
+    file: str = "labels.txt"
+
+    @property
+    def content(self) -> bytes:
+        return "".join(f"{name}\n" for name in self.names).encode()
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image input: its height, width and channels, and whether these come before them."""
+
+    height: int
+    width: int
+    channels: int
+    channels_first: bool
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> Image | None:
+        """The image that a tensor of four fixed dims holds, or None: it has neither one nor three channels."""
+        if len(spec.dims) != 4 or not all(isinstance(size, int) for size in spec.dims):
+            return None
+        _, *sizes = (int(size) for size in spec.dims if isinstance(size, int))
+        if sizes[-1] in IMAGE_CHANNELS and sizes[0] not in IMAGE_CHANNELS:
+            return cls(sizes[0], sizes[1], sizes[2], False)
+        return cls(sizes[1], sizes[2], sizes[0], True) if sizes[0] in IMAGE_CHANNELS else None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return ("channels", "height", "width") if self.channels_first else ("height", "width", "channels")
+
+
+def model_metadata(model: MobileModel, variant: Variant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
+    """A ModelMetadata table (see `metadata_schema`) for one file.
+
+    Args:
+        tensors: names of the file's tensors in the order of its first subgraph.
+    """
+    inputs, outputs = ({spec.name: spec for spec in side} for side in (variant.inputs, variant.outputs))
+    dims = {spec.name: spec.dims for spec in (*model.signature.inputs, *model.signature.outputs)}
+    graph = {
+        "name": "serving_default",
+        "input_tensor_metadata": [_input(inputs[n], dims[n], model.preprocessing) for n in tensors.inputs],
+        "output_tensor_metadata": [_output(outputs[n], dims[n], labels) for n in tensors.outputs],
+    }
+    return {
+        "name": model.name,
+        "description": f"{model.source}, version {model.version}, TFLite {variant.name}",
+        "version": str(model.version),
+        "subgraph_metadata": [graph],
+        "min_parser_version": schema.MIN_PARSER_VERSION,
+    }
+
+
+def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
+    image = Image.of(spec)
+    made = _tensor(spec, dims, image)
+    if image is None:
+        return made
+    if not image.channels_first:
+        # Readers take an image to be height, width, channels.
+        space = schema.RGB if image.channels == 3 else schema.GRAYSCALE
+        size = {"width": image.width, "height": image.height}
+        made["content"] = {"content_properties": {"ImageProperties": {"color_space": space, "default_size": size}}}
+    if preprocessing is not None:
+        made["process_units"] = [{"options": {"NormalizationOptions": {"mean": preprocessing.mean, "std": preprocessing.std}}}]
+        pairs = _pairs(preprocessing)
+        made["stats"] = {"max": [(255 - m) / s for m, s in pairs], "min": [(0 - m) / s for m, s in pairs]}
+        made["description"] += "; a pixel of 0 to 255 goes in as (pixel - mean) / std"
+    return made
+
+
+def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:
+    count = max(len(preprocessing.mean), len(preprocessing.std))
+    mean, std = (tuple(v) * count if len(v) == 1 else tuple(v) for v in (preprocessing.mean, preprocessing.std))
+    return list(zip(mean, std, strict=True))
+
+
+def _output(spec: TensorSpec, dims: Sequence[Any], labels: Labels | None) -> dict[str, Any]:
+    made = _tensor(spec, dims, None)
+    if labels is not None and labels.output == spec.name:
+        file = {"name": labels.file, "description": "Names of the classes, one a line.", "type": schema.TENSOR_AXIS_LABELS}
+        made["associated_files"] = [file]
+    return made
+
+
+def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None) -> dict[str, Any]:
+    names = [_dim_name(axis, dims) for axis in range(len(spec.dims))]
+    if image is not None:
+        names = ["batch", *image.axes]
+    return {
+        "name": spec.name,
+        "description": f"{spec.dtype} [{', '.join(map(str, spec.dims))}]",
+        "dimension_names": names,
+        "content": {"content_properties": {"FeatureProperties": {}}},
+    }
+
+
+def _dim_name(axis: int, dims: Sequence[Any]) -> str:
+    """The model's own name of a dynamic dim, or its place."""
+    named = dims[axis] if axis < len(dims) else None
+    return named if isinstance(named, str) else f"dim_{axis}"
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Names in a file's signature, in the order of its first subgraph, which metadata follow."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, content: bytes) -> Tensors:
+        """Of a .tflite file.
+
+        Raises:
+            TfliteError: a tensor of the first subgraph has no name in its signature.
+        """
+        from ai_edge_litert import schema_py_generated as tflite
+
+        model = tflite.Model.GetRootAs(content, 0)
+        graph = model.Subgraphs(0)
+        found = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+        signature = next((one for one in found if one.SubgraphIndex() == 0), None)
+        if signature is None:
+            raise TfliteError("The file has no signature.")
+        inputs = {m.TensorIndex(): m.Name() for m in map(signature.Inputs, range(signature.InputsLength()))}
+        outputs = {m.TensorIndex(): m.Name() for m in map(signature.Outputs, range(signature.OutputsLength()))}
+        return cls(_names(graph.InputsAsNumpy(), inputs), _names(graph.OutputsAsNumpy(), outputs))
+
+
+def _names(indices: Any, by_index: Mapping[int, bytes]) -> tuple[str, ...]:
+    wanted = [] if isinstance(indices, int) else [int(index) for index in indices]
+    if any(index not in by_index for index in wanted):
+        raise TfliteError("A tensor of the file has no name in its signature.")
+    return tuple(by_index[index].decode() for index in wanted)

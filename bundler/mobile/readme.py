@@ -1,0 +1,66 @@
+"""README.md of a mobile export: what each file is, how large and how quick, and how it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundler.mobile.model import Variant
+from bundler.mobile.snippets import arguments
+from bundler.render.files import render_template
+from bundler.render.texts import milliseconds_text, size_text
+
+if TYPE_CHECKING:
+    from bundler.mobile.export import Exported
+
+NONE = "–"
+
+
+def readme(title: str, folder: Path, done: Sequence[Exported]) -> str:
+    """The text, for the models in `folder`."""
+    models = [_model(folder, one) for one in done]
+    return render_template("mobile/README.md.j2", title=title, models=models, has_files=any(one.labels for one in done))
+
+
+def _model(folder: Path, one: Exported) -> dict[str, Any]:
+    model, variants = one.model, one.model.variants
+    names = dict.fromkeys(name for variant in variants for name in variant.operators)
+    return {
+        "name": model.name,
+        "version": model.version,
+        "source": model.source,
+        "rows": [_row(folder / one.files[variant.name], variant) for variant in variants],
+        "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
+        "inputs": arguments(variants[0].inputs),
+        "outputs": arguments(variants[0].outputs),
+        "preprocessing": model.preprocessing,
+        "labels": one.labels,
+        "operators": [(name, [str(variant.operators.get(name, 0)) for variant in variants]) for name in names],
+        "calls": one.calls,
+    }
+
+
+def _row(path: Path, variant: Variant) -> dict[str, Any]:
+    latencies = [milliseconds_text(variant.latency_ms[n]) if n in variant.latency_ms else NONE for n in (1, 2)]
+    return {
+        "file": path.name,
+        "variant": variant.name,
+        "size": size_text(path.stat().st_size),
+        "one": latencies[0],
+        "two": latencies[1],
+        "accuracy": variant.accuracy,
+        "operators": sum(variant.operators.values()),
+        "delegated": NONE if variant.delegated is None else f"{variant.delegated:.0%}",
+        "scales": _scales(path),
+    }
+
+
+def _scales(path: Path) -> list[tuple[str, str, int]]:
+    """Name, scale and zero point of the inputs and outputs that are quantized integers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    found = {name: detail["quantization"] for name, detail in details.items()}
+    return [(name, f"{scale:.9g}", int(zero)) for name, (scale, zero) in found.items() if scale]

@@ -1,0 +1,35 @@
+// Declarations, as in LiteRT's headers, of what the generated C++ uses: enough for a compiler to check it.
+#pragma once
+#include <memory>
+
+enum TfLiteStatus { kTfLiteOk = 0, kTfLiteError = 1 };
+union TfLitePtrUnion { char* raw; };
+struct TfLiteTensor { TfLitePtrUnion data; };
+
+namespace tflite {
+class SignatureRunner {
+ public:
+  TfLiteTensor* input_tensor(const char* input_name);
+  const TfLiteTensor* output_tensor(const char* output_name) const;
+  TfLiteStatus AllocateTensors();
+  TfLiteStatus Invoke();
+};
+class Interpreter {
+ public:
+  SignatureRunner* GetSignatureRunner(const char* signature_key);
+  TfLiteStatus SetNumThreads(int num_threads);
+};
+class FlatBufferModel {
+ public:
+  static std::unique_ptr<FlatBufferModel> BuildFromFile(const char* filename);
+};
+class OpResolver {};
+class InterpreterBuilder {
+ public:
+  InterpreterBuilder(const FlatBufferModel& model, const OpResolver& op_resolver);
+  TfLiteStatus operator()(std::unique_ptr<Interpreter>* interpreter);
+};
+namespace ops::builtin {
+class BuiltinOpResolver : public OpResolver {};
+}  // namespace ops::builtin
+}  // namespace tflite

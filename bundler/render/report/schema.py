@@ -77,7 +77,73 @@ class Graph(_Part):
     nodes: int
 
 
-class Variant(_Part):
+class Agreement(_Part):
+    """How far one output of a variant is PyTorch's; what is not finite or has no meaning is missing."""
+
+    sqnr_db: float | None = None
+    cosine: float | None = None
+    top1: float | None = None
+
+
+class Accuracy(_Part):
+    """Agreement with PyTorch by output."""
+
+    outputs: dict[str, Agreement] = {}
+
+
+class Metric(_Part):
+    """What the evaluate function says of a variant and of PyTorch, and the least that is accepted."""
+
+    function: str
+    value: float
+    pytorch: float
+    floor: float
+
+
+class Delegation(_Part):
+    """What XNNPACK takes: the share of nodes, 0 to 1."""
+
+    share: float
+
+
+class Judged(_Part):
+    """What may be known of a variant's accuracy."""
+
+    accuracy: Accuracy | None = None
+    evaluation: Metric | None = None
+
+
+class Loss(_Part):
+    """What a layer costs when it alone is int8."""
+
+    layer: str
+    sqnr_db: float = INFINITE
+
+
+class Refused(Judged):
+    """A variant that was asked for and is not in the bundle; `mix`: layers that have to stay float for it to pass."""
+
+    reason: str
+    layers: tuple[Loss, ...] = ()
+    mix: tuple[str, ...] | None = None
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _finite(cls, value: object) -> object:
+        """bundle.json has what is not finite as text."""
+        return [{**row, "sqnr_db": float(row["sqnr_db"])} for row in value] if isinstance(value, list) else value
+
+
+class FastPath(_Part):
+    """The model.tflite beside the SavedModel; `latency_ms` by number of threads."""
+
+    file: str
+    size_bytes: int
+    latency_ms: dict[int, float]
+    operators: dict[str, int]
+
+
+class Variant(Judged):
     """One .tflite file; `latency_ms` by number of threads."""
 
     file: str
@@ -88,6 +154,8 @@ class Variant(_Part):
     float_operators: dict[str, int]
     calibration: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+    delegation: Delegation | None = None
 
 
 class Evaluation(_Part):
@@ -126,6 +194,8 @@ class Version(_Part):
     parity: Parity
     graph: Graph
     tflite: dict[str, Variant]
+    tflite_refused: dict[str, Refused] = {}
+    fast_path: FastPath | None = None
     stages: dict[str, float]
     evaluation: Evaluation | None = None
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bundler.render import RenderedModel
 from bundler.render.report import charts
+from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_view, fast_path_view
 from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.schema import (
     Deviation,
@@ -32,7 +33,7 @@ RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "pytorch
 ORDER = (
     "load", "export", "convert", "pytorch", "saved_model", "tflite", "fast_path", "parity", "evaluate",
     "onnxruntime",
-    "float32", "float16", "dynamic", "int8", "int16x8",
+    "float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix",
 )  # fmt: skip
 """How stages, runtimes and variants follow each other here; bundle.json has its keys sorted by name."""
 ERROR_TITLE = f"Largest relative error against PyTorch, logarithmic from {charts.FLOOR:g} to {charts.CEILING:g}"
@@ -105,6 +106,8 @@ class ModelView:
     signatures: tuple[SignatureView, ...]
     parity: ParityView
     tflite: TfliteView | None
+    accuracy: AccuracyView | None
+    fast_path: FastPathView | None
     evaluation: EvaluationView | None
     graph: Chart
     stages: Chart
@@ -124,6 +127,8 @@ def model_view(model: RenderedModel, records: Model, served: Sequence[int]) -> M
         tuple(_signature(name, record.signatures[name]) for name in names),
         _parity(record.parity),
         _tflite(_ordered(record.tflite), record.parity.tolerance) if record.tflite else None,
+        accuracy_view(_ordered(record.tflite), _ordered(record.tflite_refused)),
+        fast_path_view(record.fast_path, model.size_bytes, record.parity.summary),
         _evaluation(record.evaluation) if record.evaluation else None,
         _graph(record.graph),
         _stages(_ordered(record.stages)),

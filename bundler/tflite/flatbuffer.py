@@ -1,4 +1,4 @@
-"""Adds metadata to a .tflite file: named bytes that runtimes carry along and tools read."""
+"""Writes .tflite files: an object tree as bytes, and metadata, named bytes that runtimes carry along and tools read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,16 @@ def add_metadata(content: bytes, entries: Mapping[str, bytes]) -> bytes:
         entry.name, entry.buffer = name, len(model.buffers) - 1
         kept.append(entry)
     model.metadata = kept
-    builder = _Builder(len(content) + 1024)
+    return packed(model, size=len(content) + 1024)
+
+
+def packed(model: Any, *, size: int = 1024) -> bytes:
+    """A `schema_py_generated.ModelT` as a .tflite file, its weights aligned as kernels want them.
+
+    Args:
+        size: about how many bytes it will have.
+    """
+    builder = _Builder(size)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 

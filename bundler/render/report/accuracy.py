@@ -17,11 +17,16 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class AccuracyView:
-    """Rows as (variant, metric, SQNR, cosine, top-1, XNNPACK's share, float layers); refused as (variant, reason, layers)."""
+    """Rows as (variant, metric, SQNR, cosine, top-1, XNNPACK's share, float layers); refused as (variant, verdict, reason).
+
+    Attributes:
+        layers: variant that was refused -> the layers at fault, in words.
+    """
 
     charts: tuple[Chart, ...]
     rows: tuple[tuple[str, ...], ...]
-    refused: tuple[tuple[str, str, tuple[str, ...]], ...]
+    refused: tuple[tuple[str, str, str], ...]
+    layers: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ def accuracy_view(variants: Mapping[str, Variant], refused: Mapping[str, Refused
     return AccuracyView(
         tuple(drawn),
         tuple(_row(name, one) for name, one in variants.items()),
-        tuple((name, one.reason, _layers(one)) for name, one in refused.items()),
+        tuple((name, _verdict(one), one.reason.partition("\n")[0]) for name, one in refused.items()),
+        tuple((name, lines) for name, one in refused.items() if (lines := _layers(one))),
     )
 
 
@@ -99,6 +105,10 @@ def _row(name: str, one: Variant) -> tuple[str, ...]:
         f"{one.delegation.share:.0%}" if one.delegation else NONE,
         ", ".join(one.float_layers) or NONE,
     )
+
+
+def _verdict(one: Refused) -> str:
+    return "below its gate" if one.below_gate else "not made"
 
 
 def _layers(one: Refused) -> tuple[str, ...]:

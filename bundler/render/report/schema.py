@@ -124,6 +124,7 @@ class Refused(Judged):
     """A variant that was asked for and is not in the bundle; `mix`: layers that have to stay float for it to pass."""
 
     reason: str
+    below_gate: bool = False
     layers: tuple[Loss, ...] = ()
     mix: tuple[str, ...] | None = None
 

@@ -37,6 +37,7 @@ class Variant:
     Attributes:
         accuracy: what is known of it, in words: a metric, SQNR, agreement, or the largest error.
         delegated: share of the nodes that XNNPACK runs, 0 to 1; None: not known.
+        scales: of inputs and outputs that are quantized integers: value = scale * (integer - zero point).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Variant:
     operators: Mapping[str, int]
     accuracy: str
     delegated: float | None = None
+    scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,20 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         dict(figures.get("operators", {})),
         _accuracy(figures),
         figures.get("delegation", {}).get("share"),
+        _scales(path),
     )
+
+
+def _scales(path: Path) -> dict[str, tuple[float, int]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    except (ValueError, RuntimeError) as exc:
+        raise VerifyError(f"{path} cannot be read: {str(exc).splitlines()[0]}.") from exc
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    found = {name: detail["quantization"] for name, detail in details.items()}
+    return {name: (float(scale), int(zero)) for name, (scale, zero) in found.items() if scale}
 
 
 def _check_file(bundle: Bundle, path: Path) -> None:

@@ -32,8 +32,8 @@ def _model(folder: Path, one: Exported) -> dict[str, Any]:
         "source": model.source,
         "rows": [_row(folder / one.files[variant.name], variant) for variant in variants],
         "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
-        "inputs": arguments(variants[0].inputs),
-        "outputs": arguments(variants[0].outputs),
+        "inputs": arguments(variants[0].inputs, variants[0].scales),
+        "outputs": arguments(variants[0].outputs, variants[0].scales),
         "preprocessing": model.preprocessing,
         "labels": one.labels,
         "operators": [(name, [str(variant.operators.get(name, 0)) for variant in variants]) for name in names],
@@ -52,15 +52,5 @@ def _row(path: Path, variant: Variant) -> dict[str, Any]:
         "accuracy": variant.accuracy,
         "operators": sum(variant.operators.values()),
         "delegated": NONE if variant.delegated is None else f"{variant.delegated:.0%}",
-        "scales": _scales(path),
+        "scales": [(name, f"{scale:.9g}", zero) for name, (scale, zero) in variant.scales.items()],
     }
-
-
-def _scales(path: Path) -> list[tuple[str, str, int]]:
-    """Name, scale and zero point of the inputs and outputs that are quantized integers."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
-    details = {**runner.get_input_details(), **runner.get_output_details()}
-    found = {name: detail["quantization"] for name, detail in details.items()}
-    return [(name, f"{scale:.9g}", int(zero)) for name, (scale, zero) in found.items() if scale]

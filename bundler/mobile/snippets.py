@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ class Argument:
         ident: its name as a variable of all four languages.
         literal: its name in quotes, for Python, Swift and C++; Kotlin's has `$` escaped.
         count: elements.
+        scale, zero_point: of quantized integers: value = scale * (integer - zero_point); None: they are none.
     """
 
     name: str
@@ -66,6 +67,16 @@ class Argument:
     dtype: str
     shape: tuple[int, ...]
     type: _Type
+    scale: float | None = None
+    zero_point: int = 0
+
+    @property
+    def meaning(self) -> str:
+        """`float32 [1, 10]`; of quantized integers also what they stand for."""
+        text = f"{self.dtype} {self.shape_text}"
+        if self.scale is None:
+            return text
+        return f"{text}, standing for {self.scale:.9g} * (integer - {self.zero_point})"
 
     @property
     def literal(self) -> str:
@@ -107,8 +118,8 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
         "model": model,
         "file": file,
         "class_name": class_name,
-        "inputs": arguments(variant.inputs),
-        "outputs": arguments(variant.outputs),
+        "inputs": arguments(variant.inputs, variant.scales),
+        "outputs": arguments(variant.outputs, variant.scales),
         "labels": labels,
         "image": Image.of(variant.inputs[0]) if len(variant.inputs) == 1 else None,
         "preprocessing": model.preprocessing,
@@ -122,8 +133,14 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
     return {path: render_template(template, **values) for path, template in paths.items()}
 
 
-def arguments(specs: Sequence[TensorSpec]) -> tuple[Argument, ...]:
-    """Inputs or outputs, each with a variable's name of its own."""
+def arguments(
+    specs: Sequence[TensorSpec], scales: Mapping[str, tuple[float, int]] | None = None
+) -> tuple[Argument, ...]:
+    """Inputs or outputs, each with a variable's name of its own.
+
+    Args:
+        scales: scale and zero point of those that are quantized.
+    """
     taken: set[str] = set()
     made = []
     for spec in specs:
@@ -136,7 +153,8 @@ def arguments(specs: Sequence[TensorSpec]) -> tuple[Argument, ...]:
             ident += "_"
         taken.add(ident)
         shape = tuple(int(size) for size in spec.dims if isinstance(size, int))
-        made.append(Argument(spec.name, ident, spec.dtype, shape, TYPES[spec.dtype]))
+        scale, zero_point = (scales or {}).get(spec.name, (None, 0))
+        made.append(Argument(spec.name, ident, spec.dtype, shape, TYPES[spec.dtype], scale, zero_point))
     return tuple(made)
 
 

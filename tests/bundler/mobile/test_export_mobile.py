@@ -341,6 +341,30 @@ def test_every_type_is_called_in_every_language(tmp_path: Path) -> None:
     compile_cpp(made["cpp/m.cc"], tmp_path)
 
 
+def test_the_python_call_quantizes_and_the_others_say_how() -> None:
+    inputs, outputs = (TensorSpec("x", "int8", (1, 4)),), (TensorSpec("y", "uint8", (1, 3)),)
+    scales = {"x": (0.5, -3), "y": (0.25, 128)}
+    variant = Variant("int8-io", Path("m.tflite"), inputs, outputs, {}, {}, "not known", scales=scales)
+    model = MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (variant,))
+    made = snippets(model, "m-int8-io.tflite", None)
+    space: dict[str, Any] = {"__name__": "snippet", "__file__": "/x/python/y.py"}
+    exec(compile(made["python/m.py"], "snippet", "exec"), space)
+    called = space["MModel"].__new__(space["MModel"])
+    seen: dict[str, Any] = {}
+
+    def answer(**given: Any) -> dict[str, Any]:
+        seen.update(given)
+        return {"y": np.uint8([[128, 0, 130]])}
+
+    called._run = answer
+    y = called([[0.0, 1.0, -1000.0, 1000.0]])["y"]
+    assert seen["x"].dtype == np.int8 and seen["x"].tolist() == [[-3, -1, -128, 127]]
+    assert y.dtype == np.float32 and y.tolist() == [[0.0, -32.0, 0.5]]
+    for language in ("kotlin/MModel.kt", "swift/MModel.swift", "cpp/m.cc"):
+        assert "int8 [1, 4], standing for 0.5 * (integer - -3)" in made[language]
+        assert "uint8 [1, 3], standing for 0.25 * (integer - 128)" in made[language]
+
+
 def test_the_cpp_call_compiles(out: Path, tmp_path: Path) -> None:
     compile_cpp((out / "cpp" / "mlp.cc").read_text("utf-8"), tmp_path)
 

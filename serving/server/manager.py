@@ -130,7 +130,8 @@ class Manager:
     def _release(self, held: _Version) -> None:
         with self._changed:
             held.users -= 1
-            if not held.users:
+            # Only who drains it waits for that; the manager's thread is not to wake up for every request.
+            if not held.users and held.phase is _Phase.UNLOADING:
                 self._changed.notify_all()
 
     def _all(self) -> list[_Version]:

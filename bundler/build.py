@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bundler.signature import Signature
     from bundler.sources import LoadedModel
     from bundler.spec import BundleSpec, Layout, ModelSpec, TfliteVariant
-    from bundler.tflite import VariantResult
+    from bundler.tflite import Outcome, Refused, VariantResult
     from bundler.tflite.fast_path import FastPath
 
 Stage = Literal[
@@ -47,17 +47,19 @@ Stage = Literal[
 
 @dataclass(frozen=True)
 class StageEvent:
-    """A stage began or ended.
+    """A stage, or a part of one, began or ended.
 
     Attributes:
         model: name of the model; empty for the stages of the whole bundle.
         seconds: how long it took; 0 for `started`.
+        part: of the stage, such as a TFLite variant; empty for the stage itself.
     """
 
     model: str
     stage: Stage
     status: Literal["started", "finished", "failed"]
     seconds: float = 0.0
+    part: str = ""
 
 
 Progress = Callable[[StageEvent], None]
@@ -103,6 +105,7 @@ class _Job:
     evaluate: Evaluate | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    refused: tuple[Refused, ...] = ()
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
@@ -134,6 +137,7 @@ def build_bundle(
         evaluate: functions that measure a built model, by name; what they return is kept in bundle.json.
 
     Raises:
+        VariantsError: TFLite variants could not be made or are below their gate; the bundle was published without them.
         TfbundleError: of the stage that failed; the bundle is as it was.
     """
     from bundler.bundle import Bundle
@@ -145,6 +149,7 @@ def build_bundle(
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
     checked = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
     notices: list[str] = []
+    refused: dict[str, Sequence[Refused]] = {}
     with Staging(out) as staging:
         versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
         manifest = _manifest(staging, spec)
@@ -156,11 +161,17 @@ def build_bundle(
             job.evaluate = (evaluate or {}).get(model.name)
             manifest = manifest.with_version(model.name, job.version, _build_model(job))
             notices += job.notices
+            refused[model.name] = job.refused
         with timed(tell, "", "render"):
             render_parts(staging, manifest)
         with timed(tell, "", "publish"):
             published = staging.publish(manifest)
-    return Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
+    bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
+    if any(refused.values()):
+        from bundler.tflite.refusal import variants_error
+
+        raise variants_error(refused, bundle)
+    return bundle
 
 
 def _build_model(job: _Job) -> Record:
@@ -173,7 +184,8 @@ def _build_model(job: _Job) -> Record:
         converted = _convert(job, exported)
     with job.stage("saved_model"):
         graph = _save(job, converted)
-    variants = _tflite(job, converted, exported)
+    outcome = _tflite(job, converted, exported)
+    variants, job.refused = outcome.made, outcome.refused
     fast_path = _fast_path(job, converted, asked)
     served = _Served(converted.signatures, converted.permutations)
     del converted
@@ -188,6 +200,7 @@ def _build_model(job: _Job) -> Record:
             "graph": graph.to_json(),
             "tflite": {variant.variant: variant.to_json() for variant in variants},
             **({"fast_path": fast_path.to_json()} if fast_path else {}),
+            "tflite_refused": {refused.variant: refused.to_json() for refused in job.refused},
             "stages": {name: round(seconds, 3) for name, seconds in job.seconds.items()},
         }
     )
@@ -234,17 +247,23 @@ def _save(job: _Job, converted: ConvertedModel) -> Any:
     return saved_model.summarize(job.saved_model)
 
 
-def _tflite(
-    job: _Job, converted: ConvertedModel, exported: Sequence[ExportedSignature]
-) -> tuple[VariantResult, ...]:
-    if not job.spec.tflite.variants:
-        return ()
-    from bundler.tflite import build_variants
+def _tflite(job: _Job, converted: ConvertedModel, exported: Sequence[ExportedSignature]) -> Outcome:
+    from bundler.tflite import Outcome, make_variants
+
+    spec = job.spec.tflite
+    if not spec.wanted:
+        return Outcome()
+
+    def tell(variant: str, made: bool, seconds: float) -> None:
+        job.progress(StageEvent(job.spec.name, "tflite", "finished" if made else "failed", seconds, variant))
 
     folder = job.staging.layout.tflite_dir(job.spec.name, job.version)
     folder.mkdir(parents=True)
     with job.stage("tflite"):
-        return build_variants(converted, exported[0], job.spec.tflite, folder, job.spec.name, base=job.base)
+        outcome = make_variants(converted, exported[0], spec, folder, job.spec.name, base=job.base, tell=tell)
+    if not outcome.made:
+        folder.rmdir()
+    return outcome
 
 
 def _fast_path(job: _Job, converted: ConvertedModel, asked: Sequence[Reference]) -> FastPath | None:
@@ -374,10 +393,10 @@ def check_model(
     from bundler import extension
     from bundler.converters import ExtensibleConverter, load_converter
 
-    if model.tflite.variants:
-        from bundler.tflite import check_request
+    if model.tflite.wanted:
+        from bundler.tflite.request import check_request
 
-        check_request(model.tflite)
+        check_request(model.tflite, base)
     if has_fast_path:
         from bundler.tflite import fast_path
 
@@ -418,7 +437,7 @@ def _say_nothing(event: StageEvent) -> None:
 
 def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
     """How many stages a build of the spec has; `evaluated` of its models are measured, too."""
-    stages = sum(5 + bool(model.tflite.variants) + spec.has_fast_path(model) for model in spec.models)
+    stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models)
     return stages + evaluated + 2
 
 
@@ -432,7 +451,7 @@ def build(
     tflite: Sequence[TfliteVariant] = (),
     ops: str | Path | Sequence[str | Path] = (),
     progress: Progress | None = None,
-    evaluate: Evaluate | None = None,
+    evaluate: Evaluate | str | None = None,
     **options: Any,
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
@@ -444,20 +463,24 @@ def build(
         out: the bundle's folder; default: dist/<name>.
         name: name that the model is served under; default: from the source.
         version: number of the new version; default: the next free one.
-        tflite: variants to make: float32, float16, dynamic, int8.
+        tflite: variants to make: float32, float16, dynamic, int8, int8-io, int16x8, mix (docs/tflite.md).
         ops: Python files with handlers of your own for operators of the graph (docs/custom-ops.md).
         progress: called as stages begin and end.
-        evaluate: measures the built model; what it returns is kept in bundle.json.
+        evaluate: measures the built model; what it returns is kept in bundle.json. As a string, `module:function`:
+            the metric that gates each TFLite variant (docs/tflite.md).
         options: further fields of `bundler.spec.ModelSpec` (inputs, outputs, signatures, architecture,
-            weights, pretrained, trust_pickle, converter, opset, layout, tolerance), and `calibration` and
-            `dims` for tflite.
+            weights, pretrained, trust_pickle, converter, opset, layout, tolerance), `dims`, and those of
+            `bundler.spec.TfliteSpec` (calibration, float_layers, auto_mix, max_drop, …).
 
     Raises:
+        VariantsError: TFLite variants could not be made or are below their gate; the bundle was published without
+            them, and is the error's `bundle`.
         TfbundleError: see `bundler.errors`; the bundle is as it was.
     """
     from bundler.request import make_request
 
-    said = {"name": name, "variants": tuple(tflite), "ops": _paths(ops)}
+    gated = evaluate if isinstance(evaluate, str) else None
+    said = {"name": name, "variants": tuple(tflite), "ops": _paths(ops), "evaluate": gated}
     given = {**options, **{key: value for key, value in said.items() if value}}
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, given)
@@ -471,7 +494,8 @@ def build(
             where=text,
             fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
         )
-    if evaluate is not None and len(models) != 1:
+    measure = None if isinstance(evaluate, str) else evaluate
+    if measure is not None and len(models) != 1:
         raise UsageError("evaluate goes with one model.", where=text, fix="build the models one by one")
     return build_bundle(
         request.spec,
@@ -480,7 +504,7 @@ def build(
         version=version,
         progress=progress,
         loaded=loaded,
-        evaluate={models[0].name: evaluate} if evaluate else None,
+        evaluate={models[0].name: measure} if measure else None,
     )
 
 

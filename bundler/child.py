@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions|INFO: ")
 """What TensorFlow and LiteRT write whenever they start."""
@@ -33,6 +36,72 @@ def run_module(module: str, arguments: Sequence[str], log: Path, *, timeout_s: f
             timeout=timeout_s,
             check=False,
         ).returncode
+
+
+class ConversationEndedError(Exception):
+    """The process ended before it answered."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
+
+
+class Conversation:
+    """`python -m module arguments` that answers requests until it is closed (its side: `answer_requests`).
+
+    Like `run_module`, it starts in the log's folder, and what it prints goes into the log.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=log.parent,
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+            )
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one request, both plain JSON data.
+
+        Raises:
+            ConversationEndedError: the process ended instead.
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise ConversationEndedError(self._process.wait()) from None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ConversationEndedError(self._process.wait())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process; whatever it is doing is given up."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream and not stream.closed:
+                with contextlib.suppress(BrokenPipeError):  # a request that the process never read
+                    stream.close()
+
+
+def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """The process's side of a `Conversation`: one JSON line in, one out, until standard input ends.
+
+    Standard output becomes standard error for everyone else: libraries print.
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with replies:
+        for line in sys.stdin:
+            replies.write(json.dumps(answer(json.loads(line))) + "\n")
+            replies.flush()
 
 
 def how_it_ended(status: int, log: Path) -> str:

@@ -11,6 +11,8 @@ Every error says what happened, where, and what to do; the command line prints e
     ├── ConversionError             1   ONNX could not be turned into TensorFlow
     │   └── UnsupportedOpsError     1   … because of operators without a handler (names all of them)
     ├── TfliteError                 1   a TFLite variant could not be made
+    │   └── GateError               3   … or is less accurate than it has to be
+    ├── VariantsError             1, 3  the bundle was published without some of its TFLite variants
     ├── ParityError                 3   an artifact does not answer what PyTorch answers
     ├── PublishError                1   the bundle's folder could not be written
     └── VerifyError                 1   a bundle is damaged or incomplete
@@ -86,6 +88,24 @@ class UnsupportedOpsError(ConversionError):
 
 class TfliteError(TfbundleError):
     pass
+
+
+class GateError(TfliteError):
+    exit_code = 3
+
+
+class VariantsError(TfbundleError):
+    """The bundle was published, but without some of the TFLite variants that were asked for.
+
+    Attributes:
+        bundle: the `Bundle` as it stands now.
+        exit_code: 3 when a variant is below its gate, else 1.
+    """
+
+    def __init__(self, what: str, *, below_gate: bool, fix: str | None = None) -> None:
+        super().__init__(what, fix=fix)
+        self.exit_code = GateError.exit_code if below_gate else TfliteError.exit_code
+        self.bundle: object = None
 
 
 class ParityError(TfbundleError):

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 DIST = Path("dist")
 _BATCH = "batch"
-_TFLITE_OPTIONS = ("variants", "calibration", "dims")
+_TFLITE_OPTIONS = (
+    "variants", "calibration", "allow_random_calibration", "images", "batch", "dims", "shapes", "io_type", "float_layers",
+    "auto_mix", "select_tf_ops", "evaluate", "max_drop", "min_sqnr", "min_top1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def make_request(source: str, out: Path | None, options: Mapping[str, Any]) -> R
 
     Args:
         source: as in `ModelSpec.source`, or the path of a .yaml file.
-        options: fields of ModelSpec that the user gave, and `variants`, `calibration`, `dims` of its tflite.
+        options: fields of ModelSpec that the user gave, and those of its tflite; `dims` with the batch among them.
 
     Raises:
         UsageError: options beside a bundle.yaml, or a wrong one.
@@ -153,6 +156,21 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     if not all(math.isfinite(number) for number in found):
         raise UsageError(f"{text!r} is not a list of numbers.", fix="write it like 123.7,116.3,103.5")
     return found
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, dict[str, int]]:
+    """`long:seq=256` -> {long: {seq: 256}}.
+
+    Raises:
+        UsageError: not of this form.
+    """
+    shapes = {}
+    for text in texts:
+        name, colon, sizes = text.partition(":")
+        if not colon or not name.isidentifier() or not sizes:
+            raise UsageError(f"The shape {text!r} does not have the form NAME:dim=number.", fix="write it like long:seq=256")
+        shapes[name] = parse_dims(sizes)
+    return shapes
 
 
 def parse_signatures(texts: Sequence[str]) -> dict[str, dict[str, str]]:

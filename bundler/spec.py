@@ -8,13 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bundler.errors import SpecError, UsageError
 from bundler.layout import check_model_name
 from bundler.signature import TensorSpec
 
-TfliteVariant = Literal["float32", "float16", "dynamic", "int8"]
+TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
+CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
+"""The variants that take their ranges of values from calibration data."""
 Layout = Literal["keep", "nhwc"]
 
 
@@ -36,6 +47,15 @@ def _input_text(text: str) -> str:
 InputText = Annotated[str, AfterValidator(_input_text)]
 
 
+def _signature_name(name: str) -> str:
+    if not name.isidentifier() or name == "serving_default":
+        raise ValueError(f"{name!r} is no name for a further signature, e.g. long")
+    return name
+
+
+SignatureName = Annotated[str, AfterValidator(_signature_name)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,18 +68,78 @@ class SignatureSpec(_Strict):
     outputs: tuple[str, ...] = Field((), description="Keep only these outputs, in this order; empty: all.")
 
 
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class ImageSpec(_Strict):
+    """How images of a calibration folder become an input. Unsaid: RGB resized as a whole, in 0..1."""
+
+    resize: int | tuple[int, int] | None = Field(
+        None, description="Shorter side, or [height, width], before the crop; empty: straight to the input's size."
+    )
+    crop: Literal["none", "center"] = Field("none", description="center: cut the input's size from the middle.")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: float = Field(1 / 255, gt=0, description="Pixels of 0..255 are multiplied by it; 1 keeps them.")
+    mean: tuple[float, ...] = Field((), description="Subtracted after scale; one number, or one a channel.")
+    std: tuple[float, ...] = Field((), description="Divided by after mean; one number, or one a channel.")
+
+    @field_validator("std")
+    @classmethod
+    def _no_zero(cls, std: tuple[float, ...]) -> tuple[float, ...]:
+        if 0 in std:
+            raise ValueError("std is divided by; 0 is no deviation")
+        return std
+
+    @model_validator(mode="after")
+    def _crop_has_a_size(self) -> ImageSpec:
+        if self.crop == "center" and self.resize is None:
+            raise ValueError("crop: center needs resize, e.g. resize: 256")
+        return self
+
+
 class TfliteSpec(_Strict):
     variants: tuple[TfliteVariant, ...] = ()
     calibration: str | None = Field(
-        None, description="For int8: an .npz, a folder of .npz or images, or module:function."
+        None, description="Samples for the int variants: an .npz, a folder of .npz or images, or module:function."
     )
+    allow_random_calibration: bool = Field(
+        False, description="Accept `calibration: random`: ranges of noise, for a try of sizes and speed alone."
+    )
+    images: ImageSpec | None = Field(None, description="Preprocessing of a calibration folder of images.")
     batch: int = Field(1, ge=1, description="Size of a dim named batch in the .tflite files; other names: see dims.")
     dims: dict[str, int] = Field({}, description="Sizes of further dynamic dims in the .tflite files, e.g. seq: 64.")
+    shapes: dict[SignatureName, dict[str, PositiveInt]] = Field(
+        {}, description="Further signatures of the same file, each with other sizes, e.g. long: {seq: 256}."
+    )
+    io_type: Literal["int8", "uint8"] = Field("int8", description="Type of the inputs and outputs of int8-io.")
+    float_layers: tuple[str, ...] = Field(
+        (), description="Layers that stay float in mix: modules, nodes or operators, * allowed. Empty: found."
+    )
+    auto_mix: bool = Field(
+        False, description="Make mix with the smallest set of float layers that passes the gate."
+    )
+    select_tf_ops: bool = Field(
+        False, description="Let TensorFlow's own kernels do what TFLite has no operator for; needs the Flex delegate."
+    )
+    evaluate: str | None = Field(
+        None, description="module:function: a metric of predict (higher is better), or labelled samples."
+    )
+    max_drop: float = Field(0.01, ge=0, description="With evaluate: how far below PyTorch's metric a variant may be.")
+    min_sqnr: float = Field(
+        10.0, description="Without evaluate: least signal-to-quantization-noise ratio in dB, of each output."
+    )
+    min_top1: Fraction | None = Field(None, description="Without evaluate: least share of equal top-1 answers.")
 
     @field_validator("variants")
     @classmethod
     def _once(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(variants))
+
+    @property
+    def wanted(self) -> tuple[TfliteVariant, ...]:
+        """The variants, with the mix that `auto_mix` asks for."""
+        return (*self.variants, "mix") if self.auto_mix and "mix" not in self.variants else self.variants
 
 
 class ModelSpec(_Strict):

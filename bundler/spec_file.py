@@ -32,12 +32,22 @@ models:
     # layout: keep                 # or nhwc: image inputs with channels last
     tolerance: 1.0e-4              # largest relative error allowed against PyTorch
 
-    tflite:
+    tflite:                        # float32, float16, dynamic, int8, int8-io, int16x8, mix
       variants: {variants}
-      # int8 needs samples of what the model will see: an .npz, a folder of .npz or images, or file.py:name
+      # the int variants need samples of what the model will see: an .npz, a folder of .npz or images, or file.py:name
       {calibration}
+      # images: {{resize: 256, crop: center, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
       # batch: 1                   # size of the dim named batch in the .tflite files
       # dims: {{seq: 64}}            # sizes of further dynamic dims
+      # shapes:                    # further signatures of the same file, with other sizes
+      #   long: {{seq: 256}}
+      # evaluate: metrics.py:accuracy   # gets predict, returns a number, higher is better
+      # max_drop: 0.01             # how far below PyTorch's a variant's number may be; else it is not published
+      # min_sqnr: 10               # without evaluate: least signal-to-noise ratio of an output against PyTorch, in dB
+      # float_layers: [head.*]     # what stays float in mix
+      # auto_mix: true             # make mix with as few float layers as pass
+      # io_type: int8              # or uint8: inputs and outputs of int8-io
+      # select_tf_ops: false       # true allows operators that need the Flex delegate
 
 serving:
   grpc_port: 8500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -21,7 +21,8 @@ _MODEL = "The model (not with a bundle.yaml)"
 _TFLITE = "TFLite"
 _PLAIN = (
     "name", "architecture", "weights", "pretrained", "trust_pickle", "converter", "opset", "layout", "tolerance",
-    "calibration", "fast_path",
+    "calibration", "allow_random_calibration", "io_type", "auto_mix", "select_tf_ops", "evaluate", "max_drop", "min_sqnr",
+    "min_top1", "fast_path",
 )  # fmt: skip
 
 
@@ -104,14 +105,55 @@ def build(
     ] = 1e-4,
     tflite: Annotated[
         str,
-        typer.Option(help="Variants, with commas: float32,float16,dynamic,int8.", rich_help_panel=_TFLITE),
+        typer.Option(
+            help="Variants, with commas: float32,float16,dynamic,int8,int8-io,int16x8,mix.", rich_help_panel=_TFLITE
+        ),
     ] = "",
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="For int8: .npz, a folder of .npz or images, or module:function.", rich_help_panel=_TFLITE
+            help="For the int variants: .npz, a folder of .npz or images, or module:function.", rich_help_panel=_TFLITE
         ),
     ] = None,
+    allow_random_calibration: Annotated[
+        bool,
+        typer.Option(
+            "--allow-random-calibration", help="Accept --calibration random, to try sizes.", rich_help_panel=_TFLITE
+        ),
+    ] = False,
+    io_type: Annotated[
+        str, typer.Option(help="Inputs and outputs of int8-io: int8 or uint8.", rich_help_panel=_TFLITE)
+    ] = "int8",
+    float_layers: Annotated[
+        str,
+        typer.Option(help="Layers that stay float in mix, with commas; * allowed.", rich_help_panel=_TFLITE),
+    ] = "",
+    auto_mix: Annotated[
+        bool,
+        typer.Option(
+            "--auto-mix", help="Make mix with as few float layers as pass the gate.", rich_help_panel=_TFLITE
+        ),
+    ] = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            help="module:function: a metric of predict, or labelled samples; the gate.", rich_help_panel=_TFLITE
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(help="How far below PyTorch's metric a variant may be.", rich_help_panel=_TFLITE)
+    ] = 0.01,
+    min_sqnr: Annotated[
+        float, typer.Option(help="Without --evaluate: least SQNR of an output, in dB.", rich_help_panel=_TFLITE)
+    ] = 10.0,
+    min_top1: Annotated[
+        float | None,
+        typer.Option(help="Without --evaluate: least share of equal top-1 answers.", rich_help_panel=_TFLITE),
+    ] = None,
+    select_tf_ops: Annotated[
+        bool,
+        typer.Option("--select-tf-ops", help="Allow TensorFlow's kernels (Flex).", rich_help_panel=_TFLITE),
+    ] = False,
     dims: Annotated[
         str,
         typer.Option(help="Sizes of dynamic dims in .tflite files: batch=1,seq=64.", rich_help_panel=_TFLITE),
@@ -122,6 +164,12 @@ def build(
             "--fast-path", help="A model.tflite beside saved_model.pb, served in its place.", rich_help_panel=_TFLITE
         ),
     ] = False,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further signature with other sizes, 'long:seq=256'. Once for each.", rich_help_panel=_TFLITE
+        ),
+    ] = None,
     dry: Annotated[
         bool,
         typer.Option("--dry-run", help="Export, list every operator and all that would fail; build nothing."),
@@ -131,9 +179,10 @@ def build(
     """Build a model, or every model of a bundle.yaml, as a new version in a bundle.
 
     Nothing appears in the bundle before everything has been made and answers what PyTorch answers (exit 3
-    if not).
+    if not). A TFLite variant below its gate is left out, and the build exits with 3.
     """
     from bundler.build import build_bundle, stage_count
+    from bundler.errors import VariantsError
     from bundler.request import make_request
 
     # oneDNN's allocator in TensorFlow keeps all that it ever had; between the stages of a large model it has to be given back.
@@ -143,21 +192,29 @@ def build(
         dry_run(request, as_json=as_json)
         return
     consequence = f"nothing was published; {request.out} is as it was."
-    with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
-        bundle = build_bundle(
-            request.spec, request.out, base=request.base, version=version, progress=progress
-        )
+    try:
+        with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
+            bundle = build_bundle(
+                request.spec, request.out, base=request.base, version=version, progress=progress
+            )
+    except VariantsError as exc:
+        _show(cast("Bundle", exc.bundle), request.out, as_json=as_json)
+        raise
+    _show(bundle, request.out, as_json=as_json)
+
+
+def _show(bundle: Bundle, shown: Path, *, as_json: bool) -> None:
     for notice in bundle.notices:
         note(notice)
     if as_json:
         print_json(bundle.inspect())
     else:
-        summarize(bundle, request.out)
+        summarize(bundle, shown)
 
 
 def _options(ctx: typer.Context) -> dict[str, Any]:
     """The model's options that stand on the command line, as `make_request` takes them."""
-    from bundler.request import parse_dims, parse_names, parse_signatures
+    from bundler.request import parse_dims, parse_names, parse_shapes, parse_signatures
 
     given = {flag: value for flag, value in ctx.params.items() if _is_given(ctx, flag)}
     readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -167,6 +224,8 @@ def _options(ctx: typer.Context) -> dict[str, Any]:
         "signature": ("signatures", parse_signatures),
         "tflite": ("variants", parse_names),
         "dims": ("dims", parse_dims),
+        "shape": ("shapes", parse_shapes),
+        "float_layers": ("float_layers", parse_names),
     }
     plain = {flag: given[flag] for flag in _PLAIN if flag in given}
     return plain | {key: read(given[flag]) for flag, (key, read) in readers.items() if flag in given}
@@ -183,12 +242,16 @@ def summarize(bundle: Bundle, shown: Path) -> None:
         version = bundle.versions(model)[-1]
         record = bundle.record(model, version)
         say(f"{model} version {version}", style="bold")
-        rows = [("SavedModel", size(bundle.size_bytes(model, version)), _worst(record, "saved_model"))]
+        rows = [("SavedModel", size(bundle.size_bytes(model, version)), _worst(record, "saved_model"), "")]
         for variant, figures in record["tflite"].items():
-            rows.append(
-                (f"TFLite {variant}", size(figures["size_bytes"]), _worst(record, f"tflite-{variant}"))
-            )
-        table(("artifact", "size", "max relative error"), rows)
+            worst = _worst(record, f"tflite-{variant}")
+            rows.append((f"TFLite {variant}", size(figures["size_bytes"]), worst, _accuracy(figures)))
+        for variant, figures in record.get("tflite_refused", {}).items():
+            verdict = "below its gate" if figures["below_gate"] else "not made"
+            rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
+        table(("artifact", "size", "max relative error", "accuracy"), rows)
+        for line in _said_of_variants(record):
+            say(line)
     say(f"Bundle: {shown}")
     say(f"Next:   tfbundle serve {shown}   |   tfbundle verify {shown}   |   open {shown / 'report.html'}")
 
@@ -198,3 +261,28 @@ def _worst(record: dict[str, Any], runtime: str) -> str:
     inf = float("inf")
     errors = [line.get("max_rel", inf) for line in record["parity"]["summary"] if line["runtime"] == runtime]
     return f"{max(errors):.1e}" if errors else ""
+
+
+def _accuracy(figures: dict[str, Any]) -> str:
+    """The metric where there is one, else the worst output's agreement with PyTorch."""
+    if "evaluation" in figures:
+        measured = figures["evaluation"]
+        return f"{measured['value']:.4g} (PyTorch {measured['pytorch']:.4g})"
+    outputs = figures.get("accuracy", {}).get("outputs", {}).values()
+    ratios = [output["sqnr_db"] for output in outputs if "sqnr_db" in output]
+    return f"SQNR {min(ratios):.1f} dB" if ratios else ""
+
+
+def _said_of_variants(record: dict[str, Any]) -> list[str]:
+    """What calibration saw, which layers stay float, and the notes; each once."""
+    lines = []
+    for variant, figures in record["tflite"].items():
+        seen = figures.get("calibration")
+        if seen:
+            ranges = [f"{name} {found['min']:.3g}..{found['max']:.3g}" for name, found in seen["inputs"].items()]
+            number = f"{seen['samples']} of {seen['available']} samples"
+            lines.append(f"calibration: {number} of {seen['source']}; {', '.join(ranges)}")
+        if figures.get("float_layers"):
+            lines.append(f"{variant}: float: {', '.join(figures['float_layers'])}")
+        lines += [f"{variant}: {text}" for text in figures.get("notes", ())]
+    return list(dict.fromkeys(lines))

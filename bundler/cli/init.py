@@ -20,8 +20,8 @@ def init(
     input: Annotated[
         list[str] | None, typer.Option(help="An input, 'x=float32[batch,3,224,224]'. Once for each.")
     ] = None,
-    tflite: Annotated[str | None, typer.Option(help="Variants: float32,float16,dynamic,int8.")] = None,
-    calibration: Annotated[str | None, typer.Option(help="Samples for int8.")] = None,
+    tflite: Annotated[str | None, typer.Option(help="Variants: float32,float16,dynamic,int8,int8-io,int16x8,mix.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="Samples for the int variants.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults.")] = False,
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     schema: Annotated[
@@ -46,8 +46,8 @@ def init(
     if wanted is None:
         wanted = typer.prompt("TFLite variants, with commas", default="", show_default=False) if asks else ""
     samples = calibration
-    if samples is None and asks and "int8" in wanted:
-        samples = typer.prompt("Calibration samples for int8 (.npz, a folder, or file.py:name)")
+    if samples is None and asks and ("int" in wanted or "mix" in wanted):
+        samples = typer.prompt("Calibration samples for the int variants (.npz, a folder, or file.py:name)")
     answers = Answers(chosen, model, tuple(input or ()), parse_names(wanted), samples)
     for path in write_spec(output, answers, force=force):
         say(f"wrote {path}")

@@ -41,8 +41,8 @@ def stages(total: int) -> Iterator[Progress]:
 @contextmanager
 def _lines() -> Iterator[Progress]:
     def show(event: StageEvent) -> None:
-        if event.status == "finished":
-            sys.stderr.write(f"{_title(event)}: {event.seconds:.1f} s\n")
+        if event.status == "finished" or (event.part and event.status == "failed"):
+            sys.stderr.write(f"{_title(event)}: {event.seconds:.1f} s{_left_out(event)}\n")
 
     yield show
 
@@ -74,11 +74,16 @@ def _bar(total: int) -> Iterator[Progress]:
                 return
             mark, style = ("✓", "green") if event.status == "finished" else ("✗", "red")
             bar.console.print(f"{mark} {_title(event):<44} {event.seconds:6.1f} s", style=style)
-            bar.advance(task)
+            if not event.part:
+                bar.advance(task)
 
         yield show
 
 
 def _title(event: StageEvent) -> str:
-    label = _LABELS[event.stage]
+    label = f"TFLite {event.part}" if event.part else _LABELS[event.stage]
     return f"{event.model}: {label}" if event.model else label
+
+
+def _left_out(event: StageEvent) -> str:
+    return " (left out)" if event.status == "failed" else ""

@@ -82,7 +82,7 @@ def train(epochs: int = EPOCHS) -> tuple[DigitsCnn, Tensor]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     model.train()
-    with _one_thread():
+    with one_thread():
         for _ in range(epochs):
             for rows in torch.split(torch.randperm(len(labels), generator=order), BATCH):
                 optimizer.zero_grad()
@@ -94,7 +94,7 @@ def train(epochs: int = EPOCHS) -> tuple[DigitsCnn, Tensor]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The layers are so small that threads cost more than they bring, on a busy machine many times more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,5 +1,7 @@
 """TFLite files of a model: variants, calibration, and what they cost in size, time and accuracy."""
 
-from bundler.tflite.build import VariantResult, build_variants, check_request
+from bundler.tflite.build import VariantResult, build_variants, make_variants
+from bundler.tflite.refusal import Outcome, Refused
+from bundler.tflite.request import check_request
 
-__all__ = ["VariantResult", "build_variants", "check_request"]
+__all__ = ["Outcome", "Refused", "VariantResult", "build_variants", "check_request", "make_variants"]

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bundler import inputs
-from bundler.errors import TfbundleError, TfliteError, UsageError
-from bundler.parity import REFUSALS, differences, to_served
-from bundler.tflite import contents, exchange
+from bundler.converters import SERVING_DEFAULT
+from bundler.errors import GateError, TfbundleError
+from bundler.parity import differences
+from bundler.spec import CALIBRATED
+from bundler.tflite import calibration, contents, exchange
 from bundler.tflite.calibration import Calibration, Layout
-from bundler.tflite.calibration import read as read_calibration
 from bundler.tflite.delegation import Delegation, delegation
-from bundler.tflite.exchange import Made
-from bundler.tflite.runner import TfliteModel
-from bundler.tflite.sizes import static_shapes, static_sizes
+from bundler.tflite.draws import Draws, asked, calibration_calls
+from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
+from bundler.tflite.exchange import Made, Session
+from bundler.tflite.gate import Figures, Gate, agreement
+from bundler.tflite.layers import Names
+from bundler.tflite.mix import Search
+from bundler.tflite.refusal import Outcome, Refused, below_gate
+from bundler.tflite.request import check_request
+from bundler.tflite.runner import Scale, TfliteModel
+from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_static
 from serving.compare import Difference
 
@@ -32,8 +40,8 @@ if TYPE_CHECKING:
     from bundler.spec import TfliteSpec, TfliteVariant
 
 Array = npt.NDArray[Any]
+Tell = Callable[[str, bool, float], None]
 
-CALIBRATION_DRAWS = 4
 NOTED_RMS = 0.1
 """A variant whose error is above this share of the output gets a note."""
 
@@ -50,7 +58,12 @@ class VariantResult:
             on the whole, where `differences` have the single worst element.
         operators, float_operators: counts by TFLite's names; the second what computes in float.
         delegation: what XNNPACK takes of it.
-        calibration: for int8: where the samples came from and how they were read.
+        calibration: for the variants that need it: where the samples came from, how they were read, their ranges.
+        accuracy: agreement with PyTorch, see `bundler.tflite.gate`.
+        evaluation: the metric of the evaluate function, PyTorch's, and the floor.
+        float_layers: of mix: what stays float.
+        scales: of the inputs and outputs that are quantized integers.
+        signatures: further signatures of the file: their inputs and outputs.
     """
 
     variant: TfliteVariant
@@ -66,6 +79,11 @@ class VariantResult:
     calibration: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     delegation: Delegation | None = None
+    accuracy: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def max_rel(self) -> float:
@@ -86,20 +104,12 @@ class VariantResult:
             **({"delegation": self.delegation.to_json()} if self.delegation else {}),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
+            "accuracy": dict(self.accuracy),
+            **self.evaluation,
+            **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
+            **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
+            **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
         }
-
-
-def check_request(spec: TfliteSpec) -> None:
-    """Refuse a request that cannot end well, before any work is done.
-
-    Raises:
-        UsageError: int8 without calibration data.
-    """
-    if "int8" in spec.variants and not spec.calibration:
-        raise UsageError(
-            "The int8 TFLite variant needs calibration data: samples of what the model will see.",
-            fix="give --calibration an .npz (an array an input), a folder of .npz or images, or file.py:name",
-        )
 
 
 def build_variants(
@@ -111,106 +121,246 @@ def build_variants(
     *,
     base: Path = Path(),
 ) -> tuple[VariantResult, ...]:
+    """`make_variants`, when every variant has to be there.
+
+    Raises:
+        TfbundleError: as `make_variants`; and one or more variants cannot be made or are below their gate: all were
+            tried, and all failures are named.
+    """
+    outcome = make_variants(converted, exported, spec, folder, model_name, base=base)
+    if outcome.refused:
+        raise outcome.joined_error()
+    return outcome.made
+
+
+def make_variants(
+    converted: ConvertedModel,
+    exported: ExportedSignature,
+    spec: TfliteSpec,
+    folder: Path,
+    model_name: str,
+    *,
+    base: Path = Path(),
+    tell: Tell | None = None,
+) -> Outcome:
     """Write `<model>-<variant>.tflite` for each variant of the spec, run it and compare it with PyTorch.
+
+    A variant that cannot be made, or that is below its gate, leaves no file and does not keep the others from being made.
 
     Args:
         exported: serving_default, with PyTorch as the reference.
         folder: exists already.
         base: what a relative path of calibration data is relative to.
+        tell: called with each variant, whether it was made, and the seconds it took.
 
     Raises:
-        UsageError: int8 without calibration, unusable calibration data, or sizes that PyTorch refuses.
-        TfliteError: one or more variants cannot be made; all were tried, and all failures are named.
+        UsageError: a request that cannot end well (see `check_request`), or sizes that PyTorch refuses.
     """
-    check_request(spec)
-    if not spec.variants:
-        return ()
+    check_request(spec, base)
+    if not spec.wanted:
+        return Outcome()
     sizes = static_sizes(exported.signature, exported.examples, spec)
-    samples = _samples(exported, spec, sizes, base)
+    samples = Samples.read(exported, spec, sizes, base)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
-        job = _Job.of(converted, exported, sizes, samples, Path(work))
-        made = exchange.make_all(Path(work), spec.variants)
-        failed = [result for result in made.values() if isinstance(result, TfliteError)]
-        done = {variant: result for variant, result in made.items() if isinstance(result, Made)}
-        if failed:
-            raise _joined(failed, list(done))
-        return tuple(
-            job.measured(variant, done[variant], folder / f"{model_name}-{variant}.tflite") for variant in spec.variants
-        )
+        model = _Model.of(converted, exported, spec, samples.found, Path(work))
+        with Session(Path(work)) as session:
+            maker = _Maker(model, samples, session, folder / model_name, Evaluated(exported, spec, model, base))
+            return Outcome.of([_timed(maker, variant, tell) for variant in spec.wanted])
 
 
-def _samples(
-    exported: ExportedSignature, spec: TfliteSpec, sizes: Mapping[str, int], base: Path
-) -> Calibration | None:
-    if "int8" not in spec.variants or not spec.calibration:
-        return None
-    shapes = static_shapes(exported.signature, exported.examples, sizes)
-    return read_calibration(spec.calibration, Layout(exported.signature, shapes), base=base)
-
-
-def _joined(failed: Sequence[TfliteError], done: Sequence[str]) -> TfliteError:
-    """One error for all; the cause is TensorFlow's report on the first."""
-    if len(failed) == 1 and not done:
-        return failed[0]
-    made = f" (made: {', '.join(done)})" if done else ""
-    whats = "\n".join(dict.fromkeys(error.what for error in failed))
-    fixes = "; ".join(dict.fromkeys(error.fix for error in failed if error.fix))
-    joined = TfliteError(
-        f"{len(failed)} TFLite variant(s) failed{made}.\n{whats}", where=failed[0].where, fix=fixes
-    )
-    joined.__cause__ = failed[0].__cause__
-    return joined
+def _timed(maker: _Maker, variant: TfliteVariant, tell: Tell | None) -> VariantResult | Refused:
+    start = time.perf_counter()
+    result = maker.result(variant)
+    if tell:
+        tell(variant, isinstance(result, VariantResult), time.perf_counter() - start)
+    return result
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """Inputs as PyTorch takes them, the same as served, and PyTorch's answer."""
+class Samples:
+    """Calibration data, or why there is none that can be used."""
 
-    name: str
-    served: dict[str, Array]
-    answer: dict[str, Array]
+    found: Calibration | None = None
+    problem: TfbundleError | None = None
+
+    @classmethod
+    def read(cls, exported: ExportedSignature, spec: TfliteSpec, sizes: Mapping[str, int], base: Path) -> Samples:
+        if not spec.calibration:
+            return cls()
+        shapes = static_shapes(exported.signature, exported.examples, sizes)
+        layout = Layout(exported.signature, shapes)
+        try:
+            return cls(calibration.of_spec(spec, layout, exported.examples, base=base))
+        except TfbundleError as exc:
+            return cls(problem=exc)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What all variants of a model have in common."""
+class _Model:
+    """What all files of a model have in common.
 
-    draws: tuple[_Draw, ...]
-    calibration: Calibration | None
-    notes: tuple[str, ...]
+    Attributes:
+        draws: by signature of the files, serving_default first.
+    """
+
+    spec: TfliteSpec
+    exported: ExportedSignature
+    permutations: Mapping[str, Sequence[int]]
+    draws: Mapping[str, Draws]
 
     @classmethod
     def of(
         cls,
         converted: ConvertedModel,
         exported: ExportedSignature,
-        sizes: Mapping[str, int],
+        spec: TfliteSpec,
         samples: Calibration | None,
         work: Path,
-    ) -> _Job:
+    ) -> _Model:
         """Ask PyTorch, and fill the work folder for the TFLite process."""
-        permutations = converted.permutations
-        draws = tuple(_asked(exported, name, call, permutations) for name, call in _calls(exported, sizes, samples))
-        shapes = {name: array.shape for name, array in draws[0].served.items()}
-        write_static(converted.static(shapes), exported.signature.input_names, work / "saved_model")
-        exchange.save_calls(work / "draws", (draw.served for draw in draws))
-        if samples:
-            exchange.save_calls(work / "samples", (to_served(call, permutations) for call in samples.calls()))
-        return cls(draws, samples, tuple(_range_notes(exported, samples)) if samples else ())
+        order = converted.permutations
+        sizes = signature_sizes(exported.signature, exported.examples, spec)
+        draws = {name: asked(exported, own, samples, order) for name, own in sizes.items()}
+        shapes = {name: _shapes(found.every[0].served) for name, found in draws.items()}
+        functions = {name: converted.static(own) for name, own in shapes.items()}
+        write_static(functions, exported.signature.input_names, work / "saved_model")
+        exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops).write(work)
+        for name, found in draws.items():
+            exchange.save_calls(work / "draws" / name, (draw.served for draw in found.every))
+            if samples:
+                exchange.save_calls(work / "samples" / name, calibration_calls(exported, sizes[name], samples, order))
+        return cls(spec, exported, order, draws)
 
-    def measured(self, variant: TfliteVariant, made: Made, path: Path) -> VariantResult:
+    @property
+    def default(self) -> Draws:
+        return self.draws[SERVING_DEFAULT]
+
+
+class Evaluated:
+    """The evaluate function, asked about PyTorch once and about each file."""
+
+    def __init__(self, exported: ExportedSignature, spec: TfliteSpec, model: _Model, base: Path) -> None:
+        self._exported, self._spec, self._model, self._base = exported, spec, model, base
+
+    @cached_property
+    def _function(self) -> Evaluation | None:
+        if not self._spec.evaluate:
+            return None
+        sizes = static_sizes(self._exported.signature, self._exported.examples, self._spec)
+        shapes = static_shapes(self._exported.signature, self._exported.examples, sizes)
+        return Evaluation.of(self._spec.evaluate, Layout(self._exported.signature, shapes), base=self._base)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The gate, with PyTorch's metric.
+
+        Raises:
+            TfbundleError: the evaluate function is not there or raises.
+        """
+        if self._function is None:
+            return Gate(self._spec)
+        predict = Predict(self._exported.signature, self._exported.reference)
+        return Gate(self._spec, self._spec.evaluate, self._function.measure(predict))
+
+    def figures(self, made: Made) -> Figures:
+        """Agreement and metric of a file.
+
+        Raises:
+            TfbundleError: the evaluate function raises, or asks for what the file cannot answer.
+        """
+        real = self._model.default.real
+        want = [draw.answer for draw in self._model.default.every[real]]
+        agreeing = agreement(want, made.outputs[SERVING_DEFAULT][real])
+        if self._function is None:
+            return Figures(agreeing, len(want))
+        signature = self._exported.signature
+        models = [TfliteModel(made.path, signature=name) for name in self._model.draws]
+        predict = Predict(signature, FileAnswers(signature, models, self._model.permutations))
+        return Figures(agreeing, len(want), self._function.measure(predict))
+
+    def passes(self, made: Made) -> bool:
+        return self.gate.complaint(self.figures(made)) is None
+
+
+@dataclass
+class _Maker:
+    """Makes one variant after the other.
+
+    Attributes:
+        stem: path of the files, without `-<variant>.tflite`.
+    """
+
+    model: _Model
+    samples: Samples
+    session: Session
+    stem: Path
+    evaluated: Evaluated
+
+    def result(self, variant: TfliteVariant) -> VariantResult | Refused:
+        if variant in CALIBRATED and self.samples.problem:
+            return Refused(variant, self.samples.problem)
+        try:
+            float_layers = self._float_layers(variant)
+            made = self.session.make(variant, float_layers)
+        except TfbundleError as exc:
+            return self._refused(variant, exc)
+        return self._gated(variant, made, float_layers)
+
+    def _gated(self, variant: TfliteVariant, made: Made, float_layers: Sequence[str]) -> VariantResult | Refused:
+        try:
+            gate, figures = self.evaluated.gate, self.evaluated.figures(made)
+        except TfbundleError as exc:
+            return Refused(variant, exc, figures={"size_bytes": made.path.stat().st_size})
+        said = {"accuracy": figures.to_json(), **gate.metric_json(figures)}
+        complaint = gate.complaint(figures)
+        if complaint:
+            size = {"size_bytes": made.path.stat().st_size, "latency_ms": made.latency_ms}
+            return self._refused(variant, below_gate(variant, complaint), {**size, **said})
+        names = [str(layer) for layer in self._search.layers if layer.tensor in float_layers] if float_layers else ()
+        return self._measured(variant, made, said, tuple(names))
+
+    def _refused(self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None) -> Refused:
+        """With what can be said of its layers, where int8 costs too much."""
+        if not isinstance(error, GateError) or variant not in ("int8", "int8-io", "mix"):
+            return Refused(variant, error, figures or {})
+        try:
+            return Refused(variant, error, figures or {}, self._search.losses, self._search.suggestion())
+        except TfbundleError as exc:
+            return Refused(variant, error, {**(figures or {}), "layers_unknown": exc.what})
+
+    def _float_layers(self, variant: TfliteVariant) -> tuple[str, ...]:
+        spec = self.model.spec
+        if variant != "mix":
+            return ()
+        if spec.float_layers and not spec.auto_mix:
+            return self._search.named
+        found = self._search.found
+        if found is None:
+            raise GateError("No mix passes the gate: the file is below it with every layer float, too.")
+        return found
+
+    @cached_property
+    def _search(self) -> Search:
+        names = Names.read(self.model.exported.onnx)
+        return Search(self.session, names, self.model.spec.float_layers, self.evaluated.passes)
+
+    def _measured(
+        self, variant: TfliteVariant, made: Made, said: Mapping[str, Any], float_layers: tuple[str, ...]
+    ) -> VariantResult:
         """Bring the file to its place and compare its answers with PyTorch's."""
+        path = self.stem.with_name(f"{self.stem.name}-{variant}.tflite")
         exchange.move(made, path)
-        model = TfliteModel(path)
+        model = TfliteModel(path, signature=SERVING_DEFAULT)
         found = contents.operators(path)
-        samples = self.calibration if variant == "int8" else None
+        samples = self.samples.found if variant in CALIBRATED else None
         rms = self._rms_error(made)
+        draws = self.model.default.every
         return VariantResult(
             variant=variant,
             path=path,
             size_bytes=path.stat().st_size,
-            inputs=_ordered(model.inputs, self.draws[0].served),
-            outputs=_ordered(model.outputs, self.draws[0].answer),
+            inputs=_ordered(model.inputs, draws[0].served),
+            outputs=_ordered(model.outputs, draws[0].answer),
             latency_ms=made.latency_ms,
             differences=tuple(self._differences(made)),
             rms_error=rms,
@@ -218,52 +368,58 @@ class _Job:
             float_operators=contents.count(found, only_float=True),
             delegation=delegation(path),
             calibration=samples.to_json() if samples else None,
-            notes=(*(self.notes if samples else ()), *_rms_notes(variant, rms)),
+            notes=(*self._notes(variant, float_layers), *_rms_notes(variant, rms), *_flex_notes(found)),
+            accuracy=said["accuracy"],
+            evaluation={"evaluation": said["evaluation"]} if "evaluation" in said else {},
+            float_layers=float_layers,
+            scales=model.scales,
+            signatures=self._further(path),
         )
+
+    def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:
+        if variant in CALIBRATED and self.samples.found:
+            yield from _range_notes(self.model.exported, self.samples.found)
+            yield from self.samples.found.warnings()
+        if variant == "mix" and not float_layers:
+            yield "the gate passes with every layer in int8: this file is the int8 variant"
+
+    def _further(self, path: Path) -> dict[str, dict[str, list[str]]]:
+        found = {}
+        for name in [name for name in self.model.draws if name != SERVING_DEFAULT]:
+            model, first = TfliteModel(path, signature=name), self.model.default.every[0]
+            ends = {"inputs": _ordered(model.inputs, first.served), "outputs": _ordered(model.outputs, first.answer)}
+            found[name] = {end: [str(spec) for spec in specs] for end, specs in ends.items()}
+        return found
 
     def _rms_error(self, made: Made) -> dict[str, float]:
         """Of the outputs that are floats of the right shape."""
         worst: dict[str, float] = {}
-        for draw, got in zip(self.draws, made.outputs, strict=True):
+        draws = self.model.default.compared
+        for draw, got in zip(draws, made.outputs[SERVING_DEFAULT], strict=False):
             for name, want in draw.answer.items():
                 if name in got and want.dtype.kind == "f" and want.shape == got[name].shape and want.size:
                     worst[name] = max(worst.get(name, 0.0), _rms(want, got[name]))
         return {name: value for name, value in worst.items() if np.isfinite(value)}
 
     def _differences(self, made: Made) -> Iterator[tuple[str, Difference]]:
-        for draw, got in zip(self.draws, made.outputs, strict=True):
-            for difference in differences(draw.answer, got):
-                yield draw.name, difference
+        for signature, draws in self.model.draws.items():
+            prefix = "" if signature == SERVING_DEFAULT else f"{signature}/"
+            for draw, got in zip(draws.compared, made.outputs[signature], strict=False):
+                for difference in differences(draw.answer, got):
+                    yield f"{prefix}{draw.name}", difference
 
 
-def _calls(
-    exported: ExportedSignature, sizes: Mapping[str, int], samples: Calibration | None
-) -> Iterator[tuple[str, dict[str, Array]]]:
-    """The example brought to the file's sizes, a random draw, and the first calibration samples."""
-    signature, examples = exported.signature, exported.examples
-    yield "example", inputs.fit(signature, examples, sizes)
-    yield "random", inputs.resample(signature, examples, sizes, np.random.default_rng(0))
-    for index, call in enumerate(islice(samples.calls(), CALIBRATION_DRAWS) if samples else ()):
-        yield f"calibration-{index}", call
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
-def _asked(
-    exported: ExportedSignature,
-    name: str,
-    call: dict[str, Array],
-    permutations: Mapping[str, Sequence[int]],
-) -> _Draw:
-    try:
-        answer = exported.reference(call)
-    except REFUSALS as exc:
-        if isinstance(exc, TfbundleError):
-            raise
-        shapes = ", ".join(f"{name}{list(array.shape)}" for name, array in call.items())
-        raise UsageError(
-            f"PyTorch refuses the sizes of the TFLite files ({shapes}): {exc}",
-            fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model takes",
-        ) from exc
-    return _Draw(name, to_served(call, permutations), answer)
+def _flex_notes(found: Sequence[contents.Operator]) -> Iterator[str]:
+    flex = sorted({operator.name.removeprefix("Flex") for operator in found if operator.name.startswith("Flex")})
+    if flex:
+        yield (
+            f"TensorFlow's own kernels compute {', '.join(flex)} (select_tf_ops): the app needs the Flex delegate, "
+            "which is several times as large as LiteRT"
+        )
 
 
 def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""Calibration data for int8: from what it takes its ranges of values.
+"""Calibration data: from what the integer variants take their ranges of values.
 
 `--calibration` is one of
 
@@ -6,14 +6,15 @@
 2. a folder of .npz files: each one call of the model, or one sample (without the batch axis);
 3. a folder of images, see `bundler.tflite.images`;
 4. `module:function` or `file.py:function`, which yields calls or samples: a dict by input name, a tuple or
-   list in the model's order, or the array itself for a model with one input.
+   list in the model's order, or the array itself for a model with one input;
+5. `random`, if the user insists: 32 draws of the example's nature (`bundler.inputs`).
 
-Arrays are in the PyTorch model's own order of axes. At least 8 samples are needed; of more, 256 are used.
+Arrays are in the PyTorch model's own order of axes. At least 8 samples are needed, fewer than 32 get a warning; of more
+than 256, 256 are used.
 """
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,13 +27,16 @@ import numpy.typing as npt
 
 from bundler import inputs
 from bundler.errors import UsageError
+from bundler.tflite import user_function
 
 if TYPE_CHECKING:
     from bundler.signature import Signature, TensorSpec
+    from bundler.spec import ImageSpec, TfliteSpec
 
 Array = npt.NDArray[Any]
 
-MIN_SAMPLES, MAX_SAMPLES = 8, 256
+MIN_SAMPLES, FEW_SAMPLES, MAX_SAMPLES = 8, 32, 256
+RANDOM = "random"
 _END = object()
 
 
@@ -42,10 +46,12 @@ class Layout:
 
     Attributes:
         shapes: the shape of each input in one call of the .tflite file, in PyTorch's order of axes.
+        purpose: what the samples are for, in messages.
     """
 
     signature: Signature
     shapes: Mapping[str, tuple[int, ...]]
+    purpose: str = "Calibration"
 
     def batch_axis(self, spec: TensorSpec) -> int | None:
         return next((axis for axis, dim in enumerate(spec.dims) if inputs.is_batch(dim)), None)
@@ -53,6 +59,15 @@ class Layout:
     def sample_shape(self, spec: TensorSpec) -> tuple[int, ...]:
         axis = self.batch_axis(spec)
         return tuple(n for i, n in enumerate(self.shapes[spec.name]) if i != axis)
+
+    def stacked(self, samples: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """One call of these samples; an input without a batch axis is the first one's."""
+        return {spec.name: self._joined(spec, samples) for spec in self.signature.inputs}
+
+    def _joined(self, spec: TensorSpec, samples: Sequence[Mapping[str, Array]]) -> Array:
+        axis = self.batch_axis(spec)
+        arrays = [sample[spec.name] for sample in samples]
+        return arrays[0] if axis is None else np.stack(arrays, axis)
 
     @property
     def batch(self) -> int:
@@ -70,6 +85,52 @@ class Sample:
 
     where: str
     arrays: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """What one input's values span over all samples.
+
+    Attributes:
+        inner: between which 99.8 % of the values lie.
+        farthest: the sample with the value farthest from there.
+        outliers: share of the values outside three times the inner span.
+    """
+
+    name: str
+    low: float
+    high: float
+    inner: tuple[float, float]
+    farthest: str
+    outliers: float
+
+    @classmethod
+    def of(cls, name: str, samples: Sequence[Sample]) -> InputRange:
+        values = np.stack([sample.arrays[name] for sample in samples]).astype(np.float64).reshape(len(samples), -1)
+        if not values.size:
+            return cls(name, 0.0, 0.0, (0.0, 0.0), samples[0].where, 0.0)
+        low, high = (float(q) for q in np.quantile(values, (0.001, 0.999)))
+        beyond = np.maximum(low - values, values - high)
+        farthest = samples[int(beyond.max(1).argmax())].where
+        outside = float(np.mean(beyond > high - low))
+        return cls(name, float(values.min()), float(values.max()), (low, high), farthest, outside)
+
+    @property
+    def has_outliers(self) -> bool:
+        """Whether a few values take up most of the range that int8 has 256 steps for."""
+        span = self.inner[1] - self.inner[0]
+        return 0 < span < (self.high - self.low) / 4
+
+    def explain(self) -> str:
+        return (
+            f"input {self.name}: the calibration data ranges from {self.low:.3g} to {self.high:.3g}, 99.8 % of it from "
+            f"{self.inner[0]:.3g} to {self.inner[1]:.3g}; such outliers (the farthest in {self.farthest}) cost int8 its "
+            "resolution"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        inner = {"p0_1": self.inner[0], "p99_9": self.inner[1]}
+        return {"min": self.low, "max": self.high, **inner, "outliers": round(self.outliers, 6), "farthest": self.farthest}
 
 
 @dataclass(frozen=True)
@@ -91,13 +152,21 @@ class Calibration:
         """Inputs of one call after the other; the last is filled up from the start."""
         size = self.layout.batch
         for start in range(0, len(self.samples), size):
-            group = [self.samples[(start + i) % len(self.samples)].arrays for i in range(size)]
-            yield {spec.name: self._joined(spec, group) for spec in self.layout.signature.inputs}
+            yield self.layout.stacked([self.samples[(start + i) % len(self.samples)].arrays for i in range(size)])
 
-    def _joined(self, spec: TensorSpec, group: Sequence[Mapping[str, Array]]) -> Array:
-        axis = self.layout.batch_axis(spec)
-        arrays = [sample[spec.name] for sample in group]
-        return arrays[0] if axis is None else np.stack(arrays, axis)
+    def ranges(self) -> tuple[InputRange, ...]:
+        """What every input's values span."""
+        return tuple(InputRange.of(spec.name, self.samples) for spec in self.layout.signature.inputs)
+
+    def warnings(self) -> Iterator[str]:
+        """What makes the ranges doubtful."""
+        if self.source == RANDOM:
+            yield "the ranges are those of random calibration data: the accuracy on real data is not known"
+        elif len(self.samples) < FEW_SAMPLES:
+            yield f"only {len(self.samples)} calibration samples; with 100 or more the ranges are those of real data"
+        for found in self.ranges():
+            if found.has_outliers:
+                yield found.explain()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -105,14 +174,52 @@ class Calibration:
             "rule": self.rule,
             "samples": len(self.samples),
             "available": self.available,
+            "inputs": {found.name: found.to_json() for found in self.ranges()},
         }
 
 
-def read(text: str, layout: Layout, *, base: Path) -> Calibration:
+def check_source(spec: TfliteSpec, base: Path) -> None:
+    """Find data that is not there, or random data that nobody insisted on, before any work is done; nothing is read.
+
+    Raises:
+        UsageError: it is neither a file, a folder nor module:function, or random.
+        SourceError: the file of the function is not there.
+    """
+    text = spec.calibration or ""
+    if text == RANDOM:
+        if not spec.allow_random_calibration:
+            raise UsageError(
+                "Random calibration data gives int8 ranges that real data does not have; the file would be accurate by luck.",
+                fix="give real samples (--calibration), or insist with --allow-random-calibration to try sizes and speed",
+            )
+    elif not (base / text).exists():
+        if ":" not in text:
+            raise _no_source(text, base / text)
+        user_function.check(text, base, what="calibration")
+
+
+def of_spec(spec: TfliteSpec, layout: Layout, examples: Mapping[str, Array], *, base: Path) -> Calibration:
+    """The calibration data of a spec.
+
+    Raises:
+        TfbundleError: as `read`.
+    """
+    if spec.calibration != RANDOM:
+        return read(spec.calibration or "", layout, base=base, images=spec.images)
+    rng, sizes = np.random.default_rng(0), {}
+    for one in layout.signature.inputs:
+        sizes.update({dim: n for dim, n in zip(one.dims, layout.shapes[one.name], strict=True) if isinstance(dim, str)})
+    drawn = [inputs.resample(layout.signature, examples, sizes, rng) for _ in range(FEW_SAMPLES)]
+    samples = [sample for index, call in enumerate(drawn) for sample in of_call(f"random draw {index}", call, layout)]
+    return _chosen(RANDOM, "random values of the example's nature, no data", samples, layout)
+
+
+def read(text: str, layout: Layout, *, base: Path, images: ImageSpec | None = None) -> Calibration:
     """Read and check calibration data.
 
     Args:
         text: what stands after `--calibration`; a relative path is relative to `base`.
+        images: how images are prepared.
 
     Raises:
         UsageError: nothing there, or a sample that the model cannot take; the message names it.
@@ -121,14 +228,14 @@ def read(text: str, layout: Layout, *, base: Path) -> Calibration:
     """
     path = base / text
     if path.is_dir():
-        from bundler.tflite import images
+        from bundler.tflite.images import SUFFIXES, ImageReader
 
         if any(_files(path, (".npz",))):
-            if any(_files(path, images.SUFFIXES)):
+            if any(_files(path, SUFFIXES)):
                 raise UsageError(f"The folder {path} holds .npz files and images.", fix="keep one kind in it")
             return _chosen(text, "a folder of .npz files", _npz_folder(path, layout), layout)
-        reader = images.ImageReader.of(layout)
-        found = list(_files(path, images.SUFFIXES))
+        reader = ImageReader.of(layout, images)
+        found = list(_files(path, SUFFIXES))
         samples = [reader.sample(p, path) for p in _spread(found)]
         return _chosen(text, reader.rule, samples, layout, len(found))
     if path.is_file() and path.suffix == ".npz":
@@ -136,7 +243,11 @@ def read(text: str, layout: Layout, *, base: Path) -> Calibration:
     if ":" in text:
         samples = list(itertools.islice(_yielded(text, layout, base), MAX_SAMPLES))
         return _chosen(text, "a function", samples, layout)
-    raise UsageError(
+    raise _no_source(text, path)
+
+
+def _no_source(text: str, path: Path) -> UsageError:
+    return UsageError(
         f"The calibration data {text!r} is no .npz, no folder, and no module:function.",
         where=str(path),
         fix="give an .npz with one array an input, a folder of .npz or images, or file.py:function",
@@ -193,12 +304,16 @@ def _npz_stacked(path: Path, layout: Layout) -> list[Sample]:
 def _npz_folder(folder: Path, layout: Layout) -> list[Sample]:
     samples: list[Sample] = []
     for path in _files(folder, (".npz",)):
-        samples += _of_call(str(path.relative_to(folder)), _open_npz(path), layout)
+        samples += of_call(str(path.relative_to(folder)), _open_npz(path), layout)
     return samples
 
 
-def _of_call(where: str, arrays: Mapping[str, Array], layout: Layout) -> list[Sample]:
-    """The samples of one call of the model (or of one sample, without the batch axis)."""
+def of_call(where: str, arrays: Mapping[str, Array], layout: Layout) -> list[Sample]:
+    """The samples of one call of the model (or of one sample, without the batch axis).
+
+    Raises:
+        UsageError: names, shapes or dtypes are not the model's, or a value is not finite.
+    """
     _check_names(arrays, layout, where)
     specs = layout.signature.inputs
     axes = {s.name: layout.batch_axis(s) for s in specs}
@@ -226,7 +341,7 @@ def _check_names(arrays: Mapping[str, Array], layout: Layout, where: str) -> Non
         parts = [f"has no array for {', '.join(missing)}"] if missing else []
         parts += [f"has {', '.join(unknown)}, which the model does not take"] if unknown else []
         raise UsageError(
-            f"The calibration data {' and '.join(parts)}.",
+            f"The {layout.purpose.lower()} data {' and '.join(parts)}.",
             where=where,
             fix=f"name the arrays as the inputs: {', '.join(names)}",
         )
@@ -237,77 +352,60 @@ def _checked(where: str, arrays: Mapping[str, Array], layout: Layout) -> Sample:
         array, shape = arrays[spec.name], layout.sample_shape(spec)
         if array.shape != shape:
             raise _wrong(
-                where, spec.name, f"the shape {list(array.shape)}, wanted is {list(shape)} without the batch",
+                layout, where, spec.name, f"the shape {list(array.shape)}, wanted is {list(shape)} without the batch",
                 "bring every sample to this shape; tflite.dims in bundle.yaml sets dynamic dims",
             )  # fmt: skip
         if array.dtype.name != spec.dtype:
             raise _wrong(
-                where, spec.name, f"the dtype {array.dtype.name}, wanted is {spec.dtype}",
+                layout, where, spec.name, f"the dtype {array.dtype.name}, wanted is {spec.dtype}",
                 f"convert it with .astype({spec.dtype!r})",
             )  # fmt: skip
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise _wrong(where, spec.name, "NaN or infinity in it", "drop the sample: ranges are finite")
+            raise _wrong(layout, where, spec.name, "NaN or infinity in it", "drop the sample: ranges are finite")
     return Sample(where, dict(arrays))
 
 
-def _wrong(where: str, name: str, what: str, fix: str) -> UsageError:
-    return UsageError(f"Calibration sample {where}: the input {name!r} has {what}.", fix=fix)
+def _wrong(layout: Layout, where: str, name: str, what: str, fix: str) -> UsageError:
+    return UsageError(f"{layout.purpose} sample {where}: the input {name!r} has {what}.", fix=fix)
 
 
 def _yielded(text: str, layout: Layout, base: Path) -> Iterator[Sample]:
-    items = _called(text, _function(text, base))
+    items = called(text, user_function.find(text, base, what="calibration"), "calibration")
     for index, item in enumerate(items):
-        yield from _of_call(f"{text} item {index}", _as_dict(item, layout, f"{text} item {index}"), layout)
+        yield from of_call(f"{text} item {index}", as_dict(item, layout, f"{text} item {index}"), layout)
 
 
-def _called(text: str, function: Any) -> Iterator[Any]:
+def called(text: str, function: Any, what: str) -> Iterator[Any]:
     """What the user's function yields; whatever it raises is told with its line."""
     from bundler.sources.user_code import user_code
 
-    with user_code(f"The calibration function {text} raised"):
+    with user_code(f"The {what} function {text} raised"):
         found = function()
         if not isinstance(found, Iterable):
             kind = type(found).__name__
-            raise UsageError(f"The calibration function {text} gave a {kind}.", fix="let it yield the samples")
+            raise UsageError(f"The {what} function {text} gave a {kind}.", fix="let it yield the samples")
         items = iter(found)
     while True:
-        with user_code(f"The calibration function {text} raised"):
+        with user_code(f"The {what} function {text} raised"):
             item = next(items, _END)
         if item is _END:
             return
         yield item
 
 
-def _as_dict(item: Any, layout: Layout, where: str) -> dict[str, Array]:
+def as_dict(item: Any, layout: Layout, where: str) -> dict[str, Array]:
+    """What a function yielded as arrays by input name.
+
+    Raises:
+        UsageError: it has another number of arrays than the model.
+    """
     names = layout.signature.input_names
     if isinstance(item, Mapping):
         return {str(name): np.asarray(value) for name, value in item.items()}
     values = item if isinstance(item, tuple | list) else (item,)
     if len(values) != len(names):
         raise UsageError(
-            f"Calibration sample {where} has {len(values)} arrays; the model takes {', '.join(names)}.",
+            f"{layout.purpose} sample {where} has {len(values)} arrays; the model takes {', '.join(names)}.",
             fix="yield a dict by input name, or one array an input in this order",
         )
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-
-
-def _function(text: str, base: Path) -> Any:
-    module_name, _, function_name = text.rpartition(":")
-    module = _module(module_name, base)
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise UsageError(f"There is no function {function_name!r} in {module_name}.", where=text)
-    return function
-
-
-def _module(name: str, base: Path) -> Any:
-    from bundler.sources.files import find_file
-    from bundler.sources.user_code import import_file, user_code
-
-    if name.endswith(".py"):
-        return import_file(find_file(name, base, what="The calibration file"))
-    with user_code(
-        f"The calibration module {name!r} cannot be imported",
-        fix="give an importable module or the path of a .py file, then :function",
-    ):
-        return importlib.import_module(name)

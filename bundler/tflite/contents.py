@@ -14,11 +14,18 @@ _FLOATS = ("FLOAT32", "FLOAT16", "BFLOAT16", "FLOAT64")
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of a .tflite file: TFLite's name (`CONV_2D`), the types it reads and writes (`INT8`)."""
+    """One operator of a .tflite file.
+
+    Attributes:
+        name: TFLite's (`CONV_2D`).
+        inputs, outputs: the types it reads and writes (`INT8`).
+        tensor: name of its first output, which the converter makes of the layers' names.
+    """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    tensor: str = ""
 
     @property
     def is_float(self) -> bool:
@@ -32,9 +39,14 @@ class Operator:
 
 def operators(path: Path) -> tuple[Operator, ...]:
     """All operators of all subgraphs, in order."""
+    return operators_of(path.read_bytes())
+
+
+def operators_of(file: bytes) -> tuple[Operator, ...]:
+    """The same for a file's content."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.Model.GetRootAs(bytearray(path.read_bytes()), 0)
+    model = schema.Model.GetRootAs(bytearray(file), 0)
     graphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
     return tuple(operator for graph in graphs for operator in _of_graph(model, graph))
 
@@ -52,7 +64,11 @@ def _of_graph(model: Any, graph: Any) -> Iterator[Operator]:
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
         name = _operator_name(model.OperatorCodes(operator.OpcodeIndex()))
         # -1 stands for an optional input that is not given.
-        yield Operator(name, tuple(types[t] for t in inputs if t >= 0), tuple(types[t] for t in outputs))
+        yield Operator(name, tuple(types[t] for t in inputs if t >= 0), tuple(types[t] for t in outputs), _tensor(graph, outputs))
+
+
+def _tensor(graph: Any, outputs: list[int]) -> str:
+    return str(graph.Tensors(outputs[0]).Name().decode()) if outputs else ""
 
 
 def _operator_name(code: Any) -> str:

@@ -1,12 +1,13 @@
 """The folder through which a build and its TFLite process talk (`bundler.tflite.worker`).
 
+    setup.json                  what the requests have in common
     saved_model/                the model with static shapes
-    draws/N.npz                 inputs by name, in the served order
-    samples/N.npz               calibration calls, for int8
-    at                          variant and step at hand: `int8 converting`, `int8 running`
-    <variant>.tflite            what was made
-    <variant>.outputs/N.npz     what it answered to each draw
-    <variant>.json              latencies or the error; written last
+    draws/<signature>/N.npz     inputs by name, in the served order
+    samples/<signature>/N.npz   calibration calls
+    at                          file and step at hand: `int8 converting`, `int8 running`
+    <name>.tflite               what was made
+    <name>.outputs/<signature>/N.npz   what it answered to each draw
+    worker.log                  what the process printed
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,16 +33,33 @@ _PREFIX = "tensor/"  # so that no tensor's name can be a parameter of numpy.save
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What all files of a model have in common."""
+
+    signatures: tuple[str, ...]
+    io_type: Literal["int8", "uint8"] = "int8"
+    select_tf_ops: bool = False
+
+    def write(self, work: Path) -> None:
+        (work / "setup.json").write_text(json.dumps(asdict(self)), "utf-8")
+
+    @classmethod
+    def read(cls, work: Path) -> Setup:
+        data = json.loads((work / "setup.json").read_text("utf-8"))
+        return cls(tuple(data["signatures"]), data["io_type"], data["select_tf_ops"])
+
+
+@dataclass(frozen=True)
 class Made:
     """A .tflite file that was converted and run.
 
     Attributes:
-        outputs: by name, for each draw.
-        latency_ms: median milliseconds of a call, by number of threads.
+        outputs: by signature, for each of its draws, by name; floats where the file has quantized integers.
+        latency_ms: median milliseconds of a call, by number of threads; empty for an attempt.
     """
 
     path: Path
-    outputs: tuple[dict[str, Array], ...]
+    outputs: Mapping[str, tuple[dict[str, Array], ...]]
     latency_ms: dict[int, float]
 
 
@@ -49,8 +68,9 @@ class ConverterReportError(Exception):
 
 
 def save_calls(folder: Path, calls: Iterable[Mapping[str, Array]]) -> None:
-    """Write calls, arrays by tensor name, into the new folder."""
-    folder.mkdir()
+    """Write calls, arrays by tensor name, into the folder; what was in it is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for index, call in enumerate(calls):
         named: dict[str, Any] = {_PREFIX + name: array for name, array in call.items()}
         np.savez(folder / f"{index}.npz", **named)
@@ -63,42 +83,95 @@ def load_calls(folder: Path) -> Iterator[dict[str, Array]]:
             yield {key.removeprefix(_PREFIX): data[key] for key in data.files}
 
 
-def make_all(work: Path, variants: Sequence[str]) -> dict[str, Made | TfliteError]:
-    """Have each variant made, in the given order; a variant that ends the process does not keep the next from it."""
-    log, waiting = work / "worker.log", list(variants)
-    results: dict[str, Made | TfliteError] = {}
-    while waiting:
-        status = child.run_module(_WORKER, [str(work), *waiting], log)
-        while waiting and (work / f"{waiting[0]}.json").exists():
-            variant = waiting.pop(0)
-            results[variant] = _result(work, variant)
-        if waiting:
-            variant = waiting.pop(0)
-            results[variant] = _crash(work, variant, child.how_it_ended(status, log), child.was_killed(status))
-    return results
+class Session:
+    """The TFLite process of one model; a request that ends it does not keep the next from being answered.
 
+    Use it in a `with` block, at the end of which the process is gone.
+    """
 
-def _result(work: Path, variant: str) -> Made | TfliteError:
-    answer = json.loads((work / f"{variant}.json").read_text("utf-8"))
-    if "error" in answer:
-        error = TfliteError(answer["error"]["what"], where=answer["error"]["where"], fix=answer["error"]["fix"])
-        error.__cause__ = ConverterReportError(answer["report"])
-        return error
-    outputs = tuple(load_calls(work / f"{variant}.outputs"))
-    latency = {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}
-    return Made(work / f"{variant}.tflite", outputs, latency)
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._log = work / "worker.log"
+        self._setup = Setup.read(work)
+        self._process: child.Conversation | None = None
 
+    def __enter__(self) -> Session:
+        return self
 
-def _crash(work: Path, variant: str, ended: str, killed: bool) -> TfliteError:
-    at = work / "at"
-    step = at.read_text("utf-8") if at.exists() else ""
-    doing = "LiteRT, running" if step == f"{variant} running" else "TensorFlow's TFLite converter, making"
-    fix = f"leave {variant} out of --tflite"
-    if killed:
-        fix = f"free memory and try again, or {fix}"
-    elif variant == "int8":
-        fix += "; recurrent layers are known to break TensorFlow's int8 quantizer"
-    return TfliteError(f"The process of {doing} the {variant} file, {ended}", fix=fix)
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def make(self, variant: str, float_layers: Sequence[str] = ()) -> Made:
+        """A variant, measured.
+
+        Raises:
+            TfliteError: it cannot be made or run, or the process ended over it.
+        """
+        answer = self._ask(variant, {"do": "make", "variant": variant, "name": variant, "float_layers": list(float_layers)})
+        return self._made(variant, answer)
+
+    def attempt(self, float_layers: Sequence[str]) -> Made:
+        """int8 with these layers float, run but not timed; it is there until the next attempt.
+
+        Raises:
+            TfliteError: as `make`.
+        """
+        return self._made("attempt", self._ask("mix", {"do": "try", "name": "attempt", "float_layers": list(float_layers)}))
+
+    def layers(self) -> list[tuple[str, str]]:
+        """Tensor and operator of each layer that int8 may leave float.
+
+        Raises:
+            TfliteError: the model cannot be calibrated.
+        """
+        return [(layer["tensor"], layer["operator"]) for layer in self._ask("int8", {"do": "layers"})["layers"]]
+
+    def losses(self, groups: Sequence[Sequence[str]]) -> list[float]:
+        """`sensitivity.Sensitivity.loss` of each group of layers' tensors.
+
+        Raises:
+            TfliteError: as `make`.
+        """
+        return list(self._ask("int8", {"do": "losses", "groups": [list(group) for group in groups]})["losses"])
+
+    def _made(self, name: str, answer: Mapping[str, Any]) -> Made:
+        outputs = self._work / f"{name}.outputs"
+        answers = {signature: tuple(load_calls(outputs / signature)) for signature in self._setup.signatures}
+        latency = {int(threads): float(ms) for threads, ms in answer.get("latency_ms", {}).items()}
+        return Made(self._work / f"{name}.tflite", answers, latency)
+
+    def _ask(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._process is None:
+            self._process = child.Conversation(_WORKER, [str(self._work)], self._log)
+        try:
+            answer = self._process.ask(request)
+        except child.ConversationEndedError as exc:
+            self._stop()
+            raise self._crash(variant, exc.status) from exc
+        if "error" in answer:
+            error = TfliteError(**answer["error"])
+            raise error from ConverterReportError(answer["report"])
+        return answer
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.close()
+        self._process = None
+
+    def _crash(self, variant: str, status: int) -> TfliteError:
+        at = self._work / "at"
+        step = at.read_text("utf-8") if at.exists() else ""
+        doing = "LiteRT, running" if step.endswith(" running") else "TensorFlow's TFLite converter, making"
+        fix = f"leave {variant} out of --tflite"
+        if child.was_killed(status):
+            fix = f"free memory and try again, or {fix}"
+        elif variant.startswith("int"):
+            fix += "; recurrent layers are known to break TensorFlow's int8 quantizer"
+        return TfliteError(
+            f"The process of {doing} the {variant} file, {child.how_it_ended(status, self._log)}", fix=fix
+        )
 
 
 def move(made: Made, target: Path) -> None:

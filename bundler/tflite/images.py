@@ -1,12 +1,15 @@
-"""Images as calibration data: RGB (grey for one channel), resized to the input's height and width, in 0..1.
+"""Images as calibration data, prepared as `tflite.images` in bundle.yaml declares.
 
-1. The model has one input: float in 0..1, or uint8 in 0..255; channels first or last, as its shape says.
-2. The whole picture is resized (bilinear), nothing is cropped, no mean and no deviation are applied.
+1. The model has one input: float, or uint8 in 0..255; channels first or last, as its shape says. One channel is grey.
+2. `resize`: to the input's size as a whole; or the shorter side to a number, or both sides to [height, width], and then
+   the input's size is cut from the middle (`crop: center`).
+3. A float input gets (pixel * scale - mean) / std by channel, in the order of `channels`. Unsaid: pixels in 0..1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundler.errors import MissingExtraError, UsageError
+from bundler.spec import ImageSpec
 
 if TYPE_CHECKING:
     from bundler.signature import TensorSpec
@@ -33,18 +37,20 @@ class ImageReader:
     Attributes:
         shape: (channels, height, width) or (height, width, channels).
         channels_first: which of the two.
+        how: the preprocessing.
     """
 
     spec: TensorSpec
     shape: tuple[int, int, int]
     channels_first: bool
+    how: ImageSpec = field(default_factory=ImageSpec)
 
     @classmethod
-    def of(cls, layout: Layout) -> ImageReader:
+    def of(cls, layout: Layout, how: ImageSpec | None = None) -> ImageReader:
         """A reader for the model's one input.
 
         Raises:
-            UsageError: the model does not take one image.
+            UsageError: the model does not take one image, or the preprocessing does not fit it.
         """
         specs = layout.signature.inputs
         if len(specs) != 1:
@@ -55,7 +61,29 @@ class ImageReader:
             raise UsageError(f"The input {spec} is not an image with 1 or 3 channels.", fix=_OTHERWISE)
         if spec.dtype not in ("float32", "float16", "uint8"):
             raise UsageError(f"The input {spec} does not take float32 or uint8 pixels.", fix=_OTHERWISE)
-        return cls(spec, (shape[0], shape[1], shape[2]), first)
+        reader = cls(spec, (shape[0], shape[1], shape[2]), first, how or ImageSpec())
+        reader._check()
+        return reader
+
+    def _check(self) -> None:
+        channels, height, width = self._sizes
+        for key, values in (("mean", self.how.mean), ("std", self.how.std)):
+            if len(values) not in (0, 1, channels):
+                raise UsageError(
+                    f"tflite.images.{key} has {len(values)} numbers; the input {self.spec} has {channels} channel(s).",
+                    fix="give one number, or one a channel",
+                )
+        if self.spec.dtype == "uint8" and (self.how.mean or self.how.std or "scale" in self.how.model_fields_set):
+            raise UsageError(f"The input {self.spec} takes pixels as they are; scale, mean and std have no place.")
+        resize = self.how.resize
+        least = (resize, resize) if isinstance(resize, int) else resize or (height, width)
+        if self.how.crop == "center" and (least[0] < height or least[1] < width):
+            raise UsageError(f"tflite.images.resize {resize} is less than the crop of {height}x{width}.")
+        if self.how.crop == "none" and resize is not None and (height, width) != least:
+            raise UsageError(
+                f"tflite.images.resize {resize} does not give the input's {height}x{width}.",
+                fix="add crop: center, or leave resize out",
+            )
 
     @property
     def _sizes(self) -> tuple[int, int, int]:
@@ -66,10 +94,23 @@ class ImageReader:
     @property
     def rule(self) -> str:
         channels, height, width = self._sizes
-        scale = "0..255" if self.spec.dtype == "uint8" else "0..1, no mean or deviation applied"
         order = "first" if self.channels_first else "last"
-        mode = "RGB" if channels == 3 else "grey"
-        return f"images: {mode}, channels {order}, resized to {height}x{width}, scaled to {scale}"
+        mode = self.how.channels.upper() if channels == 3 else "grey"
+        size = f"resized to {height}x{width}"
+        if self.how.crop == "center":
+            resize = self.how.resize
+            side = f"{resize[0]}x{resize[1]}" if isinstance(resize, tuple) else f"shorter side {resize}"
+            size = f"resized to {side}, {height}x{width} cut from the middle"
+        return f"images: {mode}, channels {order}, {size} ({self.how.interpolation}), {self._scale_rule}"
+
+    @property
+    def _scale_rule(self) -> str:
+        if self.spec.dtype == "uint8":
+            return "scaled to 0..255"
+        top = 255 * self.how.scale
+        parts = [f"mean {list(self.how.mean)}"] if self.how.mean else []
+        parts += [f"std {list(self.how.std)}"] if self.how.std else []
+        return f"scaled to 0..{top:g}, {', '.join(parts) or 'no mean or deviation applied'}"
 
     def sample(self, path: Path, folder: Path) -> Sample:
         """Read one file.
@@ -88,15 +129,40 @@ class ImageReader:
         where = str(path.relative_to(folder))
         try:
             with Image.open(path) as opened:
-                grey_or_rgb = opened.convert(_MODES[channels])
-                resized = grey_or_rgb.resize((width, height), Image.Resampling.BILINEAR)
+                picture = self._fitted(opened.convert(_MODES[channels]))
         except (OSError, UnidentifiedImageError) as exc:
             raise UsageError(f"Calibration sample {where} is not an image: {exc}", where=str(path)) from exc
-        pixels = np.asarray(resized).reshape(height, width, channels)
+        pixels = np.asarray(picture).reshape(height, width, channels)
         return Sample(where, {self.spec.name: self._scaled(pixels)})
 
+    def _fitted(self, picture: Any) -> Any:
+        """Of the input's height and width."""
+        from PIL import Image
+
+        _, height, width = self._sizes
+        how = Image.Resampling[self.how.interpolation.upper()]
+        if self.how.crop == "none":
+            return picture.resize((width, height), how)
+        resized = picture.resize(self._before_crop(picture.size), how)
+        left, top = (resized.width - width) // 2, (resized.height - height) // 2
+        return resized.crop((left, top, left + width, top + height))
+
+    def _before_crop(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height."""
+        resize = self.how.resize
+        if isinstance(resize, int):
+            shorter = min(size)
+            return (resize * size[0] // shorter, resize * size[1] // shorter)
+        assert resize is not None
+        return (resize[1], resize[0])
+
     def _scaled(self, pixels: Array) -> Array:
-        ordered = np.moveaxis(pixels, -1, 0) if self.channels_first else pixels
-        if self.spec.dtype == "uint8":
-            return np.ascontiguousarray(ordered)
-        return np.ascontiguousarray((ordered / np.float32(255)).astype(self.spec.dtype))
+        ordered = pixels[..., ::-1] if self.how.channels == "bgr" else pixels
+        if self.spec.dtype != "uint8":
+            scaled = ordered * np.float32(self.how.scale) - _row(self.how.mean, 0.0)
+            ordered = (scaled / _row(self.how.std, 1.0)).astype(self.spec.dtype)
+        return np.ascontiguousarray(np.moveaxis(ordered, -1, 0) if self.channels_first else ordered)
+
+
+def _row(values: Sequence[float], unsaid: float) -> Array:
+    return np.asarray(values or (unsaid,), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,34 @@ WARM_UP_RUNS = 3
 MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 1.0
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How an integer input or output stands for floats: value = scale * (integer - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+    def quantized(self, values: Array, dtype: np.dtype[Any]) -> Array:
+        """The nearest integers within the dtype's range, as LiteRT's QUANTIZE computes them."""
+        info = np.iinfo(dtype)
+        steps = np.round(values.astype(np.float64) / self.scale) + self.zero_point
+        return np.clip(steps, info.min, info.max).astype(dtype)
+
+    def floats(self, integers: Array) -> Array:
+        return ((integers.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
+
+
 class TfliteModel:
-    """A .tflite file ready to run; inputs and outputs by the names of its one signature.
+    """A .tflite file ready to run; inputs and outputs by the names of one of its signatures.
 
     Raises:
         TfliteError: the file is damaged, or the interpreter cannot run it.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, signature: str | None = None) -> None:
         self.path = path
         self._interpreter = prepared(path, threads)
-        self._runner = self._interpreter.get_signature_runner()
+        self._runner = self._interpreter.get_signature_runner(signature)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -40,6 +58,26 @@ class TfliteModel:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return _specs(self._runner.get_output_details())
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        """Of the inputs and outputs that are quantized integers."""
+        found = {**self._runner.get_input_details(), **self._runner.get_output_details()}
+        pairs = {name: detail["quantization"] for name, detail in found.items()}
+        return {name: Scale(float(scale), int(zero)) for name, (scale, zero) in pairs.items() if scale}
+
+    def in_floats(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name, floats in and out where the file has quantized integers; else as `__call__`.
+
+        Raises:
+            TfliteError: as `__call__`.
+        """
+        scales, types = self.scales, {spec.name: np.dtype(spec.dtype) for spec in self.inputs}
+        fed = {
+            name: scales[name].quantized(array, types[name]) if name in scales and array.dtype.kind == "f" else array
+            for name, array in inputs.items()
+        }
+        return {name: scales[name].floats(out) if name in scales else out for name, out in self(fed).items()}
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name.
@@ -64,7 +102,7 @@ class TfliteModel:
 
 
 def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
-    """Median milliseconds of a call after warm-up: up to 50 calls or one second, at least 5.
+    """Median milliseconds of a call of serving_default after warm-up: up to 50 calls or one second, at least 5.
 
     Raises:
         TfliteError: the interpreter cannot run the file.
@@ -73,7 +111,7 @@ def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
     # `invoke` is refused while a signature runner lives.
     places = {name: d["index"] for name, d in interpreter.get_signature_runner().get_input_details().items()}
     for name, array in inputs.items():
-        interpreter.set_tensor(places[name], array)
+        interpreter.set_tensor(places[name], _fitting(interpreter, places[name], array))
     for _ in range(WARM_UP_RUNS):
         interpreter.invoke()
     times: list[float] = []
@@ -82,6 +120,15 @@ def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
         interpreter.invoke()
         times.append(time.perf_counter() - start)
     return statistics.median(times) * 1e3
+
+
+def _fitting(interpreter: Any, index: int, array: Array) -> Array:
+    """Floats as the integers that the file's input takes."""
+    details = {detail["index"]: detail for detail in interpreter.get_input_details()}[index]
+    scale, zero = details["quantization"]
+    if not scale or array.dtype.kind != "f":
+        return array
+    return Scale(float(scale), int(zero)).quantized(array, np.dtype(details["dtype"]))
 
 
 def prepared(path: Path, threads: int) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from bundler import inputs
+from bundler.converters import SERVING_DEFAULT
 from bundler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,13 +25,29 @@ def static_sizes(signature: Signature, examples: Mapping[str, Array], spec: Tfli
         UsageError: `spec.dims` names a dim that the model does not have.
     """
     own = inputs.dim_sizes(signature, examples)
-    unknown = sorted(set(spec.dims) - set(own))
-    if unknown:
-        have = f"its dynamic dims are {', '.join(own)}" if own else "it has no dynamic dim"
-        raise UsageError(f"tflite.dims names {unknown[0]!r}, which the model does not have.", fix=have)
+    _check(spec.dims, own, "tflite.dims")
     return {
         dim: spec.dims.get(dim, spec.batch if inputs.is_batch(dim) else size) for dim, size in own.items()
     }
+
+
+def signature_sizes(signature: Signature, examples: Mapping[str, Array], spec: TfliteSpec) -> dict[str, dict[str, int]]:
+    """The sizes of each signature of the files: serving_default, then those of `spec.shapes`, which change some of them.
+
+    Raises:
+        UsageError: a dim is named that the model does not have.
+    """
+    default = static_sizes(signature, examples, spec)
+    for name, sizes in spec.shapes.items():
+        _check(sizes, default, f"tflite.shapes.{name}")
+    return {SERVING_DEFAULT: default, **{name: {**default, **sizes} for name, sizes in spec.shapes.items()}}
+
+
+def _check(named: Mapping[str, int], own: Mapping[str, int], where: str) -> None:
+    unknown = sorted(set(named) - set(own))
+    if unknown:
+        have = f"its dynamic dims are {', '.join(own)}" if own else "it has no dynamic dim"
+        raise UsageError(f"{where} names {unknown[0]!r}, which the model does not have.", fix=have)
 
 
 def static_shapes(

@@ -6,17 +6,21 @@
 | float16 | float16, half the size | float32 (float16 on a GPU delegate) | the model's |
 | dynamic | int8, a quarter | int8 products with ranges taken at run time, else float32 | the model's |
 | int8 | int8 | int8 with ranges from calibration; what has no int8 kernel stays float32 | the model's |
+| int8-io | int8 | int8 throughout | int8 or uint8 where the model has floats |
+| int16x8 | int8 | int16 activations with ranges from calibration; what has no such kernel stays float32 | the model's |
+| mix | int8 and float32 | as int8, but for the layers that stay float32 | the model's |
+
+The int8 forms are made by `bundler.tflite.quantize`.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy.typing as npt
 
 from bundler.converters import SERVING_DEFAULT
 from bundler.converters.signature_names import restore
@@ -25,33 +29,65 @@ from bundler.quiet import captured_stderr
 from bundler.spec import TfliteVariant
 from bundler.tflite.recurrent import start_from_zero
 
-Array = npt.NDArray[Any]
-Samples = Callable[[], Iterator[dict[str, Array]]]
+Samples = Callable[[], Iterator[Any]]
 
 
-def write_static(function: Any, names: Iterable[str], folder: Path) -> None:
-    """Write a ConcreteFunction with static shapes as the SavedModel that all variants are converted from.
+def write_static(functions: Mapping[str, Any], names: Iterable[str], folder: Path) -> None:
+    """Write ConcreteFunctions with static shapes as the SavedModel that all variants are converted from.
 
     A SavedModel, as the converter takes the names of inputs from its signature and nothing else can hold all of them.
 
     Args:
-        function: from `ConvertedModel.static`; whoever owns its variables must be alive.
+        functions: by signature; from `ConvertedModel.static`; whoever owns their variables must be alive.
         names: of the inputs, in their order.
     """
     import tensorflow as tf
 
     owner = tf.Module()
-    owner.captured = list(function.variables)
+    owner.captured = list({id(v): v for f in functions.values() for v in f.variables}.values())
     with captured_stderr():
-        tf.saved_model.save(owner, str(folder), signatures={SERVING_DEFAULT: function})
-    restore(folder, {SERVING_DEFAULT: names})
+        tf.saved_model.save(owner, str(folder), signatures=dict(functions))
+    ordered = list(names)
+    restore(folder, dict.fromkeys(functions, ordered))
 
 
-def convert(folder: Path, variant: TfliteVariant, samples: Samples | None = None) -> bytes:
-    """The SavedModel of `write_static` as a .tflite file with the same names in its one signature.
+def convert(
+    folder: Path,
+    variant: TfliteVariant,
+    samples: Samples | None = None,
+    *,
+    signatures: Collection[str] = (SERVING_DEFAULT,),
+    select_tf_ops: bool = False,
+) -> bytes:
+    """The SavedModel of `write_static` as a .tflite file with the same names in its signatures.
 
     Args:
-        samples: for int8: makes an iterator over inputs by name.
+        variant: float32, float16, dynamic or int16x8.
+        samples: for int16x8: makes an iterator over inputs by name, each with its signature where there are several.
+        select_tf_ops: let TensorFlow's own kernels do what TFLite has no operator for.
+
+    Raises:
+        TfliteError: the operators and layers that TFLite cannot express, or why the converter stopped.
+    """
+    with converting(variant):
+        converter = float_converter(folder, signatures, select_tf_ops=select_tf_ops)
+        _configure(converter, variant, samples)
+        return start_from_zero(bytes(converter.convert()))
+
+
+def float_converter(folder: Path, signatures: Collection[str], *, select_tf_ops: bool) -> Any:
+    """A converter to float32, for `converting`."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=list(signatures))
+    select = [tf.lite.OpsSet.SELECT_TF_OPS] if select_tf_ops else []
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, *select]
+    return converter
+
+
+@contextmanager
+def converting(variant: str) -> Iterator[None]:
+    """What TensorFlow's converter raises in the block becomes a TfliteError.
 
     Raises:
         TfliteError: the operators and layers that TFLite cannot express, or why the converter stopped.
@@ -64,9 +100,7 @@ def convert(folder: Path, variant: TfliteVariant, samples: Samples | None = None
         with captured_stderr() as noise, warnings.catch_warnings():
             # TensorFlow's own calibrator still runs on tf.lite.Interpreter.
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SERVING_DEFAULT])
-            _configure(converter, variant, samples)
-            return start_from_zero(bytes(converter.convert()))
+            yield
     except ConverterError as exc:
         raise _converter_error(exc, variant) from exc
     except (ValueError, RuntimeError, tf.errors.OpError) as exc:
@@ -79,16 +113,15 @@ def convert(folder: Path, variant: TfliteVariant, samples: Samples | None = None
 def _configure(converter: Any, variant: TfliteVariant, samples: Samples | None) -> None:
     import tensorflow as tf
 
-    builtins = tf.lite.OpsSet.TFLITE_BUILTINS
-    converter.target_spec.supported_ops = [builtins]
     if variant == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if variant == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    elif variant == "int8":
+    elif variant == "int16x8":
+        int16x8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtins]
+        converter.target_spec.supported_ops = [int16x8, *converter.target_spec.supported_ops]
 
 
 def _converter_error(exc: Exception, variant: str) -> TfliteError:
@@ -106,7 +139,7 @@ def _converter_error(exc: Exception, variant: str) -> TfliteError:
     named = "\n".join(f"  {op}{_places(places)}" for op, places in sorted(layers.items()))
     return TfliteError(
         f"The {variant} TFLite file could not be made: TFLite has no builtin for these operators.\n{named}",
-        fix="write these layers with other operators, or serve the SavedModel and leave out --tflite",
+        fix="write these layers with other operators, take --select-tf-ops, or serve the SavedModel and leave out --tflite",
     )
 
 

@@ -1,46 +1,116 @@
-"""The process that TFLite files are converted and run in: `python -m bundler.tflite.worker WORK VARIANT…`.
+"""The process that TFLite files are converted and run in: `python -m bundler.tflite.worker WORK`.
 
 A process of its own, as TensorFlow's quantizer and LiteRT's kernels can end the one they run in (a recurrent layer in
-int8 does). WORK is the folder described in `bundler.tflite.exchange`. Exit status 0; anything else is a crash.
+int8 does). WORK is the folder described in `bundler.tflite.exchange`. Each request is one of
+
+    make        a variant: convert, run every draw, measure the latency
+    try         int8 with some float layers: quantize and run every draw, for the search of a mix
+    layers      the operators that int8 may leave float
+    losses      for each group of layers: what the outputs lose when only this group is int8
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bundler.child import answer_requests
+from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
-from bundler.tflite.exchange import load_calls, save_calls
+from bundler.tflite import exchange, quantize, sensitivity
 from bundler.tflite.runner import TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 
 THREADS = (1, 2)
 
 
-def main(work: Path, variants: Sequence[str]) -> int:
-    """Make each variant; a failure is a result like any other."""
-    for variant in variants:
+class Worker:
+    """Answers requests about the model in the work folder."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._setup = exchange.Setup.read(work)
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer; a failure is one like any other."""
+        tasks: dict[str, Callable[..., dict[str, Any]]] = {
+            "make": self.make, "try": self.attempt, "layers": self.layers, "losses": self.losses,
+        }  # fmt: skip
+        arguments = {key: value for key, value in request.items() if key != "do"}
         try:
-            result = _make(work, variant)
+            return tasks[request["do"]](**arguments)
         except TfliteError as exc:
-            result = {"error": {"what": exc.what, "where": exc.where, "fix": exc.fix}, "report": str(exc.__cause__ or exc)}
-        (work / f"{variant}.json").write_text(json.dumps(result), "utf-8")
-    return 0
+            error = {"what": exc.what, "where": exc.where, "fix": exc.fix}
+            return {"error": error, "report": str(exc.__cause__ or exc)}
 
+    def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
+        """Write `<name>.tflite` and what it answers."""
+        path = self._written(name, self._converted(variant, float_layers))
+        self._run(name)
+        draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
+        return {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
 
-def _make(work: Path, variant: Any) -> dict[str, Any]:
-    at, path = work / "at", work / f"{variant}.tflite"
-    at.write_text(f"{variant} converting", "utf-8")
-    path.write_bytes(convert(work / "saved_model", variant, lambda: load_calls(work / "samples")))
-    at.write_text(f"{variant} running", "utf-8")
-    model = TfliteModel(path)
-    draws = list(load_calls(work / "draws"))
-    save_calls(work / f"{variant}.outputs", (model(inputs) for inputs in draws))
-    return {"latency_ms": {threads: latency_ms(path, draws[0], threads) for threads in THREADS}}
+    def attempt(self, name: str, float_layers: Sequence[str]) -> dict[str, Any]:
+        self._written(name, quantize.quantize(self._calibrated, float_layers))
+        self._run(name)
+        return {}
+
+    def layers(self) -> dict[str, Any]:
+        found = quantize.layers(self._calibrated)
+        return {"layers": [{"tensor": layer.tensor, "operator": layer.name} for layer in found]}
+
+    def losses(self, groups: Sequence[Sequence[str]]) -> dict[str, Any]:
+        return {"losses": [self._sensitivity.loss(group) for group in groups]}
+
+    @cached_property
+    def _calibrated(self) -> bytes:
+        self._at("int8 converting")
+        return quantize.calibrate(
+            self._work / "saved_model", self._setup.signatures, self._samples, select_tf_ops=self._setup.select_tf_ops
+        )
+
+    @cached_property
+    def _sensitivity(self) -> sensitivity.Sensitivity:
+        calls = exchange.load_calls(self._work / "samples" / SERVING_DEFAULT)
+        return sensitivity.Sensitivity(self._calibrated, calls, self._work / "sensitivity.tflite")
+
+    def _converted(self, variant: Any, float_layers: Collection[str]) -> bytes:
+        if variant in ("int8", "int8-io", "mix"):
+            calibrated = self._calibrated
+            self._at(f"{variant} converting")
+            return quantize.quantize(calibrated, float_layers, self._setup.io_type if variant == "int8-io" else "float32")
+        self._at(f"{variant} converting")
+        setup = self._setup
+        return convert(
+            self._work / "saved_model", variant, self._samples,
+            signatures=setup.signatures, select_tf_ops=setup.select_tf_ops,
+        )  # fmt: skip
+
+    def _samples(self) -> Iterator[Any]:
+        """As the converter takes them: with their signature only where there are several."""
+        several = len(self._setup.signatures) > 1
+        for signature in self._setup.signatures:
+            for call in exchange.load_calls(self._work / "samples" / signature):
+                yield (signature, call) if several else call
+
+    def _written(self, name: str, file: bytes) -> Path:
+        path = self._work / f"{name}.tflite"
+        path.write_bytes(file)
+        return path
+
+    def _run(self, name: str) -> None:
+        self._at(f"{name} running")
+        for signature in self._setup.signatures:
+            model = TfliteModel(self._work / f"{name}.tflite", signature=signature)
+            calls = exchange.load_calls(self._work / "draws" / signature)
+            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.in_floats(call) for call in calls))
+
+    def _at(self, step: str) -> None:
+        (self._work / "at").write_text(step, "utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    answer_requests(Worker(Path(sys.argv[1])).answer)

@@ -79,7 +79,8 @@ def test_a_module_from_memory_with_everything_around_it(tmp_path: Path) -> None:
     assert record["source"]["source"] == "python:Sequential"
     assert record["evaluation"]["results"] == {"pytorch": 1.0}
     assert str(bundle.signatures("tanh")["serving_default"].inputs[0]) == "input=float32[batch,4]"
-    finished = [event.stage for event in events if event.status == "finished"]
+    assert [event.part for event in events if event.part] == ["float16"]
+    finished = [event.stage for event in events if event.status == "finished" and not event.part]
     assert finished == [
         "load",
         "export",

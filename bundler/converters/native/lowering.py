@@ -300,7 +300,7 @@ class Lowering:
             ]
 
     def _call(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
-        with tf.name_scope(_scope(node)):
+        with tf.name_scope(layer_scope(node)):
             return call(handler, node, operands, self._context)
 
 
@@ -463,7 +463,8 @@ def _dim_names(value: ir.Value) -> tuple[str | None, ...] | None:
     return tuple(None if isinstance(d, int) else d.value for d in value.shape)
 
 
-def _scope(node: ir.Node) -> str:
+def layer_scope(node: Any) -> str:
+    """The name that a node (onnx_ir's or ONNX's own) has in TensorFlow's graph."""
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in node.name or node.op_type)
     return name if name[:1].isalnum() else f"n{name}"
 

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -183,6 +185,120 @@ def test_wrong_options(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
     assert "layout" in build(mlp_onnx, "--layout", "nwhc", out=out, code=2)
     assert "name=number" in build(mlp_onnx, "--dims", "seq", out=out, code=2)
     build(mlp_onnx, "--opset", "3", out=out, code=2)
+
+
+METRICS = """
+import numpy as np
+
+CALLS = []
+
+def third_fails(predict):
+    CALLS.append(predict(input=np.ones((3, 4), np.float32))["output"].shape)
+    if len(CALLS) == 3:
+        raise KeyError("no label for picture 7")
+    return 0.5
+
+def words(predict):
+    return "good"
+
+def unlabelled():
+    for i in range(3):
+        yield np.ones(4, np.float32), i
+    yield np.ones(4, np.float32), None
+
+def narrow(predict):
+    return float(predict(input=np.ones((3, 5), np.float32))["output"][0, 0])
+
+def other_name(predict):
+    return float(predict(x=np.ones((3, 4), np.float32))["output"][0, 0])
+"""
+
+
+def published(*arguments: object, out: Path, code: int) -> tuple[str, dict[str, Any]]:
+    """A build that publishes without some TFLite variants: what it says on one line, and its record in bundle.json."""
+    result = CliRunner().invoke(app, ["build", *map(str, arguments), "-o", str(out)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert not list(out.glob("**/.work-*"))
+    (model,) = json.loads((out / "bundle.json").read_text())["models"].values()
+    return " ".join(result.output.split()), model["versions"]["1"]
+
+
+def test_a_variant_below_its_gate_is_not_published_and_exit_is_3(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    wanted = ("--tflite", "float32,float16", "--min-sqnr", "100")
+    said, record = published(f"{nets}:deep", *wanted, out=out, code=3)
+    assert "Published, but without these TFLite variants: nets: float16." in said
+    assert "The float16 TFLite file is below its gate: output" in said
+    assert "min_sqnr asks for 100" in said
+    assert [path.name for path in out.glob("tflite/nets/1/*")] == ["nets-float32.tflite"]
+    assert set(record["tflite"]) == {"float32"}
+    refused = record["tflite_refused"]["float16"]
+    assert refused["below_gate"]
+    assert "SQNR" in refused["reason"]
+    assert 0 < refused["accuracy"]["outputs"]["output"]["sqnr_db"] < 100
+    assert CliRunner().invoke(app, ["verify", str(out)]).exit_code == 0
+
+
+def test_without_any_variant_the_saved_model_is_published(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    _, record = published(f"{nets}:deep", "--tflite", "float16", "--min-sqnr", "100", out=out, code=3)
+    assert record["tflite"] == {}
+    assert not (out / "tflite" / "nets" / "1").exists()
+    assert (out / "models" / "nets" / "1" / "saved_model.pb").is_file()
+    assert CliRunner().invoke(app, ["verify", str(out)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "left_out", "said"),
+    [
+        ("third_fails", {"float16"}, "raised: KeyError: 'no label for picture 7' where:"),
+        ("words", {"float32", "float16"}, "gave 'good', which is no finite number"),
+        ("unlabelled", {"float32", "float16"}, "unlabelled item 3 has no label"),
+        ("narrow", {"float32", "float16"}, "predict got input=float32[3, 5]. to do: the model takes input=float32[batch,4]"),
+        ("other_name", {"float32", "float16"}, "predict got x. to do: the model takes input=float32[batch,4]"),
+    ],
+)
+def test_an_evaluate_function_that_fails(
+    nets: Path, tmp_path: Path, function: str, left_out: set[str], said: str
+) -> None:
+    (tmp_path / "metrics.py").write_text(METRICS)
+    wanted = ("--tflite", "float32,float16", "--evaluate", f"{tmp_path}/metrics.py:{function}")
+    message, record = published(f"{nets}:make", *wanted, out=tmp_path / "x", code=1)
+    assert said in message
+    assert set(record["tflite_refused"]) == left_out
+    assert set(record["tflite"]) == {"float32", "float16"} - left_out
+    assert not record["tflite_refused"]["float16"]["below_gate"]
+
+
+def test_bad_calibration_data_costs_the_variants_that_need_it_alone(nets: Path, tmp_path: Path) -> None:
+    samples = np.ones((9, 4), np.float32)
+    samples[5, 2] = np.nan
+    np.savez(tmp_path / "s.npz", input=samples)
+    wanted = ("--tflite", "int8,float16,int16x8", "--calibration", tmp_path / "s.npz")
+    said, record = published(f"{nets}:make", *wanted, out=tmp_path / "x", code=1)
+    assert "without these TFLite variants: nets: int8, int16x8." in said
+    assert said.count("Calibration sample s.npz[5]: the input 'input' has NaN or infinity in it.") == 1
+    assert set(record["tflite"]) == {"float16"}
+
+
+def test_random_calibration_data_only_for_those_who_insist(nets: Path, tmp_path: Path) -> None:
+    wanted = ("--tflite", "int8", "--calibration", "random")
+    said = build(f"{nets}:deep", *wanted, out=tmp_path / "x", code=2)
+    assert "--allow-random-calibration" in said
+    said, record = published(f"{nets}:deep", *wanted, "--allow-random-calibration", out=tmp_path / "x", code=0)
+    assert "the accuracy on real data is not known" in said
+    assert record["tflite"]["int8"]["calibration"]["samples"] == 32
+
+
+def test_missing_files_are_told_before_any_work(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    missing = ("--tflite", "int8", "--calibration", "absent.npz")
+    assert "no .npz, no folder" in build(f"{nets}:make", *missing, out=out, code=2)
+    missing = ("--tflite", "float16", "--evaluate", "absent.py:accuracy")
+    assert "There is no file absent.py" in build(f"{nets}:make", *missing, out=out, code=1)
+    missing = ("--tflite", "float16", "--evaluate", "accuracy")
+    assert "does not have the form module:function" in build(f"{nets}:make", *missing, out=out, code=2)
 
 
 @pytest.fixture

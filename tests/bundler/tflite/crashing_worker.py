@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bundler.child import answer_requests
 from bundler.tflite import worker
 
 
-def convert(folder: Path, variant: Any, samples: Any) -> bytes:
-    if variant == "int8":
-        os.write(2, b"quantizer: no such loop\nI0000 00:00:1 1 loader.cc:1] chatter\n")
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return real(folder, variant, samples)
+class Crashing(worker.Worker):
+    def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
+        if variant == "int8":
+            self._at("int8 converting")
+            os.write(2, b"quantizer: no such loop\nI0000 00:00:1 1 loader.cc:1] chatter\n")
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().make(variant, name, float_layers)
 
 
 if __name__ == "__main__":
-    real, worker.convert = worker.convert, convert
-    sys.exit(worker.main(Path(sys.argv[1]), sys.argv[2:]))
+    answer_requests(Crashing(Path(sys.argv[1])).answer)

@@ -19,7 +19,7 @@ from bundler.tflite import VariantResult, build_variants, check_request, exchang
 from bundler.tflite.runner import TfliteModel
 from tests.bundler.hand_written import SIGNATURE, Converted, exported, weights
 
-ALL = ("float32", "float16", "dynamic", "int8")
+ALL = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[str, VariantResult]:
     """All variants of the model, batch 1."""
     folder = tmp_path_factory.mktemp("tflite")
-    spec = TfliteSpec(variants=ALL, calibration=samples.name)
+    spec = TfliteSpec(variants=ALL, calibration=samples.name, float_layers=("FULLY_CONNECTED",))
     made = build_variants(Converted(), exported(folder / "m.onnx"), spec, folder, "m", base=samples.parent)
     assert sorted(p.name for p in folder.iterdir()) == sorted(["m.onnx", *(f"m-{v}.tflite" for v in ALL)])
     return {result.variant: result for result in made}
@@ -43,13 +43,20 @@ def results(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[str
 @pytest.mark.parametrize("variant", ALL)
 def test_names_dtypes_and_shapes_are_pytorchs(results: dict[str, VariantResult], variant: str) -> None:
     result = results[variant]
+    floats = "int8" if variant == "int8-io" else "float32"
     assert result.inputs == (
-        TensorSpec("image", "float32", (1, 3, 8, 8)), TensorSpec("ids", "int64", (1, 10)),
+        TensorSpec("image", floats, (1, 3, 8, 8)), TensorSpec("ids", "int64", (1, 10)),
     )  # fmt: skip
-    assert result.outputs == (TensorSpec("logits", "float32", (1, 4)), TensorSpec("label", "int64", (1,)))
+    assert result.outputs == (TensorSpec("logits", floats, (1, 4)), TensorSpec("label", "int64", (1,)))
+    assert set(result.scales) == ({"image", "logits"} if variant == "int8-io" else set())
 
 
-@pytest.mark.parametrize(("variant", "error"), [("float32", 1e-5), ("float16", 5e-3), ("dynamic", 0.1), ("int8", 0.3)])
+@pytest.mark.parametrize(
+    ("variant", "error"),
+    [
+        ("float32", 1e-5), ("float16", 5e-3), ("dynamic", 0.1), ("int8", 0.3), ("int8-io", 0.3), ("int16x8", 0.1), ("mix", 0.3),
+    ],
+)  # fmt: skip
 def test_the_error_against_pytorch_is_that_of_the_variant(
     results: dict[str, VariantResult], variant: str, error: float
 ) -> None:
@@ -75,13 +82,16 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
     assert results["int8"].operators["CONV_2D"] == 1
     assert results["int8"].calibration == {
         "source": "samples.npz", "rule": "an .npz file, samples on the first axis", "samples": 40, "available": 40,
+        "inputs": results["int8"].calibration["inputs"],
     }  # fmt: skip
+    assert results["int8"].calibration["inputs"]["ids"]["max"] == 19
     for result in results.values():
         data = json.loads(json.dumps(result.to_json(), allow_nan=False))
         assert 0 < data["delegation"]["share"] < 1  # neither the table of words nor ArgMax is XNNPACK's
         assert data["delegation"]["left"]["ARG_MAX"] == 1
         assert data["file"] == result.path.name
-        assert data["inputs"] == ["image=float32[1,3,8,8]", "ids=int64[1,10]"]
+        floats = "int8" if result.variant == "int8-io" else "float32"
+        assert data["inputs"] == [f"image={floats}[1,3,8,8]", "ids=int64[1,10]"]
 
 
 def test_parity_gates_float32_alone(
@@ -92,7 +102,7 @@ def test_parity_gates_float32_alone(
     report = parity.check(asked, tmp_path / "1", tolerance=1e-4, variants=list(results.values()))
     assert report.passed
     gated = {row.runtime: row.gated for row in report.rows if row.runtime.startswith("tflite")}
-    assert gated == {"tflite-float32": True, "tflite-float16": False, "tflite-dynamic": False, "tflite-int8": False}
+    assert gated == {f"tflite-{variant}": variant == "float32" for variant in ALL}
     verdicts = {(line.runtime, line.output): line.verdict for line in report.summary()}
     assert verdicts[SAVED_MODEL, "logits"] == "passed"
     assert verdicts["tflite-float32", "logits"] == "passed"
@@ -118,7 +128,8 @@ def test_sizes_of_batch_and_other_dims(tmp_path: Path) -> None:
 
 def test_an_error_that_is_large_on_the_whole_is_noted(tmp_path: Path) -> None:
     wrong = Converted(head=weights()["head"] * np.float32(1.5))
-    (result,) = build_variants(wrong, exported(tmp_path / "m.onnx"), TfliteSpec(variants=("float32",)), tmp_path, "m")
+    spec = TfliteSpec(variants=("float32",), min_sqnr=3)
+    (result,) = build_variants(wrong, exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert result.rms_error["logits"] == pytest.approx(0.5, rel=1e-4)
     assert result.notes == (
         "output logits: the float32 file is 50% away from PyTorch (rms); "

@@ -31,7 +31,11 @@ def test_npz_has_samples_on_the_first_axis(tmp_path: Path) -> None:
     calls = list(data.calls())
     assert [call["image"].shape for call in calls] == [(1, 3, 4, 6)] * 10
     np.testing.assert_array_equal(np.concatenate([call["image"] for call in calls]), images)
-    assert data.to_json() == {
+    said = data.to_json()
+    (found,) = said.pop("inputs").items()
+    assert found[0] == "image"
+    assert (found[1]["min"], found[1]["max"]) == (images.min(), images.max())
+    assert said == {
         "source": "s.npz", "rule": "an .npz file, samples on the first axis", "samples": 10, "available": 10,
     }  # fmt: skip
 

@@ -37,7 +37,7 @@ def colours(array: np.ndarray) -> set[tuple[float, ...]]:
 
 def test_channels_first_in_zero_to_one(folder: Path) -> None:
     data = read("pictures", layout("x=float32[batch,3,6,8]", 1, 3, 6, 8), base=folder)
-    assert data.rule == "images: RGB, channels first, resized to 6x8, scaled to 0..1, no mean or deviation applied"
+    assert data.rule == "images: RGB, channels first, resized to 6x8 (bilinear), scaled to 0..1, no mean or deviation applied"
     assert data.available == 9
     by_name = {sample.where: sample.arrays["x"] for sample in data.samples}
     array = by_name["dogs/2.png"]
@@ -48,7 +48,7 @@ def test_channels_first_in_zero_to_one(folder: Path) -> None:
 
 def test_channels_last_as_bytes(folder: Path) -> None:
     data = read("pictures", layout("x=uint8[batch,6,8,3]", 1, 6, 8, 3), base=folder)
-    assert data.rule == "images: RGB, channels last, resized to 6x8, scaled to 0..255"
+    assert data.rule == "images: RGB, channels last, resized to 6x8 (bilinear), scaled to 0..255"
     array = {sample.where: sample.arrays["x"] for sample in data.samples}["cats/3.png"]
     assert (array.shape, array.dtype) == ((6, 8, 3), np.uint8)
     assert colours(array) == {(84, 255, 0)}

@@ -1,0 +1,121 @@
+"""Layers of a .tflite file by the names that the user knows: PyTorch's modules and the nodes of the ONNX graph.
+
+The converter names a tensor after the nodes it was fused from: `node_relu/Relu;node_conv/Conv2D;…`. A node knows its
+module by what torch's exporter notes (`pkg.torch.onnx.name_scopes`) and by its weights (`features.0.weight`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import UsageError
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_OUTPUT = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?:(\d+)")
+"""A layer at the end of the model is named after the output; they are counted in the order of their names."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator of a .tflite file.
+
+    Attributes:
+        tensor: name of its output in the file.
+        operator: TFLite's name, `CONV_2D`.
+        nodes: of the ONNX graph that it is made of.
+        modules: of PyTorch that these belong to; the one with the weights first.
+    """
+
+    tensor: str
+    operator: str
+    nodes: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people: the module, else the node, else the tensor."""
+        return next(iter((*self.modules, *self.nodes)), self.tensor)
+
+    def matches(self, pattern: str) -> bool:
+        """Whether the pattern (`*` allowed) is its operator, a node, a module, or what a module stands in."""
+        if fnmatchcase(self.operator, pattern) or any(fnmatchcase(node, pattern) for node in self.nodes):
+            return True
+        inside = f"{pattern}.*"
+        return any(fnmatchcase(module, pattern) or fnmatchcase(module, inside) for module in self.modules)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.operator})"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the layers of a model can be called.
+
+    Attributes:
+        modules: by the scope of a node.
+        outputs: the scope of the node behind each output, in the order of the outputs' names.
+    """
+
+    modules: Mapping[str, tuple[str, ...]]
+    outputs: Sequence[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Names:
+        """From an .onnx file; its weights are not read."""
+        import onnx
+
+        from bundler.converters.native.lowering import layer_scope
+
+        graph = onnx.load(str(path), load_external_data=False).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        modules = {layer_scope(node): tuple(dict.fromkeys(_modules(node, weights))) for node in graph.node}
+        behind = {output: layer_scope(node) for node in graph.node for output in node.output}
+        return cls(modules, [behind.get(name, "") for name in sorted(output.name for output in graph.output)])
+
+    def layer(self, tensor: str, operator: str) -> Layer:
+        nodes = tuple(dict.fromkeys(filter(None, (self._node(part) for part in tensor.split(";")))))
+        modules = dict.fromkeys(module for node in reversed(nodes) for module in self.modules.get(node, ()))
+        return Layer(tensor, operator, nodes, tuple(modules))
+
+    def _node(self, part: str) -> str:
+        output = _OUTPUT.match(part)
+        if output:
+            index = int(output[1])
+            return self.outputs[index] if index < len(self.outputs) else ""
+        return part.partition("/")[0]
+
+
+def chosen(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The tensors of the layers that match a pattern.
+
+    Raises:
+        UsageError: a pattern matches nothing.
+    """
+    every = tuple(layers)
+    for pattern in patterns:
+        if not any(layer.matches(pattern) for layer in every):
+            known = list(dict.fromkeys(layer.name for layer in every))
+            more = f" and {len(known) - 12} more" if len(known) > 12 else ""
+            raise UsageError(
+                f"No layer of the TFLite file matches {pattern!r} (tflite.float_layers).",
+                fix=f"its layers: {', '.join(known[:12])}{more}",
+            )
+    return tuple(layer.tensor for layer in every if any(layer.matches(pattern) for pattern in patterns))
+
+
+def _modules(node: Any, weights: set[str]) -> Iterator[str]:
+    for source in node.input:
+        if source in weights and "." in source:
+            yield source.rpartition(".")[0]
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            # The first is the root, the last the function; "module" is what the export wraps the model in.
+            scopes = ast.literal_eval(entry.value)[1:-1]
+            inner = [scope.removeprefix("module").lstrip(".") for scope in scopes]
+            yield from filter(None, inner[-1:])

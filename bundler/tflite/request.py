@@ -1,0 +1,32 @@
+"""What is asked for, checked before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.errors import UsageError
+from bundler.spec import CALIBRATED
+from bundler.tflite import calibration, user_function
+
+if TYPE_CHECKING:
+    from bundler.spec import TfliteSpec
+
+
+def check_request(spec: TfliteSpec, base: Path = Path()) -> None:
+    """Refuse a request that cannot end well, before any work is done.
+
+    Raises:
+        UsageError: a variant needs calibration data and there is none, or only noise that nobody insisted on.
+        SourceError: a file of calibration data or of the evaluate function is not there.
+    """
+    needing = [variant for variant in spec.wanted if variant in CALIBRATED]
+    if needing and not spec.calibration:
+        raise UsageError(
+            f"The {needing[0]} TFLite variant needs calibration data: samples of what the model will see.",
+            fix="give --calibration an .npz (an array an input), a folder of .npz or images, or file.py:name",
+        )
+    if spec.calibration:
+        calibration.check_source(spec, base)
+    if spec.evaluate:
+        user_function.check(spec.evaluate, base, what="evaluate")

@@ -1,0 +1,71 @@
+"""What single layers lose by int8: the noise they alone bring to the model's outputs.
+
+A layer's own output says little: where one channel is a thousand times larger than the others, its noise is small
+against the whole, and the others are gone all the same. So each group of layers is quantized with all others left
+float, and the model's outputs are compared with the float file's, over the first calibration calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundler.converters import SERVING_DEFAULT
+from bundler.tflite import quantize
+from bundler.tflite.recurrent import start_from_zero
+from bundler.tflite.runner import TfliteModel
+
+Array = npt.NDArray[Any]
+
+CALLS = 8
+
+
+class Sensitivity:
+    """Measures groups of layers of one calibrated file.
+
+    Args:
+        calls: inputs by name; the first 8 are used.
+        scratch: where files may be written; nobody else's.
+    """
+
+    def __init__(self, calibrated: bytes, calls: Iterable[Mapping[str, Array]], scratch: Path) -> None:
+        self._calibrated = calibrated
+        self._calls = list(islice(calls, CALLS))
+        self._scratch = scratch
+        self._all = frozenset(layer.tensor for layer in quantize.layers(calibrated))
+        self._float = self._answers(start_from_zero(calibrated))
+
+    def loss(self, group: Collection[str]) -> float:
+        """Noise to signal (energies) of the output that loses most when only these layers are int8.
+
+        Integer outputs count by the share of values that change, and only where no output is float.
+
+        Raises:
+            TfliteError: the quantizer or the interpreter stopped.
+        """
+        answers = self._answers(quantize.quantize(self._calibrated, self._all - set(group)))
+        floats = [name for name, array in self._float.items() if array.dtype.kind == "f"]
+        if not floats:
+            return max(float(np.mean(answers[name] != want)) for name, want in self._float.items())
+        return max(noise_to_signal(self._float[name], answers[name]) for name in floats)
+
+    def _answers(self, file: bytes) -> dict[str, Array]:
+        self._scratch.write_bytes(file)
+        model = TfliteModel(self._scratch, signature=SERVING_DEFAULT)
+        found = [model.in_floats(call) for call in self._calls]
+        return {name: np.stack([outputs[name] for outputs in found]) for name in found[0]}
+
+
+def noise_to_signal(want: Array, got: Array) -> float:
+    """Energy of the error by that of the exact values, where these are finite; infinite where the answer is not."""
+    finite = np.isfinite(want)
+    exact = want[finite].astype(np.float64)
+    noise, signal = float(np.square(got[finite] - exact).sum()), float(np.square(exact).sum())
+    if not np.isfinite(noise):
+        return float("inf")
+    return noise / signal if signal else noise

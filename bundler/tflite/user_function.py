@@ -1,0 +1,56 @@
+"""Functions of the user's that a build calls: `module:function` or `file.py:function`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import UsageError
+
+
+def find(text: str, base: Path, *, what: str) -> Any:
+    """The callable that `text` names; a relative file is relative to `base`.
+
+    Args:
+        what: it is for, `calibration`.
+
+    Raises:
+        UsageError: there is no such function.
+        SourceError: the file or module is not there or cannot be imported; with the user's line.
+    """
+    module_name, _, function_name = text.rpartition(":")
+    module = _module(module_name, base, what)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise UsageError(f"There is no function {function_name!r} in {module_name}.", where=text)
+    return function
+
+
+def check(text: str, base: Path, *, what: str) -> None:
+    """Find a missing file before any work is done; nothing is run.
+
+    Raises:
+        UsageError: not of the form.
+        SourceError: the file is not there.
+    """
+    from bundler.sources.files import find_file
+
+    module, _, function = text.rpartition(":")
+    if not module or not function.isidentifier():
+        raise UsageError(f"The {what} function {text!r} does not have the form module:function.", fix="write file.py:name")
+    if module.endswith(".py"):
+        find_file(module, base, what=f"The {what} file")
+
+
+def _module(name: str, base: Path, what: str) -> Any:
+    from bundler.sources.files import find_file
+    from bundler.sources.user_code import import_file, user_code
+
+    if name.endswith(".py"):
+        return import_file(find_file(name, base, what=f"The {what} file"))
+    with user_code(
+        f"The {what} module {name!r} cannot be imported",
+        fix="give an importable module or the path of a .py file, then :function",
+    ):
+        return importlib.import_module(name)

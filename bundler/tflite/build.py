@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bundler.converters import SERVING_DEFAULT
-from bundler.errors import GateError, TfbundleError
+from bundler.errors import GateError, TfbundleError, TfliteError
 from bundler.parity import differences
+from bundler.signature import TensorSpec
 from bundler.spec import CALIBRATED
 from bundler.tflite import calibration, contents, exchange
 from bundler.tflite.calibration import Calibration, Layout
@@ -24,7 +25,7 @@ from bundler.tflite.draws import Draws, asked, calibration_calls
 from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
 from bundler.tflite.exchange import Made, Session
 from bundler.tflite.gate import Figures, Gate, agreement
-from bundler.tflite.layers import Names
+from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.mix import Search
 from bundler.tflite.refusal import Outcome, Refused, below_gate
 from bundler.tflite.request import check_request
@@ -36,7 +37,6 @@ from serving.compare import Difference
 if TYPE_CHECKING:
     from bundler.converters import ConvertedModel
     from bundler.export import ExportedSignature
-    from bundler.signature import TensorSpec
     from bundler.spec import TfliteSpec, TfliteVariant
 
 Array = npt.NDArray[Any]
@@ -301,12 +301,14 @@ class _Maker:
             return Refused(variant, self.samples.problem)
         try:
             float_layers = self._float_layers(variant)
-            made = self.session.make(variant, float_layers)
+            made = self.session.make(variant, tensors(float_layers))
         except TfbundleError as exc:
             return self._refused(variant, exc)
         return self._gated(variant, made, float_layers)
 
-    def _gated(self, variant: TfliteVariant, made: Made, float_layers: Sequence[str]) -> VariantResult | Refused:
+    def _gated(self, variant: TfliteVariant, made: Made, float_layers: Sequence[Layer]) -> VariantResult | Refused:
+        if not made.run:
+            return self._not_run(variant, made)
         try:
             gate, figures = self.evaluated.gate, self.evaluated.figures(made)
         except TfbundleError as exc:
@@ -316,19 +318,37 @@ class _Maker:
         if complaint:
             size = {"size_bytes": made.path.stat().st_size, "latency_ms": made.latency_ms}
             return self._refused(variant, below_gate(variant, complaint), {**size, **said})
-        names = [str(layer) for layer in self._search.layers if layer.tensor in float_layers] if float_layers else ()
-        return self._measured(variant, made, said, tuple(names))
+        return self._measured(variant, made, said, tuple(map(str, float_layers)))
+
+    def _not_run(self, variant: TfliteVariant, made: Made) -> VariantResult | Refused:
+        """A file with Flex operators: of its answers nothing can be said, so no metric of it can pass."""
+        found = contents.operators(made.path)
+        if self.model.spec.evaluate:
+            needs = f"it needs the Flex delegate ({', '.join(contents.flex(found))})"
+            what = f"The {variant} TFLite file cannot be evaluated here: {needs}."
+            return Refused(variant, TfliteError(what, fix="leave --evaluate out to have the file unproven"))
+        path = self._placed(variant, made)
+        first = self.model.default.every[0]
+        return VariantResult(
+            variant, path, path.stat().st_size, _specs(first.served), _specs(first.answer), {}, (), {},
+            contents.count(found), contents.count(found, only_float=True), notes=tuple(_flex_notes(found)),
+        )  # fmt: skip
+
+    def _placed(self, variant: TfliteVariant, made: Made) -> Path:
+        path = self.stem.with_name(f"{self.stem.name}-{variant}.tflite")
+        exchange.move(made, path)
+        return path
 
     def _refused(self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None) -> Refused:
         """With what can be said of its layers, where int8 costs too much."""
         if not isinstance(error, GateError) or variant not in ("int8", "int8-io", "mix"):
             return Refused(variant, error, figures or {})
         try:
-            return Refused(variant, error, figures or {}, self._search.losses, self._search.suggestion())
+            return Refused(variant, error, figures or {}, self._search.losses, self._search.found)
         except TfbundleError as exc:
             return Refused(variant, error, {**(figures or {}), "layers_unknown": exc.what})
 
-    def _float_layers(self, variant: TfliteVariant) -> tuple[str, ...]:
+    def _float_layers(self, variant: TfliteVariant) -> tuple[Layer, ...]:
         spec = self.model.spec
         if variant != "mix":
             return ()
@@ -348,8 +368,7 @@ class _Maker:
         self, variant: TfliteVariant, made: Made, said: Mapping[str, Any], float_layers: tuple[str, ...]
     ) -> VariantResult:
         """Bring the file to its place and compare its answers with PyTorch's."""
-        path = self.stem.with_name(f"{self.stem.name}-{variant}.tflite")
-        exchange.move(made, path)
+        path = self._placed(variant, made)
         model = TfliteModel(path, signature=SERVING_DEFAULT)
         found = contents.operators(path)
         samples = self.samples.found if variant in CALIBRATED else None
@@ -368,7 +387,7 @@ class _Maker:
             float_operators=contents.count(found, only_float=True),
             delegation=delegation(path),
             calibration=samples.to_json() if samples else None,
-            notes=(*self._notes(variant, float_layers), *_rms_notes(variant, rms), *_flex_notes(found)),
+            notes=(*self._notes(variant, float_layers), *_rms_notes(variant, rms)),
             accuracy=said["accuracy"],
             evaluation={"evaluation": said["evaluation"]} if "evaluation" in said else {},
             float_layers=float_layers,
@@ -413,13 +432,16 @@ def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays.items()}
 
 
+def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in arrays.items())
+
+
 def _flex_notes(found: Sequence[contents.Operator]) -> Iterator[str]:
-    flex = sorted({operator.name.removeprefix("Flex") for operator in found if operator.name.startswith("Flex")})
-    if flex:
-        yield (
-            f"TensorFlow's own kernels compute {', '.join(flex)} (select_tf_ops): the app needs the Flex delegate, "
-            "which is several times as large as LiteRT"
-        )
+    yield (
+        f"TensorFlow's own kernels compute {', '.join(contents.flex(found))} (select_tf_ops): the app needs the Flex "
+        "delegate, which is several times as large as LiteRT"
+    )
+    yield "not run and not compared with PyTorch: there is no Flex delegate for Python; try it in the app"
 
 
 def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

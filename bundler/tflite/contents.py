@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,11 @@ class Operator:
             and any(t in _FLOATS for t in self.inputs)
             and any(t in _FLOATS for t in self.outputs)
         )
+
+
+def flex(found: Iterable[Operator]) -> list[str]:
+    """The operators that TensorFlow's own kernels compute, through the Flex delegate; by TensorFlow's names."""
+    return sorted({operator.name.removeprefix("Flex") for operator in found if operator.name.startswith("Flex")})
 
 
 def operators(path: Path) -> tuple[Operator, ...]:

@@ -56,11 +56,13 @@ class Made:
     Attributes:
         outputs: by signature, for each of its draws, by name; floats where the file has quantized integers.
         latency_ms: median milliseconds of a call, by number of threads; empty for an attempt.
+        run: whether the file could be run here; without, there are neither outputs nor latencies.
     """
 
     path: Path
     outputs: Mapping[str, tuple[dict[str, Array], ...]]
     latency_ms: dict[int, float]
+    run: bool = True
 
 
 class ConverterReportError(Exception):
@@ -137,10 +139,13 @@ class Session:
         return list(self._ask("int8", {"do": "losses", "groups": [list(group) for group in groups]})["losses"])
 
     def _made(self, name: str, answer: Mapping[str, Any]) -> Made:
+        path = self._work / f"{name}.tflite"
+        if not answer.get("run", True):
+            return Made(path, {}, {}, run=False)
         outputs = self._work / f"{name}.outputs"
         answers = {signature: tuple(load_calls(outputs / signature)) for signature in self._setup.signatures}
         latency = {int(threads): float(ms) for threads, ms in answer.get("latency_ms", {}).items()}
-        return Made(self._work / f"{name}.tflite", answers, latency)
+        return Made(path, answers, latency)
 
     def _ask(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:

@@ -23,16 +23,16 @@ _OUTPUT = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?:(\d+)")
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator of a .tflite file.
+    """The operators of one kind that a .tflite file has for the same nodes, in all of its signatures.
 
     Attributes:
-        tensor: name of its output in the file.
+        tensors: names of their outputs in the file.
         operator: TFLite's name, `CONV_2D`.
-        nodes: of the ONNX graph that it is made of.
+        nodes: of the ONNX graph that they are made of.
         modules: of PyTorch that these belong to; the one with the weights first.
     """
 
-    tensor: str
+    tensors: tuple[str, ...]
     operator: str
     nodes: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Layer:
     @property
     def name(self) -> str:
         """For people: the module, else the node, else the tensor."""
-        return next(iter((*self.modules, *self.nodes)), self.tensor)
+        return (*self.modules, *self.nodes, *self.tensors)[0]
 
     def matches(self, pattern: str) -> bool:
         """Whether the pattern (`*` allowed) is its operator, a node, a module, or what a module stands in."""
@@ -78,10 +78,17 @@ class Names:
         behind = {output: layer_scope(node) for node in graph.node for output in node.output}
         return cls(modules, [behind.get(name, "") for name in sorted(output.name for output in graph.output)])
 
-    def layer(self, tensor: str, operator: str) -> Layer:
-        nodes = tuple(dict.fromkeys(filter(None, (self._node(part) for part in tensor.split(";")))))
+    def layers(self, operators: Iterable[tuple[str, str]]) -> tuple[Layer, ...]:
+        """Of the tensor and operator of each operator of a file, in their order."""
+        together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for tensor, operator in operators:
+            nodes = tuple(dict.fromkeys(filter(None, (self._node(part) for part in tensor.split(";")))))
+            together.setdefault((operator, nodes or (tensor,)), []).append(tensor)
+        return tuple(self._layer(tensors, operator, nodes) for (operator, nodes), tensors in together.items())
+
+    def _layer(self, tensors: Sequence[str], operator: str, nodes: tuple[str, ...]) -> Layer:
         modules = dict.fromkeys(module for node in reversed(nodes) for module in self.modules.get(node, ()))
-        return Layer(tensor, operator, nodes, tuple(modules))
+        return Layer(tuple(tensors), operator, nodes, tuple(modules))
 
     def _node(self, part: str) -> str:
         output = _OUTPUT.match(part)
@@ -91,8 +98,8 @@ class Names:
         return part.partition("/")[0]
 
 
-def chosen(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[str, ...]:
-    """The tensors of the layers that match a pattern.
+def chosen(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[Layer, ...]:
+    """The layers that match a pattern.
 
     Raises:
         UsageError: a pattern matches nothing.
@@ -106,7 +113,12 @@ def chosen(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[str, ...]:
                 f"No layer of the TFLite file matches {pattern!r} (tflite.float_layers).",
                 fix=f"its layers: {', '.join(known[:12])}{more}",
             )
-    return tuple(layer.tensor for layer in every if any(layer.matches(pattern) for pattern in patterns))
+    return tuple(layer for layer in every if any(layer.matches(pattern) for pattern in patterns))
+
+
+def tensors(layers: Iterable[Layer]) -> tuple[str, ...]:
+    """The outputs of all operators of the layers."""
+    return tuple(tensor for layer in layers for tensor in layer.tensors)
 
 
 def _modules(node: Any, weights: set[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bundler.tflite.exchange import Made, Session
-from bundler.tflite.layers import Layer, Names, chosen
+from bundler.tflite.layers import Layer, Names, chosen, tensors
 
 MEASURED_ALONE = 64
 """Up to so many layers are each measured; of more, about so many."""
@@ -22,7 +22,7 @@ GIVEN_BACK = 12
 """At most so many layers are tried whether the gate passes without them."""
 
 Measure = Callable[[Sequence[Sequence[str]]], Sequence[float]]
-Passes = Callable[[tuple[str, ...]], bool]
+Passes = Callable[[tuple[Layer, ...]], bool]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Loss:
         return decibels(self.noise)
 
     def to_json(self) -> dict[str, object]:
-        layer = {"layer": self.layer.name, "operator": self.layer.operator, "tensor": self.layer.tensor}
+        layer = {"layer": self.layer.name, "operator": self.layer.operator, "tensors": list(self.layer.tensors)}
         return {**layer, "sqnr_db": round(self.sqnr_db, 2), **({"block": True} if self.block else {})}
 
 
@@ -57,7 +57,7 @@ def decibels(noise: float) -> float:
 def ranked(layers: Sequence[Layer], measure: Measure) -> tuple[Loss, ...]:
     """The layers in the order of their loss, the largest first."""
     blocks = _blocks(layers)
-    noises = measure([[layer.tensor for layer in block] for block in blocks])
+    noises = measure([tensors(block) for block in blocks])
     losses: list[Loss] = []
     alone: list[Layer] = []
     for noise, block in sorted(zip(noises, blocks, strict=True), key=lambda pair: -pair[0]):
@@ -65,7 +65,7 @@ def ranked(layers: Sequence[Layer], measure: Measure) -> tuple[Loss, ...]:
             alone += block
         else:
             losses += [Loss(layer, noise, block=len(block) > 1) for layer in block]
-    single = measure([[layer.tensor] for layer in alone]) if alone else ()
+    single = measure([layer.tensors for layer in alone]) if alone else ()
     losses += [Loss(layer, noise) for layer, noise in zip(alone, single, strict=True)]
     return tuple(sorted(losses, key=lambda loss: (loss.block, -loss.noise)))
 
@@ -75,30 +75,30 @@ def _blocks(layers: Sequence[Layer]) -> list[Sequence[Layer]]:
     return [layers[start : start + size] for start in range(0, len(layers), size)]
 
 
-def smallest(order: Sequence[str], passes: Passes) -> tuple[str, ...] | None:
+def smallest(order: Sequence[Layer], passes: Passes) -> tuple[Layer, ...] | None:
     """The fewest of the layers, by the rules above, with which the gate passes.
 
     Args:
-        order: tensors, those that lose most first.
+        order: those that lose most first.
         passes: asks the gate about a set of float layers; never twice about the same.
 
     Returns:
-        The tensors in the given order; None when the gate fails even with all of them float.
+        The layers in the given order; None when the gate fails even with all of them float.
     """
-    asked: dict[frozenset[str], bool] = {}
+    asked: dict[frozenset[Layer], bool] = {}
 
-    def ask(tensors: Sequence[str]) -> bool:
-        key = frozenset(tensors)
+    def ask(layers: Sequence[Layer]) -> bool:
+        key = frozenset(layers)
         if key not in asked:
-            asked[key] = passes(tuple(t for t in order if t in key))
+            asked[key] = passes(tuple(layers))
         return asked[key]
 
     count = _least(len(order), lambda k: ask(order[:k]))
     if count is None:
         return None
     kept = list(order[:count])
-    for tensor in kept[::-1][:GIVEN_BACK]:
-        without = [t for t in kept if t != tensor]
+    for layer in kept[::-1][:GIVEN_BACK]:
+        without = [other for other in kept if other != layer]
         if ask(without):
             kept = without
     return tuple(kept)
@@ -138,11 +138,11 @@ class Search:
         Raises:
             TfliteError: the model cannot be calibrated.
         """
-        return tuple(self._names.layer(*found) for found in self._session.layers())
+        return self._names.layers(self._session.layers())
 
     @cached_property
-    def named(self) -> tuple[str, ...]:
-        """Tensors of the layers that the user named.
+    def named(self) -> tuple[Layer, ...]:
+        """The layers that the user named.
 
         Raises:
             UsageError: a pattern matches nothing.
@@ -155,19 +155,18 @@ class Search:
         return ranked(self.layers, self._session.losses)
 
     @cached_property
-    def found(self) -> tuple[str, ...] | None:
+    def found(self) -> tuple[Layer, ...] | None:
         """The float layers of the smallest mix that passes: the named ones and as few others as it takes; else None.
 
         Raises:
             TfbundleError: the evaluate function raises, or the quantizer stopped.
         """
-        if self._passes(self._session.attempt(self.named)):
+        if self._pass(()):
             return self.named
-        order = [loss.layer.tensor for loss in self.losses if loss.layer.tensor not in self.named]
-        found = smallest(order, lambda tensors: self._passes(self._session.attempt((*self.named, *tensors))))
-        return None if found is None else (*self.named, *found)
+        order = [loss.layer for loss in self.losses if loss.layer not in self.named]
+        found = smallest(order, self._pass)
+        return None if found is None else tuple(layer for layer in self.layers if layer in (*self.named, *found))
 
-    def suggestion(self) -> tuple[Layer, ...] | None:
-        """The layers of `found`."""
-        found = self.found
-        return None if found is None else tuple(layer for layer in self.layers if layer.tensor in found)
+    def _pass(self, layers: Sequence[Layer]) -> bool:
+        """Whether the gate passes with these and the named layers float."""
+        return self._passes(self._session.attempt(tensors((*self.named, *layers))))

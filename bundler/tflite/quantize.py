@@ -57,7 +57,6 @@ def quantize(calibrated: bytes, float_layers: Collection[str] = (), ends: Ends =
     with converting("int8"), captured_stderr():
         made = convert.mlir_quantize(
             calibrated,
-            fully_quantize=ends != "float32",
             input_data_type=data_type,
             output_data_type=data_type,
             denylisted_nodes=sorted(float_layers),

@@ -17,7 +17,8 @@ def check_request(spec: TfliteSpec, base: Path = Path()) -> None:
     """Refuse a request that cannot end well, before any work is done.
 
     Raises:
-        UsageError: a variant needs calibration data and there is none, or only noise that nobody insisted on.
+        UsageError: a variant needs calibration data and there is none, or only noise that nobody insisted on; or
+            variants and shapes contradict each other.
         SourceError: a file of calibration data or of the evaluate function is not there.
     """
     needing = [variant for variant in spec.wanted if variant in CALIBRATED]
@@ -25,6 +26,11 @@ def check_request(spec: TfliteSpec, base: Path = Path()) -> None:
         raise UsageError(
             f"The {needing[0]} TFLite variant needs calibration data: samples of what the model will see.",
             fix="give --calibration an .npz (an array an input), a folder of .npz or images, or file.py:name",
+        )
+    if "int16x8" in spec.wanted and spec.shapes:
+        raise UsageError(
+            "int16x8 and tflite.shapes do not go together: TensorFlow quantizes one signature of such a file alone.",
+            fix="build int16x8 as a model of its own, without further shapes",
         )
     if spec.calibration:
         calibration.check_source(spec, base)

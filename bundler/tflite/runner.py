@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
 from bundler.quiet import captured_stderr
 from bundler.signature import TensorSpec
@@ -42,6 +44,9 @@ class Scale:
 class TfliteModel:
     """A .tflite file ready to run; inputs and outputs by the names of one of its signatures.
 
+    Args:
+        signature: default: serving_default, or the only one.
+
     Raises:
         TfliteError: the file is damaged, or the interpreter cannot run it.
     """
@@ -49,7 +54,7 @@ class TfliteModel:
     def __init__(self, path: Path, threads: int = 1, signature: str | None = None) -> None:
         self.path = path
         self._interpreter = prepared(path, threads)
-        self._runner = self._interpreter.get_signature_runner(signature)
+        self._runner = self._interpreter.get_signature_runner(signature or _default(self._interpreter))
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -107,28 +112,41 @@ def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
     Raises:
         TfliteError: the interpreter cannot run the file.
     """
-    interpreter = prepared(path, threads)
-    # `invoke` is refused while a signature runner lives.
-    places = {name: d["index"] for name, d in interpreter.get_signature_runner().get_input_details().items()}
-    for name, array in inputs.items():
-        interpreter.set_tensor(places[name], _fitting(interpreter, places[name], array))
+    invoke = _invoker(prepared(path, threads), inputs)
     for _ in range(WARM_UP_RUNS):
-        interpreter.invoke()
+        invoke()
     times: list[float] = []
     while len(times) < MIN_RUNS or (len(times) < MAX_RUNS and sum(times) < BUDGET_S):
         start = time.perf_counter()
-        interpreter.invoke()
+        invoke()
         times.append(time.perf_counter() - start)
     return statistics.median(times) * 1e3
 
 
-def _fitting(interpreter: Any, index: int, array: Array) -> Array:
+def _invoker(interpreter: Any, inputs: Mapping[str, Array]) -> Callable[[], Any]:
+    """Runs the default signature on these inputs, with as little around it as there can be."""
+    runner = interpreter.get_signature_runner(_default(interpreter))
+    details = runner.get_input_details()
+    fed = {name: _fitting(details[name], array) for name, array in inputs.items()}
+    if len(interpreter.get_signature_list()) > 1:
+        return partial(runner, **fed)  # plain `invoke` runs the first graph, whichever signature that is
+    del runner  # `invoke` is refused while a signature runner lives
+    for name, array in fed.items():
+        interpreter.set_tensor(details[name]["index"], array)
+    run: Callable[[], Any] = interpreter.invoke
+    return run
+
+
+def _default(interpreter: Any) -> str | None:
+    return SERVING_DEFAULT if SERVING_DEFAULT in interpreter.get_signature_list() else None
+
+
+def _fitting(detail: Mapping[str, Any], array: Array) -> Array:
     """Floats as the integers that the file's input takes."""
-    details = {detail["index"]: detail for detail in interpreter.get_input_details()}[index]
-    scale, zero = details["quantization"]
+    scale, zero = detail["quantization"]
     if not scale or array.dtype.kind != "f":
         return array
-    return Scale(float(scale), int(zero)).quantized(array, np.dtype(details["dtype"]))
+    return Scale(float(scale), int(zero)).quantized(array, np.dtype(detail["dtype"]))
 
 
 def prepared(path: Path, threads: int) -> Any:

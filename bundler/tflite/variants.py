@@ -152,6 +152,9 @@ def _places(layers: Sequence[str]) -> str:
 def _reason(message: str, noise: str) -> str:
     """The line that says what went wrong: MLIR writes `error: …`, others begin with it."""
     text = f"{message}\n{noise}"
+    flex = re.search(r"\(Flex(\w+)\) failed to prepare", text)
+    if flex:
+        return f"calibration has to run the model, and there is no Flex delegate for Python, which {flex[1]} needs"
     found = re.search(r"error: (.+)", text)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return found[1].strip() if found else (lines[0] if lines else "the converter gave no reason")

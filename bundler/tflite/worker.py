@@ -20,7 +20,7 @@ from typing import Any
 from bundler.child import answer_requests
 from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
-from bundler.tflite import exchange, quantize, sensitivity
+from bundler.tflite import contents, exchange, quantize, sensitivity
 from bundler.tflite.runner import TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 
@@ -47,8 +47,11 @@ class Worker:
             return {"error": error, "report": str(exc.__cause__ or exc)}
 
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
-        """Write `<name>.tflite` and what it answers."""
-        path = self._written(name, self._converted(variant, float_layers))
+        """Write `<name>.tflite` and, if it can be run here, what it answers."""
+        file = self._converted(variant, float_layers)
+        path = self._written(name, file)
+        if contents.flex(contents.operators_of(file)):
+            return {"run": False}  # neither LiteRT nor TensorFlow's package for Python holds the Flex delegate
         self._run(name)
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
         return {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}

@@ -204,7 +204,7 @@ def _tflite(variants: Mapping[str, Variant], tolerance: float) -> TfliteView:
         for name, variant in variants.items()
         for count, value in sorted(variant.latency_ms.items())
     ]
-    worst = {name: _worst(variant.error) for name, variant in variants.items()}
+    worst = {name: _worst(variant.error) for name, variant in variants.items() if variant.error}
     sizes = [(name, float(v.size_bytes), size_text(v.size_bytes)) for name, v in variants.items()]
     return TfliteView(
         charts.linear("Size of the file", sizes),
@@ -214,7 +214,7 @@ def _tflite(variants: Mapping[str, Variant], tolerance: float) -> TfliteView:
             [(name, error.max_rel, "plain") for name, error in worst.items()],
             tolerance,
         ),
-        tuple(_variant_row(name, variant, worst[name]) for name, variant in variants.items()),
+        tuple(_variant_row(name, variant, worst.get(name)) for name, variant in variants.items()),
         tuple((name, note) for name, variant in variants.items() for note in _notes(variant)),
     )
 
@@ -223,7 +223,10 @@ def _worst(errors: Sequence[Deviation]) -> Deviation:
     return max(errors, key=lambda error: error.max_rel)
 
 
-def _variant_row(name: str, variant: Variant, worst: Deviation) -> tuple[str, ...]:
+def _variant_row(name: str, variant: Variant, worst: Deviation | None) -> tuple[str, ...]:
+    if worst is None:
+        counts = (str(sum(variant.operators.values())), str(sum(variant.float_operators.values())))
+        return (name, size_text(variant.size_bytes), "not run here", "", "", "", *counts)
     latency = ", ".join(f"{milliseconds_text(ms)} ({count})" for count, ms in sorted(variant.latency_ms.items()))
     return (
         name,
@@ -238,7 +241,8 @@ def _variant_row(name: str, variant: Variant, worst: Deviation) -> tuple[str, ..
 
 
 def _notes(variant: Variant) -> list[str]:
-    calibration = "; ".join(f"{key} {_fact(value)}" for key, value in (variant.calibration or {}).items())
+    known = {key: value for key, value in (variant.calibration or {}).items() if key != "inputs"}
+    calibration = "; ".join(f"{key} {_fact(value)}" for key, value in known.items())
     return [*([f"calibration: {calibration}"] if calibration else []), *variant.notes]
 
 

@@ -15,7 +15,7 @@ from bundler.errors import TfliteError, UsageError
 from bundler.parity_report import SAVED_MODEL
 from bundler.signature import TensorSpec
 from bundler.spec import TfliteSpec
-from bundler.tflite import VariantResult, build_variants, check_request, exchange
+from bundler.tflite import VariantResult, build_variants, check_request, exchange, make_variants
 from bundler.tflite.runner import TfliteModel
 from tests.bundler.hand_written import SIGNATURE, Converted, exported, weights
 
@@ -138,11 +138,17 @@ def test_an_error_that_is_large_on_the_whole_is_noted(tmp_path: Path) -> None:
 
 
 def test_layout_nhwc_is_kept(tmp_path: Path, samples: Path) -> None:
-    spec = TfliteSpec(variants=("float32", "int8"), calibration=str(samples))
+    (tmp_path / "sizes.py").write_text(SIZES.replace("(10, 6)", "(10, 10)"))
+    spec = TfliteSpec(
+        variants=("float32", "int8", "int8-io"), calibration=str(samples), io_type="uint8",
+        evaluate=f"{tmp_path}/sizes.py:both_sizes", max_drop=2,
+    )  # fmt: skip
     made = build_variants(Converted(nhwc=True), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
-    assert [result.inputs[0].dims for result in made] == [(1, 8, 8, 3)] * 2
+    assert [str(result.inputs[0]) for result in made] == [f"image={t}[1,8,8,3]" for t in ("float32", "float32", "uint8")]
     assert made[0].max_rel < 1e-5
-    assert max(d.max_rel for _, d in made[1].differences if d.output == "logits") < 0.3
+    assert made[0].evaluation["evaluation"]["drop"] == 0  # predict takes PyTorch's order of axes
+    for result in made[1:]:
+        assert max(d.max_rel for _, d in result.differences if d.output == "logits") < 0.3
 
 
 def test_int8_without_calibration_says_what_to_give() -> None:
@@ -187,6 +193,107 @@ def test_operators_without_builtin_are_all_named_with_their_layers(
         assert named in text
     assert len(text.splitlines()) < 12
     assert capfd.readouterr().err == ""
+
+
+class NoInt8Kernel(Converted):
+    """TFLite computes a cumulative sum in floats alone."""
+
+    def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
+        answer = super().__call__(image, ids)
+        with tf.name_scope("tail"):
+            return answer | {"logits": tf.cumsum(answer["logits"], 1) - tf.cumsum(answer["logits"], 1, exclusive=True)}
+
+
+def test_an_operator_without_int8_kernel_is_named_and_stays_float_elsewhere(tmp_path: Path, samples: Path) -> None:
+    spec = TfliteSpec(variants=("int8-io", "int8"), calibration=str(samples))
+    outcome = make_variants(NoInt8Kernel(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    (refused,) = outcome.refused
+    assert refused.variant == "int8-io"
+    assert "no int8 kernel for these operators.\n  CUMSUM in tail" in str(refused.error)
+    assert not refused.below_gate
+    (int8,) = outcome.made
+    assert int8.float_operators["CUMSUM"] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m-int8.tflite", "m.onnx"]
+
+
+class OnlyTensorFlows(Converted):
+    """An operator that TFLite has through the Flex delegate alone."""
+
+    def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
+        answer = super().__call__(image, ids)
+        scale = 1 + tf.square(tf.reduce_mean(image))
+        return answer | {"logits": answer["logits"] * tf.linalg.det(tf.eye(3) * scale) / scale**3}
+
+
+def test_int8_cannot_be_calibrated_through_tensorflows_own_kernels(tmp_path: Path, samples: Path) -> None:
+    spec = TfliteSpec(variants=("int8", "float32"), calibration=str(samples), select_tf_ops=True)
+    outcome = make_variants(OnlyTensorFlows(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    assert [one.variant for one in outcome.made] == ["float32"]
+    assert "calibration has to run the model" in str(outcome.refused[0].error)
+    assert "which MatrixDeterminant needs" in str(outcome.refused[0].error)
+
+
+def test_select_tf_ops_only_when_asked_for_and_then_said(tmp_path: Path) -> None:
+    spec = TfliteSpec(variants=("float32",), select_tf_ops=True)
+    (result,) = build_variants(OnlyTensorFlows(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    assert result.operators["FlexMatrixDeterminant"] == 1
+    assert [str(spec) for spec in result.outputs] == ["logits=float32[1,4]", "label=int64[1]"]
+    assert (result.latency_ms, result.differences) == ({}, ())
+    assert result.notes[0].startswith("TensorFlow's own kernels compute MatrixDeterminant (select_tf_ops): the app needs")
+    assert result.notes[1].startswith("not run and not compared with PyTorch")
+    (tmp_path / "sizes.py").write_text(SIZES)
+    spec = TfliteSpec(variants=("float32",), select_tf_ops=True, evaluate=f"{tmp_path}/sizes.py:both_sizes")
+    with pytest.raises(TfliteError, match=r"cannot be evaluated here: it needs the Flex delegate \(MatrixDeterminant\)"):
+        build_variants(OnlyTensorFlows(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+
+
+SIZES = """
+import numpy as np
+
+def both_sizes(predict):
+    images = np.random.default_rng(0).random((5, 3, 8, 8), np.float32)
+    answers = [predict(image=images, ids=np.arange(5 * n).reshape(5, n) % 20)["label"] for n in (10, 6)]
+    assert [answer.shape for answer in answers] == [(5,), (5,)]
+    return float(sum(answer.sum() for answer in answers))
+
+def a_third(predict):
+    return float(predict(image=np.zeros((5, 3, 8, 8), np.float32), ids=np.zeros((5, 7), np.int64))["label"].sum())
+"""
+
+
+def test_further_shapes_are_signatures_over_the_same_weights(
+    tmp_path: Path, samples: Path, results: dict[str, VariantResult]
+) -> None:
+    (tmp_path / "sizes.py").write_text(SIZES)
+    spec = TfliteSpec(
+        variants=("float32", "int8"), calibration=str(samples), shapes={"short": {"batch": 2, "seq": 6}},
+        evaluate=f"{tmp_path}/sizes.py:both_sizes", max_drop=2,
+    )  # fmt: skip
+    made = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    for result, error in zip(made, (1e-5, 0.3), strict=True):
+        assert [one.dims for one in result.inputs] == [(1, 3, 8, 8), (1, 10)]
+        assert result.signatures["short"]["inputs"] == ["image=float32[2,3,8,8]", "ids=int64[2,6]"]
+        assert result.signatures["short"]["outputs"] == ["logits=float32[2,4]", "label=int64[2]"]
+        further = [d for draw, d in result.differences if draw.startswith("short/") and d.output == "logits"]
+        assert len(further) == 6 if result.calibration else len(further) >= 2
+        assert max(d.max_rel for d in further) < error
+        assert TfliteModel(result.path, signature="short").inputs[0].dims == (2, 6)
+        assert result.size_bytes < results[result.variant].size_bytes + 8000  # a second graph, no second weights
+    assert not [name for name in made[1].float_operators if name in ("CONV_2D", "FULLY_CONNECTED", "GATHER")]
+    assert made[0].evaluation["evaluation"]["drop"] == 0
+
+
+def test_shapes_that_cannot_be(tmp_path: Path, samples: Path) -> None:
+    spec = TfliteSpec(variants=("float32",), shapes={"short": {"length": 6}})
+    with pytest.raises(UsageError, match=r"tflite\.shapes\.short names 'length'"):
+        build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    spec = TfliteSpec(variants=("int16x8",), calibration=str(samples), shapes={"short": {"seq": 6}})
+    with pytest.raises(UsageError, match=r"int16x8 and tflite\.shapes do not go together"):
+        check_request(spec)
+    (tmp_path / "sizes.py").write_text(SIZES)
+    spec = TfliteSpec(variants=("float32",), evaluate=f"{tmp_path}/sizes.py:a_third")
+    with pytest.raises(UsageError, match=r"ids\[5, 7\]; the TFLite file takes .*ids=int64\[1,10\](.|\n)*tflite\.shapes"):
+        build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
 def test_the_runner_refuses_other_names_dtypes_and_files(

@@ -144,7 +144,7 @@ class ImageReader:
         if self.how.crop == "none":
             return picture.resize((width, height), how)
         resized = picture.resize(self._before_crop(picture.size), how)
-        left, top = (resized.width - width) // 2, (resized.height - height) // 2
+        left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)  # as torchvision rounds
         return resized.crop((left, top, left + width, top + height))
 
     def _before_crop(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -40,6 +40,26 @@ def test_npz_has_samples_on_the_first_axis(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_ranges_and_outliers_are_reported(tmp_path: Path) -> None:
+    images = pictures(40)
+    images[17, 0, 0, 0] = 500
+    np.savez(tmp_path / "s.npz", image=images)
+    data = read("s.npz", IMAGE, base=tmp_path)
+    found = data.to_json()["inputs"]["image"]
+    assert (found["max"], found["farthest"]) == (500, "s.npz[17]")
+    assert found["p99_9"] < 1.001
+    assert found["outliers"] == round(1 / images.size, 6)
+    (warning,) = data.warnings()
+    assert "ranges from" in warning
+    assert "to 500" in warning
+    assert "s.npz[17]" in warning
+    np.savez(tmp_path / "t.npz", image=pictures(31))
+    (warning,) = read("t.npz", IMAGE, base=tmp_path).warnings()
+    assert warning.startswith("only 31 calibration samples")
+    np.savez(tmp_path / "u.npz", image=pictures(32))
+    assert list(read("u.npz", IMAGE, base=tmp_path).warnings()) == []
+
+
 def test_samples_are_grouped_into_batches_at_the_models_axis(tmp_path: Path) -> None:
     ids, state = np.arange(63).reshape(9, 7), np.arange(90, dtype=np.float32).reshape(9, 2, 5)
     np.savez(tmp_path / "s.npz", ids=ids, state=state)

@@ -451,7 +451,8 @@ def build(
     tflite: Sequence[TfliteVariant] = (),
     ops: str | Path | Sequence[str | Path] = (),
     progress: Progress | None = None,
-    evaluate: Evaluate | str | None = None,
+    evaluate: Evaluate | None = None,
+    gate: str | None = None,
     **options: Any,
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
@@ -466,8 +467,8 @@ def build(
         tflite: variants to make: float32, float16, dynamic, int8, int8-io, int16x8, mix (docs/tflite.md).
         ops: Python files with handlers of your own for operators of the graph (docs/custom-ops.md).
         progress: called as stages begin and end.
-        evaluate: measures the built model; what it returns is kept in bundle.json. As a string, `module:function`:
-            the metric that gates each TFLite variant (docs/tflite.md).
+        evaluate: measures the built model; what it returns is kept in bundle.json.
+        gate: `module:function`, the metric that each TFLite variant has to pass: `--evaluate`, see docs/tflite.md.
         options: further fields of `bundler.spec.ModelSpec` (inputs, outputs, signatures, architecture,
             weights, pretrained, trust_pickle, converter, opset, layout, tolerance), `dims`, and those of
             `bundler.spec.TfliteSpec` (calibration, float_layers, auto_mix, max_drop, …).
@@ -479,8 +480,7 @@ def build(
     """
     from bundler.request import make_request
 
-    gated = evaluate if isinstance(evaluate, str) else None
-    said = {"name": name, "variants": tuple(tflite), "ops": _paths(ops), "evaluate": gated}
+    said = {"name": name, "variants": tuple(tflite), "ops": _paths(ops), "evaluate": gate}
     given = {**options, **{key: value for key, value in said.items() if value}}
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, given)
@@ -494,8 +494,7 @@ def build(
             where=text,
             fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
         )
-    measure = None if isinstance(evaluate, str) else evaluate
-    if measure is not None and len(models) != 1:
+    if evaluate is not None and len(models) != 1:
         raise UsageError("evaluate goes with one model.", where=text, fix="build the models one by one")
     return build_bundle(
         request.spec,
@@ -504,7 +503,7 @@ def build(
         version=version,
         progress=progress,
         loaded=loaded,
-        evaluate={models[0].name: measure} if measure else None,
+        evaluate={models[0].name: evaluate} if evaluate else None,
     )
 
 

@@ -275,6 +275,8 @@ def _accuracy(figures: dict[str, Any]) -> str:
 
 def _said_of_variants(record: dict[str, Any]) -> list[str]:
     """What calibration saw, which layers stay float, and the notes; each once."""
+    from bundler.tflite.layers import listed
+
     lines = []
     for variant, figures in record["tflite"].items():
         seen = figures.get("calibration")
@@ -283,6 +285,6 @@ def _said_of_variants(record: dict[str, Any]) -> list[str]:
             number = f"{seen['samples']} of {seen['available']} samples"
             lines.append(f"calibration: {number} of {seen['source']}; {', '.join(ranges)}")
         if figures.get("float_layers"):
-            lines.append(f"{variant}: float: {', '.join(figures['float_layers'])}")
+            lines.append(f"{variant}: float: {listed(figures['float_layers'])}")
         lines += [f"{variant}: {text}" for text in figures.get("notes", ())]
     return list(dict.fromkeys(lines))

@@ -24,8 +24,8 @@ def demo(
 ) -> None:
     """Build two real models into one bundle, serve it, and smoke-test it without torch or TensorFlow.
 
-    A small network is trained on scikit-learn's digits and built with float16 and int8 TFLite; a sentence
-    encoder (all-MiniLM-L6-v2) is built with its real weights.
+    A small network is trained on scikit-learn's digits and built with TFLite variants that have to keep its
+    accuracy; a sentence encoder (all-MiniLM-L6-v2) is built with its real weights.
     """
     from bundler.demo import steps
 

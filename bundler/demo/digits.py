@@ -18,6 +18,7 @@ from bundler.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from bundler.build import BuiltModel
+    from bundler.tflite.evaluate import Predict
 
 Array = npt.NDArray[Any]
 
@@ -105,9 +106,15 @@ def one_thread() -> Iterator[None]:
 
 
 def calibration() -> Iterator[dict[str, Array]]:
-    """Samples of the training images for int8."""
+    """Samples of the training images for the int variants."""
     for image in digits().train_images[:200]:
         yield {"image": image}
+
+
+def accuracy(predict: Predict) -> float:
+    """The gate of the TFLite variants: the share of right answers on the held-out images."""
+    data = digits()
+    return _accuracy(predict(image=data.test_images)["logits"], data.test_labels)
 
 
 def evaluate(built: BuiltModel) -> dict[str, Any]:
@@ -139,7 +146,7 @@ def _one_by_one(path: Path) -> Callable[[Array], dict[str, Array]]:
     model = TfliteModel(path)
 
     def run(images: Array) -> dict[str, Array]:
-        return {"logits": np.concatenate([model({"image": image[None]})["logits"] for image in images])}
+        return {"logits": np.concatenate([model.in_floats({"image": image[None]})["logits"] for image in images])}
 
     return run
 

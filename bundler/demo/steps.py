@@ -36,7 +36,7 @@ class Endpoints:
 
 
 def build_digits(out: Path, progress: Progress | None = None) -> Bundle:
-    """Train the digits network and build it with float16 and int8 TFLite.
+    """Train the digits network and build it with every TFLite variant, gated by its accuracy on held-out images.
 
     Raises:
         TfbundleError: of the stage that failed.
@@ -50,8 +50,9 @@ def build_digits(out: Path, progress: Progress | None = None) -> Bundle:
         {"image": images},
         out,
         name=DIGITS,
-        tflite=("float16", "int8"),
+        tflite=("float16", "dynamic", "int8", "int8-io", "int16x8"),
         calibration="bundler.demo.digits:calibration",
+        gate="bundler.demo.digits:accuracy",
         inputs=("image=float32[batch,1,8,8]",),
         progress=progress,
         evaluate=evaluate,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -73,7 +74,9 @@ class Names:
         from bundler.converters.native.lowering import layer_scope
 
         graph = onnx.load(str(path), load_external_data=False).graph
-        weights = {tensor.name for tensor in graph.initializer}
+        uses = Counter(source for node in graph.node for source in node.input)
+        # What two nodes share (equal weights are stored once) says nothing of their modules.
+        weights = {tensor.name for tensor in graph.initializer if uses[tensor.name] == 1}
         modules = {layer_scope(node): tuple(dict.fromkeys(_modules(node, weights))) for node in graph.node}
         behind = {output: layer_scope(node) for node in graph.node for output in node.output}
         return cls(modules, [behind.get(name, "") for name in sorted(output.name for output in graph.output)])
@@ -108,12 +111,17 @@ def chosen(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[Layer, ...
     for pattern in patterns:
         if not any(layer.matches(pattern) for layer in every):
             known = list(dict.fromkeys(layer.name for layer in every))
-            more = f" and {len(known) - 12} more" if len(known) > 12 else ""
             raise UsageError(
                 f"No layer of the TFLite file matches {pattern!r} (tflite.float_layers).",
-                fix=f"its layers: {', '.join(known[:12])}{more}",
+                fix=f"its layers: {listed(known, 12)}",
             )
     return tuple(layer for layer in every if any(layer.matches(pattern) for pattern in patterns))
+
+
+def listed(layers: Sequence[Layer] | Sequence[str], most: int = 8) -> str:
+    """For a message: the first of them, and how many more."""
+    more = f" and {len(layers) - most} more" if len(layers) > most else ""
+    return ", ".join(map(str, layers[:most])) + more
 
 
 def tensors(layers: Iterable[Layer]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """Which layers have to stay float: those that lose most, as few of them as pass.
 
-1. `ranked` measures what each layer loses when it alone is int8 (`bundler.tflite.sensitivity`). A model of many layers
-   is measured in blocks of neighbours first, and only the blocks that lose most are taken apart.
+1. `ranked` measures what each layer loses when it alone is int8 (`bundler.tflite.sensitivity`). Of a model of many
+   layers, all of one operator are measured together first, as what int8 does badly it does badly everywhere (the squares
+   of a LayerNorm), and only the operators that lose most are taken apart.
 2. `smallest` doubles the number of float layers, in the order of their loss, until the gate passes; halves its way back
-   to the least number; then gives back each layer that the gate can do without.
+   to the least number; then gives back to int8 what the gate can do without: all layers of one operator, then half of
+   them, a quarter, and so on down to single ones.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from functools import cached_property
 from bundler.tflite.exchange import Made, Session
 from bundler.tflite.layers import Layer, Names, chosen, tensors
 
-MEASURED_ALONE = 64
-"""Up to so many layers are each measured; of more, about so many."""
-GIVEN_BACK = 12
-"""At most so many layers are tried whether the gate passes without them."""
+MEASURED_ALONE = 96
+"""Up to so many layers are each measured; of more, about so many: a measure of a large model takes a second."""
+TRIES = 32
+"""At most so many groups of layers, ever smaller ones, are tried to be given back."""
 
 Measure = Callable[[Sequence[Sequence[str]]], Sequence[float]]
 Passes = Callable[[tuple[Layer, ...]], bool]
@@ -31,12 +33,12 @@ class Loss:
 
     Attributes:
         noise: energy of the noise by that of the signal.
-        block: the layer was measured together with its neighbours: it loses at most so much.
+        shared: the layer was measured together with all others of its operator; `noise` is its share of theirs.
     """
 
     layer: Layer
     noise: float
-    block: bool = False
+    shared: bool = False
 
     @property
     def sqnr_db(self) -> float:
@@ -44,7 +46,7 @@ class Loss:
 
     def to_json(self) -> dict[str, object]:
         layer = {"layer": self.layer.name, "operator": self.layer.operator, "tensors": list(self.layer.tensors)}
-        return {**layer, "sqnr_db": round(self.sqnr_db, 2), **({"block": True} if self.block else {})}
+        return {**layer, "sqnr_db": round(self.sqnr_db, 2), **({"shared": True} if self.shared else {})}
 
 
 def decibels(noise: float) -> float:
@@ -56,23 +58,28 @@ def decibels(noise: float) -> float:
 
 def ranked(layers: Sequence[Layer], measure: Measure) -> tuple[Loss, ...]:
     """The layers in the order of their loss, the largest first."""
-    blocks = _blocks(layers)
-    noises = measure([tensors(block) for block in blocks])
+    groups = _groups(layers)
+    noises = measure([tensors(group) for group in groups])
     losses: list[Loss] = []
     alone: list[Layer] = []
-    for noise, block in sorted(zip(noises, blocks, strict=True), key=lambda pair: -pair[0]):
-        if len(block) > 1 and len(alone) < MEASURED_ALONE:
-            alone += block
+    for noise, group in sorted(zip(noises, groups, strict=True), key=lambda pair: -pair[0]):
+        if len(group) > 1 and len(alone) < MEASURED_ALONE:
+            alone += group
         else:
-            losses += [Loss(layer, noise, block=len(block) > 1) for layer in block]
+            losses += [Loss(layer, noise / len(group), shared=len(group) > 1) for layer in group]
     single = measure([layer.tensors for layer in alone]) if alone else ()
     losses += [Loss(layer, noise) for layer, noise in zip(alone, single, strict=True)]
-    return tuple(sorted(losses, key=lambda loss: (loss.block, -loss.noise)))
+    return tuple(sorted(losses, key=lambda loss: -loss.noise))
 
 
-def _blocks(layers: Sequence[Layer]) -> list[Sequence[Layer]]:
-    size = 1 if len(layers) <= MEASURED_ALONE else math.isqrt(len(layers))
-    return [layers[start : start + size] for start in range(0, len(layers), size)]
+def _groups(layers: Sequence[Layer]) -> list[list[Layer]]:
+    """What is measured together first: one layer, or of many layers all of one operator."""
+    if len(layers) <= MEASURED_ALONE:
+        return [[layer] for layer in layers]
+    by_operator: dict[str, list[Layer]] = {}
+    for layer in layers:
+        by_operator.setdefault(layer.operator, []).append(layer)
+    return list(by_operator.values())
 
 
 def smallest(order: Sequence[Layer], passes: Passes) -> tuple[Layer, ...] | None:
@@ -97,11 +104,29 @@ def smallest(order: Sequence[Layer], passes: Passes) -> tuple[Layer, ...] | None
     if count is None:
         return None
     kept = list(order[:count])
-    for layer in kept[::-1][:GIVEN_BACK]:
-        without = [other for other in kept if other != layer]
-        if ask(without):
-            kept = without
+    for group in _alike(kept):
+        kept = _without(kept, group, ask)
+    size, tries = len(kept) // 2, TRIES
+    while size and tries > 0:
+        for group in [kept[end - size : end] for end in range(len(kept), size - 1, -size)][:tries]:
+            kept = _without(kept, group, ask)
+            tries -= 1
+        size //= 2
     return tuple(kept)
+
+
+def _without(kept: list[Layer], group: Sequence[Layer], ask: Callable[[Sequence[Layer]], bool]) -> list[Layer]:
+    """What is left when the gate can do without the group; else all."""
+    left = [layer for layer in kept if layer not in group]
+    return left if len(left) < len(kept) and ask(left) else kept
+
+
+def _alike(kept: Sequence[Layer]) -> list[list[Layer]]:
+    """The layers of each operator that has several, those that come last first."""
+    by_operator: dict[str, list[Layer]] = {}
+    for layer in reversed(kept):
+        by_operator.setdefault(layer.operator, []).append(layer)
+    return [group for group in by_operator.values() if len(group) > 1]
 
 
 def _least(total: int, passes: Callable[[int], bool]) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import GateError, TfbundleError, TfliteError, VariantsError
+from bundler.tflite.layers import listed
 
 if TYPE_CHECKING:
     from bundler.bundle import Bundle
@@ -63,7 +64,7 @@ class Refused:
         if self.mix is None:
             lines.append("  no set of float layers passes the gate")
         else:
-            lines.append(f"  a mix passes with these layers float: {', '.join(str(layer) for layer in self.mix)}")
+            lines.append(f"  a mix passes with these layers float: {listed(self.mix)}")
         return "\n".join(lines)
 
     @property

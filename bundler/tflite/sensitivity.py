@@ -22,14 +22,14 @@ from bundler.tflite.runner import TfliteModel
 
 Array = npt.NDArray[Any]
 
-CALLS = 8
+CALLS = 4
 
 
 class Sensitivity:
     """Measures groups of layers of one calibrated file.
 
     Args:
-        calls: inputs by name; the first 8 are used.
+        calls: inputs by name; the first 4 are used.
         scratch: where files may be written; nobody else's.
     """
 

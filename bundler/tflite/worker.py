@@ -11,6 +11,7 @@ int8 does). WORK is the folder described in `bundler.tflite.exchange`. Each requ
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -25,6 +26,7 @@ from bundler.tflite.runner import TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 
 THREADS = (1, 2)
+_FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to (?:prepare|invoke)")
 
 
 class Worker:
@@ -52,7 +54,10 @@ class Worker:
         path = self._written(name, file)
         if contents.flex(contents.operators_of(file)):
             return {"run": False}  # neither LiteRT nor TensorFlow's package for Python holds the Flex delegate
-        self._run(name)
+        try:
+            self._run(name)
+        except TfliteError as exc:
+            raise self._no_kernel(path, exc) from exc
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
         return {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
 
@@ -110,6 +115,21 @@ class Worker:
             model = TfliteModel(self._work / f"{name}.tflite", signature=signature)
             calls = exchange.load_calls(self._work / "draws" / signature)
             exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.in_floats(call) for call in calls))
+
+    def _no_kernel(self, path: Path, exc: TfliteError) -> TfliteError:
+        """LiteRT knows the operator, but not in these types: say where it stands."""
+        found = _FAILED.search(exc.what)
+        if not found:
+            return exc
+        number = int(found[1])
+        operators = contents.operators(path)
+        operator = operators[number] if number < len(operators) and operators[number].name == found[2] else None
+        types = f" of {', '.join(operator.inputs)}" if operator else ""
+        where = f" in {operator.tensor.partition('/')[0]}" if operator else ""
+        return TfliteError(
+            f"LiteRT has no kernel for {found[2]}{types}{where}, which the {path.stem} file needs: {exc.what}",
+            fix=f"leave {path.stem} out of --tflite, or take a variant in which it stays float: float16, dynamic, mix",
+        )
 
     def _at(self, step: str) -> None:
         (self._work / "at").write_text(step, "utf-8")

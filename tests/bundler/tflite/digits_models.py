@@ -81,12 +81,6 @@ def with_outlier() -> nn.Module:
     return model
 
 
-def accuracy(predict) -> float:  # type: ignore[no-untyped-def]
-    """For evaluate: the share of right answers on the held-out images, in the model's size."""
-    data = demo.digits()
-    return float(np.mean(predict(image=data.test_images)["logits"].argmax(1) == data.test_labels))
-
-
 def accuracy_large(predict) -> float:  # type: ignore[no-untyped-def]
     data = demo.digits()
     return float(np.mean(predict(image=enlarged(data.test_images))["logits"].argmax(1) == data.test_labels))

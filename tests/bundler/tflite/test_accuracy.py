@@ -22,6 +22,7 @@ from tests.bundler.tflite import digits_models
 
 HERE = digits_models.__name__
 CALIBRATION = "bundler.demo.digits:calibration"
+ACCURACY = "bundler.demo.digits:accuracy"
 
 
 def outcome(model: nn.Module, size: int, folder: Path, **spec: Any) -> Outcome:
@@ -52,7 +53,7 @@ VARIANTS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
 
 def test_the_demos_digits_keep_their_accuracy(tmp_path: Path) -> None:
     model, _ = demo.train()
-    made = outcome(model, 8, tmp_path, variants=VARIANTS, calibration=CALIBRATION, evaluate=f"{HERE}:accuracy")
+    made = outcome(model, 8, tmp_path, variants=VARIANTS, calibration=CALIBRATION, evaluate=ACCURACY)
     assert not made.refused
     assert_limits(made)
 
@@ -74,7 +75,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The network that int8 cannot hold, with --auto-mix."""
     return outcome(
         digits_models.with_outlier(), 8, tmp_path_factory.mktemp("outlier"), variants=("float32", "int8", "int8-io"),
-        calibration=CALIBRATION, evaluate=f"{HERE}:accuracy", auto_mix=True,
+        calibration=CALIBRATION, evaluate=ACCURACY, auto_mix=True,
     )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_a_file_below_its_gate_is_refused_and_its_layers_are_named(refused: Outc
     assert [one.variant for one in refused.refused] == ["int8", "int8-io"]
     for one in refused.refused:
         assert one.below_gate
-        assert one.error.what.startswith(f"The {one.variant} TFLite file is below its gate: {HERE}:accuracy is 0.")
+        assert one.error.what.startswith(f"The {one.variant} TFLite file is below its gate: {ACCURACY} is 0.")
         worst, second, third = one.losses[:3]
         assert {str(worst.layer), str(second.layer)} == {"features.0 (CONV_2D)", "features.3 (CONV_2D)"}
         assert second.sqnr_db < 5 < 30 < third.sqnr_db

@@ -31,7 +31,7 @@ from bundler.tflite.refusal import Outcome, Refused, below_gate
 from bundler.tflite.request import check_request
 from bundler.tflite.runner import Scale, TfliteModel
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
-from bundler.tflite.variants import write_static
+from bundler.tflite.variants import write_signatures
 from serving.compare import Difference
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Tell = Callable[[str, bool, float], None]
 
+PATIENCE_S = 5.0
+"""A mix that nobody asked for is looked for only if an answer of the gate takes no longer than this."""
 NOTED_RMS = 0.1
 """A variant whose error is above this share of the output gets a note."""
 
@@ -223,7 +225,7 @@ class _Model:
         draws = {name: asked(exported, own, samples, order) for name, own in sizes.items()}
         shapes = {name: _shapes(found.every[0].served) for name, found in draws.items()}
         functions = {name: converted.static(own) for name, own in shapes.items()}
-        write_static(functions, exported.signature.input_names, work / "saved_model")
+        write_signatures(functions, exported.signature.input_names, work / "saved_model")
         exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops).write(work)
         for name, found in draws.items():
             exchange.save_calls(work / "draws" / name, (draw.served for draw in found.every))
@@ -241,6 +243,8 @@ class Evaluated:
 
     def __init__(self, exported: ExportedSignature, spec: TfliteSpec, model: _Model, base: Path) -> None:
         self._exported, self._spec, self._model, self._base = exported, spec, model, base
+        self.seconds = 0.0
+        """How long the function took for the last file."""
 
     @cached_property
     def _function(self) -> Evaluation | None:
@@ -276,7 +280,10 @@ class Evaluated:
         signature = self._exported.signature
         models = [TfliteModel(made.path, signature=name) for name in self._model.draws]
         predict = Predict(signature, FileAnswers(signature, models, self._model.permutations))
-        return Figures(agreeing, len(want), self._function.measure(predict))
+        start = time.perf_counter()
+        metric = self._function.measure(predict)
+        self.seconds = time.perf_counter() - start
+        return Figures(agreeing, len(want), metric)
 
     def passes(self, made: Made) -> bool:
         return self.gate.complaint(self.figures(made)) is None
@@ -344,7 +351,10 @@ class _Maker:
         if not isinstance(error, GateError) or variant not in ("int8", "int8-io", "mix"):
             return Refused(variant, error, figures or {})
         try:
-            return Refused(variant, error, figures or {}, self._search.losses, self._search.found)
+            losses = self._search.losses
+            if "mix" not in self.model.spec.wanted and self.evaluated.seconds > PATIENCE_S:
+                return Refused(variant, error, figures or {}, losses, searched=False)
+            return Refused(variant, error, figures or {}, losses, self._search.found)
         except TfbundleError as exc:
             return Refused(variant, error, {**(figures or {}), "layers_unknown": exc.what})
 

@@ -120,8 +120,14 @@ def agreement(want: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Ar
     for name in want[0] if want else ():
         pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True) if name in g]
         if len(pairs) == len(want) and all(w.shape == g.shape and w.dtype.kind in "fiub" for w, g in pairs):
-            found[name] = Agreement.of(np.stack([w for w, _ in pairs]), np.stack([g for _, g in pairs]))
+            found[name] = Agreement.of(_together([w for w, _ in pairs]), _together([g for _, g in pairs]))
     return found
+
+
+def _together(arrays: Sequence[Array]) -> Array:
+    """Calls on the first axis; where the sizes depend on the data, all values in a row."""
+    same = len({array.shape for array in arrays}) == 1
+    return np.stack(arrays) if same else np.concatenate([array.ravel() for array in arrays])
 
 
 def _cosine(want: Array, got: Array) -> float | None:

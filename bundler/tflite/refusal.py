@@ -28,6 +28,7 @@ class Refused:
         figures: what was measured before it was refused, as in `VariantResult.to_json`.
         losses: of int8: every layer, those that lose most first.
         mix: of int8: the layers that have to stay float for the gate to pass; None: no set of layers helps.
+        searched: whether a mix was looked for.
     """
 
     variant: TfliteVariant
@@ -35,6 +36,7 @@ class Refused:
     figures: Mapping[str, Any] = field(default_factory=dict)
     losses: Sequence[Loss] = ()
     mix: Sequence[Layer] | None = None
+    searched: bool = True
 
     @property
     def below_gate(self) -> bool:
@@ -61,7 +63,9 @@ class Refused:
             return ""
         lines = ["  layers that lose most when they alone are int8 (SQNR of the outputs):"]
         lines += [f"    {loss.sqnr_db:6.1f} dB  {loss.layer}" for loss in self.losses[:NAMED]]
-        if self.mix is None:
+        if not self.searched:
+            lines.append("  a mix was not looked for: each question to the evaluate function takes seconds")
+        elif self.mix is None:
             lines.append("  no set of float layers passes the gate")
         else:
             lines.append(f"  a mix passes with these layers float: {listed(self.mix)}")
@@ -69,6 +73,8 @@ class Refused:
 
     @property
     def advice(self) -> str | None:
+        if self.losses and not self.searched:
+            return "--auto-mix looks for the mix with the fewest float layers"
         if self.mix is not None:
             return "--auto-mix makes that mix"
         return self.error.fix
@@ -111,7 +117,8 @@ def explained(refused: Sequence[Refused]) -> str:
 
 
 def advised(refused: Sequence[Refused]) -> str | None:
-    return "; ".join(dict.fromkeys(one.advice for one in refused if one.advice)) or None
+    parts = [part for one in refused if one.advice for part in one.advice.split("; ")]
+    return "; ".join(dict.fromkeys(parts)) or None
 
 
 def variants_error(refused: Mapping[str, Sequence[Refused]], bundle: Bundle) -> VariantsError:

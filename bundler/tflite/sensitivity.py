@@ -7,7 +7,7 @@ float, and the model's outputs are compared with the float file's, over the firs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,16 +49,26 @@ class Sensitivity:
             TfliteError: the quantizer or the interpreter stopped.
         """
         answers = self._answers(quantize.quantize(self._calibrated, self._all - set(group)))
-        floats = [name for name, array in self._float.items() if array.dtype.kind == "f"]
-        if not floats:
-            return max(float(np.mean(answers[name] != want)) for name, want in self._float.items())
-        return max(noise_to_signal(self._float[name], answers[name]) for name in floats)
+        floats = [name for name, arrays in self._float.items() if arrays[0].dtype.kind == "f"]
+        measure = noise_to_signal if floats else _changed
+        return max(_over_calls(measure, self._float[name], answers[name]) for name in floats or self._float)
 
-    def _answers(self, file: bytes) -> dict[str, Array]:
+    def _answers(self, file: bytes) -> dict[str, list[Array]]:
         self._scratch.write_bytes(file)
         model = TfliteModel(self._scratch, signature=SERVING_DEFAULT)
         found = [model.in_floats(call) for call in self._calls]
-        return {name: np.stack([outputs[name] for outputs in found]) for name in found[0]}
+        return {name: [outputs[name] for outputs in found] for name in found[0]}
+
+
+def _over_calls(measure: Callable[[Array, Array], float], want: Sequence[Array], got: Sequence[Array]) -> float:
+    """Infinite where the sizes, which may depend on the data, are other ones."""
+    if any(w.shape != g.shape for w, g in zip(want, got, strict=True)):
+        return float("inf")
+    return measure(np.concatenate([w.ravel() for w in want]), np.concatenate([g.ravel() for g in got]))
+
+
+def _changed(want: Array, got: Array) -> float:
+    return float(np.mean(want != got)) if want.size else 0.0
 
 
 def noise_to_signal(want: Array, got: Array) -> float:

@@ -10,7 +10,7 @@
 | int16x8 | int8 | int16 activations with ranges from calibration; what has no such kernel stays float32 | the model's |
 | mix | int8 and float32 | as int8, but for the layers that stay float32 | the model's |
 
-The int8 forms are made by `bundler.tflite.quantize`.
+A build makes its int8 forms by `bundler.tflite.quantize`, from one calibration.
 """
 
 from __future__ import annotations
@@ -31,8 +31,18 @@ from bundler.tflite.recurrent import start_from_zero
 
 Samples = Callable[[], Iterator[Any]]
 
+_INTEGER: Mapping[str, str] = {
+    "int8": "TFLITE_BUILTINS_INT8",
+    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+}
 
-def write_static(functions: Mapping[str, Any], names: Iterable[str], folder: Path) -> None:
+
+def write_static(function: Any, names: Iterable[str], folder: Path) -> None:
+    """`write_signatures` of serving_default alone."""
+    write_signatures({SERVING_DEFAULT: function}, names, folder)
+
+
+def write_signatures(functions: Mapping[str, Any], names: Iterable[str], folder: Path) -> None:
     """Write ConcreteFunctions with static shapes as the SavedModel that all variants are converted from.
 
     A SavedModel, as the converter takes the names of inputs from its signature and nothing else can hold all of them.
@@ -62,8 +72,8 @@ def convert(
     """The SavedModel of `write_static` as a .tflite file with the same names in its signatures.
 
     Args:
-        variant: float32, float16, dynamic or int16x8.
-        samples: for int16x8: makes an iterator over inputs by name, each with its signature where there are several.
+        variant: any but int8-io and mix, which take other ways (`bundler.tflite.quantize`).
+        samples: for int8 and int16x8: makes an iterator over inputs by name, each with its signature where there are several.
         select_tf_ops: let TensorFlow's own kernels do what TFLite has no operator for.
 
     Raises:
@@ -118,10 +128,10 @@ def _configure(converter: Any, variant: TfliteVariant, samples: Samples | None) 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if variant == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    elif variant == "int16x8":
-        int16x8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    elif variant in _INTEGER:
         converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [int16x8, *converter.target_spec.supported_ops]
+        integer = getattr(tf.lite.OpsSet, _INTEGER[variant])
+        converter.target_spec.supported_ops = [integer, *converter.target_spec.supported_ops]
 
 
 def _converter_error(exc: Exception, variant: str) -> TfliteError:

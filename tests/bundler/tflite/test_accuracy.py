@@ -17,7 +17,7 @@ from bundler.export import export
 from bundler.signature import TensorSpec
 from bundler.sources.module import from_module
 from bundler.spec import ModelSpec, TfliteSpec
-from bundler.tflite import Outcome, make_variants
+from bundler.tflite import Outcome, build, make_variants
 from tests.bundler.tflite import digits_models
 
 HERE = digits_models.__name__
@@ -96,6 +96,18 @@ def test_a_file_below_its_gate_is_refused_and_its_layers_are_named(refused: Outc
     assert error.exit_code == 3
     assert str(error).count("features.0 (CONV_2D)") == 2  # among the losses and in the mix, once for both variants
     assert "--auto-mix makes that mix" in str(error)
+
+
+def test_a_slow_evaluate_function_is_not_asked_dozens_of_times_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "PATIENCE_S", 0.0)
+    made = outcome(digits_models.with_outlier(), 8, tmp_path, variants=("int8",), calibration=CALIBRATION, evaluate=ACCURACY)
+    (one,) = made.refused
+    assert one.losses
+    assert one.mix is None
+    assert "a mix was not looked for" in one.explain_layers()
+    assert one.advice == "--auto-mix looks for the mix with the fewest float layers"
 
 
 def test_auto_mix_finds_the_two_layers(refused: Outcome) -> None:

@@ -99,7 +99,8 @@ class Outcome:
     def joined_error(self) -> TfbundleError:
         """One error for all that were refused; the cause is TensorFlow's report on the first."""
         first = self.refused[0].error
-        if len({id(one.error) for one in self.refused}) == 1 and (not self.made or not isinstance(first, TfliteError)):
+        alone = len({id(one.error) for one in self.refused}) == 1 and not self.refused[0].losses
+        if alone and (not self.made or not isinstance(first, TfliteError)):
             return first
         made = f" (made: {', '.join(one.variant for one in self.made)})" if self.made else ""
         kind = GateError if any(one.below_gate for one in self.refused) else TfliteError

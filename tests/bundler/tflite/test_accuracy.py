@@ -124,7 +124,10 @@ def test_auto_mix_finds_the_two_layers(refused: Outcome) -> None:
     ("floors", "said"),
     [
         ({"min_sqnr": 20}, r"output logits: SQNR -?\d\.\d dB against PyTorch, min_sqnr asks for 20"),
-        ({"min_sqnr": -10, "min_top1": 0.9}, r"output logits: \d+\.\d% of the top-1 answers .*min_top1 asks for 90\.0%"),
+        pytest.param(
+            {"min_sqnr": -10, "min_top1": 0.9}, r"output logits: \d+\.\d% of the top-1 answers .*min_top1 asks for 90\.0%",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_without_labels_agreement_with_pytorch_is_the_gate(tmp_path: Path, floors: Mapping[str, float], said: str) -> None:
@@ -136,6 +139,7 @@ def test_without_labels_agreement_with_pytorch_is_the_gate(tmp_path: Path, floor
     assert mix.float_layers == ("features.0 (CONV_2D)", "features.3 (CONV_2D)")
 
 
+@pytest.mark.slow
 def test_named_layers_stay_float_and_a_name_that_fits_none_is_told(tmp_path: Path) -> None:
     model, _ = demo.train()
     spec = {"variants": ("int8", "mix"), "calibration": CALIBRATION}

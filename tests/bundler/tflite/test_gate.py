@@ -137,6 +137,25 @@ def wide():
 def nothing():
     return []
 
+def no_label():
+    yield np.eye(3, dtype=np.float32)[0], 0
+    yield np.eye(3, dtype=np.float32)[0], None
+
+def word(predict):
+    return "good"
+
+def nan_metric(predict):
+    return float("nan")
+
+def narrow(predict):
+    return predict(x=np.ones((3, 5), np.float32))["logits"].sum()
+
+def other_name(predict):
+    return predict({"image": np.ones((3, 3), np.float32)})["logits"].sum()
+
+def doubles(predict):
+    return predict(np.ones((3, 3)))["logits"].sum()
+
 def stops():
     yield np.eye(3, dtype=np.float32)[0], 0
     raise OSError("disk gone")
@@ -164,7 +183,13 @@ def test_labelled_samples_give_the_accuracy(tmp_path: Path) -> None:
         ("nan", UsageError, r"Evaluation sample labelled\.py:nan item 1: the input 'x' has NaN"),
         ("wide", UsageError, r"Evaluation sample labelled\.py:wide item 0: the input 'x' has the shape \[4\]"),
         ("nothing", UsageError, "yields no sample"),
-        ("stops", SourceError, r"The evaluate function labelled\.py:stops raised: OSError: disk gone(.|\n)*labelled\.py:30"),
+        ("no_label", UsageError, r"Evaluation sample labelled\.py:no_label item 1 has no label"),
+        ("word", UsageError, "gave 'good', which is no finite number"),
+        ("nan_metric", UsageError, "gave nan, which is no finite number"),
+        ("narrow", UsageError, r"predict got x=float32\[3, 5\]\.(.|\n)*the model takes x=float32\[batch,3\]"),
+        ("other_name", UsageError, r"predict got image\.(.|\n)*the model takes x=float32\[batch,3\]"),
+        ("doubles", SourceError, r"doubles raised: "),
+        ("stops", SourceError, r"The evaluate function labelled\.py:stops raised: OSError: disk gone(.|\n)*labelled\.py:49"),
         ("absent", UsageError, r"no function 'absent' in labelled\.py"),
     ],
 )

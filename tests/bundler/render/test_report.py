@@ -111,7 +111,6 @@ def make_manifest(**changed: Any) -> dict[str, Any]:
         {"classify": DIGITS, "serving_default": DIGITS},
         parity("logits"),
         tflite={one.variant: one.to_json() for one in variants},
-        tflite_refused={"int16x8": {"reason": "The int16x8 file is below.\n  more", "below_gate": True}},
         evaluation={"metric": "accuracy", "data": "held-out digits", "samples": 450, "results": results},
     )
     pairs = {
@@ -253,7 +252,6 @@ def test_tflite_variants_with_their_figures(page: Page) -> None:
     ]  # fmt: skip
     assert "int8: calibration: samples 200; source calibration.npz" in page.text
     assert "int8: slow" in page.text
-    assert ["int16x8", "below its gate", "The int16x8 file is below."] in page.rows
 
 
 def test_accuracy_graph_stages_and_versions(page: Page) -> None:

@@ -87,7 +87,8 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
     assert results["int8"].calibration["inputs"]["ids"]["max"] == 19
     for result in results.values():
         data = json.loads(json.dumps(result.to_json(), allow_nan=False))
-        assert 0 < data["delegation"]["share"] < 1  # neither the table of words nor ArgMax is XNNPACK's
+        share = data["delegation"]["share"]  # neither the table of words nor ArgMax is XNNPACK's, nor anything in int16
+        assert share == 0 if result.variant == "int16x8" else 0 < share < 1
         assert data["delegation"]["left"]["ARG_MAX"] == 1
         assert data["file"] == result.path.name
         floats = "int8" if result.variant == "int8-io" else "float32"

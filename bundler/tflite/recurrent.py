@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from bundler.tflite.flatbuffer import packed
+
 _HIDDEN_STATE, _CELL_STATE = 18, 19
 """Places among the operator's inputs (unidirectional_sequence_lstm.cc, lstm_shared.h)."""
 
@@ -33,7 +35,7 @@ def start_from_zero(file: bytes) -> bytes:
                 operators += [writers.zeros_into(graph, int(operator.inputs[i])) for i in (_HIDDEN_STATE, _CELL_STATE)]
             operators.append(operator)
         graph.operators = operators
-    return _packed(tree)
+    return packed(tree, size=len(file))
 
 
 class _Writers:
@@ -80,11 +82,3 @@ class _Writers:
         constant.buffer = len(self._tree.buffers) - 1
         graph.tensors.append(constant)
         return len(graph.tensors) - 1
-
-
-def _packed(tree: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

@@ -18,20 +18,17 @@ from bundler.errors import GateError, TfbundleError, TfliteError
 from bundler.parity import differences
 from bundler.signature import TensorSpec
 from bundler.spec import CALIBRATED
-from bundler.tflite import calibration, contents, exchange
-from bundler.tflite.calibration import Calibration, Layout
+from bundler.tflite import contents, exchange
+from bundler.tflite.calibration import Calibration
 from bundler.tflite.delegation import Delegation, delegation
-from bundler.tflite.draws import Draws, asked, calibration_calls
-from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
 from bundler.tflite.exchange import Made, Session
-from bundler.tflite.gate import Figures, Gate, agreement
 from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.mix import Search
+from bundler.tflite.model import Evaluated, Samples, StaticModel
 from bundler.tflite.refusal import Outcome, Refused, below_gate
 from bundler.tflite.request import check_request
 from bundler.tflite.runner import Scale, TfliteModel
-from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
-from bundler.tflite.variants import write_signatures
+from bundler.tflite.sizes import static_sizes
 from serving.compare import Difference
 
 if TYPE_CHECKING:
@@ -107,7 +104,7 @@ class VariantResult:
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "accuracy": dict(self.accuracy),
-            **self.evaluation,
+            **({"evaluation": dict(self.evaluation)} if self.evaluation else {}),
             **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
             **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
             **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
@@ -164,7 +161,7 @@ def make_variants(
     sizes = static_sizes(exported.signature, exported.examples, spec)
     samples = Samples.read(exported, spec, sizes, base)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
-        model = _Model.of(converted, exported, spec, samples.found, Path(work))
+        model = StaticModel.of(converted, exported, spec, samples.found, Path(work))
         with Session(Path(work)) as session:
             maker = _Maker(model, samples, session, folder / model_name, Evaluated(exported, spec, model, base))
             return Outcome.of([_timed(maker, variant, tell) for variant in spec.wanted])
@@ -178,117 +175,6 @@ def _timed(maker: _Maker, variant: TfliteVariant, tell: Tell | None) -> VariantR
     return result
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Calibration data, or why there is none that can be used."""
-
-    found: Calibration | None = None
-    problem: TfbundleError | None = None
-
-    @classmethod
-    def read(cls, exported: ExportedSignature, spec: TfliteSpec, sizes: Mapping[str, int], base: Path) -> Samples:
-        if not spec.calibration:
-            return cls()
-        shapes = static_shapes(exported.signature, exported.examples, sizes)
-        layout = Layout(exported.signature, shapes)
-        try:
-            return cls(calibration.of_spec(spec, layout, exported.examples, base=base))
-        except TfbundleError as exc:
-            return cls(problem=exc)
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What all files of a model have in common.
-
-    Attributes:
-        draws: by signature of the files, serving_default first.
-    """
-
-    spec: TfliteSpec
-    exported: ExportedSignature
-    permutations: Mapping[str, Sequence[int]]
-    draws: Mapping[str, Draws]
-
-    @classmethod
-    def of(
-        cls,
-        converted: ConvertedModel,
-        exported: ExportedSignature,
-        spec: TfliteSpec,
-        samples: Calibration | None,
-        work: Path,
-    ) -> _Model:
-        """Ask PyTorch, and fill the work folder for the TFLite process."""
-        order = converted.permutations
-        sizes = signature_sizes(exported.signature, exported.examples, spec)
-        draws = {name: asked(exported, own, samples, order) for name, own in sizes.items()}
-        shapes = {name: _shapes(found.every[0].served) for name, found in draws.items()}
-        functions = {name: converted.static(own) for name, own in shapes.items()}
-        write_signatures(functions, exported.signature.input_names, work / "saved_model")
-        exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops).write(work)
-        for name, found in draws.items():
-            exchange.save_calls(work / "draws" / name, (draw.served for draw in found.every))
-            if samples:
-                exchange.save_calls(work / "samples" / name, calibration_calls(exported, sizes[name], samples, order))
-        return cls(spec, exported, order, draws)
-
-    @property
-    def default(self) -> Draws:
-        return self.draws[SERVING_DEFAULT]
-
-
-class Evaluated:
-    """The evaluate function, asked about PyTorch once and about each file."""
-
-    def __init__(self, exported: ExportedSignature, spec: TfliteSpec, model: _Model, base: Path) -> None:
-        self._exported, self._spec, self._model, self._base = exported, spec, model, base
-        self.seconds = 0.0
-        """How long the function took for the last file."""
-
-    @cached_property
-    def _function(self) -> Evaluation | None:
-        if not self._spec.evaluate:
-            return None
-        sizes = static_sizes(self._exported.signature, self._exported.examples, self._spec)
-        shapes = static_shapes(self._exported.signature, self._exported.examples, sizes)
-        return Evaluation.of(self._spec.evaluate, Layout(self._exported.signature, shapes), base=self._base)
-
-    @cached_property
-    def gate(self) -> Gate:
-        """The gate, with PyTorch's metric.
-
-        Raises:
-            TfbundleError: the evaluate function is not there or raises.
-        """
-        if self._function is None:
-            return Gate(self._spec)
-        predict = Predict(self._exported.signature, self._exported.reference)
-        return Gate(self._spec, self._spec.evaluate, self._function.measure(predict))
-
-    def figures(self, made: Made) -> Figures:
-        """Agreement and metric of a file.
-
-        Raises:
-            TfbundleError: the evaluate function raises, or asks for what the file cannot answer.
-        """
-        real = self._model.default.real
-        want = [draw.answer for draw in self._model.default.every[real]]
-        agreeing = agreement(want, made.outputs[SERVING_DEFAULT][real])
-        if self._function is None:
-            return Figures(agreeing, len(want))
-        signature = self._exported.signature
-        models = [TfliteModel(made.path, signature=name) for name in self._model.draws]
-        predict = Predict(signature, FileAnswers(signature, models, self._model.permutations))
-        start = time.perf_counter()
-        metric = self._function.measure(predict)
-        self.seconds = time.perf_counter() - start
-        return Figures(agreeing, len(want), metric)
-
-    def passes(self, made: Made) -> bool:
-        return self.gate.complaint(self.figures(made)) is None
-
-
 @dataclass
 class _Maker:
     """Makes one variant after the other.
@@ -297,7 +183,7 @@ class _Maker:
         stem: path of the files, without `-<variant>.tflite`.
     """
 
-    model: _Model
+    model: StaticModel
     samples: Samples
     session: Session
     stem: Path
@@ -320,7 +206,8 @@ class _Maker:
             gate, figures = self.evaluated.gate, self.evaluated.figures(made)
         except TfbundleError as exc:
             return Refused(variant, exc, figures={"size_bytes": made.path.stat().st_size})
-        said = {"accuracy": figures.to_json(), **gate.metric_json(figures)}
+        measured = gate.metric_json(figures)
+        said = {"accuracy": figures.to_json(), **({"evaluation": measured} if measured else {})}
         complaint = gate.complaint(figures)
         if complaint:
             size = {"size_bytes": made.path.stat().st_size, "latency_ms": made.latency_ms}
@@ -399,7 +286,7 @@ class _Maker:
             calibration=samples.to_json() if samples else None,
             notes=(*self._notes(variant, float_layers), *_rms_notes(variant, rms)),
             accuracy=said["accuracy"],
-            evaluation={"evaluation": said["evaluation"]} if "evaluation" in said else {},
+            evaluation=said.get("evaluation", {}),
             float_layers=float_layers,
             scales=model.scales,
             signatures=self._further(path),
@@ -436,10 +323,6 @@ class _Maker:
             for draw, got in zip(draws.compared, made.outputs[signature], strict=False):
                 for difference in differences(draw.answer, got):
                     yield f"{prefix}{draw.name}", difference
-
-
-def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in arrays.items()}
 
 
 def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:

@@ -110,8 +110,8 @@ class Gate:
         if figures.metric is None or self.reference is None or self.floor is None:
             return {}
         drop = round(self.reference - figures.metric, 9)
-        said = {"function": self.metric, "value": figures.metric, "pytorch": self.reference, "drop": drop, "floor": self.floor}
-        return {"evaluation": said}
+        compared = {"pytorch": self.reference, "drop": drop, "floor": self.floor}
+        return {"function": self.metric, "value": figures.metric, **compared}
 
 
 def agreement(want: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]) -> dict[str, Agreement]:

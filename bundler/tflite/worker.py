@@ -117,17 +117,17 @@ class Worker:
             exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.in_floats(call) for call in calls))
 
     def _no_kernel(self, path: Path, exc: TfliteError) -> TfliteError:
-        """LiteRT knows the operator, but not in these types: say where it stands."""
+        """LiteRT knows the operator, but not in this form or these types: say where it stands."""
         found = _FAILED.search(exc.what)
         if not found:
             return exc
         number = int(found[1])
         operators = contents.operators(path)
         operator = operators[number] if number < len(operators) and operators[number].name == found[2] else None
-        types = f" of {', '.join(operator.inputs)}" if operator else ""
+        types = f" of {', '.join(dict.fromkeys(operator.inputs))}" if operator else ""
         where = f" in {operator.tensor.partition('/')[0]}" if operator else ""
         return TfliteError(
-            f"LiteRT has no kernel for {found[2]}{types}{where}, which the {path.stem} file needs: {exc.what}",
+            f"LiteRT cannot compute {found[2]}{types}{where} of the {path.stem} file: {exc.what}",
             fix=f"leave {path.stem} out of --tflite, or take a variant in which it stays float: float16, dynamic, mix",
         )
 

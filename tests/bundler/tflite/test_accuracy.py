@@ -36,11 +36,11 @@ def outcome(model: nn.Module, size: int, folder: Path, **spec: Any) -> Outcome:
 
 
 def metrics(made: Outcome) -> dict[str, float]:
-    return {v.variant: v.evaluation["evaluation"]["value"] for v in made.made}
+    return {v.variant: v.evaluation["value"] for v in made.made}
 
 
 def assert_limits(made: Outcome) -> None:
-    reference = made.made[0].evaluation["evaluation"]["pytorch"]
+    reference = made.made[0].evaluation["pytorch"]
     assert reference > 0.97
     found = metrics(made)
     assert found["float32"] == reference

@@ -396,7 +396,7 @@ def check_model(
     if model.tflite.wanted:
         from bundler.tflite.request import check_request
 
-        check_request(model.tflite, base)
+        check_request(model.tflite, base, model.source)
     if has_fast_path:
         from bundler.tflite import fast_path
 

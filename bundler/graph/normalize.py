@@ -11,6 +11,7 @@ The passes in their order, each with what it needs and gives:
     infer_shapes                    -> shapes and dtypes on every value it can tell
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
     DropCasts                       no Cast to the type that a value has already
+    FuseFakeQuantize                QuantizeLinear + DequantizeLinear -> tfbundle::FakeQuantize
     FuseGelu                        its formula with erf or tanh -> Gelu
     FuseHardSwish                   x clip(x + 3, 0, 6) / 6 and the like -> HardSwish
     FuseLayerNorm                   its formula -> LayerNormalization
@@ -35,6 +36,7 @@ from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_batch_norm import FoldBatchNorm
 from bundler.graph.fold_scale import FoldScale
+from bundler.graph.fuse_fake_quantize import FuseFakeQuantize
 from bundler.graph.fuse_gelu import FuseGelu
 from bundler.graph.fuse_group_norm import FuseGroupNorm
 from bundler.graph.fuse_hard_swish import FuseHardSwish
@@ -50,8 +52,8 @@ from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
-    DropCasts, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax, FuseLinear, FoldBatchNorm,
-    FoldScale, PointwiseFirst,
+    DropCasts, FuseFakeQuantize, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax,
+    FuseLinear, FoldBatchNorm, FoldScale, PointwiseFirst,
 )  # fmt: skip
 """In this order."""
 

@@ -155,7 +155,7 @@ def make_variants(
     Raises:
         UsageError: a request that cannot end well (see `check_request`), or sizes that PyTorch refuses.
     """
-    check_request(spec, base)
+    check_request(spec, base, str(exported.onnx.absolute()))
     if not spec.wanted:
         return Outcome()
     sizes = static_sizes(exported.signature, exported.examples, spec)

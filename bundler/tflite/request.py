@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 from bundler.errors import UsageError
 from bundler.spec import CALIBRATED
 from bundler.tflite import calibration, user_function
+from bundler.tflite.quantized_source import comes_quantized
 
 if TYPE_CHECKING:
     from bundler.spec import TfliteSpec
 
 
-def check_request(spec: TfliteSpec, base: Path = Path()) -> None:
+def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> None:
     """Refuse a request that cannot end well, before any work is done.
+
+    Args:
+        base: what relative paths are relative to.
+        source: of the model; the int8 file of one that is quantized already needs no calibration data.
 
     Raises:
         UsageError: a variant needs calibration data and there is none, or only noise that nobody insisted on; or
@@ -22,6 +27,8 @@ def check_request(spec: TfliteSpec, base: Path = Path()) -> None:
         SourceError: a file of calibration data or of the evaluate function is not there.
     """
     needing = [variant for variant in spec.wanted if variant in CALIBRATED]
+    if "int8" in needing and not spec.calibration and comes_quantized(source, base):
+        needing.remove("int8")
     if needing and not spec.calibration:
         raise UsageError(
             f"The {needing[0]} TFLite variant needs calibration data: samples of what the model will see.",

@@ -10,7 +10,9 @@
 | int16x8 | int8 | int16 activations with ranges from calibration; what has no such kernel stays float32 | the model's |
 | mix | int8 and float32 | as int8, but for the layers that stay float32 | the model's |
 
-A build makes its int8 forms by `bundler.tflite.quantize`, from one calibration.
+A build makes its int8 forms by `bundler.tflite.quantize`, from one calibration. A model that is quantized already
+(`bundler.tflite.quantized_source`) keeps its own scales in float16, dynamic and int8, which then are the same; in float32 its
+numbers are rounded to these steps between float32 operators.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
 from bundler.quiet import captured_stderr
 from bundler.spec import TfliteVariant
+from bundler.tflite.quantized_source import is_quantized
 from bundler.tflite.recurrent import start_from_zero
 
 Samples = Callable[[], Iterator[Any]]
@@ -73,7 +76,8 @@ def convert(
 
     Args:
         variant: any but int8-io and mix, which take other ways (`bundler.tflite.quantize`).
-        samples: for int8 and int16x8: makes an iterator over inputs by name, each with its signature where there are several.
+        samples: for int8 and int16x8: makes an iterator over inputs by name, each with its signature where there are several;
+            not asked for the int8 file of a model that has scales of its own.
         select_tf_ops: let TensorFlow's own kernels do what TFLite has no operator for.
 
     Raises:
@@ -81,7 +85,7 @@ def convert(
     """
     with converting(variant):
         converter = float_converter(folder, signatures, select_tf_ops=select_tf_ops)
-        _configure(converter, variant, samples)
+        _configure(converter, variant, None if variant == "int8" and is_quantized(folder) else samples)
         return start_from_zero(bytes(converter.convert()))
 
 
@@ -128,7 +132,7 @@ def _configure(converter: Any, variant: TfliteVariant, samples: Samples | None) 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if variant == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    elif variant in _INTEGER:
+    elif variant in _INTEGER and samples is not None:  # without, by the model's own scales
         converter.representative_dataset = samples
         integer = getattr(tf.lite.OpsSet, _INTEGER[variant])
         converter.target_spec.supported_ops = [integer, *converter.target_spec.supported_ops]

@@ -22,6 +22,7 @@ from bundler.child import answer_requests
 from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
 from bundler.tflite import contents, exchange, quantize, sensitivity
+from bundler.tflite.quantized_source import is_quantized
 from bundler.tflite.runner import TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 
@@ -86,7 +87,8 @@ class Worker:
         return sensitivity.Sensitivity(self._calibrated, calls, self._work / "sensitivity.tflite")
 
     def _converted(self, variant: Any, float_layers: Collection[str]) -> bytes:
-        if variant in ("int8", "int8-io", "mix"):
+        own_scales = variant == "int8" and is_quantized(self._work / "saved_model")
+        if variant in ("int8", "int8-io", "mix") and not own_scales:
             calibrated = self._calibrated
             self._at(f"{variant} converting")
             return quantize.quantize(calibrated, float_layers, self._setup.io_type if variant == "int8-io" else "float32")

@@ -295,9 +295,13 @@ class Lowering:
             inner = Context(store, self._context.opset, self._context.target, node=node)
             results = call(handler, node, constants, inner)
             return [
-                None if r is None else Value.constant(_to_array(r), self._context.store, _name(o))
-                for r, o in zip(results, node.outputs, strict=False)
+                None if r is None else self._folded(r, _name(o)) for r, o in zip(results, node.outputs, strict=False)
             ]
+
+    def _folded(self, result: Value, name: str) -> Value:
+        value = Value.constant(_to_array(result), self._context.store, name)
+        value.steps = result.steps
+        return value
 
     def _call(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         with tf.name_scope(layer_scope(node)):

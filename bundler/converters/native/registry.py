@@ -202,7 +202,7 @@ def registered() -> list[Handler]:
 
 OP_MODULES = (
     "elementwise", "conv", "conv_transpose", "pool", "image", "shape", "index", "reduce", "matmul", "normalize",
-    "recurrent", "control", "attention", "loss", "sequence", "quantize",
+    "recurrent", "control", "attention", "loss", "sequence", "quantize", "fake_quantize",
     "bits", "random", "signal", "sampling", "detection", "unpool", "text", "search", "decode",
     "ml", "ml_linear", "ml_svm", "ml_trees",
     "contrib", "contrib_matmul", "contrib_normalize", "contrib_attention", "contrib_quantize",

@@ -11,7 +11,7 @@ where it is dynamic. They become tensors only if an op consumes them as data.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -104,12 +104,25 @@ def channels_first_permutation(rank: int) -> Order:
     return (0, rank - 1, *range(1, rank - 1))
 
 
+class Steps(NamedTuple):
+    """Of a constant that was quantized: real = (step - zero_point) * scale, with steps from low to high.
+
+    Attributes:
+        scale: one, or one a channel.
+    """
+
+    scale: Array
+    zero_point: int
+    low: int
+    high: int
+
+
 class Value:
     """One ONNX value in the lowered graph. Exactly one of `array`, `elements`, a filling, a tensor is what it was made from."""
 
     __slots__ = (
         "_elements", "_filling", "_forms", "_offers", "_rows", "array", "dim_names", "name", "non_negative", "order", "parts",
-        "rows_sizes", "store",
+        "rows_sizes", "steps", "store",
     )  # fmt: skip
 
     def __init__(self, store: WeightStore, name: str = "") -> None:
@@ -128,6 +141,7 @@ class Value:
         self._rows: Scoped[None] = Scoped()
         self.rows_sizes: tuple[Element, ...] | None = None
         """Of a value made of rows (`of_rows`): its sizes, in the order of storage."""
+        self.steps: Steps | None = None
 
     @classmethod
     def constant(cls, array: Array, store: WeightStore, name: str = "") -> Value:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.delegate import MS, lower, sized_like
 from bundler.converters.native.ops.quantize import (
-    dequantize_linear,
+    dequantized,
     dynamic_quantize_linear,
     mat_mul_integer,
     quantize_linear,
@@ -73,7 +73,7 @@ def _tensor(value: Value | None) -> Tensor | None:
 
 def _real(ctx: Context, x: Value, scale: Value, zero: Value | None) -> Value:
     """x as float32, its axes as they are stored; one scale for all of it."""
-    return ctx.value(dequantize_linear(x.stored, tf.reshape(scale.tensor, []), _scalar(zero)), x.order)
+    return ctx.value(dequantized(x.stored, tf.reshape(scale.tensor, []), _scalar(zero)), x.order)
 
 
 def _steps(ctx: Context, y: Value, scale: Value, zero: Value | None, dtype: tf.DType) -> Value:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context, read_once
+from bundler.converters.native.ops.fake_quantize import on_its_steps
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.pointwise import convolve_pointwise, is_pointwise, offer_channels_first
 from bundler.converters.native.registry import Layout, op
@@ -140,10 +141,11 @@ def filters_of(ctx: Context, w: Value, permutation: tuple[int, ...]) -> Tensor:
     """The weight with its axes permuted; one-dimensional kernels get a height of 1 first."""
     if len(w.shape) == 3:
         if w.array is not None:
-            return ctx.weight(np.ascontiguousarray(w.array[:, :, None, :].transpose(permutation)), w.name)
+            moved = np.ascontiguousarray(w.array[:, :, None, :].transpose(permutation))
+            return on_its_steps(ctx, w, ctx.weight(moved, w.name))
         return tf.transpose(tf.expand_dims(w.tensor, 2), permutation)
     if w.array is not None:
-        return ctx.weight(np.ascontiguousarray(w.array.transpose(permutation)), w.name)
+        return on_its_steps(ctx, w, ctx.weight(np.ascontiguousarray(w.array.transpose(permutation)), w.name))
     return tf.transpose(w.tensor, permutation)
 
 
@@ -168,7 +170,8 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
         if grown is not None and ctx.target == "serving":
             array = np.pad(array, [(0, grown[0]), (0, grown[1]), (0, 0), (0, 0)])
             padding = Padding(padding.begin, padding.end, same=True)
-        filters = ctx.weight(np.ascontiguousarray(array), w.name)
+        by_channel = np.ascontiguousarray(array.reshape(*array.shape[:2], -1))
+        filters = tf.reshape(on_its_steps(ctx, w, ctx.weight(by_channel, w.name)), array.shape)
     else:
         filters = tf.transpose(tf.reshape(w.tensor, shape), [2, 3, 0, 1])
     data, mode = padding.apply(data, "tflite")

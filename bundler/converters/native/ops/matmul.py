@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
+from bundler.converters.native.ops.fake_quantize import product
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Order, Tensor, Value, identity
@@ -59,15 +60,12 @@ def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:
 def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value:
     """x [..., K] @ w [K, N] + bias [N] as one product of matrices, which TensorFlow fuses with its bias; made by fuse_linear."""
     if _rank(x) == 2:
-        product = tf.matmul(x.tensor, w.tensor)
-        return ctx.value(product if bias is None else tf.nn.bias_add(product, bias.tensor))
-    product = tf.matmul(_rows(x, w), w.tensor)
-    if bias is not None:
-        product = tf.nn.bias_add(product, bias.tensor)
+        return ctx.value(product(ctx, x.tensor, w, w.tensor, None if bias is None else bias.tensor))
+    rows = product(ctx, _rows(x, w), w, w.tensor, None if bias is None else bias.tensor)
     outer = w.shape[1]
     if outer is None:
-        return ctx.value(tf.reshape(product, tf.concat([tf.shape(x.tensor)[:-1], [-1]], 0)))
-    return Value.of_rows(product, [*ctx.sizes(x)[:-1], outer], ctx.store)
+        return ctx.value(tf.reshape(rows, tf.concat([tf.shape(x.tensor)[:-1], [-1]], 0)))
+    return Value.of_rows(rows, [*ctx.sizes(x)[:-1], outer], ctx.store)
 
 
 def _rows(x: Value, w: Value) -> Tensor:
@@ -89,22 +87,29 @@ def gemm(
     transB: int = 0,  # noqa: N803
 ) -> Value:
     """alpha * a' @ b' + beta * c. A constant b is transposed at build time."""
+    bias = _bias(c, beta, b.shape[0 if transB else 1])
     if b.array is not None and b.array.dtype.kind == "f":
         matrix = b.array.T if transB else b.array
-        weights = ctx.weight(
-            np.ascontiguousarray(matrix * b.array.dtype.type(alpha) if alpha != 1.0 else matrix), b.name
-        )
-        product = tf.matmul(a.tensor, weights, transpose_a=bool(transA))
+        scaled = np.ascontiguousarray(matrix * b.array.dtype.type(alpha) if alpha != 1.0 else matrix)
+        weight = b if alpha == 1.0 else ctx.constant(scaled)
+        result = product(ctx, a.tensor, weight, ctx.weight(scaled, b.name), bias, flip=bool(transA))
     else:
-        product = tf.matmul(a.tensor, b.tensor, transpose_a=bool(transA), transpose_b=bool(transB))
-        product = product if alpha == 1.0 else tf.cast(alpha, product.dtype) * product
-    if c is None:
-        return ctx.value(product)
-    if beta == 1.0 and product.dtype.is_floating and c.shape in ((product.shape[-1],), (1, product.shape[-1])):
-        # TensorFlow fuses an Add of [1, N] too, and then fails on it: "bias must be 1-dimensional" (2.21).
-        bias = c.tensor if c.rank == 1 else tf.reshape(c.tensor, [-1])
-        return ctx.value(tf.nn.bias_add(product, bias))
-    return ctx.value(product + (c.tensor if beta == 1.0 else tf.cast(beta, c.dtype) * c.tensor))
+        result = tf.matmul(a.tensor, b.tensor, transpose_a=bool(transA), transpose_b=bool(transB))
+        result = result if alpha == 1.0 else tf.cast(alpha, result.dtype) * result
+        result = result if bias is None else tf.nn.bias_add(result, bias)
+    if c is None or bias is not None:
+        return ctx.value(result)
+    return ctx.value(result + (c.tensor if beta == 1.0 else tf.cast(beta, c.dtype) * c.tensor))
+
+
+def _bias(c: Value | None, beta: float, width: int | None) -> Tensor | None:
+    """c as what tf.nn.bias_add takes, if it is a vector of the result's width.
+
+    TensorFlow fuses an Add of [1, N] too, and then fails on it: "bias must be 1-dimensional" (2.21).
+    """
+    if c is None or beta != 1.0 or not c.dtype.is_floating or width is None or c.shape not in ((width,), (1, width)):
+        return None
+    return c.tensor if c.rank == 1 else tf.reshape(c.tensor, [-1])
 
 
 @op("Einsum")

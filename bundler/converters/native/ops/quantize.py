@@ -14,6 +14,7 @@ import tensorflow as tf
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.conv import conv
 from bundler.converters.native.ops.dtypes import convert, limits, tensor_dtype
+from bundler.converters.native.ops.fake_quantize import steps_of
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Tensor, Value
 
@@ -35,8 +36,20 @@ def quantize_linear(
     return _saturated(rounded, dtype)
 
 
-@op("DequantizeLinear", since=10)
+@op("DequantizeLinear", layout=Layout.VALUES, since=10)
 def dequantize_linear(
+    ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1, block_size: int = 0,
+    output_dtype: int = 0,
+) -> Value:  # fmt: skip
+    zero = None if zero_point is None else zero_point.tensor
+    result = ctx.value(dequantized(x.tensor, scale.tensor, zero, axis=axis, block_size=block_size, output_dtype=output_dtype))
+    known = scale.array is not None and (zero_point is None or zero_point.array is not None)
+    if x.array is not None and scale.array is not None and known and not block_size and not output_dtype:
+        result.steps = steps_of(x.array, scale.array, None if zero_point is None else zero_point.array)
+    return result
+
+
+def dequantized(
     x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: int = 0,
 ) -> Tensor:  # fmt: skip

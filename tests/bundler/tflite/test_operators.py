@@ -68,3 +68,23 @@ def test_activations_are_one_operator(tmp_path: Path, op_type: str, attributes: 
     made.assert_answers()
     assert made.operators == {builtin: 1}
     assert made.delegation.share == 1.0
+
+
+POOLS: list[dict[str, Any]] = [
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
+    {"kernel_shape": [5, 3], "strides": [3, 2], "pads": [2, 0, 1, 1], "ceil_mode": 1},
+]
+
+
+@pytest.mark.parametrize("attributes", POOLS, ids=["pads", "ceil_mode", "both"])
+@pytest.mark.parametrize("variant", ["float32", "int8"])
+def test_max_pool_has_no_lowest_number(tmp_path: Path, variant: Any, attributes: dict[str, Any]) -> None:
+    """Of negative numbers alone, so that a zero would win; int8 keeps steps as small as the numbers ask for."""
+    x = -1 - np.abs(array(1, 3, 10, 12))
+    node = helper.make_node("MaxPool", ["x"], ["y"], **attributes)
+    model = model_of([node], {"x": x}, ["y"], {}, dynamic={"x": list(x.shape)}, opset=20)
+    made = Lowered(model, {"x": x}, tmp_path, variant)
+    made.assert_answers(atol=0.02 if variant == "int8" else 1e-6)
+    assert "PADV2" not in made.operators
+    assert made.delegation.share == 1.0

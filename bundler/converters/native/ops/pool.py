@@ -206,29 +206,34 @@ def _ceil_extra(size: int | None, kernel: int, stride: int, dilation: int, begin
 
 
 def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[Tensor, str]:
-    """Pad with what cannot win: zero after a Relu, else the border mirrored into itself, whose elements are in the window
-    anyway. The dtype's lowest number would do too, but it wrecks the ranges that int8 calibration sees.
+    """Pad with what cannot win: zero after a Relu, else the border once more, which is in the window anyway. The dtype's lowest
+    number, left where neither will do, wrecks the ranges that int8 calibration sees.
     """
     if window.padding.same and set(window.dilation) == {1}:
         return data, "SAME"
     begin, end = window.padding.begin, window.padding.end
     if window.padding.same:
         begin, end = (tuple(p) for p in window.same_pads(_known(data)))
+    reaches_border = all(p < k for p, k in zip((*begin, *end), window.kernel * 2, strict=True))
     end = tuple(e + x for e, x in zip(end, window.extra, strict=True))
     if not any(begin) and not any(end):
         return data, "VALID"
     pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
-    reach = [(k + 1) // 2 if d == 1 else 0 for k, d in zip(window.kernel, window.dilation, strict=True)]
-    mirrored = all(b <= r and e <= r and b + e > -1 for b, e, r in zip(begin, end, reach, strict=True))
     if non_negative:
         return tf.pad(data, pairs), "VALID"
-    if (
-        mirrored
-        and not any(window.extra)
-        and all(2 * p <= k for p, k in zip((*begin, *end), window.kernel * 2, strict=True))
-    ):
-        return tf.pad(data, pairs, "SYMMETRIC"), "VALID"
+    if reaches_border and set(window.dilation) == {1}:
+        return _border_repeated(data, pairs), "VALID"
     return tf.pad(data, pairs, constant_values=data.dtype.min), "VALID"
+
+
+def _border_repeated(data: Tensor, pairs: list[list[int]]) -> Tensor:
+    """By concatenation, which XNNPACK does, and MIRROR_PAD it does not."""
+    for axis, (begin, end) in enumerate(pairs):
+        if begin or end:
+            before = (slice(None),) * axis
+            first, last = data[(*before, slice(0, 1))], data[(*before, slice(-1, None))]
+            data = tf.concat([*[first] * begin, data, *[last] * end], axis)
+    return data
 
 
 def _pool(data: Tensor, window: _Window, kind: str, mode: str) -> Tensor:

@@ -230,8 +230,8 @@ def _border_repeated(data: Tensor, pairs: list[list[int]]) -> Tensor:
     """By concatenation, which XNNPACK does, and MIRROR_PAD it does not."""
     for axis, (begin, end) in enumerate(pairs):
         if begin or end:
-            before = (slice(None),) * axis
-            first, last = data[(*before, slice(0, 1))], data[(*before, slice(-1, None))]
+            rest = [slice(None)] * (data.shape.rank - 1)
+            first, last = (data[tuple(rest[:axis] + [cut] + rest[axis:])] for cut in (slice(0, 1), slice(-1, None)))
             data = tf.concat([*[first] * begin, data, *[last] * end], axis)
     return data
 

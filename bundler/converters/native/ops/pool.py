@@ -230,8 +230,9 @@ def _border_repeated(data: Tensor, pairs: list[list[int]]) -> Tensor:
     """By concatenation, which XNNPACK does, and MIRROR_PAD it does not."""
     for axis, (begin, end) in enumerate(pairs):
         if begin or end:
-            rest = [slice(None)] * (data.shape.rank - 1)
-            first, last = (data[tuple(rest[:axis] + [cut] + rest[axis:])] for cut in (slice(0, 1), slice(-1, None)))
+            edges: list[list[slice]] = [[slice(None)] * data.shape.rank for _ in range(2)]
+            edges[0][axis], edges[1][axis] = slice(0, 1), slice(-1, None)
+            first, last = (data[tuple(edge)] for edge in edges)
             data = tf.concat([*[first] * begin, data, *[last] * end], axis)
     return data
 

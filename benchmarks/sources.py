@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,23 @@ def main(name: str, folder: Path) -> None:
     with torch.no_grad():
         program = torch.export.export(Flat(model.module), (), kwargs=one, strict=False)
     torch.export.save(program, folder / f"{name}.pt2")
-    for opset in (15, 12):
-        file = folder / f"{name}.opset{opset}.onnx"
-        _where_possible(lambda file=file, opset=opset: _torchscript(model, dict(model.inputs), file, opset, _named(model)), file)
-    file = folder / f"{name}.static.onnx"
-    _where_possible(lambda: _torchscript(model, one, file, 15, {}), file)
+    for file, inputs, opset, dynamic in (
+        (folder / f"{name}.opset15.onnx", dict(model.inputs), 15, _named(model)),
+        (folder / f"{name}.static.onnx", one, 15, {}),
+        (folder / f"{name}.opset12.onnx", dict(model.inputs), 12, _named(model)),
+    ):
+        if opset < 14:
+            _attention_in_steps(model.module)
+        _where_possible(partial(_torchscript, model, inputs, file, opset, dynamic), file)
+
+
+def _attention_in_steps(module: torch.nn.Module) -> None:
+    """scaled_dot_product_attention cannot be written below opset 14: have transformers and timm spell it out."""
+    if hasattr(module, "set_attn_implementation"):
+        module.set_attn_implementation("eager")
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):
+            part.fused_attn = False
 
 
 def export(model: RealModel, file: Path) -> None:

@@ -113,9 +113,10 @@ def ours(model: str, folder: Path, results: Results) -> Path:
 
 
 def converted(model: str, folder: Path, layout: str) -> tuple[Path, float, float]:
-    """The SavedModel, the seconds of the process, and its peak memory in MiB."""
+    """The SavedModel, the seconds of the process, and its peak memory in MiB; TensorFlow comes as to our command line."""
     script = (
-        "import sys, pathlib, bundler; source, folder, layout = sys.argv[1:]; "
+        "import sys, pathlib; from bundler.cli.quiet_import import import_quietly; import_quietly('tensorflow'); "
+        "import bundler; source, folder, layout = sys.argv[1:]; "
         "bundler.convert(source, layout=layout).save(pathlib.Path(folder))"
     )
     cost = run([sys.executable, "-c", script, str(peers.source(model)), str(folder), layout])

@@ -18,7 +18,7 @@ def draw(results: Mapping[str, Results], file: Path) -> None:
     from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "tfbundle"  # the same figures give the same file
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(12, 7), layout="constrained")
     upper, lower = figure.subplots(2, 1)
     _bars(upper, results, tuple(COLOURS), lambda result, name: result.median(name))
     upper.set_ylabel("latency, ms, batch 1")
@@ -38,7 +38,7 @@ def _bars(
         left = [index + (place - (len(names) - 1) / 2) * width for index in known]
         bars = axes.bar(left, list(known.values()), width, label=name, color=COLOURS[name])
         axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=1)
-    axes.set_xticks(range(len(results)), list(results))
+    axes.set_xticks(range(len(results)), [name.replace("_", "\n") for name in results])
     axes.set_yscale("log")
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -134,7 +134,7 @@ def _once(path: Path, make: Callable[[Path], None], *, remember_failure: bool = 
     """`path`, made if it is not there. A failure that took minutes is kept too, in `<path>.failed`."""
     failed = path.with_name(f"{path.name}.failed")
     if failed.exists():
-        raise BenchmarkError(f"{failed.read_text('utf-8')} (delete {failed} to try again)")
+        raise BenchmarkError(f"{failed.read_text('utf-8')} (kept in {failed.name})")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = path.with_name(f".{os.getpid()}-{path.name}")

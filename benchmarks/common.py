@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -113,6 +114,23 @@ def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> di
 def ratio(figures: Mapping[str, Sequence[float]], ours: str, theirs: str) -> float:
     """Median of the ratios round by round: a slow phase of the machine is in both figures of a round."""
     return statistics.median(a / b for a, b in zip(figures[ours], figures[theirs], strict=True))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def turn_of(call: Callable[[], object], calls: int) -> Callable[[], float]:
+    """A turn for `interleave`: one call to get warm, then the mean milliseconds of `calls` of them."""
+
+    def run() -> float:
+        call()
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        return (time.perf_counter() - began) / calls * 1e3
+
+    return run
 
 
 @dataclass(frozen=True)

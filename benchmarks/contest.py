@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,3 @@ def _relative(want: Array, got: Array) -> float:
     if got.shape != want.shape:  # channels last
         got = np.moveaxis(got, -1, 1) if got.ndim == want.ndim else got.reshape(want.shape)
     return float(np.abs(want - got).max() / np.abs(want).max()) if got.shape == want.shape else math.inf
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(statistics.fmean(math.log(value) for value in values))

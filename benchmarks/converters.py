@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import converters_plot, peers
-from benchmarks.common import ROOT, BenchmarkError, Report, Verdict, arguments, ratio, run, status_of
+from benchmarks.common import ROOT, BenchmarkError, Report, Verdict, arguments, geometric_mean, ratio, run, status_of
 from benchmarks.contender import Contender
-from benchmarks.contest import ONNX_RUNTIME, check, contenders, geometric_mean, measure
+from benchmarks.contest import ONNX_RUNTIME, check, contenders, measure
 from benchmarks.models import NAMES
 from bundler.saved_model import summarize
 

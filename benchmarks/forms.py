@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeAlias
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.common import Report, Verdict, arguments, interleave, status_of
+from benchmarks.common import Report, Verdict, arguments, geometric_mean, interleave, status_of, turn_of
 
 Tensor: TypeAlias = Any
 THREADS, CALLS = 2, 3
@@ -177,7 +175,7 @@ def main() -> int:
     )
     for choice, cases in CHOICES.items():
         ratios = [measure(choice, case, args.rounds, report) for case in cases]
-        mean = round(prod(ratios) ** (1 / len(ratios)), 2)
+        mean = round(geometric_mean(ratios), 2)
         report.verdicts.append(Verdict(f"{choice}: chosen / best", mean, LIMIT, "", inclusive=True))
     return report.finish(args.json)
 
@@ -203,16 +201,9 @@ def turn(build: Callable[[], Tensor]) -> Callable[[], float]:
         session.run(v1.global_variables_initializer())
         call = session.make_callable(operation)
 
-    def run() -> float:
-        call()
-        began = time.perf_counter()
-        for _ in range(CALLS):
-            call()
-        return (time.perf_counter() - began) / CALLS * 1e3
-
     for _ in range(5):
         call()
-    return run
+    return turn_of(call, CALLS)
 
 
 if __name__ == "__main__":

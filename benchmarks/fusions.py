@@ -12,11 +12,9 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +26,17 @@ import tensorflow as tf
 import torch
 from torch import nn
 
-from benchmarks.common import BenchmarkError, Report, Verdict, arguments, interleave, ratio, status_of
+from benchmarks.common import (
+    BenchmarkError,
+    Report,
+    Verdict,
+    arguments,
+    geometric_mean,
+    interleave,
+    ratio,
+    status_of,
+    turn_of,
+)
 from bundler.converters.native.model import NativeModel
 from bundler.graph.load import from_proto
 from bundler.graph.normalize import FUSIONS, normalize
@@ -178,7 +186,7 @@ def main() -> int:
     for name in args.fusions or FUSED:
         torch.manual_seed(0)
         ratios = [measure(name, make(), args.rounds, report) for make in FUSED[name]]
-        mean = round(prod(ratios) ** (1 / len(ratios)), 2)
+        mean = round(geometric_mean(ratios), 2)
         report.verdicts.append(Verdict(f"{name}: after / before", mean, LIMIT, "", inclusive=True))
     return report.finish(args.json)
 
@@ -255,13 +263,7 @@ def turn(path: Path, given: Any) -> Turn:
         signature = v1.saved_model.load(session, ["serve"], str(path)).signature_def["serving_default"]
     call = session.make_callable(signature.outputs["y"].name, [signature.inputs["x"].name])
 
-    def run() -> float:
-        call(given)
-        began = time.perf_counter()
-        for _ in range(CALLS):
-            call(given)
-        return (time.perf_counter() - began) / CALLS * 1e3
-
+    run = turn_of(lambda: call(given), CALLS)
     for _ in range(3):
         run()
     return Turn(run, call(given))

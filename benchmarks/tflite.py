@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.common import BenchmarkError, Report, Verdict, arguments, ratio, run, status_of
-from benchmarks.contest import ONNX_RUNTIME, check, contenders, geometric_mean, measure
+from benchmarks.common import BenchmarkError, Report, Verdict, arguments, geometric_mean, ratio, run, status_of
+from benchmarks.contest import ONNX_RUNTIME, check, contenders, measure
 from benchmarks.models import NAMES
 
 OURS, INT8 = "tfbundle", "tfbundle int8"

@@ -31,6 +31,7 @@ from bundler.graph.fusion import (
     remove_unused,
     replace,
 )
+from bundler.graph.scaled_weights import by_channel
 
 Array = npt.NDArray[Any]
 
@@ -89,11 +90,8 @@ def _channels(x: ir.Value, groups: int) -> int:
 
 def _by_channel(value: ir.Value | None, x: ir.Value, channels: int) -> Array | None:
     """A constant [C, 1, …] or [1, C, 1, …] as [C]; None for another one."""
-    array, of_rank = constant(value), rank(x)
-    if array is None or of_rank is None or array.ndim > of_rank or array.size != channels:
-        return None
-    shape = (1,) * (of_rank - array.ndim) + array.shape
-    return array.reshape(-1) if shape[1] == channels else None
+    array = constant(value)
+    return None if array is None or array.size != channels else by_channel(array, channels, 1, rank(x))
 
 
 def _replace(x: ir.Value, nodes: list[ir.Node], norm: ir.Node, groups: int, parameters: tuple[Array, Array]) -> None:

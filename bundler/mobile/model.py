@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bundler.bundle import Bundle
 from bundler.errors import UsageError, VerifyError
 from bundler.manifest import FileEntry
 from bundler.signature import Signature, TensorSpec
+from bundler.spec import TfliteVariant
 
-ORDER = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix")
+ORDER: tuple[str, ...] = get_args(TfliteVariant)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def count(found: tuple[Operator, ...], *, only_float: bool = False) -> dict[str,
 
 
 def _of_graph(model: Any, graph: Any) -> Iterator[Operator]:
-    types = [_names("TensorType")[graph.Tensors(i).Type()] for i in range(graph.TensorsLength())]
+    types = [names_of("TensorType")[graph.Tensors(i).Type()] for i in range(graph.TensorsLength())]
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
@@ -79,12 +79,13 @@ def _tensor(graph: Any, outputs: list[int]) -> str:
 def _operator_name(code: Any) -> str:
     # Codes above 127 stand in the newer field; an old reader finds a placeholder in the older one.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    name = _names("BuiltinOperator")[number]
+    name = names_of("BuiltinOperator")[number]
     return str(code.CustomCode().decode()) if name == "CUSTOM" else name
 
 
 @cache
-def _names(enum: str) -> dict[int, str]:
+def names_of(enum: str) -> dict[int, str]:
+    """Names by number of one of TFLite's enumerations, such as `TensorType`."""
     from ai_edge_litert import schema_py_generated as schema
 
     members = vars(getattr(schema, enum))

@@ -12,9 +12,7 @@ and gets model.tflite, outputs/N.npz and, last, result.json. Exit status 0; anyt
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,13 @@ from bundler.errors import TfliteError
 from bundler.tflite.exchange import load_calls, save_calls
 from bundler.tflite.fast_path import answer_golden
 from bundler.tflite.flatbuffer import add_metadata
-from bundler.tflite.runner import BUDGET_S, MAX_RUNS, MIN_RUNS, WARM_UP_RUNS
+from bundler.tflite.runner import THREADS, median_ms
 from bundler.tflite.variants import convert
 from serving.protocol.messages import message
 from serving.protocol.status import StatusError
 from serving.server.tflite_file import MODEL_FILE, SIGNATURE_DEFS, pack_signatures
 
 Array = npt.NDArray[Any]
-THREADS = (1, 2)
 
 
 def main(work: Path) -> int:
@@ -102,14 +99,7 @@ def latency_ms(content: bytes, inputs: Mapping[str, Array], threads: int) -> flo
     feeds = {int(details[name]["index"]): array for name, array in inputs.items()}
     interpreter = Interpreter(content, threads)
     fetches = [tensor.index for tensor in interpreter.outputs]
-    for _ in range(WARM_UP_RUNS):
-        interpreter.run(feeds, fetches)
-    times: list[float] = []
-    while len(times) < MIN_RUNS or (len(times) < MAX_RUNS and sum(times) < BUDGET_S):
-        start = time.perf_counter()
-        interpreter.run(feeds, fetches)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
+    return median_ms(lambda: interpreter.run(feeds, fetches))
 
 
 if __name__ == "__main__":

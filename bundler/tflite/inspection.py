@@ -51,7 +51,7 @@ def read_contents(path: Path) -> TfliteContents:
     except ValueError as exc:
         raise VerifyError(f"{path} cannot be read: {exc}.") from exc
     return TfliteContents(
-        contents.count(contents.operators(path)),
+        contents.count(contents.operators_of(content)),
         _weights(content),
         entries[RUNTIME].rstrip(b"\0").decode("ascii", "replace") if RUNTIME in entries else None,
         serving,
@@ -65,7 +65,7 @@ def _weights(content: bytes) -> dict[str, int]:
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
-    types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    types = contents.names_of("TensorType")
     seen: set[int] = set()
     sizes: Counter[str] = Counter()
     for graph in map(model.Subgraphs, range(model.SubgraphsLength())):

@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 
 WARM_UP_RUNS = 3
 MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 1.0
+THREADS = (1, 2)
+"""Numbers of threads that latencies are measured with."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,22 @@ class TfliteModel:
 
 
 def latency_ms(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
-    """Median milliseconds of a call of serving_default after warm-up: up to 50 calls or one second, at least 5.
+    """Median milliseconds of a call of serving_default (see `median_ms`).
 
     Raises:
         TfliteError: the interpreter cannot run the file.
     """
-    invoke = _invoker(prepared(path, threads), inputs)
+    return median_ms(_invoker(prepared(path, threads), inputs))
+
+
+def median_ms(call: Callable[[], object]) -> float:
+    """Median milliseconds of a call after warm-up: up to 50 calls or one second, at least 5."""
     for _ in range(WARM_UP_RUNS):
-        invoke()
+        call()
     times: list[float] = []
     while len(times) < MIN_RUNS or (len(times) < MAX_RUNS and sum(times) < BUDGET_S):
         start = time.perf_counter()
-        invoke()
+        call()
         times.append(time.perf_counter() - start)
     return statistics.median(times) * 1e3
 

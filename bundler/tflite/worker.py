@@ -23,10 +23,9 @@ from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
 from bundler.tflite import contents, exchange, quantize, sensitivity
 from bundler.tflite.quantized_source import is_quantized
-from bundler.tflite.runner import TfliteModel, latency_ms
+from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 
-THREADS = (1, 2)
 _FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to (?:prepare|invoke)")
 
 

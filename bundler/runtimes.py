@@ -16,6 +16,9 @@ from bundler.saved_model import input_names
 
 Array = npt.NDArray[Any]
 
+EXACT_INTEGERS = ("session.x64quantprecision", "1")
+"""On CPUs without VNNI, ONNX Runtime's products of uint8 and int8 overflow in int16 unless told not to."""
+
 _UNKNOWN = re.compile(r"(?P<op>[\w.:]+)\(-?\d+\) is not a registered function/op")
 """Of a domain that is neither ONNX's nor ONNX Runtime's own: an operator of the user's, for which there is a handler."""
 
@@ -53,6 +56,7 @@ class OnnxModel:
         where = str(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.add_session_config_entry(*EXACT_INTEGERS)
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # ValueError: a name that is no UTF-8.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from bundler.runtimes import EXACT_INTEGERS
 from bundler.spec import TfliteVariant
 from bundler.tflite.contents import count, operators
 from bundler.tflite.delegation import Delegation, delegation
@@ -58,5 +59,7 @@ class Lowered:
 
 
 def _answer(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_INTEGERS)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))

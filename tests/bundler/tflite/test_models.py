@@ -27,7 +27,7 @@ LEFT: dict[str, set[str]] = {
     "efficientnet_b0": set(),
     "convnext_atto": set(),
     "vit_tiny_patch16_224": set(),
-    "bert": {"ADD", "CAST", "GATHER", "GATHER_ND", "LESS", "LOGICAL_AND", "SELECT", "SELECT_V2"},
+    "bert": {"ADD", "CAST", "GATHER", "GATHER_ND", "GREATER", "LESS", "LOGICAL_AND", "SELECT", "SELECT_V2"},
     "bilstm": {"PACK", "REVERSE_V2", "UNIDIRECTIONAL_SEQUENCE_LSTM", "ZEROS_LIKE"},
     "unet": set(),
 }

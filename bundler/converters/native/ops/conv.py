@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ def conv(
     *others, (last, kernels) = _pieces(ctx, x, w) if splits else [(data, w)]
     result = _convolve(ctx, last, kernels, window)
     if bias is not None:
-        result = add_bias(result, bias.tensor)
+        result = result + bias.tensor if _fused_cannot(ctx, window, static(data.shape[-1])) else add_bias(result, bias.tensor)
     for piece, part in others:
         result = tf.add_n([result, _convolve(ctx, piece, part, window)])
     return ctx.value(result, order)
@@ -125,16 +125,24 @@ def _convolve_lifted(ctx: Context, data: Tensor, w: Value, window: Window) -> Te
     stride, dilation = window.stride, window.dilation
     if len(stride) == 3:
         return _conv3d(ctx, data, w, window)
-    depthwise = window.group > 1 and window.group == data.shape[-1]
-    if depthwise and stride[0] == stride[1] and _depthwise_can(stride, dilation):
+    if is_depthwise(window, data.shape[-1]):
         return _depthwise(ctx, data, w, window)
     data, mode = window.padding.apply(data, ctx.target)
     return tf.nn.conv2d(data, filters_of(ctx, w, (2, 3, 1, 0)), stride, mode, dilations=dilation)
 
 
-def _depthwise_can(stride: Sequence[int], dilation: Sequence[int]) -> bool:
-    """DepthwiseConv2dNative takes a stride or a dilation, not both."""
-    return set(stride) == {1} or set(dilation) == {1}
+def _fused_cannot(ctx: Context, window: Window, channels: int) -> bool:
+    """TensorFlow's optimiser fuses a BiasAdd with any convolution, and without oneDNN then fails on one in groups; an Add it
+    fuses only with oneDNN, which can."""
+    return ctx.target == "serving" and window.group > 1 and not is_depthwise(window, channels)
+
+
+def is_depthwise(window: Window, channels: int) -> bool:
+    """Whether DepthwiseConv2dNative takes it: one stride for both axes, and a stride or a dilation, not both."""
+    stride = window.stride[-2:] if len(window.stride) > 1 else [1, *window.stride]
+    return window.group > 1 and window.group == channels and len(window.stride) < 3 and len(set(stride)) == 1 and (
+        set(stride) == {1} or set(window.dilation) == {1}
+    )
 
 
 def filters_of(ctx: Context, w: Value, permutation: tuple[int, ...]) -> Tensor:
@@ -175,18 +183,58 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     else:
         filters = tf.transpose(tf.reshape(w.tensor, shape), [2, 3, 0, 1])
     data, mode = padding.apply(data, "tflite")
-    return tf.raw_ops.DepthwiseConv2dNative(
-        input=data, filter=filters, strides=[1, *stride, 1], padding=mode, dilations=[1, *dilation, 1]
+
+    def convolved(image: Tensor, mode: str, dilation: Sequence[int] = (1, 1)) -> Tensor:
+        return tf.raw_ops.DepthwiseConv2dNative(
+            input=image, filter=filters, strides=[1, *stride, 1], padding=mode, dilations=[1, *dilation, 1]
+        )
+
+    if ctx.target == "serving" and set(dilation) != {1}:
+        return in_batches(data, dilation, mode, filters.shape[:2].as_list(), convolved)
+    return convolved(data, mode, dilation)
+
+
+def in_batches(
+    data: Tensor, dilation: Sequence[int], mode: str, kernel: Sequence[int], convolve: Callable[[Tensor, str], Tensor]
+) -> Tensor:
+    """A dilated convolution of stride 1 as one without dilation over every d-th element, these as further rows of the batch.
+
+    TensorFlow's own depthwise and 3-D kernels take no dilation; oneDNN's do, but TensorFlow uses oneDNN only where the CPU has
+    AVX-512 VNNI, and a SavedModel has to run on both. It is about as fast as oneDNN's dilated kernel (benchmarks/forms.py).
+    """
+    return tf.nn.with_space_to_batch(
+        data, list(dilation), mode, lambda image, _, inner: convolve(image, inner), filter_shape=list(kernel)
     )
+
+
+def spread(filters: Tensor, dilation: Sequence[int]) -> Tensor:
+    """The filters with dilation - 1 zeros between their elements along each of the first axes."""
+    for axis, step in enumerate(dilation):
+        sizes = filters.shape.as_list()
+        apart = tf.reshape(filters, [*sizes[: axis + 1], 1, *sizes[axis + 1 :]])
+        pads = [[0, 0]] * (axis + 1) + [[0, step - 1]] + [[0, 0]] * (len(sizes) - axis - 1)
+        merged = tf.reshape(tf.pad(apart, pads), [*sizes[:axis], sizes[axis] * step, *sizes[axis + 1 :]])
+        filters = merged[(slice(None),) * axis + (slice(0, (sizes[axis] - 1) * step + 1),)]
+    return filters
 
 
 def _conv3d(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
-    """Conv3D has no explicit paddings and no groups on CPU."""
+    """Conv3D has no explicit paddings, no groups and, without oneDNN, no dilation on CPU."""
     stride, dilation, group = window.stride, window.dilation, window.group
     data, mode = window.padding.apply(data, "tflite")
     filters = filters_of(ctx, w, (2, 3, 4, 1, 0))
-    parts = (
-        zip(tf.split(data, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(data, filters)]
-    )
-    results = [tf.nn.conv3d(d, f, [1, *stride, 1], mode, dilations=[1, *dilation, 1]) for d, f in parts]
-    return results[0] if group == 1 else tf.concat(results, -1)
+    kernel = filters.shape[:3].as_list()
+    dilated = ctx.target == "serving" and set(dilation) != {1}
+    in_parts = dilated and set(stride) == {1}
+    if dilated and not in_parts:
+        filters = spread(filters, dilation)
+    steps = [1, 1, 1] if dilated else dilation
+
+    def convolved(image: Tensor, mode: str) -> Tensor:
+        parts = (
+            zip(tf.split(image, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(image, filters)]
+        )
+        results = [tf.nn.conv3d(d, f, [1, *stride, 1], mode, dilations=[1, *steps, 1]) for d, f in parts]
+        return results[0] if group == 1 else tf.concat(results, -1)
+
+    return in_batches(data, dilation, mode, kernel, convolved) if in_parts else convolved(data, mode)

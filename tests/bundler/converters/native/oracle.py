@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from bundler.converters.native.model import NativeModel
 from bundler.graph.load import from_proto
 from bundler.graph.normalize import normalize
+from bundler.runtimes import EXACT_INTEGERS
 
 Array = npt.NDArray[Any]
 
@@ -72,6 +73,7 @@ def assert_agrees(
     """One converted model gives what ONNX Runtime gives, for each of these inputs; without its own fusions if not `optimized`."""
     converted = native(model)
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_INTEGERS)
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)

@@ -120,9 +120,10 @@ def test_pools(op_type: str, channels_last: int) -> None:
 
 
 def test_conv_with_channels_last() -> None:
+    """Weights of 7 bits: on CPUs without VNNI ONNX Runtime's sums of wider ones overflow in int16."""
     constants = {
-        "xs": scale(0.04), "xz": zero(120), "w": steps(4, 3, 3, 3, dtype=np.int8), "ws": scale(0.01), "wz": np.array(0, np.int8),
-        "ys": scale(0.1), "yz": zero(110), "b": np.array([100, 0, -100, 5], np.int32),
+        "xs": scale(0.04), "xz": zero(120), "w": steps(4, 3, 3, 3, dtype=np.int8) // 2, "ws": scale(0.01),
+        "wz": np.array(0, np.int8), "ys": scale(0.1), "yz": zero(110), "b": np.array([100, 0, -100, 5], np.int32),
     }  # fmt: skip
     order = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"]
     agrees("QLinearConv", {"x": steps(2, 6, 7, 3)}, constants, order, channels_last=1, pads=[1, 1, 1, 1])

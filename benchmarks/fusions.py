@@ -103,6 +103,32 @@ def between_linears(name: str, norm: type[Module], rows: int, width: int) -> Cas
     return Case(f"{name}, {rows} x {width}", Residual(*layers), (rows, width))
 
 
+class SelfAttention(nn.Module):
+    """Query, key and value by a projection each, or by one for all, as ViT has it."""
+
+    def __init__(self, width: int, heads: int, *, at_once: bool) -> None:
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        widths = [3 * width] if at_once else [width] * 3
+        self.projections = nn.ModuleList(nn.Linear(width, outputs) for outputs in widths)
+        self.last = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, _ = x.shape
+        if len(self.projections) == 1:
+            parts = self.projections[0](x).reshape(batch, length, 3, self.heads, self.size)
+            query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            parts = (layer(x).view(batch, length, self.heads, self.size) for layer in self.projections)
+            query, key, value = (part.transpose(1, 2) for part in parts)
+        y = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.last(y.transpose(1, 2).flatten(2))
+
+
+def attention(name: str, rows: int, width: int, heads: int, *, at_once: bool) -> Case:
+    return Case(f"{name}, {rows} x {width}", Residual(SelfAttention(width, heads, at_once=at_once)), (rows, width))
+
+
 def group_norm(name: str, size: int, channels: int, groups: int) -> Case:
     """The two convolutions of a residual block of a diffusion U-Net."""
     layers = [
@@ -168,6 +194,10 @@ FUSED: Mapping[str, Sequence[Callable[[], Case]]] = {
         lambda: group_norm("U-Net, 32 groups", 16, 256, 32),
     ],
     "FuseLinear": [lambda: mlp("BERT", 64, 384), lambda: mlp("ViT", 197, 192)],
+    "FuseAttention": [
+        lambda: attention("BERT", 64, 384, 12, at_once=False), lambda: attention("ViT", 197, 192, 3, at_once=True),
+        lambda: attention("a longer text", 256, 512, 8, at_once=False),
+    ],
     "FoldBatchNorm": [lambda: normalized(56, 64), lambda: normalized(14, 128), lambda: enlarged(32, 64, 32)],
     "FoldScale": [lambda: layer_scale(56, 40), lambda: layer_scale(14, 160)],
     "PointwiseFirst": [lambda: pointwise_first(32, 64, 21), lambda: pointwise_first(64, 32, 16)],

@@ -1,5 +1,5 @@
-"""Attributes whose type is not what they hold, or not what their operator asks for: ONNX's version converter ends the process on
-some of them (SIGSEGV), so they are refused before it sees the model.
+"""Attributes whose type is not what they hold, or not what their operator asks for, and axes that no tensor has: ONNX's version
+converter ends the process on some of them (SIGSEGV), so they are refused before it sees the model.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ _MESSAGES = {
 """The field that holds an attribute of this type, where protobuf tells whether it is there (onnx.proto, AttributeProto)."""
 
 
+_MOST_AXES = 64
+"""Of a NumPy array; an array of the model's has no more."""
+
+
 def check_attributes(model: ModelProto, path: Path) -> None:
-    """Refuse attributes of the wrong type.
+    """Refuse attributes of the wrong type, and axes beyond those of any tensor.
 
     Raises:
-        ConversionError: names the node, the attribute, and both types.
+        ConversionError: names the node, the attribute, and both types or the axis.
     """
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     for node in _nodes(model):
@@ -44,6 +48,8 @@ def _check(attribute: AttributeProto, wanted: int | None, node: NodeProto, path:
         what = f"says that it is a {_name(attribute.type)}, and holds none"
     elif wanted is not None and attribute.type not in (wanted, AttributeProto.UNDEFINED):
         what = f"is a {_name(attribute.type)}; the operator asks for a {_name(wanted)}"
+    elif attribute.name == "axis" and attribute.type == AttributeProto.INT and not -_MOST_AXES <= attribute.i < _MOST_AXES:
+        what = f"is {attribute.i}; a tensor has {_MOST_AXES} axes at most"
     else:
         return
     shown = (node.name or next(iter(node.output), ""))[:100]

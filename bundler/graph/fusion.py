@@ -204,3 +204,14 @@ def remove_unused(nodes: Sequence[ir.Node]) -> None:
     for node in reversed(nodes):
         if node.graph is not None and not any(o.uses() or o.is_graph_output() for o in node.outputs):
             node.graph.remove(node, safe=True)
+
+
+def remove_unread(value: ir.Value) -> None:
+    """Remove the node that makes a value which nobody reads any more, and those whose results only it read."""
+    node = value.producer()
+    if node is None or node.graph is None or any(o.uses() or o.is_graph_output() for o in node.outputs):
+        return
+    read = list(dict.fromkeys(v for v in node.inputs if v is not None))
+    node.graph.remove(node, safe=True)
+    for one in read:
+        remove_unread(one)

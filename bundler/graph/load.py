@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def root_cause(exc: BaseException) -> str:
     lines = str(exc).strip().splitlines()
     text = lines[0][:300].rstrip(".") if lines else ""
     return text if text and not isinstance(exc, KeyError) else f"{type(exc).__name__} {text}".strip()
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn whatever ONNX's tools raise, which share no base class, into a ConversionError that begins with `what`."""
+    try:
+        yield
+    except ConversionError:
+        raise
+    except Exception as exc:
+        raise ConversionError(
+            f"{what}: {root_cause(exc)}.", fix="check the file with onnx.checker, and export it again"
+        ) from exc
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:

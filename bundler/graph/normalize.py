@@ -19,6 +19,7 @@ The passes in their order, each with what it needs and gives:
     FuseGroupNorm                   Reshape + InstanceNormalization + Reshape + Mul + Add -> GroupNormalization
     FuseMaskedSoftmax               Softmax of masked scores with zeros for NaN -> tfbundle::MaskedSoftmax
     FuseLinear                      MatMul + Add -> tfbundle::Linear
+    FuseAttention                   the scale of attention -> the weights of its query; the key's three moves -> one
     FoldBatchNorm                   a product beside BatchNormalization -> scaled weights
     FoldScale                       a product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
@@ -31,11 +32,11 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from bundler.errors import ConversionError
 from bundler.graph.drop_casts import DropCasts
 from bundler.graph.expand import ExpandFunctions
 from bundler.graph.fold_batch_norm import FoldBatchNorm
 from bundler.graph.fold_scale import FoldScale
+from bundler.graph.fuse_attention import FuseAttention
 from bundler.graph.fuse_fake_quantize import FuseFakeQuantize
 from bundler.graph.fuse_gelu import FuseGelu
 from bundler.graph.fuse_group_norm import FuseGroupNorm
@@ -47,13 +48,13 @@ from bundler.graph.fuse_rms_norm import FuseRMSNorm
 from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
 from bundler.graph.lift_weights import LiftWeights
-from bundler.graph.load import part_constants, root_cause
+from bundler.graph.load import part_constants, refusals
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
     DropCasts, FuseFakeQuantize, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax,
-    FuseLinear, FoldBatchNorm, FoldScale, PointwiseFirst,
+    FuseLinear, FuseAttention, FoldBatchNorm, FoldScale, PointwiseFirst,
 )  # fmt: skip
 """In this order."""
 
@@ -68,7 +69,7 @@ def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.
         ConversionError: no opset of the default domain, an opset below 6, or a graph that ONNX's own tools refuse.
     """
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
-    try:
+    with refusals("The ONNX graph cannot be brought to its normal form"):
         part_constants(model)
         model = common.InlinePass()(model).model
         model = LiftWeights()(lift(model).model).model
@@ -79,11 +80,4 @@ def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.
         for fusion in fusions:
             model = fusion()(model).model
         model.graph.sort()
-    except ConversionError:
-        raise
-    except Exception as exc:  # ONNX's tools, the IR and its passes share no base class
-        raise ConversionError(
-            f"The ONNX graph cannot be brought to its normal form: {root_cause(exc)}.",
-            fix="check the file with onnx.checker, and export it again",
-        ) from exc
     return model

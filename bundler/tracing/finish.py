@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from bundler.graph.infer import infer_shapes
-from bundler.graph.load import load_external
+from bundler.graph.load import load_external, refusals
 from bundler.graph.provenance import STACK_TRACE
 from bundler.signature import Dim, Signature, TensorSpec
 from bundler.silence import silence
@@ -102,7 +102,8 @@ def save(model: ir.Model, path: Path) -> None:
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     is_large = size >= EXTERNAL_DATA
     load_external(model, initializers=not is_large)
-    ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
+    with refusals("The ONNX graph cannot be written"):
+        ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
 
 
 def _annotate(values: Iterable[ir.Value], specs: Iterable[TensorSpec]) -> bool:
@@ -132,7 +133,7 @@ def _infer_again(model: ir.Model) -> None:
         for value in node.outputs:
             if id(value) not in ends:
                 value.shape = None
-    with silence():
+    with silence(), refusals("The shapes of the ONNX graph cannot be inferred"):
         infer_shapes(model)
 
 

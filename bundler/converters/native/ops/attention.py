@@ -93,6 +93,8 @@ def _shared_by_groups(query: Tensor, x: Tensor) -> Tensor:
 def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
     """q @ k' * scale. Half precision scales both sides by its root, as ONNX does against overflow."""
     factor = 1.0 / np.sqrt(query.shape[3]) if scale is None else scale
+    if factor == 1.0:  # FuseAttention has put it into the weights
+        return tf.matmul(query, key, transpose_b=True)
     if query.dtype in (tf.float32, tf.float64):
         return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
     root = tf.constant(np.sqrt(factor), query.dtype)

@@ -1,4 +1,4 @@
-"""Convolutions with and without oneDNN: TensorFlow takes it where a CPU has AVX-512 VNNI, and a SavedModel has to run anywhere."""
+"""Convolutions with and without oneDNN: TensorFlow takes it where a CPU has AVX-512 VNNI; a SavedModel has to run anywhere."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ Every error says what happened, where, and what to do; the command line prints e
     │   └── ConfigError             2   a config file of TensorFlow Serving is wrong (also a start-up error)
     ├── TensorError                 1   an array that a tensor cannot hold, or a tensor that does not parse
     ├── GoldenError                 1   golden data is missing or damaged
+    ├── LaunchError                 1   a server could not be started, or did not become ready
     ├── ConnectionFailedError       1   nobody answers at the target
     ├── DeadlineError               1   no answer in time
     │   └── NotReadyError           1   the model did not become available in time
@@ -59,6 +60,10 @@ class TensorError(ServingError):
 
 
 class GoldenError(ServingError):
+    pass
+
+
+class LaunchError(ServingError):
     pass
 
 

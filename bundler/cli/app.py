@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli import bench, build, demo, doctor, export_mobile, init, inspect, ops, render, serve, smoke, verify
+from bundler.cli import (
+    bench,
+    build,
+    demo,
+    doctor,
+    export_mobile,
+    init,
+    inspect,
+    launch,
+    ops,
+    render,
+    serve,
+    smoke,
+    verify,
+)
 from bundler.cli.boundary import Boundary
 from bundler.cli.output import quiet_libraries, say
 
@@ -45,6 +59,7 @@ app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("ops")(ops.ops)
 app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
+app.command("launch")(launch.launch)
 app.command("smoke")(smoke.smoke)
 app.command("bench")(bench.bench)
 app.command("render")(render.render)

@@ -51,9 +51,13 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     return write_files(BundleLayout(folder).serving_dir, files, owned=owned)
 
 
-def config_files(context: RenderContext) -> dict[str, str]:
-    """Name -> text of each config file that the flags of `server_flags` name."""
-    files = {MODELS_CONFIG: _proven(server_config(context))}
+def config_files(context: RenderContext, models_dir: str = MODELS_DIR) -> dict[str, str]:
+    """Name -> text of each config file that the flags of `server_flags` name.
+
+    Args:
+        models_dir: absolute path of the models where the server runs.
+    """
+    files = {MODELS_CONFIG: _proven(server_config(context, models_dir))}
     if context.spec.serving.batching:
         files[BATCHING_CONFIG] = _proven(batching_parameters(context))
     if context.spec.serving.monitoring:

@@ -1,0 +1,174 @@
+"""What a runner is, and the part that all share: a process of this machine whose output is streamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from serving.errors import LaunchError
+
+GRACE_SECONDS = 35.0
+"""How long a server may take to end: the requests under way have 30 s (`ServerOptions.grace_seconds`)."""
+
+_TAIL = 15
+"""Lines of a log that an error repeats."""
+
+Log = Callable[[str], None]
+"""Takes a line of the server's output, from a thread of its own."""
+
+
+class Runner(Protocol):
+    """One way to run a server."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        """The exact command that `start` runs."""
+
+    @property
+    def by_hand(self) -> str:
+        """Shell command that cleans up what `stop` could not; empty while nothing was started."""
+
+    @property
+    def hosts(self) -> str:
+        """Address of this machine that the server listens on."""
+
+    def prepare(self, log: Log) -> None:
+        """See to it that the command can run.
+
+        Raises:
+            LaunchError: what is missing, and how to get it.
+        """
+
+    def start(self, log: Log) -> None:
+        """Run the command.
+
+        Raises:
+            LaunchError: it cannot be run.
+        """
+
+    def ended(self) -> LaunchError | None:
+        """Why the server runs no more; None while it does."""
+
+    def stop(self) -> None:
+        """End the server and remove what belonged to it. May be called at any time, and again.
+
+        Raises:
+            LaunchError: something is left; `by_hand` says how to remove it.
+        """
+
+
+class Process:
+    """A child process with a session of its own, so that a terminal's Ctrl-C reaches it through us alone.
+
+    Args:
+        log: called with each line of its output.
+        environment: variables beside those of this process.
+
+    Raises:
+        LaunchError: the command cannot be run.
+    """
+
+    def __init__(self, command: Sequence[str], log: Log, environment: dict[str, str] | None = None) -> None:
+        self.command = tuple(command)
+        self.tail: deque[str] = deque(maxlen=_TAIL)
+        try:
+            self._child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
+            )
+        except OSError as exc:
+            raise LaunchError(f"{self.command[0]} cannot be run: {exc.strerror}.") from exc
+        self._reader = threading.Thread(target=self._read, args=(log,), name="server-log", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def poll(self) -> int | None:
+        """The exit code, with everything logged by then; None while it runs."""
+        code = self._child.poll()
+        if code is not None:
+            self._reader.join(timeout=2.0)
+        return code
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended within this time."""
+        try:
+            self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self._reader.join(timeout=2.0)
+        return True
+
+    def end(self, seconds: float = GRACE_SECONDS) -> None:
+        """SIGTERM, and SIGKILL to all of its session when it takes longer than that, or when this is interrupted."""
+        try:
+            if self.poll() is None:
+                self._child.terminate()
+                self.wait(seconds)
+        finally:
+            if self._child.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                self._child.wait()
+            self._reader.join(timeout=2.0)
+            if self._child.stdout and not self._reader.is_alive():
+                self._child.stdout.close()
+
+    def _read(self, log: Log) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            text = line.rstrip()
+            self.tail.append(text)
+            log(text)
+
+
+class ProcessRunner:
+    """A server that is a process of this machine."""
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+
+    @property
+    def command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    @property
+    def by_hand(self) -> str:
+        return f"kill {self._process.pid}" if self._process else ""
+
+    def start(self, log: Log) -> None:
+        self._process = Process(self.command, log)
+
+    def ended(self) -> LaunchError | None:
+        code = self._process.poll() if self._process else None
+        if code is None or self._process is None:
+            return None
+        return ended_error("The server", code, self.command, self._process.tail)
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.end()
+
+
+def ended_error(
+    who: str, code: int, command: Sequence[str], tail: Sequence[str], fix: str = "the end of its log says why"
+) -> LaunchError:
+    """A server that has ended by itself, with the end of its log."""
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    log = "".join(f"\n  | {line}" for line in tail) or " it wrote nothing."
+    return LaunchError(f"{who} {how}:{log}", where=shlex.join(command), fix=fix)

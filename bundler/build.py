@@ -353,9 +353,10 @@ def _ops(extension: Extension | None) -> dict[str, Any]:
 def _manifest(staging: Staging, spec: BundleSpec) -> Manifest:
     """The bundle's content as it stands, with the new spec and the tools of today.
 
-    Models of earlier builds stay. Settings that the new spec does not mention stay, too.
+    Models of earlier builds stay. Settings that the new spec does not mention stay, too, and so do promoted labels.
     """
     from bundler.manifest import Manifest, tool_versions
+    from bundler.promotion import kept_serving
 
     dump = spec.model_dump(mode="json")
     before = staging.manifest
@@ -365,6 +366,7 @@ def _manifest(staging: Staging, spec: BundleSpec) -> Manifest:
     others = [model for model in before.spec["models"] if model["name"] not in built]
     unsaid = {key: value for key, value in before.spec.items() if key not in spec.model_fields_set}
     merged = {**dump, **unsaid, "models": [*others, *dump["models"]]}
+    merged["serving"] = kept_serving(before, spec, merged["serving"], staging.notices)
     return replace(before, spec=merged, tools=tool_versions())
 
 

@@ -6,6 +6,7 @@
     spec        the BundleSpec, as read
     models      name -> versions -> version -> record of the build (source, signatures, parity, tflite, …)
     files       path relative to the root -> size in bytes, sha256
+    promotions  what `tfbundle promote` did, oldest first (see bundler.promotion); absent while there is nothing
 
 The file's bytes are exactly `Manifest.to_bytes()`: keys sorted, two spaces, one newline at the end. So a
 flipped byte anywhere, white space included, is either not JSON, not canonical, or does not have the digest.
@@ -64,6 +65,7 @@ class Manifest:
     models: Mapping[str, Mapping[int, Record]] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
+    promotions: tuple[Record, ...] = ()
 
     def versions(self, model: str) -> list[int]:
         return sorted(self.models.get(model, {}))
@@ -92,6 +94,7 @@ class Manifest:
                 for name, versions in self.models.items()
             },
             "files": {path: {"size": e.size, "sha256": e.sha256} for path, e in self.files.items()},
+            **({"promotions": list(self.promotions)} if self.promotions else {}),
         }
 
     @classmethod
@@ -106,7 +109,8 @@ class Manifest:
         if digest != _digest(body):
             raise _damaged(where, "its digest does not fit its content")
         try:
-            manifest = cls(body["spec"], _models(body["models"]), _files(body["files"]), body["tools"])
+            promotions = tuple(dict(entry) for entry in body.get("promotions", ()))
+            manifest = cls(body["spec"], _models(body["models"]), _files(body["files"]), body["tools"], promotions)
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise _damaged(where, f"a part of it is missing or malformed ({exc})") from exc
         if manifest.to_bytes() != data:

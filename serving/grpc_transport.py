@@ -9,7 +9,7 @@ import grpc
 
 from serving.errors import ConnectionFailedError, DeadlineError, ProtocolError, RequestError, ServingError
 from serving.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
-from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, service, serving_message
+from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, enum, service, serving_message
 from serving.protocol.tensors import Array, from_proto, to_proto
 from serving.transport import ModelRef, Target, hint
 
@@ -90,6 +90,20 @@ class GrpcTransport:
     def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
         request = serving_message("GetModelStatusRequest")(model_spec=_spec(ref))
         return statuses_from_proto(self._call(MODEL_SERVICE, "GetModelStatus", request, ref, timeout))
+
+    def reload(self, config: Any, timeout: float) -> None:
+        """Give the server a ModelServerConfig message in place of its own.
+
+        Raises:
+            RequestError: it refuses; further errors as in `serving.errors`.
+        """
+        request = serving_message("ReloadConfigRequest")(config=config)
+        names = ", ".join(model.name for model in config.model_config_list.config)
+        response = self._call(MODEL_SERVICE, "HandleReloadConfigRequest", request, ModelRef(names), timeout)
+        if response.status.error_code:
+            code = enum("tensorflow.error.Code").values_by_number[response.status.error_code].name
+            message = response.status.error_message
+            raise RequestError(f"{code}: {message}", status=code, where=str(self._target))
 
     def close(self) -> None:
         self._channel.close()

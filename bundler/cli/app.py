@@ -16,6 +16,7 @@ from bundler.cli import (
     inspect,
     launch,
     ops,
+    promote,
     render,
     serve,
     smoke,
@@ -62,6 +63,7 @@ app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown
 app.command("launch")(launch.launch)
 app.command("smoke")(smoke.smoke)
 app.command("bench")(bench.bench)
+app.command("promote")(promote.promote)
 app.command("render")(render.render)
 app.command("export-mobile")(export_mobile.export_mobile)
 app.command("doctor")(doctor.doctor)

@@ -48,7 +48,7 @@ def render_parts(staging: Staging, manifest: Manifest, parts: Sequence[str] = tu
 def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -> Published:
     """Write parts of a bundle again, with the settings of an edited spec if one is given.
 
-    The models of the spec are not built: its sections serving, kubernetes and docker are taken.
+    The models of the spec are not built: its sections serving, kubernetes and docker are taken; promoted labels stay.
 
     Raises:
         UsageError: there is no such part.
@@ -56,6 +56,7 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
         PublishError: the folder cannot be written, or a build is writing into it.
         SpecError: the settings ask for a model, version or label that there is not.
     """
+    from bundler.promotion import kept_serving
     from bundler.publish import Staging
 
     for part in parts:
@@ -69,6 +70,7 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
             settings = {
                 key: getattr(spec, key).model_dump(mode="json") for key in ("serving", "kubernetes", "docker")
             }
+            settings["serving"] = kept_serving(manifest, spec, settings["serving"], staging.notices)
             manifest = replace(manifest, spec={**manifest.spec, **settings})
         render_parts(staging, manifest, parts)
         return staging.publish(manifest)

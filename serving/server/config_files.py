@@ -64,6 +64,21 @@ def model_server_config(options: ServerOptions) -> Any:
     return _listed({options.model_name: options.model_base_path})
 
 
+CONTAINER_MODELS = "/models"
+"""Folder of the models in the image tensorflow/serving, which base paths in a bundle's files have."""
+
+
+def in_bundle(config: Any, folder: Path) -> Any:
+    """A ModelServerConfig as a server of the bundle `folder` takes it: base paths of the container are the bundle's own."""
+    changed = serving_message("ModelServerConfig")()
+    changed.CopyFrom(config)
+    for model in changed.model_config_list.config:
+        own = folder.absolute() / "models" / model.name
+        if model.base_path == f"{CONTAINER_MODELS}/{model.name}" and own.is_dir():
+            model.base_path = str(own)
+    return changed
+
+
 def _bundle_config(folder: Path) -> Any:
     """A bundle's `serving/models.config`, or all of its `models/` where it has none.
 

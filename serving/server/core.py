@@ -9,10 +9,11 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
-from serving.server.config_files import TENSORFLOW, ConfigTextError, model_server_config
+from serving.server.config_files import TENSORFLOW, ConfigTextError, in_bundle, model_server_config
 from serving.server.manager import Loader, Manager
 from serving.server.options import ServerOptions
 from serving.server.sources import FileSystemSource, ServableSource, find_versions, no_versions
@@ -92,6 +93,8 @@ class ServerCore:
             StatusError: what is wrong with it. As in the real server, a config that passes the first checks stays the
                 current one even if a later step fails.
         """
+        if self.options.bundle:
+            config = in_bundle(config, Path(self.options.bundle))
         with self._config_lock:
             new = {model.name for model in config.model_config_list.config} - self._source.names
             self._accept(config)

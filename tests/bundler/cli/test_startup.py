@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bundler.cli.app import app
 
-COMMANDS = ("init", "build", "verify", "inspect", "ops", "serve", "launch", "smoke", "render", "doctor", "demo")
+COMMANDS = ("init", "build", "verify", "inspect", "ops", "serve", "launch", "smoke", "promote", "render", "doctor", "demo")
 HEAVY = ("torch", "tensorflow", "onnx", "onnxruntime", "pydantic", "numpy", "grpc", "aiohttp")
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,12 @@ TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int
 CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
 """The variants that take their ranges of values from calibration data."""
 Layout = Literal["keep", "nhwc"]
+Component = Literal[
+    "gateway", "ingress", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor", "network-policy",
+    "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket",
+]  # fmt: skip
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+"""Components of k8s/, in the order in which an overlay lists them: those that patch come after those that add."""
 
 
 def _model_name(name: str) -> str:
@@ -221,7 +227,43 @@ class KubernetesSpec(_Strict):
         description="Memory request, e.g. 1Gi; the limit is twice that. Empty: computed from the models' size.",
     )
     models_image: str | None = Field(None, description="Image that carries the models; empty: <name>:<version>.")
+    components: tuple[Component, ...] = Field(
+        ("autoscaling", "disruption-budget", "metrics", "network-policy", "topology-spread"),
+        description="Components of the overlay prod, and what the Helm chart switches on.",
+    )
+    canary_percent: int = Field(10, ge=0, le=100, description="canary: share of the requests that a Gateway sends to it.")
+    host: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$",
+        max_length=253,
+        description="gateway, ingress: name for clients outside the cluster; empty: <name>.example.com.",
+    )
+    gateway: str = Field(
+        "gateway",
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        description="gateway: the Gateway to attach to, name or namespace/name.",
+    )
+    ingress_class: str = Field("nginx", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    tls_secret: str | None = Field(
+        None, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="tls, ingress: the secret; empty: <name>-tls."
+    )
+    gpus: int = Field(1, ge=1, description="gpu: how many a pod gets.")
+    storage_uri: str | None = Field(
+        None,
+        pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]*(/[^\s,:]+)*/?$",
+        description="models-bucket, KServe: what the bundle's models/ was copied to, e.g. s3://bucket/models.",
+    )
+    volume_image: str | None = Field(
+        None, description="models-volume: image of docker/Dockerfile.models; empty: <name>-models:<version>."
+    )
 
+    @field_validator("components")
+    @classmethod
+    def _one_source(cls, components: tuple[Component, ...]) -> tuple[Component, ...]:
+        sources = [name for name in components if name.startswith("models-")]
+        if len(set(sources)) > 1:
+            raise ValueError(f"{' and '.join(sources)} both mount /models; take one of them")
+        return tuple(dict.fromkeys(components))
 
     @model_validator(mode="after")
     def _replicas_rise(self) -> KubernetesSpec:

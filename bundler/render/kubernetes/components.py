@@ -1,0 +1,132 @@
+"""components/: what an overlay adds to the base, where little but names and ports differs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from bundler.render import RenderContext, dns_label
+from bundler.render.kubernetes.tree import Edit, ports, rename, set_image, unchanged
+
+_HOST = "digits.example.com"
+
+_SAME = (
+    "autoscaling/kustomization.yaml",
+    "disruption-budget/kustomization.yaml",
+    "gateway/kustomization.yaml",
+    "gateway/names.yaml",
+    "gpu/kustomization.yaml",
+    "ingress/kustomization.yaml",
+    "network-policy/kustomization.yaml",
+    "tls/ingress.yaml",
+    "tls/service.yaml",
+    "topology-spread/kustomization.yaml",
+    "topology-spread/spread.yaml",
+)
+"""Files that name nothing of the bundle."""
+
+_NAMED = ("disruption-budget/pdb.yaml", "network-policy/networkpolicy.yaml")
+"""Files in which only the name differs."""
+
+
+def edits(context: RenderContext) -> dict[str, Edit]:
+    """File of the tree -> what differs in it for this bundle."""
+    table: dict[str, Edit] = dict.fromkeys(_SAME, unchanged)
+    table.update(dict.fromkeys(_NAMED, partial(_named, context)))
+    table |= {
+        "autoscaling/hpa.yaml": partial(_hpa, context),
+        "gateway/grpcroute.yaml": partial(_route, context, 0),
+        "gateway/httproute.yaml": partial(_route, context, 1),
+        "gpu/gpu.yaml": partial(_gpu, context),
+        "ingress/grpc.yaml": partial(_ingress, context),
+        "ingress/rest.yaml": partial(_ingress, context),
+        "tls/kustomization.yaml": partial(_tls, context),
+        "tls/tls.yaml": partial(_tls_patch, context),
+    }
+    if context.spec.serving.monitoring:
+        table |= {
+            "metrics/kustomization.yaml": unchanged,
+            "metrics/annotations.yaml": partial(_annotations, context),
+            "service-monitor/kustomization.yaml": unchanged,
+            "service-monitor/service.yaml": partial(_metrics_service, context),
+            "service-monitor/servicemonitor.yaml": partial(_service_monitor, context),
+        }
+    return {f"components/{path}": edit for path, edit in table.items()}
+
+
+def host(context: RenderContext) -> str:
+    """Name under which clients outside the cluster reach the server."""
+    return context.spec.kubernetes.host or f"{context.objects_name}.example.com"
+
+
+def tls_secret(context: RenderContext) -> str:
+    """Name of the secret of type kubernetes.io/tls."""
+    return context.spec.kubernetes.tls_secret or f"{dns_label(context.objects_name)}-tls"
+
+
+def gateway(context: RenderContext) -> dict[str, str]:
+    """The parentRef of routes: `namespace/name` or `name`."""
+    namespace, _, name = context.spec.kubernetes.gateway.rpartition("/")
+    return {"name": name, "namespace": namespace} if namespace else {"name": name}
+
+
+def _named(context: RenderContext, document: Any) -> None:
+    rename(document, context.objects_name)
+
+
+def _hpa(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    document["spec"]["minReplicas"] = context.spec.kubernetes.replicas
+    document["spec"]["maxReplicas"] = context.spec.kubernetes.max_replicas
+
+
+def _annotations(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    annotations = document["spec"]["template"]["metadata"]["annotations"]
+    annotations["prometheus.io/port"] = str(context.spec.serving.rest_port)
+    annotations["prometheus.io/path"] = context.spec.serving.monitoring_path
+
+
+def _metrics_service(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    document["spec"]["ports"][0]["port"] = context.spec.serving.rest_port
+
+
+def _service_monitor(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    document["spec"]["endpoints"][0]["path"] = context.spec.serving.monitoring_path
+
+
+def _route(context: RenderContext, port: int, document: Any) -> None:
+    _named(context, document)
+    spec = document["spec"]
+    spec["parentRefs"][0].update(gateway(context))
+    spec["hostnames"][0] = host(context)
+    spec["rules"][0]["backendRefs"][0]["port"] = ports(context)[port]
+
+
+def _ingress(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    spec = document["spec"]
+    spec["ingressClassName"] = context.spec.kubernetes.ingress_class
+    spec["tls"][0]["hosts"][0] = spec["rules"][0]["host"] = host(context)
+    spec["tls"][0]["secretName"] = tls_secret(context)
+
+
+def _gpu(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    container = document["spec"]["template"]["spec"]["containers"][0]
+    container["resources"]["limits"]["nvidia.com/gpu"] = context.spec.kubernetes.gpus
+
+
+def _tls(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    set_image(document["images"][0], context.image)
+
+
+def _tls_patch(context: RenderContext, document: Any) -> None:
+    _named(context, document)
+    for patch in document:
+        secret = isinstance(patch["value"], dict) and patch["value"].get("secret")
+        if secret:
+            secret["secretName"] = tls_secret(context)

@@ -1,0 +1,149 @@
+"""What a cluster would say of rendered objects: kustomize, schemas, and the Pod Security Standard `restricted`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+from kubernetes_validate import utils
+from referencing import Registry, Resource
+from ruamel.yaml import YAML
+
+Object = dict[str, Any]
+
+VERSIONS = tuple(
+    version
+    for full in kubernetes_validate.utils.all_versions()
+    if (version := ".".join(full.split(".")[:2])) and int(version.split(".")[1]) >= 28
+)
+"""1.28 to the newest that kubernetes-validate carries."""
+
+IMAGE_VOLUMES_SINCE = "1.31"
+"""The API has volumes[].image since then; from 1.33 on the profile `restricted` takes it, from 1.35 on it needs no gate."""
+
+CUSTOM = {
+    "gateway.networking.k8s.io/v1": "gateway-api.json",
+    "monitoring.coreos.com/v1": "service-monitor.json",
+    "serving.kserve.io/v1alpha1": "kserve.json",
+    "serving.kserve.io/v1beta1": "kserve.json",
+}
+"""apiVersion -> file of schemas/."""
+
+POD_VOLUMES = {
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
+}  # fmt: skip
+"""pod-security-admission, policy/check_restrictedVolumes.go; `image` since 1.33 (kubernetes#130394)."""
+
+
+def kustomize(folder: Path) -> list[Object]:
+    """The objects of a kustomization, as kubectl renders it without a word of warning."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed; it renders the overlays")
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    return list(YAML(typ="safe").load_all(done.stdout))
+
+
+def overlay(tree: Path, components: tuple[str, ...], *, name: str = "mine", lines: str = "") -> Path:
+    """An overlay of a user's own, of the base with components."""
+    folder = tree / "overlays" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = "".join(f"  - ../../components/{component}\n" for component in components)
+    text = f"resources:\n  - ../../base\n{lines}" + (f"components:\n{listed}" if listed else "")
+    (folder / "kustomization.yaml").write_text(text)
+    return folder
+
+
+def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """(kind, name) -> object; each once."""
+    found = {(o["kind"], o["metadata"]["name"]): o for o in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def check(objects: list[Object], versions: tuple[str, ...] = VERSIONS) -> None:
+    """Every object is valid for every version of Kubernetes, unknown keys being errors, and every pod restricted."""
+    for document in objects:
+        text = json.dumps(document, sort_keys=True)
+        for version in versions:
+            if "image" not in volumes_of(document) or newer(version, IMAGE_VOLUMES_SINCE):
+                _valid(text, version)
+        if pod := pod_of(document):
+            assert_restricted(pod)
+
+
+def newer(version: str, than: str) -> bool:
+    return [int(part) for part in version.split(".")] >= [int(part) for part in than.split(".")]
+
+
+def pod_of(document: Object) -> Any:
+    return document["spec"]["template"]["spec"] if document["kind"] == "Deployment" else None
+
+
+def volumes_of(document: Object) -> set[str]:
+    """Kinds of the volumes of an object's pods."""
+    pod = pod_of(document) or {}
+    return {key for volume in pod.get("volumes", []) for key in volume if key != "name"}
+
+
+def assert_restricted(pod: Any) -> None:
+    """Pod Security Standard "restricted", rule by rule, and a read-only root."""
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    kinds = {key for volume in pod.get("volumes", []) for key in volume if key != "name"}
+    assert kinds <= POD_VOLUMES
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        assert_container_restricted(container)
+
+
+def assert_container_restricted(container: Any) -> None:
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["readOnlyRootFilesystem"] is True
+    assert "privileged" not in security
+    assert all("hostPort" not in port for port in container.get("ports", []))
+    assert container["resources"]["requests"]["memory"]
+
+
+@cache
+def _valid(text: str, version: str) -> None:
+    document = json.loads(text)
+    try:
+        _validator(document["apiVersion"], document["kind"], version).validate(document)
+    except jsonschema.ValidationError as exc:
+        where = "/".join(map(str, exc.path))
+        name = f"{document['kind']} {document['metadata']['name']}"
+        raise AssertionError(f"{name} for Kubernetes {version}: {where}: {exc.message[:500]}") from None
+
+
+@cache
+def _validator(api_version: str, kind: str, version: str) -> Any:
+    folder = f"kubernetes-json-schema/v{version}.0-local-strict"
+    definitions = _definitions(folder, version)
+    if api_version in CUSTOM:
+        document = json.loads((Path(__file__).parent / "schemas" / CUSTOM[api_version]).read_text("utf-8"))
+        schema = {"$id": "https://kubernetes.io/api/custom.json", "$ref": f"#/$defs/{document['kinds'][kind]}", **document}
+    else:
+        group = api_version.split("/")[0].split(".")[0] + "-" if "/" in api_version else ""
+        name = f"{kind.lower()}-{group}{api_version.split('/')[-1]}.json"
+        schema = utils.schema_contents(f"{folder}/{name}", version)
+    return jsonschema.Draft202012Validator(schema, registry=definitions)
+
+
+@cache
+def _definitions(folder: str, version: str) -> Any:
+    contents = Resource.from_contents(utils.schema_contents(f"{folder}/_definitions.json", version))
+    return (contents @ Registry()).crawl()

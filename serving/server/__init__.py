@@ -10,6 +10,7 @@
     servable.py     one SavedModel                        warmup.py    its recorded requests
     predict.py      tensors through a signature           examples.py  classify, regress, multi-inference
     grpc_service.py, rest.py, rest_server.py              models.py    metadata and status
+    playground.py   the page at `/`, from page/
 
 Only the modules that run a model import TensorFlow; this one does not.
 """

@@ -72,6 +72,11 @@ class ServerCore:
             self._poller = threading.Thread(target=self._poll_config, name="config-poll", daemon=True)
             self._poller.start()
 
+    def models(self) -> dict[str, dict[str, int]]:
+        """Labels with their versions, by model: those of the current config, in its order."""
+        names = [model.name for model in self._config.model_config_list.config]
+        return {name: dict(self._labels.get(name, {})) for name in names}
+
     def interrupt(self) -> None:
         """Give up waiting for models to load; `start()` or `reload()` then fails with CANCELLED."""
         self._stopping.set()

@@ -98,6 +98,7 @@ FLAGS: dict[str, Flag] = {
     "enable_signature_method_name_check": Flag(_boolean, "check_method_names"),
     "enable_grpc_healthcheck_service": Flag(_boolean, "health"),
     "enable_serialization_as_tensor_content": Flag(_boolean, "answer_as_tensor_content"),
+    "enable_playground": Flag(_boolean, "playground"),
     "enable_per_model_batching_parameters": Flag(_boolean, None, "requests are not batched"),
     "num_unload_threads": Flag(int, None, _IN_PYTHON),
     "flush_filesystem_caches": Flag(_boolean, None, _IN_PYTHON),
@@ -111,7 +112,8 @@ FLAGS: dict[str, Flag] = {
     "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "skip_initialize_tpu": Flag(_boolean, None, "there is no TPU"),
 }
-"""Every flag that is understood. `host` is this server's own: the real one listens on all addresses."""
+"""Every flag that is understood. Two are this server's own: `host` (the real one listens on all addresses) and
+`enable_playground` (the real one has no page at `/`)."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

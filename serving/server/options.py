@@ -37,6 +37,7 @@ class ServerOptions:
         prefer_tflite: serve the model.tflite of a version's folder where there is one.
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
         channel_arguments: options of the gRPC server, passed on.
+        playground: show the page at `/` of the REST port.
     """
 
     host: str = LOCALHOST
@@ -73,6 +74,7 @@ class ServerOptions:
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     grace_seconds: float = 30.0
+    playground: bool = True
 
     def check(self) -> None:
         """Refuse what the real server refuses before it starts.

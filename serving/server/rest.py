@@ -18,6 +18,8 @@ from serving.server.core import ServerCore
 from serving.server.examples import classify, regress
 from serving.server.metrics import Metrics
 from serving.server.models import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
+from serving.server.playground import PATH as PLAYGROUND
+from serving.server.playground import Playground
 from serving.server.predict import DEFAULT_SIGNATURE, run_signature
 
 # Matched against the path as it came, query string and all; only then are names percent-decoded.
@@ -63,17 +65,27 @@ class RestApi:
 
     Args:
         metrics_path: where the metrics are to be read; None: nowhere.
+        playground: the page at `/`; None: a 404 as everywhere.
     """
 
-    def __init__(self, core: ServerCore, metrics: Metrics, metrics_path: str | None = None) -> None:
+    def __init__(
+        self,
+        core: ServerCore,
+        metrics: Metrics,
+        metrics_path: str | None = None,
+        playground: Playground | None = None,
+    ) -> None:
         self._core = core
         self._metrics = metrics
         self._metrics_path = metrics_path
+        self._playground = playground
 
     def answer(self, request: Request) -> Reply:
         """Answer a request; what goes wrong with it is an answer too."""
         if request.path == self._metrics_path:
             return Reply(200, {"Content-Type": "text/plain"}, self._metrics.text().encode())
+        if self._playground and request.path == PLAYGROUND and request.method in ("GET", "HEAD"):
+            return Reply(200, *self._playground.answer(request.headers))
         if not _API.fullmatch(request.path):
             return Reply(404, {"Content-Type": "text/html", "Connection": "close"}, _HTML_404)
         if request.method == "OPTIONS":

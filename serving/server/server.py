@@ -19,6 +19,7 @@ from serving.server.grpc_service import GrpcServer
 from serving.server.manager import Loader
 from serving.server.metrics import DEFAULT_PATH, Metrics
 from serving.server.options import LOCALHOST, ServerOptions, cores
+from serving.server.playground import Playground
 from serving.server.predict import predict_with
 from serving.server.rest import RestApi
 from serving.server.rest_server import RestServer
@@ -103,7 +104,10 @@ class Server:
         log.info("Running gRPC ModelServer at %s:%d ...", self.options.host, self._grpc.port)
         if self.options.rest_port is None:
             return
-        api = RestApi(self.core, self.metrics, _metrics_path(self.options))
+        playground = Playground(self.core, self._grpc.port or None, bool(self.options.ssl_config_file))
+        api = RestApi(
+            self.core, self.metrics, _metrics_path(self.options), playground if self.options.playground else None
+        )
         self._rest = RestServer(api, self.options)
         self._rest.start()
         log.info("Exporting HTTP/REST API at:%s:%d ...", self.options.host, self._rest.port)

@@ -12,6 +12,7 @@ _QUOTED = "the real server's JSON writer does not find the shortest digits of a 
 _UNBATCHED = "not yet: requests are answered one by one, not batched"
 _CRASHES = "the real server crashes"
 _BLOCKS = "a new model without anything on disk blocks the real server's reloads for ever; ours refuses it"
+_PAGE = "`/` is the playground; with --enable_playground=false it is the 404 that the real server has"
 _STARTS = "the real server starts all the same; ours takes an unknown flag for the mistake that it is"
 
 KNOWN: dict[str, str] = {
@@ -39,6 +40,7 @@ KNOWN: dict[str, str] = {
     "g_b_zero_after_expired_SERVER_ABORTED_exit134": _CRASHES,
     "k_missing_path": _BLOCKS,
     "k_after_missing": _BLOCKS,
+    "path_00_GET_/": _PAGE,
     "s_unknown_flag": _STARTS,
     "s_batch_bad": _UNBATCHED,
 }  # fmt: skip

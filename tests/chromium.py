@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import importlib.util
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +29,34 @@ def missing() -> str:
     except ImportError:
         lacking.append("selenium (pip install selenium)")
     return ", ".join(lacking)
+
+
+AXE = "axe_core_python"
+
+
+def violations(browser: Chrome) -> list[str]:
+    """What axe-core finds wrong with the page that is shown: rule, what it says, and the elements."""
+    spec = importlib.util.find_spec(AXE)
+    assert spec is not None and spec.origin is not None, "pip install axe-core-python"
+    browser.execute_script(Path(spec.origin).with_name("axe.min.js").read_text("utf-8"))
+    found = browser.execute_async_script("axe.run().then(arguments[0])")
+    return [
+        f"{rule['id']}: {rule['help']}: {[node['html'][:200] for node in rule['nodes']]}"
+        for rule in found["violations"]
+    ]
+
+
+def console(browser: Chrome) -> list[str]:
+    """What the console has said since the last call, but for the replies of a status other than 200."""
+    logged = browser.get_log("browser")
+    return [entry["message"] for entry in logged if "the server responded with a status of" not in entry["message"]]
+
+
+def requested(browser: Chrome) -> list[str]:
+    """URLs asked for since the last call, but for those that never leave the browser."""
+    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith(("chrome:", "chrome-untrusted:", "about:", "data:", "blob:"))]
 
 
 @contextmanager
@@ -59,8 +90,6 @@ def resize(browser: Chrome, width: int, height: int, *, scale: float = 1, mobile
 
 def screenshot(browser: Chrome, path: Path, *, whole: bool = True) -> None:
     """Write a PNG: of the whole page, or of what its view shows."""
-    import base64
-
     arguments: dict[str, Any] = {"format": "png", "captureBeyondViewport": whole}
     taken = browser.execute_cdp_cmd("Page.captureScreenshot", arguments)
     path.write_bytes(base64.b64decode(taken["data"]))

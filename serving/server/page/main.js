@@ -3,19 +3,30 @@
 const page = { server: { models: [], grpc: null }, states: new Map(), signatures: [], fields: [], sizes: new Map(), wanted: {} };
 
 async function fetchJson(path, options = {}) {
-  const response = await fetch(path, { cache: "no-store", ...options });
-  const text = await response.text();
+  const [response, text] = await fetched(path, options);
   return { response, text, json: text ? parseJson(text) : new Map() };
+}
+
+async function fetched(path, options) {
+  try {
+    const response = await fetch(path, { cache: "no-store", ...options });
+    return [response, await response.text()];
+  } catch (error) {
+    throw new Error(`The server did not answer (${error.message}). Is it still running?`, { cause: error });
+  }
 }
 
 /** Run `work`; what fails is told on the page. */
 function attempt(work) {
   return async (...given) => {
     byId("trouble").hidden = true;
+    byId("call").setAttribute("aria-busy", "true");
     try {
       await work(...given);
     } catch (error) {
-      tell(error instanceof TypeError ? `The server did not answer (${error.message}). Is it still running?` : error.message);
+      tell(error.message);
+    } finally {
+      byId("call").setAttribute("aria-busy", "false");
     }
   };
 }
@@ -69,8 +80,8 @@ async function showVersions() {
 }
 
 async function showSignatures() {
-  byId("call").hidden = true;
   const { response, json } = await fetchJson(modelPath(byId("model").value, byId("version").value, "/metadata"));
+  byId("call").hidden = !response.ok;
   if (!response.ok) throw new Error(json.get("error"));
   const definitions = json.get("metadata").get("signature_def").get("signature_def");
   const tensors = (infos) => [...infos].map(([name, info]) => readTensor(name, plain(info))).sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -78,9 +89,9 @@ async function showSignatures() {
     .filter(([name]) => !name.startsWith("__saved_model_"))
     .map(([name, one]) => ({ name, method: one.get("method_name"), inputs: tensors(one.get("inputs")), outputs: tensors(one.get("outputs")) }))
     .sort((a, b) => (b.name === "serving_default") - (a.name === "serving_default") || (a.name < b.name ? -1 : 1));
+  byId("call").hidden = !page.signatures.length;
   if (!page.signatures.length) throw new Error("This version has no signature.");
   fillDropDown(byId("signature"), page.signatures.map(({ name }) => [name, name]), byId("signature").value || page.wanted.signature);
-  byId("call").hidden = false;
   showMethods();
 }
 

@@ -11,7 +11,7 @@ const DTYPES = {
   DT_INT32: { numpy: "int32", field: "int_val", kind: "int" },
   DT_INT64: { numpy: "int64", field: "int64_val", kind: "int" },
   DT_UINT8: { numpy: "uint8", field: "int_val", kind: "int" },
-  DT_UINT16: { numpy: "uint16", field: "int_val", kind: "int" },
+  DT_UINT16: { numpy: "uint16", field: "int_val", kind: "int", noJson: true },
   DT_UINT32: { numpy: "uint32", field: "uint32_val", kind: "int" },
   DT_UINT64: { numpy: "uint64", field: "uint64_val", kind: "int" },
   DT_BOOL: { numpy: "bool", field: "bool_val", kind: "bool" },

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from serving.protocol.status import Code
 
@@ -28,6 +28,11 @@ class Metrics:
         self._counts: dict[tuple[str, str], int] = defaultdict(int)
         self._buckets: dict[tuple[str, str, str], list[int]] = {}
         self._sums: dict[tuple[str, str, str], float] = defaultdict(float)
+        self._others: list[Callable[[], list[str]]] = []
+
+    def include(self, lines: Callable[[], list[str]]) -> None:
+        """Show further lines of Prometheus' text, as they are whenever the metrics are read."""
+        self._others.append(lines)
 
     def record(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """Count one request; only answered ones go into the latencies."""
@@ -47,8 +52,9 @@ class Metrics:
 
     def text(self) -> str:
         """All counters as Prometheus reads them."""
+        others = [line for lines in self._others for line in lines()]
         with self._lock:
-            return "\n".join([*self._count_lines(), *self._latency_lines()]) + "\n"
+            return "\n".join([*self._count_lines(), *self._latency_lines(), *others]) + "\n"
 
     def _count_lines(self) -> list[str]:
         name = _prometheus(REQUEST_COUNT)

@@ -34,6 +34,7 @@ class ServerOptions:
         poll_seconds: seconds between two looks for new versions; 0 looks once, a negative number never.
         load_retry_seconds: wait before a failed load is tried again.
         grace_seconds: how long `stop()` waits for requests under way.
+        per_model_batching: batch only models whose version's folder has a batching_params.pbtxt, as that says.
         prefer_tflite: serve the model.tflite of a version's folder where there is one.
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
         channel_arguments: options of the gRPC server, passed on.
@@ -63,6 +64,7 @@ class ServerOptions:
     allow_labels_for_unavailable: bool = False
     enable_batching: bool = False
     batching_parameters_file: str = ""
+    per_model_batching: bool = False
     monitoring_config_file: str = ""
     warmup: bool = True
     warmup_iterations: int = 1

@@ -8,15 +8,15 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
+from serving.server.batching import AnyServable, Batching
 from serving.server.config_files import prefers_tflite, read_config
 from serving.server.core import Handle, ServerCore
 from serving.server.examples import classify_with, multi_inference_with, regress_with
 from serving.server.grpc_service import GrpcServer
-from serving.server.manager import Loader
 from serving.server.metrics import DEFAULT_PATH, Metrics
 from serving.server.options import LOCALHOST, ServerOptions, cores
 from serving.server.playground import Playground
@@ -24,11 +24,6 @@ from serving.server.predict import predict_with
 from serving.server.rest import RestApi
 from serving.server.rest_server import RestServer
 from serving.server.tflite_servable import TfliteOptions, TfliteServable
-
-if TYPE_CHECKING:
-    from serving.server.servable import Servable
-
-    AnyServable = Servable | TfliteServable
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +60,8 @@ class Server:
             chosen = {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, **options}
             self.options = _options_for(Path(source), chosen)
         self.metrics = Metrics()
-        self.core = ServerCore(self.options, _loader(self.options))
+        self._batching: Batching | None = None
+        self.core = ServerCore(self.options, self._load)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
         self._stopped = threading.Event()
@@ -89,7 +85,8 @@ class Server:
         """
         self.options.check()
         if self.options.enable_batching:
-            log.warning("enable_batching: the embedded server does not batch requests yet, it answers each by itself.")
+            self._batching = Batching(self.options)
+            self.metrics.include(self._batching.metrics.lines)
         try:
             self.core.start()
             self._open_ports()
@@ -97,6 +94,26 @@ class Server:
             self.stop()
             raise
         return self
+
+    def _load(self, name: str, version: int, path: str) -> AnyServable:
+        """Load a version and answer its warm-up records, so that it is quick from its first request on.
+
+        TensorFlow is imported by the first load: a server that cannot start says so at once.
+        """
+        from serving.server.warmup import warm_up
+
+        options = self.options
+        servable = _servable(path, options)
+        try:
+            if self._batching:
+                servable = self._batching.wrap(servable)
+            if options.warmup:
+                handle = Handle(name, version, servable)
+                warm_up(path, lambda record: _answer(handle, record, options), iterations=options.warmup_iterations)
+        except BaseException:
+            servable.close()
+            raise
+        return servable
 
     def _open_ports(self) -> None:
         self._grpc = GrpcServer(self.core, self.metrics)
@@ -125,6 +142,8 @@ class Server:
         if closing:
             closing.join()
         self.core.stop()
+        if self._batching:
+            self._batching.stop()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -183,28 +202,6 @@ def _metrics_path(options: ServerOptions) -> str | None:
         return None
     config = read_config(options.monitoring_config_file, "MonitoringConfig").prometheus_config
     return (config.path or DEFAULT_PATH) if config.enable else None
-
-
-def _loader(options: ServerOptions) -> Loader:
-    """Loads a version and answers its warm-up records, so that it is quick from its first request on.
-
-    TensorFlow is imported by the first load: a server that cannot start says so at once.
-    """
-
-    def load(name: str, version: int, path: str) -> AnyServable:
-        from serving.server.warmup import warm_up
-
-        servable = _servable(path, options)
-        handle = Handle(name, version, servable)
-        try:
-            if options.warmup:
-                warm_up(path, lambda record: _answer(handle, record, options), iterations=options.warmup_iterations)
-        except BaseException:
-            servable.close()
-            raise
-        return servable
-
-    return load
 
 
 def _servable(path: str, options: ServerOptions) -> AnyServable:

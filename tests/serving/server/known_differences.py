@@ -9,7 +9,6 @@ _WRAPS = "the real server wraps an integer that the tensor cannot hold in silenc
 _ANY_OUTPUT = "of two outputs without a JSON form the error names one, in the real server that of a hash map"
 _METRICS = "TensorFlow's C++ counters are out of Python's reach; ours are the request counts and latencies"
 _QUOTED = "the real server's JSON writer does not find the shortest digits of a power of two; it is quoted in an error"
-_UNBATCHED = "not yet: requests are answered one by one, not batched"
 _CRASHES = "the real server crashes"
 _BLOCKS = "a new model without anything on disk blocks the real server's reloads for ever; ours refuses it"
 _PAGE = "`/` is the playground; with --enable_playground=false it is the 404 that the real server has"
@@ -28,20 +27,10 @@ KNOWN: dict[str, str] = {
     "metrics_post": _METRICS,
     "types_u64_over_row": _QUOTED,
     "types_u64_over_col": _QUOTED,
-    **dict.fromkeys(
-        (
-            "batch_inconsistent0", "batch_inconsistent_b", "batch_scalar_in", "batch_scalar_out", "batch_badbatch",
-            "batch_operr", "batch_mixshape_b", "batch_err_shared_ok", "batch_flood_4", "batch_flood_5",
-            "batch_flood_6", "batch_flood_7", "batch_flood_8", "batch_flood_17", "batch_flood_18", "g_b_five",
-            "g_b_inc", "g_b_scalar", "g_b_flood_4", "g_b_mixshape_0", "g_b_mixshape_1",
-        ),
-        _UNBATCHED,
-    ),
     "g_b_zero_after_expired_SERVER_ABORTED_exit134": _CRASHES,
     "k_missing_path": _BLOCKS,
     "k_after_missing": _BLOCKS,
     "path_00_GET_/": _PAGE,
     "s_unknown_flag": _STARTS,
-    "s_batch_bad": _UNBATCHED,
 }  # fmt: skip
 """Id of a recording -> reason."""

@@ -35,6 +35,15 @@ def load_rows() -> list[Row]:
 META, *ROWS = load_rows()
 
 
+IN_COMPANY = frozenset(
+    (
+        "batch_mixshape_b", "batch_err_shared_ok", "batch_flood_4", "batch_flood_5", "batch_flood_6", "batch_flood_7",
+        "batch_flood_8", "batch_flood_17", "batch_flood_18", "g_b_flood_4", "g_b_mixshape_0", "g_b_mixshape_1",
+    )
+)  # fmt: skip
+"""Recordings of the batching server that were answered so because of what other clients sent (test_recorded_batching.py)."""
+
+
 def rows(server: str | None, kind: str) -> list[Row]:
     """Recordings of one kind from one server, without those that it did not answer itself."""
     return [row for row in ROWS if row.get("server") == server and row["kind"] == kind and not _is_the_clients(row)]

@@ -60,7 +60,7 @@ def test_near_miss_is_suggested() -> None:
 
 def test_flag_without_effect_says_so(caplog: pytest.LogCaptureFixture) -> None:
     parse_flags([BASE, "--num_tflite_interpreters_per_pool=2"])
-    assert "--num_tflite_interpreters_per_pool has no effect: requests are not batched." in caplog.text
+    assert "--num_tflite_interpreters_per_pool has no effect: interpreters are made as calls need them." in caplog.text
 
 
 def test_flags_of_tflite() -> None:

@@ -1,0 +1,101 @@
+"""Many requests' arrays into one, and the answers apart again (batching/batching_session.cc, batching_util.cc)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.protocol.status import failed_precondition, invalid_argument
+from serving.server.batching.queue import Batch
+
+Array = npt.NDArray[Any]
+
+_MAX_PADDED_RANK = 6
+
+
+def count_rows(feeds: Mapping[str, Array]) -> int:
+    """The size of the first dim, which all arrays of a request share.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: no array, one without dims, or different sizes.
+    """
+    if not feeds:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    sizes = []
+    for array in feeds.values():
+        if not array.ndim:
+            raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+        sizes.append(array.shape[0])
+        if sizes[0] != sizes[-1]:
+            raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+    return int(sizes[0])
+
+
+def merge(batch: Batch, rows: int, *, pads_lengths: bool) -> dict[str, Array]:
+    """Tensor name -> the arrays of all tasks, one after the other, and copies of the last one's first row up to `rows`.
+
+    Args:
+        pads_lengths: whether arrays whose further dims differ are padded, each with its own first value; else they fail.
+
+    Raises:
+        StatusError: FAILED_PRECONDITION or INVALID_ARGUMENT: arrays that do not go together.
+    """
+    merged = {}
+    for name in batch.tasks[0].feeds:
+        arrays = [task.feeds[name] for task in batch.tasks]
+        if len(arrays) > 1 and any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
+            arrays = _same_shapes(name, arrays, pads_lengths=pads_lengths)
+        if rows > batch.rows:
+            arrays.append(np.repeat(arrays[-1][:1], rows - batch.rows, axis=0))
+        merged[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return merged
+
+
+def _same_shapes(name: str, arrays: Sequence[Array], *, pads_lengths: bool) -> list[Array]:
+    if not pads_lengths:
+        raise failed_precondition(
+            f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off. "
+            "Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
+            "dimensions starting with the first dim."
+        )
+    ranks = {array.ndim for array in arrays}
+    if len(ranks) > 1:
+        # The real server reads past the end of a vector here.
+        raise invalid_argument(f"Tensors with name '{name}' from different tasks have different ranks.")
+    if max(ranks) > _MAX_PADDED_RANK:
+        raise invalid_argument("Only tensors with rank from 1 to 6 can be padded.")
+    largest = np.max([array.shape for array in arrays], axis=0)
+    return [_padded(array, largest) for array in arrays]
+
+
+def _padded(array: Array, largest: npt.NDArray[Any]) -> Array:
+    widths = [(0, 0), *((0, int(most) - size) for most, size in zip(largest[1:], array.shape[1:], strict=True))]
+    if not any(after for _, after in widths):
+        return array
+    if not array.size:
+        raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
+    return np.pad(array, widths, constant_values=array.flat[0])
+
+
+def split(batch: Batch, rows: int, outputs: Sequence[Array]) -> list[list[Array]]:
+    """The part of each task, in the order of the outputs.
+
+    Args:
+        outputs: of the whole batch, which had `rows` rows.
+
+    Raises:
+        StatusError: FAILED_PRECONDITION: an output that does not have a row for each row of the inputs.
+    """
+    for output in outputs:
+        if not output.ndim:
+            raise failed_precondition("Batched output tensor has 0 dimensions")
+        if output.shape[0] != rows:
+            raise failed_precondition(
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                "input tensors"
+            )
+    ends = np.cumsum([task.rows for task in batch.tasks])
+    return [[output[end - task.rows : end] for output in outputs] for task, end in zip(batch.tasks, ends, strict=True)]

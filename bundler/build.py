@@ -87,6 +87,7 @@ class _Served:
 
     signatures: Mapping[str, Signature]
     permutations: Mapping[str, tuple[int, ...]]
+    methods: Mapping[str, str]
 
 
 @dataclass
@@ -175,6 +176,8 @@ def build_bundle(
 
 
 def _build_model(job: _Job) -> Record:
+    from bundler import saved_model
+
     with job.stage("load"):
         loaded = job.loaded or _load(job)
     with job.stage("export"):
@@ -182,16 +185,17 @@ def _build_model(job: _Job) -> Record:
         asked = _ask(job, exported)
     with job.stage("convert"):
         converted = _convert(job, exported)
+        derived = _derive(job, asked, converted)
     with job.stage("saved_model"):
         graph = _save(job, converted)
     outcome = _tflite(job, converted, exported)
     variants, job.refused = outcome.made, outcome.refused
     fast_path = _fast_path(job, converted, asked)
-    served = _Served(converted.signatures, converted.permutations)
+    served = _Served(converted.signatures, converted.permutations, saved_model.methods(job.saved_model))
     del converted
     gc.collect()  # its functions and variables refer to each other
     with job.stage("parity"):
-        report = _prove(job, served, asked, variants, fast_path)
+        report = _prove(job, served, asked, derived, variants, fast_path)
     measured = _evaluate(job, exported, variants)
     return (
         _record(job, loaded, exported, served, report)
@@ -239,6 +243,13 @@ def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel
     return job.converter.convert({one.name: one.onnx for one in exported}, layout=job.spec.layout)
 
 
+def _derive(job: _Job, asked: Sequence[Reference], converted: ConvertedModel) -> tuple[Reference, ...]:
+    """The signatures at the model's edges: tf.Examples, image files, sentences, classes."""
+    from bundler import edges
+
+    return edges.derive(job.spec, asked, converted, job.base)
+
+
 def _save(job: _Job, converted: ConvertedModel) -> Any:
     from bundler import saved_model
 
@@ -281,6 +292,7 @@ def _prove(
     job: _Job,
     served: _Served,
     asked: Sequence[Reference],
+    derived: Sequence[Reference],
     variants: Sequence[VariantResult],
     fast_path: FastPath | None,
 ) -> ParityReport:
@@ -295,6 +307,7 @@ def _prove(
         job.saved_model,
         tolerance=spec.tolerance,
         permutations=served.permutations,
+        derived=derived,
         variants=variants,
         fast_path=fast_path.rows if fast_path else (),
         converter=spec.converter,
@@ -303,11 +316,12 @@ def _prove(
     if not report.passed:
         raise report.error()
     job.notices.extend(f"{spec.name}, {note}" for note in report.not_run)
-    golden = make_golden(spec.name, asked, tolerance=spec.tolerance, permutations=served.permutations)
+    answers = (*asked, *derived)
+    golden = make_golden(spec.name, answers, tolerance=spec.tolerance, permutations=served.permutations)
     file = layout.golden_file(spec.name, job.version)
     file.parent.mkdir(parents=True, exist_ok=True)
     golden.save(file)
-    write_warmup(golden, spec.name, layout.warmup(spec.name, job.version))
+    write_warmup(golden, spec.name, layout.warmup(spec.name, job.version), served.methods)
     return report
 
 
@@ -403,6 +417,10 @@ def check_model(
         from bundler.tflite import fast_path
 
         fast_path.check_request(model)
+    if model.derived:
+        from bundler import edges
+
+        edges.check_request(model, base)
     converter = load_converter(model.converter)
     if not isinstance(converter, ExtensibleConverter):
         if model.ops:

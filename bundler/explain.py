@@ -119,7 +119,7 @@ def _explain_model(
             handlers = _handlers(extension)
             loaded = _load(model, base)
         if isinstance(loaded, Path):
-            files = dict.fromkeys((SERVING_DEFAULT, *model.signatures), loaded)
+            files = dict.fromkeys((SERVING_DEFAULT, *model.methods), loaded)
         else:
             with timed(progress, model.name, "export"):
                 files = _export(model, loaded, extension, Path(work))

@@ -16,8 +16,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from bundler.signature import Signature
+from bundler.signature_spec import SignatureSpec
 from bundler.sources import LoadedModel
-from bundler.spec import ModelSpec, SignatureSpec
+from bundler.spec import ModelSpec
 
 Array = npt.NDArray[Any]
 Reference = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -74,7 +75,7 @@ def export(
     """
     from bundler.tracing import exported_program, module_signature, onnx_signature
 
-    rows = {SERVING_DEFAULT: SignatureSpec.model_validate({}), **model.signatures}
+    rows = {SERVING_DEFAULT: SignatureSpec.model_validate({}), **model.methods}
     if loaded.onnx is not None:
         make = onnx_signature.make
     elif _is_program(loaded.module):

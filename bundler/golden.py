@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler.parity import Case, Reference, to_served
-from serving.golden import Golden, GoldenCase
+from bundler.parity import Case, Reference
+from serving.golden import Golden, GoldenCase, is_binary
 
 Array = npt.NDArray[Any]
 
@@ -42,25 +42,28 @@ def make_golden(
                 room -= _size(case)
                 chosen.add(case.name)
         for case in (c for c in reference.cases if c.name in chosen):
-            kept.append(_golden_case(reference.exported.name, case, permutations or {}, bfloat16))
+            inputs = reference.to_served(case.inputs, permutations or {})
+            kept.append(_golden_case(reference.exported.name, Case(case.name, inputs, case.outputs), bfloat16))
     return Golden(model, tolerance, tuple(kept), tuple(bfloat16))
 
 
 def _size(case: Case) -> int:
-    return sum(array.nbytes for side in (case.inputs, case.outputs) for array in side.values())
+    return sum(_bytes(array) for side in (case.inputs, case.outputs) for array in side.values())
 
 
-def _golden_case(
-    signature: str, case: Case, permutations: Mapping[str, Sequence[int]], bfloat16: list[str]
-) -> GoldenCase:
+def _bytes(array: Array) -> int:
+    """Of an object array what its elements have: strings or bytes."""
+    return sum(map(len, array.ravel().tolist())) if array.dtype.kind == "O" else array.nbytes
+
+
+def _golden_case(signature: str, case: Case, bfloat16: list[str]) -> GoldenCase:
     def plain(side: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         out = {}
         for name, array in arrays.items():
             if array.dtype.name == "bfloat16":
                 bfloat16.append(f"{signature}/{case.name}/{side}/{name}")
                 array = array.view(np.uint16)
-            out[name] = array.astype(str) if array.dtype.kind in "OS" else array
+            out[name] = array.astype(str) if array.dtype.kind in "OS" and not is_binary(array) else array
         return out
 
-    served = to_served(case.inputs, permutations)
-    return GoldenCase(signature, case.name, plain("in", served), plain("out", case.outputs))
+    return GoldenCase(signature, case.name, plain("in", case.inputs), plain("out", case.outputs))

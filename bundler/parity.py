@@ -52,11 +52,17 @@ class Reference:
 
     Attributes:
         left_out: draws that PyTorch itself refuses, each with its reason.
+        served: the inputs stand in the served order of axes already: the signature is one of `bundler.edges`.
     """
 
     exported: ExportedSignature
     cases: tuple[Case, ...]
     left_out: tuple[str, ...] = ()
+    served: bool = False
+
+    def to_served(self, arrays: Mapping[str, Array], permutations: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+        """Inputs of a case in the order of axes that is served."""
+        return dict(arrays) if self.served else to_served(arrays, permutations)
 
 
 def references(exported: Sequence[ExportedSignature], *, seed: int = 0) -> tuple[Reference, ...]:
@@ -86,6 +92,7 @@ def check(
     *,
     tolerance: float,
     permutations: Mapping[str, Sequence[int]] | None = None,
+    derived: Sequence[Reference] = (),
     variants: Sequence[VariantResult] = (),
     fast_path: Sequence[Row] = (),
     converter: str = "native",
@@ -96,6 +103,7 @@ def check(
     Args:
         asked: PyTorch's answers, from `references`.
         permutations: `ConvertedModel.permutations`.
+        derived: PyTorch's answers through the signatures of `bundler.edges`; only the SavedModel has these.
         variants: the results of `tflite.build_variants`, which measured them.
         fast_path: the comparison of the model.tflite beside the SavedModel, which was made with it; gated as that is.
         converter: name of the converter; only `native` can say which layer diverges.
@@ -107,13 +115,15 @@ def check(
         ParityError: TensorFlow cannot load the SavedModel at all.
     """
     rows: list[Row] = []
-    left_out = [note for reference in asked for note in reference.left_out]
+    left_out = [note for reference in (*asked, *derived) for note in reference.left_out]
     not_run: list[str] = []
     by_onnx = {reference.exported.name: _onnx_rows_or_none(reference, not_run) for reference in asked}
     served = SavedModel(saved_model)  # one runtime at a time: each holds all weights
     for reference in asked:
         rows += by_onnx[reference.exported.name]
         rows += _saved_model_rows(served, reference, permutations or {})
+    for reference in derived:
+        rows += _saved_model_rows(served, reference, {})
     rows += fast_path
     rows += [row for variant in variants for row in variant_rows(variant)]
     report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=tuple(not_run))

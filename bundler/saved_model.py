@@ -86,6 +86,15 @@ def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
     return set(_meta_graph(folder, signature).signature_def[signature].inputs)
 
 
+def methods(folder: Path) -> dict[str, str]:
+    """Method name of every signature of a SavedModel.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder.
+    """
+    return {name: one.method_name for name, one in _meta_graph(folder, "serving_default").signature_def.items()}
+
+
 def signature_def(folder: Path, signature: str) -> Any:
     """A signature of a SavedModel as a `tensorflow.SignatureDef` message of `serving.protocol.messages`.
 

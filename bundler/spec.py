@@ -8,20 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from bundler.errors import SpecError, UsageError
 from bundler.layout import check_model_name
-from bundler.signature import TensorSpec
+from bundler.signature_spec import (
+    ClassifySpec,
+    ImageSpec,
+    InputText,
+    Labels,
+    SignatureName,
+    SignatureSpec,
+    Strict,
+)
 
 TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
 CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
@@ -42,69 +41,10 @@ def _model_name(name: str) -> str:
         raise ValueError(str(exc)) from exc
 
 
-def _input_text(text: str) -> str:
-    try:
-        TensorSpec.parse(text)
-    except UsageError as exc:
-        raise ValueError(str(exc)) from exc
-    return text
-
-
-InputText = Annotated[str, AfterValidator(_input_text)]
-
-
-def _signature_name(name: str) -> str:
-    if not name.isidentifier() or name == "serving_default":
-        raise ValueError(f"{name!r} is no name for a further signature, e.g. long")
-    return name
-
-
-SignatureName = Annotated[str, AfterValidator(_signature_name)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SignatureSpec(_Strict):
-    """A further signature beside `serving_default`. It shares the model's variables."""
-
-    method: str = Field("forward", description="Method of the module that this signature calls.")
-    inputs: tuple[InputText, ...] = Field((), description="Its inputs, name=dtype[dims]; empty: as serving_default.")
-    outputs: tuple[str, ...] = Field((), description="Keep only these outputs, in this order; empty: all.")
-
-
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-class ImageSpec(_Strict):
-    """How images of a calibration folder become an input. Unsaid: RGB resized as a whole, in 0..1."""
-
-    resize: int | tuple[int, int] | None = Field(
-        None, description="Shorter side, or [height, width], before the crop; empty: straight to the input's size."
-    )
-    crop: Literal["none", "center"] = Field("none", description="center: cut the input's size from the middle.")
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    scale: float = Field(1 / 255, gt=0, description="Pixels of 0..255 are multiplied by it; 1 keeps them.")
-    mean: tuple[float, ...] = Field((), description="Subtracted after scale; one number, or one a channel.")
-    std: tuple[float, ...] = Field((), description="Divided by after mean; one number, or one a channel.")
-
-    @field_validator("std")
-    @classmethod
-    def _no_zero(cls, std: tuple[float, ...]) -> tuple[float, ...]:
-        if 0 in std:
-            raise ValueError("std is divided by; 0 is no deviation")
-        return std
-
-    @model_validator(mode="after")
-    def _crop_has_a_size(self) -> ImageSpec:
-        if self.crop == "center" and self.resize is None:
-            raise ValueError("crop: center needs resize, e.g. resize: 256")
-        return self
-
-
-class TfliteSpec(_Strict):
+class TfliteSpec(Strict):
     variants: tuple[TfliteVariant, ...] = ()
     calibration: str | None = Field(
         None, description="Samples for the int variants: an .npz, a folder of .npz or images, or module:function."
@@ -148,7 +88,7 @@ class TfliteSpec(_Strict):
         return (*self.variants, "mix") if self.auto_mix and "mix" not in self.variants else self.variants
 
 
-class ModelSpec(_Strict):
+class ModelSpec(Strict):
     """One model of the bundle."""
 
     name: Annotated[str, AfterValidator(_model_name)]
@@ -159,7 +99,10 @@ class ModelSpec(_Strict):
     trust_pickle: bool = Field(False, description="Load pickles that can run code. Only for files you made yourself.")
     inputs: tuple[InputText, ...] = Field((), description="name=dtype[dims]; a named dim is dynamic.")
     outputs: tuple[str, ...] = Field((), description="Names for the outputs, in the model's order; empty: its own.")
-    signatures: dict[str, SignatureSpec] = {}
+    signatures: dict[str, SignatureSpec] = Field({}, description="Further signatures beside serving_default, by name.")
+    labels: Labels | None = Field(
+        None, description="Names of a classifier's classes, a list or a file with one a line: gives the signature classify."
+    )
     ops: tuple[str, ...] = Field((), description="Python files with handlers of your own for operators of the graph.")
     converter: str = "native"
     opset: int | None = Field(None, ge=7, description="ONNX opset to export; empty: the newest that torch writes well.")
@@ -174,10 +117,27 @@ class ModelSpec(_Strict):
     def _consistent(self) -> ModelSpec:
         if "serving_default" in self.signatures:
             raise ValueError("signatures: serving_default is the model itself; give the further signature another name")
+        for name, spec in self.signatures.items():
+            if spec.is_derived and spec.of not in ("serving_default", *self.methods):
+                known = ", ".join(("serving_default", *self.methods))
+                raise ValueError(f"signatures.{name}.of: there is no signature {spec.of!r} to stand behind; one of: {known}")
         return self
 
+    @property
+    def methods(self) -> dict[str, SignatureSpec]:
+        """The further signatures that are methods of the module."""
+        return {name: spec for name, spec in self.signatures.items() if not spec.is_derived}
 
-class ServingSpec(_Strict):
+    @property
+    def derived(self) -> dict[str, SignatureSpec]:
+        """The signatures made of others, with the `classify` that `labels` gives."""
+        made = {name: spec for name, spec in self.signatures.items() if spec.is_derived}
+        if self.labels is None or "classify" in self.signatures:
+            return made
+        return {"classify": SignatureSpec(classify=ClassifySpec()), **made}
+
+
+class ServingSpec(Strict):
     """TF Serving's settings that go into serving/, k8s/ and docker/."""
 
     grpc_port: int = Field(8500, ge=1, le=65535)
@@ -213,7 +173,7 @@ class ServingSpec(_Strict):
         return self
 
 
-class KubernetesSpec(_Strict):
+class KubernetesSpec(Strict):
     namespace: str = Field("default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     name: str | None = Field(None, description="Name of the objects; empty: the bundle's.")
     replicas: int = Field(2, ge=1)
@@ -274,7 +234,7 @@ class KubernetesSpec(_Strict):
         return self
 
 
-class DockerSpec(_Strict):
+class DockerSpec(Strict):
     image: str = "tensorflow/serving"
     tag: str = "2.19.1"
     digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
@@ -284,7 +244,7 @@ class DockerSpec(_Strict):
         return f"{self.image}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
 
 
-class BundleSpec(_Strict):
+class BundleSpec(Strict):
     """A whole bundle.yaml."""
 
     models: tuple[ModelSpec, ...] = ()

@@ -11,13 +11,14 @@ Client("localhost:8501", rest=True)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import ConnectionFailedError, DeadlineError, NotReadyError, RequestError, TensorError
+from serving.examples import Classes, Example, messages
 from serving.model_info import ModelInfo, SignatureInfo, VersionStatus
 from serving.protocol.tensors import bfloat16_from_float32
 from serving.transport import Array, ModelRef, Target, Transport
@@ -96,6 +97,34 @@ class Client:
         chosen = signature or DEFAULT_SIGNATURE
         arrays = self._arrays(ref, chosen, {**(inputs or {}), **named}, seconds)
         return self._transport.predict(ref, chosen, arrays, seconds)
+
+    def classify(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "classify",
+        timeout: float | None = None,
+    ) -> Classes:
+        """Labels and scores of each example, features by name or a serialized tf.Example. Errors as in `predict`."""
+        seconds = self.timeout if timeout is None else timeout
+        return self._transport.classify(ModelRef(model, version, label), signature, messages(examples), seconds)
+
+    def regress(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "regress",
+        timeout: float | None = None,
+    ) -> list[float]:
+        """A number for each example, features by name or a serialized tf.Example. Errors as in `predict`."""
+        seconds = self.timeout if timeout is None else timeout
+        return self._transport.regress(ModelRef(model, version, label), signature, messages(examples), seconds)
 
     def prepare(
         self,

@@ -3,13 +3,14 @@ can read.
 
 Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`; `__meta__` holds JSON with the
 model's name, the tolerance, the order of cases, inputs and outputs, and the dtypes that NumPy cannot hold
-(bfloat16 is kept as uint16). Strings are kept as NumPy unicode arrays. No pickle.
+(bfloat16 is kept as uint16). Strings are kept as NumPy unicode arrays, bytes (images, tf.Examples) as base64. No pickle.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,13 @@ class Golden:
         for case in self.cases:
             for side, values in (("in", case.inputs), ("out", case.outputs)):
                 arrays.update({_key(case, side, name): value for name, value in values.items()})
+        binary = [key for key, value in arrays.items() if is_binary(value)]
+        arrays.update({key: _each(arrays[key], lambda v: base64.b64encode(v).decode()).astype(str) for key in binary})
         meta = {
             "model": self.model,
             "tolerance": self.tolerance,
             "bfloat16": list(self.bfloat16),
+            "binary": binary,
             "cases": [
                 {
                     "signature": c.signature,
@@ -97,13 +101,29 @@ class Golden:
             if not isinstance(data, np.lib.npyio.NpzFile) or "__meta__" not in data:
                 raise ValueError(f"{path} has no __meta__: it is not golden data of tfbundle")
             meta = json.loads(str(data["__meta__"]))
-            cases = tuple(_case(row, data) for row in meta["cases"])
+            binary = set(meta.get("binary", ()))
+            cases = tuple(_case(row, data, binary) for row in meta["cases"])
         return cls(meta["model"], meta["tolerance"], cases, tuple(meta["bfloat16"]))
 
 
-def _case(row: dict[str, Any], data: Any) -> GoldenCase:
+def is_binary(array: Array) -> bool:
+    """Whether the array has bytes that need not be text: an object array of bytes."""
+    return array.dtype.kind == "O" and any(isinstance(value, bytes) for value in array.ravel().tolist())
+
+
+def _each(array: Array, change: Callable[[Any], Any]) -> Array:
+    out = np.empty(array.shape, np.object_)
+    out.ravel()[:] = [change(value) for value in array.ravel().tolist()]
+    return out
+
+
+def _case(row: dict[str, Any], data: Any, binary: set[str]) -> GoldenCase:
     def side(name: str, keys: Sequence[str]) -> dict[str, Array]:
-        return {key: data[f"{row['signature']}/{row['name']}/{name}/{key}"] for key in keys}
+        arrays = {}
+        for key in keys:
+            stored = f"{row['signature']}/{row['name']}/{name}/{key}"
+            arrays[key] = _each(data[stored], base64.b64decode) if stored in binary else data[stored]
+        return arrays
 
     return GoldenCase(row["signature"], row["name"], side("in", row["inputs"]), side("out", row["outputs"]))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
 
 from serving.errors import ConnectionFailedError, DeadlineError, ProtocolError, RequestError, ServingError
+from serving.examples import Classes, classes_of
 from serving.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, enum, service, serving_message
 from serving.protocol.tensors import Array, from_proto, to_proto
@@ -75,6 +76,15 @@ class GrpcTransport:
                 raise self._error(exc, ref, timeout) from exc
 
         return call
+
+    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
+        request = _examples_request("ClassificationRequest", ref, signature, examples)
+        return classes_of(self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result)
+
+    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
+        request = _examples_request("RegressionRequest", ref, signature, examples)
+        response = self._call(PREDICTION_SERVICE, "Regress", request, ref, timeout)
+        return [one.value for one in response.result.regressions]
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
         request = serving_message("GetModelMetadataRequest")(
@@ -144,6 +154,12 @@ def _predict_request(ref: ModelRef, signature: str, inputs: Mapping[str, Array])
     request = serving_message("PredictRequest")(model_spec=_spec(ref, signature))
     for name, array in inputs.items():
         request.inputs[name].CopyFrom(to_proto(array))
+    return request
+
+
+def _examples_request(kind: str, ref: ModelRef, signature: str, examples: Sequence[Any]) -> Any:
+    request = serving_message(kind)(model_spec=_spec(ref, signature))
+    request.input.example_list.examples.extend(examples)
     return request
 
 

@@ -14,7 +14,7 @@ import json
 import math
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ from serving.errors import (
     ServingError,
     TensorError,
 )
+from serving.examples import Classes, classes_of_json, to_json, values_of_json
 from serving.model_info import (
     ModelInfo,
     SignatureInfo,
@@ -101,6 +102,16 @@ class RestTransport:
     def _predict_body(self, signature: str, inputs: Mapping[str, Array]) -> bytes:
         body = {"signature_name": signature, **(_rows(inputs) if self._row else _columns(inputs))}
         return json.dumps(body).encode()
+
+    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
+        return classes_of_json(self._infer("classify", ref, signature, examples, timeout))
+
+    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
+        return values_of_json(self._infer("regress", ref, signature, examples, timeout))
+
+    def _infer(self, verb: str, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Any:
+        body = {"signature_name": signature, "examples": [to_json(example) for example in examples]}
+        return self._json("POST", f"{self._path(ref)}:{verb}", ref, timeout, json.dumps(body).encode())
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
         answer = self._json("GET", self._path(ref) + "/metadata", ref, timeout)

@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
 
+import numpy as np
+
 from serving.client import Client
 from serving.compare import Difference, compare
 from serving.errors import GoldenError, NotReadyError, ServingError
+from serving.examples import VERBS
 from serving.golden import Golden, GoldenCase
 from serving.model_info import ModelInfo, TensorInfo
 from serving.protocol.tensors import Array, array_dtype_name, bfloat16_to_float32
 from serving.rest_transport import NOT_IN_JSON
+
+EXAMPLES = "inputs"
+"""The input that Classify and Regress fill with serialized tf.Examples."""
 
 REST_ROUNDING = 1e-8
 """Relative error that JSON itself may add: the server prints float32 with nine digits."""
@@ -44,8 +50,8 @@ class Check:
 
     Attributes:
         over: `gRPC` or `REST`.
-        what: `status`, `metadata`, `metadata <signature>` or `predict <signature> <case>`, over REST with
-            the form of its JSON.
+        what: `status`, `metadata`, `metadata <signature>` or `predict <signature> <case>` (over REST with
+            the form of its JSON), `classify <signature> <case>` or `regress <signature> <case>`.
         message: why it failed or was skipped; empty for what passed.
         max_rel: largest relative error of a predict's outputs; None where none could be compared.
     """
@@ -278,6 +284,7 @@ class _Replay:
         main, rows = self.port.main, self.port.rows
         if rows is None:
             yield self._look(what, partial(self._predict, main, case, 0.0))
+            yield from self._inference(case, 0.0)
             return
         unable = _not_in_json(self.golden, case)
         if unable:
@@ -287,11 +294,36 @@ class _Replay:
         if case.signature not in rows_shown and _has_rows(case):
             rows_shown.add(case.signature)
             yield self._look(f"{what} (rows)", partial(self._predict, rows, case, REST_ROUNDING))
+        yield from self._inference(case, REST_ROUNDING)
+
+    def _inference(self, case: GoldenCase, extra: float) -> Iterator[Check]:
+        """The same call through Classify or Regress, where the signature is for that."""
+        served = self.info.signatures.get(case.signature) if self.info else None
+        verb = VERBS.get(served.method, "") if served else ""
+        if verb and list(case.inputs) == [EXAMPLES]:
+            what = f"{verb.lower()} {case.signature} {case.name}"
+            yield self._look(what, partial(self._infer, verb, case, extra))
+
+    def _infer(self, verb: str, case: GoldenCase, extra: float) -> float:
+        client, wanted = self.port.main, self.golden.outputs(case)
+        examples = [bytes(example) for example in case.inputs[EXAMPLES].tolist()]
+        if verb == "Regress":
+            values = client.regress(self.file.model, examples, version=self.file.version, signature=case.signature)
+            got = {name: np.array(values, np.float32).reshape(array.shape) for name, array in wanted.items()}
+        else:
+            rows = client.classify(self.file.model, examples, version=self.file.version, signature=case.signature)
+            got = {"classes": np.array([[label for label, _ in row] for row in rows], np.str_)}
+            got["scores"] = np.array([[score for _, score in row] for row in rows], np.float32)
+        return self._judged(wanted, got, extra)
 
     def _predict(self, client: Client, case: GoldenCase, extra: float) -> float:
         """The largest relative error of the answer, which is within the tolerance."""
         asked, wanted = self.golden.inputs(case), self.golden.outputs(case)
         got = client.predict(self.file.model, asked, version=self.file.version, signature=case.signature)
+        return self._judged(wanted, got, extra)
+
+    def _judged(self, wanted: dict[str, Array], got: dict[str, Array], extra: float) -> float:
+        """The largest relative error of an answer, which has to be within the tolerance."""
         problems = [f"output {name!r} is missing in the answer" for name in wanted if name not in got]
         problems += [f"output {name!r} was not expected" for name in sorted(set(got) - set(wanted))]
         differences = [_compare(name, want, got[name]) for name, want in wanted.items() if name in got]

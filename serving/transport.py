@@ -4,7 +4,7 @@ protocol that the gRPC and the REST transport share."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy.typing as npt
 
 from serving.errors import TargetError
+from serving.examples import Classes
 from serving.model_info import ModelInfo, VersionStatus
 
 Array = npt.NDArray[Any]
@@ -116,6 +117,12 @@ class Transport(Protocol):
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
         """A predict to be sent again and again: encoded once, its answer waited for and not decoded."""
+
+    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
+        """Labels and scores of each `tensorflow.Example` message."""
+
+    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
+        """A number for each `tensorflow.Example` message."""
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo: ...
 

@@ -52,6 +52,23 @@ def restore(folder: Path, signatures: Mapping[str, Iterable[str]]) -> None:
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
+def set_methods(folder: Path, methods: Mapping[str, str]) -> None:
+    """Give signatures of the SavedModel in `folder` another method name than TensorFlow's `tensorflow/serving/predict`.
+
+    `tensorflow_model_server` looks at it with --enable_signature_method_name_check.
+    """
+    if not methods:
+        return
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    path = folder / "saved_model.pb"
+    saved = SavedModel.FromString(path.read_bytes())
+    for graph in saved.meta_graphs:
+        for signature, method in methods.items():
+            graph.signature_def[signature].method_name = method
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
 def _rename(inputs: Any, own: Mapping[str, str]) -> None:
     infos = {own.get(key, key): info.SerializeToString() for key, info in inputs.items()}
     inputs.clear()

@@ -19,8 +19,8 @@ from bundler.render.files import render_template, write_text
 from bundler.render.tf_serving import served_versions
 
 PACKAGE_FILES = (
-    "__init__.py", "client.py", "compare.py", "errors.py", "golden.py", "grpc_transport.py", "model_info.py",
-    "rest_transport.py", "smoke.py", "standalone.py", "transport.py",
+    "__init__.py", "client.py", "compare.py", "errors.py", "examples.py", "golden.py", "grpc_transport.py",
+    "model_info.py", "rest_transport.py", "smoke.py", "standalone.py", "transport.py",
     "protocol/__init__.py", "protocol/messages.py", "protocol/tensors.py", "protocol/tf_serving.desc",
 )  # fmt: skip
 """What the smoke test needs of the package `serving`, copied as it is."""

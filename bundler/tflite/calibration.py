@@ -32,7 +32,8 @@ from bundler.tflite.ranges import InputRange
 
 if TYPE_CHECKING:
     from bundler.signature import Signature, TensorSpec
-    from bundler.spec import ImageSpec, TfliteSpec
+    from bundler.signature_spec import ImageSpec
+    from bundler.spec import TfliteSpec
 
 Array = npt.NDArray[Any]
 

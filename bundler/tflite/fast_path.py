@@ -69,9 +69,10 @@ def check_request(model: ModelSpec) -> None:
     Raises:
         UsageError: the model has further signatures.
     """
-    if model.signatures:
+    further = {**model.methods, **model.derived}
+    if further:
         raise UsageError(
-            f"The model {model.name} has further signatures ({', '.join(model.signatures)}); a model.tflite is served with "
+            f"The model {model.name} has further signatures ({', '.join(further)}); a model.tflite is served with "
             "one alone.",
             fix=_LEAVE_OUT,
         )

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundler.errors import MissingExtraError, UsageError
-from bundler.spec import ImageSpec
+from bundler.signature_spec import ImageSpec
 
 if TYPE_CHECKING:
     from bundler.signature import TensorSpec

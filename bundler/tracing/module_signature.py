@@ -10,12 +10,13 @@ import torch
 
 from bundler.export import ExportedSignature, Request
 from bundler.signature import Signature, TensorSpec
+from bundler.signature_spec import SignatureSpec
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, bind_specs, parameters
 from bundler.sources.example_inputs import integer_ranges, random_inputs
 from bundler.sources.tensors import Array, to_numpy, to_torch
 from bundler.sources.user_code import user_code
-from bundler.spec import ModelSpec, SignatureSpec
+from bundler.spec import ModelSpec
 from bundler.tracing.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.tracing.flat import FlatModule, TorchReference
 from bundler.tracing.output_dims import output_specs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from bundler.converters.native.lowering import Lowering, Target, check_supported
 from bundler.converters.native.registry import HandlerTable, builtin
 from bundler.converters.native.value import Value, channels_last
 from bundler.converters.native.weights import WeightStore
-from bundler.converters.signature_names import restore, tensor_names
+from bundler.converters.signature_names import restore, set_methods, tensor_names
+from bundler.edges.derive import DerivedSignature
+from bundler.edges.edge import InputEdge
 from bundler.errors import ConversionError, TfbundleError
 from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
@@ -51,6 +53,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         self.signatures: Mapping[str, Signature] = {n: self._served(s) for n, s in declared.items()}
         self._functions = {name: self._trace(name) for name in self._graphs}
         self._variables = list(self._store.variables)
+        self._methods: dict[str, str] = {}
+        self._edges: tuple[InputEdge, ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -69,6 +73,18 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         )
         return outputs
 
+    def derive(self, signatures: Sequence[DerivedSignature]) -> None:
+        """Add signatures made of those that are there (`bundler.edges`).
+
+        Raises:
+            ConversionError: TensorFlow cannot trace one.
+        """
+        for one in signatures:
+            self.signatures = {**self.signatures, one.name: one.signature}
+            self._functions[one.name] = self._trace_derived(one)
+            self._methods[one.name] = one.method
+            self._edges += one.steps
+
     def save(self, path: Path) -> None:
         """Write a SavedModel into the folder `path`, all signatures over the same variables.
 
@@ -78,6 +94,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         """
         root = tf.Module()
         root.weights = self._variables
+        root.edges = [step.resources for step in self._edges]  # tables and their files
         try:
             tf.saved_model.save(root, str(path), signatures=dict(self._functions))
         except ValueError as exc:
@@ -85,6 +102,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
                 f"TensorFlow cannot save the model's signatures: {root_cause(exc)[:300]}.", fix="give its inputs other names"
             ) from exc
         restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
+        set_methods(path, self._methods)
 
     def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
         """serving_default lowered anew for TFLite with these input shapes (in served order), as a ConcreteFunction.
@@ -124,6 +142,9 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             results = lowering.run(values)
             return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
 
+        return self._traced(name, inputs, function)
+
+    def _traced(self, name: str, inputs: Sequence[TensorSpec], function: Callable[..., Any]) -> Any:
         names = tensor_names(s.name for s in inputs)
         try:
             arguments = [tf.TensorSpec(s.shape, tf.as_dtype(s.dtype), name=names[s.name]) for s in inputs]
@@ -135,6 +156,17 @@ class NativeModel(tf.Module):  # type: ignore[misc]
                 f"The signature {name!r} ({', '.join(map(str, inputs))}) cannot be traced: {root_cause(exc)}.",
                 fix="check the dims and types of the model's inputs and outputs with onnx.checker",
             ) from exc
+
+    def _trace_derived(self, one: DerivedSignature) -> Any:
+        behind = self.signatures[one.of]
+        inputs = one.signature.inputs
+
+        def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            made = one.before({s.name: tensor for s, tensor in zip(inputs, tensors, strict=True)})
+            answers = self._functions[one.of](*(made[s.name] for s in behind.inputs))
+            return {name: tf.identity(tensor) for name, tensor in one.after(answers).items()}
+
+        return self._traced(one.name, inputs, function)
 
     def _input(self, name: str, tensor: tf.Tensor) -> Value:
         return Value.of(tensor, self._store, self.permutations.get(name), name)

@@ -12,8 +12,9 @@ from PIL import Image
 
 from bundler.errors import MissingExtraError, SpecError, UsageError
 from bundler.signature import Signature, TensorSpec
+from bundler.signature_spec import ImageSpec
 from bundler.sources.torchvision_ops import import_torchvision
-from bundler.spec import ImageSpec, parse_spec
+from bundler.spec import parse_spec
 from bundler.tflite.calibration import Layout, read
 
 

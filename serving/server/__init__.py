@@ -7,6 +7,7 @@
     server.py       start, ports, stop
     core.py         model config and its reloads, labels, request -> version
     sources.py      version folders and policies          manager.py   versions: load, serve, drain, unload
+    folders.py      is a folder complete?                 memory.py    what an unloaded version leaves
     servable.py     one SavedModel                        warmup.py    its recorded requests
     predict.py      tensors through a signature           examples.py  classify, regress, multi-inference
     grpc_service.py, rest.py, rest_server.py              models.py    metadata and status

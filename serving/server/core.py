@@ -39,6 +39,7 @@ class ServerCore:
             load,
             retries=options.max_load_retries,
             retry_seconds=options.load_retry_seconds,
+            settle_seconds=options.settle_seconds,
             threads=options.num_load_threads or options.rest_threads,
         )
         self._source = FileSystemSource(self._manager.aspire, options.poll_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -157,15 +158,35 @@ def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as exc:
+        if credentials is not None and _can_listen(address):
+            raise ConfigError(
+                "ssl_config_file: server_key and server_cert are no key and certificate that belong together.",
+                fix="both hold PEM text, not paths: -----BEGIN PRIVATE KEY-----, -----BEGIN CERTIFICATE-----",
+            ) from exc
         fix = "stop what uses it, or choose another with --port"
         raise ConfigError(f"gRPC cannot listen on {address}.", fix=fix) from exc
 
 
+def _can_listen(address: str) -> bool:
+    """Whether it was not the address that gRPC could not use."""
+    if address.startswith("unix:"):
+        return True
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex((host.strip("[]"), int(port))) != 0
+
+
 def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
-    """TLS as ssl_config_file has it: its fields hold PEM text, not paths."""
+    """TLS as ssl_config_file has it: its fields hold PEM text, not paths (config/ssl_config.proto)."""
     if not options.ssl_config_file:
         return None
     config = read_config(str(Path(options.ssl_config_file)), "SSLConfig")
+    needed = ("server_key", "server_cert", *(("custom_ca",) if config.client_verify else ()))
+    for name in needed:
+        if not getattr(config, name):
+            why = " (client_verify has clients' certificates checked against it)" if name == "custom_ca" else ""
+            raise ConfigError(f"{options.ssl_config_file} has no {name}{why}.", fix="give its PEM text")
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,

@@ -2,7 +2,8 @@
 
 The order of things is that of core/aspired_versions_manager.cc with the availability preserving policy: a new version is
 loaded while the old one serves, and the old one goes only when a wanted one serves. A version that fails to load ends with
-its error and leaves the old one serving.
+its error and leaves the old one serving. Two things are better than there: a folder that is still being written is waited for,
+and a version that failed is tried again when its folder has changed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from serving.protocol.status import Code, StatusError, not_found
+from serving.server import memory
+from serving.server.folders import Fingerprint, settled
 from serving.server.states import ManagerState, ServableState, StateBoard
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,9 @@ class Loaded(Protocol):
 
     def close(self) -> None: ...
 
+
+_OVERTAKEN = 3
+"""Loads of one attempt: a folder that changes while it is loaded is loaded anew, but not for ever."""
 
 Loader = Callable[[str, int, str], Loaded]
 """Loads a version: model name, version, folder. Raises StatusError."""
@@ -42,6 +48,10 @@ class _Phase(Enum):
 
 @dataclass
 class _Version:
+    """Attributes:
+    tried: the folder as it was at the last attempt to load it.
+    """
+
     name: str
     version: int
     path: str
@@ -50,6 +60,7 @@ class _Version:
     loaded: Loaded | None = None
     users: int = 0
     failures: int = 0
+    tried: Fingerprint | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -59,14 +70,18 @@ class Manager:
     Args:
         load: makes a servable of a version's folder.
         retries, retry_seconds: how often, and after what wait, a failed load is tried again.
+        settle_seconds: how long a folder has to be unchanged before it is loaded.
         threads: versions that are loaded at once (of different models).
     """
 
-    def __init__(self, load: Loader, *, retries: int, retry_seconds: float, threads: int) -> None:
+    def __init__(
+        self, load: Loader, *, retries: int, retry_seconds: float, settle_seconds: float, threads: int
+    ) -> None:
         self.board = StateBoard()
         self._load_version = load
         self._retries = retries
         self._retry_seconds = retry_seconds
+        self._settle_seconds = settle_seconds
         self._versions: dict[str, dict[int, _Version]] = {}
         self._pending: dict[str, dict[int, str]] = {}
         self._changed = threading.Condition()
@@ -90,11 +105,26 @@ class Manager:
         self._pool.shutdown()
 
     def aspire(self, name: str, versions: dict[int, str]) -> None:
-        """Serve exactly these versions (version -> folder) of a model, as soon as can be."""
+        """Serve exactly these versions (version -> folder) of a model, as soon as can be.
+
+        One that failed to load stays as it is until its folder changes.
+        """
+        mended = self._mended(name)
         with self._changed:
+            for version in mended:
+                if version.phase is _Phase.ENDED:
+                    log.info("%s: its folder has changed, it is loaded again.", _named(version))
+                    version.phase, version.failures = _Phase.NEW, 0
             if not self._stopping:
                 self._pending[name] = versions
                 self._changed.notify_all()
+
+    def _mended(self, name: str) -> list[_Version]:
+        """Versions that failed to load from a folder that has changed since."""
+        with self._changed:
+            known = self._versions.get(name, {}).values()
+            failed = [v for v in known if v.wanted and v.phase is _Phase.ENDED and v.tried is not None]
+        return [version for version in failed if Fingerprint.of(version.path) != version.tried]
 
     def wait_for_first_attempts(self) -> None:
         """Wait until every version that is wanted serves or has failed once, even if it is tried again."""
@@ -193,7 +223,7 @@ class Manager:
         """Load, and try again after a failure."""
         for left in range(self._retries, -1, -1):
             try:
-                return self._load_version(version.name, version.version, version.path)
+                return self._load_whole(version)
             except StatusError as exc:
                 state = ServableState(version.name, version.version, ManagerState.LOADING)
                 version.failures += 1
@@ -201,6 +231,17 @@ class Manager:
                 if not left or version.cancelled.wait(self._retry_seconds):
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _load_whole(self, version: _Version) -> Loaded:
+        """Load what a folder has when nobody writes into it any more."""
+        for left in range(_OVERTAKEN - 1, -1, -1):
+            version.tried = settled(version.path, self._settle_seconds, version.cancelled)
+            loaded = self._load_version(version.name, version.version, version.path)
+            if not left or version.cancelled.is_set() or Fingerprint.of(version.path) == version.tried:
+                return loaded
+            log.warning("%s: its folder changed while it was loaded; it is loaded anew.", _named(version))
+            loaded.close()
+        raise AssertionError("the last load returns or raises")
 
     def _finish_load(self, version: _Version, done: Future[Loaded]) -> None:
         failure = done.exception()
@@ -229,8 +270,9 @@ class Manager:
         try:
             version.loaded.close()
         finally:
+            version.loaded = None
+            memory.release()
             with self._changed:
-                version.loaded = None
                 version.phase = _Phase.ENDED
                 self._publish(version, ManagerState.END)
                 self._changed.notify_all()

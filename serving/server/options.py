@@ -33,6 +33,7 @@ class ServerOptions:
         config_poll_seconds: seconds between two readings of the model config; 0 reads it once.
         poll_seconds: seconds between two looks for new versions; 0 looks once, a negative number never.
         load_retry_seconds: wait before a failed load is tried again.
+        settle_seconds: how long a version's folder that was just written has to be unchanged before it is loaded.
         grace_seconds: how long `stop()` waits for requests under way.
         per_model_batching: batch only models whose version's folder has a batching_params.pbtxt, as that says.
         prefer_tflite: serve the model.tflite of a version's folder where there is one.
@@ -61,6 +62,7 @@ class ServerOptions:
     num_load_threads: int = 0
     max_load_retries: int = 5
     load_retry_seconds: float = 60.0
+    settle_seconds: float = 0.5
     allow_labels_for_unavailable: bool = False
     enable_batching: bool = False
     batching_parameters_file: str = ""

@@ -41,12 +41,6 @@ class Chart:
     mark: float | None = None
     mark_text: str = ""
 
-    @property
-    def description(self) -> str:
-        """The chart in words, for who cannot see it."""
-        values = "; ".join(f"{bar.label}: {bar.text}" for bar in self.bars)
-        return f"{values}. {self.mark_text}".rstrip(". ") + "."
-
 
 def linear(title: str, rows: Sequence[tuple[str, float, str]], kinds: Sequence[Kind] = ()) -> Chart:
     """A chart of (label, value, text) rows whose longest bar fills the width."""

@@ -10,10 +10,11 @@ from bundler.render import RenderedModel
 from bundler.render.report import charts
 from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_view, fast_path_view
 from bundler.render.report.charts import Chart, Kind, error_text
+from bundler.render.report.graph import GraphView, graph_view
+from bundler.render.report.history import HistoryView, history_view, time_text
 from bundler.render.report.schema import (
     Deviation,
     Evaluation,
-    Graph,
     Model,
     Parity,
     Signature,
@@ -24,9 +25,6 @@ from bundler.render.report.schema import (
 from bundler.render.texts import milliseconds_text, size_text
 
 T = TypeVar("T")
-
-OPERATORS = 12
-"""Operators shown by name; the others are counted together."""
 
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "pytorch": "PyTorch"}
 
@@ -85,18 +83,6 @@ class EvaluationView:
 
 
 @dataclass(frozen=True)
-class VersionView:
-    """One line of the list of versions."""
-
-    number: int
-    created: str
-    served: bool
-    passed: bool
-    error: str
-    source: str
-
-
-@dataclass(frozen=True)
 class ModelView:
     """Everything the page says of a model; figures are those of the latest version."""
 
@@ -109,16 +95,15 @@ class ModelView:
     accuracy: AccuracyView | None
     fast_path: FastPathView | None
     evaluation: EvaluationView | None
-    graph: Chart
+    graph: GraphView
     stages: Chart
-    versions: tuple[VersionView, ...]
+    history: HistoryView
     arguments: str
 
 
 def model_view(model: RenderedModel, records: Model, served: Sequence[int]) -> ModelView:
     """What the page says of `model`, of which the versions `served` are served."""
     record = records.versions[model.latest]
-    numbers = sorted(records.versions, reverse=True)
     names = sorted(record.signatures, key=lambda name: (name != "serving_default", name))
     return ModelView(
         model.name,
@@ -130,9 +115,9 @@ def model_view(model: RenderedModel, records: Model, served: Sequence[int]) -> M
         accuracy_view(_ordered(record.tflite), _ordered(record.tflite_refused)),
         fast_path_view(record.fast_path, model.size_bytes, record.parity.summary),
         _evaluation(record.evaluation) if record.evaluation else None,
-        _graph(record.graph),
+        graph_view(record.graph, model.size_bytes, _ordered(record.tflite), record.fast_path),
         _stages(_ordered(record.stages)),
-        tuple(_version(number, records.versions[number], number in served) for number in numbers),
+        history_view(records.versions, served, ORDER),
         ", ".join(f"{spec.name}={spec.name}" for spec in record.signatures[names[0]].inputs),
     )
 
@@ -145,7 +130,7 @@ def _ordered(values: Mapping[str, T]) -> dict[str, T]:
 def _facts(model: RenderedModel, record: Version) -> tuple[tuple[str, str], ...]:
     facts = [
         ("Source", str(record.source.get("source", "unknown"))),
-        ("Built", _time(record)),
+        ("Built", time_text(record)),
         ("Converter", f"{record.converter}, ONNX opset {record.opset}, layout {record.layout}"),
         ("SavedModel", f"{size_text(model.size_bytes)}, weights {size_text(record.graph.weight_bytes)}"),
     ]
@@ -258,27 +243,6 @@ def _evaluation(evaluation: Evaluation) -> EvaluationView:
     return EvaluationView(evaluation.metric, evaluation.samples, None, ("Data", *results), table)
 
 
-def _graph(graph: Graph) -> Chart:
-    rows = sorted(graph.ops.items(), key=lambda item: (-item[1], item[0]))
-    shown = [(name, float(count), str(count)) for name, count in rows[:OPERATORS]]
-    rest = sum(count for _, count in rows[OPERATORS:])
-    if rest:
-        shown.append((f"{len(rows) - OPERATORS} other operators", float(rest), str(rest)))
-    noun = "transpose" if graph.transposes == 1 else "transposes"
-    return charts.linear(f"{graph.nodes} TensorFlow nodes, {graph.transposes} {noun}", shown)
-
-
 def _stages(stages: Mapping[str, float]) -> Chart:
     rows = [(_words(name), seconds, f"{seconds:.3g} s") for name, seconds in stages.items()]
     return charts.linear(f"Stages of the build, {sum(stages.values()):.3g} s", rows)
-
-
-def _version(number: int, record: Version, served: bool) -> VersionView:
-    errors = [line.max_rel for line in record.parity.summary if line.runtime == "saved_model"]
-    error = error_text(max(errors)) if errors else "not compared"
-    source = str(record.source.get("source", "unknown"))
-    return VersionView(number, _time(record), served, record.parity.passed, error, source)
-
-
-def _time(record: Version) -> str:
-    return record.created.strftime("%Y-%m-%d %H:%M %Z")

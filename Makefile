@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import venv' 2>/dev/nu
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint venv clean
+.PHONY: help demo test test-all bench docs lint venv clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test-all: $(STAMP)  ## all tests, the long ones too
 
 bench: $(STAMP)  ## time and memory beside other converters
 	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## screenshots of the playground and the report (needs Chromium)
+	$(BIN)/python -m docs.screenshots
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ function inputField(tensor, sizes) {
   if (ways.length > 1) element.append(choices(`How to fill ${tensor.name}`, ways.map((one) => [one.value, one.text]), show));
   element.append(pane, hint);
   show(way.value);
-  return { element, tensor, read: () => way.read(), refill: (changed) => ways.forEach((one) => one.refill?.(changed)) };
+  return { element, tensor, read: () => way.read(), isExample: () => way.value === "json", refill: (changed) => ways.forEach((one) => one.refill?.(changed)) };
 }
 
 function waysToFill(tensor, hint) {

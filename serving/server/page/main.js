@@ -139,7 +139,7 @@ function showSizes(signature) {
       page.fields.forEach((field) => field.refill(page.sizes));
       showSnippets();
     });
-    return labelled(axis ? `Axis ${axis} of the example` : "Rows of the example", input);
+    return labelled(axis ? `Example axis ${axis}` : "Example rows", input);
   });
   byId("sizes").replaceChildren(...controls);
 }
@@ -194,6 +194,7 @@ const copies = new Map();
 let tab = "curl";
 
 function showSnippets() {
+  byId("sizes").hidden = !page.fields.some((field) => field.isExample?.());
   let made;
   try {
     made = snippets(currentCall(), page.server);

@@ -210,7 +210,7 @@ def test_text_goes_as_strings(page: Playground) -> None:
 
 def test_json_is_prefilled_and_judged_while_it_is_typed(page: Playground) -> None:
     page.model("rows", "serving_default")
-    first = page.field("Rows of the example")
+    first = page.field("Example rows")
     first.clear()
     first.send_keys("3", Keys.TAB)
     page.wait(lambda: "Shape [3, 4]" in page.get("#inputs").text)

@@ -20,9 +20,9 @@ from pathlib import Path
 from bundler.layout import BundleLayout
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_yaml, write_files, write_yaml
-from bundler.render.kubernetes import base, canary, components, models
+from bundler.render.kubernetes import base, canary, components, kserve, models
 from bundler.render.kubernetes.sizes import memory_bytes, startup_seconds
-from bundler.render.kubernetes.tree import STATE_SCRIPT, TREE, shipped, split_image
+from bundler.render.kubernetes.tree import STATE_SCRIPT, TREE, Edit, shipped, split_image
 
 __all__ = ["STATE_SCRIPT", "TREE", "memory_bytes", "render", "split_image", "startup_seconds"]
 
@@ -34,6 +34,8 @@ _OPTIONAL = (
     "base/config/monitoring.config",
     "components/canary/config/batching.config",
     "components/canary/config/monitoring.config",
+    "kserve/config/batching.config",
+    "kserve/config/monitoring.config",
     "components/metrics/kustomization.yaml",
     "components/metrics/annotations.yaml",
     "components/service-monitor/kustomization.yaml",
@@ -51,8 +53,10 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     """
     files = {path: shipped(path) for path in _COPIED}
     files.update({f"base/config/{name}": text for name, text in tf_serving.config_files(context).items()})
-    files.update(canary.config_files(context))
-    edits = base.edits(context) | components.edits(context) | canary.edits(context) | models.edits(context)
+    files |= canary.config_files(context) | kserve.files(context)
+    edits: dict[str, Edit] = {}
+    for module in (base, components, canary, models, kserve):
+        edits |= module.edits(context)
     for path, edit in edits.items():
         document = read_yaml(shipped(path))
         edit(document)

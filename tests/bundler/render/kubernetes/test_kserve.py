@@ -1,0 +1,84 @@
+"""kserve/: what KServe takes, with the bundle's flags, probes that read the body, and a pod's promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundler.render import RenderContext, kubernetes, tf_serving
+from tests.bundler.render.conftest import make_context
+from tests.bundler.render.kubernetes.cluster import assert_container_restricted, by_name, check, kustomize
+
+
+@pytest.fixture
+def objects(context: RenderContext, tmp_path: Path) -> dict[tuple[str, str], Any]:
+    kubernetes.render(context, tmp_path)
+    return by_name(kustomize(tmp_path / "k8s" / "kserve"))
+
+
+def test_all_is_valid(objects: dict[tuple[str, str], Any]) -> None:
+    check(list(objects.values()))
+    assert {kind for kind, _ in objects} == {"ConfigMap", "ServingRuntime", "InferenceService"}
+
+
+def test_the_shipped_one_is_valid() -> None:
+    check(kustomize(kubernetes.TREE / "kserve"))
+
+
+def test_runtime_and_services_find_each_other_and_their_files(objects: dict[tuple[str, str], Any]) -> None:
+    runtime = objects["ServingRuntime", "demo"]["spec"]
+    (config,) = (o for (kind, _), o in objects.items() if kind == "ConfigMap")
+    assert runtime["volumes"][0]["configMap"]["name"] == config["metadata"]["name"]
+    container = runtime["containers"][0]
+    files = [flag.split("=")[1] for flag in container["args"] if "_file=" in flag]
+    assert {Path(file).name for file in files} <= set(config["data"])
+    assert {str(Path(file).parent) for file in files} == {tf_serving.CONFIG_DIR}
+    for name in ("digits", "minilm"):
+        model = objects["InferenceService", name]["spec"]["predictor"]["model"]
+        assert model["runtime"] == "demo"
+        assert model["modelFormat"]["name"] == runtime["supportedModelFormats"][0]["name"]
+
+
+def test_flags_are_the_bundles_but_for_ports_and_model(objects: dict[tuple[str, str], Any]) -> None:
+    flags = objects["ServingRuntime", "demo"]["spec"]["containers"][0]["args"]
+    assert flags[:3] == ["--port=9000", "--rest_api_port=8080", "--model_base_path=/mnt/models"]
+    assert "--enable_batching=true" in flags
+    assert not [flag for flag in flags if "model_config_file" in flag or "labels" in flag]
+
+
+def test_each_model_is_a_service_of_its_own_size(objects: dict[tuple[str, str], Any]) -> None:
+    digits, minilm = (objects["InferenceService", name]["spec"]["predictor"] for name in ("digits", "minilm"))
+    assert digits["model"]["args"] == ["--model_name=digits"]
+    assert digits["model"]["storageUri"] == "pvc://demo-models/digits"
+    assert digits["model"]["readinessProbe"]["exec"]["command"][1:] == [
+        f"{tf_serving.CONFIG_DIR}/model-state.sh", "8080", "digits",
+    ]  # fmt: skip
+    assert digits["model"]["resources"]["requests"]["memory"] == "576Mi"
+    assert minilm["model"]["resources"]["requests"]["memory"] == "704Mi"
+
+
+def test_pods_are_restricted_and_drain(objects: dict[tuple[str, str], Any]) -> None:
+    container = objects["ServingRuntime", "demo"]["spec"]["containers"][0]
+    assert_container_restricted(container)
+    predictor = objects["InferenceService", "minilm"]["spec"]["predictor"]
+    assert predictor["securityContext"]["runAsNonRoot"] is True
+    assert predictor["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert int(container["lifecycle"]["preStop"]["exec"]["command"][1]) < predictor["terminationGracePeriodSeconds"]
+
+
+def test_a_bucket_holds_every_model(tmp_path: Path) -> None:
+    settings = {"storage_uri": "s3://bucket/models", "namespace": "ml"}
+    kubernetes.render(make_context(kubernetes=settings), tmp_path)
+    found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
+    uris = [o["spec"]["predictor"]["model"]["storageUri"] for (kind, _), o in found.items() if kind == "InferenceService"]
+    assert sorted(uris) == ["s3://bucket/models/digits", "s3://bucket/models/minilm"]
+    assert {o["metadata"]["namespace"] for o in found.values()} == {"ml"}
+
+
+def test_without_monitoring_nothing_is_said_of_it(plain: RenderContext, tmp_path: Path) -> None:
+    kubernetes.render(plain, tmp_path)
+    runtime = by_name(kustomize(tmp_path / "k8s" / "kserve"))["ServingRuntime", "demo"]["spec"]
+    assert "annotations" not in runtime
+    assert not [flag for flag in runtime["containers"][0]["args"] if "monitoring" in flag]

@@ -20,7 +20,7 @@ from pathlib import Path
 from bundler.layout import BundleLayout
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_yaml, write_files, write_yaml
-from bundler.render.kubernetes import base, canary, components, kserve, models
+from bundler.render.kubernetes import base, canary, chart, components, kserve, models
 from bundler.render.kubernetes.sizes import memory_bytes, startup_seconds
 from bundler.render.kubernetes.tree import STATE_SCRIPT, TREE, Edit, shipped, split_image
 
@@ -53,9 +53,9 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     """
     files = {path: shipped(path) for path in _COPIED}
     files.update({f"base/config/{name}": text for name, text in tf_serving.config_files(context).items()})
-    files |= canary.config_files(context) | kserve.files(context)
+    files |= canary.config_files(context) | kserve.files(context) | chart.files()
     edits: dict[str, Edit] = {}
-    for module in (base, components, canary, models, kserve):
+    for module in (base, components, canary, models, kserve, chart):
         edits |= module.edits(context)
     for path, edit in edits.items():
         document = read_yaml(shipped(path))

@@ -62,17 +62,14 @@ def server_config(context: RenderContext, track: Track) -> ModelServerConfig:
     )
 
 
-def probe_command(context: RenderContext, track: Track) -> list[str]:
-    targets = tuple(f"{name}/versions/{version}" for name, version in versions(context, track).items())
-    return base.state_command(context, targets)
+def state(context: RenderContext, track: Track) -> tuple[str, ...]:
+    """What must be AVAILABLE in a pod of the track, as model-state.sh takes it."""
+    return tuple(f"{name}/versions/{version}" for name, version in versions(context, track).items())
 
 
-def flags(context: RenderContext) -> list[str]:
-    """Flags of the canary's server: those of the base, and the one that labels need."""
-    known = list(tf_serving.server_flags(context))
-    if _LABELS_FLAG not in known:
-        known.insert(len(known) - 1, _LABELS_FLAG)
-    return known
+def extra_flags(context: RenderContext) -> list[str]:
+    """Flags that both tracks need beside those of the base: labels, where the base has none."""
+    return [] if tf_serving.has_labels(context) else [_LABELS_FLAG]
 
 
 def weights(context: RenderContext) -> tuple[int, int]:
@@ -110,14 +107,14 @@ def _deployment(context: RenderContext, document: Any) -> None:
     _labels(context, template["metadata"]["labels"])
     template["spec"]["volumes"][0]["configMap"]["name"] = f"{context.objects_name}-canary-config"
     container = template["spec"]["containers"][0]
-    container["args"][:] = flags(context)
+    container["args"][:] = [*tf_serving.server_flags(context), *extra_flags(context)]
     for probe in ("startupProbe", "readinessProbe"):
-        container[probe]["exec"]["command"][:] = probe_command(context, "canary")
+        container[probe]["exec"]["command"][:] = base.state_command(context, state(context, "canary"))
 
 
 def _stable(context: RenderContext, document: Any) -> None:
     for patch in document[:2]:
-        patch["value"][:] = probe_command(context, "stable")
+        patch["value"][:] = base.state_command(context, state(context, "stable"))
     if tf_serving.has_labels(context):  # the base has the flag already
         del document[2]
 

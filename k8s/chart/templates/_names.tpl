@@ -1,0 +1,37 @@
+{{- define "bundle.labels" -}}
+app.kubernetes.io/name: tensorflow-serving
+app.kubernetes.io/instance: {{ .Values.name }}
+{{- end }}
+
+{{- define "bundle.image" -}}
+{{- if or (index .Values.components "models-pvc") (index .Values.components "models-volume") (index .Values.components "models-bucket") -}}
+{{ .Values.serverImage }}
+{{- else -}}
+{{ .Values.image }}
+{{- end }}
+{{- end }}
+
+{{- define "bundle.check" -}}
+{{- range $name, $on := .Values.components }}
+{{- if not (kindIs "bool" $on) }}{{ fail (printf "components: %s is %v, and has to be true or false" $name $on) }}{{ end }}
+{{- end }}
+{{- $known := list "gateway" "ingress" "canary" "autoscaling" "disruption-budget" "metrics" "service-monitor" "network-policy" "topology-spread" "gpu" "tls" "models-pvc" "models-volume" "models-bucket" }}
+{{- range keys .Values.components | sortAlpha }}
+{{- if not (has . $known) }}{{ fail (printf "components: there is no %s; values.yaml has them all" .) }}{{ end }}
+{{- end }}
+{{- $sources := 0 }}
+{{- range list "models-pvc" "models-volume" "models-bucket" }}
+{{- if index $.Values.components . }}{{ $sources = add1 $sources }}{{ end }}
+{{- end }}
+{{- if gt (int $sources) 1 }}
+{{- fail "components: of models-pvc, models-volume and models-bucket take one: each mounts /models" }}
+{{- end }}
+{{- end }}
+
+{{- define "bundle.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop:
+    - ALL
+{{- end }}

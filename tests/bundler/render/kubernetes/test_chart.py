@@ -1,0 +1,136 @@
+"""chart/: Helm itself (its library, from helm-python-sdk) renders the objects that kustomize renders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from bundler.render import RenderContext, kubernetes
+from bundler.spec import COMPONENTS
+from tests.bundler.render.conftest import make_context
+from tests.bundler.render.kubernetes.cluster import Object, by_name, check, kustomize, overlay
+
+helm = pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this platform; it renders the chart")
+
+LABELS = """labels:
+  - pairs: {app.kubernetes.io/name: tensorflow-serving, app.kubernetes.io/instance: demo}
+    includeSelectors: true
+"""
+"""What overlays/prod adds to what components bring."""
+
+SETS = [
+    (),
+    ("autoscaling", "disruption-budget", "metrics", "network-policy", "topology-spread"),
+    *((name,) for name in COMPONENTS),
+    ("gateway", "canary"),
+    ("canary", "tls", "models-bucket"),
+    ("ingress", "tls", "models-volume"),
+    tuple(name for name in COMPONENTS if name not in ("models-pvc", "models-volume")),
+]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    kubernetes.render(make_context(serving={"batching": True}, kubernetes={"gateway": "infra/public"}), folder)
+    return folder / "k8s"
+
+
+def helm_objects(tree: Path, values: dict[str, Any] | None = None) -> list[Object]:
+    with helm.Chart.load(str(tree / "chart")) as chart:
+        manifests = chart.render(values, name="release", namespace="default")
+    loaded = [d for text in manifests.values() for d in YAML(typ="safe").load_all(text)]
+    return [document for document in loaded if document]
+
+
+def normal(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """Objects without what differs by design: hashes of ConfigMaps, namespaces, the order of flags and volumes."""
+    found = by_name([_plain(document) for document in objects])
+    for document in found.values():
+        document["metadata"].pop("namespace", None)
+        if document["kind"] == "Deployment":
+            _normal_template(document["spec"]["template"])
+        if document["kind"] == "Ingress":
+            document["spec"]["rules"][0]["http"]["paths"].sort(key=lambda path: path["path"])
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A copy in which ConfigMaps have no hash in their names."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return re.sub(r"^(.*-(?:config|tls-script))-[a-z0-9]{10}$", r"\1", value) if isinstance(value, str) else value
+
+
+def _normal_template(template: Object) -> None:
+    annotations = template["metadata"].get("annotations", {})
+    annotations.pop("checksum/config", None)
+    template["metadata"]["annotations"] = annotations
+    pod = template["spec"]
+    pod["initContainers"] = sorted(pod.get("initContainers", []), key=lambda item: item["name"])
+    pod["volumes"].sort(key=lambda volume: volume["name"])
+    for container in pod["containers"]:
+        container["args"].sort()
+        container["volumeMounts"].sort(key=lambda mount: mount["name"])
+
+
+def test_the_chart_is_clean(tree: Path) -> None:
+    report = helm.lint(str(tree / "chart"), strict=True)
+    assert report["total_charts_linted"] == 1
+    assert not [message for message in report["messages"] if message["severity"] >= 2]
+    assert not report["errors"]
+
+
+@pytest.mark.parametrize("chosen", SETS, ids=lambda names: "+".join(names)[:60] or "base")
+def test_helm_renders_what_kustomize_renders(chosen: tuple[str, ...], tree: Path) -> None:
+    name = "-".join(chosen)[:150] or "none"
+    switches = {component: component in chosen for component in COMPONENTS}
+    rendered = helm_objects(tree, {"components": switches})
+    expected = kustomize(overlay(tree, chosen, name=f"helm-{name}", lines=LABELS))
+    assert normal(rendered) == normal(expected)
+
+
+def test_the_defaults_are_those_of_prod(tmp_path: Path) -> None:
+    settings = {"components": ["gateway", "canary", "autoscaling"], "replicas": 3, "max_replicas": 7, "cpu": "2"}
+    labels = {"digits": {"stable": 1, "canary": 3}}
+    kubernetes.render(make_context(kubernetes=settings, serving={"labels": labels}), tmp_path)
+    rendered = helm_objects(tmp_path / "k8s")
+    check(rendered)
+    assert normal(rendered) == normal(kustomize(tmp_path / "k8s" / "overlays" / "prod"))
+
+
+def test_the_shipped_chart_is_the_shipped_overlay() -> None:
+    assert normal(helm_objects(kubernetes.TREE)) == normal(kustomize(kubernetes.TREE / "overlays" / "prod"))
+
+
+def test_without_monitoring(plain: RenderContext, tmp_path: Path) -> None:
+    kubernetes.render(plain, tmp_path)
+    assert normal(helm_objects(tmp_path / "k8s")) == normal(kustomize(tmp_path / "k8s" / "overlays" / "prod"))
+
+
+@pytest.mark.parametrize(
+    ("components", "expected"),
+    [
+        ({"models-pvc": True, "models-bucket": True}, "take one"),
+        ({"autoscalling": True}, "there is no autoscalling"),
+        ({"gpu": "yes"}, "true or false"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(components: dict[str, Any], expected: str, tree: Path) -> None:
+    with pytest.raises(helm.HelmError, match=expected):
+        helm_objects(tree, {"components": components})
+
+
+def test_a_changed_configuration_rolls_the_pods(tree: Path) -> None:
+    def checksum(values: dict[str, Any]) -> str:
+        template = by_name(helm_objects(tree, values))["Deployment", "demo"]["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum({}) == checksum({"replicas": 5})
+    assert checksum({}) != checksum({"config": {"monitoring.config": "prometheus_config { enable: false }\n"}})

@@ -3,9 +3,13 @@
 #   docker build -t tfbundle .
 #   docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" tfbundle build model.py:model -o dist/model
 #   docker run --rm --init -v "$PWD:/work:ro" -p 8500:8500 -p 8501:8501 tfbundle serve --host=0.0.0.0 dist/model
+#
+# A tag can move. For a build that can be repeated: --build-arg DIGEST=@sha256:…, as docker buildx imagetools inspect
+# python:3.11-slim prints it.
 ARG PYTHON=3.11
+ARG DIGEST=
 
-FROM python:${PYTHON}-slim AS build
+FROM python:${PYTHON}-slim${DIGEST} AS build
 # PyPI's torch for Linux brings gigabytes of CUDA; PyTorch's own index has it for CPU.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Extras: timm, hf, images, demo (see pyproject.toml).
@@ -19,9 +23,10 @@ COPY pyproject.toml README.md LICENSE ./
 COPY bundler bundler
 COPY serving serving
 COPY k8s k8s
+# hadolint ignore=DL3013
 RUN pip install ".[$EXTRAS]" && tfbundle --version
 
-FROM python:${PYTHON}-slim
+FROM python:${PYTHON}-slim${DIGEST}
 LABEL org.opencontainers.image.title="tfbundle" \
       org.opencontainers.image.description="PyTorch models as TensorFlow Serving SavedModels and TFLite files" \
       org.opencontainers.image.licenses="Apache-2.0"

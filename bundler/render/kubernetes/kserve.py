@@ -9,6 +9,7 @@ from typing import Any
 
 from bundler.render import RenderContext, RenderedModel, dns_label, tf_serving
 from bundler.render.files import read_yaml, write_yaml
+from bundler.render.kubernetes import base
 from bundler.render.kubernetes.sizes import memory, startup_seconds
 from bundler.render.kubernetes.tree import INSTANCE, STATE_SCRIPT, Edit, rename, shipped, unchanged
 
@@ -52,7 +53,7 @@ def server_flags(context: RenderContext) -> list[str]:
     """Flags of the runtime: those of the bundle, but for the ports and the model, which a service names."""
     kept = [
         flag
-        for flag in tf_serving.server_flags(context)
+        for flag in base.pod_flags(context)
         if not flag.startswith(("--port=", "--rest_api_port=", "--model_config_file=", "--allow_version_labels"))
     ]
     return [f"--port={GRPC_PORT}", f"--rest_api_port={REST_PORT}", f"--model_base_path={MODEL_DIR}", *kept]

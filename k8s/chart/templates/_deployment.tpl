@@ -44,7 +44,7 @@ spec:
       automountServiceAccountToken: false
       enableServiceLinks: false
       shareProcessNamespace: true
-      terminationGracePeriodSeconds: 45
+      terminationGracePeriodSeconds: 60
       {{- if $with.gpu }}
       tolerations:
         - key: nvidia.com/gpu
@@ -118,7 +118,7 @@ spec:
               exec:
                 command:
                   - sleep
-                  - '35'
+                  - '46'
           resources:
             requests:
               {{- toYaml $values.resources.requests | nindent 14 }}

@@ -119,6 +119,21 @@ def test_render_again_with_an_edited_bundle_yaml(copy: Path, tmp_path: Path) -> 
     assert [p for p in bundle.verify(parity=False) if p.serious] == []
 
 
+def test_render_twice_changes_nothing_and_an_overlay_of_ones_own_stays(copy: Path) -> None:
+    run("render", copy)
+    own = copy / "k8s" / "overlays" / "staging" / "kustomization.yaml"
+    own.parent.mkdir()
+    own.write_text("resources: [../../base]\ncomponents: [../../components/gpu]\n")
+    values = copy / "k8s" / "chart" / "values-staging.yaml"
+    values.write_text("replicas: 4\n")
+    parts = ("k8s", "docker", "serving", "smoke")
+    before = {path: path.read_bytes() for part in parts for path in (copy / part).rglob("*") if path.is_file()}
+    assert {own, values} <= set(before)
+    assert run("render", copy).stderr == ""
+    after = {path: path.read_bytes() for part in parts for path in (copy / part).rglob("*") if path.is_file()}
+    assert after == before
+
+
 def test_render_one_part_leaves_the_others(copy: Path) -> None:
     (copy / "k8s" / "README.md").write_text("mine")
     assert json.loads(run("render", copy, "docker", "--json").stdout)["rendered"] == ["docker"]

@@ -126,7 +126,8 @@ def test_the_server_finds_its_files_and_flags(tree: tuple[RenderContext, Path], 
     case, folder = tree
     objects = kustomize(folder / "overlays" / overlay)
     container = container_of(objects)
-    assert tuple(container["args"]) == tf_serving.server_flags(case)
+    age = "--grpc_channel_arguments=grpc.max_connection_age_ms=10000"
+    assert tuple(container["args"]) == (*tf_serving.server_flags(case), age)
     mounted = {"model-state.sh", *tf_serving.config_files(case)}
     assert set(objects["ConfigMap"]["data"]) == mounted
     assert (
@@ -158,12 +159,14 @@ def test_probes_read_the_state_of_every_model(rendered: Path, overlay: str) -> N
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_pod_drains_and_then_ends(rendered: Path, overlay: str) -> None:
-    """SIGTERM reaches a server that is not PID 1, after the requests in flight had the time that REST gives them."""
+    """SIGTERM reaches a server that is not PID 1, when its connections are gone and the last requests had their time."""
     objects = kustomize(rendered / "overlays" / overlay)
     pod = pod_of(objects)
     command = container_of(objects)["lifecycle"]["preStop"]["exec"]["command"]
     assert command[0] == "sleep"
-    assert 30 < int(command[1]) < pod["terminationGracePeriodSeconds"]
+    (age,) = (flag for flag in container_of(objects)["args"] if "max_connection_age_ms" in flag)
+    connections = 1.1 * int(age.rpartition("=")[2]) / 1000  # gRFC A9: within 10 %
+    assert 5 + connections + 30 <= int(command[1]) < pod["terminationGracePeriodSeconds"]
     assert pod["shareProcessNamespace"] is True
 
 

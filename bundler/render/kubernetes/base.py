@@ -9,6 +9,7 @@ from typing import Any
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes.sizes import memory, startup_seconds
 from bundler.render.kubernetes.tree import INSTANCE, Edit, ports, set_image
+from bundler.spec import COMPONENTS
 
 CONNECTION_AGE = "--grpc_channel_arguments=grpc.max_connection_age_ms=10000"
 """Tells clients after 10 s to connect anew (gRFC A9); calls in flight end first.
@@ -31,8 +32,6 @@ def edits(context: RenderContext) -> dict[str, Edit]:
 
 def chosen_components(context: RenderContext) -> list[str]:
     """Components of the overlay prod, in the order in which they build on each other."""
-    from bundler.spec import COMPONENTS
-
     chosen = set(context.spec.kubernetes.components)
     if not context.spec.serving.monitoring:
         chosen -= {"metrics", "service-monitor"}

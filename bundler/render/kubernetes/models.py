@@ -48,7 +48,6 @@ def copy_arguments(context: RenderContext) -> list[str]:
         "copy",
         "--config=/tmp/none",
         "--retries=5",
-        "--error-on-no-transfer",
         *(f"--include=/{name}/{version}/**" for name, found in versions.items() for version in sorted(found)),
         rclone_remote(bucket(context)),
         tf_serving.MODELS_DIR,

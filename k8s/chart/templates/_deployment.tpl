@@ -1,3 +1,4 @@
+{{- /* Written by tfbundle. */}}
 {{- /*
 The Deployment of a track: dict "root" $ "component" "server" or "canary", "name", "config" (name of its ConfigMap),
 "data" (content of it), "state" and "flags" beside those of all. The reasons for each field stand in k8s/base/deployment.yaml.

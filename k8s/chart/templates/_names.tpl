@@ -1,3 +1,4 @@
+{{- /* Written by tfbundle. */}}
 {{- define "bundle.labels" -}}
 app.kubernetes.io/name: tensorflow-serving
 app.kubernetes.io/instance: {{ .Values.name }}

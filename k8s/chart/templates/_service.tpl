@@ -1,3 +1,4 @@
+{{- /* Written by tfbundle. */}}
 {{- define "bundle.service" -}}
 apiVersion: v1
 kind: Service

@@ -1,3 +1,4 @@
+{{- /* Written by tfbundle. */}}
 {{- define "bundle.mounts" -}}
 {{- $with := .Values.components }}
 {{- if $with.tls }}

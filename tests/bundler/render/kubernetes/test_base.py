@@ -292,5 +292,5 @@ def test_many_models_still_make_an_image_tag() -> None:
 
 
 def test_every_file_says_who_writes_it(rendered: Path) -> None:
-    for path in rendered.rglob("*.yaml"):
-        assert path.read_text().startswith("# Written by tfbundle"), path
+    for path in (*rendered.rglob("*.yaml"), *rendered.rglob("*.tpl")):
+        assert "Written by tfbundle" in path.read_text().splitlines()[0], path

@@ -211,8 +211,9 @@ def test_no_route_from_outside_reaches_a_reload_or_the_metrics(tree: Path) -> No
 def test_policies_let_out_what_a_bucket_needs_and_nothing_else(tree: Path) -> None:
     found = objects(tree, "network-policy", "models-bucket")
     assert found["NetworkPolicy", "demo"]["spec"]["egress"] == []
-    ports = {p["port"] for rule in found["NetworkPolicy", "demo-bucket"]["spec"]["egress"] for p in rule["ports"]}
-    assert ports == {53, 443}
+    anywhere, credentials = found["NetworkPolicy", "demo-bucket"]["spec"]["egress"]
+    assert {port["port"] for port in anywhere["ports"]} == {53, 443}
+    assert all(peer["ipBlock"]["cidr"].startswith("169.254.") for peer in credentials["to"])
 
 
 def test_gpus_and_a_rollout_that_needs_no_spare_one(tmp_path: Path) -> None:

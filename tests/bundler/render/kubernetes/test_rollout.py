@@ -45,7 +45,7 @@ def pod(*flags: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     process = subprocess.Popen([*command, f"--model_base_path={ROWS}", *flags], stderr=subprocess.DEVNULL)
     try:
         with Client(f"localhost:{port}") as client:
-            client.wait_until_ready("rows", timeout=60)
+            client.wait_until_ready("rows", timeout=300)
         yield process, port
     finally:
         process.kill()

@@ -117,8 +117,8 @@ def test_a_version_is_unloaded_only_after_its_last_request(spinners: Path, tmp_p
     base = tmp_path / "m"
     shutil.copytree(spinners / "1", base / "1")
     answers: list[Any] = []
-    with Server(base, poll_seconds=0.05) as server:
-        slow = threading.Thread(target=lambda: answers.append(post(server, "m:predict", {"inputs": _turns(1.5)})))
+    with Server(base, poll_seconds=0.05, settle_seconds=0) as server:
+        slow = threading.Thread(target=lambda: answers.append(post(server, "m:predict", {"inputs": _turns(3.0)})))
         slow.start()
         time.sleep(0.3)
         shutil.copytree(spinners / "2", tmp_path / "staging")

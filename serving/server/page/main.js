@@ -36,7 +36,9 @@ function tell(text) {
   byId("trouble").hidden = false;
 }
 
+/** Ask anew what is served. What is filled in stays, if its version is still there. */
 async function loadModels() {
+  const before = `${byId("model").value} ${byId("version").value}`;
   const { json } = await fetchJson("./", { headers: { Accept: "application/json" } });
   const grpc = json.get("grpc");
   page.server = { models: json.get("models"), grpc: grpc && Object.fromEntries(grpc) };
@@ -50,7 +52,9 @@ async function loadModels() {
   if (!names.length) throw new Error("This server has no models: its config names none.");
   fillDropDown(byId("model"), names.map((name) => [name, name]), byId("model").value || page.wanted.model);
   byId("address").textContent = `REST at ${location.host}${page.server.grpc ? `, gRPC on port ${page.server.grpc.port}${page.server.grpc.tls ? " with TLS" : ""}` : ""}`;
-  await showVersions();
+  fillVersions();
+  if (!page.signatures.length || before !== `${byId("model").value} ${byId("version").value}`) await showSignatures();
+  page.wanted = {};
 }
 
 function modelRow(model) {
@@ -70,12 +74,16 @@ function modelRow(model) {
   return make("tr", {}, make("th", { scope: "row" }, button), make("td", { className: "names" }, ...(states.length ? states : ["none yet"])), make("td", {}, labels || "–"));
 }
 
-async function showVersions() {
+function fillVersions() {
   const name = byId("model").value;
   const model = page.server.models.find((one) => one.get("name") === name);
   const available = page.states.get(name).filter((one) => one.get("state") === "AVAILABLE").map((one) => String(one.get("version")));
   const choices = [["", "latest"], ...available.map((version) => [`v:${version}`, version]), ...[...model.get("labels").keys()].map((label) => [`l:${label}`, `label ${label}`])];
   fillDropDown(byId("version"), choices, byId("version").value || page.wanted.version);
+}
+
+async function showVersions() {
+  fillVersions();
   await showSignatures();
 }
 
@@ -199,7 +207,7 @@ function showSnippets() {
   try {
     made = snippets(currentCall(), page.server);
   } catch (error) {
-    made = [["curl", `# Not yet: ${error.message}`]];
+    made = [["curl", () => `# Not yet: ${error.message}`]];
   }
   if (!made.some(([title]) => title === tab)) tab = "curl";
   byId("tabs").replaceChildren(...made.map(([title], index) => {
@@ -208,9 +216,9 @@ function showSnippets() {
     return button;
   }));
   byId("panels").replaceChildren(...made.map(([title, text], index) => {
-    copies.set(`snippet-${index}`, () => text);
+    copies.set(`snippet-${index}`, text);
     const copy = make("button", { type: "button", className: "copy", "data-copies": `snippet-${index}`, "aria-label": `Copy the ${title} call` }, "Copy");
-    const code = make("pre", { tabIndex: 0, "aria-label": title }, make("code", {}, shortened(text)));
+    const code = make("pre", { tabIndex: 0, "aria-label": title }, make("code"));
     return make("div", { role: "tabpanel", id: `panel-${index}`, "aria-labelledby": `tab-${index}`, className: "code" }, copy, code);
   }));
   selectTab(made.findIndex(([title]) => title === tab));
@@ -220,7 +228,9 @@ function selectTab(chosen, focus = false) {
   [...byId("tabs").children].forEach((button, index) => {
     button.setAttribute("aria-selected", String(index === chosen));
     button.tabIndex = index === chosen ? 0 : -1;
-    byId(`panel-${index}`).hidden = index !== chosen;
+    const panel = byId(`panel-${index}`);
+    panel.hidden = index !== chosen;
+    if (index === chosen) panel.querySelector("code").textContent = shortened(copies.get(`snippet-${index}`)());
     if (index === chosen) tab = button.textContent;
     if (index === chosen && focus) button.focus();
   });

@@ -1,13 +1,13 @@
 // The same call for a terminal and for programs. `call`: {model, choice, signature, method, layout, texts, tensors, body}.
 
-/** [title, text] of each form. `server`: {grpc: {port, tls} or null}. */
+/** [title, function that makes the text] of each form. `server`: {grpc: {port, tls} or null}. */
 function snippets(call, server) {
-  const made = [["curl", curl(call)]];
+  const made = [["curl", () => curl(call)]];
   if (!server.grpc) return made;
   const host = location.hostname;
   const target = { address: `${host}:${server.grpc.port}`, tls: server.grpc.tls };
-  if (call.method === "predict") made.push(["Python", pythonClient(call, target)]);
-  return [...made, ["Python, plain gRPC", pythonGrpc(call, target)], ["grpcurl", grpcurl(call, target)]];
+  if (call.method === "predict") made.push(["Python", () => pythonClient(call, target)]);
+  return [...made, ["Python, plain gRPC", () => pythonGrpc(call, target)], ["grpcurl", () => grpcurl(call, target)]];
 }
 
 /** A word for a POSIX shell. */

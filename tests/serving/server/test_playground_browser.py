@@ -402,6 +402,39 @@ def test_axe_finds_nothing_and_nothing_sticks_out(page: Playground, scheme: str,
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def test_refresh_keeps_what_is_filled_in(page: Playground) -> None:
+    page.model("rows", "single")
+    page.fill("x as JSON", "[[5, 6, 7, 8]]")
+    page.get("#refresh").click()
+    page.wait(lambda: page.get("#call").get_attribute("aria-busy") == "false")
+    assert page.field("x as JSON").get_property("value") == "[[5, 6, 7, 8]]"
+    assert page.get("#signature").get_property("value") == "single"
+
+
+def test_the_calls_follow_the_server(page: Playground) -> None:
+    """With TLS they ask for it; where gRPC has no port there is curl alone."""
+    page.model("rows", "single")
+
+    def shown(grpc_side: str) -> dict[str, str]:
+        script = "return snippets(currentCall(), {grpc: %s}).map(([title, text]) => [title, text()])"
+        return dict(page.browser.execute_script(script % grpc_side))
+
+    assert list(shown("null")) == ["curl"]
+    secure = shown("{port: 7, tls: true}")
+    assert 'Client("grpcs://127.0.0.1:7")' in secure["Python"]
+    assert "grpc.ssl_channel_credentials()" in secure["Python, plain gRPC"]
+    assert "-plaintext" not in secure["grpcurl"]
+
+
+def test_a_large_call_goes_by_the_standard_input(page: Playground) -> None:
+    page.model("pictures", "colour")
+    page.send()
+    command = page.copied("curl")
+    assert "--data-binary @- <<'JSON'" in command and len(command) > 500_000
+    assert "more characters; Copy takes all" in page.text("#panel-0 code")
+    assert json.loads(run(["bash"], input=command)) == page.reply()
+
+
 def test_a_choice_can_be_linked_to(page: Playground) -> None:
     page.open("#model=types&version=v%3A1&signature=one_b")
     assert page.get("#model").get_property("value") == "types"

@@ -45,11 +45,12 @@ function outputView(name, value, labels) {
   return [title, numbers.length <= 16 ? make("p", {}, make("code", {}, formatJson(value))) : numbersView(numbers)];
 }
 
-/** Probabilities of a row: its own, or softmax where the name says that they are scores. Null for what is no class. */
+/** Shares of a row: its own (the best few need not sum to 1), or softmax where only the name says what they are. Null for what is no class. */
 function classesOf(name, row) {
   const sum = row.reduce((total, value) => total + value, 0);
-  if (row.every((value) => value >= 0 && value <= 1) && Math.abs(sum - 1) < 1e-2) return { row, note: "" };
-  if (!/logit|score|prob|class|pred/i.test(name) || !row.every(Number.isFinite)) return null;
+  const named = /logit|score|prob|class|pred/i.test(name);
+  if (row.every((value) => value >= 0 && value <= 1) && (named || Math.abs(sum - 1) < 1e-2)) return { row, note: "" };
+  if (!named || !row.every(Number.isFinite)) return null;
   const top = Math.max(...row);
   const exps = row.map((value) => Math.exp(value - top));
   const total = exps.reduce((all, value) => all + value, 0);

@@ -402,6 +402,31 @@ def test_axe_finds_nothing_and_nothing_sticks_out(page: Playground, scheme: str,
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "shown"),
+    [
+        ("anything", [0.25, 0.75], [0.25, 0.75]),
+        ("scores", [0.7, 0.2], [0.7, 0.2]),
+        ("logits", [0.0, np.log(3)], [0.25, 0.75]),
+        ("embedding", [0.1, 0.3], None),
+        ("logits", ["NaN", 1], None),
+    ],
+)
+def test_what_is_drawn_as_classes(page: Playground, name: str, row: list[Any], shown: list[float] | None) -> None:
+    found = page.browser.execute_script("return classesOf(arguments[0], arguments[1].map(Number))", name, row)
+    assert found is None if shown is None else np.allclose(found["row"], shown)
+
+
+def test_predicted_classes_are_named_by_the_output_beside_them(page: Playground) -> None:
+    reply = '{"outputs": {"classes": [["cat", "dog"]], "scores": [[0.2, 0.7]]}}'
+    script = """
+        const outputs = new Map([["classes", {}], ["scores", {}]]);
+        document.getElementById("answer").replaceChildren(...answerView(parseJson(arguments[0]), outputs));
+    """
+    page.browser.execute_script(script, reply)
+    assert [item.text.split("\n") for item in page.all("#answer .bars li")] == [["dog", "70.0 %"], ["cat", "20.0 %"]]
+
+
 def test_refresh_keeps_what_is_filled_in(page: Playground) -> None:
     page.model("rows", "single")
     page.fill("x as JSON", "[[5, 6, 7, 8]]")

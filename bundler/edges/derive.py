@@ -80,6 +80,14 @@ def check_request(model: ModelSpec, base: Path) -> None:
     for name, spec in model.derived.items():
         if spec.classify:
             _labels(name, model, spec, base)
+        if spec.image:
+            from bundler.edges import image
+
+            image.check_request()
+        if spec.text:
+            from bundler.edges.tokenizer_file import read_tokenizer
+
+            read_tokenizer(spec.text, base)
 
 
 def derive(model: ModelSpec, asked: Sequence[Reference], converted: ConvertedModel, base: Path) -> tuple[Reference, ...]:
@@ -128,9 +136,17 @@ def _input_edges(
     from bundler.edges.examples import ExamplesEdge
 
     edges: list[InputEdge] = []
-    specs = signature.inputs
-    if spec.examples or not edges:
-        edges.append(ExamplesEdge(name, specs, spec.examples or ExamplesSpec()))
+    if spec.image:
+        from bundler.edges.image import ImageEdge
+
+        edges.append(ImageEdge(name, signature.inputs, spec.image, spec.image.preprocess or model.tflite.images))
+    if spec.text:
+        from bundler.edges.text import TextEdge
+
+        edges.append(TextEdge(name, signature.inputs, spec.text, base))
+    if spec.examples or not edges:  # classify and regress alone read tf.Examples
+        behind = edges[-1].inputs if edges else signature.inputs
+        edges.append(ExamplesEdge(name, behind, spec.examples or ExamplesSpec()))
     return edges
 
 

@@ -97,7 +97,7 @@ class ExamplesEdge:
         example = message("tensorflow.Example")()
         for one in self.features:
             feature = example.features.feature[one.name]
-            values = held[one.target.name][row].ravel().tolist()
+            values = held[one.target.name][row : row + 1].ravel().tolist()
             if one.dtype == "string":
                 feature.bytes_list.value.extend(v if isinstance(v, bytes) else str(v).encode() for v in values)
             elif one.dtype == "int64":

@@ -1,5 +1,7 @@
 """Images as calibration data, prepared as `tflite.images` in bundle.yaml declares.
 
+`bundler.edges.image` does the same in the graph, for a signature that takes image files.
+
 1. The model has one input: float, or uint8 in 0..255; channels first or last, as its shape says. One channel is grey.
 2. `resize`: to the input's size as a whole; or the shorter side to a number, or both sides to [height, width], and then
    the input's size is cut from the middle (`crop: center`).
@@ -55,18 +57,30 @@ class ImageReader:
         specs = layout.signature.inputs
         if len(specs) != 1:
             raise UsageError(f"The model has {len(specs)} inputs; images fill one.", fix=_OTHERWISE)
-        spec, shape = specs[0], layout.sample_shape(specs[0])
+        return cls.of_input(specs[0], layout.sample_shape(specs[0]), how)
+
+    @classmethod
+    def of_input(cls, spec: TensorSpec, shape: Sequence[int | None], how: ImageSpec | None = None) -> ImageReader:
+        """A reader for an input.
+
+        Args:
+            shape: of one sample, without the batch.
+
+        Raises:
+            UsageError: the input does not take one image, or the preprocessing does not fit it.
+        """
         first = len(shape) == 3 and shape[0] in _MODES
-        if len(shape) != 3 or not (first or shape[-1] in _MODES):
+        sizes = tuple(size for size in shape if size is not None)
+        if len(sizes) != len(shape) or len(sizes) != 3 or not (first or sizes[-1] in _MODES):
             raise UsageError(f"The input {spec} is not an image with 1 or 3 channels.", fix=_OTHERWISE)
         if spec.dtype not in ("float32", "float16", "uint8"):
             raise UsageError(f"The input {spec} does not take float32 or uint8 pixels.", fix=_OTHERWISE)
-        reader = cls(spec, (shape[0], shape[1], shape[2]), first, how or ImageSpec())
+        reader = cls(spec, (sizes[0], sizes[1], sizes[2]), first, how or ImageSpec())
         reader._check()
         return reader
 
     def _check(self) -> None:
-        channels, height, width = self._sizes
+        channels, height, width = self.sizes
         for key, values in (("mean", self.how.mean), ("std", self.how.std)):
             if len(values) not in (0, 1, channels):
                 raise UsageError(
@@ -86,14 +100,14 @@ class ImageReader:
             )
 
     @property
-    def _sizes(self) -> tuple[int, int, int]:
+    def sizes(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         a, b, c = self.shape
         return (a, b, c) if self.channels_first else (c, a, b)
 
     @property
     def rule(self) -> str:
-        channels, height, width = self._sizes
+        channels, height, width = self.sizes
         order = "first" if self.channels_first else "last"
         mode = self.how.channels.upper() if channels == 3 else "grey"
         size = f"resized to {height}x{width}"
@@ -125,21 +139,28 @@ class ImageReader:
             from PIL import Image, UnidentifiedImageError
         except ImportError as exc:
             raise MissingExtraError("pillow", "images", purpose="Calibration with images") from exc
-        channels, height, width = self._sizes
         where = str(path.relative_to(folder))
         try:
             with Image.open(path) as opened:
-                picture = self._fitted(opened.convert(_MODES[channels]))
+                prepared = self.prepare(opened)
         except (OSError, UnidentifiedImageError) as exc:
             raise UsageError(f"Calibration sample {where} is not an image: {exc}", where=str(path)) from exc
-        pixels = np.asarray(picture).reshape(height, width, channels)
-        return Sample(where, {self.spec.name: self._scaled(pixels)})
+        return Sample(where, {self.spec.name: prepared})
+
+    def prepare(self, picture: Any) -> Array:
+        """A PIL image as the input takes it: without the batch, of the input's dtype and order of channels."""
+        return self._scaled(self.pixels(picture))
+
+    def pixels(self, picture: Any) -> Array:
+        """A PIL image resized and cut: uint8 [height, width, channels]."""
+        channels, height, width = self.sizes
+        return np.asarray(self._fitted(picture.convert(_MODES[channels]))).reshape(height, width, channels)
 
     def _fitted(self, picture: Any) -> Any:
         """Of the input's height and width."""
         from PIL import Image
 
-        _, height, width = self._sizes
+        _, height, width = self.sizes
         how = Image.Resampling[self.how.interpolation.upper()]
         if self.how.crop == "none":
             return picture.resize((width, height), how)

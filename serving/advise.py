@@ -1,0 +1,227 @@
+"""Which batching and which threads serve a model best on this machine? Asked of embedded servers, not of rules of thumb.
+
+One server runs as it does without flags. Each setting gets a server of its own beside it, and the two are loaded in turns:
+what disturbs the machine disturbs both, and a setting is judged by the ratio. The best one is measured again, longer and
+with a lone client too: the best of many is in part luck.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from serving.bench import Figures, Load, Request, measure
+from serving.config import BatchingParameters
+from serving.server.options import cores
+from serving.server_process import server_process
+
+BETTER = 1.05
+"""A gain that counts: less than a twentieth is within what turns differ by."""
+
+WAIT_MICROS = 2000
+"""batch_timeout_micros that is tried besides 0."""
+
+BATCH_SIZES = (8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Flags of a server.
+
+    Attributes:
+        intra, inter: threads within an operator, and operators at once; 0: TensorFlow chooses.
+        grpc_threads: requests that the server has in hand at once; 0: four a core. No batch is larger.
+        batching: None: each request runs by itself.
+    """
+
+    intra: int = 0
+    inter: int = 0
+    grpc_threads: int = 0
+    batching: BatchingParameters | None = None
+
+    def flags(self, batching_file: str) -> tuple[str, ...]:
+        """For tensorflow_model_server, with the parameters in `batching_file`."""
+        numbers = {
+            "tensorflow_intra_op_parallelism": self.intra,
+            "tensorflow_inter_op_parallelism": self.inter,
+            "grpc_max_threads": self.grpc_threads,
+        }
+        flags = [f"--{name}={number}" for name, number in numbers.items() if number]
+        if self.batching:
+            flags += ["--enable_batching=true", f"--batching_parameters_file={batching_file}"]
+        return tuple(flags)
+
+    def __str__(self) -> str:
+        parts = [f"{name} {number}" for name, number in (("intra", self.intra), ("inter", self.inter)) if number]
+        if self.grpc_threads:
+            parts.append(f"grpc threads {self.grpc_threads}")
+        if self.batching:
+            batching = self.batching
+            parts.append(
+                f"batches of {batching.max_batch_size}, {batching.num_batch_threads} at once, "
+                f"waiting {batching.batch_timeout_micros} µs"
+            )
+        return ", ".join(parts) or "no flags"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting and the server without flags, loaded in turns.
+
+    Attributes:
+        own, plain: figures of the two.
+    """
+
+    setting: Setting
+    own: Figures
+    plain: Figures
+
+    @property
+    def gain(self) -> float:
+        """Requests a second, over those of the server without flags; 0 if a request failed."""
+        if self.own.failed or not self.plain.per_second:
+            return 0.0
+        return self.own.per_second / self.plain.per_second
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "setting": {**asdict(self.setting), "text": str(self.setting)},
+            "gain": round(self.gain, 3),
+            "with": self.own.to_json(),
+            "without": self.plain.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What came out.
+
+    Attributes:
+        trials: all settings tried, in order.
+        confirmed: the best one, measured again: with the clients asked for, and with one.
+    """
+
+    request: Request
+    trials: tuple[Trial, ...]
+    confirmed: tuple[Trial, Trial]
+
+    @property
+    def best(self) -> Setting | None:
+        """The setting to use; None: none is better than no flags."""
+        loaded = self.confirmed[0]
+        return loaded.setting if loaded.gain >= BETTER and not self.confirmed[1].own.failed else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "better": self.best is not None,
+            "trials": [trial.to_json() for trial in self.trials],
+            "confirmed": [trial.to_json() for trial in self.confirmed],
+        }
+
+
+def advise(
+    source: Path,
+    request: Request,
+    clients: int,
+    *,
+    seconds: float = 3.0,
+    progress: Callable[[Trial], None] | None = None,
+) -> Advice:
+    """Try settings for a model of a bundle.
+
+    Args:
+        source: the bundle's folder.
+        request: what each client sends.
+        clients: at once, each with its next request when the last one is answered.
+        seconds: how long each server is loaded for a setting.
+        progress: called with each trial as it is there.
+
+    Raises:
+        NotReadyError: a server does not start.
+        ServingError: it does not answer the first request, or wrongly; see `serving.bench.measure`.
+    """
+    with tempfile.TemporaryDirectory() as folder, server_process(source) as plain:
+        rig = _Rig(source, plain.grpc, request, Path(folder))
+
+        def tried(settings: Iterable[Setting]) -> list[Trial]:
+            made = []
+            for setting in settings:
+                made.append(rig.trial(setting, [Load(clients, seconds)])[0])
+                if progress:
+                    progress(made[-1])
+            return made
+
+        trials = tried(thread_settings(clients))
+        threads = _best(trials)
+        base = threads.setting if threads.gain >= BETTER else Setting(grpc_threads=clients)
+        trials += tried(batch_settings(base, clients * request.rows, request.rows))
+        trials += tried(refined_settings(_best(trials).setting))
+        loaded, alone = rig.trial(_best(trials).setting, [Load(clients, 2 * seconds), Load(1, seconds)])
+    return Advice(request, tuple(trials), (loaded, alone))
+
+
+class _Rig:
+    """The server without flags, and one at a time of those with."""
+
+    def __init__(self, source: Path, plain: str, request: Request, folder: Path) -> None:
+        self._source, self._plain, self._request, self._folder = source, plain, request, folder
+
+    def trial(self, setting: Setting, loads: Sequence[Load]) -> list[Trial]:
+        with self._served(setting) as own:
+            figures = measure([self._plain, own], self._request, loads)
+        pairs = zip(figures[::2], figures[1::2], strict=True)
+        return [Trial(setting, own=mine, plain=plain) for plain, mine in pairs]
+
+    @contextmanager
+    def _served(self, setting: Setting) -> Iterator[str]:
+        file = self._folder / "batching.config"
+        if setting.batching:
+            file.write_text(setting.batching.to_text(), "utf-8")
+        with server_process(self._source, setting.flags(str(file))) as started:
+            yield started.grpc
+
+
+def thread_settings(clients: int) -> list[Setting]:
+    """Ways to share the cores among requests, without batching."""
+    all_cores = cores()
+    settings = [Setting(grpc_threads=clients), Setting(1, all_cores)]
+    return settings if all_cores > 1 else settings[:1]
+
+
+def batch_settings(base: Setting, rows_at_once: int, rows: int) -> list[Setting]:
+    """Batches of each size that the clients can fill, one at a time, without waiting for company.
+
+    Args:
+        rows_at_once: of all clients together; `rows`: of a request, which has to fit.
+    """
+    sizes = [size for size in BATCH_SIZES if rows <= size <= rows_at_once] or [max(rows, rows_at_once)]
+    return [replace(base, batching=_batching(size, rows_at_once)) for size in sizes]
+
+
+def refined_settings(best: Setting) -> list[Setting]:
+    """The best one so far with a batch for each core at once, and with a wait for company."""
+    batching = best.batching
+    if batching is None:
+        return []
+    settings = [replace(best, batching=replace(batching, batch_timeout_micros=WAIT_MICROS))]
+    if cores() > 1:
+        settings.append(replace(best, batching=replace(batching, num_batch_threads=cores())))
+        settings.append(replace(settings[-1], intra=1, inter=1))
+    return settings
+
+
+def _batching(size: int, rows_at_once: int) -> BatchingParameters:
+    # Room for all that the clients have under way, and once more: no request is refused under the load measured.
+    enqueued = max(10, 2 * math.ceil(rows_at_once / size))
+    return BatchingParameters(
+        max_batch_size=size, batch_timeout_micros=0, max_enqueued_batches=enqueued, num_batch_threads=1
+    )
+
+
+def _best(trials: Sequence[Trial]) -> Trial:
+    return max(trials, key=lambda trial: trial.gain)

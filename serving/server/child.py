@@ -1,0 +1,43 @@
+"""`python -m serving.server.child SOURCE [--FLAG=VALUE]...`: an embedded server for the process that started it.
+
+Prints `grpc PORT rest PORT` once it answers, on ports that were free, and ends with its standard input. See
+`serving.server_process`, which starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from serving.errors import ServingError
+from serving.protocol.status import StatusError
+from serving.server.flags import parse_flags
+from serving.server.options import ServerOptions
+from serving.server.server import Server
+
+_PORTS = ("grpc_port", "rest_port")
+
+
+def main(arguments: list[str]) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    source, *flags = arguments
+    try:
+        with Server(Path(source), grpc_port=0, rest_port=0, **_changed(parse_flags(flags))) as server:
+            print("grpc", server.grpc_port, "rest", server.rest_port, flush=True)
+            sys.stdin.read()
+    except (ServingError, StatusError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _changed(options: ServerOptions) -> dict[str, Any]:
+    """The fields that are not as they are without flags, but for the ports."""
+    fields, default = vars(options), vars(ServerOptions())
+    return {name: fields[name] for name in fields if fields[name] != default[name] and name not in _PORTS}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -23,10 +23,11 @@ from serving.server_process import server_process
 BETTER = 1.05
 """A gain that counts: less than a twentieth is within what turns differ by."""
 
+SMALLEST = 8
+"""Of the largest batches tried. A version whose warm-up has a request with more rows does not load."""
+
 WAIT_MICROS = 2000
 """batch_timeout_micros that is tried besides 0."""
-
-BATCH_SIZES = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,11 @@ def advise(
             return made
 
         trials = tried(thread_settings(clients))
-        threads = _best(trials)
-        base = threads.setting if threads.gain >= BETTER else Setting(grpc_threads=clients)
-        trials += tried(batch_settings(base, clients * request.rows, request.rows))
-        trials += tried(refined_settings(_best(trials).setting))
+        trials += tried(layout_settings(clients, request.rows))
+        batched = _best([trial for trial in trials if trial.setting.batching])
+        trials += tried(size_settings(batched.setting, clients * request.rows, request.rows))
+        batched = _best([trial for trial in trials if trial.setting.batching])
+        trials += tried([_waiting(batched.setting)])
         loaded, alone = rig.trial(_best(trials).setting, [Load(clients, 2 * seconds), Load(1, seconds)])
     return Advice(request, tuple(trials), (loaded, alone))
 
@@ -193,33 +195,46 @@ def thread_settings(clients: int) -> list[Setting]:
     return settings if all_cores > 1 else settings[:1]
 
 
-def batch_settings(base: Setting, rows_at_once: int, rows: int) -> list[Setting]:
-    """Batches of each size that the clients can fill, one at a time, without waiting for company.
+def layout_settings(clients: int, rows: int) -> list[Setting]:
+    """One batch at a time on all cores, and a batch for each core at once, each large enough for its share of the clients.
+
+    A request waits for its batch in a thread of the server: there are as many as clients.
+    """
+    all_cores, at_once = cores(), clients * rows
+    one = Setting(grpc_threads=clients, batching=_batching(_size(at_once, rows), at_once, 1))
+    if all_cores == 1:
+        return [one]
+    each = _batching(_size(math.ceil(at_once / all_cores), rows), at_once, all_cores)
+    return [one, Setting(1, 1, clients, each)]
+
+
+def size_settings(best: Setting, at_once: int, rows: int) -> list[Setting]:
+    """The best layout with smaller batches, and a larger one that all clients fit in.
 
     Args:
-        rows_at_once: of all clients together; `rows`: of a request, which has to fit.
+        at_once: rows of all clients together; `rows`: of a request, which has to fit.
     """
-    sizes = [size for size in BATCH_SIZES if rows <= size <= rows_at_once] or [max(rows, rows_at_once)]
-    return [replace(base, batching=_batching(size, rows_at_once)) for size in sizes]
+    assert best.batching and best.batching.max_batch_size and best.batching.num_batch_threads
+    size, threads = best.batching.max_batch_size, best.batching.num_batch_threads
+    sizes = [other for other in (size // 4, size // 2, size * 2) if max(rows, SMALLEST) <= other < 2 * at_once]
+    return [replace(best, batching=_batching(other, at_once, threads)) for other in sizes]
 
 
-def refined_settings(best: Setting) -> list[Setting]:
-    """The best one so far with a batch for each core at once, and with a wait for company."""
-    batching = best.batching
-    if batching is None:
-        return []
-    settings = [replace(best, batching=replace(batching, batch_timeout_micros=WAIT_MICROS))]
-    if cores() > 1:
-        settings.append(replace(best, batching=replace(batching, num_batch_threads=cores())))
-        settings.append(replace(settings[-1], intra=1, inter=1))
-    return settings
+def _waiting(best: Setting) -> Setting:
+    assert best.batching
+    return replace(best, batching=replace(best.batching, batch_timeout_micros=WAIT_MICROS))
 
 
-def _batching(size: int, rows_at_once: int) -> BatchingParameters:
+def _size(at_once: int, rows: int) -> int:
+    """The power of two that holds so many rows, and at least one request."""
+    return int(2 ** math.ceil(math.log2(max(at_once, rows, SMALLEST))))
+
+
+def _batching(size: int, at_once: int, threads: int) -> BatchingParameters:
     # Room for all that the clients have under way, and once more: no request is refused under the load measured.
-    enqueued = max(10, 2 * math.ceil(rows_at_once / size))
+    enqueued = max(10, 2 * math.ceil(at_once / size))
     return BatchingParameters(
-        max_batch_size=size, batch_timeout_micros=0, max_enqueued_batches=enqueued, num_batch_threads=1
+        max_batch_size=size, batch_timeout_micros=0, max_enqueued_batches=enqueued, num_batch_threads=threads
     )
 
 

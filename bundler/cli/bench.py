@@ -69,7 +69,9 @@ def bench(
             "Give the servers to measure, or --advise DIR.",
             fix="e.g. tfbundle bench localhost:8500 --bundle DIR, or tfbundle bench --bundle DIR --advise tuned",
         )
-    clients = parse_counts(concurrency or (_ADVISED if advise else _LOADS))
+    if concurrency is None:
+        concurrency = _ADVISED if advise else _LOADS
+    clients = parse_counts(concurrency)
     opened = Bundle.open(bundle)
     requests = [
         bench_request(opened, model, version=version, signature=signature, rows=number) for number in parse_counts(rows)
@@ -116,6 +118,9 @@ def _advise(bundle: Path, request: Request, clients: int, seconds: float, folder
     from serving.advise import advise
 
     def show(trial: Trial) -> None:
+        if trial.own.failed:
+            note(f"      {trial.own.failed} requests failed ({trial.own.failure}): {trial.setting}")
+            return
         note(f"{trial.gain:5.2f}  {trial.own.per_second:9.1f} requests/s  p99 {trial.own.p99_ms:8.2f} ms  {trial.setting}")
 
     note(f"{request.model}, {clients} clients; each setting beside a server without flags, in turns:")

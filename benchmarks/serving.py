@@ -1,0 +1,129 @@
+"""The embedded server against its limits: what a request costs beyond the model, and what batching gains under load.
+
+- Overhead: a 4-float input over gRPC, less the same SavedModel signature called in the server's kind of session in this
+  process. Limit: 0.7 ms in the median.
+- Batching: 64 clients on the sentence encoder MiniLM with its real weights (sentences of 12 tokens), a server with
+  batching beside one without, in turns. Limit: 2 times the requests/s (the ratio printed is without / with: at most 0.50)
+  and no failed request; the 99th percentile is printed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import Report, Verdict, arguments, interleave, status_of
+from bundler.bench_request import bench_request
+from bundler.bundle import Bundle
+from serving.advise import layout_settings
+from serving.bench import Load, measure
+from serving.client import Client
+from serving.server_process import server_process
+
+CLIENTS = 64
+OVERHEAD_MS = 0.7
+BATCHING = 1 / 2
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--turns", type=int, default=5, help="how often each server is loaded")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
+    parser.add_argument("--calls", type=int, default=300, help="calls a round of the overhead's measurement")
+    parser.add_argument("--minilm", type=Path, metavar="BUNDLE", help="a bundle of it that is built already")
+    args = parser.parse_args()
+    report = Report("The embedded server", ["what", "clients", "requests/s", "p50 ms", "p99 ms"])
+    with tempfile.TemporaryDirectory() as folder:
+        overhead(report, Path(folder), args.calls)
+        batching(report, args.minilm or build_minilm(Path(folder)), Path(folder), args.turns, args.seconds)
+    return report.finish(args.json)
+
+
+def overhead(report: Report, folder: Path, calls: int) -> None:
+    """The median request to a server in another process, less the median call of the same model in this one."""
+    base = folder / "double"
+    save_double(base / "1")
+    x = np.array([[1, 2, 3, 4]], np.float32)
+    with server_process(base) as endpoints, Client(endpoints.grpc) as client:
+        contenders = {
+            "gRPC, 4 floats": median_of(client.prepare("double", {"x": x}), calls),
+            "in process, 4 floats": median_of(in_process(base / "1", x), calls),
+        }
+        figures = interleave(contenders, 7)
+    for name, medians in figures.items():
+        report.rows.append([name, "1", "", f"{statistics.median(medians):.3f}", ""])
+    pairs = zip(*figures.values(), strict=True)
+    report.data["overhead"] = figures
+    cost = statistics.median(served - local for served, local in pairs)
+    report.verdicts.append(Verdict("overhead of a request, median", cost, OVERHEAD_MS, " ms", inclusive=True))
+
+
+def save_double(path: Path) -> None:
+    """`serving_default(x=float32[?,4]) -> y`: the least that a model can do."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.double = tf.function(
+        lambda x: {"y": 2.0 * x}, input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")]
+    )
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.double})
+
+
+def in_process(path: Path, x: np.ndarray) -> Callable[[], object]:
+    """The same signature as a Python user calls it."""
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+    tensor = tf.constant(x)
+    return lambda: signature(x=tensor)["y"].numpy()
+
+
+def median_of(call: Callable[[], object], calls: int) -> Callable[[], float]:
+    """A turn: the median milliseconds of `calls` of them."""
+
+    def run() -> float:
+        times = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        return statistics.median(times) * 1e3
+
+    return run
+
+
+def build_minilm(folder: Path) -> Path:
+    """A bundle of the demo's sentence encoder."""
+    from bundler.demo import steps
+
+    return steps.build_minilm(folder / "minilm").path
+
+
+def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: float) -> None:
+    """A server with a batch for each core at once beside one without flags, and one that lets in as many requests."""
+    setting = layout_settings(CLIENTS, 1)[-1]
+    assert setting.batching
+    file = folder / "batching.config"
+    file.write_text(setting.batching.to_text())
+    request = bench_request(Bundle.open(bundle))
+    with server_process(bundle) as plain, server_process(bundle, setting.flags(str(file))) as batched:
+        rounds = [measure([plain.grpc, batched.grpc], request, [Load(CLIENTS, seconds)]) for _ in range(turns)]
+    for name, figures in zip(("MiniLM, no flags", f"MiniLM, {setting}"), zip(*rounds, strict=True), strict=True):
+        medians = [statistics.median(getattr(one, key) for one in figures) for key in ("per_second", "p50_ms", "p99_ms")]
+        report.rows.append([name, str(CLIENTS), *(f"{value:.1f}" for value in medians)])
+        report.data[name] = [one.to_json() for one in figures]
+    ratio = statistics.median(without.per_second / having.per_second for without, having in rounds)
+    failed = sum(one.failed for figures in rounds for one in figures)
+    report.verdicts.append(Verdict("requests/s, without batching / with", ratio, BATCHING, "", inclusive=True))
+    report.verdicts.append(Verdict("failed requests", failed, 0, "", inclusive=True))
+    report.notes.append(f"batching answers {1 / ratio:.2f} times as many requests")
+
+
+if __name__ == "__main__":
+    sys.exit(status_of(main))

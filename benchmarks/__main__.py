@@ -12,7 +12,9 @@ from pathlib import Path
 
 from benchmarks.common import ROOT
 
-BENCHMARKS = ("cli_start", "build_time", "forms", "fusions", "converters", "tflite", "serving_fast_path", "serving", "scaling", "size")
+BENCHMARKS = (
+    "cli_start", "build_time", "forms", "fusions", "converters", "tflite", "serving_fast_path", "serving", "scaling", "size",
+)  # fmt: skip
 
 
 def main() -> int:

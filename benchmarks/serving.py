@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.common import Report, Verdict, arguments, interleave, status_of
 from bundler.bench_request import bench_request
@@ -113,7 +114,9 @@ def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: fl
     file.write_text(setting.batching.to_text())
     request = bench_request(Bundle.open(bundle))
     with server_process(bundle) as plain, server_process(bundle, setting.flags(str(file))) as batched:
+        before = [cpu_seconds(server.pid) for server in (plain, batched)]
         rounds = [measure([plain.grpc, batched.grpc], request, [Load(CLIENTS, seconds)]) for _ in range(turns)]
+        used = [cpu_seconds(server.pid) - start for server, start in zip((plain, batched), before, strict=True)]
     for name, figures in zip(("MiniLM, no flags", f"MiniLM, {setting}"), zip(*rounds, strict=True), strict=True):
         medians = [statistics.median(getattr(one, key) for one in figures) for key in ("per_second", "p50_ms", "p99_ms")]
         report.rows.append([name, str(CLIENTS), *(f"{value:.1f}" for value in medians)])
@@ -122,7 +125,16 @@ def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: fl
     failed = sum(one.failed for figures in rounds for one in figures)
     report.verdicts.append(Verdict("requests/s, without batching / with", ratio, BATCHING, "", inclusive=True))
     report.verdicts.append(Verdict("failed requests", failed, 0, "", inclusive=True))
+    answered = [sum(one.requests for one in ones) for ones in zip(*rounds, strict=True)]
+    each = [seconds / count * 1e3 for seconds, count in zip(used, answered, strict=True)]
+    report.notes.append(f"processor time of the server a request: {each[0]:.1f} ms without batching, {each[1]:.1f} ms with")
     report.notes.append(f"batching answers {1 / ratio:.2f} times as many requests")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process: tells a slow server from a busy machine."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -90,13 +91,13 @@ class Figures:
 
 def measure(
     targets: Sequence[str],
-    request: Request,
+    request: Request | Sequence[Request],
     loads: Sequence[Load],
     *,
     timeout: float = 30.0,
     progress: Callable[[Figures], None] | None = None,
 ) -> list[Figures]:
-    """Load servers, in turns, with one kind of request.
+    """Load servers, in turns, with one kind of request, or with several that each client sends one after the other.
 
     Args:
         targets: `host:port` for gRPC or `http://host:port` for REST, see `serving.transport.Target`.
@@ -113,11 +114,12 @@ def measure(
             wrongly.
     """
     results = []
+    requests = [request] if isinstance(request, Request) else list(request)
     for target in targets:
         with Client(target, timeout=timeout) as client:
-            _check(client, request)
+            _check(client, requests[0])
     for load in loads:
-        for figures in _one_load(targets, request, load, timeout):
+        for figures in _one_load(targets, requests, load, timeout):
             results.append(figures)
             if progress:
                 progress(figures)
@@ -138,10 +140,10 @@ def _check(client: Client, request: Request) -> None:
             )
 
 
-def _one_load(targets: Sequence[str], request: Request, load: Load, timeout: float) -> list[Figures]:
+def _one_load(targets: Sequence[str], requests: Sequence[Request], load: Load, timeout: float) -> list[Figures]:
     with ExitStack() as stack:
         groups = [
-            _Clients([stack.enter_context(Client(target, timeout=timeout)) for _ in range(load.concurrency)], request)
+            _Clients([stack.enter_context(Client(target, timeout=timeout)) for _ in range(load.concurrency)], requests)
             for target in targets
         ]
         for _ in range(ROUNDS):
@@ -153,13 +155,10 @@ def _one_load(targets: Sequence[str], request: Request, load: Load, timeout: flo
 class _Clients:
     """The clients of one server under one load, and what they saw."""
 
-    def __init__(self, clients: Sequence[Client], request: Request) -> None:
+    def __init__(self, clients: Sequence[Client], requests: Sequence[Request]) -> None:
         self._clients = clients
-        self._request = request
-        self._calls = [
-            client.prepare(request.model, request.inputs, version=request.version, signature=request.signature)
-            for client in clients
-        ]
+        self._requests = requests
+        self._calls = [_prepared(client, requests, first) for first, client in enumerate(clients)]
         self._lock = threading.Lock()
         self._times: list[float] = []
         self._failures: list[str] = []
@@ -203,8 +202,8 @@ class _Clients:
         return Figures(
             target=str(target),
             over="REST" if target.rest else "gRPC",
-            model=self._request.model,
-            rows=self._request.rows,
+            model=", ".join(dict.fromkeys(request.model for request in self._requests)),
+            rows=round(sum(request.rows for request in self._requests) / len(self._requests)),
             concurrency=len(self._clients),
             requests=len(self._times),
             failed=len(self._failures),
@@ -216,6 +215,16 @@ class _Clients:
             max_ms=float(milliseconds.max()),
             failure=self._failures[0] if self._failures else "",
         )
+
+
+def _prepared(client: Client, requests: Sequence[Request], first: int) -> Callable[[], object]:
+    """Sends one request after the other, beginning with another one in each client."""
+    calls = [
+        client.prepare(request.model, request.inputs, version=request.version, signature=request.signature)
+        for request in requests
+    ]
+    turns = cycle(calls[first % len(calls) :] + calls[: first % len(calls)])
+    return lambda: next(turns)()
 
 
 def _connect(call: Callable[[], object], seconds: float) -> None:

@@ -18,10 +18,11 @@ _LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where a server of this machine listens."""
+    """Where a server of this machine listens, and its process."""
 
     grpc_port: int
     rest_port: int
+    pid: int
 
     @property
     def grpc(self) -> str:
@@ -54,7 +55,7 @@ def server_process(source: Path | str, flags: Sequence[str] = ()) -> Iterator[En
                 raise NotReadyError(
                     f"The embedded server did not start: {_said(log)}", where=f"{source} {' '.join(flags)}".strip()
                 )
-            yield Endpoints(int(words[1]), int(words[3]))
+            yield Endpoints(int(words[1]), int(words[3]), process.pid)
         finally:
             process.stdin.close()
             process.wait()

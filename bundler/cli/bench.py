@@ -18,7 +18,6 @@ _ADVISED = "64"
 
 
 def bench(
-    bundle: Annotated[Path, typer.Option(help="The bundle that is served: its golden inputs are sent.")],
     targets: Annotated[
         list[str] | None,
         typer.Argument(
@@ -26,6 +25,12 @@ def bench(
             help="gRPC port of a server, or an http:// URL for REST; several are loaded in turns.",
             show_default=False,
         ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle that is served: its golden inputs are sent.", show_default=False)
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send in the golden data's place.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Which model; default: the bundle's only one.")] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Which version; default: the one that the server takes.")] = None,
@@ -72,12 +77,21 @@ def bench(
     if concurrency is None:
         concurrency = _ADVISED if advise else _LOADS
     clients = parse_counts(concurrency)
-    opened = Bundle.open(bundle)
-    requests = [
-        bench_request(opened, model, version=version, signature=signature, rows=number) for number in parse_counts(rows)
-    ]
-    if advise:
-        _advise(bundle, requests[0], max(clients), seconds, advise, as_json=as_json)
+    if bool(bundle) == bool(replay) or (advise and not bundle):
+        raise UsageError("Give either --bundle or --replay; --advise takes --bundle.", fix="e.g. --bundle dist/digits")
+    requests: list[Request | list[Request]] = []
+    if bundle:
+        opened = Bundle.open(bundle)
+        sizes = parse_counts(rows)
+        requests += [bench_request(opened, model, version=version, signature=signature, rows=number) for number in sizes]
+    if replay:
+        from serving.replay import read_requests
+
+        requests.append(read_requests(replay))
+    if advise and bundle:
+        first = requests[0]
+        assert not isinstance(first, list)
+        _advise(bundle, first, max(clients), seconds, advise, as_json=as_json)
         return
     results = _measure(targets or [], requests, clients, seconds, timeout)
     if as_json:
@@ -93,13 +107,13 @@ def bench(
 
 
 def _measure(
-    targets: list[str], requests: list[Request], clients: tuple[int, ...], seconds: float, timeout: float
+    targets: list[str], requests: list[Request | list[Request]], clients: tuple[int, ...], seconds: float, timeout: float
 ) -> list[Figures]:
     from serving.bench import Load, measure
 
     results = []
     for request in requests:
-        if not request.outputs:
+        if not isinstance(request, list) and not request.outputs:
             note(f"The golden data have no call of {request.rows} rows: answers are not compared with PyTorch's.")
         results += measure(targets, request, [Load(number, seconds) for number in clients], timeout=timeout)
     return results
@@ -141,9 +155,8 @@ def _print(results: list[Figures]) -> None:
     sizes = {figures.rows for figures in results}
     each = f"{first.rows} row{'s' if first.rows > 1 else ''} a request" if len(sizes) == 1 else "requests of several sizes"
     say(f"{first.model}, {each}", style="bold")
-    columns = ("server", "clients", "requests/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "failed")
-    if len(sizes) > 1:
-        columns = ("server", "rows", *columns[1:])
+    named = ("rows",) if len(sizes) > 1 else ()
+    columns = ("server", *named, "clients", "requests/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "failed")
     table(columns, [_row(figures, with_rows=len(sizes) > 1) for figures in results])
 
 

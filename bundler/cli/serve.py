@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,18 +27,20 @@ def serve(
     moves from one to the other unchanged: --port --rest_api_port --model_config_file --model_name
     --model_base_path --monitoring_config_file --file_system_poll_wait_seconds … Ctrl-C or SIGTERM answers
     what is under way, then stops.
+
+    Its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
+    `tfbundle smoke --replay` and `tfbundle bench --replay` send again; --log_format=json logs a line for each.
     """
     from serving.protocol.status import StatusError
     from serving.server import serve as run
+    from serving.server.log_lines import configure_logging, log_format
 
     flags = [argument for argument in (bundle, *ctx.args) if argument and argument.startswith("--")]
     folders = [argument for argument in (bundle, *ctx.args) if argument and not argument.startswith("--")]
     if not folders and not flags:
         typer.echo(ctx.get_help())
         raise typer.Exit(2)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
-    )
+    configure_logging(log_format(flags))
     try:
         options = _options(folders, flags)
         options.check()

@@ -17,7 +17,10 @@ def smoke(
             metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL for REST alone."
         ),
     ],
-    bundle: Annotated[Path, typer.Option(help="The bundle that is served.")],
+    bundle: Annotated[Path | None, typer.Option(help="The bundle that is served.", show_default=False)] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send in the golden data's place.")
+    ] = None,
     rest: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Its REST port, to test both.")
     ] = None,
@@ -26,8 +29,12 @@ def smoke(
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Replay a bundle's golden inputs against a running server and compare its answers with PyTorch's."""
+    """Replay a bundle's golden inputs against a running server and compare its answers with PyTorch's.
+
+    With --replay the requests of a file are sent, and compared with the answers that were logged with them.
+    """
     from bundler.bundle import Bundle
+    from bundler.errors import UsageError
     from bundler.golden_files import served_golden_files
     from serving.smoke import Check, run
 
@@ -37,8 +44,15 @@ def smoke(
         else:
             say(str(check))
 
-    files = served_golden_files(Bundle.open(bundle))
-    report = run(target, files, rest=rest, timeout=timeout, progress=None if as_json else show)
+    progress = None if as_json else show
+    if replay and not bundle:
+        from serving.replay import replay as send_again
+
+        report = send_again(target, replay, timeout=timeout, progress=progress)
+    elif bundle and not replay:
+        report = run(target, served_golden_files(Bundle.open(bundle)), rest=rest, timeout=timeout, progress=progress)
+    else:
+        raise UsageError("Give either --bundle or --replay.", fix="e.g. tfbundle smoke localhost:8500 --bundle DIR")
     if as_json:
         print_json(report.to_json())
     else:

@@ -5,7 +5,6 @@ Takes tensorflow_model_server's flags. A server that cannot start says why in th
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
@@ -13,6 +12,7 @@ from serving.errors import ServingError
 from serving.protocol.status import StatusError
 from serving.server.config_files import ConfigTextError
 from serving.server.flags import parse_flags
+from serving.server.log_lines import configure_logging, log_format
 
 FAILED = 255
 
@@ -20,8 +20,8 @@ FAILED = 255
 def main(arguments: list[str]) -> int:
     # TensorFlow logs each SavedModel it reads to stderr; its errors still show.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
     try:
+        configure_logging(log_format(arguments))
         options = parse_flags(arguments)
         options.check()
         from serving.server.server import serve

@@ -95,6 +95,9 @@ FLAGS: dict[str, Flag] = {
     "enable_model_warmup": Flag(_boolean, "warmup"),
     "num_request_iterations_for_warmup": Flag(_iterations, "warmup_iterations"),
     "monitoring_config_file": Flag(str, "monitoring_config_file"),
+    "log_requests": Flag(str, "log_requests"),
+    "log_requests_sample_rate": Flag(float, "log_requests_sample_rate"),
+    "log_format": Flag(str, "log_format"),
     "enable_signature_method_name_check": Flag(_boolean, "check_method_names"),
     "enable_grpc_healthcheck_service": Flag(_boolean, "health"),
     "enable_serialization_as_tensor_content": Flag(_boolean, "answer_as_tensor_content"),
@@ -112,8 +115,10 @@ FLAGS: dict[str, Flag] = {
     "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "skip_initialize_tpu": Flag(_boolean, None, "there is no TPU"),
 }
-"""Every flag that is understood. Two are this server's own: `host` (the real one listens on all addresses) and
-`enable_playground` (the real one has no page at `/`)."""
+"""Every flag that is understood. Those of `OWN` are this server's alone."""
+
+OWN = ("host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format")
+"""The real server listens on all addresses, has no page at `/`, and logs requests through collectors compiled into it."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

@@ -21,10 +21,12 @@ from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.server.config_files import read_config
 from serving.server.core import ServerCore
 from serving.server.examples import classify, multi_inference, regress
+from serving.server.log_lines import REQUEST_ID, log_request, request_id
 from serving.server.metrics import Metrics
 from serving.server.models import model_metadata, model_status, status_message
 from serving.server.options import ServerOptions
 from serving.server.predict import predict
+from serving.server.request_log import KINDS, RequestLog
 
 Method = Callable[[ServerCore, Any], Any]
 
@@ -57,8 +59,10 @@ class GrpcServer:
         ConfigError: the port or the socket path cannot be used.
     """
 
-    def __init__(self, core: ServerCore, metrics: Metrics) -> None:
+    def __init__(self, core: ServerCore, metrics: Metrics, request_log: RequestLog | None = None) -> None:
         options = core.options
+        self._request_log = request_log
+        self._logs_each = options.log_format == "json"
         self._core = core
         self._metrics = metrics
         self._server = grpc.server(
@@ -104,8 +108,12 @@ class GrpcServer:
                 response = answer(self._core, request)
             except StatusError as exc:
                 self._measure(method, request, exc.code, started)
+                self._tell(method, request, context, started, exc)
                 context.abort(_CODES[exc.code.value], exc.grpc_message)
             self._measure(method, request, Code.OK, started)
+            self._tell(method, request, context, started)
+            if self._request_log and method in KINDS and self._request_log.wants():
+                self._request_log.write(method, request, response)
             return response
 
         return grpc.unary_unary_rpc_method_handler(
@@ -113,6 +121,21 @@ class GrpcServer:
             request_deserializer=GetMessageClass(descriptor.input_type).FromString,
             response_serializer=GetMessageClass(descriptor.output_type).SerializeToString,
         )
+
+    def _tell(
+        self, method: str, request: Any, context: grpc.ServicerContext, started: float, exc: StatusError | None = None
+    ) -> None:
+        """A line of the log, and the request's id back to its client."""
+        if not self._logs_each:
+            return
+        identity = request_id(context.invocation_metadata())
+        context.set_trailing_metadata(((REQUEST_ID, identity),))
+        model = request.model_spec.name if hasattr(request, "model_spec") else ""
+        code = exc.code if exc else Code.OK
+        log_request(
+            identity, model=model, api=method, entrypoint="GRPC", status=code.name, seconds=time.monotonic() - started,
+            error=exc.message if exc else "",
+        )  # fmt: skip
 
     def _measure(self, method: str, request: Any, code: Code, started: float) -> None:
         if method in _MEASURED:

@@ -36,6 +36,8 @@ class ServerOptions:
         settle_seconds: how long a version's folder that was just written has to be unchanged before it is loaded.
         grace_seconds: how long `stop()` waits for requests under way.
         per_model_batching: batch only models whose version's folder has a batching_params.pbtxt, as that says.
+        log_requests: folder to write a share (`log_requests_sample_rate`, 0 to 1) of the requests and answers to; empty: none.
+        log_format: of the server's own log, `text` or `json`; the latter has a line for each request.
         prefer_tflite: serve the model.tflite of a version's folder where there is one.
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
         channel_arguments: options of the gRPC server, passed on.
@@ -73,6 +75,9 @@ class ServerOptions:
     saved_model_tags: tuple[str, ...] = ("serve",)
     check_method_names: bool = False
     answer_as_tensor_content: bool = False
+    log_requests: str = ""
+    log_requests_sample_rate: float = 1.0
+    log_format: str = "text"
     prefer_tflite: bool = False
     tflite_pool_size: int = field(default_factory=cores)
     intra_op_threads: int = 0

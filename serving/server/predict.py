@@ -51,10 +51,25 @@ def predict_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
         output_filter=request.output_filter,
         check_method=options.check_method_names,
     )
+    return _response(handle, name, outputs, content=options.answer_as_tensor_content)
+
+
+def _response(handle: Handle, name: str, outputs: Mapping[str, Array], *, content: bool) -> Any:
     response = serving_message("PredictResponse")(model_spec=resolved(handle, name))
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(to_proto(array, content=options.answer_as_tensor_content))
+        response.outputs[alias].CopyFrom(to_proto(array, content=content))
     return response
+
+
+def predict_messages(
+    handle: Handle, spec: Any, name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+) -> tuple[Any, Any]:
+    """A PredictRequest and its PredictResponse for arrays that came and went as JSON: what a log of requests has."""
+    request = serving_message("PredictRequest")(model_spec=spec)
+    request.model_spec.signature_name = name
+    for alias, array in inputs.items():
+        request.inputs[alias].CopyFrom(to_proto(array))
+    return request, _response(handle, name, outputs, content=True)
 
 
 def resolved(handle: Handle, signature: str) -> Any:

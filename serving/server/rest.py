@@ -16,11 +16,13 @@ from serving.protocol.messages import serving_message
 from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
 from serving.server.core import ServerCore
 from serving.server.examples import classify, regress
+from serving.server.log_lines import log_request, request_id
 from serving.server.metrics import Metrics
 from serving.server.models import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
 from serving.server.playground import PATH as PLAYGROUND
 from serving.server.playground import Playground
-from serving.server.predict import DEFAULT_SIGNATURE, run_signature
+from serving.server.predict import DEFAULT_SIGNATURE, predict_messages, run_signature
+from serving.server.request_log import RequestLog
 
 # Matched against the path as it came, query string and all; only then are names percent-decoded.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
@@ -74,11 +76,13 @@ class RestApi:
         metrics: Metrics,
         metrics_path: str | None = None,
         playground: Playground | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         self._core = core
         self._metrics = metrics
         self._metrics_path = metrics_path
         self._playground = playground
+        self._request_log = request_log
 
     def answer(self, request: Request) -> Reply:
         """Answer a request; what goes wrong with it is an answer too."""
@@ -91,10 +95,19 @@ class RestApi:
         if request.method == "OPTIONS":
             return self._preflight(request)
         started = time.monotonic()
-        call = _Call(self._core, request)
+        call = _Call(self._core, request, self._request_log)
         code, body = call.run()
-        self._metrics.record(call.model, call.api, "REST", code, time.monotonic() - started)
-        return Reply(HTTP_STATUS[code], self._with_cors(_JSON), body)
+        seconds = time.monotonic() - started
+        self._metrics.record(call.model, call.api, "REST", code, seconds)
+        headers = self._with_cors(_JSON)
+        if self._core.options.log_format == "json":
+            identity = request_id(request.headers.items())
+            headers = {**headers, "X-Request-Id": identity}
+            log_request(
+                identity, model=call.model, api=call.api or "describe", entrypoint="REST", status=code.name, seconds=seconds,
+                error="" if code is Code.OK else body.decode("utf-8", "replace"),
+            )  # fmt: skip
+        return Reply(HTTP_STATUS[code], headers, body)
 
     def timed_out(self) -> Reply:
         """The reply to a request that took longer than --rest_api_timeout_in_ms."""
@@ -117,8 +130,9 @@ class _Call:
         model, api: for the metrics; empty while not known.
     """
 
-    def __init__(self, core: ServerCore, request: Request) -> None:
+    def __init__(self, core: ServerCore, request: Request, request_log: RequestLog | None = None) -> None:
         self.core = core
+        self.request_log = request_log
         self.request = request
         self.model = ""
         self.api = ""
@@ -176,17 +190,25 @@ class _Call:
                 read=tensors.__getitem__,
                 check_method=self.core.options.check_method_names,
             )
+            if self.request_log and self.request_log.wants():
+                self.request_log.write("Predict", *predict_messages(handle, spec, name, tensors, outputs))
         return write_predictions(outputs, row=given.is_row)
 
     def _classify(self, spec: Any, body: bytes) -> bytes:
         wanted = serving_message("ClassificationRequest")(model_spec=spec)
         read_examples(body, wanted)
-        return write_classifications(classify(self.core, wanted).result)
+        response = classify(self.core, wanted)
+        if self.request_log and self.request_log.wants():
+            self.request_log.write("Classify", wanted, response)
+        return write_classifications(response.result)
 
     def _regress(self, spec: Any, body: bytes) -> bytes:
         wanted = serving_message("RegressionRequest")(model_spec=spec)
         read_examples(body, wanted)
-        return write_regressions(regress(self.core, wanted).result)
+        response = regress(self.core, wanted)
+        if self.request_log and self.request_log.wants():
+            self.request_log.write("Regress", wanted, response)
+        return write_regressions(response.result)
 
 
 class _BadPathError(StatusError):

@@ -21,6 +21,7 @@ from serving.server.metrics import DEFAULT_PATH, Metrics
 from serving.server.options import LOCALHOST, ServerOptions, cores
 from serving.server.playground import Playground
 from serving.server.predict import predict_with
+from serving.server.request_log import RequestLog
 from serving.server.rest import RestApi
 from serving.server.rest_server import RestServer
 from serving.server.tflite_servable import TfliteOptions, TfliteServable
@@ -61,6 +62,7 @@ class Server:
             self.options = _options_for(Path(source), chosen)
         self.metrics = Metrics()
         self._batching: Batching | None = None
+        self._request_log: RequestLog | None = None
         self.core = ServerCore(self.options, self._load)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
@@ -87,6 +89,9 @@ class Server:
         if self.options.enable_batching:
             self._batching = Batching(self.options)
             self.metrics.include(self._batching.metrics.lines)
+        if self.options.log_requests:
+            tags, rate = self.options.saved_model_tags, self.options.log_requests_sample_rate
+            self._request_log = RequestLog(self.options.log_requests, rate, tags)
         try:
             self.core.start()
             self._open_ports()
@@ -116,14 +121,15 @@ class Server:
         return servable
 
     def _open_ports(self) -> None:
-        self._grpc = GrpcServer(self.core, self.metrics)
+        self._grpc = GrpcServer(self.core, self.metrics, self._request_log)
         self._grpc.start()
         log.info("Running gRPC ModelServer at %s:%d ...", self.options.host, self._grpc.port)
         if self.options.rest_port is None:
             return
         playground = Playground(self.core, self._grpc.port or None, bool(self.options.ssl_config_file))
         api = RestApi(
-            self.core, self.metrics, _metrics_path(self.options), playground if self.options.playground else None
+            self.core, self.metrics, _metrics_path(self.options), playground if self.options.playground else None,
+            self._request_log,
         )
         self._rest = RestServer(api, self.options)
         self._rest.start()
@@ -142,6 +148,8 @@ class Server:
         if closing:
             closing.join()
         self.core.stop()
+        if self._request_log:
+            self._request_log.close()
         if self._batching:
             self._batching.stop()
 

@@ -1,0 +1,49 @@
+"""Read TFRecord files without TensorFlow (tensorflow/core/lib/io/record_reader.cc).
+
+A record is its length (8 bytes), a checksum of that, the data, and a checksum of them. The data's own is not looked at here:
+what is read has to parse as a message anyway, and a file that was cut or shifted has no right length.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.errors import GoldenError
+
+_POLYNOMIAL = 0x82F63B78
+_MASK = 0xA282EAD8
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """The records of a file.
+
+    Raises:
+        GoldenError: it cannot be read, or is no TFRecord file, or is cut.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix="give a TFRecord file") from exc
+    at = 0
+    while at < len(content):
+        head = content[at : at + 12]
+        if len(head) < 12 or _masked_crc32c(head[:8]) != struct.unpack("<I", head[8:])[0]:
+            raise GoldenError(f"{path} is no TFRecord file, or is damaged at byte {at}.", fix="record it again")
+        (length,) = struct.unpack("<Q", head[:8])
+        data = content[at + 12 : at + 12 + length]
+        if len(data) < length or len(content) < at + 16 + length:
+            raise GoldenError(f"{path} ends within the record at byte {at}.", fix="copy it again, whole")
+        yield data
+        at += 16 + length
+
+
+def _masked_crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (_POLYNOMIAL if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF

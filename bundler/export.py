@@ -83,7 +83,12 @@ def export(
     else:
         make = module_signature.make
     requests = [Request(name, row, work / f"{name}.onnx", max_opset, translations or {}) for name, row in rows.items()]
-    return tuple(make(loaded, model, request) for request in requests)
+    made = tuple(make(loaded, model, request) for request in requests)
+    if not model.cast_half:
+        return made
+    from bundler.edges.half import cast_ends
+
+    return cast_ends(made)
 
 
 @dataclass(frozen=True)

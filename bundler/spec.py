@@ -107,6 +107,9 @@ class ModelSpec(Strict):
     converter: str = "native"
     opset: int | None = Field(None, ge=7, description="ONNX opset to export; empty: the newest that torch writes well.")
     layout: Layout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")
+    cast_half: bool = Field(
+        False, description="Inputs and outputs of float16 and bfloat16 are float32 to the outside: JSON has no half."
+    )
     tolerance: float = Field(1e-4, gt=0, description="Largest relative error allowed against PyTorch.")
     tflite: TfliteSpec = TfliteSpec()
     fast_path: bool | None = Field(

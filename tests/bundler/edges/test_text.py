@@ -58,7 +58,8 @@ def test_tokens_are_those_of_the_library(lowercase: bool, tmp_path: Path) -> Non
     graph = tf.function(WordPieceGraph(said).__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     every = texts()
     wanted = [row.ids for row in said.tokenizer.encode_batch(every, add_special_tokens=False)]
-    got = [row for i in range(0, len(every), 500) for row in graph(tf.constant([t.encode() for t in every[i : i + 500]])).to_list()]
+    parts = [[text.encode() for text in every[i : i + 500]] for i in range(0, len(every), 500)]
+    got = [row for part in parts for row in graph(tf.constant(part)).to_list()]
     assert [ascii(t) for t, a, b in zip(every, got, wanted, strict=True) if a != b] == []
     assert len(every) > 4000
 
@@ -96,7 +97,8 @@ class Bag(nn.Module):
 def bag() -> tuple[nn.Module, dict[str, Tensor]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Bag().eval(), {"input_ids": torch.randint(1000, 2000, (2, 6)), "attention_mask": torch.ones(2, 6, dtype=torch.int64)}
+        ids = torch.randint(1000, 2000, (2, 6))
+        return Bag().eval(), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 INPUTS = ("input_ids=int64[batch,seq]", "attention_mask=int64[batch,seq]")
@@ -174,10 +176,10 @@ def test_tokenizers_that_the_graph_cannot_be(change: dict[str, Any], message: st
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no tokenizer nowhere.json"):
+    with pytest.raises(UsageError, match=r"There is no tokenizer nowhere.json"):
         read_tokenizer(TextSpec(tokenizer="nowhere.json"), tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}", "utf-8")
-    with pytest.raises(UsageError, match="tokenizer.json is no tokenizer"):
+    with pytest.raises(UsageError, match=r"tokenizer.json is no tokenizer"):
         read_tokenizer(TextSpec(tokenizer="tokenizer.json"), tmp_path)
     (tmp_path / "vocab.txt").write_text("a\nb\n", "utf-8")
     with pytest.raises(UsageError, match=r"vocab.txt has no token \[UNK\]"):

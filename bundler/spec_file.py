@@ -25,6 +25,9 @@ models:
     # outputs: [scores]            # names for the outputs, in the model's order
     # signatures:                  # beside serving_default; they share the model's weights
     #   embed: {{method: encode}}
+    #   photo: {{image: {{}}}}         # JPEG or PNG files in, see docs/signatures.md: image, text, examples, classify, regress
+    # labels: labels.txt           # names of a classifier's classes: gives the signature classify
+    # cast_half: true              # float32 to the outside of a half-precision model
 
     # ops: [my_ops.py]             # handlers of your own, see docs/custom-ops.md
     # converter: native            # or onnx-tf

@@ -22,7 +22,7 @@ _TFLITE = "TFLite"
 _PLAIN = (
     "name", "architecture", "weights", "pretrained", "trust_pickle", "converter", "opset", "layout", "tolerance",
     "calibration", "allow_random_calibration", "io_type", "auto_mix", "select_tf_ops", "evaluate", "max_drop", "min_sqnr",
-    "min_top1", "fast_path",
+    "min_top1", "fast_path", "labels", "cast_half",
 )  # fmt: skip
 
 
@@ -64,6 +64,14 @@ def build(
             help="A further signature, 'NAME=METHOD' of the module. Once for each.", rich_help_panel=_MODEL
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="File with a class a line: gives the signature classify.", rich_help_panel=_MODEL),
+    ] = None,
+    cast_half: Annotated[
+        bool,
+        typer.Option("--cast-half", help="float32 to the outside of a half-precision model.", rich_help_panel=_MODEL),
+    ] = False,
     architecture: Annotated[
         str | None,
         typer.Option(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ class WordPieceGraph:
         table = measured(json.dumps(parts["normalizer"]), json.dumps(parts["pre_tokenizer"]))
         self._pages, self._cells = tf.constant(table.pages), tf.constant(table.cells)
         self._replacements = tf.constant([text.encode() for text in table.replacements])
-        self._folder = tempfile.TemporaryDirectory(prefix="tfbundle-vocabulary-")
-        path = Path(self._folder.name, "vocab.txt")
+        folder = tempfile.mkdtemp(prefix="tfbundle-vocabulary-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        path = Path(folder, "vocab.txt")
         path.write_bytes("".join(f"{token}\n" for token in said.vocabulary).encode())
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(

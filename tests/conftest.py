@@ -55,8 +55,11 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Counts at the end of a run. Here, as the controller of xdist loads no conftest.py of a folder below."""
     from tests.conformance.summary import summary
+    from tests.serving.server import known_differences as recordings
 
     if agreeing := zoo.line(terminalreporter.stats):
         terminalreporter.write_line(agreeing)
     for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
+        terminalreporter.write_line(line)
+    if line := recordings.summary([r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"]):
         terminalreporter.write_line(line)

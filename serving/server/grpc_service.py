@@ -104,6 +104,9 @@ class GrpcServer:
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.monotonic()
+            if not context.is_active():
+                # It waited for a thread until its client had gone: nobody reads the answer.
+                context.abort(grpc.StatusCode.CANCELLED, "The client cancelled the request or its deadline has passed.")
             try:
                 response = answer(self._core, request)
             except StatusError as exc:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import web
 
 from serving.errors import ConfigError
+from serving.server.connections import Connection, ConnectionServer
 from serving.server.options import ServerOptions
 from serving.server.rest import Reply, Request, RestApi
 
@@ -60,14 +61,30 @@ class RestServer:
 
     async def _listen(self) -> None:
         # Bodies stay as sent (auto_decompress): a damaged gzip body is for the API to answer.
-        server = web.Server(self._handle, access_log=None, auto_decompress=False)
+        server = ConnectionServer(
+            self._handle, seconds=self._options.rest_timeout_seconds, access_log=None, auto_decompress=False
+        )
         self._runner = web.ServerRunner(server, shutdown_timeout=self._options.grace_seconds)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._options.host, self.port).start()
         self.port = self._runner.addresses[0][1]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.content.read()
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.request_begins()
+        try:
+            return await self._answer(request)
+        finally:
+            connection.request_ends()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            body = await asyncio.wait_for(request.content.read(), self._options.rest_timeout_seconds)
+        except asyncio.TimeoutError:
+            response = _response(self._api.timed_out())
+            response.force_close()  # the rest of the body is not to be taken for a request
+            return response
         made = Request(
             request.method,
             request.raw_path,

@@ -34,3 +34,25 @@ KNOWN: dict[str, str] = {
     "s_unknown_flag": _STARTS,
 }  # fmt: skip
 """Id of a recording -> reason."""
+
+SHARE = 0.05
+"""Most of all recordings that may be answered otherwise."""
+
+_TESTS = (
+    "test_rest_request_is_answered_as_recorded[",
+    "test_grpc_request_is_answered_as_recorded[",
+    "test_server_starts_as_recorded[",
+)
+
+
+def summary(passed: list[str]) -> str:
+    """A line for the end of a run: recordings replayed and how many of them are known differences; empty for none.
+
+    Args:
+        passed: node ids of the tests that passed.
+    """
+    replayed = [node.rpartition("[")[2].rstrip("]") for node in passed if any(test in node for test in _TESTS)]
+    if not replayed:
+        return ""
+    different = sum(1 for row in replayed if row in KNOWN)
+    return f"recordings of ModelServer 2.20: {len(replayed)} replayed, {different} of them known differences"

@@ -1,0 +1,247 @@
+"""Bad requests and bad clients: the right status and message, and the server goes on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.protocol.messages import PREDICTION_SERVICE, serving_message
+from serving.protocol.tensors import to_proto
+from serving.server import Server
+from serving.server.states import wait_until
+from tests.serving.server.recordings import MODELS
+
+PREDICT = f"/{PREDICTION_SERVICE}/Predict"
+SECONDS = 120.0
+REST_LIMIT = 5.0
+SINGLE = b'{"signature_name": "single", "instances": [[1, 2, 3, 4]]}'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(MODELS / "rows", rest_timeout_seconds=REST_LIMIT) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def goes_on(server: Server) -> Iterator[None]:
+    """After every fault, both interfaces answer rightly."""
+    yield
+    assert rest(server, SINGLE) == (200, {"predictions": [[2.0, 4.0, 6.0, 8.0]]})
+    assert code_of(server, request_for(np.ones((1, 4), np.float32))) == ("OK", "")
+
+
+def rest(server: Server, body: bytes, path: str = "/v1/models/rows:predict") -> tuple[int, object]:
+    assert server.rest_port is not None
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
+    try:
+        connection.request("POST", path, body)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def request_for(array: np.ndarray, alias: str = "x") -> bytes:
+    request = serving_message("PredictRequest")(model_spec={"name": "rows", "signature_name": "single"})
+    request.inputs[alias].CopyFrom(to_proto(array))
+    data: bytes = request.SerializeToString()
+    return data
+
+
+def code_of(server: Server, data: bytes, method: str = PREDICT) -> tuple[str, str]:
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options) as channel:
+        try:
+            channel.unary_unary(method)(data, timeout=SECONDS)
+        except grpc.RpcError as exc:
+            return exc.code().name, exc.details() or ""
+    return "OK", ""
+
+
+def raw(server: Server) -> socket.socket:
+    assert server.rest_port is not None
+    return socket.create_connection(("127.0.0.1", server.rest_port), timeout=SECONDS)
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 16, b"\x0a\x7f", b"\x00"], ids=["no tag", "cut off", "field 0"])
+@pytest.mark.parametrize("method", ["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"])
+def test_malformed_proto(server: Server, method: str, data: bytes) -> None:
+    assert code_of(server, data, f"/{PREDICTION_SERVICE}/{method}")[0] == "INTERNAL"
+
+
+def test_unknown_method(server: Server) -> None:
+    assert code_of(server, b"", f"/{PREDICTION_SERVICE}/Nope")[0] == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"instances": [[1, 2}', b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"\x00" * 100, b"nul"],
+    ids=["empty", "open", "crossed", "deep list", "deep object", "no UTF-8", "zeros", "no word"],
+)
+def test_malformed_json(server: Server, body: bytes) -> None:
+    status, answer = rest(server, body)
+    assert status == 400
+    assert isinstance(answer, dict)
+    assert answer["error"]
+
+
+def test_wrong_dtype(server: Server) -> None:
+    code, message = code_of(server, request_for(np.ones((1, 4), np.int64)))
+    assert (code, message) == ("INVALID_ARGUMENT", "Expects arg[0] to be float but int64 is provided")
+
+
+def test_wrong_name(server: Server) -> None:
+    code, message = code_of(server, request_for(np.ones((1, 4), np.float32), "z"))
+    assert code == "INVALID_ARGUMENT"
+    assert "'x'" in message or "x" in message
+
+
+def test_wrong_json_shape(server: Server) -> None:
+    status, answer = rest(server, b'{"signature_name": "single", "instances": [[1, 2], [3]]}')
+    assert status == 400
+    assert "Expecting tensor size: 2 but got: 1" in str(answer)
+
+
+def test_tensor_whose_shape_promises_more_than_there_is_memory(server: Server) -> None:
+    request = serving_message("PredictRequest")(model_spec={"name": "rows", "signature_name": "single"})
+    tensor = request.inputs["x"]
+    tensor.dtype = 1
+    for size in (2**31, 2**31, 2**31):
+        tensor.tensor_shape.dim.add(size=size)
+    assert code_of(server, request.SerializeToString()) == ("INVALID_ARGUMENT", "tensor parsing error: x")
+
+
+def test_body_of_100_mb_over_grpc(server: Server) -> None:
+    assert code_of(server, request_for(np.ones((100 * 2**20 // 16, 4), np.float32))) == ("OK", "")
+
+
+@pytest.mark.parametrize("fill", [b"x", b" "], ids=["text", "blanks"])
+def test_body_of_100_mb_over_rest(server: Server, fill: bytes) -> None:
+    status, answer = rest(server, fill * (100 * 2**20))
+    assert status in (400, 504)
+    assert isinstance(answer, dict)
+    assert answer["error"]
+
+
+def test_slow_head_is_cut_off(server: Server) -> None:
+    with raw(server) as slow:
+        slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\n")
+        assert slow.recv(1) == b""
+
+
+def test_silent_connection_is_cut_off(server: Server) -> None:
+    with raw(server) as silent:
+        assert silent.recv(1) == b""
+
+
+def test_slow_body_is_answered_with_the_time_limit(server: Server) -> None:
+    with raw(server) as slow:
+        slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
+
+
+def test_many_slow_connections_leave_the_others_answered(server: Server) -> None:
+    opened = [raw(server) for _ in range(200)]
+    try:
+        for each in opened:
+            each.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\n")
+        assert rest(server, SINGLE)[0] == 200
+    finally:
+        for each in opened:
+            each.close()
+
+
+def test_connection_at_rest_between_requests_is_kept(server: Server) -> None:
+    assert server.rest_port is not None
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
+    connection.request("POST", "/v1/models/rows:predict", SINGLE)
+    connection.getresponse().read()
+    time.sleep(REST_LIMIT + 1)
+    connection.request("POST", "/v1/models/rows:predict", SINGLE)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_client_that_vanishes_over_rest(server: Server) -> None:
+    for _ in range(50):
+        with raw(server) as gone:
+            head = b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(SINGLE)
+            gone.sendall(head + SINGLE)
+    assert rest(server, SINGLE)[0] == 200
+
+
+def test_client_that_vanishes_over_grpc(spinning: Server) -> None:
+    """Its thread is free again for others; a request that still waited for one is not worked on."""
+    request = serving_message("PredictRequest")(model_spec={"name": spinning.options.model_name})
+    request.inputs["turns"].CopyFrom(to_proto(np.int32(2000)))
+    with grpc.insecure_channel(f"127.0.0.1:{spinning.grpc_port}") as channel:
+        waiting = [channel.unary_unary(PREDICT).future(request.SerializeToString()) for _ in range(20)]
+        time.sleep(0.5)
+        for each in waiting:
+            each.cancel()
+    request.inputs["turns"].CopyFrom(to_proto(np.int32(0)))
+    with grpc.insecure_channel(f"127.0.0.1:{spinning.grpc_port}") as channel:
+        assert channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=SECONDS)
+
+
+def test_deadline_is_kept_and_the_server_goes_on(spinning: Server) -> None:
+    request = serving_message("PredictRequest")(model_spec={"name": spinning.options.model_name})
+    request.inputs["turns"].CopyFrom(to_proto(np.int32(20000)))
+    with grpc.insecure_channel(f"127.0.0.1:{spinning.grpc_port}") as channel:
+        with pytest.raises(grpc.RpcError) as late:
+            channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=0.3)
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.fixture(scope="module")
+def spinning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    from tests.serving.server.slow_model import save_spinner
+
+    base = tmp_path_factory.mktemp("spinner")
+    save_spinner(base / "1", 1.0)
+    with Server(base, grpc_threads=2) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "rows%2F1%2Fsaved_model.pb", "..", "rows%00"],
+)
+def test_no_path_can_be_named(server: Server, path: str, tmp_path: Path) -> None:
+    """A name in a request is looked up among the configured models; it never becomes part of a path."""
+    status, answer = rest(server, SINGLE, f"/v1/models/{path}:predict")
+    assert status == 404
+    assert "Servable not found for request" in str(answer)
+
+
+def test_concurrent_faults_do_not_mix_with_right_answers(server: Server) -> None:
+    answers: list[object] = []
+    ended = threading.Event()
+
+    def bad() -> None:
+        while not ended.is_set():
+            rest(server, b'{"signature_name": "single", "instances": [[1, 2], [3]]}')
+            code_of(server, b"\xff" * 16)
+
+    workers = [threading.Thread(target=bad) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in range(50):
+            answers.append(rest(server, SINGLE))
+    finally:
+        ended.set()
+        for worker in workers:
+            worker.join()
+    assert answers == [(200, {"predictions": [[2.0, 4.0, 6.0, 8.0]]})] * 50
+    assert wait_until(lambda: server.core.board.is_available("rows", 2), seconds=1)

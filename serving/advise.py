@@ -8,6 +8,7 @@ with a lone client too: the best of many is in part luck.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,11 +106,13 @@ class Advice:
     Attributes:
         trials: all settings tried, in order.
         confirmed: the best one, measured again: with the clients asked for, and with one.
+        load: of the machine when it began, as `uptime` has it.
     """
 
     request: Request
     trials: tuple[Trial, ...]
     confirmed: tuple[Trial, Trial]
+    load: float = 0.0
 
     @property
     def best(self) -> Setting | None:
@@ -120,6 +123,7 @@ class Advice:
     def to_json(self) -> dict[str, Any]:
         return {
             "better": self.best is not None,
+            "load": round(self.load, 2),
             "trials": [trial.to_json() for trial in self.trials],
             "confirmed": [trial.to_json() for trial in self.confirmed],
         }
@@ -146,6 +150,7 @@ def advise(
         NotReadyError: a server does not start.
         ServingError: it does not answer the first request, or wrongly; see `serving.bench.measure`.
     """
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, server_process(source) as plain:
         rig = _Rig(source, plain.grpc, request, Path(folder))
 
@@ -164,7 +169,7 @@ def advise(
         batched = _best([trial for trial in trials if trial.setting.batching])
         trials += tried([_waiting(batched.setting)])
         loaded, alone = rig.trial(_best(trials).setting, [Load(clients, 2 * seconds), Load(1, seconds)])
-    return Advice(request, tuple(trials), (loaded, alone))
+    return Advice(request, tuple(trials), (loaded, alone), load)
 
 
 class _Rig:

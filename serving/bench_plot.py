@@ -25,7 +25,7 @@ def draw(results: Sequence[Figures], file: Path) -> None:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as exc:
         raise TargetError(
-            "The curve is drawn by matplotlib, which is not installed.", fix="pip install matplotlib"
+            "The curve is drawn by matplotlib, which is not installed.", fix="pip install 'tfbundle[plots]'"
         ) from exc
     mpl.rcParams["svg.hashsalt"] = "tfbundle"  # the same figures give the same file
     figure = Figure(figsize=(8, 5), layout="constrained")

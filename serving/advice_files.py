@@ -67,7 +67,7 @@ def _comments(advice: Advice) -> list[str]:
     request = advice.request
     day = datetime.now(timezone.utc).date().isoformat()
     return [
-        f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load {advice.load:.1f} when it began),",
+        f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load {advice.load:.1f} before),",
         "with the embedded server. A machine that is busy with other things favours a server with many threads.",
         f"{request.model} {request.signature}, {request.rows} row{'s' if request.rows > 1 else ''} a request.",
         "",

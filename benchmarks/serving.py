@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,10 @@ def build_minilm(folder: Path) -> Path:
 
 
 def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: float) -> None:
-    """A server with a batch for each core at once beside one without flags, and one that lets in as many requests."""
-    setting = layout_settings(CLIENTS, 1)[-1]
+    """A server that runs one batch at a time, of half of the clients while the others gather, beside one without flags."""
+    setting = layout_settings(CLIENTS, 1)[0]
+    assert setting.batching
+    setting = replace(setting, batching=replace(setting.batching, max_batch_size=CLIENTS // 2))
     assert setting.batching
     file = folder / "batching.config"
     file.write_text(setting.batching.to_text())

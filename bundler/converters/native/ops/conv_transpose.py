@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.conv import add_bias, filters_of, static
+from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.pointwise import convolve_pointwise
 from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value, channels_last, tensor_of
+from bundler.converters.native.value import Tensor, Value, channels_last, tensor_of
 
 
 @op("ConvTranspose", layout=Layout.VALUES)
@@ -118,9 +119,7 @@ def _transposed_valid(
     ctx: Context, data: Tensor, w: Value, stride: list[int], dilation: list[int], group: int, sizes: list[Any]
 ) -> Tensor:
     spatial = len(stride)
-    kernel = _dilated(w.array, dilation) if w.array is not None else None
-    weight = ctx.constant(kernel) if kernel is not None else ctx.value(_dilated_tensor(w.tensor, dilation))
-    weight.name = w.name
+    weight = dilated(ctx, w, dilation)
     lengths = [static(k) for k in weight.shape[2:]]
     output = [_scaled(n, s, k) for n, s, k in zip(sizes[1:], stride, lengths, strict=True)]
     if spatial == 1:
@@ -135,31 +134,6 @@ def _transposed_valid(
         parts = zip(tf.split(data, group, -1), tf.split(filters, group, -1), strict=True)
         result = tf.concat([transposed(d, f, shape, stride, "VALID") for d, f in parts], -1)
     return tf.squeeze(result, 1) if spatial == 1 else result
-
-
-def _dilated(array: Array, dilation: Sequence[int]) -> Array:
-    """The kernel with zeros between its taps."""
-    for axis, step in enumerate(dilation, start=2):
-        if step == 1:
-            continue
-        shape = list(array.shape)
-        shape[axis] = (shape[axis] - 1) * step + 1
-        spread = np.zeros(shape, array.dtype)
-        spread[(slice(None),) * axis + (slice(None, None, step),)] = array
-        array = spread
-    return array
-
-
-def _dilated_tensor(x: Tensor, dilation: Sequence[int]) -> Tensor:
-    """The same for a kernel that is computed."""
-    for axis, step in enumerate(dilation, start=2):
-        if step > 1:
-            length = (x.shape[axis] - 1) * step + 1
-            pads = [[0, 0]] * (axis + 1) + [[0, step - 1]] + [[0, 0]] * (x.shape.rank - axis - 1)
-            spread = tf.pad(tf.expand_dims(x, axis + 1), pads)
-            sizes = [*x.shape[:axis], x.shape[axis] * step, *x.shape[axis + 1 :]]
-            x = tf.reshape(spread, sizes)[(slice(None),) * axis + (slice(0, length),)]
-    return x
 
 
 def _scaled(size: Any, stride: int, kernel: int) -> Any:

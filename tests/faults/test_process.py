@@ -30,7 +30,7 @@ def flags(base: Path) -> tuple[str, ...]:
 
 
 def post(server: ServerProcess, body: bytes = SINGLE) -> object:
-    request = urllib.request.Request(f"{server.url}/v1/models/m:predict", body)
+    request = urllib.request.Request(f"{server.rest_target}/v1/models/m:predict", body)
     with urllib.request.urlopen(request, timeout=SECONDS) as response:
         return json.load(response)
 
@@ -52,7 +52,7 @@ def test_full_disk_under_the_log(tmp_path: Path) -> None:
         while post(server) != DOUBLED and time.monotonic() < end:
             time.sleep(0.1)
         assert post(server) == DOUBLED
-        with urllib.request.urlopen(f"{server.url}/monitoring/prometheus/metrics", timeout=SECONDS) as response:
+        with urllib.request.urlopen(f"{server.rest_target}/monitoring/prometheus/metrics", timeout=SECONDS) as response:
             assert b':tensorflow:serving:request_count{model_name="m",status="OK"}' in response.read()
         server.terminate()
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
-ROOT = Path(__file__).parents[2]
+from tests.serving.servers import ROOT, Ports
+
 SECONDS = 120.0
 
 
@@ -26,18 +26,8 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True)
-class ServerProcess:
+class ServerProcess(Ports):
     process: subprocess.Popen[bytes]
-    grpc: int
-    rest: int
-
-    @property
-    def grpc_target(self) -> str:
-        return f"127.0.0.1:{self.grpc}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.rest}"
 
     def terminate(self) -> int:
         """SIGTERM, and the exit code."""
@@ -60,7 +50,7 @@ def server_process(
     process = subprocess.Popen([*command, *flags], cwd=ROOT, stdout=stderr, stderr=stderr)
     try:
         _wait_for_port(process, ports[1])
-        yield ServerProcess(process, *ports)
+        yield ServerProcess(*ports, process)
     finally:
         process.kill()
         process.wait()

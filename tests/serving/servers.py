@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.server_process import server_process
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,13 +30,8 @@ class Ports:
 
 @contextmanager
 def small_server(*arguments: str) -> Iterator[Ports]:
-    with _started([sys.executable, "-m", "tests.serving.small_server", *arguments]) as ports:
-        yield ports
-
-
-@contextmanager
-def _started(command: list[str]) -> Iterator[Ports]:
     """A server that prints `grpc PORT rest PORT` once it answers, and ends with its standard input."""
+    command = [sys.executable, "-m", "tests.serving.small_server", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
@@ -48,17 +45,8 @@ def _started(command: list[str]) -> Iterator[Ports]:
             process.wait(timeout=20)
 
 
-_EMBEDDED = """
-import sys
-from serving import Server
-with Server(sys.argv[1], grpc_port=0, rest_port=0) as server:
-    print("grpc", server.grpc_port, "rest", server.rest_port, flush=True)
-    sys.stdin.read()
-"""
-
-
 @contextmanager
 def embedded_server(source: Path) -> Iterator[Ports]:
     """The embedded server on a bundle, a models.config or the base path of one model."""
-    with _started([sys.executable, "-c", _EMBEDDED, str(source)]) as ports:
-        yield ports
+    with server_process(source) as endpoints:
+        yield Ports(endpoints.grpc_port, endpoints.rest_port)

@@ -29,6 +29,7 @@ from serving import (
 )
 from serving.rest_transport import NOT_IN_JSON
 from serving.transport import Target
+from tests.serving.processes import free_port
 from tests.serving.servers import Ports, small_server
 from tests.serving.small_server import DTYPES
 
@@ -171,19 +172,13 @@ def test_waiting_says_what_was_seen_last(client: Client) -> None:
 
 
 def test_waiting_for_a_server_that_starts() -> None:
-    port = _free_port()
+    port = free_port()
     with Client(f"http://127.0.0.1:{port}") as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.wait_until_ready, "affine", timeout=30)
         time.sleep(0.3)
         assert not waiting.done()
         with small_server("--rest-port", str(port)):
             assert waiting.result().version == 2
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -234,7 +229,7 @@ def test_a_slow_answer_is_a_deadline_error(client: Client) -> None:
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_nobody_there_is_a_connection_error(scheme: str) -> None:
-    with Client(f"{scheme}://127.0.0.1:{_free_port()}") as client:
+    with Client(f"{scheme}://127.0.0.1:{free_port()}") as client:
         with pytest.raises(ConnectionFailedError, match=r"No connection to 127\.0\.0\.1") as caught:
             client.predict("affine", x=X, timeout=5)
         assert "is the server running" in str(caught.value)

@@ -78,7 +78,7 @@ TRIPLED = {"predictions": [[3.0, 3.0, 3.0, 3.0]]}
 
 def test_curl_as_in_the_servers_own_documentation(server: ServerProcess) -> None:
     """tensorflow.org/tfx/serving/api_rest: `curl -d '{"instances": …}' -X POST http://…/v1/models/NAME:predict`."""
-    one = f"{server.url}/v1/models/one"
+    one = f"{server.rest_target}/v1/models/one"
     status, body = curl("-d", ONES, "-X", "POST", f"{one}:predict")
     assert (status, json.loads(body)) == (200, TRIPLED)
     status, body = curl("-d", ONES, f"{one}/versions/1:predict")
@@ -87,14 +87,14 @@ def test_curl_as_in_the_servers_own_documentation(server: ServerProcess) -> None
     assert (status, json.loads(body)["model_version_status"][0]["state"]) == (200, "AVAILABLE")
     status, body = curl(f"{one}/metadata")
     assert (status, json.loads(body)["model_spec"]["version"]) == (200, "1")
-    status, body = curl("-d", ONES, f"{server.url}/v1/models/gone:predict")
+    status, body = curl("-d", ONES, f"{server.rest_target}/v1/models/gone:predict")
     assert (status, json.loads(body)) == (404, {"error": "Servable not found for request: Latest(gone)"})
     status, body = curl("-X", "PUT", "-d", ONES, f"{one}:predict")
     assert (status, json.loads(body)) == (400, {"error": "Malformed request: PUT /v1/models/one:predict"})
 
 
 def test_curl_with_a_chunked_and_a_packed_body(server: ServerProcess) -> None:
-    predict = f"{server.url}/v1/models/one:predict"
+    predict = f"{server.rest_target}/v1/models/one:predict"
     status, body = curl("-H", "Transfer-Encoding: chunked", "--data-binary", "@-", predict, data=ONES.encode())
     assert (status, json.loads(body)) == (200, TRIPLED)
     packed = gzip.compress(ONES.encode())
@@ -103,7 +103,7 @@ def test_curl_with_a_chunked_and_a_packed_body(server: ServerProcess) -> None:
 
 
 def test_curl_reads_the_metrics(server: ServerProcess) -> None:
-    curl("-d", ONES, f"{server.url}/v1/models/one:predict")
-    status, body = curl(f"{server.url}/monitoring/prometheus/metrics")
+    curl("-d", ONES, f"{server.rest_target}/v1/models/one:predict")
+    status, body = curl(f"{server.rest_target}/monitoring/prometheus/metrics")
     assert status == 200
     assert ':tensorflow:serving:request_count{model_name="one",status="OK"}' in body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving.processes import free_port
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import META, RECORDED, Row, placed, rows
 
@@ -25,15 +25,8 @@ _LOG_PREFIX = re.compile(r"^.*\.cc:\d+\] ")
 _PARSER_LOG = "Error parsing text-format"
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
 def _command(row: Row, base: Path) -> list[str]:
-    port = _free_port()
+    port = free_port()
     arguments = [placed(argument, base).replace("18551", str(port)) for argument in row["args"]]
     if not any(argument.startswith("--port") for argument in arguments):
         arguments.append(f"--port={port}")

@@ -271,9 +271,9 @@ def in_a_process(base: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str
 
 
 def test_sigterm_answers_the_requests_under_way_and_refuses_new_ones(spinners: Path) -> None:
-    from tests.serving.server.test_recorded_startup import _free_port
+    from tests.serving.processes import free_port
 
-    flags = (f"--port={_free_port()}", f"--rest_api_port={_free_port()}")
+    flags = (f"--port={free_port()}", f"--rest_api_port={free_port()}")
     with in_a_process(spinners, *flags) as (process, port):
         url = f"http://127.0.0.1:{port}/v1/models/m:predict"
         body = json.dumps({"inputs": _turns(2.0)}).encode()

@@ -245,9 +245,19 @@ function moveTab(event) {
   selectTab(next, true);
 }
 
+const COPIED_FOR_MS = 2000;
+let forgetting;
+
+function forgetCopied() {
+  clearTimeout(forgetting); // of the copy before: it would take back what this one says
+  byId("copied").textContent = "";
+  document.querySelectorAll("button.copy").forEach((button) => { button.textContent = "Copy"; });
+}
+
 async function copy(event) {
   const button = event.target.closest("button.copy");
   if (!button) return;
+  forgetCopied();
   try {
     await copyText(copies.get(button.dataset.copies)());
     button.textContent = "Copied";
@@ -255,10 +265,8 @@ async function copy(event) {
   } catch (error) {
     tell(`Not copied: ${error.message}`);
   }
-  setTimeout(() => {
-    button.textContent = "Copy";
-    byId("copied").textContent = "";
-  }, 2000);
+  clearTimeout(forgetting);
+  forgetting = setTimeout(forgetCopied, COPIED_FOR_MS);
 }
 
 function start() {

@@ -331,6 +331,26 @@ def test_versions_and_labels_are_called_by_name(page: Playground) -> None:
     assert answers["1"] == answers["label stable"] != answers["latest"]
 
 
+TIMERS = """
+window.timers = [];
+const later = window.setTimeout;
+window.setTimeout = (call, ms) => ms === 2000 ? -timers.push(call) : later(call, ms); // the driver has timers too
+window.clearTimeout = (number) => { if (number < 0) timers[-number - 1] = () => {}; };
+"""
+
+
+def test_a_copy_is_told_until_its_own_time_is_over(page: Playground) -> None:
+    page.model("rows", "single")
+    page.browser.execute_script(TIMERS)
+    page.copied("curl")
+    page.copied("grpcurl")
+    page.browser.execute_script("timers[0]()")
+    assert page.text("#copied") == "Copied to the clipboard"
+    page.browser.execute_script("timers.at(-1)()")
+    assert page.text("#copied") == ""
+    assert {button.text for button in page.all("button.copy") if button.is_displayed()} == {"Copy"}
+
+
 def test_names_are_text_and_not_markup(page: Playground) -> None:
     page.model(EVIL)
     assert page.get("#signature").get_property("value") == "other"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from serving.errors import ConnectionFailedError, DeadlineError, NotReadyError, RequestError, TensorError
 from serving.examples import Classes, Example, messages
 from serving.model_info import ModelInfo, SignatureInfo, VersionStatus
-from serving.protocol.tensors import bfloat16_from_float32
+from serving.protocol.tensors import as_array, bfloat16_from_float32
 from serving.transport import Array, ModelRef, Target, Transport
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -232,7 +232,7 @@ def _typed(name: str, value: Any, info: SignatureInfo | None) -> Array:
     try:
         if dtype == "bfloat16":
             return bfloat16_from_float32(np.asarray(value, np.float32))
-        return np.asarray(value, {"string": np.object_, None: None}.get(dtype, dtype))
+        return as_array(value) if dtype is None else np.asarray(value, {"string": np.object_}.get(dtype, dtype))
     except (ValueError, TypeError, OverflowError) as exc:
         raise TensorError(
             f"The input {name!r} is no {dtype} tensor: {exc}.", fix="give rectangular lists"

@@ -10,12 +10,12 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from serving.errors import ProtocolError, TensorError
 from serving.protocol.messages import message
+from serving.protocol.tensors import as_array
 
 Features = Mapping[str, npt.ArrayLike]
 Example = Features | bytes
@@ -41,7 +41,7 @@ def to_message(example: Example) -> Any:
             raise TensorError(f"The example is no serialized tf.Example: {exc}.", fix="give a dict of features") from exc
         return made
     for name, values in example.items():
-        _fill(made.features.feature[name], name, np.asarray(values))
+        _fill(made.features.feature[name], name, as_array(values))
     return made
 
 

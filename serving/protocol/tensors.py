@@ -112,7 +112,7 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True) -> Any:
     Raises:
         TensorError: a dtype that a tensor does not have, or an object that is neither str nor bytes.
     """
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = as_array(value)
     kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
     proto = message("tensorflow.TensorProto")(dtype=kind.number)
     proto.tensor_shape.SetInParent()  # a scalar has a shape too, one without dims
@@ -125,6 +125,14 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True) -> Any:
     else:
         getattr(proto, kind.field).extend(_field_values(kind, array))
     return proto
+
+
+def as_array(value: npt.ArrayLike) -> Array:
+    """A value as an array; texts and bytes as objects, since NumPy's own lose the zero bytes at their ends."""
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.asarray(value)
+    return np.asarray(value, np.object_) if array.dtype.kind in "US" else array
 
 
 def _as_bytes(array: Array) -> list[bytes]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
 from serving.server.config_files import TENSORFLOW, ConfigTextError, in_bundle, model_server_config
 from serving.server.manager import Loader, Manager
+from serving.server.metrics import Metrics
 from serving.server.options import ServerOptions
 from serving.server.sources import FileSystemSource, ServableSource, find_versions, no_versions
 from serving.server.states import ManagerState, StateBoard
@@ -23,18 +25,34 @@ log = logging.getLogger(__name__)
 
 
 class Handle(NamedTuple):
-    """A version in use: its model, version and servable."""
+    """A version in use: its model, version and servable, and what counts its runs."""
 
     name: str
     version: int
     servable: Any
+    metrics: Metrics
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.servable.signatures
+        return found
+
+    def run(self, feeds: Mapping[str, Any], fetches: Sequence[str], api: str | None = "Predict") -> list[Any]:
+        """Run the servable. The time of a run that succeeds counts for `api`; as in the real server, MultiInference
+        (None) counts for none."""
+        started = time.monotonic()
+        results: list[Any] = self.servable.run(feeds, fetches)
+        if api is not None:
+            self.metrics.ran(self.name, api, time.monotonic() - started)
+        return results
 
 
 class ServerCore:
     """Models and their versions, behind the names that requests use."""
 
-    def __init__(self, options: ServerOptions, load: Loader) -> None:
+    def __init__(self, options: ServerOptions, load: Loader, metrics: Metrics) -> None:
         self.options = options
+        self._metrics = metrics
         self._manager = Manager(
             load,
             retries=options.max_load_retries,
@@ -176,7 +194,7 @@ class ServerCore:
             raise invalid_argument("ModelSpec has no name specified.")
         version = self._requested_version(model_spec)
         with self._manager.servable(model_spec.name, version) as (found, servable):
-            yield Handle(model_spec.name, found, servable)
+            yield Handle(model_spec.name, found, servable, self._metrics)
 
     def _requested_version(self, model_spec: Any) -> int | None:
         choice = model_spec.WhichOneof("version_choice")

@@ -45,7 +45,7 @@ def classify(core: ServerCore, request: Any) -> Any:
 def classify_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
     name = request.model_spec.signature_name
     fetches = _classification(_signature(handle, name), options)
-    outputs, count = _run(handle, [_input(handle, name)], list(fetches.values()), request.input)
+    outputs, count = _run(handle, [_input(handle, name)], list(fetches.values()), request.input, "Classify")
     response = serving_message("ClassificationResponse")(model_spec=resolved(handle, name))
     response.result.CopyFrom(_classification_result(fetches, outputs, count))
     return response
@@ -66,7 +66,7 @@ def regress(core: ServerCore, request: Any) -> Any:
 def regress_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
     name = request.model_spec.signature_name
     fetch = _regression(_signature(handle, name), options)
-    outputs, count = _run(handle, [_input(handle, name)], [fetch], request.input)
+    outputs, count = _run(handle, [_input(handle, name)], [fetch], request.input, "Regress")
     response = serving_message("RegressionResponse")(model_spec=resolved(handle, name))
     response.result.CopyFrom(_regression_result(outputs[fetch], count))
     return response
@@ -87,7 +87,8 @@ def multi_inference_with(handle: Handle, request: Any, options: ServerOptions) -
     fetches = _task_fetches(handle, request.tasks, options)
     feeds = sorted({_input(handle, task.model_spec.signature_name) for task in request.tasks})
     tensors = sorted({tensor for each in fetches for tensor in each.values()})
-    outputs, count = _run(handle, feeds, tensors, request.input)
+    outputs, count = _run(handle, feeds, tensors, request.input, None)
+    handle.metrics.examples(handle.name, count)
     response = serving_message("MultiInferenceResponse")()
     for task, each in zip(request.tasks, fetches, strict=True):
         result = response.results.add(model_spec=resolved(handle, task.model_spec.signature_name))
@@ -111,7 +112,7 @@ def _task_fetches(handle: Handle, tasks: Any, options: ServerOptions) -> list[di
         if name in seen:
             raise invalid_argument(f"Duplicate evaluation of signature: {name}")
         seen.add(name)
-        signature = handle.servable.signatures.get(name)
+        signature = handle.signatures.get(name)
         if signature is None:
             raise invalid_argument(f"Requested signature not found in model graph: {name}")
         if task.method_name == CLASSIFY:
@@ -125,7 +126,7 @@ def _task_fetches(handle: Handle, tasks: Any, options: ServerOptions) -> list[di
 
 def _signature(handle: Handle, name: str) -> Any:
     name = name or DEFAULT_SIGNATURE
-    signature = handle.servable.signatures.get(name)
+    signature = handle.signatures.get(name)
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name}")
     return signature
@@ -133,7 +134,7 @@ def _signature(handle: Handle, name: str) -> Any:
 
 def _input(handle: Handle, name: str) -> str:
     """The tensor that a checked signature is fed through."""
-    return str(handle.servable.signatures[name or DEFAULT_SIGNATURE].inputs[INPUTS].name)
+    return str(handle.signatures[name or DEFAULT_SIGNATURE].inputs[INPUTS].name)
 
 
 def _classification(signature: Any, options: ServerOptions) -> dict[str, str]:
@@ -182,12 +183,14 @@ def _text(signature: Any) -> str:
     return str(text_format.MessageToString(signature, descriptor_pool=pool()))
 
 
-def _run(handle: Handle, feeds: list[str], fetches: list[str], given: Any) -> tuple[dict[str, Array], int]:
+def _run(
+    handle: Handle, feeds: list[str], fetches: list[str], given: Any, api: str | None
+) -> tuple[dict[str, Array], int]:
     """Feed the serialized examples and compute tensors. Returns tensor -> array and the number of examples."""
     examples = _serialized(given)
     array = np.empty(len(examples), np.object_)
     array[:] = examples
-    results = handle.servable.run(dict.fromkeys(feeds, array), fetches)
+    results = handle.run(dict.fromkeys(feeds, array), fetches, api)
     return dict(zip(fetches, results, strict=True)), len(examples)
 
 

@@ -32,7 +32,7 @@ def model_metadata(core: ServerCore, request: Any) -> Any:
     with core.servable(request.model_spec) as handle:
         response.model_spec.name = handle.name
         response.model_spec.version.value = handle.version
-        response.metadata[SIGNATURE_DEF].Pack(_signatures(handle.servable.signatures))
+        response.metadata[SIGNATURE_DEF].Pack(_signatures(handle.signatures))
     return response
 
 

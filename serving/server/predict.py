@@ -23,7 +23,8 @@ METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorf
 class Runnable(Protocol):
     """What a signature is run on: a SavedModel or a model.tflite that is loaded."""
 
-    signatures: dict[str, Any]
+    @property
+    def signatures(self) -> dict[str, Any]: ...
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]: ...
 
@@ -44,7 +45,7 @@ def predict_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
     """Answer a PredictRequest with a version at hand, whatever model it names."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     outputs = run_signature(
-        handle.servable,
+        handle,
         name,
         request.inputs,
         read=lambda alias: read_tensor(alias, request.inputs[alias]),

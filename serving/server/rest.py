@@ -30,6 +30,9 @@ _VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
 _PREDICTION = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE)
 _MODEL = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
 
+MAX_UNPACKED = 100 * 1024 * 1024
+"""Bytes that a gzipped body may unpack into (util/net_http/compression/gzip_zlib.h)."""
+
 _JSON = {"Content-Type": "application/json"}
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -176,7 +179,7 @@ class _Call:
         given = read_predict(body)
         name = given.signature_name or DEFAULT_SIGNATURE
         with self.core.servable(spec) as handle:
-            signature = handle.servable.signatures.get(name)
+            signature = handle.signatures.get(name)
             if signature is None:
                 raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
             if not signature.inputs:
@@ -184,7 +187,7 @@ class _Call:
                 raise invalid_argument(f"Failed to get input map for signature: {shown}")
             tensors = given.tensors({alias: signature.inputs[alias].dtype for alias in sorted(signature.inputs)})
             outputs = run_signature(
-                handle.servable,
+                handle,
                 name,
                 tensors,
                 read=tensors.__getitem__,
@@ -227,10 +230,12 @@ def _model_spec(name: str | None, version: str | None, label: str | None) -> Any
 
 
 def _body(request: Request) -> bytes:
-    """The body, unpacked; one that does not unpack counts as empty."""
+    """The body, unpacked; one that does not unpack, or into more than the real server allows, counts as empty."""
     if "gzip" not in request.headers.get("content-encoding", ""):
         return request.body
+    unpacking = zlib.decompressobj(wbits=31)
     try:
-        return zlib.decompress(request.body, wbits=31)
+        unpacked = unpacking.decompress(request.body, MAX_UNPACKED)
     except zlib.error:
         return b""
+    return unpacked if unpacking.eof else b""

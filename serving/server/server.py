@@ -63,7 +63,7 @@ class Server:
         self.metrics = Metrics()
         self._batching: Batching | None = None
         self._request_log: RequestLog | None = None
-        self.core = ServerCore(self.options, self._load)
+        self.core = ServerCore(self.options, self._load, self.metrics)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
         self._stopped = threading.Event()
@@ -113,8 +113,11 @@ class Server:
             if self._batching:
                 servable = self._batching.wrap(servable)
             if options.warmup:
-                handle = Handle(name, version, servable)
-                warm_up(path, lambda record: _answer(handle, record, options), iterations=options.warmup_iterations)
+                handle = Handle(name, version, servable, self.metrics)
+                warm_up(
+                    path, lambda record: _answer(handle, record, options),
+                    iterations=options.warmup_iterations, metrics=self.metrics,
+                )  # fmt: skip
         except BaseException:
             servable.close()
             raise

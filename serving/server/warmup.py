@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from serving.protocol.messages import serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
+from serving.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,12 @@ def records_file(path: str) -> Path:
     return Path(path) / "assets.extra" / "tf_serving_warmup_requests"
 
 
-def warm_up(path: str, answer: Callable[[Any], None], *, iterations: int) -> int:
+def warm_up(path: str, answer: Callable[[Any], None], *, iterations: int, metrics: Metrics) -> int:
     """Answer the recorded requests of the SavedModel at `path`.
 
     Args:
         answer: answers one PredictionLog message.
+        metrics: counts the time that all records took.
 
     Returns:
         Records read; 0 where there is no file.
@@ -47,7 +49,9 @@ def warm_up(path: str, answer: Callable[[Any], None], *, iterations: int) -> int
         count += 1
         if count > MAX_RECORDS:
             raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
-    log.info("Answered %d warm-up records of %s in %.2f s.", count, file, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    metrics.warmed_up(path, seconds)
+    log.info("Answered %d warm-up records of %s in %.2f s.", count, file, seconds)
     return count
 
 

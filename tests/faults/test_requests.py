@@ -7,11 +7,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
@@ -32,6 +35,12 @@ def server() -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture
+def patient() -> Iterator[Server]:
+    with Server(MODELS / "rows", rest_timeout_seconds=SECONDS) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def goes_on(server: Server) -> Iterator[None]:
     """After every fault, both interfaces answer rightly."""
@@ -40,19 +49,21 @@ def goes_on(server: Server) -> Iterator[None]:
     assert code_of(server, request_for(np.ones((1, 4), np.float32))) == ("OK", "")
 
 
-def rest(server: Server, body: bytes, path: str = "/v1/models/rows:predict") -> tuple[int, object]:
+def rest(
+    server: Server, body: bytes, path: str = "/v1/models/rows:predict", headers: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, object]:
     assert server.rest_port is not None
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
     try:
-        connection.request("POST", path, body)
+        connection.request("POST", path, body, dict(headers))
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     finally:
         connection.close()
 
 
-def request_for(array: np.ndarray, alias: str = "x") -> bytes:
-    request = serving_message("PredictRequest")(model_spec={"name": "rows", "signature_name": "single"})
+def request_for(array: np.ndarray, alias: str = "x", signature: str = "single") -> bytes:
+    request = serving_message("PredictRequest")(model_spec={"name": "rows", "signature_name": signature})
     request.inputs[alias].CopyFrom(to_proto(array))
     data: bytes = request.SerializeToString()
     return data
@@ -112,6 +123,18 @@ def test_wrong_json_shape(server: Server) -> None:
     assert "Expecting tensor size: 2 but got: 1" in str(answer)
 
 
+@pytest.mark.parametrize("shape", [(), (4,)], ids=str)
+def test_wrong_rank(server: Server, shape: tuple[int, ...]) -> None:
+    """No shape of a signature is enforced: the operator that fails tells, as in the real server (recording g_wrong_rank)."""
+    code, message = code_of(server, request_for(np.ones(shape, np.float32), signature="serving_default"))
+    assert code == "INVALID_ARGUMENT"
+    assert f"Invalid reduction dimension (1 for input with {len(shape)} dimension(s)" in message
+
+
+def test_wrong_rank_that_every_operator_takes(server: Server) -> None:
+    assert code_of(server, request_for(np.ones((1, 1, 4), np.float32))) == ("OK", "")
+
+
 def test_tensor_whose_shape_promises_more_than_there_is_memory(server: Server) -> None:
     request = serving_message("PredictRequest")(model_spec={"name": "rows", "signature_name": "single"})
     tensor = request.inputs["x"]
@@ -123,6 +146,28 @@ def test_tensor_whose_shape_promises_more_than_there_is_memory(server: Server) -
 
 def test_body_of_100_mb_over_grpc(server: Server) -> None:
     assert code_of(server, request_for(np.ones((100 * 2**20 // 16, 4), np.float32))) == ("OK", "")
+
+
+@pytest.mark.slow
+def test_right_body_of_100_mb_over_rest(patient: Server) -> None:
+    """Each value is read and written as JSON: seconds, beyond the time limit of the other tests."""
+    row = b"[1.00000000, 2.00000000, 3.00000000, 4.00000000],"
+    count = 100 * 2**20 // len(row)
+    status, answer = rest(patient, b'{"signature_name": "single", "instances": [' + (row * count)[:-1] + b"]}")
+    assert status == 200
+    assert isinstance(answer, dict)
+    assert len(answer["predictions"]) == count
+    assert answer["predictions"][-1] == [2.0, 4.0, 6.0, 8.0]
+
+
+def test_gzipped_body_that_unpacks_into_gigabytes(server: Server) -> None:
+    """As in the real server, what unpacks into more than 100 MiB counts as no body; little of it is ever unpacked."""
+    packing = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(packing.compress(b" " * 2**20) for _ in range(1024)) + packing.flush()
+    before = psutil.Process().memory_info().rss
+    status, answer = rest(server, bomb, headers={"Content-Encoding": "gzip"})
+    assert (status, answer) == rest(server, b"")
+    assert psutil.Process().memory_info().rss - before < 300 * 2**20
 
 
 @pytest.mark.parametrize("fill", [b"x", b" "], ids=["text", "blanks"])

@@ -6,8 +6,8 @@ function snippets(call, server) {
   if (!server.grpc) return made;
   const host = location.hostname;
   const target = { address: `${host}:${server.grpc.port}`, tls: server.grpc.tls };
-  if (call.method === "predict") made.push(["Python", () => pythonClient(call, target)]);
-  return [...made, ["Python, plain gRPC", () => pythonGrpc(call, target)], ["grpcurl", () => grpcurl(call, target)]];
+  made.push(["Python", () => pythonClient(call, target)], ["Python, plain gRPC", () => pythonGrpc(call, target)]);
+  return [...made, ["grpcurl", () => grpcurl(call, target)]];
 }
 
 /** A word for a POSIX shell. */
@@ -28,16 +28,36 @@ function shellData(option, text) {
 function pythonClient(call, target) {
   const [kind, name] = [call.choice[0], call.choice.slice(2)];
   const which = { v: `, version=${name}`, l: `, label=${pythonText(name)}` }[kind] ?? "";
-  const signature = call.signature === "serving_default" ? "" : `, signature=${pythonText(call.signature)}`;
-  const inputs = [...call.texts].map(([input, text]) => `    ${pythonText(input)}: ${pythonValue(parseJson(text))},`);
-  const values = inputs.join("\n");
+  const usual = call.method === "predict" ? "serving_default" : call.method;
+  const signature = call.signature === usual ? "" : `, signature=${pythonText(call.signature)}`;
+  const given = call.method === "predict" ? "inputs" : "examples";
+  const values = call.method === "predict" ? pythonInputs(call) : pythonDicts(call);
   return `${decodes(values)}from serving import Client
 
-inputs = {
-${values}
-}
+${given} = ${values}
 with Client("${target.tls ? "grpcs://" : ""}${target.address}") as client:
-    print(client.predict(${pythonText(call.model)}, inputs${which}${signature}))`;
+    print(client.${call.method}(${pythonText(call.model)}, ${given}${which}${signature}))`;
+}
+
+function pythonInputs(call) {
+  const inputs = [...call.texts].map(([input, text]) => `    ${pythonText(input)}: ${pythonValue(parseJson(text))},`);
+  return `{\n${inputs.join("\n")}\n}`;
+}
+
+/** The examples as a list of dictionaries, a feature always a list. */
+function pythonDicts(call) {
+  const dicts = examplesOf(call).map((example) => {
+    const features = [...example].map(([name, value]) => `${pythonText(name)}: [${pythonItems(value).texts.join(", ")}]`);
+    return `    {${features.join(", ")}},`;
+  });
+  return `[\n${dicts.join("\n")}\n]`;
+}
+
+/** The list of a feature, and its items as Python literals. */
+function pythonItems(value) {
+  const { list, items } = featureOf(value);
+  const number = ({ text }) => (/^-?[NI]/.test(text) ? `float("${text.toLowerCase()}")` : text);
+  return { list, texts: items.map(list === "bytes_list" ? pythonBytes : number) };
 }
 
 function pythonGrpc(call, target) {
@@ -73,9 +93,8 @@ function pythonTensors(call) {
 
 function pythonExamples(call) {
   const feature = (value) => {
-    const { list, items } = featureOf(value);
+    const { list, texts } = pythonItems(value);
     const made = { int64_list: "Int64List", float_list: "FloatList", bytes_list: "BytesList" }[list];
-    const texts = items.map((item) => (list === "bytes_list" ? pythonBytes(item) : item.text));
     return `tf.train.Feature(${list}=tf.train.${made}(value=[${texts.join(", ")}]))`;
   };
   return examplesOf(call).map((example) => {

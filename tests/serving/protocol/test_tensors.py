@@ -154,6 +154,8 @@ def test_unicode_and_bytes_arrays_are_strings() -> None:
     assert from_proto(to_proto(np.array(["ä", "bc"]))).tolist() == ["ä".encode(), b"bc"]
     assert from_proto(to_proto(np.array([b"a", b"bc"]))).tolist() == [b"a", b"bc"]
     assert from_proto(to_proto("text")).item() == b"text"
+    assert from_proto(to_proto([b"ends in\0", b"\0\0"])).tolist() == [b"ends in\0", b"\0\0"]
+    assert from_proto(to_proto(b"\0")).item() == b"\0"
 
 
 def test_big_endian_and_strided_arrays() -> None:

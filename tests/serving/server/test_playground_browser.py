@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shlex
 import shutil
@@ -253,6 +254,25 @@ def test_classify_and_regress_take_examples(page: Playground) -> None:
     assert len(page.reply()["results"]) == 1
     answer = grpc_answer(page, "Regress", "RegressionRequest", "RegressionResponse")
     assert np.allclose(answer.result.regressions[0].value, page.reply()["results"])
+    assert np.allclose(json.loads(run([sys.executable, "-c", page.copied("Python")])), page.reply()["results"])
+
+
+@pytest.mark.slow
+def test_classify_and_regress_as_python_give_the_same_answer(page: Playground) -> None:
+    page.model("clsreg", "serving_default")
+    page.fill("examples as JSON", '[{"x": [1.0, 2.0], "note": "it\'s \\"q\\""}, {"x": [-0.5, 3e0]}]')
+    page.send()
+    want = page.reply()["results"]
+    printed = ast.literal_eval(run([sys.executable, "-c", page.copied("Python")]))
+    assert [[label for label, _ in row] for row in printed] == [[label for label, _ in row] for row in want]
+    assert np.allclose([[score for _, score in row] for row in printed], [[score for _, score in row] for row in want])
+    printed = run([sys.executable, "-c", page.copied("Python, plain gRPC")])
+    assert printed.count("classifications {") == 2
+    page.choose("Signature", "regress")
+    page.fill("examples as JSON", '[{"x": [NaN, 2.0]}]')
+    page.send()
+    assert run([sys.executable, "-c", page.copied("Python")]).strip() == "[nan]"
+    assert "value: nan" in run([sys.executable, "-c", page.copied("Python, plain gRPC")])
 
 
 def test_what_the_server_refuses_is_told_in_its_words(page: Playground) -> None:

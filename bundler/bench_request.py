@@ -6,8 +6,8 @@ from bundler import inputs
 from bundler.bundle import Bundle
 from bundler.errors import UsageError
 from bundler.signature import Signature
-from serving.bench import Request
 from serving.golden import Golden, GoldenCase
+from serving.requests import Request
 
 
 def bench_request(

@@ -102,6 +102,7 @@ class _Job:
     progress: Progress
     extension: Extension | None = None
     has_fast_path: bool = False
+    max_rows: int | None = None
     loaded: LoadedModel | None = None
     evaluate: Evaluate | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -158,6 +159,7 @@ def build_bundle(
         for model in spec.models:
             converter, extension = checked[model.name]
             job = _Job(model, versions[model.name], converter, base, staging, tell, extension, spec.has_fast_path(model))
+            job.max_rows = spec.serving.max_batch_size if spec.serving.batching else None
             job.loaded = (loaded or {}).get(model.name)
             job.evaluate = (evaluate or {}).get(model.name)
             manifest = manifest.with_version(model.name, job.version, _build_model(job))
@@ -195,13 +197,14 @@ def _build_model(job: _Job) -> Record:
     del converted
     gc.collect()  # its functions and variables refer to each other
     with job.stage("parity"):
-        report = _prove(job, served, asked, derived, variants, fast_path)
+        report, largest_batch = _prove(job, served, asked, derived, variants, fast_path)
     measured = _evaluate(job, exported, variants)
     return (
         _record(job, loaded, exported, served, report)
         | measured
         | {
             "graph": graph.to_json(),
+            "largest_batch": largest_batch,
             "tflite": {variant.variant: variant.to_json() for variant in variants},
             **({"fast_path": fast_path.to_json()} if fast_path else {}),
             "tflite_refused": {refused.variant: refused.to_json() for refused in job.refused},
@@ -295,8 +298,12 @@ def _prove(
     derived: Sequence[Reference],
     variants: Sequence[VariantResult],
     fast_path: FastPath | None,
-) -> ParityReport:
-    """Compare with PyTorch's answers, then keep some of the answers as golden data and as warm-up records."""
+) -> tuple[ParityReport, int]:
+    """Compare with PyTorch's answers, then keep some of the answers as golden data and as warm-up records.
+
+    Returns:
+        The report, and the rows of the largest warm-up record.
+    """
     from bundler import parity
     from bundler.golden import make_golden
     from bundler.warmup import write_warmup
@@ -317,12 +324,14 @@ def _prove(
         raise report.error()
     job.notices.extend(f"{spec.name}, {note}" for note in report.not_run)
     answers = (*asked, *derived)
-    golden = make_golden(spec.name, answers, tolerance=spec.tolerance, permutations=served.permutations)
+    golden = make_golden(
+        spec.name, answers, tolerance=spec.tolerance, permutations=served.permutations, max_rows=job.max_rows
+    )
     file = layout.golden_file(spec.name, job.version)
     file.parent.mkdir(parents=True, exist_ok=True)
     golden.save(file)
     write_warmup(golden, spec.name, layout.warmup(spec.name, job.version), served.methods)
-    return report
+    return report, golden.largest_batch
 
 
 def _evaluate(

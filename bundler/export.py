@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from bundler.converters import SERVING_DEFAULT
 from bundler.signature import Signature
 from bundler.signature_spec import SignatureSpec
 from bundler.sources import LoadedModel
@@ -22,7 +23,6 @@ from bundler.spec import ModelSpec
 
 Array = npt.NDArray[Any]
 Reference = Callable[[Mapping[str, Array]], dict[str, Array]]
-SERVING_DEFAULT = "serving_default"
 
 
 @runtime_checkable

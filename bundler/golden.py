@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundler.parity import Case, Reference
-from serving.golden import Golden, GoldenCase, is_binary
+from serving.golden import Golden, GoldenCase, batch_size, is_binary
 
 Array = npt.NDArray[Any]
 
@@ -24,11 +24,12 @@ def make_golden(
     tolerance: float,
     permutations: Mapping[str, Sequence[int]] | None = None,
     limit: int = GOLDEN_BYTES,
+    max_rows: int | None = None,
 ) -> Golden:
     """A few of PyTorch's answers, inputs in the served order of axes, as golden data.
 
     For each signature the smallest call is always kept; others follow in the order of the draws while all
-    of it stays below `limit` bytes.
+    of it stays below `limit` bytes and has at most `max_rows` rows: what a batching server takes as one request.
     """
     kept: list[GoldenCase] = []
     bfloat16: list[str] = []
@@ -38,7 +39,8 @@ def make_golden(
         room -= _size(first)
         chosen = {first.name}
         for case in reference.cases:
-            if case is not first and _size(case) <= room:
+            fits = max_rows is None or batch_size(case.inputs) <= max_rows
+            if case is not first and fits and _size(case) <= room:
                 room -= _size(case)
                 chosen.add(case.name)
         for case in (c for c in reference.cases if c.name in chosen):

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
-from serving.examples import CLASSIFY, REGRESS, to_message
+from serving.examples import CLASSIFY, EXAMPLES, REGRESS, to_message
 from serving.golden import Golden, GoldenCase
 from serving.protocol.messages import serving_message
 from serving.protocol.tensors import to_proto
-from serving.smoke import EXAMPLES
 
 MAX_RECORDS = 1000
 """kMaxNumRecords of the server; it refuses a file with more."""

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from serving.bench import Figures, Load, Request, measure
+from serving.bench import Figures, Load, measure
 from serving.config import BatchingParameters
+from serving.requests import Request
 from serving.server.options import cores
 from serving.server_process import server_process
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from typing import Any
 
@@ -20,35 +20,11 @@ import numpy as np
 from serving.client import Client
 from serving.compare import compare
 from serving.errors import ConnectionFailedError, ProtocolError, ServingError
-from serving.transport import Array
+from serving.requests import Request
 
 WARM_UP_CALLS = 3
 ROUNDS = 5
 """Turns of each server at one concurrency: what disturbs the machine disturbs them all."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is sent, again and again.
-
-    Attributes:
-        outputs: the answer wanted, by output name; empty: none is known.
-        tolerance: largest relative error of it, see `serving.compare`.
-        version: None: the one that the server takes.
-    """
-
-    model: str
-    inputs: Mapping[str, Array]
-    signature: str = "serving_default"
-    version: int | None = None
-    outputs: Mapping[str, Array] = field(default_factory=dict)
-    tolerance: float = 1e-4
-
-    @property
-    def rows(self) -> int:
-        """Examples in a request: the size of the first axis of the first input."""
-        first = next(iter(self.inputs.values()))
-        return int(first.shape[0]) if first.ndim else 1
 
 
 @dataclass(frozen=True)
@@ -127,7 +103,7 @@ def measure(
 
 
 def _check(client: Client, request: Request) -> None:
-    got = client.predict(request.model, request.inputs, version=request.version, signature=request.signature)
+    got = request.ask(client)
     for name, want in request.outputs.items():
         if name not in got:
             raise ProtocolError(f"The answer has no output {name!r}, only {sorted(got)}.", where=str(client.target))
@@ -219,10 +195,7 @@ class _Clients:
 
 def _prepared(client: Client, requests: Sequence[Request], first: int) -> Callable[[], object]:
     """Sends one request after the other, beginning with another one in each client."""
-    calls = [
-        client.prepare(request.model, request.inputs, version=request.version, signature=request.signature)
-        for request in requests
-    ]
+    calls = [request.prepare(client) for request in requests]
     turns = cycle(calls[first % len(calls) :] + calls[: first % len(calls)])
     return lambda: next(turns)()
 

@@ -17,14 +17,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import ConnectionFailedError, DeadlineError, NotReadyError, RequestError, TensorError
-from serving.examples import Classes, Example, messages
+from serving.errors import (
+    ConnectionFailedError,
+    DeadlineError,
+    NotReadyError,
+    RequestError,
+    ServingError,
+    TensorError,
+)
+from serving.examples import EXAMPLES, Classes, Example, messages
 from serving.model_info import ModelInfo, SignatureInfo, VersionStatus
+from serving.protocol.messages import DEFAULT_SIGNATURE
 from serving.protocol.tensors import as_array, bfloat16_from_float32
-from serving.transport import Array, ModelRef, Target, Transport
-
-DEFAULT_SIGNATURE = "serving_default"
-"""What TensorFlow Serving takes when a request names no signature."""
+from serving.transport import Array, ModelRef, Target, Transport, Verb
 
 _POLL_SECONDS = (0.02, 1.0)
 """First and longest pause between two looks at a model's state."""
@@ -134,10 +139,18 @@ class Client:
         version: int | None = None,
         label: str | None = None,
         signature: str | None = None,
+        verb: Verb = "Predict",
     ) -> Callable[[], object]:
-        """A predict for load generators: encoded once; each call of what is returned sends it and waits for the whole
-        answer, which is not decoded. Errors as in `predict`."""
+        """A request for load generators: encoded once; each call of what is returned sends it and waits for the whole
+        answer, which is not decoded. Errors as in `predict`.
+
+        Args:
+            verb: the RPC; Classify and Regress have one input, `inputs`, of serialized tf.Examples.
+        """
         ref, chosen = ModelRef(model, version, label), signature or DEFAULT_SIGNATURE
+        if verb != "Predict":
+            examples = messages([bytes(example) for example in np.asarray(inputs[EXAMPLES], np.object_).tolist()])
+            return self._transport.prepare_examples(verb, ref, chosen, examples, self.timeout)
         arrays = self._arrays(ref, chosen, dict(inputs), self.timeout)
         return self._transport.prepare(ref, chosen, arrays, self.timeout)
 
@@ -173,12 +186,21 @@ class Client:
         return self._transport.status(ModelRef(model, version), seconds)
 
     def wait_until_ready(
-        self, model: str, version: int | None = None, timeout: float = 60.0
+        self,
+        model: str,
+        version: int | None = None,
+        timeout: float = 60.0,
+        *,
+        ended: Callable[[], ServingError | None] = lambda: None,
     ) -> VersionStatus:
         """Wait until a version (None: any) is AVAILABLE, and return its state (the newest one's).
 
+        Args:
+            ended: asked between two looks: why the server runs no more, None while it does.
+
         Raises:
             NotReadyError: not within `timeout` seconds, or its load has failed; with what was seen last.
+            ServingError: the one that `ended` tells.
         """
         deadline = time.monotonic() + timeout
         pause, longest = _POLL_SECONDS
@@ -186,9 +208,11 @@ class Client:
             seen = self._look(model, version, max(deadline - time.monotonic(), 0.05))
             if isinstance(seen, VersionStatus):
                 return seen
+            if error := ended():
+                raise error
             left = deadline - time.monotonic()
             if left <= 0:
-                raise _not_ready(f"was not ready within {timeout:g} s: {seen}", model, version, self.target)
+                raise _not_ready(f"was not ready within {timeout:.3g} s: {seen}", model, version, self.target)
             time.sleep(min(pause, left))
             pause = min(pause * 2, longest)
 

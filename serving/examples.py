@@ -10,6 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
@@ -72,8 +73,19 @@ def to_json(example: Any) -> dict[str, Any]:
     return out
 
 
+EXAMPLES = "inputs"
+"""The input that Classify and Regress fill with serialized tf.Examples."""
+
 Classes = list[list[tuple[str, float]]]
 """For each example its classes: label and score."""
+
+
+def classes_as_outputs(rows: Classes) -> dict[str, npt.NDArray[Any]]:
+    """The classes as the signature's outputs: `classes` as text [examples, n], `scores` as float32 [examples, n]."""
+    return {
+        "classes": np.array([[label for label, _ in row] for row in rows], np.str_),
+        "scores": np.array([[score for _, score in row] for row in rows], np.float32),
+    }
 
 
 def classes_of(result: Any) -> Classes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ class Golden:
     @property
     def signatures(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(case.signature for case in self.cases))
+
+    @property
+    def largest_batch(self) -> int:
+        """Rows of the largest call."""
+        return max((batch_size(case.inputs) for case in self.cases), default=0)
 
     def inputs(self, case: GoldenCase) -> dict[str, Array]:
         """The inputs as a tensor takes them: bfloat16 bits marked as such, see `serving.protocol.tensors`."""
@@ -104,6 +109,11 @@ class Golden:
             binary = set(meta.get("binary", ()))
             cases = tuple(_case(row, data, binary) for row in meta["cases"])
         return cls(meta["model"], meta["tolerance"], cases, tuple(meta["bfloat16"]))
+
+
+def batch_size(inputs: Mapping[str, Array]) -> int:
+    """Rows of a call, the first dim that a batching server counts; a call without arrays that have one is one row."""
+    return max((array.shape[0] for array in inputs.values() if array.ndim), default=1)
 
 
 def is_binary(array: Array) -> bool:

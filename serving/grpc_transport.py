@@ -12,7 +12,10 @@ from serving.examples import Classes, classes_of
 from serving.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, enum, service, serving_message
 from serving.protocol.tensors import Array, from_proto, to_proto
-from serving.transport import ModelRef, Target, hint
+from serving.transport import ModelRef, Target, Verb, hint
+
+_REQUESTS = {"Classify": "ClassificationRequest", "Regress": "RegressionRequest"}
+"""Messages that hold tf.Examples."""
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -65,9 +68,17 @@ class GrpcTransport:
     def prepare(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
-        data = _predict_request(ref, signature, inputs).SerializeToString()
+        return self._again("Predict", _predict_request(ref, signature, inputs), ref, timeout)
+
+    def prepare_examples(
+        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
+    ) -> Callable[[], object]:
+        return self._again(verb, _examples_request(_REQUESTS[verb], ref, signature, examples), ref, timeout)
+
+    def _again(self, verb: Verb, request: Any, ref: ModelRef, timeout: float) -> Callable[[], object]:
+        data = request.SerializeToString()
         # None: bytes go and come as they are.
-        send = self._channel.unary_unary(f"/{PREDICTION_SERVICE}/Predict", None, None)
+        send = self._channel.unary_unary(f"/{PREDICTION_SERVICE}/{verb}", None, None)
 
         def call() -> object:
             try:
@@ -78,11 +89,11 @@ class GrpcTransport:
         return call
 
     def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
-        request = _examples_request("ClassificationRequest", ref, signature, examples)
+        request = _examples_request(_REQUESTS["Classify"], ref, signature, examples)
         return classes_of(self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result)
 
     def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
-        request = _examples_request("RegressionRequest", ref, signature, examples)
+        request = _examples_request(_REQUESTS["Regress"], ref, signature, examples)
         response = self._call(PREDICTION_SERVICE, "Regress", request, ref, timeout)
         return [one.value for one in response.result.regressions]
 

@@ -6,56 +6,114 @@ A recorded answer is what the answer of today is held against; warm-up records h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from serving.bench import Request
 from serving.client import Client
 from serving.compare import compare
 from serving.errors import GoldenError, ServingError
-from serving.protocol.messages import serving_message
+from serving.examples import EXAMPLES, classes_as_outputs, classes_of
+from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.tensors import Array, from_proto
 from serving.protocol.tfrecord import read_records
+from serving.requests import Request
 from serving.smoke import Check, Outcome, SmokeReport
 
 TOLERANCE = 1e-4
 """Largest relative error of an answer against the recorded one: other batches and machines add in another order."""
 
 
-def read_requests(path: Path) -> list[Request]:
-    """The predict requests of a file, with the recorded outputs where there are some.
+@dataclass(frozen=True)
+class Logged:
+    """The requests of a file.
+
+    Attributes:
+        requests: predict, classify and regress requests, in order, with the recorded outputs where there are some.
+        left_out: kind of record (`multi_inference_log`, …) -> how many there are that no client call sends.
+    """
+
+    requests: tuple[Request, ...]
+    left_out: Mapping[str, int]
+
+
+def read_requests(path: Path) -> Logged:
+    """Read a file.
 
     Raises:
-        GoldenError: it is damaged, or has no predict request.
+        GoldenError: it is damaged, or has no request that can be sent again.
     """
     kind = serving_message("PredictionLog")
     requests = []
+    left_out: Counter[str] = Counter()
     for number, record in enumerate(read_records(path), start=1):
         try:
             entry = kind.FromString(record)
         except DecodeError as exc:
             raise GoldenError(f"Record {number} of {path} is no PredictionLog.", fix="record it again") from exc
-        if entry.WhichOneof("log_type") == "predict_log":
-            requests.append(_request(entry.predict_log))
+        log_type = entry.WhichOneof("log_type") or "none"
+        if log_type in _READERS:
+            requests.append(_READERS[log_type](getattr(entry, log_type)))
+        else:
+            left_out[log_type] += 1
     if not requests:
-        raise GoldenError(f"{path} has no predict request.", fix="log some: tfbundle serve DIR --log_requests=FOLDER")
-    return requests
+        held = "".join(f", only {count} of {name}" for name, count in sorted(left_out.items()))
+        raise GoldenError(
+            f"{path} has no predict, classify or regress request{held}.",
+            fix="log some: tfbundle serve DIR --log_requests=FOLDER",
+        )
+    return Logged(tuple(requests), left_out)
 
 
-def _request(entry: Any) -> Request:
-    spec = entry.request.model_spec
+def _predicted(entry: Any) -> Request:
     return Request(
-        model=spec.name,
+        **_asked(entry),
         inputs={name: from_proto(tensor) for name, tensor in sorted(entry.request.inputs.items())},
-        signature=spec.signature_name or "serving_default",
-        version=spec.version.value if spec.HasField("version") else None,
         outputs={name: _wanted(from_proto(tensor)) for name, tensor in sorted(entry.response.outputs.items())},
-        tolerance=TOLERANCE,
     )
+
+
+def _classified(entry: Any) -> Request:
+    rows = classes_of(entry.response.result)
+    outputs = classes_as_outputs(rows) if rows else {}
+    return Request(**_asked(entry), inputs=_examples(entry), outputs=outputs, verb="Classify")
+
+
+def _regressed(entry: Any) -> Request:
+    values = np.array([one.value for one in entry.response.result.regressions], np.float32)
+    outputs = {"outputs": values} if values.size else {}
+    return Request(**_asked(entry), inputs=_examples(entry), outputs=outputs, verb="Regress")
+
+
+_READERS = {"predict_log": _predicted, "classify_log": _classified, "regress_log": _regressed}
+
+
+def _asked(entry: Any) -> dict[str, Any]:
+    spec = entry.request.model_spec
+    return {
+        "model": spec.name,
+        "signature": spec.signature_name or DEFAULT_SIGNATURE,
+        "version": spec.version.value if spec.HasField("version") else None,
+        "tolerance": TOLERANCE,
+    }
+
+
+def _examples(entry: Any) -> dict[str, Array]:
+    """The examples, serialized; a context's features become each one's, where it has none of that name."""
+    given = entry.request.input
+    listed, context = given.example_list, b""
+    if given.WhichOneof("kind") == "example_list_with_context":
+        listed = given.example_list_with_context
+        context = listed.context.SerializeToString()
+    array = np.empty(len(listed.examples), np.object_)
+    # Of a map's key that stands twice the last value counts.
+    array[:] = [context + example.SerializeToString() for example in listed.examples]
+    return {EXAMPLES: array}
 
 
 def _wanted(array: Array) -> Array:
@@ -68,23 +126,30 @@ def _wanted(array: Array) -> Array:
 def replay(
     target: str, path: Path, *, timeout: float = 60.0, progress: Callable[[Check], None] | None = None
 ) -> SmokeReport:
-    """Send the predict requests of a file and compare the answers with the recorded ones.
+    """Send the requests of a file and compare the answers with the recorded ones.
 
     Raises:
-        GoldenError: the file is damaged or has no predict request.
+        GoldenError: the file is damaged or has no request.
         TargetError: the target is none.
         ServingError: a model of it is not ready within `timeout` seconds.
     """
-    requests = read_requests(path)
+    logged = read_requests(path)
     began = time.monotonic()
-    checks = []
+    checks: list[Check] = []
+
+    def tell(check: Check) -> None:
+        checks.append(check)
+        if progress:
+            progress(check)
+
     with Client(target, timeout=timeout) as client:
-        for model in dict.fromkeys(request.model for request in requests):
+        for model in dict.fromkeys(request.model for request in logged.requests):
             client.wait_until_ready(model, timeout=timeout)
-        for number, request in enumerate(requests, start=1):
-            checks.append(_check(client, request, number))
-            if progress:
-                progress(checks[-1])
+        for number, request in enumerate(logged.requests, start=1):
+            tell(_check(client, request, number))
+        over = "REST" if client.target.rest else "gRPC"
+        for name, count in sorted(logged.left_out.items()):
+            tell(Check(over, "", 0, f"replay {name}", "skipped", f"{count} records of a kind that is not sent again"))
         return SmokeReport((str(client.target),), tuple(checks), time.monotonic() - began)
 
 
@@ -92,7 +157,7 @@ def _check(client: Client, request: Request, number: int) -> Check:
     over, what = "REST" if client.target.rest else "gRPC", f"replay {number} {request.signature}"
     began = time.monotonic()
     try:
-        got = client.predict(request.model, request.inputs, version=request.version, signature=request.signature)
+        got = request.ask(client)
     except ServingError as exc:
         return Check(over, request.model, request.version or 0, what, "failed", exc.what, seconds=time.monotonic() - began)
     seconds = time.monotonic() - began

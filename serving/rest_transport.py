@@ -40,7 +40,7 @@ from serving.model_info import (
 )
 from serving.protocol.messages import serving_message
 from serving.protocol.tensors import Array, array_dtype_name
-from serving.transport import ModelRef, Target, hint
+from serving.transport import ModelRef, Target, Verb, hint
 
 NOT_IN_JSON = ("float16", "bfloat16", "uint16", "complex64", "complex128")
 """dtypes that TensorFlow Serving's JSON does not carry."""
@@ -90,7 +90,15 @@ class RestTransport:
     def prepare(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
-        path, body = self._path(ref) + ":predict", self._predict_body(signature, inputs)
+        return self._again("Predict", self._predict_body(signature, inputs), ref, timeout)
+
+    def prepare_examples(
+        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
+    ) -> Callable[[], object]:
+        return self._again(verb, _examples_body(signature, examples), ref, timeout)
+
+    def _again(self, verb: Verb, body: bytes, ref: ModelRef, timeout: float) -> Callable[[], object]:
+        path = f"{self._path(ref)}:{verb.lower()}"
 
         def call() -> object:
             status, data = self._exchange("POST", path, body, timeout)
@@ -110,8 +118,7 @@ class RestTransport:
         return values_of_json(self._infer("regress", ref, signature, examples, timeout))
 
     def _infer(self, verb: str, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Any:
-        body = {"signature_name": signature, "examples": [to_json(example) for example in examples]}
-        return self._json("POST", f"{self._path(ref)}:{verb}", ref, timeout, json.dumps(body).encode())
+        return self._json("POST", f"{self._path(ref)}:{verb}", ref, timeout, _examples_body(signature, examples))
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
         answer = self._json("GET", self._path(ref) + "/metadata", ref, timeout)
@@ -233,6 +240,10 @@ def _send(
     connection.request(method, path, body, {} if body is None else {"Content-Type": "application/json"})
     response = connection.getresponse()
     return response.status, response.read()
+
+
+def _examples_body(signature: str, examples: Sequence[Any]) -> bytes:
+    return json.dumps({"signature_name": signature, "examples": [to_json(example) for example in examples]}).encode()
 
 
 def _columns(inputs: Mapping[str, Array]) -> dict[str, Any]:

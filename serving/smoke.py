@@ -20,14 +20,11 @@ import numpy as np
 from serving.client import Client
 from serving.compare import Difference, compare
 from serving.errors import GoldenError, NotReadyError, ServingError
-from serving.examples import VERBS
+from serving.examples import EXAMPLES, VERBS, classes_as_outputs
 from serving.golden import Golden, GoldenCase
 from serving.model_info import ModelInfo, TensorInfo
 from serving.protocol.tensors import Array, array_dtype_name, bfloat16_to_float32
 from serving.rest_transport import NOT_IN_JSON
-
-EXAMPLES = "inputs"
-"""The input that Classify and Regress fill with serialized tf.Examples."""
 
 REST_ROUNDING = 1e-8
 """Relative error that JSON itself may add: the server prints float32 with nine digits."""
@@ -311,9 +308,9 @@ class _Replay:
             values = client.regress(self.file.model, examples, version=self.file.version, signature=case.signature)
             got = {name: np.array(values, np.float32).reshape(array.shape) for name, array in wanted.items()}
         else:
-            rows = client.classify(self.file.model, examples, version=self.file.version, signature=case.signature)
-            got = {"classes": np.array([[label for label, _ in row] for row in rows], np.str_)}
-            got["scores"] = np.array([[score for _, score in row] for row in rows], np.float32)
+            got = classes_as_outputs(
+                client.classify(self.file.model, examples, version=self.file.version, signature=case.signature)
+            )
         return self._judged(wanted, got, extra)
 
     def _predict(self, client: Client, case: GoldenCase, extra: float) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from serving.examples import Classes
 from serving.model_info import ModelInfo, VersionStatus
 
 Array = npt.NDArray[Any]
+Verb = Literal["Predict", "Classify", "Regress"]
+"""RPCs that answer one signature; over REST the same in lower case."""
 
 _ADDRESS = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})$")
 
@@ -117,6 +119,11 @@ class Transport(Protocol):
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
         """A predict to be sent again and again: encoded once, its answer waited for and not decoded."""
+
+    def prepare_examples(
+        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
+    ) -> Callable[[], object]:
+        """The same for Classify and Regress."""
 
     def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
         """Labels and scores of each `tensorflow.Example` message."""

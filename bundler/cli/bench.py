@@ -11,7 +11,8 @@ from bundler.cli.output import note, print_json, say, table
 
 if TYPE_CHECKING:
     from serving.advise import Trial
-    from serving.bench import Figures, Request
+    from serving.bench import Figures
+    from serving.requests import Request
 
 _LOADS = "1,2,4,8"
 _ADVISED = "64"
@@ -87,7 +88,10 @@ def bench(
     if replay:
         from serving.replay import read_requests
 
-        requests.append(read_requests(replay))
+        logged = read_requests(replay)
+        requests.append(list(logged.requests))
+        for kind, count in sorted(logged.left_out.items()):
+            note(f"{count} records of {kind} in {replay} are left out: no request of this kind is sent again.")
     if advise and bundle:
         first = requests[0]
         assert not isinstance(first, list)

@@ -33,6 +33,7 @@ class RenderedModel:
         signatures: of the latest version, `serving_default` first.
         tolerance: largest relative error allowed against PyTorch.
         fast_path_bytes: size of the latest version's model.tflite; 0: there is none.
+        largest_batch: rows of the largest warm-up record of its versions.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RenderedModel:
     signatures: dict[str, Signature] = field(default_factory=dict)
     tolerance: float = 1e-4
     fast_path_bytes: int = 0
+    largest_batch: int = 0
 
     def __post_init__(self) -> None:
         if not self.versions or list(self.versions) != sorted(set(self.versions)):

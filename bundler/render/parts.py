@@ -101,7 +101,8 @@ def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLay
     tolerance = next((model.tolerance for model in spec.models if model.name == name), 1e-4)
     size = _size(name, versions[-1], manifest, staged)
     fast_path = record.get("fast_path", {}).get("size_bytes", 0)
-    return RenderedModel(name, tuple(versions), size, first | signatures, tolerance, fast_path)
+    largest_batch = max(manifest.models[name][version].get("largest_batch", 0) for version in versions)
+    return RenderedModel(name, tuple(versions), size, first | signatures, tolerance, fast_path, largest_batch)
 
 
 def _size(name: str, version: int, manifest: Manifest, staged: BundleLayout | None) -> int:

@@ -116,7 +116,21 @@ def server_config(context: RenderContext, models_dir: str = MODELS_DIR) -> Model
 
 
 def batching_parameters(context: RenderContext) -> BatchingParameters:
+    """batching.config, for all models.
+
+    Raises:
+        SpecError: a warm-up record has more rows than a batch: the server would not load its version.
+    """
     serving = context.spec.serving
+    for model in context.models:
+        if model.largest_batch > serving.max_batch_size:
+            raise SpecError(
+                f"serving.max_batch_size is {serving.max_batch_size}, and the warm-up of {model.name!r} has a request of "
+                f"{model.largest_batch} rows: TensorFlow Serving refuses it and does not load the version.",
+                where="'serving' in bundle.yaml",
+                fix=f"max_batch_size: {model.largest_batch} or more, or build the model again with these settings in "
+                "bundle.yaml: its warm-up then keeps to them",
+            )
     return BatchingParameters(
         max_batch_size=serving.max_batch_size,
         batch_timeout_micros=serving.batch_timeout_micros,

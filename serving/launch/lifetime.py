@@ -24,8 +24,8 @@ def launched(runner: Runner, deployment: Deployment, *, timeout: float, log: Log
 
     Raises:
         TargetError: a port is in use.
-        LaunchError: the server cannot be started, ended, or cannot load a version.
-        NotReadyError: it took too long.
+        LaunchError: the server cannot be started, or ended.
+        NotReadyError: it took too long, or cannot load a version.
     """
     check_ports(deployment, runner.hosts)
     try:

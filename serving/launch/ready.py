@@ -8,22 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from serving.client import Client
-from serving.errors import (
-    ConnectionFailedError,
-    DeadlineError,
-    LaunchError,
-    NotReadyError,
-    RequestError,
-    ServingError,
-    TargetError,
-)
+from serving.errors import ServingError, TargetError
 from serving.launch.deployment import Deployment
 
-_PAUSES = (0.05, 1.0)
-"""First and longest pause between two looks, in seconds."""
-
-_LOOK_SECONDS = 2.0
-"""How long a server may take to answer one look."""
+_LEAST_SECONDS = 0.05
+"""For the version whose turn comes when the time is over: it may be available all the same."""
 
 
 def check_ports(deployment: Deployment, host: str) -> None:
@@ -67,62 +56,12 @@ def wait_until_available(
         ended: why the server runs no more, None while it does.
 
     Raises:
-        LaunchError: the server has ended, or a version's load has failed.
-        NotReadyError: not in time; with what was seen last.
+        ServingError: the one that `ended` tells.
+        NotReadyError: not in time, or a version's load has failed; with what was seen last.
     """
     deadline = time.monotonic() + seconds
-    pause, longest = _PAUSES
-    missing = [(model, version) for model in versions for version in versions[model]]
     with Client(target) as client:
-        while True:
-            seen: list[str] = []
-            for model, version in list(missing):
-                state = _look(client, model, version, deadline)
-                if state is None:
-                    missing.remove((model, version))
-                else:
-                    seen.append(state)
-                if error := ended():
-                    raise error
-            if not missing:
-                return
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _late(seconds, seen, target)
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, longest)
-
-
-def _look(client: Client, model: str, version: int, deadline: float) -> str | None:
-    """None when the version is available; otherwise what there is of it.
-
-    Raises:
-        LaunchError: it has failed to load, and the server does not try again.
-    """
-    seconds = min(max(deadline - time.monotonic(), 0.05), _LOOK_SECONDS)
-    try:
-        states = client.status(model, version=version, timeout=seconds)
-    except (ConnectionFailedError, DeadlineError) as exc:
-        return exc.what
-    except RequestError as exc:
-        if exc.status not in ("NOT_FOUND", "UNAVAILABLE"):
-            raise
-        return exc.what
-    for state in states:
-        if state.available and state.version == version:
-            return None
-        if state.failed:
-            raise LaunchError(
-                f"Version {version} of the model {model!r} could not be loaded: {state.error_message}",
-                fix="`tfbundle verify DIR` says whether its files are what was built",
-            )
-    return f"{model}: {'; '.join(map(str, states)) or 'no version'}"
-
-
-def _late(seconds: float, seen: list[str], target: str) -> NotReadyError:
-    states = "".join(f"\n  | {line}" for line in dict.fromkeys(seen))
-    return NotReadyError(
-        f"The server was not ready within {seconds:g} s:{states}",
-        where=target,
-        fix="give it longer with --timeout, and read its log above",
-    )
+        for model, numbers in versions.items():
+            for version in numbers:
+                left = max(deadline - time.monotonic(), _LEAST_SECONDS)
+                client.wait_until_ready(model, version, left, ended=ended)

@@ -24,6 +24,9 @@ MODEL_SERVICE = "tensorflow.serving.ModelService"
 SERVICES = (PREDICTION_SERVICE, MODEL_SERVICE)
 """Full names of the services that a model server answers, as reflection lists them."""
 
+DEFAULT_SIGNATURE = "serving_default"
+"""What TensorFlow Serving takes when a request names no signature (tensorflow/cc/saved_model/signature_constants.h)."""
+
 _DESCRIPTORS = Path(__file__).with_name("tf_serving.desc")
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from serving.errors import ServingError
 from serving.protocol.status import StatusError
-from serving.server.flags import parse_flags
-from serving.server.options import ServerOptions
+from serving.server.flags import given_options
 from serving.server.server import Server
 
 _PORTS = ("grpc_port", "rest_port")
@@ -24,19 +22,14 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     source, *flags = arguments
     try:
-        with Server(Path(source), grpc_port=0, rest_port=0, **_changed(parse_flags(flags))) as server:
+        given = {name: value for name, value in given_options(flags).items() if name not in _PORTS}
+        with Server(Path(source), grpc_port=0, rest_port=0, **given) as server:
             print("grpc", server.grpc_port, "rest", server.rest_port, flush=True)
             sys.stdin.read()
     except (ServingError, StatusError) as exc:
         print(exc, file=sys.stderr)
         return 1
     return 0
-
-
-def _changed(options: ServerOptions) -> dict[str, Any]:
-    """The fields that are not as they are without flags, but for the ports."""
-    fields, default = vars(options), vars(ServerOptions())
-    return {name: fields[name] for name in fields if fields[name] != default[name] and name not in _PORTS}
 
 
 if __name__ == "__main__":

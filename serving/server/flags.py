@@ -137,6 +137,15 @@ def parse_flags(arguments: Sequence[str]) -> ServerOptions:
         TargetError: an argument that is no flag, an unknown or unsupported flag, or a value that it cannot have.
         StatusError: INVALID_ARGUMENT: flags that exclude each other, with the real server's text.
     """
+    return _options(given_options(arguments))
+
+
+def given_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields of ServerOptions that a command line names, those with their default's value too.
+
+    Raises:
+        TargetError: as in `parse_flags`.
+    """
     values: dict[str, Any] = {}
     for argument in arguments:
         name, flag, value = _read(argument)
@@ -144,7 +153,10 @@ def parse_flags(arguments: Sequence[str]) -> ServerOptions:
             log.warning("--%s has no effect: %s.", name, flag.why)
         else:
             values[flag.option] = value
-    return _options(values)
+    threads = values.pop("session_threads", 0)
+    if threads > 0:
+        values = {"intra_op_threads": threads, "inter_op_threads": threads} | values
+    return values
 
 
 def _read(argument: str) -> tuple[str, Flag, Any]:
@@ -170,9 +182,6 @@ def _read(argument: str) -> tuple[str, Flag, Any]:
 
 
 def _options(values: dict[str, Any]) -> ServerOptions:
-    threads = values.pop("session_threads", 0)
-    if threads > 0:
-        values = {"intra_op_threads": threads, "inter_op_threads": threads} | values
     options = replace(ServerOptions(), **values)
     if not options.grpc_port and not options.grpc_socket_path:
         raise invalid_argument(

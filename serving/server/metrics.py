@@ -84,7 +84,7 @@ class Metrics:
             return "\n".join([*self._count_lines(), *own, *others]) + "\n"
 
     def _count_lines(self) -> list[str]:
-        examples = {(model,): count for model, count in self._example_totals.items()}
+        examples: dict[tuple[str, ...], int] = {(model,): count for model, count in self._example_totals.items()}
         return [
             *_counter(REQUEST_COUNT, ("model_name", "status"), self._counts),
             *_counter(EXAMPLE_COUNT_TOTAL, ("model",), examples),

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from serving.errors import TensorError
-from serving.protocol.messages import serving_message
+from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
 from serving.protocol.tensors import from_proto, to_proto
 from serving.server.core import Handle, ServerCore
@@ -16,7 +16,6 @@ from serving.server.options import ServerOptions
 
 Array = npt.NDArray[Any]
 
-DEFAULT_SIGNATURE = "serving_default"
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from serving.protocol.json_codec import read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples, write_classifications, write_regressions
-from serving.protocol.messages import serving_message
+from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
 from serving.server.core import ServerCore
 from serving.server.examples import classify, regress
@@ -21,7 +21,7 @@ from serving.server.metrics import Metrics
 from serving.server.models import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
 from serving.server.playground import PATH as PLAYGROUND
 from serving.server.playground import Playground
-from serving.server.predict import DEFAULT_SIGNATURE, predict_messages, run_signature
+from serving.server.predict import predict_messages, run_signature
 from serving.server.request_log import RequestLog
 
 # Matched against the path as it came, query string and all; only then are names percent-decoded.

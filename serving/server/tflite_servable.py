@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from serving.errors import TensorError
-from serving.protocol.messages import message
+from serving.protocol.messages import DEFAULT_SIGNATURE, message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import array_dtype_name, dtype_number
 from serving.server.interpreters import InterpreterPool, TfliteTensor
@@ -24,7 +24,6 @@ from serving.server.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata
 Array = npt.NDArray[Any]
 
 PREDICT_METHOD = "tensorflow/serving/predict"
-DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)

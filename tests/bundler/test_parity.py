@@ -221,6 +221,14 @@ def test_golden_data_stays_small(tmp_path: Path) -> None:
     assert [case.name for case in kept[0]] == ["batch-1"]
 
 
+def test_golden_data_keeps_to_the_rows_of_a_batch(tmp_path: Path) -> None:
+    asked = parity.references([exported(tmp_path / "m.onnx")])
+    golden = make_golden("m", asked, tolerance=1e-4, max_rows=2)
+    assert [case.name for case in golden.cases] == ["example", "random", "batch-1", "seq-5"]
+    assert golden.largest_batch == 2
+    assert make_golden("m", asked, tolerance=1e-4).largest_batch == 5
+
+
 def test_bfloat16_is_kept_as_bits(tmp_path: Path) -> None:
     import ml_dtypes
 

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from bundler.cli.app import app
 from serving.advice_files import verdict, write_advice
 from serving.advise import Advice, Setting, Trial, layout_settings, size_settings, thread_settings
-from serving.bench import Figures, Load, Request, measure
+from serving.bench import Figures, Load, measure
 from serving.config import BatchingParameters
 from serving.errors import NotReadyError
+from serving.requests import Request
 from serving.server import parse_flags
 from serving.server_process import server_process
 

@@ -15,8 +15,9 @@ from bundler.bundle import Bundle
 from bundler.cli.app import app
 from bundler.errors import UsageError
 from serving import Server
-from serving.bench import Load, Request, measure
+from serving.bench import Load, measure
 from serving.errors import ConnectionFailedError, ProtocolError, RequestError
+from serving.requests import Request
 from tests.serving.servers import Ports, small_server
 
 X = {"x": np.float32([[1, 2, 3]])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def test_files_read_back_as_the_settings_say(context: RenderContext, tmp_path: P
         allowed_batch_sizes=(8, 32),
     )
     assert MonitoringConfig.from_text((folder / "monitoring.config").read_text()).enable
+
+
+def test_batches_smaller_than_a_warm_up_record_are_refused(tmp_path: Path) -> None:
+    context = make_context(serving={"batching": True, "max_batch_size": 4})
+    models = (replace(context.models[0], largest_batch=5), *context.models[1:])
+    with pytest.raises(SpecError, match=r"max_batch_size is 4, and the warm-up of 'digits' has a request of 5 rows"):
+        tf_serving.render(replace(context, models=models), tmp_path)
+    assert not list(tmp_path.iterdir())
+    fitting = make_context(serving={"batching": True, "max_batch_size": 5})
+    assert "batching.config" in tf_serving.config_files(replace(fitting, models=models))
+    unbatched = make_context(serving={"max_batch_size": 4})
+    assert "batching.config" not in tf_serving.config_files(replace(unbatched, models=models))
 
 
 def test_flags_name_exactly_the_files_that_are_written(

@@ -26,13 +26,13 @@ def test_every_version_of_every_model(ports: Ports) -> None:
 
 
 def test_another_version_does_not_do(ports: Ports) -> None:
-    with pytest.raises(NotReadyError, match=r"not ready within 0.5 s:\n  \| .*version 7 of model affine") as caught:
+    with pytest.raises(NotReadyError, match=r"version 7 was not ready within 0\.\d+ s: .*version 7 of model") as caught:
         wait(ports, {"affine": (1, 7)}, 0.5)
     assert "version 1" not in str(caught.value)
 
 
 def test_a_version_that_cannot_be_loaded_is_named(ports: Ports) -> None:
-    with pytest.raises(LaunchError, match=r"Version 1 of the model 'broken' could not be loaded: saved_model\.pb is damaged"):
+    with pytest.raises(NotReadyError, match=r"broken version 1 could not be loaded: .*saved_model\.pb is damaged"):
         wait(ports, {"affine": (1,), "broken": (1,)})
 
 

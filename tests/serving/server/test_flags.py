@@ -4,7 +4,7 @@ import pytest
 
 from serving.errors import TargetError
 from serving.protocol.status import StatusError
-from serving.server.flags import FLAGS, parse_flags
+from serving.server.flags import FLAGS, given_options, parse_flags
 from serving.server.options import ServerOptions
 
 BASE = "--model_base_path=/models/m"
@@ -27,6 +27,10 @@ def test_flags_of_a_real_command_line_are_read() -> None:
         channel_arguments=(("grpc.max_connection_age_ms", 2000), ("grpc.x", "y")), warmup=False,
         intra_op_threads=4, inter_op_threads=2,
     )  # fmt: skip
+
+
+def test_a_flag_that_says_what_the_default_says_is_given_all_the_same() -> None:
+    assert given_options(["--prefer_tflite_model=false", "--num_unload_threads=2"]) == {"prefer_tflite": False}
 
 
 def test_defaults_are_those_of_the_real_server() -> None:

@@ -306,6 +306,7 @@ def _prove(
     """
     from bundler import parity
     from bundler.golden import make_golden
+    from bundler.tflite.quantized_source import comes_quantized
     from bundler.warmup import write_warmup
 
     spec, layout = job.spec, job.staging.layout
@@ -321,7 +322,7 @@ def _prove(
         handlers=job.extension.handlers if job.extension else None,
     )
     if not report.passed:
-        raise report.error()
+        raise report.error(quantized=comes_quantized(spec.source, job.base))
     job.notices.extend(f"{spec.name}, {note}" for note in report.not_run)
     answers = (*asked, *derived)
     golden = make_golden(

@@ -12,6 +12,9 @@ from serving.compare import Difference
 
 ONNX_RUNTIME = "onnxruntime"
 SAVED_MODEL = "saved_model"
+_STEPS = 0.01
+"""Tolerance that a step of an 8-bit model keeps, against the RMS of an output."""
+
 FAST_PATH = "tflite-fast-path"
 """The model.tflite beside a SavedModel."""
 
@@ -107,8 +110,12 @@ class ParityReport:
             **({"hint": self.hint} if self.hint else {}),
         }
 
-    def error(self) -> ParityError:
-        """The error of a failed report, for the pipeline to raise."""
+    def error(self, *, quantized: bool = False) -> ParityError:
+        """The error of a failed report, for the pipeline to raise.
+
+        Args:
+            quantized: whether the model came with quantized layers.
+        """
         runtimes = dict.fromkeys(row.runtime for row in self.failures)
         named = ", ".join(runtimes) or f"nothing was compared with {SAVED_MODEL}"
         lines = [f"Not the answers of PyTorch (tolerance {self.tolerance:g}): {named}."]
@@ -117,6 +124,11 @@ class ParityReport:
         if len(worst) > 5:
             lines.append(f"  … and {len(worst) - 5} further outputs or draws")
         fix = "see the layer named above; --tolerance N accepts a larger relative error where it is harmless"
+        if quantized:
+            fix = (
+                "the model comes quantized: a value between two steps may fall on either, and a step is more than this "
+                f"tolerance; --tolerance {_STEPS:g} accepts that (a model in float needs no more than 1e-4)"
+            )
         return ParityError("\n".join(lines), where=self.hint, fix=fix)
 
 

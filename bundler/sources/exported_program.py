@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,9 @@ from bundler.sources.files import file_provenance, find_file
 from bundler.sources.pickles import check_exported_program
 from bundler.sources.tensors import Array, dtype_name, to_numpy
 from bundler.spec import ModelSpec
+from bundler.tflite.quantized_source import comes_quantized
+
+_UNKNOWN = re.compile(r"resolve (torch\.ops\.\w+\.\w+)[.\w]* to an operator")
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
@@ -43,15 +51,47 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
 
 
 def _read(path: Path) -> torch.export.ExportedProgram:
+    if comes_quantized(str(path)):
+        _register_quantized_operators()
     try:
-        return torch.export.load(str(path))
+        with _told_by_torch() as told:
+            return torch.export.load(str(path))
     except (RuntimeError, ValueError, KeyError, AssertionError, OSError, EOFError, TypeError) as exc:
+        if unknown := _UNKNOWN.search("\n".join([*told, str(exc)])):
+            raise SourceError(
+                f"{path.name} calls {unknown[1]}, which nothing has registered in this process.",
+                where=str(path),
+                fix="name a file that imports what registers it: --ops FILE.py (ops: in bundle.yaml)",
+            ) from exc
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise SourceError(
             f"{path.name} is damaged or of another version of torch: {first}.",
             where=str(path),
             fix=f"export and save it again with torch {torch.__version__.partition('+')[0]}",
         ) from exc
+
+
+def _register_quantized_operators() -> None:
+    """torch.ops.quantized_decomposed: what PyTorch's export quantization (PT2E, now torchao's) writes, and not part of
+    `import torch`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.ao, which torchao imports it from
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
+
+
+@contextmanager
+def _told_by_torch() -> Iterator[list[str]]:
+    """What torch.export logs meanwhile, in place of the terminal: tracebacks of what its error then leaves out."""
+    told: list[str] = []
+    logger, handler = logging.getLogger("torch.export"), logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 def _signature(program: torch.export.ExportedProgram) -> tuple[Binding, list[torch.Tensor]]:

@@ -151,7 +151,7 @@ def test_bfloat16_reaches_the_reference(tmp_path: Path) -> None:
     assert str(exported.reference(exported.examples)["output"].dtype) == "bfloat16"
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.slow)])
 def test_every_recurrent_model_of_a_process_keeps_its_sequence_dynamic(tmp_path: Path, kind: str) -> None:
     for index in range(2):
         layer = getattr(nn, kind)(3, 4, bidirectional=True, batch_first=True)

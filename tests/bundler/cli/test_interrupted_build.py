@@ -32,7 +32,7 @@ def stopped(source: Path, out: Path, after: str, number: signal.Signals) -> subp
 @pytest.mark.parametrize(
     ("after", "number", "code", "word"),
     [
-        ("load the model", signal.SIGINT, 130, "Interrupted"),
+        pytest.param("load the model", signal.SIGINT, 130, "Interrupted", marks=pytest.mark.slow),
         ("write the SavedModel", signal.SIGINT, 130, "Interrupted"),
         ("convert to TensorFlow", signal.SIGTERM, 143, "Terminated"),
     ],

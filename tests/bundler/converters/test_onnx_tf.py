@@ -159,6 +159,7 @@ def test_static_shapes_become_tflite(block: tuple[Path, OnnxTfModel]) -> None:
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_unet_with_transposed_convolution_and_upsampling(tmp_path: Path) -> None:
     module, inputs = load_example("unet").unet()
     path = export(module, [inputs["image"]], tmp_path / "unet.onnx", (["image"], ["mask"]))
@@ -168,6 +169,7 @@ def test_unet_with_transposed_convolution_and_upsampling(tmp_path: Path) -> None
         assert_answers_like_onnx_runtime(model, path, array)
 
 
+@pytest.mark.slow
 def test_names_that_tensorflow_would_change_are_kept(tmp_path: Path) -> None:
     class Sum(nn.Module):
         def forward(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,6 +193,7 @@ def saved_names(folder: Path) -> tuple[set[str], set[str]]:
     return set(definition.inputs), set(definition.outputs)
 
 
+@pytest.mark.slow
 def test_operators_of_the_stand_ins(tmp_path: Path) -> None:
     """Hardmax and Bernoulli come from tensorflow_addons and tensorflow_probability in onnx-tf."""
     value = helper.make_tensor_value_info
@@ -224,6 +227,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_temporary_files_go_with_the_model(tmp_path: Path, scratch: Path) -> None:
     path = export_convolution(tmp_path)
     model = OnnxTfConverter().convert({"serving_default": path})
@@ -253,6 +257,7 @@ class Outer(nn.Module):
         return x.unsqueeze(1) * x.unsqueeze(2)
 
 
+@pytest.mark.slow
 def test_an_operator_whose_newer_form_it_lacks_works_at_an_older_opset(tmp_path: Path) -> None:
     names = ["x"], ["outer"]
     path = export(Outer(), [torch.randn(2, 4)], tmp_path / "15.onnx", names)

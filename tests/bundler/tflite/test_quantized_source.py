@@ -142,8 +142,11 @@ program = torch.export.export(Quantized().eval(), (torch.randn(2, 8),), dynamic_
 torch.export.save(program, sys.argv[1])
 """
 
-QUANTIZE = """
+TORCHAO = Path(sys.prefix) / "torchao"
+
+QUANTIZE = f"""
 import sys, warnings; warnings.simplefilter("ignore")
+sys.path.append({str(TORCHAO)!r})
 import torch
 from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -160,7 +163,7 @@ class Net(nn.Module):
     def forward(self, image):
         return self.head(torch.relu(self.two(torch.relu(self.one(image)))).mean((2, 3)))
 
-batch, image = ({0: torch.export.Dim("batch")},), torch.randn(2, 3, 16, 16)
+batch, image = ({{0: torch.export.Dim("batch")}},), torch.randn(2, 3, 16, 16)
 program = torch.export.export(Net().eval(), (image,), dynamic_shapes=batch).module()
 quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
 prepared = prepare_pt2e(program, quantizer)
@@ -193,7 +196,8 @@ def test_a_program_of_export_quantization_becomes_integers(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_what_torchao_quantizes_becomes_integers(tmp_path: Path) -> None:
-    pytest.importorskip("torchao")
+    if not TORCHAO.is_dir():
+        pytest.skip("no torchao beside the environment: `make venv` puts it there")
     path, out = made_by(QUANTIZE, tmp_path / "net.pt2"), tmp_path / "out"
     strict = built(path, out)
     if strict.returncode:  # a value between two steps
@@ -206,5 +210,5 @@ def test_what_torchao_quantizes_becomes_integers(tmp_path: Path) -> None:
     found = operators(file)
     assert "FAKE_QUANT" not in count(found)
     # Its quantizer leaves the second convolution's output in float: that layer stays in float.
-    assert [o.inputs[:2] for o in found if o.name == "CONV_2D"][0] == ("INT8", "INT8")
+    assert next(o.inputs[:2] for o in found if o.name == "CONV_2D") == ("INT8", "INT8")
     assert count(found)["CONV_2D"] > count(found, only_float=True)["CONV_2D"]

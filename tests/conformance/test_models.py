@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.cases import FOLDERS, is_saved, model_cases
+from tests.conformance.cases import FOLDERS, model_cases, saved_cases
 from tests.conformance.judge import judge
-from tests.conformance.known_failures import reason
 
 NAMES = sorted(model_cases())
 
@@ -18,7 +17,7 @@ def test_graph(name: str) -> None:
     judge(name)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if is_saved(n) and reason(n) is None])
+@pytest.mark.parametrize("name", saved_cases(NAMES))
 def test_saved_model(name: str, tmp_path: Path) -> None:
     judge(name, tmp_path / "1")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.cases import is_saved, ml_cases, node_cases
+from tests.conformance.cases import ml_cases, node_cases, saved_cases
 from tests.conformance.judge import judge
 from tests.conformance.known_failures import reason
 
@@ -23,7 +23,7 @@ def test_graph(name: str) -> None:
     judge(name)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if is_saved(n) and reason(n) is None])
+@pytest.mark.parametrize("name", saved_cases(NAMES))
 def test_saved_model(name: str, tmp_path: Path) -> None:
     judge(name, tmp_path / "1")
 

@@ -241,7 +241,8 @@ class _Maker:
             losses = self._search.losses
             if "mix" not in self.model.spec.wanted and self.evaluated.seconds > PATIENCE_S:
                 return Refused(variant, error, figures or {}, losses, searched=False)
-            return Refused(variant, error, figures or {}, losses, self._search.found)
+            mixed = variant != "mix" and "mix" in self.model.spec.wanted
+            return Refused(variant, error, figures or {}, losses, self._search.found, mixed=mixed)
         except TfbundleError as exc:
             return Refused(variant, error, {**(figures or {}), "layers_unknown": exc.what})
 

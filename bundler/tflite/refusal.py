@@ -29,6 +29,7 @@ class Refused:
         losses: of int8: every layer, those that lose most first.
         mix: of int8: the layers that have to stay float for the gate to pass; None: no set of layers helps.
         searched: whether a mix was looked for.
+        mixed: whether the build was asked for the mix too.
     """
 
     variant: TfliteVariant
@@ -37,6 +38,7 @@ class Refused:
     losses: Sequence[Loss] = ()
     mix: Sequence[Layer] | None = None
     searched: bool = True
+    mixed: bool = False
 
     @property
     def below_gate(self) -> bool:
@@ -76,6 +78,8 @@ class Refused:
         if self.losses and not self.searched:
             return "--auto-mix looks for the mix with the fewest float layers"
         if self.mix is not None:
+            if self.mixed:
+                return "the mix file of this build has them in float; where it may stand for int8, ask for it alone: --tflite mix"
             return "--auto-mix makes that mix"
         return self.error.fix
 

@@ -95,7 +95,8 @@ def test_a_file_below_its_gate_is_refused_and_its_layers_are_named(refused: Outc
     assert isinstance(error, GateError)
     assert error.exit_code == 3
     assert str(error).count("features.0 (CONV_2D)") == 2  # among the losses and in the mix, once for both variants
-    assert "--auto-mix makes that mix" in str(error)
+    assert "the mix file of this build has them in float" in str(error)
+    assert "--auto-mix makes that mix" not in str(error)
 
 
 def test_a_slow_evaluate_function_is_not_asked_dozens_of_times_unasked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -17,6 +18,7 @@ from serving.server.config_files import prefers_tflite, read_config
 from serving.server.core import Handle, ServerCore
 from serving.server.examples import classify_with, multi_inference_with, regress_with
 from serving.server.grpc_service import GrpcServer
+from serving.server.memory import freeze
 from serving.server.metrics import DEFAULT_PATH, Metrics
 from serving.server.options import LOCALHOST, ServerOptions, cores
 from serving.server.playground import Playground
@@ -41,6 +43,10 @@ class Server:
         grpc_port, rest_port: 0 picks a free port; rest_port None serves no REST.
         host: address to listen on.
         options: further fields of ServerOptions.
+
+    Attributes:
+        owns_process: whether nothing else runs in this process (`serve`): its memory is then looked after, see
+            `serving.server.memory`.
 
     Raises:
         ConfigError: there is nothing to serve at `source`.
@@ -67,6 +73,8 @@ class Server:
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
         self._stopped = threading.Event()
+        self.owns_process = False
+        self._freezing = threading.Lock()
 
     @property
     def grpc_port(self) -> int:
@@ -107,6 +115,9 @@ class Server:
         """
         from serving.server.warmup import warm_up
 
+        with self._freezing:
+            if self.owns_process and not gc.get_freeze_count():
+                freeze()
         options = self.options
         servable = _servable(path, options)
         try:
@@ -174,6 +185,7 @@ def serve(options: ServerOptions) -> None:
     """
     asked = threading.Event()
     server = Server(options)
+    server.owns_process = True
 
     def stop(number: int, frame: FrameType | None) -> None:
         log.info("%s: answering the requests under way, then stopping.", signal.Signals(number).name)

@@ -117,6 +117,16 @@ def values_of_json(answer: Mapping[str, Any]) -> list[float]:
         raise ProtocolError(f"The answer to regress cannot be read: {exc}.") from exc
 
 
+def serialized(given: Any) -> list[bytes]:
+    """The examples of a `tensorflow.serving.Input`; a context goes before each, so that the example's own features win."""
+    context = b""
+    listed = given.example_list
+    if given.WhichOneof("kind") == "example_list_with_context":
+        listed = given.example_list_with_context
+        context = listed.context.SerializeToString()
+    return [context + example.SerializeToString() for example in listed.examples]
+
+
 def messages(examples: Sequence[Example]) -> list[Any]:
     """Each as a `tensorflow.Example` message; errors as in `to_message`."""
     return [to_message(example) for example in examples]

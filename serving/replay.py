@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from serving.client import Client
 from serving.compare import compare
 from serving.errors import GoldenError, ServingError
-from serving.examples import EXAMPLES, classes_as_outputs, classes_of
+from serving.examples import EXAMPLES, classes_as_outputs, classes_of, serialized
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.tensors import Array, from_proto
 from serving.protocol.tfrecord import read_records
@@ -104,16 +104,7 @@ def _asked(entry: Any) -> dict[str, Any]:
 
 
 def _examples(entry: Any) -> dict[str, Array]:
-    """The examples, serialized; a context's features become each one's, where it has none of that name."""
-    given = entry.request.input
-    listed, context = given.example_list, b""
-    if given.WhichOneof("kind") == "example_list_with_context":
-        listed = given.example_list_with_context
-        context = listed.context.SerializeToString()
-    array = np.empty(len(listed.examples), np.object_)
-    # Of a map's key that stands twice the last value counts.
-    array[:] = [context + example.SerializeToString() for example in listed.examples]
-    return {EXAMPLES: array}
+    return {EXAMPLES: np.array(serialized(entry.request.input), np.object_)}
 
 
 def _wanted(array: Array) -> Array:

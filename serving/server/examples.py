@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import text_format
 
+from serving.examples import serialized
 from serving.protocol.messages import DEFAULT_SIGNATURE, enum, pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import array_dtype_name, dtype_number
@@ -195,15 +196,10 @@ def _run(
 
 
 def _serialized(given: Any) -> list[bytes]:
-    """The examples of an Input message; a context goes before each, so that the example's own features win."""
-    context = b""
-    listed = given.example_list
-    if given.WhichOneof("kind") == "example_list_with_context":
-        listed = given.example_list_with_context
-        context = listed.context.SerializeToString()
-    if not listed.examples:
+    examples = serialized(given)
+    if not examples:
         raise invalid_argument("Input is empty.")
-    return [context + example.SerializeToString() for example in listed.examples]
+    return examples
 
 
 def _classification_result(fetches: Mapping[str, str], outputs: Mapping[str, Array], count: int) -> Any:

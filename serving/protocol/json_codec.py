@@ -1,7 +1,7 @@
 """Predict over REST: JSON bodies to arrays by input name, arrays by output name to JSON.
 
-The rules and error texts are the server's (tensorflow_serving/util/json_tensor.cc). Two differences are meant: an
-integer that an 8- or 16-bit tensor cannot hold is refused instead of wrapped, and doubles are rounded correctly.
+The rules and error texts are the server's (tensorflow_serving/util/json_tensor.cc). One difference is meant: an integer
+that an 8- or 16-bit tensor cannot hold is refused instead of wrapped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.protocol.json_parser import parse_object
+from serving.protocol.json_object import c_string, members
+from serving.protocol.json_parser import has_long_numbers, parse_object
 from serving.protocol.json_text import debug_text, decode_base64, is_number, quote, type_name
 from serving.protocol.messages import enum
 from serving.protocol.status import Code, StatusError, invalid_argument
@@ -47,12 +48,13 @@ class PredictBody:
     """A parsed body of `:predict`. Its tensors are read once the signature that it names is known.
 
     Attributes:
+        document: the parsed body, its doubles rounded correctly.
         signature_name: empty for the default signature.
     """
 
+    body: bytes
     document: dict[str, Any]
     signature_name: str
-    has_booleans: bool
 
     @property
     def is_row(self) -> bool:
@@ -68,11 +70,21 @@ class PredictBody:
         Raises:
             StatusError: with the server's text.
         """
-        document = self.document
+        if not has_long_numbers(self.body):
+            return self._tensors(self.document, inputs)
+        if not any(_readable(dtype) == "float64" for dtype in inputs.values()):
+            try:
+                return self._tensors(self.document, inputs)
+            except StatusError:
+                pass  # its text may quote a double
+        return self._tensors(parse_object(self.body, servers_doubles=True), inputs)
+
+    def _tensors(self, document: dict[str, Any], inputs: Mapping[str, int]) -> dict[str, Array]:
+        has_booleans = b"true" in self.body or b"false" in self.body
         if "instances" not in document:
             if "inputs" not in document:
                 raise invalid_argument("Missing 'inputs' or 'instances' key")
-            return _columns(document["inputs"], inputs, self.has_booleans)
+            return _columns(document["inputs"], inputs, has_booleans)
         if "inputs" in document:
             raise _format_error(document, _BOTH_KEYS)
         instances = document["instances"]
@@ -80,7 +92,7 @@ class PredictBody:
             raise _format_error(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise _format_error(document, "No values in 'instances' array")
-        return _rows(instances, inputs, self.has_booleans)
+        return _rows(instances, inputs, has_booleans)
 
 
 def read_predict(body: bytes) -> PredictBody:
@@ -90,7 +102,7 @@ def read_predict(body: bytes) -> PredictBody:
         StatusError: INVALID_ARGUMENT: not JSON, not an object, or a `signature_name` that is no string.
     """
     document = parse_object(body)
-    return PredictBody(document, read_signature_name(document), b"true" in body or b"false" in body)
+    return PredictBody(body, document, read_signature_name(document))
 
 
 def read_signature_name(document: dict[str, Any]) -> str:
@@ -111,7 +123,7 @@ def _format_error(value: object, text: str) -> StatusError:
 
 def is_base64(value: object) -> bool:
     """Whether a value is binary data: an object with the one key `b64`, which holds a string."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+    return isinstance(value, dict) and len(members(value)) == 1 and isinstance(value.get("b64"), str)
 
 
 def _is_element_object(value: object) -> bool:
@@ -150,8 +162,8 @@ def _rows_at_once(
     """All rows of regular numeric tensors; None where the rows must be read one by one."""
     if _is_element_object(instances[0]):
         names = inputs.keys()
-        if any(not isinstance(item, dict) or item.keys() != names for item in instances):
-            return None
+        if any(type(item) is not dict or item.keys() != names for item in instances):
+            return None  # a JsonObject may have several values for one name
         columns = {name: [item[name] for item in instances] for name in inputs}
     else:
         columns = {next(iter(inputs)): instances}
@@ -178,9 +190,12 @@ class _RowReader:
             return
         if not _is_element_object(item):
             raise invalid_argument(f"Expecting object but got list at item {index} of input list")
-        for name, value in item.items():
+        names = set()
+        for key, value in members(item):
+            name = c_string(key)
+            names.add(name)
             self._add(name, value, f"{where} key: {name} of 'instances' list. Error: ")
-        if item.keys() != self.inputs.keys():
+        if names != self.inputs.keys():
             keys = ",".join(sorted(self.inputs))
             raise invalid_argument(
                 f"{where} of 'instances' list. JSON object: {debug_text(item)} keys must be equal to: {keys}"
@@ -209,8 +224,9 @@ class _RowReader:
         self.values[name].extend(flat)
 
     def tensors(self, count: int) -> dict[str, Array]:
+        """Where a name stood twice in a row, its values have all moved on by one, and the last are left over."""
         return {
-            name: _array(values, (count, *self.shapes[name]), self.inputs[name])
+            name: _array(values[: count * self.sizes[name]], (count, *self.shapes[name]), self.inputs[name])
             for name, values in self.values.items()
         }
 
@@ -256,7 +272,7 @@ def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
     if array.dtype.kind not in "iuf" or has_booleans:
         return None
     if name in _FLOATS:
-        return _as_float(array, name)
+        return narrowed(array, name)
     if array.dtype.kind == "f" and array.size:
         return None
     limits = np.iinfo(name)
@@ -265,14 +281,16 @@ def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
     return array.astype(name)
 
 
-def _as_float(array: Array, name: str) -> Array:
-    """Doubles, narrowed as a C cast does; denormals become zero, as on the server's REST threads."""
+def narrowed(array: Array, name: str) -> Array:
+    """Doubles, narrowed as a C cast does; denormals become zero, as on the server's REST threads.
+
+    Args:
+        name: float32 or float64.
+    """
     with np.errstate(over="ignore", under="ignore"):
         made = array.astype(np.float64).astype(name)
     tiny = (made != 0) & (np.abs(made) < np.finfo(made.dtype).tiny)
-    if tiny.any():
-        made[tiny] = np.copysign(made.dtype.type(0), made[tiny])
-    return made
+    return np.where(tiny, np.copysign(made.dtype.type(0), made), made) if tiny.any() else made
 
 
 def _readable(dtype: int) -> str | None:
@@ -351,7 +369,7 @@ def _array(flat: list[Any], shape: tuple[int, ...], dtype: int) -> Array:
         made[:] = flat
         return made.reshape(shape)
     if name in _FLOATS:
-        return _as_float(np.array(flat, np.float64), name).reshape(shape)
+        return narrowed(np.array(flat, np.float64), name).reshape(shape)
     return np.array(flat, name or dtype_name(dtype)).reshape(shape)
 
 

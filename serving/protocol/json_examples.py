@@ -6,26 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from serving.protocol.json_codec import decimal_texts, is_base64, read_base64, read_signature_name
+from serving.protocol.json_codec import decimal_texts, is_base64, narrowed, read_base64, read_signature_name
+from serving.protocol.json_object import c_string, members
 from serving.protocol.json_parser import parse_object
-from serving.protocol.json_text import debug_text, quote, type_name
+from serving.protocol.json_text import debug_text, is_utf8, quote, type_name
 from serving.protocol.messages import message
 from serving.protocol.status import StatusError, invalid_argument
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
-def read_examples(body: bytes, request: Any) -> None:
-    """Fill `input` and the signature's name of a ClassificationRequest or RegressionRequest message.
+def read_examples(body: bytes, given: Any) -> str:
+    """Fill an Input message.
+
+    Returns:
+        The name of the signature, perhaps with surrogate escapes; empty for the default one.
 
     Raises:
         StatusError: INVALID_ARGUMENT with the server's text.
     """
     document = parse_object(body)
-    request.model_spec.signature_name = read_signature_name(document)
-    examples = request.input.example_list.examples
+    signature_name = read_signature_name(document)
+    examples = given.example_list.examples
     if "context" in document:
-        listed = request.input.example_list_with_context
+        listed = given.example_list_with_context
         _fill_example(document["context"], listed.context)
         examples = listed.examples
     if "examples" not in document:
@@ -36,6 +40,7 @@ def read_examples(body: bytes, request: Any) -> None:
         raise _format_error(document, "'examples' value is an empty array")
     for example in document["examples"]:
         _fill_example(example, examples.add())
+    return signature_name
 
 
 def _format_error(document: dict[str, Any], text: str) -> StatusError:
@@ -45,11 +50,13 @@ def _format_error(document: dict[str, Any], text: str) -> StatusError:
 def _fill_example(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(value)}")
-    for name, content in value.items():
+    for key, content in members(value):
+        name = c_string(key)
         feature = message("tensorflow.Feature")()
         for element in content if isinstance(content, list) else [content]:
             _add(element, name, feature)
-        example.features.feature[name].CopyFrom(feature)
+        if is_utf8(name):  # a model has no feature of another name
+            example.features.feature[name].CopyFrom(feature)
 
 
 def _add(value: Any, name: str, feature: Any) -> None:
@@ -63,8 +70,7 @@ def _add(value: Any, name: str, feature: Any) -> None:
     elif value is None or isinstance(value, list | dict):
         raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
     elif isinstance(value, float) or not -(2**63) <= value < 2**64:
-        with np.errstate(over="ignore"):
-            _values(name, feature, "float_list").append(float(np.float32(value)))
+        _values(name, feature, "float_list").append(float(narrowed(np.array(value, np.float64), "float32")))
     else:
         values = _values(name, feature, "int64_list")
         if value >= 2**63:

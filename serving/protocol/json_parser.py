@@ -1,8 +1,8 @@
 """Reading JSON as the model server does: by the rules of RapidJSON 1.1, with its error texts and offsets.
 
-`NaN`, `Infinity`, `-Infinity` and `Inf` stand bare; text after the root is ignored; a byte order mark is skipped; of
-equal keys the first one counts; a number over 1.8e308 is an error; bytes that are not UTF-8 pass through (strings here
-hold them as surrogate escapes).
+`NaN`, `Infinity`, `-Infinity` and `Inf` stand bare; text after the root is ignored; a byte order mark is skipped; an
+object keeps all members of equal keys, of which a look-up finds the first; a number over 1.8e308 is an error; bytes that
+are not UTF-8 pass through (strings here hold them as surrogate escapes).
 
 Python's own parser does the work where it agrees. `_Parser`, which follows RapidJSON's states, takes over for texts that
 fail or that the two read differently, so that errors and offsets are the server's.
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
+from serving.protocol.json_object import JsonObject
 from serving.protocol.json_text import debug_text
 from serving.protocol.status import Code, StatusError, invalid_argument
 
 # What the two parsers read differently: exponents that may overflow, integers over 64 bits, half of a
 # surrogate pair.
 _ODD = re.compile(
-    rb"[eE]\+?[0-9]{3}|[1-9][0-9]{19}|[0-9]{300}"
+    rb"[eE][+-]?[0-9]{3}|[1-9][0-9]{19}|[0-9]{300}"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
 _BOM = b"\xef\xbb\xbf"
@@ -37,18 +39,41 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _normal_precision(text: str) -> float:
+    """A double as RapidJSON reads it: what 53 bits and one division hold is exact, the rest an ulp or so off."""
+    if len(text) <= _EXACT and "e" not in text and "E" not in text:
+        return float(text)
+    number = _Parser(text.encode())._number()
+    return float(number)
+
+
+_EXACT = 16
+"""Characters of a fraction whose digits 53 bits hold."""
+_LONG = re.compile(rb"[0-9.]{%d}|[eE]" % (_EXACT + 1))
+"""What a body has if a number in it may be read otherwise than by correct rounding."""
+
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_SERVERS_DOUBLES = json.JSONDecoder(object_pairs_hook=_object, parse_float=_normal_precision)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def has_long_numbers(body: bytes) -> bool:
+    """Whether `parse_object` may read other doubles with `servers_doubles`."""
+    return _LONG.search(body) is not None
+
+
+def parse_object(body: bytes, *, servers_doubles: bool = False) -> dict[str, Any]:
     """The object that a request's body holds; numbers are int or float, strings may hold surrogate escapes.
+
+    Args:
+        servers_doubles: round doubles as the server does, which is slower; else correctly. Narrowed to float32 they are
+            the same.
 
     Raises:
         StatusError: INVALID_ARGUMENT with the server's text: not JSON, or not an object.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    value = _quickly(body)
+    value = _quickly(body, _SERVERS_DOUBLES if servers_doubles else _DECODER)
     if value is None:
         value = _Parser(body).parse()
     if not isinstance(value, dict):
@@ -56,12 +81,12 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _quickly(body: bytes) -> dict[str, Any] | None:
+def _quickly(body: bytes, decoder: json.JSONDecoder) -> dict[str, Any] | None:
     if _ODD.search(body):
         return None
     text = body.removeprefix(_BOM).decode("utf-8", "surrogateescape").lstrip(" \t\r\n")
     try:
-        value, _ = _DECODER.raw_decode(text)
+        value, _ = decoder.raw_decode(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -91,14 +116,16 @@ class _Parser:
 
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self.at = len(_BOM) if body.startswith(_BOM) else 0
+        self.at = 0
+        for char in _BOM:  # each of the three is skipped where it stands, the others there or not
+            self.at += self._peek() == char
 
     def parse(self) -> Any:
         self._skip()
-        if self._peek() == 0:
+        if self._peek() in b"\0]},:":
             raise _ParseError("The document is empty.", self.at)
         root: list[Any] = []
-        stack: list[list[Any] | dict[str, Any]] = []
+        stack: list[list[Any] | JsonObject] = []
         opened = self._value(root, stack)
         while stack:
             self._skip()
@@ -124,7 +151,7 @@ class _Parser:
             return False
         return self._value(here, stack)
 
-    def _member(self, here: dict[str, Any], stack: list[Any], opened: bool) -> bool:
+    def _member(self, here: JsonObject, stack: list[Any], opened: bool) -> bool:
         """One step in an object: its next member or its end. Whether a container was opened."""
         if not opened:
             if self._peek() not in b",}":
@@ -147,7 +174,7 @@ class _Parser:
         self._skip()
         holder: list[Any] = []
         opened = self._value(holder, stack)
-        here.setdefault(key, holder[0])
+        here.add(key, holder[0])
         return opened
 
     def _value(self, into: list[Any], stack: list[Any]) -> bool:
@@ -157,7 +184,7 @@ class _Parser:
             raise _ParseError(_INVALID, self.at)
         if first in b"[{":
             self.at += 1
-            made: Any = [] if first == ord("[") else {}
+            made: Any = [] if first == ord("[") else JsonObject()
             into.append(made)
             stack.append(made)
             return True
@@ -369,4 +396,5 @@ def _fast_path(significand: float, power: int) -> float:
     if power < -308:
         return 0.0
     ten = float(f"1e{abs(power)}")
-    return significand * ten if power >= 0 else significand / ten
+    value = significand * ten if power >= 0 else significand / ten
+    return value if value >= sys.float_info.min else 0.0  # the server's threads flush denormals

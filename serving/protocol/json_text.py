@@ -7,6 +7,9 @@ import binascii
 import re
 from typing import Any
 
+from serving.protocol.grisu import shortest_digits
+from serving.protocol.json_object import members
+
 DEBUG_LIMIT = 256
 """Bytes after which a JSON value quoted in an error message is cut off (kMaxJsonDebugStringBytes)."""
 
@@ -14,11 +17,17 @@ _CONTROL = {chr(code): f"\\u{code:04X}" for code in range(0x20)} | {
     "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\",
 }  # fmt: skip
 _SPECIAL = re.compile(r'["\\\x00-\x1f]')
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def quote(text: str) -> str:
     """A JSON string; only what must be is escaped."""
     return '"' + _SPECIAL.sub(lambda match: _CONTROL[match.group()], text) + '"'
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a string has no surrogate escapes, so that a message of protobuf can hold it."""
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def type_name(value: object) -> str:
@@ -52,7 +61,7 @@ class _DebugWriter:
     def write(self, value: object) -> None:
         if isinstance(value, dict):
             self._open("{", is_array=False)
-            for key, member in value.items():
+            for key, member in members(value):
                 self._event(quote(key))
                 self.write(member)
             self._close("}")
@@ -126,16 +135,13 @@ def _scalar_text(value: object) -> str | None:
 
 
 def _double_text(value: float) -> str | None:
-    """A double as RapidJSON prints it: shortest digits, plain up to 21 of them, else `1e30`; None for NaN, inf."""
+    """A double as RapidJSON prints it: Grisu2's digits, plain up to 21 of them, else `1e30`; None for NaN, inf."""
     if value != value or value in (float("inf"), float("-inf")):
         return None
     if value == 0:
         return "-0.0" if str(value).startswith("-") else "0.0"
-    mantissa, _, exponent = f"{value!r}".lstrip("-").partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits))
-    digits = digits.rstrip("0")
+    digits, power = shortest_digits(abs(value))
+    point = len(digits) + power
     sign = "-" if value < 0 else ""
     if len(digits) <= point <= 21:
         return f"{sign}{digits.ljust(point, '0')}.0"
@@ -147,15 +153,15 @@ def _double_text(value: float) -> str | None:
     return f"{sign}{digits[0]}{tail}e{point - 1}"
 
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/ \t\r\n\f\v]*=*[ \t\r\n\f\v]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/ \t\r\n\f\v]*[=. \t\r\n\f\v]*")
 
 
 def decode_base64(text: str) -> bytes | None:
-    """Standard alphabet, padding optional but not wrong, white space ignored; None if it is not that."""
+    """Standard alphabet, padding (`=` or `.`) optional but not wrong, white space ignored; None if it is not that."""
     if not _BASE64.fullmatch(text):
         return None
     packed = re.sub(r"\s", "", text)
-    bare = packed.rstrip("=")
+    bare = packed.rstrip("=.")
     padding = len(packed) - len(bare)
     if len(bare) % 4 == 1 or padding not in (0, -len(bare) % 4):
         return None

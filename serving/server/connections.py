@@ -7,16 +7,26 @@ descriptors. Connections that rest between two requests are not touched: they ar
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
+
+Refusal = Callable[[HTTPStatus], web.StreamResponse]
 
 
 class Connection(web.RequestHandler):
-    """A connection that is closed when the head of a request has not come within `seconds`."""
+    """A connection that is closed when the head of a request has not come within `seconds`.
 
-    def __init__(self, manager: Any, *, seconds: float, **options: Any) -> None:
+    Args:
+        refusal: the reply to what is no HTTP, by its status.
+    """
+
+    def __init__(self, manager: Any, *, refusal: Refusal, seconds: float, **options: Any) -> None:
         super().__init__(manager, **options)
+        self._refusal = refusal
         self._seconds = seconds
         self._serving = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -33,6 +43,14 @@ class Connection(web.RequestHandler):
         if not self._serving and self._deadline is None:
             self._expect_head()
         super().data_received(data)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        unknown = isinstance(exc, BadHttpMethod)
+        return self._refusal(HTTPStatus.NOT_IMPLEMENTED if unknown else HTTPStatus.BAD_REQUEST)
 
     def request_begins(self) -> None:
         """The head is there: further bytes are the body's, which the server waits for with a limit of its own."""
@@ -57,9 +75,10 @@ class Connection(web.RequestHandler):
 class ConnectionServer(web.Server):
     """An aiohttp server of `Connection`s."""
 
-    def __init__(self, handler: Any, *, seconds: float, **options: Any) -> None:
+    def __init__(self, handler: Any, *, refusal: Refusal, seconds: float, **options: Any) -> None:
         super().__init__(handler, **options)
+        self._refusal = refusal
         self._seconds = seconds
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=self._loop, seconds=self._seconds, **self._kwargs)
+        return Connection(self, refusal=self._refusal, loop=self._loop, seconds=self._seconds, **self._kwargs)

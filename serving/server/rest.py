@@ -6,12 +6,14 @@ import re
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 from serving.protocol.json_codec import read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples, write_classifications, write_regressions
+from serving.protocol.json_text import is_utf8
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
 from serving.server.core import ServerCore
@@ -23,6 +25,7 @@ from serving.server.playground import PATH as PLAYGROUND
 from serving.server.playground import Playground
 from serving.server.predict import predict_messages, run_signature
 from serving.server.request_log import RequestLog
+from serving.server.targets import Target, read_target
 
 # Matched against the path as it came, query string and all; only then are names percent-decoded.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
@@ -39,7 +42,8 @@ _CORS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
-_HTML_404 = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+_METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""What reaches the API (util/net_http/server/internal/evhttp_server.cc); all but GET, POST and OPTIONS is malformed there."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,13 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+
+
+def error_page(status: HTTPStatus) -> Reply:
+    """What the HTTP server itself answers, libevent in the real one: a page, and the connection ends."""
+    what = status.phrase
+    page = f"<HTML><HEAD>\n<TITLE>{status.value} {what}</TITLE>\n</HEAD><BODY>\n<H1>{what}</H1>\n</BODY></HTML>\n"
+    return Reply(status.value, {"Content-Type": "text/html", "Connection": "close"}, page.encode())
 
 
 class RestApi:
@@ -89,12 +100,18 @@ class RestApi:
 
     def answer(self, request: Request) -> Reply:
         """Answer a request; what goes wrong with it is an answer too."""
-        if request.path == self._metrics_path:
-            return Reply(200, {"Content-Type": "text/plain"}, self._metrics.text().encode())
+        if request.method not in _METHODS:
+            return error_page(HTTPStatus.NOT_IMPLEMENTED)
+        target = read_target(request.path)
+        if target is None:
+            return error_page(HTTPStatus.BAD_REQUEST)
+        request = replace(request, path=target.text)
+        if target.path == self._metrics_path:
+            return self._monitoring(target)
         if self._playground and request.path == PLAYGROUND and request.method in ("GET", "HEAD"):
             return Reply(200, *self._playground.answer(request.headers))
         if not _API.fullmatch(request.path):
-            return Reply(404, {"Content-Type": "text/html", "Connection": "close"}, _HTML_404)
+            return error_page(HTTPStatus.NOT_FOUND)
         if request.method == "OPTIONS":
             return self._preflight(request)
         started = time.monotonic()
@@ -111,6 +128,12 @@ class RestApi:
                 error="" if code is Code.OK else body.decode("utf-8", "replace"),
             )  # fmt: skip
         return Reply(HTTP_STATUS[code], headers, body)
+
+    def _monitoring(self, target: Target) -> Reply:
+        plain = {"Content-Type": "text/plain"}
+        if target.rest:
+            return Reply(400, plain, f"Unexpected path: {target.text}. Should be {target.path}".encode())
+        return Reply(200, plain, self._metrics.text().encode())
 
     def timed_out(self) -> Reply:
         """The reply to a request that took longer than --rest_api_timeout_in_ms."""
@@ -199,7 +222,7 @@ class _Call:
 
     def _classify(self, spec: Any, body: bytes) -> bytes:
         wanted = serving_message("ClassificationRequest")(model_spec=spec)
-        read_examples(body, wanted)
+        self._read_examples(body, wanted)
         response = classify(self.core, wanted)
         if self.request_log and self.request_log.wants():
             self.request_log.write("Classify", wanted, response)
@@ -207,11 +230,22 @@ class _Call:
 
     def _regress(self, spec: Any, body: bytes) -> bytes:
         wanted = serving_message("RegressionRequest")(model_spec=spec)
-        read_examples(body, wanted)
+        self._read_examples(body, wanted)
         response = regress(self.core, wanted)
         if self.request_log and self.request_log.wants():
             self.request_log.write("Regress", wanted, response)
         return write_regressions(response.result)
+
+    def _read_examples(self, body: bytes, wanted: Any) -> None:
+        name = read_examples(body, wanted.input)
+        if is_utf8(name):
+            wanted.model_spec.signature_name = name
+            return
+        with self.core.servable(wanted.model_spec):  # an unknown model is told first
+            raise invalid_argument(f"No signature was found with the name: {name}")
+
+
+_INT64_DIGITS = 19
 
 
 class _BadPathError(StatusError):
@@ -221,7 +255,8 @@ class _BadPathError(StatusError):
 def _model_spec(name: str | None, version: str | None, label: str | None) -> Any:
     spec = serving_message("ModelSpec")(name=unquote(name or ""))
     if version is not None:
-        if int(version) >= 2**63:
+        version = version.lstrip("0") or "0"
+        if len(version) > _INT64_DIGITS or int(version) >= 2**63:
             raise _BadPathError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     if label is not None:
@@ -238,4 +273,5 @@ def _body(request: Request) -> bytes:
         unpacked = unpacking.decompress(request.body, MAX_UNPACKED)
     except zlib.error:
         return b""
-    return unpacked if unpacking.eof else b""
+    # The real server looks for the size at the very end of the body: nothing may follow the first member.
+    return unpacked if unpacking.eof and not unpacking.unused_data else b""

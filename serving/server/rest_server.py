@@ -12,9 +12,12 @@ from aiohttp import web
 from serving.errors import ConfigError
 from serving.server.connections import Connection, ConnectionServer
 from serving.server.options import ServerOptions
-from serving.server.rest import Reply, Request, RestApi
+from serving.server.rest import Reply, Request, RestApi, error_page
 
 log = logging.getLogger(__name__)
+
+_MAX_LINE = 2**20
+"""Bytes of a request line or a header; the real server sets no limit."""
 
 
 class RestServer:
@@ -62,7 +65,13 @@ class RestServer:
     async def _listen(self) -> None:
         # Bodies stay as sent (auto_decompress): a damaged gzip body is for the API to answer.
         server = ConnectionServer(
-            self._handle, seconds=self._options.rest_timeout_seconds, access_log=None, auto_decompress=False
+            self._handle,
+            refusal=lambda status: _response(error_page(status)),
+            seconds=self._options.rest_timeout_seconds,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=self._options.grace_seconds)
         await self._runner.setup()

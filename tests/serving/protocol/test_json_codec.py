@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.protocol.json_codec import decimal_texts, read_predict, write_error, write_predictions
+from serving.protocol.json_examples import read_examples
 from serving.protocol.json_parser import _Parser, parse_object
 from serving.protocol.json_text import debug_text, decode_base64
-from serving.protocol.messages import enum
+from serving.protocol.messages import enum, serving_message
 from serving.protocol.status import GRPC_MESSAGE_LIMIT, HTTP_STATUS, Code, StatusError
 from serving.protocol.tensors import dtype_name
 
@@ -49,6 +50,8 @@ def _close(got: Any, want: Any) -> bool:
     ("body", "error"),
     [
         (b" ", "The document is empty. at offset: 1"),
+        (b" }", "The document is empty. at offset: 1"),
+        (b'\xef{"a"', "Missing a colon after a name of object member. at offset: 5"),
         (b'{"a"}', "Missing a colon after a name of object member. at offset: 4"),
         (b'{"a":"b', "Missing a closing quotation mark in string. at offset: 7"),
         (b'{"a":"\\u12x4"}', "Incorrect hex digit after \\u escape in string. at offset: 6"),
@@ -83,6 +86,66 @@ def test_numbers_become_arrays(name: str, form: str) -> None:
     assert array.dtype == want.dtype
     assert array.shape == want.shape
     assert np.array_equal(array, want)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "quoted"),
+    [
+        ("9.999999999999999", 10.0, "10.0"),
+        ("1e-30", 9.9999999999999991e-31, "9.999999999999999e-31"),
+        ("1.23456789012345678", 1.2345678901234569, "1.234567890123457"),
+        ("0.92218856246988745", 0.92218856246988734, "0.9221885624698873"),
+        ("123456789012345678901234567890.5", 1.2345678901234566e29, "1.2345678901234566e29"),
+        ("3.4028234663852886e38", 3.402823466385289e38, "3.402823466385289e38"),
+        ("1e23", 9.9999999999999992e22, "9.999999999999999e22"),
+        ("18446744073709551616", 2.0**64, "18446744073709553000.0"),
+        ("36028797018963968.0", 2.0**55, "36028797018963970.0"),
+        ("2e-308", 0.0, "0.0"),
+        ("2.2250738585072014e-308", 2.2250738585072014e-308, "2.2250738585072014e-308"),
+        ("1.7976931348623157e308", 1.7976931348623157e308, "1.7976931348623157e308"),
+        ("-0.3", -0.3, "-0.3"),
+        ("0.000001", 1e-6, "0.000001"),
+    ],
+)
+@pytest.mark.parametrize("body", ['{"inputs": [%s]}', '{"instances": [%s]}', '{"inputs": [%s], "inputs": 0}'])
+def test_doubles_are_read_and_quoted_as_rapidjson_does(text: str, value: float, quoted: str, body: str) -> None:
+    """Values and quotes are those of RapidJSON 1.1 itself."""
+    given = read_predict((body % text).encode())
+    array = given.tensors({"x": DTYPES["DT_DOUBLE"]})["x"]
+    assert array.dtype == np.float64
+    assert array.tolist() == [value]
+    with pytest.raises(StatusError) as wrong:
+        given.tensors({"x": DTYPES["DT_BOOL"]})
+    assert f"JSON Value: {quoted} Type: Number is not of expected type: bool" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        ('{"x": 1, "x": 2}, {"x": 3}', [1, 2]),
+        ('{"x\\u0000y": 1}', [1]),
+        ('{"x": 1, "x": "a"}', 'element: 0 key: x of .* "a" Type: String is not of expected type: float'),
+        ('{"x": 1, "x": [2]}', r"Expecting shape \[\] but got: \[1\]"),
+        ('{"b64": "YQ==", "b64": "Yg=="}', "does not have named input: b64"),
+    ],
+)
+def test_an_object_keeps_all_members_of_a_key(rows: str, answer: Any) -> None:
+    given = read_predict(f'{{"instances": [{rows}]}}'.encode())
+    if isinstance(answer, str):
+        with pytest.raises(StatusError, match=answer):
+            given.tensors({"x": DTYPES["DT_FLOAT"]})
+        return
+    assert given.tensors({"x": DTYPES["DT_FLOAT"]})["x"].tolist() == answer
+
+
+def test_repeated_keys_are_quoted_and_the_last_feature_counts() -> None:
+    with pytest.raises(StatusError, match='"signature_name": 3,\n    "signature_name": "a"'):
+        read_predict(b'{"signature_name": 3, "signature_name": "a"}')
+    request = serving_message("ClassificationRequest")()
+    assert read_examples(b'{"examples": [{"x": [1.5, 2.5], "x": [3.5, 1e-40], "y\\u0000z": 1}]}', request.input) == ""
+    (example,) = request.input.example_list.examples
+    assert list(example.features.feature["x"].float_list.value) == [3.5, 0.0]
+    assert list(example.features.feature["y"].int64_list.value) == [1]
 
 
 def test_rows_of_objects_become_one_array_an_input() -> None:
@@ -137,7 +200,12 @@ def test_bytes_go_both_ways() -> None:
     assert decode_base64(reply["predictions"][0]["b64"]) == data
 
 
-@pytest.mark.parametrize("text", ["YWJj=", "Y", "YW=Jj", "YWI==", "_-8=", "@@@"])
+@pytest.mark.parametrize("text", ["YQ==", "YQ", "YQ..", "YQ.=", "YQ= =", "Y Q"])
+def test_padding_may_be_missing_or_dots(text: str) -> None:
+    assert decode_base64(text) == b"a"
+
+
+@pytest.mark.parametrize("text", ["YWJj.", "YWJj=", "Y", "YW=Jj", "YWI==", "_-8=", "@@@"])
 def test_wrong_base64_is_refused(text: str) -> None:
     assert decode_base64(text) is None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 _WRAPS = "the real server wraps an integer that the tensor cannot hold in silence; ours refuses it"
 _ANY_OUTPUT = "of two outputs without a JSON form the error names one, in the real server that of a hash map"
 _METRICS = "TensorFlow's C++ counters are out of Python's reach; ours are the request counts and latencies"
-_QUOTED = "the real server's JSON writer does not find the shortest digits of a power of two; it is quoted in an error"
 _CRASHES = "the real server crashes"
 _BLOCKS = "a new model without anything on disk blocks the real server's reloads for ever; ours refuses it"
 _PAGE = "`/` is the playground; with --enable_playground=false it is the 404 that the real server has"
@@ -25,8 +24,6 @@ KNOWN: dict[str, str] = {
     "halfout_row": _ANY_OUTPUT,
     "metrics": _METRICS,
     "metrics_post": _METRICS,
-    "types_u64_over_row": _QUOTED,
-    "types_u64_over_col": _QUOTED,
     "g_b_zero_after_expired_SERVER_ABORTED_exit134": _CRASHES,
     "k_missing_path": _BLOCKS,
     "k_after_missing": _BLOCKS,

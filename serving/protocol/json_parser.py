@@ -40,11 +40,28 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _normal_precision(text: str) -> float:
-    """A double as RapidJSON reads it: what 53 bits and one division hold is exact, the rest an ulp or so off."""
+    """A double as RapidJSON reads it: what 53 bits and one division hold is exact, the rest an ulp or so off.
+
+    What `_Number` does, in fewer steps for numbers without an exponent.
+    """
     if len(text) <= _EXACT and "e" not in text and "E" not in text:
         return float(text)
-    number = _Parser(text.encode())._number()
-    return float(number)
+    whole, _, fraction = text.lstrip("-").partition(".")
+    if len(whole) > 15 or not fraction.isdecimal():
+        return float(_Parser(text.encode())._number())
+    digits = whole + fraction
+    zeros = len(digits) - len(digits.lstrip("0"))
+    used = zeros + 16
+    exact = int(digits[:used])
+    if exact < 2**53:
+        exact = int(digits[: used + 1])
+        used += 1
+    value = float(exact)
+    missing = 17 - (used - zeros) + (whole != "0")
+    for digit in digits[used : used + missing]:
+        value = value * 10.0 + int(digit)
+    value = _scaled(value, len(whole) - min(used + missing, len(digits)))
+    return -value if text.startswith("-") else value
 
 
 _EXACT = 16
@@ -392,9 +409,12 @@ def _scaled(significand: float, power: int) -> float:
     return _fast_path(significand, power)
 
 
+_TENS = tuple(float(f"1e{power}") for power in range(309))
+
+
 def _fast_path(significand: float, power: int) -> float:
     if power < -308:
         return 0.0
-    ten = float(f"1e{abs(power)}")
+    ten = _TENS[abs(power)]
     value = significand * ten if power >= 0 else significand / ten
     return value if value >= sys.float_info.min else 0.0  # the server's threads flush denormals

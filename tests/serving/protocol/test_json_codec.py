@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.protocol.json_codec import decimal_texts, read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples
-from serving.protocol.json_parser import _Parser, parse_object
+from serving.protocol.json_parser import _normal_precision, _Parser, parse_object
 from serving.protocol.json_text import debug_text, decode_base64
 from serving.protocol.messages import enum, serving_message
 from serving.protocol.status import GRPC_MESSAGE_LIMIT, HTTP_STATUS, Code, StatusError
@@ -117,6 +117,11 @@ def test_doubles_are_read_and_quoted_as_rapidjson_does(text: str, value: float, 
     with pytest.raises(StatusError) as wrong:
         given.tensors({"x": DTYPES["DT_BOOL"]})
     assert f"JSON Value: {quoted} Type: Number is not of expected type: bool" in str(wrong.value)
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,18})\.[0-9]{1,25}", fullmatch=True))
+def test_both_ways_to_read_a_double_agree(text: str) -> None:
+    assert _normal_precision(text) == _Parser(text.encode())._number()
 
 
 @pytest.mark.parametrize(

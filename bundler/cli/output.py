@@ -75,11 +75,13 @@ def size(count: float) -> str:
 def quiet_libraries() -> None:
     """Keep the start-up chatter of TensorFlow, torch and their friends off the terminal (not under --debug)."""
     from bundler.cli.boundary import debugging
-    from bundler.cli.quiet_import import import_quietly
+    from bundler.quiet import captured_stderr
+    from serving.imports import import_inside, leave_keras_out
 
+    leave_keras_out()
     if debugging():
         return
-    import_quietly("tensorflow")
+    import_inside("tensorflow", captured_stderr)  # absl writes before any log level holds
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore")

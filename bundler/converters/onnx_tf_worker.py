@@ -17,6 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from bundler.converters.signature_names import restore, tensor_names
+from serving.imports import leave_keras_out
 
 
 def main(request_file: str) -> int:
@@ -133,4 +134,5 @@ def static_dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
 
 
 if __name__ == "__main__":
+    leave_keras_out()
     sys.exit(main(sys.argv[1]))

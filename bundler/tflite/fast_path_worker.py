@@ -26,6 +26,7 @@ from bundler.tflite.fast_path import answer_golden
 from bundler.tflite.flatbuffer import add_metadata
 from bundler.tflite.runner import THREADS, median_ms
 from bundler.tflite.variants import convert
+from serving.imports import leave_keras_out
 from serving.protocol.messages import message
 from serving.protocol.status import StatusError
 from serving.server.tflite_file import MODEL_FILE, SIGNATURE_DEFS, pack_signatures
@@ -104,4 +105,5 @@ def latency_ms(content: bytes, inputs: Mapping[str, Array], threads: int) -> flo
 
 if __name__ == "__main__":
     arguments: Sequence[str] = sys.argv[1:]
+    leave_keras_out()
     sys.exit(main(Path(arguments[0])))

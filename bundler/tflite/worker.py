@@ -25,6 +25,7 @@ from bundler.tflite import contents, exchange, quantize, sensitivity
 from bundler.tflite.quantized_source import is_quantized
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
+from serving.imports import leave_keras_out
 
 _FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to (?:prepare|invoke)")
 
@@ -137,4 +138,5 @@ class Worker:
 
 
 if __name__ == "__main__":
+    leave_keras_out()
     answer_requests(Worker(Path(sys.argv[1])).answer)

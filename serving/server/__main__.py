@@ -9,6 +9,7 @@ import os
 import sys
 
 from serving.errors import ServingError
+from serving.imports import leave_keras_out
 from serving.protocol.status import StatusError
 from serving.server.config_files import ConfigTextError
 from serving.server.flags import parse_flags
@@ -24,6 +25,7 @@ def main(arguments: list[str]) -> int:
         configure_logging(log_format(arguments))
         options = parse_flags(arguments)
         options.check()
+        leave_keras_out()
         from serving.server.server import serve
 
         serve(options)

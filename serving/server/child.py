@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from serving.errors import ServingError
+from serving.imports import leave_keras_out
 from serving.protocol.status import StatusError
 from serving.server.flags import given_options
 from serving.server.server import Server
@@ -20,6 +21,7 @@ _PORTS = ("grpc_port", "rest_port")
 
 def main(arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    leave_keras_out()
     source, *flags = arguments
     try:
         given = {name: value for name, value in given_options(flags).items() if name not in _PORTS}

@@ -29,10 +29,10 @@ demo: $(STAMP)  ## two real models: built, served, smoke-tested
 	$(BIN)/tfbundle demo
 
 test: $(STAMP)  ## the tests that every change has to pass
-	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: $(STAMP)  ## all tests, the long ones too
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 bench: $(STAMP)  ## time and memory beside other converters
 	$(BIN)/python -m benchmarks

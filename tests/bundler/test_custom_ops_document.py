@@ -57,6 +57,7 @@ def test_every_command_of_the_document(tmp_path: Path) -> None:
         assert (tmp_path / "dist" / name / "bundle.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme(tmp_path: Path) -> None:
     commands = write_files(README, tmp_path)
     assert [command.split()[1] for command in commands] == ["build", "verify"]

@@ -25,7 +25,7 @@ from tests.serving.server.recordings import MODELS
 
 PREDICT = f"/{PREDICTION_SERVICE}/Predict"
 SECONDS = 120.0
-REST_LIMIT = 5.0
+REST_LIMIT = 3.0
 SINGLE = b'{"signature_name": "single", "instances": [[1, 2, 3, 4]]}'
 
 

@@ -263,7 +263,7 @@ def entry(name: str, module: type[nn.Module], size: int = 64, **facts: bool | in
 
 
 ENTRIES = (
-    entry("yolo", Yolo, fast=True, saved=True, transposes=1, nhwc=True),
+    entry("yolo", Yolo, saved=True, transposes=1, nhwc=True),
     # Its rows are anchors, then cells, and each level's map has the anchors among its channels: three more moves.
     entry("yolo_anchors", YoloAnchors, transposes=4),
     entry("ssd", Ssd, transposes=1, nhwc=True),

@@ -104,6 +104,6 @@ def transformer() -> Made:
 ENTRIES = (
     Entry("t5", FAMILY, partial(text_to_text, "T5ForConditionalGeneration", "T5Config", T5), saved=True),
     Entry("bart", FAMILY, partial(text_to_text, "BartForConditionalGeneration", "BartConfig", BART)),
-    Entry("gru_lstm_attention", FAMILY, translator, fast=True, saved=True),
+    Entry("gru_lstm_attention", FAMILY, translator, saved=True),
     Entry("nn_transformer", FAMILY, transformer),
 )  # fmt: skip

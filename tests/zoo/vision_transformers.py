@@ -23,7 +23,7 @@ ENTRIES = (
     entry("eva02_tiny_patch14_224", {**PLAIN, "img_size": 56}, 56),
     entry("xcit_nano_12_p16_224", PLAIN),
     entry("swin_tiny_patch4_window7_224", {"img_size": 56, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)}, 56,
-          fast=True, saved=True),
+          saved=True),
     entry("swinv2_tiny_window8_256", {"img_size": 64, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)}, saved=True),
     entry("maxvit_rmlp_pico_rw_256", {"img_size": 64}),
     entry("twins_svt_small", {"img_size": 64, "embed_dims": (16, 32, 48, 64), "depths": (1, 1, 2, 1)}),

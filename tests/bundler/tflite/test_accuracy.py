@@ -58,6 +58,7 @@ def test_the_demos_digits_keep_their_accuracy(tmp_path: Path) -> None:
     assert_limits(made)
 
 
+@pytest.mark.slow
 def test_a_deeper_network_of_batchnorm_depthwise_and_hardswish_keeps_it_too(tmp_path: Path) -> None:
     made = outcome(
         digits_models.deeper(), digits_models.LARGE, tmp_path, variants=VARIANTS,

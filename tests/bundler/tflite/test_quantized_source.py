@@ -185,6 +185,7 @@ def built(path: Path, out: Path, *options: str) -> subprocess.CompletedProcess[s
     return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_program_of_export_quantization_becomes_integers(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = built(made_by(MAKE, tmp_path / "q.pt2"), out, "--tolerance", "0.02")

@@ -16,8 +16,8 @@ from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import META, RECORDED, Row, placed, rows
 
 STARTED = "Running gRPC ModelServer"
-WAITING = ("s_base_missing", "s_base_empty_dir")
-"""Those that go on without a port, because there is no model yet."""
+WAITING = ("s_base_missing", "s_base_empty_dir", "s_batch_bad")
+"""Those that go on without a port, because there is no model yet, or one whose load is tried again."""
 
 SECONDS = 60.0
 

@@ -5,12 +5,16 @@ Reading: `tensor_content` wins over the `*_val` fields; too few `*_val` repeat t
 
 NumPy has no bfloat16: with the package ml_dtypes installed DT_BFLOAT16 becomes an array of its dtype, without
 it a `BFloat16Bits`: the bits as uint16, in a class of its own so that they are not taken for numbers.
+
+Quantized types, floats of 8 bits and integers of 4 and 2 are read and not written: a server has to name the dtype that
+it was given. They become arrays of ml_dtypes' dtype, else of a structured one whose field has the dtype's name, which is
+how TensorFlow's Python shows quantized ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -64,17 +68,38 @@ _KINDS = (
     _Kind("uint32", 22, np.uint32, "uint32_val"),
     _Kind("uint64", 23, np.uint64, "uint64_val"),
 )
+_BITS = (
+    _Kind("qint8", 11, np.int8, "int_val"),
+    _Kind("quint8", 12, np.uint8, "int_val"),
+    _Kind("qint32", 13, np.int32, "int_val"),
+    _Kind("qint16", 15, np.int16, "int_val"),
+    _Kind("quint16", 16, np.uint16, "int_val"),
+    _Kind("float8_e5m2", 24, np.uint8, "float8_val"),
+    _Kind("float8_e4m3fn", 25, np.uint8, "float8_val"),
+    _Kind("float8_e4m3fnuz", 26, np.uint8, "float8_val"),
+    _Kind("float8_e4m3b11fnuz", 27, np.uint8, "float8_val"),
+    _Kind("float8_e5m2fnuz", 28, np.uint8, "float8_val"),
+    _Kind("int4", 29, np.int8, "int_val"),
+    _Kind("uint4", 30, np.uint8, "int_val"),
+    _Kind("int2", 31, np.int8, "int_val"),
+    _Kind("uint2", 32, np.uint8, "int_val"),
+)
+"""Dtypes that NumPy does not have, which are read alone; `numpy` is that of their bits, a whole element each."""
+
+_VARIANT = 21
 _BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_NUMBER = {kind.number: kind for kind in _KINDS}
+_READABLE = {kind.number: kind for kind in (*_KINDS, *_BITS)}
+_READ_ALONE = frozenset(("variant", *(kind.name for kind in _BITS)))
 
 
 def dtype_name(number: int) -> str:
     """The dtype of a value of enum tensorflow.DataType: `float32` for DT_FLOAT, `string` for DT_STRING …
 
     Raises:
-        TensorError: a type that this codec does not hold (quantized, resource, variant, 8-bit float …).
+        TensorError: a type that NumPy does not hold (quantized, resource, variant, 8-bit float …).
     """
-    return _kind(number).name
+    return _kind(number, _BY_NUMBER).name
 
 
 def dtype_number(name: str) -> int:
@@ -88,26 +113,29 @@ def dtype_number(name: str) -> int:
     return _BY_NAME[name].number
 
 
-def _kind(number: int) -> _Kind:
-    if number not in _BY_NUMBER:
+def _kind(number: int, among: Mapping[int, _Kind]) -> _Kind:
+    if number not in among:
         known = enum("tensorflow.DataType").values_by_number
         name = known[number].name if number in known else f"number {number}"
         raise TensorError(f"Tensors of type {name} are not supported.", fix=f"one of: {', '.join(_BY_NAME)}")
-    return _BY_NUMBER[number]
+    return among[number]
 
 
 def array_dtype_name(array: Array) -> str:
     """The dtype name of an array; `string` for str, bytes and object arrays, `bfloat16` for its two forms."""
     if isinstance(array, BFloat16Bits):
         return "bfloat16"
+    if array.dtype.names and array.dtype.names[0] in _READ_ALONE:
+        return str(array.dtype.names[0])
     return "string" if array.dtype.kind in "USO" else str(array.dtype.name)
 
 
-def to_proto(value: npt.ArrayLike, *, content: bool = True) -> Any:
+def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool = False) -> Any:
     """An array as a `tensorflow.TensorProto`.
 
     Args:
         content: numbers as `tensor_content` (quick); False: as `*_val`, the way a model server answers.
+        string_content: strings as `tensor_content` too, which few readers but TensorFlow's know.
 
     Raises:
         TensorError: a dtype that a tensor does not have, or an object that is neither str nor bytes.
@@ -119,7 +147,11 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True) -> Any:
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if kind.name == "string":
-        proto.string_val.extend(_as_bytes(array))
+        texts = _as_bytes(array)
+        if string_content:
+            proto.tensor_content = _joined_strings(texts)
+        else:
+            proto.string_val.extend(texts)
     elif content:
         proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     else:
@@ -162,7 +194,9 @@ def from_proto(proto: Any) -> Array:
     Raises:
         TensorError: an unsupported dtype, a shape not fully known, or content of another size than the shape.
     """
-    kind = _kind(proto.dtype)
+    if proto.dtype == _VARIANT:
+        return _variants(proto)
+    kind = _kind(proto.dtype, _READABLE)
     shape = _shape(proto)
     count = math.prod(shape)
     if count and proto.tensor_content:
@@ -173,11 +207,19 @@ def from_proto(proto: Any) -> Array:
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
+    # `unknown_rank` does not count: a tensor's shape is its dims, none for a scalar (TensorShape's IsValid, tensor_shape.cc).
     dims = tuple(dim.size for dim in proto.tensor_shape.dim)
-    # A rank said to be unknown does not count where dims are given (TensorShape's IsValid, tensor_shape.cc).
-    if (proto.tensor_shape.unknown_rank and not dims) or any(size < 0 for size in dims):
+    if any(size < 0 for size in dims):
         raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give all sizes")
     return dims
+
+
+def _variants(proto: Any) -> Array:
+    """Values of variants are decoded by TensorFlow alone; a tensor that gives none has its dtype and shape."""
+    shape = _shape(proto)
+    if math.prod(shape) and (proto.tensor_content or proto.variant_val):
+        raise TensorError("The values of a variant tensor are not read.", fix=f"one of: {', '.join(_BY_NAME)}")
+    return np.zeros(shape, [("variant", np.uint8)])
 
 
 def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
@@ -188,8 +230,24 @@ def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
     if len(content) != size:
         raise TensorError(f"tensor_content has {len(content)} bytes, not {size} ({count} {kind.name}).")
     if kind.name == "bool":
-        return np.asarray(np.frombuffer(content, np.uint8) != 0)
+        return _booleans(np.frombuffer(content, np.uint8))
     return np.frombuffer(content, dtype).astype(kind.numpy)
+
+
+def _booleans(flat: Array) -> Array:
+    if flat.max() > 1:
+        raise TensorError(f"tensor_content has the byte {flat.max()} for a bool.", fix="0 or 1 each")
+    return flat.astype(np.bool_)
+
+
+def _joined_strings(texts: list[bytes]) -> bytes:
+    """What `_split_strings` takes apart (EncodeStringList of TensorFlow's coding)."""
+    return b"".join((*(_as_varint(len(text)) for text in texts), *texts))
+
+
+def _as_varint(value: int) -> bytes:
+    groups = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
 
 
 def _split_strings(content: bytes, count: int) -> list[bytes]:
@@ -228,6 +286,8 @@ def _from_values(kind: _Kind, values: Any, count: int) -> Array:
     if kind.name == "string":
         texts = list(values[:count]) or [b""]
         return _object_array((texts + texts[-1:] * (count - len(texts)))[:count], count)
+    if kind.field == "float8_val":
+        values = list(values)  # one bytes, with an element a byte
     parts = 2 if kind.name.startswith("complex") else 1
     have = min(len(values) // parts, count)
     flat: Array = np.array(values[: have * parts], _field_dtype(kind))
@@ -251,13 +311,18 @@ def _field_dtype(kind: _Kind) -> Any:
 
 
 def _typed(kind: _Kind, flat: Array) -> Array:
-    return bfloat16_from_bits(flat) if kind.name == "bfloat16" else flat
+    if kind.name == "bfloat16":
+        return bfloat16_from_bits(flat)
+    if kind.number in _BY_NUMBER:
+        return flat
+    dtype = _ml_dtype(kind.name)
+    return flat.view(np.dtype([(kind.name, kind.numpy)]) if dtype is None else dtype)
 
 
 def bfloat16_from_bits(bits: Array) -> Array:
     """uint16 bits as a bfloat16 array: of ml_dtypes' dtype if that is installed, else a `BFloat16Bits`."""
     bits = np.ascontiguousarray(bits, np.uint16)
-    dtype = _ml_bfloat16()
+    dtype = _ml_dtype("bfloat16")
     return bits.view(BFloat16Bits) if dtype is None else bits.view(dtype)
 
 
@@ -275,9 +340,9 @@ def bfloat16_to_float32(array: Array) -> Array:
 
 
 @cache
-def _ml_bfloat16() -> Any:
+def _ml_dtype(name: str) -> Any:
     if find_spec("ml_dtypes") is None:
         return None
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else None

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError, invalid_argument, not_found
+from serving.protocol.tensors import array_dtype_name, as_array
 from serving.server.refusals import wrong_dtype
 
 Array = npt.NDArray[Any]
@@ -64,7 +64,7 @@ class Servable:
         self.signatures = signatures
         self._session = session
         self._runners: dict[tuple[tuple[str, ...], tuple[str, ...]], Runner] = {}
-        self._dtypes: dict[str, tf.DType] = {}
+        self._dtypes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -93,17 +93,20 @@ class Servable:
             fetches: tensor names; a name may stand twice.
 
         Raises:
-            StatusError: with the code and text of the op that failed.
+            StatusError: with the code and text of the op that failed, or of the graph that has no such tensor.
         """
         names = tuple(sorted(feeds))
         self._check_dtypes(feeds, names)
         unique = tuple(dict.fromkeys(fetches))
-        runner = self._runner(names, unique)
         try:
+            runner = self._runner(names, unique)
             results = dict(zip(unique, runner(*(feeds[name] for name in names)), strict=True))
         except tf.errors.OpError as exc:
             raise StatusError(Code(exc.error_code), exc.message) from exc
-        return [np.asarray(results[name]) for name in fetches]
+        except UnicodeDecodeError as exc:
+            # An op's text that is not UTF-8 becomes no OpError and its code is lost: what quotes a value refuses it.
+            raise invalid_argument(exc.object.decode(errors="replace")) from exc
+        return [as_array(results[name]) for name in fetches]
 
     def close(self) -> None:
         """Free the session and its variables. Nothing may be running."""
@@ -112,15 +115,13 @@ class Servable:
 
     def _check_dtypes(self, feeds: Mapping[str, Array], names: tuple[str, ...]) -> None:
         for index, name in enumerate(names):
-            wanted = self._dtype(name)
-            array = feeds[name]
-            given = tf.string if array.dtype == np.object_ else tf.as_dtype(array.dtype)
+            wanted, given = self._dtype(name), array_dtype_name(feeds[name])
             if given != wanted:
-                raise wrong_dtype(index, wanted=str(wanted.name), given=str(given.name))
+                raise wrong_dtype(index, wanted=wanted, given=given)
 
-    def _dtype(self, name: str) -> tf.DType:
+    def _dtype(self, name: str) -> str:
         if name not in self._dtypes:
-            self._dtypes[name] = self._session.graph.get_tensor_by_name(name).dtype.base_dtype
+            self._dtypes[name] = str(self._session.graph.get_tensor_by_name(name).dtype.base_dtype.name)
         return self._dtypes[name]
 
     def _runner(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Runner:

@@ -34,6 +34,13 @@ MODEL_STATUS = "model_servers/get_model_status_impl.cc"
 CORE = "model_servers/server_core.cc"
 MANAGER = "core/basic_manager.cc"
 INPUT = "servables/tensorflow/util.cc"
+TENSOR = "tensorflow/core/framework/tensor.cc"
+
+READ_BY_TENSORFLOW_ALONE = (
+    "qint8", "quint8", "qint16", "quint16", "qint32", "float8_e5m2", "float8_e4m3fn", "float8_e4m3fnuz",
+    "float8_e4m3b11fnuz", "float8_e5m2fnuz", "int4", "uint4", "int2", "uint2", "variant",
+)  # fmt: skip
+"""Dtypes that Tensor::FromProto reads and NumPy does not have."""
 
 CONFIG = """model_config_list {
   config { name: "rows" base_path: "{models}/rows" model_platform: "tensorflow"
@@ -259,13 +266,13 @@ GRPC = [
          "output tensor alias not found in signature: z Outputs expected to be in the set {y}."),
     Grpc("each once", PREDICT, "Predict", rows(output_filter=["y", "y"]), "INVALID_ARGUMENT",
          "duplicate output tensor alias: y"),
-    Grpc("too few values: the last one is repeated", "tensorflow/core/framework/tensor.cc", "Predict",
+    Grpc("too few values: the last one is repeated", TENSOR, "Predict",
          rows(inputs={"x": floats(1, 2, shape=(1, 4))}), answer=answered(2, 4, 4, 4)),
-    Grpc("no values: zeros", "tensorflow/core/framework/tensor.cc", "Predict",
+    Grpc("no values: zeros", TENSOR, "Predict",
          rows(inputs={"x": floats(shape=(1, 4))}), answer=answered(0, 0, 0, 0)),
-    Grpc("further values are ignored", "tensorflow/core/framework/tensor.cc", "Predict",
+    Grpc("further values are ignored", TENSOR, "Predict",
          rows(inputs={"x": floats(1, 2, 3, 4, 5, 6, shape=(1, 4))}), answer=answered(2, 4, 6, 8)),
-    Grpc("tensor_content goes before values", "tensorflow/core/framework/tensor.cc", "Predict",
+    Grpc("tensor_content goes before values", TENSOR, "Predict",
          rows(inputs={"x": floats(9, shape=(1, 4), tensor_content="AACAPwAAAEAAAEBAAACAQA==")}),
          answer=answered(2, 4, 6, 8)),
     Grpc("a tensor that cannot be read names its input", PREDICT, "Predict",
@@ -273,6 +280,32 @@ GRPC = [
     Grpc("an integer tensor is no float tensor", "tensorflow/core/common_runtime/direct_session.cc", "Predict",
          rows(inputs={"x": {"dtype": "DT_INT32", "tensor_shape": {"dim": [{"size": "1"}]}, "int_val": [1]}}),
          "INVALID_ARGUMENT", "Expects arg[0] to be float but int32 is provided"),
+    *(
+        Grpc(f"a tensor of {name} is no float tensor", TENSOR, "Predict",
+             rows(inputs={"x": {"dtype": f"DT_{name.upper()}", "tensor_shape": {"dim": [{"size": "2"}]}}}),
+             "INVALID_ARGUMENT", f"Expects arg[0] to be float but {name} is provided")
+        for name in READ_BY_TENSORFLOW_ALONE
+    ),
+    Grpc("nor is it one if its content has another size", TENSOR, "Predict",
+         rows(inputs={"x": {"dtype": "DT_QINT8", "tensor_shape": {"dim": [{"size": "2"}]}, "tensor_content": "AAAA"}}),
+         "INVALID_ARGUMENT", "tensor parsing error: x"),
+    Grpc("a reference is no tensor", TENSOR, "Predict",
+         rows(inputs={"x": {"dtype": "DT_FLOAT_REF", "tensor_shape": {"dim": [{"size": "2"}]}}}),
+         "INVALID_ARGUMENT", "tensor parsing error: x"),
+    Grpc("a bool of tensor_content is 0 or 1", TENSOR, "Predict",
+         rows(inputs={"x": {"dtype": "DT_BOOL", "tensor_shape": {"dim": [{"size": "1"}]}, "tensor_content": "Ag=="}}),
+         "INVALID_ARGUMENT", "tensor parsing error: x"),
+    Grpc("a tensor of unknown rank is a scalar", "tensorflow/core/framework/tensor_shape.cc", "Predict",
+         rows("anyrank", {"u": {"dtype": "DT_FLOAT", "tensor_shape": {"unknown_rank": True}, "float_val": [1.0]}}),
+         answer={"outputs": {"u2": {"dtype": "DT_FLOAT", "tensor_shape": {}, "float_val": [2.0]}}}),
+    Grpc("an output that its op does not have is out of range", "tensorflow/core/graph/graph.cc", "Predict",
+         rows("__saved_model_init_op", {}), "OUT_OF_RANGE",
+         "Node 'NoOp' (type: 'NoOp', num of outputs: 0) does not have output 0"),
+    Grpc("a text of an op need not be UTF-8", "tensorflow/core/kernels/example_parsing_ops.cc", "Predict",
+         {"model_spec": {"name": "clsreg", "signature_name": "regress"},
+          "inputs": {"inputs": {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": "1"}]}, "string_val": ["//4="]}}},
+         "INVALID_ARGUMENT",
+         "Could not parse example input, value: '\ufffd\ufffd'\n\t [[{{node ParseExample/ParseExampleV2}}]]"),
     Grpc("shapes of a signature are not enforced", PREDICT, "Predict",
          {**rows("anyrank", {"u": floats(1.0, shape=(1, 1))})},
          answer={"outputs": {"u2": floats(2.0, shape=(1, 1))}}),

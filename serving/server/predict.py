@@ -51,20 +51,24 @@ def predict_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
         output_filter=request.output_filter,
         check_method=options.check_method_names,
     )
-    return _response(handle, name, outputs, content=options.answer_as_tensor_content)
+    as_content = options.answer_as_tensor_content
+    return _response(handle, name, outputs, content=as_content, string_content=as_content)
 
 
-def _response(handle: Handle, name: str, outputs: Mapping[str, Array], *, content: bool) -> Any:
+def _response(
+    handle: Handle, name: str, outputs: Mapping[str, Array], *, content: bool, string_content: bool = False
+) -> Any:
     response = serving_message("PredictResponse")(model_spec=resolved(handle, name))
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(to_proto(array, content=content))
+        response.outputs[alias].CopyFrom(to_proto(array, content=content, string_content=string_content))
     return response
 
 
 def predict_messages(
     handle: Handle, spec: Any, name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
 ) -> tuple[Any, Any]:
-    """A PredictRequest and its PredictResponse for arrays that came and went as JSON: what a log of requests has."""
+    """A PredictRequest and its PredictResponse for arrays that came and went as JSON: what a log of requests has. Strings
+    stand as `string_val`, as in a log of the real server without `--enable_serialization_as_tensor_content`."""
     request = serving_message("PredictRequest")(model_spec=spec)
     request.model_spec.signature_name = name
     for alias, array in inputs.items():
@@ -124,7 +128,8 @@ def run_signature(
 
 
 def _feeds(signature: Any, given: set[str], read: Callable[[str], Array]) -> dict[str, Array]:
-    """Tensor name -> array; an input that is not given has its default from the signature, if there is one."""
+    """Tensor name -> array; an input that is not given has its default from the signature, if there is one
+    (GetInputValues, tensorflow/cc/saved_model/util.cc)."""
     wanted = set(signature.inputs)
     if len(given) > len(wanted) or (len(given) < len(wanted) and not signature.defaults):
         raise invalid_argument(
@@ -137,13 +142,18 @@ def _feeds(signature: Any, given: set[str], read: Callable[[str], Array]) -> dic
         if alias in given:
             feeds[tensor] = read(alias)
         elif alias in signature.defaults:
-            feeds[tensor] = from_proto(signature.defaults[alias])
+            feeds[tensor] = read_tensor(alias, signature.defaults[alias])
         else:
             raise invalid_argument(
                 f"Signature input alias: {alias}(feed name: {tensor}) not found in request and no default value "
                 f"provided. Inputs expected to be in the request {_set(given)}, or default input alias set: "
                 f"{','.join(sorted(signature.defaults))}"
             )
+    if given - wanted:
+        raise invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(given & wanted))}, "
+            f"request input: {','.join(sorted(given))}"
+        )
     return feeds
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 GRPC_MESSAGE_LIMIT = 1024
-"""Characters of an error message that go over gRPC; REST carries all of it."""
+"""Bytes of an error message that go over gRPC; REST carries all of it."""
 
 
 class Code(IntEnum):
@@ -70,9 +70,12 @@ class StatusError(Exception):
 
     @property
     def grpc_message(self) -> str:
-        if len(self.message) <= GRPC_MESSAGE_LIMIT:
+        """The message as it goes over gRPC, cut where it is too long. The cut may fall within a character: gRPC for Python
+        sends no half of one, so U+FFFD stands for it, which is also what a client in Python reads in its place."""
+        text = self.message.encode(errors="replace")
+        if len(text) <= GRPC_MESSAGE_LIMIT:
             return self.message
-        return self.message[:GRPC_MESSAGE_LIMIT] + "...TRUNCATED"
+        return text[:GRPC_MESSAGE_LIMIT].decode(errors="replace") + "...TRUNCATED"
 
 
 def invalid_argument(message: str) -> StatusError:

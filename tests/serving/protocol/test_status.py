@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from serving.protocol.status import invalid_argument
+
+CUT = "...TRUNCATED"
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("x" * 1024, "x" * 1024),
+        ("x" * 1025, "x" * 1024 + CUT),
+        ("ä" * 512, "ä" * 512),
+        ("ä" * 513, "ä" * 512 + CUT),
+        ("x" + "ä" * 512, "x" + "ä" * 511 + "\ufffd" + CUT),
+        ("x" * 1022 + "\U0001f600", "x" * 1022 + "\ufffd" + CUT),
+    ],
+    ids=["fits", "long", "fits in bytes", "long in bytes", "within 2 bytes", "within 4 bytes"],
+)
+def test_a_message_is_cut_after_1024_bytes(message: str, sent: str) -> None:
+    """model_servers/grpc_status_util.cc. What is left of a character is what a client in Python reads for it."""
+    assert invalid_argument(message).grpc_message == sent
+    cut = message.encode()[:1024].decode("utf-8", "replace")
+    assert sent.removesuffix(CUT) == cut

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -46,11 +46,14 @@ class StateBoard:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._states: dict[str, dict[int, ServableState]] = {}
+        self._waits: list[_Wait] = []
         self._listeners: list[Callable[[ServableState], None]] = []
 
     def publish(self, state: ServableState) -> None:
         with self._changed:
             self._states.setdefault(state.name, {})[state.version] = state
+            for wait in self._waits:
+                wait.look(self._states)
             listeners = tuple(self._listeners)
             self._changed.notify_all()
         for listener in listeners:
@@ -81,7 +84,8 @@ class StateBoard:
         return state is not None and state.state is ManagerState.AVAILABLE
 
     def wait_for_models(self, names: Iterable[str], *, stopped: Callable[[], bool]) -> list[ServableState]:
-        """Wait until every model has a version that is available or has ended.
+        """Wait until every model has a version that is available or has ended. Of several versions that have, the highest
+        counts, as they stand when the last model gets there (core/servable_state_monitor.cc).
 
         Args:
             stopped: looked at every now and then; True gives up.
@@ -89,21 +93,38 @@ class StateBoard:
         Returns:
             The states reached, one a model, by name.
         """
-        awaited = sorted(set(names))
         with self._changed:
-            while True:
-                reached = [state for name in awaited if (state := self._outcome(name)) is not None]
-                if len(reached) == len(awaited) or stopped():
-                    return reached
+            wait = _Wait(sorted(set(names)))
+            wait.look(self._states)
+            self._waits.append(wait)
+            while not wait.over and not stopped():
                 self._changed.wait(0.1)
+            self._waits.remove(wait)
+            return wait.reached
 
-    def _outcome(self, name: str) -> ServableState | None:
-        states = self._states.get(name, {}).values()
-        for wanted in (ManagerState.AVAILABLE, ManagerState.END):
-            for state in states:
-                if state.state is wanted:
-                    return state
-        return None
+
+class _Wait:
+    """Models waited for. Looks when a state is published: whoever waits wakes later, when there may be further ones."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self.reached: list[ServableState] = []
+
+    @property
+    def over(self) -> bool:
+        return len(self.reached) == len(self._names)
+
+    def look(self, states: Mapping[str, Mapping[int, ServableState]]) -> None:
+        if not self.over:
+            outcomes = (_outcome(states.get(name, {})) for name in self._names)
+            self.reached = [state for state in outcomes if state is not None]
+
+
+def _outcome(versions: Mapping[int, ServableState]) -> ServableState | None:
+    for _, state in sorted(versions.items(), reverse=True):
+        if state.state in (ManagerState.AVAILABLE, ManagerState.END):
+            return state
+    return None
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, every: float = 0.01) -> bool:

@@ -18,7 +18,7 @@ from serving.server.config_files import TENSORFLOW, ConfigTextError, in_bundle, 
 from serving.server.manager import Loader, Manager
 from serving.server.metrics import Metrics
 from serving.server.options import ServerOptions
-from serving.server.sources import FileSystemSource, ServableSource, find_versions, no_versions
+from serving.server.sources import FileSystemSource, ServableSource, find_versions, is_absolute, no_versions
 from serving.server.states import ManagerState, StateBoard
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class ServerCore:
             self._await(self.board, [model.name for model in config.model_config_list.config], "servable(s)")
             # One version a model is what the real server waits for; here labels work from the first request on.
             self._manager.wait_for_first_attempts()
+            _check_logging(config)
         if self.options.config_poll_seconds > 0 and (self.options.model_config_file or self.options.bundle):
             self._poller = threading.Thread(target=self._poll_config, name="config-poll", daemon=True)
             self._poller.start()
@@ -132,6 +133,7 @@ class ServerCore:
                 self._await(fresh, sorted(new), "model(s)")
             finally:
                 unsubscribe()
+            _check_logging(config)
 
     def _accept(self, config: Any) -> None:
         """Check a config, make it the current one and take over its labels."""
@@ -225,7 +227,7 @@ def _check_list(config: Any) -> None:
             raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
     for model in config.model_config_list.config:
-        if not model.base_path.startswith("/"):
+        if not is_absolute(model.base_path):
             raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
@@ -261,7 +263,14 @@ def _platform(model: Any) -> str:
 
 
 def _check_new(sources: dict[str, ServableSource], new: set[str]) -> None:
-    """The real server would wait for ever, and every later reload with it, for a new model that has nothing on disk."""
+    """The real server would wait for ever, and every later reload with it, for a new model that has nothing to load."""
     for name in sorted(new):
-        if find_versions(sources[name]) is None:
+        if not find_versions(sources[name]):
             raise invalid_argument(no_versions(sources[name]))
+
+
+def _check_logging(config: Any) -> None:
+    """The binary has no request logger for a model's `logging_config` and says so once the models are taken over
+    (core/server_request_logger.cc)."""
+    if any(model.HasField("logging_config") for model in config.model_config_list.config):
+        raise invalid_argument("No request-logger-creator provided.")

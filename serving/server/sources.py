@@ -20,6 +20,8 @@ from serving.protocol.status import StatusError, invalid_argument
 log = logging.getLogger(__name__)
 
 _INT64 = re.compile(r"^\s*[+-]?[0-9]+\s*$")
+_URI = re.compile(r"(?P<scheme>[a-zA-Z][0-9a-zA-Z.]*)://[^/]*(?P<path>.*)", re.DOTALL)
+"""A base path with a scheme (ParseURI of tensorflow/core/platform/path.cc)."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,45 @@ class ServableSource:
     """A model to look after.
 
     Attributes:
+        base_path: an absolute path or a URI.
         policy: a FileSystemStoragePathSourceConfig.ServableVersionPolicy message.
     """
 
     name: str
     base_path: str
     policy: Any
+
+    @property
+    def folder(self) -> Path:
+        """The base path on this machine; `file://` and a host are left out.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT: it is not there, or a URI of another scheme: the real server has file systems for
+                some of them, here only local folders are read.
+        """
+        uri = _URI.fullmatch(self.base_path)
+        if uri and uri["scheme"] != "file":
+            raise self._missing(
+                f"UNIMPLEMENTED: File system scheme '{uri['scheme']}' not implemented (file: '{self.base_path}'); "
+                "this server reads local folders only"
+            )
+        folder = Path(uri["path"] if uri else self.base_path)
+        if not folder.is_absolute() or not folder.exists():
+            raise self._missing(f"NOT_FOUND: {self.base_path} not found")
+        return folder
+
+    @property
+    def asks_for_none(self) -> bool:
+        """Whether the policy is a list of versions without any."""
+        return self.policy.WhichOneof("policy_choice") == "specific" and not self.policy.specific.versions
+
+    def _missing(self, error: str) -> StatusError:
+        return invalid_argument(f"Could not find base path {self.base_path} for servable {self.name} with error {error}")
+
+
+def is_absolute(base_path: str) -> bool:
+    """Whether a model's base path is an absolute path or a URI, of whatever scheme (model_servers/server_core.cc)."""
+    return base_path.startswith("/") or _URI.fullmatch(base_path) is not None
 
 
 def parse_version(text: str) -> int | None:
@@ -49,18 +84,12 @@ def find_versions(source: ServableSource) -> dict[int, str] | None:
     Raises:
         StatusError: INVALID_ARGUMENT: the base path is not there.
     """
-    base = Path(source.base_path)
-    if not base.exists():
-        raise invalid_argument(
-            f"Could not find base path {source.base_path} for servable {source.name} "
-            f"with error NOT_FOUND: {source.base_path} not found"
-        )
-    choice = source.policy.WhichOneof("policy_choice")
-    if choice == "specific" and not source.policy.specific.versions:
-        log.warning("No specific versions requested for servable %s.", source.name)
+    base = source.folder
+    if source.asks_for_none:
+        log.warning("%s", no_versions(source))
         return {}
     there = _folders(base)
-    chosen = _choose(source, choice, there)
+    chosen = _choose(source, there)
     if not chosen:
         log.warning("%s", no_versions(source))
         return None
@@ -68,6 +97,9 @@ def find_versions(source: ServableSource) -> dict[int, str] | None:
 
 
 def no_versions(source: ServableSource) -> str:
+    """Why there is no version to serve."""
+    if source.asks_for_none:
+        return f"No specific versions requested for servable {source.name}."
     return (
         f"No versions of servable {source.name} found under base path {source.base_path}. "
         "Did you forget to name your leaf directory as a number (eg. '/1/')?"
@@ -89,7 +121,8 @@ def _folders(base: Path) -> dict[int, str]:
     return there
 
 
-def _choose(source: ServableSource, choice: str | None, there: dict[int, str]) -> dict[int, str]:
+def _choose(source: ServableSource, there: dict[int, str]) -> dict[int, str]:
+    choice = source.policy.WhichOneof("policy_choice")
     if choice == "all":
         return there
     if choice == "specific":

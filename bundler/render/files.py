@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -64,7 +65,12 @@ def _environment() -> Environment:
 
 
 def read_yaml(text: str) -> Any:
-    """YAML that keeps comments, quotes and order when it is written again."""
+    """YAML that keeps comments, quotes and order when it is written again. A text is parsed once a process."""
+    return copy.deepcopy(_parsed(text))
+
+
+@cache
+def _parsed(text: str) -> Any:
     return _yaml().load(text)
 
 

@@ -69,7 +69,8 @@ class Manager:
 
     Args:
         load: makes a servable of a version's folder.
-        retries, retry_seconds: how often, and after what wait, a failed load is tried again.
+        retries, retry_seconds: how often, and after what wait, a failed load is tried again. A negative number is one of
+            32 bits without a sign, to which 1 is added, as in util/retrier.cc: -1 is a single attempt, less are without end.
         settle_seconds: how long a folder has to be unchanged before it is loaded.
         threads: versions that are loaded at once (of different models).
     """
@@ -79,7 +80,7 @@ class Manager:
     ) -> None:
         self.board = StateBoard()
         self._load_version = load
-        self._retries = retries
+        self._most_attempts = max((retries + 1) % 2**32, 1)
         self._retry_seconds = retry_seconds
         self._settle_seconds = settle_seconds
         self._versions: dict[str, dict[int, _Version]] = {}
@@ -221,7 +222,7 @@ class Manager:
 
     def _attempts(self, version: _Version) -> Loaded:
         """Load, and try again after a failure."""
-        for left in range(self._retries, -1, -1):
+        for left in reversed(range(self._most_attempts)):
             try:
                 return self._load_whole(version)
             except StatusError as exc:

@@ -259,22 +259,30 @@ class BatchingParameters:
                 "enable_large_batch_splitting is set without max_execution_batch_size.",
                 fix="name the largest batch to run, e.g. max_execution_batch_size { value: 32 }",
             )
+        if self.enable_large_batch_splitting and (self.max_execution_batch_size or 0) > self._largest_request:
+            raise ConfigError(
+                f"max_execution_batch_size is {self.max_execution_batch_size}, and max_batch_size is {self._largest_request}.",
+                fix="splitting is for requests larger than a batch: max_batch_size is the larger of the two",
+            )
         self._check_allowed()
 
+    @property
+    def _largest_request(self) -> int:
+        return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+
     def _check_allowed(self) -> None:
-        """Rules of batching/batching_session.cc: they rise, and the last is the largest batch to run."""
+        """The last is max_batch_size, with splitting too (servables/tensorflow/bundle_factory_util.cc). That they rise is a
+        rule of ours: the server takes them as they are, and pads to the first that is large enough."""
         sizes = self.allowed_batch_sizes
         if not sizes:
             return
-        name, largest = "max_batch_size", self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
-        if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
-            name, largest = "max_execution_batch_size", self.max_execution_batch_size
+        largest = self._largest_request
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             raise ConfigError(f"allowed_batch_sizes is {list(sizes)}.", fix="rising sizes, e.g. 1, 8, 32")
         if sizes[-1] != largest:
             raise ConfigError(
-                f"The last of allowed_batch_sizes is {sizes[-1]}, and {name} is {largest}.",
-                fix=f"the last one must equal {name}, e.g. {_listed((*sizes[:-1], largest))}",
+                f"The last of allowed_batch_sizes is {sizes[-1]}, and max_batch_size is {largest}.",
+                fix=f"the last one must equal max_batch_size, e.g. {_listed((*sizes[:-1], largest))}",
             )
 
     def to_proto(self) -> Any:

@@ -30,6 +30,9 @@ TWO_MODELS = ModelServerConfig(
 )
 
 
+SPLITTING = "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 4 }"
+
+
 def test_models_config_survives_text() -> None:
     assert ModelServerConfig.from_text(TWO_MODELS.to_text()) == TWO_MODELS
 
@@ -163,6 +166,8 @@ def test_batching_written_by_hand() -> None:
         ("num_batch_threads { }", "num_batch_threads is 0"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros is -1"),
         ("enable_large_batch_splitting { value: true }", "without max_execution_batch_size"),
+        (f"max_batch_size {{ value: 8 }} {SPLITTING} allowed_batch_sizes: 4", "is 4, and max_batch_size is 8"),
+        (f"max_batch_size {{ value: 2 }} {SPLITTING}", "max_execution_batch_size is 4, and max_batch_size is 2"),
         ("max_batch_size: 4", "max_batch_size"),
     ],
 )
@@ -172,9 +177,9 @@ def test_wrong_batching_is_explained(text: str, expected: str) -> None:
     assert caught.value.where == "batching.config"
 
 
-def test_with_splitting_the_allowed_sizes_end_with_the_executed_size() -> None:
+def test_with_splitting_the_allowed_sizes_end_with_the_largest_request() -> None:
     made = BatchingParameters(
-        64, allowed_batch_sizes=(8, 16), enable_large_batch_splitting=True, max_execution_batch_size=16
+        64, allowed_batch_sizes=(8, 16, 64), enable_large_batch_splitting=True, max_execution_batch_size=16
     )
     assert BatchingParameters.from_text(made.to_text()) == made
 

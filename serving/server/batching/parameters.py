@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class QueueOptions:
     Attributes:
         input_limit: rows that a request may have.
         execution_limit: rows that a batch may have. Larger requests are split if `splits`; else both limits are equal.
+            With 0 every request is refused.
         timeout_seconds: how long the first request of a batch waits for others while a thread is free.
         max_enqueued: batches that wait for a thread; more requests are refused.
         allowed_sizes: rows of a batch are padded up to one of these; empty: none.
@@ -82,19 +84,24 @@ def batch_threads(parameters: Any) -> int:
 def queue_options(parameters: Any) -> QueueOptions:
     """Read a BatchingParameters message.
 
+    With splitting and neither max_execution_batch_size nor max_batch_size, no batch may have a row: every request is refused,
+    as there.
+
     Raises:
         StatusError: INVALID_ARGUMENT with the text that a version fails to load with.
     """
     default = QueueOptions()
     limit = _value(parameters, "max_batch_size", default.input_limit)
+    _check_allowed(parameters.allowed_batch_sizes, limit)
     splits = bool(parameters.enable_large_batch_splitting.value)
+    largest = _value(parameters, "max_execution_batch_size", parameters.max_batch_size.value) if splits else limit
     made = QueueOptions(
-        input_limit=limit,
-        execution_limit=_value(parameters, "max_execution_batch_size", limit) if splits else limit,
+        input_limit=_size(limit),
+        execution_limit=_size(largest),
         splits=splits,
         timeout_seconds=_value(parameters, "batch_timeout_micros", 0) / 1e6,
         # Zero counts as one in a queue that does not split (shared_batch_scheduler.h, AddQueue).
-        max_enqueued=_value(parameters, "max_enqueued_batches", default.max_enqueued) or (0 if splits else 1),
+        max_enqueued=_size(_value(parameters, "max_enqueued_batches", default.max_enqueued)) or (0 if splits else 1),
         allowed_sizes=tuple(parameters.allowed_batch_sizes),
         pads_lengths=parameters.pad_variable_length_inputs,
     )
@@ -106,7 +113,13 @@ def _value(parameters: Any, name: str, default: int) -> int:
     return int(getattr(parameters, name).value) if parameters.HasField(name) else default
 
 
+def _size(value: int) -> int:
+    """As a size_t of C++: a negative number is a limit that nothing reaches."""
+    return value % 2**64
+
+
 def _check(options: QueueOptions) -> None:
+    """The checks of shared_batch_scheduler.h, in its order."""
     if options.input_limit < 1:
         raise invalid_argument(f"input_batch_size_limit must be positive; was {options.input_limit}")
     if options.timeout_seconds < 0:
@@ -114,23 +127,18 @@ def _check(options: QueueOptions) -> None:
         raise invalid_argument(f"batch_timeout_micros must be non-negative; was {micros}")
     if options.max_enqueued < 1:
         raise invalid_argument(f"max_enqueued_batches must be positive; was {options.max_enqueued}")
-    if options.input_limit < options.execution_limit or options.execution_limit < 1:
+    if options.input_limit < options.execution_limit:
+        # What follows the sentence there are splitting (1) and both numbers, without anything between them.
         raise invalid_argument(
             "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
-            f"max_execution_batch_size. {options.input_limit} {options.execution_limit}"
+            f"max_execution_batch_size.1{options.input_limit}{options.execution_limit}"
         )
-    _check_allowed(options)
 
 
-def _check_allowed(options: QueueOptions) -> None:
-    sizes = options.allowed_sizes
-    if not sizes:
-        return
-    if options.splits and list(sizes) != sorted(set(sizes)):
-        raise invalid_argument("allowed_batch_sizes entries must be monotonically increasing")
-    if sizes[-1] != options.execution_limit:
-        rule = "be equal to max_execution_batch_size" if options.splits else "match max_batch_size"
+def _check_allowed(sizes: Sequence[int], limit: int) -> None:
+    """The one rule that a version is loaded by, with splitting too, and before all others: WrapSessionForBatching in
+    bundle_factory_util.cc. Those of batching_session.cc are for who makes a batching session in C++."""
+    if sizes and sizes[-1] != limit:
         raise invalid_argument(
-            f"Last entry in allowed_batch_sizes must {rule}; last entry was {sizes[-1]}; "
-            f"expected {options.execution_limit}"
+            f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; expected {limit}"
         )

@@ -114,10 +114,12 @@ class Queue:
     @property
     def due(self) -> float:
         """When the queue has a batch that is ready, if no further task comes; infinity if it is empty."""
-        if len(self._batches) > 1 or self._open.rows >= self.options.execution_limit:
+        if len(self._batches) > 1:
             return 0.0
         if not self._open.tasks:
             return float("inf")
+        if self._open.rows >= self.options.execution_limit:
+            return 0.0
         return self._open.tasks[0].enqueued + self.options.timeout_seconds
 
     @property

@@ -70,7 +70,10 @@ class Batching:
         if parameters is None:
             return servable
         log.info("Wrapping session to perform batch processing: %s", servable.path)
-        return BatchedServable(servable, self._scheduler, queue_options(parameters), self.metrics)
+        options = queue_options(parameters)
+        if not options.execution_limit:
+            log.warning("%s: max_execution_batch_size is 0, so every request will be refused.", servable.path)
+        return BatchedServable(servable, self._scheduler, options, self.metrics)
 
     def stop(self) -> None:
         """End the threads, after all servables are closed."""
@@ -138,9 +141,10 @@ class BatchedServable:
 
     def _split(self, feeds: Mapping[str, Array], rows: int, room: int) -> list[Task]:
         """One task, or as many as a request larger than the open batch is split into."""
-        if rows <= room or not self._options.splits:
+        limit = self._options.execution_limit
+        if rows <= room or not self._options.splits or not limit:
             return [Task(feeds, rows)]
-        starts = [0, *range(room or self._options.execution_limit, rows, self._options.execution_limit), rows]
+        starts = [0, *range(room or limit, rows, limit), rows]
         return [
             Task({name: array[start:end] for name, array in feeds.items()}, end - start)
             for start, end in pairwise(starts)

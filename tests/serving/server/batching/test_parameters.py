@@ -19,6 +19,7 @@ from serving.server.batching.parameters import (
 from serving.server.options import ServerOptions, cores
 
 OPTIONS = ServerOptions(enable_batching=True)
+SPLITTING = "enable_large_batch_splitting { value: true }"
 
 
 def read(text: str) -> QueueOptions:
@@ -41,9 +42,32 @@ def test_every_parameter_is_read() -> None:
     assert [options.padded(rows) for rows in (1, 2, 3, 8)] == [2, 2, 8, 8]
     splitting = read(
         "max_batch_size { value: 64 } enable_large_batch_splitting { value: true } "
-        "max_execution_batch_size { value: 8 } allowed_batch_sizes: 8"
+        "max_execution_batch_size { value: 8 } allowed_batch_sizes: 8 allowed_batch_sizes: 64"
     )
     assert (splitting.input_limit, splitting.execution_limit, splitting.splits) == (64, 8, True)
+
+
+@pytest.mark.parametrize("sizes", [(2, 8), (4, 2, 8)])
+def test_allowed_sizes_only_have_to_end_with_the_largest_request(sizes: tuple[int, ...]) -> None:
+    """servables/tensorflow/bundle_factory_util.cc, WrapSessionForBatching."""
+    allowed = " ".join(f"allowed_batch_sizes: {size}" for size in sizes)
+    options = read(f"max_batch_size {{ value: 8 }} {SPLITTING} max_execution_batch_size {{ value: 4 }} {allowed}")
+    assert (options.allowed_sizes, options.execution_limit) == (sizes, 4)
+    assert options.padded(2) == sizes[0]
+
+
+def test_a_negative_limit_is_none() -> None:
+    """A size_t in shared_batch_scheduler.h, whose checks compare it with 0."""
+    options = read(
+        "max_batch_size { value: -1 } max_enqueued_batches { value: -1 } allowed_batch_sizes: 4 allowed_batch_sizes: -1"
+    )
+    assert min(options.input_limit, options.execution_limit, options.max_enqueued) == 2**64 - 1
+    assert [options.padded(rows) for rows in (3, 5)] == [4, 5]
+
+
+def test_splitting_without_a_size_leaves_no_row_for_a_batch() -> None:
+    options = read(SPLITTING)
+    assert (options.input_limit, options.execution_limit) == (1000, 0)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +78,13 @@ def test_every_parameter_is_read() -> None:
             "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 3; expected 4",
         ),
         (
-            "max_batch_size { value: 9 } enable_large_batch_splitting { value: true } "
-            "max_execution_batch_size { value: 4 } allowed_batch_sizes: 9",
-            "Last entry in allowed_batch_sizes must be equal to max_execution_batch_size; last entry was 9; expected 4",
+            f"max_batch_size {{ value: 8 }} {SPLITTING} max_execution_batch_size {{ value: 4 }} "
+            "allowed_batch_sizes: 2 allowed_batch_sizes: 4",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
         ),
         (
-            "max_batch_size { value: 4 } enable_large_batch_splitting { value: true } "
-            "allowed_batch_sizes: 4 allowed_batch_sizes: 4",
-            "allowed_batch_sizes entries must be monotonically increasing",
+            "max_batch_size { value: 0 } allowed_batch_sizes: 2",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 2; expected 0",
         ),
         ("max_batch_size { value: 0 }", "input_batch_size_limit must be positive; was 0"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative; was -1"),
@@ -70,10 +93,9 @@ def test_every_parameter_is_read() -> None:
             "max_enqueued_batches must be positive; was 0",
         ),
         (
-            "max_batch_size { value: 4 } enable_large_batch_splitting { value: true } "
-            "max_execution_batch_size { value: 8 }",
+            f"max_batch_size {{ value: 8 }} {SPLITTING} max_execution_batch_size {{ value: 16 }}",
             "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
-            "max_execution_batch_size. 4 8",
+            "max_execution_batch_size.1816",
         ),
     ],
 )

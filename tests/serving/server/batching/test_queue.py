@@ -55,6 +55,14 @@ def test_a_full_queue_and_a_large_request_are_refused() -> None:
     assert large.value.code is Code.INVALID_ARGUMENT
 
 
+def test_a_queue_whose_batches_have_no_row_refuses_and_is_never_due() -> None:
+    made = queue(execution_limit=0, splits=True)
+    assert made.due == float("inf")
+    with pytest.raises(StatusError, match=r"task size is 1 but scheduling capacity is only 0 \(num_enqueued_batches=1") as full:
+        made.add([Task({}, 1)])
+    assert full.value.code is Code.UNAVAILABLE
+
+
 def test_a_queue_that_splits_refuses_by_rows() -> None:
     made = queue(max_enqueued=2, splits=True, input_limit=100)
     made.add([Task({}, 4), Task({}, 3)])

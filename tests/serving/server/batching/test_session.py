@@ -105,6 +105,21 @@ def test_requests_run_as_one_batch_and_get_their_own_rows(rig: Rig) -> None:
     assert [len(fed) for fed in rig.model.fed] == [1, 4]
 
 
+def test_without_limits_there_is_no_split_and_nothing_is_full(rig: Rig) -> None:
+    limits = dict.fromkeys(("input_limit", "execution_limit", "max_enqueued"), 2**64 - 1)
+    servable = rig.batched(**limits, splits=True)
+    answers = rig.together(servable, [f32(*range(2000)), f32(1)])
+    assert [len(answer[0]) for answer in answers] == [2000, 1]
+    assert len(rig.model.fed[-1]) == 2001
+
+
+def test_batches_without_a_row_refuse_every_request(rig: Rig) -> None:
+    servable = rig.batched(execution_limit=0, splits=True)
+    with pytest.raises(StatusError, match="max_execution_batch_size=0") as full:
+        servable.run({"x": f32(1)}, ["y"])
+    assert full.value.code is Code.UNAVAILABLE
+
+
 def test_fetches_come_in_the_order_asked_for_and_twice_if_asked_twice(rig: Rig) -> None:
     servable = rig.batched()
     results = servable.run({"x": f32(3)}, ["y", "first", "y"])

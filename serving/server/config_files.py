@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,27 @@ from google.protobuf import text_format
 
 from serving.errors import ConfigError
 from serving.protocol.messages import pool, serving_message
-from serving.protocol.status import Code, StatusError, invalid_argument
+from serving.protocol.status import Code, StatusError
 from serving.server.options import ServerOptions
 
 TENSORFLOW = "tensorflow"
 """The one model platform (model_servers/model_platform_types.h)."""
+
+_CODES = {
+    errno.ENOENT: Code.NOT_FOUND,
+    errno.ENODEV: Code.NOT_FOUND,
+    errno.ENXIO: Code.NOT_FOUND,
+    errno.EACCES: Code.PERMISSION_DENIED,
+    errno.EPERM: Code.PERMISSION_DENIED,
+    errno.ENOTDIR: Code.FAILED_PRECONDITION,
+    errno.EINVAL: Code.INVALID_ARGUMENT,
+    errno.ENAMETOOLONG: Code.INVALID_ARGUMENT,
+    errno.EMFILE: Code.RESOURCE_EXHAUSTED,
+    errno.ENFILE: Code.RESOURCE_EXHAUSTED,
+    errno.ENOMEM: Code.RESOURCE_EXHAUSTED,
+    errno.ESTALE: Code.ABORTED,
+}
+"""Of what can go wrong in reading a file (TensorFlow's tsl/platform/errors.cc); anything else is UNKNOWN."""
 
 
 class ConfigTextError(StatusError):
@@ -26,28 +44,40 @@ class ConfigTextError(StatusError):
 
     def __init__(self, path: str, detail: str) -> None:
         super().__init__(Code.INVALID_ARGUMENT, f"Invalid protobuf file: '{path}'")
-        self.detail = detail
+        # A byte that is no UTF-8 stands in it as a surrogate, which cannot be printed.
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()
 
 
 def read_config(path: str, name: str) -> Any:
     """Read a text proto of a message in package tensorflow.serving.
 
     Raises:
-        StatusError: the file is not there, is empty or does not parse, with the texts of util/proto_util.h.
+        StatusError: the file cannot be read, is empty or does not parse, with the codes and texts of util/proto_util.h and
+            TensorFlow's posix_file_system.cc. Bytes that are no UTF-8 may stand in comments; in a string, where the real
+            server lets them pass, no message in Python can hold them.
     """
-    try:
-        text = Path(path).read_text("utf-8")
-    except FileNotFoundError as exc:
-        raise StatusError(Code.NOT_FOUND, f"{path}; No such file or directory") from exc
-    except OSError as exc:
-        raise invalid_argument(f"{path}; {exc.strerror}") from exc
-    if not text:
-        # The real server maps the file into memory, which an empty one refuses.
-        raise invalid_argument(f"{path}; Invalid argument")
+    text = _read(path).decode("utf-8", "surrogateescape")
     try:
         return text_format.Parse(text, serving_message(name)(), descriptor_pool=pool())
     except text_format.ParseError as exc:
         raise ConfigTextError(path, str(exc)) from exc
+
+
+def _read(path: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except IsADirectoryError as exc:
+        # The real server maps the file into memory: what can be opened but not mapped fails there.
+        raise _unreadable(path, errno.ENODEV) from exc
+    except OSError as exc:
+        raise _unreadable(path, exc.errno or errno.EIO) from exc
+    if not content:
+        raise _unreadable(path, errno.EINVAL)
+    return content
+
+
+def _unreadable(path: str, number: int) -> StatusError:
+    return StatusError(_CODES.get(number, Code.UNKNOWN), f"{path}; {os.strerror(number)}")
 
 
 def model_server_config(options: ServerOptions) -> Any:

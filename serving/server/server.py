@@ -239,8 +239,14 @@ def _servable(path: str, options: ServerOptions) -> AnyServable:
 
 
 def _answer(handle: Handle, record: Any, options: ServerOptions) -> None:
-    """Answer one PredictionLog message (servables/tensorflow/saved_model_warmup.cc)."""
+    """Answer one PredictionLog message; one without a request is passed over (servables/tensorflow/saved_model_warmup.cc).
+
+    Raises:
+        StatusError: UNIMPLEMENTED: a kind that is not answered, by the number of its field; else what its request fails with.
+    """
     kind = record.WhichOneof("log_type")
+    if kind is None:
+        return
     answers = {
         "predict_log": predict_with,
         "classify_log": classify_with,
@@ -248,5 +254,6 @@ def _answer(handle: Handle, record: Any, options: ServerOptions) -> None:
         "multi_inference_log": multi_inference_with,
     }
     if kind not in answers:
-        raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+        number = record.DESCRIPTOR.fields_by_name[kind].number
+        raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
     answers[kind](handle, getattr(record, kind).request, options)

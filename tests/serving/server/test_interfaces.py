@@ -203,10 +203,11 @@ def _record(signature: str) -> bytes:
 def test_warmup_records_are_answered_before_the_version_serves(
     base_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _write_warmup(base_path, _record("single"), _record("serving_default"))
+    without_a_request = serving_message("PredictionLog")().SerializeToString()
+    _write_warmup(base_path, _record("single"), without_a_request, _record("serving_default"))
     with caplog.at_level("INFO"), Server(base_path):
         pass
-    assert "Answered 2 warm-up records" in caplog.text
+    assert "Answered 3 warm-up records" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -214,10 +215,10 @@ def test_warmup_records_are_answered_before_the_version_serves(
     [
         ((_record("nope"),), 'FAILED_PRECONDITION: Serving signature key "nope" not found.'),
         ((b"\xff",), "INVALID_ARGUMENT: Failed to parse warmup record"),
-        ((serving_message("PredictionLog")().SerializeToString(),), "UNIMPLEMENTED: Unsupported log_type"),
+        ((_log("session_run_log", b""),), "UNIMPLEMENTED: Unsupported log_type for warmup: 5"),
         ((_record("single"),) * 1001, "INVALID_ARGUMENT: Number of warmup records exceeds the maximum"),
     ],
-    ids=["failing request", "no record", "no request", "too many"],
+    ids=["failing request", "no record", "unsupported", "too many"],
 )
 def test_bad_warmup_records_keep_the_version_from_serving(
     records: tuple[bytes, ...], error: str, base_path: Path

@@ -51,8 +51,9 @@ def _rest_port(text: str) -> int | None:
     return int(text) or None
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+def _tags(text: str) -> tuple[str, ...]:
+    """Without a tag there, the default one (servables/tensorflow/saved_model_bundle_factory.cc)."""
+    return tuple(text.split(",")) if text else ServerOptions.saved_model_tags
 
 
 def _arguments(text: str) -> tuple[tuple[str, int | str], ...]:
@@ -89,7 +90,7 @@ FLAGS: dict[str, Flag] = {
     "tensorflow_intra_op_parallelism": Flag(int, "intra_op_threads"),
     "tensorflow_inter_op_parallelism": Flag(int, "inter_op_threads"),
     "ssl_config_file": Flag(str, "ssl_config_file"),
-    "saved_model_tags": Flag(_names, "saved_model_tags"),
+    "saved_model_tags": Flag(_tags, "saved_model_tags"),
     "grpc_channel_arguments": Flag(_arguments, "channel_arguments"),
     "grpc_max_threads": Flag(int, "grpc_threads"),
     "enable_model_warmup": Flag(_boolean, "warmup"),
@@ -153,9 +154,6 @@ def given_options(arguments: Sequence[str]) -> dict[str, Any]:
             log.warning("--%s has no effect: %s.", name, flag.why)
         else:
             values[flag.option] = value
-    threads = values.pop("session_threads", 0)
-    if threads > 0:
-        values = {"intra_op_threads": threads, "inter_op_threads": threads} | values
     return values
 
 

@@ -40,6 +40,7 @@ class ServerOptions:
         log_format: of the server's own log, `text` or `json`; the latter has a line for each request.
         prefer_tflite: serve the model.tflite of a version's folder where there is one.
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
+        session_threads: intra_op_threads and inter_op_threads, where neither is given; see `threads`.
         channel_arguments: options of the gRPC server, passed on.
         playground: show the page at `/` of the REST port.
     """
@@ -80,13 +81,26 @@ class ServerOptions:
     log_format: str = "text"
     prefer_tflite: bool = False
     tflite_pool_size: int = field(default_factory=cores)
+    session_threads: int = 0
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     grace_seconds: float = 30.0
     playground: bool = True
 
+    @property
+    def threads(self) -> tuple[int, int]:
+        """Threads within an op, and ops at once; 0 lets TensorFlow choose.
+
+        Where one of the two is given, session_threads is not looked at and the other stays as it is (server.cc). Below 0,
+        threads within an op and of a session are none: TensorFlow aborts the process with them.
+        """
+        if self.intra_op_threads > 0 or self.inter_op_threads > 0:
+            return max(self.intra_op_threads, 0), self.inter_op_threads
+        both = max(self.session_threads, 0)
+        return both, both
+
     def check(self) -> None:
-        """Refuse what the real server refuses before it starts.
+        """Refuse what the real server refuses before it reads a file (model_servers/server.cc, BuildAndStart).
 
         Raises:
             StatusError: INVALID_ARGUMENT with its text.
@@ -95,8 +109,21 @@ class ServerOptions:
             raise invalid_argument(
                 "Both server_options.model_base_path and server_options.model_config_file are empty!"
             )
+
+    def check_session(self) -> None:
+        """Refuse what the real server refuses once it has read the model config (model_servers/server.cc, BuildAndStart).
+
+        Raises:
+            StatusError: INVALID_ARGUMENT with its text.
+        """
         if self.batching_parameters_file and not self.enable_batching:
             raise invalid_argument(
                 "server_options.batching_parameters_file is set without setting server_options.enable_batching "
                 "to true."
+            )
+        if min(self.session_threads, self.intra_op_threads, self.inter_op_threads) > 0:
+            raise invalid_argument(
+                "Either configure server_options.tensorflow_session_parallelism or "
+                "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+                "separately. You cannot configure all."
             )

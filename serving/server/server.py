@@ -14,7 +14,7 @@ from typing import Any
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
 from serving.server.batching import AnyServable, Batching
-from serving.server.config_files import prefers_tflite, read_config
+from serving.server.config_files import model_server_config, prefers_tflite, read_config
 from serving.server.core import Handle, ServerCore
 from serving.server.examples import classify_with, multi_inference_with, regress_with
 from serving.server.grpc_service import GrpcServer
@@ -94,19 +94,25 @@ class Server:
             ConfigError: a port cannot be used, or the folder is no bundle.
         """
         self.options.check()
-        if self.options.enable_batching:
-            self._batching = Batching(self.options)
-            self.metrics.include(self._batching.metrics.lines)
-        if self.options.log_requests:
-            tags, rate = self.options.saved_model_tags, self.options.log_requests_sample_rate
-            self._request_log = RequestLog(self.options.log_requests, rate, tags)
+        # Read for its faults alone: the real server tells them before those of the options that follow.
+        model_server_config(self.options)
         try:
+            self._make_parts()
+            self.options.check_session()
             self.core.start()
             self._open_ports()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _make_parts(self) -> None:
+        if self.options.enable_batching:
+            self._batching = Batching(self.options)
+            self.metrics.include(self._batching.metrics.lines)
+        if self.options.log_requests:
+            tags, rate = self.options.saved_model_tags, self.options.log_requests_sample_rate
+            self._request_log = RequestLog(self.options.log_requests, rate, tags)
 
     def _load(self, name: str, version: int, path: str) -> AnyServable:
         """Load a version and answer its warm-up records, so that it is quick from its first request on.
@@ -231,11 +237,10 @@ def _servable(path: str, options: ServerOptions) -> AnyServable:
     """The model.tflite of a version's folder where it is preferred and there, else the SavedModel, as the real server
     chooses (servables/tensorflow/saved_model_bundle_factory.cc)."""
     if options.prefer_tflite and TfliteServable.is_at(path):
-        return TfliteServable.load(path, TfliteOptions(options.tflite_pool_size, options.intra_op_threads or cores()))
+        return TfliteServable.load(path, TfliteOptions(options.tflite_pool_size, options.threads[0] or cores()))
     from serving.server.servable import Servable, SessionOptions
 
-    threads = (options.intra_op_threads, options.inter_op_threads)
-    return Servable.load(path, SessionOptions(options.saved_model_tags, *threads))
+    return Servable.load(path, SessionOptions(options.saved_model_tags, *options.threads))
 
 
 def _answer(handle: Handle, record: Any, options: ServerOptions) -> None:

@@ -18,7 +18,7 @@ def test_flags_of_a_real_command_line_are_read() -> None:
         "--rest_api_enable_cors_support=true", "--enable_grpc_healthcheck_service=1", "--grpc_max_threads=3",
         "--max_num_load_retries=2", "--load_retry_interval_micros=500000", "--saved_model_tags=serve,gpu",
         "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.x=y", "--enable_model_warmup=false",
-        "--tensorflow_session_parallelism=4", "--tensorflow_inter_op_parallelism=2",
+        "--tensorflow_intra_op_parallelism=4", "--tensorflow_inter_op_parallelism=2",
     ])  # fmt: skip
     assert options == ServerOptions(
         grpc_port=9000, rest_port=9001, model_config_file="/models/models.config", config_poll_seconds=60,
@@ -74,6 +74,26 @@ def test_flags_of_tflite() -> None:
     assert not parse_flags([BASE]).prefer_tflite
 
 
+@pytest.mark.parametrize(
+    ("session", "intra", "inter", "threads"),
+    [(0, 0, 0, (0, 0)), (3, 0, 0, (3, 3)), (3, 2, 0, (2, 0)), (3, 0, 2, (0, 2)), (3, 0, -1, (3, 3)), (0, 2, -1, (2, -1)),
+     (-1, 0, 0, (0, 0)), (0, -1, 2, (0, 2))],
+)  # fmt: skip
+def test_threads_of_a_session_are_looked_at_where_those_of_operators_are_not_given(
+    session: int, intra: int, inter: int, threads: tuple[int, int]
+) -> None:
+    options = parse_flags([
+        BASE, f"--tensorflow_session_parallelism={session}", f"--tensorflow_intra_op_parallelism={intra}",
+        f"--tensorflow_inter_op_parallelism={inter}",
+    ])  # fmt: skip
+    assert options.threads == threads
+
+
+@pytest.mark.parametrize(("text", "tags"), [("", ("serve",)), ("gpu", ("gpu",)), ("serve,gpu", ("serve", "gpu"))])
+def test_without_a_tag_it_is_the_default_one(text: str, tags: tuple[str, ...]) -> None:
+    assert parse_flags([BASE, f"--saved_model_tags={text}"]).saved_model_tags == tags
+
+
 def test_port_zero_is_refused_as_in_the_real_server() -> None:
     with pytest.raises(StatusError, match=r"At least one of server_options\.grpc_port"):
         parse_flags([BASE, "--port=0"])
@@ -82,10 +102,10 @@ def test_port_zero_is_refused_as_in_the_real_server() -> None:
 
 def test_batching_file_without_batching_is_refused() -> None:
     with pytest.raises(StatusError, match=r"without setting server_options\.enable_batching"):
-        parse_flags([BASE, "--batching_parameters_file=/x"]).check()
+        parse_flags([BASE, "--batching_parameters_file=/x"]).check_session()
 
 
 def test_every_flag_sets_an_option_or_says_why_not() -> None:
-    fields = set(ServerOptions.__dataclass_fields__) | {"session_threads"}
+    fields = set(ServerOptions.__dataclass_fields__)
     for name, flag in FLAGS.items():
         assert (flag.option in fields) if flag.option else flag.why, name

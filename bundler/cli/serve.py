@@ -34,12 +34,16 @@ def serve(
     from serving.protocol.status import StatusError
     from serving.server import serve as run
     from serving.server.log_lines import configure_logging, log_format
+    from serving.server.usage import asks_version, versions
 
     flags = [argument for argument in (bundle, *ctx.args) if argument and argument.startswith("--")]
     folders = [argument for argument in (bundle, *ctx.args) if argument and not argument.startswith("--")]
     if not folders and not flags:
         typer.echo(ctx.get_help())
         raise typer.Exit(2)
+    if asks_version(flags):
+        typer.echo(versions())
+        raise typer.Exit
     configure_logging(log_format(flags))
     try:
         options = _options(folders, flags)

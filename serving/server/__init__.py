@@ -4,6 +4,7 @@
     serve(parse_flags(["--port=8500", "--model_config_file=models.config"]))
 
     flags.py        tensorflow_model_server's command line -> ServerOptions
+    usage.py        what --help and --version print
     server.py       start, ports, stop
     core.py         model config and its reloads, labels, request -> version
     sources.py      version folders and policies          manager.py   versions: load, serve, drain, unload

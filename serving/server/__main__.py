@@ -1,6 +1,7 @@
 """`python -m serving.server --port=8500 --rest_api_port=8501 --model_config_file=models.config`
 
-Takes tensorflow_model_server's flags. A server that cannot start says why in the real server's words and exits with 255.
+Takes tensorflow_model_server's flags. A server that cannot start says why in the real server's words and exits with 255;
+so does one that is asked for its flags (--help), as there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from serving.protocol.status import StatusError
 from serving.server.config_files import ConfigTextError
 from serving.server.flags import parse_flags
 from serving.server.log_lines import configure_logging, log_format
+from serving.server.usage import asks_version, usage, versions
 
 FAILED = 255
 
@@ -21,6 +23,12 @@ FAILED = 255
 def main(arguments: list[str]) -> int:
     # TensorFlow logs each SavedModel it reads to stderr; its errors still show.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "--help" in arguments:
+        print(usage("python -m serving.server"))
+        return FAILED
+    if asks_version(arguments):
+        print(versions())
+        return 0
     try:
         configure_logging(log_format(arguments))
         options = parse_flags(arguments)

@@ -25,11 +25,20 @@ class Flag:
 
     Attributes:
         why: for a flag without effect: what this server does instead.
+        default: the text of the option's default, where that is not its value as it stands.
     """
 
     read: Callable[[str], Any]
     option: str | None = None
     why: str = ""
+    default: str | None = None
+
+    def default_text(self, options: ServerOptions) -> str:
+        """What is written for the value that `options` has by default."""
+        if self.default is not None or self.option is None:
+            return self.default or ""
+        value = getattr(options, self.option)
+        return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _boolean(text: str) -> bool:
@@ -71,9 +80,9 @@ FLAGS: dict[str, Flag] = {
     "host": Flag(str, "host"),
     "port": Flag(int, "grpc_port"),
     "grpc_socket_path": Flag(str, "grpc_socket_path"),
-    "rest_api_port": Flag(_rest_port, "rest_port"),
+    "rest_api_port": Flag(_rest_port, "rest_port", default="0"),
     "rest_api_num_threads": Flag(int, "rest_threads"),
-    "rest_api_timeout_in_ms": Flag(_millis, "rest_timeout_seconds"),
+    "rest_api_timeout_in_ms": Flag(_millis, "rest_timeout_seconds", default="30000"),
     "rest_api_enable_cors_support": Flag(_boolean, "rest_cors"),
     "enable_batching": Flag(_boolean, "enable_batching"),
     "batching_parameters_file": Flag(str, "batching_parameters_file"),
@@ -84,14 +93,14 @@ FLAGS: dict[str, Flag] = {
     "model_base_path": Flag(str, "model_base_path"),
     "num_load_threads": Flag(int, "num_load_threads"),
     "max_num_load_retries": Flag(int, "max_load_retries"),
-    "load_retry_interval_micros": Flag(_micros, "load_retry_seconds"),
+    "load_retry_interval_micros": Flag(_micros, "load_retry_seconds", default="60000000"),
     "file_system_poll_wait_seconds": Flag(int, "poll_seconds"),
     "tensorflow_session_parallelism": Flag(int, "session_threads"),
     "tensorflow_intra_op_parallelism": Flag(int, "intra_op_threads"),
     "tensorflow_inter_op_parallelism": Flag(int, "inter_op_threads"),
     "ssl_config_file": Flag(str, "ssl_config_file"),
-    "saved_model_tags": Flag(_tags, "saved_model_tags"),
-    "grpc_channel_arguments": Flag(_arguments, "channel_arguments"),
+    "saved_model_tags": Flag(_tags, "saved_model_tags", default="serve"),
+    "grpc_channel_arguments": Flag(_arguments, "channel_arguments", default=""),
     "grpc_max_threads": Flag(int, "grpc_threads"),
     "enable_model_warmup": Flag(_boolean, "warmup"),
     "num_request_iterations_for_warmup": Flag(_iterations, "warmup_iterations"),

@@ -112,6 +112,12 @@ def test_what_cannot_be_served(arguments: list[str], code: int, words: str) -> N
     assert "Traceback" not in result.output
 
 
+def test_version_is_that_of_the_server() -> None:
+    result = CliRunner().invoke(app, ["serve", "--version"])
+    assert result.exit_code == 0
+    assert result.output.splitlines()[0] == f"TensorFlow ModelServer: tfbundle {bundler.__version__}"
+
+
 def test_a_port_that_is_taken(small_bundle: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.protocol.tensors import array_dtype_name
 from serving.server.batching.arrays import count_rows, merge, split
 from serving.server.batching.metrics import BatchingMetrics
 from serving.server.batching.parameters import (
@@ -129,7 +130,7 @@ class BatchedServable:
 
     def _queue(self, feeds: Mapping[str, Array], names: tuple[str, ...]) -> Queue:
         # With the dtypes: an array of a wrong one is refused by itself, in the words it would be without batching.
-        kind = (tuple((name, feeds[name].dtype.str) for name in sorted(feeds)), names)
+        kind = (tuple((name, array_dtype_name(feeds[name])) for name in sorted(feeds)), names)
         queue = self._queues.get(kind)
         if queue is None:
             with self._lock:

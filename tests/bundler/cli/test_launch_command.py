@@ -34,7 +34,7 @@ def tfbundle(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "bundler", *map(str, arguments)]
 
 
-@pytest.mark.parametrize("runner", ["embedded", "docker", "binary"])
+@pytest.mark.parametrize("runner", ["embedded", "docker", pytest.param("binary", marks=pytest.mark.slow)])
 def test_each_runner_serves_the_bundle_passes_the_smoke_test_and_cleans_up(
     runner: str, small_bundle: Path, tmp_path: Path
 ) -> None:
@@ -55,7 +55,7 @@ def test_each_runner_serves_the_bundle_passes_the_smoke_test_and_cleans_up(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_the_server_once_it_serves(number: signal.Signals, small_bundle: Path) -> None:
     arguments = ports()
     child = subprocess.Popen(

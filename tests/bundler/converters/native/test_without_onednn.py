@@ -12,7 +12,8 @@ import pytest
 TESTS = Path(__file__).parent / "ops" / "test_conv.py"
 
 
-@pytest.mark.parametrize("onednn", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("onednn", ["0", "1"])
 def test_convolutions_agree(onednn: str) -> None:
     """In a process of its own: TensorFlow reads the variable when it is imported."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(TESTS)]

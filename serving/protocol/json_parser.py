@@ -39,35 +39,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _normal_precision(text: str) -> float:
-    """A double as RapidJSON reads it: what 53 bits and one division hold is exact, the rest an ulp or so off.
+_EXACT = 16
+"""Characters of a fraction whose digits 53 bits hold."""
+_LONG = re.compile(rb"[0-9.]{%d}|[0-9][eE][0-9+-]" % (_EXACT + 1))
+"""What a body has if a number in it may be read otherwise than by correct rounding."""
+_WHOLE = 18
+"""Digits that 63 bits hold."""
 
-    What `_Number` does, in fewer steps for numbers without an exponent.
-    """
+
+def _normal_precision(text: str) -> float:
+    """A double as RapidJSON reads it: what 53 bits and one division hold is exact, the rest an ulp or so off."""
     if len(text) <= _EXACT and "e" not in text and "E" not in text:
         return float(text)
     whole, _, fraction = text.lstrip("-").partition(".")
-    if len(whole) > 15 or not fraction.isdecimal():
+    if len(whole) > _WHOLE or not fraction.isdecimal():
         return float(_Parser(text.encode())._number())
-    digits = whole + fraction
-    zeros = len(digits) - len(digits.lstrip("0"))
-    used = zeros + 16
-    exact = int(digits[:used])
-    if exact < 2**53:
-        exact = int(digits[: used + 1])
-        used += 1
-    value = float(exact)
-    missing = 17 - (used - zeros) + (whole != "0")
-    for digit in digits[used : used + missing]:
-        value = value * 10.0 + int(digit)
-    value = _scaled(value, len(whole) - min(used + missing, len(digits)))
+    significand, used = _with_fraction(whole, fraction)
+    value = _scaled(significand, -used)
     return -value if text.startswith("-") else value
 
-
-_EXACT = 16
-"""Characters of a fraction whose digits 53 bits hold."""
-_LONG = re.compile(rb"[0-9.]{%d}|[eE]" % (_EXACT + 1))
-"""What a body has if a number in it may be read otherwise than by correct rounding."""
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _SERVERS_DOUBLES = json.JSONDecoder(object_pairs_hook=_object, parse_float=_normal_precision)
@@ -349,21 +339,9 @@ class _Number:
         fraction = self._digits()
         if not fraction:
             raise _ParseError("Miss fraction part in number.", self.parser.at)
-        used = 0
-        significant = len(digits) - 1
-        if whole is not None:
-            exact = whole
-            while used < len(fraction) and exact <= 2**53 - 1:
-                exact = exact * 10 + fraction[used] - 48
-                used += 1
-                significant += exact != 0
-            value = float(exact)
-        for digit in fraction[used:]:
-            if significant >= 17:
-                break
-            value = value * 10.0 + (digit - 48)
-            used += 1
-            significant += value > 0
+        if whole is None:  # it has more digits than count already
+            return value, 0
+        value, used = _with_fraction(digits.decode(), fraction.decode())
         return value, -used
 
     def _long_integer(self, digits: bytes) -> float:
@@ -400,6 +378,25 @@ class _Number:
             return False
         self.parser.at += 1
         return True
+
+
+def _with_fraction(whole: str, fraction: str) -> tuple[float, int]:
+    """The digits of a number read as a double, and how many of the fraction's are in it: as an integer up to the first that
+    53 bits do not hold, from there on in double precision up to 17 significant ones (the first before the point besides).
+
+    Args:
+        whole: of at most 64 bits, `0` or without a leading zero.
+    """
+    digits = whole + fraction
+    zeros = len(digits) - len(digits.lstrip("0"))
+    end = max(len(whole), zeros + 16)
+    if end == zeros + 16 and int(digits[zeros:end] or "0") < 2**53:
+        end += 1
+    last = zeros + 17 + (whole != "0")
+    value = float(int(digits[zeros:end] or "0"))
+    for digit in digits[end:last]:
+        value = value * 10.0 + int(digit)
+    return value, min(max(end, last), len(digits)) - len(whole)
 
 
 def _scaled(significand: float, power: int) -> float:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.protocol.json_codec import decimal_texts, read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples
-from serving.protocol.json_parser import _normal_precision, _Parser, parse_object
+from serving.protocol.json_parser import _normal_precision, _Parser, has_long_numbers, parse_object
 from serving.protocol.json_text import debug_text, decode_base64
 from serving.protocol.messages import enum, serving_message
 from serving.protocol.status import GRPC_MESSAGE_LIMIT, HTTP_STATUS, Code, StatusError
@@ -117,6 +117,20 @@ def test_doubles_are_read_and_quoted_as_rapidjson_does(text: str, value: float, 
     with pytest.raises(StatusError) as wrong:
         given.tensors({"x": DTYPES["DT_BOOL"]})
     assert f"JSON Value: {quoted} Type: Number is not of expected type: bool" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "long"),
+    [
+        (b'{"instances": [[1.5, 2]], "signature_name": "one"}', False),
+        (b'{"inputs": [0.12345678901234]}', False),
+        (b'{"inputs": [0.123456789012345678]}', True),
+        (b'{"inputs": [1e5]}', True),
+        (b'{"inputs": [1.5E-3]}', True),
+    ],
+)
+def test_only_bodies_with_long_numbers_may_be_read_twice(body: bytes, long: bool) -> None:
+    assert has_long_numbers(body) == long
 
 
 @given(st.from_regex(r"-?(0|[1-9][0-9]{0,18})\.[0-9]{1,25}", fullmatch=True))

@@ -71,14 +71,12 @@ class ServerCore:
     def board(self) -> StateBoard:
         return self._manager.board
 
-    def start(self) -> None:
-        """Load the configured models and wait for them.
+    def start(self, config: Any) -> None:
+        """Load the models of a ModelServerConfig and wait for them.
 
         Raises:
             StatusError: the config is wrong, or a model did not become available.
-            ConfigError: the bundle's folder is no bundle.
         """
-        config = model_server_config(self.options)
         with self._config_lock:
             self._accept(config)
             self._manager.start()

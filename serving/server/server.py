@@ -94,12 +94,12 @@ class Server:
             ConfigError: a port cannot be used, or the folder is no bundle.
         """
         self.options.check()
-        # Read for its faults alone: the real server tells them before those of the options that follow.
-        model_server_config(self.options)
+        # First, as the real server tells its faults before those of the options that follow.
+        config = model_server_config(self.options)
         try:
             self._make_parts()
             self.options.check_session()
-            self.core.start()
+            self.core.start(config)
             self._open_ports()
         except BaseException:
             self.stop()

@@ -25,6 +25,7 @@ from serving.server.playground import PATH as PLAYGROUND
 from serving.server.playground import Playground
 from serving.server.predict import predict_messages, run_signature
 from serving.server.request_log import RequestLog
+from serving.server.sources import parse_version
 from serving.server.targets import Target, read_target
 
 # Matched against the path as it came, query string and all; only then are names percent-decoded.
@@ -245,9 +246,6 @@ class _Call:
             raise invalid_argument(f"No signature was found with the name: {name}")
 
 
-_INT64_DIGITS = 19
-
-
 class _BadPathError(StatusError):
     """A path that matches but names no version; the real server answers it with an empty body."""
 
@@ -255,10 +253,10 @@ class _BadPathError(StatusError):
 def _model_spec(name: str | None, version: str | None, label: str | None) -> Any:
     spec = serving_message("ModelSpec")(name=unquote(name or ""))
     if version is not None:
-        version = version.lstrip("0") or "0"
-        if len(version) > _INT64_DIGITS or int(version) >= 2**63:
+        number = parse_version(version)
+        if number is None:
             raise _BadPathError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
-        spec.version.value = int(version)
+        spec.version.value = number
     if label is not None:
         spec.version_label = unquote(label)
     return spec

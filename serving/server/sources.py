@@ -19,7 +19,7 @@ from serving.protocol.status import StatusError, invalid_argument
 
 log = logging.getLogger(__name__)
 
-_INT64 = re.compile(r"^\s*[+-]?[0-9]+\s*$")
+_INT64 = re.compile(r"\s*(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,19})\s*")
 _URI = re.compile(r"(?P<scheme>[a-zA-Z][0-9a-zA-Z.]*)://[^/]*(?P<path>.*)", re.DOTALL)
 """A base path with a scheme (ParseURI of tensorflow/core/platform/path.cc)."""
 
@@ -72,9 +72,10 @@ def is_absolute(base_path: str) -> bool:
 
 def parse_version(text: str) -> int | None:
     """The version a folder's name stands for, or None: any int64, `007` is 7 and `-3` is one too."""
-    if not text.isascii() or not _INT64.match(text):
+    found = _INT64.fullmatch(text) if text.isascii() else None
+    if found is None:
         return None
-    version = int(text)
+    version = int(found["sign"] + found["digits"])
     return version if -(2**63) <= version < 2**63 else None
 
 

@@ -40,7 +40,8 @@ def shortest_digits(value: float) -> tuple[str, int]:
     lower = _Float(lower.f << (lower.e - upper.e), upper.e)
     power, exponent = _power_for(upper.e)
     scaled, high = exact.normalized().times(power), upper.times(power)
-    digits, kappa = _generate(high.f - 1 - scaled.f, high.f - 1, -high.e, high.f - 1 - (lower.times(power).f + 1))
+    top, bottom = high.f - 1, lower.times(power).f + 1
+    digits, kappa = _generate(top - scaled.f, top, -high.e, top - bottom)
     return digits, kappa - exponent
 
 
@@ -86,7 +87,6 @@ def _generate(distance: int, high: int, bits: int, delta: int) -> tuple[str, int
         rest = (whole << bits) + fraction
         if rest <= delta:
             return _nearer(digits, delta, rest, 10**kappa << bits, distance), kappa
-    kappa = 0
     while True:
         fraction, delta, kappa = fraction * 10, delta * 10 & _WORD, kappa - 1
         digits.append(fraction >> bits)

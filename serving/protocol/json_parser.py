@@ -284,6 +284,8 @@ _LITERALS: dict[int, tuple[bytes, bool | None]] = {
     ord("f"): (b"false", False),
 }
 _DIGITS = re.compile(rb"[0-9]*")
+_LONGEST = 20
+"""Digits of 2^64 - 1."""
 
 
 class _Number:
@@ -304,7 +306,7 @@ class _Number:
             raise _ParseError(_INVALID, parser.at)
         if first == ord("0"):
             parser.at += 1
-        integer = int(digits)
+        integer = int(digits[: _LONGEST + 1])
         whole = integer if -(2**63) <= (-integer if minus else integer) < 2**64 else None
         significand, scale = self._fraction(digits, whole)
         exponent = self._exponent(scale)
@@ -346,7 +348,7 @@ class _Number:
 
     def _long_integer(self, digits: bytes) -> float:
         """An integer over 64 bits, digit by digit in double precision."""
-        head = next(n for n in range(len(digits), 0, -1) if int(digits[:n]) < 2**64)
+        head = _LONGEST if int(digits[:_LONGEST]) < 2**64 else _LONGEST - 1
         value = float(int(digits[:head]))
         for digit in digits[head:]:
             if value >= 1.7976931348623157e307:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import ROOT, Cost, Report, Verdict, arguments, interleave, run, status_of, tfbundle
-from serving.client import Client
+from serving.client.client import Client
 
 HELP_LIMIT, SMOKE_LIMIT = 0.5, 1.0
 

@@ -16,50 +16,19 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import converters_plot, peers
-from benchmarks.common import ROOT, BenchmarkError, Report, Verdict, arguments, geometric_mean, ratio, run, status_of
+from benchmarks.common import ROOT, BenchmarkError, Report, Verdict, arguments, geometric_mean, run, status_of
 from benchmarks.contender import Contender
 from benchmarks.contest import ONNX_RUNTIME, check, contenders, measure
 from benchmarks.models import NAMES
-from bundler.saved_model import summarize
+from benchmarks.results import BATCHES, CONTENDERS, CONVERTERS, ONNX2TF, ONNX_TF, OURS, OURS_NHWC, Results
+from bundler.saved_model.summarize import summarize
 
-OURS, OURS_NHWC, ONNX_TF, ONNX2TF = "tfbundle", "tfbundle nhwc", "onnx-tf", "onnx2tf"
-CONTENDERS = (OURS, OURS_NHWC, ONNX_TF, ONNX2TF, ONNX_RUNTIME)
-CONVERTERS = (OURS, ONNX_TF, ONNX2TF)
-BATCHES = (1, 8)
 OF_BETTER, OF_BETTER_MEAN, OF_ONNX_TF_MEAN, OF_ONNX_RUNTIME_MEAN = 0.95, 0.8, 0.5, 2.0
 CONVERSION_SECONDS = 6.0
 CONVERSIONS = 3
-
-
-@dataclass
-class Results:
-    """Of one model, each by contender.
-
-    Attributes:
-        ms: by batch: the median of each turn, in milliseconds.
-        seconds, peak_mb: of the conversion's whole process; ours is the median of several.
-    """
-
-    ms: dict[int, dict[str, list[float]]] = field(default_factory=lambda: {batch: {} for batch in BATCHES})
-    seconds: dict[str, float] = field(default_factory=dict)
-    peak_mb: dict[str, float] = field(default_factory=dict)
-    transposes: dict[str, int] = field(default_factory=dict)
-
-    def median(self, name: str, batch: int = 1) -> float | None:
-        turns = self.ms[batch].get(name)
-        return statistics.median(turns) if turns else None
-
-    def ratio(self, peer: str, batch: int = 1) -> float | None:
-        """Ours through the peer's; None where the peer did not run."""
-        return ratio(self.ms[batch], OURS, peer) if peer in self.ms[batch] else None
-
-    def of_better(self) -> float | None:
-        """Ours through the better of the other converters."""
-        return max((value for value in map(self.ratio, (ONNX_TF, ONNX2TF)) if value is not None), default=None)
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.converters import Results
+    from benchmarks.results import Results
 
 COLOURS = {"tfbundle": "#1b6ac9", "onnx-tf": "#d98324", "onnx2tf": "#9a9a9a", "ONNX Runtime": "#3d3d3d"}
 

@@ -21,12 +21,12 @@ import numpy as np
 import psutil
 
 from benchmarks.common import Report, Verdict, arguments, interleave, status_of
-from bundler.bench_request import bench_request
-from bundler.bundle import Bundle
-from serving.advise import layout_settings
-from serving.bench import Load, measure
-from serving.client import Client
-from serving.server_process import server_process
+from bundler.operations.bench import bench_request
+from bundler.validation.bundle import Bundle
+from serving.advise.advise import layout_settings
+from serving.bench.load import Load, measure
+from serving.client.client import Client
+from serving.launch.server_process import server_process
 
 CLIENTS = 64
 OVERHEAD_MS = 0.7

@@ -1,6 +1,6 @@
 """Served latency over gRPC: the fast path (model.tflite) against the SavedModel of the same bundle, one client, batch 1.
 
-Two embedded servers are up, each in a process of its own; they are loaded in turns (`serving.bench`), several times.
+Two embedded servers are up, each in a process of its own; they are loaded in turns (`serving.bench.load`), several times.
 Limit: the SavedModel takes at least 2.5 times as long as the fast path for MobileNetV3 (so the ratio printed, ours to the
 SavedModel, is at most 0.40).
 """
@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.common import ROOT, Report, Verdict, arguments, run, status_of, tfbundle
-from bundler.bench_request import bench_request
-from bundler.bundle import Bundle
-from serving.bench import Figures, Load, measure
+from bundler.operations.bench import bench_request
+from bundler.validation.bundle import Bundle
+from serving.bench.load import Figures, Load, measure
 
 MODEL = "mobilenetv3_small"
 LIMIT = 1 / 2.5

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bundler import errors
-from bundler.build import build, convert
+from bundler.pipeline import build, convert
 
 if TYPE_CHECKING:
-    from bundler.bundle import Bundle
+    from bundler.validation.bundle import Bundle
 
     __version__: str
 
@@ -25,7 +25,7 @@ __all__ = ["Bundle", "__version__", "build", "convert", "errors"]
 
 def __getattr__(name: str) -> Any:
     if name == "Bundle":
-        from bundler.bundle import Bundle
+        from bundler.validation.bundle import Bundle
 
         return Bundle
     if name == "__version__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from bundler.ops import Layout, op
+from bundler.converters.native.declarations import op
+from bundler.ops import Layout
 
 
 @op("SoftShrink", domain="mylib", torch="mylib::soft_shrink", layout=Layout.ELEMENTWISE)

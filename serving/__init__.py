@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from serving.client import Client
+    from serving.client.client import Client
+    from serving.client.model_info import ModelInfo, SignatureInfo, TensorInfo, VersionStatus
     from serving.errors import (
         ConfigError,
         ConnectionFailedError,
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
         TargetError,
         TensorError,
     )
-    from serving.golden import Golden, GoldenCase
-    from serving.model_info import ModelInfo, SignatureInfo, TensorInfo, VersionStatus
+    from serving.golden.data import Golden, GoldenCase
     from serving.server import Server
-    from serving.smoke import SmokeReport
+    from serving.smoke.run import SmokeReport
 
 _HOME = {
-    "Client": "client",
+    "Client": "client.client",
     **dict.fromkeys(
         (
             "ConfigError", "ConnectionFailedError", "DeadlineError", "GoldenError", "NotReadyError",
@@ -40,11 +40,11 @@ _HOME = {
         ),
         "errors",
     ),
-    "Golden": "golden",
-    "GoldenCase": "golden",
-    **dict.fromkeys(("ModelInfo", "SignatureInfo", "TensorInfo", "VersionStatus"), "model_info"),
+    "Golden": "golden.data",
+    "GoldenCase": "golden.data",
+    **dict.fromkeys(("ModelInfo", "SignatureInfo", "TensorInfo", "VersionStatus"), "client.model_info"),
     "Server": "server",
-    "SmokeReport": "smoke",
+    "SmokeReport": "smoke.run",
 }  # fmt: skip
 """Public name -> the module of this package that has it."""
 

@@ -10,9 +10,9 @@ import typer
 from bundler.cli.output import note, print_json, say, table
 
 if TYPE_CHECKING:
-    from serving.advise import Trial
-    from serving.bench import Figures
-    from serving.requests import Request
+    from serving.advise.advise import Trial
+    from serving.bench.load import Figures
+    from serving.client.requests import Request
 
 _LOADS = "1,2,4,8"
 _ADVISED = "64"
@@ -65,10 +65,10 @@ def bench(
     With --advise no server is given: embedded ones are started with and without batching, in processes of
     their own, and batching.config and server.flags are written with the figures that speak for them.
     """
-    from bundler.bench_request import bench_request
-    from bundler.bundle import Bundle
     from bundler.errors import UsageError
-    from bundler.request import parse_counts
+    from bundler.operations.bench import bench_request
+    from bundler.spec.request import parse_counts
+    from bundler.validation.bundle import Bundle
 
     if bool(targets) == bool(advise):
         raise UsageError(
@@ -86,7 +86,7 @@ def bench(
         sizes = parse_counts(rows)
         requests += [bench_request(opened, model, version=version, signature=signature, rows=number) for number in sizes]
     if replay:
-        from serving.replay import read_requests
+        from serving.smoke.replay import read_requests
 
         logged = read_requests(replay)
         requests.append(list(logged.requests))
@@ -103,7 +103,7 @@ def bench(
     else:
         _print(results)
     if plot:
-        from serving.bench_plot import draw
+        from serving.bench.plot import draw
 
         draw(results, plot)
         note(f"The curve is in {plot}.")
@@ -113,7 +113,7 @@ def bench(
 def _measure(
     targets: list[str], requests: list[Request | list[Request]], clients: tuple[int, ...], seconds: float, timeout: float
 ) -> list[Figures]:
-    from serving.bench import Load, measure
+    from serving.bench.load import Load, measure
 
     results = []
     for request in requests:
@@ -132,8 +132,8 @@ def _fail_if_any_failed(results: list[Figures]) -> None:
 
 
 def _advise(bundle: Path, request: Request, clients: int, seconds: float, folder: Path, *, as_json: bool) -> None:
-    from serving.advice_files import verdict, write_advice
-    from serving.advise import advise
+    from serving.advise.advise import advise
+    from serving.advise.files import verdict, write_advice
 
     def show(trial: Trial) -> None:
         if trial.own.failed:

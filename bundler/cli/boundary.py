@@ -21,9 +21,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from bundler.cli.debug import _DEBUG_ENV, debugging
 from bundler.cli.output import print_error
-
-_DEBUG_ENV = "TFBUNDLE_DEBUG"
 
 
 class Terminated(KeyboardInterrupt):
@@ -53,10 +52,6 @@ class Boundary(TyperGroup):
             if code is None:  # typer's own usage errors: it prints them
                 raise
             raise typer.Exit(code) from exc
-
-
-def debugging() -> bool:
-    return os.environ.get(_DEBUG_ENV, "") not in ("", "0")
 
 
 def _explain(exc: Exception) -> int | None:

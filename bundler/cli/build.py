@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
-from bundler.cli.explain import dry_run
+from bundler.cli.dry_run import dry_run
 from bundler.cli.output import note, print_json, say, size, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
-    from bundler.bundle import Bundle
+    from bundler.validation.bundle import Bundle
 
 _MODEL = "The model (not with a bundle.yaml)"
 _TFLITE = "TFLite"
@@ -189,9 +189,9 @@ def build(
     Nothing appears in the bundle before everything has been made and answers what PyTorch answers (exit 3
     if not). A TFLite variant below its gate is left out, and the build exits with 3.
     """
-    from bundler.build import build_bundle, stage_count
     from bundler.errors import VariantsError
-    from bundler.request import make_request
+    from bundler.pipeline import build_bundle, stage_count
+    from bundler.spec.request import make_request
 
     # oneDNN's allocator in TensorFlow keeps all that it ever had; between the stages of a large model it has to be given back.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
@@ -222,7 +222,7 @@ def _show(bundle: Bundle, shown: Path, *, as_json: bool) -> None:
 
 def _options(ctx: typer.Context) -> dict[str, Any]:
     """The model's options that stand on the command line, as `make_request` takes them."""
-    from bundler.request import parse_dims, parse_names, parse_shapes, parse_signatures
+    from bundler.spec.request import parse_dims, parse_names, parse_shapes, parse_signatures
 
     given = {flag: value for flag, value in ctx.params.items() if _is_given(ctx, flag)}
     readers: dict[str, tuple[str, Callable[[Any], Any]]] = {

@@ -14,7 +14,7 @@ from bundler.cli.output import note, say, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
-    from bundler.bundle import Bundle
+    from bundler.validation.bundle import Bundle
 
 
 def demo(

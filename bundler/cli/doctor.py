@@ -17,7 +17,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Look at what is installed and what works, and say what to do about the rest."""
-    from bundler.doctor import examine
+    from bundler.operations.doctor import examine
 
     findings = []
     for finding in examine(build=build):

@@ -33,10 +33,10 @@ def export_mobile(
     """Write .tflite files with metadata, checksums, figures, and the call in Python, Kotlin, Swift and C++."""
     import json
 
-    from bundler.bundle import Bundle
     from bundler.mobile import ExportOptions
     from bundler.mobile import export_mobile as export
-    from bundler.request import parse_names, parse_numbers
+    from bundler.spec.request import parse_names, parse_numbers
+    from bundler.validation.bundle import Bundle
 
     options = ExportOptions(
         tuple(model or ()), version, parse_names(variants), labels, parse_numbers(mean), parse_numbers(std)

@@ -29,9 +29,9 @@ def init(
     ] = False,
 ) -> None:
     """Write a commented bundle.yaml, and the JSON Schema that editors check it with."""
-    from bundler.request import default_name, parse_names
-    from bundler.spec import BundleSpec
-    from bundler.spec_file import Answers, write_spec
+    from bundler.spec.bundle_spec import BundleSpec
+    from bundler.spec.request import default_name, parse_names
+    from bundler.spec.template import Answers, write_spec
 
     if schema:
         print_json(BundleSpec.json_schema())

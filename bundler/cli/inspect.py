@@ -10,9 +10,9 @@ import typer
 from bundler.cli.output import print_json, say, size, table
 
 if TYPE_CHECKING:
-    from bundler.bundle import Bundle
-    from bundler.inspection import ModelFacts
-    from bundler.signature import Signature
+    from bundler.operations.inspect import ModelFacts
+    from bundler.validation.bundle import Bundle
+    from bundler.values.signature import Signature
 
 
 def inspect(
@@ -23,8 +23,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
     """Show versions, signatures, operators and sizes."""
-    from bundler.bundle import Bundle
-    from bundler.inspection import inspect_model, kind_of
+    from bundler.operations.inspect import inspect_model, kind_of
+    from bundler.validation.bundle import Bundle
 
     if kind_of(path) == "bundle":
         bundle = Bundle.open(path)

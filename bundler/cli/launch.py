@@ -14,7 +14,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_error, say
 
 if TYPE_CHECKING:
-    from bundler.bundle import Bundle
+    from bundler.validation.bundle import Bundle
     from serving.launch import Deployment, Runner
 
 
@@ -42,8 +42,8 @@ def launch(
     binary: Annotated[str, typer.Option(help="binary: name or path of the server.")] = "tensorflow_model_server",
 ) -> None:
     """Start a server, wait until it serves the bundle, smoke-test it, stream its log; Ctrl-C stops and cleans up."""
-    from bundler.bundle import Bundle
-    from bundler.launching import deployment, docker_settings
+    from bundler.operations.launch import deployment, docker_settings
+    from bundler.validation.bundle import Bundle
     from serving.launch import BinaryRunner, DockerRunner, EmbeddedRunner
 
     opened = Bundle.open(bundle)
@@ -84,8 +84,8 @@ def _run(chosen: Runner, to: Deployment, bundle: Bundle, *, timeout: float, smok
 
 
 def _smoke(to: Deployment, bundle: Bundle) -> None:
-    from bundler.golden_files import served_golden_files
-    from serving.smoke import Check, run
+    from bundler.operations.smoke import served_golden_files
+    from serving.smoke.run import Check, run
 
     def show(check: Check) -> None:
         if check.outcome == "failed":

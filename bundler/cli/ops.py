@@ -10,7 +10,7 @@ import typer
 from bundler.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
-    from bundler.coverage import Coverage
+    from bundler.operations.op_coverage import Coverage
 
 
 def ops(
@@ -28,8 +28,8 @@ def ops(
     ] = False,
 ) -> None:
     """List ONNX's operators and the handlers that convert them."""
-    from bundler.coverage import coverage, markdown, matching, summary
     from bundler.errors import UsageError
+    from bundler.operations.op_coverage import coverage, markdown, matching, summary
 
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other.", fix="give one of them")

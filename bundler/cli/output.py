@@ -74,8 +74,8 @@ def size(count: float) -> str:
 
 def quiet_libraries() -> None:
     """Keep the start-up chatter of TensorFlow, torch and their friends off the terminal (not under --debug)."""
-    from bundler.cli.boundary import debugging
-    from bundler.quiet import captured_stderr
+    from bundler.cli.debug import debugging
+    from bundler.process.stderr import captured_stderr
     from serving.imports import import_inside, leave_keras_out
 
     leave_keras_out()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bundler.cli.output import console
 
 if TYPE_CHECKING:
-    from bundler.build import Progress, StageEvent
+    from bundler.pipeline import Progress, StageEvent
 
 _LABELS = {
     "load": "load the model",

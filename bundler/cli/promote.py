@@ -11,7 +11,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, table
 
 if TYPE_CHECKING:
-    from bundler.promotion import Promoted
+    from bundler.operations.promote import Promoted
 
 
 def promote(
@@ -33,8 +33,8 @@ def promote(
     of others that it serves go.
     """
     from bundler.errors import UsageError
-    from bundler.promotion import Server, rollback
-    from bundler.promotion import promote as move
+    from bundler.operations.promote import Server, rollback
+    from bundler.operations.promote import promote as move
 
     if label is None:
         if back or version is not None:
@@ -66,7 +66,7 @@ def _tell(done: Promoted, server: str | None, *, as_json: bool) -> None:
 
 
 def _show(bundle: Path, *, as_json: bool) -> None:
-    from bundler.bundle import Bundle
+    from bundler.validation.bundle import Bundle
 
     manifest = Bundle.open(bundle).manifest
     labels: dict[str, dict[str, int]] = manifest.spec["serving"]["labels"]

@@ -28,7 +28,7 @@ def render(
 ) -> None:
     """Write configs, manifests, Docker files, smoke test, report again; files you edited are kept as .orig."""
     from bundler.render.parts import rerender
-    from bundler.spec import read_spec
+    from bundler.spec.bundle_spec import read_spec
 
     chosen = tuple(dict.fromkeys(parts or _ALL))
     with cleanly_interrupted(f"{bundle} is as it was."):

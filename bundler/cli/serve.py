@@ -57,8 +57,8 @@ def serve(
 def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     from dataclasses import replace
 
-    from bundler.bundle import Bundle
     from bundler.errors import UsageError
+    from bundler.validation.bundle import Bundle
     from serving.server import parse_flags
     from serving.server.config_files import prefers_tflite
 

@@ -33,10 +33,10 @@ def smoke(
 
     With --replay the requests of a file are sent, and compared with the answers that were logged with them.
     """
-    from bundler.bundle import Bundle
     from bundler.errors import UsageError
-    from bundler.golden_files import served_golden_files
-    from serving.smoke import Check, run
+    from bundler.operations.smoke import served_golden_files
+    from bundler.validation.bundle import Bundle
+    from serving.smoke.run import Check, run
 
     def show(check: Check) -> None:
         if check.outcome == "failed":
@@ -46,7 +46,7 @@ def smoke(
 
     progress = None if as_json else show
     if replay and not bundle:
-        from serving.replay import replay as send_again
+        from serving.smoke.replay import replay as send_again
 
         report = send_again(target, replay, timeout=timeout, progress=progress)
     elif bundle and not replay:

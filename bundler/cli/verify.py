@@ -19,7 +19,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check every file's hash, the bundle's structure, and its models' answers to the golden inputs."""
-    from bundler.bundle import Bundle
+    from bundler.validation.bundle import Bundle
 
     opened = Bundle.open(bundle)
     problems = opened.verify(parity=parity)

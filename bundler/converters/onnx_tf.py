@@ -28,13 +28,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bundler import child
-from bundler.converters import SERVING_DEFAULT
 from bundler.converters.signature_names import tensor_names
 from bundler.errors import ConversionError, MissingExtraError, UsageError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
-from bundler.signature import Signature
-from bundler.spec import Layout
+from bundler.process import worker
+from bundler.spec.bundle_spec import Layout
+from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.signature import Signature
 
 INSTALL = "pip install --no-deps onnx-tf==1.10.0"
 MAX_OPSET = 15
@@ -155,7 +155,7 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
     content = {"models": {n: str(p) for n, p in models.items()}, "saved_model": str(work / "saved_model")}
     request.write_text(json.dumps({**content, "result": str(result)}), "utf-8")
     try:
-        status = child.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
+        status = worker.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
     except subprocess.TimeoutExpired as exc:
         raise ConversionError(f"onnx-tf had not finished after {timeout_s:g} s.", fix="--converter native") from exc
     if not result.exists():
@@ -178,5 +178,5 @@ def _failed(answer: Mapping[str, Any]) -> ConversionError:
 
 def _died(status: int, log: Path) -> ConversionError:
     """The worker ended without a result: by a signal (often SIGKILL, out of memory) or an early exit."""
-    fix = "free memory and try again, or --converter native" if child.was_killed(status) else "--converter native"
-    return ConversionError(f"The process of onnx-tf {child.how_it_ended(status, log)}", fix=fix)
+    fix = "free memory and try again, or --converter native" if worker.was_killed(status) else "--converter native"
+    return ConversionError(f"The process of onnx-tf {worker.how_it_ended(status, log)}", fix=fix)

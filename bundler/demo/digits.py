@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bundler.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from bundler.build import BuiltModel
+    from bundler.pipeline import BuiltModel
     from bundler.tflite.evaluate import Predict
 
 Array = npt.NDArray[Any]
@@ -119,7 +119,7 @@ def accuracy(predict: Predict) -> float:
 
 def evaluate(built: BuiltModel) -> dict[str, Any]:
     """Accuracy of PyTorch, of the SavedModel and of each TFLite file on the held-out images."""
-    from bundler.runtimes import SavedModel
+    from bundler.saved_model.runner import SavedModel
 
     data = digits()
     served = SavedModel(built.saved_model)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bundler.errors import MissingExtraError, TfbundleError
-from bundler.silence import silence
+from bundler.process.logs import silence
 from bundler.sources.torchvision_ops import import_torchvision
 
 if TYPE_CHECKING:
-    from bundler.build import BuiltModel
+    from bundler.pipeline import BuiltModel
 
 Array = npt.NDArray[Any]
 
@@ -99,7 +99,7 @@ def similarities(embeddings: Array) -> list[float]:
 
 def evaluate(built: BuiltModel) -> dict[str, Any]:
     """Cosine similarity of pairs of sentences by PyTorch and by the SavedModel."""
-    from bundler.runtimes import SavedModel
+    from bundler.saved_model.runner import SavedModel
 
     inputs = tokenize(SENTENCES)
     answers = {

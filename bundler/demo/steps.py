@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any
 from bundler.errors import TfbundleError
 
 if TYPE_CHECKING:
-    from bundler.build import Progress
-    from bundler.bundle import Bundle
+    from bundler.pipeline import Progress
+    from bundler.validation.bundle import Bundle
 
 DIGITS = "digits"
 MINILM = "minilm"
@@ -41,8 +41,8 @@ def build_digits(out: Path, progress: Progress | None = None) -> Bundle:
     Raises:
         TfbundleError: of the stage that failed.
     """
-    from bundler.build import build
     from bundler.demo.digits import evaluate, train
+    from bundler.pipeline import build
 
     model, images = train()
     return build(
@@ -65,8 +65,8 @@ def build_minilm(out: Path, progress: Progress | None = None) -> Bundle:
     Raises:
         TfbundleError: of the stage that failed.
     """
-    from bundler.build import build
     from bundler.demo import sentences
+    from bundler.pipeline import build
 
     sentences.model_folder()
     return build(

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from bundler.errors import ConversionError
-from bundler.signature import DTYPES, Dim, Signature, TensorSpec
+from bundler.values.signature import DTYPES, Dim, Signature, TensorSpec
 
 
 def load_graph(path: Path) -> onnx.ModelProto:

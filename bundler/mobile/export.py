@@ -13,25 +13,26 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bundler import journal
-from bundler.bundle import Bundle
+from bundler.bundle import journal
+from bundler.bundle.manifest import FileEntry, files_under
+from bundler.bundle.staging import unwritable
 from bundler.errors import PublishError, TfliteError, UsageError
-from bundler.manifest import FileEntry, files_under
+from bundler.mobile.exported import Exported
 from bundler.mobile.labels import read_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, Preprocessing, Variant, read_model
-from bundler.mobile.packed import pack
 from bundler.mobile.readme import readme
 from bundler.mobile.snippets import snippets
-from bundler.publish import unwritable
 from bundler.render.files import write_text
+from bundler.tflite.packed import pack
+from bundler.validation.bundle import Bundle
 
 SUMS = "SHA256SUMS"
 
@@ -54,16 +55,6 @@ class ExportOptions:
     labels: str | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Exported:
-    """One model in the export: its files by variant and its calls, both relative to the folder."""
-
-    model: MobileModel
-    labels: Labels | None
-    files: Mapping[str, str]
-    calls: tuple[str, ...]
 
 
 def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[Exported]:
@@ -215,5 +206,3 @@ def _variant_facts(path: Path, variant: Variant) -> dict[str, Any]:
         "operators": dict(variant.operators),
         **({"delegated": variant.delegated} if variant.delegated is not None else {}),
     }
-
-

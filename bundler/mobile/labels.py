@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bundler.errors import UsageError
 from bundler.mobile.metadata import Labels
-from bundler.signature import TensorSpec
+from bundler.values.signature import TensorSpec
 
 
 def read_labels(text: str, outputs: Sequence[TensorSpec]) -> Labels:

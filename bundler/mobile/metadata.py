@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.errors import TfliteError
-from bundler.mobile import metadata_schema as schema
 from bundler.mobile.model import MobileModel, Preprocessing, Variant
-from bundler.signature import TensorSpec
+from bundler.tflite import metadata_schema as schema
+from bundler.values.signature import TensorSpec
 
 IMAGE_CHANNELS = (1, 3)
 

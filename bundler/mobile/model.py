@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from bundler.bundle import Bundle
+from bundler.bundle.manifest import FileEntry
 from bundler.errors import UsageError, VerifyError
-from bundler.manifest import FileEntry
-from bundler.signature import Signature, TensorSpec
-from bundler.spec import TfliteVariant
+from bundler.spec.bundle_spec import TfliteVariant
+from bundler.validation.bundle import Bundle
+from bundler.values.signature import Signature, TensorSpec
 
 ORDER: tuple[str, ...] = get_args(TfliteVariant)
 

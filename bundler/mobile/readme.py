@@ -12,7 +12,7 @@ from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
 
 if TYPE_CHECKING:
-    from bundler.mobile.export import Exported
+    from bundler.mobile.exported import Exported
 
 NONE = "–"
 

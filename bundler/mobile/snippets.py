@@ -13,7 +13,7 @@ from bundler.errors import UsageError
 from bundler.mobile.metadata import Image, Labels
 from bundler.mobile.model import MobileModel
 from bundler.render.files import render_template
-from bundler.signature import TensorSpec
+from bundler.values.signature import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bundler.errors import SpecError
-from bundler.signature import Signature
-from bundler.spec import BundleSpec
+from bundler.spec.bundle_spec import BundleSpec
+from bundler.values.signature import Signature
 
 _TAG_LENGTH = 128
 """Longest tag of a container image (distribution/reference, `[\\w][\\w.-]{0,127}`)."""
@@ -61,7 +61,7 @@ class RenderContext:
     Attributes:
         name: the bundle's name as a DNS label; make it with `dns_label`.
         models: in the bundle's order; at least one.
-        manifest: content of bundle.json (see `bundler.manifest`), for the report; `files` may still be incomplete.
+        manifest: content of bundle.json (see `bundler.bundle.manifest`), for the report; `files` may still be incomplete.
     """
 
     name: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bundler.layout import BundleLayout
+from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, kubernetes, tf_serving
 from bundler.render.files import read_template, read_yaml, render_template, write_files, write_yaml
 from bundler.render.kubernetes import models

@@ -11,15 +11,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.bundle.layout import BundleLayout
+from bundler.bundle.manifest import Manifest, files_under
 from bundler.errors import UsageError
-from bundler.layout import BundleLayout
-from bundler.manifest import Manifest, files_under
 from bundler.render import RenderContext, RenderedModel, dns_label
-from bundler.signature import Signature
-from bundler.spec import BundleSpec, parse_spec
+from bundler.spec.bundle_spec import BundleSpec, parse_spec
+from bundler.values.signature import Signature
 
 if TYPE_CHECKING:
-    from bundler.publish import Published, Staging
+    from bundler.bundle.staging import Published, Staging
 
 PARTS = {
     "serving": "tf_serving",
@@ -56,8 +56,8 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
         PublishError: the folder cannot be written, or a build is writing into it.
         SpecError: the settings ask for a model, version or label that there is not.
     """
-    from bundler.promotion import kept_serving
-    from bundler.publish import Staging
+    from bundler.bundle.labels import kept_serving
+    from bundler.bundle.staging import Staging
 
     for part in parts:
         if part not in PARTS:
@@ -70,7 +70,9 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
             settings = {
                 key: getattr(spec, key).model_dump(mode="json") for key in ("serving", "kubernetes", "docker")
             }
-            settings["serving"] = kept_serving(manifest, spec, settings["serving"], staging.notices)
+            settings["serving"] = kept_serving(
+                manifest, settings["serving"], spec.stated_serving, staging.notices
+            )
             manifest = replace(manifest, spec={**manifest.spec, **settings})
         render_parts(staging, manifest, parts)
         return staging.publish(manifest)

@@ -10,12 +10,12 @@ import math
 from pathlib import Path
 from typing import TypeVar
 
+from bundler.bundle.layout import BundleLayout
 from bundler.errors import SpecError
-from bundler.layout import BundleLayout
 from bundler.render import RenderContext, RenderedModel
 from bundler.render.files import render_template, write_files
 from bundler.render.texts import milliseconds_text, size_text
-from serving.config import (
+from serving.config.model_server import (
     BatchingParameters,
     Latest,
     ModelServerConfig,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from bundler.signature import TensorSpec
     from bundler.sources.binding import Binding
-    from bundler.spec import ModelSpec
+    from bundler.spec.bundle_spec import ModelSpec
+    from bundler.values.signature import TensorSpec
 
     Array = npt.NDArray[np.generic]
 

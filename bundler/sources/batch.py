@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundler.signature import Dim, TensorSpec
 from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
 from bundler.sources.tensors import dtype_name, to_numpy
+from bundler.values.signature import Dim, TensorSpec
 
 _TOLERANCE = 1e-3
 """Relative to the tensor's largest value: another batch size may take another kernel, no other rows."""

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import TensorSpec
 from bundler.sources.tensors import to_torch
+from bundler.values.signature import TensorSpec
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundler.signature import TensorSpec
 from bundler.sources.binding import Binding
 from bundler.sources.tensors import BFLOAT16, Array, to_torch
+from bundler.values.signature import TensorSpec
 
 BATCH = 2
 LENGTH = 16

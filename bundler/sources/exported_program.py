@@ -16,15 +16,15 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import Dim, TensorSpec
+from bundler.graph.quantized_source import comes_quantized
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, Slot
 from bundler.sources.example_inputs import random_inputs
 from bundler.sources.files import file_provenance, find_file
 from bundler.sources.pickles import check_exported_program
 from bundler.sources.tensors import Array, dtype_name, to_numpy
-from bundler.spec import ModelSpec
-from bundler.tflite.quantized_source import comes_quantized
+from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.signature import Dim, TensorSpec
 
 _UNKNOWN = re.compile(r"resolve (torch\.ops\.\w+\.\w+)[.\w]* to an operator")
 

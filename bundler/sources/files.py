@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bundler.bundle.manifest import FileEntry
 from bundler.errors import SourceError
-from bundler.manifest import FileEntry
 
 
 def find_file(text: str, base: Path, *, what: str) -> Path:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.batch import batch_dims
 from bundler.sources.binding import Binding, bind_example, bind_specs, parameters
 from bundler.sources.example_inputs import Range, integer_ranges, random_inputs
 from bundler.sources.tensors import dtype_name, to_numpy, to_torch
 from bundler.sources.user_code import first_line, user_line
+from bundler.values.signature import TensorSpec
 
 
 def from_module(
@@ -129,4 +129,3 @@ def _agree(
                 fix="correct --input, or the example inputs that the callable returns",
             )
     return _reorder(binding, specs)
-

@@ -9,14 +9,14 @@ from pathlib import Path
 import onnx
 
 from bundler.errors import ConversionError, ParityError, SourceError, UsageError
+from bundler.graph.onnx_runtime import CannotLoadError, OnnxModel
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 from bundler.graph.tensors import check_tensors
-from bundler.runtimes import CannotLoadError, OnnxModel
-from bundler.signature import TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.example_inputs import Range, random_inputs
 from bundler.sources.files import file_provenance, find_file
-from bundler.spec import ModelSpec
+from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.signature import TensorSpec
 
 LARGEST_EXAMPLE = 1 << 28
 """Numbers that an example input may have at its fixed dims."""
@@ -107,4 +107,3 @@ def _ranges(graph: onnx.ModelProto) -> dict[str, Range]:
             name, size = node.input[1], int(rows[node.input[0]])
             found[name] = (0, min(size - 1, found.get(name, (0, size))[1]))
     return found
-

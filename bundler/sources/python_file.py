@@ -8,13 +8,13 @@ from typing import Any
 from torch import nn
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.files import file_provenance, find_file
 from bundler.sources.module import from_module
-from bundler.sources.state_dict import load_weights
 from bundler.sources.user_code import import_file, user_code
-from bundler.spec import ModelSpec
+from bundler.sources.weights import load_weights
+from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.signature import TensorSpec
 
 _RETURNS = "return a torch.nn.Module, or (module, example_inputs) with a tensor, a tuple or a dict by parameter name"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bundler.errors import SourceError
-from bundler.signature import DTYPES
+from bundler.values.signature import DTYPES
 
 Array: TypeAlias = npt.NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

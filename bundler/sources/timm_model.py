@@ -9,14 +9,14 @@ from typing import Any
 from torch import nn
 
 from bundler.errors import MissingExtraError, SourceError
-from bundler.signature import TensorSpec
-from bundler.silence import silence
+from bundler.process.logs import silence
 from bundler.sources import LoadedModel
 from bundler.sources.hub import hub_errors, unreachable
 from bundler.sources.module import from_module
-from bundler.sources.state_dict import load_weights
 from bundler.sources.torchvision_ops import import_torchvision
-from bundler.spec import ModelSpec
+from bundler.sources.weights import load_weights
+from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.signature import TensorSpec
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:

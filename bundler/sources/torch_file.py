@@ -7,7 +7,7 @@ from pathlib import Path
 from bundler.errors import SourceError
 from bundler.sources import LoadedModel, state_dict, torchscript
 from bundler.sources.files import find_file
-from bundler.spec import ModelSpec
+from bundler.spec.bundle_spec import ModelSpec
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from bundler.errors import SourceError
-from bundler.signature import TensorSpec
 from bundler.sources import LoadedModel
 from bundler.sources.files import file_provenance
 from bundler.sources.module import from_module
-from bundler.spec import ModelSpec
+from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.signature import TensorSpec
 
 
 def is_torchscript(path: Path) -> bool:

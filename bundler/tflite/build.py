@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,28 +13,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler.converters import SERVING_DEFAULT
 from bundler.errors import GateError, TfbundleError, TfliteError
-from bundler.parity import differences
-from bundler.signature import TensorSpec
-from bundler.spec import CALIBRATED
+from bundler.spec.bundle_spec import CALIBRATED
 from bundler.tflite import contents, exchange
 from bundler.tflite.calibration import Calibration
-from bundler.tflite.delegation import Delegation, delegation
+from bundler.tflite.delegation import delegation
 from bundler.tflite.exchange import Made, Session
 from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.mix import Search
 from bundler.tflite.model import Evaluated, Samples, StaticModel
-from bundler.tflite.refusal import Outcome, Refused, below_gate
+from bundler.tflite.rejected import Outcome, Refused, below_gate
 from bundler.tflite.request import check_request
-from bundler.tflite.runner import Scale, TfliteModel
+from bundler.tflite.result import VariantResult
+from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import static_sizes
-from serving.compare import Difference
+from bundler.values.comparison import differences
+from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.signature import TensorSpec
+from serving.golden.compare import Difference
 
 if TYPE_CHECKING:
-    from bundler.converters import ConvertedModel
-    from bundler.export import ExportedSignature
-    from bundler.spec import TfliteSpec, TfliteVariant
+    from bundler.spec.bundle_spec import TfliteSpec, TfliteVariant
+    from bundler.values.converted import ConvertedModel
+    from bundler.values.exported import ExportedSignature
 
 Array = npt.NDArray[Any]
 Tell = Callable[[str, bool, float], None]
@@ -43,72 +44,6 @@ PATIENCE_S = 5.0
 """A mix that nobody asked for is looked for only if an answer of the gate takes no longer than this."""
 NOTED_RMS = 0.1
 """A variant whose error is above this share of the output gets a note."""
-
-
-@dataclass(frozen=True)
-class VariantResult:
-    """One .tflite file and its figures.
-
-    Attributes:
-        inputs, outputs: as in the file, all dims fixed; names are PyTorch's.
-        latency_ms: median milliseconds of a call, by number of threads.
-        differences: name of the draw, and how far one output is from PyTorch.
-        rms_error: by output: |got - want| / |want| over the whole tensor, of the worst draw; what quantization costs
-            on the whole, where `differences` have the single worst element.
-        operators, float_operators: counts by TFLite's names; the second what computes in float.
-        delegation: what XNNPACK takes of it.
-        calibration: for the variants that need it: where the samples came from, how they were read, their ranges.
-        accuracy: agreement with PyTorch, see `bundler.tflite.gate`.
-        evaluation: the metric of the evaluate function, PyTorch's, and the floor.
-        float_layers: of mix: what stays float.
-        scales: of the inputs and outputs that are quantized integers.
-        signatures: further signatures of the file: their inputs and outputs.
-    """
-
-    variant: TfliteVariant
-    path: Path
-    size_bytes: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    latency_ms: Mapping[int, float]
-    differences: tuple[tuple[str, Difference], ...]
-    rms_error: Mapping[str, float]
-    operators: Mapping[str, int]
-    float_operators: Mapping[str, int]
-    calibration: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
-    delegation: Delegation | None = None
-    accuracy: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    float_layers: tuple[str, ...] = ()
-    scales: Mapping[str, Scale] = field(default_factory=dict)
-    signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def max_rel(self) -> float:
-        """Largest relative error against PyTorch over all draws and outputs (rule: `serving.compare`)."""
-        return max((difference.max_rel for _, difference in self.differences), default=0.0)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "file": self.path.name,
-            "size_bytes": self.size_bytes,
-            "inputs": [str(spec) for spec in self.inputs],
-            "outputs": [str(spec) for spec in self.outputs],
-            "latency_ms": {str(threads): round(ms, 4) for threads, ms in self.latency_ms.items()},
-            "error": [{"draw": draw, **difference.to_json()} for draw, difference in self.differences],
-            "rms_error": dict(self.rms_error),
-            "operators": dict(self.operators),
-            "float_operators": dict(self.float_operators),
-            **({"delegation": self.delegation.to_json()} if self.delegation else {}),
-            **({"calibration": dict(self.calibration)} if self.calibration else {}),
-            **({"notes": list(self.notes)} if self.notes else {}),
-            "accuracy": dict(self.accuracy),
-            **({"evaluation": dict(self.evaluation)} if self.evaluation else {}),
-            **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
-            **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
-            **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
-        }
 
 
 def build_variants(

@@ -4,10 +4,10 @@
 
 1. an .npz: one array an input, by its name; samples stand on the first axis, the batch axis is left out;
 2. a folder of .npz files: each one call of the model, or one sample (without the batch axis);
-3. a folder of images, see `bundler.tflite.images`;
+3. a folder of images, see `bundler.adapters.preprocessing`;
 4. `module:function` or `file.py:function`, which yields calls or samples: a dict by input name, a tuple or
    list in the model's order, or the array itself for a model with one input;
-5. `random`, if the user insists: 32 draws of the example's nature (`bundler.inputs`).
+5. `random`, if the user insists: 32 draws of the example's nature (`bundler.values.input_draws`).
 
 Arrays are in the PyTorch model's own order of axes. At least 8 samples are needed, fewer than 32 get a warning; of more
 than 256, 256 are used.
@@ -23,70 +23,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler import inputs
+from bundler.adapters.samples import Array, Layout, Sample
 from bundler.errors import UsageError
 from bundler.tflite import user_function
 from bundler.tflite.ranges import InputRange
+from bundler.values import input_draws
 
 if TYPE_CHECKING:
-    from bundler.signature import Signature, TensorSpec
-    from bundler.signature_spec import ImageSpec
-    from bundler.spec import TfliteSpec
+    from bundler.spec.bundle_spec import TfliteSpec
+    from bundler.spec.signature_spec import ImageSpec
 
-Array = npt.NDArray[Any]
 
 MIN_SAMPLES, FEW_SAMPLES, MAX_SAMPLES = 8, 32, 256
 RANDOM = "random"
 _END = object()
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a sample looks like: the static shapes of a call, and where its batch axis is.
-
-    Attributes:
-        shapes: the shape of each input in one call of the .tflite file, in PyTorch's order of axes.
-        purpose: what the samples are for, in messages.
-    """
-
-    signature: Signature
-    shapes: Mapping[str, tuple[int, ...]]
-    purpose: str = "Calibration"
-
-    def batch_axis(self, spec: TensorSpec) -> int | None:
-        return next((axis for axis, dim in enumerate(spec.dims) if inputs.is_batch(dim)), None)
-
-    def sample_shape(self, spec: TensorSpec) -> tuple[int, ...]:
-        axis = self.batch_axis(spec)
-        return tuple(n for i, n in enumerate(self.shapes[spec.name]) if i != axis)
-
-    def stacked(self, samples: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """One call of these samples; an input without a batch axis is the first one's."""
-        return {spec.name: self._joined(spec, samples) for spec in self.signature.inputs}
-
-    def _joined(self, spec: TensorSpec, samples: Sequence[Mapping[str, Array]]) -> Array:
-        axis = self.batch_axis(spec)
-        arrays = [sample[spec.name] for sample in samples]
-        return arrays[0] if axis is None else np.stack(arrays, axis)
-
-    @property
-    def batch(self) -> int:
-        """Samples in one call."""
-        for spec in self.signature.inputs:
-            axis = self.batch_axis(spec)
-            if axis is not None:
-                return self.shapes[spec.name][axis]
-        return 1
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample, arrays without the batch axis. `where` says which it is: `cats.npz[3]`."""
-
-    where: str
-    arrays: dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -165,7 +116,7 @@ def of_spec(spec: TfliteSpec, layout: Layout, examples: Mapping[str, Array], *, 
     rng, sizes = np.random.default_rng(0), {}
     for one in layout.signature.inputs:
         sizes.update({dim: n for dim, n in zip(one.dims, layout.shapes[one.name], strict=True) if isinstance(dim, str)})
-    drawn = [inputs.resample(layout.signature, examples, sizes, rng) for _ in range(FEW_SAMPLES)]
+    drawn = [input_draws.resample(layout.signature, examples, sizes, rng) for _ in range(FEW_SAMPLES)]
     samples = [sample for index, call in enumerate(drawn) for sample in of_call(f"random draw {index}", call, layout)]
     return _chosen(RANDOM, "random values of the example's nature, no data", samples, layout)
 
@@ -184,7 +135,7 @@ def read(text: str, layout: Layout, *, base: Path, images: ImageSpec | None = No
     """
     path = base / text
     if path.is_dir():
-        from bundler.tflite.images import SUFFIXES, ImageReader
+        from bundler.adapters.preprocessing import SUFFIXES, ImageReader
 
         if any(_files(path, (".npz",))):
             if any(_files(path, SUFFIXES)):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler import inputs
 from bundler.errors import TfbundleError, UsageError
-from bundler.parity import REFUSALS, to_served
+from bundler.values import input_draws
+from bundler.values.reference import REFUSALS, to_served
 
 if TYPE_CHECKING:
-    from bundler.export import ExportedSignature
     from bundler.tflite.calibration import Calibration
+    from bundler.values.exported import ExportedSignature
 
 Array = npt.NDArray[Any]
 
@@ -65,8 +65,8 @@ def asked(
     """
     signature, examples = exported.signature, exported.examples
     calls: list[tuple[str, dict[str, Array]]] = [
-        ("example", inputs.fit(signature, examples, sizes)),
-        ("random", inputs.resample(signature, examples, sizes, np.random.default_rng(0))),
+        ("example", input_draws.fit(signature, examples, sizes)),
+        ("random", input_draws.resample(signature, examples, sizes, np.random.default_rng(0))),
     ]
     calls += [(f"{_CALIBRATION}{i}", call) for i, call in enumerate(_fitted(exported, sizes, samples, AGREEING))]
     return Draws(tuple(_asked(exported, name, call, permutations) for name, call in calls))
@@ -87,7 +87,7 @@ def _fitted(
     exported: ExportedSignature, sizes: Mapping[str, int], samples: Calibration | None, limit: int | None
 ) -> Iterator[dict[str, Array]]:
     for call in islice(samples.calls(), limit) if samples else ():
-        yield inputs.fit(exported.signature, call, sizes)
+        yield input_draws.fit(exported.signature, call, sizes)
 
 
 def _asked(

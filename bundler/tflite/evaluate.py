@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler import inputs
+from bundler.adapters.samples import Layout, Sample
 from bundler.errors import UsageError
-from bundler.parity import to_served
 from bundler.tflite import user_function
-from bundler.tflite.calibration import Layout, Sample, as_dict, called, of_call
+from bundler.tflite.calibration import as_dict, called, of_call
 from bundler.tflite.runner import TfliteModel
+from bundler.values import input_draws
+from bundler.values.reference import to_served
 
 if TYPE_CHECKING:
-    from bundler.signature import Signature, TensorSpec
+    from bundler.values.signature import Signature, TensorSpec
 
 Array = npt.NDArray[Any]
 Answer = Callable[[dict[str, Array]], dict[str, Array]]
@@ -228,7 +229,7 @@ class Evaluation:
 
 
 def _batch_axis(spec: TensorSpec) -> int | None:
-    return next((axis for axis, dim in enumerate(spec.dims) if inputs.is_batch(dim)), None)
+    return next((axis for axis, dim in enumerate(spec.dims) if input_draws.is_batch(dim)), None)
 
 
 def _rows(array: Array, chosen: Array, axis: int | None) -> Array:

@@ -23,8 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bundler import child
 from bundler.errors import TfliteError
+from bundler.process import worker
 
 Array = npt.NDArray[Any]
 
@@ -95,7 +95,7 @@ class Session:
         self._work = work
         self._log = work / "worker.log"
         self._setup = Setup.read(work)
-        self._process: child.Conversation | None = None
+        self._process: worker.Conversation | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -149,10 +149,10 @@ class Session:
 
     def _ask(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
-            self._process = child.Conversation(_WORKER, [str(self._work)], self._log)
+            self._process = worker.Conversation(_WORKER, [str(self._work)], self._log)
         try:
             answer = self._process.ask(request)
-        except child.ConversationEndedError as exc:
+        except worker.ConversationEndedError as exc:
             self._stop()
             raise self._crash(variant, exc.status) from exc
         if "error" in answer:
@@ -170,12 +170,12 @@ class Session:
         step = at.read_text("utf-8") if at.exists() else ""
         doing = "LiteRT, running" if step.endswith(" running") else "TensorFlow's TFLite converter, making"
         fix = f"leave {variant} out of --tflite"
-        if child.was_killed(status):
+        if worker.was_killed(status):
             fix = f"free memory and try again, or {fix}"
         elif variant.startswith("int"):
             fix += "; recurrent layers are known to break TensorFlow's int8 quantizer"
         return TfliteError(
-            f"The process of {doing} the {variant} file, {child.how_it_ended(status, self._log)}", fix=fix
+            f"The process of {doing} the {variant} file, {worker.how_it_ended(status, self._log)}", fix=fix
         )
 
 

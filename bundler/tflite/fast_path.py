@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler import child
-from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError, UsageError
-from bundler.parity import differences, to_served
-from bundler.parity_report import FAST_PATH, Row
-from bundler.saved_model import signature_def
+from bundler.process import worker
+from bundler.saved_model.summarize import signature_def
 from bundler.tflite import contents, exchange
 from bundler.tflite.variants import write_static
+from bundler.values.comparison import FAST_PATH, Row, differences
+from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.reference import to_served
 
 if TYPE_CHECKING:
-    from bundler.converters import ConvertedModel
-    from bundler.parity import Reference
-    from bundler.signature import Signature
-    from bundler.spec import ModelSpec
+    from bundler.spec.bundle_spec import ModelSpec
+    from bundler.values.converted import ConvertedModel
+    from bundler.values.reference import Reference
+    from bundler.values.signature import Signature
 
 _WORKER = "bundler.tflite.fast_path_worker"
 DTYPES = ("float32", "int8", "int16", "int32", "int64", "uint8", "bool", "complex64")
@@ -136,11 +136,11 @@ def build_fast_path(
 def _run_worker(work: Path) -> dict[int, float]:
     """Have the worker write model.tflite and its outputs; milliseconds of a call by number of threads."""
     log = work / "worker.log"
-    status = child.run_module(_WORKER, [str(work)], log)
+    status = worker.run_module(_WORKER, [str(work)], log)
     result = work / "result.json"
     if not result.exists():
         raise TfliteError(
-            f"The process that makes and runs model.tflite, {child.how_it_ended(status, log)}", fix=_LEAVE_OUT
+            f"The process that makes and runs model.tflite, {worker.how_it_ended(status, log)}", fix=_LEAVE_OUT
         )
     answer = json.loads(result.read_text("utf-8"))
     if "error" in answer:

@@ -9,7 +9,7 @@ import flatbuffers
 import numpy as np
 
 from bundler.errors import TfliteError
-from serving.server.tflite_file import IDENTIFIER
+from serving.protocol.tflite_file import IDENTIFIER
 
 _ALIGNMENT = 16
 """Of the weights (schema.fbs: `data:[ubyte] (force_align: 16)`), which kernels read where they lie."""

@@ -22,7 +22,7 @@ from bundler.tflite.mix import decibels
 from bundler.tflite.sensitivity import noise_to_signal
 
 if TYPE_CHECKING:
-    from bundler.spec import TfliteSpec
+    from bundler.spec.bundle_spec import TfliteSpec
 
 Array = npt.NDArray[Any]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import VerifyError
-from bundler.mobile.packed import unpack
 from bundler.tflite import contents
-from serving.server.tflite_file import SIGNATURE_DEFS, read_metadata, unpack_signatures
+from bundler.tflite.packed import unpack
+from serving.protocol.tflite_file import SIGNATURE_DEFS, read_metadata, unpack_signatures
 
 RUNTIME = "min_runtime_version"
 """The converter's entry: the oldest runtime that has all operators."""

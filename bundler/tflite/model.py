@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from bundler.converters import SERVING_DEFAULT
+from bundler.adapters.samples import Layout
 from bundler.errors import TfbundleError
 from bundler.tflite import calibration, exchange
-from bundler.tflite.calibration import Calibration, Layout
+from bundler.tflite.calibration import Calibration
 from bundler.tflite.draws import Draws, asked, calibration_calls
 from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
 from bundler.tflite.exchange import Made
@@ -22,11 +22,12 @@ from bundler.tflite.gate import Figures, Gate, agreement
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_signatures
+from bundler.values.converted import SERVING_DEFAULT
 
 if TYPE_CHECKING:
-    from bundler.converters import ConvertedModel
-    from bundler.export import ExportedSignature
-    from bundler.spec import TfliteSpec
+    from bundler.spec.bundle_spec import TfliteSpec
+    from bundler.values.converted import ConvertedModel
+    from bundler.values.exported import ExportedSignature
 
 Array = npt.NDArray[Any]
 

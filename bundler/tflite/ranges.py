@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bundler.tflite.calibration import Sample
+    from bundler.adapters.samples import Sample
 
 
 @dataclass(frozen=True)

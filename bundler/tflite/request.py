@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.errors import UsageError
-from bundler.spec import CALIBRATED
+from bundler.graph.quantized_source import comes_quantized
+from bundler.spec.bundle_spec import CALIBRATED
 from bundler.tflite import calibration, user_function
-from bundler.tflite.quantized_source import comes_quantized
 
 if TYPE_CHECKING:
-    from bundler.spec import TfliteSpec
+    from bundler.spec.bundle_spec import TfliteSpec
 
 
 def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> None:

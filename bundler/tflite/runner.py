@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
-from bundler.quiet import captured_stderr
-from bundler.signature import TensorSpec
+from bundler.process.stderr import captured_stderr
+from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.signature import TensorSpec
 
 Array = npt.NDArray[Any]
 

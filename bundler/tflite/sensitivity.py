@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundler.converters import SERVING_DEFAULT
 from bundler.tflite import quantize
 from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.runner import TfliteModel
+from bundler.values.converted import SERVING_DEFAULT
 
 Array = npt.NDArray[Any]
 

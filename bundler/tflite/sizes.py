@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from bundler import inputs
-from bundler.converters import SERVING_DEFAULT
 from bundler.errors import UsageError
+from bundler.values import input_draws
+from bundler.values.converted import SERVING_DEFAULT
 
 if TYPE_CHECKING:
-    from bundler.signature import Signature
-    from bundler.spec import TfliteSpec
+    from bundler.spec.bundle_spec import TfliteSpec
+    from bundler.values.signature import Signature
 
 Array = npt.NDArray[Any]
 
@@ -24,10 +24,10 @@ def static_sizes(signature: Signature, examples: Mapping[str, Array], spec: Tfli
     Raises:
         UsageError: `spec.dims` names a dim that the model does not have.
     """
-    own = inputs.dim_sizes(signature, examples)
+    own = input_draws.dim_sizes(signature, examples)
     _check(spec.dims, own, "tflite.dims")
     return {
-        dim: spec.dims.get(dim, spec.batch if inputs.is_batch(dim) else size) for dim, size in own.items()
+        dim: spec.dims.get(dim, spec.batch if input_draws.is_batch(dim) else size) for dim, size in own.items()
     }
 
 
@@ -54,4 +54,4 @@ def static_shapes(
     signature: Signature, examples: Mapping[str, Array], sizes: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
     """The shape of each input; a dynamic dim without a name is as in the example."""
-    return {spec.name: inputs.shape_of(spec, examples[spec.name], sizes) for spec in signature.inputs}
+    return {spec.name: input_draws.shape_of(spec, examples[spec.name], sizes) for spec in signature.inputs}

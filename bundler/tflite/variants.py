@@ -24,13 +24,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bundler.converters import SERVING_DEFAULT
 from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
-from bundler.quiet import captured_stderr
-from bundler.spec import TfliteVariant
-from bundler.tflite.quantized_source import is_quantized
+from bundler.graph.quantized_source import is_quantized
+from bundler.process.stderr import captured_stderr
+from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.recurrent import start_from_zero
+from bundler.values.converted import SERVING_DEFAULT
 
 Samples = Callable[[], Iterator[Any]]
 

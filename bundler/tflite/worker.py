@@ -18,13 +18,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bundler.child import answer_requests
-from bundler.converters import SERVING_DEFAULT
 from bundler.errors import TfliteError
+from bundler.graph.quantized_source import is_quantized
+from bundler.process.worker import answer_requests
 from bundler.tflite import contents, exchange, quantize, sensitivity
-from bundler.tflite.quantized_source import is_quantized
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
+from bundler.values.converted import SERVING_DEFAULT
 from serving.imports import leave_keras_out
 
 _FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to (?:prepare|invoke)")

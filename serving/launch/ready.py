@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-from serving.client import Client
+from serving.client.client import Client
 from serving.errors import ServingError, TargetError
 from serving.launch.deployment import Deployment
 

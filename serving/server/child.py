@@ -1,7 +1,7 @@
 """`python -m serving.server.child SOURCE [--FLAG=VALUE]...`: an embedded server for the process that started it.
 
 Prints `grpc PORT rest PORT` once it answers, on ports that were free, and ends with its standard input. See
-`serving.server_process`, which starts it.
+`serving.launch.server_process`, which starts it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import text_format
 
-from serving.examples import serialized
+from serving.client.examples import serialized
 from serving.protocol.messages import DEFAULT_SIGNATURE, enum, pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import array_dtype_name, dtype_number

@@ -17,9 +17,9 @@ from serving.errors import TensorError
 from serving.protocol.messages import DEFAULT_SIGNATURE, message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import array_dtype_name, dtype_number
+from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata, unpack_signatures
 from serving.server.interpreters import InterpreterPool, TfliteTensor
 from serving.server.refusals import wrong_dtype
-from serving.server.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata, unpack_signatures
 
 Array = npt.NDArray[Any]
 

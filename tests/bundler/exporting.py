@@ -7,16 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from bundler.export import ExportedSignature, export
-from bundler.inputs import draws
-from bundler.runtimes import OnnxModel
-from bundler.signature import TensorSpec
+from bundler.export.stage import export
+from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources.module import from_module
-from bundler.spec import ModelSpec
-from serving.compare import compare
+from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.exported import ExportedSignature
+from bundler.values.input_draws import draws
+from bundler.values.signature import TensorSpec
+from serving.golden.compare import compare
 
 TOLERANCE = 5e-5
-"""Relative, see serving.compare: float32 through up to a hundred layers in two runtimes."""
+"""Relative, see serving.golden.compare: float32 through up to a hundred layers in two runtimes."""
 
 
 def export_module(

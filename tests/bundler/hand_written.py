@@ -16,7 +16,7 @@ import tensorflow as tf
 import torch
 from torch.nn import functional
 
-from bundler.signature import Signature, TensorSpec
+from bundler.values.signature import Signature, TensorSpec
 
 Array = npt.NDArray[Any]
 
@@ -73,7 +73,7 @@ def pytorch(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 @dataclass
 class Exported:
-    """Stands for bundler.export.ExportedSignature."""
+    """Stands for bundler.values.exported.ExportedSignature."""
 
     onnx: Path
     name: str = "serving_default"

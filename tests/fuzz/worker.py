@@ -32,7 +32,7 @@ def main() -> None:
     import bundler
 
     # What imports torch, TensorFlow and ONNX Runtime: not to be counted as an input's time and memory.
-    for module in ("converters.native.model", "tracing.onnx_signature", "sources.onnx_file", "parity", "render.parts"):
+    for module in ("converters.native.model", "export.onnx_signature", "sources.onnx_file", "validation.parity", "render.parts"):
         import_module(f"bundler.{module}")
     import_module("onnxruntime")
     warnings.simplefilter("ignore")

@@ -7,8 +7,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from serving.golden import Golden, GoldenCase
-from serving.smoke import GoldenFile
+from serving.golden.data import Golden, GoldenCase
+from serving.smoke.run import GoldenFile
 
 ECHOED = ("float32", "float16", "bfloat16", "int64", "bool", "string", "complex64")
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.server_process import server_process
+from serving.launch.server_process import server_process
 
 ROOT = Path(__file__).parents[2]
 

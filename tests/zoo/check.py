@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundler import parity
 from bundler.converters import load_converter
-from bundler.export import ExportedSignature
-from bundler.inputs import is_batch
-from bundler.runtimes import SavedModel
-from bundler.saved_model import summarize
-from serving.compare import Difference
+from bundler.saved_model.runner import SavedModel
+from bundler.saved_model.summarize import summarize
+from bundler.validation import parity
+from bundler.values.exported import ExportedSignature
+from bundler.values.input_draws import is_batch
+from serving.golden.compare import Difference
 from tests.bundler.exporting import export_module
 from tests.models import RealModel
 from tests.zoo.entry import Entry
 
 TOLERANCE = 1e-4
-"""The project's own, relative: see serving.compare."""
+"""The project's own, relative: see serving.golden.compare."""
 
 
 @dataclass(frozen=True)

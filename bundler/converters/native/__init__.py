@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler.spec import Layout
+from bundler.spec.bundle_spec import Layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ class NativeConverter:
 
 
 def _installed() -> HandlerTable:
-    from bundler.extension import installed
+    from bundler.converters.native.plugins import installed
 
     return installed().handlers
 

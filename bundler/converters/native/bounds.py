@@ -85,4 +85,3 @@ def _stand_in(array: np.ndarray[Any, Any], store: WeightStore) -> Value:
     if array.size <= _SHAPES or array.dtype.kind in "OUS":
         return Value.constant(array, store)
     return Value.of(tf.compat.v1.placeholder(tf.as_dtype(array.dtype), array.shape), store)
-

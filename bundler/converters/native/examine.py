@@ -20,8 +20,8 @@ from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError, UnsupportedOpsError
 from bundler.graph.onnx_signature import graph_signature
-from bundler.signature import Signature
-from bundler.spec import Layout
+from bundler.spec.bundle_spec import Layout
+from bundler.values.signature import Signature
 
 
 @dataclass

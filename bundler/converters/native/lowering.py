@@ -7,23 +7,21 @@ the per-layer comparison) and folding (constants only, at build time).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 import tensorflow as tf
 
 from bundler.converters.native import bounds, layouts, shapes
+from bundler.converters.native.context import Context, Target
 from bundler.converters.native.registry import Handler, HandlerTable, Layout, builtin
-from bundler.converters.native.value import Array, Dim, Value
+from bundler.converters.native.value import Array, Value
 from bundler.converters.native.weights import WeightStore
-from bundler.errors import ConversionError, TfbundleError, UnsupportedOpsError
+from bundler.errors import ConversionError, TfbundleError, UnsupportedOpsError, first_message_line
 from bundler.graph.provenance import describe_node, source_line
 from bundler.graph.tensors import drop_pages
 from bundler.sources.user_code import first_line, user_line
-
-Target: TypeAlias = Literal["serving", "tflite"]
 
 _FOLD_LIMIT = 1 << 20
 """Largest constant, in elements, that folding may create beyond the size of its inputs."""
@@ -35,59 +33,6 @@ _NOT_FOLDED = frozenset(
     }
 )  # fmt: skip
 """Different in every run, or no tensors."""
-
-
-@dataclass
-class Context:
-    """What a handler may ask of the lowering: its node, the opset, the target, and how to make Values."""
-
-    store: WeightStore
-    opset: int
-    target: Target
-    dims: dict[str, Dim] = field(default_factory=dict)
-    node: ir.Node | None = None
-    subgraph: Callable[[ir.Graph, Sequence[Value]], list[Value]] | None = None
-    """Lowers a graph attribute (a branch, a loop body) for these inputs; it sees the values around it."""
-
-    def value(self, tensor: tf.Tensor, order: tuple[int, ...] | None = None) -> Value:
-        return Value.of(tensor, self.store, order)
-
-    def constant(self, array: Array) -> Value:
-        return Value.constant(np.asarray(array), self.store)
-
-    def weight(self, array: Array, name: str = "") -> tf.Tensor:
-        """An array made from a weight (moved, folded) as a shared variable of the model."""
-        return self.store.tensor(array, name)
-
-    def dim(self, value: Value, axis: int) -> int | Dim:
-        """The size of an axis (ONNX's numbering): an int if known, else a Dim under ONNX's own name for it."""
-        size = value.shape[axis]
-        if size is not None:
-            return size
-        known = value.dim_names[axis] if value.dim_names else None
-        name = known or f"{value.name or id(value)}.{axis}"  # one without a name is within a handler; its Dim keeps it alive
-        if name not in self.dims:
-            storage_axis = axis if value.order is None else value.order.index(axis)
-            self.dims[name] = Dim(name, lambda: tf.shape(value.stored, out_type=tf.int64)[storage_axis])
-        return self.dims[name]
-
-    def known_dims(self, value: Value, stated: tuple[str | None, ...] | None) -> tuple[str | None, ...] | None:
-        """The names of a value's dims: those its handler knows, which ONNX's own (often fresh ones) then stand for too."""
-        own = value.dim_names
-        if own is None or stated is None or len(own) != len(stated):
-            return own or stated
-        for name, other in zip(own, stated, strict=True):
-            if name and other and name in self.dims:
-                self.dims.setdefault(other, self.dims[name])
-        return tuple(name or other for name, other in zip(own, stated, strict=True))
-
-    def sizes(self, value: Value) -> list[int | Dim]:
-        """All sizes of a value in ONNX's axis order."""
-        return [self.dim(value, axis) for axis in range(len(value.shape))]
-
-    def reject(self, what: str, fix: str | None = None) -> ConversionError:
-        """The error of a handler that cannot lower its node; raise what this returns."""
-        return ConversionError(what, where=describe_node(self.node) if self.node else None, fix=fix)
 
 
 def read_once(value: ir.Value | None) -> bool:
@@ -238,7 +183,7 @@ class Lowering:
             raise
         except Exception as exc:  # whatever a handler or TensorFlow meets in a node that ONNX would not allow
             raise ConversionError(
-                f"{node.op_type} cannot be lowered: {_first_line(exc)}", where=describe_node(node),
+                f"{node.op_type} cannot be lowered: {first_message_line(exc)[:300]}", where=describe_node(node),
                 fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
             ) from exc  # fmt: skip
 
@@ -471,8 +416,3 @@ def layer_scope(node: Any) -> str:
     """The name that a node (onnx_ir's or ONNX's own) has in TensorFlow's graph."""
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in node.name or node.op_type)
     return name if name[:1].isalnum() else f"n{name}"
-
-
-def _first_line(exc: Exception) -> str:
-    text = str(exc).strip().splitlines()
-    return text[0][:300] if text else type(exc).__name__

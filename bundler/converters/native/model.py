@@ -11,19 +11,20 @@ import numpy.typing as npt
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.converters import SERVING_DEFAULT
-from bundler.converters.native.lowering import Lowering, Target, check_supported
+from bundler.adapters.adapter import InputEdge
+from bundler.adapters.derive import DerivedSignature
+from bundler.converters.native.context import Target
+from bundler.converters.native.lowering import Lowering, check_supported
 from bundler.converters.native.registry import HandlerTable, builtin
 from bundler.converters.native.value import Value, channels_last
 from bundler.converters.native.weights import WeightStore
 from bundler.converters.signature_names import restore, set_methods, tensor_names
-from bundler.edges.derive import DerivedSignature
-from bundler.edges.edge import InputEdge
 from bundler.errors import ConversionError, TfbundleError
 from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
-from bundler.signature import Signature, TensorSpec
-from bundler.spec import Layout
+from bundler.spec.bundle_spec import Layout
+from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.signature import Signature, TensorSpec
 
 
 class NativeModel(tf.Module):  # type: ignore[misc]
@@ -74,7 +75,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         return outputs
 
     def derive(self, signatures: Sequence[DerivedSignature]) -> None:
-        """Add signatures made of those that are there (`bundler.edges`).
+        """Add signatures made of those that are there (`bundler.adapters`).
 
         Raises:
             ConversionError: TensorFlow cannot trace one.

@@ -16,7 +16,7 @@ from bundler.converters.native.value import Dim, Element, Value, tensor_of
 from bundler.converters.native.value import tensor_shape as tensor_shape
 
 if TYPE_CHECKING:
-    from bundler.converters.native.lowering import Context
+    from bundler.converters.native.context import Context
 
 _INT64 = 7  # onnx.TensorProto.INT64
 _LIMIT = np.iinfo(np.int64).max // 2

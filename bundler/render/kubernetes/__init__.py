@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundler.layout import BundleLayout
+from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_yaml, write_files, write_yaml
 from bundler.render.kubernetes import base, canary, chart, components, kserve, models

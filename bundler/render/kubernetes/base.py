@@ -9,7 +9,7 @@ from typing import Any
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes.sizes import memory, startup_seconds
 from bundler.render.kubernetes.tree import INSTANCE, Edit, ports, set_image
-from bundler.spec import COMPONENTS
+from bundler.spec.bundle_spec import COMPONENTS
 
 CONNECTION_AGE = "--grpc_channel_arguments=grpc.max_connection_age_ms=10000"
 """Tells clients after 10 s to connect anew (gRFC A9); calls in flight end first.

@@ -11,7 +11,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes import base, canary, components, models, sizes
 from bundler.render.kubernetes.tree import STATE_SCRIPT, TREE, Edit, ports, shipped
-from bundler.spec import COMPONENTS
+from bundler.spec.bundle_spec import COMPONENTS
 
 PROBE_PERIOD = 5
 """periodSeconds of the startup probe in the chart's template."""

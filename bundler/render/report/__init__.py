@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from bundler.layout import BundleLayout
+from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_template, render_template, write_text
 from bundler.render.report.schema import read_manifest

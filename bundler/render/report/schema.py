@@ -31,7 +31,7 @@ class Signature(_Part):
 
 
 class Deviation(_Part):
-    """One output of one call (`serving.compare.Difference`); an error that is not finite is infinite here."""
+    """One output of one call (`serving.golden.compare.Difference`); an error that is not finite is infinite here."""
 
     draw: str
     output: str

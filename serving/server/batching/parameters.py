@@ -1,6 +1,7 @@
 """BatchingParameters messages as the real server reads them (servables/tensorflow/bundle_factory_util.h).
 
-`serving.config.BatchingParameters` is for who writes such a file; here its texts are those that the server fails with.
+`serving.config.model_server.BatchingParameters` is for writing such a file; the texts here are those that the server fails
+with.
 """
 
 from __future__ import annotations

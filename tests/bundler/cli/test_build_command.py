@@ -310,7 +310,7 @@ def test_a_full_disk(tiny_disk: Path, mlp_onnx: Path) -> None:
 
 
 def test_handlers_that_cannot_be_used(mlp_onnx: Path, tmp_path: Path) -> None:
-    """More of them in tests/bundler/test_extension.py."""
+    """More of them in tests/bundler/converters/native/test_plugins.py."""
     out, handlers = tmp_path / "x", tmp_path / "my_ops.py"
     handlers.write_text("from bundler.ops import op\n\nop('Odd', domain='mylib'\n")
     message = build(mlp_onnx, "--ops", handlers, out=out, code=1)

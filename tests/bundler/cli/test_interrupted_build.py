@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bundler import Bundle
-from bundler.layout import BundleLayout
-from bundler.publish import PREFIX
+from bundler.bundle.layout import BundleLayout
+from bundler.bundle.staging import PREFIX
 
 
 def stopped(source: Path, out: Path, after: str, number: signal.Signals) -> subprocess.CompletedProcess[str]:

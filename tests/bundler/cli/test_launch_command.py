@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bundler.bundle import Bundle
 from bundler.cli.app import app
-from bundler.launching import deployment, docker_settings
+from bundler.operations.launch import deployment, docker_settings
+from bundler.validation.bundle import Bundle
 from serving import Client
 from tests.bundler.cli.test_serve_command import free_port
 from tests.serving.launch.executables import fake_docker, model_server

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bundler.bundle import Bundle
 from bundler.cli.app import app
+from bundler.validation.bundle import Bundle
 
 
 @pytest.fixture

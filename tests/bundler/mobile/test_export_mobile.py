@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from bundler.bundle import Bundle
+from bundler.bundle.manifest import Manifest
 from bundler.cli.app import app
 from bundler.errors import UsageError, VerifyError
-from bundler.manifest import Manifest
 from bundler.mobile import ExportOptions, export_mobile
 from bundler.mobile.labels import read_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, Preprocessing, Variant, _accuracy, read_model
-from bundler.mobile.packed import unpack
 from bundler.mobile.snippets import arguments, snippets
-from bundler.signature import Signature, TensorSpec
+from bundler.tflite.packed import unpack
 from bundler.tflite.runner import TfliteModel
+from bundler.validation.bundle import Bundle
+from bundler.values.signature import Signature, TensorSpec
 
 HEADERS = Path(__file__).parent / "tflite_headers"
 CLASSES = ("no", "yes", "ça dépend")

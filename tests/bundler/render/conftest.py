@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bundler.render import RenderContext, RenderedModel
-from bundler.signature import Signature, TensorSpec
-from bundler.spec import parse_spec
+from bundler.spec.bundle_spec import parse_spec
+from bundler.values.signature import Signature, TensorSpec
 
 MIB = 2**20
 

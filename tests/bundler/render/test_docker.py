@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from bundler.render import RenderContext, RenderedModel, docker, tf_serving
 from bundler.render.files import read_template
-from bundler.spec import BundleSpec
+from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import make_context
 
 Instruction = tuple[str, str]

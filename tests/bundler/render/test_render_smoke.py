@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 import serving
+from bundler.bundle.layout import BundleLayout
 from bundler.errors import VerifyError
-from bundler.layout import BundleLayout
 from bundler.render import RenderContext, RenderedModel
 from bundler.render import smoke as renderer
-from bundler.spec import parse_spec
+from bundler.spec.bundle_spec import parse_spec
 from tests.serving import golden_data
 from tests.serving.servers import Ports, small_server
 

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bundler.bundle.manifest import Manifest
 from bundler.errors import VerifyError
-from bundler.manifest import Manifest
-from bundler.parity_report import ParityReport, Row
 from bundler.render import RenderContext, report, texts
 from bundler.render.report import charts
-from bundler.saved_model import GraphSummary
+from bundler.saved_model.summarize import GraphSummary
 from bundler.tflite import VariantResult
-from serving.compare import Difference, compare
+from bundler.validation.report import ParityReport
+from bundler.values.comparison import Row
+from serving.golden.compare import Difference, compare
 from tests import chromium
 from tests.bundler.render.conftest import DIGITS, MINILM, make_context
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
-from bundler.spec import parse_spec
+from bundler.spec.bundle_spec import parse_spec
 from serving import Client, Server
 from serving.server.flags import parse_flags
 

@@ -12,7 +12,7 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, tf_serving
-from serving.config import (
+from serving.config.model_server import (
     BatchingParameters,
     Latest,
     ModelServerConfig,

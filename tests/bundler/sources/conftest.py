@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bundler.sources import LoadedModel, load
-from bundler.spec import ModelSpec
+from bundler.spec.bundle_spec import ModelSpec
 
 MODEL = '''
 import torch

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bundler.signature import TensorSpec
 from bundler.sources.batch import batch_dims
 from bundler.sources.binding import bind_example, parameters
+from bundler.values.signature import TensorSpec
 
 
 class Rows(nn.Module):

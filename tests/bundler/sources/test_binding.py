@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import TensorSpec
 from bundler.sources.binding import bind_example, bind_specs, parameters, stable_name
+from bundler.values.signature import TensorSpec
 
 X, Y = torch.ones(2, 3), torch.zeros(2, 1)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bundler.signature import TensorSpec
 from bundler.sources.binding import bind_specs, parameters
 from bundler.sources.example_inputs import integer_ranges, random_inputs
 from bundler.sources.tensors import BFLOAT16, to_numpy, to_torch
+from bundler.values.signature import TensorSpec
 
 
 def specs(*texts: str) -> list[TensorSpec]:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import TensorSpec
+from bundler.values.signature import TensorSpec
 from tests.bundler.sources.conftest import Load
 
 X = "x=float32[batch,3]"

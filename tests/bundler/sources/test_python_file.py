@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bundler.errors import SourceError, UsageError
-from bundler.signature import TensorSpec
+from bundler.values.signature import TensorSpec
 from tests.bundler.sources.conftest import Load
 
 X = "x=float32[batch,3]"

@@ -10,7 +10,7 @@ import pytest
 
 from bundler.errors import UsageError
 from bundler.sources import SOURCES, load
-from bundler.spec import ModelSpec
+from bundler.spec.bundle_spec import ModelSpec
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundler.child import answer_requests
+from bundler.process.worker import answer_requests
 from bundler.tflite import worker
 
 

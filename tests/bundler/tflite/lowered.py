@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from bundler.runtimes import EXACT_INTEGERS
-from bundler.spec import TfliteVariant
+from bundler.graph.onnx_runtime import EXACT_INTEGERS
+from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.contents import count, operators
 from bundler.tflite.delegation import Delegation, delegation
 from bundler.tflite.runner import TfliteModel

@@ -13,11 +13,11 @@ from torch import nn
 from bundler.converters.native import NativeConverter
 from bundler.demo import digits as demo
 from bundler.errors import GateError
-from bundler.export import export
-from bundler.signature import TensorSpec
+from bundler.export.stage import export
 from bundler.sources.module import from_module
-from bundler.spec import ModelSpec, TfliteSpec
+from bundler.spec.bundle_spec import ModelSpec, TfliteSpec
 from bundler.tflite import Outcome, build, make_variants
+from bundler.values.signature import TensorSpec
 from tests.bundler.tflite import digits_models
 
 HERE = digits_models.__name__

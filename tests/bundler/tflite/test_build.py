@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bundler import parity
 from bundler.errors import TfliteError, UsageError
-from bundler.parity_report import SAVED_MODEL
-from bundler.signature import TensorSpec
-from bundler.spec import TfliteSpec
+from bundler.spec.bundle_spec import TfliteSpec
 from bundler.tflite import VariantResult, build_variants, check_request, exchange, make_variants
 from bundler.tflite.runner import TfliteModel
+from bundler.validation import parity
+from bundler.values.comparison import SAVED_MODEL
+from bundler.values.signature import TensorSpec
 from tests.bundler.hand_written import SIGNATURE, Converted, exported, weights
 
 ALL = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix")

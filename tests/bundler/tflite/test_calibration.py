@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundler.adapters.samples import Layout
 from bundler.errors import SourceError, TfbundleError, UsageError
-from bundler.signature import Signature, TensorSpec
-from bundler.tflite.calibration import Layout, read
+from bundler.tflite.calibration import read
+from bundler.values.signature import Signature, TensorSpec
 
 IMAGE = Layout(
     Signature((TensorSpec.parse("image=float32[batch,3,4,6]"),), ()), {"image": (1, 3, 4, 6)}

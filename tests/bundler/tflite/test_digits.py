@@ -13,13 +13,14 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from bundler import parity
 from bundler.converters.native import NativeConverter
-from bundler.export import ExportedSignature, export
+from bundler.export.stage import export
 from bundler.sources.module import from_module
-from bundler.spec import ModelSpec, TfliteSpec
+from bundler.spec.bundle_spec import ModelSpec, TfliteSpec
 from bundler.tflite import VariantResult, build_variants
 from bundler.tflite.runner import TfliteModel
+from bundler.validation import parity
+from bundler.values.exported import ExportedSignature
 from tests.models import load_example, seeded
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")

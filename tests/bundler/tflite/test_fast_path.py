@@ -16,20 +16,21 @@ from torch import nn
 from typer.testing import CliRunner
 
 import bundler
-from bundler.bundle import Bundle
 from bundler.cli.app import app
 from bundler.errors import ParityError, TfliteError, UsageError
-from bundler.golden_files import served_golden_files
-from bundler.parity import check_golden
-from bundler.parity_report import FAST_PATH, Row
-from bundler.saved_model import signature_def
-from bundler.signature import Signature, TensorSpec
+from bundler.operations.smoke import served_golden_files
+from bundler.saved_model.summarize import signature_def
 from bundler.tflite.fast_path import FastPath, check_signature
 from bundler.tflite.flatbuffer import add_metadata
-from serving import Client, Server, smoke
-from serving.compare import Difference
-from serving.golden import Golden
-from serving.server.tflite_file import SIGNATURE_DEFS, read_metadata, unpack_signatures
+from bundler.validation.bundle import Bundle
+from bundler.validation.golden_check import check_golden
+from bundler.values.comparison import FAST_PATH, Row
+from bundler.values.signature import Signature, TensorSpec
+from serving import Client, Server
+from serving.golden.compare import Difference
+from serving.golden.data import Golden
+from serving.protocol.tflite_file import SIGNATURE_DEFS, read_metadata, unpack_signatures
+from serving.smoke.run import run
 
 
 class Net(nn.Module):
@@ -102,7 +103,7 @@ def test_the_embedded_server_serves_it_and_passes_the_smoke_test(bundle: Bundle)
         with server.core.servable(_spec("net")) as handle:
             assert type(handle.servable).__name__ == "TfliteServable"
         target = f"127.0.0.1:{server.grpc_port}"
-        report = smoke.run(target, files, rest=f"127.0.0.1:{server.rest_port}", timeout=30)
+        report = run.run(target, files, rest=f"127.0.0.1:{server.rest_port}", timeout=30)
     assert report.passed and len(report.checks) > 4
     with Server(bundle.path, prefer_tflite=False) as server, server.core.servable(_spec("net")) as handle:
         assert type(handle.servable).__name__ == "Servable"
@@ -226,7 +227,7 @@ def test_an_operator_that_tflite_lacks_is_named(tmp_path: Path) -> None:
     ("serving", "own", "built"), [(True, None, True), (True, False, False), (False, True, True), (False, None, False)]
 )
 def test_the_models_own_word_wins_over_the_bundles(serving: bool, own: bool | None, built: bool) -> None:
-    from bundler.spec import parse_spec
+    from bundler.spec.bundle_spec import parse_spec
 
     model = {"name": "m", "source": "m.onnx", **({} if own is None else {"fast_path": own})}
     parsed = parse_spec({"models": [model], "serving": {"fast_path": serving}}, where="the test")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bundler.adapters.samples import Layout
 from bundler.errors import SourceError, UsageError
-from bundler.signature import Signature, TensorSpec
-from bundler.spec import TfliteSpec
-from bundler.tflite.calibration import Layout
+from bundler.spec.bundle_spec import TfliteSpec
 from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
 from bundler.tflite.gate import Agreement, Figures, Gate, agreement
+from bundler.values.signature import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
 

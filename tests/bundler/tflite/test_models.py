@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 import bundler
-from bundler.spec import TfliteVariant
+from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.contents import count, operators
 from bundler.tflite.delegation import delegation
 from bundler.tflite.runner import TfliteModel

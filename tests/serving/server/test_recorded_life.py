@@ -195,4 +195,3 @@ def test_life_of_a_model_goes_as_recorded(sequence: str, tmp_path: Path) -> None
     assert not unexpected, "\n".join(f"{key}: {' '.join(found)}" for key, found in unexpected.items())
     listed = {row["id"] for row in ROWS if row.get("seq") == sequence} & KNOWN.keys()
     assert listed == wrong.keys(), "answered as recorded: take it out of known_differences.py"
-

@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 
 from bundler.cli.app import app
 from serving import Client, Server
+from serving.client.examples import to_message
 from serving.errors import ConfigError, GoldenError, TargetError
-from serving.examples import to_message
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.tfrecord import read_records
-from serving.replay import read_requests, replay
 from serving.server.log_lines import JsonFormatter, configure_logging, log_format, request_id
 from serving.server.request_log import RequestLog
+from serving.smoke.replay import read_requests, replay
 from tests.serving.server.recordings import MODELS, rows, send_grpc
 
 ROWS = MODELS / "rows"

@@ -15,8 +15,8 @@ from serving import Client, Server
 from serving.errors import RequestError
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError
+from serving.protocol.tflite_file import pack_signatures, read_metadata, unpack_signatures
 from serving.server.interpreters import InterpreterPool
-from serving.server.tflite_file import pack_signatures, read_metadata, unpack_signatures
 from serving.server.tflite_servable import TfliteOptions, TfliteServable
 from tests.serving.server.recordings import MODELS
 

@@ -16,10 +16,10 @@ import grpc
 import pytest
 
 from serving import Client
-from serving.config import AllVersions, ModelServerConfig, ServedModel, Specific
+from serving.client.reload import Reload
+from serving.config.model_server import AllVersions, ModelServerConfig, ServedModel, Specific
 from serving.errors import NotReadyError, RequestError
 from serving.protocol.messages import MODEL_SERVICE, serving_message
-from serving.reload import Reload
 from serving.server import Server
 from serving.server.folders import Fingerprint, settled
 from serving.server.states import ManagerState, wait_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.ops.moves import moved
 from bundler.converters.native.ops.normalize import softmax

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, lower_all, sized_like
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape

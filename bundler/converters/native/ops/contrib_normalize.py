@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, lower_all, sized_like
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Tensor, Value

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, sized_like
 from bundler.converters.native.ops.quantize import (
     dequantized,

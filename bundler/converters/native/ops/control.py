@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.sequence import SequenceValue, flatten, restore, structure
 from bundler.converters.native.value import Tensor, Value

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context, read_once
+from bundler.converters.native.context import Context
+from bundler.converters.native.lowering import read_once
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import on_its_steps
 from bundler.converters.native.ops.padding import Padding, resolve_padding

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.conv import add_bias, filters_of, static
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.pointwise import convolve_pointwise

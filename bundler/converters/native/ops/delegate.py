@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bundler.converters.native.lowering import Context, apply
+from bundler.converters.native.context import Context
+from bundler.converters.native.lowering import apply
 from bundler.converters.native.registry import find
 from bundler.converters.native.value import Dim, Value
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import place, with_rows
-from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Tensor, Value

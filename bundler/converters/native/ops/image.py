@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.bounds import LARGEST_FOLD
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.resize_dynamic import Settings, resize_at_run_time
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import full_shape, multiply

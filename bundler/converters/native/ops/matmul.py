@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.fake_quantize import product
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.registry import Layout, op

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.value import Order, Tensor, Value, identity
 
 _AXES = "abcd"

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Order, Tensor, Value, channels_last

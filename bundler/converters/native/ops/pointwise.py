@@ -16,7 +16,8 @@ from math import prod
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context, read_once
+from bundler.converters.native.context import Context
+from bundler.converters.native.lowering import read_once
 from bundler.converters.native.ops.padding import Padding
 from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Element, Tensor, Value, channels_last

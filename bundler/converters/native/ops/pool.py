@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.unpool import max_with_places
 from bundler.converters.native.registry import Layout, op

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.conv import conv
 from bundler.converters.native.ops.dtypes import convert, limits, tensor_dtype
 from bundler.converters.native.ops.fake_quantize import steps_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.registry import Layout, op
 from bundler.converters.native.value import Tensor, Value, identity

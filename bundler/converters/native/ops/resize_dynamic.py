@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Context
+from bundler.converters.native.context import Context
 from bundler.converters.native.value import Tensor, Value, channels_last
 
 F = tf.float32

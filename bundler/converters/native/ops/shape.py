@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import place
-from bundler.converters.native.lowering import Context
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.registry import Layout, op

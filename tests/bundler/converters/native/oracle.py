@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from bundler.converters.native.model import NativeModel
 from bundler.graph.load import from_proto
 from bundler.graph.normalize import normalize
-from bundler.runtimes import EXACT_INTEGERS
+from bundler.graph.onnx_runtime import EXACT_INTEGERS
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ import pytest
 from bundler.errors import SpecError
 from bundler.render import RenderContext, RenderedModel, dns_label, kubernetes, tf_serving
 from bundler.render.kubernetes.tree import STATE_SCRIPT, shipped
-from bundler.spec import BundleSpec
+from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes import cluster
 

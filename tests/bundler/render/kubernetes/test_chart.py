@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from bundler.render import RenderContext, kubernetes
-from bundler.spec import COMPONENTS
+from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import Object, by_name, check, kustomize, overlay
 

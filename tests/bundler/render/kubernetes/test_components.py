@@ -12,8 +12,8 @@ import pytest
 
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
 from bundler.render.kubernetes import canary
-from bundler.spec import COMPONENTS, BundleSpec
-from serving.config import ModelServerConfig, Specific, parse_text
+from bundler.spec.bundle_spec import COMPONENTS, BundleSpec
+from serving.config.model_server import ModelServerConfig, Specific, parse_text
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes.cluster import VERSIONS, by_name, check, kustomize, overlay
 

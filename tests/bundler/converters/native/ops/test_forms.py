@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from bundler.saved_model import summarize
+from bundler.saved_model.summarize import summarize
 from tests.bundler.converters.native.oracle import Array, array, assert_agrees, model_of, native
 
 node = helper.make_node

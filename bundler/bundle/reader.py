@@ -1,0 +1,115 @@
+"""Read what a bundle on disk holds: models, versions, signatures, figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundler.bundle.layout import BundleLayout
+from bundler.bundle.manifest import Manifest, Record
+from bundler.errors import VerifyError
+from bundler.values.signature import Signature
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class BundleReader:
+    """A bundle on disk. Open one with `open`; nothing here writes.
+
+    Attributes:
+        layout: where its parts are.
+        manifest: the content of its bundle.json.
+        notices: of the build that made this object: what the user should know.
+    """
+
+    def __init__(self, layout: BundleLayout, manifest: Manifest, notices: tuple[str, ...] = ()) -> None:
+        self.layout = layout
+        self.manifest = manifest
+        self.notices = notices
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The bundle in a folder.
+
+        Raises:
+            VerifyError: the folder has no bundle.json, or a damaged one.
+        """
+        layout = BundleLayout(Path(path).resolve())
+        return cls(layout, Manifest.read(layout.manifest))
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{name} {self.versions(name)}" for name in self.models())
+        return f"{type(self).__name__}({str(self.path)!r}: {models})"
+
+    @property
+    def path(self) -> Path:
+        return self.layout.root
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def models(self) -> list[str]:
+        """Names of the models, in the order of the spec."""
+        order = [model["name"] for model in self.manifest.spec.get("models", ())]
+        return sorted(
+            self.manifest.models,
+            key=lambda name: (name not in order, order.index(name) if name in order else 0),
+        )
+
+    def versions(self, model: str) -> list[int]:
+        """Versions of a model, ascending.
+
+        Raises:
+            VerifyError: the bundle has no such model.
+        """
+        if model not in self.manifest.models:
+            raise VerifyError(
+                f"The bundle {self.path} has no model {model!r}.", fix=f"one of: {', '.join(self.models())}"
+            )
+        return self.manifest.versions(model)
+
+    def record(self, model: str, version: int | None = None) -> Record:
+        """What bundle.json says of a version (default: the latest).
+
+        Raises:
+            VerifyError: the bundle has no such model or version.
+        """
+        versions = self.versions(model)
+        number = versions[-1] if version is None else version
+        if number not in versions:
+            known = ", ".join(map(str, versions))
+            raise VerifyError(
+                f"Model {model!r} has no version {number} in {self.path}.", fix=f"one of: {known}"
+            )
+        return self.manifest.models[model][number]
+
+    def signatures(self, model: str, version: int | None = None) -> dict[str, Signature]:
+        """Signatures of a version, `serving_default` first."""
+        found = self.record(model, version)["signatures"]
+        order = sorted(found, key=lambda name: (name != "serving_default", name))
+        return {name: Signature.from_json(found[name]) for name in order}
+
+    def size_bytes(self, model: str, version: int) -> int:
+        """Size of the SavedModel's folder as built."""
+        prefix = f"models/{model}/{version}/"
+        return sum(entry.size for path, entry in self.manifest.files.items() if path.startswith(prefix))
+
+    def inspect(self) -> dict[str, Any]:
+        """What is in the bundle, as plain data: models, versions, signatures, sizes, figures."""
+        models = {}
+        for name in self.models():
+            versions = {}
+            for number in self.versions(name):
+                record = self.record(name, number)
+                versions[str(number)] = {**record, "size_bytes": self.size_bytes(name, number)}
+            models[name] = {"latest": self.versions(name)[-1], "versions": versions}
+        return {
+            "path": str(self.path),
+            "name": self.name,
+            "tools": dict(self.manifest.tools),
+            "models": models,
+            "files": len(self.manifest.files),
+            "size_bytes": sum(entry.size for entry in self.manifest.files.values()),
+        }

@@ -1,0 +1,326 @@
+"""From a private folder into the bundle: all at once, never over something that is there.
+
+`Staging` is a build's folder `<bundle>/.staging-…` and the bundle's lock, from the first second of a build
+to its last. It is on the same file system as the bundle and has the same layout, so that publishing is
+nothing but renames (see `journal`): generated files, ONNX, golden data and TFLite, then
+`models/<name>/<version>`, then bundle.json.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from bundler.bundle import journal
+from bundler.bundle.journal import Step
+from bundler.bundle.layout import BundleLayout, version_of
+from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
+from bundler.errors import PublishError
+
+PREFIX = ".staging-"
+_OWNER = "owner.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXT = ("No space left on device", "Disk quota exceeded", "File too large")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication did: the bundle's new manifest, and what the user should know."""
+
+    manifest: Manifest
+    notices: tuple[str, ...]
+
+
+class Staging:
+    """A build's private folder in a bundle, and the bundle's lock. Use as a context manager.
+
+    Attributes:
+        bundle: layout of the bundle.
+        layout: layout of the private folder.
+        work: scratch folder for what is not published.
+        manifest: the bundle's content when the lock was taken; None for a new bundle.
+        notices: what the user should know of the clean-up at the start.
+
+    Raises (on entering):
+        PublishError: another build holds the bundle, or its folder cannot be written.
+        VerifyError: the bundle there is damaged.
+
+    Leaving removes the private folder. An error of the block that comes from a full disk becomes a
+    PublishError.
+    """
+
+    bundle: BundleLayout
+    layout: BundleLayout
+    work: Path
+    manifest: Manifest | None
+
+    def __init__(self, root: Path) -> None:
+        self.bundle = BundleLayout(root.resolve())
+        self.notices: list[str] = []
+        self._shown = root
+        self._lock = FileLock(self.bundle.lock, timeout=0)
+        self._made: list[Path] = []
+        self._published = False
+
+    def __enter__(self) -> Staging:
+        try:
+            self._open()
+        except OSError as exc:
+            self._close()
+            raise unwritable(exc, self._shown) from exc
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._close()
+        if isinstance(exc, Exception) and not isinstance(exc, PublishError) and is_disk_full(exc):
+            raise _full_disk(exc, self._shown) from exc
+
+    def _open(self) -> None:
+        root = self.bundle.root
+        self._make(root)
+        self._acquire()
+        for stale in _staging_folders(root):
+            self._recover(stale)
+        if self.bundle.manifest.exists():
+            self.manifest = self._without_lost_versions(Manifest.read(self.bundle.manifest))
+        else:
+            self.manifest = None
+        self.layout = BundleLayout(Path(tempfile.mkdtemp(prefix=PREFIX, dir=root)))
+        self.work = self.layout.root / "work"
+        self.work.mkdir()
+        owner = {"pid": os.getpid(), "started": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        (self.layout.root / _OWNER).write_text(json.dumps(owner), "utf-8")
+
+    def _make(self, folder: Path) -> None:
+        """mkdir -p that remembers what it made, so that a failed first build leaves nothing."""
+        missing = [p for p in (folder, *folder.parents) if not p.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        self._made = missing
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire()
+        except Timeout as exc:
+            raise PublishError(
+                f"Another build is writing into {self._shown}{_holder(self.bundle.root)}.",
+                fix="wait for it to end, or build into another folder with -o",
+            ) from exc
+
+    def _recover(self, stale: Path) -> None:
+        if journal.settle(self.bundle.root, stale):
+            self.notices.append("Finished what an earlier build was publishing when it was killed.")
+        shutil.rmtree(stale)
+
+    def _without_lost_versions(self, manifest: Manifest) -> Manifest:
+        for model in manifest.models:
+            for number in manifest.versions(model):
+                if not self.bundle.version_dir(model, number).is_dir():
+                    manifest = manifest.without_version(model, number)
+                    self.notices.append(f"models/{model}/{number} is gone: dropped from bundle.json.")
+        return manifest
+
+    def _close(self) -> None:
+        if hasattr(self, "layout") and self.layout.root.is_dir():
+            journal.settle(self.bundle.root, self.layout.root, forward=self._published)
+            shutil.rmtree(self.layout.root)
+        if self._made and not self._published and self._lock.is_locked:
+            with suppress(OSError):  # something else is in it by now: it stays
+                self.bundle.lock.unlink(missing_ok=True)
+                for folder in self._made:
+                    folder.rmdir()
+        self._lock.release()
+
+    def next_version(self, model: str, asked: int | None) -> int:
+        """The version a build of `model` gets: `asked`, or the number after the highest ever used.
+
+        Raises:
+            PublishError: `asked` is taken. Versions are never overwritten.
+        """
+        known = self.manifest.versions(model) if self.manifest else []
+        taken = self.bundle.taken_versions(model) | set(known)
+        if asked is None:
+            return max(taken, default=0) + 1
+        if asked in taken:
+            raise PublishError(
+                f"Version {asked} of model {model!r} exists; a published version is never overwritten.",
+                where=str(self._shown / "models" / model / str(asked)),
+                fix=f"leave --version out, or take --version {max(taken) + 1}",
+            )
+        return asked
+
+    def publish(self, manifest: Manifest) -> Published:
+        """Move what was staged into the bundle and replace bundle.json.
+
+        Args:
+            manifest: the new content but for `files`, which are computed here.
+
+        Raises:
+            PublishError: a version appeared meanwhile, or the folder cannot be written; nothing has changed.
+        """
+        try:
+            return self._publish(manifest)
+        except OSError as exc:
+            raise unwritable(exc, self._shown) from exc
+
+    def _publish(self, manifest: Manifest) -> Published:
+        notices = list(self.notices)
+        generated = self._generated()
+        steps = [step for path in generated for step in self._generated_steps(path, notices)]
+        steps += self._leftover_steps(generated, notices)
+        steps += self._version_steps(manifest)
+        manifest = replace(manifest, files=self._files(manifest, generated))
+        self.layout.manifest.write_bytes(manifest.to_bytes())
+        replaces = self.bundle.manifest.exists()
+        steps.append(self._step(self.layout.manifest, self.bundle.manifest, backup=replaces))
+        shutil.rmtree(self.work)
+        journal.sync_tree(self.layout.root)
+        journal.run(self.bundle.root, self.layout.root, steps)
+        self._published = True
+        return Published(manifest, tuple(notices))
+
+    def _new_versions(self, manifest: Manifest) -> Iterator[tuple[str, int]]:
+        for model in self.layout.models():
+            for number in self.layout.versions(model):
+                if number not in manifest.versions(model):
+                    raise ValueError(f"staged version {model}/{number} has no record in the manifest")
+                yield model, number
+
+    def _version_steps(self, manifest: Manifest) -> list[Step]:
+        """Steps for the new versions; the SavedModels of all models last."""
+        rows = []
+        for model, number in self._new_versions(manifest):
+            self.next_version(model, number)
+            parts = self.layout.version_parts(model, number)
+            rows.append([self._step(part, self.bundle.root / self.layout.relative(part)) for part in parts])
+        return [step for row in rows for step in row[:-1]] + [row[-1] for row in rows]
+
+    def _step(self, source: Path, target: Path, *, backup: bool = False) -> Step:
+        """A step; with `backup`, the target is copied aside first."""
+        root = self.bundle.root
+        copy = self.layout.root / "old" / target.relative_to(root)
+        if backup:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(target, copy)
+        kept = copy.relative_to(root).as_posix() if backup else None
+        return Step(source.relative_to(root).as_posix(), target.relative_to(root).as_posix(), kept)
+
+    def _generated(self) -> list[str]:
+        """Staged generated files, relative."""
+        layout = self.layout
+        found = [p for part in layout.generated for p in (files_under(part) if part.is_dir() else [part])]
+        return [layout.relative(p) for p in found if p.exists()]
+
+    def _generated_steps(self, path: str, notices: list[str]) -> list[Step]:
+        staged, final = self.layout.root / path, self.bundle.root / path
+        if not final.exists():
+            return [self._step(staged, final)]
+        if self._is_ours(path):
+            return [self._step(staged, final, backup=True)]
+        if FileEntry.of(final) == FileEntry.of(staged):
+            return []
+        kept = _free_name(final)
+        notices.append(f"{path} had been edited: your file is kept as {kept.name} beside it.")
+        return [self._step(final, kept), self._step(staged, final)]
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a file is still as an earlier build wrote it."""
+        known = self.manifest.files.get(path) if self.manifest else None
+        return known is not None and known == FileEntry.of(self.bundle.root / path)
+
+    def _leftover_steps(self, generated: list[str], notices: list[str]) -> Iterator[Step]:
+        """Generated files of an earlier build that this one has no more, in the parts that it wrote anew."""
+        parts = {path.split("/")[0] for path in generated}
+        for path in self.manifest.files if self.manifest else ():
+            final = self.bundle.root / path
+            if version_of(path) or path in generated or path.split("/")[0] not in parts or not final.exists():
+                continue
+            if self._is_ours(path):
+                yield self._step(final, self.layout.root / "old" / path)
+            else:
+                notices.append(f"{path} is no longer part of the bundle; it had been edited, so it stays.")
+
+    def _files(self, manifest: Manifest, generated: list[str]) -> dict[str, FileEntry]:
+        """Entries of all files: those that stay and those that come."""
+        parts = {path.split("/")[0] for path in generated}
+        files: dict[str, FileEntry] = {}
+        for path, entry in (self.manifest.files if self.manifest else {}).items():
+            owner = version_of(path)
+            stays = owner[1] in manifest.versions(owner[0]) if owner else path.split("/")[0] not in parts
+            if stays:
+                files[path] = entry
+        new = [p for owner in self._new_versions(manifest) for p in _part_files(self.layout, *owner)]
+        return files | hash_files(self.layout.root, [*new, *(self.layout.root / path for path in generated)])
+
+
+def unwritable(exc: OSError, root: Path) -> PublishError:
+    """The error for a bundle folder that cannot be written."""
+    if is_disk_full(exc):
+        return _full_disk(exc, root)
+    return PublishError(
+        f"The bundle's folder {root} cannot be written: {exc.strerror or exc}.",
+        where=str(exc.filename) if exc.filename else None,
+        fix="give a folder that you may write with -o",
+    )
+
+
+def _full_disk(exc: Exception, root: Path) -> PublishError:
+    return PublishError(
+        f"There is no space left to write the bundle {root}; nothing was published.",
+        where=str(exc.filename) if isinstance(exc, OSError) and exc.filename else None,
+        fix="free space on that disk or raise its quota, or build into another folder with -o",
+    )
+
+
+def is_disk_full(exc: BaseException) -> bool:
+    """Whether an error, or one behind it, is a full disk; TensorFlow and torch only say so in their text."""
+    seen: BaseException | None = exc
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _FULL:
+            return True
+        if any(text in str(seen) for text in _FULL_TEXT):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _part_files(layout: BundleLayout, model: str, number: int) -> Iterator[Path]:
+    for part in layout.version_parts(model, number):
+        yield from files_under(part) if part.is_dir() else [part]
+
+
+def _staging_folders(root: Path) -> list[Path]:
+    """Folders of builds; with the lock held, of dead ones only."""
+    return sorted(p for p in root.glob(f"{PREFIX}*") if p.is_dir())
+
+
+def _holder(root: Path) -> str:
+    for folder in _staging_folders(root):
+        with suppress(OSError, ValueError, KeyError):  # it may end between the two looks
+            owner = json.loads((folder / _OWNER).read_text("utf-8"))
+            return f" (process {owner['pid']}, since {owner['started']})"
+    return ""
+
+
+def _free_name(path: Path) -> Path:
+    """`<name>.orig`, or `<name>.orig.2` … if there is one."""
+    candidate, count = path.with_name(path.name + ".orig"), 1
+    while candidate.exists():
+        count += 1
+        candidate = path.with_name(f"{path.name}.orig.{count}")
+    return candidate

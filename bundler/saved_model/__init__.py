@@ -1,0 +1,1 @@
+"""SavedModels on disk: writing, reading, running, warm-up records."""

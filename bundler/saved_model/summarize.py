@@ -1,0 +1,144 @@
+"""Writing a SavedModel and reading what is in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.errors import ConversionError
+
+SERVE_TAG = "serve"
+"""The tag TensorFlow Serving loads (servables/tensorflow/saved_model_bundle_source_adapter.cc)."""
+
+_BOOKKEEPING = frozenset({"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "VarHandleOp"})
+_MOVE = "Einsum of one operand"
+"""A transposition by another name."""
+
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+
+
+@dataclass(frozen=True)
+class GraphSummary:
+    """What a signature of a SavedModel runs.
+
+    Attributes:
+        ops: number of nodes by TensorFlow operator, without constants, reads of variables and calls.
+        transposes: how many of them move data from one axis order to another.
+        weight_bytes: size of the variables on disk.
+    """
+
+    ops: dict[str, int]
+    transposes: int
+    weight_bytes: int
+
+    @property
+    def nodes(self) -> int:
+        return sum(self.ops.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "nodes": self.nodes}
+
+
+def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
+    """Count what one signature of a SavedModel runs, through all the functions it calls.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+    """
+    graph = _meta_graph(folder, signature)
+    counts = _operators(graph, signature)
+    data = folder / "variables"
+    weight_bytes = sum(f.stat().st_size for f in data.glob("variables.data-*")) if data.is_dir() else 0
+    return GraphSummary(dict(counts.most_common()), _moves(counts), weight_bytes)
+
+
+def transposes(graph: Any, signature: str) -> int:
+    """How often a signature of a MetaGraphDef moves data from one axis order to another, in all the functions it calls."""
+    return _moves(_operators(graph, signature))
+
+
+def _moves(counts: Counter[str]) -> int:
+    return counts["Transpose"] + counts[_MOVE]
+
+
+def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
+    """Names of a signature's inputs as TensorFlow Serving reads them.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+    """
+    return set(_meta_graph(folder, signature).signature_def[signature].inputs)
+
+
+def methods(folder: Path) -> dict[str, str]:
+    """Method name of every signature of a SavedModel.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder.
+    """
+    return {name: one.method_name for name, one in _meta_graph(folder, "serving_default").signature_def.items()}
+
+
+def signature_def(folder: Path, signature: str) -> Any:
+    """A signature of a SavedModel as a `tensorflow.SignatureDef` message of `serving.protocol.messages`.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+    """
+    return _meta_graph(folder, signature).signature_def[signature]
+
+
+def _meta_graph(folder: Path, signature: str) -> Any:
+    from google.protobuf.message import DecodeError
+
+    from serving.protocol.messages import message
+
+    model = message("tensorflow.SavedModel")()
+    try:
+        model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except FileNotFoundError as exc:
+        raise ConversionError(f"{folder} holds no SavedModel (there is no saved_model.pb).") from exc
+    except DecodeError as exc:
+        raise ConversionError(f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again") from exc
+    graphs = [g for g in model.meta_graphs if SERVE_TAG in g.meta_info_def.tags]
+    if not graphs or signature not in graphs[0].signature_def:
+        known = sorted(graphs[0].signature_def) if graphs else []
+        raise ConversionError(f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.")
+    return graphs[0]
+
+
+def _operators(graph: Any, signature: str) -> Counter[str]:
+    """How many nodes of each operator a signature runs."""
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    counts: Counter[str] = Counter()
+    _count(_ancestors(graph, signature), functions, counts, [])
+    return counts
+
+
+def _ancestors(graph: Any, signature: str) -> list[Any]:
+    """The nodes of the main graph that the signature's outputs depend on."""
+    nodes = {n.name: n for n in graph.graph_def.node}
+    todo = [t.name for t in graph.signature_def[signature].outputs.values()]
+    seen: dict[str, Any] = {}
+    while todo:
+        name = todo.pop().lstrip("^").split(":")[0]
+        if name in nodes and name not in seen:
+            seen[name] = nodes[name]
+            todo += nodes[name].input
+    return list(seen.values())
+
+
+def _count(nodes: Iterable[Any], functions: dict[str, Any], counts: Counter[str], path: list[str]) -> None:
+    """Add the nodes and, for every call and every branch or body, those of the function it names."""
+    for node in nodes:
+        if node.op not in _BOOKKEEPING and node.op not in _CALLS:
+            moves = node.op == "Einsum" and sum(not name.startswith("^") for name in node.input) == 1
+            counts[_MOVE if moves else node.op] += 1
+        for attr in node.attr.values():
+            named = [attr.func.name, *(f.name for f in attr.list.func)]
+            for name in named:
+                if name in functions and name not in path:
+                    _count(functions[name].node_def, functions, counts, [*path, name])

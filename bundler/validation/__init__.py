@@ -1,0 +1,1 @@
+"""The proof that a bundle's artifacts answer what PyTorch answers: comparison, diagnosis, golden data."""

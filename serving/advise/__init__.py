@@ -1,0 +1,1 @@
+"""Measured advice on batching and threads for a model on this machine."""

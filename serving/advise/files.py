@@ -1,0 +1,132 @@
+"""What `tfbundle bench --advise` writes: batching.config and server.flags, with the figures that speak for them."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+
+from serving.advise.advise import BETTER, Advice, Setting, Trial
+from serving.bench.load import Figures
+from serving.server.options import cores
+
+BATCHING_CONFIG = "batching.config"
+SERVER_FLAGS = "server.flags"
+
+
+def write_advice(advice: Advice, folder: Path) -> list[Path]:
+    """Write the files of an advice; nothing where no setting is better.
+
+    Returns:
+        What was written: server.flags, and batching.config if the best setting batches.
+    """
+    best = advice.best
+    if best is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    comments = _comments(advice)
+    batching = folder / BATCHING_CONFIG
+    texts = {folder / SERVER_FLAGS: _flags_text(best, batching, comments)}
+    if best.batching:
+        texts[batching] = _commented(comments) + best.batching.to_text()
+    else:
+        batching.unlink(missing_ok=True)
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
+    return list(texts)
+
+
+def verdict(advice: Advice) -> str:
+    """The result in a sentence."""
+    loaded, alone = advice.confirmed
+    clients = f"{loaded.own.concurrency} client{'s' if loaded.own.concurrency > 1 else ''}"
+    if advice.best is None:
+        return (
+            f"No setting serves {clients} better than a server without flags: the best of {len(advice.trials)} "
+            f"({loaded.setting}) gave {loaded.gain:.2f} times its requests/s when measured again, and {BETTER} is what counts."
+        )
+    return (
+        f"{loaded.setting}: {loaded.gain:.2f} times the requests/s of a server without flags with {clients} "
+        f"(p99 {loaded.own.p99_ms:.1f} ms, without {loaded.plain.p99_ms:.1f} ms); one client alone waits "
+        f"{alone.own.p50_ms:.2f} ms, without {alone.plain.p50_ms:.2f} ms."
+    )
+
+
+def _flags_text(best: Setting, batching: Path, comments: list[str]) -> str:
+    use = f"tfbundle serve BUNDLE $(grep -v '^#' {batching.parent / SERVER_FLAGS}), or tensorflow_model_server in its place"
+    flags = best.flags(str(batching))
+    return _commented([*comments, use]) + "\n".join(flags) + "\n"
+
+
+def _commented(lines: list[str]) -> str:
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def _comments(advice: Advice) -> list[str]:
+    loaded, alone = advice.confirmed
+    request = advice.request
+    day = datetime.now(timezone.utc).date().isoformat()
+    return [
+        f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load {advice.load:.1f} before),",
+        "with the embedded server. A machine that is busy with other things favours a server with many threads.",
+        f"{request.model} {request.signature}, {request.rows} row{'s' if request.rows > 1 else ''} a request.",
+        "",
+        *_figure_lines(loaded, alone),
+        "",
+        "Tried, as a multiple of the requests/s without flags:",
+        *[f"  {trial.gain:5.2f}  {trial.setting}" for trial in advice.trials],
+        *_lengths(advice),
+        *_bundle_yaml(loaded.setting),
+        "",
+    ]
+
+
+def _figure_lines(loaded: Trial, alone: Trial) -> list[str]:
+    lines = ["clients  flags     requests/s    p50 ms    p99 ms"]
+    for trial in (loaded, alone):
+        lines += [_figure_line("without", trial.plain), _figure_line("these", trial.own)]
+    return lines
+
+
+def _figure_line(flags: str, figures: Figures) -> str:
+    return f"{figures.concurrency:7d}  {flags:8s}{figures.per_second:12.1f}{figures.p50_ms:10.2f}{figures.p99_ms:10.2f}"
+
+
+def _lengths(advice: Advice) -> list[str]:
+    """A batch is one array: requests of different lengths cannot share it."""
+    names = [name for name, array in advice.request.inputs.items() if array.ndim > 1]
+    if advice.confirmed[0].setting.batching is None or not names:
+        return []
+    return [
+        "",
+        f"All requests had the same size. Where those of {', '.join(sorted(names))} differ beyond the first dim, requests of one",
+        "batch fail (FAILED_PRECONDITION); pad_variable_length_inputs pads with each one's first value, a mask too: let the",
+        "clients pad to few lengths instead.",
+    ]
+
+
+def _bundle_yaml(best: Setting) -> list[str]:
+    batching = best.batching
+    if batching is None:
+        return []
+    return [
+        "",
+        "The same in bundle.yaml, for generated deployments:",
+        "  serving:",
+        "    batching: true",
+        f"    max_batch_size: {batching.max_batch_size}",
+        f"    batch_timeout_micros: {batching.batch_timeout_micros}",
+        f"    max_enqueued_batches: {batching.max_enqueued_batches}",
+        f"    num_batch_threads: {batching.num_batch_threads}",
+    ]
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()

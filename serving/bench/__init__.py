@@ -1,0 +1,1 @@
+"""Load tests: latency and throughput over the number of clients."""

@@ -1,0 +1,183 @@
+"""TensorFlow Serving over gRPC, with grpcio and messages made from descriptors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from serving.client.examples import Classes, classes_of
+from serving.client.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
+from serving.client.transport import ModelRef, Target, Verb, hint
+from serving.errors import ConnectionFailedError, DeadlineError, ProtocolError, RequestError, ServingError
+from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, enum, service, serving_message
+from serving.protocol.tensors import Array, from_proto, to_proto
+
+_REQUESTS = {"Classify": "ClassificationRequest", "Regress": "RegressionRequest"}
+"""Messages that hold tf.Examples."""
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Clients in one process have a connection each.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A server that is starting is asked again quickly: gRPC's own first back-off is a second, then growing.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+_NO_CONNECTION = (
+    "failed to connect",
+    "Connection re",
+    "Socket closed",
+    "name resolution",
+    "DNS",
+    "handshake",
+)
+"""Parts of gRPC's own messages for UNAVAILABLE; TensorFlow Serving's (a full queue) have none of them."""
+
+_NOT_GRPC = ("http1.x server", "Failed parsing HTTP/2")
+"""Parts of gRPC's own messages for a port that speaks HTTP/1."""
+
+
+class GrpcTransport:
+    """A channel to one server; safe to use from several threads.
+
+    Args:
+        root_certificates: PEM of the authority to trust, for a `grpcs://` target; None: the system's.
+    """
+
+    def __init__(self, target: Target, *, root_certificates: bytes | None = None) -> None:
+        self._target = target
+        if target.tls:
+            credentials = grpc.ssl_channel_credentials(root_certificates)
+            self._channel = grpc.secure_channel(target.address, credentials, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
+        self._calls: dict[str, Callable[..., Any]] = {}
+
+    def predict(
+        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
+    ) -> dict[str, Array]:
+        request = _predict_request(ref, signature, inputs)
+        response = self._call(PREDICTION_SERVICE, "Predict", request, ref, timeout)
+        return {name: from_proto(tensor) for name, tensor in response.outputs.items()}
+
+    def prepare(
+        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
+    ) -> Callable[[], object]:
+        return self._again("Predict", _predict_request(ref, signature, inputs), ref, timeout)
+
+    def prepare_examples(
+        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
+    ) -> Callable[[], object]:
+        return self._again(verb, _examples_request(_REQUESTS[verb], ref, signature, examples), ref, timeout)
+
+    def _again(self, verb: Verb, request: Any, ref: ModelRef, timeout: float) -> Callable[[], object]:
+        data = request.SerializeToString()
+        # None: bytes go and come as they are.
+        send = self._channel.unary_unary(f"/{PREDICTION_SERVICE}/{verb}", None, None)
+
+        def call() -> object:
+            try:
+                return send(data, timeout=timeout)
+            except grpc.RpcError as exc:
+                raise self._error(exc, ref, timeout) from exc
+
+        return call
+
+    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
+        request = _examples_request(_REQUESTS["Classify"], ref, signature, examples)
+        return classes_of(self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result)
+
+    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
+        request = _examples_request(_REQUESTS["Regress"], ref, signature, examples)
+        response = self._call(PREDICTION_SERVICE, "Regress", request, ref, timeout)
+        return [one.value for one in response.result.regressions]
+
+    def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
+        request = serving_message("GetModelMetadataRequest")(
+            model_spec=_spec(ref), metadata_field=["signature_def"]
+        )
+        response = self._call(PREDICTION_SERVICE, "GetModelMetadata", request, ref, timeout)
+        signatures = serving_message("SignatureDefMap")()
+        if not response.metadata["signature_def"].Unpack(signatures):
+            raise ProtocolError(f"The metadata of {ref} has no signature_def.", where=str(self._target))
+        version = response.model_spec.version.value
+        return ModelInfo(response.model_spec.name, version, signatures_from_proto(signatures))
+
+    def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
+        request = serving_message("GetModelStatusRequest")(model_spec=_spec(ref))
+        return statuses_from_proto(self._call(MODEL_SERVICE, "GetModelStatus", request, ref, timeout))
+
+    def reload(self, config: Any, timeout: float) -> None:
+        """Give the server a ModelServerConfig message in place of its own.
+
+        Raises:
+            RequestError: it refuses; further errors as in `serving.errors`.
+        """
+        request = serving_message("ReloadConfigRequest")(config=config)
+        names = ", ".join(model.name for model in config.model_config_list.config)
+        response = self._call(MODEL_SERVICE, "HandleReloadConfigRequest", request, ModelRef(names), timeout)
+        if response.status.error_code:
+            code = enum("tensorflow.error.Code").values_by_number[response.status.error_code].name
+            message = response.status.error_message
+            raise RequestError(f"{code}: {message}", status=code, where=str(self._target))
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _call(self, service_name: str, method: str, request: Any, ref: ModelRef, timeout: float) -> Any:
+        path = f"/{service_name}/{method}"
+        if path not in self._calls:
+            output = service(service_name).methods_by_name[method].output_type.full_name
+            self._calls[path] = self._channel.unary_unary(
+                path,
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=serving_message(output.rpartition(".")[2]).FromString,
+            )
+        try:
+            return self._calls[path](request, timeout=timeout)
+        except grpc.RpcError as exc:
+            raise self._error(exc, ref, timeout) from exc
+
+    def _error(self, exc: Any, ref: ModelRef, timeout: float) -> ServingError:
+        status, message = exc.code().name, exc.details() or ""
+        where = f"{self._target}, model {ref}"
+        if status == "DEADLINE_EXCEEDED":
+            fix = "give a larger timeout, or see whether the server is overloaded"
+            return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
+        if any(part in message for part in _NOT_GRPC):
+            fix = "this is a REST port: use http://HOST:PORT, or the gRPC port (8500 by default)"
+            return ConnectionFailedError(f"{self._target.address} does not speak gRPC.", where=where, fix=fix)
+        if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
+            fix = "is the server running, and is this its gRPC port?"
+            what = f"No connection to {self._target.address}: {message}"
+            return ConnectionFailedError(what, where=where, fix=fix)
+        return RequestError(
+            f"{status}: {message}", status=status, where=where, fix=hint(status, message, ref)
+        )
+
+
+def _predict_request(ref: ModelRef, signature: str, inputs: Mapping[str, Array]) -> Any:
+    request = serving_message("PredictRequest")(model_spec=_spec(ref, signature))
+    for name, array in inputs.items():
+        request.inputs[name].CopyFrom(to_proto(array))
+    return request
+
+
+def _examples_request(kind: str, ref: ModelRef, signature: str, examples: Sequence[Any]) -> Any:
+    request = serving_message(kind)(model_spec=_spec(ref, signature))
+    request.input.example_list.examples.extend(examples)
+    return request
+
+
+def _spec(ref: ModelRef, signature: str = "") -> Any:
+    spec = serving_message("ModelSpec")(name=ref.model, signature_name=signature)
+    if ref.version is not None:
+        spec.version.value = ref.version
+    elif ref.label is not None:
+        spec.version_label = ref.label
+    return spec

@@ -1,0 +1,1 @@
+"""Config files of tensorflow_model_server as typed values."""

@@ -1,0 +1,1 @@
+"""Golden data and the rule by which answers are compared."""

@@ -1,0 +1,1 @@
+"""Smoke tests of a running server, and requests sent again from a log."""

@@ -1,0 +1,89 @@
+"""Exports that fail: the cause, the user's line, what to do, torch's report, and nothing on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bundler.errors import ExportError
+from bundler.export.failure import unsupported_operators
+from tests.bundler.exporting import export_module
+
+
+class Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x
+        return -x
+
+
+class Unsupported(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        values = torch.linalg.svd(x)[1]
+        return torch.special.bessel_j0(x) + values.sum()
+
+
+class FixedLength(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.RNN(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cell(x)[0]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def failure(module: nn.Module, work: Path, given: str) -> tuple[ExportError, Path]:
+    """The error, and the report that it names."""
+    with pytest.raises(ExportError) as caught:
+        export_module(module, work, inputs=(given,))
+    assert caught.value.fix is not None
+    report = Path(caught.value.fix.rpartition("torch's report is in ")[2])
+    assert report.parent == work.parent and report.is_file()
+    return caught.value, report
+
+
+def test_a_branch_on_values(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    error, report = failure(Branch(), work, "x=float32[2,3]")
+    assert error.what == (
+        "torch cannot export Branch to ONNX: the code branches or sizes a tensor on values, which a graph cannot do."
+    )
+    assert error.where is not None and error.where.startswith(__file__) and "if x.sum() > 0:" in error.where
+    assert error.fix is not None and "torch.cond" in error.fix
+    assert "GuardOnDataDependentSymNode" in report.read_text()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_all_operators_without_an_onnx_form_are_named_with_their_lines(
+    work: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error, report = failure(Unsupported(), work, "x=float32[2,3]")
+    assert f"aten._linalg_svd at {__file__}:" in error.what and "torch.linalg.svd(x)[1]" in error.what
+    assert f"prims.bessel_j0 at {__file__}:" in error.what and "torch.special.bessel_j0(x)" in error.what
+    assert "No ONNX function found" in report.read_text()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_dim_that_torch_fixes_is_named(work: Path) -> None:
+    error, _ = failure(FixedLength(), work, "x=float32[batch,seq,3]")
+    assert "axis 1 of 'x' as the constant 16" in error.what
+    assert error.fix is not None and "--input" in error.fix
+
+
+def test_success_leaves_no_report_and_prints_nothing(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    export_module(nn.ReLU(), work, inputs=("input=float32[batch,3]",))
+    assert [p.name for p in work.parent.iterdir()] == ["work"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_report_without_operators_lists_none() -> None:
+    assert unsupported_operators("# PyTorch ONNX Conversion Report\n\n- `x`: something else\n") == []

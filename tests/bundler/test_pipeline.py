@@ -1,0 +1,166 @@
+"""The pipeline from Python: versions, several models, settings that stay, gates that hold."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import bundler
+from bundler.errors import ParityError, PublishError, SpecError, UsageError
+from bundler.pipeline import BuiltModel, StageEvent, build_bundle, stage_count
+from bundler.spec.bundle_spec import parse_spec
+
+
+@pytest.fixture
+def copy(small_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_bundle, tmp_path / "small"))
+
+
+def tree(root: Path) -> dict[str, str]:
+    files = (p for p in sorted(root.rglob("*")) if p.is_file() and p.name != ".lock")
+    return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def spec_of(*models: dict[str, Any], **sections: Any) -> Any:
+    return parse_spec({"models": list(models), **sections}, where="the test")
+
+
+def test_a_second_build_is_version_2_and_version_1_is_untouched(copy: Path, mlp_onnx: Path) -> None:
+    before = tree(copy)
+    bundle = bundler.build(mlp_onnx, out=copy)
+    after = tree(copy)
+    assert bundle.versions("mlp") == [1, 2]
+    versioned = [path for path in before if "/mlp/1" in path and not path.startswith("smoke/")]
+    assert len(versioned) == 8
+    assert {path: after[path] for path in versioned} == {path: before[path] for path in versioned}
+    assert bundle.verify() == []
+    assert bundle.notices == ()
+
+
+def test_an_existing_version_is_refused_before_any_work(copy: Path, mlp_onnx: Path) -> None:
+    before = tree(copy)
+    events: list[StageEvent] = []
+    with pytest.raises(PublishError, match="Version 1 of model 'mlp' exists"):
+        bundler.build(mlp_onnx, out=copy, version=1, progress=events.append)
+    assert events == []
+    assert tree(copy) == before
+
+
+def test_a_module_from_memory_with_everything_around_it(tmp_path: Path) -> None:
+    """Dict output, methods of evaluation, progress, provenance: the public call."""
+    torch_model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    events: list[StageEvent] = []
+    seen: list[BuiltModel] = []
+
+    def evaluate(built: BuiltModel) -> dict[str, Any]:
+        seen.append(built)
+        assert (built.saved_model / "saved_model.pb").is_file()
+        assert [file.is_file() for file in built.tflite.values()] == [True]
+        return {"metric": "none", "data": "none", "samples": 0, "results": {"pytorch": 1.0}}
+
+    bundle = bundler.build(
+        torch_model,
+        torch.zeros(1, 4),
+        tmp_path / "x",
+        name="tanh",
+        tflite=("float16",),
+        progress=events.append,
+        evaluate=evaluate,
+    )
+    assert bundle.path == tmp_path / "x"
+    record = bundle.record("tanh")
+    assert record["source"]["source"] == "python:Sequential"
+    assert record["evaluation"]["results"] == {"pytorch": 1.0}
+    assert str(bundle.signatures("tanh")["serving_default"].inputs[0]) == "input=float32[batch,4]"
+    assert [event.part for event in events if event.part] == ["float16"]
+    finished = [event.stage for event in events if event.status == "finished" and not event.part]
+    assert finished == [
+        "load",
+        "export",
+        "convert",
+        "saved_model",
+        "tflite",
+        "parity",
+        "evaluate",
+        "render",
+        "publish",
+    ]
+    assert len(finished) == stage_count(
+        spec_of({"name": "a", "source": "a.py:b", "tflite": {"variants": ["float16"]}}), 1
+    )
+    assert len(seen) == 1
+    want = torch_model(torch.ones(3, 4)).detach().numpy()
+    np.testing.assert_allclose(
+        seen[0].reference({"input": np.ones((3, 4), np.float32)})["output"], want, rtol=1e-6
+    )
+
+
+def test_models_and_settings_of_earlier_builds_stay(tmp_path: Path, mlp_onnx: Path) -> None:
+    first = {"name": "a", "source": str(mlp_onnx)}
+    second = {"name": "b", "source": str(mlp_onnx)}
+    build_bundle(spec_of(first, serving={"rest_port": 9501}), tmp_path, base=tmp_path)
+    bundle = build_bundle(spec_of(second), tmp_path, base=tmp_path)
+    assert bundle.models() == ["a", "b"]
+    assert bundle.manifest.spec["serving"]["rest_port"] == 9501
+    config = (tmp_path / "serving" / "models.config").read_text()
+    assert 'name: "a"' in config
+    assert 'name: "b"' in config
+    assert sorted(p.name for p in (tmp_path / "smoke" / "golden").iterdir()) == ["a", "b"]
+    assert bundle.verify() == []
+
+
+def test_a_label_for_a_version_that_will_not_be_is_found_before_any_work(
+    tmp_path: Path, mlp_onnx: Path
+) -> None:
+    events: list[StageEvent] = []
+    spec = spec_of({"name": "a", "source": str(mlp_onnx)}, serving={"labels": {"a": {"stable": 7}}})
+    with pytest.raises(SpecError, match="no version 7"):
+        build_bundle(spec, tmp_path / "x", base=tmp_path, progress=events.append)
+    assert events == []
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_model_that_does_not_answer_alike_is_not_published(tmp_path: Path) -> None:
+    """No two engines give the same last bit of a thousand tanh; the gate must close."""
+    model = nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 20), nn.Tanh())
+    events: list[StageEvent] = []
+    with pytest.raises(ParityError) as caught:
+        bundler.build(
+            model, torch.ones(2, 4), tmp_path / "x", name="m", tolerance=1e-30, progress=events.append
+        )
+    assert caught.value.exit_code == 3
+    assert caught.value.where, "the hint names the layer"
+    assert (events[-1].stage, events[-1].status) == ("parity", "failed")
+    assert not (tmp_path / "x").exists()
+
+
+def test_wrong_calls_say_so(tmp_path: Path, mlp_onnx: Path) -> None:
+    with pytest.raises(UsageError, match="example_inputs go with a module"):
+        bundler.build(mlp_onnx, [1, 2], tmp_path / "x")
+    with pytest.raises(UsageError, match="no converter 'none'"):
+        bundler.build(mlp_onnx, out=tmp_path / "x", converter="none")
+    with pytest.raises(UsageError, match="int8"):
+        bundler.build(mlp_onnx, out=tmp_path / "x", tflite=("int8",))
+    with pytest.raises(UsageError, match="no model to build"):
+        build_bundle(parse_spec({}, where="the test"), tmp_path / "x", base=tmp_path)
+    assert not (tmp_path / "x").exists()
+
+
+def test_convert_alone_gives_a_model_that_runs(tmp_path: Path, mlp_onnx: Path) -> None:
+    import onnx
+
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    from_path = bundler.convert(mlp_onnx)
+    from_proto = bundler.convert(onnx.load(mlp_onnx))
+    got, same = (np.asarray(model(x=x)["y"]) for model in (from_path, from_proto))
+    assert (got.dtype, got.shape) == (np.float32, (2, 3))
+    np.testing.assert_allclose(got, same, rtol=1e-6)
+    from_path.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "saved_model.pb").is_file()

@@ -1,0 +1,41 @@
+"""tf.Examples made of features by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.client.examples import to_json, to_message
+from serving.errors import TensorError
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "held"),
+    [
+        ([1, 2], "int64_list", [1, 2]),
+        (True, "int64_list", [1]),
+        ([[1.5, 2.0]], "float_list", [1.5, 2.0]),
+        (np.array([3], np.float16), "float_list", [3.0]),
+        ("ü", "bytes_list", ["ü".encode()]),
+        ([b"ends in\0", "text"], "bytes_list", [b"ends in\0", b"text"]),
+        (b"\xff\0", "bytes_list", [b"\xff\0"]),
+    ],
+)
+def test_a_feature_is_the_list_of_its_values(values: Any, kind: str, held: list[Any]) -> None:
+    feature = to_message({"x": values}).features.feature["x"]
+    assert feature.WhichOneof("kind") == kind
+    assert list(getattr(feature, kind).value) == held
+
+
+def test_a_serialized_example_is_taken_as_it_is() -> None:
+    made = to_message({"x": [1.0], "name": "a\0"})
+    assert to_message(made.SerializeToString()) == made
+    assert to_json(made) == {"x": [1.0], "name": [{"b64": "YQA="}]}
+
+
+@pytest.mark.parametrize("example", [{"x": [1j]}, {"x": [None]}, {"x": ["a", 1]}, b"\xff"])
+def test_what_no_feature_holds_is_an_error(example: Any) -> None:
+    with pytest.raises(TensorError, match=r"tf\.Example"):
+        to_message(example)

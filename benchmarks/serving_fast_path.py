@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.common import ROOT, Report, Verdict, arguments, run, status_of, tfbundle
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
-from serving.bench.load import Figures, Load, measure
+from serving.bench.load import Load, LoadFigures, measure
 
 MODEL = "mobilenetv3_small"
 LIMIT = 1 / 2.5
@@ -72,7 +72,7 @@ def server(bundle: Path, kind: str) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def row(figures: tuple[Figures, ...]) -> list[str]:
+def row(figures: tuple[LoadFigures, ...]) -> list[str]:
     """Medians over the turns."""
     names = ("p50_ms", "p90_ms", "p99_ms", "per_second")
     return [f"{statistics.median(getattr(one, name) for one in figures):.2f}" for name in names]

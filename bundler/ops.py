@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.declarations import op
-from bundler.converters.native.registry import Layout
+from bundler.converters.native.registry import AxisPolicy as Layout
 from bundler.converters.native.value import Value
 
 __all__ = ["Context", "Layout", "Value", "op"]

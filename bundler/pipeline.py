@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from bundler.converters import Converter
     from bundler.converters.native.plugins import Extension
     from bundler.sources import LoadedModel
-    from bundler.spec.bundle_spec import BundleSpec, Layout, ModelSpec, TfliteVariant
-    from bundler.tflite import Outcome, Refused, VariantResult
+    from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout, TfliteVariant
+    from bundler.tflite import Outcome, RejectedVariant, VariantResult
     from bundler.tflite.fast_path import FastPath
     from bundler.validation.bundle import Bundle
     from bundler.validation.report import ParityReport
     from bundler.values.converted import ConvertedModel
     from bundler.values.exported import ExportedSignature
-    from bundler.values.reference import Reference
+    from bundler.values.reference import ReferenceOutputs
     from bundler.values.signature import Signature
 
 Stage = Literal[
@@ -108,7 +108,7 @@ class _Job:
     evaluate: Evaluate | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedVariant, ...] = ()
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
@@ -152,7 +152,7 @@ def build_bundle(
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
     checked = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
     notices: list[str] = []
-    refused: dict[str, Sequence[Refused]] = {}
+    refused: dict[str, Sequence[RejectedVariant]] = {}
     with Staging(out) as staging:
         versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
         manifest = _manifest(staging, spec)
@@ -229,16 +229,16 @@ def _export(job: _Job, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
     return export(loaded, job.spec, work, max_opset=job.converter.max_opset, translations=translations)
 
 
-def _ask(job: _Job, exported: Sequence[ExportedSignature]) -> tuple[Reference, ...]:
+def _ask(job: _Job, exported: Sequence[ExportedSignature]) -> tuple[ReferenceOutputs, ...]:
     """PyTorch's answers. A large model of our own loading leaves the memory then, so that TensorFlow's copy has room."""
     from bundler.validation import parity
-    from bundler.values.exported import Parkable
+    from bundler.values.exported import Offloadable
 
     asked = parity.references(exported)
     for one in exported:
         is_large = one.onnx.with_name(f"{one.onnx.name}.data").exists()
         reference: object = one.reference
-        if is_large and job.loaded is None and isinstance(reference, Parkable):
+        if is_large and job.loaded is None and isinstance(reference, Offloadable):
             reference.park(job.staging.work)
     return asked
 
@@ -247,7 +247,7 @@ def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel
     return job.converter.convert({one.name: one.onnx for one in exported}, layout=job.spec.layout)
 
 
-def _derive(job: _Job, asked: Sequence[Reference], converted: ConvertedModel) -> tuple[Reference, ...]:
+def _derive(job: _Job, asked: Sequence[ReferenceOutputs], converted: ConvertedModel) -> tuple[ReferenceOutputs, ...]:
     """The signatures at the model's edges: tf.Examples, image files, sentences, classes."""
     from bundler import adapters
 
@@ -282,7 +282,7 @@ def _tflite(job: _Job, converted: ConvertedModel, exported: Sequence[ExportedSig
     return outcome
 
 
-def _fast_path(job: _Job, converted: ConvertedModel, asked: Sequence[Reference]) -> FastPath | None:
+def _fast_path(job: _Job, converted: ConvertedModel, asked: Sequence[ReferenceOutputs]) -> FastPath | None:
     if not job.has_fast_path:
         return None
     from bundler.tflite.fast_path import build_fast_path
@@ -296,8 +296,8 @@ def _fast_path(job: _Job, converted: ConvertedModel, asked: Sequence[Reference])
 def _prove(
     job: _Job,
     served: _Served,
-    asked: Sequence[Reference],
-    derived: Sequence[Reference],
+    asked: Sequence[ReferenceOutputs],
+    derived: Sequence[ReferenceOutputs],
     variants: Sequence[VariantResult],
     fast_path: FastPath | None,
 ) -> tuple[ParityReport, int]:
@@ -552,7 +552,7 @@ def _paths(files: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
 
 
 def convert(
-    model: Any, *, layout: Layout = "keep", ops: str | Path | Sequence[str | Path] = ()
+    model: Any, *, layout: SignatureLayout = "keep", ops: str | Path | Sequence[str | Path] = ()
 ) -> ConvertedModel:
     """Convert an ONNX model with the native engine, without a bundle around it.
 

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import UsageError
+from bundler.values.arrays import Array
 from bundler.values.input_draws import is_batch
 from bundler.values.signature import TensorSpec
-
-Array = npt.NDArray[Any]
 
 BATCH = "batch"
 
 
 @dataclass(frozen=True)
-class Call:
+class AdapterCall:
     """Arrays at an edge of a signature, in the served order of axes, and what reaches the model of them.
 
     Attributes:
@@ -32,7 +30,7 @@ class Call:
     behind: Mapping[str, Array]
 
 
-class InputEdge(Protocol):
+class InputAdapter(Protocol):
     """Makes the inputs of what is behind it, in the graph."""
 
     inputs: tuple[TensorSpec, ...]
@@ -44,7 +42,7 @@ class InputEdge(Protocol):
     def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Tensors of `inputs` -> tensors of what is behind. Runs while a function is traced, and eagerly."""
 
-    def calls(self, behind: Sequence[Call]) -> list[Call]:
+    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
         """For calls of what is behind, calls of this edge.
 
         Raises:
@@ -52,7 +50,7 @@ class InputEdge(Protocol):
         """
 
 
-class OutputEdge(Protocol):
+class OutputAdapter(Protocol):
     """Makes a signature's outputs of those behind it."""
 
     outputs: tuple[TensorSpec, ...]
@@ -87,7 +85,7 @@ def _with_batch(spec: TensorSpec) -> str:
     return ",".join([BATCH, *("?" if dim is None else str(dim) for dim in spec.dims[1:])])
 
 
-def rows_of(call: Call) -> int:
+def rows_of(call: AdapterCall) -> int:
     """Size of the batch of a call."""
     return max((array.shape[0] for array in call.given.values() if array.ndim), default=0)
 

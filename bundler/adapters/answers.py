@@ -9,20 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.adapters.adapter import BATCH
 from bundler.errors import UsageError
 from bundler.spec.signature_spec import ClassifySpec, RegressSpec
+from bundler.values.arrays import Array
 from bundler.values.signature import TensorSpec
 from serving.client.examples import CLASSIFY, REGRESS
-
-Array = npt.NDArray[Any]
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
-class ClassifyEdge:
+class ClassifyAdapter:
     """Classes and scores from the output with a number for each class.
 
     Raises:
@@ -81,7 +79,7 @@ class ClassifyEdge:
         return np.asarray(powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-class RegressEdge:
+class RegressAdapter:
     """The output with one number a row.
 
     Raises:

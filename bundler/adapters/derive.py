@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler.adapters.adapter import Call, InputEdge, OutputEdge
+from bundler.adapters.adapter import AdapterCall, InputAdapter, OutputAdapter
 from bundler.adapters.labels import read_labels
 from bundler.errors import UsageError
 from bundler.spec.signature_spec import ExamplesSpec, SignatureSpec
+from bundler.values.arrays import Array
 from bundler.values.signature import Signature
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import ModelSpec
     from bundler.values.converted import ConvertedModel
-    from bundler.values.reference import Case, Reference
+    from bundler.values.reference import Case, ReferenceOutputs
 
-Array = npt.NDArray[Any]
 
 PREDICT = "tensorflow/serving/predict"
 
@@ -39,8 +38,8 @@ class DerivedSignature:
     name: str
     of: str
     signature: Signature
-    steps: tuple[InputEdge, ...]
-    head: OutputEdge | None = None
+    steps: tuple[InputAdapter, ...]
+    head: OutputAdapter | None = None
 
     @property
     def method(self) -> str:
@@ -90,11 +89,13 @@ def check_request(model: ModelSpec, base: Path) -> None:
             read_tokenizer(spec.text, base)
 
 
-def derive(model: ModelSpec, asked: Sequence[Reference], converted: ConvertedModel, base: Path) -> tuple[Reference, ...]:
+def derive(
+    model: ModelSpec, references: Sequence[ReferenceOutputs], converted: ConvertedModel, base: Path
+) -> tuple[ReferenceOutputs, ...]:
     """Add the spec's derived signatures to the converted model.
 
     Args:
-        asked: PyTorch's answers to the signatures behind.
+        references: PyTorch's answers to the signatures behind.
         base: folder that relative paths of the spec start from.
 
     Returns:
@@ -113,7 +114,7 @@ def derive(model: ModelSpec, asked: Sequence[Reference], converted: ConvertedMod
         )
     made = [_signature(name, spec, model, converted, base) for name, spec in model.derived.items()]
     converted.derive(made)
-    behind = {reference.exported.name: reference for reference in asked}
+    behind = {reference.exported.name: reference for reference in references}
     return tuple(_reference(one, behind[one.of], converted, model.tolerance) for one in made)
 
 
@@ -131,32 +132,32 @@ def _signature(
 
 def _input_edges(
     name: str, spec: SignatureSpec, model: ModelSpec, signature: Signature, base: Path
-) -> list[InputEdge]:
+) -> list[InputAdapter]:
     """From the model outwards."""
-    from bundler.adapters.examples import ExamplesEdge
+    from bundler.adapters.examples import ExamplesAdapter
 
-    edges: list[InputEdge] = []
+    edges: list[InputAdapter] = []
     if spec.image:
-        from bundler.adapters.image import ImageEdge
+        from bundler.adapters.image import ImageAdapter
 
-        edges.append(ImageEdge(name, signature.inputs, spec.image, spec.image.preprocess or model.tflite.images))
+        edges.append(ImageAdapter(name, signature.inputs, spec.image, spec.image.preprocess or model.tflite.images))
     if spec.text:
-        from bundler.adapters.text import TextEdge
+        from bundler.adapters.text import TextAdapter
 
-        edges.append(TextEdge(name, signature.inputs, spec.text, base))
+        edges.append(TextAdapter(name, signature.inputs, spec.text, base))
     if spec.examples or not edges:  # classify and regress alone read tf.Examples
         behind = edges[-1].inputs if edges else signature.inputs
-        edges.append(ExamplesEdge(name, behind, spec.examples or ExamplesSpec()))
+        edges.append(ExamplesAdapter(name, behind, spec.examples or ExamplesSpec()))
     return edges
 
 
-def _head(name: str, spec: SignatureSpec, model: ModelSpec, signature: Signature, base: Path) -> OutputEdge | None:
-    from bundler.adapters.answers import ClassifyEdge, RegressEdge
+def _head(name: str, spec: SignatureSpec, model: ModelSpec, signature: Signature, base: Path) -> OutputAdapter | None:
+    from bundler.adapters.answers import ClassifyAdapter, RegressAdapter
 
     if spec.classify:
-        return ClassifyEdge(name, signature.outputs, spec.classify, _labels(name, model, spec, base))
+        return ClassifyAdapter(name, signature.outputs, spec.classify, _labels(name, model, spec, base))
     if spec.regress:
-        return RegressEdge(name, signature.outputs, spec.regress)
+        return RegressAdapter(name, signature.outputs, spec.regress)
     return None
 
 
@@ -171,14 +172,14 @@ def _labels(name: str, model: ModelSpec, spec: SignatureSpec, base: Path) -> tup
     return read_labels(labels, base)
 
 
-def _reference(one: DerivedSignature, behind: Reference, converted: ConvertedModel, tolerance: float) -> Reference:
+def _reference(one: DerivedSignature, behind: ReferenceOutputs, converted: ConvertedModel, tolerance: float) -> ReferenceOutputs:
     """Calls from the model outwards; PyTorch answers what has to reach it."""
-    from bundler.values.reference import Reference, to_served
+    from bundler.values.reference import ReferenceOutputs, to_served
 
     calls = []
     for case in behind.cases:
         served = to_served(case.inputs, converted.permutations)
-        calls.append(Call(case.name, served, served))
+        calls.append(AdapterCall(case.name, served, served))
     for step in reversed(one.steps):
         calls = step.calls(calls)
     cases = [found for call in calls if (found := _case(one, call, behind, converted, tolerance))]
@@ -188,11 +189,11 @@ def _reference(one: DerivedSignature, behind: Reference, converted: ConvertedMod
             fix="give example inputs that the model is surer of, or leave top_k out",
         )
     exported = replace(behind.exported, name=one.name, signature=one.signature, examples=dict(cases[0].inputs))
-    return Reference(exported, tuple(cases), served=True)
+    return ReferenceOutputs(exported, tuple(cases), served=True)
 
 
 def _case(
-    one: DerivedSignature, call: Call, behind: Reference, converted: ConvertedModel, tolerance: float
+    one: DerivedSignature, call: AdapterCall, behind: ReferenceOutputs, converted: ConvertedModel, tolerance: float
 ) -> Case | None:
     """What PyTorch answers to a call, in the rows in which it is decided."""
     from bundler.values.reference import Case

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler.adapters.adapter import BATCH, Call, byte_strings, check_batched, rows_of
+from bundler.adapters.adapter import BATCH, AdapterCall, byte_strings, check_batched, rows_of
 from bundler.errors import UsageError
 from bundler.spec.signature_spec import ExamplesSpec
+from bundler.values.arrays import Array
 from bundler.values.signature import Dim, TensorSpec
-
-Array = npt.NDArray[Any]
 
 INPUT = "inputs"
 """The alias that Classify and Regress read (tensorflow/cc/saved_model/signature_constants.h)."""
@@ -47,7 +45,7 @@ class Feature:
         return bool(self.dims) and not isinstance(self.dims[0], int)
 
 
-class ExamplesEdge:
+class ExamplesAdapter:
     """Parses examples.
 
     Raises:
@@ -78,10 +76,10 @@ class ExamplesEdge:
             made[one.target.name] = tf.cast(shaped, one.target.dtype)
         return made
 
-    def calls(self, behind: Sequence[Call]) -> list[Call]:
+    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
         return [self._call(call) for call in behind]
 
-    def _call(self, call: Call) -> Call:
+    def _call(self, call: AdapterCall) -> AdapterCall:
         held = {one.target.name: _held(one, call.given[one.target.name]) for one in self.features}
         rows = [self._serialized(held, row) for row in range(rows_of(call))]
         # What an int64 feature holds of a float input is its whole part: that is what reaches the model.
@@ -89,7 +87,7 @@ class ExamplesEdge:
             one.target.name: held[one.target.name].astype(call.given[one.target.name].dtype) for one in self.features
         }
         behind = {name: reached.get(name, array) for name, array in call.behind.items()}
-        return Call(call.name, {INPUT: byte_strings(rows)}, behind)
+        return AdapterCall(call.name, {INPUT: byte_strings(rows)}, behind)
 
     def _serialized(self, held: Mapping[str, Array], row: int) -> bytes:
         from serving.protocol.messages import message

@@ -18,15 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler.adapters.adapter import BATCH, Call, byte_strings, check_batched
+from bundler.adapters.adapter import BATCH, AdapterCall, byte_strings, check_batched
 from bundler.adapters.preprocessing import ImageReader
 from bundler.errors import MissingExtraError, ParityError, UsageError
 from bundler.spec.signature_spec import ImageInputSpec, ImageSpec
 from bundler.values.signature import TensorSpec
-
-Array = npt.NDArray[Any]
 
 MAX_STEPS, MAX_SHARE = 2, 0.1
 """Pixels may be so many steps of 255 from Pillow's, and so great a share of them off at all: 0.5 % of a photograph, more where
@@ -39,7 +36,7 @@ _GREY = (19595, 38470, 7471, 0x8000, 16)
 """Weights, rounding and shift of Pillow's convert("L") (libImaging/Convert.c)."""
 
 
-class ImageEdge:
+class ImageAdapter:
     """Decodes and prepares images.
 
     Args:
@@ -66,11 +63,11 @@ class ImageEdge:
         pixels = tf.map_fn(self._pixels, tensors[self._name], fn_output_signature=self._pixel_spec())
         return {target.name: tf.cast(self._scaled(pixels), target.dtype), **others}
 
-    def calls(self, behind: Sequence[Call]) -> list[Call]:
+    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
         """Images of our own, some larger and some smaller than the input, one for each row of each call."""
         return [self._call(call, seed) for seed, call in enumerate(behind)]
 
-    def _call(self, call: Call, seed: int) -> Call:
+    def _call(self, call: AdapterCall, seed: int) -> AdapterCall:
         target = self._reader.spec.name
         _, height, width = self._reader.sizes
         files = [_picture(height, width, 10 * seed + row) for row in range(len(call.given[target]))]
@@ -78,7 +75,7 @@ class ImageEdge:
         given = {self._name: byte_strings(files), **others}
         self._check_pixels(files)
         made = np.asarray(self(given)[target])
-        return Call(call.name, given, {**call.behind, target: made})
+        return AdapterCall(call.name, given, {**call.behind, target: made})
 
     def _check_pixels(self, files: Sequence[bytes]) -> None:
         """The graph's pixels against Pillow's.

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import MissingExtraError, UsageError
 from bundler.spec.signature_spec import ImageSpec
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
-    from bundler.adapters.samples import Layout, Sample
+    from bundler.adapters.samples import Sample, SampleFormat
     from bundler.values.signature import TensorSpec
 
-Array = npt.NDArray[Any]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _MODES = {1: "L", 3: "RGB"}
@@ -48,7 +47,7 @@ class ImageReader:
     how: ImageSpec = field(default_factory=ImageSpec)
 
     @classmethod
-    def of(cls, layout: Layout, how: ImageSpec | None = None) -> ImageReader:
+    def of(cls, layout: SampleFormat, how: ImageSpec | None = None) -> ImageReader:
         """A reader for the model's one input.
 
         Raises:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.values import input_draws
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.values.signature import Signature, TensorSpec
 
 
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Layout:
+class SampleFormat:
     """What a sample looks like: the static shapes of a call, and where its batch axis is.
 
     Attributes:

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler.adapters.adapter import BATCH, Call, check_batched
+from bundler.adapters.adapter import BATCH, AdapterCall, check_batched
 from bundler.adapters.tokenizer_file import WordPiece, read_tokenizer
 from bundler.errors import ParityError, UsageError
 from bundler.spec.signature_spec import TextSpec
+from bundler.values.arrays import Array
 from bundler.values.signature import TensorSpec
-
-Array = npt.NDArray[Any]
 
 SENTENCES = (
     "How do I reset my password?",
@@ -35,7 +33,7 @@ _HOSTILE = (
 )  # fmt: skip
 
 
-class TextEdge:
+class TextAdapter:
     """Tokenizes sentences.
 
     Args:
@@ -70,9 +68,9 @@ class TextEdge:
             made[self._roles[role].name] = tf.cast(rows, self._roles[role].dtype)
         return made
 
-    def calls(self, behind: Sequence[Call]) -> list[Call]:
+    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
         """One for each size of the batch: the sentences in turns."""
-        found: dict[int, Call] = {}
+        found: dict[int, AdapterCall] = {}
         target = next(iter(self._roles.values())).name
         for call in behind:
             rows = len(call.given[target])
@@ -80,7 +78,7 @@ class TextEdge:
             given = {self._name: np.array(texts, dtype=str), **{one.name: call.given[one.name] for one in self.inputs[1:]}}
             ids = self._expected(texts)
             made = {self._roles[role].name: array.astype(self._roles[role].dtype) for role, array in ids.items()}
-            found.setdefault(rows, Call(f"text-{rows}", given, {**call.behind, **made}))
+            found.setdefault(rows, AdapterCall(f"text-{rows}", given, {**call.behind, **made}))
         return list(found.values())
 
     def _rows(self, texts: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from bundler.cli.output import note, print_json, say, table
 
 if TYPE_CHECKING:
     from serving.advise.advise import Trial
-    from serving.bench.load import Figures
-    from serving.client.requests import Request
+    from serving.bench.load import LoadFigures
+    from serving.client.requests import PreparedRequest
 
 _LOADS = "1,2,4,8"
 _ADVISED = "64"
@@ -80,7 +80,7 @@ def bench(
     clients = parse_counts(concurrency)
     if bool(bundle) == bool(replay) or (advise and not bundle):
         raise UsageError("Give either --bundle or --replay; --advise takes --bundle.", fix="e.g. --bundle dist/digits")
-    requests: list[Request | list[Request]] = []
+    requests: list[PreparedRequest | list[PreparedRequest]] = []
     if bundle:
         opened = Bundle.open(bundle)
         sizes = parse_counts(rows)
@@ -111,8 +111,12 @@ def bench(
 
 
 def _measure(
-    targets: list[str], requests: list[Request | list[Request]], clients: tuple[int, ...], seconds: float, timeout: float
-) -> list[Figures]:
+    targets: list[str],
+    requests: list[PreparedRequest | list[PreparedRequest]],
+    clients: tuple[int, ...],
+    seconds: float,
+    timeout: float,
+) -> list[LoadFigures]:
     from serving.bench.load import Load, measure
 
     results = []
@@ -123,7 +127,7 @@ def _measure(
     return results
 
 
-def _fail_if_any_failed(results: list[Figures]) -> None:
+def _fail_if_any_failed(results: list[LoadFigures]) -> None:
     failures = [figures for figures in results if figures.failed]
     for figures in failures:
         note(f"{figures.target}, {figures.concurrency} clients: {figures.failed} requests failed: {figures.failure}")
@@ -131,7 +135,7 @@ def _fail_if_any_failed(results: list[Figures]) -> None:
         raise typer.Exit(1)
 
 
-def _advise(bundle: Path, request: Request, clients: int, seconds: float, folder: Path, *, as_json: bool) -> None:
+def _advise(bundle: Path, request: PreparedRequest, clients: int, seconds: float, folder: Path, *, as_json: bool) -> None:
     from serving.advise.advise import advise
     from serving.advise.files import verdict, write_advice
 
@@ -154,7 +158,7 @@ def _advise(bundle: Path, request: Request, clients: int, seconds: float, folder
         say("Nothing was written.")
 
 
-def _print(results: list[Figures]) -> None:
+def _print(results: list[LoadFigures]) -> None:
     first = results[0]
     sizes = {figures.rows for figures in results}
     each = f"{first.rows} row{'s' if first.rows > 1 else ''} a request" if len(sizes) == 1 else "requests of several sizes"
@@ -164,7 +168,7 @@ def _print(results: list[Figures]) -> None:
     table(columns, [_row(figures, with_rows=len(sizes) > 1) for figures in results])
 
 
-def _row(figures: Figures, *, with_rows: bool) -> tuple[str, ...]:
+def _row(figures: LoadFigures, *, with_rows: bool) -> tuple[str, ...]:
     latencies = (figures.p50_ms, figures.p90_ms, figures.p99_ms, figures.max_ms)
     return (
         figures.target,

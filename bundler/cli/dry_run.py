@@ -13,10 +13,10 @@ from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
     from bundler.operations.dry_run import Explanation, FailedNode
-    from bundler.spec.request import Request
+    from bundler.spec.request import BuildRequest
 
 
-def dry_run(request: Request, *, as_json: bool) -> None:
+def dry_run(request: BuildRequest, *, as_json: bool) -> None:
     """Print what would become of every operator; exit 1 if a node would fail."""
     from bundler.operations.dry_run import explain
 

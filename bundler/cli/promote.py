@@ -33,7 +33,7 @@ def promote(
     of others that it serves go.
     """
     from bundler.errors import UsageError
-    from bundler.operations.promote import Server, rollback
+    from bundler.operations.promote import RunningServer, rollback
     from bundler.operations.promote import promote as move
 
     if label is None:
@@ -43,7 +43,7 @@ def promote(
         return
     if back == (version is not None):
         raise UsageError(f"Where to is the label {label} to move?", fix="give --version N, or --rollback")
-    to = Server(server, models_dir, timeout) if server else None
+    to = RunningServer(server, models_dir, timeout) if server else None
     with cleanly_interrupted(f"{bundle} is as it was, unless it was just being published."):
         if version is None:
             done = rollback(bundle, model, label, to)

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bundler.errors import UsageError
-from bundler.spec.bundle_spec import Layout
+from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.converted import ConvertedModel
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from bundler.converters.native.registry import HandlerTable
 
-    Array = npt.NDArray[np.generic]
 
 
 class Converter(Protocol):
@@ -25,7 +21,7 @@ class Converter(Protocol):
     max_opset: int | None
     """Newest ONNX opset it reads; None: all."""
 
-    def convert(self, models: Mapping[str, Path], *, layout: Layout = "keep") -> ConvertedModel:
+    def convert(self, models: Mapping[str, Path], *, layout: SignatureLayout = "keep") -> ConvertedModel:
         """Convert one ONNX file a signature (`serving_default` first) into one model.
 
         Raises:

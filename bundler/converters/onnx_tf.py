@@ -32,7 +32,7 @@ from bundler.converters.signature_names import tensor_names
 from bundler.errors import ConversionError, MissingExtraError, UsageError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 from bundler.process import worker
-from bundler.spec.bundle_spec import Layout
+from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import Signature
 
@@ -54,7 +54,7 @@ class OnnxTfConverter:
     def __init__(self, *, timeout_s: float = 1800) -> None:
         self._timeout_s = timeout_s
 
-    def convert(self, models: Mapping[str, Path], *, layout: Layout = "keep") -> OnnxTfModel:
+    def convert(self, models: Mapping[str, Path], *, layout: SignatureLayout = "keep") -> OnnxTfModel:
         """Convert one ONNX file a signature; equal weights are shared between signatures.
 
         Raises:

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bundler.errors import MissingExtraError
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.pipeline import BuiltModel
     from bundler.tflite.evaluate import Predict
 
-Array = npt.NDArray[Any]
 
 EPOCHS = 12
 BATCH = 64

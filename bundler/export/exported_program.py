@@ -8,7 +8,7 @@ from bundler.errors import UsageError
 from bundler.export.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.export.flat import FlatModule, TorchReference
 from bundler.export.output_dims import output_specs
-from bundler.export.request import Request
+from bundler.export.request import SignatureRequest
 from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
 from bundler.export.torch_onnx import OLDEST_DYNAMO, Job, check_real, choose_opset, write
 from bundler.sources import LoadedModel
@@ -18,7 +18,7 @@ from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSignature:
+def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
     """Export one signature.
 
     Raises:
@@ -57,7 +57,7 @@ def program_title(loaded: LoadedModel) -> str:
     return str(loaded.provenance.get("class", "the exported program"))
 
 
-def check_row(request: Request, kind: str) -> None:
+def check_row(request: SignatureRequest, kind: str) -> None:
     """A graph that is made already has one method and its inputs.
 
     Raises:

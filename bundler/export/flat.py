@@ -16,8 +16,9 @@ from bundler.export.offloaded import park
 from bundler.export.substitutes import Substitutes
 from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
-from bundler.sources.tensors import Array, to_numpy, to_torch
+from bundler.sources.tensors import to_numpy, to_torch
 from bundler.sources.user_code import user_code
+from bundler.values.arrays import Array
 
 PREFIX = "module."
 """Stands before the names of all weights of the module that is wrapped."""

@@ -11,16 +11,17 @@ import torch
 from bundler.export.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.export.flat import FlatModule, TorchReference
 from bundler.export.output_dims import output_specs
-from bundler.export.request import Request
+from bundler.export.request import SignatureRequest
 from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
 from bundler.export.torch_onnx import Job, check_real, choose_opset, dynamic_inputs, write
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, bind_specs, parameters
 from bundler.sources.example_inputs import integer_ranges, random_inputs
-from bundler.sources.tensors import Array, to_numpy, to_torch
+from bundler.sources.tensors import to_numpy, to_torch
 from bundler.sources.user_code import user_code
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.spec.signature_spec import SignatureSpec
+from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature, TensorSpec
 
@@ -34,7 +35,7 @@ class _Inputs:
     examples: dict[str, Array]
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSignature:
+def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
     """Export one signature.
 
     Raises:

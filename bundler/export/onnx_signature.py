@@ -11,13 +11,13 @@ from bundler.errors import ExportError, UsageError
 from bundler.export.exported_program import check_row
 from bundler.export.finish import annotated_outputs, finish, keep_outputs, rename_outputs, save
 from bundler.export.output_dims import output_specs
-from bundler.export.request import Request
+from bundler.export.request import SignatureRequest
 from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
 from bundler.graph.load import load, part_constants
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources import LoadedModel
-from bundler.sources.tensors import Array
 from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature
 
@@ -47,7 +47,7 @@ class OnnxReference:
         self._model = None
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSignature:
+def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
     """Copy the file with the signature's names, dims and outputs.
 
     Raises:
@@ -76,7 +76,7 @@ def make(loaded: LoadedModel, model: ModelSpec, request: Request) -> ExportedSig
     return ExportedSignature(request.name, request.path, signature, examples, reference)
 
 
-def _check_opset(graph: ir.Model, model: ModelSpec, request: Request) -> None:
+def _check_opset(graph: ir.Model, model: ModelSpec, request: SignatureRequest) -> None:
     opset = graph.opset_imports.get("", 1)
     if model.opset is not None and model.opset != opset:
         raise UsageError(

@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import ParityError, SourceError
+from bundler.values.arrays import Array
 from bundler.values.input_draws import dim_sizes, fit, is_batch
 from bundler.values.signature import Dim, Signature, TensorSpec
 
-Array = npt.NDArray[Any]
 Reference = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 Annotated = Mapping[str, Sequence[Dim] | None]
 """By output name what the graph says of its dims; None where it says nothing."""

@@ -10,7 +10,7 @@ from bundler.spec.signature_spec import SignatureSpec
 
 
 @dataclass(frozen=True)
-class Request:
+class SignatureRequest:
     """One signature to make, and the file it goes to."""
 
     name: str

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy.typing as npt
 
 from bundler.errors import UsageError
+from bundler.values.arrays import Array
 from bundler.values.input_draws import dim_sizes, fit
 from bundler.values.signature import Dim, Signature, TensorSpec
 
-Array = npt.NDArray[Any]
 _UNNAMED = "unnamed_dim_"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bundler.export.request import Request
+from bundler.export.request import SignatureRequest
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.spec.signature_spec import SignatureSpec
@@ -50,7 +50,7 @@ def export(
         make = exported_program.make
     else:
         make = module_signature.make
-    requests = [Request(name, row, work / f"{name}.onnx", max_opset, translations or {}) for name, row in rows.items()]
+    requests = [SignatureRequest(name, row, work / f"{name}.onnx", max_opset, translations or {}) for name, row in rows.items()]
     made = tuple(make(loaded, model, request) for request in requests)
     if not model.cast_half:
         return made

@@ -13,10 +13,7 @@ PyTorch's exporter folds most of those behind itself; other exporters, and train
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from bundler.graph.fusion import Declined, Fusion, attribute, constant, sole_consumer
@@ -29,8 +26,7 @@ from bundler.graph.scaled_weights import (
     set_bias,
     take_over,
 )
-
-Array = npt.NDArray[Any]
+from bundler.values.arrays import Array
 
 
 class FoldBatchNorm(Fusion):

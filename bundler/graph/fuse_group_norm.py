@@ -11,10 +11,7 @@ channels-last image would be transposed before and after. https://onnx.ai/onnx/o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from bundler.graph.fusion import (
@@ -32,8 +29,7 @@ from bundler.graph.fusion import (
     replace,
 )
 from bundler.graph.scaled_weights import by_channel
-
-Array = npt.NDArray[Any]
+from bundler.values.arrays import Array
 
 
 class FuseGroupNorm(Fusion):

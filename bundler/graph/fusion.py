@@ -27,7 +27,7 @@ class Declined(Exception):  # noqa: N818  (no error: the graph stays as it is)
 
 
 @dataclass(frozen=True)
-class Left:
+class DeclinedMatch:
     """A candidate that was left alone: the node's name and operator, and the rule it breaks."""
 
     node: str
@@ -48,7 +48,7 @@ class Fusion(ir.passes.InPlacePass):
     def __init__(self) -> None:
         super().__init__()
         self.fused = 0
-        self.declined: list[Left] = []
+        self.declined: list[DeclinedMatch] = []
 
     @abstractmethod
     def fuse(self, node: ir.Node) -> bool:
@@ -70,7 +70,7 @@ class Fusion(ir.passes.InPlacePass):
         try:
             self.fused += self.fuse(node)
         except Declined as reason:
-            self.declined.append(Left(node.name or "", node.op_type, str(reason)))
+            self.declined.append(DeclinedMatch(node.name or "", node.op_type, str(reason)))
             log.debug("%s leaves %s (%s): %s", type(self).__name__, node.name, node.op_type, reason)
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from bundler.graph.fusion import DOMAIN, Declined, add_constant, attribute, constant
-
-Array = npt.NDArray[Any]
+from bundler.values.arrays import Array
 
 _PRODUCTS = {("", "Conv"), ("", "ConvTranspose"), ("", "Gemm"), ("", "MatMul"), ("tfbundle", "Linear")}
 

@@ -27,7 +27,7 @@ from bundler.errors import PublishError, TfliteError, UsageError
 from bundler.mobile.exported import Exported
 from bundler.mobile.labels import read_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
-from bundler.mobile.model import MobileModel, Preprocessing, Variant, read_model
+from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
 from bundler.mobile.snippets import snippets
 from bundler.render.files import write_text
@@ -147,14 +147,14 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
     return Exported(model, labels, files, tuple(calls))
 
 
-def _write_variant(path: Path, model: MobileModel, variant: Variant, labels: Labels | None) -> None:
+def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
     original = variant.path.read_bytes()
     metadata = model_metadata(model, variant, labels, Tensors.of(original))
     path.write_bytes(pack(original, metadata, {labels.file: labels.content} if labels else {}))
     _check_same(variant, path)
 
 
-def _check_same(variant: Variant, path: Path) -> None:
+def _check_same(variant: MobileVariant, path: Path) -> None:
     """A file with metadata answers what the file of the bundle answers, bit by bit.
 
     Raises:
@@ -192,7 +192,7 @@ def _facts(folder: Path, one: Exported) -> dict[str, Any]:
     }
 
 
-def _variant_facts(path: Path, variant: Variant) -> dict[str, Any]:
+def _variant_facts(path: Path, variant: MobileVariant) -> dict[str, Any]:
     entry = FileEntry.of(path)
     return {
         "variant": variant.name,

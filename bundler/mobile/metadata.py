@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.errors import TfliteError
-from bundler.mobile.model import MobileModel, Preprocessing, Variant
+from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
 from bundler.tflite import metadata_schema as schema
 from bundler.values.signature import TensorSpec
 
@@ -55,7 +55,7 @@ class Image:
         return ("channels", "height", "width") if self.channels_first else ("height", "width", "channels")
 
 
-def model_metadata(model: MobileModel, variant: Variant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
+def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
     """A ModelMetadata table (see `metadata_schema`) for one file.
 
     Args:

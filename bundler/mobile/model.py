@@ -32,7 +32,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Variant:
+class MobileVariant:
     """One .tflite file of the bundle.
 
     Attributes:
@@ -65,7 +65,7 @@ class MobileModel:
     version: int
     source: str
     signature: Signature
-    variants: tuple[Variant, ...]
+    variants: tuple[MobileVariant, ...]
     preprocessing: Preprocessing | None = None
     permutations: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
@@ -109,10 +109,10 @@ def _chosen(model: str, version: int, record: Mapping[str, Any], chosen: Sequenc
     return [variant for variant in have if not chosen or variant in chosen]
 
 
-def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]) -> Variant:
+def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]) -> MobileVariant:
     path = folder / str(figures["file"])
     _check_file(bundle, path)
-    return Variant(
+    return MobileVariant(
         name,
         path,
         tuple(map(TensorSpec.parse, figures["inputs"])),

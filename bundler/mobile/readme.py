@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler.mobile.model import Variant
+from bundler.mobile.model import MobileVariant
 from bundler.mobile.snippets import arguments
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
@@ -41,7 +41,7 @@ def _model(folder: Path, one: Exported) -> dict[str, Any]:
     }
 
 
-def _row(path: Path, variant: Variant) -> dict[str, Any]:
+def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
     latencies = [milliseconds_text(variant.latency_ms[n]) if n in variant.latency_ms else NONE for n in (1, 2)]
     return {
         "file": path.name,

@@ -6,13 +6,13 @@ from bundler.errors import UsageError
 from bundler.validation.bundle import Bundle
 from bundler.values import input_draws
 from bundler.values.signature import Signature
-from serving.client.requests import Request
+from serving.client.requests import PreparedRequest
 from serving.golden.data import Golden, GoldenCase
 
 
 def bench_request(
     bundle: Bundle, model: str | None = None, *, version: int | None = None, signature: str = "serving_default", rows: int = 1
-) -> Request:
+) -> PreparedRequest:
     """A request with `rows` examples; with PyTorch's answer where the golden data have one of that size.
 
     Args:
@@ -40,10 +40,10 @@ def bench_request(
     exact = [case for case in cases if _has_rows(case, spec, rows)]
     if exact:
         case = exact[0]
-        return Request(name, golden.inputs(case), signature, version, golden.outputs(case), golden.tolerance)
+        return PreparedRequest(name, golden.inputs(case), signature, version, golden.outputs(case), golden.tolerance)
     arrays = golden.inputs(cases[0])
     sizes = {dim: rows for dim in input_draws.dim_sizes(spec, arrays) if input_draws.is_batch(dim)}
-    return Request(name, input_draws.fit(spec, arrays, sizes), signature, version)
+    return PreparedRequest(name, input_draws.fit(spec, arrays, sizes), signature, version)
 
 
 def _has_rows(case: GoldenCase, spec: Signature, rows: int) -> bool:

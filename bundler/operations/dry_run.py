@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Operator:
+class OperatorUse:
     """One kind of operator in a graph, and what takes it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Explanation:
 
     model: str
     signature: str
-    operators: tuple[Operator, ...]
+    operators: tuple[OperatorUse, ...]
     failures: tuple[FailedNode, ...]
     unchecked: tuple[str, ...]
     seconds: float
@@ -174,7 +174,7 @@ def _explain_graphs(model: ModelSpec, files: Mapping[str, Path], handlers: Handl
     return out
 
 
-def _operators(findings: Findings, find: Callable[[ir.Node], Any]) -> tuple[Operator, ...]:
+def _operators(findings: Findings, find: Callable[[ir.Node], Any]) -> tuple[OperatorUse, ...]:
     """By domain and name."""
     kinds: dict[tuple[str, str], list[ir.Node]] = {}
     for node in findings.nodes:
@@ -184,7 +184,7 @@ def _operators(findings: Findings, find: Callable[[ir.Node], Any]) -> tuple[Oper
     for (domain, name), nodes in sorted(kinds.items()):
         handler = find(nodes[0])
         facts = (handler.place, handler.since, handler.layout.name) if handler else (None, None, None)
-        rows.append(Operator(domain or "ai.onnx", name, len(nodes), sum(n in failed for n in nodes), *facts))
+        rows.append(OperatorUse(domain or "ai.onnx", name, len(nodes), sum(n in failed for n in nodes), *facts))
     return tuple(rows)
 
 

@@ -23,7 +23,7 @@ _LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$")
 
 
 @dataclass(frozen=True)
-class Server:
+class RunningServer:
     """A running server that is to follow.
 
     Attributes:
@@ -55,7 +55,7 @@ class Promoted:
     published: Published | None
 
 
-def promote(root: Path, model: str | None, label: str, version: int, server: Server | None = None) -> Promoted:
+def promote(root: Path, model: str | None, label: str, version: int, server: RunningServer | None = None) -> Promoted:
     """Let a label name a version, in the bundle and, with `server`, there: loaded and AVAILABLE before the label moves.
 
     Args:
@@ -79,7 +79,7 @@ def promote(root: Path, model: str | None, label: str, version: int, server: Ser
         return _move(staging, name, label, version, "promote", server)
 
 
-def rollback(root: Path, model: str | None, label: str, server: Server | None = None) -> Promoted:
+def rollback(root: Path, model: str | None, label: str, server: RunningServer | None = None) -> Promoted:
     """Let a label name what it named before its last promotion; another roll-back goes one further. Errors as in `promote`."""
     Manifest.read(BundleLayout(root).manifest)
     with Staging(root) as staging:
@@ -131,7 +131,7 @@ def _changed(manifest: Manifest, model: str, label: str, version: int | None, ki
 
 
 def _move(
-    staging: Staging, model: str, label: str, version: int | None, kind: str, server: Server | None
+    staging: Staging, model: str, label: str, version: int | None, kind: str, server: RunningServer | None
 ) -> Promoted:
     """Load in the server, publish the bundle, then label in the server: a failure leaves the old label serving."""
     from bundler.render.parts import render_context, render_parts
@@ -154,7 +154,7 @@ def _move(
     return Promoted(model, label, before, version, served, published)
 
 
-def _reload(name: str, before: Manifest, after: Manifest, server: Server) -> Any:
+def _reload(name: str, before: Manifest, after: Manifest, server: RunningServer) -> Any:
     from bundler.render.parts import render_context
     from bundler.render.tf_serving import server_config
     from serving.client.reload import Reload

@@ -38,7 +38,7 @@ def run_module(module: str, arguments: Sequence[str], log: Path, *, timeout_s: f
         ).returncode
 
 
-class ConversationEndedError(Exception):
+class WorkerEndedError(Exception):
     """The process ended before it answered."""
 
     def __init__(self, status: int) -> None:
@@ -46,7 +46,7 @@ class ConversationEndedError(Exception):
         self.status = status
 
 
-class Conversation:
+class WorkerProcess:
     """`python -m module arguments` that answers requests until it is closed (its side: `answer_requests`).
 
     Like `run_module`, it starts in the log's folder, and what it prints goes into the log.
@@ -67,17 +67,17 @@ class Conversation:
         """The answer to one request, both plain JSON data.
 
         Raises:
-            ConversationEndedError: the process ended instead.
+            WorkerEndedError: the process ended instead.
         """
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise ConversationEndedError(self._process.wait()) from None
+            raise WorkerEndedError(self._process.wait()) from None
         line = self._process.stdout.readline()
         if not line:
-            raise ConversationEndedError(self._process.wait())
+            raise WorkerEndedError(self._process.wait())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -92,7 +92,7 @@ class Conversation:
 
 
 def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
-    """The process's side of a `Conversation`: one JSON line in, one out, until standard input ends.
+    """The process's side of a `WorkerProcess`: one JSON line in, one out, until standard input ends.
 
     Standard output becomes standard error for everyone else: libraries print.
     """

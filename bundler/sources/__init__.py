@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 from bundler.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
     from bundler.sources.binding import Binding
     from bundler.spec.bundle_spec import ModelSpec
+    from bundler.values.arrays import Array
     from bundler.values.signature import TensorSpec
 
-    Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True)

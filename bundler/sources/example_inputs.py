@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from bundler.sources.binding import Binding
-from bundler.sources.tensors import BFLOAT16, Array, to_torch
+from bundler.sources.tensors import BFLOAT16, to_torch
+from bundler.values.arrays import Array
 from bundler.values.signature import TensorSpec
 
 BATCH = 2

@@ -22,8 +22,9 @@ from bundler.sources.binding import Binding, Slot
 from bundler.sources.example_inputs import random_inputs
 from bundler.sources.files import file_provenance, find_file
 from bundler.sources.pickles import check_exported_program
-from bundler.sources.tensors import Array, dtype_name, to_numpy
+from bundler.sources.tensors import dtype_name, to_numpy
 from bundler.spec.bundle_spec import ModelSpec
+from bundler.values.arrays import Array
 from bundler.values.signature import Dim, TensorSpec
 
 _UNKNOWN = re.compile(r"resolve (torch\.ops\.\w+\.\w+)[.\w]* to an operator")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bundler.errors import SourceError
+from bundler.values.arrays import Array
 from bundler.values.signature import DTYPES
 
-Array: TypeAlias = npt.NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 

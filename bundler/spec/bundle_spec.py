@@ -17,7 +17,7 @@ from bundler.spec.signature_spec import ClassifySpec, ImageSpec, InputText, Labe
 TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
 CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
 """The variants that take their ranges of values from calibration data."""
-Layout = Literal["keep", "nhwc"]
+SignatureLayout = Literal["keep", "nhwc"]
 Component = Literal[
     "gateway", "ingress", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor", "network-policy",
     "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket",
@@ -98,7 +98,7 @@ class ModelSpec(Strict):
     ops: tuple[str, ...] = Field((), description="Python files with handlers of your own for operators of the graph.")
     converter: str = "native"
     opset: int | None = Field(None, ge=7, description="ONNX opset to export; empty: the newest that torch writes well.")
-    layout: Layout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")
+    layout: SignatureLayout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")
     cast_half: bool = Field(
         False, description="Inputs and outputs of float16 and bfloat16 are float32 to the outside: JSON has no half."
     )

@@ -25,7 +25,7 @@ _TFLITE_OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Request:
+class BuildRequest:
     """What to build, where relative paths start, and where the bundle goes."""
 
     spec: BundleSpec
@@ -33,7 +33,7 @@ class Request:
     out: Path
 
 
-def make_request(source: str, out: Path | None, options: Mapping[str, Any]) -> Request:
+def make_request(source: str, out: Path | None, options: Mapping[str, Any]) -> BuildRequest:
     """The request for a source with options, or for a bundle.yaml.
 
     Args:
@@ -50,10 +50,10 @@ def make_request(source: str, out: Path | None, options: Mapping[str, Any]) -> R
 
     model = model_fields(source, options)
     spec = parse_spec({"models": [model]}, where=f"the options given for {source}")
-    return Request(spec, Path.cwd(), out or DIST / model["name"])
+    return BuildRequest(spec, Path.cwd(), out or DIST / model["name"])
 
 
-def _from_file(path: Path, out: Path | None, options: Mapping[str, Any]) -> Request:
+def _from_file(path: Path, out: Path | None, options: Mapping[str, Any]) -> BuildRequest:
     from bundler.spec.bundle_spec import read_spec
 
     if options:
@@ -66,7 +66,7 @@ def _from_file(path: Path, out: Path | None, options: Mapping[str, Any]) -> Requ
     spec = read_spec(path)
     base = path.resolve().parent
     name = spec.models[0].name if len(spec.models) == 1 else base.name
-    return Request(spec, base, out or DIST / name)
+    return BuildRequest(spec, base, out or DIST / name)
 
 
 def model_fields(source: str, options: Mapping[str, Any]) -> dict[str, Any]:

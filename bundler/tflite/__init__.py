@@ -1,8 +1,8 @@
 """TFLite files of a model: variants, calibration, and what they cost in size, time and accuracy."""
 
 from bundler.tflite.build import build_variants, make_variants
-from bundler.tflite.rejected import Outcome, Refused
+from bundler.tflite.rejected import Outcome, RejectedVariant
 from bundler.tflite.request import check_request
 from bundler.tflite.result import VariantResult
 
-__all__ = ["Outcome", "Refused", "VariantResult", "build_variants", "check_request", "make_variants"]
+__all__ = ["Outcome", "RejectedVariant", "VariantResult", "build_variants", "check_request", "make_variants"]

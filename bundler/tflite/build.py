@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import GateError, TfbundleError, TfliteError
 from bundler.spec.bundle_spec import CALIBRATED
 from bundler.tflite import contents, exchange
 from bundler.tflite.calibration import Calibration
 from bundler.tflite.delegation import delegation
-from bundler.tflite.exchange import Made, Session
+from bundler.tflite.exchange import Made, WorkerClient
 from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.mix import Search
 from bundler.tflite.model import Evaluated, Samples, StaticModel
-from bundler.tflite.rejected import Outcome, Refused, below_gate
+from bundler.tflite.rejected import Outcome, RejectedVariant, below_gate
 from bundler.tflite.request import check_request
 from bundler.tflite.result import VariantResult
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import static_sizes
+from bundler.values.arrays import Array
 from bundler.values.comparison import differences
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import TensorSpec
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from bundler.values.converted import ConvertedModel
     from bundler.values.exported import ExportedSignature
 
-Array = npt.NDArray[Any]
 Tell = Callable[[str, bool, float], None]
 
 PATIENCE_S = 5.0
@@ -97,12 +96,12 @@ def make_variants(
     samples = Samples.read(exported, spec, sizes, base)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
         model = StaticModel.of(converted, exported, spec, samples.found, Path(work))
-        with Session(Path(work)) as session:
-            maker = _Maker(model, samples, session, folder / model_name, Evaluated(exported, spec, model, base))
+        with WorkerClient(Path(work)) as session:
+            maker = VariantBuilder(model, samples, session, folder / model_name, Evaluated(exported, spec, model, base))
             return Outcome.of([_timed(maker, variant, tell) for variant in spec.wanted])
 
 
-def _timed(maker: _Maker, variant: TfliteVariant, tell: Tell | None) -> VariantResult | Refused:
+def _timed(maker: VariantBuilder, variant: TfliteVariant, tell: Tell | None) -> VariantResult | RejectedVariant:
     start = time.perf_counter()
     result = maker.result(variant)
     if tell:
@@ -111,7 +110,7 @@ def _timed(maker: _Maker, variant: TfliteVariant, tell: Tell | None) -> VariantR
 
 
 @dataclass
-class _Maker:
+class VariantBuilder:
     """Makes one variant after the other.
 
     Attributes:
@@ -120,13 +119,13 @@ class _Maker:
 
     model: StaticModel
     samples: Samples
-    session: Session
+    session: WorkerClient
     stem: Path
     evaluated: Evaluated
 
-    def result(self, variant: TfliteVariant) -> VariantResult | Refused:
+    def result(self, variant: TfliteVariant) -> VariantResult | RejectedVariant:
         if variant in CALIBRATED and self.samples.problem:
-            return Refused(variant, self.samples.problem)
+            return RejectedVariant(variant, self.samples.problem)
         try:
             float_layers = self._float_layers(variant)
             made = self.session.make(variant, tensors(float_layers))
@@ -134,13 +133,13 @@ class _Maker:
             return self._refused(variant, exc)
         return self._gated(variant, made, float_layers)
 
-    def _gated(self, variant: TfliteVariant, made: Made, float_layers: Sequence[Layer]) -> VariantResult | Refused:
+    def _gated(self, variant: TfliteVariant, made: Made, float_layers: Sequence[Layer]) -> VariantResult | RejectedVariant:
         if not made.run:
             return self._not_run(variant, made)
         try:
             gate, figures = self.evaluated.gate, self.evaluated.figures(made)
         except TfbundleError as exc:
-            return Refused(variant, exc, figures={"size_bytes": made.path.stat().st_size})
+            return RejectedVariant(variant, exc, figures={"size_bytes": made.path.stat().st_size})
         measured = gate.metric_json(figures)
         said = {"accuracy": figures.to_json(), **({"evaluation": measured} if measured else {})}
         complaint = gate.complaint(figures)
@@ -149,13 +148,13 @@ class _Maker:
             return self._refused(variant, below_gate(variant, complaint), {**size, **said})
         return self._measured(variant, made, said, tuple(map(str, float_layers)))
 
-    def _not_run(self, variant: TfliteVariant, made: Made) -> VariantResult | Refused:
+    def _not_run(self, variant: TfliteVariant, made: Made) -> VariantResult | RejectedVariant:
         """A file with Flex operators: of its answers nothing can be said, so no metric of it can pass."""
         found = contents.operators(made.path)
         if self.model.spec.evaluate:
             needs = f"it needs the Flex delegate ({', '.join(contents.flex(found))})"
             what = f"The {variant} TFLite file cannot be evaluated here: {needs}."
-            return Refused(variant, TfliteError(what, fix="leave --evaluate out to have the file unproven"))
+            return RejectedVariant(variant, TfliteError(what, fix="leave --evaluate out to have the file unproven"))
         path = self._placed(variant, made)
         first = self.model.default.every[0]
         return VariantResult(
@@ -168,18 +167,18 @@ class _Maker:
         exchange.move(made, path)
         return path
 
-    def _refused(self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None) -> Refused:
+    def _refused(self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None) -> RejectedVariant:
         """With what can be said of its layers, where int8 costs too much."""
         if not isinstance(error, GateError) or variant not in ("int8", "int8-io", "mix"):
-            return Refused(variant, error, figures or {})
+            return RejectedVariant(variant, error, figures or {})
         try:
             losses = self._search.losses
             if "mix" not in self.model.spec.wanted and self.evaluated.seconds > PATIENCE_S:
-                return Refused(variant, error, figures or {}, losses, searched=False)
+                return RejectedVariant(variant, error, figures or {}, losses, searched=False)
             mixed = variant != "mix" and "mix" in self.model.spec.wanted
-            return Refused(variant, error, figures or {}, losses, self._search.found, mixed=mixed)
+            return RejectedVariant(variant, error, figures or {}, losses, self._search.found, mixed=mixed)
         except TfbundleError as exc:
-            return Refused(variant, error, {**(figures or {}), "layers_unknown": exc.what})
+            return RejectedVariant(variant, error, {**(figures or {}), "layers_unknown": exc.what})
 
     def _float_layers(self, variant: TfliteVariant) -> tuple[Layer, ...]:
         spec = self.model.spec
@@ -265,7 +264,7 @@ def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in arrays.items())
 
 
-def _flex_notes(found: Sequence[contents.Operator]) -> Iterator[str]:
+def _flex_notes(found: Sequence[contents.TfliteOperator]) -> Iterator[str]:
     yield (
         f"TensorFlow's own kernels compute {', '.join(contents.flex(found))} (select_tf_ops): the app needs the Flex "
         "delegate, which is several times as large as LiteRT"

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bundler.adapters.samples import Array, Layout, Sample
+from bundler.adapters.samples import Sample, SampleFormat
 from bundler.errors import UsageError
 from bundler.tflite import user_function
 from bundler.tflite.ranges import InputRange
 from bundler.values import input_draws
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteSpec
@@ -53,7 +54,7 @@ class Calibration:
     rule: str
     samples: tuple[Sample, ...]
     available: int
-    layout: Layout
+    layout: SampleFormat
 
     def calls(self) -> Iterator[dict[str, Array]]:
         """Inputs of one call after the other; the last is filled up from the start."""
@@ -105,7 +106,7 @@ def check_source(spec: TfliteSpec, base: Path) -> None:
         user_function.check(text, base, what="calibration")
 
 
-def of_spec(spec: TfliteSpec, layout: Layout, examples: Mapping[str, Array], *, base: Path) -> Calibration:
+def of_spec(spec: TfliteSpec, layout: SampleFormat, examples: Mapping[str, Array], *, base: Path) -> Calibration:
     """The calibration data of a spec.
 
     Raises:
@@ -121,7 +122,7 @@ def of_spec(spec: TfliteSpec, layout: Layout, examples: Mapping[str, Array], *, 
     return _chosen(RANDOM, "random values of the example's nature, no data", samples, layout)
 
 
-def read(text: str, layout: Layout, *, base: Path, images: ImageSpec | None = None) -> Calibration:
+def read(text: str, layout: SampleFormat, *, base: Path, images: ImageSpec | None = None) -> Calibration:
     """Read and check calibration data.
 
     Args:
@@ -162,7 +163,7 @@ def _no_source(text: str, path: Path) -> UsageError:
 
 
 def _chosen(
-    source: str, rule: str, samples: Sequence[Sample], layout: Layout, available: int | None = None
+    source: str, rule: str, samples: Sequence[Sample], layout: SampleFormat, available: int | None = None
 ) -> Calibration:
     if len(samples) < MIN_SAMPLES:
         raise UsageError(
@@ -197,7 +198,7 @@ def _open_npz(path: Path) -> dict[str, Array]:
         ) from exc
 
 
-def _npz_stacked(path: Path, layout: Layout) -> list[Sample]:
+def _npz_stacked(path: Path, layout: SampleFormat) -> list[Sample]:
     arrays = _open_npz(path)
     _check_names(arrays, layout, str(path))
     counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
@@ -208,14 +209,14 @@ def _npz_stacked(path: Path, layout: Layout) -> list[Sample]:
     return [_checked(where, row, layout) for where, row in rows]
 
 
-def _npz_folder(folder: Path, layout: Layout) -> list[Sample]:
+def _npz_folder(folder: Path, layout: SampleFormat) -> list[Sample]:
     samples: list[Sample] = []
     for path in _files(folder, (".npz",)):
         samples += of_call(str(path.relative_to(folder)), _open_npz(path), layout)
     return samples
 
 
-def of_call(where: str, arrays: Mapping[str, Array], layout: Layout) -> list[Sample]:
+def of_call(where: str, arrays: Mapping[str, Array], layout: SampleFormat) -> list[Sample]:
     """The samples of one call of the model (or of one sample, without the batch axis).
 
     Raises:
@@ -240,7 +241,7 @@ def of_call(where: str, arrays: Mapping[str, Array], layout: Layout) -> list[Sam
     ]
 
 
-def _check_names(arrays: Mapping[str, Array], layout: Layout, where: str) -> None:
+def _check_names(arrays: Mapping[str, Array], layout: SampleFormat, where: str) -> None:
     names = layout.signature.input_names
     unknown = sorted(set(arrays) - set(names))
     missing = [name for name in names if name not in arrays]
@@ -254,7 +255,7 @@ def _check_names(arrays: Mapping[str, Array], layout: Layout, where: str) -> Non
         )
 
 
-def _checked(where: str, arrays: Mapping[str, Array], layout: Layout) -> Sample:
+def _checked(where: str, arrays: Mapping[str, Array], layout: SampleFormat) -> Sample:
     for spec in layout.signature.inputs:
         array, shape = arrays[spec.name], layout.sample_shape(spec)
         if array.shape != shape:
@@ -272,11 +273,11 @@ def _checked(where: str, arrays: Mapping[str, Array], layout: Layout) -> Sample:
     return Sample(where, dict(arrays))
 
 
-def _wrong(layout: Layout, where: str, name: str, what: str, fix: str) -> UsageError:
+def _wrong(layout: SampleFormat, where: str, name: str, what: str, fix: str) -> UsageError:
     return UsageError(f"{layout.purpose} sample {where}: the input {name!r} has {what}.", fix=fix)
 
 
-def _yielded(text: str, layout: Layout, base: Path) -> Iterator[Sample]:
+def _yielded(text: str, layout: SampleFormat, base: Path) -> Iterator[Sample]:
     items = called(text, user_function.find(text, base, what="calibration"), "calibration")
     for index, item in enumerate(items):
         yield from of_call(f"{text} item {index}", as_dict(item, layout, f"{text} item {index}"), layout)
@@ -300,7 +301,7 @@ def called(text: str, function: Any, what: str) -> Iterator[Any]:
         yield item
 
 
-def as_dict(item: Any, layout: Layout, where: str) -> dict[str, Array]:
+def as_dict(item: Any, layout: SampleFormat, where: str) -> dict[str, Array]:
     """What a function yielded as arrays by input name.
 
     Raises:

@@ -13,7 +13,7 @@ _FLOATS = ("FLOAT32", "FLOAT16", "BFLOAT16", "FLOAT64")
 
 
 @dataclass(frozen=True)
-class Operator:
+class TfliteOperator:
     """One operator of a .tflite file.
 
     Attributes:
@@ -37,17 +37,17 @@ class Operator:
         )
 
 
-def flex(found: Iterable[Operator]) -> list[str]:
+def flex(found: Iterable[TfliteOperator]) -> list[str]:
     """The operators that TensorFlow's own kernels compute, through the Flex delegate; by TensorFlow's names."""
     return sorted({operator.name.removeprefix("Flex") for operator in found if operator.name.startswith("Flex")})
 
 
-def operators(path: Path) -> tuple[Operator, ...]:
+def operators(path: Path) -> tuple[TfliteOperator, ...]:
     """All operators of all subgraphs, in order."""
     return operators_of(path.read_bytes())
 
 
-def operators_of(file: bytes) -> tuple[Operator, ...]:
+def operators_of(file: bytes) -> tuple[TfliteOperator, ...]:
     """The same for a file's content."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -56,12 +56,12 @@ def operators_of(file: bytes) -> tuple[Operator, ...]:
     return tuple(operator for graph in graphs for operator in _of_graph(model, graph))
 
 
-def count(found: tuple[Operator, ...], *, only_float: bool = False) -> dict[str, int]:
+def count(found: tuple[TfliteOperator, ...], *, only_float: bool = False) -> dict[str, int]:
     """Operators by name, the most frequent first."""
     return dict(Counter(o.name for o in found if o.is_float or not only_float).most_common())
 
 
-def _of_graph(model: Any, graph: Any) -> Iterator[Operator]:
+def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
     types = [names_of("TensorType")[graph.Tensors(i).Type()] for i in range(graph.TensorsLength())]
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
@@ -69,7 +69,8 @@ def _of_graph(model: Any, graph: Any) -> Iterator[Operator]:
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
         name = _operator_name(model.OperatorCodes(operator.OpcodeIndex()))
         # -1 stands for an optional input that is not given.
-        yield Operator(name, tuple(types[t] for t in inputs if t >= 0), tuple(types[t] for t in outputs), _tensor(graph, outputs))
+        read, made = tuple(types[t] for t in inputs if t >= 0), tuple(types[t] for t in outputs)
+        yield TfliteOperator(name, read, made, _tensor(graph, outputs))
 
 
 def _tensor(graph: Any, outputs: list[int]) -> str:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import TfbundleError, UsageError
 from bundler.values import input_draws
+from bundler.values.arrays import Array
 from bundler.values.reference import REFUSALS, to_served
 
 if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
     from bundler.values.exported import ExportedSignature
 
-Array = npt.NDArray[Any]
 
 COMPARED = 4
 """So many calibration calls are compared element by element, beside the example and a random draw."""
@@ -28,7 +27,7 @@ _CALIBRATION = "calibration-"
 
 
 @dataclass(frozen=True)
-class Draw:
+class AnsweredDraw:
     """Inputs as served, and PyTorch's answer."""
 
     name: str
@@ -37,13 +36,13 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Draws:
+class AnsweredDraws:
     """The calls of one signature of the files."""
 
-    every: tuple[Draw, ...]
+    every: tuple[AnsweredDraw, ...]
 
     @property
-    def compared(self) -> Sequence[Draw]:
+    def compared(self) -> Sequence[AnsweredDraw]:
         return self.every[: 2 + COMPARED]
 
     @property
@@ -57,7 +56,7 @@ def asked(
     sizes: Mapping[str, int],
     samples: Calibration | None,
     permutations: Mapping[str, Sequence[int]],
-) -> Draws:
+) -> AnsweredDraws:
     """The example brought to the file's sizes, a random draw, and the first calibration samples, with PyTorch's answers.
 
     Raises:
@@ -69,7 +68,7 @@ def asked(
         ("random", input_draws.resample(signature, examples, sizes, np.random.default_rng(0))),
     ]
     calls += [(f"{_CALIBRATION}{i}", call) for i, call in enumerate(_fitted(exported, sizes, samples, AGREEING))]
-    return Draws(tuple(_asked(exported, name, call, permutations) for name, call in calls))
+    return AnsweredDraws(tuple(_asked(exported, name, call, permutations) for name, call in calls))
 
 
 def calibration_calls(
@@ -92,7 +91,7 @@ def _fitted(
 
 def _asked(
     exported: ExportedSignature, name: str, call: dict[str, Array], permutations: Mapping[str, Sequence[int]]
-) -> Draw:
+) -> AnsweredDraw:
     try:
         answer = exported.reference(call)
     except REFUSALS as exc:
@@ -103,4 +102,4 @@ def _asked(
             f"PyTorch refuses the sizes of the TFLite files ({shapes}): {exc}",
             fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model takes",
         ) from exc
-    return Draw(name, to_served(call, permutations), answer)
+    return AnsweredDraw(name, to_served(call, permutations), answer)

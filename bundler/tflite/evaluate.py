@@ -21,20 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler.adapters.samples import Layout, Sample
+from bundler.adapters.samples import Sample, SampleFormat
 from bundler.errors import UsageError
 from bundler.tflite import user_function
 from bundler.tflite.calibration import as_dict, called, of_call
 from bundler.tflite.runner import TfliteModel
 from bundler.values import input_draws
+from bundler.values.arrays import Array
 from bundler.values.reference import to_served
 
 if TYPE_CHECKING:
     from bundler.values.signature import Signature, TensorSpec
 
-Array = npt.NDArray[Any]
 Answer = Callable[[dict[str, Array]], dict[str, Array]]
 
 ROWS = 32
@@ -144,18 +143,18 @@ class Evaluation:
 
     text: str
     function: Any
-    layout: Layout
+    layout: SampleFormat
     outputs: Sequence[TensorSpec] = field(default=())
 
     @classmethod
-    def of(cls, text: str, layout: Layout, *, base: Path) -> Evaluation:
+    def of(cls, text: str, layout: SampleFormat, *, base: Path) -> Evaluation:
         """Find the function.
 
         Raises:
             UsageError, SourceError: see `user_function.find`.
         """
         function = user_function.find(text, base, what="evaluate")
-        return cls(text, function, Layout(layout.signature, layout.shapes, "Evaluation"), layout.signature.outputs)
+        return cls(text, function, SampleFormat(layout.signature, layout.shapes, "Evaluation"), layout.signature.outputs)
 
     def measure(self, predict: Predict) -> float:
         """The metric of one way to answer.

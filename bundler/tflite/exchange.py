@@ -21,12 +21,10 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import TfliteError
 from bundler.process import worker
-
-Array = npt.NDArray[Any]
+from bundler.values.arrays import Array
 
 _WORKER = "bundler.tflite.worker"
 _PREFIX = "tensor/"  # so that no tensor's name can be a parameter of numpy.savez
@@ -85,7 +83,7 @@ def load_calls(folder: Path) -> Iterator[dict[str, Array]]:
             yield {key.removeprefix(_PREFIX): data[key] for key in data.files}
 
 
-class Session:
+class WorkerClient:
     """The TFLite process of one model; a request that ends it does not keep the next from being answered.
 
     Use it in a `with` block, at the end of which the process is gone.
@@ -95,9 +93,9 @@ class Session:
         self._work = work
         self._log = work / "worker.log"
         self._setup = Setup.read(work)
-        self._process: worker.Conversation | None = None
+        self._process: worker.WorkerProcess | None = None
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> WorkerClient:
         return self
 
     def __exit__(
@@ -149,10 +147,10 @@ class Session:
 
     def _ask(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
-            self._process = worker.Conversation(_WORKER, [str(self._work)], self._log)
+            self._process = worker.WorkerProcess(_WORKER, [str(self._work)], self._log)
         try:
             answer = self._process.ask(request)
-        except worker.ConversationEndedError as exc:
+        except worker.WorkerEndedError as exc:
             self._stop()
             raise self._crash(variant, exc.status) from exc
         if "error" in answer:

@@ -31,7 +31,7 @@ from bundler.values.reference import to_served
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import ModelSpec
     from bundler.values.converted import ConvertedModel
-    from bundler.values.reference import Reference
+    from bundler.values.reference import ReferenceOutputs
     from bundler.values.signature import Signature
 
 _WORKER = "bundler.tflite.fast_path_worker"
@@ -101,7 +101,7 @@ def _refused(why: str) -> TfliteError:
 
 
 def build_fast_path(
-    converted: ConvertedModel, asked: Reference, saved_model: Path, target: Path, work: Path
+    converted: ConvertedModel, asked: ReferenceOutputs, saved_model: Path, target: Path, work: Path
 ) -> FastPath:
     """Write the model.tflite `target`, run it as the server will, and compare it with PyTorch.
 

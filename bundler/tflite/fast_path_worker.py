@@ -17,21 +17,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from bundler.errors import TfliteError
 from bundler.tflite.exchange import load_calls, save_calls
 from bundler.tflite.fast_path import answer_golden
 from bundler.tflite.flatbuffer import add_metadata
 from bundler.tflite.runner import THREADS, median_ms
 from bundler.tflite.variants import convert
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 from serving.imports import leave_keras_out
 from serving.protocol.messages import message
 from serving.protocol.status import StatusError
 from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, pack_signatures
-
-Array = npt.NDArray[Any]
 
 
 def main(work: Path) -> int:

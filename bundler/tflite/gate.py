@@ -16,15 +16,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.tflite.mix import decibels
 from bundler.tflite.sensitivity import noise_to_signal
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteSpec
 
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Figures:
+class GateFigures:
     """What is known of the accuracy of one file."""
 
     agreement: Mapping[str, Agreement] = field(default_factory=dict)
@@ -85,7 +84,7 @@ class Gate:
     def floor(self) -> float | None:
         return None if self.reference is None else self.reference - self.spec.max_drop
 
-    def complaint(self, figures: Figures) -> str | None:
+    def complaint(self, figures: GateFigures) -> str | None:
         """What a file falls short of; None when it passes."""
         if self.floor is not None:
             # The sum of a reference and a drop is not exact: 0.97 is 0.98 - 0.01.
@@ -105,7 +104,7 @@ class Gate:
             return f"output {output}: {found.top1:.1%} of the top-1 answers are PyTorch's, min_top1 asks for {least:.1%}"
         return None
 
-    def metric_json(self, figures: Figures) -> dict[str, Any]:
+    def metric_json(self, figures: GateFigures) -> dict[str, Any]:
         """The metric for bundle.json; nothing without an evaluate function."""
         if figures.metric is None or self.reference is None or self.floor is None:
             return {}

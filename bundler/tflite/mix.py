@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bundler.tflite.exchange import Made, Session
+from bundler.tflite.exchange import Made, WorkerClient
 from bundler.tflite.layers import Layer, Names, chosen, tensors
 
 MEASURED_ALONE = 96
@@ -153,7 +153,7 @@ class Search:
         passes: whether a file passes the gate.
     """
 
-    def __init__(self, session: Session, names: Names, named: Sequence[str], passes: Callable[[Made], bool]) -> None:
+    def __init__(self, session: WorkerClient, names: Names, named: Sequence[str], passes: Callable[[Made], bool]) -> None:
         self._session, self._names, self._patterns, self._passes = session, names, named, passes
 
     @cached_property

@@ -7,21 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy.typing as npt
-
-from bundler.adapters.samples import Layout
+from bundler.adapters.samples import SampleFormat
 from bundler.errors import TfbundleError
 from bundler.tflite import calibration, exchange
 from bundler.tflite.calibration import Calibration
-from bundler.tflite.draws import Draws, asked, calibration_calls
+from bundler.tflite.draws import AnsweredDraws, asked, calibration_calls
 from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
 from bundler.tflite.exchange import Made
-from bundler.tflite.gate import Figures, Gate, agreement
+from bundler.tflite.gate import Gate, GateFigures, agreement
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_signatures
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from bundler.values.converted import ConvertedModel
     from bundler.values.exported import ExportedSignature
 
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Samples:
         if not spec.calibration:
             return cls()
         shapes = static_shapes(exported.signature, exported.examples, sizes)
-        layout = Layout(exported.signature, shapes)
+        layout = SampleFormat(exported.signature, shapes)
         try:
             return cls(calibration.of_spec(spec, layout, exported.examples, base=base))
         except TfbundleError as exc:
@@ -62,7 +60,7 @@ class StaticModel:
     spec: TfliteSpec
     exported: ExportedSignature
     permutations: Mapping[str, Sequence[int]]
-    draws: Mapping[str, Draws]
+    draws: Mapping[str, AnsweredDraws]
 
     @classmethod
     def of(
@@ -88,7 +86,7 @@ class StaticModel:
         return cls(spec, exported, order, draws)
 
     @property
-    def default(self) -> Draws:
+    def default(self) -> AnsweredDraws:
         return self.draws[SERVING_DEFAULT]
 
 
@@ -106,7 +104,7 @@ class Evaluated:
             return None
         sizes = static_sizes(self._exported.signature, self._exported.examples, self._spec)
         shapes = static_shapes(self._exported.signature, self._exported.examples, sizes)
-        return Evaluation.of(self._spec.evaluate, Layout(self._exported.signature, shapes), base=self._base)
+        return Evaluation.of(self._spec.evaluate, SampleFormat(self._exported.signature, shapes), base=self._base)
 
     @cached_property
     def gate(self) -> Gate:
@@ -120,7 +118,7 @@ class Evaluated:
         predict = Predict(self._exported.signature, self._exported.reference)
         return Gate(self._spec, self._spec.evaluate, self._function.measure(predict))
 
-    def figures(self, made: Made) -> Figures:
+    def figures(self, made: Made) -> GateFigures:
         """Agreement and metric of a file.
 
         Raises:
@@ -130,14 +128,14 @@ class Evaluated:
         want = [draw.answer for draw in self._model.default.every[real]]
         agreeing = agreement(want, made.outputs[SERVING_DEFAULT][real])
         if self._function is None:
-            return Figures(agreeing, len(want))
+            return GateFigures(agreeing, len(want))
         signature = self._exported.signature
         models = [TfliteModel(made.path, signature=name) for name in self._model.draws]
         predict = Predict(signature, FileAnswers(signature, models, self._model.permutations))
         start = time.perf_counter()
         metric = self._function.measure(predict)
         self.seconds = time.perf_counter() - start
-        return Figures(agreeing, len(want), metric)
+        return GateFigures(agreeing, len(want), metric)
 
     def passes(self, made: Made) -> bool:
         return self.gate.complaint(self.figures(made)) is None

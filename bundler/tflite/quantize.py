@@ -44,7 +44,7 @@ def quantize(calibrated: bytes, float_layers: Collection[str] = (), ends: Ends =
     """The calibrated file in int8.
 
     Args:
-        float_layers: names of the tensors whose operators stay float (`contents.Operator.tensor`).
+        float_layers: names of the tensors whose operators stay float (`contents.TfliteOperator.tensor`).
         ends: the type of inputs and outputs that are float in the model.
 
     Raises:
@@ -67,9 +67,9 @@ def quantize(calibrated: bytes, float_layers: Collection[str] = (), ends: Ends =
     return file
 
 
-def layers(calibrated: bytes) -> tuple[contents.Operator, ...]:
+def layers(calibrated: bytes) -> tuple[contents.TfliteOperator, ...]:
     """The operators that can be quantized or stay float, each tensor's name once."""
-    found: dict[str, contents.Operator] = {}
+    found: dict[str, contents.TfliteOperator] = {}
     for operator in contents.operators_of(calibrated):
         if operator.is_float:
             found.setdefault(operator.tensor, operator)

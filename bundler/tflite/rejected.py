@@ -20,7 +20,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedVariant:
     """A variant that could not be made, or is below its gate.
 
     Attributes:
@@ -92,12 +92,12 @@ class Outcome:
     """What became of the variants that were asked for."""
 
     made: tuple[VariantResult, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedVariant, ...] = ()
 
     @classmethod
-    def of(cls, results: Sequence[VariantResult | Refused]) -> Outcome:
-        refused = tuple(result for result in results if isinstance(result, Refused))
-        return cls(tuple(result for result in results if not isinstance(result, Refused)), refused)
+    def of(cls, results: Sequence[VariantResult | RejectedVariant]) -> Outcome:
+        refused = tuple(result for result in results if isinstance(result, RejectedVariant))
+        return cls(tuple(result for result in results if not isinstance(result, RejectedVariant)), refused)
 
     def joined_error(self) -> TfbundleError:
         """One error for all that were refused; the cause is TensorFlow's report on the first."""
@@ -114,18 +114,18 @@ class Outcome:
         return joined
 
 
-def explained(refused: Sequence[Refused]) -> str:
+def explained(refused: Sequence[RejectedVariant]) -> str:
     """Every reason once, then what is known of the layers."""
     said = [one.explain() for one in refused] + [one.explain_layers() for one in refused]
     return "\n".join(dict.fromkeys(filter(None, said)))
 
 
-def advised(refused: Sequence[Refused]) -> str | None:
+def advised(refused: Sequence[RejectedVariant]) -> str | None:
     parts = [part for one in refused if one.advice for part in one.advice.split("; ")]
     return "; ".join(dict.fromkeys(parts)) or None
 
 
-def variants_error(refused: Mapping[str, Sequence[Refused]], bundle: object) -> VariantsError:
+def variants_error(refused: Mapping[str, Sequence[RejectedVariant]], bundle: object) -> VariantsError:
     """For a published bundle: what it lacks, by model, and why."""
     every = [one for of_model in refused.values() for one in of_model]
     parts = [f"{name}: {', '.join(one.variant for one in of_model)}" for name, of_model in refused.items() if of_model]

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import TfliteError
 from bundler.process.stderr import captured_stderr
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import TensorSpec
-
-Array = npt.NDArray[Any]
 
 WARM_UP_RUNS = 3
 MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 1.0

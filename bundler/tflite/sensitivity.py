@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.tflite import quantize
 from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.runner import TfliteModel
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
-
-Array = npt.NDArray[Any]
 
 CALLS = 4
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from bundler.errors import UsageError
 from bundler.values import input_draws
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteSpec
     from bundler.values.signature import Signature
 
-Array = npt.NDArray[Any]
 
 
 def static_sizes(signature: Signature, examples: Mapping[str, Array], spec: TfliteSpec) -> dict[str, int]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import TfbundleError
 from bundler.graph.onnx_runtime import CannotLoadError, OnnxModel, onnx_values
+from bundler.values.arrays import Array
 from serving.golden.compare import Difference, compare
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from bundler.converters.native.registry import HandlerTable
     from bundler.values.exported import ExportedSignature
 
-Array = npt.NDArray[Any]
 Intermediates = Iterable[tuple[str, Any, Array]]
 
 
 @dataclass(frozen=True)
-class Call:
+class FailedCall:
     """A call whose answers differ: PyTorch's inputs and outputs."""
 
     exported: ExportedSignature
@@ -48,7 +47,7 @@ class Call:
         return compare(name, np.asarray(want), np.asarray(got)).within(self.tolerance)
 
 
-def export_at_fault(call: Call, *, also_served: bool) -> str:
+def export_at_fault(call: FailedCall, *, also_served: bool) -> str:
     """Why ONNX Runtime differs from PyTorch, as one or two sentences.
 
     Args:
@@ -69,7 +68,7 @@ def export_at_fault(call: Call, *, also_served: bool) -> str:
     return f"the export: the ONNX file itself differs from PyTorch, in {place}."
 
 
-def conversion_at_fault(call: Call, *, native: bool, handlers: HandlerTable | None = None) -> str:
+def conversion_at_fault(call: FailedCall, *, native: bool, handlers: HandlerTable | None = None) -> str:
     """Which layer of the ONNX graph TensorFlow computes otherwise, as one or two sentences."""
     try:
         OnnxModel(call.exported.onnx)
@@ -91,7 +90,7 @@ def conversion_at_fault(call: Call, *, native: bool, handlers: HandlerTable | No
     return f"{fault}. First differing layer: {_describe(node)}: {difference.explain()}."
 
 
-def _suspects(call: Call, handlers: HandlerTable | None) -> str:
+def _suspects(call: FailedCall, handlers: HandlerTable | None) -> str:
     """The handlers of others that the graph asks for."""
     if handlers is None:
         return ""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bundler.values.reference import Case, Reference
+from bundler.values.arrays import Array
+from bundler.values.reference import Case, ReferenceOutputs
 from serving.golden.data import Golden, GoldenCase, batch_size, is_binary
-
-Array = npt.NDArray[Any]
 
 GOLDEN_BYTES = 4 << 20
 """Golden data stays below this, but for one case a signature."""
@@ -19,7 +16,7 @@ GOLDEN_BYTES = 4 << 20
 
 def make_golden(
     model: str,
-    asked: Sequence[Reference],
+    asked: Sequence[ReferenceOutputs],
     *,
     tolerance: float,
     permutations: Mapping[str, Sequence[int]] | None = None,

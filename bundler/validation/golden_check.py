@@ -9,8 +9,9 @@ from bundler.errors import ParityError
 from bundler.saved_model.runner import SavedModel
 from bundler.validation.parity import served_rows
 from bundler.validation.report import ParityReport
+from bundler.values.arrays import Array
 from bundler.values.comparison import FAST_PATH, Row, compared_rows, failed_rows
-from bundler.values.reference import Array, Case
+from bundler.values.reference import Case
 from serving.golden.data import Golden, GoldenCase
 from serving.protocol.status import StatusError
 from serving.protocol.tflite_file import MODEL_FILE

@@ -21,7 +21,7 @@ from bundler.validation import divergence
 from bundler.validation.report import ParityReport
 from bundler.values import input_draws
 from bundler.values.comparison import ONNX_RUNTIME, SAVED_MODEL, Row, compared_rows, failed_rows
-from bundler.values.reference import REFUSALS, Case, Reference, to_served
+from bundler.values.reference import REFUSALS, Case, ReferenceOutputs, to_served
 
 if TYPE_CHECKING:
     from bundler.converters.native.registry import HandlerTable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bundler.values.exported import ExportedSignature
 
 
-def references(exported: Sequence[ExportedSignature], *, seed: int = 0) -> tuple[Reference, ...]:
+def references(exported: Sequence[ExportedSignature], *, seed: int = 0) -> tuple[ReferenceOutputs, ...]:
     """PyTorch's answers to all draws of all signatures.
 
     A size that PyTorch refuses is left out and named. The example itself must run.
@@ -37,7 +37,7 @@ def references(exported: Sequence[ExportedSignature], *, seed: int = 0) -> tuple
     return tuple(_reference(one, seed) for one in exported)
 
 
-def _reference(exported: ExportedSignature, seed: int) -> Reference:
+def _reference(exported: ExportedSignature, seed: int) -> ReferenceOutputs:
     cases, left_out = [], []
     for draw in input_draws.draws(exported.signature, exported.examples, seed=seed):
         try:
@@ -47,16 +47,16 @@ def _reference(exported: ExportedSignature, seed: int) -> Reference:
                 raise
             reason = f"{type(exc).__name__}: {(str(exc).strip().splitlines() or ['no message'])[0]}"
             left_out.append(f"{exported.name}, draw {draw.name}: PyTorch refuses it ({reason})")
-    return Reference(exported, tuple(cases), tuple(left_out))
+    return ReferenceOutputs(exported, tuple(cases), tuple(left_out))
 
 
 def check(
-    asked: Sequence[Reference],
+    asked: Sequence[ReferenceOutputs],
     saved_model: Path,
     *,
     tolerance: float,
     permutations: Mapping[str, Sequence[int]] | None = None,
-    derived: Sequence[Reference] = (),
+    derived: Sequence[ReferenceOutputs] = (),
     variants: Sequence[VariantResult] = (),
     fast_path: Sequence[Row] = (),
     converter: str = "native",
@@ -96,7 +96,7 @@ def check(
     return replace(report, hint=_hint(report, asked, _Engine(converter == "native", handlers)))
 
 
-def _onnx_rows_or_none(reference: Reference, not_run: list[str]) -> list[Row]:
+def _onnx_rows_or_none(reference: ReferenceOutputs, not_run: list[str]) -> list[Row]:
     """ONNX Runtime's rows; where it cannot load the model, none, and a note."""
     try:
         return list(_onnx_rows(reference))
@@ -105,7 +105,7 @@ def _onnx_rows_or_none(reference: Reference, not_run: list[str]) -> list[Row]:
         return []
 
 
-def _onnx_rows(reference: Reference) -> Iterator[Row]:
+def _onnx_rows(reference: ReferenceOutputs) -> Iterator[Row]:
     name = reference.exported.name
     try:
         model = OnnxModel(reference.exported.onnx)
@@ -125,7 +125,7 @@ def _onnx_rows(reference: Reference) -> Iterator[Row]:
 
 
 def _saved_model_rows(
-    served: SavedModel, reference: Reference, permutations: Mapping[str, Sequence[int]]
+    served: SavedModel, reference: ReferenceOutputs, permutations: Mapping[str, Sequence[int]]
 ) -> Iterator[Row]:
     for case in reference.cases:
         yield from served_rows(served, reference.exported.name, case, permutations)
@@ -157,7 +157,7 @@ class _Engine:
     handlers: HandlerTable | None
 
 
-def _hint(report: ParityReport, asked: Sequence[Reference], engine: _Engine) -> str | None:
+def _hint(report: ParityReport, asked: Sequence[ReferenceOutputs], engine: _Engine) -> str | None:
     """Diagnose the failing call with the smallest inputs: the cheapest to run with every value kept."""
     wrong: dict[tuple[str, str], set[str]] = {}
     for row in report.failures:
@@ -168,11 +168,11 @@ def _hint(report: ParityReport, asked: Sequence[Reference], engine: _Engine) -> 
     if not calls:
         return None
     exported, case = min(calls, key=lambda call: sum(array.nbytes for array in call[1].inputs.values()))
-    call = divergence.Call(exported, case.inputs, case.outputs, report.tolerance)
+    call = divergence.FailedCall(exported, case.inputs, case.outputs, report.tolerance)
     return _diagnosis(call, wrong[exported.name, case.name], engine)
 
 
-def _diagnosis(call: divergence.Call, wrong: Collection[str], engine: _Engine) -> str:
+def _diagnosis(call: divergence.FailedCall, wrong: Collection[str], engine: _Engine) -> str:
     if ONNX_RUNTIME in wrong:
         return divergence.export_at_fault(call, also_served=SAVED_MODEL in wrong)
     return divergence.conversion_at_fault(call, native=engine.native, handlers=engine.handlers)

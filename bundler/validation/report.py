@@ -15,7 +15,7 @@ _STEPS = 0.01
 
 
 @dataclass(frozen=True)
-class Summary:
+class OutputSummary:
     """All draws of one output in one runtime: the worst of them."""
 
     runtime: str
@@ -57,19 +57,19 @@ class ParityReport:
         """Largest relative error of a runtime over all draws and outputs; 0 when it has no rows."""
         return max((row.difference.max_rel for row in self.rows if row.runtime == runtime), default=0.0)
 
-    def summary(self) -> tuple[Summary, ...]:
+    def summary(self) -> tuple[OutputSummary, ...]:
         """One line a runtime, signature and output, in the order of the comparison; for tables."""
         groups: dict[tuple[str, str, str], list[Row]] = {}
         for row in self.rows:
             groups.setdefault((row.runtime, row.signature, row.difference.output), []).append(row)
         return tuple(self._summarize(key, rows) for key, rows in groups.items())
 
-    def _summarize(self, key: tuple[str, str, str], rows: Sequence[Row]) -> Summary:
+    def _summarize(self, key: tuple[str, str, str], rows: Sequence[Row]) -> OutputSummary:
         worst = max(rows, key=lambda row: row.difference.max_rel)
         good = all(row.difference.within(self.tolerance) for row in rows)
         verdict = ("passed" if good else "FAILED") if worst.gated else "reported"
         largest = max(row.difference.max_abs for row in rows)
-        return Summary(*key, len(rows), largest, worst.difference.max_rel, worst.draw, verdict)
+        return OutputSummary(*key, len(rows), largest, worst.difference.max_rel, worst.draw, verdict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for bundle.json; an error that is not finite is left out, its `problem` says why."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bundler.errors import ParityError
-from bundler.values.reference import Array
+from bundler.values.arrays import Array
 from serving.golden.compare import Difference, compare
 
 ONNX_RUNTIME = "onnxruntime"

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from bundler.values.signature import Signature
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-
-    Array = npt.NDArray[np.generic]
-
 
 SERVING_DEFAULT = "serving_default"
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy.typing as npt
-
+from bundler.values.arrays import Array
 from bundler.values.signature import Signature
 
-Array = npt.NDArray[Any]
-
-
-Reference = Callable[[Mapping[str, Array]], dict[str, Array]]
+ReferenceFn = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
 @runtime_checkable
-class Parkable(Protocol):
+class Offloadable(Protocol):
     """A reference that can do without its memory until it is called again."""
 
     def park(self, folder: Path) -> None:
@@ -41,4 +37,4 @@ class ExportedSignature:
     onnx: Path
     signature: Signature
     examples: dict[str, Array]
-    reference: Reference
+    reference: ReferenceFn

@@ -13,23 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import UsageError
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.values.signature import Signature, TensorSpec
 
-Array = npt.NDArray[Any]
 BATCH_SIZES = (1, 2, 5)
 _BATCH_NAMES = ("batch", "batch_size", "bs", "N")
 
 
 @dataclass(frozen=True)
-class Draw:
+class InputDraw:
     """Inputs by name, in the signature's order.
 
     `name` is `example`, `random`, or the dim that was changed and its size (`batch-5`).
@@ -44,7 +43,7 @@ def is_batch(dim: object) -> bool:
     return dim in _BATCH_NAMES
 
 
-def draws(signature: Signature, examples: Mapping[str, Array], *, seed: int = 0) -> list[Draw]:
+def draws(signature: Signature, examples: Mapping[str, Array], *, seed: int = 0) -> list[InputDraw]:
     """The example, a random draw of its size, and one draw for each other size of each named dynamic dim.
 
     A batch dim takes the sizes 1, 2 and 5; any other dim half its length and one and a half times it.
@@ -55,12 +54,12 @@ def draws(signature: Signature, examples: Mapping[str, Array], *, seed: int = 0)
     """
     own = dim_sizes(signature, examples)
     rng = np.random.default_rng(seed)
-    out = [Draw("example", {name: np.asarray(examples[name]) for name in signature.input_names})]
-    out.append(Draw("random", resample(signature, examples, own, rng)))
+    out = [InputDraw("example", {name: np.asarray(examples[name]) for name in signature.input_names})]
+    out.append(InputDraw("random", resample(signature, examples, own, rng)))
     for dim, size in own.items():
         for other in BATCH_SIZES if is_batch(dim) else _lengths(size):
             if other != size:
-                out.append(Draw(f"{dim}-{other}", resample(signature, examples, {**own, dim: other}, rng)))
+                out.append(InputDraw(f"{dim}-{other}", resample(signature, examples, {**own, dim: other}, rng)))
     return out
 
 

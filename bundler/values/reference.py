@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from bundler.errors import TfbundleError
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
     from bundler.values.exported import ExportedSignature
 
 
-Array = npt.NDArray[Any]
 
 
 REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, ArithmeticError, TfbundleError)
@@ -32,7 +31,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceOutputs:
     """PyTorch's answers for one signature.
 
     Attributes:

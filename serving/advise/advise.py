@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from serving.bench.load import Figures, Load, measure
-from serving.client.requests import Request
+from serving.bench.load import Load, LoadFigures, measure
+from serving.client.requests import PreparedRequest
 from serving.config.model_server import BatchingParameters
 from serving.launch.server_process import server_process
 from serving.server.options import cores
@@ -81,8 +81,8 @@ class Trial:
     """
 
     setting: Setting
-    own: Figures
-    plain: Figures
+    own: LoadFigures
+    plain: LoadFigures
 
     @property
     def gain(self) -> float:
@@ -110,7 +110,7 @@ class Advice:
         load: of the machine when it began, as `uptime` has it.
     """
 
-    request: Request
+    request: PreparedRequest
     trials: tuple[Trial, ...]
     confirmed: tuple[Trial, Trial]
     load: float = 0.0
@@ -132,7 +132,7 @@ class Advice:
 
 def advise(
     source: Path,
-    request: Request,
+    request: PreparedRequest,
     clients: int,
     *,
     seconds: float = 3.0,
@@ -176,7 +176,7 @@ def advise(
 class _Rig:
     """The server without flags, and one at a time of those with."""
 
-    def __init__(self, source: Path, plain: str, request: Request, folder: Path) -> None:
+    def __init__(self, source: Path, plain: str, request: PreparedRequest, folder: Path) -> None:
         self._source, self._plain, self._request, self._folder = source, plain, request, folder
 
     def trial(self, setting: Setting, loads: Sequence[Load]) -> list[Trial]:

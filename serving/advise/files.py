@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from serving.advise.advise import BETTER, Advice, Setting, Trial
-from serving.bench.load import Figures
+from serving.bench.load import LoadFigures
 from serving.server.options import cores
 
 BATCHING_CONFIG = "batching.config"
@@ -88,7 +88,7 @@ def _figure_lines(loaded: Trial, alone: Trial) -> list[str]:
     return lines
 
 
-def _figure_line(flags: str, figures: Figures) -> str:
+def _figure_line(flags: str, figures: LoadFigures) -> str:
     return f"{figures.concurrency:7d}  {flags:8s}{figures.per_second:12.1f}{figures.p50_ms:10.2f}{figures.p99_ms:10.2f}"
 
 

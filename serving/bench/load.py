@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from serving.client.client import Client
-from serving.client.requests import Request
+from serving.client.requests import PreparedRequest
 from serving.errors import ConnectionFailedError, ProtocolError, ServingError
 from serving.golden.compare import compare
 
@@ -36,7 +36,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Figures:
+class LoadFigures:
     """What one server did under one load.
 
     Attributes:
@@ -67,12 +67,12 @@ class Figures:
 
 def measure(
     targets: Sequence[str],
-    request: Request | Sequence[Request],
+    request: PreparedRequest | Sequence[PreparedRequest],
     loads: Sequence[Load],
     *,
     timeout: float = 30.0,
-    progress: Callable[[Figures], None] | None = None,
-) -> list[Figures]:
+    progress: Callable[[LoadFigures], None] | None = None,
+) -> list[LoadFigures]:
     """Load servers, in turns, with one kind of request, or with several that each client sends one after the other.
 
     Args:
@@ -90,7 +90,7 @@ def measure(
             wrongly.
     """
     results = []
-    requests = [request] if isinstance(request, Request) else list(request)
+    requests = [request] if isinstance(request, PreparedRequest) else list(request)
     for target in targets:
         with Client(target, timeout=timeout) as client:
             _check(client, requests[0])
@@ -102,7 +102,7 @@ def measure(
     return results
 
 
-def _check(client: Client, request: Request) -> None:
+def _check(client: Client, request: PreparedRequest) -> None:
     got = request.ask(client)
     for name, want in request.outputs.items():
         if name not in got:
@@ -116,7 +116,7 @@ def _check(client: Client, request: Request) -> None:
             )
 
 
-def _one_load(targets: Sequence[str], requests: Sequence[Request], load: Load, timeout: float) -> list[Figures]:
+def _one_load(targets: Sequence[str], requests: Sequence[PreparedRequest], load: Load, timeout: float) -> list[LoadFigures]:
     with ExitStack() as stack:
         groups = [
             _Clients([stack.enter_context(Client(target, timeout=timeout)) for _ in range(load.concurrency)], requests)
@@ -131,7 +131,7 @@ def _one_load(targets: Sequence[str], requests: Sequence[Request], load: Load, t
 class _Clients:
     """The clients of one server under one load, and what they saw."""
 
-    def __init__(self, clients: Sequence[Client], requests: Sequence[Request]) -> None:
+    def __init__(self, clients: Sequence[Client], requests: Sequence[PreparedRequest]) -> None:
         self._clients = clients
         self._requests = requests
         self._calls = [_prepared(client, requests, first) for first, client in enumerate(clients)]
@@ -171,11 +171,11 @@ class _Clients:
             self._times += times
             self._failures += failures
 
-    def figures(self) -> Figures:
+    def figures(self) -> LoadFigures:
         target = self._clients[0].target
         milliseconds = np.array(self._times or [np.nan]) * 1e3
         p50, p90, p99 = (float(np.percentile(milliseconds, q)) for q in (50, 90, 99))
-        return Figures(
+        return LoadFigures(
             target=str(target),
             over="REST" if target.rest else "gRPC",
             model=", ".join(dict.fromkeys(request.model for request in self._requests)),
@@ -193,7 +193,7 @@ class _Clients:
         )
 
 
-def _prepared(client: Client, requests: Sequence[Request], first: int) -> Callable[[], object]:
+def _prepared(client: Client, requests: Sequence[PreparedRequest], first: int) -> Callable[[], object]:
     """Sends one request after the other, beginning with another one in each client."""
     calls = [request.prepare(client) for request in requests]
     turns = cycle(calls[first % len(calls) :] + calls[: first % len(calls)])

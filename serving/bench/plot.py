@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.bench.load import Figures
+from serving.bench.load import LoadFigures
 from serving.errors import TargetError
 
 FORMATS = (".svg", ".png", ".pdf")
 
 
-def draw(results: Sequence[Figures], file: Path) -> None:
+def draw(results: Sequence[LoadFigures], file: Path) -> None:
     """Write the picture; what kind it is, the file's name tells.
 
     Raises:
@@ -39,9 +39,9 @@ def draw(results: Sequence[Figures], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _lines(results: Sequence[Figures]) -> dict[str, list[Figures]]:
+def _lines(results: Sequence[LoadFigures]) -> dict[str, list[LoadFigures]]:
     """Figures with the same server and rows, in the order of their clients."""
-    lines: dict[str, list[Figures]] = {}
+    lines: dict[str, list[LoadFigures]] = {}
     for figures in sorted(results, key=lambda one: one.concurrency):
         if figures.requests:
             rows = f"{figures.rows} row{'s' if figures.rows > 1 else ''} a request"
@@ -49,7 +49,7 @@ def _lines(results: Sequence[Figures]) -> dict[str, list[Figures]]:
     return lines
 
 
-def _line(axes: Any, name: str, line: Sequence[Figures]) -> None:
+def _line(axes: Any, name: str, line: Sequence[LoadFigures]) -> None:
     rows = [figures.per_second * figures.rows for figures in line]
     median, slow = [figures.p50_ms for figures in line], [figures.p99_ms for figures in line]
     (drawn,) = axes.plot(rows, median, marker="o", label=name)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from serving.client.examples import EXAMPLES, Classes, Example, messages
 from serving.client.model_info import ModelInfo, SignatureInfo, VersionStatus
-from serving.client.transport import Array, ModelRef, Target, Transport, Verb
+from serving.client.transport import ModelRef, Target, Transport, Verb
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -29,7 +29,7 @@ from serving.errors import (
     TensorError,
 )
 from serving.protocol.messages import DEFAULT_SIGNATURE
-from serving.protocol.tensors import as_array, bfloat16_from_float32
+from serving.protocol.tensors import Array, as_array, bfloat16_from_float32
 
 _POLL_SECONDS = (0.02, 1.0)
 """First and longest pause between two looks at a model's state."""

@@ -9,11 +9,12 @@ import numpy as np
 
 from serving.client.client import Client
 from serving.client.examples import EXAMPLES, classes_as_outputs
-from serving.client.transport import Array, Verb
+from serving.client.transport import Verb
+from serving.protocol.tensors import Array
 
 
 @dataclass(frozen=True)
-class Request:
+class PreparedRequest:
     """What is sent.
 
     Attributes:

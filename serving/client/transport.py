@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-import numpy.typing as npt
-
 from serving.client.examples import Classes
 from serving.client.model_info import ModelInfo, VersionStatus
 from serving.errors import TargetError
+from serving.protocol.tensors import Array
 
-Array = npt.NDArray[Any]
 Verb = Literal["Predict", "Classify", "Regress"]
 """RPCs that answer one signature; over REST the same in lower case."""
 

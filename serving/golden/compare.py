@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from serving.protocol.tensors import Array
 
 
 @dataclass(frozen=True)

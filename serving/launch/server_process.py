@@ -17,7 +17,7 @@ _LAST_LINES = 8
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class ServerEndpoints:
     """Where a server of this machine listens, and its process."""
 
     grpc_port: int
@@ -34,7 +34,7 @@ class Endpoints:
 
 
 @contextmanager
-def server_process(source: Path | str, flags: Sequence[str] = ()) -> Iterator[Endpoints]:
+def server_process(source: Path | str, flags: Sequence[str] = ()) -> Iterator[ServerEndpoints]:
     """Serve a bundle, a models.config or a model's base path on free ports until the end of the block.
 
     Args:
@@ -55,7 +55,7 @@ def server_process(source: Path | str, flags: Sequence[str] = ()) -> Iterator[En
                 raise NotReadyError(
                     f"The embedded server did not start: {_said(log)}", where=f"{source} {' '.join(flags)}".strip()
                 )
-            yield Endpoints(int(words[1]), int(words[3]), process.pid)
+            yield ServerEndpoints(int(words[1]), int(words[3]), process.pid)
         finally:
             process.stdin.close()
             process.wait()

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.protocol.json_object import c_string, members
 from serving.protocol.json_parser import has_long_numbers, parse_object
 from serving.protocol.json_text import debug_text, decode_base64, is_number, quote, type_name
 from serving.protocol.messages import enum
 from serving.protocol.status import Code, StatusError, invalid_argument
-from serving.protocol.tensors import array_dtype_name, dtype_name
-
-Array = npt.NDArray[Any]
+from serving.protocol.tensors import Array, array_dtype_name, dtype_name
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 _FLOATS = ("float32", "float64")

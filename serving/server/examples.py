@@ -10,18 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf import text_format
 
 from serving.client.examples import serialized
 from serving.protocol.messages import DEFAULT_SIGNATURE, enum, pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
-from serving.protocol.tensors import array_dtype_name, dtype_number
+from serving.protocol.tensors import Array, array_dtype_name, dtype_number
 from serving.server.core import Handle, ServerCore
 from serving.server.options import ServerOptions
 from serving.server.predict import resolved
-
-Array = npt.NDArray[Any]
 
 INPUTS = "inputs"
 OUTPUTS = "outputs"

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.protocol.status import Code, StatusError
+from serving.protocol.tensors import Array
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy.typing as npt
-
 from serving.errors import TensorError
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
-from serving.protocol.tensors import from_proto, to_proto
+from serving.protocol.tensors import Array, from_proto, to_proto
 from serving.server.core import Handle, ServerCore
 from serving.server.options import ServerOptions
-
-Array = npt.NDArray[Any]
 
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 

@@ -26,7 +26,7 @@ from serving.server.playground import Playground
 from serving.server.predict import predict_messages, run_signature
 from serving.server.request_log import RequestLog
 from serving.server.sources import parse_version
-from serving.server.targets import Target, read_target
+from serving.server.targets import ModelTarget, read_target
 
 # Matched against the path as it came, query string and all; only then are names percent-decoded.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
@@ -48,7 +48,7 @@ _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 @dataclass(frozen=True)
-class Request:
+class RestRequest:
     """An HTTP request.
 
     Attributes:
@@ -99,7 +99,7 @@ class RestApi:
         self._playground = playground
         self._request_log = request_log
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: RestRequest) -> Reply:
         """Answer a request; what goes wrong with it is an answer too."""
         if request.method not in _METHODS:
             return error_page(HTTPStatus.NOT_IMPLEMENTED)
@@ -130,7 +130,7 @@ class RestApi:
             )  # fmt: skip
         return Reply(HTTP_STATUS[code], headers, body)
 
-    def _monitoring(self, target: Target) -> Reply:
+    def _monitoring(self, target: ModelTarget) -> Reply:
         plain = {"Content-Type": "text/plain"}
         if target.rest:
             return Reply(400, plain, f"Unexpected path: {target.text}. Should be {target.path}".encode())
@@ -141,7 +141,7 @@ class RestApi:
         status = HTTP_STATUS[Code.DEADLINE_EXCEEDED]
         return Reply(status, self._with_cors(_JSON), write_error("Timed out waiting for notification"))
 
-    def _preflight(self, request: Request) -> Reply:
+    def _preflight(self, request: RestRequest) -> Reply:
         known = re.search("https?://", request.headers.get("origin", ""))
         headers = self._with_cors({"Content-Type": "text/html; charset=ISO-8859-1"})
         return Reply(200 if known else HTTP_STATUS[Code.FAILED_PRECONDITION], headers)
@@ -157,7 +157,7 @@ class _Call:
         model, api: for the metrics; empty while not known.
     """
 
-    def __init__(self, core: ServerCore, request: Request, request_log: RequestLog | None = None) -> None:
+    def __init__(self, core: ServerCore, request: RestRequest, request_log: RequestLog | None = None) -> None:
         self.core = core
         self.request_log = request_log
         self.request = request
@@ -262,7 +262,7 @@ def _model_spec(name: str | None, version: str | None, label: str | None) -> Any
     return spec
 
 
-def _body(request: Request) -> bytes:
+def _body(request: RestRequest) -> bytes:
     """The body, unpacked; one that does not unpack, or into more than the real server allows, counts as empty."""
     if "gzip" not in request.headers.get("content-encoding", ""):
         return request.body

@@ -12,7 +12,7 @@ from aiohttp import web
 from serving.errors import ConfigError
 from serving.server.connections import Connection, ConnectionServer
 from serving.server.options import ServerOptions
-from serving.server.rest import Reply, Request, RestApi, error_page
+from serving.server.rest import Reply, RestApi, RestRequest, error_page
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RestServer:
             response = _response(self._api.timed_out())
             response.force_close()  # the rest of the body is not to be taken for a request
             return response
-        made = Request(
+        made = RestRequest(
             request.method,
             request.raw_path,
             {name.lower(): value for name, value in request.headers.items()},

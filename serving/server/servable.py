@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError, invalid_argument, not_found
-from serving.protocol.tensors import array_dtype_name, as_array
+from serving.protocol.tensors import Array, array_dtype_name, as_array
 from serving.server.refusals import wrong_dtype
 
-Array = npt.NDArray[Any]
 Runner = Callable[..., list[Any]]
 
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})

@@ -16,7 +16,7 @@ _TARGET = re.compile(
 )
 
 
-class Target(NamedTuple):
+class ModelTarget(NamedTuple):
     """Where a request goes, without a scheme and an authority.
 
     Attributes:
@@ -32,7 +32,7 @@ class Target(NamedTuple):
         return self.path + self.rest
 
 
-def read_target(text: str) -> Target | None:
+def read_target(text: str) -> ModelTarget | None:
     """The target of a request line; None if it is no URI."""
     found = _TARGET.fullmatch(text)
     if found is None:
@@ -44,7 +44,7 @@ def read_target(text: str) -> Target | None:
         return None
     if found["ipv6"] and not _is_ipv6(found["ipv6"]):
         return None
-    return Target(path, found["rest"])
+    return ModelTarget(path, found["rest"])
 
 
 def _is_ipv6(text: str) -> bool:

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from serving.errors import TensorError
 from serving.protocol.messages import DEFAULT_SIGNATURE, message
 from serving.protocol.status import Code, StatusError, invalid_argument
-from serving.protocol.tensors import array_dtype_name, dtype_number
+from serving.protocol.tensors import Array, array_dtype_name, dtype_number
 from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata, unpack_signatures
 from serving.server.interpreters import InterpreterPool, TfliteTensor
 from serving.server.refusals import wrong_dtype
-
-Array = npt.NDArray[Any]
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from serving.client.client import Client
 from serving.client.examples import EXAMPLES, classes_as_outputs, classes_of, serialized
-from serving.client.requests import Request
+from serving.client.requests import PreparedRequest
 from serving.errors import GoldenError, ServingError
 from serving.golden.compare import compare
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
@@ -38,7 +38,7 @@ class Logged:
         left_out: kind of record (`multi_inference_log`, …) -> how many there are that no client call sends.
     """
 
-    requests: tuple[Request, ...]
+    requests: tuple[PreparedRequest, ...]
     left_out: Mapping[str, int]
 
 
@@ -70,24 +70,24 @@ def read_requests(path: Path) -> Logged:
     return Logged(tuple(requests), left_out)
 
 
-def _predicted(entry: Any) -> Request:
-    return Request(
+def _predicted(entry: Any) -> PreparedRequest:
+    return PreparedRequest(
         **_asked(entry),
         inputs={name: from_proto(tensor) for name, tensor in sorted(entry.request.inputs.items())},
         outputs={name: _wanted(from_proto(tensor)) for name, tensor in sorted(entry.response.outputs.items())},
     )
 
 
-def _classified(entry: Any) -> Request:
+def _classified(entry: Any) -> PreparedRequest:
     rows = classes_of(entry.response.result)
     outputs = classes_as_outputs(rows) if rows else {}
-    return Request(**_asked(entry), inputs=_examples(entry), outputs=outputs, verb="Classify")
+    return PreparedRequest(**_asked(entry), inputs=_examples(entry), outputs=outputs, verb="Classify")
 
 
-def _regressed(entry: Any) -> Request:
+def _regressed(entry: Any) -> PreparedRequest:
     values = np.array([one.value for one in entry.response.result.regressions], np.float32)
     outputs = {"outputs": values} if values.size else {}
-    return Request(**_asked(entry), inputs=_examples(entry), outputs=outputs, verb="Regress")
+    return PreparedRequest(**_asked(entry), inputs=_examples(entry), outputs=outputs, verb="Regress")
 
 
 _READERS = {"predict_log": _predicted, "classify_log": _classified, "regress_log": _regressed}
@@ -144,7 +144,7 @@ def replay(
         return SmokeReport((str(client.target),), tuple(checks), time.monotonic() - began)
 
 
-def _check(client: Client, request: Request, number: int) -> Check:
+def _check(client: Client, request: PreparedRequest, number: int) -> Check:
     over, what = "REST" if client.target.rest else "gRPC", f"replay {number} {request.signature}"
     began = time.monotonic()
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 import onnx.parser
@@ -16,9 +15,8 @@ import tensorflow as tf
 import torch
 from torch.nn import functional
 
+from bundler.values.arrays import Array
 from bundler.values.signature import Signature, TensorSpec
-
-Array = npt.NDArray[Any]
 
 SIGNATURE = Signature(
     (TensorSpec.parse("image=float32[batch,3,8,8]"), TensorSpec.parse("ids=int64[batch,seq]")),

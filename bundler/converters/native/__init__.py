@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler.spec.bundle_spec import Layout
+from bundler.spec.bundle_spec import SignatureLayout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ class NativeConverter:
         """This converter with other handlers."""
         return NativeConverter(handlers)
 
-    def convert(self, models: Mapping[str, Path], *, layout: Layout = "keep") -> NativeModel:
+    def convert(self, models: Mapping[str, Path], *, layout: SignatureLayout = "keep") -> NativeModel:
         """One ONNX file a signature, `serving_default` first, into one model with shared weights.
 
         Raises:

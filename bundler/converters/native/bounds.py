@@ -70,7 +70,7 @@ def fits(
     """
     store = WeightStore(constants_only=True)
     with tf.Graph().as_default() as graph:
-        stand_ins = [None if v is None or v.array is None else _stand_in(v.array, store) for v in operands]
+        stand_ins = [None if v is None or v.array is None else _placeholder(v.array, store) for v in operands]
         try:
             lower(stand_ins)
         except Exception:  # noqa: BLE001 (what is wrong is said where the node is lowered)
@@ -80,7 +80,7 @@ def fits(
     return max((n or 0 for n in sizes), default=0) <= LARGEST_FOLD and not (windows and 0 in sizes)
 
 
-def _stand_in(array: np.ndarray[Any, Any], store: WeightStore) -> Value:
+def _placeholder(array: np.ndarray[Any, Any], store: WeightStore) -> Value:
     """Large arrays without their values."""
     if array.size <= _SHAPES or array.dtype.kind in "OUS":
         return Value.constant(array, store)

@@ -10,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.converters.native.value import Array, Dim, Value
+from bundler.converters.native.value import Dim, Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError
 from bundler.graph.provenance import describe_node
+from bundler.values.arrays import Array
 
 Target: TypeAlias = Literal["serving", "tflite"]
 

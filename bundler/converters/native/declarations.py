@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 
-from bundler.converters.native.registry import Function, Handler, Layout, describe
+from bundler.converters.native.registry import AxisPolicy, Function, Handler, describe
 
 _TORCH_NAME = re.compile(r"\w+::\w+(\.\w+)?")
 
@@ -20,7 +20,7 @@ _declared: dict[str, list[Handler]] = {}
 def op(
     *op_types: str,
     domain: str = "",
-    layout: Layout = Layout.LOGICAL,
+    layout: AxisPolicy = AxisPolicy.LOGICAL,
     since: int = 1,
     static: tuple[str, ...] = (),
     torch: str | None = None,

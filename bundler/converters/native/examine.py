@@ -20,7 +20,7 @@ from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError, UnsupportedOpsError
 from bundler.graph.onnx_signature import graph_signature
-from bundler.spec.bundle_spec import Layout
+from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.signature import Signature
 
 
@@ -40,7 +40,7 @@ class Findings:
 
 
 def examine(
-    graphs: Mapping[str, ir.Model], handlers: HandlerTable, *, layout: Layout = "keep"
+    graphs: Mapping[str, ir.Model], handlers: HandlerTable, *, layout: SignatureLayout = "keep"
 ) -> dict[str, Findings]:
     """Trace every signature as a conversion does, without an end at the first failure.
 
@@ -125,7 +125,7 @@ class _Walk(Lowering):
         self._notes.seen.add(node)
         return super()._dispatch(node, operands)
 
-    def _stand_ins(self, node: ir.Node, error: ConversionError) -> list[Value | None]:
+    def _placeholder_outputs(self, node: ir.Node, error: ConversionError) -> list[Value | None]:
         if isinstance(error, _UnknownError):
             self._notes.unknown.update(node.outputs)
             return []

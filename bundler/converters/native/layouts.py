@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.registry import Layout
+from bundler.converters.native.registry import AxisPolicy
 from bundler.converters.native.value import Element, Order, Value, channels_last, transpose
 from bundler.converters.native.weights import WeightStore
 
 
 @dataclass
-class Placed:
+class LaidOutOperands:
     """Operands as tensors, attributes with their axes re-mapped, and the order that the result has."""
 
     tensors: list[tf.Tensor | None]
@@ -27,29 +27,29 @@ class Placed:
     def value(self, tensor: tf.Tensor, store: WeightStore) -> Value:
         """The result, stored as the operands are."""
         if self.rows_sizes is not None and tensor.shape.rank == 2:
-            return Value.of_rows(tensor, self.rows_sizes, store, self.order)
+            return Value.from_flattened(tensor, self.rows_sizes, store, self.order)
         return Value.of(tensor, store, self.order)
 
 
 def place(
-    layout: Layout, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]
-) -> Placed:
+    layout: AxisPolicy, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]
+) -> LaidOutOperands:
     """Bring operands into the order that `layout` asks for. Operands at the positions `static` are left to the caller."""
     moved = [None if i in static else v for i, v in enumerate(operands)]
-    if layout is Layout.ELEMENTWISE:
+    if layout is AxisPolicy.ELEMENTWISE:
         order = common_order(moved)
         rank = max((v.rank or 0 for v in moved if v is not None), default=0)
         sizes = _common_rows(moved, rank)
         if sizes is not None:
-            return Placed([None if v is None else _as_rows(v, order, rank) for v in moved], attributes, order, sizes)
-        return Placed([None if v is None else aligned(v, order, rank) for v in moved], attributes, order)
-    if layout is Layout.AXIS:
+            return LaidOutOperands([None if v is None else _as_rows(v, order, rank) for v in moved], attributes, order, sizes)
+        return LaidOutOperands([None if v is None else aligned(v, order, rank) for v in moved], attributes, order)
+    if layout is AxisPolicy.AXIS:
         return _by_axis(moved, attributes)
-    if layout is Layout.SPATIAL:
+    if layout is AxisPolicy.SPATIAL:
         order = channels_last(_rank(moved[0]))
         first = moved[0].in_order(order) if moved[0] is not None else None
-        return Placed([first, *(None if v is None else v.tensor for v in moved[1:])], attributes, order)
-    return Placed([None if v is None else v.tensor for v in moved], attributes, None)
+        return LaidOutOperands([first, *(None if v is None else v.tensor for v in moved[1:])], attributes, order)
+    return LaidOutOperands([None if v is None else v.tensor for v in moved], attributes, None)
 
 
 def _common_rows(operands: Sequence[Value | None], rank: int) -> tuple[Element, ...] | None:
@@ -82,7 +82,7 @@ def with_rows(a: Value, b: Value) -> tuple[Value, Value]:
         return a, b
     sizes = a.rows_sizes or b.rows_sizes
     assert sizes is not None
-    rows = [v if v.rows_sizes is not None else Value.of_rows(v.rows, sizes, v.store, v.order) for v in (a, b)]
+    rows = [v if v.rows_sizes is not None else Value.from_flattened(v.rows, sizes, v.store, v.order) for v in (a, b)]
     return rows[0], rows[1]
 
 
@@ -92,7 +92,7 @@ def _rank(value: Value | None) -> int:
     return value.rank
 
 
-def _by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> Placed:
+def _by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> LaidOutOperands:
     order = common_order(operands)
     attributes = dict(attributes)
     if order is not None:
@@ -100,7 +100,7 @@ def _by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> Pl
         for key in ("axis", "axes"):
             if key in attributes:
                 attributes[key] = storage_axes(attributes[key], order, rank)
-    return Placed([None if v is None else v.in_order(order) for v in operands], attributes, order)
+    return LaidOutOperands([None if v is None else v.in_order(order) for v in operands], attributes, order)
 
 
 def storage_axes(axes: Any, order: Order | None, rank: int) -> Any:

@@ -15,13 +15,14 @@ import tensorflow as tf
 
 from bundler.converters.native import bounds, layouts, shapes
 from bundler.converters.native.context import Context, Target
-from bundler.converters.native.registry import Handler, HandlerTable, Layout, builtin
-from bundler.converters.native.value import Array, Value
+from bundler.converters.native.registry import AxisPolicy, Handler, HandlerTable, builtin
+from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError, TfbundleError, UnsupportedOpsError, first_message_line
 from bundler.graph.provenance import describe_node, source_line
 from bundler.graph.tensors import drop_pages
 from bundler.sources.user_code import first_line, user_line
+from bundler.values.arrays import Array
 
 _FOLD_LIMIT = 1 << 20
 """Largest constant, in elements, that folding may create beyond the size of its inputs."""
@@ -139,7 +140,7 @@ class Lowering:
         try:
             results = self._dispatch(node, operands)
         except ConversionError as exc:
-            results = self._stand_ins(node, exc)
+            results = self._placeholder_outputs(node, exc)
         for output, value in zip(node.outputs, results, strict=False):
             if value is None:
                 continue
@@ -151,7 +152,7 @@ class Lowering:
         if self._observe is not None:
             self._observe(node, results)
 
-    def _stand_ins(self, node: ir.Node, error: ConversionError) -> list[Value | None]:
+    def _placeholder_outputs(self, node: ir.Node, error: ConversionError) -> list[Value | None]:
         """Zeros in place of a rejected node's outputs, so that the walk goes on and one report names every such node."""
         self._rejections.append(error)
         if any(o.dtype is None or o.shape is None for o in node.outputs):
@@ -284,8 +285,8 @@ def apply(
     static = _static_arrays(handler, operands, context)
     extra: tuple[Any, ...] = (context,) if handler.wants_context else ()
     arguments: Sequence[Any] = [static.get(i, v) for i, v in enumerate(operands)]
-    if handler.layout is Layout.VALUES:
-        return as_values(handler.function(*extra, *arguments, **attrs), layouts.Placed([], {}, None), context)
+    if handler.layout is AxisPolicy.VALUES:
+        return as_values(handler.function(*extra, *arguments, **attrs), layouts.LaidOutOperands([], {}, None), context)
     placed = layouts.place(handler.layout, operands, static.keys(), {**handler.axis_defaults, **attrs})
     arguments = [static.get(i, t) for i, t in enumerate(placed.tensors)]
     return as_values(handler.function(*extra, *arguments, **placed.attributes), placed, context)
@@ -327,7 +328,7 @@ def _check_outputs(handler: Handler, node: ir.Node, results: Sequence[Value | No
         raise ValueError(f"it returned {len(results)} outputs, and nothing for output {missing[0]}")
 
 
-def as_values(result: Any, placed: layouts.Placed, context: Context) -> list[Value | None]:
+def as_values(result: Any, placed: layouts.LaidOutOperands, context: Context) -> list[Value | None]:
     """What a handler returned as a list of Values; tensors are stored as its operands were placed."""
     items = list(result) if isinstance(result, (tuple, list)) else [result]
     return [

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.adapters.adapter import InputEdge
+from bundler.adapters.adapter import InputAdapter
 from bundler.adapters.derive import DerivedSignature
 from bundler.converters.native.context import Target
 from bundler.converters.native.lowering import Lowering, check_supported
@@ -22,7 +22,7 @@ from bundler.converters.signature_names import restore, set_methods, tensor_name
 from bundler.errors import ConversionError, TfbundleError
 from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
-from bundler.spec.bundle_spec import Layout
+from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import Signature, TensorSpec
 
@@ -41,7 +41,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, graphs: Mapping[str, ir.Model], *, layout: Layout = "keep", handlers: HandlerTable | None = None
+        self, graphs: Mapping[str, ir.Model], *, layout: SignatureLayout = "keep", handlers: HandlerTable | None = None
     ) -> None:
         super().__init__()
         self._handlers = handlers or builtin()
@@ -55,7 +55,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         self._functions = {name: self._trace(name) for name in self._graphs}
         self._variables = list(self._store.variables)
         self._methods: dict[str, str] = {}
-        self._edges: tuple[InputEdge, ...] = ()
+        self._edges: tuple[InputAdapter, ...] = ()
 
     @property
     def signature(self) -> Signature:

@@ -1,6 +1,6 @@
 """Which function lowers which ONNX operator.
 
-    @op("LeakyRelu", layout=Layout.ELEMENTWISE)
+    @op("LeakyRelu", layout=AxisPolicy.ELEMENTWISE)
     def leaky_relu(x, *, alpha=0.01):
         return tf.nn.leaky_relu(x, alpha)
 
@@ -24,7 +24,7 @@ from bundler.errors import UsageError
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Layout(enum.Enum):
+class AxisPolicy(enum.Enum):
     """What an op asks of the axis order of its operands."""
 
     ELEMENTWISE = "any order, the same for all operands"
@@ -42,14 +42,14 @@ class Handler:
     domain: str
     since: int
     function: Callable[..., Any]
-    layout: Layout
+    layout: AxisPolicy
     static: frozenset[str]
     parameters: tuple[str, ...]
     attributes: frozenset[str]
     variadic: bool
     wants_context: bool
     axis_defaults: dict[str, Any]
-    """Defaults of `axis` and `axes`, which Layout.AXIS re-maps like given ones."""
+    """Defaults of `axis` and `axes`, which AxisPolicy.AXIS re-maps like given ones."""
     torch: str | None = None
     """The PyTorch operator that the export writes as this one, `namespace::name`."""
     override: bool = False
@@ -137,7 +137,7 @@ def builtin() -> HandlerTable:
 
 
 def op(
-    *op_types: str, layout: Layout = Layout.LOGICAL, since: int = 1, domain: str = "", static: tuple[str, ...] = ()
+    *op_types: str, layout: AxisPolicy = AxisPolicy.LOGICAL, since: int = 1, domain: str = "", static: tuple[str, ...] = ()
 ) -> Callable[[Function], Function]:
     """Register a function as the handler of these operators.
 
@@ -158,7 +158,7 @@ def op(
 
 
 def describe(
-    function: Callable[..., Any], op_type: str, domain: str, since: int, layout: Layout, static: frozenset[str]
+    function: Callable[..., Any], op_type: str, domain: str, since: int, layout: AxisPolicy, static: frozenset[str]
 ) -> Handler:
     """Read a handler's inputs and attributes from its function's signature.
 

@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from bundler.converters.native.weights import WeightStore
+from bundler.values.arrays import Array
 
-Array: TypeAlias = npt.NDArray[Any]
 Order: TypeAlias = "tuple[int, ...]"
 Tensor: TypeAlias = Any
 """tf.Tensor; TensorFlow ships no type stubs."""
@@ -104,7 +103,7 @@ def channels_first_permutation(rank: int) -> Order:
     return (0, rank - 1, *range(1, rank - 1))
 
 
-class Steps(NamedTuple):
+class QuantParams(NamedTuple):
     """Of a constant that was quantized: real = (step - zero_point) * scale, with steps from low to high.
 
     Attributes:
@@ -140,8 +139,8 @@ class Value:
         """What it is the concatenation of, over channels (axis 1)."""
         self._rows: Scoped[None] = Scoped()
         self.rows_sizes: tuple[Element, ...] | None = None
-        """Of a value made of rows (`of_rows`): its sizes, in the order of storage."""
-        self.steps: Steps | None = None
+        """Of a value made of rows (`from_flattened`): its sizes, in the order of storage."""
+        self.steps: QuantParams | None = None
 
     @classmethod
     def constant(cls, array: Array, store: WeightStore, name: str = "") -> Value:
@@ -160,7 +159,7 @@ class Value:
         return value
 
     @classmethod
-    def of_rows(cls, rows: tf.Tensor, sizes: Sequence[Element], store: WeightStore, order: Order | None = None) -> Value:
+    def from_flattened(cls, rows: tf.Tensor, sizes: Sequence[Element], store: WeightStore, order: Order | None = None) -> Value:
         """The rows [-1, C] of a tensor with these sizes, in the order of storage; it is put into their shape when asked for.
 
         What is computed element by element stays rows, next to the product that they come from, where TensorFlow fuses it.

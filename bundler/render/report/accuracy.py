@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Bar, Chart, Kind, error_text
-from bundler.render.report.schema import Agreement, FastPath, Judged, Metric, Refused, Summary, Variant
+from bundler.render.report.schema import (
+    AgreementRecord,
+    FastPathRecord,
+    Judged,
+    MetricRecord,
+    RefusedRecord,
+    SummaryRecord,
+    VariantRecord,
+)
 from bundler.render.texts import milliseconds_text, size_text
 
 LAYERS = 5
@@ -36,7 +44,7 @@ class FastPathView:
     rows: tuple[tuple[str, ...], ...]
 
 
-def accuracy_view(variants: Mapping[str, Variant], refused: Mapping[str, Refused]) -> AccuracyView | None:
+def accuracy_view(variants: Mapping[str, VariantRecord], refused: Mapping[str, RefusedRecord]) -> AccuracyView | None:
     """What is known of the accuracy; None where there is nothing beyond the largest error.
 
     A variant that is below its gate stands beside the others, if it was measured.
@@ -54,12 +62,12 @@ def accuracy_view(variants: Mapping[str, Variant], refused: Mapping[str, Refused
     )
 
 
-def _metric_chart(judged: Mapping[str, Judged], refused: Mapping[str, Refused]) -> Chart | None:
+def _metric_chart(judged: Mapping[str, Judged], refused: Mapping[str, RefusedRecord]) -> Chart | None:
     """The metric of the evaluate function, PyTorch's first, with a line at the floor."""
     found = {name: one.evaluation for name, one in judged.items() if one.evaluation}
     if not found:
         return None
-    first: Metric = next(iter(found.values()))
+    first: MetricRecord = next(iter(found.values()))
     figures = {"PyTorch": first.pytorch, **{name: metric.value for name, metric in found.items()}}
     longest = max((abs(value) for value in figures.values()), default=0.0) or 1.0
     bars = tuple(
@@ -71,7 +79,7 @@ def _metric_chart(judged: Mapping[str, Judged], refused: Mapping[str, Refused]) 
     return Chart(f"{first.function} on labelled data", bars, mark if 0 <= mark <= 1 else None, text)
 
 
-def _sqnr_chart(judged: Mapping[str, Judged], refused: Mapping[str, Refused]) -> Chart | None:
+def _sqnr_chart(judged: Mapping[str, Judged], refused: Mapping[str, RefusedRecord]) -> Chart | None:
     found = {name: value for name, one in judged.items() if (value := _sqnr(one)) is not None}
     if not found:
         return None
@@ -80,11 +88,11 @@ def _sqnr_chart(judged: Mapping[str, Judged], refused: Mapping[str, Refused]) ->
     return charts.linear("Signal-to-quantization-noise ratio against PyTorch, worst output (more is better)", rows, kinds)
 
 
-def _kind(name: str, refused: Mapping[str, Refused], otherwise: Kind) -> Kind:
+def _kind(name: str, refused: Mapping[str, RefusedRecord], otherwise: Kind) -> Kind:
     return "bad" if name in refused else otherwise
 
 
-def _outputs(one: Judged) -> Sequence[Agreement]:
+def _outputs(one: Judged) -> Sequence[AgreementRecord]:
     return list(one.accuracy.outputs.values()) if one.accuracy else []
 
 
@@ -92,7 +100,7 @@ def _sqnr(one: Judged) -> float | None:
     return min((a.sqnr_db for a in _outputs(one) if a.sqnr_db is not None), default=None)
 
 
-def _row(name: str, one: Variant) -> tuple[str, ...]:
+def _row(name: str, one: VariantRecord) -> tuple[str, ...]:
     sqnr = _sqnr(one)
     cosine = min((a.cosine for a in _outputs(one) if a.cosine is not None), default=None)
     top1 = min((a.top1 for a in _outputs(one) if a.top1 is not None), default=None)
@@ -107,11 +115,11 @@ def _row(name: str, one: Variant) -> tuple[str, ...]:
     )
 
 
-def _verdict(one: Refused) -> str:
+def _verdict(one: RefusedRecord) -> str:
     return "below its gate" if one.below_gate else "not made"
 
 
-def _layers(one: Refused) -> tuple[str, ...]:
+def _layers(one: RefusedRecord) -> tuple[str, ...]:
     """The layers that lose most, and the mix that would pass."""
     lines = [f"{loss.layer}: {loss.sqnr_db:.1f} dB when it alone is int8" for loss in one.layers[:LAYERS]]
     if one.mix:
@@ -119,7 +127,7 @@ def _layers(one: Refused) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def fast_path_view(fast_path: FastPath | None, size_bytes: int, parity: Sequence[Summary]) -> FastPathView | None:
+def fast_path_view(fast_path: FastPathRecord | None, size_bytes: int, parity: Sequence[SummaryRecord]) -> FastPathView | None:
     """The two forms that a server can load, beside each other.
 
     Args:
@@ -135,6 +143,6 @@ def fast_path_view(fast_path: FastPath | None, size_bytes: int, parity: Sequence
     return FastPathView(((*lite, _error(parity, "tflite-fast-path")), (*saved, _error(parity, "saved_model"))))
 
 
-def _error(parity: Sequence[Summary], runtime: str) -> str:
+def _error(parity: Sequence[SummaryRecord], runtime: str) -> str:
     errors = [line.max_rel for line in parity if line.runtime == runtime]
     return error_text(max(errors)) if errors else "not compared"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart
-from bundler.render.report.schema import FastPath, Graph, Variant
+from bundler.render.report.schema import FastPathRecord, Graph, VariantRecord
 from bundler.render.texts import size_text
 
 OPERATORS = 12
@@ -29,7 +29,9 @@ class GraphView:
     tflite_rows: tuple[tuple[str, ...], ...]
 
 
-def graph_view(graph: Graph, size_bytes: int, variants: Mapping[str, Variant], fast_path: FastPath | None) -> GraphView:
+def graph_view(
+    graph: Graph, size_bytes: int, variants: Mapping[str, VariantRecord], fast_path: FastPathRecord | None
+) -> GraphView:
     """The page's part on the graph.
 
     Args:

@@ -25,7 +25,7 @@ class Tensor(_Part):
     dims: tuple[int | str | None, ...]
 
 
-class Signature(_Part):
+class SignatureRecord(_Part):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
@@ -49,7 +49,7 @@ class Comparison(Deviation):
     passed: bool
 
 
-class Summary(_Part):
+class SummaryRecord(_Part):
     """All draws of one output in one runtime."""
 
     runtime: str
@@ -65,7 +65,7 @@ class Summary(_Part):
 class Parity(_Part):
     tolerance: float
     passed: bool
-    summary: tuple[Summary, ...]
+    summary: tuple[SummaryRecord, ...]
     results: tuple[Comparison, ...]
     left_out: tuple[str, ...] = ()
 
@@ -77,7 +77,7 @@ class Graph(_Part):
     nodes: int
 
 
-class Agreement(_Part):
+class AgreementRecord(_Part):
     """How far one output of a variant is PyTorch's; what is not finite or has no meaning is missing."""
 
     sqnr_db: float | None = None
@@ -88,10 +88,10 @@ class Agreement(_Part):
 class Accuracy(_Part):
     """Agreement with PyTorch by output."""
 
-    outputs: dict[str, Agreement] = {}
+    outputs: dict[str, AgreementRecord] = {}
 
 
-class Metric(_Part):
+class MetricRecord(_Part):
     """What the evaluate function says of a variant and of PyTorch, and the least that is accepted."""
 
     function: str
@@ -100,7 +100,7 @@ class Metric(_Part):
     floor: float
 
 
-class Delegation(_Part):
+class DelegationRecord(_Part):
     """What XNNPACK takes: the share of nodes, 0 to 1."""
 
     share: float
@@ -110,22 +110,22 @@ class Judged(_Part):
     """What may be known of a variant's accuracy."""
 
     accuracy: Accuracy | None = None
-    evaluation: Metric | None = None
+    evaluation: MetricRecord | None = None
 
 
-class Loss(_Part):
+class LossRecord(_Part):
     """What a layer costs when it alone is int8."""
 
     layer: str
     sqnr_db: float = INFINITE
 
 
-class Refused(Judged):
+class RefusedRecord(Judged):
     """A variant that was asked for and is not in the bundle; `mix`: layers that have to stay float for it to pass."""
 
     reason: str
     below_gate: bool = False
-    layers: tuple[Loss, ...] = ()
+    layers: tuple[LossRecord, ...] = ()
     mix: tuple[str, ...] | None = None
 
     @field_validator("layers", mode="before")
@@ -135,7 +135,7 @@ class Refused(Judged):
         return [{**row, "sqnr_db": float(row["sqnr_db"])} for row in value] if isinstance(value, list) else value
 
 
-class FastPath(_Part):
+class FastPathRecord(_Part):
     """The model.tflite beside the SavedModel; `latency_ms` by number of threads."""
 
     file: str
@@ -144,7 +144,7 @@ class FastPath(_Part):
     operators: dict[str, int]
 
 
-class Variant(Judged):
+class VariantRecord(Judged):
     """One .tflite file; `latency_ms` by number of threads."""
 
     file: str
@@ -156,10 +156,10 @@ class Variant(Judged):
     calibration: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
-    delegation: Delegation | None = None
+    delegation: DelegationRecord | None = None
 
 
-class Evaluation(_Part):
+class EvaluationRecord(_Part):
     """What an `evaluate` function measured: one figure a runtime, or one for each entry of `data`."""
 
     metric: str
@@ -175,7 +175,7 @@ class Evaluation(_Part):
         return {name: row if isinstance(row, (list, tuple)) else [row] for name, row in value.items()}
 
     @model_validator(mode="after")
-    def _as_long_as_the_data(self) -> Evaluation:
+    def _as_long_as_the_data(self) -> EvaluationRecord:
         wanted = 1 if isinstance(self.data, str) else len(self.data)
         for name, row in self.results.items():
             if len(row) != wanted:
@@ -191,33 +191,33 @@ class Version(_Part):
     converter: str
     layout: str
     opset: int
-    signatures: dict[str, Signature]
+    signatures: dict[str, SignatureRecord]
     parity: Parity
     graph: Graph
-    tflite: dict[str, Variant]
-    tflite_refused: dict[str, Refused] = {}
-    fast_path: FastPath | None = None
+    tflite: dict[str, VariantRecord]
+    tflite_refused: dict[str, RefusedRecord] = {}
+    fast_path: FastPathRecord | None = None
     stages: dict[str, float]
-    evaluation: Evaluation | None = None
+    evaluation: EvaluationRecord | None = None
 
 
 class Model(_Part):
     versions: dict[int, Version] = Field(min_length=1)
 
 
-class Manifest(_Part):
+class ManifestRecord(_Part):
     tools: dict[str, str]
     models: dict[str, Model]
 
 
-def read_manifest(content: Mapping[str, Any]) -> Manifest:
+def read_manifest(content: Mapping[str, Any]) -> ManifestRecord:
     """The part of bundle.json that the report shows.
 
     Raises:
         VerifyError: naming each missing or malformed key.
     """
     try:
-        return Manifest.model_validate(content)
+        return ManifestRecord.model_validate(content)
     except ValidationError as exc:
         lines = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()]
         raise VerifyError(

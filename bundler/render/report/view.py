@@ -14,12 +14,12 @@ from bundler.render.report.graph import GraphView, graph_view
 from bundler.render.report.history import HistoryView, history_view, time_text
 from bundler.render.report.schema import (
     Deviation,
-    Evaluation,
+    EvaluationRecord,
     Model,
     Parity,
-    Signature,
+    SignatureRecord,
     Tensor,
-    Variant,
+    VariantRecord,
     Version,
 )
 from bundler.render.texts import milliseconds_text, size_text
@@ -150,7 +150,7 @@ def _fact(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _signature(name: str, signature: Signature) -> SignatureView:
+def _signature(name: str, signature: SignatureRecord) -> SignatureView:
     return SignatureView(name, _tensors(signature.inputs), _tensors(signature.outputs))
 
 
@@ -183,7 +183,7 @@ def _runtime(name: str) -> str:
     return RUNTIMES.get(name) or name.replace("tflite-", "TFLite ")
 
 
-def _tflite(variants: Mapping[str, Variant], tolerance: float) -> TfliteView:
+def _tflite(variants: Mapping[str, VariantRecord], tolerance: float) -> TfliteView:
     latencies = [
         (f"{name}, {count} thread{'s' if count > 1 else ''}", value, milliseconds_text(value))
         for name, variant in variants.items()
@@ -208,7 +208,7 @@ def _worst(errors: Sequence[Deviation]) -> Deviation:
     return max(errors, key=lambda error: error.max_rel)
 
 
-def _variant_row(name: str, variant: Variant, worst: Deviation | None) -> tuple[str, ...]:
+def _variant_row(name: str, variant: VariantRecord, worst: Deviation | None) -> tuple[str, ...]:
     if worst is None:
         counts = (str(sum(variant.operators.values())), str(sum(variant.float_operators.values())))
         return (name, size_text(variant.size_bytes), "not run here", "", "", "", *counts)
@@ -225,13 +225,13 @@ def _variant_row(name: str, variant: Variant, worst: Deviation | None) -> tuple[
     )
 
 
-def _notes(variant: Variant) -> list[str]:
+def _notes(variant: VariantRecord) -> list[str]:
     known = {key: value for key, value in (variant.calibration or {}).items() if key != "inputs"}
     calibration = "; ".join(f"{key} {_fact(value)}" for key, value in known.items())
     return [*([f"calibration: {calibration}"] if calibration else []), *variant.notes]
 
 
-def _evaluation(evaluation: Evaluation) -> EvaluationView:
+def _evaluation(evaluation: EvaluationRecord) -> EvaluationView:
     results = {_runtime(name): figures for name, figures in _ordered(evaluation.results).items()}
     if isinstance(evaluation.data, str):
         rows = [(name, figures[0], f"{figures[0]:.4f}") for name, figures in results.items()]

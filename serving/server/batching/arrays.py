@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.protocol.status import failed_precondition, invalid_argument
+from serving.protocol.tensors import Array
 from serving.server.batching.queue import Batch
-
-Array = npt.NDArray[Any]
 
 _MAX_PADDED_RANK = 6
 

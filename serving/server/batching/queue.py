@@ -11,14 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy.typing as npt
 
 from serving.protocol.status import Code, StatusError, invalid_argument
+from serving.protocol.tensors import Array
 from serving.server.batching.parameters import QueueOptions
-
-Array = npt.NDArray[Any]
 
 
 class Task:

@@ -14,9 +14,8 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from serving.protocol.tensors import array_dtype_name
+from serving.protocol.tensors import Array, array_dtype_name
 from serving.server.batching.arrays import count_rows, merge, split
 from serving.server.batching.metrics import BatchingMetrics
 from serving.server.batching.parameters import (
@@ -30,7 +29,6 @@ from serving.server.batching.queue import Batch, Queue, Task
 from serving.server.batching.scheduler import Scheduler
 from serving.server.options import ServerOptions
 
-Array = npt.NDArray[Any]
 Kind = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 import bundler
-from bundler.adapters.image import ImageEdge
+from bundler.adapters.image import ImageAdapter
 from bundler.adapters.preprocessing import ImageReader
 from bundler.errors import SpecError, UsageError
 from bundler.spec.bundle_spec import parse_spec
@@ -68,7 +68,7 @@ def test_pixels_are_pillows_but_for_a_step(how: ImageSpec, dims: tuple[Any, ...]
     if how.mean and 1 in dims:
         how = ImageSpec(resize=how.resize, crop=how.crop)
     spec = TensorSpec("x", "float32", dims)
-    edge = ImageEdge("s", (spec,), ImageInputSpec(), how)
+    edge = ImageAdapter("s", (spec,), ImageInputSpec(), how)
     reader = ImageReader.of_input(spec, dims[1:], how)
     every = files()
     got = edge({"image_bytes": np.array(list(every.values()), object)})["x"].numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundler.adapters.samples import Layout
+from bundler.adapters.samples import SampleFormat
 from bundler.errors import MissingExtraError, SpecError, UsageError
 from bundler.sources.torchvision_ops import import_torchvision
 from bundler.spec.bundle_spec import parse_spec
@@ -19,9 +19,9 @@ from bundler.tflite.calibration import read
 from bundler.values.signature import Signature, TensorSpec
 
 
-def layout(spec: str, *shape: int) -> Layout:
+def layout(spec: str, *shape: int) -> SampleFormat:
     one = TensorSpec.parse(spec)
-    return Layout(Signature((one,), ()), {one.name: shape})
+    return SampleFormat(Signature((one,), ()), {one.name: shape})
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 import bundler
-from bundler.adapters.text import TextEdge
+from bundler.adapters.text import TextAdapter
 from bundler.adapters.tokenizer_file import read_tokenizer
 from bundler.adapters.wordpiece import WordPieceGraph
 from bundler.demo.sentences import model_folder
@@ -69,7 +69,7 @@ IDS = (TensorSpec("input_ids", "int64", ("batch", "seq")), TensorSpec("attention
 
 @pytest.mark.parametrize("padding", ["longest", "max_length"])
 def test_truncation_and_padding_as_declared(padding: Any) -> None:
-    edge = TextEdge("s", IDS, TextSpec(tokenizer=TOKENIZER, max_length=7, padding=padding), Path())
+    edge = TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER, max_length=7, padding=padding), Path())
     got = edge({"text": tf.constant(["one", "one two three four five six seven"])})
     assert (got["input_ids"].dtype, got["attention_mask"].dtype) == (tf.int64, tf.int32)
     assert got["input_ids"].numpy().tolist() == [[101, 2028, 102, 0, 0, 0, 0], [101, 2028, 2048, 2093, 2176, 2274, 102]]
@@ -78,7 +78,7 @@ def test_truncation_and_padding_as_declared(padding: Any) -> None:
 
 
 def test_invalid_utf_8_is_no_error() -> None:
-    edge = TextEdge("s", IDS, TextSpec(tokenizer=TOKENIZER), Path())
+    edge = TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER), Path())
     assert edge({"text": tf.constant([b"one\xff\xfe two"])})["input_ids"].numpy().tolist() == [[101, 2028, 2048, 102]]
 
 
@@ -188,6 +188,6 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 def test_a_model_without_ids() -> None:
     with pytest.raises(UsageError, match="ids is 'input_ids', and the model has no such input"):
-        TextEdge("s", (TensorSpec("x", "int64", ("batch", "seq")),), TextSpec(tokenizer=TOKENIZER), Path())
+        TextAdapter("s", (TensorSpec("x", "int64", ("batch", "seq")),), TextSpec(tokenizer=TOKENIZER), Path())
     with pytest.raises(UsageError, match="types is 'segments', and the model has no such input"):
-        TextEdge("s", IDS, TextSpec(tokenizer=TOKENIZER, types="segments"), Path())
+        TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER, types="segments"), Path())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 import torch
@@ -22,10 +21,10 @@ from bundler.graph.quantized_source import comes_quantized
 from bundler.spec.bundle_spec import TfliteSpec
 from bundler.tflite import check_request
 from bundler.tflite.contents import count, operators
+from bundler.values.arrays import Array
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.bundler.tflite.lowered import Lowered
 
-Array = npt.NDArray[Any]
 IMAGE, ROWS = (1, 3, 16, 16), (1, 6, 8)
 
 

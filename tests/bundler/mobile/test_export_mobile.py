@@ -21,7 +21,7 @@ from bundler.errors import UsageError, VerifyError
 from bundler.mobile import ExportOptions, export_mobile
 from bundler.mobile.labels import read_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
-from bundler.mobile.model import MobileModel, Preprocessing, Variant, _accuracy, read_model
+from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, _accuracy, read_model
 from bundler.mobile.snippets import arguments, snippets
 from bundler.tflite.packed import unpack
 from bundler.tflite.runner import TfliteModel
@@ -271,7 +271,7 @@ def test_images_are_known_by_their_channels(text: str, image: Image | None) -> N
 def image_model(text: str, **changes: Any) -> MobileModel:
     spec, output = TensorSpec.parse(text), TensorSpec.parse("scores=float32[1,3]")
     served = TensorSpec.parse("scores=float32[batch,3]")
-    variant = Variant("float16", Path("m-float16.tflite"), (spec,), (output,), {1: 1.0}, {"CONV_2D": 1}, "not known")
+    variant = MobileVariant("float16", Path("m-float16.tflite"), (spec,), (output,), {1: 1.0}, {"CONV_2D": 1}, "not known")
     return MobileModel("my-net.v2", 2, "net.py:make", Signature((spec,), (served,)), (variant,), **changes)
 
 
@@ -329,7 +329,7 @@ def test_every_type_is_called_in_every_language(tmp_path: Path) -> None:
     dtypes = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
     inputs = tuple(TensorSpec(f"in.{dtype}", dtype, (2, 3)) for dtype in dtypes)
     outputs = tuple(TensorSpec(f"out.{dtype}", dtype, ()) for dtype in dtypes)
-    variant = Variant("int8", Path("m.tflite"), inputs, outputs, {}, {}, "not known")
+    variant = MobileVariant("int8", Path("m.tflite"), inputs, outputs, {}, {}, "not known")
     model = MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (variant,))
     made = snippets(model, "m-int8.tflite", None)
     assert set(made) == {"python/m.py", "kotlin/MModel.kt", "swift/MModel.swift", "cpp/m.cc"}
@@ -344,7 +344,7 @@ def test_every_type_is_called_in_every_language(tmp_path: Path) -> None:
 def test_the_python_call_quantizes_and_the_others_say_how() -> None:
     inputs, outputs = (TensorSpec("x", "int8", (1, 4)),), (TensorSpec("y", "uint8", (1, 3)),)
     scales = {"x": (0.5, -3), "y": (0.25, 128)}
-    variant = Variant("int8-io", Path("m.tflite"), inputs, outputs, {}, {}, "not known", scales=scales)
+    variant = MobileVariant("int8-io", Path("m.tflite"), inputs, outputs, {}, {}, "not known", scales=scales)
     model = MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (variant,))
     made = snippets(model, "m-int8-io.tflite", None)
     space: dict[str, Any] = {"__name__": "snippet", "__file__": "/x/python/y.py"}

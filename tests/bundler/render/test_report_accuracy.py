@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bundler.render.report.accuracy import accuracy_view
-from bundler.render.report.schema import Refused, Variant
+from bundler.render.report.schema import RefusedRecord, VariantRecord
 from tests.bundler.render.test_report import Page, make_manifest, page_of, with_manifest
 from tests.bundler.render.test_report import test_it_can_be_read_without_seeing_it as check_readable
 
@@ -68,8 +68,8 @@ def test_a_refused_variant_is_named_with_its_reason_and_its_worst_layers(page: P
 
 
 def test_refused_variants_stand_in_red_beside_the_others(tmp_path: Path) -> None:
-    variant = Variant.model_validate(judged()["models"]["digits"]["versions"]["3"]["tflite"]["mix"])
-    refused = Refused.model_validate({"reason": "r", "accuracy": agreement(-3.0)})
+    variant = VariantRecord.model_validate(judged()["models"]["digits"]["versions"]["3"]["tflite"]["mix"])
+    refused = RefusedRecord.model_validate({"reason": "r", "accuracy": agreement(-3.0)})
     view = accuracy_view({"mix": variant}, {"int8": refused})
     assert view is not None
     metric, sqnr = view.charts

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 
@@ -17,9 +15,8 @@ from bundler.tflite.contents import count, operators
 from bundler.tflite.delegation import Delegation, delegation
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.variants import convert, write_static
+from bundler.values.arrays import Array
 from tests.bundler.converters.native.oracle import native
-
-Array = npt.NDArray[Any]
 
 
 class Lowered:

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundler.adapters.samples import Layout
+from bundler.adapters.samples import SampleFormat
 from bundler.errors import SourceError, TfbundleError, UsageError
 from bundler.tflite.calibration import read
 from bundler.values.signature import Signature, TensorSpec
 
-IMAGE = Layout(
+IMAGE = SampleFormat(
     Signature((TensorSpec.parse("image=float32[batch,3,4,6]"),), ()), {"image": (1, 3, 4, 6)}
 )
-TEXT = Layout(
+TEXT = SampleFormat(
     Signature((TensorSpec.parse("ids=int64[batch,seq]"), TensorSpec.parse("state=float32[2,batch,5]")), ()),
     {"ids": (2, 7), "state": (2, 2, 5)},
 )
@@ -72,7 +72,7 @@ def test_samples_are_grouped_into_batches_at_the_models_axis(tmp_path: Path) -> 
 
 
 def test_of_many_samples_256_are_used_evenly(tmp_path: Path) -> None:
-    one = Layout(Signature((TensorSpec.parse("x=float32[batch]"),), ()), {"x": (1,)})
+    one = SampleFormat(Signature((TensorSpec.parse("x=float32[batch]"),), ()), {"x": (1,)})
     np.savez(tmp_path / "s.npz", x=np.arange(1000, dtype=np.float32))
     data = read("s.npz", one, base=tmp_path)
     values = [float(sample.arrays["x"]) for sample in data.samples]

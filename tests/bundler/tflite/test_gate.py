@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundler.adapters.samples import Layout
+from bundler.adapters.samples import SampleFormat
 from bundler.errors import SourceError, UsageError
 from bundler.spec.bundle_spec import TfliteSpec
 from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
-from bundler.tflite.gate import Agreement, Figures, Gate, agreement
+from bundler.tflite.gate import Agreement, Gate, GateFigures, agreement
 from bundler.values.signature import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -54,19 +54,19 @@ def test_agreement_of_integers_and_of_sizes_that_depend_on_the_data() -> None:
 )
 def test_the_floor_of_a_metric(metric: float | None, passes: bool) -> None:
     gate = Gate(TfliteSpec(), "m.py:accuracy", 0.98)
-    complaint = gate.complaint(Figures(metric=metric))
+    complaint = gate.complaint(GateFigures(metric=metric))
     assert (complaint is None) == passes
     if not passes:
         assert "PyTorch's is 0.98, and max_drop 0.01 asks for 0.97" in str(complaint)
 
 
 def test_agreement_alone_is_gated_where_there_is_no_metric() -> None:
-    figures = Figures({"a": Agreement(12.0, 0.99, 0.8), "b": Agreement(9.0, 0.99, 1.0), "n": Agreement(top1=0.5)})
+    figures = GateFigures({"a": Agreement(12.0, 0.99, 0.8), "b": Agreement(9.0, 0.99, 1.0), "n": Agreement(top1=0.5)})
     assert Gate(TfliteSpec(min_sqnr=9)).complaint(figures) is None
     assert "output b: SQNR 9.0 dB" in str(Gate(TfliteSpec()).complaint(figures))
     assert "output a: 80.0%" in str(Gate(TfliteSpec(min_sqnr=9, min_top1=0.9)).complaint(figures))
     assert "output n: 50.0%" in str(Gate(TfliteSpec(min_sqnr=9, min_top1=0.7)).complaint(figures))
-    assert Gate(TfliteSpec(), "m:f", 1.0).complaint(Figures(figures.agreement, metric=1.0)) is None
+    assert Gate(TfliteSpec(), "m:f", 1.0).complaint(GateFigures(figures.agreement, metric=1.0)) is None
 
 
 SIGNATURE = Signature(
@@ -166,7 +166,7 @@ CLASSES = Signature((TensorSpec.parse("x=float32[batch,3]"),), (TensorSpec.parse
 
 def measured(folder: Path, function: str) -> float:
     (folder / "labelled.py").write_text(LABELLED)
-    evaluation = Evaluation.of(f"labelled.py:{function}", Layout(CLASSES, {"x": (1, 3)}), base=folder)
+    evaluation = Evaluation.of(f"labelled.py:{function}", SampleFormat(CLASSES, {"x": (1, 3)}), base=folder)
     return evaluation.measure(Predict(CLASSES, lambda call: {"logits": call["x"]}))
 
 

@@ -253,7 +253,7 @@ def test_the_native_engine_names_the_first_wrong_layer_and_the_users_line(tmp_pa
     assert check(one, tmp_path / "good").passed
 
     nothing = frozenset[str]()
-    relu = registry.describe(lambda x: tf.nn.relu(x) * 1.01, "Relu", "", 1, registry.Layout.ELEMENTWISE, nothing)
+    relu = registry.describe(lambda x: tf.nn.relu(x) * 1.01, "Relu", "", 1, registry.AxisPolicy.ELEMENTWISE, nothing)
     wrong = dataclasses.replace(relu, override=True)
     table = registry.builtin().with_layer([wrong])
     NativeConverter(table).convert({one.name: one.onnx}).save(tmp_path / "wrong")

@@ -11,19 +11,19 @@ from typer.testing import CliRunner
 from bundler.cli.app import app
 from serving.advise.advise import Advice, Setting, Trial, layout_settings, size_settings, thread_settings
 from serving.advise.files import verdict, write_advice
-from serving.bench.load import Figures, Load, measure
-from serving.client.requests import Request
+from serving.bench.load import Load, LoadFigures, measure
+from serving.client.requests import PreparedRequest
 from serving.config.model_server import BatchingParameters
 from serving.errors import NotReadyError
 from serving.launch.server_process import server_process
 from serving.server import parse_flags
 
-REQUEST = Request("m", {"ids": np.zeros((2, 7), np.int64), "x": np.zeros(2, np.float32)})
+REQUEST = PreparedRequest("m", {"ids": np.zeros((2, 7), np.int64), "x": np.zeros(2, np.float32)})
 BATCHED = Setting(1, 1, 64, BatchingParameters(max_batch_size=32, batch_timeout_micros=0, num_batch_threads=2))
 
 
-def figures(per_second: float, *, clients: int = 64, failed: int = 0) -> Figures:
-    return Figures("grpc://a:1", "gRPC", "m", 2, clients, 100, failed, per_second, 1, 1, 2, 3.5, 4)
+def figures(per_second: float, *, clients: int = 64, failed: int = 0) -> LoadFigures:
+    return LoadFigures("grpc://a:1", "gRPC", "m", 2, clients, 100, failed, per_second, 1, 1, 2, 3.5, 4)
 
 
 def advice(gain: float, setting: Setting = BATCHED, *, failed: int = 0) -> Advice:
@@ -83,7 +83,7 @@ def test_a_server_process_serves_with_flags_and_says_why_not(small_bundle: Path,
     config = tmp_path / "batching.config"
     config.write_text("max_batch_size { value: 8 } num_batch_threads { value: 1 }")
     flags = ["--enable_batching=true", f"--batching_parameters_file={config}"]
-    request = Request("mlp", {"x": _input(small_bundle)})
+    request = PreparedRequest("mlp", {"x": _input(small_bundle)})
     with server_process(small_bundle, flags) as endpoints:
         (served,) = measure([endpoints.grpc], request, [Load(4, 0.2)])
         assert served.failed == 0 and served.requests > 4

@@ -16,7 +16,7 @@ from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
 from serving import Server
 from serving.bench.load import Load, measure
-from serving.client.requests import Request
+from serving.client.requests import PreparedRequest
 from serving.errors import ConnectionFailedError, ProtocolError, RequestError
 from tests.serving.servers import Ports, small_server
 
@@ -37,7 +37,7 @@ def served(small_bundle: Path) -> Iterator[Server]:
 
 def test_every_target_is_loaded_at_every_concurrency(ports: Ports) -> None:
     targets = [ports.grpc_target, ports.rest_target]
-    results = measure(targets, Request("affine", X), [Load(1, 0.1), Load(3, 0.1)])
+    results = measure(targets, PreparedRequest("affine", X), [Load(1, 0.1), Load(3, 0.1)])
     assert [(r.over, r.concurrency) for r in results] == [("gRPC", 1), ("REST", 1), ("gRPC", 3), ("REST", 3)]
     for figures in results:
         assert figures.requests >= 5 * figures.concurrency  # each client in each turn
@@ -50,22 +50,22 @@ def test_every_target_is_loaded_at_every_concurrency(ports: Ports) -> None:
 def test_a_wrong_answer_is_no_figure(ports: Ports) -> None:
     want = {"y": np.float32([[5, 5, 5]])}
     with pytest.raises(ProtocolError, match="something else than PyTorch"):
-        measure([ports.grpc_target], Request("affine", X, version=1, outputs=want), [Load(1, 0.1)])
+        measure([ports.grpc_target], PreparedRequest("affine", X, version=1, outputs=want), [Load(1, 0.1)])
     with pytest.raises(ProtocolError, match="no output 'z'"):
-        measure([ports.grpc_target], Request("affine", X, outputs={"z": X["x"]}), [Load(1, 0.1)])
+        measure([ports.grpc_target], PreparedRequest("affine", X, outputs={"z": X["x"]}), [Load(1, 0.1)])
 
 
 def test_a_server_that_is_not_there_or_refuses_is_told_at_once(ports: Ports) -> None:
     with pytest.raises(RequestError, match="UNAVAILABLE"):
-        measure([ports.grpc_target], Request("busy", X), [Load(1, 0.1)])
+        measure([ports.grpc_target], PreparedRequest("busy", X), [Load(1, 0.1)])
     with pytest.raises(ConnectionFailedError):
-        measure(["127.0.0.1:1"], Request("affine", X), [Load(1, 0.1)], timeout=2)
+        measure(["127.0.0.1:1"], PreparedRequest("affine", X), [Load(1, 0.1)], timeout=2)
 
 
 def test_requests_that_fail_later_are_counted(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.bench.load._check", lambda client, request: None)
     for target in (ports.grpc_target, ports.rest_target):
-        (figures,) = measure([target], Request("busy", X), [Load(1, 0.05)])
+        (figures,) = measure([target], PreparedRequest("busy", X), [Load(1, 0.05)])
         assert figures.requests == 0 and figures.failed >= 5
         assert figures.failure
 

@@ -9,7 +9,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.ops.moves import moved
 from bundler.converters.native.ops.normalize import softmax
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Tensor, Value
 
@@ -17,7 +17,7 @@ _WITH_CAP, _WITH_BIAS, _PROBABILITIES = 1, 2, 3
 """qk_matmul_output_mode: which intermediate the fourth output is; 0 is the plain product."""
 
 
-@op("Attention", layout=Layout.VALUES, since=23)
+@op("Attention", layout=AxisPolicy.VALUES, since=23)
 def attention(
     ctx: Context,
     q: Value,
@@ -173,7 +173,7 @@ def _softmax_of_finite(scores: Tensor, bias: Tensor) -> Tensor:
     return softmax(scores + tf.cast(tf.maximum(bias, lowest), scores.dtype)) * sees
 
 
-@op("RotaryEmbedding", layout=Layout.VALUES, since=23)
+@op("RotaryEmbedding", layout=AxisPolicy.VALUES, since=23)
 def rotary_embedding(
     ctx: Context,
     x: Value,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from bundler.converters.native.ops.dtypes import tensor_dtype
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor
 
 
-@op("BitShift", layout=Layout.ELEMENTWISE)
+@op("BitShift", layout=AxisPolicy.ELEMENTWISE)
 def bit_shift(x: Tensor, y: Tensor, *, direction: str) -> Tensor:
     """Shifts by the width or more, and negative ones, leave 0, or the sign of a negative number shifted right."""
     width = x.dtype.size * 8
@@ -21,7 +21,7 @@ def bit_shift(x: Tensor, y: Tensor, *, direction: str) -> Tensor:
     return tf.where(inside, tf.bitwise.right_shift(x, steps), beyond)
 
 
-@op("BitCast", layout=Layout.ELEMENTWISE)
+@op("BitCast", layout=AxisPolicy.ELEMENTWISE)
 def bit_cast(x: Tensor, *, to: int) -> Tensor:
     """The same bits as another dtype of the same width; a bool is a byte of 0 or 1."""
     dtype = tensor_dtype(to)

@@ -6,28 +6,28 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, sized_like
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 
-@op("Gelu", layout=Layout.VALUES, domain=MS)
+@op("Gelu", layout=AxisPolicy.VALUES, domain=MS)
 def gelu(ctx: Context, x: Value) -> Value:
     return sized_like(ctx, lower(ctx, "Gelu", x), x)
 
 
-@op("FastGelu", layout=Layout.VALUES, domain=MS)
+@op("FastGelu", layout=AxisPolicy.VALUES, domain=MS)
 def fast_gelu(ctx: Context, x: Value, bias: Value | None = None) -> Value:
     """By tanh."""
     total = x if bias is None else lower(ctx, "Add", x, bias)
     return sized_like(ctx, lower(ctx, "Gelu", total, approximate="tanh"), x)
 
 
-@op("BiasGelu", layout=Layout.VALUES, domain=MS)
+@op("BiasGelu", layout=AxisPolicy.VALUES, domain=MS)
 def bias_gelu(ctx: Context, x: Value, bias: Value) -> Value:
     return sized_like(ctx, lower(ctx, "Gelu", lower(ctx, "Add", x, bias)), x)
 
 
-@op("QuickGelu", layout=Layout.VALUES, domain=MS)
+@op("QuickGelu", layout=AxisPolicy.VALUES, domain=MS)
 def quick_gelu(ctx: Context, x: Value, *, alpha: float = 1.702) -> Value:
     """x * sigmoid(alpha * x)."""
     return sized_like(ctx, lower(ctx, "Swish", x, alpha=alpha), x)
@@ -40,7 +40,7 @@ def bias_split_gelu(x: Tensor, bias: Tensor) -> Tensor:
     return first * tf.nn.gelu(second, approximate=False)
 
 
-@op("BiasAdd", layout=Layout.VALUES, domain=MS)
+@op("BiasAdd", layout=AxisPolicy.VALUES, domain=MS)
 def bias_add(ctx: Context, x: Value, bias: Value, skip: Value) -> Value:
     return sized_like(ctx, lower(ctx, "Add", lower(ctx, "Add", x, bias), skip), x)
 
@@ -58,16 +58,16 @@ def cdist(a: Tensor, b: Tensor, *, metric: str = "sqeuclidean") -> Tensor:
     return tf.sqrt(squares) if metric == "euclidean" else squares
 
 
-@op("GatherND", layout=Layout.VALUES, domain=MS)
+@op("GatherND", layout=AxisPolicy.VALUES, domain=MS)
 def gather_nd(ctx: Context, data: Value, indices: Value) -> Value:
     return lower(ctx, "GatherND", data, indices)
 
 
-@op("Pad", layout=Layout.VALUES, domain=MS)
+@op("Pad", layout=AxisPolicy.VALUES, domain=MS)
 def pad(ctx: Context, data: Value, pads: Value, value: Value | None = None, *, mode: str = "constant") -> Value:
     return lower(ctx, "Pad", data, pads, value, mode=mode)
 
 
-@op("Trilu", layout=Layout.VALUES, domain=MS)
+@op("Trilu", layout=AxisPolicy.VALUES, domain=MS)
 def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
     return sized_like(ctx, lower(ctx, "Trilu", x, k, upper=upper), x)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, lower_all, sized_like
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Tensor, Value
 
@@ -73,7 +73,7 @@ def _seen(mask: Tensor, batch: Tensor, length: Tensor, total: Tensor) -> Tensor:
 # -- Attention, QAttention -------------------------------------------------------------------------------------------
 
 
-@op("Attention", layout=Layout.VALUES, domain=MS)
+@op("Attention", layout=AxisPolicy.VALUES, domain=MS)
 def attention(
     ctx: Context, x: Value, weights: Value, bias: Value | None = None, mask_index: Value | None = None,
     past: Value | None = None, attention_bias: Value | None = None, past_sequence_length: Value | None = None, *,
@@ -99,7 +99,7 @@ def attention(
     return [y, *([ctx.value(tf.stack([v.tensor for v in present]))] if same else [])]
 
 
-@op("QAttention", layout=Layout.VALUES, domain=MS)
+@op("QAttention", layout=AxisPolicy.VALUES, domain=MS)
 def q_attention(
     ctx: Context, x: Value, weight: Value, bias: Value, x_scale: Value, weight_scale: Value,
     mask_index: Value | None = None, x_zero: Value | None = None, weight_zero: Value | None = None,
@@ -119,7 +119,7 @@ def q_attention(
 # -- MultiHeadAttention ----------------------------------------------------------------------------------------------
 
 
-@op("MultiHeadAttention", layout=Layout.VALUES, domain=MS)
+@op("MultiHeadAttention", layout=AxisPolicy.VALUES, domain=MS)
 def multi_head_attention(
     ctx: Context, query: Value, key: Value | None = None, value: Value | None = None, bias: Value | None = None,
     key_padding_mask: Value | None = None, attention_bias: Value | None = None, past_key: Value | None = None,
@@ -196,7 +196,7 @@ def _joined(ctx: Context, x: Value) -> Value:
 # -- RotaryEmbedding, GroupQueryAttention ----------------------------------------------------------------------------
 
 
-@op("RotaryEmbedding", layout=Layout.VALUES, domain=MS)
+@op("RotaryEmbedding", layout=AxisPolicy.VALUES, domain=MS)
 def rotary_embedding(
     ctx: Context, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value, *, interleaved: int = 0,
     is_packed_batching: int = 0, num_heads: int = 0, rotary_embedding_dim: int = 0, scale: float = 1.0,
@@ -218,7 +218,7 @@ def rotary_embedding(
     return sized_like(ctx, turned, x)
 
 
-@op("GroupQueryAttention", layout=Layout.VALUES, domain=MS)
+@op("GroupQueryAttention", layout=AxisPolicy.VALUES, domain=MS)
 def group_query_attention(
     ctx: Context, query: Value, key: Value | None, value: Value | None, past_key: Value | None, past_value: Value | None,
     seqlens_k: Value, total_sequence_length: Value, cos_cache: Value | None = None, sin_cache: Value | None = None,

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, sized_like
-from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Value
+from bundler.converters.native.registry import AxisPolicy, op
+from bundler.converters.native.value import Value
+from bundler.values.arrays import Array
 
 _ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "Elu": ("alpha",), "Gelu": (), "HardSigmoid": ("alpha", "beta"), "HardSwish": (), "LeakyRelu": ("alpha",), "Relu": (),
@@ -47,7 +48,7 @@ def _moved(ctx: Context, x: Value, batch: int, last_two: int) -> Value:
     return x if axes == list(range(rank)) else lower(ctx, "Transpose", x, perm=axes)
 
 
-@op("FusedMatMul", layout=Layout.VALUES, domain=MS)
+@op("FusedMatMul", layout=AxisPolicy.VALUES, domain=MS)
 def fused_mat_mul(
     ctx: Context, a: Value, b: Value, *, alpha: float = 1.0,
     transA: int = 0, transB: int = 0, transBatchA: int = 0, transBatchB: int = 0,  # noqa: N803
@@ -58,7 +59,7 @@ def fused_mat_mul(
     return product if alpha == 1.0 else ctx.value(product.stored * tf.cast(alpha, product.dtype), product.order)
 
 
-@op("TransposeMatMul", layout=Layout.VALUES, domain=MS)
+@op("TransposeMatMul", layout=AxisPolicy.VALUES, domain=MS)
 def transpose_mat_mul(
     ctx: Context, a: Value, b: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0,  # noqa: N803
 ) -> Value:  # fmt: skip
@@ -66,7 +67,7 @@ def transpose_mat_mul(
     return fused_mat_mul(ctx, a, b, alpha=alpha, transA=transA, transB=transB)
 
 
-@op("FusedMatMulActivation", layout=Layout.VALUES, domain=MS)
+@op("FusedMatMulActivation", layout=AxisPolicy.VALUES, domain=MS)
 def fused_mat_mul_activation(
     ctx: Context, a: Value, b: Value, *, activation: str, activation_alpha: float | None = None,
     activation_axis: int | None = None, activation_beta: float | None = None, activation_gamma: float | None = None,
@@ -81,7 +82,7 @@ def fused_mat_mul_activation(
     return _activated(ctx, product, activation, (activation_alpha, second))
 
 
-@op("FusedGemm", layout=Layout.VALUES, domain=MS)
+@op("FusedGemm", layout=AxisPolicy.VALUES, domain=MS)
 def fused_gemm(
     ctx: Context, a: Value, b: Value, c: Value | None = None, *, activation: str | None = None,
     activation_alpha: float | None = None, activation_beta: float | None = None, activation_gamma: float | None = None,
@@ -92,7 +93,7 @@ def fused_gemm(
     return _activated(ctx, product, activation, (activation_alpha, second))
 
 
-@op("FusedConv", layout=Layout.VALUES, domain=MS)
+@op("FusedConv", layout=AxisPolicy.VALUES, domain=MS)
 def fused_conv(
     ctx: Context, x: Value, w: Value, bias: Value | None = None, z: Value | None = None, *, activation: str | None = None,
     activation_params: Sequence[float] = (), auto_pad: str = "NOTSET", dilations: Sequence[int] | None = None,
@@ -107,7 +108,7 @@ def fused_conv(
     return _activated(ctx, total, activation, activation_params)
 
 
-@op("MatMulNBits", layout=Layout.VALUES, domain=MS)
+@op("MatMulNBits", layout=AxisPolicy.VALUES, domain=MS)
 def mat_mul_n_bits(
     ctx: Context, a: Value, b: Value, scales: Value, zero_points: Value | None = None, g_idx: Value | None = None,
     bias: Value | None = None, *, K: int, N: int, accuracy_level: int = 0, bits: int = 4, block_size: int,  # noqa: N803

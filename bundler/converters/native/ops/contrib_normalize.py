@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, lower_all, sized_like
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 
@@ -21,7 +21,7 @@ def _total(ctx: Context, first: Value, *others: Value | None) -> Value:
     return total
 
 
-@op("SkipLayerNormalization", layout=Layout.VALUES, domain=MS)
+@op("SkipLayerNormalization", layout=AxisPolicy.VALUES, domain=MS)
 def skip_layer_normalization(
     ctx: Context, x: Value, skip: Value, gamma: Value, beta: Value | None = None, bias: Value | None = None, *,
     epsilon: float = 1e-12,
@@ -32,7 +32,7 @@ def skip_layer_normalization(
     return [sized_like(ctx, y, x) if y is not None else None, mean, inverse, total]
 
 
-@op("SimplifiedLayerNormalization", layout=Layout.VALUES)
+@op("SimplifiedLayerNormalization", layout=AxisPolicy.VALUES)
 def simplified_layer_normalization(
     ctx: Context, x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> list[Value]:
@@ -46,7 +46,7 @@ def _inverse_root(x: Tensor, axis: int, epsilon: float) -> Tensor:
     return tf.math.rsqrt(tf.reduce_mean(tf.square(tf.cast(x, tf.float32)), axes, keepdims=True) + epsilon)
 
 
-@op("SkipSimplifiedLayerNormalization", layout=Layout.VALUES, domain=MS)
+@op("SkipSimplifiedLayerNormalization", layout=AxisPolicy.VALUES, domain=MS)
 def skip_simplified_layer_normalization(
     ctx: Context, x: Value, skip: Value, gamma: Value, bias: Value | None = None, *, epsilon: float = 1e-12
 ) -> list[Value | None]:
@@ -56,7 +56,7 @@ def skip_simplified_layer_normalization(
     return [sized_like(ctx, y, x), None, inverse, total]
 
 
-@op("EmbedLayerNormalization", layout=Layout.VALUES, domain=MS)
+@op("EmbedLayerNormalization", layout=AxisPolicy.VALUES, domain=MS)
 def embed_layer_normalization(
     ctx: Context, input_ids: Value, segment_ids: Value | None, word_embedding: Value, position_embedding: Value,
     segment_embedding: Value | None, gamma: Value, beta: Value, mask: Value | None = None,
@@ -80,7 +80,7 @@ def _names(ctx: Context, x: Value) -> tuple[str | None, ...]:
     return tuple(None if isinstance(size, int) else size.name for size in ctx.sizes(x))
 
 
-@op("GroupNorm", layout=Layout.VALUES, domain=MS)
+@op("GroupNorm", layout=AxisPolicy.VALUES, domain=MS)
 def group_norm(
     ctx: Context, x: Value, gamma: Value, beta: Value, *, activation: int, channels_last: int = 1, epsilon: float = 1e-5,
     groups: int,
@@ -93,7 +93,7 @@ def group_norm(
     return sized_like(ctx, lower(ctx, "Transpose", result, perm=[0, 2, 3, 1]) if channels_last else result, x)
 
 
-@op("SkipGroupNorm", layout=Layout.VALUES, domain=MS)
+@op("SkipGroupNorm", layout=AxisPolicy.VALUES, domain=MS)
 def skip_group_norm(
     ctx: Context, x: Value, gamma: Value, beta: Value, skip: Value, bias: Value | None = None, *, activation: int,
     channels_last: int = 1, epsilon: float = 1e-5, groups: int,

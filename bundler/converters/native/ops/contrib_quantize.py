@@ -15,17 +15,17 @@ from bundler.converters.native.ops.quantize import (
     mat_mul_integer,
     quantize_linear,
 )
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 
-@op("QuantizeLinear", layout=Layout.VALUES, domain=MS)
+@op("QuantizeLinear", layout=AxisPolicy.VALUES, domain=MS)
 def quantize(ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1) -> Value:
     """Of types that ONNX's own had not at first."""
     return sized_like(ctx, lower(ctx, "QuantizeLinear", x, scale, zero_point, axis=axis), x)
 
 
-@op("DequantizeLinear", layout=Layout.VALUES, domain=MS)
+@op("DequantizeLinear", layout=AxisPolicy.VALUES, domain=MS)
 def dequantize(ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1) -> Value:
     return sized_like(ctx, lower(ctx, "DequantizeLinear", x, scale, zero_point, axis=axis), x)
 
@@ -49,7 +49,7 @@ def dynamic_quantize_mat_mul(
     return mat_mul_integer_to_float(steps, b, scale, b_scale, zero, b_zero, bias)
 
 
-@op("QGemm", layout=Layout.VALUES, domain=MS)
+@op("QGemm", layout=AxisPolicy.VALUES, domain=MS)
 def q_gemm(
     ctx: Context, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, c: Value | None = None,
     y_scale: Value | None = None, y_zero: Value | None = None, *, alpha: float = 1.0,
@@ -87,7 +87,7 @@ def _scalar(value: Value | None) -> Tensor | None:
 
 
 def _register_binary(name: str) -> None:
-    @op(f"QLinear{name}", layout=Layout.VALUES, domain=MS)
+    @op(f"QLinear{name}", layout=AxisPolicy.VALUES, domain=MS)
     def binary(
         ctx: Context, a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
         c_scale: Value, c_zero: Value | None = None,
@@ -110,14 +110,14 @@ def _between(
     return _steps(ctx, result, y_scale, y_zero, x.dtype)
 
 
-@op("QLinearSigmoid", layout=Layout.VALUES, domain=MS)
+@op("QLinearSigmoid", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_sigmoid(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None
 ) -> Value:
     return sized_like(ctx, _between(ctx, "Sigmoid", x, x_scale, x_zero, y_scale, y_zero), x)
 
 
-@op("QLinearLeakyRelu", layout=Layout.VALUES, domain=MS)
+@op("QLinearLeakyRelu", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_leaky_relu(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
     alpha: float = 0.01,
@@ -125,7 +125,7 @@ def q_linear_leaky_relu(
     return sized_like(ctx, _between(ctx, "LeakyRelu", x, x_scale, x_zero, y_scale, y_zero, alpha=alpha), x)
 
 
-@op("QLinearSoftmax", layout=Layout.VALUES, domain=MS)
+@op("QLinearSoftmax", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_softmax(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
     axis: int = -1, opset: int,
@@ -150,7 +150,7 @@ def _channels_back(ctx: Context, y: Value, channels_last: int) -> Value:
     return lower(ctx, "Transpose", y, perm=[0, *range(2, rank), 1]) if channels_last else y
 
 
-@op("QLinearGlobalAveragePool", layout=Layout.VALUES, domain=MS)
+@op("QLinearGlobalAveragePool", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_global_average_pool(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value, *, channels_last: int = 0
 ) -> Value:
@@ -160,7 +160,7 @@ def q_linear_global_average_pool(
     )
 
 
-@op("QLinearAveragePool", layout=Layout.VALUES, domain=MS)
+@op("QLinearAveragePool", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_average_pool(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
     auto_pad: str = "NOTSET", ceil_mode: int = 0, channels_last: int = 0, count_include_pad: int = 0,
@@ -175,7 +175,7 @@ def q_linear_average_pool(
     return _channels_back(ctx, pooled, channels_last)
 
 
-@op("QLinearConv", layout=Layout.VALUES, domain=MS)
+@op("QLinearConv", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_conv(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value,
     y_zero: Value, bias: Value | None = None, *, auto_pad: str = "NOTSET", channels_last: int = 0,
@@ -193,7 +193,7 @@ def q_linear_conv(
     return _channels_back(ctx, y, channels_last)
 
 
-@op("QLinearConcat", layout=Layout.VALUES, domain=MS)
+@op("QLinearConcat", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_concat(ctx: Context, y_scale: Value, y_zero: Value, *inputs: Value, axis: int) -> Value:
     """inputs: a tensor, its scale and its zero point, and so on."""
     triples = zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
@@ -201,7 +201,7 @@ def q_linear_concat(ctx: Context, y_scale: Value, y_zero: Value, *inputs: Value,
     return _steps(ctx, lower(ctx, "Concat", *parts, axis=axis), y_scale, y_zero, y_zero.dtype)
 
 
-@op("QLinearWhere", layout=Layout.VALUES, domain=MS)
+@op("QLinearWhere", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_where(
     ctx: Context, condition: Value, x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value,
     z_scale: Value, z_zero: Value,

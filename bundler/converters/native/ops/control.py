@@ -14,7 +14,7 @@ import onnx_ir as ir
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.sequence import SequenceValue, flatten, restore, structure
 from bundler.converters.native.value import Tensor, Value
 
@@ -22,7 +22,7 @@ _UNROLLED = 64
 """A loop over sequences is unrolled up to this many steps: TensorFlow's loops carry tensors only."""
 
 
-@op("If", layout=Layout.VALUES)
+@op("If", layout=AxisPolicy.VALUES)
 def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: ir.Graph) -> list[Value]:
     if condition.array is not None:
         return _lower(ctx, then_branch if bool(condition.array.reshape(-1)[0]) else else_branch, [])
@@ -42,7 +42,7 @@ def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: i
     return restore(structures[0], tensors if isinstance(tensors, list) else [tensors], ctx.store)
 
 
-@op("Loop", layout=Layout.VALUES)
+@op("Loop", layout=AxisPolicy.VALUES)
 def loop(
     ctx: Context, count: Value | None = None, condition: Value | None = None, *carried: Value, body: ir.Graph
 ) -> list[Value]:
@@ -146,7 +146,7 @@ def _same(a: tf.TensorShape, b: tf.TensorShape) -> bool:
     return a.rank is None or bool(a.as_list() == b.as_list())
 
 
-@op("Scan", layout=Layout.VALUES, since=9)
+@op("Scan", layout=AxisPolicy.VALUES, since=9)
 def scan(
     ctx: Context,
     *inputs: Value,

@@ -14,11 +14,11 @@ from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import on_its_steps
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.pointwise import convolve_pointwise, is_pointwise, offer_channels_first
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value, channels_last
 
 
-@op("Conv", layout=Layout.VALUES)
+@op("Conv", layout=AxisPolicy.VALUES)
 def conv(
     ctx: Context,
     x: Value,

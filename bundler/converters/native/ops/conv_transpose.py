@@ -15,11 +15,11 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.ops.conv import add_bias, filters_of, static
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.pointwise import convolve_pointwise
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value, channels_last, tensor_of
 
 
-@op("ConvTranspose", layout=Layout.VALUES)
+@op("ConvTranspose", layout=AxisPolicy.VALUES)
 def conv_transpose(
     ctx: Context,
     x: Value,

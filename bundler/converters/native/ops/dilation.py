@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.value import Array, Tensor, Value
+from bundler.converters.native.value import Tensor, Value
+from bundler.values.arrays import Array
 
 
 def dilated(ctx: Context, w: Value, dilation: Sequence[int]) -> Value:

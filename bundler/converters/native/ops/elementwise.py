@@ -11,10 +11,10 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import place, with_rows
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
-E = Layout.ELEMENTWISE
+E = AxisPolicy.ELEMENTWISE
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": tf.abs,
@@ -64,7 +64,7 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@op("Add", layout=Layout.VALUES)
+@op("Add", layout=AxisPolicy.VALUES)
 def add(ctx: Context, a: Value, b: Value) -> Value:
     """Sums of two computed tensors of the same sizes are AddN: TensorFlow's optimiser fuses an Add into the convolution or
     product before it only where it can see that nothing is broadcast, which dynamic sizes hide from it."""
@@ -172,7 +172,7 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
     return infinite
 
 
-@op("Relu", layout=Layout.VALUES)
+@op("Relu", layout=AxisPolicy.VALUES)
 def relu(ctx: Context, x: Value) -> Value:
     placed = place(E, (x,), (), {})
     result = placed.value(tf.nn.relu(placed.tensors[0]), ctx.store)
@@ -269,7 +269,7 @@ def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Te
     return convert(x, tensor_dtype(to), saturate=bool(saturate))
 
 
-@op("CastLike", layout=Layout.VALUES)
+@op("CastLike", layout=AxisPolicy.VALUES)
 def cast_like(ctx: Context, x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
     return ctx.value(convert(x.stored, like.dtype, saturate=bool(saturate)), x.order)
 
@@ -283,12 +283,12 @@ def _dropped(ctx: Context, x: Any, ratio: Any, training: Tensor, seed: int) -> A
     return ctx.value(tf.where(kept, scaled, tf.zeros([], x.dtype)), x.order), ctx.value(kept, x.order)
 
 
-@op("Identity", layout=Layout.VALUES)
+@op("Identity", layout=AxisPolicy.VALUES)
 def identity(ctx: Context, x: Any) -> Any:
     return x
 
 
-@op("Dropout", layout=Layout.VALUES)
+@op("Dropout", layout=AxisPolicy.VALUES)
 def dropout(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> Any:
     """Dropout is the identity at inference; its mask is all true."""
     if training_mode is not None and training_mode.array is None:

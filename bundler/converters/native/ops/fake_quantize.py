@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Steps, Tensor, Value
+from bundler.converters.native.registry import AxisPolicy, op
+from bundler.converters.native.value import QuantParams, Tensor, Value
+from bundler.values.arrays import Array
 
 
-@op("FakeQuantize", layout=Layout.ELEMENTWISE, domain="tfbundle", static=("scale", "zero_point"))
+@op("FakeQuantize", layout=AxisPolicy.ELEMENTWISE, domain="tfbundle", static=("scale", "zero_point"))
 def fake_quantize(ctx: Context, x: Tensor, scale: Array, zero_point: Array) -> Tensor:
     """x rounded to the steps of the zero point's dtype; made by fuse_fake_quantize."""
     limits = np.iinfo(zero_point.dtype)
@@ -64,7 +65,7 @@ def product(ctx: Context, x: Tensor, weight: Value, matrix: Tensor, bias: Tensor
     return tf.reshape(pixels if bias is None else tf.nn.bias_add(pixels, bias), [-1, matrix.shape[1]])
 
 
-def steps_of(x: Array, scale: Array, zero_point: Array | None) -> Steps | None:
+def steps_of(x: Array, scale: Array, zero_point: Array | None) -> QuantParams | None:
     """The steps of a quantized constant, or None where TFLite has no such constants: 8 bits, one zero point."""
     zeros = np.zeros(1, x.dtype) if zero_point is None else zero_point.reshape(-1)
     if x.dtype not in (np.int8, np.uint8) or scale.dtype != np.float32 or (zeros != zeros[:1]).any() or not zeros.size:
@@ -72,4 +73,4 @@ def steps_of(x: Array, scale: Array, zero_point: Array | None) -> Steps | None:
     limits, zero = np.iinfo(x.dtype), int(zeros[0])
     # TFLite's own weights leave the lowest step out, so that the others lie symmetrically around zero.
     low = -127 if x.dtype == np.int8 and zero == 0 and x.min(initial=0) > -128 else int(limits.min)
-    return Steps(scale.reshape(-1), zero, low, int(limits.max))
+    return QuantParams(scale.reshape(-1), zero, low, int(limits.max))

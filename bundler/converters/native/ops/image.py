@@ -16,12 +16,13 @@ import tensorflow as tf
 from bundler.converters.native.bounds import LARGEST_FOLD
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.resize_dynamic import Settings, resize_at_run_time
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.shapes import full_shape, multiply
-from bundler.converters.native.value import Array, Dim, Element, Tensor, Value, channels_last
+from bundler.converters.native.value import Dim, Element, Tensor, Value, channels_last
+from bundler.values.arrays import Array
 
 
-@op("Resize", layout=Layout.VALUES)
+@op("Resize", layout=AxisPolicy.VALUES)
 def resize(
     ctx: Context,
     x: Value,
@@ -357,7 +358,7 @@ def _sizes(data: Tensor) -> list[Any]:
     return [run_time[axis] if size is None else size for axis, size in enumerate(sizes)]
 
 
-@op("DepthToSpace", layout=Layout.VALUES)
+@op("DepthToSpace", layout=AxisPolicy.VALUES)
 def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """TensorFlow's op is DCR on channels last; CRD (PyTorch's pixel_shuffle) takes its channels in another order."""
     order = channels_last(4)
@@ -370,7 +371,7 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
     return ctx.value(tf.nn.depth_to_space(data, blocksize), order)
 
 
-@op("SpaceToDepth", layout=Layout.VALUES)
+@op("SpaceToDepth", layout=AxisPolicy.VALUES)
 def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     order = channels_last(4)
     deep = tf.nn.space_to_depth(x.in_order(order), blocksize)

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.shape import drop_axes
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value, identity
 
 
-@op("Gather", layout=Layout.VALUES)
+@op("Gather", layout=AxisPolicy.VALUES)
 def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Indices may count from the end, which tf.gather does not know."""
     rank = len(data.shape)
@@ -76,7 +76,7 @@ def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor
     return tf.where(index < 0, index + length, index)
 
 
-@op("GatherElements", layout=Layout.VALUES)
+@op("GatherElements", layout=AxisPolicy.VALUES)
 def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
     """out[i][j] = data[index[i][j]][j] for axis 0."""
     rank = len(data.shape)
@@ -95,7 +95,7 @@ def element_places(data: Value, indices: Value, axis: int) -> Tensor:
     return tf.stack(grids, -1)
 
 
-@op("GatherND", layout=Layout.VALUES, since=11)
+@op("GatherND", layout=AxisPolicy.VALUES, since=11)
 def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     index = wrapped_nd(data, indices, batch_dims)
     return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
@@ -142,7 +142,7 @@ def _scattered_product(data: Tensor, places: Tensor, updates: Tensor) -> Tensor:
     return tf.reshape(products, sizes)
 
 
-@op("ScatterElements", layout=Layout.VALUES, since=11)
+@op("ScatterElements", layout=AxisPolicy.VALUES, since=11)
 def scatter_elements(
     ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
@@ -151,23 +151,23 @@ def scatter_elements(
     return ctx.value(scatter(ctx, data.tensor, places, updates.tensor, reduction))
 
 
-@op("Scatter", layout=Layout.VALUES)
+@op("Scatter", layout=AxisPolicy.VALUES)
 def scatter_9(ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
     """ScatterElements under its first name."""
     return scatter_elements(ctx, data, indices, updates, axis=axis)
 
 
-@op("ScatterND", layout=Layout.VALUES, since=11)
+@op("ScatterND", layout=AxisPolicy.VALUES, since=11)
 def scatter_nd(ctx: Context, data: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
     return ctx.value(scatter(ctx, data.tensor, wrapped_nd(data, indices), updates.tensor, reduction))
 
 
-@op("ArgMax", layout=Layout.VALUES)
+@op("ArgMax", layout=AxisPolicy.VALUES)
 def arg_max(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
     return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmax)
 
 
-@op("ArgMin", layout=Layout.VALUES)
+@op("ArgMin", layout=AxisPolicy.VALUES)
 def arg_min(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
     return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmin)
 
@@ -187,7 +187,7 @@ def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Ca
     return ctx.value(found, drop_axes(order, [axis]))
 
 
-@op("TopK", layout=Layout.VALUES, since=11)
+@op("TopK", layout=AxisPolicy.VALUES, since=11)
 def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:
     """Values and int64 indices; equal values keep the order of their indices."""
     rank = len(x.shape)
@@ -203,7 +203,7 @@ def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1,
     return [ctx.value(values, last), ctx.value(tf.cast(places, tf.int64), last)]
 
 
-@op("OneHot", layout=Layout.VALUES)
+@op("OneHot", layout=AxisPolicy.VALUES)
 def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
     """values = [off, on]; indices outside of [-depth, depth) give a row of `off`."""
     count = tf.cast(tf.reshape(depth.tensor, []), tf.int64)
@@ -222,7 +222,7 @@ def non_zero(x: Tensor) -> Tensor:
     return tf.transpose(tf.where(condition))
 
 
-@op("Trilu", layout=Layout.VALUES)
+@op("Trilu", layout=AxisPolicy.VALUES)
 def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
     """The upper (or lower) triangle of the last two axes, from diagonal k on."""
     data = x.tensor
@@ -234,7 +234,7 @@ def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> 
 
 
 def _register_cumulative(name: str, compute: Callable[..., Tensor]) -> None:
-    @op(name, layout=Layout.VALUES)
+    @op(name, layout=AxisPolicy.VALUES)
     def cumulative(ctx: Context, x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
         flags = {"exclusive": bool(exclusive), "reverse": bool(reverse)}
         if axis.array is None:

@@ -8,11 +8,11 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.fake_quantize import product
 from bundler.converters.native.ops.moves import offer_move
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Order, Tensor, Value, identity
 
 
-@op("MatMul", layout=Layout.VALUES)
+@op("MatMul", layout=AxisPolicy.VALUES)
 def matmul(ctx: Context, a: Value, b: Value) -> Value:
     """a [..., M, K] @ b [..., K, N], NumPy's rules for vectors and broadcasting."""
     rank_a, rank_b = _rank(a), _rank(b)
@@ -56,7 +56,7 @@ def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:
     return value.in_order(want), want is not None
 
 
-@op("Linear", layout=Layout.VALUES, domain="tfbundle")
+@op("Linear", layout=AxisPolicy.VALUES, domain="tfbundle")
 def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value:
     """x [..., K] @ w [K, N] + bias [N] as one product of matrices, which TensorFlow fuses with its bias; made by fuse_linear."""
     if _rank(x) == 2:
@@ -65,7 +65,7 @@ def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value
     outer = w.shape[1]
     if outer is None:
         return ctx.value(tf.reshape(rows, tf.concat([tf.shape(x.tensor)[:-1], [-1]], 0)))
-    return Value.of_rows(rows, [*ctx.sizes(x)[:-1], outer], ctx.store)
+    return Value.from_flattened(rows, [*ctx.sizes(x)[:-1], outer], ctx.store)
 
 
 def _rows(x: Value, w: Value) -> Tensor:
@@ -74,7 +74,7 @@ def _rows(x: Value, w: Value) -> Tensor:
     return tf.reshape(x.tensor, [-1, tf.shape(w.tensor)[0] if w.shape[0] is None else w.shape[0]])
 
 
-@op("Gemm", layout=Layout.VALUES)
+@op("Gemm", layout=AxisPolicy.VALUES)
 def gemm(
     ctx: Context,
     a: Value,

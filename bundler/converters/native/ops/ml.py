@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Array, Tensor
+from bundler.converters.native.value import Tensor
+from bundler.values.arrays import Array
 
 ML = "ai.onnx.ml"
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 from bundler.converters.native.ops.ml import ML
 from bundler.converters.native.ops.ml_linear import as_rows, labels_of, post_transformed, two_scores
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Array, Tensor
+from bundler.converters.native.value import Tensor
+from bundler.values.arrays import Array
 
 
 def _kernel(x: Tensor, vectors: Array, kind: str, params: Sequence[float] | None) -> Tensor:

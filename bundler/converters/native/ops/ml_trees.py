@@ -15,7 +15,8 @@ import tensorflow as tf
 from bundler.converters.native.ops.ml import ML
 from bundler.converters.native.ops.ml_linear import as_rows, labels_of, post_transformed, two_scores
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Array, Tensor
+from bundler.converters.native.value import Tensor
+from bundler.values.arrays import Array
 
 _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER", "LEAF")
 """In the order of TreeEnsemble's numbers."""

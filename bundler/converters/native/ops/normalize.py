@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.shapes import tensor_shape
 from bundler.converters.native.value import Order, Tensor, Value, channels_last
 
 
-@op("Softmax", layout=Layout.AXIS, since=13)
+@op("Softmax", layout=AxisPolicy.AXIS, since=13)
 def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
     """TensorFlow's kernel reads the last axis; along another one its own arithmetic is faster than the two transposes
     around it (56x56x8x16 over 8: 1.1 ms against 2.6 ms).
@@ -32,7 +32,7 @@ def _softmax(x: Tensor, axis: int) -> Tensor:
     return powers / tf.cast(tf.reduce_sum(_single(powers), axis, keepdims=True), x.dtype)
 
 
-@op("LogSoftmax", layout=Layout.AXIS, since=13)
+@op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     return tf.cast(tf.nn.log_softmax(_single(x), axis), x.dtype)
 
@@ -42,12 +42,12 @@ def _single(x: Tensor) -> Tensor:
     return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
 
 
-@op("Hardmax", layout=Layout.AXIS, since=13)
+@op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
 
 
-@op("LayerNormalization", layout=Layout.VALUES)
+@op("LayerNormalization", layout=AxisPolicy.VALUES)
 def layer_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
     stash_type: int = 1,
@@ -62,7 +62,7 @@ def layer_normalization(
     else:
         results = _normalized(rows, [1], scale, bias, epsilon, True)
     sizes = ctx.sizes(x)
-    return [Value.of_rows(t, [*sizes[:-1], t.shape[-1]], ctx.store) for t in results]
+    return [Value.from_flattened(t, [*sizes[:-1], t.shape[-1]], ctx.store) for t in results]
 
 
 def _elements_of_one(x: Value) -> int:
@@ -127,7 +127,7 @@ def rms_normalization(
     return tf.cast(data * inverse, x.dtype) * scale
 
 
-@op("BatchNormalization", layout=Layout.VALUES)
+@op("BatchNormalization", layout=AxisPolicy.VALUES)
 def batch_normalization(
     ctx: Context,
     x: Value,
@@ -168,14 +168,14 @@ def _with_batch_statistics(
     return [ctx.value(y, order), *map(ctx.value, running)]
 
 
-@op("InstanceNormalization", layout=Layout.SPATIAL)
+@op("InstanceNormalization", layout=AxisPolicy.SPATIAL)
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     axes = list(range(1, x.shape.rank - 1))
     mean, variance = tf.nn.moments(x, axes, keepdims=True)
     return (x - mean) * (tf.math.rsqrt(variance + epsilon) * scale) + bias
 
 
-@op("GroupNormalization", layout=Layout.VALUES, since=21)
+@op("GroupNormalization", layout=AxisPolicy.VALUES, since=21)
 def group_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5, num_groups: int, stash_type: int = 1
 ) -> Value:
@@ -195,7 +195,7 @@ def group_normalization(
     return ctx.value(flat * scale.tensor + bias.tensor, order)
 
 
-@op("LRN", layout=Layout.SPATIAL)
+@op("LRN", layout=AxisPolicy.SPATIAL)
 def local_response_normalization(
     x: Tensor, *, alpha: float = 0.0001, beta: float = 0.75, bias: float = 1.0, size: int
 ) -> Tensor:
@@ -208,13 +208,13 @@ def local_response_normalization(
     return x / tf.pow(bias + alpha / size * window, beta)
 
 
-@op("LpNormalization", layout=Layout.AXIS)
+@op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     norm = tf.norm(x, ord=p, axis=axis, keepdims=True)
     return tf.math.divide_no_nan(x, norm)
 
 
-@op("MeanVarianceNormalization", layout=Layout.AXIS)
+@op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)
 def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
     mean, variance = tf.nn.moments(x, list(axes), keepdims=True)
     return (x - mean) / (tf.sqrt(variance) + 1e-9)

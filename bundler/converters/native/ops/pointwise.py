@@ -50,7 +50,7 @@ def convolve_pointwise(ctx: Context, x: Value, w: Value, bias: Value | None) -> 
     product = tf.matmul(rows, ctx.weight(np.ascontiguousarray(matrix.T), w.name))
     if bias is not None:
         product = tf.nn.bias_add(product, bias.tensor)
-    return Value.of_rows(product, [sizes[0], *sizes[2:], matrix.shape[0]], ctx.store, order)
+    return Value.from_flattened(product, [sizes[0], *sizes[2:], matrix.shape[0]], ctx.store, order)
 
 
 def offer_channels_first(ctx: Context, result: Value, x: Value, w: Value, bias: Value | None) -> None:

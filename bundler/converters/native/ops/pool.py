@@ -10,11 +10,11 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.unpool import max_with_places
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value, channels_last
 
 
-@op("MaxPool", layout=Layout.VALUES)
+@op("MaxPool", layout=AxisPolicy.VALUES)
 def max_pool(
     ctx: Context,
     x: Value,
@@ -57,7 +57,7 @@ def _max_pool_with_indices(ctx: Context, x: Value, window: _Window, column_major
     return [ctx.value(t) for t in results]
 
 
-@op("AveragePool", layout=Layout.VALUES)
+@op("AveragePool", layout=AxisPolicy.VALUES)
 def average_pool(
     ctx: Context,
     x: Value,
@@ -114,17 +114,17 @@ def _known(data: Tensor) -> list[int]:
     return [int(s) for s in sizes]
 
 
-@op("GlobalAveragePool", layout=Layout.SPATIAL)
+@op("GlobalAveragePool", layout=AxisPolicy.SPATIAL)
 def global_average_pool(x: Tensor) -> Tensor:
     return tf.reduce_mean(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
-@op("GlobalMaxPool", layout=Layout.SPATIAL)
+@op("GlobalMaxPool", layout=AxisPolicy.SPATIAL)
 def global_max_pool(x: Tensor) -> Tensor:
     return tf.reduce_max(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
-@op("LpPool", layout=Layout.VALUES)
+@op("LpPool", layout=AxisPolicy.VALUES)
 def lp_pool(
     ctx: Context,
     x: Value,

@@ -15,7 +15,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.ops.conv import conv
 from bundler.converters.native.ops.dtypes import convert, limits, tensor_dtype
 from bundler.converters.native.ops.fake_quantize import steps_of
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 
@@ -36,7 +36,7 @@ def quantize_linear(
     return _saturated(rounded, dtype)
 
 
-@op("DequantizeLinear", layout=Layout.VALUES, since=10)
+@op("DequantizeLinear", layout=AxisPolicy.VALUES, since=10)
 def dequantize_linear(
     ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: int = 0,
@@ -126,7 +126,7 @@ def q_linear_mat_mul(
     return _saturated(tf.round(product * factor) + convert(y_zero_point, tf.float64), y_zero_point.dtype)
 
 
-@op("ConvInteger", layout=Layout.VALUES, since=10)
+@op("ConvInteger", layout=AxisPolicy.VALUES, since=10)
 def conv_integer(
     ctx: Context, x: Value, w: Value, x_zero_point: Value | None = None, w_zero_point: Value | None = None,
     *,
@@ -157,7 +157,7 @@ def _integer_conv(
     return ctx.value(tf.cast(tf.round(result.stored), tf.int32), result.order)
 
 
-@op("QLinearConv", layout=Layout.VALUES, since=10)
+@op("QLinearConv", layout=AxisPolicy.VALUES, since=10)
 def q_linear_conv(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value,
     y_zero: Value, bias: Value | None = None, *,

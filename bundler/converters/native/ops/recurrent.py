@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.tflite_lstm import tflite_lstm
-from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value
+from bundler.converters.native.registry import AxisPolicy, op
+from bundler.converters.native.value import Tensor, Value
+from bundler.values.arrays import Array
 
 Activation = Callable[[Tensor], Tensor]
 Step = Callable[[Tensor, list[Tensor]], list[Tensor]]
@@ -39,7 +40,7 @@ class _Run:
     states: list[Tensor]
 
 
-@op("LSTM", layout=Layout.VALUES)
+@op("LSTM", layout=AxisPolicy.VALUES)
 def lstm(
     ctx: Context,
     x: Value,
@@ -88,7 +89,7 @@ def lstm(
     return _directions(ctx, x, [initial_h, initial_c], lengths, hidden, w.shape[0], direction, layout, run)
 
 
-@op("GRU", layout=Layout.VALUES)
+@op("GRU", layout=AxisPolicy.VALUES)
 def gru(
     ctx: Context,
     x: Value,
@@ -122,7 +123,7 @@ def gru(
     return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
 
 
-@op("RNN", layout=Layout.VALUES)
+@op("RNN", layout=AxisPolicy.VALUES)
 def rnn(
     ctx: Context,
     x: Value,

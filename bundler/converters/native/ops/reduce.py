@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.shape import drop_axes
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value, identity
 
 Reduction = Callable[..., Tensor]
@@ -55,7 +55,7 @@ _REDUCTIONS: dict[str, Reduction] = {
 
 
 def _register(name: str, compute: Reduction) -> None:
-    @op(name, layout=Layout.VALUES, since=18 if name != "ReduceSum" else 13)
+    @op(name, layout=AxisPolicy.VALUES, since=18 if name != "ReduceSum" else 13)
     def reduce(
         ctx: Context, x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Value:

@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value, channels_last
+from bundler.converters.native.registry import AxisPolicy, op
+from bundler.converters.native.value import Tensor, Value, channels_last
+from bundler.values.arrays import Array
 
 _CUBIC = -0.75
 """Keys' coefficient, PyTorch's and ONNX's."""
@@ -56,7 +57,7 @@ class _Axis:
         return index, tf.cast(inside, tf.float32) if padding == "zeros" else tf.ones_like(place)
 
 
-@op("GridSample", layout=Layout.VALUES)
+@op("GridSample", layout=AxisPolicy.VALUES)
 def grid_sample(
     ctx: Context, x: Value, grid: Value, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
 ) -> Value:
@@ -147,7 +148,7 @@ def _line(size: Tensor, aligned: bool, dtype: tf.DType) -> Tensor:
     return 2.0 * i / (count - 1.0) - 1.0 if aligned else (2.0 * i + 1.0) / count - 1.0
 
 
-@op("RoiAlign", layout=Layout.VALUES, since=16)
+@op("RoiAlign", layout=AxisPolicy.VALUES, since=16)
 def roi_align(
     ctx: Context, x: Value, rois: Value, batch_indices: Value, *, coordinate_transformation_mode: str = "half_pixel",
     mode: str = "avg", output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
@@ -214,7 +215,7 @@ def _pooled_rois(data: Tensor, batch: Tensor, rows: _RoiSide, columns: _RoiSide,
     return tf.reduce_sum(tf.add_n(parts) * used, [3, 4]) / count
 
 
-@op("DeformConv", layout=Layout.VALUES, static=())
+@op("DeformConv", layout=AxisPolicy.VALUES, static=())
 def deform_conv(
     ctx: Context, x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None, *,
     dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 
-@op("Compress", layout=Layout.VALUES)
+@op("Compress", layout=AxisPolicy.VALUES)
 def compress(ctx: Context, x: Value, condition: Value, *, axis: int | None = None) -> Value:
     """The slices along `axis` (of the flattened tensor without one) where the condition holds; it may be shorter."""
     data = tf.reshape(x.tensor, [-1]) if axis is None else x.tensor
@@ -18,7 +18,7 @@ def compress(ctx: Context, x: Value, condition: Value, *, axis: int | None = Non
     return ctx.value(tf.gather(data, places, axis=0 if axis is None else axis % len(x.shape)))
 
 
-@op("Unique", layout=Layout.VALUES, since=11)
+@op("Unique", layout=AxisPolicy.VALUES, since=11)
 def unique(ctx: Context, x: Value, *, axis: int | None = None, sorted: int = 1) -> list[Value]:
     """Distinct elements or slices -> them, where each was first, which one each element is, and how often it occurs."""
     data = tf.reshape(x.tensor, [-1]) if axis is None else x.tensor
@@ -56,7 +56,7 @@ def reverse_sequence(x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_ax
     return tf.reverse_sequence(x, lengths, seq_axis=time_axis, batch_axis=batch_axis)
 
 
-@op("TensorScatter", layout=Layout.VALUES, since=24)
+@op("TensorScatter", layout=AxisPolicy.VALUES, since=24)
 def tensor_scatter(
     ctx: Context, past: Value, update: Value, write_indices: Value | None = None, *, axis: int = -2, mode: str = "linear"
 ) -> Value:

@@ -13,11 +13,11 @@ import onnx_ir as ir
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.sequence import EmptyOptional, SequenceValue
 from bundler.converters.native.value import Value
 
-V = Layout.VALUES
+V = AxisPolicy.VALUES
 
 
 def _items(ctx: Context, sequence: Value) -> tuple[Value, ...]:

@@ -12,9 +12,10 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import place
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.shapes import divide, full_shape, product, tensor_shape
-from bundler.converters.native.value import Array, Dim, Element, Order, Tensor, Value, identity, tensor_of
+from bundler.converters.native.value import Dim, Element, Order, Tensor, Value, identity, tensor_of
+from bundler.values.arrays import Array
 
 
 @op("Constant")
@@ -40,19 +41,19 @@ def constant(
     raise ctx.reject("A Constant node holds no value that TensorFlow can hold (a sparse tensor?).")
 
 
-@op("Shape", layout=Layout.VALUES)
+@op("Shape", layout=AxisPolicy.VALUES)
 def shape(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) -> Value:
     if x.rank is None:
         return ctx.value(tf.shape(x.tensor, out_type=tf.int64)[start:end])
     return Value.vector(ctx.sizes(x)[start:end], ctx.store)
 
 
-@op("Size", layout=Layout.VALUES)
+@op("Size", layout=AxisPolicy.VALUES)
 def size(ctx: Context, x: Value) -> Value:
     return Value.vector(product(ctx.sizes(x)), ctx.store)
 
 
-@op("Reshape", layout=Layout.VALUES)
+@op("Reshape", layout=AxisPolicy.VALUES)
 def reshape(ctx: Context, x: Value, target: Value, *, allowzero: int = 0) -> Value:
     elements = target.elements
     if elements is None or x.rank is None:
@@ -137,14 +138,14 @@ def _reshape_dynamic(ctx: Context, x: Value, target: Value, allowzero: bool) -> 
     return ctx.value(tf.reshape(x.tensor, sizes))
 
 
-@op("Flatten", layout=Layout.VALUES)
+@op("Flatten", layout=AxisPolicy.VALUES)
 def flatten(ctx: Context, x: Value, *, axis: int = 1) -> Value:
     sizes = ctx.sizes(x)
     axis = axis + len(sizes) if axis < 0 else axis
     return view(ctx, x, [product(sizes[:axis]), product(sizes[axis:])])
 
 
-@op("Transpose", layout=Layout.VALUES)
+@op("Transpose", layout=AxisPolicy.VALUES)
 def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> Value:
     """Only the order changes: storage axis s held axis order[s] of x, which is axis perm.index(order[s]) of the result."""
     rank = len(x.shape)
@@ -159,7 +160,7 @@ def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> V
     return result
 
 
-@op("Squeeze", layout=Layout.VALUES, since=13)
+@op("Squeeze", layout=AxisPolicy.VALUES, since=13)
 def squeeze(ctx: Context, x: Value, axes: Value | None = None) -> Value:
     rank = len(x.shape)
     if axes is not None and axes.array is None:
@@ -208,7 +209,7 @@ def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
     return tf.ensure_shape(tf.reshape(x, sizes), [None] * rank)
 
 
-@op("Unsqueeze", layout=Layout.VALUES, since=13)
+@op("Unsqueeze", layout=AxisPolicy.VALUES, since=13)
 def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
     """New axes have size 1, so they can be put anywhere in storage: before the axis that follows in ONNX's order, where a
     reshape that splits that axis would put them too.
@@ -227,18 +228,18 @@ def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
     return ctx.value(stored, tuple(order))
 
 
-@op("Concat", layout=Layout.VALUES)
+@op("Concat", layout=AxisPolicy.VALUES)
 def concat(ctx: Context, *values: Value, axis: int) -> Value:
     if len(values) == 1:
         return values[0]
-    placed = place(Layout.AXIS, values, (), {"axis": axis})
+    placed = place(AxisPolicy.AXIS, values, (), {"axis": axis})
     result = ctx.value(tf.concat(placed.tensors, placed.attributes["axis"]), placed.order)
     if axis == 1:
         result.parts = values
     return result
 
 
-@op("Split", layout=Layout.VALUES, since=13)
+@op("Split", layout=AxisPolicy.VALUES, since=13)
 def split(
     ctx: Context, x: Value, split: Value | None = None, *, axis: int = 0, num_outputs: int | None = None
 ) -> list[Value]:
@@ -259,7 +260,7 @@ def split(
     return [ctx.value(part, x.order) for part in parts]
 
 
-@op("Expand", layout=Layout.VALUES)
+@op("Expand", layout=AxisPolicy.VALUES)
 def expand(ctx: Context, x: Value, target: Value) -> Value:
     elements = target.elements
     if elements is None or x.rank is None:
@@ -290,7 +291,7 @@ def _broadcast(own: Element, wanted: Element) -> Element:
     return Dim(f"max({own.name},{wanted.name})", lambda: tf.maximum(tensor_of(own), tensor_of(wanted)))
 
 
-@op("Tile", layout=Layout.VALUES)
+@op("Tile", layout=AxisPolicy.VALUES)
 def tile(ctx: Context, x: Value, repeats: Value) -> Value:
     if repeats.array is None:
         return ctx.value(tf.tile(x.tensor, repeats.tensor))
@@ -299,7 +300,7 @@ def tile(ctx: Context, x: Value, repeats: Value) -> Value:
     return ctx.value(tf.tile(x.stored, [counts[axis] for axis in order]), x.order)
 
 
-@op("ConstantOfShape", layout=Layout.VALUES)
+@op("ConstantOfShape", layout=AxisPolicy.VALUES)
 def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None) -> Value:
     fill = np.zeros(1, np.float32) if value is None else value
     elements = target.elements
@@ -308,12 +309,12 @@ def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None
     return ctx.value(tf.fill(target.tensor, tf.constant(fill.reshape(()), dtype=tf.as_dtype(fill.dtype))))
 
 
-@op("Range", layout=Layout.VALUES)
+@op("Range", layout=AxisPolicy.VALUES)
 def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
     return ctx.value(tf.range(*(v.tensor if v.rank == 0 else tf.reshape(v.tensor, []) for v in (start, limit, delta))))
 
 
-@op("Slice", layout=Layout.VALUES, since=10)
+@op("Slice", layout=AxisPolicy.VALUES, since=10)
 def slice_(
     ctx: Context, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
 ) -> Value:
@@ -384,7 +385,7 @@ def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int |
     return slice(start, end, None if step == 1 else step)
 
 
-@op("Pad", layout=Layout.VALUES, since=11)
+@op("Pad", layout=AxisPolicy.VALUES, since=11)
 def pad(
     ctx: Context,
     x: Value,

@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
-@op("DFT", layout=Layout.VALUES, since=20)
+@op("DFT", layout=AxisPolicy.VALUES, since=20)
 def dft(
     ctx: Context, x: Value, length: Value | None = None, axis: Value | None = None, *, inverse: int = 0,
     onesided: int = 0,
@@ -26,7 +26,7 @@ def dft(
     return ctx.value(_transform(ctx, x.tensor, length, place, bool(inverse), bool(onesided)))
 
 
-@op("DFT", layout=Layout.VALUES, since=17)
+@op("DFT", layout=AxisPolicy.VALUES, since=17)
 def dft_17(
     ctx: Context, x: Value, length: Value | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
 ) -> Value:
@@ -88,7 +88,7 @@ def _fitted(x: Tensor, count: Tensor) -> Tensor:
     return tf.pad(cut, pads)
 
 
-@op("STFT", layout=Layout.VALUES)
+@op("STFT", layout=AxisPolicy.VALUES)
 def stft(
     ctx: Context, signal: Value, frame_step: Value, window: Value | None = None, frame_length: Value | None = None, *,
     onesided: int = 1,

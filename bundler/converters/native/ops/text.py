@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
+from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Tensor, Value
 
 
-@op("StringConcat", layout=Layout.ELEMENTWISE)
+@op("StringConcat", layout=AxisPolicy.ELEMENTWISE)
 def string_concat(x: Tensor, y: Tensor) -> Tensor:
     return tf.strings.join([tf.broadcast_to(x, tf.broadcast_dynamic_shape(tf.shape(x), tf.shape(y))), y + tf.zeros_like(x)])
 
 
-@op("RegexFullMatch", layout=Layout.ELEMENTWISE)
+@op("RegexFullMatch", layout=AxisPolicy.ELEMENTWISE)
 def regex_full_match(x: Tensor, *, pattern: str) -> Tensor:
     """Both ONNX and TensorFlow use RE2."""
     return tf.strings.regex_full_match(x, pattern)
@@ -39,7 +39,7 @@ def string_split(x: Tensor, *, delimiter: str | None = None, maxsplit: int | Non
     return tf.reshape(parts, tf.concat([shape, [tf.shape(parts)[1]]], 0)), tf.reshape(counts, shape)
 
 
-@op("StringNormalizer", layout=Layout.VALUES)
+@op("StringNormalizer", layout=AxisPolicy.VALUES)
 def string_normalizer(
     ctx: Context, x: Value, *, case_change_action: str = "NONE", is_case_sensitive: int = 0, locale: str = "en_US",
     stopwords: Sequence[str] | None = None,

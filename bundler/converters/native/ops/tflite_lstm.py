@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.value import Array, Tensor
+from bundler.converters.native.value import Tensor
+from bundler.values.arrays import Array
 
 
 def tflite_lstm(ctx: Context, x: Tensor, w: Array, r: Array, bias: Array) -> tuple[Tensor, list[Tensor]]:

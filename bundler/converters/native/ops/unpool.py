@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.registry import Layout, op
-from bundler.converters.native.value import Array, Tensor, Value
+from bundler.converters.native.registry import AxisPolicy, op
+from bundler.converters.native.value import Tensor, Value
+from bundler.values.arrays import Array
 
 
 def max_with_places(
@@ -45,7 +46,7 @@ def max_with_places(
     return tf.reduce_max(flat, -1), first + place
 
 
-@op("MaxUnpool", layout=Layout.VALUES)
+@op("MaxUnpool", layout=AxisPolicy.VALUES)
 def max_unpool(
     ctx: Context, x: Value, indices: Value, output_shape: Value | None = None, *, kernel_shape: Sequence[int],
     pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
@@ -15,8 +14,7 @@ from bundler.converters.native.model import NativeModel
 from bundler.graph.load import from_proto
 from bundler.graph.normalize import normalize
 from bundler.graph.onnx_runtime import EXACT_INTEGERS
-
-Array = npt.NDArray[Any]
+from bundler.values.arrays import Array
 
 
 def array(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Array:

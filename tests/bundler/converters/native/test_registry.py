@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from bundler.converters.native import registry
-from bundler.converters.native.registry import Layout, find, op, registered
+from bundler.converters.native.registry import AxisPolicy, find, op, registered
 from bundler.errors import ConversionError
 from tests.bundler.converters.native.oracle import array, model_of, native
 
@@ -54,7 +54,7 @@ def test_a_handler_describes_its_inputs_and_attributes() -> None:
     assert handler is not None
     assert handler.parameters == ("x",)
     assert handler.attributes == {"alpha"}
-    assert handler.layout is Layout.ELEMENTWISE
+    assert handler.layout is AxisPolicy.ELEMENTWISE
 
 
 def test_every_handler_names_attributes_that_onnx_defines() -> None:

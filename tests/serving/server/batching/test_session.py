@@ -8,16 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from serving.protocol.status import Code, StatusError, invalid_argument
+from serving.protocol.tensors import Array
 from serving.server.batching.metrics import BatchingMetrics
 from serving.server.batching.parameters import QueueOptions
 from serving.server.batching.scheduler import Scheduler
 from serving.server.batching.session import BatchedServable
-
-Array = npt.NDArray[Any]
 
 
 class Doubler:

@@ -18,7 +18,7 @@ from typing import Any
 
 from serving.bench.load import Load, LoadFigures, measure
 from serving.client.requests import PreparedRequest
-from serving.config.model_server import BatchingParameters
+from serving.config.batching import BatchingParameters
 from serving.launch.server_process import server_process
 from serving.server.options import cores
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 from serving.client.client import Client
 from serving.client.grpc_transport import GrpcTransport
 from serving.client.transport import Target
-from serving.config.model_server import ModelServerConfig, ServedModel, Specific
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.version_policy import Specific
 from serving.errors import DeadlineError, RequestError, ServingError, TargetError
 
 Versions = Mapping[str, Sequence[int]]

@@ -13,7 +13,7 @@ from serving.advise.advise import Advice, Setting, Trial, layout_settings, size_
 from serving.advise.files import verdict, write_advice
 from serving.bench.load import Load, LoadFigures, measure
 from serving.client.requests import PreparedRequest
-from serving.config.model_server import BatchingParameters
+from serving.config.batching import BatchingParameters
 from serving.errors import NotReadyError
 from serving.launch.server_process import server_process
 from serving.server import parse_flags

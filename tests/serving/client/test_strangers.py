@@ -16,7 +16,7 @@ import pytest
 from tests.serving.processes import ServerProcess, server_process
 from tests.serving.server.recordings import MODELS
 
-SCRIPTS = Path(__file__).with_name("strangers")
+SCRIPTS = Path(__file__).parents[1] / "strangers"
 SECONDS = 240
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from serving import Client
 from serving.client.reload import Reload
-from serving.config.model_server import AllVersions, ModelServerConfig, ServedModel, Specific
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.version_policy import AllVersions, Specific
 from serving.errors import NotReadyError, RequestError
 from serving.protocol.messages import MODEL_SERVICE, serving_message
 from serving.server import Server

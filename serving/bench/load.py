@@ -103,7 +103,7 @@ def measure(
 
 
 def _check(client: Client, request: PreparedRequest) -> None:
-    got = request.ask(client)
+    got = request.send(client)
     for name, want in request.outputs.items():
         if name not in got:
             raise ProtocolError(f"The answer has no output {name!r}, only {sorted(got)}.", where=str(client.target))

@@ -76,7 +76,7 @@ def test_versions_and_labels(client: Client) -> None:
 
 def test_lists_get_the_dtype_of_the_signature(client: Client) -> None:
     np.testing.assert_array_equal(client.predict("affine", x=[[1, 2, 3]], version=1)["y"], [[3, 5, 7]])
-    with pytest.raises(TensorError, match="'x' is no float32 tensor"):
+    with pytest.raises(TensorError, match="'x' is not a float32 tensor"):
         client.predict("affine", x=[[1, 2], [3]])
 
 
@@ -123,7 +123,7 @@ def test_an_empty_batch_keeps_its_dims(ports: Ports) -> None:
 
 
 def test_rows_need_one_batch_size(ports: Ports) -> None:
-    with open_client(ports, "row") as client, pytest.raises(TensorError, match="one equal first dim"):
+    with open_client(ports, "row") as client, pytest.raises(TensorError, match="inputs of the same first dim"):
         client.predict("affine", {"x": X, "z": X[:1]})
 
 
@@ -232,7 +232,7 @@ def test_nobody_there_is_a_connection_error(scheme: str) -> None:
     with Client(f"{scheme}://127.0.0.1:{free_port()}") as client:
         with pytest.raises(ConnectionFailedError, match=r"No connection to 127\.0\.0\.1") as caught:
             client.predict("affine", x=X, timeout=5)
-        assert "is the server running" in str(caught.value)
+        assert "check that the server is running" in str(caught.value)
 
 
 def test_the_wrong_port_says_so(ports: Ports) -> None:

@@ -117,7 +117,7 @@ def test_other_names_dtypes_and_dims_fail_in_the_metadata(folder: Path) -> None:
             lambda case: replace(case, outputs={"z": case.outputs["y"], "total": case.outputs["total"]}),
             "output 'y' is served, but was not expected; output 'z' is missing; served are: total, y",
         ),
-        (lambda case: replace(case, signature="other"), "the signature is not served; there are: serving_default"),
+        (lambda case: replace(case, signature="other"), "the signature is not served; served are: serving_default"),
     ],
 )
 def test_golden_data_of_another_model_fails(ports: Ports, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]

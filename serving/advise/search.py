@@ -1,8 +1,8 @@
-"""Which batching and which threads serve a model best on this machine? Asked of embedded servers, not of rules of thumb.
+"""Search for the batching and thread settings that serve a model best on this machine, by measuring embedded servers.
 
-One server runs as it does without flags. Each setting gets a server of its own beside it, and the two are loaded in turns:
-what disturbs the machine disturbs both, and a setting is judged by the ratio. The best one is measured again, longer and
-with a lone client too: the best of many is in part luck.
+One server runs without flags. Each setting gets its own server beside it, and the two are loaded in turns: a disturbance of
+the machine affects both, and a setting is judged by the ratio. The best setting is measured again, for longer and also with
+a single client, because the best of many measurements is partly luck.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from serving.bench.load import Load, LoadFigures, measure
-from serving.client.requests import PreparedRequest
+from serving.client.prepared_request import PreparedRequest
 from serving.config.batching import BatchingParameters
 from serving.launch.server_process import server_process
 from serving.server.options import cores
 
 BETTER = 1.05
-"""A gain that counts: less than a twentieth is within what turns differ by."""
+"""The smallest gain that counts: a difference below 5 % is within the noise between turns."""
 
 SMALLEST = 8
-"""Of the largest batches tried. A version whose warm-up has a request with more rows does not load."""
+"""Smallest `max_batch_size` to try. A version whose warm-up has a request with more rows cannot be loaded."""
 
 WAIT_MICROS = 2000
-"""batch_timeout_micros that is tried besides 0."""
+"""The `batch_timeout_micros` to try besides 0."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Flags of a server.
+    """Batching and thread settings of a server.
 
     Attributes:
-        intra, inter: threads within an operator, and operators at once; 0: TensorFlow chooses.
-        grpc_threads: requests that the server has in hand at once; 0: four a core. No batch is larger.
-        batching: None: each request runs by itself.
+        intra: threads within an operator; 0 lets TensorFlow choose.
+        inter: operators that run at once; 0 lets TensorFlow choose.
+        grpc_threads: requests that the server handles at once, which also limits a batch; 0 for four per core.
+        batching: parameters of batching; None to run each request by itself.
     """
 
     intra: int = 0
@@ -48,7 +49,7 @@ class Setting:
     batching: BatchingParameters | None = None
 
     def flags(self, batching_file: str) -> tuple[str, ...]:
-        """For tensorflow_model_server, with the parameters in `batching_file`."""
+        """Return the flags of tensorflow_model_server; `batching_file` is the path of the batching parameters."""
         numbers = {
             "tensorflow_intra_op_parallelism": self.intra,
             "tensorflow_inter_op_parallelism": self.inter,
@@ -74,40 +75,44 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting and the server without flags, loaded in turns.
+    """Figures of a setting and of the server without flags, which were loaded in turns.
 
     Attributes:
-        own, plain: figures of the two.
+        setting: the setting.
+        figures: figures of the server with the setting.
+        baseline: figures of the server without flags.
     """
 
     setting: Setting
-    own: LoadFigures
-    plain: LoadFigures
+    figures: LoadFigures
+    baseline: LoadFigures
 
     @property
     def gain(self) -> float:
-        """Requests a second, over those of the server without flags; 0 if a request failed."""
-        if self.own.failed or not self.plain.per_second:
+        """Requests per second as a multiple of those of the server without flags; 0 if a request failed."""
+        if self.figures.failed or not self.baseline.per_second:
             return 0.0
-        return self.own.per_second / self.plain.per_second
+        return self.figures.per_second / self.baseline.per_second
 
     def to_json(self) -> dict[str, Any]:
+        """Return the trial as plain data for JSON."""
         return {
             "setting": {**asdict(self.setting), "text": str(self.setting)},
             "gain": round(self.gain, 3),
-            "with": self.own.to_json(),
-            "without": self.plain.to_json(),
+            "with": self.figures.to_json(),
+            "without": self.baseline.to_json(),
         }
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What came out.
+    """Result of a search.
 
     Attributes:
-        trials: all settings tried, in order.
-        confirmed: the best one, measured again: with the clients asked for, and with one.
-        load: of the machine when it began, as `uptime` has it.
+        request: the request that was sent.
+        trials: all settings that were tried, in order.
+        confirmed: the best setting, measured again: with all clients, and with a single one.
+        load: load average of the machine over the minute before the search.
     """
 
     request: PreparedRequest
@@ -117,11 +122,12 @@ class Advice:
 
     @property
     def best(self) -> Setting | None:
-        """The setting to use; None: none is better than no flags."""
-        loaded = self.confirmed[0]
-        return loaded.setting if loaded.gain >= BETTER and not self.confirmed[1].own.failed else None
+        """The setting to use; None if no setting is better than a server without flags."""
+        all_clients, single_client = self.confirmed
+        return all_clients.setting if all_clients.gain >= BETTER and not single_client.figures.failed else None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON."""
         return {
             "better": self.best is not None,
             "load": round(self.load, 2),
@@ -142,83 +148,98 @@ def advise(
 
     Args:
         source: the bundle's folder.
-        request: what each client sends.
-        clients: at once, each with its next request when the last one is answered.
+        request: the request that each client sends.
+        clients: number of concurrent clients; each sends its next request when the last one is answered.
         seconds: how long each server is loaded for a setting.
-        progress: called with each trial as it is there.
+        progress: called with each trial when it is done.
 
     Raises:
         NotReadyError: a server does not start.
-        ServingError: it does not answer the first request, or wrongly; see `serving.bench.load.measure`.
+        ServingError: a server does not answer the first request, or its answer is wrong; see `serving.bench.load.measure`.
     """
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, server_process(source) as plain:
-        rig = _Rig(source, plain.grpc, request, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, server_process(source) as baseline:
+        rig = _Rig(source, baseline.grpc_target, request, Path(folder))
 
-        def tried(settings: Iterable[Setting]) -> list[Trial]:
-            made = []
+        def run(settings: Iterable[Setting]) -> list[Trial]:
+            results = []
             for setting in settings:
-                made.append(rig.trial(setting, [Load(clients, seconds)])[0])
+                results.append(rig.measure(setting, [Load(clients, seconds)])[0])
                 if progress:
-                    progress(made[-1])
-            return made
+                    progress(results[-1])
+            return results
 
-        trials = tried(thread_settings(clients))
-        trials += tried(layout_settings(clients, request.rows))
+        trials = run(thread_settings(clients))
+        trials += run(layout_settings(clients, request.rows))
         batched = _best([trial for trial in trials if trial.setting.batching])
-        trials += tried(size_settings(batched.setting, clients * request.rows, request.rows))
+        trials += run(size_settings(batched.setting, clients * request.rows, request.rows))
         batched = _best([trial for trial in trials if trial.setting.batching])
-        trials += tried([_waiting(batched.setting)])
-        loaded, alone = rig.trial(_best(trials).setting, [Load(clients, 2 * seconds), Load(1, seconds)])
-    return Advice(request, tuple(trials), (loaded, alone), load)
+        trials += run([_waiting(batched.setting)])
+        confirmed = rig.measure(_best(trials).setting, [Load(clients, 2 * seconds), Load(1, seconds)])
+    return Advice(request, tuple(trials), (confirmed[0], confirmed[1]), load)
 
 
 class _Rig:
-    """The server without flags, and one at a time of those with."""
+    """Compares one server with flags at a time with a running server without flags.
 
-    def __init__(self, source: Path, plain: str, request: PreparedRequest, folder: Path) -> None:
-        self._source, self._plain, self._request, self._folder = source, plain, request, folder
+    Args:
+        source: the bundle's folder.
+        baseline: `host:port` of the server without flags.
+        request: the request that each client sends.
+        folder: where the batching parameters are written.
+    """
 
-    def trial(self, setting: Setting, loads: Sequence[Load]) -> list[Trial]:
-        with self._served(setting) as own:
-            figures = measure([self._plain, own], self._request, loads)
+    def __init__(self, source: Path, baseline: str, request: PreparedRequest, folder: Path) -> None:
+        self._source, self._baseline, self._request, self._folder = source, baseline, request, folder
+
+    def measure(self, setting: Setting, loads: Sequence[Load]) -> list[Trial]:
+        """Return one trial per load."""
+        with self._serve(setting) as target:
+            figures = measure([self._baseline, target], self._request, loads)
         pairs = zip(figures[::2], figures[1::2], strict=True)
-        return [Trial(setting, own=mine, plain=plain) for plain, mine in pairs]
+        return [Trial(setting, figures=with_flags, baseline=without) for without, with_flags in pairs]
 
     @contextmanager
-    def _served(self, setting: Setting) -> Iterator[str]:
+    def _serve(self, setting: Setting) -> Iterator[str]:
         file = self._folder / "batching.config"
         if setting.batching:
             file.write_text(setting.batching.to_text(), "utf-8")
-        with server_process(self._source, setting.flags(str(file))) as started:
-            yield started.grpc
+        with server_process(self._source, setting.flags(str(file))) as endpoints:
+            yield endpoints.grpc_target
 
 
 def thread_settings(clients: int) -> list[Setting]:
-    """Ways to share the cores among requests, without batching."""
+    """Return settings without batching that share the cores among requests in different ways."""
     all_cores = cores()
     settings = [Setting(grpc_threads=clients), Setting(1, all_cores)]
     return settings if all_cores > 1 else settings[:1]
 
 
 def layout_settings(clients: int, rows: int) -> list[Setting]:
-    """One batch at a time on all cores, and a batch for each core at once, each large enough for its share of the clients.
+    """Return two settings with batching: one batch at a time on all cores, and one batch per core at the same time.
 
-    A request waits for its batch in a thread of the server: there are as many as clients.
+    Each batch is large enough for its share of the clients. A request waits for its batch in a thread of the server, so
+    there are as many threads as clients.
+
+    Args:
+        clients: number of concurrent clients.
+        rows: rows per request.
     """
     all_cores, at_once = cores(), clients * rows
-    one = Setting(grpc_threads=clients, batching=_batching(_size(at_once, rows), at_once, 1))
+    one_batch = Setting(grpc_threads=clients, batching=_batching(_size(at_once, rows), at_once, 1))
     if all_cores == 1:
-        return [one]
-    each = _batching(_size(math.ceil(at_once / all_cores), rows), at_once, all_cores)
-    return [one, Setting(1, 1, clients, each)]
+        return [one_batch]
+    per_core = _batching(_size(math.ceil(at_once / all_cores), rows), at_once, all_cores)
+    return [one_batch, Setting(1, 1, clients, per_core)]
 
 
 def size_settings(best: Setting, at_once: int, rows: int) -> list[Setting]:
-    """The best layout with smaller batches, and a larger one that all clients fit in.
+    """Return the best layout with smaller batches, and with a larger one if all clients do not fill it twice.
 
     Args:
-        at_once: rows of all clients together; `rows`: of a request, which has to fit.
+        best: the best setting of `layout_settings`.
+        at_once: rows of all clients together.
+        rows: rows per request, which a batch must be able to hold.
     """
     assert best.batching and best.batching.max_batch_size and best.batching.num_batch_threads
     size, threads = best.batching.max_batch_size, best.batching.num_batch_threads
@@ -232,12 +253,12 @@ def _waiting(best: Setting) -> Setting:
 
 
 def _size(at_once: int, rows: int) -> int:
-    """The power of two that holds so many rows, and at least one request."""
+    """Return the smallest power of two that holds `at_once` rows and at least one request."""
     return int(2 ** math.ceil(math.log2(max(at_once, rows, SMALLEST))))
 
 
 def _batching(size: int, at_once: int, threads: int) -> BatchingParameters:
-    # Room for all that the clients have under way, and once more: no request is refused under the load measured.
+    # Room for twice the rows of all clients, so that no request is refused under the measured load.
     enqueued = max(10, 2 * math.ceil(at_once / size))
     return BatchingParameters(
         max_batch_size=size, batch_timeout_micros=0, max_enqueued_batches=enqueued, num_batch_threads=threads

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from serving.client.client import Client
 from serving.client.examples import EXAMPLES, classes_as_outputs, classes_from_proto, serialized_examples
-from serving.client.requests import PreparedRequest
+from serving.client.prepared_request import PreparedRequest
 from serving.errors import GoldenError, ServingError
 from serving.golden.compare import compare
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message

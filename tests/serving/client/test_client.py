@@ -29,8 +29,9 @@ from serving import (
 )
 from serving.client.rest_transport import NOT_IN_JSON
 from serving.client.transport import Target
+from serving.launch.server_process import ServerEndpoints
 from tests.serving.processes import free_port
-from tests.serving.servers import Ports, small_server
+from tests.serving.servers import small_server
 from tests.serving.small_server import DTYPES
 
 X = np.array([[1, 2, 3], [-0.1, 1e-7, 3e7]], np.float32)
@@ -38,20 +39,20 @@ KINDS = ["grpc", "column", "row"]
 
 
 @pytest.fixture(scope="module")
-def ports() -> Iterator[Ports]:
-    with small_server() as ports:
-        yield ports
+def endpoints() -> Iterator[ServerEndpoints]:
+    with small_server() as endpoints:
+        yield endpoints
 
 
-def open_client(ports: Ports, kind: str, **options: float) -> Client:
+def open_client(endpoints: ServerEndpoints, kind: str, **options: float) -> Client:
     if kind == "grpc":
-        return Client(ports.grpc_target, **options)
-    return Client(ports.rest_target, rest_format="row" if kind == "row" else "column", **options)
+        return Client(endpoints.grpc_target, **options)
+    return Client(endpoints.rest_target, rest_format="row" if kind == "row" else "column", **options)
 
 
 @pytest.fixture(params=KINDS)
-def client(ports: Ports, request: pytest.FixtureRequest) -> Iterator[Client]:
-    with open_client(ports, request.param) as client:
+def client(endpoints: ServerEndpoints, request: pytest.FixtureRequest) -> Iterator[Client]:
+    with open_client(endpoints, request.param) as client:
         yield client
 
 
@@ -88,9 +89,9 @@ def test_inputs_as_a_mapping_may_have_any_name(client: Client) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_dtype_comes_back_as_it_went(ports: Ports, kind: str, dtype: str) -> None:
+def test_every_dtype_comes_back_as_it_went(endpoints: ServerEndpoints, kind: str, dtype: str) -> None:
     array = _example(dtype)
-    with open_client(ports, kind) as client:
+    with open_client(endpoints, kind) as client:
         if kind != "grpc" and dtype in NOT_IN_JSON:
             with pytest.raises(TensorError, match=f"is {dtype}, which REST cannot carry"):
                 client.predict("echo", x=array, signature=f"echo_{dtype}")
@@ -115,15 +116,15 @@ def _example(dtype: str) -> np.ndarray:
     return np.array([[np.nan, np.inf], [-np.inf, 0.1]], np.float64).astype(kind)
 
 
-def test_an_empty_batch_keeps_its_dims(ports: Ports) -> None:
+def test_an_empty_batch_keeps_its_dims(endpoints: ServerEndpoints) -> None:
     for kind in ("grpc", "column"):
-        with open_client(ports, kind) as client:
+        with open_client(endpoints, kind) as client:
             got = client.predict("echo", x=np.zeros((0, 2), np.int8), signature="echo_int8")["y"]
             assert (got.shape, got.dtype) == ((0, 2), np.int8)
 
 
-def test_rows_need_one_batch_size(ports: Ports) -> None:
-    with open_client(ports, "row") as client, pytest.raises(TensorError, match="inputs of the same first dim"):
+def test_rows_need_one_batch_size(endpoints: ServerEndpoints) -> None:
+    with open_client(endpoints, "row") as client, pytest.raises(TensorError, match="inputs of the same first dim"):
         client.predict("affine", {"x": X, "z": X[:1]})
 
 
@@ -152,7 +153,7 @@ def test_status(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["grpc", "column"])
 def test_waiting_for_a_model_that_is_loading(kind: str) -> None:
-    with small_server() as ports, open_client(ports, kind) as client:
+    with small_server() as endpoints, open_client(endpoints, kind) as client:
         assert client.status("late")[0].state == "LOADING"
         assert client.wait_until_ready("late", timeout=10) == VersionStatus(1, "AVAILABLE")
 
@@ -209,9 +210,9 @@ def test_waiting_for_a_server_that_starts() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["grpc", "column"])
-def test_refusals_carry_status_message_and_advice(ports: Ports, kind: str, call, status, text, fix) -> None:
+def test_refusals_carry_status_message_and_advice(endpoints: ServerEndpoints, kind: str, call, status, text, fix) -> None:
     # type: ignore[no-untyped-def]
-    with open_client(ports, kind) as client, pytest.raises(RequestError, match=text) as caught:
+    with open_client(endpoints, kind) as client, pytest.raises(RequestError, match=text) as caught:
         call(client)
     if status:
         assert caught.value.status == status
@@ -235,18 +236,18 @@ def test_nobody_there_is_a_connection_error(scheme: str) -> None:
         assert "check that the server is running" in str(caught.value)
 
 
-def test_the_wrong_port_says_so(ports: Ports) -> None:
+def test_the_wrong_port_says_so(endpoints: ServerEndpoints) -> None:
     with (
-        Client(f"127.0.0.1:{ports.rest}") as client,
+        Client(f"127.0.0.1:{endpoints.rest_port}") as client,
         pytest.raises(ConnectionFailedError, match="does not speak gRPC"),
     ):
         client.predict("affine", x=X, timeout=5)
-    with Client(f"http://127.0.0.1:{ports.grpc}") as client, pytest.raises(ProtocolError, match="gRPC port"):
+    with Client(f"http://127.0.0.1:{endpoints.grpc_port}") as client, pytest.raises(ProtocolError, match="gRPC port"):
         client.predict("affine", x=X, timeout=5)
 
 
-def test_a_kept_connection_that_the_server_closed_is_opened_again(ports: Ports) -> None:
-    with Client(ports.rest_target) as client:
+def test_a_kept_connection_that_the_server_closed_is_opened_again(endpoints: ServerEndpoints) -> None:
+    with Client(endpoints.rest_target) as client:
         client.predict("affine", x=X)
         client._transport._connections[0].sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
         np.testing.assert_array_equal(client.predict("affine", x=X, version=1)["y"], X * 2 + 1)
@@ -291,7 +292,7 @@ class _fixed_answer:  # noqa: N801
 
 
 @pytest.mark.parametrize("kind", ["grpc", "column"])
-def test_threads_share_a_client(ports: Ports, kind: str) -> None:
+def test_threads_share_a_client(endpoints: ServerEndpoints, kind: str) -> None:
     failures = []
 
     def work(number: int) -> None:
@@ -300,7 +301,7 @@ def test_threads_share_a_client(ports: Ports, kind: str) -> None:
             if not np.array_equal(client.predict("affine", x=x, version=1)["y"], x * 2 + 1):
                 failures.append(number)
 
-    with open_client(ports, kind) as client:
+    with open_client(endpoints, kind) as client:
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:
             thread.start()

@@ -59,7 +59,7 @@ def test_tensorflow_serving_api(server: ServerProcess) -> None:
 
 @pytest.mark.skipif(find_spec("ovmsclient") is None, reason="`pip install --no-deps ovmsclient==2023.1`")
 def test_ovmsclient(server: ServerProcess) -> None:
-    assert "ok" in run("ovms.py", server.grpc_target, f"127.0.0.1:{server.rest}")
+    assert "ok" in run("ovms.py", server.grpc_target, f"127.0.0.1:{server.rest_port}")
 
 
 def curl(*arguments: str, data: bytes | None = None) -> tuple[int, str]:

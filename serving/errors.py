@@ -109,4 +109,4 @@ class RequestError(ServingError):
 
 
 class ProtocolError(ServingError):
-    """A server's answer does not follow TensorFlow Serving's protocol, or contradicts the expected outputs."""
+    """A server's answer does not follow TensorFlow Serving's protocol, or is not the expected one."""

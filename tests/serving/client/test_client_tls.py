@@ -37,7 +37,7 @@ def _target(endpoints: ServerEndpoints, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["grpc", "rest"])
-def test_a_trusted_certificate(endpoints: ServerEndpoints, certificates: Path, kind: str) -> None:
+def test_a_trusted_certificate_is_accepted(endpoints: ServerEndpoints, certificates: Path, kind: str) -> None:
     trusted = (certificates / "cert.pem").read_bytes()
     with Client(_target(endpoints, kind), root_certificates=trusted) as client:
         x = np.ones((1, 3), np.float32)

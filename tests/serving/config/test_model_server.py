@@ -23,11 +23,11 @@ TWO_MODELS = ModelServerConfig(
 )
 
 
-def test_models_config_survives_text() -> None:
+def test_a_config_survives_text() -> None:
     assert ModelServerConfig.from_text(TWO_MODELS.to_text()) == TWO_MODELS
 
 
-def test_tensorflow_servings_own_classes_read_models_config() -> None:
+def test_tensorflow_servings_own_classes_read_it() -> None:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig as Reference
 
     read = text_format.Parse(TWO_MODELS.to_text(), Reference())

@@ -90,10 +90,7 @@ def _values(name: str, feature: Any, field: str) -> Any:
 
 
 def write_classifications(result: Any) -> bytes:
-    """Return the body of the reply to `:classify`: one list of `[label, score]` pairs per example.
-
-    Args:
-        result: a ClassificationResult message.
+    """Return the reply to `:classify` for a ClassificationResult message: a list of `[label, score]` pairs per example.
 
     Raises:
         StatusError: INVALID_ARGUMENT: the message has no results.
@@ -111,14 +108,7 @@ def _classes_text(classes: Any) -> str:
 
 
 def write_regressions(result: Any) -> bytes:
-    """Return the body of the reply to `:regress`: one number per example.
-
-    Args:
-        result: a RegressionResult message.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT: the message has no results.
-    """
+    """Return the reply to `:regress` for a RegressionResult message: one number per example. Errors as for `:classify`."""
     if not result.regressions:
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
     values = decimal_texts(np.array([each.value for each in result.regressions], np.float32))

@@ -277,7 +277,7 @@ def test_accuracy_graph_stages_and_versions(page: Page) -> None:
     assert (drawn[0], drawn[-1], len(drawn)) == ("Conv2D 20", "4 other operators 7", 13)
     assert ["Op13", "2"] in page.rows and ["Conv2D", "20"] in page.rows
     assert ["Operator", "float16", "int8"] in page.rows and ["CONV_2D", "3", "3"] in page.rows
-    assert page.bars("Stages of the build, 8 s") == [
+    assert page.bars("Build stages, 8 s in total") == [
         "Load 0.5 s", "Export 2 s", "Convert 1.25 s", "SavedModel 0.25 s", "TFLite 3 s", "Parity 1 s",
     ]  # fmt: skip
     built = "2026-03-04 05:06 UTC"
@@ -340,7 +340,7 @@ def test_a_record_that_lacks_something_is_an_error_and_not_a_gap(key: str, tmp_p
 
 def test_an_evaluation_must_fit_its_data(tmp_path: Path) -> None:
     wrong = {"metric": "similarity", "data": ["a", "b"], "samples": 2, "results": {"pytorch": [0.5]}}
-    with pytest.raises(VerifyError, match="pytorch has 1 figures for 2 entries"):
+    with pytest.raises(VerifyError, match="pytorch: expected one figure per entry of 'data', so 2, but got 1"):
         report.render(with_manifest(make_manifest(evaluation=wrong)), tmp_path)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bundler.render.report.accuracy import accuracy_view
-from bundler.render.report.schema import RefusedRecord, VariantRecord
+from bundler.render.report.schema import RejectedRecord, VariantRecord
 from tests.bundler.render.test_report import Page, make_manifest, page_of, with_manifest
 from tests.bundler.render.test_report import test_it_can_be_read_without_seeing_it as check_readable
 
@@ -48,7 +48,7 @@ def page(tmp_path: Path) -> Page:
 def test_the_metric_and_agreement_of_every_variant(page: Page) -> None:
     measured = page.bars("metrics.py:accuracy on labelled data")
     assert measured == ["PyTorch 0.98", "float16 0.98", "mix 0.975", "int8 0.9"]
-    assert "The line is the floor, 0.97." in page.text
+    assert "The line marks the floor, 0.97." in page.text
     ratios = page.bars("Signal-to-quantization-noise ratio against PyTorch, worst output (more is better)")
     assert ratios == ["float16 61.2 dB", "mix 24.5 dB", "int8 8.0 dB"]
     assert ["float16", "0.98", "61.2 dB", "0.99912", "100.0%", "–", "–"] in page.rows
@@ -61,15 +61,15 @@ def test_it_can_be_read_without_seeing_it(page: Page) -> None:
 
 def test_a_refused_variant_is_named_with_its_reason_and_its_worst_layers(page: Page) -> None:
     assert ["int8", "below its gate", "accuracy is 0.9"] in page.rows
-    assert "Layers of int8 that lose most:" in page.text
-    assert "layer.0: 0.0 dB when it alone is int8" in page.text
+    assert "Layers of int8 that lose the most accuracy:" in page.text
+    assert "layer.0: 0.0 dB when only this layer is int8" in page.text
     assert "layer.4: " in page.text and "layer.5: " not in page.text
-    assert "a mix passes with these layers float: layer.0" in page.text
+    assert "a mix passes if these layers stay in float: layer.0" in page.text
 
 
 def test_refused_variants_stand_in_red_beside_the_others(tmp_path: Path) -> None:
     variant = VariantRecord.model_validate(judged()["models"]["digits"]["versions"]["3"]["tflite"]["mix"])
-    refused = RefusedRecord.model_validate({"reason": "r", "accuracy": agreement(-3.0)})
+    refused = RejectedRecord.model_validate({"reason": "r", "accuracy": agreement(-3.0)})
     view = accuracy_view({"mix": variant}, {"int8": refused})
     assert view is not None
     metric, sqnr = view.charts

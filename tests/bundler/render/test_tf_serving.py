@@ -50,7 +50,7 @@ def test_files_read_back_as_the_settings_say(context: RenderContext, tmp_path: P
 def test_batches_smaller_than_a_warm_up_record_are_refused(tmp_path: Path) -> None:
     context = make_context(serving={"batching": True, "max_batch_size": 4})
     models = (replace(context.models[0], largest_batch=5), *context.models[1:])
-    with pytest.raises(SpecError, match=r"max_batch_size is 4, and the warm-up of 'digits' has a request of 5 rows"):
+    with pytest.raises(SpecError, match=r"max_batch_size is 4, but the warm-up of 'digits' has a request of 5 rows"):
         tf_serving.render(replace(context, models=models), tmp_path)
     assert not list(tmp_path.iterdir())
     fitting = make_context(serving={"batching": True, "max_batch_size": 5})

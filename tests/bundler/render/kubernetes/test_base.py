@@ -10,7 +10,6 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, RenderedModel, dns_label, kubernetes, tf_serving
-from bundler.render.kubernetes.tree import STATE_SCRIPT, shipped
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes import cluster
@@ -295,13 +294,3 @@ def test_many_models_still_make_an_image_tag() -> None:
 def test_every_file_says_who_writes_it(rendered: Path) -> None:
     for path in (*rendered.rglob("*.yaml"), *rendered.rglob("*.tpl")):
         assert "Written by tfbundle" in path.read_text().splitlines()[0], path
-
-
-@pytest.mark.parametrize("folder", ["components/canary/config", "kserve/config", "chart/files"])
-def test_the_shipped_copies_of_a_script_are_the_one_that_is_rendered(folder: str) -> None:
-    """kustomize reads nothing outside of its folder, nor does a chart: each has a copy, which render takes from one place."""
-    assert (kubernetes.TREE / folder / "model-state.sh").read_text("utf-8") == shipped(STATE_SCRIPT)
-
-
-def test_the_charts_copy_of_the_tls_script_is_the_components() -> None:
-    assert shipped("chart/files/ssl-config.sh") == shipped("components/tls/ssl-config.sh")

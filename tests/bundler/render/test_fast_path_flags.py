@@ -40,5 +40,5 @@ def test_memory_is_asked_for_the_weights_of_every_interpreter() -> None:
 def test_the_readme_says_which_models_have_one() -> None:
     text = tf_serving._readme(fast())
     assert "| digits | 1 MiB | 0.25 ms |" in text
-    assert "| minilm | none: saved_model.pb is served | – |" in text
+    assert "| minilm | none; saved_model.pb is served | – |" in text
     assert "model.tflite" not in tf_serving._readme(make_context())

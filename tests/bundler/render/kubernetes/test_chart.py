@@ -117,9 +117,9 @@ def test_without_monitoring(plain: RenderContext, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("components", "expected"),
     [
-        ({"models-pvc": True, "models-bucket": True}, "take one"),
+        ({"models-pvc": True, "models-bucket": True}, "enable only one"),
         ({"autoscalling": True}, "there is no autoscalling"),
-        ({"gpu": "yes"}, "true or false"),
+        ({"gpu": "yes"}, "must be true or false"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(components: dict[str, Any], expected: str, tree: Path) -> None:

@@ -78,7 +78,7 @@ def test_rolling_back_goes_one_further_each_time(bundle: Path) -> None:
     promote(bundle, "mlp", "stable", 3)
     assert [rollback(bundle, "mlp", "stable").version for _ in range(2)] == [1, None]
     assert served(bundle).labels == {"canary": 3}
-    with pytest.raises(UsageError, match="never promoted, or all of it is rolled back"):
+    with pytest.raises(UsageError, match="never promoted, or all its promotions are rolled back"):
         rollback(bundle, "mlp", "stable")
     history = Bundle.open(bundle).manifest.promotions
     assert [(e["kind"], e["before"], e["version"]) for e in history if e["label"] == "stable"] == [
@@ -119,7 +119,7 @@ def test_versions_that_are_named_go_on_being_served(bundle: Path) -> None:
 def test_what_cannot_be_promoted(bundle: Path) -> None:
     with pytest.raises(UsageError, match="no version 7") as caught:
         promote(bundle, "mlp", "stable", 7)
-    assert caught.value.fix == "one of: 1, 2, 3"
+    assert caught.value.fix == "choose one of: 1, 2, 3"
     with pytest.raises(UsageError, match="no model 'nope'"):
         promote(bundle, "nope", "stable", 1)
     with pytest.raises(UsageError, match="cannot be a label"):
@@ -127,7 +127,7 @@ def test_what_cannot_be_promoted(bundle: Path) -> None:
     promote(bundle, "mlp", "canary", 2)
     promote(bundle, "mlp", "canary", 3)
     shutil.rmtree(bundle / "models" / "mlp" / "2")
-    with pytest.raises(UsageError, match="named version 2, which is gone"):
+    with pytest.raises(UsageError, match="pointed to version 2, which no longer exists"):
         rollback(bundle, "mlp", "canary")
 
 

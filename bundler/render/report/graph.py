@@ -46,7 +46,7 @@ def graph_view(
     """
     rows = sorted(graph.ops.items(), key=lambda item: (-item[1], item[0]))
     facts = (
-        ("Operators", f"{graph.nodes:,} of {len(graph.ops)} {'type' if len(graph.ops) == 1 else 'types'}"),
+        ("Operators", f"{_counted(graph.nodes, 'node')} of {_counted(len(graph.ops), 'type')}"),
         ("Transposes", str(graph.transposes)),
         ("Weights", size_text(graph.weight_bytes)),
         ("Version folder", size_text(size_bytes)),
@@ -69,5 +69,9 @@ def _chart(rows: list[tuple[str, int]], graph: GraphRecord) -> Chart:
     rest = sum(count for _, count in rows[OPERATORS:])
     if rest:
         shown.append((f"{len(rows) - OPERATORS} other operators", float(rest), str(rest)))
-    noun = "transpose" if graph.transposes == 1 else "transposes"
-    return charts.linear(f"{graph.nodes} TensorFlow nodes, {graph.transposes} {noun}", shown)
+    title = f"{_counted(graph.nodes, 'TensorFlow node')}, {_counted(graph.transposes, 'transpose')}"
+    return charts.linear(title, shown)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,7 +1,7 @@
 {{- /* Written by tfbundle. */}}
 {{- /*
-The Deployment of a track. Its argument is a dict: "root" is $, "component" is "server" or "canary", "name", "config" is the
-name of the ConfigMap and "data" its content, "state", and "flags" are those of this track only. The comments in
+The Deployment of a track. The argument is a dict with "root" ($), "component" ("server" or "canary"), "name", "config" (the
+name of the ConfigMap), "data" (its content), "state", and "flags" (those of this track only). The comments in
 k8s/base/deployment.yaml explain each field.
 */}}
 {{- define "bundle.deployment" -}}

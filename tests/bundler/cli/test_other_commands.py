@@ -100,8 +100,8 @@ def test_inspect_what_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "saved_model.pb").write_bytes(b"\xff\xff")
     (tmp_path / "text.txt").write_text("text")
-    assert "nothing at" in run("inspect", tmp_path / "nothing", code=2).stderr
-    assert "neither a bundle" in run("inspect", tmp_path / "text.txt", code=2).stderr
+    assert "does not exist" in run("inspect", tmp_path / "nothing", code=2).stderr
+    assert "is not a bundle" in run("inspect", tmp_path / "text.txt", code=2).stderr
     for name in ("bad.tflite", "bad.onnx", "bad"):
         assert name in run("inspect", tmp_path / name, code=1).stderr
 

@@ -13,7 +13,7 @@ def test_the_chart_names_the_most_frequent_operators_and_the_table_lists_all() -
     assert [bar.label for bar in view.chart.bars] == [*(f"Op{i:02}" for i in range(OPERATORS)), "3 other operators"]
     assert view.rows[0] == ("Op00", "20") and len(view.rows) == OPERATORS + 3
     assert view.facts == (
-        ("Operators", "195 of 15 types"), ("Transposes", "2"), ("Weights", "2 KiB"), ("Version folder", "4 KiB"),
+        ("Operators", "195 nodes of 15 types"), ("Transposes", "2"), ("Weights", "2 KiB"), ("Version folder", "4 KiB"),
     )  # fmt: skip
     assert (view.tflite_columns, view.tflite_rows) == ((), ())
 

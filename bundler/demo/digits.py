@@ -27,6 +27,10 @@ HELD_OUT = 4
 """One in this many images is held out for evaluation."""
 
 
+def _block(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.BatchNorm2d(channels_out), nn.ReLU()
+
+
 class DigitsCnn(nn.Module):
     """Maps grey images, float32 [batch, 1, 8, 8] in 0..1, to logits, float32 [batch, 10].
 
@@ -36,10 +40,8 @@ class DigitsCnn(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-        )  # fmt: skip
+            *_block(1, 16), *_block(16, 32), nn.MaxPool2d(2), *_block(32, 64), nn.MaxPool2d(2)
+        )
         self.classifier = nn.Linear(64 * 2 * 2, 10)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -177,7 +177,7 @@ def markdown(rows: Sequence[Coverage]) -> str:
         "opset for which the handler is correct; older models are converted to opset 21 first. *layout*: the handler's",
         "requirement on the order of axes (docs/architecture.md). For your own operators, see docs/custom-ops.md.", "",
         "| domain | operators | converted |", "|---|---|---|",
-        *(f"| {domain} | {'' if total is None else total} | {converted} |" for domain, (converted, total) in summary(rows).items()),
+        *(f"| {domain} | {'' if total is None else total} | {count} |" for domain, (count, total) in summary(rows).items()),
     ]  # fmt: skip
     for domain in summary(rows):
         lines += ["", f"## {domain}", "", "| operator | opset | handler | since | layout |", "|---|---|---|---|---|"]

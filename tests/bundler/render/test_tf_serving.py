@@ -12,14 +12,7 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, tf_serving
-from serving.config.model_server import (
-    BatchingParameters,
-    Latest,
-    ModelServerConfig,
-    MonitoringConfig,
-    ServedModel,
-    Specific,
-)
+from serving.config import model_server as config
 from tests.bundler.render.conftest import make_context
 
 
@@ -33,18 +26,18 @@ def test_config_files_hold_the_settings(context: RenderContext, tmp_path: Path) 
         "README.md",
     }
     assert all(p.parent == folder for p in written)
-    assert ModelServerConfig.from_text((folder / "models.config").read_text()).models == (
-        ServedModel("digits", "/models/digits", Specific((1, 3)), {"stable": 1, "canary": 3}),
-        ServedModel("minilm", "/models/minilm", Latest()),
+    assert config.ModelServerConfig.from_text((folder / "models.config").read_text()).models == (
+        config.ServedModel("digits", "/models/digits", config.Specific((1, 3)), {"stable": 1, "canary": 3}),
+        config.ServedModel("minilm", "/models/minilm", config.Latest()),
     )
-    assert BatchingParameters.from_text((folder / "batching.config").read_text()) == BatchingParameters(
+    assert config.BatchingParameters.from_text((folder / "batching.config").read_text()) == config.BatchingParameters(
         max_batch_size=32,
         batch_timeout_micros=1000,
         max_enqueued_batches=100,
         num_batch_threads=2,
         allowed_batch_sizes=(8, 32),
     )
-    assert MonitoringConfig.from_text((folder / "monitoring.config").read_text()).enable
+    assert config.MonitoringConfig.from_text((folder / "monitoring.config").read_text()).enable
 
 
 def test_batches_smaller_than_a_warm_up_record_are_rejected(tmp_path: Path) -> None:
@@ -101,7 +94,7 @@ def test_rendering_again_removes_only_files_of_disabled_settings(
 
 
 def test_without_labels_the_latest_version_is_served_and_checked(plain: RenderContext) -> None:
-    assert {model.policy for model in tf_serving.server_config(plain).models} == {Latest()}
+    assert {model.policy for model in tf_serving.server_config(plain).models} == {config.Latest()}
     assert tf_serving.served_versions(plain) == {"digits": (3,), "minilm": (4,)}
     assert tf_serving.state_targets(plain) == ("digits", "minilm")
 
@@ -160,5 +153,5 @@ def test_the_readmes_command_puts_this_machines_paths_into_the_config(
         [bash, "-c", f'{command} && cat "$CONFIG/models.config" && rm -r "$CONFIG"'],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    paths = [model.base_path for model in ModelServerConfig.from_text(done.stdout).models]
+    paths = [model.base_path for model in config.ModelServerConfig.from_text(done.stdout).models]
     assert paths == [f"{tmp_path}/models/digits", f"{tmp_path}/models/minilm"]

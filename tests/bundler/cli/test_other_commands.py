@@ -138,7 +138,7 @@ def test_render_one_part_leaves_the_others(copy: Path) -> None:
     (copy / "k8s" / "README.md").write_text("mine")
     assert json.loads(run("render", copy, "docker", "--json").stdout)["rendered"] == ["docker"]
     assert (copy / "k8s" / "README.md").read_text() == "mine"
-    assert "no part 'helm'" in run("render", copy, "helm", code=2).stderr
+    assert "Unknown part 'helm'" in run("render", copy, "helm", code=2).stderr
     assert "is not a bundle" in run("render", copy / "models", code=1).stderr
 
 

@@ -1,4 +1,4 @@
-"""The golden data of what a bundle serves."""
+"""The golden data for a smoke test of a running server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serving.smoke.run import GoldenFile
 
 
 def served_golden_files(bundle: Bundle) -> list[GoldenFile]:
-    """One entry for each version that the bundle's settings serve (by default the latest of each model)."""
+    """Return the golden data of each version that the bundle's settings serve, by default the latest of each model."""
     context = render_context(bundle.name, bundle.manifest)
     return [
         GoldenFile(model, version, bundle.layout.golden_file(model, version))

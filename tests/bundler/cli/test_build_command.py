@@ -219,9 +219,9 @@ def test_a_variant_below_its_gate_is_not_published_and_exit_is_3(nets: Path, tmp
     out = tmp_path / "x"
     wanted = ("--tflite", "float32,float16", "--min-sqnr", "100")
     said, record = published(f"{nets}:deep", *wanted, out=out, code=3)
-    assert "Published, but without these TFLite variants: nets: float16." in said
+    assert "Published without these TFLite variants: nets: float16." in said
     assert "The float16 TFLite file is below its gate: output" in said
-    assert "min_sqnr asks for 100" in said
+    assert "min_sqnr requires 100" in said
     assert [path.name for path in out.glob("tflite/nets/1/*")] == ["nets-float32.tflite"]
     assert set(record["tflite"]) == {"float32"}
     refused = record["tflite_refused"]["float16"]
@@ -284,7 +284,7 @@ def test_random_calibration_data_only_for_those_who_insist(nets: Path, tmp_path:
 def test_missing_files_are_told_before_any_work(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     missing = ("--tflite", "int8", "--calibration", "absent.npz")
-    assert "no .npz, no folder" in build(f"{nets}:make", *missing, out=out, code=2)
+    assert "is not an .npz file, a folder" in build(f"{nets}:make", *missing, out=out, code=2)
     missing = ("--tflite", "float16", "--evaluate", "absent.py:accuracy")
     assert "There is no file absent.py" in build(f"{nets}:make", *missing, out=out, code=1)
     missing = ("--tflite", "float16", "--evaluate", "accuracy")

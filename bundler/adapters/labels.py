@@ -27,7 +27,7 @@ def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
         raise UsageError(
             f"The labels {labels} cannot be read: {reason}.",
             where=str(path),
-            fix="give a text file with one label per line, or a list, e.g. labels: [cat, dog]",
+            fix="give a text file with one label per line; bundle.yaml also takes a list, e.g. labels: [cat, dog]",
         ) from exc
     return _checked(tuple(line.strip() for line in lines), str(path))
 

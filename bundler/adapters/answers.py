@@ -141,18 +141,18 @@ def _is_batch_of_floats(spec: TensorSpec) -> bool:
 def _select_output(
     name: str,
     base_outputs: Sequence[TensorSpec],
-    wanted: str | None,
+    requested: str | None,
     fits: Callable[[TensorSpec], bool],
     requirement: str,
 ) -> str:
-    """Return the name of the one output that fits and, if `wanted` is set, has that name."""
+    """Return the name of the one output that fits and, if `requested` is set, has that name."""
     listed = ", ".join(map(str, base_outputs))
-    if wanted is not None and wanted not in [spec.name for spec in base_outputs]:
-        raise UsageError(f"The signature {name!r} uses the output {wanted!r}, which does not exist.", fix=f"one of: {listed}")
+    if requested is not None and requested not in [spec.name for spec in base_outputs]:
+        raise UsageError(f"The signature {name!r} uses the output {requested!r}, which does not exist.", fix=f"one of: {listed}")
     candidates = [
         spec.name
         for spec in base_outputs
-        if wanted in (None, spec.name) and _is_batch_of_floats(spec) and fits(spec)
+        if requested in (None, spec.name) and _is_batch_of_floats(spec) and fits(spec)
     ]
     if len(candidates) == 1:
         return candidates[0]
@@ -161,5 +161,5 @@ def _select_output(
             f"The signature {name!r} needs {requirement}; several outputs fit: {', '.join(candidates)}.",
             fix=f"choose one, e.g. output: {candidates[0]}",
         )
-    mismatch = f"the output {wanted!r} does not fit" if wanted else "no output fits"
+    mismatch = f"the output {requested!r} does not fit" if requested else "no output fits"
     raise UsageError(f"The signature {name!r} needs {requirement}, but {mismatch}.", fix=f"the outputs are {listed}")

@@ -192,7 +192,7 @@ def _build_model(job: _Job) -> Record:
     with job.stage("saved_model"):
         graph = _save(job, converted)
     outcome = _tflite(job, converted, exported)
-    variants, job.refused = outcome.made, outcome.refused
+    variants, job.refused = outcome.variants, outcome.rejected
     fast_path = _fast_path(job, converted, asked)
     served = _Served(converted.signatures, converted.permutations, methods(job.saved_model))
     del converted
@@ -270,14 +270,14 @@ def _tflite(job: _Job, converted: ConvertedModel, exported: Sequence[ExportedSig
     if not spec.wanted:
         return Outcome()
 
-    def tell(variant: str, made: bool, seconds: float) -> None:
+    def on_variant(variant: str, made: bool, seconds: float) -> None:
         job.progress(StageEvent(job.spec.name, "tflite", "finished" if made else "failed", seconds, variant))
 
     folder = job.staging.layout.tflite_dir(job.spec.name, job.version)
     folder.mkdir(parents=True)
     with job.stage("tflite"):
-        outcome = make_variants(converted, exported[0], spec, folder, job.spec.name, base=job.base, tell=tell)
-    if not outcome.made:
+        outcome = make_variants(converted, exported[0], spec, folder, job.spec.name, base=job.base, on_variant=on_variant)
+    if not outcome.variants:
         folder.rmdir()
     return outcome
 

@@ -158,7 +158,7 @@ def _one_by_one(path: Path) -> Callable[[Array], dict[str, Array]]:
     model = TfliteModel(path)
 
     def run(images: Array) -> dict[str, Array]:
-        return {"logits": np.concatenate([model.in_floats({"image": image[None]})["logits"] for image in images])}
+        return {"logits": np.concatenate([model.run_in_floats({"image": image[None]})["logits"] for image in images])}
 
     return run
 

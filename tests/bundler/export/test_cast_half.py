@@ -11,7 +11,7 @@ from torch import nn
 
 import bundler
 from bundler.errors import UsageError
-from tests.bundler.adapters.networks import clients, passed, smoke
+from tests.bundler.adapters.networks import clients, passed_requests, smoke
 
 
 def network() -> nn.Module:
@@ -38,7 +38,7 @@ def test_rest_and_grpc_speak_float32(dtype: torch.dtype, tmp_path: Path) -> None
             np.testing.assert_allclose(got, wanted, atol=0.01)
             rows = client.classify("half", [{name: row} for row in given.numpy()])
             np.testing.assert_allclose([[score for _, score in row] for row in rows], wanted, atol=0.01)
-    assert {"gRPC predict", "REST predict"} <= passed(smoke(bundle), "serving_default")
+    assert {"gRPC predict", "REST predict"} <= passed_requests(smoke(bundle), "serving_default")
 
 
 def test_a_float32_model_has_nothing_to_cast(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bundler.bundle.labels import _assign, assignments
+from bundler.bundle.labels import assignments, set_label
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Published, Staging
@@ -123,7 +123,7 @@ def _changed(manifest: Manifest, model: str, label: str, version: int | None, ki
     before = labels.get(model, {}).get(label)
     if before == version:
         return manifest
-    _assign(labels, versions, model, label, version)
+    set_label(labels, versions, model, label, version)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entry = {"at": at, "kind": kind, "model": model, "label": label, "before": before, "version": version}
     spec = {**manifest.spec, "serving": {**serving, "labels": labels, "versions": versions}}

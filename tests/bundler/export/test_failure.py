@@ -55,7 +55,7 @@ def failure(module: nn.Module, work: Path, given: str) -> tuple[ExportError, Pat
 def test_a_branch_on_values(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     error, report = failure(Branch(), work, "x=float32[2,3]")
     assert error.what == (
-        "torch cannot export Branch to ONNX: the code branches or sizes a tensor on values, which a graph cannot do."
+        "torch cannot export Branch to ONNX: a branch or the size of a tensor depends on values, which a graph cannot express."
     )
     assert error.where is not None and error.where.startswith(__file__) and "if x.sum() > 0:" in error.where
     assert error.fix is not None and "torch.cond" in error.fix

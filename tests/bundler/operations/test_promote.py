@@ -104,7 +104,7 @@ def test_build_and_render_keep_labels(bundle: Path, mlp_onnx: Path) -> None:
     settings = parse_spec({"serving": {"rest_port": 9501, "labels": {"mlp": {"stable": 1, "old": 1}}}}, where="test")
     published = rerender(bundle, ("serving",), settings)
     assert served(bundle).labels == {"stable": 2, "old": 1}
-    assert any("label stable of mlp at version 1; it was promoted to 2" in notice for notice in published.notices)
+    assert any("label stable of mlp at version 1, but it was promoted to version 2" in notice for notice in published.notices)
     assert len(Bundle.open(bundle).manifest.promotions) == 1
 
 

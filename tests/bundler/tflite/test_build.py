@@ -101,7 +101,7 @@ def test_parity_gates_float32_alone(
     results: dict[str, VariantResult], tmp_path: Path
 ) -> None:
     Converted().save(tmp_path / "1")
-    asked = parity.references([exported(tmp_path / "m.onnx")])
+    asked = parity.run_references([exported(tmp_path / "m.onnx")])
     report = parity.check(asked, tmp_path / "1", tolerance=1e-4, variants=list(results.values()))
     assert report.passed
     gated = {row.runtime: row.gated for row in report.rows if row.runtime.startswith("tflite")}
@@ -117,7 +117,7 @@ def test_a_wrong_float32_file_fails_parity(tmp_path: Path) -> None:
     one = exported(tmp_path / "m.onnx")
     wrong = Converted(head=weights()["head"] * np.float32(1.01))
     made = build_variants(wrong, one, TfliteSpec(variants=("float32",)), tmp_path, "m")
-    report = parity.check(parity.references([one]), tmp_path / "1", tolerance=1e-4, variants=made)
+    report = parity.check(parity.run_references([one]), tmp_path / "1", tolerance=1e-4, variants=made)
     assert {row.runtime for row in report.failures} == {"tflite-float32"}
     assert "tflite-float32, serving_default, draw example: output 'logits'" in str(report.error())
 

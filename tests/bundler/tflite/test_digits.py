@@ -98,7 +98,7 @@ def test_int8_computes_in_int8_and_is_a_third_of_the_size(digits: Digits) -> Non
 
 
 def test_parity_of_the_whole_build(digits: Digits) -> None:
-    asked = parity.references([digits.exported])
+    asked = parity.run_references([digits.exported])
     report = parity.check(asked, digits.saved_model, tolerance=1e-4, variants=list(digits.variants.values()))
     assert report.passed, report.error()
     assert {line.verdict for line in report.summary()} == {"passed", "reported"}

@@ -37,7 +37,7 @@ def broken(name: str) -> dict[str, Any]:
 
 
 def check(one: Exported, folder: Path, **options: Any) -> ParityReport:
-    return parity.check(parity.references([one]), folder, tolerance=TOLERANCE, **options)
+    return parity.check(parity.run_references([one]), folder, tolerance=TOLERANCE, **options)
 
 
 def test_an_equal_model_passes_in_every_draw(tmp_path: Path, saved: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_example_that_pytorch_refuses_is_an_error(tmp_path: Path) -> None:
     one = exported(tmp_path / "m.onnx")
     one.examples["ids"] = np.zeros((2, 15), np.int64)
     with pytest.raises(RuntimeError, match="size of tensor"):
-        parity.references([one])
+        parity.run_references([one])
 
 
 def test_a_wrong_conversion_fails_and_onnx_runtime_does_not(tmp_path: Path) -> None:
@@ -198,13 +198,13 @@ def test_layout_nhwc_is_asked_in_the_served_order(tmp_path: Path) -> None:
     converted.save(tmp_path / "1")
     one = exported(tmp_path / "m.onnx")
     assert check(one, tmp_path / "1", permutations=converted.permutations).passed
-    golden = make_golden("m", parity.references([one]), tolerance=1e-4, permutations=converted.permutations)
+    golden = make_golden("m", parity.run_references([one]), tolerance=1e-4, permutations=converted.permutations)
     assert golden.cases[0].inputs["image"].shape == (2, 8, 8, 3)
     assert parity.check_golden(golden, tmp_path / "1").passed
 
 
 def test_golden_data_comes_back_from_disk_and_sees_a_changed_weight(tmp_path: Path, saved: Path) -> None:
-    golden = make_golden("m", parity.references([exported(tmp_path / "m.onnx")]), tolerance=TOLERANCE)
+    golden = make_golden("m", parity.run_references([exported(tmp_path / "m.onnx")]), tolerance=TOLERANCE)
     assert [case.name for case in golden.cases] == ["example", "random", "batch-1", "batch-5", "seq-5"]
     golden.save(tmp_path / "golden.npz")
     loaded = Golden.load(tmp_path / "golden.npz")
@@ -214,7 +214,7 @@ def test_golden_data_comes_back_from_disk_and_sees_a_changed_weight(tmp_path: Pa
 
 
 def test_golden_data_stays_small(tmp_path: Path) -> None:
-    asked = parity.references([exported(tmp_path / "m.onnx")])
+    asked = parity.run_references([exported(tmp_path / "m.onnx")])
     sizes = {c.name: sum(a.nbytes for a in (*c.inputs.values(), *c.outputs.values())) for c in asked[0].cases}
     room = sizes["batch-1"] + sizes["example"]
     kept = {limit: make_golden("m", asked, tolerance=1e-4, limit=limit).cases for limit in (room, 0)}
@@ -223,7 +223,7 @@ def test_golden_data_stays_small(tmp_path: Path) -> None:
 
 
 def test_golden_data_keeps_to_the_rows_of_a_batch(tmp_path: Path) -> None:
-    asked = parity.references([exported(tmp_path / "m.onnx")])
+    asked = parity.run_references([exported(tmp_path / "m.onnx")])
     golden = make_golden("m", asked, tolerance=1e-4, max_rows=2)
     assert [case.name for case in golden.cases] == ["example", "random", "batch-1", "seq-5"]
     assert golden.largest_batch == 2

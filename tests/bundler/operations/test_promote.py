@@ -224,10 +224,13 @@ def test_a_running_server_loads_first_and_labels_then(bundle: Path, server: int)
 @pytest.mark.slow
 def test_a_cold_start_has_the_labels_under_the_generated_flags(bundle: Path, tmp_path: Path) -> None:
     from bundler.operations.launch import deployment
+    from bundler.render.parts import render_context
     from tests.serving.launch.executables import model_server
 
     promote(bundle, "mlp", "stable", 1)
-    to = deployment(Bundle.open(bundle), host="127.0.0.1", grpc_port=free_port(), rest_port=free_port())
+    opened = Bundle.open(bundle)
+    context = render_context(opened.name, opened.manifest)
+    to = deployment(opened, context, host="127.0.0.1", grpc_port=free_port(), rest_port=free_port())
     assert to.versions == {"mlp": (1, 3)}
     runner = BinaryRunner(to, str(model_server(tmp_path)))
     with launched(runner, to, timeout=90, log=print), Client(to.grpc_target) as client:

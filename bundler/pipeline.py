@@ -266,7 +266,7 @@ def _build_model(
         if loaded is None:
             _offload_weights(exported, task.work)
     with stage("convert"):
-        converted = task.converter.convert({one.name: one.onnx for one in exported}, layout=spec.layout)
+        converted = task.converter.convert({each.name: each.onnx for each in exported}, layout=spec.layout)
         derived = adapters.derive(spec, references, converted, task.base)
     with stage("saved_model"):
         graph = _save(task, converted)

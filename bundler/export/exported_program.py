@@ -1,4 +1,4 @@
-"""Export of one signature of an ExportedProgram (.pt2): its graph as it is, with some of the outputs."""
+"""One signature of an ExportedProgram (.pt2): its graph as it is, with some of the outputs."""
 
 from __future__ import annotations
 
@@ -13,37 +13,25 @@ from bundler.export.signature import (
     SignatureInputs,
     SignatureRequest,
     check_forward_only,
-    export_signature,
 )
 from bundler.export.torch_onnx import OLDEST_DYNAMO, Job, check_real, choose_opset, write
 from bundler.sources import LoadedModel
 from bundler.sources.tensors import to_numpy, to_torch
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ExportedSignature
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
-    """Export one signature.
-
-    Args:
-        loaded: the program.
-        model: opset and names of outputs.
-        request: the signature.
+class ProgramWriter:
+    """The `GraphWriter` of an exported program.
 
     Raises:
-        ExportError: torch failed.
-        UsageError: the signature names another method or other inputs than the program has.
+        ExportError: an input or output is complex.
+        UsageError: the signature names another method or other inputs, or the opset is not supported.
     """
-    check_forward_only(request, "an exported program (.pt2)")
-    opset = choose_opset(model.opset, request.max_opset, torchscript=False)
-    return export_signature(_ProgramWriter(loaded, opset, request), model.outputs, request)
 
-
-class _ProgramWriter:
-    """See `GraphWriter`."""
-
-    def __init__(self, loaded: LoadedModel, opset: int, request: SignatureRequest) -> None:
+    def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
+        check_forward_only(request, "an exported program (.pt2)")
+        opset = choose_opset(model.opset, request.max_opset, torchscript=False)
         program, binding = loaded.module, loaded.binding
         assert isinstance(program, torch.export.ExportedProgram) and binding is not None
         self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
@@ -56,6 +44,11 @@ class _ProgramWriter:
         self.example_outputs: Mapping[str, Array] = {name: to_numpy(tensor) for name, tensor in outputs.items()}
 
     def write(self, outputs: OutputNames) -> ir.Model:
+        """Return a graph with all outputs.
+
+        Raises:
+            ExportError: torch failed.
+        """
         job = Job(
             module=self._program if self._opset >= OLDEST_DYNAMO else self._flat,
             tensors=self._tensors,
@@ -68,5 +61,6 @@ class _ProgramWriter:
         return write(job, self._request.path, torchscript=False)
 
     def reference(self, outputs: OutputNames) -> TorchReference:
+        """Return the program as a function."""
         self._flat.keep = outputs.selected_model_names
         return TorchReference(self._flat, outputs.renamed)

@@ -1,4 +1,4 @@
-"""Export of one signature of a torch module or of TorchScript: a method, its inputs, and some of its outputs."""
+"""One signature of a torch module or of TorchScript: a method, its inputs, and some of its outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from bundler.export.flat import FlatModule, TorchReference
 from bundler.export.naming import name_dims
-from bundler.export.signature import OutputNames, SignatureInputs, SignatureRequest, export_signature
+from bundler.export.signature import OutputNames, SignatureInputs, SignatureRequest
 from bundler.export.torch_onnx import Job, check_dynamic_inputs, check_real, choose_opset, write
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, bind_specs, parameters
@@ -20,29 +20,17 @@ from bundler.sources.user_code import user_code
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ExportedSignature
 from bundler.values.signature import TensorSpec
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
-    """Export one signature.
-
-    Args:
-        loaded: the module.
-        model: opset and names of outputs.
-        request: the signature.
+class ModuleWriter:
+    """The `GraphWriter` of a torch module or of TorchScript.
 
     Raises:
-        ExportError: torch cannot export the module.
+        ExportError: an input or output is complex.
         SourceError: the module does not run on its example inputs.
-        UsageError: names of outputs, the method or the opset do not fit the module.
+        UsageError: the module has no such method, or the inputs do not fit it.
     """
-    output_names = model.outputs if request.spec.method == "forward" else ()
-    return export_signature(_ModuleWriter(loaded, model, request), output_names, request)
-
-
-class _ModuleWriter:
-    """See `GraphWriter`."""
 
     def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
         module, method = loaded.module, request.spec.method
@@ -62,6 +50,12 @@ class _ModuleWriter:
             return self._flat.answer(self._tensors)
 
     def write(self, outputs: OutputNames) -> ir.Model:
+        """Return a graph with the selected outputs, or with all outputs for TorchScript.
+
+        Raises:
+            ExportError: torch failed, or fixed a dynamic dim.
+            UsageError: the opset is not supported.
+        """
         self._flat.keep = outputs.selected_model_names
         job = Job(
             module=self._flat,
@@ -77,6 +71,7 @@ class _ModuleWriter:
         return graph
 
     def reference(self, outputs: OutputNames) -> TorchReference:
+        """Return the method as a function."""
         return TorchReference(self._flat, outputs.renamed)
 
 

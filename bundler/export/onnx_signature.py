@@ -1,4 +1,4 @@
-"""Export of one signature of an ONNX file: a copy with some of the outputs, and ONNX Runtime as the reference."""
+"""One signature of an ONNX file: a copy with some of the outputs, and ONNX Runtime as the reference."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from bundler.export.signature import (
     SignatureInputs,
     SignatureRequest,
     check_forward_only,
-    export_signature,
 )
 from bundler.graph.load import load, part_constants
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ExportedSignature
 
 
 class OnnxReference:
@@ -55,42 +53,34 @@ class OnnxReference:
         self._model = None
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
-    """Copy the file with the signature's names, dims and outputs.
-
-    Args:
-        loaded: the file.
-        model: opset and names of outputs.
-        request: the signature.
+class OnnxFileWriter:
+    """The `GraphWriter` of an ONNX file.
 
     Raises:
-        UsageError: --opset is given, or the signature names another method or other inputs.
+        UsageError: another opset is requested, or the signature names another method or other inputs.
         ExportError: the converter does not read the file's opset.
+        ParityError: ONNX Runtime refuses the file or stopped.
     """
-    assert loaded.onnx is not None
-    check_forward_only(request, "an ONNX file")
-    graph = load(loaded.onnx)
-    part_constants(graph)
-    _check_opset(graph, model, request)
-    return export_signature(_FileWriter(loaded, loaded.onnx, graph), model.outputs, request)
 
-
-class _FileWriter:
-    """See `GraphWriter`."""
-
-    def __init__(self, loaded: LoadedModel, path: Path, graph: ir.Model) -> None:
+    def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
+        assert loaded.onnx is not None
+        check_forward_only(request, "an ONNX file")
+        self._path, self._graph = loaded.onnx, load(loaded.onnx)
+        part_constants(self._graph)
+        _check_opset(self._graph, model, request)
         self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
-        self._path, self._graph = path, graph
-        self._model = OnnxModel(path)
+        self._model = OnnxModel(self._path)
         outputs = self._model(self.inputs.examples)
-        names = [str(value.name) for value in graph.graph.outputs]
+        names = [str(value.name) for value in self._graph.graph.outputs]
         self.example_outputs: Mapping[str, Array] = {name: outputs[name] for name in names}
 
     def write(self, outputs: OutputNames) -> ir.Model:
+        """Return the file's graph with the names of the signature."""
         rename_outputs(self._graph, outputs.model_names)
         return self._graph
 
     def reference(self, outputs: OutputNames) -> OnnxReference:
+        """Return the file as a function."""
         return OnnxReference(self._path, outputs.renamed, self._model)
 
 

@@ -116,15 +116,17 @@ def export_signature(
 
     Args:
         writer: the model.
-        output_names: the user's names for all outputs of the model; empty: the model's own.
+        output_names: the user's names for all outputs of `forward`; empty: the model's own names.
         request: the signature, and the file to write.
 
     Raises:
+        ExportError: torch cannot export the model.
         UsageError: the names or the selection of outputs do not fit the model.
         SourceError, ParityError: the model does not run with another batch size.
     """
     inputs, example_outputs = writer.inputs, writer.example_outputs
-    names = choose_names(list(example_outputs), output_names, inputs.names)
+    user_names = output_names if request.spec.method == "forward" else ()
+    names = choose_names(list(example_outputs), user_names, inputs.names)
     selected = choose_outputs(names, request.spec.outputs, request.name)
     outputs = OutputNames(dict(zip(names, example_outputs, strict=True)), selected)
     graph = writer.write(outputs)

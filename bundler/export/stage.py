@@ -8,15 +8,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.exported import ExportedSignature
+
+if TYPE_CHECKING:
+    from bundler.export.signature import GraphWriter, SignatureRequest
 
 
 def export(
@@ -40,20 +43,14 @@ def export(
         ExportError: torch cannot export the model; the message names the file with torch's report.
         UsageError: names of outputs, methods or the opset do not fit the model.
     """
-    from bundler.export import exported_program, module_signature, onnx_signature
-    from bundler.export.signature import SignatureRequest
+    from bundler.export.signature import SignatureRequest, export_signature
 
     specs = {SERVING_DEFAULT: SignatureSpec.model_validate({}), **model.methods}
-    if loaded.onnx is not None:
-        make = onnx_signature.make
-    elif _is_program(loaded.module):
-        make = exported_program.make
-    else:
-        make = module_signature.make
-    exported = tuple(
-        make(loaded, model, SignatureRequest(name, spec, work / f"{name}.onnx", max_opset, translations or {}))
-        for name, spec in specs.items()
-    )
+    requests = [
+        SignatureRequest(name, spec, work / f"{name}.onnx", max_opset, translations or {}) for name, spec in specs.items()
+    ]
+    writer = _writer(loaded)
+    exported = tuple(export_signature(writer(loaded, model, request), model.outputs, request) for request in requests)
     if not model.cast_half:
         return exported
     from bundler.export.cast_half import cast_signatures
@@ -61,7 +58,18 @@ def export(
     return cast_signatures(exported)
 
 
-def _is_program(module: Any) -> bool:
+def _writer(loaded: LoadedModel) -> Callable[[LoadedModel, ModelSpec, SignatureRequest], GraphWriter]:
+    """Return the class that writes the graph of this kind of model."""
+    if loaded.onnx is not None:
+        from bundler.export.onnx_signature import OnnxFileWriter
+
+        return OnnxFileWriter
     import torch
 
-    return isinstance(module, torch.export.ExportedProgram)
+    if isinstance(loaded.module, torch.export.ExportedProgram):
+        from bundler.export.exported_program import ProgramWriter
+
+        return ProgramWriter
+    from bundler.export.module_signature import ModuleWriter
+
+    return ModuleWriter

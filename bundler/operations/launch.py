@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 
 from bundler.errors import UsageError
 from bundler.render import RenderContext, docker, tf_serving
-from bundler.render.parts import render_context
 from bundler.spec.bundle_spec import parse_spec
 from bundler.validation.bundle import Bundle
 from serving.launch import Deployment, DockerSettings
 
 
-def deployment(bundle: Bundle, *, host: str, grpc_port: int | None, rest_port: int | None) -> Deployment:
+def deployment(
+    bundle: Bundle, context: RenderContext, *, host: str, grpc_port: int | None, rest_port: int | None
+) -> Deployment:
     """Return the deployment that the bundle's settings describe, with the given ports or else the bundle's own.
+
+    Args:
+        bundle: The bundle.
+        context: Its render context.
+        host: Address to listen on.
+        grpc_port: Port for gRPC; None is the bundle's own.
+        rest_port: Port for REST; None is the bundle's own.
 
     Raises:
         UsageError: Both ports are the same.
@@ -26,9 +35,7 @@ def deployment(bundle: Bundle, *, host: str, grpc_port: int | None, rest_port: i
         raise UsageError(
             f"gRPC and REST cannot both have port {ports['grpc_port']}.", fix="set --port and --rest-port to different ports"
         )
-    context = render_context(bundle.name, bundle.manifest)
-    changed = parse_spec({**spec, "serving": {**spec["serving"], **ports}}, where="bundle.json")
-    context = RenderContext(context.name, changed, context.models, context.manifest)
+    context = replace(context, spec=parse_spec({**spec, "serving": {**spec["serving"], **ports}}, where="bundle.json"))
     return Deployment(
         bundle.path,
         context.name,
@@ -41,11 +48,17 @@ def deployment(bundle: Bundle, *, host: str, grpc_port: int | None, rest_port: i
     )
 
 
-def docker_settings(bundle: Bundle, *, image: str | None, user: str | None, memory: str, cpus: str) -> DockerSettings:
+def docker_settings(
+    context: RenderContext, *, image: str | None, user: str | None, memory: str, cpus: str
+) -> DockerSettings:
     """Return the settings for a container: the given image or else the bundle's, and the paths inside it."""
-    default_image = render_context(bundle.name, bundle.manifest).spec.docker.reference
     return DockerSettings(
-        image or default_image, tf_serving.MODELS_DIR, tf_serving.CONFIG_DIR, user or _user(), memory, cpus
+        image or context.spec.docker.reference,
+        tf_serving.MODELS_DIR,
+        tf_serving.CONFIG_DIR,
+        user or _user(),
+        memory,
+        cpus,
     )
 
 

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bundler.bundle.labels import _assign, assignments
+from bundler.bundle.labels import assignments, set_label
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Published, Staging
 from bundler.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundler.render import RenderContext
 
 _LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$")
 
@@ -146,7 +149,7 @@ def _changed(manifest: Manifest, model: str, label: str, version: int | None, ki
     before = labels.get(model, {}).get(label)
     if before == version:
         return manifest
-    _assign(labels, versions, model, label, version)
+    set_label(labels, versions, model, label, version)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entry = {"at": at, "kind": kind, "model": model, "label": label, "before": before, "version": version}
     spec = {**manifest.spec, "serving": {**serving, "labels": labels, "versions": versions}}
@@ -166,7 +169,8 @@ def _move(
     manifest = _read(staging)
     changed = _changed(manifest, model, label, version, kind)
     name = staging.bundle.root.name
-    reload = _reload(name, manifest, changed, server) if server else None
+    context = render_context(name, changed)
+    reload = _reload(render_context(name, manifest), context, changed, server) if server else None
     if reload:
         reload.load()
     published = None
@@ -176,17 +180,16 @@ def _move(
     if reload:
         _label(reload, label, version)
     before = manifest.spec["serving"]["labels"].get(model, {}).get(label)
-    served = served_versions(render_context(name, changed))[model]
+    served = served_versions(context)[model]
     return Promoted(model, label, before, version, served, published)
 
 
-def _reload(name: str, before: Manifest, after: Manifest, server: RunningServer) -> Any:
-    from bundler.render.parts import render_context
+def _reload(before: RenderContext, after: RenderContext, manifest: Manifest, server: RunningServer) -> Any:
     from bundler.render.tf_serving import server_config
     from serving.client.reload import Reload
 
-    configs = [server_config(render_context(name, manifest), server.models_dir) for manifest in (before, after)]
-    available = {model: after.versions(model) for model in after.models}
+    configs = [server_config(context, server.models_dir) for context in (before, after)]
+    available = {model: manifest.versions(model) for model in manifest.models}
     return Reload(server.target, configs[0], configs[1], available, timeout=server.timeout)
 
 

@@ -57,7 +57,7 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
         PublishError: The folder cannot be written, or a build is writing to it.
         SpecError: The settings name a model, version or label that does not exist.
     """
-    from bundler.bundle.labels import kept_serving
+    from bundler.bundle.labels import merge_serving
     from bundler.bundle.staging import Staging
 
     for part in parts:
@@ -67,16 +67,15 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
     with Staging(root) as staging:
         assert staging.manifest is not None
         manifest = staging.manifest
+        notices: tuple[str, ...] = ()
         if spec is not None:
             settings = {
                 key: getattr(spec, key).model_dump(mode="json") for key in ("serving", "kubernetes", "docker")
             }
-            settings["serving"] = kept_serving(
-                manifest, settings["serving"], spec.stated_serving, staging.notices
-            )
+            settings["serving"], notices = merge_serving(manifest, settings["serving"], spec.stated_serving)
             manifest = replace(manifest, spec={**manifest.spec, **settings})
         render_parts(staging, manifest, parts)
-        return staging.publish(manifest)
+        return staging.publish(manifest, notices)
 
 
 def render_context(name: str, manifest: Manifest, staged: BundleLayout | None = None) -> RenderContext:

@@ -24,6 +24,7 @@ import numpy as np
 
 from bundler.errors import TfliteError
 from bundler.process import worker
+from bundler.process.reports import keep_report
 from bundler.values.arrays import Array
 
 _WORKER = "bundler.tflite.worker"
@@ -102,6 +103,7 @@ class WorkerClient:
         self._work = work
         self._log = work / "worker.log"
         self._setup = Setup.read(work)
+        self._timeout_s = worker.worker_timeout()
         self._process: worker.WorkerProcess | None = None
 
     def __enter__(self) -> WorkerClient:
@@ -148,7 +150,8 @@ class WorkerClient:
         Raises:
             TfliteError: as `make`.
         """
-        return list(self._request("int8", {"do": "losses", "groups": [list(group) for group in groups]})["losses"])
+        # One request per group, so that the time-out is that of one group.
+        return [self._request("int8", {"do": "losses", "groups": [list(group)]})["losses"][0] for group in groups]
 
     def _converted_file(self, name: str, answer: Mapping[str, Any]) -> ConvertedFile:
         path = self._work / f"{name}.tflite"
@@ -163,10 +166,13 @@ class WorkerClient:
         if self._process is None:
             self._process = worker.WorkerProcess(_WORKER, [str(self._work)], self._log)
         try:
-            answer = self._process.ask(request)
+            answer = self._process.ask(request, self._timeout_s)
         except worker.WorkerEndedError as exc:
             self._stop()
             raise self._crash_error(variant, exc.status) from exc
+        except worker.WorkerTimeoutError as exc:
+            self._stop()
+            raise self._timeout_error(variant) from exc
         if "error" in answer:
             error = TfliteError(**answer["error"])
             raise error from ConverterReportError(answer["report"])
@@ -177,18 +183,47 @@ class WorkerClient:
             self._process.close()
         self._process = None
 
-    def _crash_error(self, variant: str, status: int) -> TfliteError:
+    def _activity(self, variant: str) -> str:
+        """Return what the process was doing, as part of a sentence: `LiteRT, running the int8 file`."""
         at = self._work / "at"
         step = at.read_text("utf-8") if at.exists() else ""
         task = "LiteRT, running" if step.endswith(" running") else "TensorFlow's TFLite converter, making"
+        return f"{task} the {variant} file"
+
+    def _crash_error(self, variant: str, status: int) -> TfliteError:
         fix = f"leave {variant} out of --tflite"
         if worker.was_killed(status):
             fix = f"free memory and try again, or {fix}"
         elif variant.startswith("int"):
             fix += "; TensorFlow's int8 quantizer is known to crash on recurrent layers"
         return TfliteError(
-            f"The process of {task} the {variant} file, {worker.how_it_ended(status, self._log)}", fix=fix
+            f"The process of {self._activity(variant)}, {worker.how_it_ended(status, self._log)}", fix=fix
         )
+
+    def _timeout_error(self, variant: str) -> TfliteError:
+        return worker_timeout_error(
+            self._activity(variant), f"tflite-{variant}", self._log, self._timeout_s, f"leave {variant} out of --tflite"
+        )
+
+
+def worker_timeout_error(activity: str, subject: str, log: Path, timeout_s: float, alternative: str) -> TfliteError:
+    """Return the error for a process that gave no result in time, and keep its log.
+
+    Args:
+        activity: what the process was doing, as part of a sentence: `LiteRT, running the int8 file`.
+        subject: what it was about, for the name of the log that is kept.
+        log: the process's log, in a folder that will be deleted.
+        timeout_s: the time-out in seconds.
+        alternative: what the user can do without the result.
+    """
+    last = worker.last_words(log)
+    kept = keep_report(subject, ".log", log.read_text("utf-8", "replace"))
+    return TfliteError(
+        f"The process of {activity}, gave no result within {timeout_s:g} seconds and was killed."
+        + (f" Its last words: {last}" if last else ""),
+        where=str(kept),
+        fix=f"if the machine is slow, allow more time with {worker.TIMEOUT_ENV}=SECONDS; otherwise {alternative}",
+    )
 
 
 def move(file: ConvertedFile, target: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,12 @@ def build_fast_path(
 def _run_worker(work: Path) -> dict[int, float]:
     """Let the worker write model.tflite and its outputs; return the latency in milliseconds by number of threads."""
     log = work / "worker.log"
-    status = worker.run_module(_WORKER, [str(work)], log)
+    timeout_s = worker.worker_timeout()
+    try:
+        status = worker.run_module(_WORKER, [str(work)], log, timeout_s=timeout_s)
+    except subprocess.TimeoutExpired as exc:
+        activity = "TensorFlow's TFLite converter and LiteRT, making and running model.tflite"
+        raise exchange.worker_timeout_error(activity, "fast-path", log, timeout_s, _ADVICE) from exc
     result = work / "result.json"
     if not result.exists():
         raise TfliteError(

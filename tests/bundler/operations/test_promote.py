@@ -104,7 +104,7 @@ def test_build_and_render_keep_labels(bundle: Path, mlp_onnx: Path) -> None:
     settings = parse_spec({"serving": {"rest_port": 9501, "labels": {"mlp": {"stable": 1, "old": 1}}}}, where="test")
     published = rerender(bundle, ("serving",), settings)
     assert served(bundle).labels == {"stable": 2, "old": 1}
-    assert any("label stable of mlp at version 1; it was promoted to 2" in notice for notice in published.notices)
+    assert any("label stable of mlp at version 1, but it was promoted to version 2" in notice for notice in published.notices)
     assert len(Bundle.open(bundle).manifest.promotions) == 1
 
 
@@ -224,10 +224,13 @@ def test_a_running_server_loads_a_version_before_its_label_moves(bundle: Path, s
 @pytest.mark.slow
 def test_a_starting_server_accepts_the_labels_with_the_generated_flags(bundle: Path, tmp_path: Path) -> None:
     from bundler.operations.launch import deployment
+    from bundler.render.parts import render_context
     from tests.serving.launch.executables import model_server
 
     promote(bundle, "mlp", "stable", 1)
-    to = deployment(Bundle.open(bundle), host="127.0.0.1", grpc_port=free_port(), rest_port=free_port())
+    opened = Bundle.open(bundle)
+    context = render_context(opened.name, opened.manifest)
+    to = deployment(opened, context, host="127.0.0.1", grpc_port=free_port(), rest_port=free_port())
     assert to.versions == {"mlp": (1, 3)}
     runner = BinaryRunner(to, str(model_server(tmp_path)))
     with launched(runner, to, timeout=90, log=print), Client(to.grpc_target) as client:

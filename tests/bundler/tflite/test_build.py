@@ -101,7 +101,7 @@ def test_parity_gates_only_float32(
     results: dict[str, VariantResult], tmp_path: Path
 ) -> None:
     Converted().save(tmp_path / "1")
-    references = parity.references([exported(tmp_path / "m.onnx")])
+    references = parity.run_references([exported(tmp_path / "m.onnx")])
     report = parity.check(references, tmp_path / "1", tolerance=1e-4, variants=list(results.values()))
     assert report.passed
     gated = {row.runtime: row.gated for row in report.rows if row.runtime.startswith("tflite")}
@@ -117,7 +117,7 @@ def test_a_wrong_float32_file_fails_parity(tmp_path: Path) -> None:
     signature = exported(tmp_path / "m.onnx")
     wrong = Converted(head=weights()["head"] * np.float32(1.01))
     variants = build_variants(wrong, signature, TfliteSpec(variants=("float32",)), tmp_path, "m")
-    report = parity.check(parity.references([signature]), tmp_path / "1", tolerance=1e-4, variants=variants)
+    report = parity.check(parity.run_references([signature]), tmp_path / "1", tolerance=1e-4, variants=variants)
     assert {row.runtime for row in report.failures} == {"tflite-float32"}
     assert "tflite-float32, serving_default, draw example: output 'logits'" in str(report.error())
 

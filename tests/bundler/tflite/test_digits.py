@@ -98,7 +98,7 @@ def test_int8_has_no_float_operators_and_is_a_third_of_the_size(digits: Digits) 
 
 
 def test_parity_of_the_build_passes(digits: Digits) -> None:
-    references = parity.references([digits.exported])
+    references = parity.run_references([digits.exported])
     report = parity.check(references, digits.saved_model, tolerance=1e-4, variants=list(digits.variants.values()))
     assert report.passed, report.error()
     assert {line.verdict for line in report.summary()} == {"passed", "reported"}

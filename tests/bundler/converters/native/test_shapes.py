@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 from onnx import helper
 
-from bundler.converters.native.shapes import add, divide, full_shape, multiply, product, subtract, tensor_shape
-from bundler.converters.native.value import Dim
+from bundler.converters.native.dims import Dim, add, divide, full_shape, multiply, product, subtract, tensor_shape
 from tests.bundler.converters.native.oracle import array, assert_agrees, model_of
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.value import Dim, Value, channels_first_permutation, channels_last, transpose
+from bundler.converters.native.dims import Dim
+from bundler.converters.native.orders import channels_first_permutation, channels_last
+from bundler.converters.native.tensors import transpose
+from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 
 LAST = (0, 2, 3, 1)

@@ -288,14 +288,14 @@ def test_a_crash_of_the_worker_is_told_and_leaves_nothing(
 
 def test_a_worker_that_takes_too_long_is_ended(tmp_path: Path, scratch: Path) -> None:
     path = export_convolution(tmp_path)
-    with pytest.raises(ConversionError, match=r"not finished after 0\.2 s"):
+    with pytest.raises(ConversionError, match=r"did not finish within 0\.2 s"):
         OnnxTfConverter(timeout_s=0.2).convert({"serving_default": path})
     assert list(scratch.iterdir()) == []
 
 
 def test_an_opset_that_is_too_new_is_refused_before_the_worker_starts(tmp_path: Path) -> None:
     path = export_convolution(tmp_path, opset=17)
-    with pytest.raises(ConversionError, match="opset 15; signature 'serving_default' has 17") as failure:
+    with pytest.raises(ConversionError, match="opset 15; the signature 'serving_default' has opset 17") as failure:
         OnnxTfConverter().convert({"serving_default": path})
     assert "--opset 15" in str(failure.value.fix)
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 import bundler
 from bundler import ops
-from bundler.converters.native import plugins
+from bundler.converters.native import declarations, plugins
 from bundler.errors import ConversionError, SourceError, UnsupportedOpsError, UsageError
 
 SHRINK = """
@@ -145,10 +145,10 @@ def test_two_files_with_one_operator(tmp_path: Path, shrink: Path) -> None:
         ("@op('A', domain='d', static=('k',))\ndef f(x): return x\n", SourceError, "static names", 3),
         ("@op('A', domain='d', torch='d.a')\ndef f(x): return x\n", SourceError, "torch='d.a'", 3),
         ("@op('A', 'B', domain='d', torch='d::a')\ndef f(x): return x\n", SourceError, "one PyTorch operator", 3),
-        ("@op('SoftShrink')\ndef f(x): return x\n", UsageError, "no operator of ONNX", 3),
+        ("@op('SoftShrink')\ndef f(x): return x\n", UsageError, "not an ONNX operator", 3),
         ("@op('SwiGLU')\ndef f(x): return x\n", UsageError, "never reaches a handler", 3),
         ("@op('A', domain='d')\ndef f(x): return x\n@op('A', domain='d')\ndef g(x): return x\n", UsageError,
-         "my_ops.py:g handles d::A, which my_ops.py:f handles already", 5),
+         "my_ops.py:g handles d::A, which my_ops.py:f already handles", 5),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_used(
@@ -165,7 +165,7 @@ def test_files_that_cannot_be_used(
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
-    for name, what in {"nothing.py": "There is no file", "text.txt": "no Python file", ".": "is a folder"}.items():
+    for name, what in {"nothing.py": "There is no file", "text.txt": "not a Python file", ".": "is a folder"}.items():
         with pytest.raises(SourceError, match=what):
             plugins.load([name], base=tmp_path)
 
@@ -220,7 +220,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
     for name in set(sys.modules) - before:
         if name.startswith("shrinkage"):
             del sys.modules[name]
-            ops.forget(name)
+            declarations.forget(name)
     plugins.installed.cache_clear()
 
 
@@ -231,7 +231,7 @@ def test_a_package_brings_handlers_to_every_conversion(package: Package, shrink:
     found = plugins.find([], base=Path())
     assert found is not None
     assert found.provenance == ({"package": "shrinkage", "version": "1.2", "entry_point": "shrinkage_a"},)
-    with pytest.raises(UsageError, match="which shrinkage:soft_shrink handles already"):
+    with pytest.raises(UsageError, match="which shrinkage:soft_shrink already handles"):
         bundler.convert(model(), ops=shrink)
 
 
@@ -244,7 +244,7 @@ def test_a_package_may_name_a_function(package: Package) -> None:
 @pytest.mark.parametrize(
     ("value", "body", "what"),
     [
-        ("shrinkage_c", "import nothing_of_this_name", "shrinkage brings .* ModuleNotFoundError"),
+        ("shrinkage_c", "import nothing_of_this_name", "handlers of the package shrinkage .* ModuleNotFoundError"),
         ("shrinkage_c:missing", "", "AttributeError"),
         ("shrinkage_c", "", "shrinkage declares no handler"),
     ],

@@ -26,7 +26,7 @@ def domain() -> Iterator[str]:
 
 def test_twice_is_an_error(domain: str) -> None:
     op("Twice", domain=domain)(lambda x: x)
-    with pytest.raises(ValueError, match="Twice has a handler since opset 1 already"):
+    with pytest.raises(ValueError, match="Twice already has a handler since opset 1"):
         op("Twice", domain=domain)(lambda x: x)
 
 

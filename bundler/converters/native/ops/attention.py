@@ -23,25 +23,12 @@ _WITH_CAP, _WITH_BIAS, _PROBABILITIES = 1, 2, 3
 
 @op("Attention", layout=AxisPolicy.VALUES, since=23)
 def attention(
-    ctx: Context,
-    q: Value,
-    k: Value,
-    v: Value,
-    attn_mask: Value | None = None,
-    past_key: Value | None = None,
-    past_value: Value | None = None,
-    nonpad_kv_seqlen: Value | None = None,
-    *,
-    is_causal: int = 0,
-    kv_num_heads: int | None = None,
-    left_window_size: int = -1,
-    q_num_heads: int | None = None,
-    qk_matmul_output_mode: int = 0,
-    right_window_size: int = -1,
-    scale: float | None = None,
-    softcap: float = 0.0,
+    ctx: Context, q: Value, k: Value, v: Value, attn_mask: Value | None = None, past_key: Value | None = None,
+    past_value: Value | None = None, nonpad_kv_seqlen: Value | None = None, *, is_causal: int = 0,
+    kv_num_heads: int | None = None, left_window_size: int = -1, q_num_heads: int | None = None,
+    qk_matmul_output_mode: int = 0, right_window_size: int = -1, scale: float | None = None, softcap: float = 0.0,
     softmax_precision: int | None = None,
-) -> list[Value]:
+) -> list[Value]:  # fmt: skip
     """Lower Attention: softmax(q @ k' * scale + mask) @ v.
 
     q is [B, Hq, S, D] or [B, S, Hq*D], k and v likewise with Hkv heads. Returns Y like q, present keys and values, and q @ k'.
@@ -183,16 +170,9 @@ def _softmax_of_finite(scores: Tensor, bias: Tensor) -> Tensor:
 
 @op("RotaryEmbedding", layout=AxisPolicy.VALUES, since=23)
 def rotary_embedding(
-    ctx: Context,
-    x: Value,
-    cos_cache: Value,
-    sin_cache: Value,
-    position_ids: Value | None = None,
-    *,
-    interleaved: int = 0,
-    num_heads: int = 0,
-    rotary_embedding_dim: int = 0,
-) -> Value:
+    ctx: Context, x: Value, cos_cache: Value, sin_cache: Value, position_ids: Value | None = None, *,
+    interleaved: int = 0, num_heads: int = 0, rotary_embedding_dim: int = 0,
+) -> Value:  # fmt: skip
     """Lower RotaryEmbedding: rotate pairs of x's last axis by the angles of their positions.
 
     x is [B, H, S, D] or [B, S, H*D]; the caches are [positions, R/2], or [B, S, R/2] without position_ids. R defaults to D.

@@ -23,13 +23,14 @@ _MASKED = -10000.0
 
 
 def _attend(
-    ctx: Context, query: Value, key: Value, value: Value, bias: Tensor | None, past: tuple[Value | None, Value | None],
-    *, heads: int, causal: int, scale: float | None,
+    ctx: Context, operands: tuple[Value, Value, Value], bias: Tensor | None, past: tuple[Value | None, Value | None], *,
+    heads: int, causal: int, scale: float | None,
 ) -> list[Value]:  # fmt: skip
     """Lower ONNX's Attention with `bias` added to the scores [B, N, S, T]; return its Y, present keys and present values."""
+    query = operands[0]
     mask = None if bias is None else ctx.value(tf.cast(bias, query.dtype))
     results = lower_all(
-        ctx, "Attention", query, key, value, mask, *past, q_num_heads=heads, kv_num_heads=heads, is_causal=causal,
+        ctx, "Attention", *operands, mask, *past, q_num_heads=heads, kv_num_heads=heads, is_causal=causal,
         scale=scale or None,
     )  # fmt: skip
     present = [r for r in results[:3] if r is not None]
@@ -103,7 +104,7 @@ def attention(
         total = length + tf.shape(past.tensor)[3]
     added = _bias(mask_index, attention_bias, tf.shape(query.tensor)[0], length, total, mask_filter_value)
     y, *present = _attend(
-        ctx, query, key, value, added, past_keys_values, heads=num_heads, causal=unidirectional, scale=scale
+        ctx, (query, key, value), added, past_keys_values, heads=num_heads, causal=unidirectional, scale=scale
     )
     if present[0].shape[-1] != present[1].shape[-1]:  # keys and values do not fit into one tensor
         return [y]
@@ -155,7 +156,7 @@ def multi_head_attention(
     length = tf.shape(q.tensor)[q.rank - 2]  # type: ignore[operator]
     added = _bias(key_padding_mask, attention_bias, tf.shape(q.tensor)[0], length, total, mask_filter_value)
     y, *present = _attend(
-        ctx, q, k, v, added, (past_key, past_value), heads=num_heads, causal=unidirectional, scale=scale
+        ctx, (q, k, v), added, (past_key, past_value), heads=num_heads, causal=unidirectional, scale=scale
     )
     return [_joined(ctx, y) if q.rank == 4 else y, *present]
 

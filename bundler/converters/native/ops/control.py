@@ -153,15 +153,10 @@ def _same(a: tf.TensorShape, b: tf.TensorShape) -> bool:
 
 @op("Scan", layout=AxisPolicy.VALUES, since=9)
 def scan(
-    ctx: Context,
-    *inputs: Value,
-    body: ir.Graph,
-    num_scan_inputs: int,
-    scan_input_axes: Sequence[int] | None = None,
-    scan_input_directions: Sequence[int] | None = None,
-    scan_output_axes: Sequence[int] | None = None,
+    ctx: Context, *inputs: Value, body: ir.Graph, num_scan_inputs: int, scan_input_axes: Sequence[int] | None = None,
+    scan_input_directions: Sequence[int] | None = None, scan_output_axes: Sequence[int] | None = None,
     scan_output_directions: Sequence[int] | None = None,
-) -> list[Value]:
+) -> list[Value]:  # fmt: skip
     """Lower Scan: body(states…, slices…) returns states…, slices…; direction 0 is first to last, 1 is last to first."""
     count = len(inputs) - num_scan_inputs
     initial = [v.tensor for v in inputs[:count]]

@@ -25,18 +25,10 @@ from bundler.converters.native.value import Value
 
 @op("Conv", layout=AxisPolicy.VALUES)
 def conv(
-    ctx: Context,
-    x: Value,
-    w: Value,
-    bias: Value | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> Value:
+    ctx: Context, x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     """Lower Conv of x [N, C, spatial…] with w [M, C/group, kernel…] and bias [M]; the form is chosen by shape."""
     spatial = len(w.shape) - 2
     kernel = [known_size(k) for k in (kernel_shape or w.shape[2:])]

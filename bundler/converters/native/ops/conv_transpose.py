@@ -24,20 +24,11 @@ from bundler.converters.native.value import Value
 
 @op("ConvTranspose", layout=AxisPolicy.VALUES)
 def conv_transpose(
-    ctx: Context,
-    x: Value,
-    w: Value,
-    bias: Value | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    output_padding: Sequence[int] | None = None,
-    output_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> Value:
+    ctx: Context, x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None, output_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     """Lower ConvTranspose of x [N, C, spatial…] with w [C, M/group, kernel…] and bias [M].
 
     The whole transposed convolution is computed (VALID) and cropped by the pads, or padded at the end where

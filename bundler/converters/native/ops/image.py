@@ -29,22 +29,11 @@ from bundler.values.arrays import Array
 
 @op("Resize", layout=AxisPolicy.VALUES)
 def resize(
-    ctx: Context,
-    x: Value,
-    roi: Value | None = None,
-    scales: Value | None = None,
-    sizes: Value | None = None,
-    *,
-    antialias: int = 0,
-    axes: Sequence[int] | None = None,
-    coordinate_transformation_mode: str = "half_pixel",
-    cubic_coeff_a: float = -0.75,
-    exclude_outside: int = 0,
-    extrapolation_value: float = 0.0,
-    keep_aspect_ratio_policy: str = "stretch",
-    mode: str = "nearest",
-    nearest_mode: str = "round_prefer_floor",
-) -> Value:
+    ctx: Context, x: Value, roi: Value | None = None, scales: Value | None = None, sizes: Value | None = None, *,
+    antialias: int = 0, axes: Sequence[int] | None = None, coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75, exclude_outside: int = 0, extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch", mode: str = "nearest", nearest_mode: str = "round_prefer_floor",
+) -> Value:  # fmt: skip
     """Lower Resize: as one of TensorFlow's image ops where it fits, otherwise axis by axis."""
     rank = len(x.shape)
     axes = [a % rank for a in axes] if axes is not None else list(range(rank))
@@ -154,14 +143,9 @@ def _image_op_fits(x: Value, scales: Array | None, settings: Settings) -> bool:
 
 
 def _resize_dynamic(
-    ctx: Context,
-    x: Value,
-    axes: Sequence[int],
-    scales: Array | None,
-    sizes: Sequence[Element] | None,
-    mode: str,
+    ctx: Context, x: Value, axes: Sequence[int], scales: Array | None, sizes: Sequence[Element] | None, mode: str,
     coordinates: str,
-) -> Value:
+) -> Value:  # fmt: skip
     """Resize images whose height and width are known only at run time, by TensorFlow's image ops."""
     outs: list[Element] = []
     for axis in (2, 3):

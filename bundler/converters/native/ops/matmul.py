@@ -79,16 +79,9 @@ def _rows(x: Value, w: Value) -> Tensor:
 
 @op("Gemm", layout=AxisPolicy.VALUES)
 def gemm(
-    ctx: Context,
-    a: Value,
-    b: Value,
-    c: Value | None = None,
-    *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    transA: int = 0,  # noqa: N803
-    transB: int = 0,  # noqa: N803
-) -> Value:
+    ctx: Context, a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0,
+    transA: int = 0, transB: int = 0,  # noqa: N803
+) -> Value:  # fmt: skip
     """Lower Gemm: alpha * a' @ b' + beta * c; a constant b is transposed at build time."""
     bias = _bias(c, beta, b.shape[0 if transB else 1])
     if b.array is not None and b.array.dtype.kind == "f":

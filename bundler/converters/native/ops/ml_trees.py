@@ -56,7 +56,7 @@ class Payload(NamedTuple):
     """The weights of the leaves [nodes, K], and whether a node has a weight for a target [nodes, K]."""
 
     weights: Array
-    given: Array
+    has_weight: Array
 
 
 def _depth(forest: Forest) -> int:
@@ -118,16 +118,16 @@ def _aggregated(forest: Forest, payload: Payload, x: Tensor, base: Array, how: s
     leaves = _leaves(forest, x)
     if how in ("MIN", "MAX"):
         never = np.array(np.inf if how == "MIN" else -np.inf, payload.weights.dtype)
-        weights = tf.gather(tf.constant(np.where(payload.given, payload.weights, never)), leaves)
+        weights = tf.gather(tf.constant(np.where(payload.has_weight, payload.weights, never)), leaves)
         result = tf.reduce_min(weights, 1) if how == "MIN" else tf.reduce_max(weights, 1)
     else:
         weights = tf.gather(tf.constant(payload.weights), leaves)
         result = tf.reduce_sum(weights, 1) / (len(forest.roots) if how == "AVERAGE" else 1)
     result += tf.constant(base, result.dtype)
     leaf = forest.modes == _LEAF
-    if payload.given[leaf].all():
+    if payload.has_weight[leaf].all():
         return result
-    scored = tf.reduce_any(tf.gather(tf.constant(payload.given), leaves), 1)
+    scored = tf.reduce_any(tf.gather(tf.constant(payload.has_weight), leaves), 1)
     return tf.where(scored, result, tf.zeros_like(result))
 
 
@@ -158,11 +158,11 @@ def _payload(
 ) -> Payload:  # fmt: skip
     index = {key: i for i, key in enumerate(zip(node_trees, node_ids, strict=True))}
     table = np.zeros((len(index), count), weights.dtype)
-    given = np.zeros(table.shape, bool)
+    has_weight = np.zeros(table.shape, bool)
     rows = [index[key] for key in zip(trees, nodes, strict=True)]
     np.add.at(table, (rows, list(targets)), weights)
-    given[rows, list(targets)] = True
-    return Payload(table, given)
+    has_weight[rows, list(targets)] = True
+    return Payload(table, has_weight)
 
 
 def _tensor_or_floats(tensor: Array | None, floats: Sequence[float] | None) -> Array:
@@ -242,7 +242,7 @@ def tree_ensemble_classifier(
     ids, width = (class_ids, count) if single is None else ([0] * len(class_ids), 1)
     payload = _payload(class_treeids, class_nodeids, nodes_treeids, nodes_nodeids, ids, weights, width)
     if single is None:  # every class has a score, even if it is only its base value
-        payload = payload._replace(given=np.ones_like(payload.given))
+        payload = payload._replace(has_weight=np.ones_like(payload.has_weight))
     scores = tf.cast(_aggregated(forest, payload, _rows(x, splits), _base(base, width)), tf.float32)
     if single is None:
         winner, shown = tf.argmax(scores, 1), post_transformed(scores, post_transform)
@@ -292,10 +292,10 @@ def tree_ensemble(
     )  # fmt: skip
     weights = np.zeros((inner + leaves, n_targets), leaf_weights.dtype)
     weights[leaf_nodes, list(leaf_targetids)] = leaf_weights
-    given = np.zeros(weights.shape, bool)
-    given[leaf_nodes, list(leaf_targetids)] = True
+    has_weight = np.zeros(weights.shape, bool)
+    has_weight[leaf_nodes, list(leaf_targetids)] = True
     base = np.zeros(n_targets, leaf_weights.dtype)
-    result = _aggregated(forest, Payload(weights, given), as_rows(x, x.dtype), base, _AGGREGATES[aggregate_function])
+    result = _aggregated(forest, Payload(weights, has_weight), as_rows(x, x.dtype), base, _AGGREGATES[aggregate_function])
     return tf.cast(post_transformed(result, _TRANSFORMS[post_transform]), x.dtype)
 
 

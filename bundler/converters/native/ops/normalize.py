@@ -140,17 +140,9 @@ def rms_normalization(
 
 @op("BatchNormalization", layout=AxisPolicy.VALUES)
 def batch_normalization(
-    ctx: Context,
-    x: Value,
-    scale: Value,
-    bias: Value,
-    mean: Value,
-    variance: Value,
-    *,
-    epsilon: float = 1e-5,
-    momentum: float = 0.9,
-    training_mode: int = 0,
-) -> Value | list[Value]:
+    ctx: Context, x: Value, scale: Value, bias: Value, mean: Value, variance: Value, *, epsilon: float = 1e-5,
+    momentum: float = 0.9, training_mode: int = 0,
+) -> Value | list[Value]:  # fmt: skip
     """Lower BatchNormalization; constants are folded into one multiplication and one addition by channel."""
     order = x.order if x.order is not None and x.order[-1] == 1 else channels_last(len(x.shape))
     data = x.in_order(order)

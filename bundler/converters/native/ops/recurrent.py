@@ -302,13 +302,8 @@ def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Ten
 
 
 def _lstm_step(
-    ctx: Context,
-    r: Any,
-    functions: list[Activation],
-    clip: float | None,
-    coupled: bool,
-    peepholes: list[Any] | None,
-) -> Step:
+    ctx: Context, r: Any, functions: list[Activation], clip: float | None, coupled: bool, peepholes: list[Any] | None,
+) -> Step:  # fmt: skip
     recurrence = _transposed(ctx, r)
     f, g, h = functions
 
@@ -378,12 +373,9 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Activatio
 
 
 def _activation_functions(
-    names: Sequence[str] | None,
-    alphas: Sequence[float] | None,
-    betas: Sequence[float] | None,
-    default: list[str],
+    names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None, default: list[str],
     direction: str,
-) -> list[list[Activation]]:
+) -> list[list[Activation]]:  # fmt: skip
     """Return the functions f, g, h of each direction. Alphas and betas go, in order, to the functions that take one."""
     count = 2 if direction == "bidirectional" else 1
     remaining_alphas, remaining_betas = list(alphas or []), list(betas or [])

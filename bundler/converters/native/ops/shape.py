@@ -25,16 +25,10 @@ from bundler.values.arrays import Array
 
 @op("Constant")
 def constant(
-    ctx: Context,
-    *,
-    value: Array | None = None,
-    value_float: float | None = None,
-    value_floats: Sequence[float] | None = None,
-    value_int: int | None = None,
-    value_ints: Sequence[int] | None = None,
-    value_string: str | None = None,
-    value_strings: Sequence[str] | None = None,
-) -> Value:
+    ctx: Context, *, value: Array | None = None, value_float: float | None = None,
+    value_floats: Sequence[float] | None = None, value_int: int | None = None, value_ints: Sequence[int] | None = None,
+    value_string: str | None = None, value_strings: Sequence[str] | None = None,
+) -> Value:  # fmt: skip
     """Lower Constant."""
     if value is not None:
         return ctx.constant(value)
@@ -410,14 +404,9 @@ def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int |
 
 @op("Pad", layout=AxisPolicy.VALUES, since=11)
 def pad(
-    ctx: Context,
-    x: Value,
-    pads: Value,
-    value: Value | None = None,
-    axes: Value | None = None,
-    *,
+    ctx: Context, x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *,
     mode: str = "constant",
-) -> Value:
+) -> Value:  # fmt: skip
     """Lower Pad; negative pads crop."""
     rank = len(x.shape)
     if pads.array is None or (axes is not None and axes.array is None):

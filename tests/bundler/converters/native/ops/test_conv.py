@@ -1,4 +1,4 @@
-"""Convolutions in PyTorch's forms against ONNX Runtime."""
+"""Convolutions as PyTorch exports them, compared with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONVOLUTIONS: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]]
 
 
 @pytest.mark.parametrize(("shape", "kernel", "attributes"), [c[1:] for c in CONVOLUTIONS], ids=[c[0] for c in CONVOLUTIONS])
-def test_convolution(shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]) -> None:
+def test_convolution_agrees(shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]) -> None:
     constants = {"w": array(*kernel, seed=1), "b": array(kernel[0], seed=2)}
     assert_node_agrees("Conv", {"x": array(*shape)}, constants, **attributes)
 
@@ -67,7 +67,7 @@ TRANSPOSED: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
 
 
 @pytest.mark.parametrize(("shape", "kernel", "attributes"), [c[1:] for c in TRANSPOSED], ids=[c[0] for c in TRANSPOSED])
-def test_transposed_convolution(shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]) -> None:
+def test_transposed_convolution_agrees(shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]) -> None:
     group = attributes.get("group", 1)
     constants = {"w": array(*kernel, seed=1), "b": array(kernel[1] * group, seed=2)}
     assert_node_agrees("ConvTranspose", {"x": array(*shape)}, constants, **attributes)

@@ -1,4 +1,4 @@
-"""ai.onnx.ml against ONNX Runtime: features, labels, linear models, support vectors and trees, with a dynamic batch."""
+"""Operators of ai.onnx.ml compared with ONNX Runtime: features, labels, linear models, support vectors and trees."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.bundler.converters.native.oracle import Array, array, assert_agrees, 
 ROWS = array(6, 4)
 
 
-def agrees(
+def assert_op_agrees(
     op_type: str, *inputs: Array, outputs: int = 1, version: int = 3, rtol: float = 1e-4, **attributes: Any
 ) -> None:
-    """One node at the given batch and at twice that."""
-    given = {f"x{i}": x for i, x in enumerate(inputs)}
+    """Compare a node with ONNX Runtime, at this batch size and at twice that."""
+    arrays = {f"x{i}": x for i, x in enumerate(inputs)}
     results = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(op_type, list(given), results, domain="ai.onnx.ml", **attributes)
-    model = model_of([node], given, results, domains={"ai.onnx.ml": version})
-    twice = {k: np.concatenate([v, v[::-1]]) for k, v in given.items()}
-    assert_agrees(model, given, twice, rtol=rtol)
+    node = helper.make_node(op_type, list(arrays), results, domain="ai.onnx.ml", **attributes)
+    model = model_of([node], arrays, results, domains={"ai.onnx.ml": version})
+    twice = {k: np.concatenate([v, v[::-1]]) for k, v in arrays.items()}
+    assert_agrees(model, arrays, twice, rtol=rtol)
 
 
 def texts(*words: str) -> Array:
@@ -34,33 +34,35 @@ def texts(*words: str) -> Array:
 
 
 def test_scaler() -> None:
-    agrees("Scaler", ROWS, offset=[1.0, 2.0, 3.0, 4.0], scale=[0.5, 0.2, 3.0, 1.0])
-    agrees("Scaler", np.arange(12).reshape(3, 4), offset=[1.0], scale=[0.5])
+    assert_op_agrees("Scaler", ROWS, offset=[1.0, 2.0, 3.0, 4.0], scale=[0.5, 0.2, 3.0, 1.0])
+    assert_op_agrees("Scaler", np.arange(12).reshape(3, 4), offset=[1.0], scale=[0.5])
 
 
 @pytest.mark.parametrize("norm", ["MAX", "L1", "L2"])
 def test_normalizer(norm: str) -> None:
-    agrees("Normalizer", np.array([[-3, -1, -2], [0, 0, 0], [1, -2, 4]], np.float32), norm=norm)
+    assert_op_agrees("Normalizer", np.array([[-3, -1, -2], [0, 0, 0], [1, -2, 4]], np.float32), norm=norm)
 
 
 def test_imputer() -> None:
     holes = ROWS.copy()
     holes[2, 1] = holes[0, 3] = np.nan
-    agrees("Imputer", holes, imputed_value_floats=[1.0, 2.0, 3.0, 4.0], replaced_value_float=np.nan)
-    agrees("Imputer", np.array([[1, -1], [-1, 5]], np.int64), imputed_value_int64s=[7], replaced_value_int64=-1)
+    assert_op_agrees("Imputer", holes, imputed_value_floats=[1.0, 2.0, 3.0, 4.0], replaced_value_float=np.nan)
+    assert_op_agrees(
+        "Imputer", np.array([[1, -1], [-1, 5]], np.int64), imputed_value_int64s=[7], replaced_value_int64=-1
+    )
 
 
 def test_feature_vectorizer() -> None:
-    agrees("FeatureVectorizer", ROWS, array(6, 2, seed=1), inputdimensions=[4, 2])
-    agrees("FeatureVectorizer", ROWS, array(6, 2, seed=1), inputdimensions=[3, 3])
+    assert_op_agrees("FeatureVectorizer", ROWS, array(6, 2, seed=1), inputdimensions=[4, 2])
+    assert_op_agrees("FeatureVectorizer", ROWS, array(6, 2, seed=1), inputdimensions=[3, 3])
 
 
 def test_one_hot_encoder() -> None:
-    agrees("OneHotEncoder", np.array([[1, 7], [3, 9]], np.int64), cats_int64s=[7, 3, 1])
-    agrees("OneHotEncoder", texts("b", "a", "?"), cats_strings=["a", "b", "c"])
+    assert_op_agrees("OneHotEncoder", np.array([[1, 7], [3, 9]], np.int64), cats_int64s=[7, 3, 1])
+    assert_op_agrees("OneHotEncoder", texts("b", "a", "?"), cats_strings=["a", "b", "c"])
 
 
-def test_one_hot_encoder_can_refuse_the_unknown() -> None:
+def test_one_hot_encoder_may_reject_unknown_categories() -> None:
     node = helper.make_node("OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", cats_int64s=[1, 2], zeros=0)
     known = np.array([[1], [2]], np.int64)
     model = native(model_of([node], {"x": known}, ["y"], domains={"ai.onnx.ml": 3}))
@@ -71,19 +73,21 @@ def test_one_hot_encoder_can_refuse_the_unknown() -> None:
 
 def test_category_mapper() -> None:
     table: dict[str, Any] = {"cats_int64s": [10, 20, 30], "cats_strings": ["x", "y", "z"]}
-    agrees("CategoryMapper", texts("z", "?", "x"), default_int64=-7, **table)
-    agrees("CategoryMapper", np.array([[30, 5], [10, 20]], np.int64), default_string="none", **table)
+    assert_op_agrees("CategoryMapper", texts("z", "?", "x"), default_int64=-7, **table)
+    assert_op_agrees("CategoryMapper", np.array([[30, 5], [10, 20]], np.int64), default_string="none", **table)
 
 
 def test_label_encoder() -> None:
-    agrees("LabelEncoder", texts("b", "?", "a"), version=2, keys_strings=["a", "b"], values_floats=[1.5, 2.5])
-    agrees(
+    assert_op_agrees(
+        "LabelEncoder", texts("b", "?", "a"), version=2, keys_strings=["a", "b"], values_floats=[1.5, 2.5]
+    )
+    assert_op_agrees(
         "LabelEncoder", np.array([3, 8, 1], np.int64), version=2, keys_int64s=[1, 3], values_strings=["one", "three"]
     )
     holes = np.array([[2.0, np.nan], [7.0, 1.0]], np.float32)
-    agrees("LabelEncoder", holes, keys_floats=[1.0, np.nan, 2.0], values_int64s=[5, 6, 7], version=4)
-    agrees("LabelEncoder", texts("b", "?"), version=1, classes_strings=["a", "b"], default_int64=9)
-    agrees("LabelEncoder", np.array([1, 4], np.int64), version=1, classes_strings=["a", "b"])
+    assert_op_agrees("LabelEncoder", holes, keys_floats=[1.0, np.nan, 2.0], values_int64s=[5, 6, 7], version=4)
+    assert_op_agrees("LabelEncoder", texts("b", "?"), version=1, classes_strings=["a", "b"], default_int64=9)
+    assert_op_agrees("LabelEncoder", np.array([1, 4], np.int64), version=1, classes_strings=["a", "b"])
 
 
 # -- linear models -----------------------------------------------------------------------------------------------------
@@ -95,17 +99,19 @@ TRANSFORMS = ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"]
 def test_linear_models(transform: str) -> None:
     weights, offsets = array(12, seed=1).tolist(), [0.1, -0.2, 0.3]
     options: dict[str, Any] = {"coefficients": weights, "intercepts": offsets, "post_transform": transform}
-    agrees("LinearRegressor", ROWS, targets=3, **options)
-    agrees("LinearClassifier", ROWS, outputs=2, classlabels_ints=[5, 3, 8], **options)
+    assert_op_agrees("LinearRegressor", ROWS, targets=3, **options)
+    assert_op_agrees("LinearClassifier", ROWS, outputs=2, classlabels_ints=[5, 3, 8], **options)
     two = {"coefficients": weights[:4], "intercepts": offsets[:1], "post_transform": transform}
-    agrees("LinearRegressor", ROWS, **two)
-    agrees("LinearClassifier", ROWS, outputs=2, classlabels_strings=["no", "yes"], **two)
+    assert_op_agrees("LinearRegressor", ROWS, **two)
+    assert_op_agrees("LinearClassifier", ROWS, outputs=2, classlabels_strings=["no", "yes"], **two)
 
 
 def test_probit() -> None:
     """ONNX Runtime approximates the inverse of erf to three digits."""
     shares = np.array([[0.2, 0.7], [0.5, 0.9]], np.float32)
-    agrees("LinearRegressor", shares, coefficients=[1.0, 0.0, 0.0, 1.0], targets=2, post_transform="PROBIT", rtol=1e-3)
+    assert_op_agrees(
+        "LinearRegressor", shares, coefficients=[1.0, 0.0, 0.0, 1.0], targets=2, post_transform="PROBIT", rtol=1e-3
+    )
 
 
 # -- support vector machines -------------------------------------------------------------------------------------------
@@ -127,16 +133,16 @@ def platt(classes: int) -> dict[str, Any]:
 @pytest.mark.parametrize("kernel", ["LINEAR", "POLY", "RBF", "SIGMOID"])
 def test_svm_kernels(kernel: str) -> None:
     model = machine(2, kernel)
-    agrees("SVMRegressor", ROWS, n_supports=4, **model)
-    agrees("SVMRegressor", ROWS, n_supports=4, one_class=1, **model)
-    agrees("SVMClassifier", ROWS, outputs=2, classlabels_ints=[4, 9], vectors_per_class=[2, 2], **model)
+    assert_op_agrees("SVMRegressor", ROWS, n_supports=4, **model)
+    assert_op_agrees("SVMRegressor", ROWS, n_supports=4, one_class=1, **model)
+    assert_op_agrees("SVMClassifier", ROWS, outputs=2, classlabels_ints=[4, 9], vectors_per_class=[2, 2], **model)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS[:3])
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_svm_classes(classes: int, fitted: bool, transform: str) -> None:
-    agrees(
+    assert_op_agrees(
         "SVMClassifier", ROWS, outputs=2, classlabels_strings=[f"c{i}" for i in range(classes)],
         vectors_per_class=[2] * classes, post_transform=transform, **machine(classes, "RBF"),
         **(platt(classes) if fitted else {}),
@@ -144,21 +150,23 @@ def test_svm_classes(classes: int, fitted: bool, transform: str) -> None:
 
 
 def test_linear_svm_regressor() -> None:
-    agrees("SVMRegressor", ROWS, coefficients=[0.1, 0.2, 0.3, 0.4], rho=[0.5], kernel_type="LINEAR",
-           kernel_params=[0.0, 0.0, 0.0])  # fmt: skip
+    assert_op_agrees(
+        "SVMRegressor", ROWS, coefficients=[0.1, 0.2, 0.3, 0.4], rho=[0.5], kernel_type="LINEAR",
+        kernel_params=[0.0, 0.0, 0.0],
+    )  # fmt: skip
 
 
 # -- trees -------------------------------------------------------------------------------------------------------------
 
 
 Leaves = list[tuple[int, int]]
-"""As (tree, node)."""
+"""Leaves as (tree, node)."""
 
 
 def random_forest(
     depth: int, trees: int = 3, modes: tuple[str, ...] = ("BRANCH_LEQ",)
 ) -> tuple[dict[str, Any], Leaves]:
-    """Full trees over 4 columns: the attributes of their nodes, and their leaves."""
+    """Return the attributes of full trees over 4 columns, and their leaves."""
     rng = np.random.default_rng(depth)
     size, inner = 2 ** (depth + 1) - 1, 2**depth - 1
     nodes = [(t, n) for t in range(trees) for n in range(size)]
@@ -174,8 +182,8 @@ def random_forest(
     return attributes, [node for node, b in zip(nodes, branches, strict=True) if not b]
 
 
-def given(leaves: Leaves, kind: str, ids: list[int], *, low: float = -1.0) -> dict[str, Any]:
-    """A weight at each leaf, for the targets (or classes) `ids` in turn."""
+def leaf_weights(leaves: Leaves, kind: str, ids: list[int], *, low: float = -1.0) -> dict[str, Any]:
+    """Return a weight for each leaf, for the targets (or classes) `ids` in turn."""
     weights = np.random.default_rng(7).uniform(low, 1.0, len(leaves)).astype(np.float32)
     return {
         f"{kind}_treeids": [t for t, _ in leaves], f"{kind}_nodeids": [n for _, n in leaves],
@@ -186,10 +194,14 @@ def given(leaves: Leaves, kind: str, ids: list[int], *, low: float = -1.0) -> di
 @pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
 def test_tree_regressor(aggregate: str) -> None:
     nodes, leaves = random_forest(3)
-    agrees("TreeEnsembleRegressor", ROWS, aggregate_function=aggregate, n_targets=1, base_values=[0.5], **nodes,
-           **given(leaves, "target", [0]))  # fmt: skip
-    agrees("TreeEnsembleRegressor", ROWS, aggregate_function=aggregate, n_targets=3, base_values=[0.5, 0.1, 0.2], **nodes,
-           **given(leaves, "target", [0, 1, 2]))  # fmt: skip
+    assert_op_agrees(
+        "TreeEnsembleRegressor", ROWS, aggregate_function=aggregate, n_targets=1, base_values=[0.5], **nodes,
+        **leaf_weights(leaves, "target", [0]),
+    )  # fmt: skip
+    assert_op_agrees(
+        "TreeEnsembleRegressor", ROWS, aggregate_function=aggregate, n_targets=3, base_values=[0.5, 0.1, 0.2], **nodes,
+        **leaf_weights(leaves, "target", [0, 1, 2]),
+    )  # fmt: skip
 
 
 def test_tree_modes_and_missing_values() -> None:
@@ -199,33 +211,37 @@ def test_tree_modes_and_missing_values() -> None:
     holes = np.round(ROWS)
     holes[1, 2] = holes[4, 0] = np.nan
     tracks = [i % 2 for i in range(len(nodes["nodes_modes"]))]
-    agrees("TreeEnsembleRegressor", holes, n_targets=1, nodes_missing_value_tracks_true=tracks, **nodes,
-           **given(leaves, "target", [0]))  # fmt: skip
+    assert_op_agrees(
+        "TreeEnsembleRegressor", holes, n_targets=1, nodes_missing_value_tracks_true=tracks, **nodes,
+        **leaf_weights(leaves, "target", [0]),
+    )  # fmt: skip
 
 
-def test_a_forest_of_leaves() -> None:
+def test_trees_without_branches() -> None:
     nodes, leaves = random_forest(0)
-    agrees("TreeEnsembleRegressor", ROWS, n_targets=1, **nodes, **given(leaves, "target", [0]))
+    assert_op_agrees("TreeEnsembleRegressor", ROWS, n_targets=1, **nodes, **leaf_weights(leaves, "target", [0]))
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_tree_classifier(transform: str) -> None:
     nodes, leaves = random_forest(3)
     options: dict[str, Any] = {"outputs": 2, "post_transform": transform, **nodes}
-    three = given(leaves, "class", [0, 1, 2])
-    agrees(
+    three = leaf_weights(leaves, "class", [0, 1, 2])
+    assert_op_agrees(
         "TreeEnsembleClassifier", ROWS, classlabels_int64s=[7, 5, 3], base_values=[0.1, 0.2, 0.3], **options, **three
     )
     for which in (0, 1):
         for low in (-1.0, 0.1):
-            agrees("TreeEnsembleClassifier", ROWS, classlabels_strings=["no", "yes"], **options,
-                   **given(leaves, "class", [which], low=low))  # fmt: skip
+            assert_op_agrees(
+                "TreeEnsembleClassifier", ROWS, classlabels_strings=["no", "yes"], **options,
+                **leaf_weights(leaves, "class", [which], low=low),
+            )  # fmt: skip
 
 
-def test_a_classifier_of_two_classes_takes_the_greater_one() -> None:
-    """ONNX Runtime gives labels here that the model does not have."""
+def test_a_classifier_of_two_classes_chooses_the_greater_score() -> None:
+    """ONNX Runtime returns labels here that the model does not have."""
     nodes, leaves = random_forest(2)
-    weights = given(leaves * 2, "class", [0])
+    weights = leaf_weights(leaves * 2, "class", [0])
     weights["class_ids"] = [0] * len(leaves) + [1] * len(leaves)
     node = helper.make_node("TreeEnsembleClassifier", ["x"], ["y", "z"], domain="ai.onnx.ml", classlabels_int64s=[4, 6],
                             **nodes, **weights)  # fmt: skip
@@ -235,19 +251,19 @@ def test_a_classifier_of_two_classes_takes_the_greater_one() -> None:
     assert len(set(result["y"].numpy())) == 2
 
 
-def test_cyclic_trees_are_refused() -> None:
+def test_cyclic_trees_are_rejected() -> None:
     nodes, leaves = random_forest(2, trees=1)
     nodes["nodes_truenodeids"][1] = 1
     node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **nodes,
-                            **given(leaves, "target", [0]))  # fmt: skip
+                            **leaf_weights(leaves, "target", [0]))  # fmt: skip
     with pytest.raises(ConversionError, match="cycle"):
         native(model_of([node], {"x": ROWS}, ["y"], domains={"ai.onnx.ml": 3}))
 
 
 @pytest.mark.parametrize("aggregate", range(4))
 def test_tree_ensemble(aggregate: int) -> None:
-    """Two trees: x0 <= 0 then x1 in {1, 2} or x1 in {3}; and x2 > 0."""
-    agrees(
+    """There are two trees: x0 <= 0 then x1 in {1, 2} or x1 in {3}; and x2 > 0."""
+    assert_op_agrees(
         "TreeEnsemble", np.array([[-1, 1, 0, 0], [-1, 3, 1, 0], [1, 3, -1, 0], [1, 2, 2, 0]], np.float32), version=5,
         aggregate_function=aggregate, n_targets=2, tree_roots=[0, 3], nodes_featureids=[0, 1, 1, 2],
         nodes_modes=helper.make_tensor("modes", 2, [4], [0, 6, 6, 3]),

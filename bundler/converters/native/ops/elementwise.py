@@ -119,7 +119,7 @@ for _name, _binary in _VARIADIC.items():
 
 @op("BitwiseNot", layout=E)
 def bitwise_not(x: Tensor) -> Tensor:
-    """Lower BitwiseNot."""
+    """Lower BitwiseNot: invert every bit."""
     return tf.bitwise.invert(x)
 
 
@@ -280,7 +280,7 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
 
 @op("Cast", layout=E)
 def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    """Lower Cast."""
+    """Lower Cast: convert x to the dtype `to`."""
     return convert(x, tensor_dtype(to), saturate=bool(saturate))
 
 
@@ -301,7 +301,7 @@ def _dropped(ctx: Context, x: Any, ratio: Any, training: Tensor, seed: int) -> A
 
 @op("Identity", layout=AxisPolicy.VALUES)
 def identity(ctx: Context, x: Any) -> Any:
-    """Lower Identity."""
+    """Lower Identity: x itself."""
     return x
 
 

@@ -101,7 +101,7 @@ def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
 
 @op("GatherND", layout=AxisPolicy.VALUES, since=11)
 def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
-    """Lower GatherND."""
+    """Lower GatherND: the elements or slices of data at coordinates."""
     index = wrapped_nd(data, indices, batch_dims)
     return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
 
@@ -164,19 +164,19 @@ def scatter_9(ctx: Context, data: Value, indices: Value, updates: Value, *, axis
 
 @op("ScatterND", layout=AxisPolicy.VALUES, since=11)
 def scatter_nd(ctx: Context, data: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
-    """Lower ScatterND."""
+    """Lower ScatterND: data with updates written, or reduced, at coordinates."""
     return ctx.value(scatter(ctx, data.tensor, wrapped_nd(data, indices), updates.tensor, reduction))
 
 
 @op("ArgMax", layout=AxisPolicy.VALUES)
 def arg_max(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
-    """Lower ArgMax."""
+    """Lower ArgMax: the index of the first (or last) maximum along `axis`."""
     return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmax)
 
 
 @op("ArgMin", layout=AxisPolicy.VALUES)
 def arg_min(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
-    """Lower ArgMin."""
+    """Lower ArgMin: the index of the first (or last) minimum along `axis`."""
     return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmin)
 
 

@@ -110,5 +110,5 @@ def _bias(c: Value | None, beta: float, width: int | None) -> Tensor | None:
 
 @op("Einsum")
 def einsum(*tensors: Tensor, equation: str) -> Tensor:
-    """Lower Einsum."""
+    """Lower Einsum: sums of products by the index letters of the equation."""
     return tf.einsum(equation.replace(" ", ""), *tensors)

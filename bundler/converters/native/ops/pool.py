@@ -67,7 +67,7 @@ def average_pool(
     dilations: Sequence[int] | None = None, kernel_shape: Sequence[int], pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """Lower AveragePool."""
+    """Lower AveragePool: the mean of each window; pads count if count_include_pad is set."""
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     means = _average(x.in_order(window.order), window, include_pads=bool(count_include_pad))
     return _with_sign_of(x, ctx.value(means, window.order))

@@ -60,7 +60,7 @@ def _sorted_slices(x: Tensor, axis: int) -> Tensor:
 
 @op("ReverseSequence", since=10)
 def reverse_sequence(x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
-    """Lower ReverseSequence."""
+    """Lower ReverseSequence: each sequence reversed within its own length."""
     return tf.reverse_sequence(x, lengths, seq_axis=time_axis, batch_axis=batch_axis)
 
 

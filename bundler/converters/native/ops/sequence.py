@@ -28,19 +28,19 @@ def _items(ctx: Context, sequence: Value) -> tuple[Value, ...]:
 
 @op("SequenceConstruct", layout=V)
 def sequence_construct(ctx: Context, *inputs: Value) -> Value:
-    """Lower SequenceConstruct."""
+    """Lower SequenceConstruct: a sequence of the inputs."""
     return SequenceValue(inputs, ctx.store)
 
 
 @op("SequenceEmpty", layout=V)
 def sequence_empty(ctx: Context, *, dtype: int = 1) -> Value:
-    """Lower SequenceEmpty."""
+    """Lower SequenceEmpty: a sequence without elements."""
     return SequenceValue((), ctx.store)
 
 
 @op("SequenceInsert", layout=V)
 def sequence_insert(ctx: Context, sequence: Value, tensor: Value, position: Value | None = None) -> Value:
-    """Lower SequenceInsert; at the end without a position."""
+    """Lower SequenceInsert: a sequence with one more element, at the end if there is no position."""
     items = list(_items(ctx, sequence))
     if position is not None and position.array is None:
         return _inserted_at_run_time(ctx, items, tensor, position)
@@ -70,7 +70,7 @@ def _constant(position: Value) -> Any:
 
 @op("SequenceErase", layout=V)
 def sequence_erase(ctx: Context, sequence: Value, position: Value | None = None) -> Value:
-    """Lower SequenceErase; the last element without a position."""
+    """Lower SequenceErase: a sequence without one element, the last if there is no position."""
     items = list(_items(ctx, sequence))
     if position is not None and position.array is None:
         raise ctx.reject("SequenceErase needs its position to be known at build time.")
@@ -99,7 +99,7 @@ def sequence_length(ctx: Context, sequence: Value) -> Value:
 
 @op("ConcatFromSequence", layout=V)
 def concat_from_sequence(ctx: Context, sequence: Value, *, axis: int, new_axis: int = 0) -> Value:
-    """Lower ConcatFromSequence."""
+    """Lower ConcatFromSequence: the elements concatenated, or stacked along a new axis."""
     tensors = [v.tensor for v in _items(ctx, sequence)]
     return ctx.value(tf.stack(tensors, axis) if new_axis else tf.concat(tensors, axis))
 
@@ -166,7 +166,7 @@ def optional_has_element(ctx: Context, item: Value | None = None) -> Value:
 
 @op("OptionalGetElement", layout=V)
 def optional_get_element(ctx: Context, item: Value) -> Value:
-    """Lower OptionalGetElement."""
+    """Lower OptionalGetElement: the element of an optional."""
     if isinstance(item, EmptyOptional):
         raise ctx.reject("OptionalGetElement needs an optional with an element, but it is empty.")
     return item

@@ -29,7 +29,7 @@ def constant(
     value_floats: Sequence[float] | None = None, value_int: int | None = None, value_ints: Sequence[int] | None = None,
     value_string: str | None = None, value_strings: Sequence[str] | None = None,
 ) -> Value:  # fmt: skip
-    """Lower Constant."""
+    """Lower Constant: the value of its attribute."""
     if value is not None:
         return ctx.constant(value)
     if value_float is not None or value_floats is not None:
@@ -43,7 +43,7 @@ def constant(
 
 @op("Shape", layout=AxisPolicy.VALUES)
 def shape(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) -> Value:
-    """Lower Shape: sizes, known ones as Python ints."""
+    """Lower Shape: the sizes, known ones as Python ints."""
     if x.rank is None:
         return ctx.value(tf.shape(x.tensor, out_type=tf.int64)[start:end])
     return Value.vector(ctx.sizes(x)[start:end], ctx.store)
@@ -57,7 +57,7 @@ def size(ctx: Context, x: Value) -> Value:
 
 @op("Reshape", layout=AxisPolicy.VALUES)
 def reshape(ctx: Context, x: Value, target: Value, *, allowzero: int = 0) -> Value:
-    """Lower Reshape."""
+    """Lower Reshape; 0 and -1 are resolved at build time as far as possible."""
     elements = target.elements
     if elements is None or x.rank is None:
         return _reshape_dynamic(ctx, x, target, bool(allowzero))
@@ -169,7 +169,7 @@ def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> V
 
 @op("Squeeze", layout=AxisPolicy.VALUES, since=13)
 def squeeze(ctx: Context, x: Value, axes: Value | None = None) -> Value:
-    """Lower Squeeze."""
+    """Lower Squeeze: remove axes of size 1."""
     rank = len(x.shape)
     if axes is not None and axes.array is None:
         return ctx.value(_squeezed(x.tensor, axes))
@@ -220,7 +220,7 @@ def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
 
 @op("Unsqueeze", layout=AxisPolicy.VALUES, since=13)
 def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
-    """Lower Unsqueeze.
+    """Lower Unsqueeze: insert axes of size 1.
 
     A new axis has size 1, so it can have any position in storage. It goes before the axis that follows it in ONNX's order,
     where a reshape that splits that axis would put it too.
@@ -241,7 +241,7 @@ def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
 
 @op("Concat", layout=AxisPolicy.VALUES)
 def concat(ctx: Context, *values: Value, axis: int) -> Value:
-    """Lower Concat."""
+    """Lower Concat, in the order in which the operands are stored."""
     if len(values) == 1:
         return values[0]
     operands = by_axis(values, {"axis": axis})
@@ -306,7 +306,7 @@ def _broadcast(a: Element, b: Element) -> Element:
 
 @op("Tile", layout=AxisPolicy.VALUES)
 def tile(ctx: Context, x: Value, repeats: Value) -> Value:
-    """Lower Tile."""
+    """Lower Tile: repeat x along each axis."""
     if repeats.array is None:
         return ctx.value(tf.tile(x.tensor, repeats.tensor))
     counts = [int(n) for n in repeats.array]
@@ -316,7 +316,7 @@ def tile(ctx: Context, x: Value, repeats: Value) -> Value:
 
 @op("ConstantOfShape", layout=AxisPolicy.VALUES)
 def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None) -> Value:
-    """Lower ConstantOfShape: a filling."""
+    """Lower ConstantOfShape: one number everywhere, made in whichever order is needed."""
     fill = np.zeros(1, np.float32) if value is None else value
     elements = target.elements
     if elements is not None:
@@ -326,7 +326,7 @@ def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None
 
 @op("Range", layout=AxisPolicy.VALUES)
 def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
-    """Lower Range."""
+    """Lower Range: the numbers from start to limit (exclusive) in steps of delta."""
     return ctx.value(tf.range(*(v.tensor if v.rank == 0 else tf.reshape(v.tensor, []) for v in (start, limit, delta))))
 
 
@@ -334,14 +334,13 @@ def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
 def slice_(
     ctx: Context, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
 ) -> Value:
-    """Lower Slice; with known axes and steps, in any storage order."""
+    """Lower Slice; if its axes and steps are known, x keeps its storage order."""
     rank = len(x.shape)
     if (axes is not None and axes.array is None) or (steps is not None and steps.array is None):
         return ctx.value(_sliced(x.tensor, starts, ends, axes, steps))
-    known = [starts.elements, ends.elements, None if steps is None else steps.elements]
     numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
-    begin, end = _bounds(starts, known[0]), _bounds(ends, known[1])
-    step = _bounds(steps, known[2]) if steps is not None else [1] * len(begin)
+    begin, end = _bounds(starts), _bounds(ends)
+    step = _bounds(steps) if steps is not None else [1] * len(begin)
     order = x.order or identity(rank)
     slices: list[slice] = [slice(None)] * rank
     for i, axis in enumerate(numbers if numbers is not None else range(len(begin))):
@@ -372,10 +371,10 @@ def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Va
     return tf.strided_slice(x, begin, end, stride)
 
 
-def _bounds(value: Value, elements: tuple[Element, ...] | None) -> list[int | Tensor]:
+def _bounds(value: Value) -> list[int | Tensor]:
     """Return one bound per axis: an int if it is known at build time, otherwise an int64 scalar."""
-    if elements is not None:
-        return [e.tensor if isinstance(e, Dim) else e for e in elements]
+    if value.elements is not None:
+        return [e.tensor if isinstance(e, Dim) else e for e in value.elements]
     count = value.shape[0] if value.shape else 1
     if count is None:
         raise ValueError("the number of axes that it slices is not known at build time")

@@ -20,7 +20,7 @@ from bundler.converters.native.value import Value
 
 @op("StringConcat", layout=AxisPolicy.ELEMENTWISE)
 def string_concat(x: Tensor, y: Tensor) -> Tensor:
-    """Lower StringConcat."""
+    """Lower StringConcat: each string of x followed by that of y, with broadcasting."""
     return tf.strings.join([tf.broadcast_to(x, tf.broadcast_dynamic_shape(tf.shape(x), tf.shape(y))), y + tf.zeros_like(x)])
 
 

@@ -15,7 +15,6 @@ import pytest
 from onnx import TensorProto, helper
 
 import bundler
-from bundler import ops
 from bundler.converters.native import declarations, plugins
 from bundler.errors import ConversionError, SourceError, UnsupportedOpsError, UsageError
 
@@ -261,11 +260,6 @@ def test_an_onnx_file_that_onnx_runtime_cannot_run_is_not_built(tmp_path: Path, 
         bundler.build(tmp_path / "net.onnx", out=tmp_path / "x", ops=shrink)
     assert "cannot be proven: ONNX Runtime has no kernel for mylib:SoftShrink" in caught.value.what
     assert "bundler.convert" in str(caught.value.fix)
-
-
-def test_the_public_interface_has_four_names() -> None:
-    assert sorted(ops.__all__) == ["Context", "Layout", "Value", "op"]
-    assert all(hasattr(ops, name) for name in ops.__all__)
 
 
 def test_the_spec_schema_has_a_list_of_ops() -> None:

@@ -1,4 +1,4 @@
-"""Resize in the forms of PyTorch's Upsample and interpolate, sampling, and pixel shuffles, against ONNX Runtime."""
+"""Resize as PyTorch's Upsample and interpolate export it, and pixel shuffles, compared with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("size", [(14, 20), (9, 13), (4, 5)])
 @pytest.mark.parametrize("computed", [False, True], ids=["static", "computed"])
 def test_interpolate_to_a_size(attributes: dict[str, Any], size: tuple[int, int], computed: bool) -> None:
-    """With a size that is a constant, or one that the graph is given."""
+    """The size is a constant, or an input of the graph."""
     x, sizes = array(2, 3, 7, 10), np.array([2, 3, *size], np.int64)
     node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **attributes)
     if computed:
@@ -39,7 +39,7 @@ def test_interpolate_to_a_size(attributes: dict[str, Any], size: tuple[int, int]
 
 @pytest.mark.parametrize("attributes", [f[1] for f in FORMS], ids=[f[0] for f in FORMS])
 @pytest.mark.parametrize("scale", [2.0, 0.5])
-def test_interpolate_by_a_scale_of_any_size(attributes: dict[str, Any], scale: float) -> None:
+def test_interpolate_images_of_dynamic_size_by_a_scale(attributes: dict[str, Any], scale: float) -> None:
     """Height and width are dynamic."""
     node = helper.make_node("Resize", ["x", "", "scales"], ["y"], **attributes)
     constants = {"scales": np.array([1, 1, scale, scale], np.float32)}
@@ -55,28 +55,6 @@ def test_interpolate_over_one_and_three_axes(shape: tuple[int, ...], mode: str) 
     assert_node_agrees("Resize", {"x": array(*shape)}, constants, order=["x", "", "scales"], **attributes)
 
 
-@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
-@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("aligned", [0, 1])
-def test_grid_sample(mode: str, padding: str, aligned: int) -> None:
-    grid = np.random.default_rng(1).uniform(-1.3, 1.3, (2, 4, 5, 2)).astype(np.float32)
-    attributes = {"mode": mode, "padding_mode": padding, "align_corners": aligned}
-    assert_node_agrees("GridSample", {"x": array(2, 3, 6, 7), "grid": grid}, opset=20, **attributes)
-
-
-@pytest.mark.parametrize("mode", ["avg", "max"])
-@pytest.mark.parametrize("ratio", [0, 2])
-def test_roi_align(mode: str, ratio: int) -> None:
-    rois = np.array([[0, 0, 5, 4], [1, 2, 7, 8], [2.5, 1, 3, 6]], np.float32)
-    node = helper.make_node(
-        "RoiAlign", ["x", "rois", "batch"], ["y"], mode=mode, sampling_ratio=ratio, output_height=3, output_width=2,
-        spatial_scale=0.9, coordinate_transformation_mode="half_pixel" if mode == "avg" else "output_half_pixel",
-    )  # fmt: skip
-    inputs = {"x": array(2, 3, 9, 8), "rois": rois, "batch": np.array([0, 1, 0], np.int64)}
-    dynamic = {"x": ["n", 3, 9, 8], "rois": ["r", 4], "batch": ["r"]}
-    assert_agrees(model_of([node], inputs, ["y"], dynamic=dynamic), inputs)
-
-
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_depth_to_space(mode: str) -> None:
     assert_node_agrees("DepthToSpace", {"x": array(2, 12, 3, 4)}, blocksize=2, mode=mode)
@@ -86,15 +64,15 @@ def test_space_to_depth() -> None:
     assert_node_agrees("SpaceToDepth", {"x": array(2, 3, 6, 4)}, blocksize=2)
 
 
-def test_onnx_knows_the_oracle() -> None:
-    """A guard of this file's own helper: ONNX Runtime takes the models that it makes."""
+def test_models_of_the_oracle_are_valid_onnx() -> None:
+    """Check the helper of these tests: ONNX accepts the models that it makes."""
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": array(2, 3)}, ["y"])
     onnx.checker.check_model(model)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 4, 5, 6)])
-def test_each_axis_of_images_of_other_ranks(shape: tuple[int, ...]) -> None:
-    """Signals and volumes: half as long again along one axis, the batch dynamic."""
+def test_resize_one_axis_of_signals_and_volumes(shape: tuple[int, ...]) -> None:
+    """One axis grows by half; the batch is dynamic."""
     for axis in range(2, len(shape)):
         scales = np.array([1.5 if a == axis else 1 for a in range(len(shape))], np.float32)
         x = array(*shape)

@@ -91,7 +91,7 @@ def latency_ms(content: bytes, inputs: Mapping[str, Array], threads: int) -> flo
     """Median milliseconds of a call with inputs by the names of the signature, sizes as given."""
     from ai_edge_litert.interpreter import Interpreter as LiteRt
 
-    from serving.server.interpreters import Interpreter
+    from serving.server.servables.interpreters import Interpreter
 
     details = LiteRt(model_content=content).get_signature_runner().get_input_details()
     feeds = {int(details[name]["index"]): array for name, array in inputs.items()}

@@ -20,7 +20,7 @@ from serving.bench.load import Load, LoadFigures, measure
 from serving.client.requests import PreparedRequest
 from serving.config.model_server import BatchingParameters
 from serving.launch.server_process import server_process
-from serving.server.options import cores
+from serving.server.config.options import cores
 
 BETTER = 1.05
 """A gain that counts: less than a twentieth is within what turns differ by."""

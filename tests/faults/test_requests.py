@@ -20,7 +20,7 @@ import pytest
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.tensors import to_proto
 from serving.server import Server
-from serving.server.states import wait_until
+from serving.server.models.states import wait_until
 from tests.serving.server.recordings import MODELS
 
 PREDICT = f"/{PREDICTION_SERVICE}/Predict"

@@ -14,7 +14,7 @@ import pytest
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
 from bundler.spec.bundle_spec import parse_spec
 from serving import Client, Server
-from serving.server.flags import parse_flags
+from serving.server.config.flags import parse_flags
 
 MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
 

@@ -24,7 +24,7 @@ from serving.errors import ConfigError
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, serving_message
 from serving.protocol.status import StatusError
 from serving.server import Server
-from serving.server.states import ManagerState, wait_until
+from serving.server.models.states import ManagerState, wait_until
 from tests.serving.server.recordings import MODELS
 
 SECONDS = 20.0

@@ -21,7 +21,7 @@ import pytest
 
 from serving import Client
 from serving.server import Server, parse_flags
-from serving.server.states import wait_until
+from serving.server.models.states import wait_until
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import (
     IN_COMPANY,

@@ -19,7 +19,7 @@ import grpc
 import pytest
 
 from serving.server import Server, parse_flags
-from serving.server.states import ManagerState, ServableState, wait_until
+from serving.server.models.states import ManagerState, ServableState, wait_until
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import (
     META,

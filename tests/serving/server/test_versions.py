@@ -21,8 +21,8 @@ from serving.config.model_server import AllVersions, ModelServerConfig, ServedMo
 from serving.errors import NotReadyError, RequestError
 from serving.protocol.messages import MODEL_SERVICE, serving_message
 from serving.server import Server
-from serving.server.folders import Fingerprint, settled
-from serving.server.states import ManagerState, wait_until
+from serving.server.models.folders import Fingerprint, settled
+from serving.server.models.states import ManagerState, wait_until
 from tests.serving.server.recordings import MODELS
 from tests.serving.server.test_life import SECONDS, call, load, predict_single, serves, state
 
@@ -169,7 +169,7 @@ RELOADS = """
 import sys, time
 from pathlib import Path
 from serving import Client, Server
-from serving.server.states import wait_until
+from serving.server.models.states import wait_until
 
 def rss():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6

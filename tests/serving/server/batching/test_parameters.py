@@ -16,7 +16,7 @@ from serving.server.batching.parameters import (
     model_parameters,
     queue_options,
 )
-from serving.server.options import ServerOptions, cores
+from serving.server.config.options import ServerOptions, cores
 
 OPTIONS = ServerOptions(enable_batching=True)
 SPLITTING = "enable_large_batch_splitting { value: true }"

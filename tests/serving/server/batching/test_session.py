@@ -78,7 +78,7 @@ def _tasks(servable: BatchedServable) -> int:
 
 
 def wait_for(condition: Any) -> None:
-    from serving.server.states import wait_until
+    from serving.server.models.states import wait_until
 
     assert wait_until(condition, seconds=20)
 

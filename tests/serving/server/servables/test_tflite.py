@@ -1,0 +1,190 @@
+"""A model.tflite that was not made by tfbundle: its signatures, its errors, and when the SavedModel is served instead."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving import Client, Server
+from serving.errors import RequestError
+from serving.protocol.messages import message
+from serving.protocol.status import Code, StatusError
+from serving.protocol.tflite_file import pack_signatures, read_metadata, unpack_signatures
+from serving.server.servables.interpreters import InterpreterPool
+from serving.server.servables.tflite import TfliteOptions, TfliteServable
+from tests.serving.server.recordings import MODELS
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    """x float32 [?, 4] -> 2x + 1, with no SignatureDef."""
+    function = tf.function(lambda x: tf.matmul(x, 2 * tf.eye(4)) + 1)
+    concrete = function.get_concrete_function(tf.TensorSpec([None, 4], tf.float32, name="x"))
+    made: bytes = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
+    return made
+
+
+@pytest.fixture
+def folder(content: bytes, tmp_path: Path) -> Path:
+    made = tmp_path / "lite" / "1"
+    made.mkdir(parents=True)
+    (made / "model.tflite").write_bytes(content)
+    return made
+
+
+def loaded(folder: Path) -> TfliteServable:
+    return TfliteServable.load(str(folder), TfliteOptions())
+
+
+def test_without_signatures_the_tensors_are_served_under_their_names(folder: Path) -> None:
+    (name, signature), *others = loaded(folder).signatures.items()
+    assert (name, others) == ("serving_default", [])
+    assert signature.method_name == "tensorflow/serving/predict"
+    assert list(signature.inputs) == ["x"] and len(signature.outputs) == 1
+    assert [dim.size for dim in signature.inputs["x"].tensor_shape.dim] == [-1, 4]
+    assert signature.inputs["x"].dtype == 1
+
+
+def test_it_is_served_without_a_saved_model_and_resized_to_each_request(folder: Path) -> None:
+    with Server(folder.parent, prefer_tflite=True) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
+        for rows in (1, 5, 2, 5):
+            x = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
+            (answer,) = client.predict("lite", x=x).values()
+            assert answer.dtype == np.float32
+            np.testing.assert_allclose(answer, 2 * x + 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "status", "text"),
+    [
+        (np.ones((1, 4)), "INVALID_ARGUMENT", "Expects arg[0] to be float but double is provided"),
+        (np.ones((1, 4), np.int8), "INVALID_ARGUMENT", "Expects arg[0] to be float but int8 is provided"),
+        (np.array([b"a"], object), "INVALID_ARGUMENT", "Expects arg[0] to be float but string is provided"),
+        (np.ones((1, 5), np.float32), "INTERNAL", "Failed to allocate tensors"),
+        (np.ones(4, np.float32), "INTERNAL", "Failed to allocate tensors"),
+        (np.float32(1), "INTERNAL", "Failed to allocate tensors"),
+    ],
+)
+def test_a_wrong_input_is_refused_and_the_next_call_is_answered(
+    folder: Path, array: Any, status: str, text: str
+) -> None:
+    with Server(folder.parent, prefer_tflite=True) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
+        with pytest.raises(RequestError) as refused:
+            client.predict("lite", x=np.asarray(array))
+        assert refused.value.status == status
+        assert text in refused.value.what
+        (answer,) = client.predict("lite", x=np.ones((3, 4), np.float32)).values()
+        np.testing.assert_array_equal(answer, np.full((3, 4), 3, np.float32))
+
+
+def test_a_batch_of_no_rows_is_answered(folder: Path) -> None:
+    servable = loaded(folder)
+    signature = servable.signatures["serving_default"]
+    (output,) = signature.outputs.values()
+    (answer,) = servable.run({signature.inputs["x"].name: np.empty((0, 4), np.float32)}, [output.name])
+    assert answer.shape == (0, 4) and answer.dtype == np.float32
+
+
+def test_the_saved_model_is_served_where_there_is_no_tflite_and_where_it_is_not_preferred(
+    folder: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "rows"
+    shutil.copytree(MODELS / "rows" / "1", base / "1")
+    x = np.ones((2, 4), np.float32)
+    for prefer in (True, False):
+        with Server(base, prefer_tflite=prefer) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
+            np.testing.assert_array_equal(*client.predict("rows", x=x, signature="single").values(), x)
+        shutil.copy(folder / "model.tflite", base / "1")
+    with Server(base, prefer_tflite=True) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
+        np.testing.assert_array_equal(*client.predict("rows", x=x).values(), 2 * x + 1)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0\0\0\0TFL3" + b"\xff" * 200, b"no flatbuffer at all"])
+def test_a_damaged_file_is_a_failed_load(folder: Path, damage: bytes) -> None:
+    (folder / "model.tflite").write_bytes(damage)
+    with pytest.raises(StatusError) as failed:
+        loaded(folder)
+    assert failed.value.code in (Code.INVALID_ARGUMENT, Code.INTERNAL)
+    assert failed.value.message.startswith("Cannot build")
+
+
+def definition() -> Any:
+    made = message("tensorflow.SignatureDef")(method_name="tensorflow/serving/predict")
+    made.inputs["a"].name, made.inputs["a"].dtype = "x:0", 1
+    made.inputs["a"].tensor_shape.dim.add(size=-1)
+    return made
+
+
+def test_signatures_survive_the_metadata_entry() -> None:
+    packed = pack_signatures({"b": definition(), "a": definition()})
+    assert unpack_signatures(packed) == {"a": definition(), "b": definition()}
+    for broken in (b"", b"\x01", packed[:-3], packed[5:]):
+        with pytest.raises(ValueError, match="Cannot parse signature def"):
+            unpack_signatures(broken)
+
+
+def test_a_signature_with_a_zero_byte_cannot_be_read_by_the_real_server() -> None:
+    scalar = definition()
+    scalar.outputs["y"].tensor_shape.SetInParent()
+    with pytest.raises(ValueError, match="a shape without dims"):
+        pack_signatures({"a": scalar})
+
+
+def test_a_signature_of_unknown_tensors_is_a_failed_load(folder: Path) -> None:
+    from bundler.tflite.flatbuffer import add_metadata
+
+    file = folder / "model.tflite"
+    original = file.read_bytes()
+    wrong, legacy = definition(), definition()
+    wrong.inputs["a"].name = "z:0"
+    for signature, fits in ((legacy, True), (wrong, False)):
+        file.write_bytes(add_metadata(original, {"signature_defs_metadata": pack_signatures({"s": signature})}))
+        if fits:  # the file's tensor is `x`: the suffix is what early converters left out
+            assert loaded(folder).signatures["s"].inputs["a"].name == "x"
+            continue
+        with pytest.raises(StatusError, match="Signature input a references an unknown tensor") as failed:
+            loaded(folder)
+        assert failed.value.code is Code.INTERNAL
+
+
+def test_metadata_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="identifier TFL3"):
+        read_metadata(b"PK\x03\x04")
+
+
+def test_no_more_calls_run_at_once_than_the_pool_has_interpreters(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.server.servables import interpreters
+
+    made: list[Any] = []
+    running, most, lock = [0], [0], threading.Lock()
+    run = interpreters.Interpreter.run
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        with lock:
+            made.extend([self] if self not in made else [])
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        try:
+            threading.Event().wait(0.02)
+            return run(self, *arguments)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(interpreters.Interpreter, "run", counted)
+    pool = InterpreterPool(content, size=2, threads=1)
+    index, output = pool.inputs[0].index, pool.outputs[0].index
+    calls = [threading.Thread(target=pool.run, args=({index: np.ones((n, 4), np.float32)}, [output])) for n in range(1, 9)]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    assert most[0] == 2 and len(made) == 2

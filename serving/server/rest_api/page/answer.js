@@ -1,29 +1,29 @@
-// The answer as a person reads it: classes as bars, numbers in short, all of it as text below.
+// The readable view of an answer: classes as bars, a summary of numbers. The full text is shown below it.
 
 const BARS = 10;
 const ROWS = 4;
 
-/** Elements for a parsed reply. `outputs`: the signature's outputs by name. */
+/** The elements that show a parsed reply. `outputs`: the signature's outputs by name. */
 function answerView(reply, outputs) {
   if (reply.has("results")) return resultsView(reply.get("results"));
   if (reply.has("outputs")) return columnsView(reply.get("outputs"), outputs);
   return columnsView(columnsOf(reply.get("predictions")), outputs);
 }
 
-/** Rows as columns. An output that is alone has no name in the reply. */
+/** Turn rows into columns. A single output has no name in the reply. */
 function columnsOf(rows) {
   if (!(rows[0] instanceof Map)) return rows;
   return new Map([...rows[0].keys()].map((name) => [name, rows.map((row) => row.get(name))]));
 }
 
-function columnsView(found, outputs) {
-  const isBytes = found instanceof Map && found.size === 1 && found.has("b64");
-  const columns = found instanceof Map && !isBytes ? found : new Map([[outputs.keys().next().value, found]]);
+function columnsView(value, outputs) {
+  const isBytes = value instanceof Map && value.size === 1 && value.has("b64");
+  const columns = value instanceof Map && !isBytes ? value : new Map([[outputs.keys().next().value, value]]);
   const classes = columns.get("classes");
-  return [...columns].flatMap(([name, value]) => outputView(name, value, name === "scores" ? classes : undefined));
+  return [...columns].flatMap(([name, column]) => outputView(name, column, name === "scores" ? classes : undefined));
 }
 
-/** What classify (lists of [label, score]) or regress (numbers) found. */
+/** The results of classify (lists of [label, score]) or regress (numbers). */
 function resultsView(results) {
   if (!Array.isArray(results[0])) return outputView("result", results);
   return results.slice(0, ROWS).flatMap((pairs, row) => [
@@ -36,16 +36,16 @@ function outputView(name, value, labels) {
   const shape = shapeOf(value);
   const title = make("h3", {}, name, " ", make("span", { className: "quiet" }, dimsText(shape)));
   const flat = [value].flat(Infinity);
-  if (flat.some((item) => typeof item !== "number" && typeof item !== "bigint")) return [title, wordsView(flat)];
+  if (flat.some((item) => typeof item !== "number" && typeof item !== "bigint")) return [title, listView(flat)];
   const numbers = flat.map(Number);
   if (shape.length === 2 && shape[1] > 1 && shape[0] > 0) {
     const classes = value.slice(0, ROWS).map((row) => classesOf(name, row.map(Number)));
-    if (classes.every(Boolean)) return [title, ...classes.flatMap((one, row) => classView(one, row, shape[0], labels?.[row]))];
+    if (classes.every(Boolean)) return [title, ...classes.flatMap((shares, row) => classView(shares, row, shape[0], labels?.[row]))];
   }
   return [title, numbers.length <= 16 ? make("p", {}, make("code", {}, formatJson(value))) : numbersView(numbers)];
 }
 
-/** Shares of a row: its own (the best few need not sum to 1), or softmax where only the name says what they are. Null for what is no class. */
+/** The shares of a row's classes: its values if they are shares (the top few need not sum to 1), or their softmax if only the output's name tells that they are classes. Null if they are not classes. */
 function classesOf(name, row) {
   const sum = row.reduce((total, value) => total + value, 0);
   const named = /logit|score|prob|class|pred/i.test(name);
@@ -59,11 +59,11 @@ function classesOf(name, row) {
 
 function classView({ row, note }, index, count, labels) {
   const pairs = row.map((value, i) => [labels ? String(labels[i]) : `class ${i}`, value]);
-  const texts = [...(count > 1 ? [`Row ${index}`] : []), ...(note ? [note] : []), ...(count > ROWS && !index ? [`the first ${ROWS} of ${count} rows`] : [])];
+  const texts = [...(count > 1 ? [`Row ${index}`] : []), ...(note ? [note] : []), ...(count > ROWS && !index ? [`first ${ROWS} of ${count} rows`] : [])];
   return [...(texts.length ? [make("p", { className: "quiet" }, texts.join(", "))] : []), bars(pairs)];
 }
 
-/** The largest of [label, share] pairs, as bars. */
+/** The pairs [label, share] with the largest shares, as bars. */
 function bars(pairs) {
   const sorted = [...pairs].sort((a, b) => b[1] - a[1]);
   const items = sorted.slice(0, BARS).map(([label, share], index) => {
@@ -73,7 +73,7 @@ function bars(pairs) {
       make("span", { className: "track", "aria-hidden": "true" }, fill), make("span", { className: "value" }, percent(share)));
   });
   const list = make("ol", { className: "bars", role: "list" }, ...items);
-  if (sorted.length > BARS) return make("div", {}, list, make("p", { className: "quiet" }, `${sorted.length - BARS} more classes below these`));
+  if (sorted.length > BARS) return make("div", {}, list, make("p", { className: "quiet" }, `${counted(sorted.length - BARS, "more class", "more classes")} with lower scores`));
   return list;
 }
 
@@ -82,7 +82,7 @@ function percent(share) {
   return Number.isFinite(share) && share >= 0 && share <= 1 ? `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %` : share.toPrecision(4);
 }
 
-function wordsView(values) {
+function listView(values) {
   const shown = values.slice(0, 20).map((value) => make("li", {}, value instanceof Map ? formatJson(value) : String(value)));
   return make("ul", {}, ...shown, ...(values.length > 20 ? [make("li", { className: "quiet" }, `${values.length - 20} more`)] : []));
 }
@@ -92,10 +92,10 @@ function numbersView(numbers) {
   const sum = (f) => finite.reduce((total, value) => total + f(value), 0);
   const facts = [
     ["values", numbers.length], ["not finite", numbers.length - finite.length],
-    ["least", finite.reduce((a, b) => Math.min(a, b), Infinity).toPrecision(5)],
+    ["minimum", finite.reduce((a, b) => Math.min(a, b), Infinity).toPrecision(5)],
     ["mean", (sum((x) => x) / finite.length).toPrecision(5)],
-    ["largest", finite.reduce((a, b) => Math.max(a, b), -Infinity).toPrecision(5)],
-    ["length (L2)", Math.sqrt(sum((x) => x * x)).toPrecision(5)],
+    ["maximum", finite.reduce((a, b) => Math.max(a, b), -Infinity).toPrecision(5)],
+    ["L2 norm", Math.sqrt(sum((x) => x * x)).toPrecision(5)],
   ];
   const shown = facts.filter(([name, value]) => name !== "not finite" || value > 0);
   const rows = shown.map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, String(value))));

@@ -1,6 +1,6 @@
-// Making elements. Text goes in as text, never as markup: names of models and tensors are anyone's.
+// Create elements. Text is inserted as text, never as markup, as anyone may name models and tensors.
 
-/** An element with properties (`aria-…`, `data-…`, `for` and `role` as attributes) and children. */
+/** Create an element with properties (`aria-…`, `data-…`, `for`, `role`, `scope` and `list` as attributes) and children. */
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -17,13 +17,18 @@ function byId(id) {
 
 let fields = 0;
 
-/** A control under its label. */
+/** A number with its noun in singular or plural. */
+function counted(count, singular, plural = `${singular}s`) {
+  return `${count} ${count === 1 ? singular : plural}`;
+}
+
+/** A control below its label. */
 function labelled(text, control) {
   control.id ||= `field-${++fields}`;
   return make("p", {}, make("label", { for: control.id }, text), control);
 }
 
-/** A drop-down of [value, text] pairs. */
+/** A drop-down list of [value, text] pairs. */
 function dropDown(pairs) {
   return make("select", {}, ...pairs.map(([value, text]) => make("option", { value }, text)));
 }
@@ -33,7 +38,7 @@ function fillDropDown(select, pairs, chosen) {
   if (pairs.some(([value]) => value === chosen)) select.value = chosen;
 }
 
-/** Radio buttons of [value, text] pairs in a group; `changed(value)` on a choice. */
+/** A group of radio buttons for [value, text] pairs. Calls `changed(value)` when one is chosen. */
 function choices(legend, pairs, changed) {
   const name = `choice-${++fields}`;
   const buttons = pairs.map(([value, text], index) => {
@@ -49,11 +54,11 @@ async function copyText(text) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  // Browsers give the clipboard to https and localhost alone; elsewhere the old command does it.
+  // The clipboard API exists only on https and localhost; elsewhere the older command works.
   const area = make("textarea", { value: text, className: "hidden" });
   document.body.append(area);
   area.select();
-  const done = document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
-  if (!done) throw new Error("this browser does not let the page copy");
+  if (!copied) throw new Error("this browser does not allow the page to copy");
 }

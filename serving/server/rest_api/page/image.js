@@ -1,4 +1,4 @@
-// From an image file to a tensor of pixels, in the browser.
+// Turn an image file into a tensor of pixels, in the browser.
 
 const NORMALIZATIONS = {
   unit: { text: "0 … 1", scale: 1 / 255, mean: [0, 0, 0], std: [1, 1, 1] },
@@ -7,14 +7,14 @@ const NORMALIZATIONS = {
   bytes: { text: "0 … 255", scale: 1, mean: [0, 0, 0], std: [1, 1, 1] },
 };
 
-/** Which normalizations a dtype can hold. */
+/** The normalizations that a tensor's dtype can represent. */
 function normalizationsOf(tensor) {
   return tensor.dtype.kind === "float" ? ["unit", "signed", "imagenet", "bytes"] : ["bytes"];
 }
 
 /**
- * Where a tensor has an image's axes, most likely first: {order, channels, height, width, batch}; height and width are
- * -1 where dynamic. Empty for a tensor that is no image.
+ * The possible orders of an image tensor's axes, most likely first: {order, channels, height, width, batch}. A dynamic
+ * height or width is -1. Empty for a tensor that is not an image.
  */
 function imageLayouts(tensor) {
   const { dims } = tensor;
@@ -22,14 +22,14 @@ function imageLayouts(tensor) {
   if (dims === null || dims.length < 3 || dims.length > 4 || !(numeric || tensor.dtype.kind === "float")) return [];
   const batch = dims.length === 4;
   const [a, b, c] = batch ? dims.slice(1) : dims;
-  const found = [];
+  const layouts = [];
   const large = (...sizes) => sizes.every((size) => size < 0 || size >= 4);
-  if ([1, 3, 4].includes(a) && large(b, c)) found.push({ order: "CHW", channels: a, height: b, width: c, batch });
-  if ([1, 3, 4].includes(c) && large(a, b)) found.push({ order: "HWC", channels: c, height: a, width: b, batch });
-  return found;
+  if ([1, 3, 4].includes(a) && large(b, c)) layouts.push({ order: "CHW", channels: a, height: b, width: c, batch });
+  if ([1, 3, 4].includes(c) && large(a, b)) layouts.push({ order: "HWC", channels: c, height: a, width: b, batch });
+  return layouts;
 }
 
-/** Draw a bitmap into a canvas of the tensor's size; `fit`: stretch, crop or pad. Shrinks by halves, so that no pixel is lost. */
+/** Draw a bitmap into a canvas of the tensor's size; `fit`: stretch, crop or pad. Shrinks in steps of a half so that every pixel counts. */
 function drawInto(canvas, bitmap, fit) {
   const { width, height } = canvas;
   const ratio = fit === "crop" ? Math.max(width / bitmap.width, height / bitmap.height) : Math.min(width / bitmap.width, height / bitmap.height);
@@ -52,7 +52,7 @@ function smooth(canvas) {
   return context;
 }
 
-/** A grey ramp: what is sent while no file is chosen. */
+/** Draw a grey ramp, which is sent until a file is chosen. */
 function drawRamp(canvas) {
   const context = smooth(canvas);
   const image = context.createImageData(canvas.width, canvas.height);
@@ -61,20 +61,20 @@ function drawRamp(canvas) {
   context.putImageData(image, 0, 0);
 }
 
-/** Pixels of a canvas as a function (channel, row, column) -> 0 … 255. Transparent ones lie on white, unless alpha is asked for. */
+/** A function (channel, row, column) -> 0 … 255 of a canvas's pixels. Transparent pixels are blended with white unless alpha is a channel. */
 function pixelsOf(canvas, channels, invert) {
   const { data } = smooth(canvas).getImageData(0, 0, canvas.width, canvas.height);
-  const turned = (value) => (invert ? 255 - value : value);
+  const inverted = (value) => (invert ? 255 - value : value);
   return (channel, row, column) => {
     const at = 4 * (row * canvas.width + column);
     const alpha = channels === 4 ? 1 : data[at + 3] / 255;
-    const on = (offset) => turned(data[at + offset] * alpha + 255 * (1 - alpha));
-    if (channels === 4) return channel === 3 ? data[at + 3] : on(channel);
-    return channels === 3 ? on(channel) : 0.299 * on(0) + 0.587 * on(1) + 0.114 * on(2);
+    const blended = (offset) => inverted(data[at + offset] * alpha + 255 * (1 - alpha));
+    if (channels === 4) return channel === 3 ? data[at + 3] : blended(channel);
+    return channels === 3 ? blended(channel) : 0.299 * blended(0) + 0.587 * blended(1) + 0.114 * blended(2);
   };
 }
 
-/** JSON text of the images in `canvases`, one a row of the batch. */
+/** JSON text of the images in `canvases`, one per row of the batch. */
 function imagesText(tensor, layout, canvases, normalization, invert) {
   const { scale, mean, std } = NORMALIZATIONS[normalization];
   const [{ width, height }] = canvases;
@@ -88,14 +88,15 @@ function imagesText(tensor, layout, canvases, normalization, invert) {
   const rows = canvases.map((canvas) => {
     const pixel = pixelsOf(canvas, layout.channels, invert);
     return nest(plane, (index) => {
-      const [channel, row, column] = placeOf(layout, index, width, height);
+      const [channel, row, column] = positionOf(layout, index, width, height);
       return text(pixel(channel, row, column), channel);
     }, layout.batch ? " " : "");
   });
   return layout.batch ? `[${rows.join(",\n ")}]` : rows[0];
 }
 
-function placeOf(layout, index, width, height) {
+/** The [channel, row, column] of the element with a flat index. */
+function positionOf(layout, index, width, height) {
   if (layout.order === "CHW") return [Math.floor(index / (width * height)), Math.floor(index / width) % height, index % width];
   const pixel = Math.floor(index / layout.channels);
   return [index % layout.channels, Math.floor(pixel / width), pixel % width];

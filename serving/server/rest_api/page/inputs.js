@@ -1,7 +1,7 @@
-// The form: a fieldset per input of the signature, with the ways to fill it that its dtype and shape allow.
+// The form: a fieldset per input of the signature, with the ways to fill it in that suit its dtype and shape.
 
 /**
- * The field of one input. {element, read() -> JSON text, refill(sizes)}; `read` throws an Error for what cannot be sent.
+ * The field of an input: {element, read() -> JSON text, refill(sizes)}. `read` throws an Error for a value that cannot be sent.
  * `sizes`: sizes of the dynamic axes, axis -> number.
  */
 function inputField(tensor, sizes) {
@@ -10,18 +10,18 @@ function inputField(tensor, sizes) {
   const ways = waysToFill(tensor, hint);
   let way = ways[0];
   function show(value) {
-    way = ways.find((one) => one.value === value);
+    way = ways.find((other) => other.value === value);
     pane.replaceChildren(way.element);
     hint.textContent = "";
     way.shown?.();
   }
-  for (const one of ways) one.refill?.(sizes);
+  for (const each of ways) each.refill?.(sizes);
   const element = make("fieldset", { "aria-describedby": hint.id },
     make("legend", {}, tensor.name, " ", make("span", { className: "quiet" }, `${tensor.dtype.numpy} ${dimsText(tensor.dims)}`)));
-  if (ways.length > 1) element.append(choices(`How to fill ${tensor.name}`, ways.map((one) => [one.value, one.text]), show));
+  if (ways.length > 1) element.append(choices(`How to fill in ${tensor.name}`, ways.map(({ value, text }) => [value, text]), show));
   element.append(pane, hint);
   show(way.value);
-  return { element, tensor, read: () => way.read(), isExample: () => way.value === "json", refill: (changed) => ways.forEach((one) => one.refill?.(changed)) };
+  return { element, tensor, read: () => way.read(), isExample: () => way.value === "json", refill: (changed) => ways.forEach((each) => each.refill?.(changed)) };
 }
 
 function waysToFill(tensor, hint) {
@@ -34,7 +34,7 @@ function waysToFill(tensor, hint) {
   return [...(layouts.length ? [imageWay(tensor, layouts, hint)] : []), jsonWay(tensor, hint)];
 }
 
-/** JSON in a text area; what the user has changed is not filled anew. */
+/** JSON in a text area. `refill` keeps text that the user has edited. */
 function jsonWay(tensor, hint) {
   const area = make("textarea", { spellcheck: false, wrap: "off" });
   let edited = false;
@@ -73,18 +73,18 @@ function jsonWay(tensor, hint) {
   };
 }
 
-/** Strings as text: one a line, or all of it where the tensor is a scalar. */
+/** Strings as text: one per line, or all of the text for a scalar. */
 function textWay(tensor) {
   const scalar = tensor.dims !== null && tensor.dims.length === 0;
   const area = make("textarea", { rows: 3, value: "A sentence to try." });
-  const label = scalar ? `${tensor.name} as text` : `${tensor.name} as text, one string a line`;
+  const label = scalar ? `${tensor.name} as text` : `${tensor.name} as text, one string per line`;
   return {
     value: "text", text: "Text", element: labelled(label, area),
     read: () => (scalar ? JSON.stringify(area.value) : stringsText(tensor, area.value.split("\n").map((line) => JSON.stringify(line)))),
   };
 }
 
-/** Files, each as the bytes of one string. */
+/** Files, each a string of bytes. */
 function fileWay(tensor, hint) {
   const input = make("input", { type: "file", multiple: true });
   let files = [];
@@ -101,7 +101,7 @@ function fileWay(tensor, hint) {
   };
 }
 
-/** Strings along the first axis; axes behind it have size 1. */
+/** JSON text of strings along the first axis; further axes have size 1. */
 function stringsText(tensor, texts) {
   const further = Math.max(0, (tensor.dims?.length ?? 1) - 1);
   return `[${texts.map((text) => "[".repeat(further) + text + "]".repeat(further)).join(", ")}]`;
@@ -113,7 +113,7 @@ function bytesText(bytes) {
   return `{"b64": "${btoa(binary)}"}`;
 }
 
-/** Image files as a tensor of pixels; while none is chosen, a grey ramp. */
+/** Image files as a tensor of pixels; a grey ramp until one is chosen. */
 function imageWay(tensor, layouts, hint) {
   const file = make("input", { type: "file", accept: "image/*", multiple: layouts[0].batch });
   const normalization = dropDown(normalizationsOf(tensor).map((key) => [key, NORMALIZATIONS[key].text]));
@@ -137,18 +137,18 @@ function imageWay(tensor, layouts, hint) {
     });
     [preview.width, preview.height] = size;
     preview.getContext("2d").drawImage(canvases[0], 0, 0);
-    const what = bitmaps.length ? `${bitmaps.length} image${bitmaps.length > 1 ? "s" : ""}` : "No file chosen: a grey ramp";
-    preview.setAttribute("aria-label", `What ${tensor.name} gets: ${what}, ${size[0]} by ${size[1]} pixels`);
-    hint.textContent = `${what}, ${size[0]}×${size[1]} pixels`;
+    const source = bitmaps.length ? counted(bitmaps.length, "image") : "No file chosen, sending a grey ramp";
+    preview.setAttribute("aria-label", `Preview of ${tensor.name}: ${source}, ${size[0]} by ${size[1]} pixels`);
+    hint.textContent = `${source}, ${size[0]}×${size[1]} pixels`;
   }
   async function load() {
     try {
-      bitmaps = await Promise.all([...file.files].map((one) => createImageBitmap(one)));
+      bitmaps = await Promise.all([...file.files].map((image) => createImageBitmap(image)));
       draw();
     } catch (error) {
       bitmaps = [];
       draw();
-      hint.textContent = `${file.files[0].name} is no image that this browser can read: ${error.message}`;
+      hint.textContent = `This browser cannot read ${file.files[0].name} as an image: ${error.message}`;
     }
   }
   file.addEventListener("change", load);

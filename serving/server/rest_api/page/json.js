@@ -1,16 +1,16 @@
 "use strict";
-// JSON as TensorFlow Serving reads and writes it: NaN, Infinity and -Infinity stand bare, integers have 64 bits.
+// JSON as TensorFlow Serving reads and writes it: NaN, Infinity and -Infinity without quotes, and integers of 64 bits.
 
 const TOKEN = /\s*(?:([[\]{},:])|("(?:[^"\\\u0000-\u001f]|\\.)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null|NaN|-?Infinity))/y;
 const WORDS = { true: true, false: false, null: null, NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity };
 
-/** A number; an integer that a double cannot hold becomes a BigInt. */
+/** Read a number. An integer that a double cannot represent becomes a BigInt. */
 function readNumber(text) {
   const value = Number(text);
   return /[.eE]/.test(text) || Number.isSafeInteger(value) ? value : BigInt(text);
 }
 
-/** The value of a JSON text. Throws a SyntaxError that names the line. `number` makes a value of a number's text. */
+/** Parse a JSON text. Throws a SyntaxError that names the line. `number` converts the text of a number. */
 function parseJson(text, number = readNumber) {
   let end = 0;
   let token = null;
@@ -25,13 +25,13 @@ function parseJson(text, number = readNumber) {
     if (!token) fail(text.slice(end).trim() ? "Not JSON" : "The JSON is not complete");
     end = TOKEN.lastIndex;
   }
-  function items(close, one) {
-    const before = end;
+  function items(close, readItem) {
+    const start = end;
     next();
     if (token[1] === close) return;
-    end = before;
+    end = start;
     do {
-      one();
+      readItem();
       next();
     } while (token[1] === ",");
     if (token[1] !== close) fail(`A "," or "${close}" is missing`);
@@ -39,21 +39,21 @@ function parseJson(text, number = readNumber) {
   function value() {
     next();
     if (token[1] === "[") {
-      const made = [];
-      items("]", () => made.push(value()));
-      return made;
+      const list = [];
+      items("]", () => list.push(value()));
+      return list;
     }
     if (token[1] === "{") {
-      const made = new Map();
+      const object = new Map();
       items("}", () => {
         next();
         if (!token[2]) fail("A key in quotes is missing");
         const key = JSON.parse(token[2]);
         next();
         if (token[1] !== ":") fail('A ":" is missing');
-        made.set(key, value());
+        object.set(key, value());
       });
-      return made;
+      return object;
     }
     if (token[2]) return JSON.parse(token[2]);
     if (token[3]) return number(token[3]);
@@ -61,9 +61,9 @@ function parseJson(text, number = readNumber) {
     return fail("A value is missing");
   }
 
-  const made = value();
-  if (text.slice(end).trim()) fail("There is more after the value");
-  return made;
+  const parsed = value();
+  if (text.slice(end).trim()) fail("Unexpected text after the value");
+  return parsed;
 }
 
 /** A parsed value as JSON text on one line. */

@@ -1,4 +1,4 @@
-// The page: what is served, the choice of a signature, and the call.
+// The page: the served models, the choice of a signature, and the call.
 
 const page = { server: { models: [], grpc: null }, states: new Map(), signatures: [], fields: [], sizes: new Map(), wanted: {} };
 
@@ -16,27 +16,27 @@ async function fetched(path, options) {
   }
 }
 
-/** Run `work`; what fails is told on the page. */
+/** Wrap `work` so that its errors are shown on the page. */
 function attempt(work) {
-  return async (...given) => {
+  return async (...args) => {
     byId("trouble").hidden = true;
     byId("call").setAttribute("aria-busy", "true");
     try {
-      await work(...given);
+      await work(...args);
     } catch (error) {
-      tell(error.message);
+      showTrouble(error.message);
     } finally {
       byId("call").setAttribute("aria-busy", "false");
     }
   };
 }
 
-function tell(text) {
+function showTrouble(text) {
   byId("trouble").textContent = text;
   byId("trouble").hidden = false;
 }
 
-/** Ask anew what is served. What is filled in stays, if its version is still there. */
+/** Load the list of models again. The form keeps its content if its version is still served. */
 async function loadModels() {
   const before = `${byId("model").value} ${byId("version").value}`;
   const { json } = await fetchJson("./", { headers: { Accept: "application/json" } });
@@ -64,11 +64,10 @@ function modelRow(model) {
     byId("model").value = name;
     byId("model").dispatchEvent(new Event("change"));
   });
-  const states = page.states.get(name).map((one) => {
-    const status = one.get("status");
-    const error = status.get("error_message");
-    const what = make("span", { className: one.get("state") }, one.get("state"));
-    return make("span", { className: "state" }, `${one.get("version")} `, what, ...(error ? [make("span", { className: "failure" }, ` ${error}`)] : []));
+  const states = page.states.get(name).map((version) => {
+    const error = version.get("status").get("error_message");
+    const state = make("span", { className: version.get("state") }, version.get("state"));
+    return make("span", { className: "state" }, `${version.get("version")} `, state, ...(error ? [make("span", { className: "failure" }, ` ${error}`)] : []));
   });
   const labels = [...model.get("labels")].map(([label, version]) => `${label} → ${version}`).join(", ");
   return make("tr", {}, make("th", { scope: "row" }, button), make("td", { className: "names" }, ...(states.length ? states : ["none yet"])), make("td", {}, labels || "–"));
@@ -76,8 +75,8 @@ function modelRow(model) {
 
 function fillVersions() {
   const name = byId("model").value;
-  const model = page.server.models.find((one) => one.get("name") === name);
-  const available = page.states.get(name).filter((one) => one.get("state") === "AVAILABLE").map((one) => String(one.get("version")));
+  const model = page.server.models.find((candidate) => candidate.get("name") === name);
+  const available = page.states.get(name).filter((version) => version.get("state") === "AVAILABLE").map((version) => String(version.get("version")));
   const choices = [["", "latest"], ...available.map((version) => [`v:${version}`, version]), ...[...model.get("labels").keys()].map((label) => [`l:${label}`, `label ${label}`])];
   fillDropDown(byId("version"), choices, byId("version").value || page.wanted.version);
 }
@@ -95,15 +94,15 @@ async function showSignatures() {
   const tensors = (infos) => [...infos].map(([name, info]) => readTensor(name, plain(info))).sort((a, b) => (a.name < b.name ? -1 : 1));
   page.signatures = [...definitions]
     .filter(([name]) => !name.startsWith("__saved_model_"))
-    .map(([name, one]) => ({ name, method: one.get("method_name"), inputs: tensors(one.get("inputs")), outputs: tensors(one.get("outputs")) }))
+    .map(([name, definition]) => ({ name, method: definition.get("method_name"), inputs: tensors(definition.get("inputs")), outputs: tensors(definition.get("outputs")) }))
     .sort((a, b) => (b.name === "serving_default") - (a.name === "serving_default") || (a.name < b.name ? -1 : 1));
   byId("call").hidden = !page.signatures.length;
-  if (!page.signatures.length) throw new Error("This version has no signature.");
+  if (!page.signatures.length) throw new Error("This version has no signatures.");
   fillDropDown(byId("signature"), page.signatures.map(({ name }) => [name, name]), byId("signature").value || page.wanted.signature);
   showMethods();
 }
 
-/** Maps as plain objects, all the way down. */
+/** Convert Maps to plain objects, at every depth. */
 function plain(value) {
   if (Array.isArray(value)) return value.map(plain);
   return value instanceof Map ? Object.fromEntries([...value].map(([key, item]) => [key, plain(item)])) : value;
@@ -126,17 +125,17 @@ function showFields() {
   byId("form-row").hidden = !isPredict;
   showSizes(isPredict ? signature : { inputs: [] });
   page.fields = isPredict ? signature.inputs.map((tensor) => inputField(tensor, page.sizes)) : [examplesField(page.signatures)];
-  const refused = isPredict ? signature.inputs.filter((tensor) => tensor.dtype.noJson) : [];
-  const notes = refused.map((tensor) => make("p", { className: "quiet" }, `${tensor.name}: TensorFlow Serving reads no ${tensor.dtype.numpy} from JSON; call it over gRPC.`));
+  const unreadable = isPredict ? signature.inputs.filter((tensor) => tensor.dtype.noJson) : [];
+  const notes = unreadable.map((tensor) => make("p", { className: "quiet" }, `${tensor.name}: TensorFlow Serving cannot read ${tensor.dtype.numpy} from JSON; use gRPC.`));
   byId("inputs").replaceChildren(...page.fields.map((field) => field.element), ...notes);
-  const rows = [["input", signature.inputs], ["output", signature.outputs]].flatMap(([what, all]) => all.map((tensor) =>
-    make("tr", {}, make("th", { scope: "row" }, tensor.name), ...[what, tensor.dtype.numpy, dimsText(tensor.dims)].map((text) => make("td", {}, text)))));
+  const rows = [["input", signature.inputs], ["output", signature.outputs]].flatMap(([direction, all]) => all.map((tensor) =>
+    make("tr", {}, make("th", { scope: "row" }, tensor.name), ...[direction, tensor.dtype.numpy, dimsText(tensor.dims)].map((text) => make("td", {}, text)))));
   byId("tensors").replaceChildren(...rows);
   location.replace(`#${new URLSearchParams({ model: byId("model").value, version: byId("version").value, signature: signature.name })}`);
   showSnippets();
 }
 
-/** A number for each dynamic axis of inputs that are filled as JSON; inputs share it, as they share the batch. */
+/** Show a field for the size of each dynamic axis of inputs that are filled in as JSON. Inputs share the sizes, as they share the batch. */
 function showSizes(signature) {
   const axes = signature.inputs.filter((tensor) => tensor.dtype.kind !== "string").flatMap((tensor) => (tensor.dims || []).flatMap((size, axis) => (size < 0 ? [axis] : [])));
   page.sizes = new Map([...new Set(axes)].sort().map((axis) => [axis, axis ? 8 : 1]));
@@ -167,11 +166,11 @@ const send = attempt(async () => {
   byId("raw-details").hidden = true;
   const call = currentCall();
   byId("send").disabled = true;
-  byId("status").textContent = "Sent …";
+  byId("status").textContent = "Waiting for the answer …";
   const started = performance.now();
   try {
-    const found = await fetchJson(modelPath(call.model, call.choice, `:${call.method}`), { method: "POST", headers: { "Content-Type": "application/json" }, body: call.body });
-    showAnswer(found, performance.now() - started);
+    const reply = await fetchJson(modelPath(call.model, call.choice, `:${call.method}`), { method: "POST", headers: { "Content-Type": "application/json" }, body: call.body });
+    showAnswer(reply, performance.now() - started);
   } catch (error) {
     byId("status").textContent = "No answer.";
     throw error;
@@ -181,7 +180,7 @@ const send = attempt(async () => {
 });
 
 function showAnswer({ response, text, json }, milliseconds) {
-  const facts = `${milliseconds.toFixed(1)} ms, HTTP ${response.status}, ${text.length} characters`;
+  const facts = `${milliseconds.toFixed(1)} ms, HTTP ${response.status}, ${counted(text.length, "character")}`;
   byId("status").replaceChildren(make("span", { className: response.ok ? "success" : "failure" }, response.ok ? "Answered" : "Refused"), ` in ${facts}`);
   const outputs = new Map(chosenSignature().outputs.map((tensor) => [tensor.name, tensor]));
   byId("answer").replaceChildren(...(response.ok ? answerView(json, outputs) : [make("p", { className: "failure" }, String(json.get("error") ?? text))]));
@@ -194,34 +193,34 @@ function showAnswer({ response, text, json }, milliseconds) {
 const SHOWN = 6000;
 
 function shortened(text) {
-  return text.length > SHOWN ? `${text.slice(0, SHOWN)}\n… ${text.length - SHOWN} more characters; Copy takes all` : text;
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}\n… ${counted(text.length - SHOWN, "more character")}; Copy includes them` : text;
 }
 
-/** What the copy buttons take, by name. */
+/** Functions that return the text of a copy button, by the button's name. */
 const copies = new Map();
 let tab = "curl";
 
 function showSnippets() {
   byId("sizes").hidden = !page.fields.some((field) => field.isExample?.());
-  let made;
+  let forms;
   try {
-    made = snippets(currentCall(), page.server);
+    forms = snippets(currentCall(), page.server);
   } catch (error) {
-    made = [["curl", () => `# Not yet: ${error.message}`]];
+    forms = [["curl", () => `# No call yet: ${error.message}`]];
   }
-  if (!made.some(([title]) => title === tab)) tab = "curl";
-  byId("tabs").replaceChildren(...made.map(([title], index) => {
+  if (!forms.some(([title]) => title === tab)) tab = "curl";
+  byId("tabs").replaceChildren(...forms.map(([title], index) => {
     const button = make("button", { type: "button", role: "tab", id: `tab-${index}`, "aria-controls": `panel-${index}` }, title);
     button.addEventListener("click", () => selectTab(index));
     return button;
   }));
-  byId("panels").replaceChildren(...made.map(([title, text], index) => {
+  byId("panels").replaceChildren(...forms.map(([title, text], index) => {
     copies.set(`snippet-${index}`, text);
     const copy = make("button", { type: "button", className: "copy", "data-copies": `snippet-${index}`, "aria-label": `Copy the ${title} call` }, "Copy");
     const code = make("pre", { tabIndex: 0, "aria-label": title }, make("code"));
     return make("div", { role: "tabpanel", id: `panel-${index}`, "aria-labelledby": `tab-${index}`, className: "code" }, copy, code);
   }));
-  selectTab(made.findIndex(([title]) => title === tab));
+  selectTab(forms.findIndex(([title]) => title === tab));
 }
 
 function selectTab(chosen, focus = false) {
@@ -246,10 +245,10 @@ function moveTab(event) {
 }
 
 const COPIED_FOR_MS = 2000;
-let forgetting;
+let resetTimer;
 
-function forgetCopied() {
-  clearTimeout(forgetting); // of the copy before: it would take back what this one says
+function resetCopied() {
+  clearTimeout(resetTimer); // an earlier copy's timer would remove this one's message too soon
   byId("copied").textContent = "";
   document.querySelectorAll("button.copy").forEach((button) => { button.textContent = "Copy"; });
 }
@@ -257,16 +256,16 @@ function forgetCopied() {
 async function copy(event) {
   const button = event.target.closest("button.copy");
   if (!button) return;
-  forgetCopied();
+  resetCopied();
   try {
     await copyText(copies.get(button.dataset.copies)());
     button.textContent = "Copied";
     byId("copied").textContent = "Copied to the clipboard";
   } catch (error) {
-    tell(`Not copied: ${error.message}`);
+    showTrouble(`Could not copy: ${error.message}`);
   }
-  clearTimeout(forgetting);
-  forgetting = setTimeout(forgetCopied, COPIED_FOR_MS);
+  clearTimeout(resetTimer);
+  resetTimer = setTimeout(resetCopied, COPIED_FOR_MS);
 }
 
 function start() {

@@ -1,16 +1,16 @@
-// The same call for a terminal and for programs. `call`: {model, choice, signature, method, layout, texts, tensors, body}.
+// The call as a command and as a program. `call`: {model, choice, signature, method, layout, texts, tensors, body}.
 
-/** [title, function that makes the text] of each form. `server`: {grpc: {port, tls} or null}. */
+/** The forms of a call as pairs [title, function that returns the text]. `server`: {grpc: {port, tls} or null}. */
 function snippets(call, server) {
-  const made = [["curl", () => curl(call)]];
-  if (!server.grpc) return made;
+  const forms = [["curl", () => curl(call)]];
+  if (!server.grpc) return forms;
   const host = location.hostname;
   const target = { address: `${host}:${server.grpc.port}`, tls: server.grpc.tls };
-  made.push(["Python", () => pythonClient(call, target)], ["Python, plain gRPC", () => pythonGrpc(call, target)]);
-  return [...made, ["grpcurl", () => grpcurl(call, target)]];
+  forms.push(["Python", () => pythonClient(call, target)], ["Python, plain gRPC", () => pythonGrpc(call, target)]);
+  return [...forms, ["grpcurl", () => grpcurl(call, target)]];
 }
 
-/** A word for a POSIX shell. */
+/** Quote a word for a POSIX shell. */
 function shellWord(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
@@ -20,7 +20,7 @@ function curl(call) {
   return `curl ${shellWord(url)} \\\n  -H 'Content-Type: application/json' \\\n  ${shellData("--data-binary", call.body)}`;
 }
 
-/** An option with its data as an argument, or from the standard input where that would be too long for a command line. */
+/** An option with its data as an argument, or on standard input if the data is too long for a command line. */
 function shellData(option, text) {
   return text.length < 60000 ? `${option} ${shellWord(text)}` : `${option} @- <<'JSON'\n${text}\nJSON`;
 }
@@ -28,15 +28,15 @@ function shellData(option, text) {
 function pythonClient(call, target) {
   const [kind, name] = [call.choice[0], call.choice.slice(2)];
   const which = { v: `, version=${name}`, l: `, label=${pythonText(name)}` }[kind] ?? "";
-  const usual = call.method === "predict" ? "serving_default" : call.method;
-  const signature = call.signature === usual ? "" : `, signature=${pythonText(call.signature)}`;
-  const given = call.method === "predict" ? "inputs" : "examples";
+  const defaultSignature = call.method === "predict" ? "serving_default" : call.method;
+  const signature = call.signature === defaultSignature ? "" : `, signature=${pythonText(call.signature)}`;
+  const argument = call.method === "predict" ? "inputs" : "examples";
   const values = call.method === "predict" ? pythonInputs(call) : pythonDicts(call);
   return `${decodes(values)}from serving import Client
 
-${given} = ${values}
+${argument} = ${values}
 with Client("${target.tls ? "grpcs://" : ""}${target.address}") as client:
-    print(client.${call.method}(${pythonText(call.model)}, ${given}${which}${signature}))`;
+    print(client.${call.method}(${pythonText(call.model)}, ${argument}${which}${signature}))`;
 }
 
 function pythonInputs(call) {
@@ -44,7 +44,7 @@ function pythonInputs(call) {
   return `{\n${inputs.join("\n")}\n}`;
 }
 
-/** The examples as a list of dictionaries, a feature always a list. */
+/** The examples as a list of dictionaries whose values are lists. */
 function pythonDicts(call) {
   const dicts = examplesOf(call).map((example) => {
     const features = [...example].map(([name, value]) => `${pythonText(name)}: [${pythonItems(value).texts.join(", ")}]`);
@@ -53,7 +53,7 @@ function pythonDicts(call) {
   return `[\n${dicts.join("\n")}\n]`;
 }
 
-/** The list of a feature, and its items as Python literals. */
+/** The kind of list of a feature, and its items as Python literals. */
 function pythonItems(value) {
   const { list, items } = featureOf(value);
   const number = ({ text }) => (/^-?[NI]/.test(text) ? `float("${text.toLowerCase()}")` : text);
@@ -94,8 +94,8 @@ function pythonTensors(call) {
 function pythonExamples(call) {
   const feature = (value) => {
     const { list, texts } = pythonItems(value);
-    const made = { int64_list: "Int64List", float_list: "FloatList", bytes_list: "BytesList" }[list];
-    return `tf.train.Feature(${list}=tf.train.${made}(value=[${texts.join(", ")}]))`;
+    const message = { int64_list: "Int64List", float_list: "FloatList", bytes_list: "BytesList" }[list];
+    return `tf.train.Feature(${list}=tf.train.${message}(value=[${texts.join(", ")}]))`;
   };
   return examplesOf(call).map((example) => {
     const features = [...example].map(([name, value]) => `    ${pythonText(name)}: ${feature(value)},`);
@@ -103,12 +103,12 @@ function pythonExamples(call) {
   }).join("\n");
 }
 
-/** The examples, with each number as {text}: whether it has a point decides the kind of its feature. */
+/** The examples, each number as {text}: a decimal point in the text decides the kind of its feature. */
 function examplesOf(call) {
   return parseJson(call.texts.get("examples"), (text) => ({ text }));
 }
 
-/** The list of a tf.Example's feature that the server makes of a value, as its JSON reader chooses (util/json_tensor.cc). */
+/** The kind of list that the server reads a feature's value as, and its items (util/json_tensor.cc). */
 function featureOf(value) {
   const items = Array.isArray(value) ? value : [value];
   const first = items[0];
@@ -121,7 +121,7 @@ function decodes(text) {
   return text.includes("b64decode(") ? "from base64 import b64decode\n\n" : "";
 }
 
-/** Text as a Python literal: JSON's escapes are Python's too, but for surrogate pairs, which then stand as they are. */
+/** Text as a Python literal. JSON's escapes are valid in Python. */
 function pythonText(text) {
   return JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
 }
@@ -144,7 +144,7 @@ function grpcurl(call, target) {
   const which = { v: { version: name }, l: { version_label: name } }[kind] ?? {};
   const spec = { name: call.model, ...which, signature_name: call.signature };
   const half = [...call.tensors.values()].find((tensor) => tensor.dtype.field === "half_val" || !tensor.dtype.field);
-  if (call.method === "predict" && half) return `# ${half.name} is ${half.dtype.numpy}, which has no readable JSON form: use Python.`;
+  if (call.method === "predict" && half) return `# ${half.name} is ${half.dtype.numpy}, which has no readable JSON form; use Python.`;
   const message = call.method === "predict"
     ? { model_spec: spec, inputs: Object.fromEntries([...call.texts].map(([input, text]) => [input, tensorProto(call.tensors.get(input), parseJson(text))])) }
     : { model_spec: spec, input: { example_list: { examples: examplesOf(call).map(exampleProto) } } };
@@ -155,7 +155,7 @@ function grpcurl(call, target) {
   return `grpcurl${plain} -d @ ${end} <<'JSON'\n${data}\nJSON`;
 }
 
-/** protobuf's JSON of a TensorProto. */
+/** A TensorProto in protobuf's JSON format. */
 function tensorProto(tensor, value) {
   const flat = [value].flat(Infinity).map((item) => (tensor.dtype.kind === "string" ? base64Of(item) : protoNumber(item)));
   return { dtype: tensor.dtype.proto, tensor_shape: { dim: shapeOf(value).map((size) => ({ size: String(size) })) }, [tensor.dtype.field]: flat };
@@ -173,8 +173,8 @@ function base64Of(value) {
 function exampleProto(example) {
   const feature = Object.fromEntries([...example].map(([name, value]) => {
     const { list, items } = featureOf(value);
-    const one = { int64_list: (item) => item.text, float_list: (item) => Number(item.text), bytes_list: base64Of }[list];
-    return [name, { [list]: { value: items.map(one) } }];
+    const convert = { int64_list: (item) => item.text, float_list: (item) => Number(item.text), bytes_list: base64Of }[list];
+    return [name, { [list]: { value: items.map(convert) } }];
   }));
   return { features: { feature } };
 }

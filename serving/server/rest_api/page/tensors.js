@@ -1,6 +1,6 @@
-// Dtypes and shapes: what a signature says of a tensor, and whether a value fits it.
+// Dtypes and shapes: a tensor's description in a signature, and whether a value fits it.
 
-// numpy: for a person; field: of TensorProto; tf: in TensorFlow's Python; json: whether REST takes it as an input.
+// numpy: the name that is shown; field: the field of TensorProto; noJson: whether REST cannot read it as an input.
 const DTYPES = {
   DT_FLOAT: { numpy: "float32", field: "float_val", kind: "float" },
   DT_DOUBLE: { numpy: "float64", field: "double_val", kind: "float" },
@@ -18,7 +18,7 @@ const DTYPES = {
   DT_STRING: { numpy: "string", field: "string_val", kind: "string" },
 };
 
-/** {name, dtype, dims} of a tensor in the metadata; dims: -1 for a dynamic one, null where not even the rank is known. */
+/** Read a tensor of the metadata as {name, dtype, dims}. A dynamic dim is -1; `dims` is null if the rank is unknown. */
 function readTensor(name, info) {
   const dtype = DTYPES[info.dtype] || { numpy: info.dtype, field: "", kind: "other", noJson: true };
   const shape = info.tensor_shape || {};
@@ -31,13 +31,13 @@ function dimsText(dims) {
   return dims.length ? `[${dims.map((size) => (size < 0 ? "?" : size)).join(", ")}]` : "scalar";
 }
 
-/** The shape of nested lists. Throws an Error where they are ragged. */
+/** The shape of nested lists. Throws an Error if they are ragged. */
 function shapeOf(value) {
   if (!Array.isArray(value)) return [];
   const shapes = value.map(shapeOf);
   const first = shapes[0] || [];
   if (shapes.some((shape) => shape.length !== first.length || shape.some((size, axis) => size !== first[axis]))) {
-    throw new Error("lists beside each other differ in length");
+    throw new Error("lists at the same depth differ in length");
   }
   return [value.length, ...first];
 }
@@ -46,12 +46,12 @@ function fits(shape, dims) {
   return dims === null || (shape.length === dims.length && dims.every((size, axis) => size < 0 || size === shape[axis]));
 }
 
-/** The dims with numbers in place of the dynamic ones. `sizes`: axis -> number. */
+/** The dims with numbers instead of dynamic dims. `sizes`: axis -> number. */
 function concrete(dims, sizes) {
   return (dims || [-1]).map((size, axis) => (size < 0 ? sizes.get(axis) ?? 1 : size));
 }
 
-/** JSON text of a tensor. `leaf(index)` is the text of element `index`; the last axis stands on one line. */
+/** JSON text of a tensor, with the last axis on one line. `leaf(index)` returns the text of the element with flat index `index`. */
 function nest(shape, leaf, indent = "") {
   let index = 0;
   function level(axis, space) {
@@ -62,7 +62,7 @@ function nest(shape, leaf, indent = "") {
   return level(0, indent);
 }
 
-/** JSON text of an example: a ramp from 0 to 1 for floats, 1 for integers (a valid index, and a mask that keeps), true. */
+/** JSON text of an example value: a ramp from 0 to 1 for floats, 1 for integers (a valid index and a true mask), true for bool. */
 function exampleText(tensor, shape, indent = "") {
   const count = shape.reduce((product, size) => product * size, 1);
   const leaves = {

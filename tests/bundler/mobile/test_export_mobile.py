@@ -27,6 +27,7 @@ from bundler.tflite.packed import unpack
 from bundler.tflite.runner import TfliteModel
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
+from tests.requirements import require_program
 
 HEADERS = Path(__file__).parent / "tflite_headers"
 CLASSES = ("no", "yes", "ça dépend")
@@ -371,9 +372,7 @@ def test_the_cpp_call_compiles(out: Path, tmp_path: Path) -> None:
 
 def compile_cpp(text: str, folder: Path) -> None:
     """Against declarations of what LiteRT's headers have; a mistake in the call's form or types is found."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
+    compiler = require_program("g++", "clang++", install="apt-get install g++")
     file = folder / "call.cc"
     file.write_text(text, "utf-8")
     command = [compiler, "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-I", str(HEADERS), str(file)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ import pytest
 
 from bundler.render import kubernetes
 from serving.config.model_server import AllVersions, ModelServerConfig, ServedModel
+from tests import requirements
 
 SCRIPT = kubernetes.TREE / kubernetes.STATE_SCRIPT
 MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
@@ -24,8 +24,7 @@ MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
 
 @pytest.fixture(autouse=True)
 def _bash() -> None:
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed; the script is bash's, as the image has no curl")
+    requirements.bash()
 
 
 def state(port: int, *targets: str) -> subprocess.CompletedProcess[str]:

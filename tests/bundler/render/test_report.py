@@ -26,6 +26,7 @@ from bundler.values.comparison import Row
 from serving.golden.compare import Difference, compare
 from tests import chromium
 from tests.bundler.render.conftest import DIGITS, MINILM, make_context
+from tests.requirements import require, require_package
 
 REFUSED = {"int16x8": {"reason": "below its gate: accuracy 0.5", "below_gate": True, "layers": [], "mix": ["conv"]}}
 VOID = {"meta", "line", "br", "link", "img"}
@@ -370,9 +371,8 @@ def test_the_longest_bar_fills_the_width() -> None:
 def test_a_browser_draws_it(width: int, dark: bool, tmp_path: Path) -> None:
     """Real Chromium: the style applies under the page's own policy, the bars have their colours, axe-core and the console
     have nothing to say, and nothing is loaded."""
-    if lacking := chromium.missing():
-        pytest.skip(f"not here: {lacking}")
-    images = pytest.importorskip("PIL.Image", reason="Pillow reads the screenshot")
+    require(not chromium.missing(), chromium.missing())
+    images = require_package("PIL.Image", "pip install pillow")
     page_of(with_manifest(make_manifest(tflite_refused=REFUSED)), tmp_path)
     shot, address = tmp_path / "shot.png", (tmp_path / "report.html").as_uri()
     with chromium.chromium(tmp_path / "profile", dark=dark) as browser:

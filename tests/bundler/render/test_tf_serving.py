@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from serving.config.model_server import (
     ServedModel,
     Specific,
 )
+from tests import requirements
 from tests.bundler.render.conftest import make_context
 
 
@@ -140,9 +140,7 @@ def test_the_readme_has_the_flags_and_shell_that_parses(context: RenderContext, 
     assert "\n".join(tf_serving.server_flags(context)) in text
     assert "| digits | 1, 3 | stable = 1, canary = 3 |" in text
     assert "serialization_as_tensor_content" not in text
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("no bash to parse the commands with")
+    bash = requirements.bash()
     for block in text.split("```sh\n")[1:]:
         subprocess.run([bash, "-n"], input=block.split("```")[0], text=True, check=True)
 
@@ -150,9 +148,7 @@ def test_the_readme_has_the_flags_and_shell_that_parses(context: RenderContext, 
 def test_the_readmes_config_for_this_machine_has_its_paths(
     context: RenderContext, tmp_path: Path
 ) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("no bash to run the command with")
+    bash = requirements.bash()
     tf_serving.render(context, tmp_path)
     text = (tmp_path / "serving" / "README.md").read_text()
     command = next(line for line in text.splitlines() if line.startswith("CONFIG="))

@@ -25,6 +25,7 @@ from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.status import StatusError
 from serving.protocol.tensors import to_proto
 from serving.server import Server, ServerOptions
+from tests import requirements
 from tests.serving.server.recordings import MODELS, rows, send_grpc
 
 
@@ -156,13 +157,10 @@ def test_metrics_count_examples_runs_of_each_method_and_warm_up(monitoring: str,
 
 
 def test_grpc_over_tls(tmp_path: Path) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("makes its certificate with openssl")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         [
-            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
+            requirements.openssl(), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
         ],
         check=True, capture_output=True,

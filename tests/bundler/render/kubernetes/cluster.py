@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import pytest
 from kubernetes_validate import utils
 from referencing import Registry, Resource
 from ruamel.yaml import YAML
+
+from tests.requirements import require_program
 
 Object = dict[str, Any]
 
@@ -44,9 +44,7 @@ POD_VOLUMES = {
 
 def kustomize(folder: Path) -> list[Object]:
     """The objects of a kustomization, as kubectl renders it without a word of warning."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed; it renders the overlays")
+    kubectl = require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
     tree = folder.parents[1] if folder.parent.name == "overlays" else folder.parent
     files = sorted(path for path in tree.rglob("*") if path.is_file())
     same = (folder.relative_to(tree), *((path.relative_to(tree), path.read_bytes()) for path in files))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +13,14 @@ import pytest
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.status import StatusError
 from serving.server import Server
+from tests import requirements
 from tests.serving.server.test_life import SINGLE, post
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
 
 SECONDS = 20.0
 
 
 def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+    subprocess.run([requirements.openssl(), *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def authority(folder: Path, name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 
 from serving.server import Server, parse_flags
 from serving.server.rest_api.playground import FOLDER, SCRIPTS, read_page
+from tests.requirements import require_program
 from tests.serving.server.recordings import MODELS
 
 
@@ -91,9 +91,7 @@ def test_nothing_is_put_into_the_page_as_markup() -> None:
 
 
 def test_the_script_is_javascript(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node reads the script")
+    node = require_program("node", install="apt-get install nodejs")
     script = tmp_path / "page.js"
     script.write_bytes(read_page().html.split(b"<script>")[1].split(b"</script>")[0])
     assert subprocess.run([node, "--check", script], capture_output=True, check=False).returncode == 0

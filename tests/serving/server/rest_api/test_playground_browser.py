@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from google.protobuf import json_format
 
 from serving.protocol.messages import PREDICTION_SERVICE, pool, serving_message
 from serving.server import Server
-from tests import chromium
+from tests import chromium, requirements
 from tests.serving.server.recordings import MODELS
 from tests.serving.server.rest_api.pictures import save_pictures
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
 
-if lacking := chromium.missing():
-    pytest.skip(f"not here: {lacking}", allow_module_level=True)
+if find_spec("selenium") is None:
+    requirements.require(False, "selenium (pip install selenium)")
 
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
@@ -58,6 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    requirements.require(not chromium.missing(), chromium.missing())
     with chromium.chromium(tmp_path_factory.mktemp("profile")) as browser:
         chromium.resize(browser, 1200, 900)
         yield browser
@@ -142,7 +143,7 @@ def page(session: Chrome, server: Server) -> Iterator[Playground]:
 
 
 def picture(path: Path, value: int, size: tuple[int, int] = (32, 20)) -> Path:
-    images = pytest.importorskip("PIL.Image")
+    images = requirements.require_package("PIL.Image", "pip install pillow")
     images.new("RGB", size, (value, value, value)).save(path)
     return path
 
@@ -300,8 +301,7 @@ def test_the_call_as_curl_and_as_grpcurl_gives_the_same_answer(page: Playground)
     want = page.reply()["outputs"]
     answer = grpc_answer(page, "Predict", "PredictRequest", "PredictResponse")
     assert np.allclose(answer.outputs["logits"].float_val, np.ravel(want), rtol=1e-6)
-    if shutil.which("curl") is None:
-        pytest.skip("no curl")
+    requirements.curl()
     assert json.loads(run(["bash", "-c", page.copied("curl")]))["outputs"] == want
 
 

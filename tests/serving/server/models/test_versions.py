@@ -6,9 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,10 @@ from serving.config.model_server import AllVersions, ModelServerConfig, ServedMo
 from serving.errors import NotReadyError, RequestError
 from serving.protocol.messages import MODEL_SERVICE, serving_message
 from serving.server import Server
-from serving.server.models.folders import Fingerprint, settled
 from serving.server.models.states import ManagerState, wait_until
+from tests.serving.server.calls import SECONDS, Publish, call, load, predict_single, serves, state
 from tests.serving.server.recordings import MODELS
-from tests.serving.server.test_life import SECONDS, call, load, predict_single, serves, state
 
-Publish = Callable[[str, Path], Path]
 TWO = MODELS / "rows" / "2"
 
 
@@ -148,21 +144,6 @@ def test_a_reload_that_is_refused_says_what_to_look_at(base_path: Path) -> None:
         with pytest.raises(RequestError, match=r"did not take the config over: .*Could not find base path") as caught:
             Reload(f"127.0.0.1:{server.grpc_port}", new, new, {"other": (1,)}, timeout=SECONDS).label()
         assert "--models-dir" in (caught.value.fix or "")
-
-
-def test_a_folder_settles(tmp_path: Path) -> None:
-    never = threading.Event()
-    (tmp_path / "a").write_text("x")
-    once = Fingerprint.of(str(tmp_path))
-    assert once.files[0][:2] == ("a", 1)
-    assert settled(str(tmp_path), 0, never) == once
-    assert settled(str(tmp_path), 0.05, never) == once
-    os.utime(tmp_path / "a", (1, 1))
-    assert Fingerprint.of(str(tmp_path)) != once
-    assert settled(str(tmp_path / "nothing"), 5.0, never) == Fingerprint((), 0)
-    cancelled = threading.Event()
-    cancelled.set()
-    assert settled(str(tmp_path), 60.0, cancelled).files
 
 
 RELOADS = """

@@ -1,12 +1,8 @@
-"""Logged requests: what is written, that it is sent again, and the JSON lines of the server's log."""
+"""The log of requests: what it contains, and that smoke and bench can send the requests again."""
 
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +15,12 @@ from typer.testing import CliRunner
 from bundler.cli.app import app
 from serving import Client, Server
 from serving.client.examples import to_message
-from serving.errors import ConfigError, GoldenError, TargetError
+from serving.errors import ConfigError, GoldenError
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.tfrecord import read_records
-from serving.server.observability.log_lines import JsonFormatter, configure_logging, log_format, request_id
 from serving.server.observability.request_log import RequestLog
 from serving.smoke.replay import read_requests, replay
+from tests.serving.server.calls import post
 from tests.serving.server.recordings import MODELS, rows, send_grpc
 
 ROWS = MODELS / "rows"
@@ -33,7 +29,7 @@ X = np.array([[1, 2, 3, 4]], np.float32)
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Iterator[Path]:
-    """The file of a server that answered two requests over gRPC, one over REST, and refused one."""
+    """The file of a server that answered two requests over gRPC and one over REST, and refused one."""
     folder = tmp_path / "log"
     with Server(ROWS, log_requests=str(folder)) as server:
         with Client(f"127.0.0.1:{server.grpc_port}") as client:
@@ -41,15 +37,9 @@ def logged(tmp_path: Path) -> Iterator[Path]:
             client.predict("rows", x=X * 2, version=2)
             with pytest.raises(Exception, match="not found"):
                 client.predict("rows", x=X, signature="nope")
-        _post(server.rest_port, "rows:predict", {"instances": X.tolist()})
+        post(server, "rows:predict", {"instances": X.tolist()})
     (file,) = folder.iterdir()
     yield file
-
-
-def _post(port: int | None, path: str, body: object, **headers: str) -> tuple[object, dict[str, str]]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models/{path}", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response), {name.lower(): value for name, value in response.headers.items()}
 
 
 def test_answered_requests_are_written_as_prediction_logs(logged: Path) -> None:
@@ -65,7 +55,7 @@ def test_answered_requests_are_written_as_prediction_logs(logged: Path) -> None:
     assert set(third.outputs) == {"y", "labels"}
 
 
-def test_smoke_and_bench_send_them_again(logged: Path) -> None:
+def test_smoke_and_bench_send_the_logged_requests(logged: Path) -> None:
     with Server(ROWS) as server:
         target = f"127.0.0.1:{server.grpc_port}"
         smoked = CliRunner().invoke(app, ["smoke", target, "--replay", str(logged)])
@@ -79,7 +69,7 @@ def test_smoke_and_bench_send_them_again(logged: Path) -> None:
 
 @pytest.fixture
 def inferred(tmp_path: Path) -> Path:
-    """The file of a server that classified, regressed and did both at once."""
+    """The file of a server that answered Classify, Regress and MultiInference requests."""
     examples: list[dict[str, object]] = [{"x": [1.0, 2.0]}, {"x": [1.5, 2.0]}]
     both = next(row for row in rows("A", "grpc") if row["id"] == "g_mi_ok")
     folder = tmp_path / "log"
@@ -97,7 +87,7 @@ def inferred(tmp_path: Path) -> Path:
     return file
 
 
-def test_classify_and_regress_are_sent_again(inferred: Path) -> None:
+def test_logged_classify_and_regress_requests_are_sent_again(inferred: Path) -> None:
     logged = read_requests(inferred)
     assert [(r.verb, r.signature, r.version, r.rows) for r in logged.requests] == [
         ("Classify", "serving_default", None, 2), ("Regress", "regress", 1, 2), ("Regress", "regress", None, 2),
@@ -116,7 +106,7 @@ def test_classify_and_regress_are_sent_again(inferred: Path) -> None:
         assert "1 records of multi_inference_log" in benched.stderr
 
 
-def test_a_file_of_other_records_is_told(inferred: Path, tmp_path: Path) -> None:
+def test_file_with_only_other_records_is_refused(inferred: Path, tmp_path: Path) -> None:
     records = [serving_message("PredictionLog").FromString(record) for record in read_records(inferred)]
     (several,) = [record for record in records if record.WhichOneof("log_type") == "multi_inference_log"]
     with tf.io.TFRecordWriter(str(tmp_path / "several")) as writer:
@@ -125,7 +115,7 @@ def test_a_file_of_other_records_is_told(inferred: Path, tmp_path: Path) -> None
         read_requests(tmp_path / "several")
 
 
-def test_another_answer_than_the_logged_one_is_a_failure(logged: Path, tmp_path: Path) -> None:
+def test_answer_that_differs_from_the_logged_one_fails(logged: Path, tmp_path: Path) -> None:
     base = tmp_path / "rows"
     base.mkdir()
     (base / "2").symlink_to(ROWS / "1")  # another model under the same name and version
@@ -135,7 +125,7 @@ def test_another_answer_than_the_logged_one_is_a_failure(logged: Path, tmp_path:
     assert "failed" in result.output
 
 
-def test_a_rate_of_zero_writes_nothing_and_one_out_of_range_is_refused(tmp_path: Path) -> None:
+def test_rate_of_zero_writes_nothing_and_invalid_rate_is_refused(tmp_path: Path) -> None:
     assert not any(RequestLog(str(tmp_path), 0.0, ()).wants() for _ in range(100))
     drawn = sum(RequestLog(str(tmp_path), 0.5, ()).wants() for _ in range(1000))
     assert 300 < drawn < 700
@@ -143,7 +133,7 @@ def test_a_rate_of_zero_writes_nothing_and_one_out_of_range_is_refused(tmp_path:
         RequestLog(str(tmp_path), 2, ())
 
 
-def test_damaged_files_are_told(logged: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_refused(logged: Path, tmp_path: Path) -> None:
     content = logged.read_bytes()
     broken = tmp_path / "broken"
     for data, message in (
@@ -156,44 +146,3 @@ def test_damaged_files_are_told(logged: Path, tmp_path: Path) -> None:
             read_requests(broken)
     with pytest.raises(GoldenError, match="cannot be read"):
         read_requests(tmp_path / "none")
-
-
-def test_a_request_has_one_id_in_the_log_and_for_its_client(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "serving.access")
-    with Server(ROWS, log_format="json") as server:
-        _, headers = _post(server.rest_port, "rows:predict", {"instances": X.tolist()}, **{"X-Request-Id": "abc-1"})
-        assert headers["x-request-id"] == "abc-1"
-        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-            call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-            with pytest.raises(grpc.RpcError) as refused:
-                call(b"", metadata=(("x-request-id", "abc-2"),), timeout=20)
-            assert dict(refused.value.trailing_metadata())["x-request-id"] == "abc-2"
-    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records if record.name == "serving.access"]
-    assert [(line["request_id"], line["api"], line["entrypoint"], line["status"]) for line in lines] == [
-        ("abc-1", "predict", "REST", "OK"),
-        ("abc-2", "Predict", "GRPC", "INVALID_ARGUMENT"),
-    ]
-    assert lines[0]["model"] == "rows" and lines[0]["milliseconds"] > 0
-    assert lines[1]["error"] == "Missing ModelSpec"
-
-
-def test_ids_that_cannot_stand_in_a_log_are_replaced() -> None:
-    assert request_id([("other", "x"), ("x-request-id", "7")]) == "7"
-    for bad in ("", "a\nb", "x" * 129, b"bytes"):
-        made = request_id([("x-request-id", bad)])
-        assert made != bad and len(made) == 32
-
-
-def test_log_format_is_read_before_the_rest_of_the_command_line() -> None:
-    assert log_format(["--port=1", "--log_format=json"]) == "json"
-    assert log_format([]) == "text"
-    with pytest.raises(TargetError, match="--log_format is 'xml'"):
-        configure_logging("xml")
-
-
-def test_a_server_logs_json_lines() -> None:
-    command = [sys.executable, "-m", "serving.server", "--log_format=json", "--enable_profiler=false"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 255
-    line = json.loads(done.stderr.splitlines()[0])
-    assert line["level"] == "WARNING" and "enable_profiler has no effect" in line["message"]

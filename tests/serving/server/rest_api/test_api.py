@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from serving.server import Server, ServerOptions
-from serving.server.rest_api.targets import read_target
 from tests.serving.server.recordings import MODELS
 
 PREDICT = b'{"signature_name": "single", "instances": [[1, 2, 3, 4]]}'
@@ -77,34 +76,6 @@ def test_one_that_the_api_does_not_have_is_malformed(server: Server, method: byt
 @pytest.mark.parametrize("target", [b"/v1/models/ro%zz", b"/v1/models/ro%2", b"/v1/models/{x}", b'/v1/"', b"/v1/a b"])
 def test_a_target_that_is_no_uri_is_400(server: Server, target: bytes) -> None:
     assert send(server, b"GET " + target) == page(400, "Bad Request")
-
-
-@pytest.mark.parametrize(
-    ("target", "path"),
-    [
-        ("/v1/models/rows", "/v1/models/rows"),
-        ("http://h/v1/models/rows", "/v1/models/rows"),
-        ("http://u:p@[::1]:80/v1/x?y#z", "/v1/x?y#z"),
-        ("//h:8501/v1/x", "/v1/x"),
-        ("///v1/x", "/v1/x"),
-        ("http://h", ""),
-        ("//[v1.a]/x", "/x"),
-        ("/v1/a?b?c#d?e", "/v1/a?b?c#d?e"),
-        ("/v1/models/m:predict", "/v1/models/m:predict"),
-        ("/v1/a#b#c", None),
-        ("//[::g]/v1/x", None),
-        ("//[]/v1/x", None),
-        ("//[1.2]/v1/x", None),
-        ("//a@b@c/v1/x", None),
-        ("http://h:8x/v1/x", None),
-        ("1h:/v1/x", None),
-        (":", None),
-        ("/v1/é", None),
-    ],
-)
-def test_targets_are_read_as_libevent_does(target: str, path: str | None) -> None:
-    found = read_target(target)
-    assert (found and found.text) == path
 
 
 def test_scheme_and_authority_are_left_aside(server: Server) -> None:

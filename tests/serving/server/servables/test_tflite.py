@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from serving import Client, Server
 from serving.errors import RequestError
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError
 from serving.protocol.tflite_file import pack_signatures, read_metadata, unpack_signatures
-from serving.server.servables.interpreters import InterpreterPool
 from serving.server.servables.tflite import TfliteOptions, TfliteServable
 from tests.serving.server.recordings import MODELS
-
-
-@pytest.fixture(scope="module")
-def content() -> bytes:
-    """x float32 [?, 4] -> 2x + 1, with no SignatureDef."""
-    function = tf.function(lambda x: tf.matmul(x, 2 * tf.eye(4)) + 1)
-    concrete = function.get_concrete_function(tf.TensorSpec([None, 4], tf.float32, name="x"))
-    made: bytes = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
-    return made
 
 
 @pytest.fixture
@@ -156,35 +144,3 @@ def test_a_signature_of_unknown_tensors_is_a_failed_load(folder: Path) -> None:
 def test_metadata_of_something_else_is_refused() -> None:
     with pytest.raises(ValueError, match="identifier TFL3"):
         read_metadata(b"PK\x03\x04")
-
-
-def test_no_more_calls_run_at_once_than_the_pool_has_interpreters(
-    content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from serving.server.servables import interpreters
-
-    made: list[Any] = []
-    running, most, lock = [0], [0], threading.Lock()
-    run = interpreters.Interpreter.run
-
-    def counted(self: Any, *arguments: Any) -> Any:
-        with lock:
-            made.extend([self] if self not in made else [])
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        try:
-            threading.Event().wait(0.02)
-            return run(self, *arguments)
-        finally:
-            with lock:
-                running[0] -= 1
-
-    monkeypatch.setattr(interpreters.Interpreter, "run", counted)
-    pool = InterpreterPool(content, size=2, threads=1)
-    index, output = pool.inputs[0].index, pool.outputs[0].index
-    calls = [threading.Thread(target=pool.run, args=({index: np.ones((n, 4), np.float32)}, [output])) for n in range(1, 9)]
-    for call in calls:
-        call.start()
-    for call in calls:
-        call.join()
-    assert most[0] == 2 and len(made) == 2

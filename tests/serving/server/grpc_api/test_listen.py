@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.status import StatusError
 from serving.server import Server
 from tests import requirements
-from tests.serving.server.test_life import SINGLE, post
+from tests.serving.server.calls import SINGLE, post
+from tests.serving.server.recordings import MODELS
 
 SECONDS = 20.0
 
@@ -145,3 +147,24 @@ def test_a_config_that_is_no_tls_refuses_to_start(text: str, words: str, base_pa
     (tmp_path / "ssl.config").write_text(text)
     with pytest.raises((ConfigError, StatusError), match=words):
         Server(base_path, ssl_config_file=str(tmp_path / "ssl.config")).start()
+
+
+def test_grpc_over_tls(tmp_path: Path) -> None:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [
+            requirements.openssl(), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    config = tmp_path / "ssl.config"
+    config.write_text(f"server_key: {json.dumps(key.read_text())}\nserver_cert: {json.dumps(cert.read_text())}\n")
+    request = serving_message("GetModelStatusRequest")(model_spec={"name": "rows"}).SerializeToString()
+    credentials = grpc.ssl_channel_credentials(cert.read_bytes())
+    options = [("grpc.ssl_target_name_override", "localhost")]
+    with (
+        Server(MODELS / "rows", ssl_config_file=str(config)) as running,
+        grpc.secure_channel(f"127.0.0.1:{running.grpc_port}", credentials, options) as made,
+    ):
+        assert made.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(request, timeout=20)

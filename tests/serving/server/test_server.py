@@ -1,4 +1,4 @@
-"""The server as a whole: what it serves, how it starts and stops."""
+"""The whole server: what it serves, and how it starts and stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.serving.server.recordings import MODELS
 
 @contextmanager
 def in_a_process(base: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`python -m serving.server` with one model, once it listens; gives the process and its REST port."""
+    """Run `python -m serving.server` with one model. Yields the process, once it listens, and its REST port."""
     command = [sys.executable, "-m", "serving.server", "--model_name=m", f"--model_base_path={base}", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -50,7 +50,7 @@ def in_a_process(base: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str
         process.stderr.close()
 
 
-def test_sigterm_answers_the_requests_under_way_and_refuses_new_ones(spinners: Path) -> None:
+def test_sigterm_answers_running_requests_and_refuses_new_ones(spinners: Path) -> None:
     flags = (f"--port={free_port()}", f"--rest_api_port={free_port()}")
     with in_a_process(spinners, *flags) as (process, port):
         url = f"http://127.0.0.1:{port}/v1/models/m:predict"
@@ -86,7 +86,7 @@ def test_sigterm_ends_a_server_that_still_waits_for_its_model(tmp_path: Path) ->
     assert process.returncode == 0, rest
 
 
-def test_port_in_use_is_told(base_path: Path) -> None:
+def test_port_in_use_is_reported(base_path: Path) -> None:
     with Server(base_path) as server:
         with pytest.raises(ConfigError, match="gRPC cannot listen"):
             Server(base_path, grpc_port=server.grpc_port).start()
@@ -94,7 +94,7 @@ def test_port_in_use_is_told(base_path: Path) -> None:
             Server(base_path, rest_port=server.rest_port).start()
 
 
-def test_nothing_to_serve_is_told(tmp_path: Path) -> None:
+def test_nothing_to_serve_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to serve"):
         Server(tmp_path / "gone")
 
@@ -105,7 +105,7 @@ def test_broken_model_refuses_to_start(base_path: Path) -> None:
         Server(base_path).start()
 
 
-def test_stopping_twice_is_stopping_once(base_path: Path) -> None:
+def test_server_may_be_stopped_twice(base_path: Path) -> None:
     server = Server(base_path).start()
     server.stop()
     server.stop()
@@ -133,5 +133,5 @@ def test_bundle_folder_is_served_with_its_labels(tmp_path: Path) -> None:
             post(running, "strs:predict", b'{"signature_name": "scalar", "inputs": "abc"}')
 
 
-def test_server_listens_on_this_machine_alone_unless_told_otherwise() -> None:
+def test_server_listens_on_this_machine_only_by_default() -> None:
     assert replace(ServerOptions()).host == "127.0.0.1"

@@ -15,18 +15,18 @@ NOBODY = 65534
 
 @contextmanager
 def without_roots_rights() -> Iterator[None]:
-    """Root reads what it may not."""
-    own = os.geteuid()
-    if own == 0:
+    """Become another user within the block, as root may read any file."""
+    user = os.geteuid()
+    if user == 0:
         os.seteuid(NOBODY)
     try:
         yield
     finally:
-        if own == 0:
-            os.seteuid(own)
+        if user == 0:
+            os.seteuid(user)
 
 
-def test_a_file_that_may_not_be_read_is_permission_denied(tmp_path: Path) -> None:
+def test_unreadable_file_is_permission_denied(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text("model_config_list { }")
     file.chmod(0)
@@ -35,14 +35,14 @@ def test_a_file_that_may_not_be_read_is_permission_denied(tmp_path: Path) -> Non
     assert (refused.value.code, refused.value.message) == (Code.PERMISSION_DENIED, f"{file}; Permission denied")
 
 
-def test_comments_need_no_utf8(tmp_path: Path) -> None:
+def test_comments_need_not_be_utf8(tmp_path: Path) -> None:
     file = tmp_path / "batching.config"
     file.write_bytes(b"# grande taille mesur\xe9e\nmax_batch_size { value: 4 }")
     assert read_config(str(file), "BatchingParameters").max_batch_size.value == 4
 
 
 @pytest.mark.parametrize("text", [b'server_key: "\xe9"', b'server_key: "\\351"', b"\xe9"])
-def test_other_bytes_that_are_no_utf8_are_told_in_words_that_can_be_printed(text: bytes, tmp_path: Path) -> None:
+def test_other_bytes_that_are_not_utf8_are_reported_in_printable_text(text: bytes, tmp_path: Path) -> None:
     file = tmp_path / "ssl.config"
     file.write_bytes(text)
     with pytest.raises(ConfigTextError) as wrong:

@@ -29,7 +29,7 @@ def test_flags_of_a_real_command_line_are_read() -> None:
     )  # fmt: skip
 
 
-def test_a_flag_that_says_what_the_default_says_is_given_all_the_same() -> None:
+def test_flag_with_the_default_value_is_returned_too() -> None:
     assert read_flags(["--prefer_tflite_model=false", "--num_unload_threads=2"]) == {"prefer_tflite": False}
 
 
@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_real_server() -> None:
         ("--use_alts_credentials=true", "--use_alts_credentials is not supported"),
     ],
 )
-def test_wrong_flag_is_told(argument: str, error: str) -> None:
+def test_wrong_flag_is_refused(argument: str, error: str) -> None:
     with pytest.raises(TargetError) as wrong:
         parse_flags([BASE, argument])
     assert error in wrong.value.what
@@ -67,7 +67,7 @@ def test_flag_without_effect_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert "--num_tflite_interpreters_per_pool has no effect: interpreters are created as calls need them." in caplog.text
 
 
-def test_flags_of_tflite() -> None:
+def test_tflite_flags_are_read() -> None:
     options = parse_flags([BASE, "--prefer_tflite_model", "--num_tflite_pools=3"])
     assert (options.prefer_tflite, options.tflite_pool_size) == (True, 3)
     assert parse_flags([BASE, "--num_tflite_pools=0"]).tflite_pool_size == 1
@@ -79,7 +79,7 @@ def test_flags_of_tflite() -> None:
     [(0, 0, 0, (0, 0)), (3, 0, 0, (3, 3)), (3, 2, 0, (2, 0)), (3, 0, 2, (0, 2)), (3, 0, -1, (3, 3)), (0, 2, -1, (2, -1)),
      (-1, 0, 0, (0, 0)), (0, -1, 2, (0, 2))],
 )  # fmt: skip
-def test_threads_of_a_session_are_looked_at_where_those_of_operators_are_not_given(
+def test_session_threads_count_only_without_operator_threads(
     session: int, intra: int, inter: int, threads: tuple[int, int]
 ) -> None:
     options = parse_flags([
@@ -90,7 +90,7 @@ def test_threads_of_a_session_are_looked_at_where_those_of_operators_are_not_giv
 
 
 @pytest.mark.parametrize(("text", "tags"), [("", ("serve",)), ("gpu", ("gpu",)), ("serve,gpu", ("serve", "gpu"))])
-def test_without_a_tag_it_is_the_default_one(text: str, tags: tuple[str, ...]) -> None:
+def test_empty_tags_are_the_default_tag(text: str, tags: tuple[str, ...]) -> None:
     assert parse_flags([BASE, f"--saved_model_tags={text}"]).saved_model_tags == tags
 
 

@@ -17,7 +17,7 @@ def test_help_lists_every_flag_and_exits_as_the_real_server(capsys: pytest.Captu
     assert listed == {f"--{name}" for name in (*FLAGS, *UNSUPPORTED, "version", "help")}
 
 
-def test_help_shows_defaults_as_they_are_written() -> None:
+def test_help_shows_defaults_as_a_flag_would_set_them() -> None:
     options = ServerOptions()
     for flag in FLAGS.values():
         if flag.option is not None:

@@ -1,4 +1,4 @@
-"""gRPC over TLS and mutual TLS as ssl_config_file says: its fields hold PEM text (config/ssl_config.proto), REST stays plain."""
+"""gRPC over TLS and mutual TLS. ssl_config_file holds PEM text (config/ssl_config.proto); REST stays without TLS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def signed(folder: Path, name: str, by: str) -> None:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server and a client signed by `ours`, and a client signed by somebody else."""
+    """Keys and certificates of a server and a client signed by `ours`, and of a client signed by another authority."""
     folder = tmp_path_factory.mktemp("tls")
     for name in ("ours", "theirs"):
         authority(folder, name)
@@ -51,7 +51,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ssl_config(keys: Path, tmp_path: Path, *, verify: bool) -> Path:
-    """The file as TensorFlow Serving reads it."""
+    """Write the file in TensorFlow Serving's format."""
     config = serving_message("SSLConfig")(
         server_key=(keys / "server.key").read_text(), server_cert=(keys / "server.crt").read_text(), client_verify=verify
     )
@@ -103,30 +103,31 @@ def _four() -> object:
     return to_proto(np.array([[1, 2, 3, 4]], np.float32))
 
 
-def refused(opened: grpc.Channel) -> str:
+def assert_refused(opened: grpc.Channel) -> str:
+    """Assert that the call fails and return its error."""
     with pytest.raises(grpc.RpcError) as caught:
         predict(opened)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
     return str(caught.value)
 
 
-def test_tls(plain_tls: Server, keys: Path) -> None:
+def test_tls_needs_a_trusted_certificate_and_leaves_rest_plain(plain_tls: Server, keys: Path) -> None:
     with channel(plain_tls, keys, trusts="ours") as opened:
         assert predict(opened) == [1, 2, 3, 4]
     with channel(plain_tls, keys, trusts="theirs") as opened:
-        assert "certificate" in refused(opened).lower()
+        assert "certificate" in assert_refused(opened).lower()
     with grpc.insecure_channel(f"localhost:{plain_tls.grpc_port}") as opened:
-        refused(opened)
+        assert_refused(opened)
     assert post(plain_tls, "m:predict", SINGLE) == {"predictions": [[1, 2, 3, 4]]}
 
 
-def test_mutual_tls(mutual_tls: Server, keys: Path) -> None:
+def test_mutual_tls_needs_a_certificate_of_the_authority(mutual_tls: Server, keys: Path) -> None:
     with channel(mutual_tls, keys, trusts="ours", who="client") as opened:
         assert predict(opened) == [1, 2, 3, 4]
     with channel(mutual_tls, keys, trusts="ours", who="stranger") as opened:
-        refused(opened)
+        assert_refused(opened)
     with channel(mutual_tls, keys, trusts="ours") as opened:
-        refused(opened)
+        assert_refused(opened)
     with channel(mutual_tls, keys, trusts="ours", who="client") as opened:
         assert predict(opened) == [1, 2, 3, 4]
 
@@ -141,7 +142,7 @@ def test_mutual_tls(mutual_tls: Server, keys: Path) -> None:
         ('server_key: "x" server_cert: "y" client_verify: true', "has no custom_ca"),
     ],
 )
-def test_a_config_that_is_no_tls_refuses_to_start(text: str, words: str, base_path: Path, tmp_path: Path) -> None:
+def test_invalid_ssl_config_is_refused(text: str, words: str, base_path: Path, tmp_path: Path) -> None:
     from serving.errors import ConfigError
 
     (tmp_path / "ssl.config").write_text(text)
@@ -149,7 +150,7 @@ def test_a_config_that_is_no_tls_refuses_to_start(text: str, words: str, base_pa
         Server(base_path, ssl_config_file=str(tmp_path / "ssl.config")).start()
 
 
-def test_grpc_over_tls(tmp_path: Path) -> None:
+def test_tls_with_a_self_signed_certificate(tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         [

@@ -28,7 +28,7 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
         yield made
 
 
-def test_health_is_serving_under_the_names_of_the_real_server(channel: grpc.Channel) -> None:
+def test_health_is_serving_under_the_real_servers_names(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "PredictionService", "ModelService"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)

@@ -1,4 +1,4 @@
-"""Predict at the edges of a signature: strings to the byte, and inputs with defaults."""
+"""Predict: strings byte for byte, and inputs with defaults."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TEXTS = np.array([b"ab", b"c"], np.object_)
 
 @pytest.fixture(scope="module")
 def strings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Base path of a model: `serving_default` gives back its strings, of any shape; `joined` joins `a` and `b`, which
-    has a default, and `c`, whose default is no tensor."""
+    """Base path of a model. `serving_default` returns its strings, of any shape. `joined` joins `a`, `b` and `c`, of which
+    `b` and `c` have defaults. `spoilt` is the same with an invalid default of `c`."""
     base = tmp_path_factory.mktemp("models") / "strings"
     module = tf.Module()
     text = tf.TensorSpec(None, tf.string)
@@ -63,14 +63,13 @@ def predict(server: Server, signature: str = "", **inputs: Any) -> Any:
         )(request, timeout=20)
 
 
-def test_a_scalar_string_keeps_the_zero_bytes_at_its_end(server: Server) -> None:
+def test_scalar_string_keeps_trailing_zero_bytes(server: Server) -> None:
     assert predict(server, x=[b"a\0\0"]).outputs["y"].string_val == [b"a\0\0"]
     assert predict(server, x=[b"\0"]).outputs["y"].string_val == [b"\0"]
 
 
-def test_strings_stand_in_tensor_content_where_the_server_is_asked_for_it(strings: Path, tmp_path: Path) -> None:
-    """AsProtoTensorContent of tensorflow/core/framework/tensor.cc. A log of REST requests, which JSON carried, has
-    string_val all the same."""
+def test_option_writes_strings_as_tensor_content(strings: Path, tmp_path: Path) -> None:
+    """As AsProtoTensorContent in tensorflow/core/framework/tensor.cc. The log of REST requests has string_val nevertheless."""
     with Server(strings, answer_as_tensor_content=True, log_requests=str(tmp_path)) as server:
         with Client(f"127.0.0.1:{server.grpc_port}") as client:
             np.testing.assert_array_equal(client.predict("strings", x=TEXTS)["y"], TEXTS)
@@ -85,12 +84,12 @@ def test_strings_stand_in_tensor_content_where_the_server_is_asked_for_it(string
     assert (by_rest.tensor_content, list(by_rest.string_val)) == (b"", [b"ab", b"c"])
 
 
-def test_strings_are_values_otherwise(server: Server) -> None:
+def test_strings_are_string_val_by_default(server: Server) -> None:
     tensor = predict(server, x=[b"ab"]).outputs["y"]
     assert (tensor.tensor_content, list(tensor.string_val)) == (b"", [b"ab"])
 
 
-def test_an_input_with_a_default_may_be_left_out(server: Server) -> None:
+def test_input_with_a_default_may_be_omitted(server: Server) -> None:
     assert predict(server, "joined", a=[b"1"]).outputs["y"].string_val == [b"1bc"]
     assert predict(server, "joined", a=[b"1"], b=[b"2"]).outputs["y"].string_val == [b"12c"]
 
@@ -107,7 +106,7 @@ def test_an_input_with_a_default_may_be_left_out(server: Server) -> None:
     ],
 )  # fmt: skip
 def test_inputs_with_defaults_are_checked(server: Server, signature: str, given: str, message: str) -> None:
-    """GetInputValues of tensorflow/cc/saved_model/util.cc."""
+    """As GetInputValues in tensorflow/cc/saved_model/util.cc."""
     with pytest.raises(grpc.RpcError) as caught:
         predict(server, signature, **{name: [b"1"] for name in given})
     assert (caught.value.code().name, caught.value.details()) == ("INVALID_ARGUMENT", message)

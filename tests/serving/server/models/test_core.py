@@ -1,4 +1,4 @@
-"""Configs of models: what is refused, and what of it is taken over all the same."""
+"""Model configs: which are refused, and what is applied nevertheless."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from serving.server import Server
 from tests.serving.server.recordings import MODELS
 
 LOGGING = {"log_collector_config": {"type": "file", "filename_prefix": "/logs/m"}, "sampling_config": {"sampling_rate": 1}}
-
-
 ROWS = MODELS / "rows"
 
 
@@ -30,7 +28,7 @@ def running() -> Iterator[Server]:
 
 @pytest.fixture
 def server(running: Server) -> Server:
-    """One that has the model `rows` alone."""
+    """A server that has only the model `rows`."""
     running.core.reload(models(rows=ROWS))
     return running
 
@@ -49,8 +47,8 @@ def refusal(server: Server, config: Any) -> str:
     return caught.value.message
 
 
-def test_logging_config_is_refused_once_the_models_are_taken_over(server: Server) -> None:
-    """core/server_request_logger.cc: the binary has no logger. Requests are logged by --log_requests here."""
+def test_logging_config_is_refused_after_the_models_are_applied(server: Server) -> None:
+    """The real binary has no request logger (core/server_request_logger.cc). Here, --log_requests logs requests."""
     config = models(rows=ROWS, n=ROWS)
     config.model_config_list.config[1].logging_config.MergeFrom(serving_message("LoggingConfig")(**LOGGING))
     assert refusal(server, config) == "No request-logger-creator provided."
@@ -69,21 +67,21 @@ def test_logging_config_ends_the_start(base_path: Path, tmp_path: Path) -> None:
     assert [state.version for state in server.core.board.versions("m")] == [1]
 
 
-def test_a_new_model_that_asks_for_no_version_is_refused(server: Server) -> None:
-    """The real server waits for a version of it for ever (sources/storage_path/file_system_storage_path_source.cc)."""
+def test_new_model_without_requested_versions_is_refused(server: Server) -> None:
+    """The real server waits for ever (sources/storage_path/file_system_storage_path_source.cc)."""
     config = models(rows=ROWS, n=ROWS)
     config.model_config_list.config[1].model_version_policy.specific.SetInParent()
     assert refusal(server, config) == "No specific versions requested for servable n."
 
 
-def test_a_base_path_may_be_a_uri_of_a_file(server: Server) -> None:
+def test_base_path_may_be_a_file_uri(server: Server) -> None:
     server.core.reload(models(rows=ROWS, n=f"file://{ROWS}", o=f"file://host{ROWS}"))
     assert server.core.board.is_available("n", 2)
     assert server.core.board.is_available("o", 2)
 
 
 @pytest.mark.parametrize("base_path_of_n", ["gs://bucket/n", "s3://bucket/n", "My.9://n", "FILE:///n"])
-def test_other_schemes_are_base_paths_that_are_not_there(server: Server, base_path_of_n: str) -> None:
+def test_base_path_with_another_scheme_is_not_found(server: Server, base_path_of_n: str) -> None:
     scheme = base_path_of_n.partition(":")[0]
     assert refusal(server, models(rows=ROWS, n=base_path_of_n)) == (
         f"Could not find base path {base_path_of_n} for servable n with error UNIMPLEMENTED: File system scheme "
@@ -92,20 +90,20 @@ def test_other_schemes_are_base_paths_that_are_not_there(server: Server, base_pa
 
 
 @pytest.mark.parametrize("base_path_of_n", ["n", "9://n", "a-b://n", "://n", "file:/n", ""])
-def test_what_has_no_scheme_is_a_path(server: Server, base_path_of_n: str) -> None:
+def test_base_path_without_a_scheme_must_be_absolute(server: Server, base_path_of_n: str) -> None:
     assert refusal(server, models(rows=ROWS, n=base_path_of_n)) == (
         f"Expected model n to have an absolute path or URI; got base_path()={base_path_of_n}"
     )
 
 
 @pytest.mark.parametrize("base_path_of_n", ["file://", "file://n", "file:///nowhere/n"])
-def test_a_file_that_is_not_there_is_told_by_its_uri(server: Server, base_path_of_n: str) -> None:
+def test_missing_base_path_is_reported_with_its_uri(server: Server, base_path_of_n: str) -> None:
     assert refusal(server, models(rows=ROWS, n=base_path_of_n)) == (
         f"Could not find base path {base_path_of_n} for servable n with error NOT_FOUND: {base_path_of_n} not found"
     )
 
 
-def test_a_start_waits_for_a_bucket_and_says_what_cannot_be_read() -> None:
+def test_start_waits_for_a_bucket_and_says_why_it_cannot_be_read() -> None:
     command = [sys.executable, "-m", "serving.server", "--model_base_path=gs://bucket/n"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

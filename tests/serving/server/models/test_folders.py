@@ -9,15 +9,15 @@ from pathlib import Path
 from serving.server.models.folders import Fingerprint, settled
 
 
-def test_a_folder_settles(tmp_path: Path) -> None:
+def test_folder_is_settled_when_it_stops_changing(tmp_path: Path) -> None:
     never = threading.Event()
     (tmp_path / "a").write_text("x")
-    once = Fingerprint.of(str(tmp_path))
-    assert once.files[0][:2] == ("a", 1)
-    assert settled(str(tmp_path), 0, never) == once
-    assert settled(str(tmp_path), 0.05, never) == once
+    first = Fingerprint.of(str(tmp_path))
+    assert first.files[0][:2] == ("a", 1)
+    assert settled(str(tmp_path), 0, never) == first
+    assert settled(str(tmp_path), 0.05, never) == first
     os.utime(tmp_path / "a", (1, 1))
-    assert Fingerprint.of(str(tmp_path)) != once
+    assert Fingerprint.of(str(tmp_path)) != first
     assert settled(str(tmp_path / "nothing"), 5.0, never) == Fingerprint((), 0)
     cancelled = threading.Event()
     cancelled.set()

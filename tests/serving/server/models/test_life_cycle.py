@@ -1,4 +1,4 @@
-"""Versions under load: replaced without a failed request, drained, broken, labelled; and the end of the server."""
+"""Versions of a running server: replaced under load, drained, broken, labelled and reloaded."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from tests.serving.server.recordings import MODELS
 def test_new_version_replaces_the_old_without_a_failed_request(
     interface: str, base_path: Path, publish: Publish
 ) -> None:
-    once = {
+    send = {
         "rest": lambda: post(server, "m:predict", SINGLE)["predictions"][0],
         "grpc": lambda: predict_single(server),
     }[interface]
-    with Server(base_path, poll_seconds=0.05) as server, load(once, threads=3) as answers:
+    with Server(base_path, poll_seconds=0.05) as server, load(send, threads=3) as answers:
         assert wait_until(lambda: len(answers) > 50, seconds=SECONDS)
         publish("2", MODELS / "rows" / "2")
         assert serves(server, 2)
@@ -52,7 +52,7 @@ def test_new_version_replaces_the_old_without_a_failed_request(
     assert answers[-1] == new
 
 
-def test_a_version_is_unloaded_only_after_its_last_request(spinners: Path, tmp_path: Path) -> None:
+def test_version_is_unloaded_only_after_its_last_request(spinners: Path, tmp_path: Path) -> None:
     base = tmp_path / "m"
     shutil.copytree(spinners / "1", base / "1")
     answers: list[Any] = []
@@ -100,10 +100,10 @@ def test_broken_version_shows_its_error_and_leaves_the_old_one_serving(
         assert predict_single(server) == [1, 2, 3, 4]
 
 
-def test_failed_load_is_tried_again(base_path: Path, publish: Publish) -> None:
+def test_failed_load_is_repeated(base_path: Path, publish: Publish) -> None:
     with Server(base_path, poll_seconds=0, max_load_retries=100, load_retry_seconds=0.05) as server:
-        there = publish("2", MODELS / "rows" / "2")
-        graph = there / "saved_model.pb"
+        folder = publish("2", MODELS / "rows" / "2")
+        graph = folder / "saved_model.pb"
         data = graph.read_bytes()
         graph.write_bytes(data[:1000])
         server.core.look_for_versions()
@@ -115,7 +115,7 @@ def test_failed_load_is_tried_again(base_path: Path, publish: Publish) -> None:
         assert predict_single(server) == [2, 4, 6, 8]
 
 
-def test_last_version_goes_on_serving_when_its_folder_is_gone(base_path: Path) -> None:
+def test_last_version_keeps_serving_when_its_folder_is_removed(base_path: Path) -> None:
     with Server(base_path, poll_seconds=0) as server:
         shutil.rmtree(base_path / "1")
         server.core.look_for_versions()
@@ -132,7 +132,7 @@ def _config(base_path: Path, extra: str) -> str:
 BOTH = "model_version_policy { all {} }"
 
 
-def test_labels_survive_a_cold_start_and_move_when_the_config_file_changes(
+def test_labels_work_after_a_cold_start_and_follow_the_config_file(
     base_path: Path, publish: Publish, tmp_path: Path
 ) -> None:
     publish("2", MODELS / "rows" / "2")

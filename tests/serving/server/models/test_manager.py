@@ -9,8 +9,8 @@ from serving.server.servables.protocol import Servable
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (2, 3), (-1, 1)])
-def test_a_load_is_tried_as_often_as_the_real_server_tries_it(retries: int, attempts: int) -> None:
-    """util/retrier.cc: a number of retries is unsigned, and 1 is added to it."""
+def test_load_is_repeated_as_often_as_in_the_real_server(retries: int, attempts: int) -> None:
+    """In util/retrier.cc, the number of retries is unsigned and 1 is added to it."""
     tried: list[str] = []
 
     def load(name: str, version: int, path: str) -> Servable:

@@ -1,4 +1,4 @@
-"""What an unloaded version leaves behind."""
+"""Garbage collection after a version is unloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.server.models import memory
 
 
 class Link:
-    """An object that refers to itself, as those of a graph refer to each other."""
+    """An object in a reference cycle, like the objects of a graph."""
 
     def __init__(self) -> None:
         self.other = self
@@ -26,14 +26,14 @@ def uncollected() -> Iterator[None]:
     gc.enable()
 
 
-def test_a_process_that_only_serves_collects_at_once(uncollected: None) -> None:
+def test_process_that_only_serves_collects_at_once(uncollected: None) -> None:
     memory.freeze()
-    left = weakref.ref(Link())
+    link = weakref.ref(Link())
     memory.release()
-    assert left() is None
+    assert link() is None
 
 
-def test_another_process_is_not_stalled_by_a_collection(uncollected: None) -> None:
-    left = weakref.ref(Link())
+def test_other_process_is_not_stalled_by_a_collection(uncollected: None) -> None:
+    link = weakref.ref(Link())
     memory.release()
-    assert left() is not None
+    assert link() is not None

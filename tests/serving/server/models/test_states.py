@@ -1,4 +1,4 @@
-"""Waiting for models, by the rules of core/servable_state_monitor.cc."""
+"""Waiting for models, with the rules of core/servable_state_monitor.cc."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ def state(version: int, reached: ManagerState, name: str = "m") -> ServableState
     return ServableState(name, version, reached)
 
 
-def test_the_highest_version_that_got_anywhere_counts() -> None:
+def test_highest_version_that_is_available_or_ended_counts() -> None:
     board = StateBoard()
-    for one in (state(1, ManagerState.AVAILABLE), state(2, ManagerState.END), state(3, ManagerState.LOADING)):
-        board.publish(one)
+    for published in (state(1, ManagerState.AVAILABLE), state(2, ManagerState.END), state(3, ManagerState.LOADING)):
+        board.publish(published)
     assert board.wait_for_models(["m"], stopped=lambda: False) == [state(2, ManagerState.END)]
 
 
-def test_what_is_published_after_the_last_model_got_there_does_not_count() -> None:
+def test_states_published_after_the_wait_is_over_do_not_count() -> None:
     board = StateBoard()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(board.wait_for_models, ["m", "n"], stopped=lambda: False)
@@ -32,7 +32,7 @@ def test_what_is_published_after_the_last_model_got_there_does_not_count() -> No
         assert waiting.result(10) == [state(2, ManagerState.AVAILABLE), state(7, ManagerState.AVAILABLE, "n")]
 
 
-def test_who_gives_up_has_what_was_reached() -> None:
+def test_stopped_wait_returns_the_states_reached() -> None:
     board = StateBoard()
     board.publish(state(1, ManagerState.AVAILABLE))
     assert board.wait_for_models(["m", "n"], stopped=lambda: True) == [state(1, ManagerState.AVAILABLE)]

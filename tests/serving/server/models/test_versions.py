@@ -1,4 +1,4 @@
-"""Versions that come half, come broken, go back, are labelled; and the memory of those that went."""
+"""Versions that are incomplete, broken, rolled back or labelled, and the memory of unloaded versions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def statuses(server: Server) -> dict[int, Any]:
 
 
 def copy_slowly(source: Path, target: Path, pause: float) -> None:
-    """File after file, each in two halves, with the times of the source: as rsync or a slow disk does it."""
+    """Copy file by file, each in two halves, with the source's times, as rsync or a slow disk does."""
     for path in sorted(source.rglob("*")):
         to = target / path.relative_to(source)
         if path.is_dir():
@@ -48,7 +48,7 @@ def copy_slowly(source: Path, target: Path, pause: float) -> None:
         shutil.copystat(path, to)
 
 
-def test_a_folder_that_is_being_copied_is_loaded_when_it_is_complete(base_path: Path) -> None:
+def test_folder_that_is_being_copied_is_loaded_when_it_is_complete(base_path: Path) -> None:
     seen: list[ManagerState] = []
     with Server(base_path, poll_seconds=0.05) as server, load(lambda: predict_single(server), threads=1) as answers:
         server.core.board.subscribe(lambda s: seen.append(s.state) if s.version == 2 else None)
@@ -59,7 +59,7 @@ def test_a_folder_that_is_being_copied_is_loaded_when_it_is_complete(base_path: 
     assert all(answer in ([1, 2, 3, 4], [2, 4, 6, 8]) for answer in answers)
 
 
-def test_a_copy_that_stalls_fails_to_load_and_is_loaded_once_it_is_complete(base_path: Path) -> None:
+def test_stalled_copy_fails_to_load_and_is_loaded_once_it_is_complete(base_path: Path) -> None:
     with Server(base_path, poll_seconds=0.05, settle_seconds=0.05) as server:
         (base_path / "2").mkdir()
         shutil.copy(TWO / "saved_model.pb", base_path / "2")
@@ -72,21 +72,21 @@ def test_a_copy_that_stalls_fails_to_load_and_is_loaded_once_it_is_complete(base
         assert predict_single(server) == [2, 4, 6, 8]
 
 
-def test_a_bad_version_is_left_alone_and_named_until_its_folder_changes(base_path: Path, publish: Publish) -> None:
-    tries: list[ManagerState] = []
+def test_broken_version_is_not_loaded_again_until_its_folder_changes(base_path: Path, publish: Publish) -> None:
+    states: list[ManagerState] = []
     with Server(base_path, poll_seconds=0.05, settle_seconds=0) as server:
-        server.core.board.subscribe(lambda s: tries.append(s.state) if s.version == 2 else None)
-        there = publish("2", TWO)
-        data = (there / "saved_model.pb").read_bytes()
-        os.truncate(there / "saved_model.pb", 100)
+        server.core.board.subscribe(lambda s: states.append(s.state) if s.version == 2 else None)
+        folder = publish("2", TWO)
+        data = (folder / "saved_model.pb").read_bytes()
+        os.truncate(folder / "saved_model.pb", 100)
         assert wait_until(lambda: statuses(server).get(2) is not None and statuses(server)[2].failed, seconds=SECONDS)
-        count = len(tries)
+        count = len(states)
         time.sleep(0.5)
-        assert len(tries) == count
+        assert len(states) == count
         assert "Read less bytes" in statuses(server)[2].error_message
         with pytest.raises(grpc.RpcError, match=r"Specific\(m, 2\)"):
             predict_single(server, version={"value": 2})
-        (there / "saved_model.pb").write_bytes(data)
+        (folder / "saved_model.pb").write_bytes(data)
         assert serves(server, 2)
 
 
@@ -112,7 +112,7 @@ def reload(server: Server, before: ModelServerConfig, after: ModelServerConfig) 
     change.label()
 
 
-def test_labels_move_under_load_and_back_without_a_failed_request(base_path: Path, publish: Publish) -> None:
+def test_labels_move_back_and_forth_under_load_without_a_failed_request(base_path: Path, publish: Publish) -> None:
     publish("2", TWO)
     one, two = config(base_path, (1,), stable=1), config(base_path, (2,), stable=2)
     with Server(base_path, poll_seconds=0.05) as server:
@@ -125,7 +125,7 @@ def test_labels_move_under_load_and_back_without_a_failed_request(base_path: Pat
     assert all(answer in ([1, 2, 3, 4], [2, 4, 6, 8]) for answer in answers), answers
 
 
-def test_a_label_never_names_a_version_that_does_not_serve(base_path: Path, publish: Publish) -> None:
+def test_label_never_points_at_a_version_that_does_not_serve(base_path: Path, publish: Publish) -> None:
     with Server(base_path, poll_seconds=0.05) as server:
         one = config(base_path, (1,), stable=1)
         reload(server, config(base_path, (1,)), one)
@@ -138,7 +138,7 @@ def test_a_label_never_names_a_version_that_does_not_serve(base_path: Path, publ
         assert predict_single(server, version_label="stable") == [1, 2, 3, 4]
 
 
-def test_a_reload_that_is_refused_says_what_to_look_at(base_path: Path) -> None:
+def test_refused_reload_says_what_to_check(base_path: Path) -> None:
     with Server(base_path) as server:
         new = ModelServerConfig((ServedModel("other", "/nowhere/other"),))
         with pytest.raises(RequestError, match=r"did not take the config over: .*Could not find base path") as caught:
@@ -172,8 +172,8 @@ print(*(round(value) for value in seen))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_memory_of_unloaded_versions_goes_back(tmp_path: Path) -> None:
-    """Twenty loads of 20 MB: the last half of them takes less than two models more than the first."""
+def test_memory_of_unloaded_versions_is_returned(tmp_path: Path) -> None:
+    """After twenty loads of 20 MB, memory has grown by less than two models since the first loads."""
     import tensorflow as tf
 
     class Big(tf.Module):

@@ -17,7 +17,7 @@ from tests.serving.server.calls import post_with_headers
 from tests.serving.server.recordings import MODELS
 
 
-def test_a_request_has_one_id_in_the_log_and_for_its_client(caplog: pytest.LogCaptureFixture) -> None:
+def test_request_has_the_same_id_in_the_log_and_in_the_reply(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "serving.access")
     with Server(MODELS / "rows", log_format="json") as server:
         _, headers = post_with_headers(server, "rows:predict", {"instances": [[1, 2, 3, 4]]}, **{"X-Request-Id": "abc-1"})
@@ -36,21 +36,21 @@ def test_a_request_has_one_id_in_the_log_and_for_its_client(caplog: pytest.LogCa
     assert lines[1]["error"] == "Missing ModelSpec"
 
 
-def test_ids_that_cannot_stand_in_a_log_are_replaced() -> None:
+def test_ids_that_are_unsafe_to_log_are_replaced() -> None:
     assert request_id([("other", "x"), ("x-request-id", "7")]) == "7"
     for bad in ("", "a\nb", "x" * 129, b"bytes"):
         made = request_id([("x-request-id", bad)])
         assert made != bad and len(made) == 32
 
 
-def test_log_format_is_read_before_the_rest_of_the_command_line() -> None:
+def test_log_format_is_read_from_the_command_line_and_checked() -> None:
     assert log_format(["--port=1", "--log_format=json"]) == "json"
     assert log_format([]) == "text"
     with pytest.raises(TargetError, match="--log_format is 'xml'"):
         configure_logging("xml")
 
 
-def test_a_server_logs_json_lines() -> None:
+def test_server_logs_json_lines() -> None:
     command = [sys.executable, "-m", "serving.server", "--log_format=json", "--enable_profiler=false"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 255

@@ -1,4 +1,4 @@
-"""A SavedModel that sorts grey images by their brightness: what the playground's images are tested with."""
+"""A SavedModel that classifies grey images by brightness, for tests of the playground."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 
 class Brightness(tf.Module):
-    """Signatures over images: `serving_default(image=float32[?,1,8,8]) -> logits=float32[?,3]`, dark, middle, bright;
-    `colour(picture=float32[?,?,?,3]) -> mean=float32[?,3]`; `file(image_bytes=string[?]) -> size=int32[?]`."""
+    """Signatures with images: `serving_default(image=float32[?,1,8,8]) -> logits=float32[?,3]` (dark, middle, bright),
+    `colour(picture=float32[?,?,?,3]) -> mean=float32[?,3]` and `file(image_bytes=string[?]) -> size=int32[?]`."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, 1, 8, 8], tf.float32, name="image")])
     def grey(self, image: tf.Tensor) -> dict[str, tf.Tensor]:

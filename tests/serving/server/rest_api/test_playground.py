@@ -1,4 +1,4 @@
-"""The page at `/` as HTTP: what it is answered with, what it leaves alone, and its flag."""
+"""The playground over HTTP: the page, the list of models, other paths, and the flag."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def request(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     assert server.rest_port is not None
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=10)
     try:
@@ -42,19 +42,19 @@ def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple
         connection.close()
 
 
-def test_the_page_is_one_document_under_a_policy_of_its_own(server: Server) -> None:
-    status, headers, body = ask(server, "/", Accept="text/html,*/*;q=0.8")
+def test_page_is_one_document_with_a_strict_policy(server: Server) -> None:
+    status, headers, body = request(server, "/", Accept="text/html,*/*;q=0.8")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
     page = body.decode()
     assert len(re.findall("<script>", page)) == len(re.findall("<style>", page)) == 1
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert ask(server, "/", "HEAD")[0] == 200
+    assert request(server, "/", "HEAD")[0] == 200
 
 
-def test_models_and_labels_as_json(server: Server) -> None:
-    status, headers, body = ask(server, "/", Accept="application/json")
+def test_models_and_labels_are_listed_as_json(server: Server) -> None:
+    status, headers, body = request(server, "/", Accept="application/json")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     models = [{"name": "rows", "labels": {"stable": 1}}, {"name": "nodefault", "labels": {}}]
     assert json.loads(body) == {"models": models, "grpc": {"port": server.grpc_port, "tls": False}}
@@ -65,16 +65,16 @@ def test_models_and_labels_as_json(server: Server) -> None:
     [("/", "POST"), ("/", "OPTIONS"), ("/?x=1", "GET"), ("//", "GET"), ("/index.html", "GET"), ("/page/main.js", "GET"),
      ("/favicon.ico", "GET"), ("/v1", "GET")],
 )  # fmt: skip
-def test_everything_else_is_the_404_of_the_real_server(path: str, method: str, server: Server) -> None:
-    status, headers, body = ask(server, path, method, Accept="application/json")
+def test_other_paths_and_methods_are_the_real_servers_404(path: str, method: str, server: Server) -> None:
+    status, headers, body = request(server, path, method, Accept="application/json")
     assert (status, headers["Content-Type"]) == (404, "text/html")
     assert b"<H1>Not Found</H1>" in body
 
 
-def test_a_flag_turns_it_off() -> None:
+def test_flag_turns_the_playground_off() -> None:
     flags = ["--rest_api_port=1", f"--model_base_path={MODELS / 'rows'}", "--enable_playground=false"]
     with Server(replace(parse_flags(flags), grpc_port=0, rest_port=0)) as running:
-        assert ask(running, "/")[0] == ask(running, "/", Accept="application/json")[0] == 404
+        assert request(running, "/")[0] == request(running, "/", Accept="application/json")[0] == 404
     assert parse_flags(flags[:2]).playground
 
 
@@ -83,14 +83,14 @@ def test_every_file_of_the_page_is_used() -> None:
     assert "</script" not in "".join((FOLDER / name).read_text("utf-8") for name in SCRIPTS)
 
 
-def test_nothing_is_put_into_the_page_as_markup() -> None:
+def test_scripts_never_insert_markup() -> None:
     for name in SCRIPTS:
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", (FOLDER / name).read_text("utf-8")
         )
 
 
-def test_the_script_is_javascript(tmp_path: Path) -> None:
+def test_script_is_valid_javascript(tmp_path: Path) -> None:
     node = require_program("node", install="apt-get install nodejs")
     script = tmp_path / "page.js"
     script.write_bytes(read_page().html.split(b"<script>")[1].split(b"</script>")[0])

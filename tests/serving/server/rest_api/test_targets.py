@@ -28,6 +28,6 @@ from serving.server.rest_api.targets import read_target
         ("/v1/é", None),
     ],
 )
-def test_targets_are_read_as_libevent_does(target: str, path: str | None) -> None:
+def test_targets_are_parsed_as_by_libevent(target: str, path: str | None) -> None:
     found = read_target(target)
     assert (found and found.text) == path

@@ -11,18 +11,18 @@ import pytest
 from serving.server.servables.interpreters import InterpreterPool
 
 
-def test_no_more_calls_run_at_once_than_the_pool_has_interpreters(
+def test_pool_limits_the_calls_that_run_at_once(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from serving.server.servables import interpreters
 
-    made: list[Any] = []
+    interpreters_used: list[Any] = []
     running, most, lock = [0], [0], threading.Lock()
     run = interpreters.Interpreter.run
 
     def counted(self: Any, *arguments: Any) -> Any:
         with lock:
-            made.extend([self] if self not in made else [])
+            interpreters_used.extend([self] if self not in interpreters_used else [])
             running[0] += 1
             most[0] = max(most[0], running[0])
         try:
@@ -40,4 +40,4 @@ def test_no_more_calls_run_at_once_than_the_pool_has_interpreters(
         call.start()
     for call in calls:
         call.join()
-    assert most[0] == 2 and len(made) == 2
+    assert most[0] == 2 and len(interpreters_used) == 2

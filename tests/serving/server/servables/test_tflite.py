@@ -1,4 +1,4 @@
-"""A model.tflite that was not made by tfbundle: its signatures, its errors, and when the SavedModel is served instead."""
+"""A model.tflite that tfbundle did not build: signatures, errors, and when the SavedModel is served instead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def loaded(folder: Path) -> TfliteServable:
     return TfliteServable.load(str(folder), TfliteOptions())
 
 
-def test_without_signatures_the_tensors_are_served_under_their_names(folder: Path) -> None:
+def test_file_without_signatures_serves_its_tensors_under_their_names(folder: Path) -> None:
     (name, signature), *others = loaded(folder).signatures.items()
     assert (name, others) == ("serving_default", [])
     assert signature.method_name == "tensorflow/serving/predict"
@@ -39,7 +39,7 @@ def test_without_signatures_the_tensors_are_served_under_their_names(folder: Pat
     assert signature.inputs["x"].dtype == 1
 
 
-def test_it_is_served_without_a_saved_model_and_resized_to_each_request(folder: Path) -> None:
+def test_file_is_served_without_a_saved_model_and_resized_for_each_request(folder: Path) -> None:
     with Server(folder.parent, prefer_tflite=True) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
         for rows in (1, 5, 2, 5):
             x = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
@@ -59,7 +59,7 @@ def test_it_is_served_without_a_saved_model_and_resized_to_each_request(folder: 
         (np.float32(1), "INTERNAL", "Failed to allocate tensors"),
     ],
 )
-def test_a_wrong_input_is_refused_and_the_next_call_is_answered(
+def test_wrong_input_is_refused_and_the_next_call_is_answered(
     folder: Path, array: Any, status: str, text: str
 ) -> None:
     with Server(folder.parent, prefer_tflite=True) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
@@ -71,7 +71,7 @@ def test_a_wrong_input_is_refused_and_the_next_call_is_answered(
         np.testing.assert_array_equal(answer, np.full((3, 4), 3, np.float32))
 
 
-def test_a_batch_of_no_rows_is_answered(folder: Path) -> None:
+def test_batch_without_rows_is_answered(folder: Path) -> None:
     servable = loaded(folder)
     signature = servable.signatures["serving_default"]
     (output,) = signature.outputs.values()
@@ -79,7 +79,7 @@ def test_a_batch_of_no_rows_is_answered(folder: Path) -> None:
     assert answer.shape == (0, 4) and answer.dtype == np.float32
 
 
-def test_the_saved_model_is_served_where_there_is_no_tflite_and_where_it_is_not_preferred(
+def test_saved_model_is_served_if_tflite_is_missing_or_not_preferred(
     folder: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "rows"
@@ -94,7 +94,7 @@ def test_the_saved_model_is_served_where_there_is_no_tflite_and_where_it_is_not_
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0\0\0\0TFL3" + b"\xff" * 200, b"no flatbuffer at all"])
-def test_a_damaged_file_is_a_failed_load(folder: Path, damage: bytes) -> None:
+def test_damaged_file_fails_to_load(folder: Path, damage: bytes) -> None:
     (folder / "model.tflite").write_bytes(damage)
     with pytest.raises(StatusError) as failed:
         loaded(folder)
@@ -117,14 +117,14 @@ def test_signatures_survive_the_metadata_entry() -> None:
             unpack_signatures(broken)
 
 
-def test_a_signature_with_a_zero_byte_cannot_be_read_by_the_real_server() -> None:
+def test_signature_whose_metadata_has_a_zero_byte_is_refused() -> None:
     scalar = definition()
     scalar.outputs["y"].tensor_shape.SetInParent()
     with pytest.raises(ValueError, match="a shape without dims"):
         pack_signatures({"a": scalar})
 
 
-def test_a_signature_of_unknown_tensors_is_a_failed_load(folder: Path) -> None:
+def test_signature_with_unknown_tensors_fails_to_load(folder: Path) -> None:
     from bundler.tflite.flatbuffer import add_metadata
 
     file = folder / "model.tflite"
@@ -141,6 +141,6 @@ def test_a_signature_of_unknown_tensors_is_a_failed_load(folder: Path) -> None:
         assert failed.value.code is Code.INTERNAL
 
 
-def test_metadata_of_something_else_is_refused() -> None:
+def test_metadata_of_another_file_type_is_refused() -> None:
     with pytest.raises(ValueError, match="identifier TFL3"):
         read_metadata(b"PK\x03\x04")

@@ -1,4 +1,4 @@
-"""Warm-up records: answered before a version serves, and what keeps a version from serving."""
+"""Warm-up records are answered before a version serves; bad records keep it from serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The playground in headless Chromium: forms are filled, answers read, and the calls that it shows are made."""
+"""The playground in headless Chromium: fill in forms, read answers, and run the calls that the page shows."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 class Playground:
-    """The page as a person uses it."""
+    """The page, used as a person uses it."""
 
     def __init__(self, browser: Chrome, origin: str) -> None:
         self.browser = browser
@@ -83,11 +83,11 @@ class Playground:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def field(self, label: str) -> WebElement:
-        """The control with a label."""
-        found = [one for one in self.all("label") if one.text.strip() == label and one.is_displayed()]
-        assert len(found) == 1, f"{label}: {len(found)} labels"
-        target = found[0].get_attribute("for")
-        return self.get(f"[id='{target}']") if target else found[0].find_element(By.TAG_NAME, "input")
+        """Return the control with a label."""
+        labels = [element for element in self.all("label") if element.text.strip() == label and element.is_displayed()]
+        assert len(labels) == 1, f"{label}: {len(labels)} labels"
+        target = labels[0].get_attribute("for")
+        return self.get(f"[id='{target}']") if target else labels[0].find_element(By.TAG_NAME, "input")
 
     def choose(self, label: str, text: str) -> None:
         Select(self.field(label)).select_by_visible_text(text)
@@ -100,10 +100,10 @@ class Playground:
 
     def fill(self, label: str, text: str) -> None:
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
-        self.browser.execute_script(script, self.field(label), text)  # send_keys does not know every character
+        self.browser.execute_script(script, self.field(label), text)  # send_keys does not support every character
 
     def send(self) -> str:
-        """Send, and the status line that follows."""
+        """Send the call and return the status line."""
         self.browser.execute_script("document.getElementById('status').textContent = ''")
         self.get("#send").click()
         self.wait(lambda: self.get("#call").get_attribute("aria-busy") == "false")
@@ -117,10 +117,10 @@ class Playground:
         return str(self.get(selector).get_property("textContent"))
 
     def tab(self, title: str) -> None:
-        next(one for one in self.all("[role=tab]") if one.text == title).click()
+        next(tab for tab in self.all("[role=tab]") if tab.text == title).click()
 
     def copied(self, title: str) -> str:
-        """The call of a tab, by its copy button and the clipboard."""
+        """Return the call of a tab through its copy button and the clipboard."""
         self.tab(title)
         self.get(f"[aria-label='Copy the {title} call']").click()
         self.wait(lambda: self.text("#copied") == "Copied to the clipboard")
@@ -135,9 +135,9 @@ def page(session: Chrome, server: Server) -> Iterator[Playground]:
     origin = f"http://127.0.0.1:{server.rest_port}"
     permissions = {"origin": origin, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     session.execute_cdp_cmd("Browser.grantPermissions", permissions)
-    made = Playground(session, origin)
-    made.open()
-    yield made
+    playground = Playground(session, origin)
+    playground.open()
+    yield playground
     assert chromium.console(session) == []
     assert [url for url in chromium.requested(session) if not url.startswith(f"{origin}/")] == []
 
@@ -160,7 +160,7 @@ def test_models_versions_states_and_labels_are_listed(page: Playground) -> None:
     assert "2 AVAILABLE" in rows["rows"] and "1 AVAILABLE" in rows["rows"] and "stable → 1" in rows["rows"]
 
 
-def test_an_image_is_resized_sent_and_its_classes_shown(page: Playground, tmp_path: Path) -> None:
+def test_image_is_resized_and_sent_and_its_classes_are_shown(page: Playground, tmp_path: Path) -> None:
     page.model("pictures", "serving_default")
     page.field("image from image files").send_keys(str(picture(tmp_path / "bright.png", 250)))
     page.wait(lambda: "1 image, 8×8 pixels" in page.get("#inputs").text)
@@ -180,7 +180,7 @@ def test_an_image_is_resized_sent_and_its_classes_shown(page: Playground, tmp_pa
     assert np.allclose(sent["inputs"]["image"], 250 / 127.5 - 1, atol=1e-5)
 
 
-def test_images_of_dynamic_size_and_several_at_once(page: Playground, tmp_path: Path) -> None:
+def test_several_images_of_dynamic_size_are_sent_at_once(page: Playground, tmp_path: Path) -> None:
     page.model("pictures", "colour")
     files = [picture(tmp_path / "a.png", 0), picture(tmp_path / "b.png", 255)]
     page.browser.execute_script("arguments[0].value = 6", page.field("Width"))
@@ -193,7 +193,7 @@ def test_images_of_dynamic_size_and_several_at_once(page: Playground, tmp_path: 
     assert np.allclose(page.reply()["outputs"], [-mean / std, (1 - mean) / std], atol=1e-4)
 
 
-def test_a_file_goes_as_b64(page: Playground, tmp_path: Path) -> None:
+def test_file_is_sent_as_b64(page: Playground, tmp_path: Path) -> None:
     file = picture(tmp_path / "a.png", 9)
     page.model("pictures", "file")
     page.field("image_bytes from files, as b64").send_keys(str(file))
@@ -202,7 +202,7 @@ def test_a_file_goes_as_b64(page: Playground, tmp_path: Path) -> None:
     assert page.reply() == {"outputs": [file.stat().st_size]}
 
 
-def test_text_goes_as_strings(page: Playground) -> None:
+def test_text_is_sent_as_strings(page: Playground) -> None:
     page.model("strs", "serving_default")
     page.fill("s as text, one string per line", 'Grüße\nit\'s "so" \\ 🙂')
     page.send()
@@ -210,7 +210,7 @@ def test_text_goes_as_strings(page: Playground) -> None:
     assert 'it\'s "so" \\ 🙂' in page.get("#answer").text
 
 
-def test_json_is_prefilled_and_judged_while_it_is_typed(page: Playground) -> None:
+def test_json_is_prefilled_and_checked_while_typing(page: Playground) -> None:
     page.model("rows", "serving_default")
     first = page.field("Example rows")
     first.clear()
@@ -229,7 +229,7 @@ def test_json_is_prefilled_and_judged_while_it_is_typed(page: Playground) -> Non
     assert "The JSON is not complete" in page.get("#trouble").text
 
 
-def test_integers_keep_64_bits_and_floats_need_not_be_finite(page: Playground) -> None:
+def test_64_bit_integers_and_non_finite_floats_are_exact(page: Playground) -> None:
     page.model("types", "one_i64")
     page.fill("i64 as JSON", "[9007199254740993, -9223372036854775808]")
     page.send()
@@ -259,7 +259,7 @@ def test_classify_and_regress_take_examples(page: Playground) -> None:
 
 
 @pytest.mark.slow
-def test_classify_and_regress_as_python_give_the_same_answer(page: Playground) -> None:
+def test_python_classify_and_regress_calls_give_the_same_answer(page: Playground) -> None:
     page.model("clsreg", "serving_default")
     page.fill("examples as JSON", '[{"x": [1.0, 2.0], "note": "it\'s \\"q\\""}, {"x": [-0.5, 3e0]}]')
     page.send()
@@ -276,7 +276,7 @@ def test_classify_and_regress_as_python_give_the_same_answer(page: Playground) -
     assert "value: nan" in run([sys.executable, "-c", page.copied("Python, plain gRPC")])
 
 
-def test_what_the_server_refuses_is_told_in_its_words(page: Playground) -> None:
+def test_refusal_shows_the_servers_error(page: Playground) -> None:
     page.model("rows", "half")
     assert "cannot read float16 from JSON" in page.get("#inputs").text
     assert "HTTP 501" in page.send()
@@ -284,17 +284,17 @@ def test_what_the_server_refuses_is_told_in_its_words(page: Playground) -> None:
 
 
 def grpc_answer(page: Playground, method: str, request: str, response: str) -> Any:
-    """The call that the grpcurl command makes: its data, read as grpcurl reads it, to its address and method."""
+    """Make the grpcurl command's call: its data, parsed as grpcurl does, to its address and method."""
     words = shlex.split(page.copied("grpcurl").replace("\\\n", ""))
     assert words[:3] == ["grpcurl", "-plaintext", "-d"]
     assert words[-1] == f"{PREDICTION_SERVICE}/{method}"
-    made = json_format.Parse(words[3], serving_message(request)(), descriptor_pool=pool())
+    message = json_format.Parse(words[3], serving_message(request)(), descriptor_pool=pool())
     with grpc.insecure_channel(words[-2]) as channel:
         call = channel.unary_unary(f"/{words[-1]}", response_deserializer=serving_message(response).FromString)
-        return call(made.SerializeToString(), timeout=20)
+        return call(message.SerializeToString(), timeout=20)
 
 
-def test_the_call_as_curl_and_as_grpcurl_gives_the_same_answer(page: Playground) -> None:
+def test_curl_and_grpcurl_calls_give_the_same_answer(page: Playground) -> None:
     page.model("pictures", "serving_default")
     page.choose("Version", "1")
     page.send()
@@ -306,8 +306,8 @@ def test_the_call_as_curl_and_as_grpcurl_gives_the_same_answer(page: Playground)
 
 
 @pytest.mark.slow
-def test_the_call_as_python_gives_the_same_answer(page: Playground) -> None:
-    """Both programs, in processes of their own; the plain one imports TensorFlow."""
+def test_python_calls_give_the_same_answer(page: Playground) -> None:
+    """Both programs run in their own processes; the one with plain gRPC imports TensorFlow."""
     page.model("pictures", "serving_default")
     page.choose("Version", "1")
     page.send()
@@ -319,7 +319,7 @@ def test_the_call_as_python_gives_the_same_answer(page: Playground) -> None:
     assert np.allclose(json.loads(run([sys.executable, "-c", printed])), np.ravel(want), rtol=1e-6)
 
 
-def test_calls_with_every_dtype_and_awkward_strings(page: Playground) -> None:
+def test_calls_with_every_dtype_and_awkward_strings_give_the_same_answer(page: Playground) -> None:
     page.model("types", "serving_default")
     page.fill("s as text, one string per line", 'it\'s $HOME `x` \\ "q" ü')
     assert page.send().startswith("Answered"), page.reply()
@@ -333,12 +333,12 @@ def test_calls_with_every_dtype_and_awkward_strings(page: Playground) -> None:
 
 
 def _printing(program: str, part: str) -> str:
-    """The program of the page, printing a part of the answer in place of the whole."""
+    """Return the page's program changed to print a part of the answer."""
     head, call = program.rsplit("print(", 1)
     return f"{head}print({call[:-1]}{part})"
 
 
-def test_versions_and_labels_are_called_by_name(page: Playground) -> None:
+def test_calls_name_the_chosen_version_or_label(page: Playground) -> None:
     page.model("rows", "single")
     answers = {}
     for version in ("latest", "1", "label stable"):
@@ -359,7 +359,7 @@ window.clearTimeout = (number) => { if (number < 0) timers[-number - 1] = () => 
 """
 
 
-def test_a_copy_is_told_until_its_own_time_is_over(page: Playground) -> None:
+def test_copied_message_is_shown_for_its_full_time(page: Playground) -> None:
     page.model("rows", "single")
     page.browser.execute_script(TIMERS)
     page.copied("curl")
@@ -371,7 +371,7 @@ def test_a_copy_is_told_until_its_own_time_is_over(page: Playground) -> None:
     assert {button.text for button in page.all("button.copy") if button.is_displayed()} == {"Copy"}
 
 
-def test_names_are_text_and_not_markup(page: Playground) -> None:
+def test_names_are_never_interpreted_as_markup(page: Playground) -> None:
     page.model(EVIL)
     assert page.get("#signature").get_property("value") == "other"
     assert page.send().startswith("Answered")
@@ -382,7 +382,7 @@ def test_names_are_text_and_not_markup(page: Playground) -> None:
 
 @pytest.mark.slow
 def test_every_signature_of_every_dtype_can_be_sent(page: Playground) -> None:
-    """With the examples as they are prefilled; those refused are refused by the real server too."""
+    """Send the prefilled examples; the real server refuses the same ones."""
     refused = set()
     for model in ("rows", "types", "strs"):
         page.model(model)
@@ -408,7 +408,7 @@ def test_every_signature_of_every_dtype_can_be_sent(page: Playground) -> None:
     }, refused
 
 
-def test_it_can_be_used_with_the_keyboard_alone(page: Playground) -> None:
+def test_playground_is_keyboard_accessible(page: Playground) -> None:
     page.model("rows", "serving_default")
     page.get("fieldset textarea").click()
     page.browser.execute_script("document.getElementById('status').textContent = ''")
@@ -421,7 +421,7 @@ def test_it_can_be_used_with_the_keyboard_alone(page: Playground) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
-def test_axe_finds_nothing_and_nothing_sticks_out(page: Playground, scheme: str, width: int) -> None:
+def test_page_is_accessible_and_fits_the_viewport(page: Playground, scheme: str, width: int) -> None:
     browser = page.browser
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -452,12 +452,12 @@ def test_axe_finds_nothing_and_nothing_sticks_out(page: Playground, scheme: str,
         ("logits", ["NaN", 1], None),
     ],
 )
-def test_what_is_drawn_as_classes(page: Playground, name: str, row: list[Any], shown: list[float] | None) -> None:
-    found = page.browser.execute_script("return classesOf(arguments[0], arguments[1].map(Number))", name, row)
-    assert found is None if shown is None else np.allclose(found["row"], shown)
+def test_shares_and_logits_are_shown_as_classes(page: Playground, name: str, row: list[Any], shown: list[float] | None) -> None:
+    classes = page.browser.execute_script("return classesOf(arguments[0], arguments[1].map(Number))", name, row)
+    assert classes is None if shown is None else np.allclose(classes["row"], shown)
 
 
-def test_predicted_classes_are_named_by_the_output_beside_them(page: Playground) -> None:
+def test_classes_are_named_by_the_output_classes(page: Playground) -> None:
     reply = '{"outputs": {"classes": [["cat", "dog"]], "scores": [[0.2, 0.7]]}}'
     script = """
         const outputs = new Map([["classes", {}], ["scores", {}]]);
@@ -467,7 +467,7 @@ def test_predicted_classes_are_named_by_the_output_beside_them(page: Playground)
     assert [item.text.split("\n") for item in page.all("#answer .bars li")] == [["dog", "70.0 %"], ["cat", "20.0 %"]]
 
 
-def test_refresh_keeps_what_is_filled_in(page: Playground) -> None:
+def test_refresh_keeps_the_forms_content(page: Playground) -> None:
     page.model("rows", "single")
     page.fill("x as JSON", "[[5, 6, 7, 8]]")
     page.get("#refresh").click()
@@ -476,8 +476,8 @@ def test_refresh_keeps_what_is_filled_in(page: Playground) -> None:
     assert page.get("#signature").get_property("value") == "single"
 
 
-def test_the_calls_follow_the_server(page: Playground) -> None:
-    """With TLS they ask for it; where gRPC has no port there is curl alone."""
+def test_calls_depend_on_the_servers_grpc_port_and_tls(page: Playground) -> None:
+    """With TLS, the calls use it; without a gRPC port, there is only curl."""
     page.model("rows", "single")
 
     def shown(grpc_side: str) -> dict[str, str]:
@@ -491,7 +491,7 @@ def test_the_calls_follow_the_server(page: Playground) -> None:
     assert "-plaintext" not in secure["grpcurl"]
 
 
-def test_a_large_call_goes_by_the_standard_input(page: Playground) -> None:
+def test_large_call_reads_standard_input(page: Playground) -> None:
     page.model("pictures", "colour")
     page.send()
     command = page.copied("curl")
@@ -500,14 +500,14 @@ def test_a_large_call_goes_by_the_standard_input(page: Playground) -> None:
     assert json.loads(run(["bash"], input=command)) == page.reply()
 
 
-def test_a_choice_can_be_linked_to(page: Playground) -> None:
+def test_link_selects_model_version_and_signature(page: Playground) -> None:
     page.open("#model=types&version=v%3A1&signature=one_b")
     assert page.get("#model").get_property("value") == "types"
     assert page.get("#signature").get_property("value") == "one_b"
     assert page.get("#version").get_property("value") == "v:1"
 
 
-def test_a_server_that_is_gone_is_told(session: Chrome) -> None:
+def test_stopped_server_is_reported(session: Chrome) -> None:
     with Server(MODELS / "nodefault") as running:
         page = Playground(session, f"http://127.0.0.1:{running.rest_port}")
         page.open()

@@ -70,12 +70,7 @@ class Batching:
 
 
 class BatchedServable:
-    """A servable behind queues.
-
-    Attributes:
-        path: the version's folder.
-        signatures: those of the wrapped servable.
-    """
+    """A `Servable` that runs another one behind queues."""
 
     def __init__(
         self, wrapped: Servable, scheduler: Scheduler, options: QueueOptions, metrics: BatchingMetrics
@@ -90,14 +85,7 @@ class BatchedServable:
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """Run the graph, together with other requests.
-
-        Args:
-            feeds: tensor name -> array, all with the same first dim.
-            fetches: names of the tensors to compute; a name may occur twice.
-
-        Returns:
-            One array per name in `fetches`.
+        """Run the graph together with other requests, as `Runnable.run` describes; all feeds have the same first dim.
 
         Raises:
             StatusError: INVALID_ARGUMENT: the arrays cannot be batched, or have too many rows; UNAVAILABLE: the queue is

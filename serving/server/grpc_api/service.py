@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from serving.server.config.options import ServerOptions
 from serving.server.grpc_api.listen import listen
 from serving.server.methods.examples import classify, multi_inference, regress
 from serving.server.methods.model_info import model_metadata, model_status, status_message
+from serving.server.methods.model_spec import answer_multi_inference, answer_with_version
 from serving.server.methods.predict import predict
 from serving.server.models.core import ServerCore
 from serving.server.observability.log_lines import REQUEST_ID, log_request, request_id
@@ -33,10 +35,10 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 METHODS: dict[str, dict[str, Method]] = {
     PREDICTION_SERVICE: {
-        "Predict": predict,
-        "Classify": classify,
-        "Regress": regress,
-        "MultiInference": multi_inference,
+        "Predict": partial(answer_with_version, method=predict),
+        "Classify": partial(answer_with_version, method=classify),
+        "Regress": partial(answer_with_version, method=regress),
+        "MultiInference": partial(answer_multi_inference, method=multi_inference),
         "GetModelMetadata": model_metadata,
     },
     MODEL_SERVICE: {"GetModelStatus": model_status},

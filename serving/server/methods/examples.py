@@ -17,8 +17,8 @@ from serving.protocol.messages import DEFAULT_SIGNATURE, enum, pool, serving_mes
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import Array, array_dtype_name, dtype_number
 from serving.server.config.options import ServerOptions
-from serving.server.methods.model_spec import answer_with_version, resolved
-from serving.server.models.core import Handle, ServerCore
+from serving.server.methods.model_spec import resolved
+from serving.server.models.core import Handle
 
 INPUTS = "inputs"
 OUTPUTS = "outputs"
@@ -28,17 +28,12 @@ CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
 
 
-def classify(core: ServerCore, request: Any) -> Any:
+def classify(handle: Handle, request: Any, options: ServerOptions) -> Any:
     """Answer a ClassificationRequest message.
 
     Raises:
         StatusError: with the real server's code and text.
     """
-    return answer_with_version(core, request, classify_with)
-
-
-def classify_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
-    """Answer a ClassificationRequest message with a version, whatever model the request names."""
     name = request.model_spec.signature_name
     fetches = _classification(_signature(handle, name), options)
     outputs, count = _run(handle, [_input(handle, name)], list(fetches.values()), request.input, "Classify")
@@ -47,17 +42,12 @@ def classify_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
     return response
 
 
-def regress(core: ServerCore, request: Any) -> Any:
+def regress(handle: Handle, request: Any, options: ServerOptions) -> Any:
     """Answer a RegressionRequest message.
 
     Raises:
         StatusError: with the real server's code and text.
     """
-    return answer_with_version(core, request, regress_with)
-
-
-def regress_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
-    """Answer a RegressionRequest message with a version, whatever model the request names."""
     name = request.model_spec.signature_name
     fetch = _regression(_signature(handle, name), options)
     outputs, count = _run(handle, [_input(handle, name)], [fetch], request.input, "Regress")
@@ -66,19 +56,12 @@ def regress_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
     return response
 
 
-def multi_inference(core: ServerCore, request: Any) -> Any:
+def multi_inference(handle: Handle, request: Any, options: ServerOptions) -> Any:
     """Answer a MultiInferenceRequest message: several signatures of one model on the same examples, in one run.
 
     Raises:
         StatusError: with the real server's code and text.
     """
-    spec = request.tasks[0].model_spec if request.tasks else serving_message("ModelSpec")()
-    with core.servable(spec) as handle:
-        return multi_inference_with(handle, request, core.options)
-
-
-def multi_inference_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
-    """Answer a MultiInferenceRequest message with a version, whatever model the request names."""
     fetches = _task_fetches(handle, request.tasks, options)
     feeds = sorted({_input(handle, task.model_spec.signature_name) for task in request.tasks})
     tensors = sorted({tensor for task_fetches in fetches for tensor in task_fetches.values()})

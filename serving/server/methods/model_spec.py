@@ -1,4 +1,4 @@
-"""The ModelSpec of requests and responses."""
+"""The ModelSpec of requests and responses: find the version that a request names, and name the one that answered."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def answer_with_version(core: ServerCore, request: Any, method: Method) -> Any:
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     with core.servable(request.model_spec) as handle:
+        return method(handle, request, core.options)
+
+
+def answer_multi_inference(core: ServerCore, request: Any, method: Method) -> Any:
+    """Answer a MultiInferenceRequest with the version that its first task names.
+
+    Raises:
+        StatusError: as in `answer_with_version`.
+    """
+    spec = request.tasks[0].model_spec if request.tasks else serving_message("ModelSpec")()
+    with core.servable(spec) as handle:
         return method(handle, request, core.options)
 
 

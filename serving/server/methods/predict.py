@@ -10,24 +10,19 @@ from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
 from serving.protocol.tensors import Array, from_proto, to_proto
 from serving.server.config.options import ServerOptions
-from serving.server.methods.model_spec import answer_with_version, resolved
-from serving.server.models.core import Handle, ServerCore
+from serving.server.methods.model_spec import resolved
+from serving.server.models.core import Handle
 from serving.server.servables.protocol import Runnable
 
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 
-def predict(core: ServerCore, request: Any) -> Any:
+def predict(handle: Handle, request: Any, options: ServerOptions) -> Any:
     """Answer a PredictRequest message with a PredictResponse.
 
     Raises:
         StatusError: with the real server's code and text.
     """
-    return answer_with_version(core, request, predict_with)
-
-
-def predict_with(handle: Handle, request: Any, options: ServerOptions) -> Any:
-    """Answer a PredictRequest message with a version, whatever model the request names."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     outputs = run_signature(
         handle,

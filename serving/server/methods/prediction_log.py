@@ -6,16 +6,16 @@ from typing import Any
 
 from serving.protocol.status import Code, StatusError
 from serving.server.config.options import ServerOptions
-from serving.server.methods.examples import classify_with, multi_inference_with, regress_with
+from serving.server.methods.examples import classify, multi_inference, regress
 from serving.server.methods.model_spec import Method
-from serving.server.methods.predict import predict_with
+from serving.server.methods.predict import predict
 from serving.server.models.core import Handle
 
 _METHODS: dict[str, Method] = {
-    "predict_log": predict_with,
-    "classify_log": classify_with,
-    "regress_log": regress_with,
-    "multi_inference_log": multi_inference_with,
+    "predict_log": predict,
+    "classify_log": classify,
+    "regress_log": regress,
+    "multi_inference_log": multi_inference,
 }
 
 

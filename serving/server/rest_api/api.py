@@ -18,6 +18,7 @@ from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
 from serving.server.methods.examples import classify, regress
 from serving.server.methods.model_info import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
+from serving.server.methods.model_spec import Method, answer_with_version
 from serving.server.methods.predict import predict_messages, run_signature
 from serving.server.models.core import ServerCore
 from serving.server.models.sources import parse_version
@@ -154,7 +155,7 @@ class _ExampleMethod(NamedTuple):
 
     rpc: str
     request: str
-    answer: Callable[[ServerCore, Any], Any]
+    answer: Method
     write: Callable[[Any], bytes]
 
 
@@ -239,7 +240,7 @@ class _Call:
         method = _EXAMPLE_METHODS[self.api]
         message = serving_message(method.request)(model_spec=spec)
         self._read_examples(body, message)
-        response = method.answer(self.core, message)
+        response = answer_with_version(self.core, message, method.answer)
         if self.request_log:
             self.request_log.offer(method.rpc, message, response)
         return method.write(response.result)

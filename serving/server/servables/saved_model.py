@@ -53,12 +53,7 @@ class SessionOptions:
 
 
 class SavedModelServable:
-    """A SavedModel in a session of its own.
-
-    Attributes:
-        path: the version's folder.
-        signatures: signature name -> `tensorflow.SignatureDef` message of `serving.protocol.messages`.
-    """
+    """A `Servable` that runs a SavedModel in a session of its own."""
 
     def __init__(self, path: str, session: tf.compat.v1.Session, signatures: dict[str, Any]) -> None:
         self.path = path
@@ -87,14 +82,7 @@ class SavedModelServable:
         return cls(path, session, signatures)
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """Run the graph.
-
-        Args:
-            feeds: tensor name (`serving_default_x:0`) -> array.
-            fetches: names of the tensors to compute; a name may occur twice.
-
-        Returns:
-            One array per name in `fetches`.
+        """Run the graph in the session, as `Runnable.run` describes.
 
         Raises:
             StatusError: with the code and text of the op that failed, or an unknown tensor's.

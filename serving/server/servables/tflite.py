@@ -36,12 +36,7 @@ class TfliteOptions:
 
 
 class TfliteServable:
-    """A model.tflite with its interpreters.
-
-    Attributes:
-        path: the version's folder.
-        signatures: signature name -> `tensorflow.SignatureDef` message of `serving.protocol.messages`.
-    """
+    """A `Servable` that runs a model.tflite in LiteRT interpreters."""
 
     def __init__(self, path: str, pool: InterpreterPool, signatures: dict[str, Any]) -> None:
         self.path = path
@@ -74,14 +69,7 @@ class TfliteServable:
         return cls(path, pool, _with_tensor_names(signatures, pool))
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """Run the model.
-
-        Args:
-            feeds: tensor name -> array.
-            fetches: names of the tensors to compute; a name may occur twice.
-
-        Returns:
-            One array per name in `fetches`.
+        """Run the file's first subgraph, as `Runnable.run` describes.
 
         Raises:
             StatusError: INVALID_ARGUMENT for a wrong dtype; INTERNAL for a shape that the tensor cannot be resized to.

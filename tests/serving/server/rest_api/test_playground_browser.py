@@ -294,11 +294,15 @@ def grpc_answer(page: Playground, method: str, request: str, response: str) -> A
         return call(message.SerializeToString(), timeout=20)
 
 
-def test_curl_and_grpcurl_calls_give_the_same_answer(page: Playground) -> None:
+def answer_of_version_1(page: Playground) -> Any:
     page.model("pictures", "serving_default")
     page.choose("Version", "1")
     page.send()
-    want = page.reply()["outputs"]
+    return page.reply()["outputs"]
+
+
+def test_curl_and_grpcurl_calls_give_the_same_answer(page: Playground) -> None:
+    want = answer_of_version_1(page)
     answer = grpc_answer(page, "Predict", "PredictRequest", "PredictResponse")
     assert np.allclose(answer.outputs["logits"].float_val, np.ravel(want), rtol=1e-6)
     requirements.curl()
@@ -308,10 +312,7 @@ def test_curl_and_grpcurl_calls_give_the_same_answer(page: Playground) -> None:
 @pytest.mark.slow
 def test_python_calls_give_the_same_answer(page: Playground) -> None:
     """Both programs run in their own processes; the one with plain gRPC imports TensorFlow."""
-    page.model("pictures", "serving_default")
-    page.choose("Version", "1")
-    page.send()
-    want = page.reply()["outputs"]
+    want = answer_of_version_1(page)
     printed = run([sys.executable, "-c", _printing(page.copied("Python"), "['logits'].tolist()")])
     assert np.allclose(json.loads(printed), want, rtol=1e-6)
     plain = page.copied("Python, plain gRPC")

@@ -6,7 +6,7 @@ from bundler.errors import UsageError
 from bundler.validation.bundle import Bundle
 from bundler.values import input_draws
 from bundler.values.signature import Signature
-from serving.client.requests import PreparedRequest
+from serving.client.prepared_request import PreparedRequest
 from serving.golden.data import Golden, GoldenCase
 
 

@@ -15,15 +15,10 @@ from bundler.errors import SpecError
 from bundler.render import RenderContext, RenderedModel
 from bundler.render.files import render_template, write_files
 from bundler.render.texts import milliseconds_text, size_text
-from serving.config.model_server import (
-    BatchingParameters,
-    Latest,
-    ModelServerConfig,
-    MonitoringConfig,
-    ServedModel,
-    Specific,
-    VersionPolicy,
-)
+from serving.config.batching import BatchingParameters
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.monitoring import MonitoringConfig
+from serving.config.version_policy import Latest, Specific, VersionPolicy
 from serving.errors import ConfigError
 
 MODELS_DIR = "/models"

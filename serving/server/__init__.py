@@ -18,8 +18,9 @@ Only the modules that run a model import TensorFlow; this one does not.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from serving.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from serving.server.config.flags import parse_flags
@@ -30,10 +31,4 @@ _MODULES = {"Server": "server", "ServerOptions": "config.options", "parse_flags"
 
 __all__ = ["Server", "ServerOptions", "parse_flags", "serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes import base
 from bundler.render.kubernetes.tree import INSTANCE, STATE_SCRIPT, Edit, ports, rename, set_image, shipped
-from serving.config.model_server import ModelServerConfig, Specific
+from serving.config.model_server import ModelServerConfig
+from serving.config.version_policy import Specific
 
 Track = Literal["stable", "canary"]
 

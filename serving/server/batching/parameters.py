@@ -1,6 +1,6 @@
 """Read BatchingParameters messages as the real server does (servables/tensorflow/bundle_factory_util.h), with its errors.
 
-`serving.config.model_server.BatchingParameters` writes such a file.
+`serving.config.batching.BatchingParameters` writes such a file.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 
-from serving.client.examples import serialized
+from serving.client.examples import serialized_examples
 from serving.protocol.messages import DEFAULT_SIGNATURE, enum, pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import Array, array_dtype_name, dtype_number
@@ -165,7 +165,7 @@ def _run(
     handle: Handle, feeds: list[str], fetches: list[str], input_message: Any, api: str | None
 ) -> tuple[dict[str, Array], int]:
     """Feed the serialized examples of an Input message. Return tensor name -> array and the number of examples."""
-    examples = serialized(input_message)
+    examples = serialized_examples(input_message)
     if not examples:
         raise invalid_argument("Input is empty.")
     array = np.empty(len(examples), np.object_)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from bundler.operations.smoke import served_golden_files
 from bundler.validation.bundle import Bundle
 from serving import Client
+from serving.launch.server_process import server_process
 from serving.smoke.run import SmokeReport, run
-from tests.serving.servers import embedded_server
 
 
 class Flowers(nn.Module):
@@ -41,13 +41,13 @@ def flowers() -> Flowers:
 @contextmanager
 def clients(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
     """A client over gRPC and one over REST of an embedded server in a process of its own."""
-    with embedded_server(bundle.path) as ports, Client(ports.grpc_target) as grpc, Client(ports.rest_target) as rest:
+    with server_process(bundle.path) as ports, Client(ports.grpc_target) as grpc, Client(ports.rest_target) as rest:
         yield grpc, rest
 
 
 def smoke(bundle: Bundle) -> SmokeReport:
     """The bundle's golden data against an embedded server, over gRPC and REST."""
-    with embedded_server(bundle.path) as ports:
+    with server_process(bundle.path) as ports:
         return run(ports.grpc_target, served_golden_files(bundle), rest=ports.rest_target)
 
 

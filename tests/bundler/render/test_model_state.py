@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from bundler.render import kubernetes
-from serving.config.model_server import AllVersions, ModelServerConfig, ServedModel
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.version_policy import AllVersions
 from tests import requirements
 
 SCRIPT = kubernetes.TREE / kubernetes.STATE_SCRIPT

@@ -19,8 +19,9 @@ from bundler.errors import VerifyError
 from bundler.render import RenderContext, RenderedModel
 from bundler.render import smoke as renderer
 from bundler.spec.bundle_spec import parse_spec
+from serving.launch.server_process import ServerEndpoints
 from tests.serving import golden_data
-from tests.serving.servers import Ports, small_server
+from tests.serving.servers import small_server
 
 PACKAGES = ("grpcio", "protobuf", "numpy")
 
@@ -41,9 +42,9 @@ def bare_python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ports() -> Iterator[Ports]:
-    with small_server() as ports:
-        yield ports
+def endpoints() -> Iterator[ServerEndpoints]:
+    with small_server() as endpoints:
+        yield endpoints
 
 
 def make_context(**sections: object) -> RenderContext:
@@ -108,14 +109,14 @@ def test_missing_golden_data_is_an_error(tmp_path: Path) -> None:
 
 
 def test_it_passes_in_a_bare_environment_and_leaves_the_bundle_as_it_was(
-    bare_python: Path, ports: Ports, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    bare_python: Path, endpoints: ServerEndpoints, bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     look = "from importlib.util import find_spec as f; print([n for n in ('tensorflow', 'torch', 'serving') if f(n)])"
     elsewhere = tmp_path_factory.mktemp("empty")
     done = subprocess.run([bare_python, "-c", look], capture_output=True, text=True, check=True, cwd=elsewhere)
     assert done.stdout.strip() == "[]"
     before = {path: path.stat().st_mtime_ns for path in bundle.rglob("*")}
-    done = smoke(bare_python, bundle, ports.grpc_target, "--rest", f"127.0.0.1:{ports.rest}", cwd=Path("/"))
+    done = smoke(bare_python, bundle, endpoints.grpc_target, "--rest", f"127.0.0.1:{endpoints.rest_port}", cwd=Path("/"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr
     assert "passed  gRPC echo version 7: predict echo_bfloat16 one" in done.stdout
@@ -124,8 +125,8 @@ def test_it_passes_in_a_bare_environment_and_leaves_the_bundle_as_it_was(
 
 
 def test_it_fails_naming_output_expected_and_got(bare_python: Path, bundle: Path) -> None:
-    with small_server("--weight", "1.01") as ports:
-        done = smoke(bare_python, bundle, ports.grpc_target, "--json")
+    with small_server("--weight", "1.01") as endpoints:
+        done = smoke(bare_python, bundle, endpoints.grpc_target, "--json")
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert report["passed"] is False
@@ -135,11 +136,11 @@ def test_it_fails_naming_output_expected_and_got(bare_python: Path, bundle: Path
     assert ", got " in first["message"]
 
 
-def test_it_starts_and_answers_within_a_second(bare_python: Path, ports: Ports, bundle: Path) -> None:
+def test_it_starts_and_answers_within_a_second(bare_python: Path, endpoints: ServerEndpoints, bundle: Path) -> None:
     times: list[float] = []
     while len(times) < 8 and min(times, default=1.0) >= 1.0:  # again where the machine is busy with other things
         start = time.perf_counter()
-        assert smoke(bare_python, bundle, ports.grpc_target).returncode == 0
+        assert smoke(bare_python, bundle, endpoints.grpc_target).returncode == 0
         times.append(time.perf_counter() - start)
     assert min(times) < 1.0, times
 

@@ -11,14 +11,10 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, tf_serving
-from serving.config.model_server import (
-    BatchingParameters,
-    Latest,
-    ModelServerConfig,
-    MonitoringConfig,
-    ServedModel,
-    Specific,
-)
+from serving.config.batching import BatchingParameters
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.monitoring import MonitoringConfig
+from serving.config.version_policy import Latest, Specific
 from tests import requirements
 from tests.bundler.render.conftest import make_context
 
@@ -121,7 +117,7 @@ def test_every_named_version_must_be_available() -> None:
         ({"versions": {"digits": [4]}}, "no version 4"),
         (
             {"versions": {"digits": [3]}, "labels": {"digits": {"stable": 1}}},
-            "names version 1, not served",
+            "points to version 1, which is not served",
         ),
     ],
 )

@@ -12,7 +12,9 @@ import pytest
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
 from bundler.render.kubernetes import canary
 from bundler.spec.bundle_spec import COMPONENTS, BundleSpec
-from serving.config.model_server import ModelServerConfig, Specific, parse_text
+from serving.config.model_server import ModelServerConfig
+from serving.config.text_proto import parse_text
+from serving.config.version_policy import Specific
 from tests import requirements
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes.cluster import VERSIONS, by_name, check, kustomize, overlay

@@ -1,4 +1,4 @@
-"""A request that is known beforehand: sent once and decoded, or again and again, encoded once."""
+"""A request that is known beforehand: to be sent once and decoded, or encoded once and sent repeatedly."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from serving.protocol.tensors import Array
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """What is sent.
+    """A request and, where it is known, its expected answer.
 
     Attributes:
-        inputs: arrays by name; of Classify and Regress one, `inputs`, of serialized tf.Examples.
-        outputs: the answer wanted, by output name; empty: none is known. Regress answers `outputs`, Classify `classes` and
+        model: name of the model.
+        inputs: arrays by input name; Classify and Regress have one input, `inputs`, of serialized tf.Examples.
+        signature: name of the signature.
+        version: version of the model; None lets the server choose.
+        outputs: expected arrays by output name, empty if unknown. Regress answers `outputs`, Classify answers `classes` and
             `scores`.
-        tolerance: largest relative error of it, see `serving.golden.compare`.
-        version: None: the one that the server takes.
+        tolerance: largest allowed relative error of the answer, see `serving.golden.compare`.
         verb: the RPC.
     """
 
@@ -36,12 +38,12 @@ class PreparedRequest:
 
     @property
     def rows(self) -> int:
-        """Examples in a request: the size of the first axis of the first input."""
+        """Number of examples in the request: the first dim of its first input."""
         first = next(iter(self.inputs.values()))
         return int(first.shape[0]) if first.ndim else 1
 
-    def ask(self, client: Client) -> dict[str, Array]:
-        """Send it, and the outputs of the answer. Errors as in `Client.predict`."""
+    def send(self, client: Client) -> dict[str, Array]:
+        """Send the request and return the answer's arrays by output name. Errors as in `Client.predict`."""
         if self.verb == "Predict":
             return client.predict(self.model, self.inputs, version=self.version, signature=self.signature)
         examples = [bytes(example) for example in self.inputs[EXAMPLES].tolist()]
@@ -52,7 +54,5 @@ class PreparedRequest:
         return {"outputs": np.array(values, np.float32)}
 
     def prepare(self, client: Client) -> Callable[[], object]:
-        """Sends it whenever it is called, see `Client.prepare`."""
-        return client.prepare(
-            self.model, self.inputs, version=self.version, signature=self.signature, verb=self.verb
-        )
+        """Encode the request once and return a function that sends it, see `Client.prepare`."""
+        return client.prepare(self.model, self.inputs, version=self.version, signature=self.signature, verb=self.verb)

@@ -12,10 +12,10 @@ from tests.serving.server.recordings import MODELS
 @pytest.fixture
 def base_path(tmp_path: Path) -> Path:
     """A base path with version 1, whose signature `single` returns its input."""
-    made = tmp_path / "m"
-    made.mkdir()
-    shutil.copytree(MODELS / "rows" / "1", made / "1")
-    return made
+    folder = tmp_path / "m"
+    folder.mkdir()
+    shutil.copytree(MODELS / "rows" / "1", folder / "1")
+    return folder
 
 
 @pytest.fixture

@@ -139,21 +139,21 @@ def _comparable(body: bytes) -> Any:
 
 
 def _error_text(content: Any) -> Any:
-    """Map keys in quoted signatures stand in any order."""
+    """Sort the map keys in quoted signatures, whose order varies."""
     message = content["error"]
     return sorted(re.split(r"[\n{},]", message)) if "SignatureDef" in message or "keys must be" in message else message
 
 
 _FLOAT = re.compile(r"(?<![\w.])-?\d+(\.\d+([eE][-+]?\d+)?|[eE][-+]?\d+)")
 _LAST_PLACES = 4
-"""Units in the last place of float32: what exp() and a product of matrices differ by from one CPU to another."""
+"""Units in the last place of float32 by which exp() and matrix products differ between CPUs."""
 
 
 class NearFloat:
-    """A float as an answer has it, equal to another of the same text, or to one some units of float32 away.
+    """A float in an answer. It equals a float with the same text, or one a few units in the last place of float32 away.
 
-    The same number in another text is not equal: digits and exponents are part of the protocol. Nor are numbers of more
-    than the 9 digits of a float32, which are doubles and exact.
+    The same number in another text is not equal, as digits and exponents are part of the protocol. Numbers with more than
+    the 9 digits of a float32 are doubles and must be exact.
     """
 
     def __init__(self, text: str) -> None:
@@ -205,9 +205,9 @@ def send_grpc(channel: grpc.Channel, row: Row, base: Path) -> GrpcAnswer:
 def _request_bytes(row: Row, base: Path) -> bytes:
     if "{base}" not in json.dumps(row.get("request", {})):
         return base64.b64decode(row["request_base64"])
-    made = GetMessageClass(_method(row).input_type)()
-    json_format.Parse(placed(json.dumps(row["request"]), base), made, descriptor_pool=pool())
-    data: bytes = made.SerializeToString()
+    request = GetMessageClass(_method(row).input_type)()
+    json_format.Parse(placed(json.dumps(row["request"]), base), request, descriptor_pool=pool())
+    data: bytes = request.SerializeToString()
     return data
 
 
@@ -233,20 +233,20 @@ def grpc_differences(row: Row, answer: GrpcAnswer, base: Path) -> list[str]:
 
 def _as_dict(row: Row, data: bytes, base: Path) -> Any:
     response = GetMessageClass(_method(row).output_type).FromString(data)
-    made = json_format.MessageToDict(response, preserving_proto_field_name=True, descriptor_pool=pool())
-    if "metric" in made:
-        made["metric"].sort(key=lambda metric: metric["name"])
-    text = json.dumps(_with_content_as_floats(made)).replace("/tmp/tfs", str(base))
+    fields = json_format.MessageToDict(response, preserving_proto_field_name=True, descriptor_pool=pool())
+    if "metric" in fields:
+        fields["metric"].sort(key=lambda metric: metric["name"])
+    text = json.dumps(_with_content_as_floats(fields)).replace("/tmp/tfs", str(base))
     return json.loads(text, parse_float=NearFloat)
 
 
-def _with_content_as_floats(made: Any) -> Any:
+def _with_content_as_floats(value: Any) -> Any:
     """Return a message's dictionary with `tensor_content` of float32 tensors as numbers, so that they are compared as floats."""
-    if isinstance(made, list):
-        return [_with_content_as_floats(each) for each in made]
-    if not isinstance(made, dict):
-        return made
-    if made.get("dtype") == "DT_FLOAT" and "tensor_content" in made:
-        values = np.frombuffer(base64.b64decode(made["tensor_content"]), "<f4")
-        return {**made, "tensor_content": [float(str(value)) for value in values]}
-    return {key: _with_content_as_floats(value) for key, value in made.items()}
+    if isinstance(value, list):
+        return [_with_content_as_floats(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("dtype") == "DT_FLOAT" and "tensor_content" in value:
+        numbers = np.frombuffer(base64.b64decode(value["tensor_content"]), "<f4")
+        return {**value, "tensor_content": [float(str(number)) for number in numbers]}
+    return {key: _with_content_as_floats(item) for key, item in value.items()}

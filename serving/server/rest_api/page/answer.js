@@ -45,7 +45,10 @@ function outputView(name, value, labels) {
   return [title, numbers.length <= 16 ? make("p", {}, make("code", {}, formatJson(value))) : numbersView(numbers)];
 }
 
-/** The shares of a row's classes: its values if they are shares (the top few need not sum to 1), or their softmax if only the output's name tells that they are classes. Null if they are not classes. */
+/**
+ * The shares of a row's classes: its values if they are shares (the top few need not sum to 1), or their softmax if only the
+ * output's name suggests classes. Null if they are not classes.
+ */
 function classesOf(name, row) {
   const sum = row.reduce((total, value) => total + value, 0);
   const named = /logit|score|prob|class|pred/i.test(name);

@@ -14,7 +14,10 @@ function methodsOf(signature) {
   return [...new Set([...(declared ? [declared] : []), "predict", ...possible])];
 }
 
-/** The field for the examples of classify and regress. The metadata does not list the features, so those of a numeric signature are suggested. */
+/**
+ * The field for the examples of classify and regress. The metadata does not list their features, so the inputs of a signature
+ * without strings are suggested.
+ */
 function examplesField(signatures) {
   const numeric = signatures.find(({ inputs }) => inputs.length && inputs.every((input) => input.dtype.kind !== "string"));
   const features = (numeric ? numeric.inputs : []).map((input) => {

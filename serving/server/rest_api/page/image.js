@@ -29,7 +29,10 @@ function imageLayouts(tensor) {
   return layouts;
 }
 
-/** Draw a bitmap into a canvas of the tensor's size; `fit`: stretch, crop or pad. Shrinks in steps of a half so that every pixel counts. */
+/**
+ * Draw a bitmap into a canvas of the tensor's size; `fit`: stretch, crop or pad. It shrinks in steps of a half, so that every
+ * pixel counts.
+ */
 function drawInto(canvas, bitmap, fit) {
   const { width, height } = canvas;
   const ratio = fit === "crop" ? Math.max(width / bitmap.width, height / bitmap.height) : Math.min(width / bitmap.width, height / bitmap.height);
@@ -61,7 +64,10 @@ function drawRamp(canvas) {
   context.putImageData(image, 0, 0);
 }
 
-/** A function (channel, row, column) -> 0 … 255 of a canvas's pixels. Transparent pixels are blended with white unless alpha is a channel. */
+/**
+ * A function (channel, row, column) -> 0 … 255 that reads a canvas's pixels. Transparent pixels are blended with white unless
+ * alpha is a channel.
+ */
 function pixelsOf(canvas, channels, invert) {
   const { data } = smooth(canvas).getImageData(0, 0, canvas.width, canvas.height);
   const inverted = (value) => (invert ? 255 - value : value);

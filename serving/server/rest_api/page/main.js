@@ -135,7 +135,10 @@ function showFields() {
   showSnippets();
 }
 
-/** Show a field for the size of each dynamic axis of inputs that are filled in as JSON. Inputs share the sizes, as they share the batch. */
+/**
+ * Show a field for the size of each dynamic axis of the inputs that are filled in as JSON. Inputs share the sizes, as they
+ * share the batch.
+ */
 function showSizes(signature) {
   const axes = signature.inputs.filter((tensor) => tensor.dtype.kind !== "string").flatMap((tensor) => (tensor.dims || []).flatMap((size, axis) => (size < 0 ? [axis] : [])));
   page.sizes = new Map([...new Set(axes)].sort().map((axis) => [axis, axis ? 8 : 1]));

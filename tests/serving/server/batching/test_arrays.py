@@ -9,10 +9,10 @@ from serving.server.batching.queue import Batch, Task
 
 
 def batch(*arrays: list[list[float]]) -> Batch:
-    made = Batch()
+    tasks = Batch()
     for rows in arrays:
-        made.add(Task({"x": np.array(rows, np.float32)}, len(rows)))
-    return made
+        tasks.add(Task({"x": np.array(rows, np.float32)}, len(rows)))
+    return tasks
 
 
 def test_rows_are_the_size_of_the_first_dim() -> None:

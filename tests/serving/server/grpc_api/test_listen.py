@@ -59,9 +59,9 @@ def ssl_config(keys: Path, tmp_path: Path, *, verify: bool) -> Path:
         config.custom_ca = (keys / "ours.crt").read_text()
     from google.protobuf import text_format
 
-    made = tmp_path / "ssl.config"
-    made.write_text(text_format.MessageToString(config))
-    return made
+    file = tmp_path / "ssl.config"
+    file.write_text(text_format.MessageToString(config))
+    return file
 
 
 @pytest.fixture
@@ -166,6 +166,6 @@ def test_tls_with_a_self_signed_certificate(tmp_path: Path) -> None:
     options = [("grpc.ssl_target_name_override", "localhost")]
     with (
         Server(MODELS / "rows", ssl_config_file=str(config)) as running,
-        grpc.secure_channel(f"127.0.0.1:{running.grpc_port}", credentials, options) as made,
+        grpc.secure_channel(f"127.0.0.1:{running.grpc_port}", credentials, options) as opened,
     ):
-        assert made.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(request, timeout=20)
+        assert opened.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(request, timeout=20)

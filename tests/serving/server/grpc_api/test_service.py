@@ -24,8 +24,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def channel(server: Server) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as made:
-        yield made
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as opened:
+        yield opened
 
 
 def test_health_is_serving_under_the_real_servers_names(channel: grpc.Channel) -> None:
@@ -40,10 +40,10 @@ def test_health_is_serving_under_the_real_servers_names(channel: grpc.Channel) -
 
 def test_health_is_off_by_default_as_in_the_real_server() -> None:
     options = ServerOptions(model_name="rows", model_base_path=str(MODELS / "rows"), grpc_port=0)
-    with Server(options) as running, grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as made:
+    with Server(options) as running, grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened:
         assert running.rest_port is None
         with pytest.raises(grpc.RpcError) as refused:
-            health_pb2_grpc.HealthStub(made).Check(health_pb2.HealthCheckRequest(), timeout=10)
+            health_pb2_grpc.HealthStub(opened).Check(health_pb2.HealthCheckRequest(), timeout=10)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

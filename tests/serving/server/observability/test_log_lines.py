@@ -39,8 +39,8 @@ def test_request_has_the_same_id_in_the_log_and_in_the_reply(caplog: pytest.LogC
 def test_ids_that_are_unsafe_to_log_are_replaced() -> None:
     assert request_id([("other", "x"), ("x-request-id", "7")]) == "7"
     for bad in ("", "a\nb", "x" * 129, b"bytes"):
-        made = request_id([("x-request-id", bad)])
-        assert made != bad and len(made) == 32
+        identity = request_id([("x-request-id", bad)])
+        assert identity != bad and len(identity) == 32
 
 
 def test_log_format_is_read_from_the_command_line_and_checked() -> None:

@@ -50,8 +50,8 @@ def test_metrics_count_examples_runs_of_each_method_and_warm_up(monitoring: str,
     write_warmup(tmp_path / "clsreg", prediction_log("multi_inference_log", base64.b64decode(recorded["request_base64"])))
     body = b'{"signature_name": "regress", "examples": [{"x": [1.0, 2.0]}, {"x": [1.5, 2.0]}]}'
     with Server(tmp_path / "clsreg", monitoring_config_file=monitoring) as running:
-        with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as made:
-            send_grpc(made, recorded, MODELS)
+        with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+            send_grpc(channel, recorded, MODELS)
         post(running, "clsreg:regress", body)
         lines = metrics(running)
     assert ':tensorflow:serving:request_example_count_total{model="clsreg"} 2' in lines

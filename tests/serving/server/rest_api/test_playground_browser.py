@@ -46,10 +46,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models |= {name: MODELS / name for name in ("rows", "strs", "types", "clsreg")}
     config = serving_message("ModelServerConfig")()
     for name, path in models.items():
-        made = config.model_config_list.config.add(name=name, base_path=str(path), model_platform="tensorflow")
+        entry = config.model_config_list.config.add(name=name, base_path=str(path), model_platform="tensorflow")
         if name == "rows":
-            made.model_version_policy.all.SetInParent()
-            made.version_labels["stable"] = 1
+            entry.model_version_policy.all.SetInParent()
+            entry.version_labels["stable"] = 1
     file = folder / "models.config"
     file.write_text(str(config))
     with Server(file) as running:

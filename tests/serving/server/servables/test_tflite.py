@@ -20,10 +20,10 @@ from tests.serving.server.recordings import MODELS
 
 @pytest.fixture
 def folder(content: bytes, tmp_path: Path) -> Path:
-    made = tmp_path / "lite" / "1"
-    made.mkdir(parents=True)
-    (made / "model.tflite").write_bytes(content)
-    return made
+    version_folder = tmp_path / "lite" / "1"
+    version_folder.mkdir(parents=True)
+    (version_folder / "model.tflite").write_bytes(content)
+    return version_folder
 
 
 def loaded(folder: Path) -> TfliteServable:
@@ -103,10 +103,10 @@ def test_damaged_file_fails_to_load(folder: Path, damage: bytes) -> None:
 
 
 def definition() -> Any:
-    made = message("tensorflow.SignatureDef")(method_name="tensorflow/serving/predict")
-    made.inputs["a"].name, made.inputs["a"].dtype = "x:0", 1
-    made.inputs["a"].tensor_shape.dim.add(size=-1)
-    return made
+    signature = message("tensorflow.SignatureDef")(method_name="tensorflow/serving/predict")
+    signature.inputs["a"].name, signature.inputs["a"].dtype = "x:0", 1
+    signature.inputs["a"].tensor_shape.dim.add(size=-1)
+    return signature
 
 
 def test_signatures_survive_the_metadata_entry() -> None:

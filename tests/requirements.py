@@ -64,6 +64,11 @@ def curl() -> str:
     return require_program("curl", install="apt-get install curl")
 
 
+def kubectl() -> str:
+    """Return the path of kubectl."""
+    return require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
+
+
 def openssl() -> str:
     """Return the path of openssl."""
     return require_program("openssl", install="apt-get install openssl")

@@ -202,7 +202,7 @@ def test_what_torchao_quantizes_becomes_integers(tmp_path: Path) -> None:
     strict = built(path, out)
     if strict.returncode:  # a value between two steps
         assert strict.returncode == 3
-        assert "the model comes quantized" in strict.stderr and "--tolerance 0.01" in strict.stderr
+        assert "the model is quantized" in strict.stderr and "--tolerance 0.01" in strict.stderr
         assert not out.exists()
     done = built(path, tmp_path / "allowed", "--tolerance", "0.01")
     assert done.returncode == 0, done.stderr

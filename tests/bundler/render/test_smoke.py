@@ -1,4 +1,4 @@
-"""smoke/ as a bundle has it, run in an environment with grpcio, protobuf and NumPy alone."""
+"""smoke/ of a bundle, run in an environment with only grpcio, protobuf and NumPy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = ("grpcio", "protobuf", "numpy")
 
 @pytest.fixture(scope="session")
 def bare_python(request: pytest.FixtureRequest) -> Path:
-    """A Python with three packages, kept between test runs."""
+    """A Python with only three packages, kept between test runs."""
     pins = [f"{name}=={version(name)}" for name in PACKAGES]
     key = f"bare-python-{sys.version_info[0]}.{sys.version_info[1]}-" + "-".join(pins).replace("==", "-")
     folder = request.config.cache.mkdir(key)
@@ -73,7 +73,7 @@ def smoke(
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=cwd or bundle, env={})
 
 
-def test_it_returns_what_it_wrote_and_writes_nothing_else(tmp_path: Path) -> None:
+def test_rendering_returns_exactly_the_written_files(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path)
     before = {path for path in folder.rglob("*") if path.is_file()}
     written = renderer.render(make_context(), folder)
@@ -90,16 +90,16 @@ def test_the_package_is_a_copy_of_the_installed_modules(bundle: Path) -> None:
         assert (copied / name).read_bytes() == (source / name).read_bytes(), name
 
 
-def test_golden_data_of_the_served_versions_goes_along(tmp_path: Path) -> None:
-    def carried(name: str, **serving: object) -> list[str]:
+def test_golden_data_of_the_served_versions_is_included(tmp_path: Path) -> None:
+    def included(name: str, **serving: object) -> list[str]:
         folder = make_bundle(tmp_path / name)
         renderer.render(make_context(serving=serving), folder)
         golden = folder / "smoke" / "golden"
         return sorted(path.relative_to(golden).as_posix() for path in golden.rglob("*.npz"))
 
-    assert carried("latest") == ["affine/2.npz", "echo/7.npz"]
-    assert carried("asked", versions={"affine": [1]}) == ["affine/1.npz", "echo/7.npz"]
-    assert carried("labels", labels={"affine": {"stable": 1}}) == ["affine/1.npz", "affine/2.npz", "echo/7.npz"]
+    assert included("latest") == ["affine/2.npz", "echo/7.npz"]
+    assert included("chosen", versions={"affine": [1]}) == ["affine/1.npz", "echo/7.npz"]
+    assert included("labels", labels={"affine": {"stable": 1}}) == ["affine/1.npz", "affine/2.npz", "echo/7.npz"]
 
 
 def test_missing_golden_data_is_an_error(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_missing_golden_data_is_an_error(tmp_path: Path) -> None:
         renderer.render(make_context(), tmp_path)
 
 
-def test_it_passes_in_a_bare_environment_and_leaves_the_bundle_as_it_was(
+def test_smoke_test_passes_in_a_bare_environment_and_leaves_the_bundle_unchanged(
     bare_python: Path, endpoints: ServerEndpoints, bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    look = "from importlib.util import find_spec as f; print([n for n in ('tensorflow', 'torch', 'serving') if f(n)])"
+    script = "from importlib.util import find_spec as f; print([n for n in ('tensorflow', 'torch', 'serving') if f(n)])"
     elsewhere = tmp_path_factory.mktemp("empty")
-    done = subprocess.run([bare_python, "-c", look], capture_output=True, text=True, check=True, cwd=elsewhere)
+    done = subprocess.run([bare_python, "-c", script], capture_output=True, text=True, check=True, cwd=elsewhere)
     assert done.stdout.strip() == "[]"
     before = {path: path.stat().st_mtime_ns for path in bundle.rglob("*")}
     done = smoke(bare_python, bundle, endpoints.grpc_target, "--rest", f"127.0.0.1:{endpoints.rest_port}", cwd=Path("/"))
@@ -124,7 +124,7 @@ def test_it_passes_in_a_bare_environment_and_leaves_the_bundle_as_it_was(
     assert {path: path.stat().st_mtime_ns for path in bundle.rglob("*")} == before
 
 
-def test_it_fails_naming_output_expected_and_got(bare_python: Path, bundle: Path) -> None:
+def test_a_failure_names_output_expected_and_actual_value(bare_python: Path, bundle: Path) -> None:
     with small_server("--weight", "1.01") as endpoints:
         done = smoke(bare_python, bundle, endpoints.grpc_target, "--json")
     assert done.returncode == 1
@@ -136,16 +136,16 @@ def test_it_fails_naming_output_expected_and_got(bare_python: Path, bundle: Path
     assert ", got " in first["message"]
 
 
-def test_it_starts_and_answers_within_a_second(bare_python: Path, endpoints: ServerEndpoints, bundle: Path) -> None:
+def test_smoke_test_takes_less_than_a_second(bare_python: Path, endpoints: ServerEndpoints, bundle: Path) -> None:
     times: list[float] = []
-    while len(times) < 8 and min(times, default=1.0) >= 1.0:  # again where the machine is busy with other things
+    while len(times) < 8 and min(times, default=1.0) >= 1.0:  # repeated in case the machine is busy
         start = time.perf_counter()
         assert smoke(bare_python, bundle, endpoints.grpc_target).returncode == 0
         times.append(time.perf_counter() - start)
     assert min(times) < 1.0, times
 
 
-def test_a_missing_package_says_what_to_install(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_missing_package_is_reported_with_its_install_command(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = tmp_path_factory.mktemp("no-packages")
     venv.create(empty, with_pip=False)
     done = smoke(empty / "bin" / "python", bundle, "localhost:1")
@@ -155,7 +155,7 @@ def test_a_missing_package_says_what_to_install(bundle: Path, tmp_path_factory: 
     assert "Traceback" not in done.stderr
 
 
-def test_the_requirements_are_those_of_the_project(bundle: Path) -> None:
+def test_the_requirements_match_the_projects(bundle: Path) -> None:
     text = (bundle / "smoke" / "requirements.txt").read_text()
     project = (Path(serving.__file__).parents[1] / "pyproject.toml").read_text()
     for name in PACKAGES:

@@ -23,11 +23,14 @@ from bundler.converters import onnx_tf
 from bundler.converters.onnx_tf import OnnxTfConverter, OnnxTfModel
 from bundler.errors import ConversionError, MissingExtraError, UsageError
 from tests.models import load_example, seeded
+from tests.requirements import require
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnx_tf") is None, reason=f"onnx-tf is not installed: {onnx_tf.INSTALL}"
-)
 TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _onnx_tf() -> None:
+    require(importlib.util.find_spec("onnx_tf"), f"onnx-tf ({onnx_tf.INSTALL})")
 
 
 class MobileBlock(nn.Module):

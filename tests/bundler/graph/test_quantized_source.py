@@ -24,6 +24,7 @@ from bundler.tflite.contents import count, operators
 from bundler.values.arrays import Array
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.bundler.tflite.lowered import Lowered
+from tests.requirements import require
 
 IMAGE, ROWS = (1, 3, 16, 16), (1, 6, 8)
 
@@ -196,8 +197,7 @@ def test_a_program_of_export_quantization_becomes_integers(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_what_torchao_quantizes_becomes_integers(tmp_path: Path) -> None:
-    if not TORCHAO.is_dir():
-        pytest.skip("no torchao beside the environment: `make venv` puts it there")
+    require(TORCHAO.is_dir(), f"torchao in {TORCHAO} (make venv)")
     path, out = made_by(QUANTIZE, tmp_path / "net.pt2"), tmp_path / "out"
     strict = built(path, out)
     if strict.returncode:  # a value between two steps

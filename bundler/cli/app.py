@@ -55,7 +55,7 @@ def common(
 
 
 app.command("init")(init.init)
-app.command("build")(build.build)
+app.command("build", cls=build.BuildCommand)(build.build)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("ops")(ops.ops)

@@ -67,7 +67,7 @@ def bench(
     """
     from bundler.errors import UsageError
     from bundler.operations.bench import bench_request
-    from bundler.spec.request import parse_counts
+    from bundler.spec.parsing import parse_counts
     from bundler.validation.bundle import Bundle
 
     if bool(targets) == bool(advise):

@@ -35,7 +35,7 @@ def export_mobile(
 
     from bundler.mobile import ExportOptions
     from bundler.mobile import export_mobile as export
-    from bundler.spec.request import parse_names, parse_numbers
+    from bundler.spec.parsing import parse_names, parse_numbers
     from bundler.validation.bundle import Bundle
 
     options = ExportOptions(

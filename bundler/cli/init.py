@@ -30,7 +30,8 @@ def init(
 ) -> None:
     """Write a commented bundle.yaml, and the JSON Schema that editors check it with."""
     from bundler.spec.bundle_spec import BundleSpec
-    from bundler.spec.request import default_name, parse_names
+    from bundler.spec.parsing import parse_names
+    from bundler.spec.request import default_name
     from bundler.spec.template import Answers, write_spec
 
     if schema:

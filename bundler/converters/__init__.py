@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bundler.errors import UsageError
 from bundler.spec.bundle_spec import SignatureLayout
+from bundler.spec.problems import did_you_mean
 from bundler.values.converted import ConvertedModel
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ def load_converter(name: str) -> Converter:
     """
     found = {e.name: e for e in entry_points(group="tfbundle.converters")}
     if name not in found:
-        raise UsageError(f"There is no converter {name!r}.", fix=f"one of: {', '.join(sorted(found))}")
+        suggestion = did_you_mean(name, found)
+        raise UsageError(
+            f"converter: {name!r} is not one of {', '.join(sorted(found))}{suggestion}",
+            fix="install the package of the converter, or choose another one",
+        )
     converter: Converter = found[name].load()()
     return converter

@@ -142,9 +142,9 @@ def test_a_model_that_does_not_answer_alike_is_not_published(tmp_path: Path) -> 
 
 
 def test_wrong_calls_say_so(tmp_path: Path, mlp_onnx: Path) -> None:
-    with pytest.raises(UsageError, match="example_inputs go with a module"):
+    with pytest.raises(UsageError, match="example_inputs are for a module"):
         bundler.build(mlp_onnx, [1, 2], tmp_path / "x")
-    with pytest.raises(UsageError, match="no converter 'none'"):
+    with pytest.raises(UsageError, match="converter: 'none' is not one of"):
         bundler.build(mlp_onnx, out=tmp_path / "x", converter="none")
     with pytest.raises(UsageError, match="int8"):
         bundler.build(mlp_onnx, out=tmp_path / "x", tflite=("int8",))

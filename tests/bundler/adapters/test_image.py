@@ -181,5 +181,5 @@ def test_what_does_not_fit_the_model(image: dict[str, Any], message: str, tmp_pa
 
 def test_the_alias_ends_with_bytes() -> None:
     model = {"name": "m", "source": "m.py:make", "signatures": {"s": {"image": {"name": "picture"}}}}
-    with pytest.raises(SpecError, match=r"image.name: String should match pattern .*_bytes"):
+    with pytest.raises(SpecError, match=r"image.name: 'picture' does not match the pattern .*_bytes"):
         parse_spec({"models": [model]}, where="bundle.yaml")

@@ -124,10 +124,10 @@ def test_preprocessing_that_does_not_fit_the_input(noise: Path, how: dict[str, A
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"std": [0.2, 0]}, "std is divided by; 0 is no deviation"),
+        ({"std": [0.2, 0]}, "std must not contain 0"),
         ({"crop": "center"}, "crop: center needs resize"),
         ({"channels": "rgba"}, "tflite.images.channels"),
-        ({"middle": 0.5}, "tflite.images.middle: unknown key"),
+        ({"middle": 0.5}, "unknown key 'middle'; the keys are resize, crop"),
     ],
 )
 def test_preprocessing_that_makes_no_sense(how: dict[str, Any], said: str) -> None:

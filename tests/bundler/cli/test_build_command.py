@@ -138,8 +138,9 @@ def test_unknown_keys_of_a_bundle_yaml(tmp_path: Path) -> None:
     file = tmp_path / "bundle.yaml"
     file.write_text("models:\n  - {name: a, source: a.onnx, colour: red}\nservings: {}\n")
     message = build(file, out=tmp_path / "x", code=2)
-    assert "models.0.colour: unknown key" in message
-    assert "servings: unknown key" in message
+    assert "unknown key 'colour'" in message
+    assert "unknown key 'servings'; did you mean 'serving'?" in message
+    assert f"where: {file}, models.0.colour, servings" in message
     file.write_text("models: [")
     assert "not valid YAML" in build(file, out=tmp_path / "x", code=2)
 
@@ -181,7 +182,7 @@ def test_wrong_options(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     assert "int4" in build(mlp_onnx, "--tflite", "int4", out=out, code=2)
     assert "calibration" in build(mlp_onnx, "--tflite", "int8", out=out, code=2)
-    assert "no converter 'none'" in build(mlp_onnx, "--converter", "none", out=out, code=2)
+    assert "converter: 'none' is not one of native, onnx-tf" in build(mlp_onnx, "--converter", "none", out=out, code=2)
     assert "layout" in build(mlp_onnx, "--layout", "nwhc", out=out, code=2)
     assert "name=number" in build(mlp_onnx, "--dims", "seq", out=out, code=2)
     build(mlp_onnx, "--opset", "3", out=out, code=2)

@@ -1,4 +1,4 @@
-"""tfbundle build"""
+"""tfbundle build."""
 
 from __future__ import annotations
 

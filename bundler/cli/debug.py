@@ -1,4 +1,4 @@
-"""Whether errors are shown with their tracebacks."""
+"""Debug mode: errors are printed with their tracebacks, and libraries may log."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ _DEBUG_ENV = "TFBUNDLE_DEBUG"
 
 
 def debugging() -> bool:
+    """Return whether debug mode is on."""
     return os.environ.get(_DEBUG_ENV, "") not in ("", "0")

@@ -99,7 +99,7 @@ def test_a_model_that_converts(nets: Path, tmp_path: Path) -> None:
     assert lines[2].split()[:3] == ["ai.onnx::Gemm", "1", "bundler.converters.native.ops.matmul:gemm"]
     assert lines[-1] == "1 node: all would convert."
     assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == [
-        "load the model", "export to ONNX", "ask the handlers",
+        "load the model", "export to ONNX", "check every operator",
     ]  # fmt: skip
     # but for Python's own cache of the file that was imported
     written = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
@@ -112,7 +112,7 @@ def test_all_that_fails_is_listed_at_once(tmp_path: Path) -> None:
     assert "✗ my.ops::Wiggle: There is no handler." in out
     assert "✗ ai.onnx::Relu: Relu has the attribute 'odd', which ONNX does not define for it." in out
     assert "node 'bad' (Relu: float32[batch,4] -> float32[batch,4])" in out
-    assert "Not checked, as they depend on these: 1 node (ai.onnx::Relu between)." in out
+    assert "Not checked, because they depend on these: 1 node (ai.onnx::Relu between)." in out
     assert out.splitlines()[-1] == "3 of 6 nodes would fail."
 
 

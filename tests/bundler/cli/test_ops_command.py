@@ -35,7 +35,7 @@ def test_only_some() -> None:
     assert [line.split()[1] for line in lines[1:]] == ["MaxUnpool"]
     missing = json.loads(ops("--missing", "--json").stdout)
     assert {row["status"] for row in missing} == {"missing"}
-    assert "None: all of these are converted." in ops("ai.onnx::LeakyRelu", "--missing").stdout
+    assert "None: all of these operators are converted." in ops("ai.onnx::LeakyRelu", "--missing").stdout
 
 
 def test_json_has_the_fields_of_a_row() -> None:

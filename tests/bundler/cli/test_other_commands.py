@@ -25,10 +25,10 @@ def run(*arguments: object, code: int = 0) -> Result:
     return result
 
 
-def test_verify_a_sound_bundle(copy: Path) -> None:
+def test_verify_accepts_an_intact_bundle(copy: Path) -> None:
     text = run("verify", copy).stdout
-    assert "is what was built" in text
-    assert "1 SavedModel" in text
+    assert "is intact" in text
+    assert "1 SavedModel gives PyTorch's answers" in text
     assert json.loads(run("verify", copy, "--json", "--no-parity").stdout) == {"passed": True, "problems": []}
 
 
@@ -42,11 +42,11 @@ def test_verify_names_the_file_with_a_flipped_byte(copy: Path) -> None:
     assert [problem["path"] for problem in problems] == ["models/mlp/1/variables/variables.index"]
 
 
-def test_verify_what_is_no_bundle(tmp_path: Path) -> None:
+def test_verify_rejects_a_folder_that_is_not_a_bundle(tmp_path: Path) -> None:
     assert "is not a bundle" in run("verify", tmp_path, code=1).stderr
 
 
-def test_inspect_each_kind(copy: Path) -> None:
+def test_inspect_shows_each_kind_of_file(copy: Path) -> None:
     text = run("inspect", copy).stdout
     assert "bundle small" in text
     assert "x=float32[batch,4]" in text
@@ -94,7 +94,7 @@ def test_inspect_counts_transposes_by_signature(tmp_path: Path) -> None:
     assert both == {"rows": 0, "serving_default": 1}
 
 
-def test_inspect_what_cannot_be(tmp_path: Path) -> None:
+def test_inspect_names_a_file_that_it_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "bad.tflite").write_bytes(b"no model")
     (tmp_path / "bad.onnx").write_bytes(b"\xff\xff")
     (tmp_path / "bad").mkdir()
@@ -119,7 +119,7 @@ def test_render_again_with_an_edited_bundle_yaml(copy: Path, tmp_path: Path) -> 
     assert [p for p in bundle.verify(parity=False) if p.serious] == []
 
 
-def test_render_twice_changes_nothing_and_an_overlay_of_ones_own_stays(copy: Path) -> None:
+def test_render_twice_changes_nothing_and_keeps_a_users_overlay(copy: Path) -> None:
     run("render", copy)
     own = copy / "k8s" / "overlays" / "staging" / "kustomization.yaml"
     own.parent.mkdir()
@@ -165,13 +165,13 @@ def test_init_with_wrong_answers_writes_nothing(tmp_path: Path) -> None:
     assert "models" in schema["properties"]
 
 
-def test_smoke_against_nobody(copy: Path) -> None:
+def test_smoke_fails_if_nothing_listens(copy: Path) -> None:
     result = run("smoke", "127.0.0.1:1", "--bundle", copy, "--timeout", "0.3", "--json", code=1)
     assert json.loads(result.stdout)["passed"] is False
     assert "nonsense" in run("smoke", "nonsense", "--bundle", copy, code=2).stderr
 
 
-def test_doctor_looks_at_everything() -> None:
+def test_doctor_checks_every_part() -> None:
     report = json.loads(run("doctor", "--no-build", "--json").stdout)
     status = {finding["name"]: finding["status"] for finding in report["findings"]}
     assert report["ok"] is True
@@ -179,4 +179,4 @@ def test_doctor_looks_at_everything() -> None:
         status[name] for name in ("python", "torch", "tensorflow", "onnx", "onnxruntime", "converters")
     } == {"ok"}
     assert "port 8500" in status
-    assert "Everything that is needed works." in run("doctor", "--no-build").stdout
+    assert "Everything that tfbundle needs works." in run("doctor", "--no-build").stdout

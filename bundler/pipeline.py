@@ -508,25 +508,12 @@ def build(
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, _given(options))
     models = request.spec.models
-    loaded = {}
-    if not isinstance(source, (str, Path)):
-        loaded[models[0].name] = _loaded_module(source, example_inputs, models[0])
-    elif example_inputs is not None:
-        raise UsageError(
-            "example_inputs are for a module; a source brings its own.",
-            where=text,
-            fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
-        )
+    loaded = _loaded_models(source, example_inputs, models)
     if evaluate is not None and len(models) != 1:
         raise UsageError("evaluate is for a single model.", where=text, fix="build the models one by one")
+    measures = {models[0].name: evaluate} if evaluate else None
     return build_bundle(
-        request.spec,
-        request.out,
-        base=request.base,
-        version=version,
-        progress=progress,
-        loaded=loaded,
-        evaluate={models[0].name: evaluate} if evaluate else None,
+        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures
     )
 
 
@@ -536,6 +523,21 @@ def _given(options: BuildOptions) -> dict[str, Any]:
     if isinstance(given.get("ops"), (str, Path, Sequence)):
         given["ops"] = _paths(options["ops"])
     return given
+
+
+def _loaded_models(
+    source: str | Path | torch.nn.Module, example_inputs: Any, models: Sequence[ModelSpec]
+) -> dict[str, LoadedModel]:
+    """Return the model of a module by its name; a source is loaded later, by the build."""
+    if not isinstance(source, (str, Path)):
+        return {models[0].name: _loaded_module(source, example_inputs, models[0])}
+    if example_inputs is not None:
+        raise UsageError(
+            "example_inputs are for a module; a source brings its own.",
+            where=str(source),
+            fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
+        )
+    return {}
 
 
 def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpec) -> LoadedModel:

@@ -10,27 +10,39 @@ from typing import Any
 from bundler.spec.bundle_spec import MODEL_PANEL, TFLITE_PANEL, BundleSpec, ModelSpec, TfliteSpec
 from bundler.spec.fields import SpecField, walk
 
+_WHOLE_BUNDLE = "a setting of the whole bundle, not of one model: bundle.yaml only"
+
 NOT_ON_THE_COMMAND_LINE = {
-    "models": "a list of models; their keys have flags",
     "models.source": "the argument SOURCE",
-    "models.tflite": "a section; its keys have flags",
-    "models.tflite.images": "a mapping; give it in bundle.yaml or in Python",
-    "models.tflite.batch": "given in --dims, as batch=8",
-    "serving": "settings of the whole bundle, not of one model; give them in bundle.yaml",
-    "kubernetes": "settings of the whole bundle, not of one model; give them in bundle.yaml",
-    "docker": "settings of the whole bundle, not of one model; give them in bundle.yaml",
+    "models.signatures.*": "--signature NAME=METHOD sets the method; the other keys are for bundle.yaml and Python",
+    "models.tflite.images": "a mapping: for bundle.yaml and Python",
+    "models.tflite.batch": "a part of --dims: batch=8",
+    "serving": _WHOLE_BUNDLE,
+    "kubernetes": _WHOLE_BUNDLE,
+    "docker": _WHOLE_BUNDLE,
 }
-"""Keys of bundle.yaml that `tfbundle build` has no flag for, and why."""
+"""Keys of bundle.yaml that `tfbundle build` has no flag for, and why; a section stands for its keys."""
 
 NOT_IN_PYTHON = {
-    "models": "a list of models; their keys have keywords",
     "models.source": "the first argument of build()",
-    "models.tflite": "a section; its keys have keywords",
-    "serving": NOT_ON_THE_COMMAND_LINE["serving"],
-    "kubernetes": NOT_ON_THE_COMMAND_LINE["kubernetes"],
-    "docker": NOT_ON_THE_COMMAND_LINE["docker"],
+    "models.signatures.*": "keys of the mappings in the keyword signatures",
+    "models.tflite.images.*": "keys of the mapping in the keyword images",
+    "serving": _WHOLE_BUNDLE,
+    "kubernetes": _WHOLE_BUNDLE,
+    "docker": _WHOLE_BUNDLE,
 }
-"""Keys of bundle.yaml that `bundler.build` has no keyword for, and why."""
+"""Keys of bundle.yaml that `bundler.build` has no keyword for, and why; a section stands for its keys."""
+
+
+def exclusion(field: SpecField, reasons: Mapping[str, str]) -> str:
+    """Return why a key, or a section that it is in, is excluded; an empty text if it is not.
+
+    Args:
+        field: the key.
+        reasons: `NOT_ON_THE_COMMAND_LINE` or `NOT_IN_PYTHON`.
+    """
+    names = [".".join(field.path[:length]) for length in range(1, len(field.path) + 1)]
+    return next((reasons[name] for name in (*names, *(f"{name}.*" for name in names[:-1])) if name in reasons), "")
 
 
 @dataclass(frozen=True)
@@ -53,12 +65,12 @@ class BuildOption:
     @property
     def keyword(self) -> str:
         """Keyword of `bundler.build`; empty if there is none."""
-        return "" if self._key in NOT_IN_PYTHON else self.field.option.keyword or self.name
+        return "" if exclusion(self.field, NOT_IN_PYTHON) else self.field.option.keyword or self.name
 
     @property
     def flag(self) -> str:
         """Option of `tfbundle build`; empty if there is none."""
-        if self._key in NOT_ON_THE_COMMAND_LINE:
+        if exclusion(self.field, NOT_ON_THE_COMMAND_LINE):
             return ""
         return self.field.option.flag or f"--{self.name.replace('_', '-')}"
 
@@ -73,19 +85,14 @@ class BuildOption:
         """Heading in `tfbundle build --help`."""
         return self.field.option.panel or (TFLITE_PANEL if self.in_tflite else MODEL_PANEL)
 
-    @property
-    def _key(self) -> str:
-        return ".".join(self.field.path)
-
 
 @lru_cache(maxsize=1)
 def build_options() -> tuple[BuildOption, ...]:
     """Return every option of a build, in the order of the models' fields."""
-    model = [BuildOption(SpecField(("models", name), info), False) for name, info in ModelSpec.model_fields.items()]
-    tflite = [
-        BuildOption(SpecField(("models", "tflite", name), info), True) for name, info in TfliteSpec.model_fields.items()
-    ]
-    return tuple(option for option in (*model, *tflite) if option.keyword or option.flag)
+    model = [SpecField(("models", name), info) for name, info in ModelSpec.model_fields.items() if name != "tflite"]
+    tflite = [SpecField(("models", "tflite", name), info) for name, info in TfliteSpec.model_fields.items()]
+    options = [BuildOption(field, field in tflite) for field in (*model, *tflite)]
+    return tuple(option for option in options if option.keyword or option.flag)
 
 
 @lru_cache(maxsize=1)

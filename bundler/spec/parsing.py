@@ -23,20 +23,20 @@ def parse_number(text: str) -> int | float | str:
     return text
 
 
-def parse_dims(text: str) -> dict[str, int]:
-    """Read sizes by dim: `batch=1,seq=64` -> {batch: 1, seq: 64}.
+def parse_dims(text: str) -> dict[str, int | float | str]:
+    """Read sizes by dim: `batch=1,seq=64` -> {batch: 1, seq: 64}. The model's validator checks the sizes.
 
     Raises:
         UsageError: if the text does not have this form.
     """
     sizes = {}
     for part in parse_names(text):
-        name, _, size = part.partition("=")
-        if not name.isidentifier() or not size.isdecimal() or int(size) < 1:
+        name, equals, size = part.partition("=")
+        if not name.isidentifier() or not equals:
             raise UsageError(
                 f"The size {part!r} does not have the form name=number.", fix="write it like batch=1,seq=64"
             )
-        sizes[name] = int(size)
+        sizes[name] = parse_number(size)
     return sizes
 
 
@@ -67,7 +67,7 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     return numbers
 
 
-def parse_shapes(texts: Sequence[str]) -> dict[str, dict[str, int]]:
+def parse_shapes(texts: Sequence[str]) -> dict[str, dict[str, int | float | str]]:
     """Read signatures with sizes of their own: `long:seq=256` -> {long: {seq: 256}}.
 
     Raises:

@@ -1,4 +1,4 @@
-"""tfbundle launch as a process: a real bundle under each runner, and what a signal does to it."""
+"""tfbundle launch as a process: a real bundle with each runner, and the effect of signals."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_death_of_the_server_is_reported(small_bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_wrong_answers_fail_the_launch(small_bundle: Path, tmp_path: Path) -> None:
-    """Golden data of another model: the server runs, the smoke test does not pass, and nothing is left running."""
+    """With the golden data of another model the server runs, the smoke test fails, and nothing is left running."""
     import numpy as np
 
     out = tmp_path / "small"

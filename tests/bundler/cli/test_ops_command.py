@@ -1,4 +1,4 @@
-"""tfbundle ops: the table in each of its forms, and every wrong use."""
+"""tfbundle ops: the table in each of its formats, and every wrong use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ops(*arguments: object, code: int = 0) -> Result:
     return result
 
 
-def test_the_table_has_every_domain_and_its_sum() -> None:
+def test_the_table_lists_every_domain_with_its_count() -> None:
     lines = ops().stdout.splitlines()
     assert lines[0].split() == ["domain", "operator", "opset", "handler", "since", "layout"]
     assert not any("…" in line for line in lines), "nothing is cut"
@@ -30,7 +30,7 @@ def test_the_table_has_every_domain_and_its_sum() -> None:
     assert any(line.startswith("ai.onnx: ") and line.endswith(" converted") for line in lines)
 
 
-def test_only_some() -> None:
+def test_operators_can_be_selected() -> None:
     lines = ops("*Unpool").stdout.splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["MaxUnpool"]
     missing = json.loads(ops("--missing", "--json").stdout)
@@ -53,7 +53,7 @@ def test_markdown_is_the_document() -> None:
     assert "| LeakyRelu | 16 | `elementwise:leaky_relu` | 1 | elementwise |" in text
 
 
-def test_handlers_of_the_user_stand_in_it(tmp_path: Path) -> None:
+def test_handlers_of_the_user_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from bundler.ops import op\n@op('Odd', domain='mylib')\ndef odd(x): return x\n")
     lines = ops("mylib::Odd", "--ops", path).stdout.splitlines()
@@ -61,7 +61,7 @@ def test_handlers_of_the_user_stand_in_it(tmp_path: Path) -> None:
     ops("mylib::Odd", code=2)
 
 
-def test_wrong_use(tmp_path: Path) -> None:
+def test_wrong_use_is_an_error(tmp_path: Path) -> None:
     assert "did you mean LeakyRelu" in ops("LeekyRelu", code=2).stderr
     assert "exclude each other" in ops("--json", "--markdown", code=2).stderr
     assert "whole table" in ops("Relu", "--markdown", code=2).stderr

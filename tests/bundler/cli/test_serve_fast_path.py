@@ -1,4 +1,4 @@
-"""tfbundle serve with the fast path: the same smoke test passes, and tfbundle bench shows the latencies of both forms."""
+"""tfbundle serve with the fast path: the same smoke test passes, and tfbundle bench measures both forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting the command line: quick, complete, and quiet."""
+"""The command line starts quickly and without messages, and its help is complete."""
 
 from __future__ import annotations
 

@@ -40,4 +40,4 @@ def test_the_typed_dict_has_the_types_of_the_models() -> None:
 
 
 def test_the_table_names_what_has_no_flag() -> None:
-    assert "| `models.tflite.batch` | given in --dims, as batch=8 |" in options_text()
+    assert "| `models.tflite.batch` | a part of --dims: batch=8 |" in options_text()

@@ -23,9 +23,10 @@ def test_names_sizes_and_signatures() -> None:
         "embed": {"method": "encode"},
         "decode": {"method": "decode"},
     }
-    for text in ("seq", "seq=0", "seq=x", "=1"):
+    for text in ("seq", "=1", "a b=1", "batch=1,seq"):
         with pytest.raises(UsageError, match="name=number"):
             parse_dims(text)
+    assert parse_dims("seq=0,batch=x") == {"seq": 0, "batch": "x"}, "the model's validator rejects them"
     with pytest.raises(UsageError, match="NAME=METHOD"):
         parse_signatures(["a b=c"])
 

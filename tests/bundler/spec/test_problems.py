@@ -72,6 +72,33 @@ def test_a_wrong_value_has_the_same_message_from_all_three_sides(option: BuildOp
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({"batch": 0}, ["--dims", "batch=0"], "tflite.batch: 0 is out of range; it must be at least 1"),
+        ({"dims": {"seq": 0}}, ["--dims", "seq=0"], "tflite.dims.seq: 0 is out of range; it must be greater than 0"),
+        ({"dims": {"seq": "x"}}, ["--dims", "seq=x"], "tflite.dims.seq: 'x' is not a whole number"),
+        (
+            {"shapes": {"long": {"seq": -1}}},
+            ["--shape", "long:seq=-1"],
+            "tflite.shapes.long.seq: -1 is out of range; it must be greater than 0",
+        ),
+    ],
+)
+def test_sizes_have_the_same_message_from_all_three_sides(
+    options: dict[str, Any], arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    model = {"name": "net", "source": "net.onnx", "tflite": options}
+    with pytest.raises(SpecError) as yaml:
+        parse_spec({"models": [model]}, where="bundle.yaml")
+    with pytest.raises(SpecError) as python:
+        bundler.build("net.onnx", out=tmp_path / "x", **options)
+    result = CliRunner().invoke(app, ["build", "net.onnx", *arguments, "-o", str(tmp_path / "x")])
+    assert yaml.value.what == python.value.what == message
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {message}\n")
+
+
 def test_the_cases_cover_every_option_with_choices_or_bounds() -> None:
     covered = {parameter.values[0].name for parameter in CASES}  # type: ignore[union-attr]
     assert covered == {

@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from bundler.cli.app import app
+from tests.bundler.cli.commands import run
 
 NETS = """
 import torch
@@ -66,10 +66,7 @@ def nets(tmp_path: Path) -> Path:
 
 
 def dry_run(*arguments: object, code: int) -> Result:
-    result = CliRunner().invoke(app, ["build", *map(str, arguments), "--dry-run"])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
+    return run("build", *arguments, "--dry-run", code=code)
 
 
 def broken_graph(folder: Path) -> Path:

@@ -1,7 +1,9 @@
-"""tfbundle init on a terminal: it asks for what is missing."""
+"""tfbundle init: the files that it writes, and its questions on a terminal."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from bundler.cli.app import app
 from bundler.cli.init import _complete_variants, init
+from tests.bundler.cli.commands import run
 
 
 class Terminal:
@@ -57,3 +60,26 @@ def test_nothing_is_asked_without_a_terminal(questions: dict[str, str], tmp_path
 
 def test_variants_are_completed() -> None:
     assert "float16,int8" in _complete_variants("float16,")
+
+
+def test_init_writes_what_build_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlp_onnx: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(mlp_onnx, tmp_path / "net.onnx")
+    run("init", "--yes", "--source", "net.onnx", "--tflite", "float16")
+    text = (tmp_path / "bundle.yaml").read_text()
+    assert "# yaml-language-server: $schema=./bundle.schema.json" in text
+    assert json.loads((tmp_path / "bundle.schema.json").read_text())["additionalProperties"] is False
+    assert "exists already" in run("init", "--yes", code=2).stderr
+    run("build", "bundle.yaml")
+    assert list((tmp_path / "dist" / "net" / "tflite" / "net" / "1").iterdir())
+    run("init", "--yes", "--force", "-o", "bundle.yaml")
+    assert "model.py:make_model" in (tmp_path / "bundle.yaml").read_text()
+
+
+def test_init_with_wrong_answers_writes_nothing(tmp_path: Path) -> None:
+    assert "int4" in run("init", "--yes", "--tflite", "int4", "-o", tmp_path / "b.yaml", code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+    schema = json.loads(run("init", "--schema").stdout)
+    assert "models" in schema["properties"]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import bundler
 from bundler.cli.app import app
-from tests.bundler.cli.test_serve_command import serving, wait
+from tests.bundler.cli.test_serve import serving, wait
 
 
 @pytest.mark.slow

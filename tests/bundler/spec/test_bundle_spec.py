@@ -1,4 +1,4 @@
-"""The models of bundle.yaml: what they accept, and what they work out."""
+"""The models of bundle.yaml: the rules between keys, and the properties computed from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_auto_mix_adds_the_variant_mix_once() -> None:
     assert model.tflite.wanted == ("mix",)
 
 
-def test_a_models_fast_path_overrides_the_servings() -> None:
+def test_the_fast_path_of_a_model_overrides_that_of_serving() -> None:
     bundle = parse_spec(
         {"models": [{"name": n, "source": "m.onnx", "fast_path": f} for n, f in (("a", None), ("b", False), ("c", True))]},
         where="bundle.yaml",
@@ -54,7 +54,7 @@ def test_a_models_fast_path_overrides_the_servings() -> None:
         ([], "must be a mapping with the key 'models'"),
     ],
 )
-def test_rules_between_keys(data: Any, message: str) -> None:
+def test_keys_that_contradict_each_other_are_an_error(data: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         parse_spec(data, where="bundle.yaml")
 
@@ -66,7 +66,7 @@ def test_the_image_has_its_tag_and_its_digest() -> None:
     assert docker.model_copy(update={"digest": digest}).reference == f"tensorflow/serving:{docker.tag}@{digest}"
 
 
-def test_files_that_are_no_bundle_yaml(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"There is no file .*absent\.yaml"):
         read_spec(tmp_path / "absent.yaml")
     with pytest.raises(SpecError, match="cannot be read"):

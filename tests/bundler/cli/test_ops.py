@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from bundler.cli.app import app
+from tests.bundler.cli.commands import run
 
 DOCS = Path(__file__).parents[3] / "docs" / "operators.md"
 
 
 def ops(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["ops", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
+    return run("ops", *arguments, code=code)
 
 
 def test_the_table_lists_every_domain_with_its_count() -> None:

@@ -17,7 +17,7 @@ from bundler.cli.app import app
 from bundler.operations.launch import deployment, docker_settings
 from bundler.validation.bundle import Bundle
 from serving import Client
-from tests.bundler.cli.test_serve_command import free_port
+from tests.bundler.cli.test_serve import free_port
 from tests.serving.launch.executables import fake_docker, model_server
 
 

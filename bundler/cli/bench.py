@@ -78,7 +78,8 @@ class BenchOptions:
         """
         from bundler.spec.parsing import parse_counts
 
-        return parse_counts(self.concurrency or (_CLIENTS_TO_ADVISE if self.advise else _CLIENTS))
+        default = _CLIENTS_TO_ADVISE if self.advise else _CLIENTS
+        return parse_counts(default if self.concurrency is None else self.concurrency)
 
 
 @takes(BenchOptions)

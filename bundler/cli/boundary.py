@@ -21,7 +21,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bundler.cli.debug import _DEBUG_ENV, debugging
+from bundler.cli.debug import DEBUG_ENV, debugging
 from bundler.cli.output import print_error
 
 
@@ -36,7 +36,7 @@ class Boundary(TyperGroup):
         """Parse the arguments; `--debug` is taken out of them first, unless it follows `--`."""
         options = args[: args.index("--")] if "--" in args else args
         if "--debug" in options:
-            os.environ[_DEBUG_ENV] = "1"
+            os.environ[DEBUG_ENV] = "1"
             args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
         return super().parse_args(ctx, args)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-_DEBUG_ENV = "TFBUNDLE_DEBUG"
+DEBUG_ENV = "TFBUNDLE_DEBUG"
 
 
 def debugging() -> bool:
     """Return whether debug mode is on."""
-    return os.environ.get(_DEBUG_ENV, "") not in ("", "0")
+    return os.environ.get(DEBUG_ENV, "") not in ("", "0")

@@ -39,7 +39,7 @@ Component = Literal[
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 """Components of k8s/ in the order in which an overlay lists them: those that patch others come after those that add."""
 
-ADVICE = "`tfbundle build --help` lists the options; `tfbundle init` writes a commented bundle.yaml"
+ADVICE = "list the options with `tfbundle build --help`, or write a commented bundle.yaml with `tfbundle init`"
 MODEL_PANEL = "The model (not with a bundle.yaml)"
 TFLITE_PANEL = "TFLite"
 
@@ -441,7 +441,7 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         data = YAML(typ="safe").load(path.read_text("utf-8"))
     except FileNotFoundError as exc:
-        raise SpecError(f"There is no file {path}.", fix="tfbundle init writes a bundle.yaml") from exc
+        raise SpecError(f"There is no file {path}.", fix="check the path, or write a bundle.yaml with `tfbundle init`") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise SpecError(f"{path} cannot be read: {exc}.") from exc
     except YAMLError as exc:

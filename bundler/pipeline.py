@@ -53,9 +53,11 @@ from bundler.values.signature import Signature
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Unpack
 
     from bundler.converters.native.registry import HandlerTable
-    from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout, TfliteVariant
+    from bundler.spec.build_options import BuildOptions
+    from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout
 
 Stage = Literal[
     "load", "export", "explain", "convert", "saved_model", "tflite", "fast_path", "parity", "evaluate", "render",
@@ -502,14 +504,10 @@ def build(
     example_inputs: Any = None,
     out: str | Path | None = None,
     *,
-    name: str | None = None,
     version: int | None = None,
-    tflite: Sequence[TfliteVariant] = (),
-    ops: str | Path | Sequence[str | Path] = (),
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
-    gate: str | None = None,
-    **options: Any,
+    **options: Unpack[BuildOptions],
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
 
@@ -517,50 +515,53 @@ def build(
         source: a module, or what the command line takes: file.py:callable, .pt2, .onnx, .pt, .pth,
             .safetensors, timm:NAME, hf:NAME_OR_PATH, or the path of a bundle.yaml.
         example_inputs: for a module: a tensor or array, a tuple of them, or a dict by input name.
-        out: the bundle's folder; default: dist/<name>.
-        name: name that the model is served under; default: from the source.
+        out: folder of the bundle; default: dist/<name>.
         version: number of the new version; default: the next free one.
-        tflite: variants to make: float32, float16, dynamic, int8, int8-io, int16x8, mix (docs/tflite.md).
-        ops: Python files with handlers of your own for operators of the graph (docs/custom-ops.md).
         progress: called as stages begin and end.
-        evaluate: measures the built model; what it returns is kept in bundle.json.
-        gate: `module:function`, the metric that each TFLite variant has to pass: `--evaluate`, see docs/tflite.md.
-        options: further fields of `bundler.spec.bundle_spec.ModelSpec` (inputs, outputs, signatures, architecture,
-            weights, pretrained, trust_pickle, converter, opset, layout, tolerance), `dims`, and those of
-            `bundler.spec.bundle_spec.TfliteSpec` (calibration, float_layers, auto_mix, max_drop, …).
+        evaluate: measures the built model; its result is recorded in bundle.json.
+        options: options of the model (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`,
+            `inputs`, `tflite`, `ops` and `tolerance`. Not allowed with a bundle.yaml.
 
     Raises:
-        VariantsError: TFLite variants could not be made or are below their gate; the bundle was published without
+        VariantsError: if TFLite variants could not be made or are below their gate; the bundle was published without
             them, and is the error's `bundle`.
-        TfbundleError: see `bundler.errors`; the bundle is as it was.
+        TfbundleError: if a stage failed (see `bundler.errors`); the bundle is as it was.
     """
     from bundler.spec.request import make_request
 
-    said = {"name": name, "variants": tuple(tflite), "ops": _paths(ops), "evaluate": gate}
-    given = {**options, **{key: value for key, value in said.items() if value}}
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
-    request = make_request(text, Path(out) if out else None, given)
+    request = make_request(text, Path(out) if out else None, _given(options))
     models = request.spec.models
-    loaded = {}
+    loaded = _loaded_models(source, example_inputs, models)
+    if evaluate is not None and len(models) != 1:
+        raise UsageError("evaluate is for a single model.", where=text, fix="build the models one by one")
+    measures = {models[0].name: evaluate} if evaluate else None
+    return build_bundle(
+        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures
+    )
+
+
+def _given(options: BuildOptions) -> dict[str, Any]:
+    """Return the options that are set: an empty name, tflite, ops or gate counts as not given."""
+    given = {key: value for key, value in options.items() if value or key not in ("name", "tflite", "ops", "gate")}
+    if isinstance(given.get("ops"), (str, Path, Sequence)):
+        given["ops"] = _paths(options["ops"])
+    return given
+
+
+def _loaded_models(
+    source: str | Path | torch.nn.Module, example_inputs: Any, models: Sequence[ModelSpec]
+) -> dict[str, LoadedModel]:
+    """Return the model of a module by its name; a source is loaded later, by the build."""
     if not isinstance(source, (str, Path)):
-        loaded[models[0].name] = _loaded_module(source, example_inputs, models[0])
-    elif example_inputs is not None:
+        return {models[0].name: _loaded_module(source, example_inputs, models[0])}
+    if example_inputs is not None:
         raise UsageError(
-            "example_inputs go with a module; a source brings its own.",
-            where=text,
+            "example_inputs are for a module; a source brings its own.",
+            where=str(source),
             fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
         )
-    if evaluate is not None and len(models) != 1:
-        raise UsageError("evaluate goes with one model.", where=text, fix="build the models one by one")
-    return build_bundle(
-        request.spec,
-        request.out,
-        base=request.base,
-        version=version,
-        progress=progress,
-        loaded=loaded,
-        evaluate={models[0].name: evaluate} if evaluate else None,
-    )
+    return {}
 
 
 def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpec) -> LoadedModel:
@@ -578,25 +579,28 @@ def _paths(files: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
 def convert(
     model: Any, *, layout: SignatureLayout = "keep", ops: str | Path | Sequence[str | Path] = ()
 ) -> ConvertedModel:
-    """Convert an ONNX model with the native engine, without a bundle around it.
+    """Convert an ONNX model with the native engine, without building a bundle.
 
     Args:
         model: the path of an .onnx file, or an onnx.ModelProto.
         layout: keep the graph's NCHW inputs, or take image inputs as nhwc.
-        ops: Python files with handlers of your own for operators of the graph (docs/custom-ops.md).
+        ops: Python files with your own handlers for operators of the graph (docs/custom-ops.md).
 
     Returns:
-        A tf.Module: `model(**inputs)` gives a dict by output name; `.signatures`, `.save(path)`.
+        A tf.Module: `model(**inputs)` returns a dict by output name; it has `.signatures` and `.save(path)`.
 
     Raises:
-        ConversionError: with the node and the line of the model it comes from.
-        SourceError, UsageError: a file of `ops` cannot be used.
+        ConversionError: if a node cannot be converted; the message names it and the line of the model it comes from.
+        SourceError: if a file of `ops` does not exist or cannot be imported.
+        UsageError: if `layout` or a handler of `ops` is wrong.
     """
     import tempfile
 
     from bundler.converters.native import NativeConverter, plugins
+    from bundler.spec.request import check_options
     from bundler.values.converted import SERVING_DEFAULT
 
+    check_options({"layout": layout})
     files = _paths(ops)
     converter = NativeConverter(plugins.load(files, base=Path.cwd()).handlers if files else None)
     if isinstance(model, (str, Path)):

@@ -1,10 +1,10 @@
-"""The command line: parses, calls, prints; no logic. One file a command group."""
+"""The command line: it parses, calls and prints, and has no other logic. One file per command."""
 
 from __future__ import annotations
 
 
 def main() -> None:
-    """Entry point of `tfbundle`."""
+    """Run `tfbundle`."""
     import gc
 
     from bundler.cli.app import app
@@ -12,5 +12,5 @@ def main() -> None:
     try:
         app(prog_name="tfbundle")
     finally:
-        # The interpreter's last collections walk all of torch and TensorFlow: two seconds that free nothing.
+        # The interpreter's last garbage collections would walk all of torch and TensorFlow: two seconds that free nothing.
         gc.freeze()

@@ -1,4 +1,4 @@
-"""The typer application: the commands, in the order in which a user needs them."""
+"""The typer application: its commands, in the order in which a user needs them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="PyTorch models as TensorFlow Serving SavedModels and TFLite files, proven and ready to deploy.",
+    help="Turn PyTorch models into TensorFlow Serving SavedModels and TFLite files, verified and ready to deploy.",
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         say(f"tfbundle {version('tfbundle')}")
@@ -45,17 +45,18 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks and the libraries' own logs.")
+        bool, typer.Option("--debug", help="Show tracebacks and the log output of libraries.")
     ] = False,
 ) -> None:
+    """Handle the options that come before the command."""
     quiet_libraries()
 
 
 app.command("init")(init.init)
-app.command("build")(build.build)
+app.command("build", cls=build.BuildCommand)(build.build)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("ops")(ops.ops)

@@ -1,155 +1,195 @@
-"""tfbundle bench"""
+"""tfbundle bench."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from bundler.cli.output import note, print_json, say, table
+from bundler.cli.output import note, plural, print_json, say, table
+from bundler.cli.parameters import takes
 
 if TYPE_CHECKING:
     from serving.advise.search import Trial
     from serving.bench.load import LoadFigures
     from serving.client.prepared_request import PreparedRequest
 
-_LOADS = "1,2,4,8"
-_ADVISED = "64"
+    Requests: TypeAlias = PreparedRequest | list[PreparedRequest]
+    """One request that is sent again and again, or logged requests that are sent in turn."""
+
+_CLIENTS = "1,2,4,8"
+_CLIENTS_TO_ADVISE = "64"
 
 
-def bench(
+@dataclass(frozen=True)
+class BenchOptions:
+    """The command's parameters."""
+
     targets: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[HOST:PORT]...",
-            help="gRPC port of a server, or an http:// URL for REST; several are loaded in turns.",
+            help="gRPC port of a server, or an http:// URL for REST. Several servers are measured in turns.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     bundle: Annotated[
-        Path | None, typer.Option(help="The bundle that is served: its golden inputs are sent.", show_default=False)
-    ] = None,
+        Path | None, typer.Option(help="Bundle that is served; its golden inputs are sent.", show_default=False)
+    ] = None
     replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send in the golden data's place.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Which model; default: the bundle's only one.")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Which version; default: the one that the server takes.")] = None,
-    signature: Annotated[str, typer.Option(help="Which signature.")] = "serving_default",
-    rows: Annotated[str, typer.Option("--batch", help="Examples in a request, with commas.")] = "1",
+        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
+    ] = None
+    model: Annotated[str | None, typer.Option(help="Model to measure. Default: the bundle's only model.")] = None
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Version to measure. Default: the one that the server chooses.")
+    ] = None
+    signature: Annotated[str, typer.Option(help="Signature to measure.")] = "serving_default"
+    rows: Annotated[str, typer.Option("--batch", help="Examples per request; several numbers with commas.")] = "1"
     concurrency: Annotated[
         str | None,
         typer.Option(
-            help=f"Clients at once, with commas; a row of the table each. Default: {_LOADS}; {_ADVISED} with --advise.",
+            help="Number of concurrent clients; several numbers with commas, each a row of the table. "
+            f"Default: {_CLIENTS}; {_CLIENTS_TO_ADVISE} with --advise.",
             show_default=False,
         ),
-    ] = None,
-    seconds: Annotated[float, typer.Option(min=0.05, help="How long each server is under each load.")] = 3.0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request has failed.")] = 30.0,
+    ] = None
+    seconds: Annotated[float, typer.Option(min=0.05, help="Seconds per server and number of clients.")] = 3.0
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request counts as failed.")] = 30.0
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw latency over throughput: .svg, .png or .pdf.")
-    ] = None,
+        Path | None, typer.Option(metavar="FILE", help="Plot latency against throughput: .svg, .png or .pdf.")
+    ] = None
     advise: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Start servers with other batching and threads, and write the flags of the best if it is better than none.",
+            help="Try servers with different batching and threads, and write the flags of the best one into this folder.",
         ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-) -> None:
-    """Measure latency and throughput of running servers, over the number of clients.
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False
 
-    Each client sends its next request when the last one is answered. Several servers take turns, so that
-    what disturbs the machine disturbs them all: give the SavedModel's and the fast path's to compare them.
-    With --advise no server is given: embedded ones are started with and without batching, in processes of
-    their own, and batching.config and server.flags are written with the figures that speak for them.
+    @property
+    def clients(self) -> tuple[int, ...]:
+        """The numbers of concurrent clients.
+
+        Raises:
+            UsageError: if they are not whole numbers.
+        """
+        from bundler.spec.parsing import parse_counts
+
+        default = _CLIENTS_TO_ADVISE if self.advise else _CLIENTS
+        return parse_counts(default if self.concurrency is None else self.concurrency)
+
+
+@takes(BenchOptions)
+def bench(options: BenchOptions) -> None:
+    """Measure latency and throughput of running servers by number of clients.
+
+    Each client sends its next request when the previous one is answered. Several servers take turns, so that anything
+    that disturbs the machine disturbs all of them; compare a SavedModel with its fast path this way.
+
+    With --advise no server is given. Embedded servers with and without batching run in processes of their own, and
+    batching.config and server.flags are written with the figures that support them.
     """
-    from bundler.errors import UsageError
-    from bundler.operations.bench import bench_request
-    from bundler.spec.request import parse_counts
-    from bundler.validation.bundle import Bundle
+    _check(options)
+    clients = options.clients
+    requests = _golden_requests(options) if options.bundle else []
+    if options.replay:
+        requests.append(_logged_requests(options.replay))
+    if options.advise and options.bundle:
+        first = requests[0]
+        assert not isinstance(first, list)
+        _advise(options.bundle, first, max(clients), options, options.advise)
+        return
+    results = _measure(options, requests, clients)
+    _show(results, options)
+    _fail_if_any_failed(results)
 
-    if bool(targets) == bool(advise):
+
+def _check(options: BenchOptions) -> None:
+    from bundler.errors import UsageError
+
+    if bool(options.targets) == bool(options.advise):
         raise UsageError(
             "Give the servers to measure, or --advise DIR.",
             fix="e.g. tfbundle bench localhost:8500 --bundle DIR, or tfbundle bench --bundle DIR --advise tuned",
         )
-    if concurrency is None:
-        concurrency = _ADVISED if advise else _LOADS
-    clients = parse_counts(concurrency)
-    if bool(bundle) == bool(replay) or (advise and not bundle):
-        raise UsageError("Give either --bundle or --replay; --advise takes --bundle.", fix="e.g. --bundle dist/digits")
-    requests: list[PreparedRequest | list[PreparedRequest]] = []
-    if bundle:
-        opened = Bundle.open(bundle)
-        sizes = parse_counts(rows)
-        requests += [bench_request(opened, model, version=version, signature=signature, rows=number) for number in sizes]
-    if replay:
-        from serving.smoke.replay import read_requests
-
-        logged = read_requests(replay)
-        requests.append(list(logged.requests))
-        for kind, count in sorted(logged.left_out.items()):
-            note(f"{count} records of {kind} in {replay} are left out: no request of this kind is sent again.")
-    if advise and bundle:
-        first = requests[0]
-        assert not isinstance(first, list)
-        _advise(bundle, first, max(clients), seconds, advise, as_json=as_json)
-        return
-    results = _measure(targets or [], requests, clients, seconds, timeout)
-    if as_json:
-        print_json([figures.to_json() for figures in results])
-    else:
-        _print(results)
-    if plot:
-        from serving.bench.plot import draw
-
-        draw(results, plot)
-        note(f"The curve is in {plot}.")
-    _fail_if_any_failed(results)
+    if bool(options.bundle) == bool(options.replay) or (options.advise and not options.bundle):
+        raise UsageError("Give either --bundle or --replay; --advise needs --bundle.", fix="e.g. --bundle dist/digits")
 
 
-def _measure(
-    targets: list[str],
-    requests: list[PreparedRequest | list[PreparedRequest]],
-    clients: tuple[int, ...],
-    seconds: float,
-    timeout: float,
-) -> list[LoadFigures]:
+def _golden_requests(options: BenchOptions) -> list[Requests]:
+    """Return a request of the bundle's golden data for each number of examples."""
+    from bundler.operations.bench import bench_request
+    from bundler.spec.parsing import parse_counts
+    from bundler.validation.bundle import Bundle
+
+    assert options.bundle
+    bundle = Bundle.open(options.bundle)
+    sizes = parse_counts(options.rows)
+    return [
+        bench_request(bundle, options.model, version=options.version, signature=options.signature, rows=rows) for rows in sizes
+    ]
+
+
+def _logged_requests(file: Path) -> list[PreparedRequest]:
+    from serving.smoke.replay import read_requests
+
+    logged = read_requests(file)
+    for kind, count in sorted(logged.left_out.items()):
+        note(f"{plural(count, 'record')} of {kind} in {file} skipped: requests of this kind cannot be replayed.")
+    return list(logged.requests)
+
+
+def _measure(options: BenchOptions, requests: list[Requests], clients: tuple[int, ...]) -> list[LoadFigures]:
     from serving.bench.load import Load, measure
 
+    loads = [Load(number, options.seconds) for number in clients]
     results = []
     for request in requests:
         if not isinstance(request, list) and not request.outputs:
-            note(f"The golden data have no call of {request.rows} rows: answers are not compared with PyTorch's.")
-        results += measure(targets, request, [Load(number, seconds) for number in clients], timeout=timeout)
+            note(f"The golden data have no call with {plural(request.rows, 'row')}, so answers are not compared with PyTorch's.")
+        results += measure(options.targets or [], request, loads, timeout=options.timeout)
     return results
+
+
+def _show(results: list[LoadFigures], options: BenchOptions) -> None:
+    if options.as_json:
+        print_json([figures.to_json() for figures in results])
+    else:
+        _print(results)
+    if options.plot:
+        from serving.bench.plot import draw
+
+        draw(results, options.plot)
+        note(f"Wrote the plot to {options.plot}.")
 
 
 def _fail_if_any_failed(results: list[LoadFigures]) -> None:
     failures = [figures for figures in results if figures.failed]
     for figures in failures:
-        note(f"{figures.target}, {figures.concurrency} clients: {figures.failed} requests failed: {figures.failure}")
+        clients, requests = plural(figures.concurrency, "client"), plural(figures.failed, "request")
+        note(f"{figures.target}, {clients}: {requests} failed: {figures.failure}")
     if failures:
         raise typer.Exit(1)
 
 
-def _advise(bundle: Path, request: PreparedRequest, clients: int, seconds: float, folder: Path, *, as_json: bool) -> None:
+def _advise(bundle: Path, request: PreparedRequest, clients: int, options: BenchOptions, folder: Path) -> None:
     from serving.advise.files import verdict, write_advice
     from serving.advise.search import advise
 
     def show(trial: Trial) -> None:
         figures = trial.figures
         if figures.failed:
-            note(f"      {figures.failed} requests failed ({figures.failure}): {trial.setting}")
+            note(f"      {plural(figures.failed, 'request')} failed ({figures.failure}): {trial.setting}")
             return
         note(f"{trial.gain:5.2f}  {figures.per_second:9.1f} requests/s  p99 {figures.p99_ms:8.2f} ms  {trial.setting}")
 
-    note(f"{request.model}, {clients} clients; each setting beside a server without flags, in turns:")
-    advice = advise(bundle, request, clients, seconds=seconds, progress=show)
+    note(f"{request.model}, {plural(clients, 'client')}; each setting is compared with a server without flags, in turns:")
+    advice = advise(bundle, request, clients, seconds=options.seconds, progress=show)
     written = write_advice(advice, folder)
-    if as_json:
+    if options.as_json:
         print_json({**advice.to_json(), "written": [str(path) for path in written]})
         return
     say(verdict(advice))
@@ -161,12 +201,12 @@ def _advise(bundle: Path, request: PreparedRequest, clients: int, seconds: float
 
 def _print(results: list[LoadFigures]) -> None:
     first = results[0]
-    sizes = {figures.rows for figures in results}
-    each = f"{first.rows} row{'s' if first.rows > 1 else ''} a request" if len(sizes) == 1 else "requests of several sizes"
-    say(f"{first.model}, {each}", style="bold")
-    named = ("rows",) if len(sizes) > 1 else ()
-    columns = ("server", *named, "clients", "requests/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "failed")
-    table(columns, [_row(figures, with_rows=len(sizes) > 1) for figures in results])
+    has_sizes = len({figures.rows for figures in results}) > 1
+    size = "requests of several sizes" if has_sizes else f"{plural(first.rows, 'row')} per request"
+    say(f"{first.model}, {size}", style="bold")
+    rows = ("rows",) if has_sizes else ()
+    columns = ("server", *rows, "clients", "requests/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "failed")
+    table(columns, [_row(figures, with_rows=has_sizes) for figures in results])
 
 
 def _row(figures: LoadFigures, *, with_rows: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The one place where errors become messages and exit codes.
+"""The only place where errors become messages and exit codes.
 
 0    done
 1    the build or check failed
@@ -21,25 +21,27 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bundler.cli.debug import _DEBUG_ENV, debugging
+from bundler.cli.debug import DEBUG_ENV, debugging
 from bundler.cli.output import print_error
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception, so that what was begun is cleaned up."""
+    """SIGTERM as an exception, so that context managers clean up."""
 
 
 class Boundary(TyperGroup):
-    """A group whose commands' errors are printed without a traceback; `--debug` may stand anywhere."""
+    """A group that prints the errors of its commands without a traceback, and accepts `--debug` at any position."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = args[: args.index("--")] if "--" in args else args
-        if "--debug" in own:
-            os.environ[_DEBUG_ENV] = "1"
-            args = [arg for arg in own if arg != "--debug"] + args[len(own) :]
+        """Parse the arguments; `--debug` is taken out of them first, unless it follows `--`."""
+        options = args[: args.index("--")] if "--" in args else args
+        if "--debug" in options:
+            os.environ[DEBUG_ENV] = "1"
+            args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error becomes a message and `typer.Exit` with its exit code."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as exc:
@@ -49,17 +51,17 @@ class Boundary(TyperGroup):
             raise
         except Exception as exc:
             code = _explain(exc)
-            if code is None:  # typer's own usage errors: it prints them
+            if code is None:  # a usage error of typer, which prints it
                 raise
             raise typer.Exit(code) from exc
 
 
 def _explain(exc: Exception) -> int | None:
-    """Print the error and give the exit code; None for errors of the command line's own parser."""
+    """Print an error and return its exit code. Return None for an error of the command line's parser."""
     from bundler.errors import TfbundleError
     from serving.errors import ServingError
 
-    if hasattr(exc, "format_message"):  # click's ClickException, whichever copy of click typer runs on
+    if hasattr(exc, "format_message"):  # ClickException of click, or of the copy of click within typer
         return None
     if debugging():
         _print_traceback(exc)
@@ -86,7 +88,11 @@ def _print_traceback(exc: BaseException) -> None:
 
 @contextmanager
 def cleanly_interrupted(consequence: str) -> Iterator[None]:
-    """Within: SIGTERM raises as Ctrl-C does, and an interruption says what it means for the user's files."""
+    """Return a context in which SIGTERM raises as Ctrl-C does, and an interruption reports its consequence.
+
+    Args:
+        consequence: what an interruption means for the user's files, as a sentence.
+    """
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated

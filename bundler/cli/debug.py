@@ -1,11 +1,12 @@
-"""Whether errors are shown with their tracebacks."""
+"""Debug mode: errors are printed with their tracebacks, and libraries may log."""
 
 from __future__ import annotations
 
 import os
 
-_DEBUG_ENV = "TFBUNDLE_DEBUG"
+DEBUG_ENV = "TFBUNDLE_DEBUG"
 
 
 def debugging() -> bool:
-    return os.environ.get(_DEBUG_ENV, "") not in ("", "0")
+    """Return whether debug mode is on."""
+    return os.environ.get(DEBUG_ENV, "") not in ("", "0")

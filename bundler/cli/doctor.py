@@ -1,4 +1,4 @@
-"""tfbundle doctor"""
+"""tfbundle doctor."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli.output import print_json, say
+from bundler.cli.output import plural, print_json, say
 
 _MARKS = {"ok": ("✓", "green"), "optional": ("–", "yellow"), "problem": ("✗", "red")}
 
 
 def doctor(
-    build: Annotated[bool, typer.Option("--build/--no-build", help="Build a small model, too.")] = True,
+    build: Annotated[bool, typer.Option("--build/--no-build", help="Also build a small model.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at what is installed and what works, and say what to do about the rest."""
+    """Check the installation, and print how to fix what does not work."""
     from bundler.operations.doctor import examine
 
     findings = []
@@ -33,8 +33,8 @@ def doctor(
     if as_json:
         print_json({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
     elif problems:
-        say(f"{len(problems)} problem(s): " + ", ".join(problem.name for problem in problems))
+        say(f"{plural(len(problems), 'problem')}: " + ", ".join(problem.name for problem in problems))
     else:
-        say("Everything that is needed works.")
+        say("Everything that tfbundle needs works.")
     if problems:
         raise typer.Exit(1)

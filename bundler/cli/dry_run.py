@@ -1,4 +1,4 @@
-"""tfbundle build --dry-run"""
+"""tfbundle build --dry-run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
-from bundler.cli.output import print_json, say, table
+from bundler.cli.output import plural, print_json, say, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -17,37 +17,40 @@ if TYPE_CHECKING:
 
 
 def dry_run(request: BuildRequest, *, as_json: bool) -> None:
-    """Print what would become of every operator; exit 1 if a node would fail."""
+    """Print how every operator would be converted; exit with 1 if a node would fail."""
     from bundler.operations.dry_run import dry_run as run
 
     with cleanly_interrupted("nothing was written."), stages(3 * len(request.spec.models)) as progress:
-        found = run(request.spec, base=request.base, progress=progress)
-    converts = all(one.converts for one in found)
+        results = run(request.spec, base=request.base, progress=progress)
+    converts = all(result.converts for result in results)
     if as_json:
-        print_json({"converts": converts, "signatures": [one.to_json() for one in found]})
+        print_json({"converts": converts, "signatures": [result.to_json() for result in results]})
     else:
-        for one in found:
-            _show(one)
-        _conclude(found)
+        for result in results:
+            _show(result)
+        _show_total(results)
     if not converts:
         raise typer.Exit(1)
 
 
-def _show(one: DryRun) -> None:
-    total = sum(row.nodes for row in one.operators)
-    say(f"{one.model}, {one.signature}: {_nodes(total)}, {_kinds(len(one.operators))}", style="bold")
+def _show(result: DryRun) -> None:
+    operators = result.operators
+    total = plural(sum(row.nodes for row in operators), "node")
+    kinds = plural(len(operators), "kind of operator", "kinds of operator")
+    say(f"{result.model}, {result.signature}: {total}, {kinds}", style="bold")
     rows = []
-    for row in one.operators:
+    for row in operators:
         layout = row.layout.lower() if row.layout else ""
         failing = str(row.failing) if row.failing else ""
         since = "" if row.since is None else str(row.since)
         rows.append((f"{row.domain}::{row.name}", str(row.nodes), row.handler or "none", since, layout, failing))
     table(("operator", "nodes", "handler", "since", "layout", "fail"), rows)
-    for failure in one.failures:
+    for failure in result.failures:
         _show_failure(failure)
-    if one.unchecked:
-        some = ", ".join(one.unchecked[:5]) + (" …" if len(one.unchecked) > 5 else "")
-        say(f"Not checked, as they depend on these: {_nodes(len(one.unchecked))} ({some}).")
+    unchecked = result.unchecked
+    if unchecked:
+        names = ", ".join(unchecked[:5]) + (" …" if len(unchecked) > 5 else "")
+        say(f"Not checked, because they depend on these: {plural(len(unchecked), 'node')} ({names}).")
 
 
 def _show_failure(failure: FailedNode) -> None:
@@ -59,18 +62,10 @@ def _show_failure(failure: FailedNode) -> None:
         say(f"    to do: {failure.fix}")
 
 
-def _conclude(found: Sequence[DryRun]) -> None:
-    failing = sum(len(one.failures) for one in found)
-    total = sum(row.nodes for one in found for row in one.operators)
+def _show_total(results: Sequence[DryRun]) -> None:
+    failing = sum(len(result.failures) for result in results)
+    total = plural(sum(row.nodes for result in results for row in result.operators), "node")
     if failing:
-        say(f"{failing} of {_nodes(total)} would fail.", style="bold red")
+        say(f"{failing} of {total} would fail.", style="bold red")
     else:
-        say(f"{_nodes(total)}: all would convert.", style="bold green")
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"
-
-
-def _kinds(count: int) -> str:
-    return "1 kind of operator" if count == 1 else f"{count} kinds of operator"
+        say(f"{total}: all would convert.", style="bold green")

@@ -1,7 +1,8 @@
-"""tfbundle export-mobile"""
+"""tfbundle export-mobile."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,48 +10,58 @@ import typer
 
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import print_json, say, size, table
+from bundler.cli.parameters import takes
 
 
-def export_mobile(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
-    output: Annotated[Path, typer.Option("--output-dir", "-o", help="The new folder to write.")],
+@dataclass(frozen=True)
+class ExportMobileOptions:
+    """The command's parameters."""
+
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    output: Annotated[Path, typer.Option("--output-dir", "-o", help="The new folder to write.")]
     model: Annotated[
-        list[str] | None, typer.Option(help="Which model; default: all that have TFLite files. Once for each.")
-    ] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Which version; default: the latest.")] = None,
+        list[str] | None, typer.Option(help="Model to export. Default: all that have TFLite files. Can be repeated.")
+    ] = None
+    version: Annotated[int | None, typer.Option(min=1, help="Version to export. Default: the latest.")] = None
     variants: Annotated[
-        str, typer.Option("--variant", help="Which variants, with commas; default: all.")
-    ] = "",
+        str, typer.Option("--variant", help="Variants to export, with commas. Default: all.")
+    ] = ""
     labels: Annotated[
-        str | None, typer.Option(metavar="[OUTPUT=]FILE", help="Names of the classes, one a line.")
-    ] = None,
+        str | None, typer.Option(metavar="[OUTPUT=]FILE", help="Class names of a classifier, one per line.")
+    ] = None
     mean: Annotated[
-        str, typer.Option(help="Of an image's pixels, 0 to 255: one number or one a channel, with commas.")
-    ] = "",
-    std: Annotated[str, typer.Option(help="What the pixels are divided by after that.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
-) -> None:
-    """Write .tflite files with metadata, checksums, figures, and the call in Python, Kotlin, Swift and C++."""
+        str, typer.Option(help="Mean of an image's pixels, 0 to 255: one number, or one per channel with commas.")
+    ] = ""
+    std: Annotated[
+        str, typer.Option(help="Standard deviation of the pixels: one number, or one per channel with commas.")
+    ] = ""
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False
+
+
+@takes(ExportMobileOptions)
+def export_mobile(options: ExportMobileOptions) -> None:
+    """Write .tflite files with metadata, checksums, figures, and sample code in Python, Kotlin, Swift and C++."""
     import json
 
     from bundler.mobile import ExportOptions
     from bundler.mobile import export_mobile as export
-    from bundler.spec.request import parse_names, parse_numbers
+    from bundler.spec.parsing import parse_names, parse_numbers
     from bundler.validation.bundle import Bundle
 
-    options = ExportOptions(
-        tuple(model or ()), version, parse_names(variants), labels, parse_numbers(mean), parse_numbers(std)
+    mean, std = parse_numbers(options.mean), parse_numbers(options.std)
+    settings = ExportOptions(
+        tuple(options.model or ()), options.version, parse_names(options.variants), options.labels, mean, std
     )
-    with cleanly_interrupted(f"{output} was not written."):
-        done = export(Bundle.open(bundle), output, options)
-    if as_json:
-        print_json(json.loads((output / "export.json").read_text("utf-8")))
+    with cleanly_interrupted(f"{options.output} was not written."):
+        exports = export(Bundle.open(options.bundle), options.output, settings)
+    if options.as_json:
+        print_json(json.loads((options.output / "export.json").read_text("utf-8")))
         return
     rows = [
-        (file, size((output / file).stat().st_size), variant.accuracy)
-        for one in done
-        for variant, file in zip(one.model.variants, one.files.values(), strict=True)
+        (file, size((options.output / file).stat().st_size), variant.accuracy)
+        for exported in exports
+        for variant, file in zip(exported.model.variants, exported.files.values(), strict=True)
     ]
     table(("file", "size", "accuracy"), rows)
-    say(f"Written: {output}")
-    say(f"Next:    {output / 'README.md'}   |   tfbundle inspect {output / rows[0][0]}")
+    say(f"Written: {options.output}")
+    say(f"Next:    {options.output / 'README.md'}   |   tfbundle inspect {options.output / rows[0][0]}")

@@ -1,54 +1,87 @@
-"""tfbundle init"""
+"""tfbundle init."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli.output import print_json, say
+from bundler.cli.parameters import takes
+
+if TYPE_CHECKING:
+    from bundler.spec.template import Answers
 
 _SOURCES = "file.py:callable, .pt2, .onnx, .pt, .safetensors, timm:NAME or hf:NAME"
 
 
-def init(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("bundle.yaml"),
-    source: Annotated[str | None, typer.Option(help=f"The model: {_SOURCES}.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name it is served under.")] = None,
+def _complete_variants(incomplete: str) -> list[str]:
+    from bundler.cli.build_options import complete_list
+    from bundler.spec.options import keywords
+
+    return complete_list(keywords()["tflite"].field.choices, incomplete)
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """The command's parameters."""
+
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("bundle.yaml")
+    source: Annotated[str | None, typer.Option(help=f"The model: {_SOURCES}.")] = None
+    name: Annotated[str | None, typer.Option(help="Name that the model is served under.")] = None
     input: Annotated[
-        list[str] | None, typer.Option(help="An input, 'x=float32[batch,3,224,224]'. Once for each.")
-    ] = None,
-    tflite: Annotated[str | None, typer.Option(help="Variants: float32,float16,dynamic,int8,int8-io,int16x8,mix.")] = None,
-    calibration: Annotated[str | None, typer.Option(help="Samples for the int variants.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults.")] = False,
-    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+        list[str] | None, typer.Option(help=r"An input, 'x=float32\[batch,3,224,224]'. Can be repeated.")
+    ] = None
+    tflite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<variant,...>",
+            help="TFLite variants to build, as in tfbundle build.",
+            autocompletion=_complete_variants,
+        ),
+    ] = None
+    calibration: Annotated[str | None, typer.Option(help="Calibration samples for the int variants.")] = None
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions and use the defaults.")] = False
+    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema of bundle.yaml only.")
-    ] = False,
-) -> None:
+        bool, typer.Option("--schema", help="Only print the JSON Schema of bundle.yaml.")
+    ] = False
+
+
+@takes(InitOptions)
+def init(options: InitOptions) -> None:
     """Write a commented bundle.yaml, and the JSON Schema that editors check it with."""
     from bundler.spec.bundle_spec import BundleSpec
-    from bundler.spec.request import default_name, parse_names
-    from bundler.spec.template import Answers, write_spec
+    from bundler.spec.template import write_spec
 
-    if schema:
+    if options.schema:
         print_json(BundleSpec.json_schema())
         return
-    asks = not yes and sys.stdin.isatty()
-    model = source or (
-        typer.prompt(f"Model ({_SOURCES})", default=Answers.source) if asks else Answers.source
-    )
-    suggested = name or default_name(model)
-    chosen = typer.prompt("Name it is served under", default=suggested) if asks and not name else suggested
-    wanted = tflite
-    if wanted is None:
-        wanted = typer.prompt("TFLite variants, with commas", default="", show_default=False) if asks else ""
-    samples = calibration
-    if samples is None and asks and ("int" in wanted or "mix" in wanted):
-        samples = typer.prompt("Calibration samples for the int variants (.npz, a folder, or file.py:name)")
-    answers = Answers(chosen, model, tuple(input or ()), parse_names(wanted), samples)
-    for path in write_spec(output, answers, force=force):
+    for path in write_spec(options.output, _answers(options), force=options.force):
         say(f"wrote {path}")
-    say(f"Next: edit it, then tfbundle build {output}")
+    say(f"Next: edit it, then run tfbundle build {options.output}")
+
+
+def _answers(options: InitOptions) -> Answers:
+    """Return the options' values; on a terminal, ask for those that are missing."""
+    from bundler.spec.parsing import parse_names
+    from bundler.spec.request import default_name
+    from bundler.spec.template import Answers
+
+    def ask(question: str, default: str | None = None) -> str:
+        return str(typer.prompt(question, default=default, show_default=bool(default)))
+
+    interactive = not options.yes and sys.stdin.isatty()
+    source = options.source or (ask(f"Model ({_SOURCES})", Answers.source) if interactive else Answers.source)
+    suggested = options.name or default_name(source)
+    name = ask("Name that the model is served under", suggested) if interactive and not options.name else suggested
+    variants = options.tflite
+    if variants is None:
+        variants = ask("TFLite variants, with commas", "") if interactive else ""
+    calibration = options.calibration
+    if calibration is None and interactive and ("int" in variants or "mix" in variants):
+        calibration = ask("Calibration samples for the int variants (.npz, a folder, or file.py:name)")
+    return Answers(name, source, tuple(options.input or ()), parse_names(variants), calibration)

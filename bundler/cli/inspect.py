@@ -1,4 +1,4 @@
-"""tfbundle inspect"""
+"""tfbundle inspect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli.output import print_json, say, size, table
+from bundler.cli.output import plural, print_json, say, size, table
 
 if TYPE_CHECKING:
     from bundler.operations.inspect import ModelFacts
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="A bundle, a SavedModel's folder, an .onnx or a .tflite file."),
+        typer.Argument(metavar="PATH", help="A bundle, a SavedModel folder, an .onnx file or a .tflite file."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
@@ -40,7 +40,7 @@ def inspect(
 
 def _show_bundle(bundle: Bundle) -> None:
     facts = bundle.inspect()
-    say(f"bundle {bundle.name}: {facts['files']} files, {size(facts['size_bytes'])}", style="bold")
+    say(f"bundle {bundle.name}: {plural(facts['files'], 'file')}, {size(facts['size_bytes'])}", style="bold")
     rows = []
     for model in bundle.models():
         for version in bundle.versions(model):
@@ -66,9 +66,9 @@ def _show_model(facts: ModelFacts) -> None:
     for name, signature in facts.signatures.items():
         _show_signature(name, signature)
     if facts.transposes is not None:
-        each = facts.transposes
-        only = str(next(iter(each.values()))) if len(each) == 1 else None
-        say("transposes: " + (only or ", ".join(f"{name} {count}" for name, count in each.items())))
+        counts = facts.transposes
+        single = str(next(iter(counts.values()))) if len(counts) == 1 else None
+        say("transposes: " + (single or ", ".join(f"{name} {count}" for name, count in counts.items())))
     if facts.metadata is not None:
         from bundler.tflite.inspection import describe_metadata
 
@@ -76,11 +76,11 @@ def _show_model(facts: ModelFacts) -> None:
         for line in describe_metadata(facts.metadata):
             say(f"  {line}")
     total = sum(facts.ops.values())
-    say(f"{total} operators: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))
+    say(f"{plural(total, 'operator')}: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))
 
 
 def _detail(value: Any) -> str:
-    """A detail as text; a mapping is sizes in bytes by name."""
+    """Return a detail as text. A mapping holds sizes in bytes by name."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {size(count)}" for name, count in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,9 +1,10 @@
-"""tfbundle launch"""
+"""tfbundle launch."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,104 +13,127 @@ import typer
 
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_error, say
+from bundler.cli.parameters import takes
 
 if TYPE_CHECKING:
+    from bundler.render import RenderContext
     from serving.launch import Deployment, Runner
     from serving.smoke.run import GoldenFile
 
 
 class RunnerName(str, Enum):
+    """The runners that can start a server."""
+
     embedded = "embedded"
     docker = "docker"
     binary = "binary"
 
 
-def launch(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
+@dataclass(frozen=True)
+class LaunchOptions:
+    """The command's parameters."""
+
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
     runner: Annotated[
-        RunnerName, typer.Option(help="tfbundle's own server, TensorFlow Serving in Docker, or its binary here.")
-    ] = RunnerName.embedded,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="gRPC port; default: the bundle's.")] = None,
-    rest_port: Annotated[int | None, typer.Option(min=1, max=65535, help="REST port; default: the bundle's.")] = None,
-    host: Annotated[str, typer.Option(help="Address of this machine to listen on.")] = "127.0.0.1",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until every version is AVAILABLE.")] = 120.0,
-    check: Annotated[bool, typer.Option("--check", help="Stop after the smoke test.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke/--no-smoke", help="Run the smoke test when it is ready.")] = True,
-    image: Annotated[str | None, typer.Option(help="docker: another image than the bundle's.")] = None,
-    user: Annotated[str | None, typer.Option(metavar="UID:GID", help="docker: who the server runs as; default: you.")] = None,
-    memory: Annotated[str, typer.Option(help="docker: most memory, e.g. 2g.")] = "",
-    cpus: Annotated[str, typer.Option(help="docker: most cores, e.g. 1.5.")] = "",
-    binary: Annotated[str, typer.Option(help="binary: name or path of the server.")] = "tensorflow_model_server",
-) -> None:
-    """Start a server, wait until it serves the bundle, smoke-test it, stream its log; Ctrl-C stops and cleans up."""
-    from bundler.operations.launch import deployment, docker_settings
+        RunnerName,
+        typer.Option(help="tfbundle's embedded server, TensorFlow Serving in Docker, or a TensorFlow Serving binary."),
+    ] = RunnerName.embedded
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="gRPC port. Default: the bundle's.")] = None
+    rest_port: Annotated[int | None, typer.Option(min=1, max=65535, help="REST port. Default: the bundle's.")] = None
+    host: Annotated[str, typer.Option(help="Local address to listen on.")] = "127.0.0.1"
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds to wait until every version is AVAILABLE.")
+    ] = 120.0
+    check: Annotated[bool, typer.Option("--check", help="Stop after the smoke test.")] = False
+    smoke: Annotated[bool, typer.Option("--smoke/--no-smoke", help="Run the smoke test when the server is ready.")] = True
+    image: Annotated[str | None, typer.Option(help="docker: image to run. Default: the bundle's.")] = None
+    user: Annotated[
+        str | None, typer.Option(metavar="UID:GID", help="docker: user of the server's process. Default: you.")
+    ] = None
+    memory: Annotated[str, typer.Option(help="docker: memory limit, e.g. 2g.")] = ""
+    cpus: Annotated[str, typer.Option(help="docker: limit of CPU cores, e.g. 1.5.")] = ""
+    binary: Annotated[str, typer.Option(help="binary: name or path of the server.")] = "tensorflow_model_server"
+
+
+@takes(LaunchOptions)
+def launch(options: LaunchOptions) -> None:
+    """Start a server, wait until it serves the bundle, run the smoke test and show the log. Ctrl-C stops it and cleans up."""
+    from bundler.operations.launch import deployment
     from bundler.operations.smoke import served_golden_files
     from bundler.render.parts import render_context
     from bundler.validation.bundle import Bundle
+
+    bundle = Bundle.open(options.bundle)
+    context = render_context(bundle.name, bundle.manifest)
+    golden_files = served_golden_files(bundle, context) if options.smoke else None
+    target = deployment(bundle, context, host=options.host, grpc_port=options.port, rest_port=options.rest_port)
+    runner = _runner(options, context, target)
+    say(shlex.join(runner.command))
+    with cleanly_interrupted("the server was stopped and cleaned up."):
+        _run(runner, target, golden_files, options)
+
+
+def _runner(options: LaunchOptions, context: RenderContext, target: Deployment) -> Runner:
+    from bundler.operations.launch import docker_settings
     from serving.launch import BinaryRunner, DockerRunner, EmbeddedRunner
 
-    opened = Bundle.open(bundle)
-    context = render_context(opened.name, opened.manifest)
-    to = deployment(opened, context, host=host, grpc_port=port, rest_port=rest_port)
-    chosen: Runner
-    if runner is RunnerName.docker:
-        chosen = DockerRunner(to, docker_settings(context, image=image, user=user, memory=memory, cpus=cpus))
-    elif runner is RunnerName.binary:
-        chosen = BinaryRunner(to, binary)
-    else:
-        chosen = EmbeddedRunner(to, (sys.executable, "-m", "bundler", "serve"))
-    say(shlex.join(chosen.command))
-    with cleanly_interrupted("the server was stopped and cleaned up."):
-        _run(chosen, to, served_golden_files(opened, context) if smoke else None, timeout=timeout, check=check)
+    if options.runner is RunnerName.docker:
+        settings = docker_settings(
+            context, image=options.image, user=options.user, memory=options.memory, cpus=options.cpus
+        )
+        return DockerRunner(target, settings)
+    if options.runner is RunnerName.binary:
+        return BinaryRunner(target, options.binary)
+    return EmbeddedRunner(target, (sys.executable, "-m", "bundler", "serve"))
 
 
-def _run(chosen: Runner, to: Deployment, golden_files: list[GoldenFile] | None, *, timeout: float, check: bool) -> None:
+def _run(runner: Runner, target: Deployment, golden_files: list[GoldenFile] | None, options: LaunchOptions) -> None:
     from serving.launch import launched, wait_for_end
 
-    serving = False
+    is_serving = False
     try:
-        with launched(chosen, to, timeout=timeout, log=_log):
+        with launched(runner, target, timeout=options.timeout, log=_log):
             if golden_files is not None:
-                _smoke(to, golden_files)
-            _tell(to, chosen)
-            if check:
+                _smoke(target, golden_files)
+            _show_endpoints(target, runner)
+            if options.check:
                 return
-            serving = True
-            raise wait_for_end(chosen)
+            is_serving = True
+            raise wait_for_end(runner)
     except KeyboardInterrupt:
-        if not serving:
-            _tell_leftovers(chosen)
+        if not is_serving:
+            _note_leftovers(runner)
             raise
         say("Stopped.")
     except Exception:
-        _tell_leftovers(chosen)
+        _note_leftovers(runner)
         raise
 
 
-def _smoke(to: Deployment, golden_files: list[GoldenFile]) -> None:
+def _smoke(target: Deployment, golden_files: list[GoldenFile]) -> None:
     from serving.smoke.run import Check, run
 
     def show(check: Check) -> None:
         if check.outcome == "failed":
             print_error(str(check))
 
-    report = run(to.grpc_target, golden_files, rest=to.rest_target, progress=show)
+    report = run(target.grpc_target, golden_files, rest=target.rest_target, progress=show)
     say(report.verdict(), style="bold green" if report.passed else "bold red")
     if not report.passed:
         raise typer.Exit(1)
 
 
-def _tell(to: Deployment, chosen: Runner) -> None:
-    for model, versions in to.versions.items():
+def _show_endpoints(target: Deployment, runner: Runner) -> None:
+    for model, versions in target.versions.items():
         say(f"{model}: version {', '.join(map(str, versions))} AVAILABLE")
-        say(f"  gRPC  {to.grpc_target}")
-        say(f"  REST  http://{to.rest_target}/v1/models/{model}:predict")
-    say(f"Ctrl-C stops it. Should this command be killed: {chosen.by_hand}")
+        say(f"  gRPC  {target.grpc_target}")
+        say(f"  REST  http://{target.rest_target}/v1/models/{model}:predict")
+    say(f"Ctrl-C stops it. If this command is killed, clean up with: {runner.by_hand}")
 
 
-def _tell_leftovers(chosen: Runner) -> None:
-    if chosen.by_hand:
-        note(f"Cleaned up. Should anything be left: {chosen.by_hand}")
+def _note_leftovers(runner: Runner) -> None:
+    if runner.by_hand:
+        note(f"Cleaned up. If anything is left, remove it with: {runner.by_hand}")
 
 
 def _log(line: str) -> None:

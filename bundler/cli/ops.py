@@ -1,4 +1,4 @@
-"""tfbundle ops"""
+"""tfbundle ops."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 def ops(
     name: Annotated[
-        str | None, typer.Argument(help="Only operators whose name has this in it, or matches it ('*Pool').")
+        str | None, typer.Argument(help="Only operators whose name contains this text or matches this pattern ('*Pool').")
     ] = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only operators that cannot be converted.")] = False,
     files: Annotated[
         list[str] | None,
-        typer.Option("--ops", help="Python file with handlers of your own for operators. Once for each."),
+        typer.Option("--ops", help="Python file with your own handlers for operators. Can be repeated."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print docs/operators.md: without handlers of packages.")
+        bool, typer.Option("--markdown", help="Print docs/operators.md, without handlers of installed packages.")
     ] = False,
 ) -> None:
     """List ONNX's operators and the handlers that convert them."""
@@ -32,9 +32,9 @@ def ops(
     from bundler.operations.op_coverage import coverage, markdown, matching, summary
 
     if as_json and as_markdown:
-        raise UsageError("--json and --markdown exclude each other.", fix="give one of them")
+        raise UsageError("--json and --markdown exclude each other.", fix="choose one of them")
     if as_markdown and (name or missing):
-        raise UsageError("--markdown writes the whole table.", fix="leave NAME and --missing out, or take --json")
+        raise UsageError("--markdown always prints the whole table.", fix="leave out NAME and --missing, or use --json")
     rows: Sequence[Coverage] = coverage(files or (), packages=not as_markdown)
     if as_markdown:
         typer.echo(markdown(rows), nl=False)
@@ -48,8 +48,8 @@ def ops(
         return
     _show(rows)
     if not name and not missing:
-        for domain, (good, total) in summary(rows).items():
-            say(f"{domain}: {good} converted" if total is None else f"{domain}: {good} of {total} converted")
+        for domain, (converted, total) in summary(rows).items():
+            say(f"{domain}: {converted} converted" if total is None else f"{domain}: {converted} of {total} converted")
 
 
 def _show(rows: Sequence[Coverage]) -> None:
@@ -60,7 +60,7 @@ def _show(rows: Sequence[Coverage]) -> None:
         ]
         table(("domain", "operator", "opset", "handler", "since", "layout"), cells)
     else:
-        say("None: all of these are converted.")
+        say("None: all of these operators are converted.")
 
 
 def _text(number: int | None) -> str:

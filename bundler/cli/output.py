@@ -1,4 +1,4 @@
-"""What the commands print: results to stdout, everything else to stderr; colours on terminals only."""
+"""Output of the commands: results go to stdout, everything else to stderr; only terminals get colors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that never re-wraps: a line is as long as it is when a script reads it."""
+    """Return a console that never wraps lines, so that scripts can read them."""
     from rich.console import Console
 
     return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
-    """One line of a result."""
+    """Print one line of a result to stdout."""
     console().print(text, style=style)
 
 
 def note(text: str) -> None:
-    """One line about a result, to stderr."""
+    """Print one line about a result to stderr."""
     console(stderr=True).print(text, style="yellow")
 
 
 def print_error(what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    """Print an error to stderr: what happened, where, and what to do."""
     from rich.text import Text
 
     err = console(stderr=True)
@@ -42,12 +43,12 @@ def print_error(what: str, *, where: str | None = None, fix: str | None = None) 
 
 
 def print_json(data: Any) -> None:
-    """JSON on stdout, as scripts read it: never coloured, never wrapped."""
+    """Print JSON to stdout for scripts, without colors or wrapping."""
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; columns in which every cell begins with a digit are right-aligned."""
+    """Print a table. Columns in which every cell begins with a digit are right-aligned."""
     from rich import box
     from rich.table import Table
 
@@ -59,7 +60,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         out.add_row(*row)
     view = console()
     longest = [max(len(text) for text in cells) for cells in zip(columns, *rows, strict=True)]
-    view.width = max(view.width, sum(longest) + 4 * len(columns))  # nothing is to be cut
+    view.width = max(view.width, sum(longest) + 4 * len(columns))  # so that no cell is cut off
     view.print(out)
 
 
@@ -70,8 +71,19 @@ def size(count: float) -> str:
     return decimal_size_text(count)
 
 
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun: `1 file`, `2 files`.
+
+    Args:
+        count: the number.
+        noun: the noun in the singular.
+        nouns: the noun in the plural, if it is not formed with -s.
+    """
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
 def quiet_libraries() -> None:
-    """Keep the start-up chatter of TensorFlow, torch and their friends off the terminal (not under --debug)."""
+    """Keep the messages that TensorFlow, torch and other libraries log at start off the terminal, except in debug mode."""
     from bundler.cli.debug import debugging
     from bundler.process.stderr import captured_stderr
     from serving.imports import import_inside, leave_keras_out
@@ -79,7 +91,7 @@ def quiet_libraries() -> None:
     leave_keras_out()
     if debugging():
         return
-    import_inside("tensorflow", captured_stderr)  # absl writes before any log level holds
+    import_inside("tensorflow", captured_stderr)  # absl logs before any log level applies
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore")

@@ -1,4 +1,4 @@
-"""Stages as they pass: a bar with times on a terminal, one plain line a stage elsewhere. All on stderr."""
+"""Progress of a build on stderr: a progress bar on a terminal, otherwise one plain line per stage."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _LABELS = {
     "load": "load the model",
     "export": "export to ONNX",
-    "explain": "ask the handlers",
+    "explain": "check every operator",
     "convert": "convert to TensorFlow",
     "saved_model": "write the SavedModel",
-    "tflite": "make TFLite variants",
-    "fast_path": "make and run model.tflite",
+    "tflite": "build TFLite variants",
+    "fast_path": "build and run model.tflite",
     "parity": "compare with PyTorch",
     "evaluate": "measure accuracy",
     "render": "write configs, manifests, report",
@@ -29,10 +29,10 @@ _LABELS = {
 
 @contextmanager
 def stages(total: int) -> Iterator[Progress]:
-    """A callback for the pipeline that shows its events.
+    """Return a context with a callback that shows the events of the pipeline.
 
     Args:
-        total: number of stages to come.
+        total: number of stages.
     """
     with _bar(total) if sys.stderr.isatty() else _lines() as show:
         yield show
@@ -42,7 +42,7 @@ def stages(total: int) -> Iterator[Progress]:
 def _lines() -> Iterator[Progress]:
     def show(event: StageEvent) -> None:
         if event.status == "finished" or (event.part and event.status == "failed"):
-            sys.stderr.write(f"{_title(event)}: {event.seconds:.1f} s{_left_out(event)}\n")
+            sys.stderr.write(f"{_title(event)}: {event.seconds:.1f} s{_suffix(event)}\n")
 
     yield show
 
@@ -85,5 +85,5 @@ def _title(event: StageEvent) -> str:
     return f"{event.model}: {label}" if event.model else label
 
 
-def _left_out(event: StageEvent) -> str:
+def _suffix(event: StageEvent) -> str:
     return " (left out)" if event.status == "failed" else ""

@@ -1,7 +1,8 @@
-"""tfbundle promote"""
+"""tfbundle promote."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,63 +10,82 @@ import typer
 
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, table
+from bundler.cli.parameters import takes
 
 if TYPE_CHECKING:
     from bundler.operations.promote import Promoted
 
 
-def promote(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
-    model: Annotated[str | None, typer.Option(help="Which model; not needed where there is one.")] = None,
-    label: Annotated[str | None, typer.Option(help="stable, canary, or another; without it: show what there is.")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="The version that the label is to name.")] = None,
-    back: Annotated[bool, typer.Option("--rollback", help="Let the label name what it named before.")] = False,
-    server: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="gRPC port of a running server that is to follow.")
-    ] = None,
-    models_dir: Annotated[str, typer.Option(help="The bundle's models/ where that server runs.")] = "/models",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until the version serves there.")] = 120.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Let a label name a version, in every config of the bundle and in a running server; or roll that back.
+@dataclass(frozen=True)
+class PromoteOptions:
+    """The command's parameters."""
 
-    The server loads the version first and is given the label once it is AVAILABLE. It gets the bundle's whole config: models
-    of others that it serves go.
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    model: Annotated[str | None, typer.Option(help="Model to change. Default: the bundle's only model.")] = None
+    label: Annotated[
+        str | None, typer.Option(help="Label to move: stable, canary or another. Without it, the labels are listed.")
+    ] = None
+    version: Annotated[int | None, typer.Option(min=1, help="Version that the label should point to.")] = None
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Point the label at its previous version.")
+    ] = False
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="gRPC port of a running server to update.")
+    ] = None
+    models_dir: Annotated[str, typer.Option(help="Path of the bundle's models/ folder for that server.")] = "/models"
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait until the server serves the version.")] = 120.0
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+
+
+@takes(PromoteOptions)
+def promote(options: PromoteOptions) -> None:
+    """Point a label at a version, in every config of the bundle and in a running server; or roll that back.
+
+    The server loads the version first and gets the label once it is AVAILABLE. The server's config is replaced with the
+    bundle's, so it stops serving models that are not in the bundle.
     """
     from bundler.errors import UsageError
+
+    if options.label is None:
+        if options.rollback or options.version is not None:
+            raise UsageError("Which label should be moved?", fix="name one, e.g. --label stable")
+        _show_labels(options.bundle, as_json=options.as_json)
+        return
+    if options.rollback == (options.version is not None):
+        raise UsageError(
+            f"Which version should {options.label!r} point to?", fix="give either --version N or --rollback"
+        )
+    with cleanly_interrupted(f"{options.bundle} is as it was, unless it was just being published."):
+        promoted = _move(options, options.label)
+    _show(promoted, options.server, as_json=options.as_json)
+
+
+def _move(options: PromoteOptions, label: str) -> Promoted:
     from bundler.operations.promote import RunningServer, rollback
     from bundler.operations.promote import promote as move
 
-    if label is None:
-        if back or version is not None:
-            raise UsageError("Which label?", fix="e.g. --label stable")
-        _show(bundle, as_json=as_json)
-        return
-    if back == (version is not None):
-        raise UsageError(f"Where to is the label {label} to move?", fix="give --version N, or --rollback")
-    to = RunningServer(server, models_dir, timeout) if server else None
-    with cleanly_interrupted(f"{bundle} is as it was, unless it was just being published."):
-        if version is None:
-            done = rollback(bundle, model, label, to)
-        else:
-            done = move(bundle, model, label, version, to)
-    _tell(done, server, as_json=as_json)
+    server = RunningServer(options.server, options.models_dir, options.timeout) if options.server else None
+    if options.version is None:
+        return rollback(options.bundle, options.model, label, server)
+    return move(options.bundle, options.model, label, options.version, server)
 
 
-def _tell(done: Promoted, server: str | None, *, as_json: bool) -> None:
-    for notice in done.published.notices if done.published else ():
+def _show(promoted: Promoted, server: str | None, *, as_json: bool) -> None:
+    for notice in promoted.published.notices if promoted.published else ():
         note(notice)
     if as_json:
-        row = {"model": done.model, "label": done.label, "before": done.before, "version": done.version}
-        print_json({**row, "served": list(done.versions), "server": server, "changed": done.published is not None})
+        row = {"model": promoted.model, "label": promoted.label, "before": promoted.before, "version": promoted.version}
+        changed = promoted.published is not None
+        print_json({**row, "served": list(promoted.versions), "server": server, "changed": changed})
         return
-    before = f"version {done.before}" if done.before else "none"
-    now = f"version {done.version}" if done.version else "none"
-    say(f"{done.model}: {done.label} was {before}, is {now}; served: {', '.join(map(str, done.versions))}")
-    say(f"{server} serves it." if server else "Running servers get it with --server HOST:PORT, or with serving/models.config.")
+    before = f"version {promoted.before}" if promoted.before else "none"
+    now = f"points to version {promoted.version}" if promoted.version else "points to no version"
+    served = ", ".join(map(str, promoted.versions))
+    say(f"{promoted.model}: {promoted.label} {now} (before: {before}); served versions: {served}")
+    say(f"{server} serves it." if server else "To update a running server, give --server HOST:PORT or serving/models.config.")
 
 
-def _show(bundle: Path, *, as_json: bool) -> None:
+def _show_labels(bundle: Path, *, as_json: bool) -> None:
     from bundler.validation.bundle import Bundle
 
     manifest = Bundle.open(bundle).manifest
@@ -73,7 +93,7 @@ def _show(bundle: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"labels": labels, "promotions": list(manifest.promotions)})
         return
-    rows = [(model, name, str(number)) for model, of in labels.items() for name, number in of.items()]
+    rows = [(model, label, str(version)) for model, versions in labels.items() for label, version in versions.items()]
     if rows:
         table(("model", "label", "version"), rows)
     else:
@@ -84,5 +104,5 @@ def _show(bundle: Path, *, as_json: bool) -> None:
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
-    ends = (str(entry[key]) if entry[key] else "none" for key in ("before", "version"))
-    return (entry["at"], entry["kind"], entry["model"], entry["label"], *ends)
+    versions = (str(entry[key]) if entry[key] else "none" for key in ("before", "version"))
+    return (entry["at"], entry["kind"], entry["model"], entry["label"], *versions)

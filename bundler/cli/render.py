@@ -1,4 +1,4 @@
-"""tfbundle render"""
+"""tfbundle render."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _ALL = ("serving", "kubernetes", "docker", "smoke", "report")
 def render(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
     parts: Annotated[
-        list[str] | None, typer.Argument(metavar="[PART]...", help=f"{', '.join(_ALL)}; default: all.")
+        list[str] | None, typer.Argument(metavar="[PART]...", help=f"Parts to write: {', '.join(_ALL)}. Default: all.")
     ] = None,
     spec: Annotated[
         Path | None,
         typer.Option(
-            help="An edited bundle.yaml: its serving, kubernetes and docker sections are taken over."
+            help="An edited bundle.yaml, whose sections serving, kubernetes and docker replace the bundle's."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write configs, manifests, Docker files, smoke test, report again; files you edited are kept as .orig."""
+    """Write configs, manifests, Docker files, smoke test and report again. Files that you edited are kept as .orig."""
     from bundler.render.parts import rerender
     from bundler.spec.bundle_spec import read_spec
 

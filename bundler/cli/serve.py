@@ -1,4 +1,4 @@
-"""tfbundle serve"""
+"""tfbundle serve."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def serve(
 ) -> None:
     """Serve a bundle with the embedded server: gRPC on 8500, REST on 8501 (or the bundle's own ports).
 
-    Takes the flags of tensorflow_model_server, beside a bundle or in its place, so that a command line
-    moves from one to the other unchanged: --port --rest_api_port --model_config_file --model_name
-    --model_base_path --monitoring_config_file --file_system_poll_wait_seconds … Ctrl-C or SIGTERM answers
-    what is under way, then stops.
+    The server takes the flags of tensorflow_model_server, with a bundle or instead of one, so that a command line works
+    unchanged for both: --port --rest_api_port --model_config_file --model_name --model_base_path
+    --monitoring_config_file --file_system_poll_wait_seconds … On Ctrl-C or SIGTERM it answers the requests that are in
+    progress, then stops.
 
-    Its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
-    `tfbundle smoke --replay` and `tfbundle bench --replay` send again; --log_format=json logs a line for each.
+    Flags of its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
+    `tfbundle smoke --replay` and `tfbundle bench --replay` send again. --log_format=json logs one JSON line per request.
     """
     from serving.protocol.status import StatusError
     from serving.server import serve as run
@@ -66,18 +66,18 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
         return parse_flags(flags)
     if len(folders) > 1:
         raise UsageError(
-            f"One folder at a time, not {', '.join(folders)}.", fix="flags are written --name=value"
+            f"Only one bundle can be served, not {', '.join(folders)}.", fix="write flags as --name=value"
         )
-    opened = Bundle.open(folders[0])
-    ports = opened.manifest.spec["serving"]
+    bundle = Bundle.open(folders[0])
+    ports = bundle.manifest.spec["serving"]
     defaults = [f"--port={ports['grpc_port']}", f"--rest_api_port={ports['rest_port']}"]
-    # The files of a bundle are complete when they appear, so a load that fails is not tried again; and its labels
-    # name versions that are only being loaded when they are read.
-    if prefers_tflite(opened.path):
+    # The files of a bundle are complete when they appear, so a load that fails is not retried. Labels are read before the
+    # versions that they point to are loaded.
+    if prefers_tflite(bundle.path):
         defaults.append("--prefer_tflite_model=true")
     return replace(
         parse_flags([*defaults, *flags]),
-        bundle=str(opened.path),
+        bundle=str(bundle.path),
         max_load_retries=0,
         allow_labels_for_unavailable=True,
         health=True,

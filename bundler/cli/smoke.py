@@ -1,4 +1,4 @@
-"""tfbundle smoke"""
+"""tfbundle smoke."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def smoke(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL for REST alone."
+            metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL to test only REST."
         ),
     ],
-    bundle: Annotated[Path | None, typer.Option(help="The bundle that is served.", show_default=False)] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle that is served.", show_default=False)] = None,
     replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send in the golden data's place.")
+        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
     ] = None,
     rest: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Its REST port, to test both.")
+        str | None, typer.Option(metavar="HOST:PORT", help="REST port of the server, to test both.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds to wait for the models to be available.")
+        float, typer.Option(min=0.1, help="Seconds to wait until the models are available.")
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Replay a bundle's golden inputs against a running server and compare its answers with PyTorch's.
 
-    With --replay the requests of a file are sent, and compared with the answers that were logged with them.
+    With --replay the requests in a file are sent, and the answers are compared with those logged in the file.
     """
     from bundler.errors import UsageError
     from bundler.operations.smoke import served_golden_files

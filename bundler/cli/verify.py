@@ -1,4 +1,4 @@
-"""tfbundle verify"""
+"""tfbundle verify."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli.output import note, print_error, print_json, say
+from bundler.cli.output import note, plural, print_error, print_json, say
 
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
     parity: Annotated[
-        bool, typer.Option("--parity/--no-parity", help="Ask the SavedModels again for the golden answers.")
+        bool, typer.Option("--parity/--no-parity", help="Run the SavedModels on the golden inputs again.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check every file's hash, the bundle's structure, and its models' answers to the golden inputs."""
+    """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs."""
     from bundler.validation.bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -36,5 +36,7 @@ def verify(
         raise typer.Exit(1)
     if not as_json:
         count = sum(len(opened.versions(model)) for model in opened.models())
-        answers = f", {count} SavedModels answer as PyTorch did" if parity else ""
-        say(f"{bundle} is what was built: {len(opened.manifest.files)} files unchanged{answers}.")
+        verb = "gives" if count == 1 else "give"
+        answers = f", {plural(count, 'SavedModel')} {verb} PyTorch's answers" if parity else ""
+        files = len(opened.manifest.files)
+        say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bundler.errors import UsageError
 from bundler.spec.bundle_spec import SignatureLayout
+from bundler.spec.problems import did_you_mean
 from bundler.values.converted import ConvertedModel
 
 if TYPE_CHECKING:
@@ -52,8 +53,12 @@ def load_converter(name: str) -> Converter:
     Raises:
         UsageError: there is none; the message lists the installed ones.
     """
-    entries = {e.name: e for e in entry_points(group="tfbundle.converters")}
+    entries = {entry.name: entry for entry in entry_points(group="tfbundle.converters")}
     if name not in entries:
-        raise UsageError(f"Unknown converter {name!r}.", fix=f"one of: {', '.join(sorted(entries))}")
+        suggestion = did_you_mean(name, entries)
+        raise UsageError(
+            f"converter: {name!r} is not one of {', '.join(sorted(entries))}{suggestion}",
+            fix="install the package of the converter, or choose another one",
+        )
     converter: Converter = entries[name].load()()
     return converter

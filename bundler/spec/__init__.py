@@ -1,1 +1,1 @@
-"""What a user asks for: bundle.yaml, options, and the requests made of them."""
+"""The content of bundle.yaml and the options of a build: models, validation, and what is generated from them."""

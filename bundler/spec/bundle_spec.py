@@ -1,6 +1,8 @@
-"""bundle.yaml: what to build and how it is to be served. Unknown keys are errors.
+"""bundle.yaml: what to build and how to serve it. Unknown keys are errors.
 
-`BundleSpec.json_schema()` is the published schema; editors pick it up from the comment that `tfbundle init` writes.
+These models are the only source of a build's options. Description, default, choices and bounds of a field go from here into
+the JSON Schema, the commented bundle.yaml of `tfbundle init` (template.py), the parameters of `tfbundle build`
+(options.py), and the files that `python -m bundler.spec` writes: the keywords of `bundler.build` and docs/options.md.
 """
 
 from __future__ import annotations
@@ -12,62 +14,100 @@ from pydantic import AfterValidator, Field, PositiveInt, ValidationError, field_
 
 from bundler.bundle.layout import check_model_name
 from bundler.errors import SpecError, UsageError
-from bundler.spec.signature_spec import ClassifySpec, ImageSpec, InputText, Labels, SignatureName, SignatureSpec, Strict
+from bundler.spec.option import Option
+from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
+from bundler.spec.problems import find_problems
+from bundler.spec.signature_spec import (
+    ClassifySpec,
+    ImageSpec,
+    InputText,
+    Labels,
+    SignatureName,
+    SignatureSpec,
+    Strict,
+    reason,
+)
 
 TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
 CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
-"""The variants that take their ranges of values from calibration data."""
+"""The variants whose value ranges come from calibration data."""
 SignatureLayout = Literal["keep", "nhwc"]
 Component = Literal[
     "gateway", "ingress", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor", "network-policy",
     "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket",
 ]  # fmt: skip
 COMPONENTS: tuple[Component, ...] = get_args(Component)
-"""Components of k8s/, in the order in which an overlay lists them: those that patch come after those that add."""
+"""Components of k8s/ in the order in which an overlay lists them: those that patch others come after those that add."""
+
+ADVICE = "list the options with `tfbundle build --help`, or write a commented bundle.yaml with `tfbundle init`"
+MODEL_PANEL = "The model (not with a bundle.yaml)"
+TFLITE_PANEL = "TFLite"
 
 
 def _model_name(name: str) -> str:
     try:
         return check_model_name(name)
     except UsageError as exc:
-        raise ValueError(str(exc)) from exc
+        raise ValueError(reason(exc)) from exc
 
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+NUMBER = Option(parse=parse_number)
 
 
 class TfliteSpec(Strict):
-    variants: tuple[TfliteVariant, ...] = ()
+    """The TFLite files of a model (docs/tflite.md)."""
+
+    variants: Annotated[
+        tuple[TfliteVariant, ...],
+        Option(flag="--tflite", keyword="tflite", form="variant,...", parse=parse_names, commas=True),
+    ] = Field((), description="TFLite variants to build.", examples=[["float16", "int8"]])
     calibration: str | None = Field(
-        None, description="Samples for the int variants: an .npz, a folder of .npz or images, or module:function."
+        None,
+        description="Samples for the int variants: an .npz file, a folder of .npz files or images, or module:function.",
+        examples=["samples.npz"],
     )
     allow_random_calibration: bool = Field(
-        False, description="Accept `calibration: random`: ranges of noise, for a try of sizes and speed alone."
+        False, description="Accept 'random' as calibration: value ranges of noise, only to try out sizes and speed."
     )
-    images: ImageSpec | None = Field(None, description="Preprocessing of a calibration folder of images.")
-    batch: int = Field(1, ge=1, description="Size of a dim named batch in the .tflite files; other names: see dims.")
-    dims: dict[str, int] = Field({}, description="Sizes of further dynamic dims in the .tflite files, e.g. seq: 64.")
-    shapes: dict[SignatureName, dict[str, PositiveInt]] = Field(
-        {}, description="Further signatures of the same file, each with other sizes, e.g. long: {seq: 256}."
+    images: ImageSpec | None = Field(None, description="Preprocessing of the images in a calibration folder.")
+    batch: int = Field(1, ge=1, description="Size of the dim named 'batch' in the .tflite files.")
+    dims: Annotated[dict[str, PositiveInt], Option(form="dim=size,...", parse=parse_dims)] = Field(
+        {}, description="Sizes of dynamic dims in the .tflite files, by name.", examples=[{"seq": 64}]
     )
-    io_type: Literal["int8", "uint8"] = Field("int8", description="Type of the inputs and outputs of int8-io.")
-    float_layers: tuple[str, ...] = Field(
-        (), description="Layers that stay float in mix: modules, nodes or operators, * allowed. Empty: found."
+    shapes: Annotated[
+        dict[SignatureName, dict[str, PositiveInt]],
+        Option(flag="--shape", form="NAME:dim=size,...", parse=parse_shapes, repeat=True),
+    ] = Field(
+        {}, description="Additional signatures of the same file with other sizes.", examples=[{"long": {"seq": 256}}]
+    )
+    io_type: Literal["int8", "uint8"] = Field("int8", description="Data type of the inputs and outputs of 'int8-io'.")
+    float_layers: Annotated[tuple[str, ...], Option(form="layer,...", parse=parse_names)] = Field(
+        (),
+        description="Layers that stay float in 'mix': modules, ONNX nodes or operators; * matches any text. "
+        "Default: chosen by measurement.",
+        examples=[["head.*"]],
     )
     auto_mix: bool = Field(
-        False, description="Make mix with the smallest set of float layers that passes the gate."
+        False, description="Build 'mix' with the smallest set of float layers that passes the accuracy gate."
     )
     select_tf_ops: bool = Field(
-        False, description="Let TensorFlow's own kernels do what TFLite has no operator for; needs the Flex delegate."
+        False, description="Let TensorFlow kernels compute operators that TFLite lacks; the app needs the Flex delegate."
     )
-    evaluate: str | None = Field(
-        None, description="module:function: a metric of predict (higher is better), or labelled samples."
+    evaluate: Annotated[str | None, Option(keyword="gate")] = Field(
+        None,
+        description="Accuracy gate, module:function: returns a metric of predict (higher is better) or labelled samples.",
+        examples=["metrics.py:accuracy"],
     )
-    max_drop: float = Field(0.01, ge=0, description="With evaluate: how far below PyTorch's metric a variant may be.")
-    min_sqnr: float = Field(
-        10.0, description="Without evaluate: least signal-to-quantization-noise ratio in dB, of each output."
+    max_drop: Annotated[float, NUMBER] = Field(
+        0.01, ge=0, description="With evaluate: how far below PyTorch's metric a variant's may be."
     )
-    min_top1: Fraction | None = Field(None, description="Without evaluate: least share of equal top-1 answers.")
+    min_sqnr: Annotated[float, NUMBER] = Field(
+        10.0, description="Without evaluate: lowest signal-to-quantization-noise ratio of each output, in dB."
+    )
+    min_top1: Annotated[Fraction | None, NUMBER] = Field(
+        None, description="Without evaluate: lowest share of equal top-1 answers.", examples=[0.99]
+    )
 
     @field_validator("variants")
     @classmethod
@@ -83,79 +123,139 @@ class TfliteSpec(Strict):
 class ModelSpec(Strict):
     """One model of the bundle."""
 
-    name: Annotated[str, AfterValidator(_model_name)]
-    source: str = Field(description="file.py:callable, .pt2, .onnx, .pt/.pth/.safetensors, timm:NAME or hf:NAME_OR_PATH.")
-    architecture: str | None = Field(None, description="file.py:callable that makes the module a state dict belongs to.")
-    weights: str | None = Field(None, description="State dict to load into the module (.pt, .pth, .safetensors).")
-    pretrained: bool = Field(True, description="timm: and hf: sources: fetch the published weights.")
+    name: Annotated[
+        str, AfterValidator(_model_name), Option(absent="inferred from the source", python_type="str | None")
+    ] = Field(description="Name that the model is served under.", examples=["resnet18"])
+    source: str = Field(
+        description="The model: file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME or hf:NAME_OR_PATH.",
+        examples=["model.py:make_model"],
+    )
+    architecture: str | None = Field(
+        None,
+        description="file.py:callable that creates the module which a state dict belongs to.",
+        examples=["nets.py:make"],
+    )
+    weights: str | None = Field(
+        None,
+        description="State dict to load into the module (.pt, .pth or .safetensors).",
+        examples=["weights.safetensors"],
+    )
+    pretrained: bool = Field(True, description="Download the published weights of a timm: or hf: source.")
     trust_pickle: bool = Field(False, description="Load pickles that can run code. Only for files you made yourself.")
-    inputs: tuple[InputText, ...] = Field((), description="name=dtype[dims]; a named dim is dynamic.")
-    outputs: tuple[str, ...] = Field((), description="Names for the outputs, in the model's order; empty: its own.")
-    signatures: dict[str, SignatureSpec] = Field({}, description="Further signatures beside serving_default, by name.")
+    inputs: Annotated[
+        tuple[InputText, ...], Option(flag="--input", form="name=dtype[dims]", parse=tuple, repeat=True)
+    ] = Field(
+        (),
+        description="Inputs, e.g. x=float32[batch,3,224,224]; a named dim is dynamic. Default: from the example inputs.",
+        examples=[["x=float32[batch,3,224,224]"]],
+    )
+    outputs: Annotated[tuple[str, ...], Option(flag="--output", form="name", parse=tuple, repeat=True)] = Field(
+        (), description="Names for the outputs, in the model's order. Default: the model's own.", examples=[["scores"]]
+    )
+    signatures: Annotated[
+        dict[str, SignatureSpec],
+        Option(flag="--signature", form="NAME=METHOD", parse=parse_signatures, repeat=True),
+    ] = Field(
+        {},
+        description="Signatures in addition to serving_default (docs/signatures.md).",
+        examples=[{"embed": {"method": "encode"}, "photo": {"image": {}}}],
+    )
     labels: Labels | None = Field(
-        None, description="Names of a classifier's classes, a list or a file with one a line: gives the signature classify."
+        None,
+        description="Class names of a classifier, a file with one per line: adds the signature 'classify'. Or a list.",
+        examples=["labels.txt"],
     )
-    ops: tuple[str, ...] = Field((), description="Python files with handlers of your own for operators of the graph.")
-    converter: str = "native"
-    opset: int | None = Field(None, ge=7, description="ONNX opset to export; empty: the newest that torch writes well.")
-    layout: SignatureLayout = Field("keep", description="keep PyTorch's NCHW signature, or take image inputs as nhwc.")
+    ops: Annotated[
+        tuple[str, ...],
+        Option(form="file.py", parse=tuple, repeat=True, python_type="str | Path | Sequence[str | Path]"),
+    ] = Field(
+        (),
+        description="Python files with your own handlers for operators (docs/custom-ops.md).",
+        examples=[["my_ops.py"]],
+    )
+    converter: Annotated[str, Option(known=("native", "onnx-tf"))] = Field(
+        "native", description="Converter from ONNX to TensorFlow: native, onnx-tf, or another installed one."
+    )
+    opset: Annotated[int | None, NUMBER] = Field(
+        None, ge=7, description="ONNX opset to export. Default: the newest that torch exports well.", examples=[20]
+    )
+    layout: SignatureLayout = Field(
+        "keep", description="Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last."
+    )
     cast_half: bool = Field(
-        False, description="Inputs and outputs of float16 and bfloat16 are float32 to the outside: JSON has no half."
+        False, description="float32 inputs and outputs for a half-precision model, because JSON has no half precision."
     )
-    tolerance: float = Field(1e-4, gt=0, description="Largest relative error allowed against PyTorch.")
-    tflite: TfliteSpec = TfliteSpec()
-    fast_path: bool | None = Field(
-        None, description="A model.tflite beside saved_model.pb; empty: as serving.fast_path says for all models."
+    tolerance: Annotated[float, NUMBER] = Field(1e-4, gt=0, description="Largest relative error allowed against PyTorch.")
+    tflite: TfliteSpec = Field(TfliteSpec(), description="TFLite files.")
+    fast_path: Annotated[bool | None, Option(panel=TFLITE_PANEL)] = Field(
+        None,
+        description="Serve a model.tflite instead of the SavedModel. Default: serving.fast_path.",
+        examples=[True],
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
         if "serving_default" in self.signatures:
-            raise ValueError("signatures: serving_default is the model itself; give the further signature another name")
+            raise ValueError("signatures: serving_default is the model itself; give the additional signature another name")
         for name, spec in self.signatures.items():
             if spec.is_derived and spec.of not in ("serving_default", *self.methods):
                 known = ", ".join(("serving_default", *self.methods))
-                raise ValueError(f"signatures.{name}.of: there is no signature {spec.of!r} to stand behind; one of: {known}")
+                raise ValueError(f"signatures.{name}.of: there is no signature {spec.of!r} to wrap; choose one of {known}")
         return self
 
     @property
     def methods(self) -> dict[str, SignatureSpec]:
-        """The further signatures that are methods of the module."""
+        """The additional signatures that are methods of the module."""
         return {name: spec for name, spec in self.signatures.items() if not spec.is_derived}
 
     @property
     def derived(self) -> dict[str, SignatureSpec]:
-        """The signatures made of others, with the `classify` that `labels` gives."""
-        made = {name: spec for name, spec in self.signatures.items() if spec.is_derived}
+        """The signatures that wrap others, including the `classify` that `labels` adds."""
+        derived = {name: spec for name, spec in self.signatures.items() if spec.is_derived}
         if self.labels is None or "classify" in self.signatures:
-            return made
-        return {"classify": SignatureSpec(classify=ClassifySpec()), **made}
+            return derived
+        return {"classify": SignatureSpec(classify=ClassifySpec()), **derived}
 
 
 class ServingSpec(Strict):
-    """TF Serving's settings that go into serving/, k8s/ and docker/."""
+    """Settings of TensorFlow Serving, which go into serving/, k8s/ and docker/."""
 
-    grpc_port: int = Field(8500, ge=1, le=65535)
-    rest_port: int = Field(8501, ge=1, le=65535)
-    labels: dict[str, dict[str, int]] = Field({}, description="model -> label -> version, e.g. digits: {stable: 1}.")
-    versions: dict[str, tuple[int, ...]] = Field({}, description="model -> versions to serve; empty: the latest.")
-    batching: bool = False
-    max_batch_size: int = Field(32, ge=1)
-    batch_timeout_micros: int = Field(1000, ge=0)
-    max_enqueued_batches: int = Field(100, ge=1)
-    num_batch_threads: int = Field(2, ge=1)
-    allowed_batch_sizes: tuple[int, ...] = ()
-    fast_path: bool = Field(
-        False, description="Serve a model.tflite in place of each SavedModel (--prefer_tflite_model)."
+    grpc_port: int = Field(8500, ge=1, le=65535, description="gRPC port of the server.")
+    rest_port: int = Field(8501, ge=1, le=65535, description="REST port of the server.")
+    labels: dict[str, dict[str, int]] = Field(
+        {}, description="Version that each label of a model points to.", examples=[{"digits": {"stable": 1}}]
     )
-    monitoring: bool = True
-    monitoring_path: str = Field("/monitoring/prometheus/metrics", pattern=r"^/\S*$")
+    versions: dict[str, tuple[int, ...]] = Field(
+        {}, description="Versions of a model to serve. Default: only the latest.", examples=[{"digits": [1, 2]}]
+    )
+    batching: bool = Field(False, description="Let the server combine requests into batches.")
+    max_batch_size: int = Field(32, ge=1, description="With batching: largest number of examples in a batch.")
+    batch_timeout_micros: int = Field(
+        1000, ge=0, description="With batching: longest time that a batch waits for more requests, in microseconds."
+    )
+    max_enqueued_batches: int = Field(
+        100, ge=1, description="With batching: number of waiting batches at which the server rejects requests."
+    )
+    num_batch_threads: int = Field(2, ge=1, description="With batching: number of batches that run at the same time.")
+    allowed_batch_sizes: tuple[int, ...] = Field(
+        (),
+        description="With batching: sizes that batches are padded to; the last one is max_batch_size. Default: no padding.",
+        examples=[[1, 8, 32]],
+    )
+    fast_path: bool = Field(
+        False,
+        description="Serve a model.tflite instead of each SavedModel (--prefer_tflite_model): faster for small models.",
+    )
+    monitoring: bool = Field(True, description="Export Prometheus metrics on the REST port.")
+    monitoring_path: str = Field(
+        "/monitoring/prometheus/metrics", pattern=r"^/\S*$", description="Path of the metrics on the REST port."
+    )
 
     @model_validator(mode="after")
     def _ports_differ(self) -> ServingSpec:
         if self.grpc_port == self.rest_port:
             # tensorflow_model_server logs an error and serves no REST (model_servers/server.cc).
-            raise ValueError(f"grpc_port and rest_port are both {self.grpc_port}; give them two ports, e.g. 8500 and 8501")
+            raise ValueError(f"grpc_port and rest_port are both {self.grpc_port}; use two different ports, e.g. 8500 and 8501")
         return self
 
     @model_validator(mode="after")
@@ -163,53 +263,74 @@ class ServingSpec(Strict):
         sizes = self.allowed_batch_sizes
         if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.max_batch_size):
             raise ValueError(
-                f"allowed_batch_sizes {list(sizes)} must rise and end with max_batch_size {self.max_batch_size}, e.g. [1, 8, 32]"
+                f"allowed_batch_sizes {list(sizes)} must increase and end with max_batch_size {self.max_batch_size}, "
+                "e.g. [1, 8, 32]"
             )
         return self
 
 
 class KubernetesSpec(Strict):
-    namespace: str = Field("default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-    name: str | None = Field(None, description="Name of the objects; empty: the bundle's.")
-    replicas: int = Field(2, ge=1)
-    max_replicas: int = Field(10, ge=1)
+    """Settings of the manifests in k8s/ (docs/kubernetes.md)."""
+
+    namespace: str = Field(
+        "default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Namespace of the objects."
+    )
+    name: str | None = Field(None, description="Name of the objects. Default: the bundle's name.", examples=["digits"])
+    replicas: int = Field(2, ge=1, description="Number of pods, or the smallest number with autoscaling.")
+    max_replicas: int = Field(10, ge=1, description="Largest number of pods with autoscaling.")
     cpu: str = Field(
         "1", pattern=r"^(\d+(\.\d+)?|\d+m)$", coerce_numbers_to_str=True, description="CPU request, e.g. 2 or 500m."
     )
     memory: str | None = Field(
         None,
         pattern=r"^\d+(\.\d+)?([KMGT]i|[kMGT])?$",
-        description="Memory request, e.g. 1Gi; the limit is twice that. Empty: computed from the models' size.",
+        description="Memory request; the limit is twice that. Default: computed from the size of the models.",
+        examples=["1Gi"],
     )
-    models_image: str | None = Field(None, description="Image that carries the models; empty: <name>:<version>.")
+    models_image: str | None = Field(
+        None,
+        description="Image that contains the models. Default: <name>:<version>.",
+        examples=["registry.example.com/digits:1"],
+    )
     components: tuple[Component, ...] = Field(
         ("autoscaling", "disruption-budget", "metrics", "network-policy", "topology-spread"),
-        description="Components of the overlay prod, and what the Helm chart switches on.",
+        description="Components of the 'prod' overlay, which the Helm chart switches on, too.",
     )
-    canary_percent: int = Field(10, ge=0, le=100, description="canary: share of the requests that a Gateway sends to it.")
+    canary_percent: int = Field(
+        10, ge=0, le=100, description="canary: percentage of requests that a Gateway sends to the canary."
+    )
     host: str | None = Field(
         None,
         pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$",
         max_length=253,
-        description="gateway, ingress: name for clients outside the cluster; empty: <name>.example.com.",
+        description="gateway, ingress: host name for clients outside the cluster. Default: <name>.example.com.",
+        examples=["digits.example.com"],
     )
     gateway: str = Field(
         "gateway",
         pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
-        description="gateway: the Gateway to attach to, name or namespace/name.",
+        description="gateway: Gateway to attach to, as name or namespace/name.",
     )
-    ingress_class: str = Field("nginx", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    ingress_class: str = Field(
+        "nginx", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="ingress: class of the Ingress."
+    )
     tls_secret: str | None = Field(
-        None, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="tls, ingress: the secret; empty: <name>-tls."
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        description="tls, ingress: secret with the certificate. Default: <name>-tls.",
+        examples=["digits-tls"],
     )
-    gpus: int = Field(1, ge=1, description="gpu: how many a pod gets.")
+    gpus: int = Field(1, ge=1, description="gpu: number of GPUs per pod.")
     storage_uri: str | None = Field(
         None,
         pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]*(/[^\s,:]+)*/?$",
-        description="models-bucket, KServe: what the bundle's models/ was copied to, e.g. s3://bucket/models.",
+        description="models-bucket, KServe: bucket path that the bundle's models/ folder was copied to.",
+        examples=["s3://bucket/models"],
     )
     volume_image: str | None = Field(
-        None, description="models-volume: image of docker/Dockerfile.models; empty: <name>-models:<version>."
+        None,
+        description="models-volume: image built from docker/Dockerfile.models. Default: <name>-models:<version>.",
+        examples=["registry.example.com/digits-models:1"],
     )
 
     @field_validator("components")
@@ -217,35 +338,43 @@ class KubernetesSpec(Strict):
     def _one_source(cls, components: tuple[Component, ...]) -> tuple[Component, ...]:
         sources = [name for name in components if name.startswith("models-")]
         if len(set(sources)) > 1:
-            raise ValueError(f"{' and '.join(sources)} both mount /models; take one of them")
+            raise ValueError(f"{' and '.join(sources)} both mount /models; choose one of them")
         return tuple(dict.fromkeys(components))
 
     @model_validator(mode="after")
     def _replicas_rise(self) -> KubernetesSpec:
         if self.max_replicas < self.replicas:
             raise ValueError(
-                f"max_replicas {self.max_replicas} is less than replicas {self.replicas}; e.g. max_replicas: {self.replicas}"
+                f"max_replicas {self.max_replicas} is less than replicas {self.replicas}; set e.g. max_replicas: {self.replicas}"
             )
         return self
 
 
 class DockerSpec(Strict):
-    image: str = "tensorflow/serving"
-    tag: str = "2.19.1"
-    digest: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$")
+    """The image of TensorFlow Serving that k8s/ and docker/ use."""
+
+    image: str = Field("tensorflow/serving", description="Image of TensorFlow Serving.")
+    tag: str = Field("2.19.1", description="Tag of the image.")
+    digest: str | None = Field(
+        None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="Digest that pins the image, sha256:<64 hexadecimal digits>.",
+        examples=["sha256:" + 64 * "0"],
+    )
 
     @property
     def reference(self) -> str:
+        """The image with its tag and digest, as a container runtime takes it."""
         return f"{self.image}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
 
 
 class BundleSpec(Strict):
     """A whole bundle.yaml."""
 
-    models: tuple[ModelSpec, ...] = ()
-    serving: ServingSpec = ServingSpec()
-    kubernetes: KubernetesSpec = KubernetesSpec()
-    docker: DockerSpec = DockerSpec()
+    models: tuple[ModelSpec, ...] = Field((), description="The models to build.")
+    serving: ServingSpec = Field(ServingSpec(), description="Settings of TensorFlow Serving.")
+    kubernetes: KubernetesSpec = Field(KubernetesSpec(), description="Settings of the Kubernetes manifests.")
+    docker: DockerSpec = Field(DockerSpec(), description="Image of TensorFlow Serving.")
 
     @field_validator("models")
     @classmethod
@@ -253,59 +382,58 @@ class BundleSpec(Strict):
         names = [m.name for m in models]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ValueError(f"models: the name {twice[0]!r} stands twice; every model needs its own")
+            raise ValueError(f"two models have the name {twice[0]!r}; give every model a name of its own")
         return models
 
     def has_fast_path(self, model: ModelSpec) -> bool:
-        """Whether a model.tflite is built for a model and served in its SavedModel's place."""
+        """Return whether a model.tflite is built for a model and served instead of its SavedModel."""
         return self.serving.fast_path if model.fast_path is None else model.fast_path
 
     @property
     def stated_serving(self) -> frozenset[str]:
-        """Keys of the serving section that the user wrote; the others have their defaults."""
+        """Keys of the serving section that the user set; the others have their defaults."""
         return frozenset(self.serving.model_fields_set if "serving" in self.model_fields_set else ())
 
     @property
     def prefers_tflite(self) -> bool:
-        """Whether the server is told to prefer a model.tflite where a version has one."""
+        """Whether the server is started with the flag that prefers a version's model.tflite."""
         return self.serving.fast_path or any(model.fast_path for model in self.models)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of bundle.yaml. Editors find it through the comment that `tfbundle init` writes."""
         return cls.model_json_schema()
 
 
-def parse_spec(data: object, *, where: str) -> BundleSpec:
+def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpec:
     """Validate the content of a bundle.yaml.
 
+    Args:
+        data: the parsed YAML.
+        where: origin of the data, for error messages.
+        show_keys: whether an error names the full path of each wrong key beside `where`.
+
     Raises:
-        SpecError: naming each wrong key, its value and the rule.
+        SpecError: if the data does not follow the schema; the message names each wrong key, its value and the rule.
     """
     if not isinstance(data, dict):
-        raise SpecError("A bundle.yaml is a mapping with the key 'models'.", where=where, fix="tfbundle init writes one")
+        raise SpecError(
+            "The content of a bundle.yaml must be a mapping with the key 'models'.", where=where, fix=ADVICE
+        )
     try:
         return BundleSpec.model_validate(data)
     except ValidationError as exc:
-        raise SpecError(_explain(exc), where=where, fix="tfbundle init writes a commented bundle.yaml to start from") from exc
-
-
-def _explain(exc: ValidationError) -> str:
-    lines = []
-    for error in exc.errors():
-        key = ".".join(str(part) for part in error["loc"]) or "the file"
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key")
-        else:
-            lines.append(f"{key}: {message} (got {error['input']!r})")
-    return "\n".join(lines)
+        problems = find_problems(exc, BundleSpec)
+        keys = ", ".join(dict.fromkeys(problem.path for problem in problems if problem.path))
+        place = f"{where}, {keys}" if show_keys and keys else where
+        raise SpecError("\n".join(str(problem) for problem in problems), where=place, fix=ADVICE) from exc
 
 
 def read_spec(path: Path) -> BundleSpec:
     """Read a bundle.yaml.
 
     Raises:
-        SpecError: not there, not YAML, or not following the schema.
+        SpecError: if the file does not exist, is not YAML, or does not follow the schema.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -313,7 +441,7 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         data = YAML(typ="safe").load(path.read_text("utf-8"))
     except FileNotFoundError as exc:
-        raise SpecError(f"There is no file {path}.", fix="tfbundle init writes a bundle.yaml") from exc
+        raise SpecError(f"There is no file {path}.", fix="check the path, or write a bundle.yaml with `tfbundle init`") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise SpecError(f"{path} cannot be read: {exc}.") from exc
     except YAMLError as exc:

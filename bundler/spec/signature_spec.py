@@ -1,8 +1,8 @@
-"""The part of bundle.yaml that declares signatures: methods of the module, and what stands around one of them at its edges.
+"""The part of bundle.yaml that declares signatures.
 
-A signature is either a method of the module (`method`, `inputs`, `outputs`), or made of another one (`of`) by what is put
-before it (`examples`, `image`, `text`) and behind it (`classify`, `regress`). Those of the second kind are built into the
-SavedModel's graph by `bundler.adapters`.
+A signature is either a method of the module (`method`, `inputs`, `outputs`), or it wraps another one (`of`) with a
+conversion of the inputs (`examples`, `image`, `text`) and of the outputs (`classify`, `regress`). `bundler.adapters` builds
+the wrappers into the SavedModel's graph.
 """
 
 from __future__ import annotations
@@ -24,18 +24,25 @@ from bundler.errors import UsageError
 from bundler.values.signature import TensorSpec
 
 FEATURE_DTYPES = ("float32", "int64", "string")
-"""What a tf.Example holds (tensorflow/core/example/feature.proto)."""
+"""The dtypes that a tf.Example can hold (tensorflow/core/example/feature.proto)."""
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A section of bundle.yaml: immutable, and unknown keys are errors. Its validator is built when it is first used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+def reason(exc: UsageError) -> str:
+    """Return what an error says, with its advice, as the text of a ValueError."""
+    return f"{exc.what.rstrip('.')}; {exc.fix}" if exc.fix else exc.what
 
 
 def _input_text(text: str) -> str:
     try:
         TensorSpec.parse(text)
     except UsageError as exc:
-        raise ValueError(str(exc)) from exc
+        raise ValueError(reason(exc)) from exc
     return text
 
 
@@ -44,7 +51,7 @@ InputText = Annotated[str, AfterValidator(_input_text)]
 
 def _signature_name(name: str) -> str:
     if not name.isidentifier() or name == "serving_default":
-        raise ValueError(f"{name!r} is no name for a further signature, e.g. long")
+        raise ValueError(f"{name!r} is not a valid name for an additional signature; use a name like long")
     return name
 
 
@@ -55,27 +62,29 @@ def _feature(text: str) -> str:
     spec = TensorSpec.parse(_input_text(text))
     if spec.dtype not in FEATURE_DTYPES:
         raise ValueError(
-            f"a feature of a tf.Example is one of {', '.join(FEATURE_DTYPES)}, not {spec.dtype}; e.g. {spec.name}=int64[64]"
+            f"a tf.Example feature is one of {', '.join(FEATURE_DTYPES)}, not {spec.dtype}; e.g. {spec.name}=int64[64]"
         )
     if spec.dynamic_axes:
-        raise ValueError(f"the dims of one example are numbers, without the batch; e.g. {spec.name}={spec.dtype}[64]")
+        raise ValueError(
+            f"the dims of a feature are those of one example, numbers without the batch; e.g. {spec.name}={spec.dtype}[64]"
+        )
     return text
 
 
 FeatureText = Annotated[str, AfterValidator(_feature)]
 
 
-def _labels(given: object) -> object:
-    """Numbers are names, too: `labels: [0, 1]`."""
-    if given is None or isinstance(given, str):
-        return given
-    rule = "labels are a list of names or the path of a file with one a line, e.g. labels: [cat, dog]"
-    if not isinstance(given, (list, tuple)) or not given:
+def _labels(labels: object) -> object:
+    """Accept numbers as class names: `labels: [0, 1]`."""
+    if labels is None or isinstance(labels, str):
+        return labels
+    rule = "labels are a list of names, or the path of a file with one name per line, e.g. labels: [cat, dog]"
+    if not isinstance(labels, (list, tuple)) or not labels:
         raise ValueError(rule)
-    names = tuple(str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in given)
-    wrong = [one for one in names if not isinstance(one, str) or not one.strip()]
+    names = tuple(str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in labels)
+    wrong = [name for name in names if not isinstance(name, str) or not name.strip()]
     if wrong:
-        raise ValueError(f"{wrong[0]!r} is no name; {rule}")
+        raise ValueError(f"{wrong[0]!r} is not a class name; {rule}")
     return names
 
 
@@ -83,23 +92,33 @@ Labels = Annotated[str | tuple[str, ...], BeforeValidator(_labels)]
 
 
 class ImageSpec(Strict):
-    """How images become an input. Unsaid: RGB resized as a whole, in 0..1."""
+    """How an image file becomes an input. By default the whole image is resized, as RGB in 0..1."""
 
     resize: int | tuple[int, int] | None = Field(
-        None, description="Shorter side, or [height, width], before the crop; empty: straight to the input's size."
+        None,
+        description="Size before the crop: the shorter side, or [height, width]. Default: the input's own size.",
+        examples=[256],
     )
-    crop: Literal["none", "center"] = Field("none", description="center: cut the input's size from the middle.")
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    scale: float = Field(1 / 255, gt=0, description="Pixels of 0..255 are multiplied by it; 1 keeps them.")
-    mean: tuple[float, ...] = Field((), description="Subtracted after scale; one number, or one a channel.")
-    std: tuple[float, ...] = Field((), description="Divided by after mean; one number, or one a channel.")
+    crop: Literal["none", "center"] = Field("none", description="Cut the input's size out of the center.")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field("bilinear", description="Resize filter.")
+    channels: Literal["rgb", "bgr"] = Field("rgb", description="Order of the color channels.")
+    scale: float = Field(1 / 255, gt=0, description="Factor for the pixels, which are 0..255; 1 keeps them as they are.")
+    mean: tuple[float, ...] = Field(
+        (),
+        description="Subtracted from the scaled pixels: one number, or one per channel.",
+        examples=[[0.485, 0.456, 0.406]],
+    )
+    std: tuple[float, ...] = Field(
+        (),
+        description="Divides the pixels after mean is subtracted: one number, or one per channel.",
+        examples=[[0.229, 0.224, 0.225]],
+    )
 
     @field_validator("std")
     @classmethod
     def _no_zero(cls, std: tuple[float, ...]) -> tuple[float, ...]:
         if 0 in std:
-            raise ValueError("std is divided by; 0 is no deviation")
+            raise ValueError("std must not contain 0, because the pixels are divided by it")
         return std
 
     @model_validator(mode="after")
@@ -110,90 +129,103 @@ class ImageSpec(Strict):
 
 
 class ExamplesSpec(Strict):
-    """Serialized tf.Examples as the one input `inputs`, string [batch], parsed in the graph."""
+    """Take serialized tf.Examples as the only input, `inputs`, string [batch], and parse them in the graph."""
 
     features: dict[str, FeatureText] = Field(
         {},
-        description="Input -> the feature it is read from, name=dtype[dims of one example], e.g. {x: 'pixels=int64[64]'}. "
-        "Unsaid: the input's own name and dims.",
+        description="Feature that each input is read from, name=dtype[dims of one example], e.g. {x: 'pixels=int64[64]'}. "
+        "Default: the input's own name and dims.",
     )
 
 
 class ClassifySpec(Strict):
-    """Outputs `classes`, string, and `scores`, float32, both [batch, classes]: what Classify answers from."""
+    """Return `classes`, string, and `scores`, float32, both [batch, classes], as Classify needs them."""
 
-    output: str | None = Field(None, description="The output with a number for each class; empty: the one that fits.")
-    labels: Labels | None = Field(None, description="Names of the classes: a list, or a file with one a line.")
-    softmax: bool = Field(False, description="Scores are the softmax of the output (of logits).")
-    top_k: PositiveInt | None = Field(None, description="Only the best so many classes, best first.")
+    output: str | None = Field(
+        None, description="Output with one number per class. Default: the one whose size matches the labels."
+    )
+    labels: Labels | None = Field(
+        None, description="Class names: a list, or a file with one name per line. Default: the model's labels."
+    )
+    softmax: bool = Field(False, description="Apply softmax to the output to get scores (for logits).")
+    top_k: PositiveInt | None = Field(None, description="Number of classes to return, best first. Default: all.")
 
 
 class RegressSpec(Strict):
-    """Output `outputs`, float32 [batch] or [batch, 1]: what Regress answers from."""
+    """Return `outputs`, float32 [batch] or [batch, 1], as Regress needs it."""
 
-    output: str | None = Field(None, description="The output with the number; empty: the one that fits.")
+    output: str | None = Field(None, description="Output with the number. Default: the one whose shape fits.")
 
 
 class ImageInputSpec(Strict):
-    """Encoded images, JPEG or PNG, as an input, string [batch]: decoded, resized and normalized in the graph."""
+    """Take JPEG or PNG files as an input, string [batch], and decode, resize and normalize them in the graph."""
 
-    input: str | None = Field(None, description="The model's input that takes the image; empty: the one that fits.")
+    input: str | None = Field(None, description="Input of the model that takes the image. Default: the one that fits.")
     name: str = Field(
         "image_bytes",
         pattern=r"^[A-Za-z]\w*_bytes$",
-        description="Name of the new input; it ends with _bytes, as TensorFlow Serving marks binary strings.",
+        description="Name of the new input. It ends with _bytes, which marks binary strings for TensorFlow Serving.",
     )
-    preprocess: ImageSpec | None = Field(None, description="As tflite.images; empty: that one.")
+    preprocess: ImageSpec | None = Field(None, description="Preprocessing of the image. Default: tflite.images.")
 
 
 class TextSpec(Strict):
-    """Sentences as the input, string [batch]: the tokens are made in the graph, by BERT's WordPiece."""
+    """Take sentences as the input, string [batch], and tokenize them in the graph with BERT's WordPiece."""
 
-    tokenizer: str = Field(description="tokenizer.json or vocab.txt, or a folder that has one.")
+    tokenizer: str = Field(description="A tokenizer.json or vocab.txt file, or a folder that contains one.")
     name: str = Field("text", pattern=r"^[A-Za-z]\w*$", description="Name of the new input.")
     max_length: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Tokens kept, [CLS] and [SEP] among them; empty: as tokenizer.json says, else all."
+        None,
+        description="Largest number of tokens, including [CLS] and [SEP]. Default: as tokenizer.json says, or no limit.",
     )
     padding: Literal["longest", "max_length"] = Field(
-        "longest", description="Rows are filled up to the longest of the request, or all to max_length."
+        "longest", description="Pad rows to the longest one of the request, or to max_length."
     )
-    lowercase: bool = Field(True, description="For a vocab.txt: an uncased model. tokenizer.json says it itself.")
-    ids: str = Field("input_ids", description="The model's input for the token ids.")
-    mask: str | None = Field("attention_mask", description="Its input for the mask, where it has one.")
-    types: str | None = Field("token_type_ids", description="Its input for the segments, where it has one.")
-    samples: tuple[str, ...] = Field((), description="Sentences for golden data and warm-up; empty: some of ours.")
+    lowercase: bool = Field(True, description="Whether a vocab.txt is of an uncased model. tokenizer.json says it itself.")
+    ids: str = Field("input_ids", description="Input of the model for the token ids.")
+    mask: str | None = Field("attention_mask", description="Input of the model for the attention mask, if it has one.")
+    types: str | None = Field("token_type_ids", description="Input of the model for the segment ids, if it has one.")
+    samples: tuple[str, ...] = Field(
+        (), description="Sentences for the golden data and the warm-up requests. Default: built-in ones."
+    )
 
 
 class SignatureSpec(Strict):
-    """A further signature beside `serving_default`. It shares the model's variables."""
+    """A signature in addition to `serving_default`. It shares the model's variables."""
 
     method: str = Field("forward", description="Method of the module that this signature calls.")
-    inputs: tuple[InputText, ...] = Field((), description="Its inputs, name=dtype[dims]; empty: as serving_default.")
-    outputs: tuple[str, ...] = Field((), description="Keep only these outputs, in this order; empty: all.")
-    of: str = Field("serving_default", description="The signature behind examples, image, text, classify and regress.")
+    inputs: tuple[InputText, ...] = Field(
+        (), description="Inputs of the method, each name=dtype[dims]. Default: those of serving_default."
+    )
+    outputs: tuple[str, ...] = Field((), description="Outputs to keep, in this order. Default: all.")
+    of: str = Field(
+        "serving_default", description="Signature that examples, image, text, classify and regress wrap."
+    )
     examples: ExamplesSpec | None = Field(None, description="Take serialized tf.Examples.")
     image: ImageInputSpec | None = Field(None, description="Take JPEG or PNG files.")
     text: TextSpec | None = Field(None, description="Take sentences.")
-    classify: ClassifySpec | None = Field(None, description="Answer classes and scores.")
-    regress: RegressSpec | None = Field(None, description="Answer one number.")
+    classify: ClassifySpec | None = Field(None, description="Return class names and scores.")
+    regress: RegressSpec | None = Field(None, description="Return one number per example.")
 
     @property
     def is_derived(self) -> bool:
-        """Whether it is made of another signature, and not a method of its own."""
+        """Whether this signature wraps another one, and is not a method of the module."""
         return any((self.examples, self.image, self.text, self.classify, self.regress))
 
     @model_validator(mode="after")
     def _one_kind(self) -> SignatureSpec:
-        for one, other in (("image", "text"), ("classify", "regress")):
-            if getattr(self, one) and getattr(self, other):
-                raise ValueError(f"{one} and {other} cannot both be; make two signatures, e.g. by_{one} and by_{other}")
-        said = {"method": self.method != "forward", "inputs": bool(self.inputs), "outputs": bool(self.outputs)}
-        own = [key for key, is_said in said.items() if is_said]
-        if self.is_derived and own:
+        for first, second in (("image", "text"), ("classify", "regress")):
+            if getattr(self, first) and getattr(self, second):
+                raise ValueError(
+                    f"{first} and {second} exclude each other; make two signatures, e.g. by_{first} and by_{second}"
+                )
+        method_keys = {"method": self.method != "forward", "inputs": bool(self.inputs), "outputs": bool(self.outputs)}
+        given = [key for key, is_given in method_keys.items() if is_given]
+        if self.is_derived and given:
             raise ValueError(
-                f"{', '.join(own)} belong to a method of the module; declare that as a signature of its own and name it "
-                "with of, e.g. of: embed"
+                f"{', '.join(given)} cannot be set on a signature that wraps another one; declare the method as a signature "
+                "of its own and name it with of, e.g. of: embed"
             )
         if not self.is_derived and self.of != "serving_default":
-            raise ValueError(f"of: {self.of} needs what is to stand around it, e.g. examples: {{}}")
+            raise ValueError(f"of: {self.of} needs a conversion to wrap it with, e.g. examples: {{}}")
         return self

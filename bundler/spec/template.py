@@ -1,92 +1,59 @@
-"""Writes a commented bundle.yaml to start from, and the JSON Schema that editors check it with."""
+"""The commented bundle.yaml that `tfbundle init` writes, and the JSON Schema that editors check it with.
+
+The template has every key of the models in bundle_spec.py, with its description. A key that users often change is set;
+the others are commented out and show their default, or an example if the default is empty.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bundler.errors import PublishError, UsageError
 
+if TYPE_CHECKING:
+    from bundler.spec.fields import SpecField
+
 SCHEMA_FILE = "bundle.schema.json"
 
-_TEMPLATE = """\
+_HEAD = """\
 # yaml-language-server: $schema=./{schema}
-# What `tfbundle build {file}` builds. Every key but name and source may be left out; unknown keys are errors.
-
-models:
-  - name: {name}                 # served under this name: letters, digits, '_', '-', '.'
-    source: {source}
-    # one of: file.py:callable, model.pt2, model.onnx, weights.pt or .safetensors (with architecture),
-    # timm:NAME, hf:NAME_OR_PATH. A callable returns a module, or a module and example inputs.
-    # architecture: nets.py:make   # makes the module that a state dict belongs to
-
-{inputs}
-    # outputs: [scores]            # names for the outputs, in the model's order
-    # signatures:                  # beside serving_default; they share the model's weights
-    #   embed: {{method: encode}}
-    #   photo: {{image: {{}}}}         # JPEG or PNG files in, see docs/signatures.md: image, text, examples, classify, regress
-    # labels: labels.txt           # names of a classifier's classes: gives the signature classify
-    # cast_half: true              # float32 to the outside of a half-precision model
-
-    # ops: [my_ops.py]             # handlers of your own, see docs/custom-ops.md
-    # converter: native            # or onnx-tf
-    # opset: 20                    # ONNX opset to export
-    # layout: keep                 # or nhwc: image inputs with channels last
-    tolerance: 1.0e-4              # largest relative error allowed against PyTorch
-
-    tflite:                        # float32, float16, dynamic, int8, int8-io, int16x8, mix
-      variants: {variants}
-      # the int variants need samples of what the model will see: an .npz, a folder of .npz or images, or file.py:name
-      {calibration}
-      # images: {{resize: 256, crop: center, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
-      # batch: 1                   # size of the dim named batch in the .tflite files
-      # dims: {{seq: 64}}            # sizes of further dynamic dims
-      # shapes:                    # further signatures of the same file, with other sizes
-      #   long: {{seq: 256}}
-      # evaluate: metrics.py:accuracy   # gets predict, returns a number, higher is better
-      # max_drop: 0.01             # how far below PyTorch's a variant's number may be; else it is not published
-      # min_sqnr: 10               # without evaluate: least signal-to-noise ratio of an output against PyTorch, in dB
-      # float_layers: [head.*]     # what stays float in mix
-      # auto_mix: true             # make mix with as few float layers as pass
-      # io_type: int8              # or uint8: inputs and outputs of int8-io
-      # select_tf_ops: false       # true allows operators that need the Flex delegate
-
-serving:
-  grpc_port: 8500
-  rest_port: 8501
-  # fast_path: true              # serve a model.tflite: quicker for small models; a model's own fast_path: false leaves it out
-  batching: false
-  # max_batch_size: 32
-  # batch_timeout_micros: 1000
-  # allowed_batch_sizes: [1, 8, 32]   # the last one is max_batch_size
-  # labels: {{{name}: {{stable: 1}}}}
-  # versions: {{{name}: [1, 2]}}        # default: the latest only
-  monitoring: true
-
-kubernetes:
-  namespace: default
-  replicas: 2
-  max_replicas: 10
-  cpu: "1"
-  # memory: 1Gi                  # default: computed from the models' size
-  # models_image: registry.example.com/{name}:1
-
-docker:
-  image: tensorflow/serving
-  tag: {tag}
-  # digest: sha256:…             # pins the image
+#
+# Built by `tfbundle build {file}`. A model needs a name and a source; every other key is optional. A key that is
+# commented out shows its default, or an example if there is no default. Unknown keys are errors.
 """
-
-_NO_INPUTS = """\
-    # Not needed when the callable gives example inputs. A named dim (batch, seq) is dynamic.
-    # inputs:
-    #   - x=float32[batch,3,224,224]"""
+_GROUPS = {
+    "models": "",
+    "models.inputs": "Inputs, outputs and signatures",
+    "models.ops": "Conversion",
+    "models.tflite": "",
+    "models.fast_path": "",
+    "serving": "",
+    "kubernetes": "",
+    "docker": "",
+}
+"""Keys that a blank line comes before, with the heading of the group that they begin."""
+_SET = frozenset({
+    "models.name", "models.source", "models.tolerance", "models.tflite.variants", "serving.grpc_port", "serving.rest_port",
+    "serving.batching", "serving.monitoring", "kubernetes.namespace", "kubernetes.replicas", "kubernetes.max_replicas",
+    "kubernetes.cpu", "docker.image", "docker.tag",
+})  # fmt: skip
+"""Keys that are not commented out."""
+_NOT_SPELLED_OUT = ("models.signatures",)
+"""Sections whose keys depend on the kind of signature: the template has an example, docs/signatures.md has each kind."""
+_IMAGES = ("models", "tflite", "images")  # the one section that is commented out
+_WIDTH = 120
+_COMMENT = 44  # column of the descriptions
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What `tfbundle init` asks."""
+    """The answers to the questions of `tfbundle init`."""
 
     name: str = "model"
     source: str = "model.py:make_model"
@@ -94,44 +61,112 @@ class Answers:
     variants: tuple[str, ...] = ()
     calibration: str | None = None
 
+    def by_key(self) -> dict[str, Any]:
+        """Return the answers that were given, by key of bundle.yaml."""
+        answers = {
+            "models.name": self.name,
+            "models.source": self.source,
+            "models.inputs": list(self.inputs),
+            "models.tflite.variants": list(self.variants),
+            "models.tflite.calibration": self.calibration,
+        }
+        return {key: answer for key, answer in answers.items() if answer}
+
 
 def spec_text(answers: Answers, file: str = "bundle.yaml") -> str:
-    """The text of a bundle.yaml.
+    """Return the text of a bundle.yaml.
 
     Raises:
-        SpecError: the answers do not make a valid one.
+        SpecError: if an answer is not valid.
     """
     from ruamel.yaml import YAML
 
-    from bundler.spec.bundle_spec import BundleSpec, parse_spec
+    from bundler.spec.bundle_spec import parse_spec
 
-    inputs = _NO_INPUTS
-    if answers.inputs:
-        inputs = "\n".join(["    inputs:", *(f"      - {_quoted(text)}" for text in answers.inputs)])
-    calibration = "# calibration: samples.npz"
-    if answers.calibration:
-        calibration = f"calibration: {_quoted(answers.calibration)}"
-    text = _TEMPLATE.format(
-        schema=SCHEMA_FILE,
-        file=file,
-        name=answers.name,
-        source=_quoted(answers.source),
-        inputs=inputs,
-        variants=f"[{', '.join(answers.variants)}]",
-        calibration=calibration,
-        tag=_quoted(BundleSpec().docker.tag),
-    )
+    lines = [*_HEAD.format(schema=SCHEMA_FILE, file=file).splitlines(), *_lines(answers.by_key())]
+    text = "\n".join(lines) + "\n"
     parse_spec(YAML(typ="safe").load(text), where="the answers given")
     return text
+
+
+def _lines(answers: dict[str, Any]) -> Iterator[str]:
+    from bundler.spec.options import spec_fields
+
+    for field in spec_fields():
+        key = ".".join(field.path)
+        if key.startswith(_NOT_SPELLED_OUT) and key not in _NOT_SPELLED_OUT:
+            continue
+        if key in _GROUPS:
+            yield from _group(_GROUPS[key])
+        if field.section and key not in _NOT_SPELLED_OUT:
+            yield f"{_margin(field, is_set=True)}{field.name}:"
+        else:
+            value = answers[key] if key in answers else _shown(field)
+            yield from _line(field, _yaml(value), is_set=key in _SET or key in answers)
+
+
+def _group(title: str) -> Iterator[str]:
+    yield ""
+    if title:
+        yield f"    # -- {title} --"
+
+
+def _margin(field: SpecField, *, is_set: bool) -> str:
+    """Return what comes before a key: the indentation, and '# ' if the key or its section is commented out."""
+    depth = len(field.path) - 1
+    indent = 2 * depth + (2 if field.path[0] == "models" and depth else 0)
+    if field.path[:3] == _IMAGES:
+        return f"{' ' * 6}# {' ' * (indent - 6)}"
+    if field.path == ("models", "name"):
+        return f"{' ' * (indent - 2)}- "
+    return " " * indent + ("" if is_set else "# ")
+
+
+def _line(field: SpecField, value: str, *, is_set: bool) -> Iterator[str]:
+    """Yield a key with its description in a column to the right."""
+    line = f"{_margin(field, is_set=is_set)}{field.name}: {value}"
+    column = f"{' ' * _COMMENT} # "
+    if len(line) > _COMMENT:
+        yield line
+        line = ""
+    wrapped = textwrap.wrap(field.description + field.rule, _WIDTH - len(column), break_on_hyphens=False)
+    yield f"{line:<{_COMMENT}} # {wrapped[0]}"
+    yield from (column + text for text in wrapped[1:])
+
+
+def _shown(field: SpecField) -> Any:
+    has_default = field.default not in (None, [], {})
+    return field.default if has_default or field.name == "variants" else next(iter(field.examples), None)
+
+
+def _yaml(value: Any) -> str:
+    """Return a value in YAML's flow style, with quotes only where they are needed."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_yaml(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_yaml, value)) + "]"
+    is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z/][\w./:-]*\w", value) and value.lower() not in _YAML_WORDS
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
+
+
+_YAML_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
 
 
 def write_spec(path: Path, answers: Answers, *, force: bool = False) -> list[Path]:
     """Write a bundle.yaml and the schema beside it.
 
+    Args:
+        path: the file to write.
+        answers: the answers to the questions of `tfbundle init`.
+        force: overwrite an existing file.
+
+    Returns:
+        The paths of both files.
+
     Raises:
-        UsageError: the file is there already.
-        SpecError: the answers do not make a valid one.
-        PublishError: the folder cannot be written.
+        UsageError: if the file exists.
+        SpecError: if an answer is not valid.
+        PublishError: if the folder cannot be written.
     """
     from bundler.spec.bundle_spec import BundleSpec
 
@@ -147,11 +182,6 @@ def write_spec(path: Path, answers: Answers, *, force: bool = False) -> list[Pat
         schema.write_text(json.dumps(BundleSpec.json_schema(), indent=2) + "\n", "utf-8")
     except OSError as exc:
         raise PublishError(
-            f"{path} cannot be written: {exc.strerror}.", fix="choose another place with -o"
+            f"{path} cannot be written: {exc.strerror}.", fix="choose another folder with -o"
         ) from exc
     return [path, schema]
-
-
-def _quoted(text: str) -> str:
-    """A YAML string; JSON's double quotes are YAML's, too."""
-    return json.dumps(text, ensure_ascii=False)

@@ -166,13 +166,13 @@ def test_spec_that_does_not_fit_the_model_is_rejected(options: dict[str, Any], m
 @pytest.mark.parametrize(
     ("signature", "message"),
     [
-        ({"classify": {}, "regress": {}}, "classify and regress cannot both be"),
-        ({"classify": {}, "method": "embed"}, "method belong to a method of the module"),
-        ({"of": "embed"}, "needs what is to stand around it"),
-        ({"of": "emb", "regress": {}}, "no signature 'emb' to stand behind; one of: serving_default"),
+        ({"classify": {}, "regress": {}}, "classify and regress exclude each other"),
+        ({"classify": {}, "method": "embed"}, "method cannot be set on a signature that wraps another one"),
+        ({"of": "embed"}, "needs a conversion to wrap it with"),
+        ({"of": "emb", "regress": {}}, "no signature 'emb' to wrap; choose one of serving_default"),
         ({"examples": {"features": {"x": "m=float64[4]"}}}, r"one of float32, int64, string, not float64; e.g. m=int64\[64\]"),
-        ({"examples": {"features": {"x": "m=int64[n]"}}}, "the dims of one example are numbers"),
-        ({"classify": {"labels": ["a", ""]}}, "'' is no name; labels are a list of names or the path of a file"),
+        ({"examples": {"features": {"x": "m=int64[n]"}}}, "the dims of a feature are those of one example, numbers"),
+        ({"classify": {"labels": ["a", ""]}}, "'' is not a class name; labels are a list of names, or the path of a file"),
     ],
 )
 def test_invalid_signature_in_bundle_yaml_is_rejected(signature: dict[str, Any], message: str) -> None:

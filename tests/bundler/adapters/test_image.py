@@ -181,5 +181,5 @@ def test_spec_that_does_not_fit_the_model_is_rejected(image: dict[str, Any], mes
 
 def test_input_name_must_end_with_bytes() -> None:
     model = {"name": "m", "source": "m.py:make", "signatures": {"s": {"image": {"name": "picture"}}}}
-    with pytest.raises(SpecError, match=r"image.name: String should match pattern .*_bytes"):
+    with pytest.raises(SpecError, match=r"image.name: 'picture' does not match the pattern .*_bytes"):
         parse_spec({"models": [model]}, where="bundle.yaml")

@@ -126,10 +126,10 @@ def test_preprocessing_that_does_not_fit_the_input_is_rejected(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"std": [0.2, 0]}, "std is divided by; 0 is no deviation"),
+        ({"std": [0.2, 0]}, "std must not contain 0"),
         ({"crop": "center"}, "crop: center needs resize"),
         ({"channels": "rgba"}, "tflite.images.channels"),
-        ({"middle": 0.5}, "tflite.images.middle: unknown key"),
+        ({"middle": 0.5}, "unknown key 'middle'; the keys are resize, crop"),
     ],
 )
 def test_invalid_preprocessing_in_bundle_yaml_is_rejected(options: dict[str, Any], message: str) -> None:

@@ -42,7 +42,7 @@ def _no_debug(monkeypatch: pytest.MonkeyPatch) -> None:
         (TargetError("No port.", where="dist/x", fix="free some"), 2),
     ],
 )
-def test_our_errors_print_what_where_and_fix(error: Exception, code: int) -> None:
+def test_errors_print_what_happened_where_and_what_to_do(error: Exception, code: int) -> None:
     result = CliRunner().invoke(app_raising(error), ["fail"])
     assert result.exit_code == code
     assert result.stderr == f"error: {error.args[0]}\n  where: dist/x\n  to do: free some\n"
@@ -59,14 +59,14 @@ def test_an_unexpected_error_is_one_line_and_a_hint() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "fail"], ["fail", "--debug"]])
-def test_debug_shows_the_traceback_wherever_it_stands(arguments: list[str]) -> None:
+def test_debug_shows_the_traceback_at_any_position(arguments: list[str]) -> None:
     result = CliRunner().invoke(app_raising(PublishError("no")), arguments)
     assert result.exit_code == 1
     assert "Traceback (most recent call last)" in result.stderr
     assert "error: no" in result.stderr
 
 
-def test_ctrl_c_is_one_line_and_130() -> None:
+def test_ctrl_c_prints_one_line_and_exits_with_130() -> None:
     result = CliRunner().invoke(app_raising(KeyboardInterrupt()), ["fail"])
     assert (result.exit_code, result.stderr) == (130, "error: Interrupted.\n")
 
@@ -74,7 +74,7 @@ def test_ctrl_c_is_one_line_and_130() -> None:
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
 )
-def test_a_signal_says_what_it_means_for_the_files(number: signal.Signals, code: int, word: str) -> None:
+def test_a_signal_reports_its_consequence_for_the_files(number: signal.Signals, code: int, word: str) -> None:
     app = typer.Typer(cls=Boundary)
 
     @app.callback()

@@ -1,4 +1,4 @@
-"""tfbundle build --dry-run: what it lists, its exit codes, and that it writes nothing."""
+"""tfbundle build --dry-run: its list, its exit codes, and that it writes nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from bundler.cli.app import app
+from tests.bundler.cli.commands import run
 
 NETS = """
 import torch
@@ -66,14 +66,11 @@ def nets(tmp_path: Path) -> Path:
 
 
 def dry_run(*arguments: object, code: int) -> Result:
-    result = CliRunner().invoke(app, ["build", *map(str, arguments), "--dry-run"])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
+    return run("build", *arguments, "--dry-run", code=code)
 
 
 def broken_graph(folder: Path) -> Path:
-    """Two operators without a handler, one between them that nothing is known of, one that its handler rejects, in a branch."""
+    """Write a graph with two operators without a handler, an unknown one between them, and a rejected one in a branch."""
     flag = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])
     x, y, z = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 4]) for n in ("x", "y", "z"))
     inner = helper.make_tensor_value_info("inner", TensorProto.FLOAT, ["batch", 4])
@@ -91,7 +88,7 @@ def broken_graph(folder: Path) -> Path:
     return folder / "odd.onnx"
 
 
-def test_a_model_that_converts(nets: Path, tmp_path: Path) -> None:
+def test_operators_of_a_model_that_converts_are_listed(nets: Path, tmp_path: Path) -> None:
     result = dry_run(f"{nets}:two", "-o", tmp_path / "x", code=0)
     lines = result.stdout.splitlines()
     assert lines[0] == "nets, serving_default: 1 node, 1 kind of operator"
@@ -99,24 +96,24 @@ def test_a_model_that_converts(nets: Path, tmp_path: Path) -> None:
     assert lines[2].split()[:3] == ["ai.onnx::Gemm", "1", "bundler.converters.native.ops.matmul:gemm"]
     assert lines[-1] == "1 node: all would convert."
     assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == [
-        "load the model", "export to ONNX", "ask the handlers",
+        "load the model", "export to ONNX", "check every operator",
     ]  # fmt: skip
     # but for Python's own cache of the file that was imported
     written = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
     assert written == {"nets.py"}, "nothing was written"
 
 
-def test_all_that_fails_is_listed_at_once(tmp_path: Path) -> None:
+def test_every_failing_node_is_listed(tmp_path: Path) -> None:
     out = dry_run(broken_graph(tmp_path), code=1).stdout
     assert "✗ my.ops::Wobble: There is no handler." in out
     assert "✗ my.ops::Wiggle: There is no handler." in out
     assert "✗ ai.onnx::Relu: Relu has the attribute 'odd', which ONNX does not define for it." in out
     assert "node 'bad' (Relu: float32[batch,4] -> float32[batch,4])" in out
-    assert "Not checked, as they depend on these: 1 node (ai.onnx::Relu between)." in out
+    assert "Not checked, because they depend on these: 1 node (ai.onnx::Relu between)." in out
     assert out.splitlines()[-1] == "3 of 6 nodes would fail."
 
 
-def test_json_says_the_same(tmp_path: Path) -> None:
+def test_json_has_the_same_content(tmp_path: Path) -> None:
     data = json.loads(dry_run(broken_graph(tmp_path), "--json", code=1).stdout)
     assert data["converts"] is False
     (one,) = data["signatures"]
@@ -142,7 +139,7 @@ def test_a_handler_that_rejects_its_node_names_the_users_line(nets: Path, tmp_pa
     assert "wobble_ops.py:wobble" in dry_run(f"{nets}:odd", "--ops", handlers, code=0).stdout
 
 
-def test_an_operator_that_torch_cannot_write_is_an_error_with_what_to_do(
+def test_an_operator_that_torch_cannot_export_is_an_error_with_advice(
     nets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -151,7 +148,7 @@ def test_an_operator_that_torch_cannot_write_is_an_error_with_what_to_do(
     assert '@op(…, torch="dry_run::wobble") and --ops' in error
 
 
-def test_several_models_and_signatures(nets: Path, mlp_onnx: Path, tmp_path: Path) -> None:
+def test_every_model_and_signature_is_listed(nets: Path, mlp_onnx: Path, tmp_path: Path) -> None:
     two = "{name: two, source: nets.py:two, signatures: {embed: {method: encode}}}"
     spec = tmp_path / "bundle.yaml"
     spec.write_text(f"models:\n  - {two}\n  - {{name: mlp, source: {mlp_onnx}, layout: nhwc}}\n")
@@ -162,7 +159,7 @@ def test_several_models_and_signatures(nets: Path, mlp_onnx: Path, tmp_path: Pat
 
 
 def test_a_thousand_nodes_take_less_than_five_seconds(tmp_path: Path) -> None:
-    """Of the processor: the wall's clock also counts what else the machine does."""
+    """Measured is the processor's time, so that other processes of the machine do not count."""
     names = ["x", *(f"v{index}" for index in range(999)), "y"]
     nodes = [
         helper.make_node(("Relu", "Tanh", "Wobble")[index % 3], [source], [target], domain="my.ops" if index % 3 == 2 else "")
@@ -176,7 +173,7 @@ def test_a_thousand_nodes_take_less_than_five_seconds(tmp_path: Path) -> None:
     (one,) = json.loads(dry_run(tmp_path / "long.onnx", "--json", code=1).stdout)["signatures"]
     assert time.process_time() - start < 5
     assert len(one["failures"]) == 333
-    assert one["unchecked"] == [], "the file knows every shape, so that zeros stand in"
+    assert one["unchecked"] == [], "the file has every shape, so that zeros replace the missing values"
 
 
 def test_ops_of_a_bundle_yaml_are_read_from_its_folder(nets: Path, tmp_path: Path) -> None:
@@ -188,7 +185,7 @@ def test_ops_of_a_bundle_yaml_are_read_from_its_folder(nets: Path, tmp_path: Pat
     assert "models.0.ops" in dry_run(spec, code=2).stderr
 
 
-def test_wrong_use(nets: Path, mlp_onnx: Path, tmp_path: Path) -> None:
+def test_wrong_use_is_an_error(nets: Path, mlp_onnx: Path, tmp_path: Path) -> None:
     assert "native" in dry_run(mlp_onnx, "--converter", "onnx-tf", code=2).stderr
     assert "There is no file" in dry_run(tmp_path / "nothing.onnx", code=1).stderr
     assert "There is no file" in dry_run(mlp_onnx, "--ops", tmp_path / "nothing.py", code=1).stderr

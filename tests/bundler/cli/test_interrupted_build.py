@@ -1,4 +1,4 @@
-"""A real build, stopped by Ctrl-C, SIGTERM and kill -9 at several stages: nothing partial, and the next one works."""
+"""A build that is stopped by Ctrl-C, SIGTERM or kill -9 at several stages leaves nothing partial, and the next one works."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bundler.bundle.staging import PREFIX
 
 
 def stopped(source: Path, out: Path, after: str, number: signal.Signals) -> subprocess.CompletedProcess[str]:
-    """Build in a process that gets the signal as soon as it has said that the stage `after` is over."""
+    """Build in a process that gets the signal as soon as it reports the end of the stage `after`."""
     command = [sys.executable, "-m", "bundler", "build", str(source), "-o", str(out)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
-    said = ""
+    log = ""
     for line in child.stderr:
-        said += line
+        log += line
         if after in line:
             child.send_signal(number)
             break
     stdout, stderr = child.communicate(timeout=120)
-    return subprocess.CompletedProcess(command, child.returncode, stdout, said + stderr)
+    return subprocess.CompletedProcess(command, child.returncode, stdout, log + stderr)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_kill_9_leaves_no_version_and_the_next_build_cleans_up(mlp_onnx: Path, t
         done = stopped(mlp_onnx, out, after, signal.SIGKILL)
         assert done.returncode == -signal.SIGKILL
         versions = BundleLayout(out).versions("mlp")
-        if versions:  # the last signal may come when all is published
+        if versions:  # the last signal may come after everything is published
             assert after == "write configs, manifests, report"
             assert Bundle.open(out).verify(parity=False) == []
     command = [sys.executable, "-m", "bundler", "build", str(mlp_onnx), "-o", str(out)]

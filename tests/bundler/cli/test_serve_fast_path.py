@@ -1,4 +1,4 @@
-"""tfbundle serve with the fast path: the same smoke test passes, and tfbundle bench shows the latencies of both forms."""
+"""tfbundle serve with the fast path: the same smoke test passes, and tfbundle bench measures both forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import bundler
 from bundler.cli.app import app
-from tests.bundler.cli.test_serve_command import serving, wait
+from tests.bundler.cli.test_serve import serving, wait
 
 
 @pytest.mark.slow

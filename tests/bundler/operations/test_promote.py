@@ -27,7 +27,7 @@ from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.errors import RequestError
 from serving.launch import BinaryRunner, launched
 from serving.server.models.states import wait_until
-from tests.bundler.cli.test_serve_command import free_port, serving, wait
+from tests.bundler.cli.test_serve import free_port, serving, wait
 
 
 @pytest.fixture(scope="session")
@@ -151,10 +151,10 @@ def test_the_command_promotes_rolls_back_and_lists_labels(bundle: Path) -> None:
     assert "No version has a label" in run(bundle).output
     result = run(bundle, "--label", "stable", "--version", 1)
     assert result.exit_code == 0, result.output
-    assert "mlp: stable was none, is version 1; served: 1, 3" in result.output
+    assert "mlp: stable points to version 1 (before: none); served versions: 1, 3" in result.output
     shown = json.loads(run(bundle, "--label", "stable", "--version", 2, "--json").stdout)
     assert (shown["before"], shown["version"], shown["changed"]) == (1, 2, True)
-    assert "is version 1" in run(bundle, "--label", "stable", "--rollback").output
+    assert "points to version 1" in run(bundle, "--label", "stable", "--rollback").output
     listed = run(bundle).output
     assert [line.split()[1:] for line in listed.splitlines()[4:]] == [
         ["promote", "mlp", "stable", "none", "1"],
@@ -163,7 +163,7 @@ def test_the_command_promotes_rolls_back_and_lists_labels(bundle: Path) -> None:
     ]
     assert json.loads(run(bundle, "--json").stdout)["labels"] == {"mlp": {"stable": 1}}
     for wrong, words in (
-        (["--label", "stable"], "Where to"),
+        (["--label", "stable"], "Which version should 'stable' point to?"),
         (["--rollback"], "Which label"),
         (["--label", "stable", "--version", 9], "one of: 1, 2, 3"),
         (["--label", "stable", "--version", 3, "--server", "http://localhost:1"], "is a REST port"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import SpecError, UsageError
-from bundler.spec.request import default_name, make_request, parse_dims, parse_names, parse_signatures
+from bundler.spec.request import check_options, default_name, make_request
 
 
 @pytest.mark.parametrize(
@@ -21,16 +21,16 @@ from bundler.spec.request import default_name, make_request, parse_dims, parse_n
         ("my model.pt2", "my-model"),
     ],
 )
-def test_a_name_comes_from_the_source(source: str, name: str) -> None:
+def test_a_missing_name_is_inferred_from_the_source(source: str, name: str) -> None:
     assert default_name(source) == name
 
 
-def test_a_source_without_a_usable_name_asks_for_one() -> None:
+def test_a_source_without_a_usable_name_needs_the_option_name() -> None:
     with pytest.raises(UsageError, match="--name"):
         default_name("???.onnx")
 
 
-def test_options_become_the_model_of_a_spec() -> None:
+def test_options_become_the_fields_of_a_model() -> None:
     options = {
         "inputs": ("x=float32[batch,3]",),
         "tolerance": 1e-3,
@@ -49,7 +49,7 @@ def test_options_become_the_model_of_a_spec() -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a..b", "/etc", "", " ", "-x", "x" * 64])
-def test_names_that_lead_elsewhere_are_usage_errors(name: str) -> None:
+def test_a_name_that_is_not_a_folder_name_is_a_usage_error(name: str) -> None:
     if name == "":
         assert make_request("net.py:make", None, {"name": ""}).spec.models[0].name == "net"
         return
@@ -57,7 +57,7 @@ def test_names_that_lead_elsewhere_are_usage_errors(name: str) -> None:
         make_request("net.py:make", None, {"name": name})
 
 
-def test_a_wrong_option_names_key_and_value() -> None:
+def test_the_error_of_a_wrong_option_names_key_and_value() -> None:
     with pytest.raises(SpecError, match=r"tolerance.*-1"):
         make_request("net.py:make", None, {"tolerance": -1.0})
     with pytest.raises(SpecError, match=r"variants.*int4"):
@@ -66,7 +66,7 @@ def test_a_wrong_option_names_key_and_value() -> None:
         make_request("net.py:make", None, {"inputs": ("x=float99[1]",)})
 
 
-def test_a_bundle_yaml_is_relative_to_its_own_folder(tmp_path: Path) -> None:
+def test_paths_of_a_bundle_yaml_are_relative_to_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "project" / "bundle.yaml"
     file.parent.mkdir()
     file.write_text("models:\n  - {name: a, source: a.onnx}\n  - {name: b, source: b.onnx}\n")
@@ -76,27 +76,34 @@ def test_a_bundle_yaml_is_relative_to_its_own_folder(tmp_path: Path) -> None:
     assert [model.name for model in request.spec.models] == ["a", "b"]
 
 
-def test_options_have_no_place_beside_a_bundle_yaml(tmp_path: Path) -> None:
+def test_options_are_not_allowed_with_a_bundle_yaml(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="opset, tolerance"):
         make_request(str(tmp_path / "bundle.yaml"), None, {"tolerance": 1.0, "opset": 18})
 
 
-def test_unknown_key_in_a_bundle_yaml(tmp_path: Path) -> None:
+def test_an_unknown_key_of_a_bundle_yaml_is_an_error_with_its_path(tmp_path: Path) -> None:
     file = tmp_path / "bundle.yaml"
     file.write_text("models:\n  - {name: a, source: a.onnx, opsett: 17}\n")
-    with pytest.raises(SpecError, match=r"models\.0\.opsett: unknown key"):
+    with pytest.raises(SpecError, match=r"unknown key 'opsett'; did you mean 'opset'\?\n  where: .*, models\.0\.opsett"):
         make_request(str(file), None, {})
 
 
-def test_lists_on_the_command_line() -> None:
-    assert parse_names(" float16, int8,") == ("float16", "int8")
-    assert parse_dims("batch=1, seq=64") == {"batch": 1, "seq": 64}
-    assert parse_signatures(["embed=encode", "decode"]) == {
-        "embed": {"method": "encode"},
-        "decode": {"method": "decode"},
-    }
-    for text in ("seq", "seq=0", "seq=x", "=1"):
-        with pytest.raises(UsageError, match="name=number"):
-            parse_dims(text)
-    with pytest.raises(UsageError, match="NAME=METHOD"):
-        parse_signatures(["a b=c"])
+def test_keywords_and_field_names_are_both_options() -> None:
+    by_keyword = make_request("net.py:make", None, {"tflite": ["int8"], "gate": "m.py:f", "calibration": "c.npz"})
+    by_field = make_request("net.py:make", None, {"variants": ["int8"], "evaluate": "m.py:f", "calibration": "c.npz"})
+    assert by_keyword.spec == by_field.spec
+    assert by_keyword.spec.models[0].tflite.evaluate == "m.py:f"
+
+
+def test_an_unknown_keyword_suggests_one_of_any_section() -> None:
+    for typo, keyword in (("tolerence", "tolerance"), ("max_dropp", "max_drop"), ("inputz", "inputs")):
+        with pytest.raises(SpecError) as info:
+            make_request("net.py:make", None, {typo: 1})
+        assert info.value.what == f"unknown key '{typo}'; did you mean '{keyword}'?"
+        assert info.value.exit_code == 2
+
+
+def test_options_can_be_checked_without_a_build() -> None:
+    check_options({"layout": "nhwc"})
+    with pytest.raises(SpecError, match=r"layout: 'nchw' is not one of keep, nhwc; did you mean 'nhwc'\?"):
+        check_options({"layout": "nchw"})

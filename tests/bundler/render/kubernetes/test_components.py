@@ -200,7 +200,7 @@ def test_the_script_reports_what_the_secret_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"components": ["models-pvc", "models-bucket"]}, "take one of them"),
+        ({"components": ["models-pvc", "models-bucket"]}, "choose one of them"),
         ({"components": ["nope"]}, "nope"),
         ({"host": "no_host"}, "host"),
         ({"storage_uri": "ftp://x"}, "storage_uri"),

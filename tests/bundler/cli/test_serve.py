@@ -1,4 +1,4 @@
-"""tfbundle serve as a process: flags, a new version while it runs, and its end."""
+"""tfbundle serve as a process: its flags, a new version while it runs, and how it ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_new_version_is_picked_up_without_a_failed_request(mlp_onnx: Path, tmp
         assert result.exit_code == 0, result.output
         stop = threading.Event()
 
-        def ask() -> None:
+        def send_requests() -> None:
             with Client(f"127.0.0.1:{grpc}") as client:
                 while not stop.is_set():
                     try:
@@ -68,15 +68,15 @@ def test_a_new_version_is_picked_up_without_a_failed_request(mlp_onnx: Path, tmp
                     except ServingError as exc:
                         failed.append(str(exc))
 
-        asking = threading.Thread(target=ask)
-        asking.start()
+        sender = threading.Thread(target=send_requests)
+        sender.start()
         try:
             bundler.build(mlp_onnx, out=out)
             wait(grpc, 2)
             time.sleep(0.5)
         finally:
             stop.set()
-            asking.join()
+            sender.join()
         child.send_signal(signal.SIGTERM)
         _, log = child.communicate(timeout=30)
         assert child.returncode == 0, log
@@ -86,7 +86,7 @@ def test_a_new_version_is_picked_up_without_a_failed_request(mlp_onnx: Path, tmp
     assert "Traceback" not in log
 
 
-def test_flags_of_the_real_server_alone(small_bundle: Path) -> None:
+def test_the_flags_of_tensorflow_model_server_work_without_a_bundle(small_bundle: Path) -> None:
     flags = ["--model_name=mlp", f"--model_base_path={small_bundle / 'models' / 'mlp'}"]
     with serving(*flags) as (child, grpc, _):
         wait(grpc, 1)
@@ -105,20 +105,20 @@ def test_flags_of_the_real_server_alone(small_bundle: Path) -> None:
         (["--model_config_file=/nothing/models.config"], 1, "/nothing/models.config"),
     ],
 )
-def test_what_cannot_be_served(arguments: list[str], code: int, words: str) -> None:
+def test_wrong_arguments_are_an_error(arguments: list[str], code: int, words: str) -> None:
     result = CliRunner().invoke(app, ["serve", *arguments])
     assert result.exit_code == code, result.output
     assert words in result.output
     assert "Traceback" not in result.output
 
 
-def test_version_is_that_of_the_server() -> None:
+def test_the_version_is_that_of_the_server() -> None:
     result = CliRunner().invoke(app, ["serve", "--version"])
     assert result.exit_code == 0
     assert result.output.splitlines()[0] == f"TensorFlow ModelServer: tfbundle {bundler.__version__}"
 
 
-def test_a_port_that_is_taken(small_bundle: Path) -> None:
+def test_a_port_in_use_is_an_error(small_bundle: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""tfbundle build: the good way, and every bad input with one message, the right exit code and nothing published."""
+"""tfbundle build: a build that works, and for every bad input one message, the right exit code and nothing published."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def nets(tmp_path: Path) -> Path:
 
 
 def build(*arguments: object, out: Path, code: int) -> str:
-    """Run tfbundle build; everything it says, on one line."""
+    """Run tfbundle build and return its whole output on one line."""
     result = CliRunner().invoke(app, ["build", *map(str, arguments), "-o", str(out)])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -56,29 +56,29 @@ def build(*arguments: object, out: Path, code: int) -> str:
     return " ".join(result.output.split())
 
 
-def test_a_build_says_what_it_made(mlp_onnx: Path, tmp_path: Path) -> None:
+def test_a_build_prints_a_summary(mlp_onnx: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(tmp_path / "x"), "--name", "net"])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("net version 1\n")
     assert f"tfbundle serve {tmp_path / 'x'}" in result.stdout
     lines = result.stderr.splitlines()
     assert [line.split(": ")[0] for line in lines[:2]] == ["net", "net"]
-    assert len(lines) == 7, "one plain line a stage"
+    assert len(lines) == 7, "one plain line per stage"
 
 
-def test_json_is_json(mlp_onnx: Path, tmp_path: Path) -> None:
+def test_json_output_can_be_parsed(mlp_onnx: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(tmp_path / "x"), "--json"])
     assert json.loads(result.stdout)["models"]["mlp"]["latest"] == 1
 
 
-def test_a_bundle_yaml_builds_from_its_own_folder(mlp_onnx: Path, tmp_path: Path) -> None:
+def test_paths_of_a_bundle_yaml_are_relative_to_its_folder(mlp_onnx: Path, tmp_path: Path) -> None:
     shutil.copy(mlp_onnx, tmp_path / "net.onnx")
     (tmp_path / "bundle.yaml").write_text("models:\n  - {name: net, source: net.onnx, tolerance: 1.0e-3}\n")
     build(tmp_path / "bundle.yaml", out=tmp_path / "x", code=0)
     assert (tmp_path / "x" / "models" / "net" / "1" / "saved_model.pb").is_file()
 
 
-def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     out = tmp_path / "x"
     assert "nothing.py" in build(tmp_path / "nothing.py:make", out=out, code=1)
     assert "nothing.onnx" in build(tmp_path / "nothing.onnx", out=out, code=1)
@@ -87,7 +87,7 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_callables_that_do_not_give_a_model(nets: Path, tmp_path: Path) -> None:
+def test_a_callable_that_returns_no_model_is_an_error(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     message = build(f"{nets}:nothing", out=out, code=1)
     assert "has no 'nothing'" in message
@@ -98,7 +98,7 @@ def test_callables_that_do_not_give_a_model(nets: Path, tmp_path: Path) -> None:
     assert "returned str" in build(f"{nets}:text", out=out, code=1)
 
 
-def test_inputs_that_do_not_fit(nets: Path, tmp_path: Path) -> None:
+def test_inputs_that_do_not_fit_the_model_are_an_error(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     assert "float32[" in build(f"{nets}:bare", "--input", "input=float32[batch,5]", out=out, code=1)
     build(f"{nets}:bare", "--input", "input=int64[batch,4]", out=out, code=1)
@@ -108,7 +108,7 @@ def test_inputs_that_do_not_fit(nets: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_unknown_operators_are_all_named(tmp_path: Path) -> None:
+def test_unknown_operators_are_named(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Wobble", ["x"], ["h"], "one", domain="my.ops"),
         helper.make_node("Wiggle", ["h"], ["y"], "two", domain="my.ops"),
@@ -122,7 +122,7 @@ def test_unknown_operators_are_all_named(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_broken_onnx_files(mlp_onnx: Path, tmp_path: Path) -> None:
+def test_broken_onnx_files_are_named(mlp_onnx: Path, tmp_path: Path) -> None:
     data = mlp_onnx.read_bytes()
     for name, content in {
         "cut": data[: len(data) // 2],
@@ -134,25 +134,26 @@ def test_broken_onnx_files(mlp_onnx: Path, tmp_path: Path) -> None:
         assert name in build(path, out=tmp_path / "x", code=1)
 
 
-def test_unknown_keys_of_a_bundle_yaml(tmp_path: Path) -> None:
+def test_unknown_keys_of_a_bundle_yaml_are_an_error(tmp_path: Path) -> None:
     file = tmp_path / "bundle.yaml"
     file.write_text("models:\n  - {name: a, source: a.onnx, colour: red}\nservings: {}\n")
     message = build(file, out=tmp_path / "x", code=2)
-    assert "models.0.colour: unknown key" in message
-    assert "servings: unknown key" in message
+    assert "unknown key 'colour'" in message
+    assert "unknown key 'servings'; did you mean 'serving'?" in message
+    assert f"where: {file}, models.0.colour, servings" in message
     file.write_text("models: [")
     assert "not valid YAML" in build(file, out=tmp_path / "x", code=2)
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../a", "a..b", "/a"])
-def test_names_that_lead_elsewhere(mlp_onnx: Path, tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_not_a_folder_name_is_an_error(mlp_onnx: Path, tmp_path: Path, name: str) -> None:
     assert "model name" in build(mlp_onnx, "--name", name, out=tmp_path / "x", code=2)
     (tmp_path / "bundle.yaml").write_text(f"models:\n  - {{name: {name!r}, source: a.onnx}}\n")
     assert "model name" in build(tmp_path / "bundle.yaml", out=tmp_path / "x", code=2)
     assert not (tmp_path / "x").exists()
 
 
-def test_an_existing_version(small_bundle: Path, mlp_onnx: Path, tmp_path: Path) -> None:
+def test_an_existing_version_is_not_overwritten(small_bundle: Path, mlp_onnx: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "1"])
     assert result.exit_code == 1
@@ -162,8 +163,8 @@ def test_an_existing_version(small_bundle: Path, mlp_onnx: Path, tmp_path: Path)
     assert result.exit_code == 2
 
 
-def test_folders_that_cannot_be_written(mlp_onnx: Path, tmp_path: Path) -> None:
-    """Root may write everywhere but under /proc and through a file."""
+def test_a_folder_that_cannot_be_written_is_an_error(mlp_onnx: Path, tmp_path: Path) -> None:
+    """Root may write everywhere except under /proc and below a file."""
     (tmp_path / "file").write_text("x")
     for out in (Path("/proc/x"), tmp_path / "file", tmp_path / "file" / "below"):
         message = build(mlp_onnx, out=out, code=1)
@@ -171,17 +172,17 @@ def test_folders_that_cannot_be_written(mlp_onnx: Path, tmp_path: Path) -> None:
         assert "-o" in message
 
 
-def test_a_parity_gate_that_does_not_hold_is_exit_3(nets: Path, tmp_path: Path) -> None:
+def test_failed_parity_exits_with_3(nets: Path, tmp_path: Path) -> None:
     message = build(f"{nets}:deep", "--tolerance", "1e-30", out=tmp_path / "x", code=3)
     assert "tolerance 1e-30" in message
     assert "where:" in message
 
 
-def test_wrong_options(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_named(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     assert "int4" in build(mlp_onnx, "--tflite", "int4", out=out, code=2)
     assert "calibration" in build(mlp_onnx, "--tflite", "int8", out=out, code=2)
-    assert "Unknown converter 'none'" in build(mlp_onnx, "--converter", "none", out=out, code=2)
+    assert "converter: 'none' is not one of native, onnx-tf" in build(mlp_onnx, "--converter", "none", out=out, code=2)
     assert "layout" in build(mlp_onnx, "--layout", "nwhc", out=out, code=2)
     assert "name=number" in build(mlp_onnx, "--dims", "seq", out=out, code=2)
     build(mlp_onnx, "--opset", "3", out=out, code=2)
@@ -206,7 +207,7 @@ def unlabelled():
 
 
 def published(*arguments: object, out: Path, code: int) -> tuple[str, dict[str, Any]]:
-    """A build that publishes without some TFLite variants: what it says on one line, and its record in bundle.json."""
+    """Run a build that publishes without some variants; return its output on one line and its record in bundle.json."""
     result = CliRunner().invoke(app, ["build", *map(str, arguments), "-o", str(out)])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -215,13 +216,13 @@ def published(*arguments: object, out: Path, code: int) -> tuple[str, dict[str, 
     return " ".join(result.output.split()), model["versions"]["1"]
 
 
-def test_a_variant_below_its_gate_is_not_published_and_exit_is_3(nets: Path, tmp_path: Path) -> None:
+def test_a_variant_below_its_gate_is_not_published_and_the_build_exits_with_3(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     wanted = ("--tflite", "float32,float16", "--min-sqnr", "100")
-    said, record = published(f"{nets}:deep", *wanted, out=out, code=3)
-    assert "Published without these TFLite variants: nets: float16." in said
-    assert "The float16 TFLite file is below its gate: output" in said
-    assert "min_sqnr requires 100" in said
+    message, record = published(f"{nets}:deep", *wanted, out=out, code=3)
+    assert "Published without these TFLite variants: nets: float16." in message
+    assert "The float16 TFLite file is below its gate: output" in message
+    assert "min_sqnr requires 100" in message
     assert [path.name for path in out.glob("tflite/nets/1/*")] == ["nets-float32.tflite"]
     assert set(record["tflite"]) == {"float32"}
     refused = record["tflite_refused"]["float16"]
@@ -241,7 +242,7 @@ def test_without_any_variant_the_saved_model_is_published(nets: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("function", "left_out", "said"),
+    ("function", "left_out", "reason"),
     [
         ("third_fails", {"float16"}, "raised: KeyError: 'no label for picture 7' where:"),
         pytest.param(
@@ -249,39 +250,39 @@ def test_without_any_variant_the_saved_model_is_published(nets: Path, tmp_path: 
         ),
     ],
 )
-def test_an_evaluate_function_that_fails(
-    nets: Path, tmp_path: Path, function: str, left_out: set[str], said: str
+def test_an_evaluate_function_that_fails_rejects_the_variant(
+    nets: Path, tmp_path: Path, function: str, left_out: set[str], reason: str
 ) -> None:
     (tmp_path / "metrics.py").write_text(METRICS)
     wanted = ("--tflite", "float32,float16", "--evaluate", f"{tmp_path}/metrics.py:{function}")
     message, record = published(f"{nets}:make", *wanted, out=tmp_path / "x", code=1)
-    assert said in message
+    assert reason in message
     assert set(record["tflite_refused"]) == left_out
     assert set(record["tflite"]) == {"float32", "float16"} - left_out
     assert not record["tflite_refused"]["float16"]["below_gate"]
 
 
-def test_bad_calibration_data_costs_the_variants_that_need_it_alone(nets: Path, tmp_path: Path) -> None:
+def test_bad_calibration_data_rejects_only_the_variants_that_need_it(nets: Path, tmp_path: Path) -> None:
     samples = np.ones((9, 4), np.float32)
     samples[5, 2] = np.nan
     np.savez(tmp_path / "s.npz", input=samples)
     wanted = ("--tflite", "int8,float16,int16x8", "--calibration", tmp_path / "s.npz")
-    said, record = published(f"{nets}:make", *wanted, out=tmp_path / "x", code=1)
-    assert "without these TFLite variants: nets: int8, int16x8." in said
-    assert said.count("Calibration sample s.npz[5]: the input 'input' has values that are NaN or infinite.") == 1
+    message, record = published(f"{nets}:make", *wanted, out=tmp_path / "x", code=1)
+    assert "without these TFLite variants: nets: int8, int16x8." in message
+    assert message.count("Calibration sample s.npz[5]: the input 'input' has values that are NaN or infinite.") == 1
     assert set(record["tflite"]) == {"float16"}
 
 
-def test_random_calibration_data_only_for_those_who_insist(nets: Path, tmp_path: Path) -> None:
+def test_random_calibration_data_needs_an_explicit_flag(nets: Path, tmp_path: Path) -> None:
     wanted = ("--tflite", "int8", "--calibration", "random")
-    said = build(f"{nets}:deep", *wanted, out=tmp_path / "x", code=2)
-    assert "--allow-random-calibration" in said
-    said, record = published(f"{nets}:deep", *wanted, "--allow-random-calibration", out=tmp_path / "x", code=0)
-    assert "the accuracy on real data is unknown" in said
+    message = build(f"{nets}:deep", *wanted, out=tmp_path / "x", code=2)
+    assert "--allow-random-calibration" in message
+    message, record = published(f"{nets}:deep", *wanted, "--allow-random-calibration", out=tmp_path / "x", code=0)
+    assert "the accuracy on real data is unknown" in message
     assert record["tflite"]["int8"]["calibration"]["samples"] == 32
 
 
-def test_missing_files_are_told_before_any_work(nets: Path, tmp_path: Path) -> None:
+def test_missing_files_are_reported_before_any_work(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     missing = ("--tflite", "int8", "--calibration", "absent.npz")
     assert "is not an .npz file, a folder" in build(f"{nets}:make", *missing, out=out, code=2)
@@ -298,18 +299,18 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs needs root; test_publish.test_a_full_disk_by_limit stands in")
+        pytest.skip("mounting a tmpfs needs root; tests/bundler/bundle/test_staging.py limits the size of files instead")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk(tiny_disk: Path, mlp_onnx: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_nothing(tiny_disk: Path, mlp_onnx: Path) -> None:
     message = build(mlp_onnx, out=tiny_disk / "x", code=1)
     assert "no space left" in message
     assert list(tiny_disk.iterdir()) == []
 
 
-def test_handlers_that_cannot_be_used(mlp_onnx: Path, tmp_path: Path) -> None:
+def test_handlers_that_cannot_be_used_are_an_error(mlp_onnx: Path, tmp_path: Path) -> None:
     """More of them in tests/bundler/converters/native/test_plugins.py."""
     out, handlers = tmp_path / "x", tmp_path / "my_ops.py"
     handlers.write_text("from bundler.ops import op\n\nop('Odd', domain='mylib'\n")

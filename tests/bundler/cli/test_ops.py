@@ -1,25 +1,22 @@
-"""tfbundle ops: the table in each of its forms, and every wrong use."""
+"""tfbundle ops: the table in each of its formats, and every wrong use."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from bundler.cli.app import app
+from tests.bundler.cli.commands import run
 
 DOCS = Path(__file__).parents[3] / "docs" / "operators.md"
 
 
 def ops(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["ops", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
+    return run("ops", *arguments, code=code)
 
 
-def test_the_table_has_every_domain_and_its_sum() -> None:
+def test_the_table_lists_every_domain_with_its_count() -> None:
     lines = ops().stdout.splitlines()
     assert lines[0].split() == ["domain", "operator", "opset", "handler", "since", "layout"]
     assert not any("…" in line for line in lines), "nothing is cut"
@@ -30,12 +27,12 @@ def test_the_table_has_every_domain_and_its_sum() -> None:
     assert any(line.startswith("ai.onnx: ") and line.endswith(" converted") for line in lines)
 
 
-def test_only_some() -> None:
+def test_operators_can_be_selected() -> None:
     lines = ops("*Unpool").stdout.splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["MaxUnpool"]
     missing = json.loads(ops("--missing", "--json").stdout)
     assert {row["status"] for row in missing} == {"missing"}
-    assert "None: all of these are converted." in ops("ai.onnx::LeakyRelu", "--missing").stdout
+    assert "None: all of these operators are converted." in ops("ai.onnx::LeakyRelu", "--missing").stdout
 
 
 def test_json_has_the_fields_of_a_row() -> None:
@@ -53,7 +50,7 @@ def test_markdown_is_the_document() -> None:
     assert "| LeakyRelu | 16 | `elementwise:leaky_relu` | 1 | elementwise |" in text
 
 
-def test_handlers_of_the_user_stand_in_it(tmp_path: Path) -> None:
+def test_handlers_of_the_user_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from bundler.ops import op\n@op('Odd', domain='mylib')\ndef odd(x): return x\n")
     lines = ops("mylib::Odd", "--ops", path).stdout.splitlines()
@@ -61,7 +58,7 @@ def test_handlers_of_the_user_stand_in_it(tmp_path: Path) -> None:
     ops("mylib::Odd", code=2)
 
 
-def test_wrong_use(tmp_path: Path) -> None:
+def test_wrong_use_is_an_error(tmp_path: Path) -> None:
     assert "did you mean LeakyRelu" in ops("LeekyRelu", code=2).stderr
     assert "exclude each other" in ops("--json", "--markdown", code=2).stderr
     assert "whole table" in ops("Relu", "--markdown", code=2).stderr

@@ -1,4 +1,4 @@
-"""tfbundle launch as a process: a real bundle under each runner, and what a signal does to it."""
+"""tfbundle launch as a process: a real bundle with each runner, and the effect of signals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bundler.operations.launch import deployment, docker_settings
 from bundler.render.parts import render_context
 from bundler.validation.bundle import Bundle
 from serving import Client
-from tests.bundler.cli.test_serve_command import free_port
+from tests.bundler.cli.test_serve import free_port
 from tests.serving.launch.executables import fake_docker, model_server
 
 
@@ -27,7 +27,7 @@ def ports() -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """With a docker and a tensorflow_model_server found first."""
+    """Return an environment whose PATH begins with a folder of executables."""
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
 
 
@@ -65,7 +65,7 @@ def test_a_signal_stops_the_server_once_it_serves(number: signal.Signals, small_
     assert child.stdout
     try:
         for line in child.stdout:
-            if found := re.search(r"Should this command be killed: kill (\d+)", line):
+            if found := re.search(r"If this command is killed, clean up with: kill (\d+)", line):
                 break
         else:
             pytest.fail("it never served")
@@ -82,7 +82,7 @@ def test_a_signal_stops_the_server_once_it_serves(number: signal.Signals, small_
         os.kill(int(found[1]), 0)
 
 
-def test_a_signal_while_it_waits_removes_the_container(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_signal_before_the_server_is_ready_removes_the_container(small_bundle: Path, tmp_path: Path) -> None:
     docker = fake_docker(tmp_path)
     docker.misbehave("hangs")
     child = subprocess.Popen(
@@ -99,18 +99,18 @@ def test_a_signal_while_it_waits_removes_the_container(small_bundle: Path, tmp_p
         child.communicate()
     assert child.returncode == 143
     assert docker.verbs[-1] == "rm"
-    assert re.search(r"Should anything be left: docker rm -f tfbundle-small-\d+", err)
+    assert re.search(r"If anything is left, remove it with: docker rm -f tfbundle-small-\d+", err)
     assert "Terminated: the server was stopped and cleaned up." in err
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_is_told(small_bundle: Path) -> None:
+def test_the_death_of_the_server_is_reported(small_bundle: Path) -> None:
     child = subprocess.Popen(
         tfbundle("launch", small_bundle, *ports()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert child.stdout
     for line in child.stdout:
-        if found := re.search(r"killed: kill (\d+)", line):
+        if found := re.search(r"killed, clean up with: kill (\d+)", line):
             os.kill(int(found[1]), signal.SIGKILL)
             break
     _, err = child.communicate(timeout=60)
@@ -120,7 +120,7 @@ def test_a_server_that_dies_is_told(small_bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_wrong_answers_fail_the_launch(small_bundle: Path, tmp_path: Path) -> None:
-    """Golden data of another model: the server runs, the smoke test does not pass, and nothing is left running."""
+    """With the golden data of another model the server runs, the smoke test fails, and nothing is left running."""
     import numpy as np
 
     out = tmp_path / "small"
@@ -132,7 +132,7 @@ def test_wrong_answers_fail_the_launch(small_bundle: Path, tmp_path: Path) -> No
     done = subprocess.run(tfbundle("launch", out, *arguments), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
     assert "FAILED" in done.stdout
-    assert re.search(r"Should anything be left: kill \d+", done.stderr)
+    assert re.search(r"If anything is left, remove it with: kill \d+", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_wrong_answers_fail_the_launch(small_bundle: Path, tmp_path: Path) -> No
         (["--host=203.0.113.7"], 2, "cannot listen on 203.0.113.7"),
     ],
 )
-def test_what_cannot_be_launched(arguments: list[str], code: int, words: str, small_bundle: Path) -> None:
+def test_a_launch_that_cannot_work_is_an_error(arguments: list[str], code: int, words: str, small_bundle: Path) -> None:
     chosen = arguments if arguments[0].startswith("--port") else [*arguments, *ports()]
     result = CliRunner().invoke(app, ["launch", str(small_bundle), *chosen])
     assert result.exit_code == code, result.output

@@ -354,12 +354,12 @@ def _record(
     served: _Served,
     report: ParityReport,
 ) -> Record:
-    from bundler.graph.external_data import keep
+    from bundler.graph.external_data import move_with_data
 
     layout, name = job.staging.layout, job.spec.name
-    opset = keep(exported[0].onnx, layout.onnx_file(name, job.version))
+    opset = move_with_data(exported[0].onnx, layout.onnx_file(name, job.version))
     for one in exported[1:]:
-        keep(one.onnx, layout.onnx_file(name, job.version, one.name))
+        move_with_data(one.onnx, layout.onnx_file(name, job.version, one.name))
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": dict(loaded.provenance) | _ops(job.extension),

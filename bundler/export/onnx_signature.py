@@ -13,7 +13,7 @@ from bundler.export.finish import annotated_outputs, finish, keep_outputs, renam
 from bundler.export.output_dims import output_specs
 from bundler.export.request import SignatureRequest
 from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
-from bundler.graph.load import load, part_constants
+from bundler.graph.load import drop_constant_inputs, load
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
@@ -57,7 +57,7 @@ def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> Ex
     assert loaded.onnx is not None
     check_row(request, "an ONNX file")
     graph = load(loaded.onnx)
-    part_constants(graph)
+    drop_constant_inputs(graph)
     _check_opset(graph, model, request)
     specs = name_dims(loaded.input_specs)
     examples = widen(specs, loaded.example_inputs)

@@ -1,4 +1,4 @@
-"""`timm:` and `hf:`, offline."""
+"""`timm:` and `hf:` sources, tested offline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TestTimm:
         assert str(loaded.input_specs[0]) == "x=float32[batch,3,160,160]"
         assert loaded.provenance["weights"] == "random"
 
-    def test_weights_of_a_file(self, load_source: Load, folder: Path) -> None:
+    def test_weights_from_a_file(self, load_source: Load, folder: Path) -> None:
         first = load_source("timm:test_resnet", pretrained=False).module
         assert isinstance(first, torch.nn.Module)
         torch.save(first.state_dict(), folder / "w.pth")
@@ -31,13 +31,13 @@ class TestTimm:
         torch.testing.assert_close(loaded.module.state_dict(), first.state_dict())
         assert loaded.provenance["weights"]["file"] == "w.pth"
 
-    def test_an_unknown_name_suggests_others(self, load_source: Load) -> None:
+    def test_unknown_name_suggests_similar_ones(self, load_source: Load) -> None:
         with pytest.raises(SourceError, match="no model 'resnet19'") as caught:
             load_source("timm:resnet19", pretrained=False)
         assert caught.value.fix is not None and "resnet18" in caught.value.fix
 
     @pytest.mark.parametrize("kind", ["hub", "connection"])
-    def test_without_a_network_the_ways_out_are_named(
+    def test_error_without_a_network_names_the_alternatives(
         self, load_source: Load, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
         from huggingface_hub.errors import LocalEntryNotFoundError
@@ -49,19 +49,19 @@ class TestTimm:
             raise error
 
         monkeypatch.setattr(timm, "create_model", unreachable)
-        with pytest.raises(SourceError, match="cannot be fetched") as caught:
+        with pytest.raises(SourceError, match="cannot be downloaded") as caught:
             load_source("timm:resnet18")
         assert caught.value.fix is not None
         assert "--weights" in caught.value.fix and "--no-pretrained" in caught.value.fix
 
 
 def tiny(name: str, folder: Path) -> Path:
-    """A checkpoint of transformers with a tiny random model."""
+    """Write a transformers checkpoint with a tiny random model."""
     import_torchvision()
     import transformers
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    made = {
+    model = {
         "text": lambda: transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=60, **sizes)),
         "image": lambda: transformers.ViTModel(transformers.ViTConfig(image_size=16, patch_size=8, **sizes)),
         "decoder": lambda: transformers.LlamaForCausalLM(
@@ -73,7 +73,7 @@ def tiny(name: str, folder: Path) -> Path:
             )
         ),
     }[name]()
-    made.save_pretrained(folder / name)
+    model.save_pretrained(folder / name)
     return folder / name
 
 
@@ -100,12 +100,12 @@ class TestTransformers:
         assert str(loaded.input_specs[0]) == "pixel_values=float32[batch,3,16,16]"
         assert loaded.provenance["weights"] == "random"
 
-    def test_decoders_give_tensors_only(self, load_source: Load, folder: Path) -> None:
+    def test_decoders_return_only_tensors(self, load_source: Load, folder: Path) -> None:
         loaded = load_source(f"hf:{tiny('decoder', folder)}")
         assert isinstance(loaded.module, torch.nn.Module)
         assert loaded.module.config.use_cache is False
 
-    def test_inputs_that_the_config_does_not_give(self, load_source: Load, folder: Path) -> None:
+    def test_error_for_inputs_without_dims_in_the_config(self, load_source: Load, folder: Path) -> None:
         source = f"hf:{tiny('sound', folder)}"
         with pytest.raises(SourceError, match="takes input_values") as caught:
             load_source(source)
@@ -113,20 +113,20 @@ class TestTransformers:
         assert load_source(source, inputs=("input_values=float32[batch,400]",)).input_specs[0].dims == ("batch", 400)
 
     @pytest.mark.parametrize("source", ["hf:./nowhere", "hf:/no/such/folder", "hf:a/b/c"])
-    def test_a_folder_that_is_not_there(self, load_source: Load, source: str) -> None:
+    def test_missing_folder_is_an_error(self, load_source: Load, source: str) -> None:
         with pytest.raises(SourceError, match="There is no folder"):
             load_source(source)
 
-    def test_a_folder_that_is_no_checkpoint(self, load_source: Load, folder: Path) -> None:
-        with pytest.raises(SourceError, match="no transformers checkpoint"):
+    def test_folder_that_is_not_a_checkpoint_is_an_error(self, load_source: Load, folder: Path) -> None:
+        with pytest.raises(SourceError, match="is not a transformers checkpoint"):
             load_source(f"hf:{folder}")
 
-    def test_a_config_of_an_unknown_kind(self, load_source: Load, folder: Path) -> None:
+    def test_unsupported_model_type_is_an_error(self, load_source: Load, folder: Path) -> None:
         (folder / "config.json").write_text('{"model_type": "no_such_model"}')
-        with pytest.raises(SourceError, match="does not know"):
+        with pytest.raises(SourceError, match="does not support"):
             load_source(f"hf:{folder}")
 
-    def test_without_a_network_the_ways_out_are_named(
+    def test_error_without_a_network_names_the_alternatives(
         self, load_source: Load, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         transformers = huggingface._import_transformers()
@@ -135,6 +135,6 @@ class TestTransformers:
             raise OSError("We couldn't connect to 'https://huggingface.co' to load the files")
 
         monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", unreachable)
-        with pytest.raises(SourceError, match="cannot be fetched") as caught:
+        with pytest.raises(SourceError, match="cannot be downloaded") as caught:
             load_source("hf:bert-base-uncased")
         assert caught.value.fix is not None and "--weights" in caught.value.fix

@@ -126,8 +126,7 @@ def bind_specs(params: Sequence[inspect.Parameter], specs: Sequence[TensorSpec])
     named = [p for p in params if p.kind not in _VARIADIC]
     positional: list[Any] = []
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in params) and not _has_kwargs(params):
-        names = {p.name for p in named}
-        variadic = [name for name in by_name if name not in names]
+        variadic = [name for name in by_name if name not in {p.name for p in named}]
         positional = [by_name.pop(p.name) for p in named if p.name in by_name and variadic]
         positional += [by_name.pop(name) for name in variadic]
     args, kwargs = _arrange(params, positional, by_name)

@@ -18,7 +18,7 @@ def dtype_name(tensor: Tensor) -> str:
     """Return the name of a tensor's dtype, as in a TensorSpec.
 
     Raises:
-        SourceError: ONNX signatures and TF Serving do not support the dtype (float8, quantized, complex32).
+        SourceError: a signature does not support the dtype (such as quantized types and complex32).
     """
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in DTYPES:

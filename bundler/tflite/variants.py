@@ -11,7 +11,7 @@
 | mix | int8 and float32 | as int8, but for the layers that stay float32 | the model's |
 
 A build makes its int8 forms by `bundler.tflite.quantize`, from one calibration. A model that is quantized already
-(`bundler.tflite.quantized_source`) keeps its own scales in float16, dynamic and int8, which then are the same; in float32 its
+(`bundler.graph.quantized_source`) keeps its own scales in float16, dynamic and int8, which then are the same; in float32 its
 numbers are rounded to these steps between float32 operators.
 """
 

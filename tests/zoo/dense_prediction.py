@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.models import load_example
-from tests.zoo.entry import Entry, Made, image
+from tests.zoo.entry import Built, Entry, image
 
 FAMILY = "detection and segmentation"
 
 
-def features(name: str, channels: int = 3) -> nn.Module:
-    """The last three stages of a small network of timm, which count `channels`."""
+def features(name: str, stages: int = 3) -> nn.Module:
+    """Return the last `stages` stages of a small network of timm."""
     import timm
 
-    return timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(range(2, 2 + channels)))
+    return timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(range(2, 2 + stages)))
 
 
 class Pyramid(nn.Module):
@@ -38,7 +38,7 @@ class Pyramid(nn.Module):
 
 
 class YoloAnchors(nn.Module):
-    """Anchors decoded to boxes in pixels as YOLOv5 does it: sigmoid, grid offsets, squared sizes; all levels in one list."""
+    """YOLOv5's decoding of anchors to boxes in pixels: sigmoid, grid offsets, squared sizes; all levels in one list."""
 
     def __init__(self, classes: int = 5, anchors: int = 3, size: int = 64) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class YoloAnchors(nn.Module):
 
 
 class Yolo(nn.Module):
-    """YOLOX: no anchors, a head of two branches at each level, boxes decoded from each cell; all levels in one list."""
+    """YOLOX: no anchors, a head with two branches per level, boxes decoded from each cell; all levels in one list."""
 
     def __init__(self, classes: int = 5, width: int = 24, size: int = 64) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Yolo(nn.Module):
 
 
 class Ssd(nn.Module):
-    """Single-shot detection: class scores and box offsets of every level, decoded against fixed boxes, best 20 of each image."""
+    """Single-shot detection: class scores and box offsets of every level, decoded from fixed boxes; the best 20 per image."""
 
     def __init__(self, classes: int = 4, anchors: int = 2) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Ssd(nn.Module):
 
 
 class CenterNet(nn.Module):
-    """Objects as points: peaks of a heat map by max pooling, the best k, and what other maps say at these places."""
+    """Objects as points: the best k peaks of a heat map, found by max pooling, and the values of other maps at these points."""
 
     def __init__(self, classes: int = 3, width: int = 32) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class SuperResolution(nn.Module):
 
 
 class Generator(nn.Module):
-    """An image from a code: transposed convolutions, instance normalization with a learned style (StyleGAN-like)."""
+    """An image generated from a code, similar to StyleGAN: transposed convolutions and instance normalization with a style."""
 
     def __init__(self, code: int = 16, width: int = 32) -> None:
         super().__init__()
@@ -249,11 +249,11 @@ class Generator(nn.Module):
         return self.leave(x).tanh()
 
 
-def with_image(module: type[nn.Module], size: int = 64) -> Made:
+def with_image(module: type[nn.Module], size: int = 64) -> Built:
     return module(), {"x": image(size)}, {}
 
 
-def u_net() -> Made:
+def u_net() -> Built:
     module, inputs = load_example("unet").unet()
     return module, inputs, {}
 
@@ -264,7 +264,7 @@ def entry(name: str, module: type[nn.Module], size: int = 64, **facts: bool | in
 
 ENTRIES = (
     entry("yolo", Yolo, saved=True, transposes=1, nhwc=True),
-    # Its rows are anchors, then cells, and each level's map has the anchors among its channels: three more moves.
+    # The rows are anchors, then cells, but each level's map has the anchors among its channels: three more transposes.
     entry("yolo_anchors", YoloAnchors, transposes=4),
     entry("ssd", Ssd, transposes=1, nhwc=True),
     entry("centernet", CenterNet),

@@ -20,33 +20,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.support import peers, plot
-from benchmarks.support.common import ROOT, BenchmarkError, Report, Verdict, arguments, geometric_mean, run, status_of
+from benchmarks.support.common import ROOT, BenchmarkError, Report, Verdict, geometric_mean, run, status_of
 from benchmarks.support.contender import Contender
-from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, measure
-from benchmarks.support.models import NAMES
+from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, measure, parse
+from benchmarks.support.environments import installed, reason
 from benchmarks.support.results import BATCHES, CONTENDERS, CONVERTERS, ONNX2TF, ONNX_TF, OURS, OURS_NHWC, Results
 from bundler.saved_model.summarize import summarize
 
 OF_BETTER, OF_BETTER_MEAN, OF_ONNX_TF_MEAN, OF_ONNX_RUNTIME_MEAN = 0.95, 0.8, 0.5, 2.0
 CONVERSION_SECONDS = 6.0
 CONVERSIONS = 3
-SMALLEST = "unet"
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each process at batch 1, half of it at batch 8")
-    parser.add_argument("--launches", type=int, default=2, help="processes of each contender, one after the other")
+    parser = contest_arguments(__doc__, rounds=10, launches=2)
     parser.add_argument("--fresh", action="store_true", help="let the peers convert again, to measure their cost in this run")
     parser.add_argument("--plot", type=Path, default=ROOT / "build" / "converters.svg", metavar="FILE.svg")
-    args = parser.parse_args()
+    args = parse(parser)
     if args.one_row:
-        args.models, args.rounds, args.launches = [SMALLEST], 1, 1
         args.plot = args.plot.with_stem(f"{args.plot.stem}-one-row")
     report = Report("Converters, SavedModel latency in ms (2 threads) and cost of the conversion", columns())
     results: dict[str, Results] = {}
-    for model in args.models or NAMES:
+    for model in args.models:
         results[model] = measure_model(model, args, report)
         report.rows.append(row(model, results[model]))
         print(f"{model}: {' | '.join(report.rows[-1][1:])}", file=sys.stderr, flush=True)
@@ -103,13 +98,13 @@ def convert_peers(model: str, args: argparse.Namespace, results: Results, report
     if args.fresh:
         peers.forget(model)
     for name, make in ((ONNX_TF, peers.onnx_tf_saved_model), (ONNX2TF, peers.onnx2tf_saved_model)):
-        if args.one_row and not peers.installed(name):
+        if args.one_row and not installed(name):
             report.notes.append(f"skipped {name}, which is not installed")
             continue
         try:
             conversion = make(model)
         except BenchmarkError as exc:
-            report.notes.append(f"{model}: no {name}: {peers.reason(str(exc))}")
+            report.notes.append(f"{model}: no {name}: {reason(str(exc))}")
             continue
         artifacts[name] = ("saved_model", conversion.path)
         results.seconds[name], results.peak_mb[name] = conversion.seconds, conversion.peak_mb

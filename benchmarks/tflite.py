@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.support import peers
-from benchmarks.support.common import BenchmarkError, Report, Verdict, arguments, geometric_mean, ratio, run, status_of
-from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, measure
-from benchmarks.support.models import NAMES
+from benchmarks.support.common import BenchmarkError, Report, Verdict, geometric_mean, ratio, run, status_of
+from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, measure, parse
+from benchmarks.support.environments import installed, reason
 
 OURS, INT8 = "tfbundle", "tfbundle int8"
 LITERT_TORCH, ONNX2TF = "litert-torch", "onnx2tf"
@@ -29,23 +29,16 @@ CONTENDERS = (OURS, LITERT_TORCH, ONNX2TF, ONNX_RUNTIME, INT8)
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 OF_LITERT_TORCH, OF_LITERT_TORCH_MEAN, OF_ONNX_RUNTIME_MEAN = 1.05, 1.0, 1.2
 INT8_MODEL, INT8_TIME, INT8_SIZE = "resnet18", 1 / 2, 1 / 3.8
-SMALLEST = "unet"
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each process")
-    parser.add_argument("--launches", type=int, default=3, help="processes of each contender, one after the other")
-    args = parser.parse_args()
-    if args.one_row:
-        args.models, args.rounds, args.launches = [SMALLEST], 1, 1
+    args = parse(contest_arguments(__doc__, rounds=12, launches=3))
     report = Report(
         "TFLite latency, median ms (batch 1, 2 threads), and seconds to make our files",
         ["model", *CONTENDERS, f"/ {LITERT_TORCH}", f"/ {ONNX_RUNTIME}", "XNNPACK", "lowering s", *(f"{v} s" for v in VARIANTS)],
     )
     ratios: dict[str, dict[str, float]] = {LITERT_TORCH: {}, ONNX_RUNTIME: {}}
-    for model in args.models or NAMES:
+    for model in args.models:
         figures: dict[str, list[float]] = {}
         with tempfile.TemporaryDirectory() as folder:
             built = build(model, Path(folder))
@@ -79,13 +72,13 @@ def collect(model: str, folder: Path, only_installed: bool, report: Report) -> d
     """Return the kind and file of all contenders that can convert the model; the report's notes name the others."""
     artifacts = {OURS: ("tflite", folder / "float32.tflite")}
     for name, make in ((LITERT_TORCH, peers.litert_torch_file), (ONNX2TF, peers.onnx2tf_file)):
-        if only_installed and not peers.installed(name):
+        if only_installed and not installed(name):
             report.notes.append(f"skipped {name}, which is not installed")
             continue
         try:
             artifacts[name] = ("tflite", make(model))
         except BenchmarkError as exc:
-            report.notes.append(f"{model}: no {name}: {peers.reason(str(exc))}")
+            report.notes.append(f"{model}: no {name}: {reason(str(exc))}")
     if (folder / "int8.tflite").exists():
         artifacts[INT8] = ("tflite", folder / "int8.tflite")
     return {**artifacts, ONNX_RUNTIME: ("onnxruntime", peers.export(model))}

@@ -7,6 +7,7 @@ again a few times, since sometimes a process runs much slower for its whole life
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.support.common import BenchmarkError, interleave
+from benchmarks.support.common import BenchmarkError, arguments, interleave
 from benchmarks.support.contender import Array, Contender
+from benchmarks.support.models import NAMES
 
 ONNX_RUNTIME = "ONNX Runtime"
 THREADS = 2
@@ -27,6 +29,28 @@ TOLERANCE = 1e-3
 
 Artifacts = Mapping[str, tuple[str, Path]]
 """Contender -> its kind (see benchmarks.support.contender) and its file or folder."""
+
+
+SMALLEST = "unet"
+"""The model of --one-row."""
+
+
+def contest_arguments(description: str | None, *, rounds: int, launches: int) -> argparse.ArgumentParser:
+    """Return a parser with the options of a contest, with these defaults; `parse` reads them."""
+    parser = arguments(description)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {' '.join(NAMES)}")
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns of each process at batch 1")
+    parser.add_argument("--launches", type=int, default=launches, help="processes of each contender, one after the other")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; with --one-row, the smallest model takes one turn."""
+    args = parser.parse_args()
+    args.models = args.models or list(NAMES)
+    if args.one_row:
+        args.models, args.rounds, args.launches = [SMALLEST], 1, 1
+    return args
 
 
 @contextmanager

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import re
 import shutil
 import sys
-import venv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.support.common import CACHE, ROOT, BenchmarkError, Cost, run
+from benchmarks.support.environments import ENVIRONMENTS, LITERT_TORCH, ONNX2TF, once
 
-ONNX2TF = "1.29.24"
 ONNX_TF = "1.10.0"
-LITERT_TORCH = "0.10.0"
 COST = "conversion.json"
 
 
@@ -39,15 +33,9 @@ class Conversion:
     peak_mb: float
 
 
-def installed(peer: str) -> bool:
-    """Return True if a peer can run without being installed first."""
-    environments = {"onnx2tf": _onnx2tf_path, "litert-torch": _litert_torch_path}
-    return (environments[peer]() / "ready").exists() if peer in environments else find_spec(peer.replace("-", "_")) is not None
-
-
 def exports(model: str) -> Path:
     """Return the folder with the model in every form (see benchmarks.support.exports)."""
-    return _once(_cache() / "sources" / model, lambda path: _export(model, path))
+    return once(_cache() / "sources" / model, lambda path: _export(model, path))
 
 
 def export(model: str, form: str = "onnx") -> Path:
@@ -78,7 +66,7 @@ def onnx2tf_saved_model(model: str) -> Conversion:
     Raises:
         BenchmarkError: onnx2tf cannot be installed or cannot convert the model.
     """
-    _onnx2tf_environment()
+    ENVIRONMENTS["onnx2tf"].command("onnx2tf")  # a failure to install it is not a failure to convert the model
     return _first(_cache() / f"onnx2tf-{ONNX2TF}" / model, model, ("onnx", "opset15.onnx", "static.onnx"), _onnx2tf)
 
 
@@ -90,7 +78,7 @@ def forget(model: str) -> None:
 
 def _first(path: Path, model: str, forms: Sequence[str], convert: Callable[[Path, Path], Cost]) -> Conversion:
     """Return the SavedModel at `path`, made from the first form that `convert` accepts; its cost is stored in the same folder."""
-    saved_model = _once(path, lambda staging: _try(staging, model, forms, convert), remember_failure=True)
+    saved_model = once(path, lambda staging: _try(staging, model, forms, convert), remember_failure=True)
     cost = json.loads((saved_model / COST).read_text("utf-8"))
     return Conversion(saved_model, cost["seconds"], cost["peak_mb"])
 
@@ -115,7 +103,7 @@ def litert_torch_file(model: str) -> Path:
         BenchmarkError: litert-torch cannot be installed or cannot convert the model.
     """
     path = _cache() / f"litert-torch-{LITERT_TORCH}" / f"{model}.tflite"
-    return _once(path, lambda staging: _litert_torch(model, staging), remember_failure=True)
+    return once(path, lambda staging: _litert_torch(model, staging), remember_failure=True)
 
 
 def onnx2tf_file(model: str) -> Path:
@@ -125,39 +113,14 @@ def onnx2tf_file(model: str) -> Path:
         BenchmarkError: onnx2tf cannot be installed or cannot convert the model.
     """
     path = _cache() / f"onnx2tf-{ONNX2TF}-tflite" / f"{model}.tflite"
-    _onnx2tf_environment()
-    return _once(path, lambda staging: _onnx2tf_tflite(model, staging), remember_failure=True)
+    ENVIRONMENTS["onnx2tf"].command("onnx2tf")  # a failure to install it is not a failure to convert the model
+    return once(path, lambda staging: _onnx2tf_tflite(model, staging), remember_failure=True)
 
 
 def _cache() -> Path:
     """Return the folder of everything that is made from the models, keyed by all versions that the models depend on."""
     unet = hashlib.sha256((ROOT / "examples" / "unet.py").read_bytes()).hexdigest()[:8]
     return CACHE / f"torch-{version('torch')}-timm-{version('timm')}-unet-{unet}"
-
-
-def _once(path: Path, make: Callable[[Path], None], *, remember_failure: bool = False) -> Path:
-    """Return `path`, made if it does not exist. A failure, which may take minutes, is recorded in `<path>.failed`."""
-    failed = path.with_name(f"{path.name}.failed")
-    if failed.exists():
-        raise BenchmarkError(f"{failed.read_text('utf-8')} (recorded in {failed.name})")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_name(f".{os.getpid()}-{path.name}")
-        try:
-            make(staging)
-        except BenchmarkError as exc:
-            shutil.rmtree(staging, ignore_errors=True)
-            if remember_failure:
-                failed.write_text(reason(str(exc)), "utf-8")
-            raise
-        staging.rename(path)
-    return path
-
-
-def reason(message: str) -> str:
-    """Return the last line that names an error, else the last line."""
-    lines = [line.strip() for line in message.strip().splitlines()]
-    return next((line for line in reversed(lines) if re.search(r"\b\w*[Ee]rror\b", line)), lines[-1])[:200]
 
 
 def _onnx_tf(file: Path, path: Path) -> Cost:
@@ -203,54 +166,18 @@ def _export(model: str, path: Path) -> None:
 
 
 def _litert_torch(model: str, path: Path) -> None:
-    python, script = _litert_torch_environment() / "bin" / "python", Path(__file__).with_name("litert_torch_process.py")
-    run([str(python), str(script), str(export(model, "pt2")), str(export(model, "npz")), str(path)])
-
-
-def _litert_torch_environment() -> Path:
-    """Return a virtual environment with litert-torch and our own torch, whose files it reads (about 2 GB)."""
-    path = _litert_torch_path()
-    return _once(path / "ready", lambda marker: _install_litert_torch(path, marker)).parent
-
-
-def _litert_torch_path() -> Path:
-    return CACHE / f"litert-torch-{LITERT_TORCH}-torch-{version('torch')}-python-{platform.python_version()}"
-
-
-def _install_litert_torch(path: Path, marker: Path) -> None:
-    venv.create(path, with_pip=True, clear=False)
-    # Without the pin, pip installs the newest torch, with gigabytes of CUDA.
-    torch = version("torch").partition("+")[0]
-    run([str(path / "bin" / "pip"), "install", "--quiet", f"litert-torch=={LITERT_TORCH}", f"torch=={torch}"])
-    run([str(path / "bin" / "python"), "-c", "import litert_torch"])
-    marker.touch()
+    python, script = ENVIRONMENTS["litert-torch"].command("python"), Path(__file__).with_name("litert_torch_process.py")
+    run([python, str(script), str(export(model, "pt2")), str(export(model, "npz")), str(path)])
 
 
 def _onnx2tf_command(file: Path, path: Path) -> Cost:
-    command = _onnx2tf_environment() / "bin" / "onnx2tf"
+    command = ENVIRONMENTS["onnx2tf"].command("onnx2tf")
     scratch = path.with_name(f"{path.name}.cwd")  # it writes into the working directory
     scratch.mkdir(exist_ok=True)
     # For a fixed batch, onnx2tf runs the model on sample images, and downloads them if they are not here.
     images = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
     np.save(scratch / "calibration_image_sample_data_20x128x128x3_float32.npy", images)
     try:
-        return run([str(command), "-i", str(file), "-o", str(path), "-osd", "-n"], env={"TF_CPP_MIN_LOG_LEVEL": "3"}, cwd=scratch)
+        return run([command, "-i", str(file), "-o", str(path), "-osd", "-n"], env={"TF_CPP_MIN_LOG_LEVEL": "3"}, cwd=scratch)
     finally:
         shutil.rmtree(scratch)
-
-
-def _onnx2tf_environment() -> Path:
-    """Return a virtual environment with onnx2tf, made on first use (about 2 GB)."""
-    path = _onnx2tf_path()
-    return _once(path / "ready", lambda marker: _install_onnx2tf(path, marker)).parent
-
-
-def _onnx2tf_path() -> Path:
-    return CACHE / f"onnx2tf-{ONNX2TF}-python-{platform.python_version()}"
-
-
-def _install_onnx2tf(path: Path, marker: Path) -> None:
-    venv.create(path, with_pip=True, clear=False)
-    run([str(path / "bin" / "pip"), "install", "--quiet", f"onnx2tf=={ONNX2TF}"])
-    run([str(path / "bin" / "onnx2tf"), "--version"])
-    marker.touch()

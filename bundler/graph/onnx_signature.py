@@ -23,7 +23,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except OSError as exc:
         raise ConversionError(
-            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="give the path of an .onnx file"
+            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="name an existing .onnx file"
         ) from exc
     except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is not valid UTF-8
         what = f"{path} is not an ONNX file, or is truncated: {str(exc).splitlines()[0] if str(exc) else exc!r}."

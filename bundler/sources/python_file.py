@@ -63,8 +63,8 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
         if not hasattr(target, part):
             raise SourceError(f"{file} has no {name!r}.", where=str(path), fix=_callables(target, path))
         target = getattr(target, part)
-    made = target if isinstance(target, nn.Module) else _call(target, reference)
-    module, examples = _unpack(made, reference)
+    result = target if isinstance(target, nn.Module) else _call(target, reference)
+    module, examples = _unpack(result, reference)
     return module, examples, file_provenance(path)
 
 
@@ -75,12 +75,12 @@ def _call(target: Any, reference: str) -> Any:
         return target()
 
 
-def _unpack(made: Any, reference: str) -> tuple[nn.Module, Any]:
-    if isinstance(made, nn.Module):
-        return made, None
-    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
-        return made[0], made[1]
-    kind = f"({', '.join(type(v).__name__ for v in made)})" if isinstance(made, tuple) else type(made).__name__
+def _unpack(result: Any, reference: str) -> tuple[nn.Module, Any]:
+    if isinstance(result, nn.Module):
+        return result, None
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], nn.Module):
+        return result[0], result[1]
+    kind = f"({', '.join(type(v).__name__ for v in result)})" if isinstance(result, tuple) else type(result).__name__
     raise SourceError(f"{reference} returned {kind}, which is not a model.", fix=_RETURNS)
 
 

@@ -1,16 +1,16 @@
-# The tool's own image: tfbundle with everything it needs to build, prove and serve bundles (CPU).
+# The image of the tool itself: tfbundle with everything it needs to build, verify and serve bundles (CPU only).
 #
 #   docker build -t tfbundle .
 #   docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" tfbundle build model.py:model -o dist/model
 #   docker run --rm --init -v "$PWD:/work:ro" -p 8500:8500 -p 8501:8501 tfbundle serve --host=0.0.0.0 dist/model
 #
-# A tag can move. For a build that can be repeated: --build-arg DIGEST=@sha256:…, as docker buildx imagetools inspect
-# python:3.11-slim prints it.
+# A tag can move. For a reproducible build, pass --build-arg DIGEST=@sha256:… with the digest that
+# docker buildx imagetools inspect python:3.11-slim prints.
 ARG PYTHON=3.11
 ARG DIGEST=
 
 FROM python:${PYTHON}-slim${DIGEST} AS build
-# PyPI's torch for Linux brings gigabytes of CUDA; PyTorch's own index has it for CPU.
+# PyPI's torch for Linux includes gigabytes of CUDA libraries; PyTorch's own index has a build for CPU.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Extras: timm, hf, images, demo (see pyproject.toml).
 ARG EXTRAS=hf,images
@@ -30,9 +30,9 @@ FROM python:${PYTHON}-slim${DIGEST}
 LABEL org.opencontainers.image.title="tfbundle" \
       org.opencontainers.image.description="PyTorch models as TensorFlow Serving SavedModels and TFLite files" \
       org.opencontainers.image.licenses="Apache-2.0"
-# The virtual environment holds absolute paths, so it stands where it was made.
+# The virtual environment contains absolute paths, so it must stay at the path where it was created.
 COPY --from=build /opt/tfbundle /opt/tfbundle
-# Any user may run it (--user): what libraries cache goes to a folder that all may write.
+# Any user can run the image (--user), so libraries cache files in a folder that everyone can write to.
 ENV PATH=/opt/tfbundle/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \

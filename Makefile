@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench docs lint venv clean
+.PHONY: help demo test test-all bench docs lint house coverage venv clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,9 +45,19 @@ bench: $(STAMP)  ## time and memory beside other converters
 docs: $(STAMP)  ## screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff, mypy, and the layers of the house
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+house: $(STAMP)  ## figures of the house: files, functions, rooms, circles, twins
+	$(BIN)/python -m docs.house
+
+coverage: $(STAMP)  ## branch coverage of make test, printed per room
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal -m "not slow"
+	$(BIN)/coverage combine -q && $(BIN)/coverage json -q -o .coverage.json
+	$(BIN)/python -m docs.house.coverage .coverage.json
 
 clean:  ## remove caches and built bundles, keep .venv
-	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

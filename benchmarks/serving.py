@@ -23,7 +23,7 @@ import psutil
 from benchmarks.support.common import Report, Verdict, arguments, interleave, status_of
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
-from serving.advise.advise import layout_settings
+from serving.advise.search import layout_settings
 from serving.bench.load import Load, measure
 from serving.client.client import Client
 from serving.launch.server_process import server_process
@@ -53,7 +53,7 @@ def overhead(report: Report, folder: Path, calls: int, rounds: int) -> None:
     base = folder / "double"
     save_double(base / "1")
     x = np.array([[1, 2, 3, 4]], np.float32)
-    with server_process(base) as endpoints, Client(endpoints.grpc) as client:
+    with server_process(base) as endpoints, Client(endpoints.grpc_target) as client:
         contenders = {
             "gRPC, 4 floats": median_of(client.prepare("double", {"x": x}), calls),
             "in process, 4 floats": median_of(in_process(base / "1", x), calls),
@@ -119,7 +119,7 @@ def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: fl
     request = bench_request(Bundle.open(bundle))
     with server_process(bundle) as plain, server_process(bundle, setting.flags(str(file))) as batched:
         before = [cpu_seconds(server.pid) for server in (plain, batched)]
-        rounds = [measure([plain.grpc, batched.grpc], request, [Load(CLIENTS, seconds)]) for _ in range(turns)]
+        rounds = [measure([plain.grpc_target, batched.grpc_target], request, [Load(CLIENTS, seconds)]) for _ in range(turns)]
         used = [cpu_seconds(server.pid) - start for server, start in zip((plain, batched), before, strict=True)]
     for name, figures in zip(("MiniLM, no flags", f"MiniLM, {setting}"), zip(*rounds, strict=True), strict=True):
         medians = [statistics.median(getattr(load, key) for load in figures) for key in ("per_second", "p50_ms", "p99_ms")]

@@ -5,29 +5,30 @@
     bundle = bundler.build("model.py:make", out="dist/digits", tflite=("float16",))
     bundle.verify()
 
-Importing this package imports neither torch nor TensorFlow; the functions do when they are called.
+Importing this package imports neither torch nor TensorFlow: its members are imported on first use.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bundler import errors
-from bundler.pipeline import build, convert
 
 if TYPE_CHECKING:
+    from bundler.pipeline import build, convert
     from bundler.validation.bundle import Bundle
 
     __version__: str
 
 __all__ = ["Bundle", "__version__", "build", "convert", "errors"]
 
+_MODULES = {"Bundle": "bundler.validation.bundle", "build": "bundler.pipeline", "convert": "bundler.pipeline"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "Bundle":
-        from bundler.validation.bundle import Bundle
-
-        return Bundle
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 

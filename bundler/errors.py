@@ -2,63 +2,49 @@
 
 Every error says what happened, where, and what to do; the command line prints exactly that and exits with `exit_code`.
 
-    TfbundleError                   1
+    TfbundleError                   1   a `serving.errors.ExplainedError`
     ├── UsageError                  2   a flag, a name or a file given by the user is wrong
     │   └── SpecError               2   bundle.yaml does not follow its schema
     ├── MissingExtraError           1   an optional dependency is not installed
     ├── SourceError                 1   the model could not be loaded
     ├── ExportError                 1   torch could not turn the model into ONNX
     ├── ConversionError             1   ONNX could not be turned into TensorFlow
-    │   └── UnsupportedOpsError     1   … because of operators without a handler (names all of them)
-    ├── TfliteError                 1   a TFLite variant could not be made
-    │   └── GateError               3   … or is less accurate than it has to be
+    │   └── UnsupportedOpsError     1   … because some operators have no handler (the message lists all of them)
+    ├── TfliteError                 1   a TFLite variant could not be built
+    │   └── GateError               3   … or is less accurate than its gate requires
     ├── VariantsError             1, 3  the bundle was published without some of its TFLite variants
-    ├── ParityError                 3   an artifact does not answer what PyTorch answers
+    ├── ParityError                 3   an artifact's answers differ from PyTorch's
     ├── PublishError                1   the bundle's folder could not be written
     └── VerifyError                 1   a bundle is damaged or incomplete
 """
 
 from __future__ import annotations
 
+from serving.errors import ExplainedError
 
-class TfbundleError(Exception):
-    """Base of all errors a user can cause.
 
-    Args:
-        what: what happened, one sentence with the offending value in it.
-        where: the file, node, flag or line of the user's model it happened at.
-        fix: what the user can do about it.
-    """
-
-    exit_code = 1
-
-    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fix = fix
-
-    def __str__(self) -> str:
-        lines = [self.what]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        if self.fix:
-            lines.append(f"  to do: {self.fix}")
-        return "\n".join(lines)
+class TfbundleError(ExplainedError):
+    """Base of all errors of the build side."""
 
 
 class UsageError(TfbundleError):
+    """A flag, a name or a file given by the user is wrong."""
+
     exit_code = 2
 
 
 class SpecError(UsageError):
-    pass
+    """A bundle.yaml does not follow its schema."""
 
 
 class MissingExtraError(TfbundleError):
-    """An optional dependency is missing; the message names the extra that brings it.
+    """An optional dependency is not installed; the message names the extra that installs it.
 
-    `command` stands in the message instead where an extra cannot bring it: its own requirements would do harm.
+    Args:
+        package: name of the missing package.
+        extra: the extra of tfbundle that requires it.
+        purpose: the feature that needs it, as the subject of the message.
+        command: the command to recommend instead of the extra, where installing the extra would do harm.
     """
 
     def __init__(self, package: str, extra: str, *, purpose: str, command: str | None = None) -> None:
@@ -71,35 +57,37 @@ class MissingExtraError(TfbundleError):
 
 
 class SourceError(TfbundleError):
-    pass
+    """A model could not be loaded from its source."""
 
 
 class ExportError(TfbundleError):
-    pass
+    """A PyTorch model could not be exported to ONNX."""
 
 
 class ConversionError(TfbundleError):
-    pass
+    """An ONNX model could not be converted to TensorFlow."""
 
 
 class UnsupportedOpsError(ConversionError):
-    pass
+    """An ONNX model has operators without a handler."""
 
 
 class TfliteError(TfbundleError):
-    pass
+    """A TFLite variant could not be built."""
 
 
 class GateError(TfliteError):
+    """A TFLite variant is less accurate than its gate requires."""
+
     exit_code = 3
 
 
 class VariantsError(TfbundleError):
-    """The bundle was published, but without some of the TFLite variants that were asked for.
+    """A bundle was published without some of the TFLite variants that were requested.
 
     Attributes:
-        bundle: the `Bundle` as it stands now.
-        exit_code: 3 when a variant is below its gate, else 1.
+        bundle: the published `Bundle`.
+        exit_code: 3 if a variant is below its gate, else 1.
     """
 
     def __init__(self, what: str, *, below_gate: bool, fix: str | None = None) -> None:
@@ -109,15 +97,17 @@ class VariantsError(TfbundleError):
 
 
 class ParityError(TfbundleError):
+    """An artifact's answers differ from PyTorch's by more than the tolerance."""
+
     exit_code = 3
 
 
 class PublishError(TfbundleError):
-    pass
+    """A bundle's folder could not be written."""
 
 
 class VerifyError(TfbundleError):
-    pass
+    """A bundle is damaged or incomplete."""
 
 
 def first_message_line(exc: BaseException) -> str:

@@ -1,12 +1,11 @@
-"""The pipeline: a bundle.yaml goes in, a bundle comes out. The order of the stages stands here and nowhere
-else.
+"""The build pipeline: from a spec to a published bundle.
 
-    load -> export -> convert -> saved_model -> tflite -> fast_path -> parity (-> evaluate)  for each model
-    render -> publish                                                           for the bundle
+    load -> export -> convert -> saved_model -> tflite -> fast_path -> parity -> evaluate    for each model
+    render -> publish                                                                    for the bundle
 
-Each stage is one function from values to values; none is visible to the user before `publish`. This module
-is imported with the package (`bundler.build` is the function, not the module), so it imports the stages
-when it comes to them.
+The order is written in `build_bundle` and `_build_model` and nowhere else. Each stage is a function from values to a
+value, and none of them changes the bundle before `publish`. Importing this module imports neither torch, TensorFlow nor
+ONNX: the stages do when they run.
 """
 
 from __future__ import annotations
@@ -15,30 +14,48 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bundler import adapters
+from bundler.bundle.labels import merge_serving
+from bundler.bundle.layout import BundleLayout
+from bundler.bundle.manifest import Manifest, Record, tool_versions
+from bundler.bundle.staging import Staging
+from bundler.converters import Converter, ExtensibleConverter, load_converter
+from bundler.converters.native import plugins
+from bundler.converters.native.plugins import Extension
 from bundler.errors import UsageError
+from bundler.export.stage import export
+from bundler.graph.quantized_source import comes_quantized
+from bundler.process.worker import worker_timeout
+from bundler.render.parts import render_context, render_parts
+from bundler.render.tf_serving import server_config
+from bundler.saved_model.summarize import GraphSummary, methods, summarize
+from bundler.saved_model.warmup import write_warmup
+from bundler.saved_model.write import write
+from bundler.sources import LoadedModel, load
+from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
+from bundler.tflite.fast_path import FastPath
+from bundler.tflite.rejected import variants_error
+from bundler.tflite.request import check_request
+from bundler.validation import parity
+from bundler.validation.bundle import Bundle
+from bundler.validation.golden import make_golden
+from bundler.validation.report import ParityReport
+from bundler.values.converted import ConvertedModel
+from bundler.values.exported import ExportedSignature, Offloadable
+from bundler.values.reference import ReferenceOutputs
+from bundler.values.signature import Signature
 
 if TYPE_CHECKING:
     import torch
 
-    from bundler.bundle.manifest import Manifest, Record
-    from bundler.bundle.staging import Staging
-    from bundler.converters import Converter
-    from bundler.converters.native.plugins import Extension
-    from bundler.sources import LoadedModel
+    from bundler.converters.native.registry import HandlerTable
     from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout, TfliteVariant
-    from bundler.tflite import Outcome, RejectedVariant, VariantResult
-    from bundler.tflite.fast_path import FastPath
-    from bundler.validation.bundle import Bundle
-    from bundler.validation.report import ParityReport
-    from bundler.values.converted import ConvertedModel
-    from bundler.values.exported import ExportedSignature
-    from bundler.values.reference import ReferenceOutputs
-    from bundler.values.signature import Signature
 
 Stage = Literal[
     "load", "export", "explain", "convert", "saved_model", "tflite", "fast_path", "parity", "evaluate", "render",
@@ -48,12 +65,12 @@ Stage = Literal[
 
 @dataclass(frozen=True)
 class StageEvent:
-    """A stage, or a part of one, began or ended.
+    """The start or the end of a stage, or of a part of a stage.
 
     Attributes:
         model: name of the model; empty for the stages of the whole bundle.
         seconds: how long it took; 0 for `started`.
-        part: of the stage, such as a TFLite variant; empty for the stage itself.
+        part: the part of the stage, such as a TFLite variant; empty for the stage itself.
     """
 
     model: str
@@ -69,7 +86,7 @@ Evaluate = Callable[["BuiltModel"], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """What an `evaluate` function gets: a model's artifacts before they are published.
+    """The argument of an `evaluate` function: a model's artifacts before they are published.
 
     Attributes:
         saved_model: folder of the SavedModel.
@@ -83,41 +100,88 @@ class BuiltModel:
 
 
 @dataclass(frozen=True)
+class ModelBuild:
+    """The result of building one model.
+
+    Attributes:
+        model: its name.
+        version: number of the new version.
+        record: what bundle.json says about that version.
+        notices: what the user should know, one sentence each.
+        rejected: the requested TFLite variants that the bundle does not have.
+    """
+
+    model: str
+    version: int
+    record: Record
+    notices: tuple[str, ...]
+    rejected: tuple[RejectedVariant, ...]
+
+
+@dataclass(frozen=True)
+class _ModelTask:
+    """One model to build.
+
+    Attributes:
+        extension: the handlers of the user's files and of installed packages, if there are any.
+        base: folder that relative paths of the spec start from.
+        layout: layout of the staging folder.
+        work: scratch folder; it is not published.
+        max_rows: the most rows that a batching server takes in one request; None without batching.
+    """
+
+    spec: ModelSpec
+    version: int
+    converter: Converter
+    extension: Extension | None
+    base: Path
+    layout: BundleLayout
+    work: Path
+    has_fast_path: bool
+    max_rows: int | None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def saved_model(self) -> Path:
+        return self.layout.version_dir(self.name, self.version)
+
+    @property
+    def handlers(self) -> HandlerTable | None:
+        return self.extension.handlers if self.extension else None
+
+
+@dataclass(frozen=True)
 class _Served:
-    """What is kept of a converted model once it is on disk."""
+    """The part of a converted model that is needed once it is on disk."""
 
     signatures: Mapping[str, Signature]
     permutations: Mapping[str, tuple[int, ...]]
     methods: Mapping[str, str]
 
 
-@dataclass
-class _Job:
-    """One model on its way."""
+@dataclass(frozen=True)
+class _Proof:
+    """The outcome of the parity stage. `largest_batch` is the number of rows of the largest warm-up record."""
 
-    spec: ModelSpec
-    version: int
-    converter: Converter
-    base: Path
-    staging: Staging
-    progress: Progress
-    extension: Extension | None = None
-    has_fast_path: bool = False
-    max_rows: int | None = None
-    loaded: LoadedModel | None = None
-    evaluate: Evaluate | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
-    refused: tuple[RejectedVariant, ...] = ()
+    report: ParityReport
+    notices: tuple[str, ...]
+    largest_batch: int
 
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        with timed(self.progress, self.spec.name, name, self.seconds):
-            yield
 
-    @property
-    def saved_model(self) -> Path:
-        return self.staging.layout.version_dir(self.spec.name, self.version)
+class _StageTimes:
+    """A `Progress` that records how long each finished stage took and passes every event on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, event: StageEvent) -> None:
+        if event.status == "finished" and not event.part:
+            self.seconds[event.stage] = event.seconds
+        self._progress(event)
 
 
 def build_bundle(
@@ -133,323 +197,286 @@ def build_bundle(
     """Build every model of the spec as a new version in the bundle at `out`.
 
     Args:
+        spec: the models, and the settings for serving them.
+        out: the bundle's folder.
         base: folder that relative paths of the spec start from.
-        version: number of the new versions; None: the next free one of each model.
-        progress: called as stages begin and end.
+        version: number of the new versions; None: the next free number of each model.
+        progress: called when a stage starts or ends.
         loaded: models that are in memory already, by name.
-        evaluate: functions that measure a built model, by name; what they return is kept in bundle.json.
+        evaluate: functions that measure a built model, by name; their results are recorded in bundle.json.
 
     Raises:
-        VariantsError: TFLite variants could not be made or are below their gate; the bundle was published without them.
-        TfbundleError: of the stage that failed; the bundle is as it was.
+        VariantsError: some TFLite variants could not be made or are below their gate; the bundle was published without them.
+        TfbundleError: a stage failed; the bundle is unchanged.
     """
-    from bundler.bundle.staging import Staging
-    from bundler.render.parts import render_parts
-    from bundler.validation.bundle import Bundle
-
-    tell = progress or _say_nothing
     if not spec.models:
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
-    checked = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
-    notices: list[str] = []
-    refused: dict[str, Sequence[RejectedVariant]] = {}
+    report, loaded, evaluate = progress or _ignore, loaded or {}, evaluate or {}
+    converters = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
     with Staging(out) as staging:
-        versions = {model.name: staging.next_version(model.name, version) for model in spec.models}
-        manifest = _manifest(staging, spec)
-        _check_settings(manifest, versions)
-        for model in spec.models:
-            converter, extension = checked[model.name]
-            job = _Job(model, versions[model.name], converter, base, staging, tell, extension, spec.has_fast_path(model))
-            job.max_rows = spec.serving.max_batch_size if spec.serving.batching else None
-            job.loaded = (loaded or {}).get(model.name)
-            job.evaluate = (evaluate or {}).get(model.name)
-            manifest = manifest.with_version(model.name, job.version, _build_model(job))
-            notices += job.notices
-            refused[model.name] = job.refused
-        with timed(tell, "", "render"):
+        tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
+        manifest, label_notices = _merge_manifest(staging.manifest, spec)
+        _check_settings(manifest, tasks)
+        builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
+        for build in builds:
+            manifest = manifest.with_version(build.model, build.version, build.record)
+        with timed(report, "", "render"):
             render_parts(staging, manifest)
-        with timed(tell, "", "publish"):
-            published = staging.publish(manifest)
+        with timed(report, "", "publish"):
+            published = staging.publish(manifest, label_notices)
+    notices = [notice for build in builds for notice in build.notices]
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
-    if any(refused.values()):
-        from bundler.tflite.rejected import variants_error
-
-        raise variants_error(refused, bundle)
+    rejected = {build.model: build.rejected for build in builds}
+    if any(rejected.values()):
+        raise variants_error(rejected, bundle)
     return bundle
 
 
-def _build_model(job: _Job) -> Record:
-    from bundler.saved_model.summarize import methods
-
-    with job.stage("load"):
-        loaded = job.loaded or _load(job)
-    with job.stage("export"):
-        exported = _export(job, loaded)
-        asked = _ask(job, exported)
-    with job.stage("convert"):
-        converted = _convert(job, exported)
-        derived = _derive(job, asked, converted)
-    with job.stage("saved_model"):
-        graph = _save(job, converted)
-    outcome = _tflite(job, converted, exported)
-    variants, job.refused = outcome.made, outcome.refused
-    fast_path = _fast_path(job, converted, asked)
-    served = _Served(converted.signatures, converted.permutations, methods(job.saved_model))
-    del converted
-    gc.collect()  # its functions and variables refer to each other
-    with job.stage("parity"):
-        report, largest_batch = _prove(job, served, asked, derived, variants, fast_path)
-    measured = _evaluate(job, exported, variants)
-    return (
-        _record(job, loaded, exported, served, report)
-        | measured
-        | {
-            "graph": graph.to_json(),
-            "largest_batch": largest_batch,
-            "tflite": {variant.variant: variant.to_json() for variant in variants},
-            **({"fast_path": fast_path.to_json()} if fast_path else {}),
-            "tflite_refused": {refused.variant: refused.to_json() for refused in job.refused},
-            "stages": {name: round(seconds, 3) for name, seconds in job.seconds.items()},
-        }
+def _model_task(
+    spec: BundleSpec,
+    model: ModelSpec,
+    converter: tuple[Converter, Extension | None],
+    base: Path,
+    staging: Staging,
+    version: int | None,
+) -> _ModelTask:
+    return _ModelTask(
+        model,
+        staging.next_version(model.name, version),
+        *converter,
+        base,
+        staging.layout,
+        staging.work,
+        has_fast_path=spec.has_fast_path(model),
+        max_rows=spec.serving.max_batch_size if spec.serving.batching else None,
     )
 
 
-def _load(job: _Job) -> LoadedModel:
-    from bundler.sources import load
+def _build_model(
+    task: _ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None
+) -> ModelBuild:
+    """Take one model through its stages, in this order. `loaded` is the model, if the caller has it in memory already."""
+    spec, times = task.spec, _StageTimes(progress)
+    stage = partial(timed, times, task.name)
+    with stage("load"):
+        model = loaded or load(spec, base=task.base)
+    with stage("export"):
+        exported = _export(task, model)
+        references = parity.run_references(exported)
+        if loaded is None:
+            _offload_weights(exported, task.work)
+    with stage("convert"):
+        converted = task.converter.convert({each.name: each.onnx for each in exported}, layout=spec.layout)
+        derived = adapters.derive(spec, references, converted, task.base)
+    with stage("saved_model"):
+        graph = _save(task, converted)
+    outcome, fast = Outcome(), None
+    if spec.tflite.wanted:
+        with stage("tflite"):
+            outcome = _make_variants(task, converted, exported[0], progress)
+    if task.has_fast_path:
+        with stage("fast_path"):
+            fast = _make_fast_path(task, converted, references[0])
+    served = _Served(converted.signatures, converted.permutations, methods(task.saved_model))
+    del converted
+    gc.collect()  # its functions and variables refer to each other
+    with stage("parity"):
+        proof = _prove(task, served, references, derived, outcome.variants, fast)
+    evaluation = {}
+    if evaluate is not None:
+        files: dict[str, Path] = {variant.variant: variant.path for variant in outcome.variants}
+        with stage("evaluate"):
+            evaluation = {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported[0].reference)))}
+    opset = _move_onnx_files(task, exported)
+    record = {
+        **_model_record(task, model.provenance, served, opset),
+        "parity": proof.report.to_json(),
+        **evaluation,
+        **_artifact_record(graph, proof, outcome, fast),
+        "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
+    }
+    return ModelBuild(task.name, task.version, record, proof.notices, outcome.rejected)
 
-    return load(job.spec, base=job.base)
 
-
-def _export(job: _Job, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
-    from bundler.export.stage import export
-
-    work = job.staging.work / job.spec.name
+def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
+    work = task.work / task.name
     work.mkdir()
-    translations = job.extension.handlers.translations() if job.extension else None
-    return export(loaded, job.spec, work, max_opset=job.converter.max_opset, translations=translations)
+    translations = task.handlers.translations() if task.handlers else None
+    return export(loaded, task.spec, work, max_opset=task.converter.max_opset, translations=translations)
 
 
-def _ask(job: _Job, exported: Sequence[ExportedSignature]) -> tuple[ReferenceOutputs, ...]:
-    """PyTorch's answers. A large model of our own loading leaves the memory then, so that TensorFlow's copy has room."""
-    from bundler.validation import parity
-    from bundler.values.exported import Offloadable
-
-    asked = parity.references(exported)
-    for one in exported:
-        is_large = one.onnx.with_name(f"{one.onnx.name}.data").exists()
-        reference: object = one.reference
-        if is_large and job.loaded is None and isinstance(reference, Offloadable):
-            reference.park(job.staging.work)
-    return asked
+def _offload_weights(exported: Sequence[ExportedSignature], work: Path) -> None:
+    """Let a large model leave the memory once it has answered, so that TensorFlow's copy of the weights has room."""
+    for signature in exported:
+        is_large = signature.onnx.with_name(f"{signature.onnx.name}.data").exists()
+        reference: object = signature.reference
+        if is_large and isinstance(reference, Offloadable):
+            reference.offload_weights(work)
 
 
-def _convert(job: _Job, exported: Sequence[ExportedSignature]) -> ConvertedModel:
-    return job.converter.convert({one.name: one.onnx for one in exported}, layout=job.spec.layout)
+def _save(task: _ModelTask, converted: ConvertedModel) -> GraphSummary:
+    task.saved_model.parent.mkdir(parents=True, exist_ok=True)
+    write(converted, task.saved_model)
+    return summarize(task.saved_model)
 
 
-def _derive(job: _Job, asked: Sequence[ReferenceOutputs], converted: ConvertedModel) -> tuple[ReferenceOutputs, ...]:
-    """The signatures at the model's edges: tf.Examples, image files, sentences, classes."""
-    from bundler import adapters
+def _make_variants(
+    task: _ModelTask, converted: ConvertedModel, exported: ExportedSignature, progress: Progress
+) -> Outcome:
+    def report(variant: str, made: bool, seconds: float) -> None:
+        progress(StageEvent(task.name, "tflite", "finished" if made else "failed", seconds, variant))
 
-    return adapters.derive(job.spec, asked, converted, job.base)
-
-
-def _save(job: _Job, converted: ConvertedModel) -> Any:
-    from bundler.saved_model.summarize import summarize
-    from bundler.saved_model.write import write
-
-    job.saved_model.parent.mkdir(parents=True, exist_ok=True)
-    write(converted, job.saved_model)
-    return summarize(job.saved_model)
-
-
-def _tflite(job: _Job, converted: ConvertedModel, exported: Sequence[ExportedSignature]) -> Outcome:
-    from bundler.tflite import Outcome, make_variants
-
-    spec = job.spec.tflite
-    if not spec.wanted:
-        return Outcome()
-
-    def tell(variant: str, made: bool, seconds: float) -> None:
-        job.progress(StageEvent(job.spec.name, "tflite", "finished" if made else "failed", seconds, variant))
-
-    folder = job.staging.layout.tflite_dir(job.spec.name, job.version)
+    folder = task.layout.tflite_dir(task.name, task.version)
     folder.mkdir(parents=True)
-    with job.stage("tflite"):
-        outcome = make_variants(converted, exported[0], spec, folder, job.spec.name, base=job.base, tell=tell)
-    if not outcome.made:
+    outcome = make_variants(converted, exported, task.spec.tflite, folder, task.name, base=task.base, on_variant=report)
+    if not outcome.variants:
         folder.rmdir()
     return outcome
 
 
-def _fast_path(job: _Job, converted: ConvertedModel, asked: Sequence[ReferenceOutputs]) -> FastPath | None:
-    if not job.has_fast_path:
-        return None
-    from bundler.tflite.fast_path import build_fast_path
-
-    target = job.staging.layout.fast_path_file(job.spec.name, job.version)
-    work = job.staging.work / f"{job.spec.name}-fast-path"
-    with job.stage("fast_path"):
-        return build_fast_path(converted, asked[0], job.saved_model, target, work)
+def _make_fast_path(task: _ModelTask, converted: ConvertedModel, reference: ReferenceOutputs) -> FastPath:
+    target = task.layout.fast_path_file(task.name, task.version)
+    work = task.work / f"{task.name}-fast-path"
+    return fast_path.build_fast_path(converted, reference, task.saved_model, target, work)
 
 
 def _prove(
-    job: _Job,
+    task: _ModelTask,
     served: _Served,
-    asked: Sequence[ReferenceOutputs],
+    references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
     variants: Sequence[VariantResult],
-    fast_path: FastPath | None,
-) -> tuple[ParityReport, int]:
-    """Compare with PyTorch's answers, then keep some of the answers as golden data and as warm-up records.
+    fast: FastPath | None,
+) -> _Proof:
+    """Compare the artifacts with PyTorch, then write some of PyTorch's outputs as golden data and warm-up records.
 
-    Returns:
-        The report, and the rows of the largest warm-up record.
+    Raises:
+        ParityError: an artifact differs from PyTorch by more than the tolerance.
     """
-    from bundler.graph.quantized_source import comes_quantized
-    from bundler.saved_model.warmup import write_warmup
-    from bundler.validation import parity
-    from bundler.validation.golden import make_golden
-
-    spec, layout = job.spec, job.staging.layout
+    spec, layout = task.spec, task.layout
     report = parity.check(
-        asked,
-        job.saved_model,
+        references,
+        task.saved_model,
         tolerance=spec.tolerance,
         permutations=served.permutations,
         derived=derived,
         variants=variants,
-        fast_path=fast_path.rows if fast_path else (),
-        converter=spec.converter,
-        handlers=job.extension.handlers if job.extension else None,
+        fast_path=fast.rows if fast else (),
+        engine=parity.Engine(spec.converter == "native", task.handlers),
     )
     if not report.passed:
-        raise report.error(quantized=comes_quantized(spec.source, job.base))
-    job.notices.extend(f"{spec.name}, {note}" for note in report.not_run)
-    answers = (*asked, *derived)
+        raise report.error(quantized=comes_quantized(spec.source, task.base))
     golden = make_golden(
-        spec.name, answers, tolerance=spec.tolerance, permutations=served.permutations, max_rows=job.max_rows
+        spec.name,
+        (*references, *derived),
+        tolerance=spec.tolerance,
+        permutations=served.permutations,
+        max_rows=task.max_rows,
     )
-    file = layout.golden_file(spec.name, job.version)
+    file = layout.golden_file(spec.name, task.version)
     file.parent.mkdir(parents=True, exist_ok=True)
     golden.save(file)
-    write_warmup(golden, spec.name, layout.warmup(spec.name, job.version), served.methods)
-    return report, golden.largest_batch
+    write_warmup(golden, spec.name, layout.warmup(spec.name, task.version), served.methods)
+    return _Proof(report, tuple(f"{spec.name}, {note}" for note in report.not_run), golden.largest_batch)
 
 
-def _evaluate(
-    job: _Job, exported: Sequence[ExportedSignature], variants: Sequence[VariantResult]
-) -> dict[str, Any]:
-    if job.evaluate is None:
-        return {}
-    files: dict[str, Path] = {variant.variant: variant.path for variant in variants}
-    with job.stage("evaluate"):
-        return {"evaluation": dict(job.evaluate(BuiltModel(job.saved_model, files, exported[0].reference)))}
-
-
-def _record(
-    job: _Job,
-    loaded: LoadedModel,
-    exported: Sequence[ExportedSignature],
-    served: _Served,
-    report: ParityReport,
-) -> Record:
+def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:
+    """Move the ONNX files to their places in the staging folder; return the opset of serving_default."""
     from bundler.graph.external_data import move_with_data
 
-    layout, name = job.staging.layout, job.spec.name
-    opset = move_with_data(exported[0].onnx, layout.onnx_file(name, job.version))
-    for one in exported[1:]:
-        move_with_data(one.onnx, layout.onnx_file(name, job.version, one.name))
+    name, version = task.name, task.version
+    opset = move_with_data(exported[0].onnx, task.layout.onnx_file(name, version))
+    for signature in exported[1:]:
+        move_with_data(signature.onnx, task.layout.onnx_file(name, version, signature.name))
+    return opset
+
+
+def _model_record(task: _ModelTask, provenance: Mapping[str, Any], served: _Served, opset: int) -> Record:
+    ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": dict(loaded.provenance) | _ops(job.extension),
-        "converter": job.spec.converter,
-        "layout": job.spec.layout,
+        "source": dict(provenance) | ops,
+        "converter": task.spec.converter,
+        "layout": task.spec.layout,
         "permutations": {key: list(axes) for key, axes in served.permutations.items()},
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
-        "parity": report.to_json(),
     }
 
 
-def _ops(extension: Extension | None) -> dict[str, Any]:
-    return {"ops": list(extension.provenance)} if extension else {}
+def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast: FastPath | None) -> Record:
+    return {
+        "graph": graph.to_json(),
+        "largest_batch": proof.largest_batch,
+        "tflite": {variant.variant: variant.to_json() for variant in outcome.variants},
+        **({"fast_path": fast.to_json()} if fast else {}),
+        "tflite_refused": {variant.variant: variant.to_json() for variant in outcome.rejected},
+    }
 
 
-def _manifest(staging: Staging, spec: BundleSpec) -> Manifest:
-    """The bundle's content as it stands, with the new spec and the tools of today.
+def _merge_manifest(before: Manifest | None, spec: BundleSpec) -> tuple[Manifest, tuple[str, ...]]:
+    """Return the manifest with the new spec and today's tools, and notices about labels.
 
-    Models of earlier builds stay. Settings that the new spec does not mention stay, too, and so do promoted labels.
+    Models of earlier builds, settings that the new spec does not mention, and promoted labels stay.
     """
-    from bundler.bundle.labels import kept_serving
-    from bundler.bundle.manifest import Manifest, tool_versions
-
-    dump = spec.model_dump(mode="json")
-    before = staging.manifest
+    new = spec.model_dump(mode="json")
     if before is None:
-        return Manifest(dump, tools=tool_versions())
+        return Manifest(new, tools=tool_versions()), ()
     built = {model.name for model in spec.models}
     others = [model for model in before.spec["models"] if model["name"] not in built]
-    unsaid = {key: value for key, value in before.spec.items() if key not in spec.model_fields_set}
-    merged = {**dump, **unsaid, "models": [*others, *dump["models"]]}
-    merged["serving"] = kept_serving(before, merged["serving"], spec.stated_serving, staging.notices)
-    return replace(before, spec=merged, tools=tool_versions())
+    unset = {key: value for key, value in before.spec.items() if key not in spec.model_fields_set}
+    merged = {**new, **unset, "models": [*others, *new["models"]]}
+    merged["serving"], notices = merge_serving(before, merged["serving"], spec.stated_serving)
+    return replace(before, spec=merged, tools=tool_versions()), notices
 
 
-def _check_settings(manifest: Manifest, versions: Mapping[str, int]) -> None:
-    """Find labels and versions of the serving section that will not exist now, not after minutes of work."""
-    from bundler.render.parts import render_context
-    from bundler.render.tf_serving import server_config
-
-    for name, number in versions.items():
-        manifest = manifest.with_version(name, number, {"signatures": {}})
+def _check_settings(manifest: Manifest, tasks: Sequence[_ModelTask]) -> None:
+    """Raise SpecError for a label or version in the serving section that will not exist, before minutes of work."""
+    for task in tasks:
+        manifest = manifest.with_version(task.name, task.version, {"signatures": {}})
     server_config(render_context("bundle", manifest))
 
 
 def check_model(
     model: ModelSpec, base: Path, *, has_fast_path: bool = False
 ) -> tuple[Converter, Extension | None]:
-    """Find an unknown converter, a hopeless TFLite request or bad handlers before any work is done.
+    """Check a model's converter, TFLite request, derived signatures and handlers before any work is done.
+
+    Args:
+        model: the model's section of the spec.
+        base: folder that relative paths of the spec start from.
+        has_fast_path: whether a model.tflite is to be served in place of the SavedModel.
 
     Returns:
-        The converter, with the handlers of the model's `ops` and of installed packages, and these.
+        The converter, and the handlers of the model's `ops` and of installed packages that it uses, if there are any.
 
     Raises:
-        UsageError: there is no such converter, it takes no handlers, or they contradict each other.
+        UsageError: there is no such converter, it does not support custom handlers, or the handlers contradict each other.
         SourceError: a file of `ops` cannot be used.
     """
-    from bundler.converters import ExtensibleConverter, load_converter
-    from bundler.converters.native import plugins
-
     if model.tflite.wanted:
-        from bundler.tflite.request import check_request
-
         check_request(model.tflite, base, model.source)
     if has_fast_path:
-        from bundler.tflite import fast_path
-
         fast_path.check_request(model)
+    if model.tflite.wanted or has_fast_path:
+        worker_timeout()  # raises if the environment has a wrong one
     if model.derived:
-        from bundler import adapters
-
         adapters.check_request(model, base)
     converter = load_converter(model.converter)
     if not isinstance(converter, ExtensibleConverter):
         if model.ops:
             raise UsageError(
-                f"The converter {model.converter} takes no handlers of your own (ops: {', '.join(model.ops)}).",
-                fix="leave --ops out, or take --converter native",
+                f"The converter {model.converter} does not support custom handlers (ops: {', '.join(model.ops)}).",
+                fix="leave --ops out, or use --converter native",
             )
         return converter, None
-    found = plugins.find(model.ops, base=base)
-    return (converter.with_handlers(found.handlers), found) if found else (converter, None)
+    extension = plugins.find(model.ops, base=base)
+    return (converter.with_handlers(extension.handlers), extension) if extension else (converter, None)
 
 
 @contextmanager
-def timed(
-    progress: Progress, model: str, stage: Stage, seconds: dict[str, float] | None = None
-) -> Iterator[None]:
-    """Tell of a stage's begin and end, and note how long it took."""
+def timed(progress: Progress, model: str, stage: Stage) -> Iterator[None]:
+    """Report the start and the end of a stage, with its duration."""
     progress(StageEvent(model, stage, "started"))
     start = time.perf_counter()
     status: Literal["finished", "failed"] = "failed"
@@ -457,18 +484,15 @@ def timed(
         yield
         status = "finished"
     finally:
-        took = time.perf_counter() - start
-        if seconds is not None:
-            seconds[stage] = took
-        progress(StageEvent(model, stage, status, took))
+        progress(StageEvent(model, stage, status, time.perf_counter() - start))
 
 
-def _say_nothing(event: StageEvent) -> None:
+def _ignore(event: StageEvent) -> None:
     pass
 
 
 def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
-    """How many stages a build of the spec has; `evaluated` of its models are measured, too."""
+    """Return how many stages a build of the spec has, `evaluated` of whose models have an evaluate function."""
     stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models)
     return stages + evaluated + 2
 

@@ -1,4 +1,4 @@
-"""A two-layer bidirectional LSTM that tags every step of a sequence; batch and sequence length are dynamic.
+"""A two-layer bidirectional LSTM that tags each step of a sequence. Batch and sequence length are dynamic.
 
     tfbundle build examples/bilstm.py:bilstm -o dist/tagger --input 'features=float32[batch,seq,64]'
 """
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class BiLstmTagger(nn.Module):
-    """Features, float32 [batch, seq, 64] -> logits of 12 tags a step, float32 [batch, seq, 12]."""
+    """Maps features, float32 [batch, seq, 64], to logits of 12 tags per step, float32 [batch, seq, 12]."""
 
     def __init__(self, features: int = 64, hidden: int = 128, tags: int = 12) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class BiLstmTagger(nn.Module):
 
 
 def bilstm() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The tagger with random weights, and two example sequences of 32 steps."""
+    """Return the tagger with random weights, and two example sequences of 32 steps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return BiLstmTagger(), {"features": torch.randn(2, 32, 64)}

@@ -1,6 +1,8 @@
-"""A small convolutional network for the 8x8 digits of scikit-learn (`sklearn.datasets.load_digits`).
+"""A small convolutional network for scikit-learn's 8x8 images of digits (`sklearn.datasets.load_digits`).
 
     tfbundle build examples/digits_cnn.py:digits_cnn -o dist/digits --tflite float16
+
+The file is self-contained, so that it can be copied. `tfbundle demo` trains the same network (bundler/demo/digits.py).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 
 class DigitsCnn(nn.Module):
-    """Grey images, float32 [batch, 1, 8, 8] in 0..1 -> logits, float32 [batch, 10]."""
+    """Maps grey images, float32 [batch, 1, 8, 8] in 0..1, to logits, float32 [batch, 10]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +28,7 @@ class DigitsCnn(nn.Module):
 
 
 def digits_cnn() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network with random weights, and two example images."""
+    """Return the network with random weights, and two example images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = DigitsCnn()

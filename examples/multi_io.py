@@ -1,4 +1,4 @@
-"""A model with several inputs and several outputs: a picture and a caption in, a nested answer out.
+"""A model with several inputs and outputs: it takes an image and a caption, and returns nested outputs.
 
     tfbundle build examples/multi_io.py:multi_io -o dist/matcher
     tfbundle build examples/multi_io.py:multi_io_dataclass -o dist/matcher
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Match:
-    """What `MatcherDataclass` answers."""
+    """The outputs of `MatcherDataclass`."""
 
     similarity: Tensor
     image_embedding: Tensor
@@ -45,7 +45,7 @@ class Matcher(nn.Module):
 
 
 class MatcherDataclass(Matcher):
-    """The same, answering with a dataclass."""
+    """A `Matcher` that returns a dataclass."""
 
     def forward(self, image: Tensor, caption: Tensor, mask: Tensor) -> Match:  # type: ignore[override]
         answer = super().forward(image, caption, mask)
@@ -61,14 +61,14 @@ def _examples() -> dict[str, Tensor]:
 
 
 def multi_io() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The matcher with random weights and nested outputs, and two example pairs."""
+    """Return the matcher with random weights and nested outputs, and two example pairs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Matcher(), _examples()
 
 
 def multi_io_dataclass() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The matcher whose outputs are a dataclass, and two example pairs."""
+    """Return the matcher that returns a dataclass, with random weights, and two example pairs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return MatcherDataclass(), _examples()

@@ -1,4 +1,4 @@
-"""A PyTorch operator of one's own, which ONNX does not have; `soft_shrink_ops.py` brings it to TensorFlow.
+"""A custom PyTorch operator that ONNX does not have; `soft_shrink_ops.py` converts it to TensorFlow.
 
     tfbundle build examples/soft_shrink.py:soft_shrink --ops examples/soft_shrink_ops.py -o dist/denoiser
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @torch.library.custom_op("mylib::soft_shrink", mutates_args=())
 def shrink(x: Tensor, lambd: float = 0.5) -> Tensor:
-    """x moved towards 0 by lambd, and 0 where it would cross: any shape, float."""
+    """Return x (float, any shape) moved towards 0 by lambd, or 0 where it would cross 0."""
     return x.sign() * (x.abs() - lambd).clamp(min=0)
 
 
@@ -21,7 +21,7 @@ def _(x: Tensor, lambd: float = 0.5) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """Signals, float32 [batch, 1, length] -> the same with small coefficients taken out."""
+    """Removes small coefficients from signals, float32 [batch, 1, length]; the output has the shape of the input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Denoiser(nn.Module):
 
 
 def soft_shrink() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network with random weights, and two example signals."""
+    """Return the network with random weights, and two example signals."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Denoiser(), {"signal": torch.randn(2, 1, 64)}

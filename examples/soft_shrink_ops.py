@@ -1,11 +1,10 @@
-"""The handler that `soft_shrink.py` needs."""
+"""The handler for the custom operator in `soft_shrink.py`."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from bundler.converters.native.declarations import op
-from bundler.ops import Layout
+from bundler.ops import Layout, op
 
 
 @op("SoftShrink", domain="mylib", torch="mylib::soft_shrink", layout=Layout.ELEMENTWISE)

@@ -1,4 +1,4 @@
-"""A scorer of table rows whose columns are integers (categories), booleans (flags) and floats (measures).
+"""A model that scores rows of a table with integer (category), boolean (flag) and float (measure) columns.
 
     tfbundle build examples/tabular_mlp.py:tabular_mlp -o dist/scorer
 """
@@ -31,7 +31,7 @@ class TabularMlp(nn.Module):
 
 
 def tabular_mlp() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The scorer with random weights, and two example rows."""
+    """Return the scorer with random weights, and two example rows."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = TabularMlp()

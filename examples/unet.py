@@ -1,4 +1,4 @@
-"""A small U-Net for RGB images of 128x128, with a transposed convolution and a bilinear upsampling.
+"""A small U-Net for RGB images of 128x128 pixels, with a transposed convolution and a bilinear upsampling.
 
     tfbundle build examples/unet.py:unet -o dist/unet --tflite float16
 """
@@ -21,7 +21,7 @@ def _block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """RGB images, float32 [batch, 3, 128, 128] -> class logits, float32 [batch, 2, 128, 128]."""
+    """Maps RGB images, float32 [batch, 3, 128, 128], to class logits, float32 [batch, 2, 128, 128]."""
 
     def __init__(self, width: int = 16, classes: int = 2) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class UNet(nn.Module):
 
 
 def unet() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network with random weights, and two example images."""
+    """Return the network with random weights, and two example images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = UNet()

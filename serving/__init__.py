@@ -3,14 +3,14 @@
     serving.Client("localhost:8500").predict("digits", image=array)
     with serving.Server("dist/x") as server: ...
 
-Names are imported when they are first used: the client needs grpcio, protobuf and NumPy, the server
-TensorFlow too.
+Public names are imported on first use: the client needs only grpcio, protobuf and NumPy; the server also needs TensorFlow.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from serving.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from serving.client.client import Client
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from serving.server import Server
     from serving.smoke.run import SmokeReport
 
-_HOME = {
+_MODULES = {
     "Client": "client.client",
     **dict.fromkeys(
         (
@@ -46,7 +46,7 @@ _HOME = {
     "Server": "server",
     "SmokeReport": "smoke.run",
 }  # fmt: skip
-"""Public name -> the module of this package that has it."""
+"""Public name -> the module of this package that defines it."""
 
 __all__ = [
     "Client",
@@ -70,13 +70,7 @@ __all__ = [
     "VersionStatus",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -3,17 +3,18 @@
 Every error says what happened, where, and what to do; the command line prints exactly that and exits with
 `exit_code`.
 
-    ServingError                    1
-    ├── TargetError                 2   HOST:PORT, a flag or an argument given by the user is wrong
-    │   └── ConfigError             2   a config file of TensorFlow Serving is wrong (also a start-up error)
-    ├── TensorError                 1   an array that a tensor cannot hold, or a tensor that does not parse
-    ├── GoldenError                 1   golden data is missing or damaged
-    ├── LaunchError                 1   a server could not be started, or did not become ready
-    ├── ConnectionFailedError       1   nobody answers at the target
-    ├── DeadlineError               1   no answer in time
-    │   └── NotReadyError           1   the model did not become available in time
-    ├── RequestError                1   the server answered with an error status (`.status`)
-    └── ProtocolError               1   the server answered something that TensorFlow Serving does not
+    ExplainedError                  1   base of both packages' errors; `bundler.errors` derives from it too
+    └── ServingError                1
+        ├── TargetError             2   HOST:PORT, a flag or an argument given by the user is wrong
+        │   └── ConfigError         2   a config file of TensorFlow Serving is wrong (also a start-up error)
+        ├── TensorError             1   an array cannot become a tensor, or a tensor cannot be parsed
+        ├── GoldenError             1   golden data is missing or damaged
+        ├── LaunchError             1   a server could not be started, or ended before it was ready
+        ├── ConnectionFailedError   1   no server answers at the target
+        ├── DeadlineError           1   no answer arrived in time
+        │   └── NotReadyError       1   the model did not become available in time
+        ├── RequestError            1   the server answered with an error status (`.status`)
+        └── ProtocolError           1   the server's answer does not follow TensorFlow Serving's protocol
 
 The server half answers errors as status codes instead, see `serving.protocol.status`.
 """
@@ -21,13 +22,13 @@ The server half answers errors as status codes instead, see `serving.protocol.st
 from __future__ import annotations
 
 
-class ServingError(Exception):
-    """Base of all errors a user can cause.
+class ExplainedError(Exception):
+    """An error that a user can cause and that explains itself.
 
     Args:
-        what: what happened, one sentence with the offending value in it.
-        where: the server, model, file or tensor it happened at.
-        fix: what the user can do about it.
+        what: what happened, in one sentence that quotes the offending value.
+        where: the file, node, flag, server or line of the user's model that it concerns.
+        fix: what the user can do about it, as an imperative.
     """
 
     exit_code = 1
@@ -47,43 +48,49 @@ class ServingError(Exception):
         return "\n".join(lines)
 
 
+class ServingError(ExplainedError):
+    """Base of all errors of the run side."""
+
+
 class TargetError(ServingError):
+    """A server address, a flag or an argument is wrong."""
+
     exit_code = 2
 
 
 class ConfigError(TargetError):
-    pass
+    """A config file of TensorFlow Serving is wrong."""
 
 
 class TensorError(ServingError):
-    pass
+    """An array cannot be written as a tensor, or a tensor cannot be read."""
 
 
 class GoldenError(ServingError):
-    pass
+    """A file of golden data or recorded requests is missing or damaged."""
 
 
 class LaunchError(ServingError):
-    pass
+    """A server could not be started, or ended by itself."""
 
 
 class ConnectionFailedError(ServingError):
-    pass
+    """No server answers at the target."""
 
 
 class DeadlineError(ServingError):
-    pass
+    """A server did not answer in time."""
 
 
 class NotReadyError(DeadlineError):
-    pass
+    """A model did not become available in time, or could not be loaded."""
 
 
 class RequestError(ServingError):
-    """The server refused.
+    """The server refused a request.
 
     Attributes:
-        status: gRPC's name of the code, e.g. `NOT_FOUND`; over REST the one that the HTTP status stands for.
+        status: gRPC's name of the status code, e.g. `NOT_FOUND`; over REST, the code that the HTTP status stands for.
         http_status: the HTTP status over REST, None over gRPC.
     """
 
@@ -102,4 +109,4 @@ class RequestError(ServingError):
 
 
 class ProtocolError(ServingError):
-    pass
+    """A server's answer does not follow TensorFlow Serving's protocol, or is not the expected one."""

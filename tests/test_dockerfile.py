@@ -1,4 +1,4 @@
-"""The tool's own image: what it copies is there, sent to the builder, and enough to build the wheel."""
+"""The image of the tool itself: copied files exist, are sent to the builder, and suffice to build the wheel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.bundler.render.test_docker import arguments, parse_dockerfile
 ROOT = Path(__file__).parents[1]
 
 
-def test_sources_exist_and_are_sent() -> None:
+def test_copied_files_exist_and_are_sent_to_the_builder() -> None:
     instructions = parse_dockerfile((ROOT / "Dockerfile").read_text())
     copies = [rest.split() for rest in arguments(instructions, "COPY")]
     sources = {word for words in copies if not words[0].startswith("--from=") for word in words[:-1]}
@@ -19,7 +19,7 @@ def test_sources_exist_and_are_sent() -> None:
     assert {line[1:] for line in ignore if line.startswith("!")} == sources
 
 
-def test_the_last_stage_is_small_and_runs_as_nobody() -> None:
+def test_the_last_stage_only_copies_and_does_not_run_as_root() -> None:
     instructions = parse_dockerfile((ROOT / "Dockerfile").read_text())
     last = [i for i, (word, _) in enumerate(instructions) if word == "FROM"][-1]
     final = instructions[last:]

@@ -1,11 +1,14 @@
-"""Signatures made of others, in the graph: what stands at a model's edges.
+"""Derived signatures: adapters around a base signature of the model, built into the SavedModel's graph.
+
+    input adapters                                                  output adapters
 
     examples   serialized tf.Examples  ─┐                           ┌─ classify   classes and scores
-    image      JPEG or PNG files        ├─►  a signature of the  ──►│
-    text       sentences               ─┘    model, its weights     └─ regress    one number
+    image      JPEG or PNG files        ├─►  a base signature of  ──┤
+    text       sentences               ─┘    the model              └─ regress    one number per row
 
-Each edge is one file. An input edge makes the inputs of what is behind it; it also gives calls for the proof: what it takes
-and what it has to make of it, said by another implementation (protobuf, Pillow, tokenizers). `derive` puts them together.
+Each adapter is one module. An input adapter converts its own inputs into the inputs of the signature that it wraps. It also
+builds the test calls for the parity check, and checks its graph against an independent implementation (protobuf, Pillow or
+tokenizers). `derive` combines the adapters into signatures.
 """
 
 from bundler.adapters.derive import check_request, derive

@@ -1,4 +1,4 @@
-"""What an edge is."""
+"""The interfaces of input and output adapters, and helpers that they share."""
 
 from __future__ import annotations
 
@@ -18,65 +18,82 @@ BATCH = "batch"
 
 @dataclass(frozen=True)
 class AdapterCall:
-    """Arrays at an edge of a signature, in the served order of axes, and what reaches the model of them.
+    """A test call of a derived signature, in the served axis order.
 
     Attributes:
-        given: arrays by name, as the outermost edge takes them.
-        behind: arrays by name, as the signature behind all edges takes them.
+        name: name of the draw that the call was built from.
+        inputs: arrays by input name, as the outermost adapter takes them.
+        base_inputs: the equivalent arrays by input name, as the base signature takes them.
     """
 
     name: str
-    given: Mapping[str, Array]
-    behind: Mapping[str, Array]
+    inputs: Mapping[str, Array]
+    base_inputs: Mapping[str, Array]
 
 
 class InputAdapter(Protocol):
-    """Makes the inputs of what is behind it, in the graph."""
+    """Converts its own inputs into the inputs of the signature that it wraps, in the graph."""
 
     inputs: tuple[TensorSpec, ...]
-    """What it takes."""
+    """The inputs that the adapter takes."""
 
     resources: tuple[Any, ...]
-    """TensorFlow's tables and files that go into the SavedModel with it."""
+    """TensorFlow tables and asset files to save with the SavedModel."""
 
     def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Tensors of `inputs` -> tensors of what is behind. Runs while a function is traced, and eagerly."""
+        """Convert tensors of `inputs` into inputs of the wrapped signature. Works eagerly and while a function is traced."""
 
-    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
-        """For calls of what is behind, calls of this edge.
+    def calls(self, base_calls: Sequence[AdapterCall]) -> list[AdapterCall]:
+        """Build this adapter's test calls from the calls of the signature that it wraps.
+
+        Args:
+            base_calls: calls in the wrapped signature's format.
+
+        Returns:
+            Equivalent calls in this adapter's input format.
 
         Raises:
-            ParityError: the edge's own graph does not make what it has to.
+            ParityError: the adapter's graph differs from its reference implementation.
         """
 
 
 class OutputAdapter(Protocol):
-    """Makes a signature's outputs of those behind it."""
+    """Converts the outputs of a base signature into the outputs of a derived signature."""
 
     outputs: tuple[TensorSpec, ...]
     method: str
     """Method name in the SignatureDef (tensorflow/cc/saved_model/signature_constants.h)."""
 
     def __call__(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """In TensorFlow."""
+        """Convert the outputs in TensorFlow."""
 
     def reference(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The same in NumPy, for PyTorch's answers."""
+        """Convert PyTorch's outputs in NumPy."""
 
-    def decided(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
-        """Bool [rows]: of which rows no difference of a tenth of the tolerance changes a string of the answer."""
+    def stable_rows(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
+        """Return a boolean mask of shape [rows].
+
+        A row is True if perturbing its scores by a tenth of the tolerance cannot change a returned class label; other rows are
+        left out of parity.
+        """
 
 
-def check_batched(name: str, specs: Sequence[TensorSpec], what: str) -> None:
-    """Refuse a signature whose inputs or outputs do not have a batch as their first dim.
+def check_batched(name: str, specs: Sequence[TensorSpec], kind: str) -> None:
+    """Raise UsageError unless the batch is the first dim of every tensor.
+
+    Args:
+        name: the derived signature.
+        specs: inputs or outputs of the signature that it wraps.
+        kind: `input` or `output`, for the message.
 
     Raises:
-        UsageError: naming the tensor.
+        UsageError: a tensor has no dynamic first dim; the message names the tensor.
     """
     for spec in specs:
         if not spec.dims or not (is_batch(spec.dims[0]) or spec.dims[0] is None):
             raise UsageError(
-                f"The signature {name!r} takes one string a row, and the model's {what} {spec} has no dynamic batch first.",
+                f"The signature {name!r} takes one string per row, but the first dim of the model's {kind} {spec} is not a "
+                "dynamic batch.",
                 fix=f"declare it with a batch, e.g. --input '{spec.name}={spec.dtype}[{_with_batch(spec)}]'",
             )
 
@@ -85,13 +102,13 @@ def _with_batch(spec: TensorSpec) -> str:
     return ",".join([BATCH, *("?" if dim is None else str(dim) for dim in spec.dims[1:])])
 
 
-def rows_of(call: AdapterCall) -> int:
-    """Size of the batch of a call."""
-    return max((array.shape[0] for array in call.given.values() if array.ndim), default=0)
+def batch_size(call: AdapterCall) -> int:
+    """Return the number of rows in a call."""
+    return max((array.shape[0] for array in call.inputs.values() if array.ndim), default=0)
 
 
 def byte_strings(values: Sequence[bytes]) -> Array:
-    """An object array, which keeps zero bytes at the end."""
+    """Return the values as an object array, which keeps trailing zero bytes."""
     array = np.empty(len(values), np.object_)
     array[:] = list(values)
     return array

@@ -1,6 +1,7 @@
-"""Outputs as Classify and Regress want them (servables/tensorflow/classifier.cc and regressor.cc).
+"""Output adapters for the Classify and Regress APIs (tensorflow_serving/servables/tensorflow/classifier.cc and regressor.cc).
 
-classify: `classes`, string, and `scores`, float32, both [batch, classes]. regress: `outputs`, float32 [batch] or [batch, 1].
+- classify: `classes`, string, and `scores`, float32, both [batch, classes].
+- regress: `outputs`, float32 [batch] or [batch, 1].
 """
 
 from __future__ import annotations
@@ -21,23 +22,32 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class ClassifyAdapter:
-    """Classes and scores from the output with a number for each class.
+    """Returns class labels and scores from the output that has one score per class.
+
+    Args:
+        name: the derived signature.
+        base_outputs: outputs of the base signature.
+        spec: the `classify` section of the signature's spec.
+        labels: the class labels, in the order of the scores.
 
     Raises:
-        UsageError: no output, or more than one, fits the labels.
+        UsageError: no output, or more than one, fits the labels, or `top_k` exceeds the number of labels.
     """
 
     method: str = CLASSIFY
 
-    def __init__(self, name: str, behind: Sequence[TensorSpec], spec: ClassifySpec, labels: tuple[str, ...]) -> None:
+    def __init__(self, name: str, base_outputs: Sequence[TensorSpec], spec: ClassifySpec, labels: tuple[str, ...]) -> None:
         self._labels, self._softmax = labels, spec.softmax
-        self._output = _chosen(name, behind, spec.output, lambda one: _entries(one) == len(labels), _classes_rule(labels))
+        requirement = f"one score for each of the {len(labels)} labels, [batch, {len(labels)}]"
+        self._output = _select_output(
+            name, base_outputs, spec.output, lambda output: _class_count(output) == len(labels), requirement
+        )
         if spec.top_k is not None and spec.top_k > len(labels):
             raise UsageError(
-                f"signatures.{name}.classify.top_k is {spec.top_k}, and there are {len(labels)} labels.",
-                fix=f"give at most {len(labels)}, or leave it out for all",
+                f"signatures.{name}.classify.top_k is {spec.top_k}, but there are only {len(labels)} labels.",
+                fix=f"set top_k to at most {len(labels)}, or omit it to return all classes",
             )
-        self._top = spec.top_k
+        self._top_k = spec.top_k
         size = spec.top_k or len(labels)
         self.outputs: tuple[TensorSpec, ...] = (
             TensorSpec("classes", "string", (BATCH, size)),
@@ -45,72 +55,81 @@ class ClassifyAdapter:
         )
 
     def __call__(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `classes` and `scores` as tensors."""
         import tensorflow as tf
 
         scores = tf.cast(outputs[self._output], tf.float32)
         if self._softmax:
             scores = tf.nn.softmax(scores)
         labels = tf.constant(self._labels)
-        if self._top is None:
+        if self._top_k is None:
             return {"classes": tf.repeat(labels[None], tf.shape(scores)[0], axis=0), "scores": scores}
-        best = tf.math.top_k(scores, self._top)
+        best = tf.math.top_k(scores, self._top_k)
         return {"classes": tf.gather(labels, best.indices), "scores": best.values}
 
     def reference(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return `classes` and `scores` for PyTorch's outputs, computed in NumPy."""
         scores = self._scores(outputs)
         labels = np.array(self._labels, dtype=str)
-        if self._top is None:
+        if self._top_k is None:
             return {"classes": np.tile(labels, (len(scores), 1)), "scores": scores}
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : self._top]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self._top_k]
         return {"classes": labels[order], "scores": np.take_along_axis(scores, order, 1)}
 
-    def decided(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
+    def stable_rows(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
+        """Return a mask of the rows whose top_k labels cannot change within a tenth of the tolerance (see `OutputAdapter`)."""
         scores = self._scores(outputs).astype(np.float64)
-        if self._top is None or not scores.size:
+        if self._top_k is None or not scores.size:
             return np.ones(len(scores), bool)
-        best = -np.sort(-scores, axis=1)[:, : self._top + 1]
+        best = -np.sort(-scores, axis=1)[:, : self._top_k + 1]
         return np.asarray((-np.diff(best, axis=1) > tolerance / 10 * np.abs(scores).max()).all(axis=1))
 
     def _scores(self, outputs: Mapping[str, Array]) -> Array:
         scores = outputs[self._output].astype(np.float32)
         if not self._softmax:
             return scores
-        powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        exponentials = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 class RegressAdapter:
-    """The output with one number a row.
+    """Returns the output that has one number per row.
+
+    Args:
+        name: the derived signature.
+        base_outputs: outputs of the base signature.
+        spec: the `regress` section of the signature's spec.
 
     Raises:
-        UsageError: no output, or more than one, has one.
+        UsageError: no output, or more than one, has one number per row.
     """
 
     method: str = REGRESS
 
-    def __init__(self, name: str, behind: Sequence[TensorSpec], spec: RegressSpec) -> None:
-        rule = "one number a row, [batch] or [batch, 1]"
-        self._output = _chosen(name, behind, spec.output, lambda one: one.dims[1:] in ((), (1,)), rule)
-        dims = next(one.dims[1:] for one in behind if one.name == self._output)
+    def __init__(self, name: str, base_outputs: Sequence[TensorSpec], spec: RegressSpec) -> None:
+        requirement = "one number per row, [batch] or [batch, 1]"
+        self._output = _select_output(
+            name, base_outputs, spec.output, lambda output: output.dims[1:] in ((), (1,)), requirement
+        )
+        dims = next(output.dims[1:] for output in base_outputs if output.name == self._output)
         self.outputs: tuple[TensorSpec, ...] = (TensorSpec("outputs", "float32", (BATCH, *dims)),)
 
     def __call__(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `outputs` as a float32 tensor."""
         import tensorflow as tf
 
         return {"outputs": tf.cast(outputs[self._output], tf.float32)}
 
     def reference(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return `outputs` for PyTorch's outputs, as float32."""
         return {"outputs": outputs[self._output].astype(np.float32)}
 
-    def decided(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
+    def stable_rows(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
+        """Return True for every row: a regression has no labels."""
         return np.ones(len(outputs[self._output]), bool)
 
 
-def _classes_rule(labels: tuple[str, ...]) -> str:
-    return f"a number for each of the {len(labels)} labels, [batch, {len(labels)}]"
-
-
-def _entries(spec: TensorSpec) -> int | None:
+def _class_count(spec: TensorSpec) -> int | None:
     last = spec.dims[-1] if len(spec.dims) == 2 else None
     return last if isinstance(last, int) else None
 
@@ -119,24 +138,28 @@ def _is_batch_of_floats(spec: TensorSpec) -> bool:
     return bool(spec.dims) and not isinstance(spec.dims[0], int) and spec.dtype in _FLOATS
 
 
-def _chosen(
-    name: str, behind: Sequence[TensorSpec], wanted: str | None, fits: Callable[[TensorSpec], bool], rule: str
+def _select_output(
+    name: str,
+    base_outputs: Sequence[TensorSpec],
+    requested: str | None,
+    fits: Callable[[TensorSpec], bool],
+    requirement: str,
 ) -> str:
-    """The output that fits, and is the wanted one."""
-    listed = ", ".join(map(str, behind))
-    if wanted is not None and wanted not in [spec.name for spec in behind]:
-        raise UsageError(f"The signature {name!r} is to answer from the output {wanted!r}.", fix=f"one of: {listed}")
-    found = [
+    """Return the name of the one output that fits and, if `requested` is set, has that name."""
+    listed = ", ".join(map(str, base_outputs))
+    if requested is not None and requested not in [spec.name for spec in base_outputs]:
+        raise UsageError(f"The signature {name!r} uses the output {requested!r}, which does not exist.", fix=f"one of: {listed}")
+    candidates = [
         spec.name
-        for spec in behind
-        if wanted in (None, spec.name) and _is_batch_of_floats(spec) and fits(spec)
+        for spec in base_outputs
+        if requested in (None, spec.name) and _is_batch_of_floats(spec) and fits(spec)
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise UsageError(
-            f"The signature {name!r} wants {rule}, and several outputs have it: {', '.join(found)}.",
-            fix=f"choose one, e.g. output: {found[0]}",
+            f"The signature {name!r} needs {requirement}; several outputs fit: {', '.join(candidates)}.",
+            fix=f"choose one, e.g. output: {candidates[0]}",
         )
-    which = f"the output {wanted!r} does not have it" if wanted else "no output has it"
-    raise UsageError(f"The signature {name!r} wants {rule}, and {which}.", fix=f"the outputs are {listed}")
+    mismatch = f"the output {requested!r} does not fit" if requested else "no output fits"
+    raise UsageError(f"The signature {name!r} needs {requirement}, but {mismatch}.", fix=f"the outputs are {listed}")

@@ -1,4 +1,4 @@
-"""Puts edges around signatures, adds them to the converted model, and says what PyTorch answers through them."""
+"""Builds derived signatures: combines adapters, adds them to the converted model, and computes their reference outputs."""
 
 from __future__ import annotations
 
@@ -14,65 +14,70 @@ from bundler.adapters.labels import read_labels
 from bundler.errors import UsageError
 from bundler.spec.signature_spec import ExamplesSpec, SignatureSpec
 from bundler.values.arrays import Array
+from bundler.values.reference import Case, ReferenceOutputs, to_served
 from bundler.values.signature import Signature
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import ModelSpec
     from bundler.values.converted import ConvertedModel
-    from bundler.values.reference import Case, ReferenceOutputs
-
 
 PREDICT = "tensorflow/serving/predict"
 
 
 @dataclass(frozen=True)
 class DerivedSignature:
-    """A signature made of another one.
+    """A signature that wraps a base signature in adapters.
 
     Attributes:
-        of: the signature behind.
-        steps: input edges, the outermost first.
-        head: the output edge; None: the outputs as they are.
+        name: name of the derived signature.
+        base: name of the base signature.
+        signature: inputs and outputs of the derived signature.
+        input_adapters: the outermost first.
+        output_adapter: None if the outputs are those of the base signature.
     """
 
     name: str
-    of: str
+    base: str
     signature: Signature
-    steps: tuple[InputAdapter, ...]
-    head: OutputAdapter | None = None
+    input_adapters: tuple[InputAdapter, ...]
+    output_adapter: OutputAdapter | None = None
 
     @property
     def method(self) -> str:
-        """Method name in the SignatureDef: Classify and Regress read tf.Examples, Predict everything."""
+        """Method name in the SignatureDef. Classify and Regress take only tf.Examples; other inputs need Predict."""
         takes_examples = self.signature.input_names == ("inputs",)
-        return self.head.method if self.head and takes_examples else PREDICT
+        return self.output_adapter.method if self.output_adapter and takes_examples else PREDICT
 
-    def before(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Inputs of this signature -> inputs of the one behind, in TensorFlow."""
-        made = dict(tensors)
-        for step in self.steps:
-            made = step(made)
-        return made
+    def to_base_inputs(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert inputs of this signature into inputs of the base signature, in TensorFlow."""
+        inputs = dict(tensors)
+        for adapter in self.input_adapters:
+            inputs = adapter(inputs)
+        return inputs
 
-    def after(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Outputs of the signature behind -> outputs of this one, in TensorFlow."""
-        return self.head(outputs) if self.head else dict(outputs)
+    def from_base_outputs(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert outputs of the base signature into outputs of this signature, in TensorFlow."""
+        return self.output_adapter(outputs) if self.output_adapter else dict(outputs)
 
 
 @runtime_checkable
 class Derivable(Protocol):
-    """A converted model that takes signatures made of its own."""
+    """A converted model to which derived signatures can be added."""
 
     def derive(self, signatures: Sequence[DerivedSignature]) -> None:
-        """Add them to what is saved, over the same variables."""
+        """Add the signatures to those that are saved, sharing the model's variables."""
 
 
 def check_request(model: ModelSpec, base: Path) -> None:
-    """Find what cannot be built before any work is done.
+    """Check the derived signatures of a model's spec before any work is done.
+
+    Args:
+        model: the model's spec.
+        base: folder that relative paths of the spec start from.
 
     Raises:
-        UsageError: labels or a tokenizer cannot be read, or classify has no labels.
-        MissingExtraError: a library that the proof needs is not installed.
+        UsageError: labels or a tokenizer cannot be read, or a `classify` section has no labels.
+        MissingExtraError: a library that the parity check needs is not installed.
     """
     if model.labels is not None:
         read_labels(model.labels, base)
@@ -95,63 +100,70 @@ def derive(
     """Add the spec's derived signatures to the converted model.
 
     Args:
-        references: PyTorch's answers to the signatures behind.
+        model: the model's spec.
+        references: PyTorch's outputs for the base signatures.
+        converted: the converted model, which gains the signatures.
         base: folder that relative paths of the spec start from.
 
     Returns:
-        PyTorch's answers through each of them.
+        PyTorch's outputs for each derived signature.
 
     Raises:
-        UsageError: an edge does not fit the model, or the converter takes none.
-        ParityError: an edge's graph does not make what it has to.
+        UsageError: an adapter does not fit the model, or the converter does not support derived signatures.
+        ParityError: the graph of an adapter differs from its reference implementation.
     """
     if not model.derived:
         return ()
     if not isinstance(converted, Derivable):
         raise UsageError(
             f"The converter {model.converter} cannot build the signatures {', '.join(model.derived)}.",
-            fix="leave --converter out, or take --converter native",
+            fix="omit --converter, or use --converter native",
         )
-    made = [_signature(name, spec, model, converted, base) for name, spec in model.derived.items()]
-    converted.derive(made)
-    behind = {reference.exported.name: reference for reference in references}
-    return tuple(_reference(one, behind[one.of], converted, model.tolerance) for one in made)
+    signatures = [_signature(name, spec, model, converted, base) for name, spec in model.derived.items()]
+    converted.derive(signatures)
+    base_references = {reference.exported.name: reference for reference in references}
+    return tuple(
+        _reference(derived, base_references[derived.base], converted, model.tolerance) for derived in signatures
+    )
 
 
 def _signature(
     name: str, spec: SignatureSpec, model: ModelSpec, converted: ConvertedModel, base: Path
 ) -> DerivedSignature:
-    signature = converted.signatures[spec.of]
-    inward = _input_edges(name, spec, model, signature, base)
-    head = _head(name, spec, model, signature, base)
-    inputs = inward[-1].inputs if inward else signature.inputs
+    base_signature = converted.signatures[spec.of]
+    input_adapters = _input_adapters(name, spec, model, base_signature, base)
+    output_adapter = _output_adapter(name, spec, model, base_signature, base)
+    inputs = input_adapters[-1].inputs if input_adapters else base_signature.inputs
+    outputs = output_adapter.outputs if output_adapter else base_signature.outputs
     return DerivedSignature(
-        name, spec.of, Signature(inputs, head.outputs if head else signature.outputs), tuple(reversed(inward)), head
+        name, spec.of, Signature(inputs, outputs), tuple(reversed(input_adapters)), output_adapter
     )
 
 
-def _input_edges(
+def _input_adapters(
     name: str, spec: SignatureSpec, model: ModelSpec, signature: Signature, base: Path
 ) -> list[InputAdapter]:
-    """From the model outwards."""
+    """Return the input adapters, the innermost first."""
     from bundler.adapters.examples import ExamplesAdapter
 
-    edges: list[InputAdapter] = []
+    adapters: list[InputAdapter] = []
     if spec.image:
         from bundler.adapters.image import ImageAdapter
 
-        edges.append(ImageAdapter(name, signature.inputs, spec.image, spec.image.preprocess or model.tflite.images))
+        adapters.append(ImageAdapter(name, signature.inputs, spec.image, spec.image.preprocess or model.tflite.images))
     if spec.text:
         from bundler.adapters.text import TextAdapter
 
-        edges.append(TextAdapter(name, signature.inputs, spec.text, base))
-    if spec.examples or not edges:  # classify and regress alone read tf.Examples
-        behind = edges[-1].inputs if edges else signature.inputs
-        edges.append(ExamplesAdapter(name, behind, spec.examples or ExamplesSpec()))
-    return edges
+        adapters.append(TextAdapter(name, signature.inputs, spec.text, base))
+    if spec.examples or not adapters:  # without image or text, classify and regress read tf.Examples
+        base_inputs = adapters[-1].inputs if adapters else signature.inputs
+        adapters.append(ExamplesAdapter(name, base_inputs, spec.examples or ExamplesSpec()))
+    return adapters
 
 
-def _head(name: str, spec: SignatureSpec, model: ModelSpec, signature: Signature, base: Path) -> OutputAdapter | None:
+def _output_adapter(
+    name: str, spec: SignatureSpec, model: ModelSpec, signature: Signature, base: Path
+) -> OutputAdapter | None:
     from bundler.adapters.answers import ClassifyAdapter, RegressAdapter
 
     if spec.classify:
@@ -166,49 +178,48 @@ def _labels(name: str, model: ModelSpec, spec: SignatureSpec, base: Path) -> tup
     labels = model.labels if spec.classify.labels is None else spec.classify.labels
     if labels is None:
         raise UsageError(
-            f"The signature {name!r} is to answer classes, and nothing names them.",
-            fix="give labels, a list or a file with one a line, e.g. labels: labels.txt",
+            f"The signature {name!r} returns classes, but the model has no labels.",
+            fix="give labels, a list or a file with one per line, e.g. labels: labels.txt",
         )
     return read_labels(labels, base)
 
 
-def _reference(one: DerivedSignature, behind: ReferenceOutputs, converted: ConvertedModel, tolerance: float) -> ReferenceOutputs:
-    """Calls from the model outwards; PyTorch answers what has to reach it."""
-    from bundler.values.reference import ReferenceOutputs, to_served
-
+def _reference(
+    derived: DerivedSignature, base: ReferenceOutputs, converted: ConvertedModel, tolerance: float
+) -> ReferenceOutputs:
+    """Build the derived signature's calls from the base signature's, and run PyTorch on what reaches the model."""
     calls = []
-    for case in behind.cases:
+    for case in base.cases:
         served = to_served(case.inputs, converted.permutations)
         calls.append(AdapterCall(case.name, served, served))
-    for step in reversed(one.steps):
-        calls = step.calls(calls)
-    cases = [found for call in calls if (found := _case(one, call, behind, converted, tolerance))]
+    for adapter in reversed(derived.input_adapters):
+        calls = adapter.calls(calls)
+    cases = [derived_case for call in calls if (derived_case := _case(derived, call, base, converted, tolerance))]
     if not cases:
         raise UsageError(
-            f"The signature {one.name!r}: PyTorch's best scores for the example inputs are too near to be told apart.",
-            fix="give example inputs that the model is surer of, or leave top_k out",
+            f"The signature {derived.name!r}: PyTorch's best scores for the example inputs are too close to rank.",
+            fix="give example inputs that the model classifies with more confidence, or omit top_k",
         )
-    exported = replace(behind.exported, name=one.name, signature=one.signature, examples=dict(cases[0].inputs))
+    exported = replace(base.exported, name=derived.name, signature=derived.signature, examples=dict(cases[0].inputs))
     return ReferenceOutputs(exported, tuple(cases), served=True)
 
 
 def _case(
-    one: DerivedSignature, call: AdapterCall, behind: ReferenceOutputs, converted: ConvertedModel, tolerance: float
+    derived: DerivedSignature, call: AdapterCall, base: ReferenceOutputs, converted: ConvertedModel, tolerance: float
 ) -> Case | None:
-    """What PyTorch answers to a call, in the rows in which it is decided."""
-    from bundler.values.reference import Case
-
-    answer = behind.exported.reference(_in_pytorchs_order(call.behind, converted.permutations))
-    if one.head is None:
-        return Case(call.name, dict(call.given), answer)
-    kept = one.head.decided(answer, tolerance)
-    if not kept.any():
+    """Return the call with PyTorch's outputs, restricted to the rows that parity can compare; None if there are none."""
+    outputs = base.exported.reference(_in_pytorch_order(call.base_inputs, converted.permutations))
+    if derived.output_adapter is None:
+        return Case(call.name, dict(call.inputs), outputs)
+    rows = derived.output_adapter.stable_rows(outputs, tolerance)
+    if not rows.any():
         return None
-    given = call.given if kept.all() else {name: array[kept] for name, array in call.given.items()}
-    return Case(call.name, dict(given), {name: array[kept] for name, array in one.head.reference(answer).items()})
+    inputs = call.inputs if rows.all() else {name: array[rows] for name, array in call.inputs.items()}
+    answers = derived.output_adapter.reference(outputs)
+    return Case(call.name, dict(inputs), {name: array[rows] for name, array in answers.items()})
 
 
-def _in_pytorchs_order(arrays: Mapping[str, Array], permutations: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+def _in_pytorch_order(arrays: Mapping[str, Array], permutations: Mapping[str, Sequence[int]]) -> dict[str, Array]:
     return {
         name: np.ascontiguousarray(np.transpose(array, np.argsort(permutations[name]))) if name in permutations else array
         for name, array in arrays.items()

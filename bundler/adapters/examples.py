@@ -1,10 +1,10 @@
-"""Serialized tf.Examples as input: `inputs`, string [batch], parsed in the graph.
+"""Input adapter for serialized tf.Examples: `inputs`, string [batch], parsed in the graph.
 
-1. Every input of the signature behind is one feature: float32 (from floats), int64 (from integers and bool) or string. Another
-   name, dtype or shape is declared; the elements of one example are as many.
-2. The first dim behind the batch may be dynamic (a sequence): shorter examples of a request are filled up with 0, as
-   `tf.io.FixedLenSequenceFeature` does. No other dim may.
-3. A missing feature or one of another kind or size is refused by TensorFlow with INVALID_ARGUMENT and its name.
+1. Every input of the wrapped signature is one feature: float32 (from floats), int64 (from integers and bool) or string. The spec
+   can declare another name, dtype or shape, with the same number of elements per example.
+2. The first dim after the batch may be dynamic (a sequence): shorter examples of a request are padded with 0, as
+   `tf.io.FixedLenSequenceFeature` does. No other dim may be dynamic.
+3. TensorFlow rejects a feature that is missing or has another kind or size with INVALID_ARGUMENT and the feature's name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bundler.adapters.adapter import BATCH, AdapterCall, byte_strings, check_batched, rows_of
+from bundler.adapters.adapter import BATCH, AdapterCall, batch_size, byte_strings, check_batched
 from bundler.errors import UsageError
 from bundler.spec.signature_spec import ExamplesSpec
 from bundler.values.arrays import Array
@@ -31,8 +31,10 @@ class Feature:
     """One feature of an example.
 
     Attributes:
-        target: the input of what is behind.
-        dims: of one example; the first may be dynamic.
+        target: the input of the wrapped signature that the feature fills.
+        name: the feature's key.
+        dtype: float32, int64 or string.
+        dims: the dims of one example; the first may be dynamic.
     """
 
     target: TensorSpec
@@ -42,100 +44,115 @@ class Feature:
 
     @property
     def is_sequence(self) -> bool:
+        """Whether the feature's length may vary between examples."""
         return bool(self.dims) and not isinstance(self.dims[0], int)
 
 
 class ExamplesAdapter:
-    """Parses examples.
+    """Parses tf.Examples into the inputs of the wrapped signature.
+
+    Args:
+        name: the derived signature.
+        base_inputs: inputs of the wrapped signature.
+        spec: the `examples` section of the signature's spec.
 
     Raises:
-        UsageError: an input of what is behind cannot be a feature, or a declaration does not fit it.
+        UsageError: an input cannot be read from a feature, or a declared feature does not fit its input.
     """
 
     resources: tuple[Any, ...] = ()
 
-    def __init__(self, name: str, behind: Sequence[TensorSpec], spec: ExamplesSpec) -> None:
-        check_batched(name, behind, "input")
-        unknown = sorted(set(spec.features) - {one.name for one in behind})
+    def __init__(self, name: str, base_inputs: Sequence[TensorSpec], spec: ExamplesSpec) -> None:
+        check_batched(name, base_inputs, "input")
+        unknown = sorted(set(spec.features) - {target.name for target in base_inputs})
         if unknown:
             raise UsageError(
-                f"signatures.{name}.examples.features names {unknown[0]!r}, which is no input of what is behind.",
-                fix=f"one of: {', '.join(one.name for one in behind)}",
+                f"signatures.{name}.examples.features names {unknown[0]!r}, which is not an input of the base signature.",
+                fix=f"one of: {', '.join(target.name for target in base_inputs)}",
             )
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec(INPUT, "string", (BATCH,)),)
-        self.features = tuple(_feature(name, one, spec.features.get(one.name)) for one in behind)
+        self.features = tuple(_feature(name, target, spec.features.get(target.name)) for target in base_inputs)
 
     def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Parse the examples into the inputs of the wrapped signature."""
         import tensorflow as tf
 
-        parsed = tf.io.parse_example(tensors[INPUT], {one.name: _parser(one) for one in self.features})
-        made = {}
-        for one in self.features:
-            own = [-1, *(-1 if not isinstance(dim, int) else dim for dim in one.target.dims[1:])]
-            shaped = parsed[one.name] if one.is_sequence else tf.reshape(parsed[one.name], own)
-            made[one.target.name] = tf.cast(shaped, one.target.dtype)
-        return made
+        parsed = tf.io.parse_example(tensors[INPUT], {feature.name: _parser(feature) for feature in self.features})
+        base_inputs = {}
+        for feature in self.features:
+            shape = [-1, *(-1 if not isinstance(dim, int) else dim for dim in feature.target.dims[1:])]
+            shaped = parsed[feature.name] if feature.is_sequence else tf.reshape(parsed[feature.name], shape)
+            base_inputs[feature.target.name] = tf.cast(shaped, feature.target.dtype)
+        return base_inputs
 
-    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
-        return [self._call(call) for call in behind]
+    def calls(self, base_calls: Sequence[AdapterCall]) -> list[AdapterCall]:
+        """Build calls whose examples hold the arrays of the base calls (see `InputAdapter.calls`)."""
+        return [self._call(call) for call in base_calls]
 
     def _call(self, call: AdapterCall) -> AdapterCall:
-        held = {one.target.name: _held(one, call.given[one.target.name]) for one in self.features}
-        rows = [self._serialized(held, row) for row in range(rows_of(call))]
-        # What an int64 feature holds of a float input is its whole part: that is what reaches the model.
-        reached = {
-            one.target.name: held[one.target.name].astype(call.given[one.target.name].dtype) for one in self.features
-        }
-        behind = {name: reached.get(name, array) for name, array in call.behind.items()}
-        return AdapterCall(call.name, {INPUT: byte_strings(rows)}, behind)
+        values = {feature.target.name: _feature_values(feature, call.inputs[feature.target.name]) for feature in self.features}
+        rows = [self._serialized(values, row) for row in range(batch_size(call))]
+        # An int64 feature truncates a float input, and the truncated value is what reaches the model.
+        parsed = {name: array.astype(call.inputs[name].dtype) for name, array in values.items()}
+        base_inputs = {name: parsed.get(name, array) for name, array in call.base_inputs.items()}
+        return AdapterCall(call.name, {INPUT: byte_strings(rows)}, base_inputs)
 
-    def _serialized(self, held: Mapping[str, Array], row: int) -> bytes:
+    def _serialized(self, values: Mapping[str, Array], row: int) -> bytes:
         from serving.protocol.messages import message
 
         example = message("tensorflow.Example")()
-        for one in self.features:
-            feature = example.features.feature[one.name]
-            values = held[one.target.name][row : row + 1].ravel().tolist()
-            if one.dtype == "string":
-                feature.bytes_list.value.extend(v if isinstance(v, bytes) else str(v).encode() for v in values)
-            elif one.dtype == "int64":
-                feature.int64_list.value.extend(map(int, values))
+        for feature in self.features:
+            entry = example.features.feature[feature.name]
+            elements = values[feature.target.name][row : row + 1].ravel().tolist()
+            if feature.dtype == "string":
+                entry.bytes_list.value.extend(v if isinstance(v, bytes) else str(v).encode() for v in elements)
+            elif feature.dtype == "int64":
+                entry.int64_list.value.extend(map(int, elements))
             else:
-                feature.float_list.value.extend(values)
+                entry.float_list.value.extend(elements)
         data: bytes = example.SerializeToString(deterministic=True)
         return data
 
 
-def _feature(name: str, target: TensorSpec, declared: str | None) -> Feature:
-    if declared is not None:
-        said = TensorSpec.parse(declared)
-        sizes = [dim for dim in target.dims[1:] if isinstance(dim, int)]
-        if len(sizes) + 1 != len(target.dims) or math.prod(sizes) != math.prod(said.shape):  # type: ignore[arg-type]
-            raise UsageError(
-                f"signatures.{name}.examples: the feature {declared} does not fill the input {target}.",
-                fix=f"give it {math.prod(sizes)} element(s) an example, e.g. {said.name}={said.dtype}[{math.prod(sizes)}]",
-            )
-        if (said.dtype == "string") != (target.dtype == "string"):
-            raise UsageError(f"signatures.{name}.examples: the feature {declared} cannot become the input {target}.")
-        return Feature(target, said.name, said.dtype, said.dims)
+def _feature(name: str, target: TensorSpec, declaration: str | None) -> Feature:
+    if declaration is not None:
+        return _declared_feature(name, target, declaration)
     dims = target.dims[1:]
     if any(not isinstance(dim, int) for dim in dims[1:]):
         raise UsageError(
-            f"The signature {name!r} cannot read the input {target} from tf.Examples: only its first dim behind the batch may "
+            f"The signature {name!r} cannot read the input {target} from tf.Examples: only the first dim after the batch may "
             "be dynamic.",
-            fix="build the model with fixed sizes for the others",
+            fix="build the model with fixed sizes for the other dims",
         )
-    return Feature(target, target.name, _held_as(name, target), dims)
+    return Feature(target, target.name, _feature_dtype(name, target), dims)
 
 
-def _held_as(name: str, target: TensorSpec) -> str:
+def _declared_feature(name: str, target: TensorSpec, declaration: str) -> Feature:
+    spec = TensorSpec.parse(declaration)
+    sizes = [dim for dim in target.dims[1:] if isinstance(dim, int)]
+    if len(sizes) + 1 != len(target.dims) or math.prod(sizes) != math.prod(spec.shape):  # type: ignore[arg-type]
+        count = math.prod(sizes)
+        raise UsageError(
+            f"signatures.{name}.examples: the feature {declaration} does not fill the input {target}.",
+            fix=f"its size per example must be {count}, e.g. {spec.name}={spec.dtype}[{count}]",
+        )
+    if (spec.dtype == "string") != (target.dtype == "string"):
+        raise UsageError(
+            f"signatures.{name}.examples: the feature {declaration} cannot be converted to the input {target}."
+        )
+    return Feature(target, spec.name, spec.dtype, spec.dims)
+
+
+def _feature_dtype(name: str, target: TensorSpec) -> str:
     if target.dtype == "string":
         return "string"
     if target.dtype == "bool" or target.dtype.startswith(("int", "uint")):
         return "int64"
     if target.dtype.startswith(("float", "bfloat")):
         return "float32"
-    raise UsageError(f"The signature {name!r} cannot read the input {target} from tf.Examples, which hold no {target.dtype}.")
+    raise UsageError(
+        f"The signature {name!r} cannot read the input {target} from tf.Examples, which cannot hold {target.dtype}."
+    )
 
 
 def _parser(feature: Feature) -> Any:
@@ -147,7 +164,7 @@ def _parser(feature: Feature) -> Any:
     return tf.io.FixedLenFeature(list(feature.dims), dtype)
 
 
-def _held(feature: Feature, array: Array) -> Array:
+def _feature_values(feature: Feature, array: Array) -> Array:
     if feature.dtype == "string":
         return array
     return array.astype(np.dtype(feature.dtype))

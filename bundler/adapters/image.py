@@ -1,14 +1,16 @@
-"""Encoded images as input: string [batch], decoded, resized, cut and normalized in the graph, each row of its own size.
+"""Input adapter for encoded images: string [batch], decoded, resized, cropped and normalized in the graph.
 
-The declaration is that of calibration images (`bundler.adapters.preprocessing`), and so is the result: Pillow's.
+Each row may have its own size. The preprocessing options are those of calibration images (`bundler.adapters.preprocessing`), and
+the result matches Pillow's:
 
-1. JPEG, PNG, GIF and BMP are told by their first bytes. JPEG is decoded with the accurate DCT and interpolated chroma, as Pillow
-   does (TensorFlow's own default is the fast DCT, off by up to a few steps of 255). Neither turns by EXIF. Transparency is
-   dropped; one channel is ITU-R 601's grey in Pillow's whole numbers. CMYK JPEG and 16-bit PNG are not Pillow's.
-2. Resizing is Pillow's: its filters, antialiased, first along the width, then along the height, with whole pixels after each.
-   Pillow weighs in fixed point and the graph in float32, so that a pixel can be a step of 255 off; this is measured at each
-   build (`MAX_STEPS`, `MAX_SHARE`).
-3. (pixel * scale - mean) / std, in the order of `channels`, channels first or last as the input has them.
+1. JPEG, PNG, GIF and BMP are recognized by their first bytes. JPEG is decoded with the accurate DCT and interpolated chroma, as
+   Pillow does (TensorFlow's default is the fast DCT, which differs by up to a few levels of 255). EXIF orientation is not applied
+   and transparency is dropped. One channel is ITU-R 601 grey in Pillow's integer arithmetic. CMYK JPEG and 16-bit PNG differ from
+   Pillow.
+2. Resizing uses Pillow's antialiased filters, first along the width, then along the height, rounding pixels after each pass.
+   Pillow computes weights in fixed point and the graph in float32, so a pixel can differ by one level of 255; each build measures
+   this (`MAX_STEPS`, `MAX_SHARE`).
+3. The result is (pixel * scale - mean) / std, in the order of `channels`, with channels first or last as the input requires.
 """
 
 from __future__ import annotations
@@ -26,21 +28,24 @@ from bundler.spec.signature_spec import ImageInputSpec, ImageSpec
 from bundler.values.signature import TensorSpec
 
 MAX_STEPS, MAX_SHARE = 2, 0.1
-"""Pixels may be so many steps of 255 from Pillow's, and so great a share of them off at all: 0.5 % of a photograph, more where
-many sums end on a half."""
+"""Largest allowed difference from Pillow in levels of 255, and largest allowed share of pixels that differ. Typically 0.5 % of a
+photograph's pixels differ, more where many sums end on a half."""
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"}
-"""Pillow's filters in ScaleAndTranslate: the same supports and, for bicubic, the same a = -0.5."""
+"""ScaleAndTranslate's kernels for Pillow's filters: the same supports and, for bicubic, the same a = -0.5."""
 
 _GREY = (19595, 38470, 7471, 0x8000, 16)
 """Weights, rounding and shift of Pillow's convert("L") (libImaging/Convert.c)."""
 
 
 class ImageAdapter:
-    """Decodes and prepares images.
+    """Decodes and preprocesses images.
 
     Args:
-        behind: inputs of the signature behind, in the served order of axes.
+        name: the derived signature.
+        base_inputs: inputs of the wrapped signature, in the served axis order.
+        spec: the `image` section of the signature's spec.
+        preprocessing: how pixels become the input's values; None for the defaults.
 
     Raises:
         UsageError: no input, or more than one, takes an image, or the preprocessing does not fit it.
@@ -48,51 +53,61 @@ class ImageAdapter:
 
     resources: tuple[Any, ...] = ()
 
-    def __init__(self, name: str, behind: Sequence[TensorSpec], spec: ImageInputSpec, how: ImageSpec | None) -> None:
-        check_batched(name, behind, "input")
-        self._reader = _reader(name, behind, spec, how or ImageSpec())
+    def __init__(
+        self, name: str, base_inputs: Sequence[TensorSpec], spec: ImageInputSpec, preprocessing: ImageSpec | None
+    ) -> None:
+        check_batched(name, base_inputs, "input")
+        self._reader = _reader(name, base_inputs, spec, preprocessing or ImageSpec())
         self._name = spec.name
-        others = tuple(one for one in behind if one.name != self._reader.spec.name)
+        others = tuple(other for other in base_inputs if other.name != self._reader.spec.name)
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec(spec.name, "string", (BATCH,)), *others)
 
     def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Decode and preprocess the images; other inputs pass through."""
         import tensorflow as tf
 
         target = self._reader.spec
-        others = {one.name: tensors[one.name] for one in self.inputs[1:]}
+        others = {other.name: tensors[other.name] for other in self.inputs[1:]}
         pixels = tf.map_fn(self._pixels, tensors[self._name], fn_output_signature=self._pixel_spec())
         return {target.name: tf.cast(self._scaled(pixels), target.dtype), **others}
 
-    def calls(self, behind: Sequence[AdapterCall]) -> list[AdapterCall]:
-        """Images of our own, some larger and some smaller than the input, one for each row of each call."""
-        return [self._call(call, seed) for seed, call in enumerate(behind)]
+    def calls(self, base_calls: Sequence[AdapterCall]) -> list[AdapterCall]:
+        """Build calls with synthetic images, one per row, some larger and some smaller than the input.
+
+        Args:
+            base_calls: calls of the wrapped signature; their number of rows and their other inputs are kept.
+
+        Returns:
+            Calls whose base inputs hold the pixels that the graph decodes.
+
+        Raises:
+            ParityError: the graph's pixels differ from Pillow's by more than `MAX_STEPS` or `MAX_SHARE`.
+        """
+        return [self._call(call, seed) for seed, call in enumerate(base_calls)]
 
     def _call(self, call: AdapterCall, seed: int) -> AdapterCall:
         target = self._reader.spec.name
         _, height, width = self._reader.sizes
-        files = [_picture(height, width, 10 * seed + row) for row in range(len(call.given[target]))]
-        others = {one.name: call.given[one.name] for one in self.inputs[1:]}
-        given = {self._name: byte_strings(files), **others}
+        files = [_synthetic_image(height, width, 10 * seed + row) for row in range(len(call.inputs[target]))]
+        others = {other.name: call.inputs[other.name] for other in self.inputs[1:]}
+        inputs = {self._name: byte_strings(files), **others}
         self._check_pixels(files)
-        made = np.asarray(self(given)[target])
-        return AdapterCall(call.name, given, {**call.behind, target: made})
+        pixels = np.asarray(self(inputs)[target])
+        return AdapterCall(call.name, inputs, {**call.base_inputs, target: pixels})
 
     def _check_pixels(self, files: Sequence[bytes]) -> None:
-        """The graph's pixels against Pillow's.
-
-        Raises:
-            ParityError: more than a few are off.
-        """
+        """Compare the graph's pixels with Pillow's; raise ParityError if too many differ."""
         from PIL import Image
 
         for data in files:
             with Image.open(io.BytesIO(data)) as picture:
-                wanted = self._reader.pixels(picture).astype(np.int16)
-            off = np.abs(np.asarray(self._pixels(data)).astype(np.int16) - wanted)
-            if off.max() > MAX_STEPS or np.mean(off > 0) > MAX_SHARE:
+                expected = self._reader.pixels(picture).astype(np.int16)
+            difference = np.abs(np.asarray(self._pixels(data)).astype(np.int16) - expected)
+            share = np.mean(difference > 0)
+            if difference.max() > MAX_STEPS or share > MAX_SHARE:
                 raise ParityError(
-                    f"The image signature's pixels are up to {off.max()} of 255 from Pillow's, {np.mean(off > 0):.2%} of them; "
-                    f"at most {MAX_STEPS} and {MAX_SHARE:.0%} are allowed.",
+                    f"The image signature's pixels differ from Pillow's by up to {difference.max()} levels of 255, in "
+                    f"{share:.2%} of the pixels; at most {MAX_STEPS} levels and {MAX_SHARE:.0%} are allowed.",
                     fix="report this with the versions that `tfbundle doctor` prints",
                 )
 
@@ -103,78 +118,80 @@ class ImageAdapter:
         return tf.TensorSpec([height, width, channels], tf.uint8)
 
     def _pixels(self, data: Any) -> Any:
-        """One file: uint8 [height, width, channels]."""
+        """Decode one file to uint8 [height, width, channels]."""
         import tensorflow as tf
 
         channels, height, width = self._reader.sizes
         picture = _decoded(data)
         if channels == 1:
             picture = _grey(picture)
-        picture = self._fitted(picture)
+        picture = self._resized_and_cropped(picture)
         return tf.ensure_shape(picture, [height, width, channels])
 
-    def _fitted(self, picture: Any) -> Any:
+    def _resized_and_cropped(self, picture: Any) -> Any:
         import tensorflow as tf
 
         _, height, width = self._reader.sizes
-        how = self._reader.how
-        if how.crop == "none":
-            return _resized(picture, height, width, how.interpolation)
-        before = tf.shape(picture)
-        if isinstance(how.resize, int):
-            shorter = tf.minimum(before[0], before[1])
-            size = how.resize * before[:2] // shorter
+        options = self._reader.options
+        if options.crop == "none":
+            return _resized(picture, height, width, options.interpolation)
+        original = tf.shape(picture)
+        if isinstance(options.resize, int):
+            shorter = tf.minimum(original[0], original[1])
+            size = options.resize * original[:2] // shorter
         else:
-            size = tf.constant(how.resize, tf.int32)
-        picture = _resized(picture, size[0], size[1], how.interpolation)
+            size = tf.constant(options.resize, tf.int32)
+        picture = _resized(picture, size[0], size[1], options.interpolation)
         top, left = (_half(size[0] - height), _half(size[1] - width))
         return picture[top : top + height, left : left + width]
 
     def _scaled(self, pixels: Any) -> Any:
         import tensorflow as tf
 
-        how = self._reader.how
-        ordered = tf.reverse(pixels, [-1]) if how.channels == "bgr" else pixels
+        options = self._reader.options
+        ordered = tf.reverse(pixels, [-1]) if options.channels == "bgr" else pixels
         if self._reader.spec.dtype != "uint8":
-            mean = tf.constant(how.mean or (0.0,), tf.float32)
-            ordered = tf.cast(ordered, tf.float32) * tf.constant(how.scale, tf.float32) - mean
-            ordered = ordered / tf.constant(how.std or (1.0,), tf.float32)
+            mean = tf.constant(options.mean or (0.0,), tf.float32)
+            ordered = tf.cast(ordered, tf.float32) * tf.constant(options.scale, tf.float32) - mean
+            ordered = ordered / tf.constant(options.std or (1.0,), tf.float32)
         return tf.transpose(ordered, [0, 3, 1, 2]) if self._reader.channels_first else ordered
 
 
 def check_request() -> None:
-    """Refuse to build without what proves it.
-
-    Raises:
-        MissingExtraError: Pillow is not installed.
-    """
+    """Raise MissingExtraError if Pillow, which the graph's pixels are compared with, is not installed."""
     try:
         import PIL  # noqa: F401
     except ImportError as exc:
         raise MissingExtraError("pillow", "images", purpose="An image signature, compared with Pillow's pixels,") from exc
 
 
-def _reader(name: str, behind: Sequence[TensorSpec], spec: ImageInputSpec, how: ImageSpec) -> ImageReader:
+def _reader(
+    name: str, base_inputs: Sequence[TensorSpec], spec: ImageInputSpec, preprocessing: ImageSpec
+) -> ImageReader:
     if spec.input is not None:
-        chosen = [one for one in behind if one.name == spec.input]
-        if not chosen:
+        candidates = [candidate for candidate in base_inputs if candidate.name == spec.input]
+        if not candidates:
             raise UsageError(
-                f"signatures.{name}.image.input names {spec.input!r}, which is no input of the model.",
-                fix=f"one of: {', '.join(one.name for one in behind)}",
+                f"signatures.{name}.image.input names {spec.input!r}, which is not an input of the model.",
+                fix=f"one of: {', '.join(candidate.name for candidate in base_inputs)}",
             )
     else:
-        chosen = [one for one in behind if len(one.dims) == 4]
-        if len(chosen) != 1:
-            listed = ", ".join(map(str, behind))
+        candidates = [candidate for candidate in base_inputs if len(candidate.dims) == 4]
+        if len(candidates) != 1:
+            count = f"{len(candidates)} of its inputs have" if candidates else "none of its inputs has"
+            listed = ", ".join(map(str, base_inputs))
             raise UsageError(
-                f"The signature {name!r} takes images, and {len(chosen)} of the model's inputs could be one.",
-                fix=f"choose one, e.g. image: {{input: {behind[0].name}}}; the inputs are {listed}",
+                f"The signature {name!r} takes images, so the model needs one input of 4 dims, but {count} 4 dims.",
+                fix=f"choose one, e.g. image: {{input: {base_inputs[0].name}}}; the inputs are {listed}",
             )
-    return ImageReader.of_input(chosen[0], chosen[0].shape[1:], how)
+    return ImageReader.of_input(candidates[0], candidates[0].shape[1:], preprocessing)
 
 
 def _decoded(data: Any) -> Any:
-    """uint8 [height, width, 3]. The kernel of DecodeJpeg reads PNG, GIF and BMP too (core/kernels/image/decode_image_op.cc)."""
+    """Decode a file to uint8 [height, width, 3].
+
+    The kernel of DecodeJpeg also reads PNG, GIF and BMP (tensorflow/core/kernels/image/decode_image_op.cc).
+    """
     import tensorflow as tf
 
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True)
@@ -190,7 +207,7 @@ def _grey(picture: Any) -> Any:
 
 
 def _resized(picture: Any, height: Any, width: Any, interpolation: str) -> Any:
-    """Pillow's resize: along the width, then along the height, whole pixels after each."""
+    """Resize as Pillow does: along the width, then along the height, rounding pixels after each pass."""
     import tensorflow as tf
 
     if interpolation == "nearest":
@@ -202,7 +219,7 @@ def _resized(picture: Any, height: Any, width: Any, interpolation: str) -> Any:
 
 
 def _nearest(old: Any, new: Any) -> Any:
-    """Which pixel each of the new ones is: Pillow adds up the step in double precision (libImaging/Geometry.c)."""
+    """Return the source index of each new pixel. Pillow accumulates the step in double precision (libImaging/Geometry.c)."""
     import tensorflow as tf
 
     step = tf.cast(old, tf.float64) / tf.cast(new, tf.float64)
@@ -215,22 +232,22 @@ def _stretched(picture: Any, height: Any, width: Any, kernel: str) -> Any:
 
     sizes = tf.stack([height, width])
     scale = tf.cast(sizes, tf.float32) / tf.cast(tf.shape(picture)[:2], tf.float32)
-    made = tf.raw_ops.ScaleAndTranslate(
+    resized = tf.raw_ops.ScaleAndTranslate(
         images=picture[None], size=sizes, scale=scale, translation=[0.0, 0.0], kernel_type=kernel, antialias=True
     )
-    # floor(x + 0.5), as Pillow rounds; tf.round goes to even.
-    return tf.cast(tf.clip_by_value(tf.floor(made[0] + 0.5), 0.0, 255.0), tf.uint8)
+    # Pillow rounds with floor(x + 0.5); tf.round rounds a half to even.
+    return tf.cast(tf.clip_by_value(tf.floor(resized[0] + 0.5), 0.0, 255.0), tf.uint8)
 
 
 def _half(size: Any) -> Any:
-    """round(size / 2) of a whole number, a half to even: as Python and torchvision round."""
+    """Return round(size / 2), rounding a half to even, as Python and torchvision do."""
     import tensorflow as tf
 
     return tf.cast(tf.round(tf.cast(size, tf.float32) / 2), tf.int32)
 
 
-def _picture(height: int, width: int, seed: int) -> bytes:
-    """A smooth picture with some grain, PNG and JPEG in turns, from half to three times the input's size."""
+def _synthetic_image(height: int, width: int, seed: int) -> bytes:
+    """Return a smooth image with some grain, 0.5 to 3 times the input's size; PNG for odd seeds, JPEG for even ones."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)

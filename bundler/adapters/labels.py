@@ -1,4 +1,4 @@
-"""Names of classes: a list, or a UTF-8 file with one a line."""
+"""Class labels: a list, or a UTF-8 text file with one label per line."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from bundler.errors import UsageError
 
 
 def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
-    """The names in the order of the classes.
+    """Return the labels in the order of the classes.
 
     Args:
+        labels: the labels, or the path of a file.
         base: folder that a relative path starts from.
 
     Raises:
-        UsageError: the file cannot be read, there is none, or one is empty.
+        UsageError: the file cannot be read, there are no labels, or a label is empty.
     """
     if not isinstance(labels, str):
         return _checked(labels, "labels")
@@ -26,13 +27,13 @@ def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
         raise UsageError(
             f"The labels {labels} cannot be read: {reason}.",
             where=str(path),
-            fix="give a text file with one label a line, or a list, e.g. labels: [cat, dog]",
+            fix="give a text file with one label per line; bundle.yaml also takes a list, e.g. labels: [cat, dog]",
         ) from exc
     return _checked(tuple(line.strip() for line in lines), str(path))
 
 
-def _checked(names: tuple[str, ...], where: str) -> tuple[str, ...]:
-    if not names or "" in names:
-        number = names.index("") + 1 if names else 1
-        raise UsageError(f"Label {number} is empty.", where=where, fix="give every class a name, one a line")
-    return names
+def _checked(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if not labels or "" in labels:
+        number = labels.index("") + 1 if labels else 1
+        raise UsageError(f"Label {number} is empty.", where=where, fix="give every class a name, one per line")
+    return labels

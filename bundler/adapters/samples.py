@@ -1,4 +1,4 @@
-"""Samples for calibration, and the form that a model takes them in."""
+"""Samples for calibration and evaluation, and the format in which a model takes them."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ if TYPE_CHECKING:
     from bundler.values.signature import Signature, TensorSpec
 
 
+def batch_axis(spec: TensorSpec) -> int | None:
+    """Return the index of a tensor's batch axis, or None if it has none."""
+    return next((axis for axis, dim in enumerate(spec.dims) if input_draws.is_batch(dim)), None)
 
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """What a sample looks like: the static shapes of a call, and where its batch axis is.
+    """The static shapes of a call, and the position of the batch axis, from which the shape of one sample follows.
 
     Attributes:
-        shapes: the shape of each input in one call of the .tflite file, in PyTorch's order of axes.
-        purpose: what the samples are for, in messages.
+        signature: PyTorch's signature.
+        shapes: the shape of each input in one call of the .tflite file, in PyTorch's axis order.
+        purpose: the use of the samples, for messages.
     """
 
     signature: Signature
     shapes: Mapping[str, tuple[int, ...]]
     purpose: str = "Calibration"
 
-    def batch_axis(self, spec: TensorSpec) -> int | None:
-        return next((axis for axis, dim in enumerate(spec.dims) if input_draws.is_batch(dim)), None)
-
     def sample_shape(self, spec: TensorSpec) -> tuple[int, ...]:
-        axis = self.batch_axis(spec)
+        """Return the shape of one sample of an input, without the batch axis."""
+        axis = batch_axis(spec)
         return tuple(n for i, n in enumerate(self.shapes[spec.name]) if i != axis)
 
     def stacked(self, samples: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """One call of these samples; an input without a batch axis is the first one's."""
+        """Stack samples into one call; an input without a batch axis is taken from the first sample."""
         return {spec.name: self._joined(spec, samples) for spec in self.signature.inputs}
 
     def _joined(self, spec: TensorSpec, samples: Sequence[Mapping[str, Array]]) -> Array:
-        axis = self.batch_axis(spec)
+        axis = batch_axis(spec)
         arrays = [sample[spec.name] for sample in samples]
         return arrays[0] if axis is None else np.stack(arrays, axis)
 
     @property
     def batch(self) -> int:
-        """Samples in one call."""
+        """The number of samples in one call."""
         for spec in self.signature.inputs:
-            axis = self.batch_axis(spec)
+            axis = batch_axis(spec)
             if axis is not None:
                 return self.shapes[spec.name][axis]
         return 1
@@ -58,7 +60,12 @@ class SampleFormat:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample, arrays without the batch axis. `where` says which it is: `cats.npz[3]`."""
+    """One sample.
+
+    Attributes:
+        where: origin of the sample, for messages, such as `cats.npz[3]`.
+        arrays: by input name, without the batch axis.
+    """
 
     where: str
     arrays: dict[str, Array]

@@ -1,9 +1,9 @@
-"""What a tokenizer.json or vocab.txt says, as far as the graph can do it: BERT's WordPiece.
+"""Reads a tokenizer.json or vocab.txt of a BERT WordPiece tokenizer, the only kind that the graph supports.
 
 1. tokenizer.json (of the package `tokenizers`): model WordPiece; normalizer BertNormalizer; pre-tokenizer BertPreTokenizer;
    post-processor BertProcessing or TemplateProcessing of one sentence; ids without gaps.
-2. vocab.txt: a token a line, with [UNK], [CLS], [SEP] and [PAD]; uncased unless `lowercase: false`.
-3. Everything else is refused: BPE, Unigram and other normalizers are not lowered.
+2. vocab.txt: one token per line, with [UNK], [CLS], [SEP] and [PAD]; uncased unless `lowercase: false`.
+3. Everything else is rejected: BPE, Unigram, and other normalizers.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from bundler.spec.signature_spec import TextSpec
 
 _FILES = ("tokenizer.json", "vocab.txt")
 _PRIVATE = 0x10FFF0
-"""Private-use characters that stand for special tokens while a text is split; there are 13."""
+"""First of the 13 private-use characters that stand for special tokens while a text is split."""
 MAX_SPECIAL = 13
 
 
 @dataclass(frozen=True)
 class WordPiece:
-    """A tokenizer that the graph can be.
+    """A WordPiece tokenizer that can be built into the graph.
 
     Attributes:
         vocabulary: tokens by id.
-        unknown: the token for a word without pieces.
-        prefix: of pieces that continue a word.
-        max_word: longer words, in characters after normalization, are unknown.
-        before, after: (id, type id) around a sentence; `type_id` its own.
-        special: tokens that are found in the text as they stand.
+        unknown: the token for a word that cannot be split into pieces.
+        prefix: prefix of pieces that continue a word.
+        max_word: longest word in characters after normalization; longer words are unknown.
+        before, after: (id, type id) of the tokens before and after a sentence.
+        type_id: type id of the sentence's own tokens.
+        special: tokens that are recognized verbatim in the text.
         pad: (id, type id) of padding.
-        max_length: tokens kept of a text, those around it among them; None: all.
-        tokenizer: the same in the package `tokenizers`, without padding and truncation: what the graph has to equal.
+        max_length: maximum number of tokens, including those before and after the sentence; None for no limit.
+        tokenizer: the reference, a `tokenizers.Tokenizer` without padding and truncation.
     """
 
     vocabulary: tuple[str, ...]
@@ -53,13 +54,14 @@ class WordPiece:
 
 
 def read_tokenizer(spec: TextSpec, base: Path) -> WordPiece:
-    """Read a tokenizer.
+    """Read the tokenizer that a `text` section names.
 
     Args:
+        spec: the `text` section of a signature's spec.
         base: folder that a relative path starts from.
 
     Raises:
-        UsageError: there is no such file, or it says what the graph cannot do.
+        UsageError: the file does not exist or cannot be read, or the graph does not support its tokenizer.
         MissingExtraError: the package `tokenizers`, which the graph is compared with, is not installed.
     """
     path = _find(spec.tokenizer, base)
@@ -68,23 +70,25 @@ def read_tokenizer(spec: TextSpec, base: Path) -> WordPiece:
     except ImportError as exc:
         raise MissingExtraError("tokenizers", "hf", purpose="A text signature, compared with tokenizers' ids,") from exc
     if path.suffix == ".txt":
-        return _of_tokenizer(_from_vocabulary(path, spec.lowercase), path, spec)
+        return _word_piece(_from_vocabulary(path, spec.lowercase), path, spec)
     try:
-        made = tokenizers.Tokenizer.from_file(str(path))
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as exc:  # the library raises a bare Exception for a file that it cannot read
-        what = f"{path.name} is no tokenizer: {exc}."
+        what = f"{path.name} is not a tokenizer: {exc}."
         raise UsageError(what, where=str(path), fix="give a tokenizer.json or vocab.txt") from exc
-    return _of_tokenizer(made, path, spec)
+    return _word_piece(tokenizer, path, spec)
 
 
-def _find(text: str, base: Path) -> Path:
-    path = base / text
-    found = [path / name for name in _FILES if (path / name).is_file()] if path.is_dir() else [path]
-    if not found or not found[0].is_file():
+def _find(tokenizer: str, base: Path) -> Path:
+    path = base / tokenizer
+    files = [path / name for name in _FILES if (path / name).is_file()] if path.is_dir() else [path]
+    if not files or not files[0].is_file():
         raise UsageError(
-            f"There is no tokenizer {text}.", where=str(path), fix="give a tokenizer.json, a vocab.txt, or a folder that has one"
+            f"The tokenizer {tokenizer} does not exist.",
+            where=str(path),
+            fix="give a tokenizer.json, a vocab.txt, or a folder with one of them",
         )
-    return found[0]
+    return files[0]
 
 
 def _from_vocabulary(path: Path, lowercase: bool) -> Any:
@@ -93,34 +97,37 @@ def _from_vocabulary(path: Path, lowercase: bool) -> Any:
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"{path.name} cannot be read: {exc}.", where=str(path), fix="give a UTF-8 file, a token a line") from exc
+        raise UsageError(
+            f"{path.name} cannot be read: {exc}.", where=str(path), fix="give a UTF-8 file with one token per line"
+        ) from exc
     tokens = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     ids = {token: index for index, token in enumerate(tokens)}
     missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[PAD]") if token not in ids]
     if missing:
         raise UsageError(f"{path.name} has no token {missing[0]}.", where=str(path), fix="give the vocab.txt of a BERT model")
-    made = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
-    made.add_special_tokens([t for t in ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]") if t in ids])
-    return made
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    tokenizer.add_special_tokens([t for t in ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]") if t in ids])
+    return tokenizer
 
 
-def _of_tokenizer(made: Any, path: Path, spec: TextSpec) -> WordPiece:
-    said = json.loads(made.to_str())
-    model = said["model"]
+def _word_piece(tokenizer: Any, path: Path, spec: TextSpec) -> WordPiece:
+    """Return the tokenizer as a WordPiece; raise UsageError if the graph does not support it."""
+    settings = json.loads(tokenizer.to_str())
+    model = settings["model"]
     _check_kind("model", model, ("WordPiece",), path)
-    _check_kind("normalizer", said["normalizer"], ("BertNormalizer",), path)
-    _check_kind("pre_tokenizer", said["pre_tokenizer"], ("BertPreTokenizer",), path)
-    before, type_id, after = _around(said["post_processor"], path)
-    padding, truncation = said.get("padding") or {}, said.get("truncation") or {}
-    for key, rules in (("padding", padding), ("truncation", truncation)):
-        if rules.get("direction", "Right") != "Right":
-            raise _refused(path, f"its {key} is on the left")
-    made.no_padding()
-    made.no_truncation()
-    vocabulary = _vocabulary(made, path)
+    _check_kind("normalizer", settings["normalizer"], ("BertNormalizer",), path)
+    _check_kind("pre_tokenizer", settings["pre_tokenizer"], ("BertPreTokenizer",), path)
+    before, type_id, after = _template(settings["post_processor"], path)
+    padding, truncation = settings.get("padding") or {}, settings.get("truncation") or {}
+    for key, section in (("padding", padding), ("truncation", truncation)):
+        if section.get("direction", "Right") != "Right":
+            raise _unsupported(path, f"its {key} is on the left")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    vocabulary = _vocabulary(tokenizer, path)
     return WordPiece(
         vocabulary,
         model["unk_token"],
@@ -129,72 +136,73 @@ def _of_tokenizer(made: Any, path: Path, spec: TextSpec) -> WordPiece:
         before,
         after,
         type_id,
-        _special(said["added_tokens"], path),
+        _special_tokens(settings["added_tokens"], path),
         (padding.get("pad_id", vocabulary.index("[PAD]") if "[PAD]" in vocabulary else 0), padding.get("pad_type_id", 0)),
         spec.max_length or truncation.get("max_length"),
-        made,
+        tokenizer,
     )
 
 
-def _check_kind(part: str, said: Mapping[str, Any] | None, known: tuple[str, ...], path: Path) -> None:
-    kind = said["type"] if said else "none"
-    if kind not in known:
-        raise _refused(path, f"its {part} is {kind}; the graph has {' and '.join(known)}")
+def _check_kind(part: str, section: Mapping[str, Any] | None, supported: tuple[str, ...], path: Path) -> None:
+    kind = section["type"] if section else "none"
+    if kind not in supported:
+        raise _unsupported(path, f"its {part} is {kind}; the graph supports {' and '.join(supported)}")
 
 
-def _refused(path: Path, why: str) -> UsageError:
+def _unsupported(path: Path, reason: str) -> UsageError:
     return UsageError(
-        f"The tokenizer {path.name} cannot be built into the graph: {why}.",
+        f"The tokenizer {path.name} cannot be built into the graph: {reason}.",
         where=str(path),
         fix="tokenize in the client, and send the ids to serving_default",
     )
 
 
-def _vocabulary(made: Any, path: Path) -> tuple[str, ...]:
-    ids = made.get_vocab(with_added_tokens=True)
+def _vocabulary(tokenizer: Any, path: Path) -> tuple[str, ...]:
+    ids = tokenizer.get_vocab(with_added_tokens=True)
     by_id = {index: token for token, index in ids.items()}
     if sorted(by_id) != list(range(len(ids))):
-        raise _refused(path, "its ids have gaps, or two tokens one id")
+        raise _unsupported(path, "its ids have gaps, or two tokens share an id")
     wrong = [token for token in ids if "\n" in token or "\r" in token or not token]
     if wrong:
-        raise _refused(path, f"the token {wrong[0]!r} is no line of a vocabulary file")
+        raise _unsupported(path, f"the token {wrong[0]!r} cannot be a line of a vocabulary file")
     return tuple(by_id[index] for index in range(len(by_id)))
 
 
-def _special(added: list[dict[str, Any]], path: Path) -> tuple[str, ...]:
+def _special_tokens(added: list[dict[str, Any]], path: Path) -> tuple[str, ...]:
     for token in added:
-        odd = [key for key in ("single_word", "lstrip", "rstrip", "normalized") if token[key]]
-        if odd:
-            raise _refused(path, f"its added token {token['content']!r} is {odd[0]}")
+        unsupported = [key for key in ("single_word", "lstrip", "rstrip", "normalized") if token[key]]
+        if unsupported:
+            raise _unsupported(path, f"its added token {token['content']!r} sets {unsupported[0]}")
     if len(added) > MAX_SPECIAL:
-        raise _refused(path, f"it has {len(added)} added tokens; the graph takes {MAX_SPECIAL}")
+        raise _unsupported(path, f"it has {len(added)} added tokens; the graph supports at most {MAX_SPECIAL}")
     return tuple(token["content"] for token in added)
 
 
 _Ids = tuple[tuple[int, int], ...]
 
 
-def _around(said: Mapping[str, Any] | None, path: Path) -> tuple[_Ids, int, _Ids]:
-    """(id, type id) before a sentence, its own type id, and those after it."""
-    if said is None:
+def _template(post_processor: Mapping[str, Any] | None, path: Path) -> tuple[_Ids, int, _Ids]:
+    """Return (id, type id) of the tokens before a sentence, the sentence's own type id, and those of the tokens after it."""
+    if post_processor is None:
         return (), 0, ()
-    if said["type"] == "BertProcessing":
-        return ((said["cls"][1], 0),), 0, ((said["sep"][1], 0),)
-    _check_kind("post_processor", said, ("TemplateProcessing", "BertProcessing"), path)
+    if post_processor["type"] == "BertProcessing":
+        return ((post_processor["cls"][1], 0),), 0, ((post_processor["sep"][1], 0),)
+    _check_kind("post_processor", post_processor, ("TemplateProcessing", "BertProcessing"), path)
     parts: list[list[tuple[int, int]]] = [[]]
     type_ids = []
-    for item in said["single"]:
+    for item in post_processor["single"]:
         if "Sequence" in item:
             parts.append([])
             type_ids.append(item["Sequence"]["type_id"])
         else:
-            one = item["SpecialToken"]
-            parts[-1] += [(index, one["type_id"]) for index in said["special_tokens"][one["id"]]["ids"]]
+            token = item["SpecialToken"]
+            ids = post_processor["special_tokens"][token["id"]]["ids"]
+            parts[-1] += [(index, token["type_id"]) for index in ids]
     if len(parts) != 2:
-        raise _refused(path, "its template does not have one sentence")
+        raise _unsupported(path, "its template does not have exactly one sentence")
     return tuple(parts[0]), type_ids[0], tuple(parts[1])
 
 
-def private(index: int) -> str:
-    """The character that stands for a special token while a text is split."""
+def private_character(index: int) -> str:
+    """Return the character that stands for a special token while a text is split."""
     return chr(_PRIVATE + index)

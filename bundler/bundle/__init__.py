@@ -1,1 +1,1 @@
-"""A bundle on disk: its layout, bundle.json, labels, and how new versions get in."""
+"""A bundle on disk: its layout, bundle.json, labels, and the publication of new versions."""

@@ -1,10 +1,9 @@
-"""Many renames as one: after a crash a publication is finished or undone, never half done.
+"""Many renames as one: after a crash a publication is finished or undone, never left half done.
 
-A `Step` renames one file or folder inside the bundle. `run` first writes all steps to `journal.json` (the
-point of no return for a crash: everything staged is complete and on disk by then), then takes them in
-order. An exception takes them back. `settle` brings a folder that a killed build left behind to one of the
-two ends. Each step looks at what is on disk, not at what was noted, so that an interruption at any
-instruction is safe and settling twice does no harm.
+A `Step` renames one file or folder inside the bundle. `run` first writes all steps to `journal.json`; everything staged is
+complete and on disk by then, so a crash from this point on leads to a finished publication. Then it takes the steps in
+order; an exception undoes them. `settle` finishes or undoes what a killed build left behind. Each step looks at the disk
+and not at notes, so an interruption at any instruction is safe, and settling twice does no harm.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Step:
     """Rename `source` to `target`, both relative to the bundle's root.
 
     Attributes:
-        backup: for a target that is to be replaced: a copy of it. Without one the target must not exist.
+        backup: a copy of the target, if the step replaces one; without a backup the target must not exist.
     """
 
     source: str
@@ -34,14 +33,15 @@ class Step:
 
 
 def run(root: Path, staging: Path, steps: Sequence[Step]) -> None:
-    """Take all steps or, on any exception (an interruption too), none.
+    """Take all steps or, on any exception (KeyboardInterrupt included), none.
 
     Args:
         root: the bundle.
         staging: folder of this build inside `root`; the journal is kept there.
+        steps: the renames, in order.
 
     Raises:
-        OSError: a rename failed; everything is as it was.
+        OSError: a rename failed; the bundle is unchanged.
     """
     _write(staging / _DO, steps)
     try:
@@ -55,8 +55,7 @@ def run(root: Path, staging: Path, steps: Sequence[Step]) -> None:
 
 
 def settle(root: Path, staging: Path, *, forward: bool = True) -> bool:
-    """Finish (or, with forward=False, undo) what a journal in `staging` began; an undo once begun stays an
-    undo.
+    """Finish what a journal in `staging` started, or undo it with forward=False; an undo that has started stays an undo.
 
     Returns:
         True if a publication was finished.
@@ -91,7 +90,7 @@ def sync_tree(folder: Path) -> None:
 
 def _do(root: Path, step: Step) -> None:
     source, target = root / step.source, root / step.target
-    if _there(source) and (step.backup is not None or not _there(target)):
+    if _exists(source) and (step.backup is not None or not _exists(target)):
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
 
@@ -100,23 +99,23 @@ def _undo(root: Path, step: Step) -> None:
     source, target = root / step.source, root / step.target
     if step.backup is not None:
         backup = root / step.backup
-        if _there(backup):
+        if _exists(backup):
             backup.replace(target)
-    elif _there(target) and not _there(source):
+    elif _exists(target) and not _exists(source):
         source.parent.mkdir(parents=True, exist_ok=True)
         target.replace(source)
     _remove_empty(target.parent, root)
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove the folders that a step made for its target, as far as nothing else is in them."""
+    """Remove the folders that a step created for its target, as far as they are empty."""
     with suppress(OSError):  # "directory not empty" ends the climb
         while folder != root:
             folder.rmdir()
             folder = folder.parent
 
 
-def _there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
@@ -139,7 +138,7 @@ def _sync_parents(root: Path, steps: Sequence[Step]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """fsync a file or folder; folders need it for their entries (rename(2), "durability")."""
+    """Force a file or folder onto the disk; a folder holds the names of its entries (see fsync(2))."""
     if path.is_symlink():
         return
     handle = os.open(path, os.O_RDONLY)

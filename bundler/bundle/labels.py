@@ -1,4 +1,4 @@
-"""Version labels in bundle.json: which version each label points to, and how it came there."""
+"""Version labels in bundle.json: which version each label points to, and its history of promotions."""
 
 from __future__ import annotations
 
@@ -8,50 +8,62 @@ from bundler.bundle.manifest import Manifest, Record
 
 
 def assignments(promotions: Sequence[Record], model: str, label: str) -> list[int | None]:
-    """Versions that a label named before each promotion that is not rolled back, oldest first; None: it was not assigned."""
-    former: list[int | None] = []
+    """Return the versions that the label pointed to before each promotion that has not been rolled back, oldest first.
+
+    None stands for a label that did not exist before the promotion.
+    """
+    versions: list[int | None] = []
     for entry in promotions:
         if (entry["model"], entry["label"]) != (model, label):
             continue
         if entry["kind"] == "promote":
-            former.append(entry["before"])
+            versions.append(entry["before"])
         else:
-            former.pop()
-    return former
+            versions.pop()
+    return versions
 
 
 def promoted_labels(promotions: Sequence[Record]) -> dict[tuple[str, str], int]:
-    """(model, label) -> its version, of the labels that promote has set."""
+    """Return the version of each label, by (model, label), that `tfbundle promote` has set."""
     last = {(entry["model"], entry["label"]): entry["version"] for entry in promotions}
     return {
         key: version for key, version in last.items() if version is not None and assignments(promotions, *key)
     }
 
 
-def kept_serving(before: Manifest, serving: Record, stated: Collection[str], notices: list[str]) -> Record:
-    """The serving section of a newly read spec, with the labels that the bundle has.
+def merge_serving(before: Manifest, serving: Record, stated: Collection[str]) -> tuple[Record, tuple[str, ...]]:
+    """Merge the serving section of a newly read spec with the labels of the bundle.
 
-    What the spec does not mention stays as it was. A promoted label stays even if the spec names another version, with a word
-    in `notices`; the version it names goes on being served.
+    Labels and versions that the spec does not mention stay as they were. A promoted label keeps its version even if the
+    spec names another one; the version that the spec names is still served.
+
+    Args:
+        before: the bundle so far.
+        serving: the new spec's serving section, with its defaults.
+        stated: the settings of that section that the spec mentions.
+
+    Returns:
+        The merged section, and a notice for each label whose promoted version differs from the spec's.
     """
     old = before.spec["serving"]
-    labels = {name: dict(of) for name, of in (serving if "labels" in stated else old)["labels"].items()}
-    versions = {name: list(of) for name, of in (serving if "versions" in stated else old)["versions"].items()}
-    for (model, label), version in promoted_labels(before.promotions).items():
-        asked = labels.get(model, {}).get(label, version)
-        if asked != version:
+    labels = {name: dict(pairs) for name, pairs in (serving if "labels" in stated else old)["labels"].items()}
+    versions = {name: list(numbers) for name, numbers in (serving if "versions" in stated else old)["versions"].items()}
+    notices = []
+    for (model, label), promoted in promoted_labels(before.promotions).items():
+        in_spec = labels.get(model, {}).get(label, promoted)
+        if in_spec != promoted:
             notices.append(
-                f"bundle.yaml has the label {label} of {model} at version {asked}; it was promoted to {version} and stays "
-                f"there: `tfbundle promote` moves it."
+                f"bundle.yaml has the label {label} of {model} at version {in_spec}, but it was promoted to version "
+                f"{promoted} and stays there; `tfbundle promote` changes it."
             )
-        _assign(labels, versions, model, label, version)
-    return {**serving, "labels": labels, "versions": versions}
+        set_label(labels, versions, model, label, promoted)
+    return {**serving, "labels": labels, "versions": versions}, tuple(notices)
 
 
-def _assign(
+def set_label(
     labels: dict[str, dict[str, int]], versions: dict[str, list[int]], model: str, label: str, version: int | None
 ) -> None:
-    """Set or remove a label; where the versions to serve are named, its own has to be among them."""
+    """Set a label, or remove it if `version` is None, in place. A label's version joins an explicit list of versions to serve."""
     of_model = labels.setdefault(model, {})
     if version is None:
         of_model.pop(label, None)

@@ -1,15 +1,15 @@
-"""bundle.json: what a bundle holds, where it came from and how well it does.
+"""bundle.json: the contents of a bundle, their origin and their measurements.
 
     schema      "tfbundle/1"
     digest      sha256 of the canonical JSON without this key
-    tools       versions of what made the newest part
+    tools       versions of the tools that made the newest part
     spec        the BundleSpec, as read
     models      name -> versions -> version -> record of the build (source, signatures, parity, tflite, …)
     files       path relative to the root -> size in bytes, sha256
-    promotions  what `tfbundle promote` did, oldest first (see bundler.operations.promote); absent while there is nothing
+    promotions  the changes made by `tfbundle promote`, oldest first (see bundler.operations.promote); absent if there are none
 
-The file's bytes are exactly `Manifest.to_bytes()`: keys sorted, two spaces, one newline at the end. So a
-flipped byte anywhere, white space included, is either not JSON, not canonical, or does not have the digest.
+The file's bytes are exactly `Manifest.to_bytes()`: sorted keys, an indent of two spaces, one newline at the end. A flipped
+byte anywhere, white space included, therefore makes the file invalid JSON, not canonical, or contradicts the digest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOOLS = ("tfbundle", "torch", "tensorflow", "onnx", "onnxruntime")
 _CHUNK = 1 << 20
 
 Record = dict[str, Any]
-"""What bundle.json says of one version of a model."""
+"""The entry of bundle.json for one version of a model."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class FileEntry:
 
     @classmethod
     def of(cls, path: Path) -> FileEntry:
-        """Read a file.
+        """Return the entry of a file on disk.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         digest, size = hashlib.sha256(), 0
         with path.open("rb") as file:
@@ -68,19 +68,23 @@ class Manifest:
     promotions: tuple[Record, ...] = ()
 
     def versions(self, model: str) -> list[int]:
+        """Return the versions of a model, ascending; none for an unknown model."""
         return sorted(self.models.get(model, {}))
 
     def with_version(self, model: str, number: int, record: Record) -> Manifest:
+        """Return a manifest that also has this version."""
         models = {name: dict(versions) for name, versions in self.models.items()}
         models.setdefault(model, {})[number] = record
         return replace(self, models=models)
 
     def without_version(self, model: str, number: int) -> Manifest:
+        """Return a manifest without this version; a model without versions is dropped."""
         models = {name: dict(versions) for name, versions in self.models.items()}
         del models[model][number]
         return replace(self, models={name: versions for name, versions in models.items() if versions})
 
     def to_bytes(self) -> bytes:
+        """Return the canonical content of bundle.json."""
         body = self._body()
         return _canonical({**body, "digest": _digest(body)})
 
@@ -99,15 +103,15 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Manifest:
-        """Read and check a bundle.json.
+        """Parse and check the content of a bundle.json; `where` names it in messages.
 
         Raises:
-            VerifyError: not JSON, another schema, a wrong digest, or not the canonical form.
+            VerifyError: the content is not JSON, has another schema or a wrong digest, or is not canonical.
         """
         body = _parse(data, where)
         digest = body.pop("digest", None)
         if digest != _digest(body):
-            raise _damaged(where, "its digest does not fit its content")
+            raise _damaged(where, "its digest does not match its content")
         try:
             promotions = tuple(dict(entry) for entry in body.get("promotions", ()))
             manifest = cls(body["spec"], _models(body["models"]), _files(body["files"]), body["tools"], promotions)
@@ -122,7 +126,7 @@ class Manifest:
         """Read a bundle.json from disk.
 
         Raises:
-            VerifyError: not there, not readable, or damaged.
+            VerifyError: the file does not exist, cannot be read, or is damaged.
         """
         try:
             data = path.read_bytes()
@@ -137,23 +141,23 @@ class Manifest:
 
 
 def tool_versions() -> dict[str, str]:
-    """Installed versions of what a bundle is made with; nothing is imported."""
-    found = {"python": platform.python_version()}
+    """Return the installed versions of the tools that make a bundle, without importing them."""
+    versions = {"python": platform.python_version()}
     for name in _TOOLS:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def hash_files(root: Path, paths: Iterable[Path]) -> dict[str, FileEntry]:
-    """Entries for `paths`, by path relative to `root`."""
+    """Return the entries of `paths`, by path relative to `root`."""
     return {path.relative_to(root).as_posix(): FileEntry.of(path) for path in sorted(paths)}
 
 
 def files_under(folder: Path) -> list[Path]:
-    """All files below a folder, sorted; symbolic links count as files and are not followed."""
+    """Return all files below a folder, sorted; symbolic links count as files and are not followed."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
@@ -169,7 +173,7 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: an incomparable output's error stands as "inf" or "nan"."""
+    """Replace non-finite floats, which JSON does not have, by "inf", "-inf" or "nan"."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
@@ -219,5 +223,5 @@ def _files(data: Mapping[str, Any]) -> dict[str, FileEntry]:
 def _damaged(where: str, how: str) -> VerifyError:
     return VerifyError(
         f"{where} is damaged: {how}.",
-        fix="fetch the bundle again, or build it again; a bundle.json is never edited by hand",
+        fix="fetch the bundle again, or build it again; do not edit bundle.json by hand",
     )

@@ -1,4 +1,4 @@
-"""Read what a bundle on disk holds: models, versions, signatures, figures."""
+"""Reading a bundle on disk: its models, versions, signatures and measurements."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class BundleReader:
     """A bundle on disk. Open one with `open`; nothing here writes.
 
     Attributes:
-        layout: where its parts are.
+        layout: the paths of its parts.
         manifest: the content of its bundle.json.
-        notices: of the build that made this object: what the user should know.
+        notices: what the user should know about the build that returned this object.
     """
 
     def __init__(self, layout: BundleLayout, manifest: Manifest, notices: tuple[str, ...] = ()) -> None:
@@ -30,7 +30,7 @@ class BundleReader:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The bundle in a folder.
+        """Open the bundle in a folder.
 
         Raises:
             VerifyError: the folder has no bundle.json, or a damaged one.
@@ -44,14 +44,16 @@ class BundleReader:
 
     @property
     def path(self) -> Path:
+        """The bundle's folder, as an absolute path."""
         return self.layout.root
 
     @property
     def name(self) -> str:
+        """The bundle's name: that of its folder."""
         return self.path.name
 
     def models(self) -> list[str]:
-        """Names of the models, in the order of the spec."""
+        """Return the names of the models, in the order of the spec."""
         order = [model["name"] for model in self.manifest.spec.get("models", ())]
         return sorted(
             self.manifest.models,
@@ -59,7 +61,7 @@ class BundleReader:
         )
 
     def versions(self, model: str) -> list[int]:
-        """Versions of a model, ascending.
+        """Return the versions of a model, ascending.
 
         Raises:
             VerifyError: the bundle has no such model.
@@ -71,7 +73,7 @@ class BundleReader:
         return self.manifest.versions(model)
 
     def record(self, model: str, version: int | None = None) -> Record:
-        """What bundle.json says of a version (default: the latest).
+        """Return the entry of bundle.json for a version (default: the latest).
 
         Raises:
             VerifyError: the bundle has no such model or version.
@@ -86,18 +88,22 @@ class BundleReader:
         return self.manifest.models[model][number]
 
     def signatures(self, model: str, version: int | None = None) -> dict[str, Signature]:
-        """Signatures of a version, `serving_default` first."""
-        found = self.record(model, version)["signatures"]
-        order = sorted(found, key=lambda name: (name != "serving_default", name))
-        return {name: Signature.from_json(found[name]) for name in order}
+        """Return the signatures of a version (default: the latest), `serving_default` first.
+
+        Raises:
+            VerifyError: the bundle has no such model or version.
+        """
+        signatures = self.record(model, version)["signatures"]
+        order = sorted(signatures, key=lambda name: (name != "serving_default", name))
+        return {name: Signature.from_json(signatures[name]) for name in order}
 
     def size_bytes(self, model: str, version: int) -> int:
-        """Size of the SavedModel's folder as built."""
+        """Return the size of the SavedModel's folder, in bytes, as it was built."""
         prefix = f"models/{model}/{version}/"
         return sum(entry.size for path, entry in self.manifest.files.items() if path.startswith(prefix))
 
     def inspect(self) -> dict[str, Any]:
-        """What is in the bundle, as plain data: models, versions, signatures, sizes, figures."""
+        """Return the contents of the bundle as plain data: models, versions, signatures, sizes, measurements."""
         models = {}
         for name in self.models():
             versions = {}

@@ -1,9 +1,8 @@
-"""From a private folder into the bundle: all at once, never over something that is there.
+"""Publishing a build: from a private folder into the bundle, all at once and never over an existing version.
 
-`Staging` is a build's folder `<bundle>/.staging-…` and the bundle's lock, from the first second of a build
-to its last. It is on the same file system as the bundle and has the same layout, so that publishing is
-nothing but renames (see `journal`): generated files, ONNX, golden data and TFLite, then
-`models/<name>/<version>`, then bundle.json.
+`Staging` is a build's folder `<bundle>/.staging-…` and the bundle's lock, from the start of the build to its end. The
+folder is on the bundle's file system and has the bundle's layout, so publishing consists of renames only (see `journal`):
+generated files, ONNX, golden data and TFLite, then `models/<name>/<version>`, then bundle.json.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -36,10 +35,18 @@ _FULL_TEXT = ("No space left on device", "Disk quota exceeded", "File too large"
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication did: the bundle's new manifest, and what the user should know."""
+    """The outcome of a publication: the bundle's new manifest, and notices for the user."""
 
     manifest: Manifest
     notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """The steps for one generated file, and a notice for the user if the file had been edited."""
+
+    steps: tuple[Step, ...]
+    notice: str | None = None
 
 
 class Staging:
@@ -48,16 +55,15 @@ class Staging:
     Attributes:
         bundle: layout of the bundle.
         layout: layout of the private folder.
-        work: scratch folder for what is not published.
+        work: scratch folder; it is not published.
         manifest: the bundle's content when the lock was taken; None for a new bundle.
-        notices: what the user should know of the clean-up at the start.
+        notices: what the user should know about the clean-up at the start.
 
     Raises (on entering):
         PublishError: another build holds the bundle, or its folder cannot be written.
-        VerifyError: the bundle there is damaged.
+        VerifyError: the existing bundle is damaged.
 
-    Leaving removes the private folder. An error of the block that comes from a full disk becomes a
-    PublishError.
+    Leaving removes the private folder. An error in the block that a full disk has caused becomes a PublishError.
     """
 
     bundle: BundleLayout
@@ -108,7 +114,7 @@ class Staging:
         (self.layout.root / _OWNER).write_text(json.dumps(owner), "utf-8")
 
     def _make(self, folder: Path) -> None:
-        """mkdir -p that remembers what it made, so that a failed first build leaves nothing."""
+        """Create a folder with its parents, and remember them, so that a failed first build leaves nothing behind."""
         missing = [p for p in (folder, *folder.parents) if not p.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         self._made = missing
@@ -119,12 +125,12 @@ class Staging:
         except Timeout as exc:
             raise PublishError(
                 f"Another build is writing into {self._shown}{_holder(self.bundle.root)}.",
-                fix="wait for it to end, or build into another folder with -o",
+                fix="wait until it ends, or build into another folder with -o",
             ) from exc
 
     def _recover(self, stale: Path) -> None:
         if journal.settle(self.bundle.root, stale):
-            self.notices.append("Finished what an earlier build was publishing when it was killed.")
+            self.notices.append("Finished the publication of an earlier build that was killed.")
         shutil.rmtree(stale)
 
     def _without_lost_versions(self, manifest: Manifest) -> Manifest:
@@ -132,7 +138,7 @@ class Staging:
             for number in manifest.versions(model):
                 if not self.bundle.version_dir(model, number).is_dir():
                     manifest = manifest.without_version(model, number)
-                    self.notices.append(f"models/{model}/{number} is gone: dropped from bundle.json.")
+                    self.notices.append(f"models/{model}/{number} no longer exists and was removed from bundle.json.")
         return manifest
 
     def _close(self) -> None:
@@ -140,50 +146,50 @@ class Staging:
             journal.settle(self.bundle.root, self.layout.root, forward=self._published)
             shutil.rmtree(self.layout.root)
         if self._made and not self._published and self._lock.is_locked:
-            with suppress(OSError):  # something else is in it by now: it stays
+            with suppress(OSError):  # a folder that has other files by now stays
                 self.bundle.lock.unlink(missing_ok=True)
                 for folder in self._made:
                     folder.rmdir()
         self._lock.release()
 
-    def next_version(self, model: str, asked: int | None) -> int:
-        """The version a build of `model` gets: `asked`, or the number after the highest ever used.
+    def next_version(self, model: str, requested: int | None) -> int:
+        """Return the version number for a build of `model`: `requested`, or the number after the highest ever used.
 
         Raises:
-            PublishError: `asked` is taken. Versions are never overwritten.
+            PublishError: the requested version exists. Versions are never overwritten.
         """
         known = self.manifest.versions(model) if self.manifest else []
         taken = self.bundle.taken_versions(model) | set(known)
-        if asked is None:
+        if requested is None:
             return max(taken, default=0) + 1
-        if asked in taken:
+        if requested in taken:
             raise PublishError(
-                f"Version {asked} of model {model!r} exists; a published version is never overwritten.",
-                where=str(self._shown / "models" / model / str(asked)),
-                fix=f"leave --version out, or take --version {max(taken) + 1}",
+                f"Version {requested} of model {model!r} exists; a published version is never overwritten.",
+                where=str(self._shown / "models" / model / str(requested)),
+                fix=f"leave --version out, or use --version {max(taken) + 1}",
             )
-        return asked
+        return requested
 
-    def publish(self, manifest: Manifest) -> Published:
-        """Move what was staged into the bundle and replace bundle.json.
+    def publish(self, manifest: Manifest, notices: Sequence[str] = ()) -> Published:
+        """Move the staged files into the bundle and replace bundle.json.
 
         Args:
-            manifest: the new content but for `files`, which are computed here.
+            manifest: the new content, except `files`, which are computed here.
+            notices: what the user should know about the manifest.
 
         Raises:
-            PublishError: a version appeared meanwhile, or the folder cannot be written; nothing has changed.
+            PublishError: a version has appeared in the meantime, or the folder cannot be written; nothing has changed.
         """
         try:
-            return self._publish(manifest)
+            return self._publish(manifest, notices)
         except OSError as exc:
             raise unwritable(exc, self._shown) from exc
 
-    def _publish(self, manifest: Manifest) -> Published:
-        notices = list(self.notices)
+    def _publish(self, manifest: Manifest, notices: Sequence[str]) -> Published:
         generated = self._generated()
-        steps = [step for path in generated for step in self._generated_steps(path, notices)]
-        steps += self._leftover_steps(generated, notices)
-        steps += self._version_steps(manifest)
+        edits = [self._replace_generated(path) for path in generated]
+        edits += self._remove_leftovers(generated)
+        steps = [step for edit in edits for step in edit.steps] + self._version_steps(manifest)
         manifest = replace(manifest, files=self._files(manifest, generated))
         self.layout.manifest.write_bytes(manifest.to_bytes())
         replaces = self.bundle.manifest.exists()
@@ -192,7 +198,7 @@ class Staging:
         journal.sync_tree(self.layout.root)
         journal.run(self.bundle.root, self.layout.root, steps)
         self._published = True
-        return Published(manifest, tuple(notices))
+        return Published(manifest, (*self.notices, *notices, *(edit.notice for edit in edits if edit.notice)))
 
     def _new_versions(self, manifest: Manifest) -> Iterator[tuple[str, int]]:
         for model in self.layout.models():
@@ -202,7 +208,7 @@ class Staging:
                 yield model, number
 
     def _version_steps(self, manifest: Manifest) -> list[Step]:
-        """Steps for the new versions; the SavedModels of all models last."""
+        """Return the steps for the new versions, the SavedModels of all models last."""
         rows = []
         for model, number in self._new_versions(manifest):
             self.next_version(model, number)
@@ -211,52 +217,53 @@ class Staging:
         return [step for row in rows for step in row[:-1]] + [row[-1] for row in rows]
 
     def _step(self, source: Path, target: Path, *, backup: bool = False) -> Step:
-        """A step; with `backup`, the target is copied aside first."""
+        """Return a step; with `backup`, a copy of the target is made first."""
         root = self.bundle.root
         copy = self.layout.root / "old" / target.relative_to(root)
         if backup:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(target, copy)
-        kept = copy.relative_to(root).as_posix() if backup else None
-        return Step(source.relative_to(root).as_posix(), target.relative_to(root).as_posix(), kept)
+        saved = copy.relative_to(root).as_posix() if backup else None
+        return Step(source.relative_to(root).as_posix(), target.relative_to(root).as_posix(), saved)
 
     def _generated(self) -> list[str]:
-        """Staged generated files, relative."""
+        """Return the relative paths of the staged generated files."""
         layout = self.layout
-        found = [p for part in layout.generated for p in (files_under(part) if part.is_dir() else [part])]
-        return [layout.relative(p) for p in found if p.exists()]
+        files = [p for part in layout.generated for p in (files_under(part) if part.is_dir() else [part])]
+        return [layout.relative(file) for file in files if file.exists()]
 
-    def _generated_steps(self, path: str, notices: list[str]) -> list[Step]:
+    def _replace_generated(self, path: str) -> _Edit:
+        """Put a generated file into its place; a file that the user has edited is kept under another name."""
         staged, final = self.layout.root / path, self.bundle.root / path
         if not final.exists():
-            return [self._step(staged, final)]
+            return _Edit((self._step(staged, final),))
         if self._is_ours(path):
-            return [self._step(staged, final, backup=True)]
+            return _Edit((self._step(staged, final, backup=True),))
         if FileEntry.of(final) == FileEntry.of(staged):
-            return []
-        kept = _free_name(final)
-        notices.append(f"{path} had been edited: your file is kept as {kept.name} beside it.")
-        return [self._step(final, kept), self._step(staged, final)]
+            return _Edit(())
+        saved = _free_name(final)
+        notice = f"{path} had been edited; your version is kept beside it as {saved.name}."
+        return _Edit((self._step(final, saved), self._step(staged, final)), notice)
 
     def _is_ours(self, path: str) -> bool:
-        """Whether a file is still as an earlier build wrote it."""
+        """Return whether a file is still as an earlier build wrote it."""
         known = self.manifest.files.get(path) if self.manifest else None
         return known is not None and known == FileEntry.of(self.bundle.root / path)
 
-    def _leftover_steps(self, generated: list[str], notices: list[str]) -> Iterator[Step]:
-        """Generated files of an earlier build that this one has no more, in the parts that it wrote anew."""
+    def _remove_leftovers(self, generated: list[str]) -> Iterator[_Edit]:
+        """Remove generated files of an earlier build that this build did not write, in the parts that it wrote."""
         parts = {path.split("/")[0] for path in generated}
         for path in self.manifest.files if self.manifest else ():
             final = self.bundle.root / path
             if version_of(path) or path in generated or path.split("/")[0] not in parts or not final.exists():
                 continue
             if self._is_ours(path):
-                yield self._step(final, self.layout.root / "old" / path)
+                yield _Edit((self._step(final, self.layout.root / "old" / path),))
             else:
-                notices.append(f"{path} is no longer part of the bundle; it had been edited, so it stays.")
+                yield _Edit((), f"{path} is no longer part of the bundle, but it had been edited and is kept.")
 
     def _files(self, manifest: Manifest, generated: list[str]) -> dict[str, FileEntry]:
-        """Entries of all files: those that stay and those that come."""
+        """Return the entries of all files: the remaining ones and the new ones."""
         parts = {path.split("/")[0] for path in generated}
         files: dict[str, FileEntry] = {}
         for path, entry in (self.manifest.files if self.manifest else {}).items():
@@ -269,13 +276,13 @@ class Staging:
 
 
 def unwritable(exc: OSError, root: Path) -> PublishError:
-    """The error for a bundle folder that cannot be written."""
+    """Return the error for a bundle folder that cannot be written."""
     if is_disk_full(exc):
         return _full_disk(exc, root)
     return PublishError(
         f"The bundle's folder {root} cannot be written: {exc.strerror or exc}.",
         where=str(exc.filename) if exc.filename else None,
-        fix="give a folder that you may write with -o",
+        fix="choose a folder that you may write to, with -o DIR",
     )
 
 
@@ -288,7 +295,7 @@ def _full_disk(exc: Exception, root: Path) -> PublishError:
 
 
 def is_disk_full(exc: BaseException) -> bool:
-    """Whether an error, or one behind it, is a full disk; TensorFlow and torch only say so in their text."""
+    """Return whether a full disk caused an error; TensorFlow and torch report one in the text of their errors only."""
     seen: BaseException | None = exc
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
@@ -305,20 +312,20 @@ def _part_files(layout: BundleLayout, model: str, number: int) -> Iterator[Path]
 
 
 def _staging_folders(root: Path) -> list[Path]:
-    """Folders of builds; with the lock held, of dead ones only."""
+    """Return the private folders of builds; while the lock is held, of dead ones only."""
     return sorted(p for p in root.glob(f"{PREFIX}*") if p.is_dir())
 
 
 def _holder(root: Path) -> str:
     for folder in _staging_folders(root):
-        with suppress(OSError, ValueError, KeyError):  # it may end between the two looks
+        with suppress(OSError, ValueError, KeyError):  # the build may end before its folder is read
             owner = json.loads((folder / _OWNER).read_text("utf-8"))
             return f" (process {owner['pid']}, since {owner['started']})"
     return ""
 
 
 def _free_name(path: Path) -> Path:
-    """`<name>.orig`, or `<name>.orig.2` … if there is one."""
+    """Return `<name>.orig`, or `<name>.orig.2` and so on if that exists."""
     candidate, count = path.with_name(path.name + ".orig"), 1
     while candidate.exists():
         count += 1

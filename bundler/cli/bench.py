@@ -10,9 +10,9 @@ import typer
 from bundler.cli.output import note, print_json, say, table
 
 if TYPE_CHECKING:
-    from serving.advise.advise import Trial
+    from serving.advise.search import Trial
     from serving.bench.load import LoadFigures
-    from serving.client.requests import PreparedRequest
+    from serving.client.prepared_request import PreparedRequest
 
 _LOADS = "1,2,4,8"
 _ADVISED = "64"
@@ -136,14 +136,15 @@ def _fail_if_any_failed(results: list[LoadFigures]) -> None:
 
 
 def _advise(bundle: Path, request: PreparedRequest, clients: int, seconds: float, folder: Path, *, as_json: bool) -> None:
-    from serving.advise.advise import advise
     from serving.advise.files import verdict, write_advice
+    from serving.advise.search import advise
 
     def show(trial: Trial) -> None:
-        if trial.own.failed:
-            note(f"      {trial.own.failed} requests failed ({trial.own.failure}): {trial.setting}")
+        figures = trial.figures
+        if figures.failed:
+            note(f"      {figures.failed} requests failed ({figures.failure}): {trial.setting}")
             return
-        note(f"{trial.gain:5.2f}  {trial.own.per_second:9.1f} requests/s  p99 {trial.own.p99_ms:8.2f} ms  {trial.setting}")
+        note(f"{trial.gain:5.2f}  {figures.per_second:9.1f} requests/s  p99 {figures.p99_ms:8.2f} ms  {trial.setting}")
 
     note(f"{request.model}, {clients} clients; each setting beside a server without flags, in turns:")
     advice = advise(bundle, request, clients, seconds=seconds, progress=show)

@@ -12,16 +12,16 @@ from bundler.cli.output import print_json, say, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
-    from bundler.operations.dry_run import Explanation, FailedNode
+    from bundler.operations.dry_run import DryRun, FailedNode
     from bundler.spec.request import BuildRequest
 
 
 def dry_run(request: BuildRequest, *, as_json: bool) -> None:
     """Print what would become of every operator; exit 1 if a node would fail."""
-    from bundler.operations.dry_run import explain
+    from bundler.operations.dry_run import dry_run as run
 
     with cleanly_interrupted("nothing was written."), stages(3 * len(request.spec.models)) as progress:
-        found = explain(request.spec, base=request.base, progress=progress)
+        found = run(request.spec, base=request.base, progress=progress)
     converts = all(one.converts for one in found)
     if as_json:
         print_json({"converts": converts, "signatures": [one.to_json() for one in found]})
@@ -33,7 +33,7 @@ def dry_run(request: BuildRequest, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _show(one: Explanation) -> None:
+def _show(one: DryRun) -> None:
     total = sum(row.nodes for row in one.operators)
     say(f"{one.model}, {one.signature}: {_nodes(total)}, {_kinds(len(one.operators))}", style="bold")
     rows = []
@@ -59,7 +59,7 @@ def _show_failure(failure: FailedNode) -> None:
         say(f"    to do: {failure.fix}")
 
 
-def _conclude(found: Sequence[Explanation]) -> None:
+def _conclude(found: Sequence[DryRun]) -> None:
     failing = sum(len(one.failures) for one in found)
     total = sum(row.nodes for one in found for row in one.operators)
     if failing:

@@ -14,8 +14,8 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_error, say
 
 if TYPE_CHECKING:
-    from bundler.validation.bundle import Bundle
     from serving.launch import Deployment, Runner
+    from serving.smoke.run import GoldenFile
 
 
 class RunnerName(str, Enum):
@@ -43,31 +43,34 @@ def launch(
 ) -> None:
     """Start a server, wait until it serves the bundle, smoke-test it, stream its log; Ctrl-C stops and cleans up."""
     from bundler.operations.launch import deployment, docker_settings
+    from bundler.operations.smoke import served_golden_files
+    from bundler.render.parts import render_context
     from bundler.validation.bundle import Bundle
     from serving.launch import BinaryRunner, DockerRunner, EmbeddedRunner
 
     opened = Bundle.open(bundle)
-    to = deployment(opened, host=host, grpc_port=port, rest_port=rest_port)
+    context = render_context(opened.name, opened.manifest)
+    to = deployment(opened, context, host=host, grpc_port=port, rest_port=rest_port)
     chosen: Runner
     if runner is RunnerName.docker:
-        chosen = DockerRunner(to, docker_settings(opened, image=image, user=user, memory=memory, cpus=cpus))
+        chosen = DockerRunner(to, docker_settings(context, image=image, user=user, memory=memory, cpus=cpus))
     elif runner is RunnerName.binary:
         chosen = BinaryRunner(to, binary)
     else:
         chosen = EmbeddedRunner(to, (sys.executable, "-m", "bundler", "serve"))
     say(shlex.join(chosen.command))
     with cleanly_interrupted("the server was stopped and cleaned up."):
-        _run(chosen, to, opened, timeout=timeout, smoke=smoke, check=check)
+        _run(chosen, to, served_golden_files(opened, context) if smoke else None, timeout=timeout, check=check)
 
 
-def _run(chosen: Runner, to: Deployment, bundle: Bundle, *, timeout: float, smoke: bool, check: bool) -> None:
+def _run(chosen: Runner, to: Deployment, golden_files: list[GoldenFile] | None, *, timeout: float, check: bool) -> None:
     from serving.launch import launched, wait_for_end
 
     serving = False
     try:
         with launched(chosen, to, timeout=timeout, log=_log):
-            if smoke:
-                _smoke(to, bundle)
+            if golden_files is not None:
+                _smoke(to, golden_files)
             _tell(to, chosen)
             if check:
                 return
@@ -83,15 +86,14 @@ def _run(chosen: Runner, to: Deployment, bundle: Bundle, *, timeout: float, smok
         raise
 
 
-def _smoke(to: Deployment, bundle: Bundle) -> None:
-    from bundler.operations.smoke import served_golden_files
+def _smoke(to: Deployment, golden_files: list[GoldenFile]) -> None:
     from serving.smoke.run import Check, run
 
     def show(check: Check) -> None:
         if check.outcome == "failed":
             print_error(str(check))
 
-    report = run(to.grpc_target, served_golden_files(bundle), rest=to.rest_target, progress=show)
+    report = run(to.grpc_target, golden_files, rest=to.rest_target, progress=show)
     say(report.verdict(), style="bold green" if report.passed else "bold red")
     if not report.passed:
         raise typer.Exit(1)

@@ -64,12 +64,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def size(count: float) -> str:
-    """A number of bytes for a person: 1.2 MB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    """Return a number of bytes as text for people: `1.2 MB`."""
+    from bundler.render.texts import decimal_size_text
+
+    return decimal_size_text(count)
 
 
 def quiet_libraries() -> None:

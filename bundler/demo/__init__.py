@@ -1,1 +1,1 @@
-"""Two real models end to end: built into one bundle, served, and smoke-tested (`tfbundle demo`)."""
+"""`tfbundle demo`: two real models, built into one bundle, served, and smoke-tested."""

@@ -1,4 +1,4 @@
-"""The demo's first model: a small convolutional network, trained on scikit-learn's real digits in seconds."""
+"""The demo's first model: a small convolutional network, trained in seconds on scikit-learn's images of handwritten digits."""
 
 from __future__ import annotations
 
@@ -24,28 +24,34 @@ if TYPE_CHECKING:
 EPOCHS = 12
 BATCH = 64
 HELD_OUT = 4
-"""Every fourth image is held out."""
+"""One in this many images is held out for evaluation."""
+
+
+def _block(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.BatchNorm2d(channels_out), nn.ReLU()
 
 
 class DigitsCnn(nn.Module):
-    """Grey images, float32 [batch, 1, 8, 8] in 0..1 -> logits, float32 [batch, 10]."""
+    """Maps grey images, float32 [batch, 1, 8, 8] in 0..1, to logits, float32 [batch, 10].
+
+    examples/digits_cnn.py has the same network, so that users can read and copy the example without tfbundle's sources.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-        )  # fmt: skip
+            *_block(1, 16), *_block(16, 32), nn.MaxPool2d(2), *_block(32, 64), nn.MaxPool2d(2)
+        )
         self.classifier = nn.Linear(64 * 2 * 2, 10)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the logits by output name."""
         return {"logits": self.classifier(self.features(image).flatten(1))}
 
 
 @dataclass(frozen=True)
 class Digits:
-    """The images, float32 [n, 1, 8, 8] in 0..1, and what they show, int64 [n]."""
+    """Images, float32 [n, 1, 8, 8] in 0..1, and their labels, int64 [n], for training and for testing."""
 
     train_images: Array
     train_labels: Array
@@ -55,7 +61,7 @@ class Digits:
 
 @cache
 def digits() -> Digits:
-    """scikit-learn's 1,797 scanned digits; a quarter of them is held out.
+    """Return scikit-learn's 1,797 scanned digits, a quarter of them held out for testing.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -72,7 +78,14 @@ def digits() -> Digits:
 
 
 def train(epochs: int = EPOCHS) -> tuple[DigitsCnn, Tensor]:
-    """A network trained on the digits, in eval mode, and two example images. The same every time on one machine."""
+    """Train a network on the digits; the result is the same every time on one machine.
+
+    Args:
+        epochs: The number of passes over the training images.
+
+    Returns:
+        The network in eval mode, and two example images.
+    """
     data = digits()
     images, labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
     order = torch.Generator().manual_seed(0)
@@ -95,7 +108,7 @@ def train(epochs: int = EPOCHS) -> tuple[DigitsCnn, Tensor]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """The layers are so small that threads cost more than they bring, on a busy machine many times more."""
+    """Limit PyTorch to one thread: with layers this small, more threads make training slower, and much slower under load."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -105,19 +118,19 @@ def one_thread() -> Iterator[None]:
 
 
 def calibration() -> Iterator[dict[str, Array]]:
-    """Samples of the training images for the int variants."""
+    """Yield training images as calibration samples for the int8 and int16x8 variants."""
     for image in digits().train_images[:200]:
         yield {"image": image}
 
 
 def accuracy(predict: Predict) -> float:
-    """The gate of the TFLite variants: the share of right answers on the held-out images."""
+    """Return the share of correct answers on the held-out images; this is the gate for the TFLite variants."""
     data = digits()
     return _accuracy(predict(image=data.test_images)["logits"], data.test_labels)
 
 
 def evaluate(built: BuiltModel) -> dict[str, Any]:
-    """Accuracy of PyTorch, of the SavedModel and of each TFLite file on the held-out images."""
+    """Measure the accuracy of PyTorch, the SavedModel and each TFLite file on the held-out images."""
     from bundler.saved_model.runner import SavedModel
 
     data = digits()
@@ -139,13 +152,13 @@ def evaluate(built: BuiltModel) -> dict[str, Any]:
 
 
 def _one_by_one(path: Path) -> Callable[[Array], dict[str, Array]]:
-    """A TFLite file takes one image a call."""
+    """Return a function that runs a TFLite file on images one by one, because the file takes one image per call."""
     from bundler.tflite.runner import TfliteModel
 
     model = TfliteModel(path)
 
     def run(images: Array) -> dict[str, Array]:
-        return {"logits": np.concatenate([model.in_floats({"image": image[None]})["logits"] for image in images])}
+        return {"logits": np.concatenate([model.run_in_floats({"image": image[None]})["logits"] for image in images])}
 
     return run
 

@@ -1,9 +1,9 @@
-"""Runs a script in a process that can import grpcio, protobuf, NumPy, the standard library and nothing else.
+"""Runs a script in a process that can import only grpcio, protobuf, NumPy and the standard library.
 
     python -I only_three.py SCRIPT [ARGUMENT]...
 
-Packages that lie beside the script are part of it, and come from there only. Proves it first: torch,
-TensorFlow and tfbundle itself must fail to import, or it exits with 3.
+Packages next to the script belong to it and are imported only from there. To prove the isolation, the process first checks that
+torch, TensorFlow, onnx and tfbundle cannot be imported; if one can, it exits with code 3.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from types import ModuleType
 
 ALLOWED = frozenset({"grpc", "google", "numpy", "typing_extensions"}) | sys.stdlib_module_names
-"""grpcio itself needs typing_extensions."""
+"""Top-level modules that may be imported; grpcio itself needs typing_extensions."""
 
 MUST_FAIL = ("torch", "tensorflow", "onnx", "bundler")
 
 
 class OnlyThree(MetaPathFinder):
-    """Refuses every other package before Python looks for it; what is in `folder` is found there."""
+    """A finder that rejects all other packages before Python searches for them, and finds the packages in `folder` there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,15 +33,21 @@ class OnlyThree(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return None for an allowed module, so that Python's own finders take over.
+
+        Raises:
+            ModuleNotFoundError: The module is not allowed.
+        """
         top = name.partition(".")[0]
         if top in ALLOWED or top.startswith("_"):
             return None
         if top in self.beside:
             return PathFinder.find_spec(name, path if path is not None else [str(self.folder)], target)
-        raise ModuleNotFoundError(f"{name} is blocked: only grpcio, protobuf and NumPy are here", name=name)
+        raise ModuleNotFoundError(f"{name} is blocked: only grpcio, protobuf and NumPy are available", name=name)
 
 
 def main() -> int:
+    """Check the isolation, run the script, and return the exit code."""
     script = Path(sys.argv[1]).resolve()
     sys.dont_write_bytecode = True
     sys.meta_path.insert(0, OnlyThree(script.parent))

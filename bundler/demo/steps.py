@@ -1,4 +1,4 @@
-"""The demo's steps: train, build, build, serve, smoke test."""
+"""The demo's steps: train and build the digits network, build the sentence encoder, serve the bundle, and smoke-test it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True)
 class ServedEndpoints:
-    """Where the child process serves; both on this machine."""
+    """Addresses, as `host:port` on this machine, of the server in the child process."""
 
     grpc: str
     rest: str
 
 
 def build_digits(out: Path, progress: Progress | None = None) -> Bundle:
-    """Train the digits network and build it with every TFLite variant, gated by its accuracy on held-out images.
+    """Train the digits network and build it with TFLite variants, gated by their accuracy on held-out images.
 
     Raises:
-        TfbundleError: of the stage that failed.
+        TfbundleError: A stage of the build failed.
     """
     from bundler.demo.digits import evaluate, train
     from bundler.pipeline import build
@@ -60,10 +60,10 @@ def build_digits(out: Path, progress: Progress | None = None) -> Bundle:
 
 
 def build_minilm(out: Path, progress: Progress | None = None) -> Bundle:
-    """Build the sentence encoder with its real weights; batch and length stay dynamic.
+    """Build the sentence encoder with its real weights; batch and sequence length stay dynamic.
 
     Raises:
-        TfbundleError: of the stage that failed.
+        TfbundleError: A stage of the build failed.
     """
     from bundler.demo import sentences
     from bundler.pipeline import build
@@ -81,10 +81,10 @@ def build_minilm(out: Path, progress: Progress | None = None) -> Bundle:
 
 @contextmanager
 def served(bundle: Path) -> Iterator[ServedEndpoints]:
-    """Serve a bundle by `tfbundle serve` in a child process; it is stopped at the end.
+    """Serve a bundle with `tfbundle serve` in a child process, and stop it at the end.
 
     Raises:
-        TfbundleError: the server ended, or did not load the models in time; its log is in the message.
+        TfbundleError: The server exited, or did not load the models in time. The message contains its log.
     """
     ports = _free_ports(2)
     flags = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
@@ -99,13 +99,13 @@ def served(bundle: Path) -> Iterator[ServedEndpoints]:
 
 
 def smoke_test(bundle: Path, endpoints: ServedEndpoints) -> str:
-    """Run the bundle's own smoke test in a process that can import grpcio, protobuf and NumPy only.
+    """Run the bundle's own smoke test in a process that can import only grpcio, protobuf and NumPy.
 
     Returns:
-        What it printed.
+        The output of the smoke test.
 
     Raises:
-        TfbundleError: it failed.
+        TfbundleError: The smoke test failed.
     """
     guard = Path(__file__).with_name("only_three.py")
     script = bundle.resolve() / "smoke" / "smoke_test.py"
@@ -120,12 +120,12 @@ def smoke_test(bundle: Path, endpoints: ServedEndpoints) -> str:
         check=False,
     )
     if done.returncode:
-        raise TfbundleError(f"The smoke test failed (exit {done.returncode}).\n{done.stdout}{done.stderr}")
+        raise TfbundleError(f"The smoke test failed with exit code {done.returncode}.\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
 def answer(endpoints: ServedEndpoints) -> dict[str, Any]:
-    """Ask the served models something real: one held-out image, and how close pairs of sentences are."""
+    """Call the served models with real inputs: one held-out image, and the pairs of sentences."""
     from bundler.demo.digits import digits
     from bundler.demo.sentences import PAIRS, SENTENCES, similarities, tokenize
     from serving import Client
@@ -133,12 +133,12 @@ def answer(endpoints: ServedEndpoints) -> dict[str, Any]:
     with Client(endpoints.grpc) as client:
         logits = client.predict(DIGITS, image=digits().test_images[:1])["logits"]
         embeddings = client.predict(MINILM, tokenize(SENTENCES))["embedding"]
-    close = similarities(embeddings)
+    values = similarities(embeddings)
     return {
         "digit": {"answer": int(logits.argmax()), "label": int(digits().test_labels[0])},
         "sentences": [
             {"pair": [SENTENCES[a], SENTENCES[b]], "similarity": value}
-            for (a, b), value in zip(PAIRS, close, strict=True)
+            for (a, b), value in zip(PAIRS, values, strict=True)
         ],
     }
 
@@ -146,20 +146,20 @@ def answer(endpoints: ServedEndpoints) -> dict[str, Any]:
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for probe in sockets:
+            probe.close()
 
 
 def _wait(child: subprocess.Popen[bytes], ports: list[int], log: IO[str]) -> None:
-    """Until both ports are open: the server opens them when its models are loaded."""
+    """Wait until both ports are open; the server opens them when its models are loaded."""
     deadline = time.monotonic() + READY_SECONDS
     while not all(_is_open(port) for port in ports):
         if child.poll() is not None or time.monotonic() > deadline:
-            state = "ended" if child.poll() is not None else f"was not ready after {READY_SECONDS} s"
+            state = "exited" if child.poll() is not None else f"was not ready after {READY_SECONDS} s"
             log.seek(0)
             raise TfbundleError(f"The server {state}.\n{log.read()}")
         time.sleep(0.1)
@@ -180,5 +180,5 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 
 def _bare_environment() -> dict[str, str]:
-    """Nothing that would widen what the isolated process can import."""
+    """Return the environment without Python's variables, which could make more packages importable."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

@@ -1,1 +1,1 @@
-"""What lies between a module and its ONNX file: the flat call, torch's exporters, dims of the outputs, failures."""
+"""From a loaded model to ONNX files: the flat call, torch's exporters, dims of the outputs, failures."""

@@ -1,9 +1,10 @@
-"""PyTorch operators that the export writes as operators of a domain of their own, for handlers to lower.
+"""PyTorch operators that the export writes as operators of a custom domain, for handlers to lower.
 
-1. Tensors of the call become the node's inputs, in the order of the operator's schema; an optional tensor that is left
-   out at the end has none, a list of tensors gives one input each and has to come last.
-2. Every other argument becomes an attribute of its name, the schema's default where the call leaves it out; None has none.
-3. Outputs are those of the schema, with the shapes that the operator's fake kernel gives.
+1. The call's tensors become the node's inputs, in the order of the operator's schema. Optional tensors that are omitted at
+   the end become no input; a list of tensors becomes one input per tensor and must come last.
+2. Every other argument becomes an attribute of its name, with the schema's default if the call omits it. None becomes no
+   attribute.
+3. The outputs are those of the schema, with the shapes that the operator's fake kernel computes.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ Table = dict[Callable[..., Any], Callable[..., Any]]
 
 
 def translation_table(names: Mapping[str, tuple[str, str]]) -> Table:
-    """`custom_translation_table` of torch.onnx.export.
+    """Return the `custom_translation_table` of torch.onnx.export.
 
     Args:
-        names: PyTorch's `namespace::name` or `namespace::name.overload` -> ONNX domain and operator. Operators that this
-            process does not know are left out: a file may have handlers for several models.
+        names: ONNX domain and operator by PyTorch's `namespace::name` or `namespace::name.overload`. Operators that this
+            process does not know are skipped: a file may have handlers for several models.
     """
     return {
         overload: _translator(overload, *names[name])
@@ -35,11 +36,11 @@ def translation_table(names: Mapping[str, tuple[str, str]]) -> Table:
 
 def _overloads(name: str) -> list[torch._ops.OpOverload]:
     namespace, _, rest = name.partition("::")
-    short, _, wanted = rest.partition(".")
+    short, _, overload = rest.partition(".")
     packet = getattr(getattr(torch.ops, namespace), short, None)
     if packet is None:
         return []
-    return [getattr(packet, own) for own in packet.overloads() if not wanted or own == wanted]
+    return [getattr(packet, known) for known in packet.overloads() if not overload or known == overload]
 
 
 def _translator(overload: torch._ops.OpOverload, domain: str, op_type: str) -> Callable[..., Any]:
@@ -60,22 +61,22 @@ def _translator(overload: torch._ops.OpOverload, domain: str, op_type: str) -> C
 def _split(
     schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[ir.Value | None], dict[str, Any]]:
-    """Inputs and attributes of the node.
+    """Return the inputs and the attributes of the node.
 
     Raises:
         ExportError: an argument can be neither.
     """
-    given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | dict(kwargs)
+    values = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | dict(kwargs)
     inputs: list[ir.Value | None] = []
     attributes: dict[str, Any] = {}
     for argument in schema.arguments:
-        value = given.get(argument.name, argument.default_value)
+        value = values.get(argument.name, argument.default_value)
         if "Tensor" in str(argument.type):
             inputs += value if isinstance(value, Sequence) else [value]
         elif _holds_values(value):
             raise ExportError(
-                f"The argument {argument.name!r} of {schema.name} depends on a dynamic size; an attribute is a constant.",
-                fix="let the operator take it from the shape of a tensor, or pass it as a tensor",
+                f"The argument {argument.name!r} of {schema.name} depends on a dynamic size, but an attribute is a constant.",
+                fix="let the operator read it from the shape of a tensor, or pass it as a tensor",
             )
         elif value is not None:
             attributes[argument.name] = _attribute(schema, argument.name, value)
@@ -95,8 +96,8 @@ def _attribute(schema: Any, name: str, value: Any) -> Any:
         return int(value)
     if not all(isinstance(item, (bool, int, float, str)) for item in items):
         raise ExportError(
-            f"The argument {name!r} of {schema.name} is of the type {type(value).__name__}, which ONNX has no attribute for.",
-            fix="take a number, a text, or a list of numbers or texts",
+            f"The argument {name!r} of {schema.name} is of type {type(value).__name__}, which ONNX attributes do not support.",
+            fix="use a number, a string, or a list of numbers or strings",
         )
     return [int(i) if isinstance(i, bool) else i for i in items] if isinstance(value, (list, tuple)) else _plain(value)
 

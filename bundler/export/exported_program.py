@@ -2,69 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import onnx_ir as ir
 import torch
 
-from bundler.errors import UsageError
-from bundler.export.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.export.flat import FlatModule, TorchReference
-from bundler.export.output_dims import output_specs
-from bundler.export.request import SignatureRequest
-from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
+from bundler.export.signature import (
+    OutputNames,
+    SignatureInputs,
+    SignatureRequest,
+    check_forward_only,
+)
 from bundler.export.torch_onnx import OLDEST_DYNAMO, Job, check_real, choose_opset, write
 from bundler.sources import LoadedModel
-from bundler.sources.tensors import to_torch
+from bundler.sources.tensors import to_numpy, to_torch
 from bundler.spec.bundle_spec import ModelSpec
-from bundler.values.exported import ExportedSignature
-from bundler.values.signature import Signature
+from bundler.values.arrays import Array
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
-    """Export one signature.
-
-    Raises:
-        ExportError: torch failed.
-        UsageError: the row asks for another method or other inputs than the program has.
-    """
-    program, binding = loaded.module, loaded.binding
-    assert isinstance(program, torch.export.ExportedProgram) and binding is not None
-    check_row(request, "an exported program (.pt2)")
-    specs = name_dims(loaded.input_specs)
-    examples = widen(specs, loaded.example_inputs)
-    flat = FlatModule(program.module(), binding)
-    tensors = tuple(to_torch(examples[name]) for name in binding.names)
-    answer = flat.answer(tensors)
-    check_real((*tensors, *answer.values()), program_title(loaded))
-    own = list(answer)
-    names = choose_names(own, model.outputs, binding.names)
-    kept = choose_outputs(names, request.spec.outputs, request.name)
-    by_name = dict(zip(names, own, strict=True))
-    opset = choose_opset(model.opset, request.max_opset, torchscript=False)
-    title = program_title(loaded)
-    source = program if opset >= OLDEST_DYNAMO else flat
-    graph = write(Job(source, tensors, specs, names, opset, title, request.translations), request.path, torchscript=False)
-    keep_outputs(graph, kept)
-    flat.keep = [by_name[name] for name in kept]
-    reference = TorchReference(flat, {by_name[name]: name for name in kept})
-    outputs = output_specs(reference, specs, examples, reference(examples), annotated_outputs(graph))
-    signature = Signature(unname(specs), unname(outputs))
-    finish(graph, signature)
-    save(graph, request.path)
-    return ExportedSignature(request.name, request.path, signature, examples, reference)
-
-
-def program_title(loaded: LoadedModel) -> str:
-    """What the program is called in messages."""
-    return str(loaded.provenance.get("class", "the exported program"))
-
-
-def check_row(request: SignatureRequest, kind: str) -> None:
-    """A graph that is made already has one method and its inputs.
+class ProgramWriter:
+    """The `GraphWriter` of an exported program.
 
     Raises:
-        UsageError: the row asks for others.
+        ExportError: an input or output is complex.
+        UsageError: the signature names another method or other inputs, or the opset is not supported.
     """
-    if request.spec.method != "forward" or request.spec.inputs:
-        raise UsageError(
-            f"The signature {request.name!r} asks for another method or other inputs, which {kind} does not have.",
-            fix="give only outputs for it, or build from Python (file.py:callable)",
+
+    def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
+        check_forward_only(request, "an exported program (.pt2)")
+        opset = choose_opset(model.opset, request.max_opset, torchscript=False)
+        program, binding = loaded.module, loaded.binding
+        assert isinstance(program, torch.export.ExportedProgram) and binding is not None
+        self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
+        self._program, self._opset, self._request = program, opset, request
+        self._title = str(loaded.provenance.get("class", "the exported program"))
+        self._flat = FlatModule(program.module(), binding)
+        self._tensors = tuple(to_torch(self.inputs.examples[name]) for name in binding.names)
+        outputs = self._flat.answer(self._tensors)
+        check_real((*self._tensors, *outputs.values()), self._title)
+        self.example_outputs: Mapping[str, Array] = {name: to_numpy(tensor) for name, tensor in outputs.items()}
+
+    def write(self, outputs: OutputNames) -> ir.Model:
+        """Return a graph with all outputs.
+
+        Raises:
+            ExportError: torch failed.
+        """
+        job = Job(
+            module=self._program if self._opset >= OLDEST_DYNAMO else self._flat,
+            tensors=self._tensors,
+            inputs=self.inputs.specs,
+            outputs=tuple(outputs.model_names),
+            opset=self._opset,
+            title=self._title,
+            translations=self._request.translations,
         )
+        return write(job, self._request.path, torchscript=False)
+
+    def reference(self, outputs: OutputNames) -> TorchReference:
+        """Return the program as a function."""
+        self._flat.keep = outputs.selected_model_names
+        return TorchReference(self._flat, outputs.renamed)

@@ -1,16 +1,14 @@
-"""Why torch could not export a model, in two lines, and its own report where the user finds it."""
+"""Errors of torch's exporter: the cause in two lines, and torch's own report in a file that the message names."""
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import traceback
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from bundler.errors import ExportError, TfbundleError
+from bundler.process.reports import keep_report
 from bundler.sources.user_code import first_line, is_user_file, user_line
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]+)')
@@ -18,7 +16,7 @@ _OPERATOR = re.compile(r"^- `(?P<op>[^`]+)`: .*All nodes: `\[(?P<node>\w+)", re.
 _COMMENT = re.compile(r"# .*?File: (?P<file>.+?):(?P<line>\d+) in \w+, code: (?P<code>.+)")
 _UNSUPPORTED = re.compile(r"Exporting the operator '(?P<op>[\w:.]+)' to ONNX opset version (?P<opset>\d+)")
 
-_TORCHS = ("aten::", "aten.", "prims")
+_TORCH_OPERATORS = ("aten::", "aten.", "prims")
 
 _FIXED = re.compile(
     r"inferred a static shape of (?P<size>\d+) for dimension inputs\['\w+'\]\[(?P<index>\d+)\]\.shape\[(?P<axis>\d+)\]"
@@ -27,13 +25,13 @@ _FIXED = re.compile(
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
         r"data-dependent|GuardOnDataDependent",
-        "the code branches or sizes a tensor on values, which a graph cannot do",
+        "a branch or the size of a tensor depends on values, which a graph cannot express",
         "use torch.where or torch.cond in place of the branch",
     ),
     (
         r"Constraints violated|ConstraintViolation|specialized it to be a constant",
-        "a dim that was to be dynamic has to keep one size",
-        "use x.shape in place of a number, or give the dim a size with --input",
+        "a dim that should be dynamic works with one size only",
+        "use x.shape in place of a number, or fix the dim's size with --input",
     ),
 )
 
@@ -41,30 +39,33 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 def explain(
     exc: Exception, title: str, inputs: Sequence[str], reports: Path, chatter: str
 ) -> TfbundleError:
-    """An ExportError with the cause, the user's line, what to do, and the path of the report that was kept.
+    """Return an ExportError with the cause, the user's line, a remedy, and the path of torch's report.
 
     Args:
-        exc: what torch raised.
+        exc: the exception that torch raised.
         title: class of the model.
-        inputs: names of its inputs, in the order in which torch has them.
-        reports: folder with the reports that torch wrote, if any.
-        chatter: what torch printed.
+        inputs: names of its inputs, in torch's order.
+        reports: folder with the reports that torch wrote, if there are any.
+        chatter: the text that torch printed.
+
+    Returns:
+        The error; if a TfbundleError is among the causes of `exc`, that one.
     """
     causes = _chain(exc)
-    ours = next((cause for cause in causes if isinstance(cause, TfbundleError)), None)
-    if ours is not None:
-        return ours
+    known = next((cause for cause in causes if isinstance(cause, TfbundleError)), None)
+    if known is not None:
+        return known
     text = "\n\n".join(path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md")))
     report = _keep(text or "".join(traceback.format_exception(exc)), title, chatter)
-    # The report lists operators after any failure; they are its reason only where one was looked up in vain.
+    # The report lists operators after any failure; they are the cause only if a look-up has failed.
     operators = unsupported_operators(text) if any("No ONNX function found" in str(c) for c in causes) else []
     if operators:
         rows = "\n  ".join(operators)
-        own = next((row.split()[0].replace(".", "::", 1) for row in operators if not row.startswith(_TORCHS)), None)
-        hint = f', or give it a handler of your own with @op(…, torch="{own}") and --ops' if own else ""
+        custom = next((row.split()[0].replace(".", "::", 1) for row in operators if not row.startswith(_TORCH_OPERATORS)), None)
+        hint = f', or write a handler for it with @op(…, torch="{custom}") and --ops' if custom else ""
         return ExportError(
-            f"torch cannot export {title} to ONNX, which has no form of:\n  {rows}",
-            fix=f"write it with other operators{hint}; torch's report is in {report}",
+            f"torch cannot export {title} to ONNX, which does not support:\n  {rows}",
+            fix=f"use other operators{hint}; torch's report is in {report}",
         )
     cause, fix = _cause(causes, inputs)
     return ExportError(
@@ -75,7 +76,7 @@ def explain(
 
 
 def unsupported_operators(report: str) -> list[str]:
-    """`operator at file:line: code` for every operator that a report of torch's exporter says it cannot write."""
+    """Return `operator at file:line: code` for each operator that a report of torch's exporter lists as unsupported."""
     rows = []
     for match in _OPERATOR.finditer(report):
         place = _place(report, match["node"])
@@ -84,7 +85,7 @@ def unsupported_operators(report: str) -> list[str]:
 
 
 def _place(report: str, node: str) -> str | None:
-    """The comment above a node in the exported program: the line of Python it was traced from."""
+    """Return the comment above a node in the exported program: the line of Python that it was traced from."""
     place = None
     for line in report.splitlines():
         comment = _COMMENT.search(line)
@@ -96,7 +97,7 @@ def _place(report: str, node: str) -> str | None:
 
 
 def _chain(exc: BaseException) -> list[BaseException]:
-    """The exception and its causes, the deepest first."""
+    """Return the exception and its causes, the deepest first."""
     chain: list[BaseException] = []
     current: BaseException | None = exc
     while current is not None and current not in chain:
@@ -112,21 +113,21 @@ def _cause(causes: list[BaseException], inputs: Sequence[str]) -> tuple[str, str
         name = inputs[int(dim["index"])] if int(dim["index"]) < len(inputs) else "?"
         axis, size = dim["axis"], dim["size"]
         return (
-            f"its code takes the size of axis {axis} of {name!r} as the constant {size}",
-            f"use x.shape[{axis}] in place of a number, or give the axis the size {size} with --input",
+            f"its code uses the size of axis {axis} of {name!r} as the constant {size}",
+            f"use x.shape[{axis}] in place of a number, or fix the axis to the size {size} with --input",
         )
     operator = _UNSUPPORTED.search(text)
     if operator:
         op, opset = operator["op"], operator["opset"]
-        return f"it has no form of {op} in opset {opset}", "ask for a newer --opset or write it with other operators"
+        return f"opset {opset} does not support {op}", "use a newer --opset or other operators"
     for pattern, what, fix in _RULES:
         if re.search(pattern, text):
             return what, fix
-    return first_line(causes[0])[:300].rstrip("."), "see what torch could not trace"
+    return first_line(causes[0])[:300].rstrip("."), "check the code that torch could not trace"
 
 
 def _line(causes: list[BaseException]) -> str | None:
-    """The user's line: the one that torch names in a message, else where the exception came from."""
+    """Return the user's line: the one that torch names in a message, else the one that the exception came from."""
     for cause in causes:
         frames = [m for m in _FRAME.finditer(str(cause)) if is_user_file(m["file"])]
         if frames:
@@ -139,11 +140,5 @@ def _line(causes: list[BaseException]) -> str | None:
 
 
 def _keep(text: str, title: str, chatter: str) -> Path:
-    """Write the report to the current folder, or where that cannot be written to the folder for temporary files."""
-    parts = [text, f"## What torch printed\n\n{chatter}"] if chatter.strip() else [text]
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"tfbundle-export-{re.sub(r'[^A-Za-z0-9_-]', '_', title)}-{stamp}.md"
-    folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
-    path = folder / name
-    path.write_text("\n\n".join(parts), "utf-8")
-    return path
+    parts = [text, f"## Output of torch\n\n{chatter}"] if chatter.strip() else [text]
+    return keep_report(f"export-{title}", ".md", "\n\n".join(parts))

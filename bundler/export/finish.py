@@ -1,4 +1,4 @@
-"""The last touch on an exported graph: names of weights, dims of inputs and outputs, and the user's source lines."""
+"""Finishing an exported graph: names of weights, dims of inputs and outputs, and the user's source lines."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+, in [^\n]*(?:\n(?!\s*F
 _OURS = str(Path(__file__).parent)
 _RECURRENT = ("LSTM", "GRU", "RNN")
 EXTERNAL_DATA = 3 * 2**29
-"""Bytes of weights from which they stand in a file of their own: 1.5 GB, as a protobuf ends at 2."""
+"""The size of weights, in bytes, from which they get a file of their own: 1.5 GB, as a protobuf cannot exceed 2 GB."""
 
 
 def annotated_outputs(model: ir.Model) -> dict[str, list[Dim] | None]:
-    """What the graph says of the dims of its outputs."""
+    """Return the dims that the graph declares for its outputs, by name; None if it declares none."""
     return {str(value.name): _dims(value.shape) for value in model.graph.outputs}
 
 
 def finish(model: ir.Model, signature: Signature) -> None:
-    """Make a graph of torch the model's own, in place.
+    """Remove the traces of the export from a graph, in place.
 
-    1. Weights lose the prefix of the wrapper, so that signatures share them by name; no other value has an
-       output's name.
-    2. Inputs and outputs have the signature's dims. Where torch fixed what is dynamic, or may have (recurrent
-       nodes), the shapes of all values between are dropped and inferred again.
-    3. Frames of tfbundle leave the stack traces, so that the first is the user's.
+    1. The names of weights lose the wrapper's prefix, so that signatures share weights by name. No other value has the name
+       of an output.
+    2. Inputs and outputs get the signature's dims. If torch has fixed a dynamic dim, or may have (recurrent nodes), the
+       shapes of all values in between are dropped and inferred again.
+    3. Frames of tfbundle are removed from the stack traces, so that the first frame is the user's.
     """
     make_way(model, signature.output_names)
     for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
@@ -47,35 +47,35 @@ def finish(model: ir.Model, signature: Signature) -> None:
     for node in model.graph.all_nodes():
         if STACK_TRACE in node.metadata_props:
             node.metadata_props[STACK_TRACE] = _without_ours(node.metadata_props[STACK_TRACE])
-    wrong = _annotate(model.graph.inputs, signature.inputs)
-    wrong = _annotate(model.graph.outputs, signature.outputs) or wrong
-    if wrong or any(node.op_type in _RECURRENT for node in model.graph.all_nodes()):
+    changed = _annotate(model.graph.inputs, signature.inputs)
+    changed = _annotate(model.graph.outputs, signature.outputs) or changed
+    if changed or any(node.op_type in _RECURRENT for node in model.graph.all_nodes()):
         _infer_again(model)
 
 
 def keep_outputs(model: ir.Model, names: Iterable[str]) -> None:
-    """Leave only these outputs, in this order, and what they need."""
+    """Remove all outputs but these, which get this order, and the nodes that only the others need."""
     by_name = {value.name: value for value in model.graph.outputs}
-    kept = [by_name[name] for name in names]
-    if kept != list(model.graph.outputs):
+    outputs = [by_name[name] for name in names]
+    if outputs != list(model.graph.outputs):
         model.graph.outputs.clear()
-        model.graph.outputs.extend(kept)
+        model.graph.outputs.extend(outputs)
         RemoveUnusedNodesPass()(model)
 
 
 def rename_outputs(model: ir.Model, names: Iterable[str]) -> None:
-    """Give the outputs these names; another value that has one of them gets out of the way."""
-    wanted = list(names)
-    _copy_passed_on(model)
-    make_way(model, wanted)
-    for value, name in zip(model.graph.outputs, wanted, strict=True):
+    """Give the outputs these names; other values that have one of them are renamed."""
+    new_names = list(names)
+    _copy_shared_outputs(model)
+    make_way(model, new_names)
+    for value, name in zip(model.graph.outputs, new_names, strict=True):
         value.name = f"{name}__new"
-    for value, name in zip(model.graph.outputs, wanted, strict=True):
+    for value, name in zip(model.graph.outputs, new_names, strict=True):
         value.name = name
 
 
-def _copy_passed_on(model: ir.Model) -> None:
-    """An output that is an input, a constant or another output too becomes a value with a name of its own."""
+def _copy_shared_outputs(model: ir.Model) -> None:
+    """Replace an output that is also an input, a constant or another output by a copy with a name of its own."""
     seen: set[int] = set()
     for index, value in enumerate(model.graph.outputs):
         if value.producer() is None or id(value) in seen:
@@ -88,17 +88,17 @@ def _copy_passed_on(model: ir.Model) -> None:
 
 
 def make_way(model: ir.Model, names: Iterable[str]) -> None:
-    """Rename values within the graph that have the name of an output: torch does not see to that itself."""
-    wanted = set(names)
+    """Rename values within the graph that have the name of an output; torch does not ensure that names are unique."""
+    taken = set(names)
     outputs = {id(value) for value in model.graph.outputs}
     for node in model.graph:
         for value in node.outputs:
-            if value.name in wanted and id(value) not in outputs:
+            if value.name in taken and id(value) not in outputs:
                 value.name = f"{value.name}_inner"
 
 
 def save(model: ir.Model, path: Path) -> None:
-    """Write the model; weights of 1.5 GB and more go to `<path>.data` beside it, whatever file they come from."""
+    """Write the model. Weights of 1.5 GB and more go to `<path>.data` beside it, whatever file they come from."""
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     is_large = size >= EXTERNAL_DATA
     load_external(model, initializers=not is_large)
@@ -107,18 +107,18 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 def _annotate(values: Iterable[ir.Value], specs: Iterable[TensorSpec]) -> bool:
-    """Set the dims; whether a dim that stood there as fixed is dynamic."""
-    wrong = False
+    """Set the dims; return whether the graph lacked dims or had a fixed size where the spec has a dynamic dim."""
+    changed = False
     by_name = {spec.name: spec for spec in specs}
     for value in values:
         spec = by_name[str(value.name)]
-        stood = _dims(value.shape)
-        if stood is None or len(stood) != len(spec.dims):
-            wrong = True
+        before = _dims(value.shape)
+        if before is None or len(before) != len(spec.dims):
+            changed = True
         else:
-            wrong |= any(isinstance(a, int) and not isinstance(b, int) for a, b in zip(stood, spec.dims, strict=True))
+            changed |= any(isinstance(a, int) and not isinstance(b, int) for a, b in zip(before, spec.dims, strict=True))
         value.shape = ir.Shape(spec.dims)
-    return wrong
+    return changed
 
 
 def _dims(shape: ir.Shape | None) -> list[Dim] | None:

@@ -1,4 +1,4 @@
-"""A module with a flat row of tensors in and out, as ONNX has it."""
+"""A module with a flat list of tensors as inputs and outputs, as in ONNX, and the reference that runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bundler.errors import ExportError
-from bundler.export.offloaded import park
+from bundler.export.offloaded import offload_weights
 from bundler.export.substitutes import Substitutes
 from bundler.sources.binding import Binding
 from bundler.sources.outputs import name_outputs
@@ -21,17 +21,16 @@ from bundler.sources.user_code import user_code
 from bundler.values.arrays import Array
 
 PREFIX = "module."
-"""Stands before the names of all weights of the module that is wrapped."""
+"""The prefix of the names of all weights of the wrapped module."""
 
-
-_OTHER_SIZES = "a dim that cannot take every size has to be fixed: give it a number with --input"
+_OTHER_SIZES = "if a dim cannot take every size, fix it: give it a number with --input"
 
 
 class FlatModule(nn.Module):
-    """Calls a method of a module: `forward(*inputs)` gives a tuple of the tensors in its answer.
+    """A wrapper that calls a method of a module with tensors only, and returns tensors only.
 
-    `forward` is what exporters see, with functions that they have no form of written with others (`Substitutes`);
-    `answer` is PyTorch's own.
+    Exporters see `forward`, in which functions that they do not support are replaced (`Substitutes`). `answer` runs PyTorch
+    unchanged.
 
     Args:
         module: the user's module, in eval mode.
@@ -59,20 +58,21 @@ class FlatModule(nn.Module):
         self.training = False
 
     def train(self, mode: bool = True) -> FlatModule:
-        """The module stays in eval mode: exporters set the mode and put it back, which a .pt2 refuses."""
+        """Do nothing: the module stays in eval mode. Exporters set the mode and restore it, which a .pt2 refuses."""
         del mode
         return self
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs as a tuple, computed in a form that exporters support."""
         attention = FourDimensionalAttention() if self.attention_4d else nullcontext()
         with Substitutes(), attention:
             return tuple(self.answer(tensors).values())
 
     def answer(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The outputs by name.
+        """Return the outputs by name.
 
         Raises:
-            ExportError: an output to keep is not there, or the answer holds something that is no tensor.
+            ExportError: an output to keep does not exist, or an output is not a tensor.
         """
         args, kwargs = self.binding.call(tensors)
         target = self.module if self.method == "forward" else getattr(self.module, self.method)
@@ -82,26 +82,26 @@ class FlatModule(nn.Module):
         unknown = [name for name in self.keep if name not in named]
         if unknown:
             raise ExportError(
-                f"The method {self.method} has no output {unknown[0]!r}.", fix=f"its outputs: {', '.join(named)}"
+                f"The method {self.method} has no output {unknown[0]!r}.", fix=f"choose from its outputs: {', '.join(named)}"
             )
         return {name: named[name] for name in self.keep}
 
 
 class FourDimensionalAttention(TorchFunctionMode):
-    """Gives 3-D scaled_dot_product_attention a heads axis of 1, and makes one batch of the leading axes of 5-D and higher
-    (windows): torch's ONNX exporter takes 4-D only.
+    """A context in which scaled_dot_product_attention is always computed in 4-D, which is all that torch's ONNX exporter takes.
 
-    (torch/onnx/_internal/exporter/_torchlib/ops/nn.py: "only 4D query, key, and value are supported".)
+    3-D attention gets a heads axis of 1; the leading axes of 5-D and higher (windows) become one batch. Source:
+    torch/onnx/_internal/exporter/_torchlib/ops/nn.py, "only 4D query, key, and value are supported".
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
+        keywords = dict(kwargs or {})
         if func is not torch.nn.functional.scaled_dot_product_attention:
-            return func(*args, **given)
+            return func(*args, **keywords)
         call = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
-        call.update(given)
+        call.update(keywords)
         ranks = {call[name].dim() for name in ("query", "key", "value")}
         if len(ranks) == 1 and max(ranks) > 4:
             return _one_batch(func, call)
@@ -116,7 +116,7 @@ class FourDimensionalAttention(TorchFunctionMode):
 
 
 def _one_batch(func: Any, call: dict[str, Any]) -> Any:
-    """Attention over more than one leading axis; a mask that these axes share (rank 3 at most) stays as it is."""
+    """Compute attention with several leading axes as one batch; a mask that these axes share (rank 3 at most) is unchanged."""
     mask = call.get("attn_mask")
     if mask is not None and mask.dim() > 3:
         return func(**call)
@@ -126,26 +126,31 @@ def _one_batch(func: Any, call: dict[str, Any]) -> Any:
 
 
 class TorchReference:
-    """PyTorch's own answers, in eval mode and without gradients: arrays by input name to arrays by output name."""
+    """The reference of a signature: PyTorch in eval mode without gradients.
+
+    Args:
+        flat: the module.
+        names: the name in the signature of each output, by the model's own name.
+    """
 
     def __init__(self, flat: FlatModule, names: Mapping[str, str]) -> None:
         self._flat = flat
         self._names = names
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model.
+        """Run the model on arrays by input name, and return arrays by output name.
 
         Raises:
-            SourceError: the model does not run on them; names their shapes and the user's line.
+            SourceError: the model does not run on them; the message has their shapes and the user's line.
         """
         names = self._flat.binding.names
-        given = ", ".join(f"{name}={inputs[name].dtype}{list(inputs[name].shape)}" for name in names)
-        # Not inference_mode: what a module caches in it (position tables) could not be exported afterwards.
-        with user_code(f"The model does not run on {given}", fix=_OTHER_SIZES), torch.no_grad():
+        shapes = ", ".join(f"{name}={inputs[name].dtype}{list(inputs[name].shape)}" for name in names)
+        # Not inference_mode: tensors that a module caches in it (position tables) could not be exported afterwards.
+        with user_code(f"The model does not run on {shapes}", fix=_OTHER_SIZES), torch.no_grad():
             answer = self._flat.answer([to_torch(inputs[name]) for name in names])
         return {self._names[name]: to_numpy(tensor) for name, tensor in answer.items()}
 
-    def park(self, folder: Path) -> None:
-        """Leave the module's large weights in files: see `bundler.export.offloaded`. TorchScript keeps its memory."""
+    def offload_weights(self, folder: Path) -> None:
+        """Move the module's large weights to files (see `bundler.export.offloaded`). TorchScript keeps its memory."""
         if not isinstance(self._flat.module, torch.jit.ScriptModule):
-            park(self._flat.module, folder)
+            offload_weights(self._flat.module, folder)

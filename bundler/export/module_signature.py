@@ -1,19 +1,17 @@
-"""One signature of a torch module or of TorchScript: a method, its inputs, and the outputs to keep."""
+"""One signature of a torch module or of TorchScript: a method, its inputs, and some of its outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 import torch
 
-from bundler.export.finish import annotated_outputs, finish, keep_outputs, save
 from bundler.export.flat import FlatModule, TorchReference
-from bundler.export.output_dims import output_specs
-from bundler.export.request import SignatureRequest
-from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
-from bundler.export.torch_onnx import Job, check_real, choose_opset, dynamic_inputs, write
+from bundler.export.naming import name_dims
+from bundler.export.signature import OutputNames, SignatureInputs, SignatureRequest
+from bundler.export.torch_onnx import Job, check_dynamic_inputs, check_real, choose_opset, write
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, bind_specs, parameters
 from bundler.sources.example_inputs import integer_ranges, random_inputs
@@ -22,89 +20,86 @@ from bundler.sources.user_code import user_code
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ExportedSignature
-from bundler.values.signature import Signature, TensorSpec
+from bundler.values.signature import TensorSpec
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """How a method is called: every dynamic dim named, examples wide enough."""
-
-    binding: Binding
-    specs: tuple[TensorSpec, ...]
-    examples: dict[str, Array]
-
-
-def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
-    """Export one signature.
+class ModuleWriter:
+    """The `GraphWriter` of a torch module or of TorchScript.
 
     Raises:
-        ExportError, SourceError, UsageError: as `bundler.export.export`.
+        ExportError: an input or output is complex.
+        SourceError: the module does not run on its example inputs.
+        UsageError: the module has no such method, or the inputs do not fit it.
     """
-    module = loaded.module
-    assert isinstance(module, torch.nn.Module)
-    torchscript = isinstance(module, torch.jit.ScriptModule)
-    given = _inputs(module, loaded, request.spec)
-    flat = FlatModule(module, given.binding, method=request.spec.method)
-    own = _first_answer(flat, given.examples, request.spec.method)
-    chosen = model.outputs if request.spec.method == "forward" else ()
-    names = dict(zip(choose_names(list(own), chosen, given.binding.names), own, strict=True))
-    kept = choose_outputs(list(names), request.spec.outputs, request.name)
-    flat.keep = [names[name] for name in kept]
-    reference = TorchReference(flat, {names[name]: name for name in kept})
-    answer = {name: to_numpy(own[names[name]]) for name in kept}
-    job = Job(
-        module=flat,
-        tensors=tuple(to_torch(given.examples[name]) for name in given.binding.names),
-        inputs=given.specs,
-        outputs=tuple(names) if torchscript else kept,
-        opset=choose_opset(model.opset, request.max_opset, torchscript=torchscript),
-        title=str(loaded.provenance.get("class", type(module).__name__)),
-        translations=request.translations,
-    )
-    graph = write(job, request.path, torchscript=torchscript)
-    keep_outputs(graph, kept)
-    dynamic_inputs(graph, given.specs, job.title)
-    outputs = output_specs(reference, given.specs, given.examples, answer, annotated_outputs(graph))
-    signature = Signature(unname(given.specs), unname(outputs))
-    finish(graph, signature)
-    save(graph, request.path)
-    return ExportedSignature(request.name, request.path, signature, given.examples, reference)
+
+    def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
+        module, method = loaded.module, request.spec.method
+        assert isinstance(module, torch.nn.Module)
+        self._opset, self._request = model.opset, request
+        self._torchscript = isinstance(module, torch.jit.ScriptModule)
+        self._title = str(loaded.provenance.get("class", type(module).__name__))
+        binding, self.inputs = _inputs(module, loaded, request.spec)
+        self._flat = FlatModule(module, binding, method=method)
+        self._tensors = tuple(to_torch(self.inputs.examples[name]) for name in binding.names)
+        outputs = self._run()
+        check_real((*self._tensors, *outputs.values()), type(module).__name__)
+        self.example_outputs: Mapping[str, Array] = {name: to_numpy(tensor) for name, tensor in outputs.items()}
+
+    def _run(self) -> dict[str, torch.Tensor]:
+        with user_code(f"The model's method {self._flat.method} does not run on its example inputs"), torch.no_grad():
+            return self._flat.answer(self._tensors)
+
+    def write(self, outputs: OutputNames) -> ir.Model:
+        """Return a graph with the selected outputs, or with all outputs for TorchScript.
+
+        Raises:
+            ExportError: torch failed, or fixed a dynamic dim.
+            UsageError: the opset is not supported.
+        """
+        self._flat.keep = outputs.selected_model_names
+        job = Job(
+            module=self._flat,
+            tensors=self._tensors,
+            inputs=self.inputs.specs,
+            outputs=tuple(outputs.model_names) if self._torchscript else outputs.selected,
+            opset=choose_opset(self._opset, self._request.max_opset, torchscript=self._torchscript),
+            title=self._title,
+            translations=self._request.translations,
+        )
+        graph = write(job, self._request.path, torchscript=self._torchscript)
+        check_dynamic_inputs(graph, self.inputs.specs, self._title)
+        return graph
+
+    def reference(self, outputs: OutputNames) -> TorchReference:
+        """Return the method as a function."""
+        return TorchReference(self._flat, outputs.renamed)
 
 
-def _inputs(module: torch.nn.Module, loaded: LoadedModel, row: SignatureSpec) -> _Inputs:
-    """The inputs of serving_default, or those that the signature's row gives, with examples of the model's own
-    where names, dtypes and dims agree and drawn ones elsewhere."""
-    if not row.inputs and row.method == "forward":
+def _inputs(module: torch.nn.Module, loaded: LoadedModel, spec: SignatureSpec) -> tuple[Binding, SignatureInputs]:
+    """Return how the method is called, and its inputs: those of serving_default, or those in the signature's spec.
+
+    The examples are the model's own if their names, dtypes and dims fit, and random ones otherwise.
+    """
+    if not spec.inputs and spec.method == "forward":
         assert loaded.binding is not None
-        specs = name_dims(loaded.input_specs)
-        return _Inputs(loaded.binding, specs, widen(specs, loaded.example_inputs))
-    rows = tuple(TensorSpec.parse(text) for text in row.inputs) or loaded.input_specs
-    binding = bind_specs(parameters(module, row.method), rows)
-    by_name = {spec.name: spec for spec in rows}
+        return loaded.binding, SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
+    specs = tuple(TensorSpec.parse(text) for text in spec.inputs) or loaded.input_specs
+    binding = bind_specs(parameters(module, spec.method), specs)
+    by_name = {tensor.name: tensor for tensor in specs}
     ordered = name_dims([by_name[name] for name in binding.names])
-    drawn = random_inputs(ordered, integer_ranges(module, binding, ordered, method=row.method))
-    drawn.update(_suitable(loaded.example_inputs, ordered))
-    return _Inputs(binding, ordered, widen(ordered, drawn))
+    examples = random_inputs(ordered, integer_ranges(module, binding, ordered, method=spec.method))
+    examples.update(_fitting_examples(loaded.example_inputs, ordered))
+    return binding, SignatureInputs.widened(ordered, examples)
 
 
-def _suitable(examples: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """The model's examples, if they fit all the specs: one alone may have other dims than the drawn ones."""
-    found = {}
+def _fitting_examples(examples: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Return the model's examples if all fit the specs, else none: a mixture could disagree on the size of a dim."""
+    fitting = {}
     for spec in specs:
         array = examples.get(spec.name)
         if array is None or str(array.dtype) != spec.dtype or array.ndim != len(spec.dims):
             return {}
         if any(isinstance(d, int) and d != size for d, size in zip(spec.dims, np.shape(array), strict=True)):
             return {}
-        found[spec.name] = array
-    return found
-
-
-def _first_answer(flat: FlatModule, examples: Mapping[str, Array], method: str) -> dict[str, torch.Tensor]:
-    """The outputs of the method on its examples, under their own names and in the model's order."""
-    tensors = [to_torch(examples[name]) for name in flat.binding.names]
-    with user_code(f"The model's method {method} does not run on its example inputs"), torch.no_grad():
-        answer = flat.answer(tensors)
-    check_real((*tensors, *answer.values()), type(flat.module).__name__)
-    return answer
+        fitting[spec.name] = array
+    return fitting

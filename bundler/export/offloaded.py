@@ -1,7 +1,7 @@
-"""Large weights of a torch module, put into a file and mapped from it, so that they take no memory until they are used again.
+"""Large weights of a torch module, moved to files and mapped from them, so that they take no memory until they are used again.
 
-PyTorch has answered everything that a build asks by the time TensorFlow makes its own copy of the weights. The module stays
-whole: what is asked of it later (a TFLite comparison, a diagnosis) reads the weights from the file.
+When TensorFlow makes its own copy of the weights, PyTorch has already computed its reference outputs. The module stays
+usable: a later call (for a TFLite comparison or a diagnosis) reads the weights from the files.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-_PARKED = 1 << 20
-"""Bytes of a weight from which it goes into the file."""
+_LARGE = 1 << 20
+"""The size in bytes of the smallest weight that is moved."""
 
 
-def park(module: nn.Module, folder: Path) -> None:
-    """Replace the memory of the module's large weights by files in `folder`, one after the other.
+def offload_weights(module: nn.Module, folder: Path) -> None:
+    """Replace the memory of the module's large weights by files in `folder`, one weight after the other.
 
-    A file loses its name at once and lives as long as its weight. What is written to a weight later changes the module alone.
+    Each file is unlinked at once and lives as long as its weight. Writing to a weight later changes the module alone.
 
     Raises:
         OSError: a file cannot be written (a full disk, say).
@@ -35,12 +35,12 @@ def park(module: nn.Module, folder: Path) -> None:
 
 
 def _large(module: nn.Module) -> Iterator[Tensor]:
-    """Plain tensors in memory that share it with no other weight."""
+    """Yield the large plain tensors that share their memory with no other weight."""
     weights = {id(w): w for w in (*module.parameters(), *module.buffers())}
     plain = [w for w in weights.values() if _is_plain(w)]
     shared = Counter(w.untyped_storage().data_ptr() for w in plain)
     for weight in plain:
-        if weight.nbytes >= _PARKED and shared[weight.untyped_storage().data_ptr()] == 1:
+        if weight.nbytes >= _LARGE and shared[weight.untyped_storage().data_ptr()] == 1:
             yield weight
 
 

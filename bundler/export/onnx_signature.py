@@ -8,83 +8,91 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bundler.errors import ExportError, UsageError
-from bundler.export.exported_program import check_row
-from bundler.export.finish import annotated_outputs, finish, keep_outputs, rename_outputs, save
-from bundler.export.output_dims import output_specs
-from bundler.export.request import SignatureRequest
-from bundler.export.shared import choose_names, choose_outputs, name_dims, unname, widen
+from bundler.export.finish import rename_outputs
+from bundler.export.signature import (
+    OutputNames,
+    SignatureInputs,
+    SignatureRequest,
+    check_forward_only,
+)
 from bundler.graph.load import drop_constant_inputs, load
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ExportedSignature
-from bundler.values.signature import Signature
 
 
 class OnnxReference:
-    """ONNX Runtime's answers under the names of the signature."""
+    """ONNX Runtime's outputs for an ONNX file, under the names of a signature.
 
-    def __init__(self, path: Path, names: Mapping[str, str]) -> None:
+    Args:
+        path: the file.
+        names: the name in the signature of each output, by its name in the file.
+        model: the loaded file; None: it is loaded by the first call.
+    """
+
+    def __init__(self, path: Path, names: Mapping[str, str], model: OnnxModel | None = None) -> None:
         self._path = path
         self._names = names
-        self._model: OnnxModel | None = None
+        self._model = model
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model.
 
         Raises:
-            ParityError: ONNX Runtime refuses the file, or stopped.
+            ParityError: ONNX Runtime refuses the file or stopped.
         """
         if self._model is None:
             self._model = OnnxModel(self._path)
-        answer = self._model(inputs)
-        return {name: answer[own] for own, name in self._names.items()}
+        outputs = self._model(inputs)
+        return {name: outputs[file_name] for file_name, name in self._names.items()}
 
-    def park(self, folder: Path) -> None:
-        """End the session; the next call begins another."""
+    def offload_weights(self, folder: Path) -> None:
+        """Close the session; the next call opens another."""
         del folder
         self._model = None
 
 
-def make(loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> ExportedSignature:
-    """Copy the file with the signature's names, dims and outputs.
+class OnnxFileWriter:
+    """The `GraphWriter` of an ONNX file.
 
     Raises:
-        UsageError: --opset, or a row with another method or inputs.
+        UsageError: another opset is requested, or the signature names another method or other inputs.
         ExportError: the converter does not read the file's opset.
+        ParityError: ONNX Runtime refuses the file or stopped.
     """
-    assert loaded.onnx is not None
-    check_row(request, "an ONNX file")
-    graph = load(loaded.onnx)
-    drop_constant_inputs(graph)
-    _check_opset(graph, model, request)
-    specs = name_dims(loaded.input_specs)
-    examples = widen(specs, loaded.example_inputs)
-    own = [str(value.name) for value in graph.graph.outputs]
-    names = choose_names(own, model.outputs, [spec.name for spec in specs])
-    kept = choose_outputs(names, request.spec.outputs, request.name)
-    by_name = dict(zip(names, own, strict=True))
-    reference = OnnxReference(loaded.onnx, {by_name[name]: name for name in kept})
-    answer = reference(examples)
-    rename_outputs(graph, names)
-    keep_outputs(graph, kept)
-    outputs = output_specs(reference, specs, examples, answer, annotated_outputs(graph))
-    signature = Signature(unname(specs), unname(outputs))
-    finish(graph, signature)
-    save(graph, request.path)
-    return ExportedSignature(request.name, request.path, signature, examples, reference)
+
+    def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
+        assert loaded.onnx is not None
+        check_forward_only(request, "an ONNX file")
+        self._path, self._graph = loaded.onnx, load(loaded.onnx)
+        drop_constant_inputs(self._graph)
+        _check_opset(self._graph, model, request)
+        self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
+        self._model = OnnxModel(self._path)
+        outputs = self._model(self.inputs.examples)
+        names = [str(value.name) for value in self._graph.graph.outputs]
+        self.example_outputs: Mapping[str, Array] = {name: outputs[name] for name in names}
+
+    def write(self, outputs: OutputNames) -> ir.Model:
+        """Return the file's graph with the names of the signature."""
+        rename_outputs(self._graph, outputs.model_names)
+        return self._graph
+
+    def reference(self, outputs: OutputNames) -> OnnxReference:
+        """Return the file as a function."""
+        return OnnxReference(self._path, outputs.renamed, self._model)
 
 
 def _check_opset(graph: ir.Model, model: ModelSpec, request: SignatureRequest) -> None:
     opset = graph.opset_imports.get("", 1)
     if model.opset is not None and model.opset != opset:
         raise UsageError(
-            f"--opset {model.opset} does not apply: {model.source} is ONNX already, at opset {opset}.",
+            f"--opset {model.opset} does not apply: {model.source} is an ONNX file, at opset {opset}.",
             fix="leave --opset out, or export the model again at that opset",
         )
     if request.max_opset is not None and opset > request.max_opset:
         raise ExportError(
             f"The converter {model.converter} reads ONNX up to opset {request.max_opset}; {model.source} has {opset}.",
-            fix=f"export it again at opset {request.max_opset}, or take --converter native",
+            fix=f"export it again at opset {request.max_opset}, or use --converter native",
         )

@@ -1,7 +1,7 @@
-"""Which axes of the outputs are dynamic, seen by running the model at other sizes of its dynamic dims.
+"""The dynamic axes of the outputs, found by running the model with other sizes of its dynamic dims.
 
-torch annotates some values wrongly (an LSTM over a dynamic sequence has its example's length), so what the model does
-stands before what the graph says.
+torch annotates some values wrongly (an LSTM over a dynamic sequence has its example's length), so the model's behaviour
+takes precedence over the graph's annotations.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ from bundler.values.signature import Dim, Signature, TensorSpec
 
 Reference = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 Annotated = Mapping[str, Sequence[Dim] | None]
-"""By output name what the graph says of its dims; None where it says nothing."""
+"""The dims that the graph declares for its outputs, by name; None for an output without dims."""
 
-_STOPS = (SourceError, ParityError)
-"""What a reference raises at a size that the model does not take: PyTorch's, ONNX Runtime's."""
+_REFUSALS = (SourceError, ParityError)
+"""The errors of a reference, PyTorch or ONNX Runtime, for a size that the model does not support."""
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """One dim at another size: shapes by output name, None where the model does not take the size."""
+    """A run with another size of one dim.
+
+    Attributes:
+        shapes: the shapes by output name; None if the model supports none of the sizes tried.
+    """
 
     dim: str
     before: int
@@ -39,66 +43,66 @@ def output_specs(
     reference: Reference,
     inputs: Sequence[TensorSpec],
     examples: Mapping[str, Array],
-    answer: Mapping[str, Array],
+    outputs: Mapping[str, Array],
     annotated: Annotated,
 ) -> tuple[TensorSpec, ...]:
-    """The outputs with names for dims that follow a dim of the inputs, None for other dynamic ones.
+    """Return the specs of the outputs: a dim that follows a dim of the inputs has its name, other dynamic dims are None.
 
     Args:
-        reference: the model, on arrays.
+        reference: the model, as a function of arrays.
         inputs: specs in which every dynamic dim has a name.
-        examples: arrays of the inputs.
-        answer: what the reference answers on them.
-        annotated: what the graph says.
+        examples: example inputs.
+        outputs: the model's outputs on the examples.
+        annotated: the dims that the graph declares.
 
     Raises:
-        SourceError, ParityError: the model does not take another batch size.
+        SourceError, ParityError: the model does not support another batch size.
     """
     signature = Signature(tuple(inputs), ())
     sizes = dim_sizes(signature, examples)
     probes = [_probe(reference, signature, examples, dim, size) for dim, size in sizes.items()]
     return tuple(
         TensorSpec(name, dtype_of(array), _dims(name, array.shape, probes, annotated.get(name)))
-        for name, array in answer.items()
+        for name, array in outputs.items()
     )
 
 
 def dtype_of(array: Array) -> str:
-    """The dtype as a TensorSpec names it."""
+    """Return the dtype under its name in a TensorSpec."""
     return "string" if array.dtype.kind in "USO" else str(array.dtype)
 
 
 def _probe(reference: Reference, signature: Signature, examples: Mapping[str, Array], dim: str, size: int) -> _Probe:
     for other in (size + 1, size * 2, size * 4):
         try:
-            answer = reference(fit(signature, examples, {dim: other}))
-        except _STOPS:
+            outputs = reference(fit(signature, examples, {dim: other}))
+        except _REFUSALS:
             if is_batch(dim):
                 raise
             continue
-        return _Probe(dim, size, other, {name: np.shape(array) for name, array in answer.items()})
+        return _Probe(dim, size, other, {name: np.shape(array) for name, array in outputs.items()})
     return _Probe(dim, size, size, None)
 
 
 def _dims(
     name: str, shape: tuple[int, ...], probes: Sequence[_Probe], annotated: Sequence[Dim] | None
 ) -> tuple[Dim, ...]:
-    said = annotated if annotated is not None and len(annotated) == len(shape) else [0] * len(shape)
-    return tuple(_dim(name, axis, size, probes, said[axis]) for axis, size in enumerate(shape))
+    declared = annotated if annotated is not None and len(annotated) == len(shape) else [0] * len(shape)
+    return tuple(_dim(name, axis, size, probes, declared[axis]) for axis, size in enumerate(shape))
 
 
-def _depends_on_data(said: Dim) -> bool:
-    """torch calls a size that only the values decide u0, u1, …; that it equals a dim of these inputs is chance."""
-    return isinstance(said, str) and re.fullmatch(r"u\d+", said) is not None
+def _depends_on_data(declared: Dim) -> bool:
+    """Return whether a size depends on values (u0, u1, … in torch), so that it equals an input's dim by chance only."""
+    return isinstance(declared, str) and re.fullmatch(r"u\d+", declared) is not None
 
 
-def _dim(name: str, axis: int, size: int, probes: Sequence[_Probe], said: Dim) -> Dim:
+def _dim(name: str, axis: int, size: int, probes: Sequence[_Probe], declared: Dim) -> Dim:
     for probe in probes:
         shape = (probe.shapes or {}).get(name)
         if shape is not None and len(shape) > axis and shape[axis] != size:
             follows = (size, shape[axis]) == (probe.before, probe.after)
-            return probe.dim if follows and not _depends_on_data(said) else None
-    if isinstance(said, int):
+            return probe.dim if follows and not _depends_on_data(declared) else None
+    if isinstance(declared, int):
         return size
-    untried = {probe.dim for probe in probes if probe.shapes is None}
-    return said if said in untried else None
+    unprobed = {probe.dim for probe in probes if probe.shapes is None}
+    return declared if declared in unprobed else None

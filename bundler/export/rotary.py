@@ -1,4 +1,4 @@
-"""RotaryEmbedding nodes with caches of the batch size that ONNX asks for."""
+"""A correction of RotaryEmbedding nodes: their caches get the batch size that ONNX requires."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from onnx_ir.tape import Tape
 def expand_rotary_caches(model: ir.Model) -> None:
     """Repeat the cos and sin caches along the batch, in place.
 
-    torch (2.13, opset 23) fuses a rotary embedding into one node, also where its caches have a batch of 1 that PyTorch
-    would broadcast, as those of transformers' decoders do. ONNX wants them as (batch, seq, half) where there are no
-    position ids, and ONNX Runtime refuses other shapes. An Expand to (batch, 1, 1) changes nothing where they fit.
+    torch (2.13, opset 23) fuses a rotary embedding into one node even if its caches have a batch of 1, which PyTorch would
+    broadcast (transformers' decoders). Without position ids, ONNX requires caches of shape (batch, seq, half), and ONNX
+    Runtime refuses others. An Expand to (batch, 1, 1) does not change caches that have this shape.
+
+    Source: https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html
     """
     for node in [n for n in model.graph.all_nodes() if n.op_type == "RotaryEmbedding" and n.domain == ""]:
         if len(node.inputs) > 3 and node.inputs[3] is not None:

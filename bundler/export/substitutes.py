@@ -1,14 +1,14 @@
-"""Functions of torch that its ONNX exporter has no form of, or a poor one, written with others while a model is exported.
+"""Substitutes, during an export, for functions that torch's ONNX exporter does not support or exports badly.
 
-1. `embedding_bag` becomes a look-up and a reduction (2-D input), or a look-up and a sum by bag (1-D input and offsets).
-   torch 2.13 writes a Loop that gathers a sequence of bags, one step a bag.
-2. `cdist` becomes differences and a norm: torch 2.13 has no ONNX form of it (`aten._cdist_forward`).
-3. Attention of many query heads over one head of keys and values gets as many of them: torch writes ONNX's Attention
-   for equal numbers only (`SDPA (MHA) requires q_num_heads = kv_num_heads`), unless the model says `enable_gqa`.
+1. `embedding_bag` becomes a look-up and a reduction (2-D input), or a look-up and a sum per bag (1-D input and offsets).
+   torch 2.13 writes a Loop that gathers a sequence of bags, one step per bag.
+2. `cdist` becomes differences and a norm: torch 2.13 cannot export it (`aten._cdist_forward`).
+3. In attention of many query heads over one head of keys and values, that head is repeated: torch writes ONNX's Attention
+   for equal numbers only (`SDPA (MHA) requires q_num_heads = kv_num_heads`), unless the model sets `enable_gqa`.
 4. Fake quantization becomes its own arithmetic: torch 2.13 cannot trace it (`no fake impl or Meta kernel`).
 
-A substitute has the parameters of torch's function. What it does not know (`max_norm`, which changes the weights; the
-maximum of bags by offsets) it answers with NotImplemented, and leaves to torch.
+A substitute has the parameters of torch's function. It returns NotImplemented for calls that it does not support
+(`max_norm`, which changes the weights; the maximum of bags by offsets); these are left to torch.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from torch.overrides import TorchFunctionMode
 
 
 class Substitutes(TorchFunctionMode):
-    """Calls the substitutes within its context."""
+    """A context in which the substitutes are called."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
+        keywords = dict(kwargs or {})
         substitute = _SUBSTITUTES.get(func)
-        answer = NotImplemented if substitute is None else substitute(*args, **given)
-        return func(*args, **given) if answer is NotImplemented else answer
+        result = NotImplemented if substitute is None else substitute(*args, **keywords)
+        return func(*args, **keywords) if result is NotImplemented else result
 
 
 def _embedding_bag(
     input: Tensor,
     weight: Tensor,
+    *,
     offsets: Tensor | None = None,
     max_norm: float | None = None,
-    norm_type: float = 2,
-    scale_grad_by_freq: bool = False,
     mode: str = "mean",
-    sparse: bool = False,
     per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
+    **gradients: Any,
 ) -> Any:
+    del gradients  # norm_type, scale_grad_by_freq and sparse do not change the result without max_norm
     if max_norm is not None or (input.dim() == 1 and (mode == "max" or offsets is None)):
         return NotImplemented
     counted = torch.ones_like(input, dtype=weight.dtype)
@@ -68,34 +68,34 @@ def _embedding_bag(
 
 
 def _largest(rows: Tensor, counted: Tensor | None) -> Tensor:
-    """The maximum of each bag over the rows that count; zeros where none does."""
+    """Return the maximum of each bag over the rows that count, or zeros for a bag in which none does."""
     if counted is None:
         return rows.amax(1)
-    some = counted.amax(1, keepdim=True) > 0
+    has_rows = counted.amax(1, keepdim=True) > 0
     largest = rows.masked_fill(counted.unsqueeze(-1) == 0, float("-inf")).amax(1)
-    return torch.where(some, largest, torch.zeros_like(largest))
+    return torch.where(has_rows, largest, torch.zeros_like(largest))
 
 
 def _by_offsets(rows: Tensor, counted: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums and counts of the bags that begin at `offsets`: a row is in the last bag that does not begin after it."""
-    places = torch.arange(rows.shape[0], dtype=offsets.dtype, device=offsets.device)
-    bags = (places[:, None] >= offsets[None]).sum(1) - 1
+    """Return sums and counts of the bags that start at `offsets`. A row belongs to the last bag that does not start after it."""
+    positions = torch.arange(rows.shape[0], dtype=offsets.dtype, device=offsets.device)
+    bags = (positions[:, None] >= offsets[None]).sum(1) - 1
     empty = rows.new_zeros(offsets.shape[0], rows.shape[1])
     counts = rows.new_zeros(offsets.shape[0]).index_add(0, bags, counted)
     return empty.index_add(0, bags, rows), counts[:, None]
 
 
 def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
-    apart = (x1.unsqueeze(-2) - x2.unsqueeze(-3)).abs()
+    distance = (x1.unsqueeze(-2) - x2.unsqueeze(-3)).abs()
     if p == 2:
-        return apart.square().sum(-1).sqrt()
+        return distance.square().sum(-1).sqrt()
     if p == 1:
-        return apart.sum(-1)
+        return distance.sum(-1)
     if p == float("inf"):
-        return apart.amax(-1)
+        return distance.amax(-1)
     if p == 0:
-        return (apart != 0).to(apart.dtype).sum(-1)
-    return apart.pow(p).sum(-1).pow(1 / p)
+        return (distance != 0).to(distance.dtype).sum(-1)
+    return distance.pow(p).sum(-1).pow(1 / p)
 
 
 def _attention(
@@ -119,8 +119,8 @@ def _fake_quantize_tensor(
     input: Tensor, scale: float | Tensor, zero_point: int | Tensor, quant_min: int, quant_max: int
 ) -> Tensor:
     if isinstance(scale, float):
-        one = np.float32(scale)
-        return _fake_quantized(input, float(one), float(np.float32(1) / one), zero_point, (quant_min, quant_max))
+        step = np.float32(scale)
+        return _fake_quantized(input, float(step), float(np.float32(1) / step), zero_point, (quant_min, quant_max))
     return _fake_quantized(input, scale, 1 / scale, zero_point, (quant_min, quant_max))
 
 
@@ -135,7 +135,7 @@ def _fake_quantize_channel(
 def _fake_quantized(
     x: Tensor, scale: float | Tensor, inverse: float | Tensor, zero: int | Tensor, limits: tuple[int, int]
 ) -> Tensor:
-    """As torch's kernel rounds it: the input times the inverse of the scale, halves to even, then the zero point."""
+    """Round as torch's kernel does: the input times the inverse of the scale, halves to even, then add the zero point."""
     return ((torch.round(x * inverse) + zero).clamp(*limits) - zero) * scale
 
 

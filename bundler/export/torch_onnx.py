@@ -1,6 +1,6 @@
-"""torch's two ONNX exporters: dynamo, and the older TorchScript one where dynamo cannot be used.
+"""torch's two ONNX exporters: dynamo, and the older TorchScript exporter where dynamo cannot be used.
 
-1. A module or an ExportedProgram at opset 18 or newer goes through dynamo (its operators are written for 18).
+1. A module or an ExportedProgram at opset 18 or newer goes through dynamo, whose operators are written for opset 18.
 2. TorchScript, and any opset below 18, goes through the TorchScript exporter, which writes up to opset 20.
 """
 
@@ -28,7 +28,7 @@ from bundler.process.logs import silence
 from bundler.values.signature import TensorSpec
 
 NEWEST = 23
-"""Attention, RMSNormalization, GroupNormalization, Gelu, LayerNormalization and LSTM each stay one node (torch 2.13)."""
+"""Here Attention, RMSNormalization, GroupNormalization, Gelu, LayerNormalization and LSTM are one node each (torch 2.13)."""
 OLDEST_DYNAMO = 18
 NEWEST_TORCHSCRIPT = 20
 
@@ -37,10 +37,13 @@ _ONLY_4D = "only 4D query, key, and value are supported"
 
 @dataclass(frozen=True)
 class Job:
-    """One export: what, with which tensors, under which names.
+    """One call of an exporter.
 
     Attributes:
-        inputs: with a name in every dynamic dim.
+        tensors: example inputs.
+        inputs: specs in which every dynamic dim has a name.
+        outputs: names of the outputs.
+        title: class of the model, for messages.
         translations: PyTorch operators with the ONNX domain and operator that they are written as.
     """
 
@@ -53,28 +56,38 @@ class Job:
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def choose_opset(wanted: int | None, limit: int | None, *, torchscript: bool) -> int:
-    """The opset to write: the one asked for, else the newest that torch writes well and the converter reads.
+def choose_opset(requested: int | None, limit: int | None, *, torchscript: bool) -> int:
+    """Return the opset to write: the requested one, or the newest that torch writes well and the converter reads.
+
+    Args:
+        requested: the user's `--opset`.
+        limit: the newest opset that the converter reads; None: any.
+        torchscript: whether the TorchScript exporter writes it.
 
     Raises:
-        UsageError: the one asked for is newer than the converter reads or the exporter writes.
+        UsageError: the requested opset is newer than the converter reads or the exporter writes.
     """
     newest = NEWEST_TORCHSCRIPT if torchscript else NEWEST
-    if wanted is None:
+    if requested is None:
         return min(newest, limit or newest)
-    if limit is not None and wanted > limit:
-        raise UsageError(f"The converter reads ONNX up to opset {limit}; --opset is {wanted}.", fix="leave --opset out")
-    if wanted > newest:
+    if limit is not None and requested > limit:
+        raise UsageError(f"The converter reads ONNX up to opset {limit}; --opset is {requested}.", fix="leave --opset out")
+    if requested > newest:
         kind = "TorchScript" if torchscript else "PyTorch"
-        raise UsageError(f"torch writes {kind} models up to opset {newest}; --opset is {wanted}.", fix="leave --opset out")
-    return wanted
+        raise UsageError(f"torch writes {kind} models up to opset {newest}; --opset is {requested}.", fix="leave --opset out")
+    return requested
 
 
 def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
-    """Export to an ONNX graph; nothing is printed. A model over 2 GB leaves its weights beside `path`.
+    """Export to an ONNX graph, without printing anything.
+
+    Args:
+        job: the model, its example inputs and its names.
+        path: a file that the TorchScript exporter writes; with more than 2 GB of weights, these are written beside it.
+        torchscript: whether the TorchScript exporter must be used.
 
     Raises:
-        ExportError: torch failed; the message names the user's line and the file with torch's report.
+        ExportError: torch failed; the message has the user's line and names the file with torch's report.
     """
     if torchscript or job.opset < OLDEST_DYNAMO:
         return _write_torchscript(job, path)
@@ -87,16 +100,16 @@ def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
             model = _write_dynamo(job)
         finally:
             job.module.attention_4d = False
-    found = model.opset_imports.get("", 0)
-    if found != job.opset:
+    opset = model.opset_imports.get("", 0)
+    if opset != job.opset:
         raise ExportError(
-            f"torch wrote {job.title} at opset {found} instead of {job.opset}.", fix="leave --opset out, or ask for 18"
+            f"torch wrote {job.title} at opset {opset} instead of {job.opset}.", fix="leave --opset out, or use --opset 18"
         )
     return model
 
 
 class _Needs4dAttention(Exception):  # noqa: N818
-    """Not an error for the user: the export is tried again in another way."""
+    """The export must be repeated with 4-D attention. Users do not see this exception."""
 
 
 def _write_dynamo(job: Job) -> ir.Model:
@@ -132,7 +145,7 @@ def _write_torchscript(job: Job, path: Path) -> ir.Model:
 
 @contextlib.contextmanager
 def _reporting(job: Job) -> Iterator[Path]:
-    """A folder for torch's report; what torch raises becomes an ExportError that names the report."""
+    """Yield a folder for torch's report, and turn an exception of torch into an ExportError that names the report."""
     with (
         tempfile.TemporaryDirectory(prefix="tfbundle-export-") as name,
         silence() as chatter,
@@ -150,11 +163,12 @@ def _reporting(job: Job) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
-    """None of the fused inference kernels of nn.TransformerEncoder, which ONNX has no form of, and attention by its
-    definition: the kernels chosen for tracing and for decomposing can differ, and so the strides of what they give, and
-    torch then fails on a reshape after it (2.13: "Cannot view a tensor with shape", with a bias that is a parameter).
+    """Turn off fused kernels: those of nn.TransformerEncoder, which ONNX does not support, and those of attention.
 
-    Gradients stay as they are: without them torch.export fixes the length of an LSTM's sequence.
+    torch can choose different attention kernels for tracing and for decomposing. Their outputs then have different strides,
+    and torch fails on a reshape behind them (2.13: "Cannot view a tensor with shape", with a bias that is a parameter).
+
+    Gradients stay enabled: without them, torch.export fixes the length of an LSTM's sequence.
     """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -167,10 +181,10 @@ def _plain_attention() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fresh_recurrence() -> Iterator[None]:
-    """Let torch see the kernels that torch.onnx registers for an LSTM or GRU over a dynamic sequence.
+    """Make torch use the kernels that torch.onnx registers for an LSTM or GRU over a dynamic sequence.
 
-    torch/export/_patches.py puts them into `py_kernels` without clearing the operator's dispatch cache, so that from
-    the second recurrent model of a process on the ordinary kernel answers, which fixes the length (torch 2.13).
+    torch/export/_patches.py puts them into `py_kernels` without clearing the operator's dispatch cache. For every recurrent
+    model of a process except the first, the ordinary kernel would run, which fixes the length (torch 2.13).
     """
     operators: tuple[Any, ...] = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
     for operator in operators:
@@ -192,23 +206,25 @@ def _causes(exc: BaseException) -> str:
 
 
 def check_real(tensors: Sequence[Tensor], title: str) -> None:
-    """torch's exporter keeps complex numbers as pairs of real ones, so that a signature with them would be wrong.
+    """Check that no input or output is complex.
+
+    torch's exporter writes complex numbers as pairs of real ones, which would contradict the signature.
 
     Raises:
-        ExportError: an input or output is complex.
+        ExportError: a tensor is complex.
     """
     if any(tensor.is_complex() for tensor in tensors):
         raise ExportError(
-            f"{title} takes or gives complex numbers, which torch cannot write to ONNX.",
-            fix="take and give torch.view_as_real(x), and use torch.view_as_complex inside",
+            f"{title} has complex inputs or outputs, which torch cannot write to ONNX.",
+            fix="use torch.view_as_real(x) for inputs and outputs, and torch.view_as_complex inside",
         )
 
 
-def dynamic_inputs(model: ir.Model, specs: Sequence[TensorSpec], title: str) -> None:
-    """Check that what was to be dynamic is dynamic in the graph.
+def check_dynamic_inputs(model: ir.Model, specs: Sequence[TensorSpec], title: str) -> None:
+    """Check that the graph has all dynamic dims of the specs.
 
     Raises:
-        ExportError: torch fixed a dim, because the model's code depends on its size.
+        ExportError: torch has fixed a dim, because the model's code depends on its size.
     """
     by_name = {value.name: value for value in model.graph.inputs}
     for spec in specs:
@@ -218,13 +234,13 @@ def dynamic_inputs(model: ir.Model, specs: Sequence[TensorSpec], title: str) -> 
                 dim = spec.dims[axis]
                 raise ExportError(
                     f"{title} fixes the dim {dim} of input {spec.name!r} (axis {axis}) to {shape[axis]}: its code "
-                    "takes the size as a constant.",
-                    fix=f"use x.shape[{axis}] or -1 in place of the number, or give the dim a size: "
-                    f"--input '{fixed(spec, axis, shape[axis])}'",
+                    "uses the size as a constant.",
+                    fix=f"use x.shape[{axis}] or -1 in place of the number, or fix the dim: "
+                    f"--input '{_fixed(spec, axis, shape[axis])}'",
                 )
 
 
-def fixed(spec: TensorSpec, axis: int, size: Any) -> TensorSpec:
-    """The spec with one dim fixed."""
+def _fixed(spec: TensorSpec, axis: int, size: Any) -> TensorSpec:
+    """Return the spec with one dim fixed."""
     dims = tuple(int(size) if index == axis else dim for index, dim in enumerate(spec.dims))
     return TensorSpec(spec.name, spec.dtype, dims)

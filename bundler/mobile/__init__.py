@@ -1,11 +1,12 @@
-"""What an app needs of a bundle: .tflite files with metadata, checksums, and the call in four languages.
+"""Exports what an app needs from a bundle: .tflite files with metadata, checksums, and the call in four languages.
 
-    metadata_schema.py  TFLite's metadata as a FlatBuffer, written and read
-    metadata.py         what it says of a model
-    packed.py           a .tflite file with its metadata and associated files
-    model.py            a model of a bundle as this package sees it: the one reader of bundle.json
-    snippets.py         the calls in Python, Kotlin, Swift and C++
-    export.py           the folder
+- export.py: writes the folder
+- model.py: reads a model and its variants from a bundle; the only reader of bundle.json in this package
+- metadata.py: the metadata of a model's files (`bundler.tflite.packed` writes it into a file)
+- labels.py: labels of a classifier
+- snippets.py: the calls in Python, Kotlin, Swift and C++
+- readme.py: README.md
+- exported.py: the record of an exported model
 """
 
 from bundler.mobile.export import ExportOptions, export_mobile

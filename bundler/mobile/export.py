@@ -1,11 +1,11 @@
-"""Writes the folder of a mobile export: all of it, or nothing.
+"""Writes the folder of a mobile export, completely or not at all.
 
-    <model>-<variant>.tflite    with metadata
-    <model>-labels.txt          where labels were given
-    python/ kotlin/ swift/ cpp/ the call
-    README.md                   sizes, latencies, accuracy, operators
-    export.json                 the same for machines
-    SHA256SUMS                  for sha256sum -c
+- <model>-<variant>.tflite: a file with metadata
+- <model>-labels.txt: the labels, if given
+- python/, kotlin/, swift/, cpp/: code that calls the model
+- README.md: sizes, latencies, accuracy, operators
+- export.json: the same in machine-readable form
+- SHA256SUMS: checksums for sha256sum -c
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from bundler.bundle import journal
 from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.staging import unwritable
 from bundler.errors import PublishError, TfliteError, UsageError
-from bundler.mobile.exported import Exported
-from bundler.mobile.labels import read_labels
+from bundler.mobile.exported import ExportedModel
+from bundler.mobile.labels import read_output_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
@@ -39,14 +39,14 @@ SUMS = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported.
+    """The selection and additional data for an export.
 
     Attributes:
-        models: empty: all that have TFLite files.
-        version: None: the latest of each.
-        variants: empty: all.
-        labels: `FILE` or `OUTPUT=FILE`, one label a line; goes with one model.
-        mean, std: of an image's pixels (0 to 255), one number or one a channel; empty: as bundle.yaml says.
+        models: names of the models; empty for all that have TFLite files.
+        version: the version; None for the latest of each model.
+        variants: names of the variants; empty for all.
+        labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
+        mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
     """
 
     models: tuple[str, ...] = ()
@@ -57,26 +57,34 @@ class ExportOptions:
     std: tuple[float, ...] = ()
 
 
-def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[Exported]:
-    """Write what an app needs into the new folder `out`.
+def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[ExportedModel]:
+    """Write the files that an app needs into a new folder.
+
+    Args:
+        bundle: the bundle.
+        out: the folder, which must be empty or not exist.
+        options: what to export; None for the defaults.
+
+    Returns:
+        The exported models.
 
     Raises:
-        UsageError: `out` is there already, there are no such models or variants, or labels or normalization do not fit.
-        VerifyError: the bundle's files are not as they were built.
-        TfliteError: a file cannot carry metadata.
+        UsageError: the folder is not empty, a model or variant does not exist, or labels or normalization do not fit.
+        VerifyError: a file of the bundle has changed since it was built.
+        TfliteError: metadata cannot be added to a file.
         PublishError: the folder cannot be written.
     """
-    chosen = options or ExportOptions()
+    options = options or ExportOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists already.", fix="give a new folder with -o")
-    models = [_normalized(model, chosen) for model in _models(bundle, chosen)]
-    labels = {model.name: _labels(model, chosen) for model in models}
+        raise UsageError(f"{out} already exists.", fix="give a new folder with -o")
+    models = [_normalized(model, options) for model in _models(bundle, options)]
+    labels = {model.name: _labels(model, options) for model in models}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            done = [_write_model(staging, model, labels[model.name]) for model in models]
-            _write_overview(staging, bundle.name, done)
+            exported = [_write_model(staging, model, labels[model.name]) for model in models]
+            _write_overview(staging, bundle.name, exported)
             staging.chmod(0o755)
             journal.sync_tree(staging)
             staging.replace(out)
@@ -84,7 +92,7 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as exc:
         raise _unwritable(exc, out) from exc
-    return done
+    return exported
 
 
 def _unwritable(exc: OSError, out: Path) -> PublishError:
@@ -96,15 +104,15 @@ def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
     names = options.models or tuple(n for n in bundle.models() if bundle.record(n, options.version).get("tflite"))
     if not names:
         raise UsageError(
-            f"No model of {bundle.path} has TFLite files.", fix="build one with --tflite float16,dynamic, for example"
+            f"No model of {bundle.path} has TFLite files.", fix="build the bundle with TFLite, e.g. --tflite float16,dynamic"
         )
     if options.labels and len(names) > 1:
-        raise UsageError("Labels go with one model.", fix=f"name it with --model: {', '.join(names)}")
+        raise UsageError("--labels needs a single model.", fix=f"select it with --model: {', '.join(names)}")
     return [read_model(bundle, name, options.version, options.variants) for name in names]
 
 
 def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
-    """The model with the normalization that the user gave, checked against its images."""
+    """Return the model with the user's normalization, checked against its image input."""
     if options.mean or options.std:
         model = replace(model, preprocessing=Preprocessing(options.mean or (0.0,), options.std or (1.0,)))
     if model.preprocessing is None:
@@ -114,28 +122,31 @@ def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
         if not (options.mean or options.std):
             return replace(model, preprocessing=None)
         raise UsageError(
-            f"{model.name} takes no image of one or three channels: mean and std have no place.",
+            f"{model.name} takes no image with 1 or 3 channels, so mean and std are not allowed.",
             where=", ".join(map(str, model.variants[0].inputs)),
         )
     for name, values in (("mean", model.preprocessing.mean), ("std", model.preprocessing.std)):
         if len(values) not in (1, images[0].channels):
             raise UsageError(
-                f"{name} has {len(values)} numbers; the image has {images[0].channels} channels.",
-                fix="give one, or one a channel",
+                f"{name} has {len(values)} numbers, but the image has "
+                f"{'1 channel' if images[0].channels == 1 else f'{images[0].channels} channels'}.",
+                fix="give one number, or one per channel",
             )
     if 0 in model.preprocessing.std:
-        raise UsageError("std is divided by; 0 is no deviation.", fix="give what the training divided by, on 0 to 255")
+        raise UsageError(
+            "std must not be 0, because pixels are divided by it.", fix="give the training's std, for pixels of 0 to 255"
+        )
     return model
 
 
 def _labels(model: MobileModel, options: ExportOptions) -> Labels | None:
     if options.labels is None:
         return None
-    found = read_labels(options.labels, model.variants[0].outputs)
-    return replace(found, file=f"{model.name}-labels.txt")
+    labels = read_output_labels(options.labels, model.variants[0].outputs)
+    return replace(labels, file=f"{model.name}-labels.txt")
 
 
-def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exported:
+def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> ExportedModel:
     files = {variant.name: f"{model.name}-{variant.name}.tflite" for variant in model.variants}
     for variant in model.variants:
         _write_variant(folder / files[variant.name], model, variant, labels)
@@ -144,21 +155,21 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
     calls = snippets(model, files[model.variants[0].name], labels)
     for path, text in calls.items():
         write_text(folder / path, text)
-    return Exported(model, labels, files, tuple(calls))
+    return ExportedModel(model, labels, files, tuple(calls))
 
 
 def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
     original = variant.path.read_bytes()
     metadata = model_metadata(model, variant, labels, Tensors.of(original))
     path.write_bytes(pack(original, metadata, {labels.file: labels.content} if labels else {}))
-    _check_same(variant, path)
+    _check_same_outputs(variant, path)
 
 
-def _check_same(variant: MobileVariant, path: Path) -> None:
-    """A file with metadata answers what the file of the bundle answers, bit by bit.
+def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
+    """Check that a file with metadata has the same outputs as the bundle's file, bit for bit.
 
     Raises:
-        TfliteError: it does not, or cannot be run.
+        TfliteError: an output differs, or the file cannot be run.
     """
     from bundler.tflite.runner import TfliteModel
 
@@ -171,28 +182,30 @@ def _check_same(variant: MobileVariant, path: Path) -> None:
     want, got = before(inputs), after(inputs)
     for name, array in want.items():
         if got[name].tobytes() != array.tobytes():
-            raise TfliteError(f"With metadata, {path.name} answers something else ({name}).")
+            raise TfliteError(f"With metadata, the output {name} of {path.name} is different.")
 
 
-def _write_overview(folder: Path, title: str, done: Sequence[Exported]) -> None:
-    write_text(folder / "README.md", readme(title, folder, done))
-    write_text(folder / "export.json", json.dumps({"models": [_facts(folder, one) for one in done]}, indent=2) + "\n")
+def _write_overview(folder: Path, title: str, exported: Sequence[ExportedModel]) -> None:
+    write_text(folder / "README.md", readme(title, folder, exported))
+    records = [_record(folder, model) for model in exported]
+    write_text(folder / "export.json", json.dumps({"models": records}, indent=2) + "\n")
     lines = [f"{FileEntry.of(path).sha256}  {path.relative_to(folder).as_posix()}\n" for path in files_under(folder)]
     write_text(folder / SUMS, "".join(lines))
 
 
-def _facts(folder: Path, one: Exported) -> dict[str, Any]:
+def _record(folder: Path, exported: ExportedModel) -> dict[str, Any]:
+    model = exported.model
     return {
-        "name": one.model.name,
-        "version": one.model.version,
+        "name": model.name,
+        "version": model.version,
         "signature": "serving_default",
-        **({"labels": one.labels.file} if one.labels else {}),
-        "calls": list(one.calls),
-        "variants": [_variant_facts(folder / one.files[variant.name], variant) for variant in one.model.variants],
+        **({"labels": exported.labels.file} if exported.labels else {}),
+        "calls": list(exported.calls),
+        "variants": [_variant_record(folder / exported.files[variant.name], variant) for variant in model.variants],
     }
 
 
-def _variant_facts(path: Path, variant: MobileVariant) -> dict[str, Any]:
+def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
     entry = FileEntry.of(path)
     return {
         "variant": variant.name,

@@ -1,4 +1,4 @@
-"""What one export of mobile files wrote."""
+"""The record of an exported model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from bundler.mobile.model import MobileModel
 
 
 @dataclass(frozen=True)
-class Exported:
-    """One model in the export: its files by variant and its calls, both relative to the folder."""
+class ExportedModel:
+    """One model of an export.
+
+    Attributes:
+        model: the model.
+        labels: labels of one of its outputs, if given.
+        files: paths of the .tflite files relative to the export's folder, by variant.
+        calls: paths of the code that calls the model, relative to the folder.
+    """
 
     model: MobileModel
     labels: Labels | None

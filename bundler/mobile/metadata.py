@@ -1,4 +1,4 @@
-"""What the metadata of a .tflite file say: each tensor's name, dims, kind of content, normalization and labels."""
+"""Builds the metadata of a .tflite file: each tensor's name, dims, content type, normalization and labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ IMAGE_CHANNELS = (1, 3)
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of the entries along the last axis of an output.
+    """Labels of the entries along the last axis of an output.
 
     Attributes:
-        file: name of the associated file that holds them, one a line.
+        output: the output.
+        names: the labels.
+        file: name of the associated file that holds the labels, one per line.
     """
 
     output: str
@@ -28,12 +30,13 @@ class Labels:
 
     @property
     def content(self) -> bytes:
+        """Content of the associated file."""
         return "".join(f"{name}\n" for name in self.names).encode()
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image input: its height, width and channels, and whether these come before them."""
+    """The sizes of an image input, and whether the channels come first."""
 
     height: int
     width: int
@@ -42,7 +45,7 @@ class Image:
 
     @classmethod
     def of(cls, spec: TensorSpec) -> Image | None:
-        """The image that a tensor of four fixed dims holds, or None: it has neither one nor three channels."""
+        """Return the image that a tensor holds, or None if it does not have four fixed dims and 1 or 3 channels."""
         if len(spec.dims) != 4 or not all(isinstance(size, int) for size in spec.dims):
             return None
         _, *sizes = (int(size) for size in spec.dims if isinstance(size, int))
@@ -52,13 +55,17 @@ class Image:
 
     @property
     def axes(self) -> tuple[str, ...]:
+        """Names of the axes after the batch."""
         return ("channels", "height", "width") if self.channels_first else ("height", "width", "channels")
 
 
 def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
-    """A ModelMetadata table (see `metadata_schema`) for one file.
+    """Return a ModelMetadata table (see `bundler.tflite.metadata_schema`) for one file.
 
     Args:
+        model: the model.
+        variant: the file's variant.
+        labels: labels of an output, if any.
         tensors: names of the file's tensors in the order of its first subgraph.
     """
     inputs, outputs = ({spec.name: spec for spec in side} for side in (variant.inputs, variant.outputs))
@@ -79,20 +86,20 @@ def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | 
 
 def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
     image = Image.of(spec)
-    made = _tensor(spec, dims, image)
+    table = _tensor(spec, dims, image)
     if image is None:
-        return made
+        return table
     if not image.channels_first:
-        # Readers take an image to be height, width, channels.
+        # Readers assume that an image has the axes height, width, channels.
         space = schema.RGB if image.channels == 3 else schema.GRAYSCALE
         size = {"width": image.width, "height": image.height}
-        made["content"] = {"content_properties": {"ImageProperties": {"color_space": space, "default_size": size}}}
+        table["content"] = {"content_properties": {"ImageProperties": {"color_space": space, "default_size": size}}}
     if preprocessing is not None:
-        made["process_units"] = [{"options": {"NormalizationOptions": {"mean": preprocessing.mean, "std": preprocessing.std}}}]
+        table["process_units"] = [{"options": {"NormalizationOptions": {"mean": preprocessing.mean, "std": preprocessing.std}}}]
         pairs = _pairs(preprocessing)
-        made["stats"] = {"max": [(255 - m) / s for m, s in pairs], "min": [(0 - m) / s for m, s in pairs]}
-        made["description"] += "; a pixel of 0 to 255 goes in as (pixel - mean) / std"
-    return made
+        table["stats"] = {"max": [(255 - m) / s for m, s in pairs], "min": [(0 - m) / s for m, s in pairs]}
+        table["description"] += "; pixels of 0 to 255, normalized as (pixel - mean) / std"
+    return table
 
 
 def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:
@@ -102,11 +109,11 @@ def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:
 
 
 def _output(spec: TensorSpec, dims: Sequence[Any], labels: Labels | None) -> dict[str, Any]:
-    made = _tensor(spec, dims, None)
+    table = _tensor(spec, dims, None)
     if labels is not None and labels.output == spec.name:
-        file = {"name": labels.file, "description": "Names of the classes, one a line.", "type": schema.TENSOR_AXIS_LABELS}
-        made["associated_files"] = [file]
-    return made
+        file = {"name": labels.file, "description": "Class names, one per line.", "type": schema.TENSOR_AXIS_LABELS}
+        table["associated_files"] = [file]
+    return table
 
 
 def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None) -> dict[str, Any]:
@@ -122,21 +129,21 @@ def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None) -> dict[
 
 
 def _dim_name(axis: int, dims: Sequence[Any]) -> str:
-    """The model's own name of a dynamic dim, or its place."""
-    named = dims[axis] if axis < len(dims) else None
-    return named if isinstance(named, str) else f"dim_{axis}"
+    """Return the model's name of a dynamic dim, or a name made of its index."""
+    dim = dims[axis] if axis < len(dims) else None
+    return dim if isinstance(dim, str) else f"dim_{axis}"
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """Names in a file's signature, in the order of its first subgraph, which metadata follow."""
+    """Names in a file's signature, in the order of its first subgraph, which is the order of the metadata."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     @classmethod
     def of(cls, content: bytes) -> Tensors:
-        """Of a .tflite file.
+        """Read the names from a .tflite file.
 
         Raises:
             TfliteError: a tensor of the first subgraph has no name in its signature.
@@ -145,8 +152,8 @@ class Tensors:
 
         model = tflite.Model.GetRootAs(content, 0)
         graph = model.Subgraphs(0)
-        found = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
-        signature = next((one for one in found if one.SubgraphIndex() == 0), None)
+        signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+        signature = next((candidate for candidate in signatures if candidate.SubgraphIndex() == 0), None)
         if signature is None:
             raise TfliteError("The file has no signature.")
         inputs = {m.TensorIndex(): m.Name() for m in map(signature.Inputs, range(signature.InputsLength()))}
@@ -155,7 +162,7 @@ class Tensors:
 
 
 def _names(indices: Any, by_index: Mapping[int, bytes]) -> tuple[str, ...]:
-    wanted = [] if isinstance(indices, int) else [int(index) for index in indices]
-    if any(index not in by_index for index in wanted):
+    tensors = [] if isinstance(indices, int) else [int(index) for index in indices]
+    if any(index not in by_index for index in tensors):
         raise TfliteError("A tensor of the file has no name in its signature.")
-    return tuple(by_index[index].decode() for index in wanted)
+    return tuple(by_index[index].decode() for index in tensors)

@@ -1,6 +1,6 @@
-"""A model of a bundle as the mobile export sees it. The one place that reads what bundle.json says of TFLite files.
+"""Reads a model and its TFLite variants from a bundle, for the mobile export.
 
-Keys that further tools add to a variant (`accuracy`, `evaluation`, `delegation`, …) may be missing.
+The keys `accuracy`, `evaluation` and `delegation` of a variant's record may be missing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ ORDER: tuple[str, ...] = get_args(TfliteVariant)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels of 0 to 255 become the values of an image input: (pixel - mean) / std, a channel.
+    """The normalization of pixels of 0 to 255 to values of an image input: (pixel - mean) / std.
 
     Attributes:
-        mean, std: one number, or one a channel.
+        mean, std: one number, or one per channel.
     """
 
     mean: tuple[float, ...]
@@ -33,12 +33,17 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class MobileVariant:
-    """One .tflite file of the bundle.
+    """One .tflite file of a bundle.
 
     Attributes:
-        accuracy: what is known of it, in words: a metric, SQNR, agreement, or the largest error.
-        delegated: share of the nodes that XNNPACK runs, 0 to 1; None: not known.
-        scales: of inputs and outputs that are quantized integers: value = scale * (integer - zero point).
+        name: the variant's name.
+        path: the file.
+        inputs, outputs: those of serving_default.
+        latency_ms: median latency in milliseconds, by number of threads.
+        operators: counts by TFLite operator name.
+        accuracy: a description of the accuracy: a metric, an SQNR, or the largest error.
+        delegated: share of the nodes that XNNPACK runs, from 0 to 1; None if unknown.
+        scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
     """
 
     name: str
@@ -54,11 +59,16 @@ class MobileVariant:
 
 @dataclass(frozen=True)
 class MobileModel:
-    """One version of a model with the variants that are exported.
+    """One version of a model, with the variants to export.
 
     Attributes:
-        signature: of the SavedModel; its dims have names.
-        permutations: of inputs that are served with other axes than PyTorch's.
+        name: the model's name.
+        version: the version.
+        source: the source that the model was built from.
+        signature: the SavedModel's serving_default, whose dims have names.
+        variants: the variants to export.
+        preprocessing: normalization of its image input, if known.
+        permutations: `ConvertedModel.permutations`, of inputs with another axis order than PyTorch's.
     """
 
     name: str
@@ -70,16 +80,22 @@ class MobileModel:
     permutations: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
-def read_model(bundle: Bundle, name: str, version: int | None, chosen: Sequence[str]) -> MobileModel:
-    """A version (None: the latest) of a model with the chosen variants (none: all), in the order of their size.
+def read_model(bundle: Bundle, name: str, version: int | None, variants: Sequence[str]) -> MobileModel:
+    """Read a version of a model, with its variants in the order of `ORDER`.
+
+    Args:
+        bundle: the bundle.
+        name: the model's name.
+        version: the version; None for the latest.
+        variants: names of the variants to export; empty for all.
 
     Raises:
-        UsageError: there are no variants, or one that was chosen is not there.
-        VerifyError: no such model or version, or a file is not as it was built.
+        UsageError: the model has no variants, or a requested variant does not exist.
+        VerifyError: the model or version does not exist, or a file has changed since it was built.
     """
     record = bundle.record(name, version)
     number = bundle.versions(name)[-1] if version is None else version
-    names = _chosen(name, number, record, chosen)
+    names = _variant_names(name, number, record, variants)
     folder = bundle.layout.tflite_dir(name, number)
     return MobileModel(
         name,
@@ -92,21 +108,21 @@ def read_model(bundle: Bundle, name: str, version: int | None, chosen: Sequence[
     )
 
 
-def _chosen(model: str, version: int, record: Mapping[str, Any], chosen: Sequence[str]) -> list[str]:
-    have = sorted(record.get("tflite", {}), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+def _variant_names(model: str, version: int, record: Mapping[str, Any], requested: Sequence[str]) -> list[str]:
+    available = sorted(record.get("tflite", {}), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     where = f"{model} version {version}"
-    if not have:
+    if not available:
         raise UsageError(
             "The bundle has no TFLite files of this model.", where=where, fix="build it with --tflite float16,dynamic"
         )
-    for variant in chosen:
-        if variant not in have:
-            refused = record.get("tflite_refused", {}).get(variant, {}).get("reason")
-            why = f" It was refused: {refused}" if refused else ""
+    for variant in requested:
+        if variant not in available:
+            reason = record.get("tflite_refused", {}).get(variant, {}).get("reason")
+            explanation = f" It was rejected: {reason}" if reason else ""
             raise UsageError(
-                f"There is no variant {variant!r}.{why}", where=where, fix=f"one of: {', '.join(have)}"
+                f"There is no variant {variant!r}.{explanation}", where=where, fix=f"one of: {', '.join(available)}"
             )
-    return [variant for variant in have if not chosen or variant in chosen]
+    return [variant for variant in available if not requested or variant in requested]
 
 
 def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]) -> MobileVariant:
@@ -133,31 +149,31 @@ def _scales(path: Path) -> dict[str, tuple[float, int]]:
     except (ValueError, RuntimeError) as exc:
         raise VerifyError(f"{path} cannot be read: {str(exc).splitlines()[0]}.") from exc
     details = {**runner.get_input_details(), **runner.get_output_details()}
-    found = {name: detail["quantization"] for name, detail in details.items()}
-    return {name: (float(scale), int(zero)) for name, (scale, zero) in found.items() if scale}
+    pairs = {name: detail["quantization"] for name, detail in details.items()}
+    return {name: (float(scale), int(zero)) for name, (scale, zero) in pairs.items() if scale}
 
 
 def _check_file(bundle: Bundle, path: Path) -> None:
     relative = bundle.layout.relative(path)
-    want = bundle.manifest.files.get(relative)
+    expected = bundle.manifest.files.get(relative)
     try:
-        got = FileEntry.of(path)
+        actual = FileEntry.of(path)
     except OSError as exc:
         raise VerifyError(f"{relative} cannot be read: {exc.strerror}.", fix="build the model again") from exc
-    if want != got:
-        raise VerifyError(f"{relative} is not the file that was built.", fix="tfbundle verify says more")
+    if expected != actual:
+        raise VerifyError(f"{relative} is not the file that was built.", fix="run tfbundle verify for details")
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:
-    """The most telling figure that there is."""
+    """Describe the most meaningful accuracy figure that is available."""
     evaluation = figures.get("evaluation", {})
     if "value" in evaluation and "pytorch" in evaluation:
         return f"{evaluation['value']:.4g} (PyTorch {evaluation['pytorch']:.4g})"
-    agreeing = figures.get("accuracy", {}).get("outputs", {}).values()
-    ratios = [found["sqnr_db"] for found in agreeing if "sqnr_db" in found]
+    outputs = figures.get("accuracy", {}).get("outputs", {}).values()
+    ratios = [output["sqnr_db"] for output in outputs if "sqnr_db" in output]
     if ratios:
         return f"SQNR {min(ratios):.1f} dB"
-    # An error that is not finite has no figure.
+    # A non-finite error has no max_rel.
     errors = [difference.get("max_rel") for difference in figures.get("error", ())]
     if errors and None not in errors:
         return f"largest relative error {max(errors):.2g}"
@@ -165,7 +181,7 @@ def _accuracy(figures: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(bundle: Bundle, name: str, record: Mapping[str, Any]) -> Preprocessing | None:
-    """What bundle.yaml says of a calibration folder of images: value = (pixel * scale - mean) / std."""
+    """Return the normalization of calibration images in bundle.yaml, where value = (pixel * scale - mean) / std."""
     models = [model for model in bundle.manifest.spec.get("models", ()) if model.get("name") == name]
     images = (models[0].get("tflite") or {}).get("images") if models else None
     if not images:

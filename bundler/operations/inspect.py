@@ -1,4 +1,4 @@
-"""What is in a model file or folder: signatures, operators, sizes. Reads, changes nothing, runs nothing."""
+"""Facts of a model file or folder: signatures, operators and sizes. Files are only read, and no model is run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from bundler.values.signature import Signature, TensorSpec
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model file or folder.
+    """Facts of a model file or folder.
 
     Attributes:
+        path: The path as given.
         kind: `saved_model`, `onnx` or `tflite`.
-        size_bytes: of the file with its external data, or of the whole folder.
-        ops: number of operators by type, most frequent first.
-        details: what only this kind has (opset, TensorFlow's version …).
-        metadata: of a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
-        transposes: of a SavedModel, how often each signature moves data from one order of axes to another.
+        size_bytes: The size of the file including external data, or of the whole folder.
+        signatures: The signatures by name.
+        ops: The number of operators by type, most frequent first.
+        details: Facts that only this kind has, such as the opset or the TensorFlow version.
+        transposes: For a SavedModel, the number of transposes by signature.
+        metadata: For a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
     """
 
     path: str
@@ -36,18 +38,19 @@ class ModelFacts:
     metadata: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the facts as `tfbundle inspect --json` prints them."""
         facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
         return {key: value for key, value in facts.items() if value is not None}
 
 
 def kind_of(path: Path) -> str:
-    """`bundle`, `saved_model`, `onnx` or `tflite`, by what is there.
+    """Return `bundle`, `saved_model`, `onnx` or `tflite`, depending on what `path` is.
 
     Raises:
-        UsageError: nothing is there, or nothing of these.
+        UsageError: `path` does not exist, or is none of these.
     """
     if not path.exists():
-        raise UsageError(f"There is nothing at {path}.")
+        raise UsageError(f"{path} does not exist.")
     if path.is_dir():
         if (path / "bundle.json").is_file():
             return "bundle"
@@ -56,17 +59,18 @@ def kind_of(path: Path) -> str:
     elif path.suffix in (".onnx", ".tflite"):
         return path.suffix[1:]
     raise UsageError(
-        f"{path} is neither a bundle, a SavedModel, an .onnx nor a .tflite file.",
-        fix="give the folder with bundle.json or saved_model.pb, or the file itself",
+        f"{path} is not a bundle, a SavedModel, an .onnx file or a .tflite file.",
+        fix="pass the folder with bundle.json or saved_model.pb, or the model file itself",
     )
 
 
 def inspect_model(path: Path) -> ModelFacts:
-    """Facts of a SavedModel folder, an .onnx or a .tflite file.
+    """Return the facts of a SavedModel folder, an .onnx file or a .tflite file.
 
     Raises:
-        UsageError: it is none of these.
-        VerifyError, ConversionError: it cannot be read.
+        UsageError: `path` is none of these.
+        VerifyError: The SavedModel or TFLite file cannot be read.
+        ConversionError: The ONNX file cannot be read.
     """
     readers = {"saved_model": _saved_model, "onnx": _onnx, "tflite": _tflite}
     kind = kind_of(path)
@@ -130,18 +134,18 @@ def _onnx(path: Path) -> ModelFacts:
     names = [
         node.op_type if not node.domain else f"{node.domain}.{node.op_type}" for node in model.graph.node
     ]
-    outside = {
+    external_files = {
         entry.value
         for tensor in model.graph.initializer
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    total = path.stat().st_size + sum((path.parent / name).stat().st_size for name in outside)
+    total = path.stat().st_size + sum((path.parent / name).stat().st_size for name in external_files)
     details = {
         "opset": opset_of(model),
         "ir_version": model.ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "external_data": sorted(outside),
+        "external_data": sorted(external_files),
     }
     return ModelFacts(
         str(path), "onnx", total, {"graph": signature_of(model)}, _most_frequent(names), details
@@ -157,20 +161,20 @@ def _tflite(path: Path) -> ModelFacts:
         raise VerifyError(f"{path} is not a TFLite file: {exc}.") from exc
     from bundler.tflite.inspection import read_contents
 
-    found = read_contents(path)
+    contents = read_contents(path)
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     signatures = {
         name: Signature(_tflite_specs(runner.get_input_details()), _tflite_specs(runner.get_output_details()))
         for name, runner in runners.items()
     }
     details = {
-        "weights": found.weights,
-        "runtime": found.runtime,
-        "serving": list(found.serving),
-        "files": found.files,
+        "weights": contents.weights,
+        "runtime": contents.runtime,
+        "serving": list(contents.serving),
+        "files": contents.files,
     }
     return ModelFacts(
-        str(path), "tflite", path.stat().st_size, signatures, found.ops, details, metadata=found.metadata
+        str(path), "tflite", path.stat().st_size, signatures, contents.ops, details, metadata=contents.metadata
     )
 
 

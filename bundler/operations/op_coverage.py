@@ -1,7 +1,7 @@
-"""Which operators have a handler: what `tfbundle ops` prints, and docs/operators.md.
+"""The table of operators and their handlers, as `tfbundle ops` prints it and docs/operators.md contains it.
 
-The domains that the onnx package knows (ONNX's own, ai.onnx.ml, the preview ones) are listed whole, by the schemas of the
-installed version; of every other domain only what has a handler, as nothing lists the rest.
+Domains that the onnx package knows (ONNX's own, ai.onnx.ml and the preview domains) are listed completely, from the schemas of
+the installed version. For other domains, only operators with a handler are listed, because no complete list exists.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 Status = Literal["handler", "expanded", "missing"]
 _LISTED = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 _INTERNAL = ("tfbundle",)
-"""Of our own normal form: no model has them."""
+"""Domains that only occur in the engine's normal form, never in a model."""
 _ONNX = "ai.onnx"
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """One operator.
+    """One row of the table: an operator, and one of its handlers if it has any.
 
     Attributes:
-        newest: the opset of its newest definition; None for a domain that the onnx package does not know.
-        status: it has a handler; it becomes the graph of other operators that ONNX defines for it; or neither.
-        handler: `module:function`, or `file:function` for a user's own.
-        since: the opset from which on the handler is right.
-        layout: what it asks of the order of axes, a name of `bundler.ops.Layout`.
+        domain: The operator's domain; `ai.onnx` is ONNX's own.
+        name: The operator's type.
+        newest: The opset of its newest definition, or None for a domain that the onnx package does not know.
+        status: `handler` if it has a handler, `expanded` if it is replaced by the graph of other operators with which ONNX
+            defines it, and `missing` otherwise.
+        handler: `module:function`, or `file:function` for a handler of the user.
+        since: The first opset for which the handler is correct.
+        layout: The handler's requirement on the order of axes, a name in `bundler.ops.Layout`.
     """
 
     domain: str
@@ -45,21 +48,23 @@ class Coverage:
     layout: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the row as `tfbundle ops --json` prints it."""
         return asdict(self)
 
 
 def coverage(
     files: Sequence[str] = (), *, base: Path | None = None, packages: bool = True
 ) -> tuple[Coverage, ...]:
-    """One row an operator and handler, by domain (ONNX's own first) and name.
+    """Return one row per operator and handler, sorted by domain (ONNX's own first) and name.
 
     Args:
-        files: Python files with handlers of the user's own.
-        base: folder that relative paths start from; default: the current one.
-        packages: list the handlers of installed packages, too.
+        files: Python files with the user's own handlers.
+        base: The folder that relative paths refer to; the current folder by default.
+        packages: Whether to include the handlers of installed packages.
 
     Raises:
-        SourceError, UsageError: handlers cannot be had.
+        SourceError: A file or package with handlers cannot be loaded.
+        UsageError: A handler would never be called.
     """
     from bundler.converters.native import plugins
     from bundler.converters.native.registry import builtin
@@ -85,7 +90,7 @@ def _handled(table: HandlerTable, newest: dict[tuple[str, str], int]) -> Iterabl
 
 
 def _used(key: tuple[str, str], newest: dict[tuple[str, str], int]) -> bool:
-    """Not one of ONNX's that is gone: the version converter takes it out of every model."""
+    """Return False for a deprecated operator of ONNX: the version converter replaces it in every model."""
     return key[0] not in _LISTED or key in newest
 
 
@@ -98,15 +103,15 @@ def _row(handler: Handler, newest: int | None) -> Coverage:
 def _unhandled(table: HandlerTable, newest: dict[tuple[str, str], int]) -> Iterable[Coverage]:
     from bundler.graph.expand import EXPANDED
 
-    have = {(handler.domain, handler.op_type) for handler in table.registered()}
+    handled = {(handler.domain, handler.op_type) for handler in table.registered()}
     for (domain, name), opset in newest.items():
-        if (domain, name) not in have:
+        if (domain, name) not in handled:
             status: Status = "expanded" if (domain, name) in EXPANDED else "missing"
             yield Coverage(domain or _ONNX, name, opset, status)
 
 
 def _schemas() -> dict[tuple[str, str], int]:
-    """Domain and operator -> opset of the newest definition, without those that are deprecated."""
+    """Return the opset of the newest definition by (domain, operator), without deprecated operators."""
     import onnx.defs
 
     newest: dict[tuple[str, str], Any] = {}
@@ -118,53 +123,61 @@ def _schemas() -> dict[tuple[str, str], int]:
 
 
 def matching(rows: Sequence[Coverage], pattern: str) -> tuple[Coverage, ...]:
-    """The rows whose name contains the pattern or matches it (`*Pool`); case does not matter, `domain::` may stand before.
+    """Return the rows whose name contains the pattern or matches it as a wildcard, such as `*Pool`.
+
+    Case is ignored, and the pattern may begin with `domain::`.
 
     Raises:
-        UsageError: there is none; near names are given.
+        UsageError: No row matches; the advice lists similar names.
     """
-    wanted = pattern.lower()
-    found = tuple(row for row in rows if _matches(row, wanted))
-    if found:
-        return found
+    lowered = pattern.lower()
+    matches = tuple(row for row in rows if _matches(row, lowered))
+    if matches:
+        return matches
     import difflib
 
     names = {row.name.lower(): row.name for row in rows}
-    near = [names[name] for name in difflib.get_close_matches(wanted, names, n=3)]
+    similar = [names[name] for name in difflib.get_close_matches(lowered, names, n=3)]
     raise UsageError(
-        f"No operator is called {pattern!r}.",
-        fix=f"did you mean {' or '.join(near)}?" if near else "tfbundle ops lists all; a pattern looks like '*Pool'",
+        f"No operator matches {pattern!r}.",
+        fix=f"did you mean {' or '.join(similar)}?"
+        if similar
+        else "run tfbundle ops to list all operators, or use a pattern such as '*Pool'",
     )
 
 
-def _matches(row: Coverage, wanted: str) -> bool:
+def _matches(row: Coverage, pattern: str) -> bool:
     names = row.name.lower(), f"{row.domain}::{row.name}".lower()
-    return any(wanted in name or fnmatch.fnmatchcase(name, wanted) for name in names)
+    return any(pattern in name or fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def summary(rows: Sequence[Coverage]) -> dict[str, tuple[int, int | None]]:
-    """Domain -> operators that convert, and all there are; None for a domain that nothing lists whole."""
-    out: dict[str, tuple[int, int | None]] = {}
+    """Return, by domain, the number of operators that convert and the number of all operators.
+
+    The latter is None for a domain of which no complete list exists.
+    """
+    counts: dict[str, tuple[int, int | None]] = {}
     for domain in dict.fromkeys(row.domain for row in rows):
-        own = {row.name: row.status for row in rows if row.domain == domain}
-        whole = any(row.newest is not None for row in rows if row.domain == domain)
-        out[domain] = (sum(status != "missing" for status in own.values()), len(own) if whole else None)
-    return out
+        statuses = {row.name: row.status for row in rows if row.domain == domain}
+        complete = any(row.newest is not None for row in rows if row.domain == domain)
+        converted = sum(status != "missing" for status in statuses.values())
+        counts[domain] = (converted, len(statuses) if complete else None)
+    return counts
 
 
 def markdown(rows: Sequence[Coverage]) -> str:
-    """The text of docs/operators.md."""
+    """Return the text of docs/operators.md."""
     import onnx
 
     lines = [
         "# Operators", "",
-        f"What the native engine converts, by the operators of onnx {onnx.__version__}. This file is written by",
+        f"The operators that the native engine converts, compared with onnx {onnx.__version__}. To write this file, run",
         "", "    tfbundle ops --markdown > docs/operators.md", "",
-        "*expanded*: becomes the graph of other operators by which ONNX defines it. *since*: the model's opset from which on",
-        "the handler is right; older models are raised to opset 21 first. *layout*: what the handler asks of the order of axes",
-        "(docs/architecture.md). Operators of your own: docs/custom-ops.md.", "",
+        "*expanded*: the operator is replaced by the graph of other operators with which ONNX defines it. *since*: the first",
+        "opset for which the handler is correct; older models are converted to opset 21 first. *layout*: the handler's",
+        "requirement on the order of axes (docs/architecture.md). For your own operators, see docs/custom-ops.md.", "",
         "| domain | operators | converted |", "|---|---|---|",
-        *(f"| {domain} | {'' if total is None else total} | {good} |" for domain, (good, total) in summary(rows).items()),
+        *(f"| {domain} | {'' if total is None else total} | {count} |" for domain, (count, total) in summary(rows).items()),
     ]  # fmt: skip
     for domain in summary(rows):
         lines += ["", f"## {domain}", "", "| operator | opset | handler | since | layout |", "|---|---|---|---|---|"]

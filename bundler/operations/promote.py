@@ -1,7 +1,7 @@
-"""Labels of versions: which version is `stable`, which is `canary`, since when, and what was before.
+"""Promotion and rollback: move labels such as `stable` and `canary` between versions, and record each change.
 
-Labels stand in bundle.json's spec, under `serving.labels`, from which every config file is rendered; `promotions` beside it has
-each change. A label that was promoted is moved by promote alone: bundle.yaml sets the others.
+bundle.json holds the labels in its spec, under `serving.labels`, from which all config files are rendered, and every change in
+`promotions`. Once a label has been promoted, only `tfbundle promote` moves it; bundle.yaml sets all other labels.
 """
 
 from __future__ import annotations
@@ -11,25 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bundler.bundle.labels import _assign, assignments
+from bundler.bundle.labels import assignments, set_label
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Published, Staging
 from bundler.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundler.render import RenderContext
 
 _LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$")
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A running server that is to follow.
+    """A running server that a promotion also updates.
 
     Attributes:
         target: `host:port` of its gRPC port.
-        models_dir: absolute path of the bundle's models where it runs.
-        timeout: seconds until the version serves there.
+        models_dir: The absolute path of the bundle's models folder where the server runs.
+        timeout: The number of seconds within which the server must have loaded the version.
     """
 
     target: str
@@ -39,12 +42,15 @@ class RunningServer:
 
 @dataclass(frozen=True)
 class Promoted:
-    """What a promotion did.
+    """The result of a promotion or rollback.
 
     Attributes:
-        before, version: the label's version before and now; None: it had none.
-        versions: versions of the model that are served now.
-        published: None if the bundle said so already.
+        model: The model's name.
+        label: The label.
+        before: The version that the label pointed to before, or None if it pointed to none.
+        version: The version that the label points to now, or None if it was removed.
+        versions: The model's versions that are served now.
+        published: The published bundle, or None if the label already pointed to the version.
     """
 
     model: str
@@ -56,47 +62,67 @@ class Promoted:
 
 
 def promote(root: Path, model: str | None, label: str, version: int, server: RunningServer | None = None) -> Promoted:
-    """Let a label name a version, in the bundle and, with `server`, there: loaded and AVAILABLE before the label moves.
+    """Point a label at a version in the bundle, and in a running server if one is given.
+
+    A running server loads the version first; the label moves only once the version is AVAILABLE there.
 
     Args:
-        model: None: the only one.
+        root: The bundle's folder.
+        model: The model's name, or None for the bundle's only model.
+        label: The label to move.
+        version: The version that the label will point to.
+        server: A running server to update as well.
 
     Raises:
-        UsageError: the bundle has no such model or version, or the label is none.
-        VerifyError: `root` is no bundle, or a damaged one.
-        PublishError: the folder cannot be written, or a build is writing into it.
-        ServingError: the server does not follow; the bundle is as it was unless the message says otherwise.
+        UsageError: The bundle has no such model or version, or the label is not valid.
+        VerifyError: `root` is not a bundle, or is a damaged one.
+        PublishError: The folder cannot be written, or a build is writing to it.
+        ServingError: The server cannot be updated. The bundle is unchanged unless the message says otherwise.
     """
     if not _LABEL.match(label):
-        raise UsageError(f"{label!r} cannot be a label.", fix="letters, digits, '_' and '-', e.g. stable or canary")
+        fix = "use letters, digits, '_' and '-', beginning with a letter, e.g. stable or canary"
+        raise UsageError(f"{label!r} cannot be a label.", fix=fix)
     Manifest.read(BundleLayout(root).manifest)
     with Staging(root) as staging:
         manifest = _read(staging)
         name = _model(manifest, model)
         if version not in manifest.versions(name):
             known = ", ".join(map(str, manifest.versions(name)))
-            raise UsageError(f"Model {name!r} has no version {version} in {root}.", fix=f"one of: {known}")
+            raise UsageError(f"Model {name!r} has no version {version} in {root}.", fix=f"choose one of: {known}")
         return _move(staging, name, label, version, "promote", server)
 
 
 def rollback(root: Path, model: str | None, label: str, server: RunningServer | None = None) -> Promoted:
-    """Let a label name what it named before its last promotion; another roll-back goes one further. Errors as in `promote`."""
+    """Restore the version that a label pointed to before its most recent promotion. Repeated calls undo earlier promotions.
+
+    Args:
+        root: The bundle's folder.
+        model: The model's name, or None for the bundle's only model.
+        label: The label to move back.
+        server: A running server to update as well.
+
+    Raises:
+        UsageError: The bundle has no such model, no promotion of the label is left to undo, or the earlier version is gone.
+        VerifyError: `root` is not a bundle, or is a damaged one.
+        PublishError: The folder cannot be written, or a build is writing to it.
+        ServingError: The server cannot be updated. The bundle is unchanged unless the message says otherwise.
+    """
     Manifest.read(BundleLayout(root).manifest)
     with Staging(root) as staging:
         manifest = _read(staging)
         name = _model(manifest, model)
-        former = assignments(manifest.promotions, name, label)
-        if not former:
+        earlier_versions = assignments(manifest.promotions, name, label)
+        if not earlier_versions:
             raise UsageError(
-                f"The label {label!r} of model {name!r} was never promoted, or all of it is rolled back.",
-                fix="`tfbundle promote DIR` lists the labels and their history",
+                f"The label {label!r} of model {name!r} was never promoted, or all its promotions are rolled back.",
+                fix="run `tfbundle promote DIR` to list the labels and their history",
             )
-        version = former[-1]
+        version = earlier_versions[-1]
         if version is not None and version not in manifest.versions(name):
             known = ", ".join(map(str, manifest.versions(name)))
             raise UsageError(
-                f"The label {label!r} of model {name!r} named version {version}, which is gone.",
-                fix=f"promote one that there is: {known}",
+                f"The label {label!r} of model {name!r} pointed to version {version}, which no longer exists.",
+                fix=f"promote one of the existing versions: {known}",
             )
         return _move(staging, name, label, version, "rollback", server)
 
@@ -106,24 +132,24 @@ def _read(staging: Staging) -> Manifest:
     return staging.manifest
 
 
-def _model(manifest: Manifest, asked: str | None) -> str:
+def _model(manifest: Manifest, name: str | None) -> str:
     known = sorted(manifest.models)
-    if asked is None and len(known) == 1:
+    if name is None and len(known) == 1:
         return known[0]
-    if asked not in known:
-        what = f"The bundle has no model {asked!r}." if asked else "The bundle has several models."
-        raise UsageError(what, fix=f"--model with one of: {', '.join(known)}")
-    return asked
+    if name not in known:
+        what = f"The bundle has no model {name!r}." if name else "The bundle has several models."
+        raise UsageError(what, fix=f"set --model to one of: {', '.join(known)}")
+    return name
 
 
 def _changed(manifest: Manifest, model: str, label: str, version: int | None, kind: str) -> Manifest:
     serving: Mapping[str, Any] = manifest.spec["serving"]
-    labels = {name: dict(of) for name, of in serving["labels"].items()}
-    versions = {name: list(of) for name, of in serving["versions"].items()}
+    labels = {name: dict(assigned) for name, assigned in serving["labels"].items()}
+    versions = {name: list(chosen) for name, chosen in serving["versions"].items()}
     before = labels.get(model, {}).get(label)
     if before == version:
         return manifest
-    _assign(labels, versions, model, label, version)
+    set_label(labels, versions, model, label, version)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entry = {"at": at, "kind": kind, "model": model, "label": label, "before": before, "version": version}
     spec = {**manifest.spec, "serving": {**serving, "labels": labels, "versions": versions}}
@@ -133,14 +159,18 @@ def _changed(manifest: Manifest, model: str, label: str, version: int | None, ki
 def _move(
     staging: Staging, model: str, label: str, version: int | None, kind: str, server: RunningServer | None
 ) -> Promoted:
-    """Load in the server, publish the bundle, then label in the server: a failure leaves the old label serving."""
+    """Load the version in the server, publish the bundle, then move the label in the server.
+
+    In this order, a failure leaves the old label in service.
+    """
     from bundler.render.parts import render_context, render_parts
     from bundler.render.tf_serving import served_versions
 
     manifest = _read(staging)
     changed = _changed(manifest, model, label, version, kind)
     name = staging.bundle.root.name
-    reload = _reload(name, manifest, changed, server) if server else None
+    context = render_context(name, changed)
+    reload = _reload(render_context(name, manifest), context, changed, server) if server else None
     if reload:
         reload.load()
     published = None
@@ -150,17 +180,16 @@ def _move(
     if reload:
         _label(reload, label, version)
     before = manifest.spec["serving"]["labels"].get(model, {}).get(label)
-    served = served_versions(render_context(name, changed))[model]
+    served = served_versions(context)[model]
     return Promoted(model, label, before, version, served, published)
 
 
-def _reload(name: str, before: Manifest, after: Manifest, server: RunningServer) -> Any:
-    from bundler.render.parts import render_context
+def _reload(before: RenderContext, after: RenderContext, manifest: Manifest, server: RunningServer) -> Any:
     from bundler.render.tf_serving import server_config
     from serving.client.reload import Reload
 
-    configs = [server_config(render_context(name, one), server.models_dir) for one in (before, after)]
-    available = {model: after.versions(model) for model in after.models}
+    configs = [server_config(context, server.models_dir) for context in (before, after)]
+    available = {model: manifest.versions(model) for model in manifest.models}
     return Reload(server.target, configs[0], configs[1], available, timeout=server.timeout)
 
 
@@ -170,7 +199,8 @@ def _label(reload: Any, label: str, version: int | None) -> None:
     try:
         reload.label()
     except ServingError as exc:
-        exc.what = f"The bundle has the label {label} at version {version}, the server does not: {exc.what}"
-        again = f"`--label {label} --version {version} --server …` once more, or " if version else ""
-        exc.fix = f"{again}give the server the bundle's serving/models.config"
+        moved = f"points to version {version}" if version else "is removed"
+        exc.what = f"The label {label} {moved} in the bundle, but not in the server: {exc.what}"
+        again = f"repeat the command with --label {label} --version {version} --server …, or " if version else ""
+        exc.fix = f"{again}load the bundle's serving/models.config in the server"
         raise

@@ -1,16 +1,22 @@
-"""The golden data of what a bundle serves."""
+"""The golden data for a smoke test of a running server."""
 
 from __future__ import annotations
 
+from bundler.render import RenderContext
 from bundler.render.parts import render_context
 from bundler.render.tf_serving import served_versions
 from bundler.validation.bundle import Bundle
 from serving.smoke.run import GoldenFile
 
 
-def served_golden_files(bundle: Bundle) -> list[GoldenFile]:
-    """One entry for each version that the bundle's settings serve (by default the latest of each model)."""
-    context = render_context(bundle.name, bundle.manifest)
+def served_golden_files(bundle: Bundle, context: RenderContext | None = None) -> list[GoldenFile]:
+    """Return the golden data of each version that the bundle's settings serve, by default the latest of each model.
+
+    Args:
+        bundle: The bundle.
+        context: Its render context, if the caller has it already.
+    """
+    context = context or render_context(bundle.name, bundle.manifest)
     return [
         GoldenFile(model, version, bundle.layout.golden_file(model, version))
         for model, versions in served_versions(context).items()

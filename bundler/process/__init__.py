@@ -1,1 +1,1 @@
-"""Worker processes, and keeping the output of libraries off the terminal."""
+"""Worker processes, their logs and reports, and keeping the output of libraries off the terminal."""

@@ -1,4 +1,4 @@
-"""Keeps the chatter of torch's exporter off the terminal, and at hand for a report."""
+"""Capturing the output of torch's exporter: off the terminal, and available for a report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _LOGGERS = ("torch", "onnxscript", "onnx_ir", "onnx", "transformers", "timm", "h
 
 
 class _ThreadStream(io.TextIOBase):
-    """Keeps what one thread writes; other threads, such as a progress display, go on writing to `original`."""
+    """A stream that captures the text of one thread; other threads, such as a progress display, write to `original`."""
 
-    def __init__(self, original: TextIO, kept: io.StringIO) -> None:
+    def __init__(self, original: TextIO, captured: io.StringIO) -> None:
         self._original = original
-        self._kept = kept
+        self._captured = captured
         self._thread = threading.get_ident()
 
     def write(self, text: str) -> int:
-        mine = threading.get_ident() == self._thread
-        return self._kept.write(text) if mine else self._original.write(text)
+        is_captured = threading.get_ident() == self._thread
+        return self._captured.write(text) if is_captured else self._original.write(text)
 
     def flush(self) -> None:
         self._original.flush()
@@ -35,26 +35,26 @@ class _ThreadStream(io.TextIOBase):
 
 @contextmanager
 def silence() -> Iterator[io.StringIO]:
-    """Keep this thread's prints and log records of torch in the buffer that is yielded; ignore warnings."""
-    kept = io.StringIO()
+    """Capture this thread's prints and torch's log records in the buffer that is yielded, and ignore warnings."""
+    captured = io.StringIO()
     out, err = sys.stdout, sys.stderr
-    handler = logging.StreamHandler(kept)
+    handler = logging.StreamHandler(captured)
     with warnings.catch_warnings(), _loggers(handler):
         warnings.simplefilter("ignore")
-        sys.stdout, sys.stderr = _ThreadStream(out, kept), _ThreadStream(err, kept)
+        sys.stdout, sys.stderr = _ThreadStream(out, captured), _ThreadStream(err, captured)
         try:
-            yield kept
+            yield captured
         finally:
             sys.stdout, sys.stderr = out, err
 
 
 @contextmanager
 def _loggers(handler: logging.Handler) -> Iterator[None]:
-    """Send the records of the exporters' loggers to `handler` alone, and put everything back."""
-    names = [n for n in logging.root.manager.loggerDict if n.partition(".")[0] in _LOGGERS]
-    found = [logging.getLogger(name) for name in {*names, *_LOGGERS}]
-    before = [(logger, logger.handlers, logger.propagate) for logger in found]
-    for logger in found:
+    """Send the records of the exporters' loggers to `handler` alone, and restore the loggers afterwards."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in {*names, *_LOGGERS}]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
         top = "." not in logger.name
         logger.handlers = [handler] if top else []
         logger.propagate = not top

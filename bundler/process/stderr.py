@@ -1,4 +1,4 @@
-"""Keeps what C++ libraries write to stderr out of the user's terminal, and at hand for an error message."""
+"""Capturing what C++ libraries write to stderr: off the terminal, and available for an error message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TextIO
 
 @dataclass
 class Captured:
-    """What was written; complete when the `with` block has ended."""
+    """The captured text; it is complete when the `with` block has ended."""
 
     text: str = ""
 
@@ -22,13 +22,13 @@ class Captured:
 def captured_stderr() -> Iterator[Captured]:
     """Redirect file descriptor 2 of the whole process to a temporary file.
 
-    Python's own `sys.stderr` keeps writing to where it wrote before, so that a progress display goes on.
+    Python's own `sys.stderr` still writes to the terminal, so that a progress display stays visible.
     """
     captured = Captured()
     sys.stderr.flush()
     original = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as file, _python_stays(original):
+        with tempfile.TemporaryFile() as file, _python_stderr_to(original):
             os.dup2(file.fileno(), 2)
             try:
                 yield captured
@@ -41,8 +41,8 @@ def captured_stderr() -> Iterator[Captured]:
 
 
 @contextmanager
-def _python_stays(original: int) -> Iterator[None]:
-    """Let `sys.stderr` write to `original` if it is the stream of file descriptor 2."""
+def _python_stderr_to(original: int) -> Iterator[None]:
+    """Make `sys.stderr` write to `original` if it is the stream of file descriptor 2."""
     before: TextIO = sys.stderr
     if not _is_descriptor_2(before):
         yield

@@ -1,4 +1,4 @@
-"""Python processes of our own that do what may take the whole process down with it."""
+"""Python processes of our own, for work that may crash or hang the process that does it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,44 @@ import contextlib
 import json
 import os
 import re
+import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bundler.errors import UsageError
+
+TIMEOUT_ENV = "TFBUNDLE_WORKER_TIMEOUT"
+"""The environment variable with the seconds that a worker may take to answer a request."""
+
+DEFAULT_TIMEOUT_S = 3600.0
+"""One hour: a conversion with calibration takes minutes, even that of a large model on a slow machine."""
+
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions|INFO: ")
 """What TensorFlow and LiteRT write whenever they start."""
 
+_CHUNK = 1 << 16
+_EXIT_S = 60.0
+"""The seconds that a process may take to exit once it has closed its side of the pipe."""
+
 
 def run_module(module: str, arguments: Sequence[str], log: Path, *, timeout_s: float | None = None) -> int:
-    """Run `python -m module arguments` with its output in `log`; its exit status, negative for a signal.
+    """Run `python -m module arguments` with its output in `log`.
 
-    It starts in the log's folder, so that no file of the user's shadows a module.
+    The process starts in the log's folder, so that no file of the user's shadows a module.
+
+    Args:
+        module: name of the module.
+        arguments: its command line.
+        log: the file for standard output and standard error.
+        timeout_s: the longest time to wait, in seconds; None: any time.
+
+    Returns:
+        The exit status; negative for a signal.
 
     Raises:
         subprocess.TimeoutExpired: it ran longer than `timeout_s` and was killed.
@@ -38,6 +61,25 @@ def run_module(module: str, arguments: Sequence[str], log: Path, *, timeout_s: f
         ).returncode
 
 
+def worker_timeout() -> float:
+    """Return the seconds that a worker may take to answer a request, from the environment or the default.
+
+    Raises:
+        UsageError: the environment variable does not hold a positive number.
+    """
+    text = os.environ.get(TIMEOUT_ENV, "")
+    try:
+        seconds = float(text) if text else DEFAULT_TIMEOUT_S
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(
+            f"{TIMEOUT_ENV} is {text!r}, which is not a number of seconds.",
+            fix=f"set it to a positive number, e.g. {TIMEOUT_ENV}={DEFAULT_TIMEOUT_S:g}, or unset it",
+        )
+    return seconds
+
+
 class WorkerEndedError(Exception):
     """The process ended before it answered."""
 
@@ -46,10 +88,18 @@ class WorkerEndedError(Exception):
         self.status = status
 
 
+class WorkerTimeoutError(Exception):
+    """The process did not answer in time and was killed."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"no answer within {timeout_s:g} seconds")
+        self.timeout_s = timeout_s
+
+
 class WorkerProcess:
     """`python -m module arguments` that answers requests until it is closed (its side: `answer_requests`).
 
-    Like `run_module`, it starts in the log's folder, and what it prints goes into the log.
+    Like `run_module`, it starts in the log's folder, and everything it prints goes into the log.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
@@ -61,40 +111,76 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
+                bufsize=0,
             )
+        assert self._process.stdin and self._process.stdout
+        self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._requests, False)  # a process that does not read must not block its parent
+        self._received = b""
 
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request, both plain JSON data.
+    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send a request and return the answer; both are plain JSON data.
 
         Raises:
             WorkerEndedError: the process ended instead.
+            WorkerTimeoutError: the process took longer than `timeout_s` seconds and was killed.
         """
-        assert self._process.stdin and self._process.stdout
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+            line = self._exchange(json.dumps(request).encode() + b"\n", timeout_s)
+        except TimeoutError:
+            self.close()
+            raise WorkerTimeoutError(timeout_s) from None
         except BrokenPipeError:
-            raise WorkerEndedError(self._process.wait()) from None
-        line = self._process.stdout.readline()
+            line = b""
         if not line:
-            raise WorkerEndedError(self._process.wait())
+            raise WorkerEndedError(self._exit_status())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def _exchange(self, request: bytes, timeout_s: float) -> bytes:
+        """Write the request and read one line; return nothing if the process ends before the line does."""
+        deadline = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._requests, selectors.EVENT_WRITE)
+            selector.register(self._answers, selectors.EVENT_READ)
+            while b"\n" not in self._received:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise TimeoutError
+                for key, _ in selector.select(min(remaining, _EXIT_S)):
+                    if key.fd == self._answers:
+                        received = os.read(self._answers, _CHUNK)
+                        if not received:
+                            return b""
+                        self._received += received
+                    else:
+                        with contextlib.suppress(BlockingIOError):
+                            request = request[os.write(self._requests, request[:_CHUNK]) :]
+                        if not request:
+                            selector.unregister(self._requests)
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _exit_status(self) -> int:
+        try:
+            return self._process.wait(_EXIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
     def close(self) -> None:
-        """End the process; whatever it is doing is given up."""
+        """End the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
-            if stream and not stream.closed:
-                with contextlib.suppress(BrokenPipeError):  # a request that the process never read
-                    stream.close()
+            if stream:
+                stream.close()
 
 
 def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
-    """The process's side of a `WorkerProcess`: one JSON line in, one out, until standard input ends.
+    """Serve a `WorkerProcess` from inside: read one JSON line, write one, until standard input ends.
 
-    Standard output becomes standard error for everyone else: libraries print.
+    Everything else that is printed to standard output, such as the messages of libraries, goes to standard error.
     """
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -105,20 +191,25 @@ def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> No
 
 
 def how_it_ended(status: int, log: Path) -> str:
-    """`was ended by SIGSEGV. Its last words: …` for a process that gave no result."""
+    """Describe the end of a process that gave no result: `was ended by SIGSEGV. Its last words: …`."""
     cause = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+    last = last_words(log)
+    return f"{cause}. Its last words: {last}" if last else f"{cause}."
+
+
+def last_words(log: Path) -> str | None:
+    """Return the last line of a log that is not a message that TensorFlow or LiteRT writes at every start."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    said = [line for line in lines if not _CHATTER.match(line)]
-    return f"{cause}. Its last words: {said[-1]}" if said else f"{cause}."
+    return next((line for line in reversed(lines) if not _CHATTER.match(line)), None)
 
 
 def was_killed(status: int) -> bool:
-    """Whether it got SIGKILL, which is what a system out of memory sends."""
+    """Return whether the process got SIGKILL, which is what a system out of memory sends."""
     return status == -signal.SIGKILL
 
 
 def _environment() -> dict[str, str]:
-    """The parent's environment, with the same bundler importable and TensorFlow's chatter off."""
+    """Return the parent's environment, with the same bundler importable and TensorFlow's chatter off."""
     root = str(Path(__file__).resolve().parents[2])
     python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

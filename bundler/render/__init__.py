@@ -1,7 +1,7 @@
-"""What a bundle brings beside its models: serving config, Kubernetes tree, Docker files, smoke test.
+"""Renderers of everything in a bundle besides its models: serving config, Kubernetes tree, Docker files, smoke test, report.
 
-Each module here has `render(context, folder) -> list[Path]`: it writes its part under `folder` (the root of a
-bundle, or the staging folder of one), overwrites only files that it owns, and returns what it wrote.
+Each renderer has `render(context, folder) -> list[Path]`. It writes its part of the bundle under `folder` (the root of a
+bundle or of a staging folder), overwrites only the files that it owns, and returns the paths of the files it wrote.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from bundler.spec.bundle_spec import BundleSpec
 from bundler.values.signature import Signature
 
 _TAG_LENGTH = 128
-"""Longest tag of a container image (distribution/reference, `[\\w][\\w.-]{0,127}`)."""
+"""Maximum length of a container image tag (distribution/reference, `[\\w][\\w.-]{0,127}`)."""
 
 _LABEL_LENGTH = 63 - len("-dev")
-"""Longest DNS label (RFC 1123), so longest name of a Service, with room for an overlay's suffix."""
+"""Maximum length of a DNS label (RFC 1123), and so of a Service's name, less room for an overlay's suffix."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,13 @@ class RenderedModel:
     """One model as the renderers see it.
 
     Attributes:
-        versions: versions in the bundle, ascending.
-        size_bytes: size of the latest version's folder.
-        signatures: of the latest version, `serving_default` first.
-        tolerance: largest relative error allowed against PyTorch.
-        fast_path_bytes: size of the latest version's model.tflite; 0: there is none.
-        largest_batch: rows of the largest warm-up record of its versions.
+        name: The model's name.
+        versions: The versions in the bundle, ascending.
+        size_bytes: The size of the latest version's folder.
+        signatures: The signatures of the latest version, `serving_default` first.
+        tolerance: The largest relative error allowed against PyTorch.
+        fast_path_bytes: The size of the latest version's model.tflite, or 0 if it has none.
+        largest_batch: The number of rows in the largest warm-up record of any version.
     """
 
     name: str
@@ -46,22 +47,24 @@ class RenderedModel:
 
     def __post_init__(self) -> None:
         if not self.versions or list(self.versions) != sorted(set(self.versions)):
-            found = list(self.versions)
-            raise ValueError(f"versions of {self.name!r} must rise and be at least one, got {found}")
+            versions = list(self.versions)
+            raise ValueError(f"model {self.name!r} needs at least one version, in ascending order; got {versions}")
 
     @property
     def latest(self) -> int:
+        """The highest version."""
         return self.versions[-1]
 
 
 @dataclass(frozen=True)
 class RenderContext:
-    """Everything the renderers need to know of a bundle.
+    """Everything the renderers need to know about a bundle.
 
     Attributes:
-        name: the bundle's name as a DNS label; make it with `dns_label`.
-        models: in the bundle's order; at least one.
-        manifest: content of bundle.json (see `bundler.bundle.manifest`), for the report; `files` may still be incomplete.
+        name: The bundle's name as a DNS label (see `dns_label`).
+        spec: The bundle's settings.
+        models: The models in the bundle's order, at least one.
+        manifest: The content of bundle.json (see `bundler.bundle.manifest`), for the report. Its `files` may be incomplete.
     """
 
     name: str
@@ -70,30 +73,30 @@ class RenderContext:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, name: str) -> RenderedModel:
-        """The model of this name.
+        """Return the model with the given name.
 
         Raises:
-            SpecError: the bundle has none.
+            SpecError: The bundle has no such model.
         """
         for model in self.models:
             if model.name == name:
                 return model
         known = ", ".join(m.name for m in self.models)
-        raise SpecError(f"serving: the model {name!r} is not in the bundle.", fix=f"one of: {known}")
+        raise SpecError(f"serving: the model {name!r} is not in the bundle.", fix=f"choose one of: {known}")
 
     @property
     def objects_name(self) -> str:
-        """Name of the Kubernetes objects."""
+        """The name of the Kubernetes objects."""
         return dns_label(self.spec.kubernetes.name or self.name)
 
     @property
     def image(self) -> str:
-        """Image with server, models and configuration: `kubernetes.models_image`, or `<name>:<tag>`."""
+        """The image with server, models and configuration: `kubernetes.models_image`, or else `<name>:<tag>`."""
         return self.spec.kubernetes.models_image or f"{self.name}:{self.tag}"
 
     @property
     def tag(self) -> str:
-        """Tag that names the content: `2` for one model at version 2, `digits-2_minilm-1` for several."""
+        """An image tag that names the content: `2` for a single model at version 2, `digits-2_minilm-1` for several."""
         if len(self.models) == 1:
             return str(self.models[0].latest)
         tag = "_".join(f"{m.name}-{m.latest}" for m in self.models)
@@ -103,9 +106,9 @@ class RenderContext:
 
 
 def dns_label(name: str) -> str:
-    """A name as a DNS label: lower-case letters, digits and `-`.
+    """Return `name` as a DNS label: lower-case letters, digits and `-`.
 
-    A Service's name must begin with a letter (RFC 1035), so one that begins with a digit gets `m-` before it.
+    A Service's name must begin with a letter (RFC 1035), so a name that begins with a digit is prefixed with `m-`.
     """
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "bundle"
     if not label[0].isalpha():

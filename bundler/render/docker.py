@@ -1,4 +1,4 @@
-"""docker/: an image with server, models and configuration, one with the models alone, and a compose file.
+"""docker/: Dockerfiles for an image with server, models and configuration and for one with only the models; a compose file.
 
 The build context is the bundle's folder: `docker compose -f docker/compose.yaml up --build`, or
 `docker build -f docker/Dockerfile -t NAME:TAG .`.
@@ -15,23 +15,23 @@ from bundler.render.files import read_template, read_yaml, render_template, writ
 from bundler.render.kubernetes import models
 
 USER = "10001:10001"
-"""User and group of the server: none that the image knows, and not 0."""
+"""User and group of the server process: not root, and no account of the base image."""
 
 SCRIPT = "/usr/local/bin/model-state.sh"
-"""Where the image has the script that reads the models' state."""
+"""Path in the image of the script that reads the models' state."""
 
 
 def render(context: RenderContext, folder: Path) -> list[Path]:
-    """Write docker/: Dockerfile and Dockerfile.models, a .dockerignore of each, compose.yaml and model-state.sh.
+    """Write docker/: Dockerfile and Dockerfile.models with a .dockerignore for each, compose.yaml, and model-state.sh.
 
     Raises:
-        SpecError: the settings ask for a model, a version or a label that there is not.
+        SpecError: The settings name a model, version or label that does not exist.
     """
     files = {
         "Dockerfile": _dockerfile(context),
-        "Dockerfile.dockerignore": _dockerignore([*_models(context), *_configs(context), "docker/model-state.sh"]),
+        "Dockerfile.dockerignore": _dockerignore([*_model_paths(context), *_config_paths(context), "docker/model-state.sh"]),
         "Dockerfile.models": _models_dockerfile(context),
-        "Dockerfile.models.dockerignore": _dockerignore(_models(context)),
+        "Dockerfile.models.dockerignore": _dockerignore(_model_paths(context)),
         "compose.yaml": _compose(context),
         "model-state.sh": (kubernetes.TREE / kubernetes.STATE_SCRIPT).read_text("utf-8"),
     }
@@ -39,7 +39,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
 
 
 def healthcheck(context: RenderContext) -> list[str]:
-    """The command that succeeds when every model is AVAILABLE; the image has bash and no curl."""
+    """Return the command that succeeds when every model is AVAILABLE; it uses bash because the image has no curl."""
     return ["bash", SCRIPT, str(context.spec.serving.rest_port), *tf_serving.state_targets(context)]
 
 
@@ -49,7 +49,7 @@ def _dockerfile(context: RenderContext) -> str:
         base=f"{context.spec.docker.image}:{context.spec.docker.tag}",
         digest=context.spec.docker.digest,
         title=context.name,
-        labels=_labels(context, f"TensorFlow Serving with {_listed(context)}") | _base_labels(context),
+        labels=_labels(context, f"TensorFlow Serving with {_models_text(context)}") | _base_labels(context),
         folders=_version_folders(context),
         configs=sorted(tf_serving.config_files(context)),
         models_dir=tf_serving.MODELS_DIR,
@@ -65,33 +65,33 @@ def _dockerfile(context: RenderContext) -> str:
 
 
 def _exec(command: list[str]) -> str:
-    """A command in exec form: a JSON array, so that no shell stands between Docker and the process."""
+    """Return a command in exec form, a JSON array, so that Docker starts the process without a shell."""
     return json.dumps(command)
 
 
 def _models_dockerfile(context: RenderContext) -> str:
-    """An image of <model>/<version>/, for a volume that is mounted at /models."""
+    """Return the Dockerfile of an image that contains only <model>/<version>/, to be mounted as a volume at /models."""
     return render_template(
         "Dockerfile.models.j2",
         tag=models.volume_image(context),
-        labels=_labels(context, f"SavedModels: {_listed(context)}"),
+        labels=_labels(context, f"SavedModels: {_models_text(context)}"),
         folders=_version_folders(context),
         user=USER,
     )
 
 
-def _listed(context: RenderContext) -> str:
+def _models_text(context: RenderContext) -> str:
     return ", ".join(f"{model.name} {model.latest}" for model in context.models)
 
 
 def _labels(context: RenderContext, description: str) -> dict[str, str]:
-    """OCI image labels (opencontainers/image-spec, annotations.md), values quoted for a Dockerfile."""
+    """Return the OCI image labels (opencontainers/image-spec, annotations.md), with values quoted for a Dockerfile."""
     values = {"title": context.name, "description": description, "version": context.tag}
     return {f"org.opencontainers.image.{key}": json.dumps(value) for key, value in values.items()}
 
 
 def _base_labels(context: RenderContext) -> dict[str, str]:
-    """The labels that name the image below."""
+    """Return the OCI labels that identify the base image."""
     labels = {"base.name": f"{context.spec.docker.image}:{context.spec.docker.tag}"}
     if context.spec.docker.digest:
         labels["base.digest"] = context.spec.docker.digest
@@ -99,21 +99,21 @@ def _base_labels(context: RenderContext) -> dict[str, str]:
 
 
 def _version_folders(context: RenderContext) -> list[str]:
-    """`<model>/<version>` of what the image carries: all versions, so that labels can move back."""
+    """Return `<model>/<version>` for every version in the image: all of the bundle's, so that labels can move back."""
     return [f"{model.name}/{version}" for model in context.models for version in model.versions]
 
 
-def _models(context: RenderContext) -> list[str]:
+def _model_paths(context: RenderContext) -> list[str]:
     return [f"models/{folder}" for folder in _version_folders(context)]
 
 
-def _configs(context: RenderContext) -> list[str]:
+def _config_paths(context: RenderContext) -> list[str]:
     return [f"serving/{name}" for name in sorted(tf_serving.config_files(context))]
 
 
-def _dockerignore(wanted: list[str]) -> str:
-    lines = ["# Written by tfbundle: nothing but what the Dockerfile copies is sent to the builder.", "*"]
-    return "\n".join([*lines, *(f"!{path}" for path in wanted), ""])
+def _dockerignore(sources: list[str]) -> str:
+    lines = ["# Written by tfbundle: only the files that the Dockerfile copies are sent to the builder.", "*"]
+    return "\n".join([*lines, *(f"!{path}" for path in sources), ""])
 
 
 def _compose(context: RenderContext) -> str:

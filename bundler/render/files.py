@@ -1,4 +1,4 @@
-"""Writing rendered files: text from templates, YAML from objects, and no file of the user's touched."""
+"""Write rendered files: text from templates and YAML from objects. Files that belong to the user are never touched."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ruamel.yaml import YAML
 
 
 def write_files(folder: Path, files: Mapping[str, str], *, owned: Iterable[str] = ()) -> list[Path]:
-    """Write texts under `folder`, and remove what an earlier rendering wrote and this one does not.
+    """Write texts under `folder`, and remove files of an earlier rendering that this one does not write.
 
     Args:
-        files: path relative to `folder` -> text.
-        owned: further relative paths that the renderer may have written before, with other settings.
+        folder: The folder to write to; it is created if needed.
+        files: Path relative to `folder` to text.
+        owned: Relative paths that the renderer may have written before, with other settings.
 
     Returns:
-        The files written, in the order given.
+        The paths of the files written, in the order of `files`.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: The folder cannot be written.
     """
     for name in set(owned) - set(files):
         (folder / name).unlink(missing_ok=True)
@@ -32,22 +33,22 @@ def write_files(folder: Path, files: Mapping[str, str], *, owned: Iterable[str] 
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write UTF-8 with `\\n` line ends, making the folders above."""
+    r"""Write `text` as UTF-8 with `\n` line ends, create parent folders as needed, and return `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8", newline="\n")
     return path
 
 
 def read_template(name: str) -> str:
-    """The text of a file of `bundler/render/templates/`."""
+    """Return the text of a file in `bundler/render/templates/`."""
     return (Path(__file__).parent / "templates" / name).read_text("utf-8")
 
 
 def render_template(template: str, /, **values: Any) -> str:
-    """Fill a template of `bundler/render/templates/`; HTML is escaped where the name ends in .html.j2.
+    """Fill a template in `bundler/render/templates/`. Values are escaped for HTML if its name ends in .html.j2.
 
     Raises:
-        jinja2.UndefinedError: the template uses a name that is not given.
+        jinja2.UndefinedError: The template uses a name that `values` lacks.
     """
     return _environment().get_template(template).render(**values)
 
@@ -65,7 +66,10 @@ def _environment() -> Environment:
 
 
 def read_yaml(text: str) -> Any:
-    """YAML that keeps comments, quotes and order when it is written again. A text is parsed once a process."""
+    """Parse YAML into a document that keeps comments, quotes and order when `write_yaml` writes it.
+
+    Each text is parsed once per process.
+    """
     return copy.deepcopy(_parsed(text))
 
 
@@ -75,7 +79,7 @@ def _parsed(text: str) -> Any:
 
 
 def write_yaml(document: Any) -> str:
-    """A document (of `read_yaml`, or of plain dicts and lists) in the house style."""
+    """Return a document, from `read_yaml` or made of plain dicts and lists, as YAML in the style of the shipped tree."""
     stream = io.StringIO()
     _yaml().dump(document, stream)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Which parts a bundle has beside its models, and how they are written: for a build, or again."""
+"""The rendered parts of a bundle, and how to write them, in a build or later."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PARTS = {
     "smoke": "smoke",
     "report": "report",
 }
-"""Part, as `tfbundle render` calls it -> module of this package with `render(context, folder) -> list[Path]`."""
+"""Name of a part, as in `tfbundle render`, to the module of this package that renders it."""
 
 
 def render_parts(staging: Staging, manifest: Manifest, parts: Sequence[str] = tuple(PARTS)) -> None:
-    """Write parts for the bundle that `manifest` describes into the staging folder.
+    """Write parts of the bundle that `manifest` describes into the staging folder.
 
     Raises:
-        SpecError: the spec asks for a model, version or label that there is not.
+        SpecError: The spec names a model, version or label that does not exist.
     """
     _link_golden(staging, manifest)
     context = render_context(staging.bundle.root.name, manifest, staging.layout)
@@ -48,42 +48,43 @@ def render_parts(staging: Staging, manifest: Manifest, parts: Sequence[str] = tu
 def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -> Published:
     """Write parts of a bundle again, with the settings of an edited spec if one is given.
 
-    The models of the spec are not built: its sections serving, kubernetes and docker are taken; promoted labels stay.
+    Of the spec, only the sections serving, kubernetes and docker are used; no model is built. Promoted labels keep their
+    versions.
 
     Raises:
-        UsageError: there is no such part.
-        VerifyError: `root` is no bundle, or a damaged one.
-        PublishError: the folder cannot be written, or a build is writing into it.
-        SpecError: the settings ask for a model, version or label that there is not.
+        UsageError: A part does not exist.
+        VerifyError: `root` is not a bundle, or is a damaged one.
+        PublishError: The folder cannot be written, or a build is writing to it.
+        SpecError: The settings name a model, version or label that does not exist.
     """
-    from bundler.bundle.labels import kept_serving
+    from bundler.bundle.labels import merge_serving
     from bundler.bundle.staging import Staging
 
     for part in parts:
         if part not in PARTS:
-            raise UsageError(f"There is no part {part!r} to render.", fix=f"one of: {', '.join(PARTS)}")
+            raise UsageError(f"Unknown part {part!r}.", fix=f"choose one of: {', '.join(PARTS)}")
     Manifest.read(BundleLayout(root).manifest)
     with Staging(root) as staging:
         assert staging.manifest is not None
         manifest = staging.manifest
+        notices: tuple[str, ...] = ()
         if spec is not None:
             settings = {
                 key: getattr(spec, key).model_dump(mode="json") for key in ("serving", "kubernetes", "docker")
             }
-            settings["serving"] = kept_serving(
-                manifest, settings["serving"], spec.stated_serving, staging.notices
-            )
+            settings["serving"], notices = merge_serving(manifest, settings["serving"], spec.stated_serving)
             manifest = replace(manifest, spec={**manifest.spec, **settings})
         render_parts(staging, manifest, parts)
-        return staging.publish(manifest)
+        return staging.publish(manifest, notices)
 
 
 def render_context(name: str, manifest: Manifest, staged: BundleLayout | None = None) -> RenderContext:
-    """What the renderers see of a bundle.
+    """Return the context that the renderers take.
 
     Args:
-        name: of the bundle.
-        staged: layout of the staging folder, for versions that the manifest does not list the files of yet.
+        name: The bundle's name.
+        manifest: The content of bundle.json.
+        staged: Layout of the staging folder, to measure versions whose files the manifest does not list yet.
     """
     spec = parse_spec(dict(manifest.spec), where="bundle.json")
     models = tuple(_rendered(spec, name, manifest, staged) for name in _ordered(spec, manifest))
@@ -116,7 +117,7 @@ def _size(name: str, version: int, manifest: Manifest, staged: BundleLayout | No
 
 
 def _link_golden(staging: Staging, manifest: Manifest) -> None:
-    """Put golden data of earlier versions beside that of the new ones: the smoke test carries what is served."""
+    """Link golden data of earlier versions into the staging folder: the smoke test includes every served version."""
     for model in manifest.models:
         for version in manifest.versions(model):
             source = staging.bundle.golden_file(model, version)

@@ -1,8 +1,8 @@
-"""smoke/: a smoke test that runs where only grpcio, protobuf and NumPy are installed.
+"""smoke/: a smoke test that needs only grpcio, protobuf and NumPy.
 
-smoke_test.py               python smoke/smoke_test.py HOST:PORT [--rest HOST:PORT] [--json]
-requirements.txt
-serving/                    the modules of tfbundle that it needs, as installed, and the descriptor set
+smoke_test.py                   python smoke/smoke_test.py HOST:PORT [--rest HOST:PORT] [--json]
+requirements.txt                the three packages
+serving/                        copies of the tfbundle modules that the test imports, and the descriptor set
 golden/<model>/<version>.npz    golden data of every version that the bundle's settings serve
 """
 
@@ -19,20 +19,21 @@ from bundler.render.files import render_template, write_text
 from bundler.render.tf_serving import served_versions
 
 PACKAGE_FILES = (
-    "__init__.py", "errors.py", "client/__init__.py", "client/client.py", "client/examples.py", "client/grpc_transport.py",
-    "client/model_info.py", "client/rest_transport.py", "client/transport.py", "golden/__init__.py", "golden/compare.py",
-    "golden/data.py", "smoke/__init__.py", "smoke/run.py", "smoke/standalone.py",
+    "__init__.py", "errors.py", "lazy.py", "client/__init__.py", "client/client.py", "client/examples.py",
+    "client/grpc_transport.py", "client/model_info.py", "client/rest_transport.py", "client/transport.py",
+    "golden/__init__.py", "golden/compare.py", "golden/data.py",
+    "smoke/__init__.py", "smoke/run.py", "smoke/standalone.py",
     "protocol/__init__.py", "protocol/messages.py", "protocol/tensors.py", "protocol/tf_serving.desc",
 )  # fmt: skip
-"""What the smoke test needs of the package `serving`, copied as it is."""
+"""Files of the package `serving` that the smoke test needs; they are copied unchanged."""
 
 
 def render(context: RenderContext, folder: Path) -> list[Path]:
-    """Write smoke/ under `folder`, the root of a bundle or of a staging folder that has the golden data.
+    """Write smoke/ under `folder`, the root of a bundle or of a staging folder with golden data.
 
     Raises:
-        VerifyError: golden data of a served version is missing.
-        SpecError: the settings serve a version that there is not.
+        VerifyError: Golden data of a served version is missing.
+        SpecError: The settings name a model, version or label that does not exist.
     """
     layout = BundleLayout(folder)
     written = [
@@ -55,7 +56,7 @@ def _copy_golden(layout: BundleLayout, model: str, version: int) -> Path:
         raise VerifyError(
             f"The golden data of {model} version {version} is missing.",
             where=str(source),
-            fix="build the model again, or take the version out of serving.versions and serving.labels",
+            fix="build the model again, or remove the version from serving.versions and serving.labels",
         )
     return _copy(source, layout.smoke_dir / "golden" / model / f"{version}.npz")
 

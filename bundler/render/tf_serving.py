@@ -1,7 +1,7 @@
-"""serving/: the config files of tensorflow_model_server and the flags that belong to them.
+"""serving/: the config files of tensorflow_model_server and the flags that go with them.
 
-The paths in the files are those of the container (`/models`, `/etc/tf-serving`), so that a bundle can be
-moved; the README beside them says how to serve from anywhere else.
+The paths in the files are those in the container (`/models`, `/etc/tf-serving`), so a bundle can be moved. The README next
+to them explains how to serve from other folders.
 """
 
 from __future__ import annotations
@@ -15,19 +15,14 @@ from bundler.errors import SpecError
 from bundler.render import RenderContext, RenderedModel
 from bundler.render.files import render_template, write_files
 from bundler.render.texts import milliseconds_text, size_text
-from serving.config.model_server import (
-    BatchingParameters,
-    Latest,
-    ModelServerConfig,
-    MonitoringConfig,
-    ServedModel,
-    Specific,
-    VersionPolicy,
-)
+from serving.config.batching import BatchingParameters
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.monitoring import MonitoringConfig
+from serving.config.version_policy import Latest, Specific, VersionPolicy
 from serving.errors import ConfigError
 
 MODELS_DIR = "/models"
-"""Folder of the models in the container, the one that the image tensorflow/serving has."""
+"""Folder of the models in the container, as in the image tensorflow/serving."""
 
 CONFIG_DIR = "/etc/tf-serving"
 """Folder of the config files in the container."""
@@ -43,7 +38,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     """Write serving/: the config files in use and README.md.
 
     Raises:
-        SpecError: the settings ask for a model, a version or a label that there is not.
+        SpecError: The settings name a model, version or label that does not exist.
     """
     files = config_files(context)
     files["README.md"] = _readme(context)
@@ -52,26 +47,27 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
 
 
 def config_files(context: RenderContext, models_dir: str = MODELS_DIR) -> dict[str, str]:
-    """Name -> text of each config file that the flags of `server_flags` name.
+    """Return name and text of each config file that `server_flags` refers to.
 
     Args:
-        models_dir: absolute path of the models where the server runs.
+        context: The bundle to serve.
+        models_dir: Absolute path of the models folder where the server runs.
     """
-    files = {MODELS_CONFIG: _proven(server_config(context, models_dir))}
+    files = {MODELS_CONFIG: _checked_text(server_config(context, models_dir))}
     if context.spec.serving.batching:
-        files[BATCHING_CONFIG] = _proven(batching_parameters(context))
+        files[BATCHING_CONFIG] = _checked_text(batching_parameters(context))
     if context.spec.serving.monitoring:
-        files[MONITORING_CONFIG] = _proven(MonitoringConfig(path=context.spec.serving.monitoring_path))
+        files[MONITORING_CONFIG] = _checked_text(MonitoringConfig(path=context.spec.serving.monitoring_path))
     return files
 
 
 def server_flags(context: RenderContext, config_dir: str = CONFIG_DIR) -> tuple[str, ...]:
-    """Flags of tensorflow_model_server (model_servers/main.cc).
+    """Return the flags of tensorflow_model_server for a bundle (tensorflow/serving, model_servers/main.cc).
 
-    REST is off unless `--rest_api_port` is given. A batching file without `--enable_batching` is a start-up
-    error. The profiler is a service without authentication, on unless told.
-    `--enable_serialization_as_tensor_content` breaks REST replies and is never set;
-    `--enable_grpc_healthcheck_service` says SERVING whatever the models' state, so nothing relies on it.
+    REST is off unless `--rest_api_port` is given. A batching file without `--enable_batching` is a start-up error. The
+    profiler is a service without authentication and is on by default. `--enable_serialization_as_tensor_content` breaks REST
+    replies and is never set. `--enable_grpc_healthcheck_service` reports SERVING whatever state the models are in, so
+    nothing relies on it.
     """
     serving = context.spec.serving
     flags = [
@@ -84,31 +80,32 @@ def server_flags(context: RenderContext, config_dir: str = CONFIG_DIR) -> tuple[
     if serving.batching:
         flags += ["--enable_batching=true", f"--batching_parameters_file={config_dir}/{BATCHING_CONFIG}"]
     if context.spec.prefers_tflite:
-        # By default there is an interpreter a core of the machine, each with the weights, however many cores a pod may use.
+        # The default is one interpreter per core of the machine, each with its own copy of the weights, even if a pod may use
+        # fewer cores.
         flags += ["--prefer_tflite_model=true", f"--num_tflite_pools={tflite_pools(context)}"]
     if has_labels(context):
-        # A cold server reads the labels before it has loaded anything, and would refuse to start.
+        # A starting server reads the labels before it has loaded any version, and would otherwise refuse to start.
         flags.append("--allow_version_labels_for_unavailable_models=true")
     return (*flags, "--enable_profiler=false")
 
 
 def tflite_pools(context: RenderContext) -> int:
-    """Interpreters a model.tflite: one for each core that a pod asks for, and two at least, so that calls overlap."""
+    """Return the number of interpreters per model.tflite: one per requested core, and at least two so that calls overlap."""
     text = context.spec.kubernetes.cpu
     cores = float(text.removesuffix("m")) / 1000 if text.endswith("m") else float(text)
     return max(2, math.ceil(cores))
 
 
 def server_config(context: RenderContext, models_dir: str = MODELS_DIR) -> ModelServerConfig:
-    """models.config: what is served of each model.
+    """Return the content of models.config: which versions of each model are served, and under which labels.
 
     Raises:
-        SpecError: the settings ask for a model, a version or a label that there is not.
+        SpecError: The settings name a model, version or label that does not exist.
     """
     for name in (*context.spec.serving.labels, *context.spec.serving.versions):
         context.model(name)
     try:
-        config = ModelServerConfig(tuple(_served(context, model, models_dir) for model in context.models))
+        config = ModelServerConfig(tuple(_served_model(context, model, models_dir) for model in context.models))
         config.check_labels({model.name: model.versions for model in context.models})
     except ConfigError as exc:
         raise SpecError(exc.what, where="'serving' in bundle.yaml", fix=exc.fix) from exc
@@ -116,20 +113,20 @@ def server_config(context: RenderContext, models_dir: str = MODELS_DIR) -> Model
 
 
 def batching_parameters(context: RenderContext) -> BatchingParameters:
-    """batching.config, for all models.
+    """Return the content of batching.config, which applies to all models.
 
     Raises:
-        SpecError: a warm-up record has more rows than a batch: the server would not load its version.
+        SpecError: A warm-up record has more rows than a batch, so the server would not load its version.
     """
     serving = context.spec.serving
     for model in context.models:
         if model.largest_batch > serving.max_batch_size:
             raise SpecError(
-                f"serving.max_batch_size is {serving.max_batch_size}, and the warm-up of {model.name!r} has a request of "
-                f"{model.largest_batch} rows: TensorFlow Serving refuses it and does not load the version.",
+                f"serving.max_batch_size is {serving.max_batch_size}, but the warm-up of {model.name!r} has a request of "
+                f"{model.largest_batch} rows. TensorFlow Serving rejects such a request and does not load the version.",
                 where="'serving' in bundle.yaml",
-                fix=f"max_batch_size: {model.largest_batch} or more, or build the model again with these settings in "
-                "bundle.yaml: its warm-up then keeps to them",
+                fix=f"set max_batch_size to {model.largest_batch} or more, or build the model again with this setting in "
+                "bundle.yaml, so that its warm-up fits",
             )
     return BatchingParameters(
         max_batch_size=serving.max_batch_size,
@@ -141,16 +138,16 @@ def batching_parameters(context: RenderContext) -> BatchingParameters:
 
 
 def served_versions(context: RenderContext) -> dict[str, tuple[int, ...]]:
-    """Model -> the versions of the bundle that are served, ascending."""
+    """Return the served versions of each model, ascending, by model name."""
     config = server_config(context)
     return {served.name: served.served(context.model(served.name).versions) for served in config.models}
 
 
 def state_targets(context: RenderContext) -> tuple[str, ...]:
-    """What must be AVAILABLE for the server to be ready, as model-state.sh takes it.
+    """Return what must be AVAILABLE for the server to be ready, as arguments of model-state.sh.
 
-    A model by its name where the latest version is served (the server may have found a newer one), every
-    single version where the config names versions.
+    A model that serves its latest version is listed by name, because the server may have found a newer version. A model
+    whose config names versions is listed once per version.
     """
     targets: list[str] = []
     for served in server_config(context).models:
@@ -162,30 +159,32 @@ def state_targets(context: RenderContext) -> tuple[str, ...]:
 
 
 def has_labels(context: RenderContext) -> bool:
+    """Return True if any version has a label."""
     return any(context.spec.serving.labels.values())
 
 
-def _served(context: RenderContext, model: RenderedModel, models_dir: str) -> ServedModel:
+def _served_model(context: RenderContext, model: RenderedModel, models_dir: str) -> ServedModel:
     labels = dict(sorted(context.spec.serving.labels.get(model.name, {}).items()))
     return ServedModel(model.name, f"{models_dir}/{model.name}", _policy(context, model), labels)
 
 
 def _policy(context: RenderContext, model: RenderedModel) -> VersionPolicy:
-    """The versions asked for; else the latest, and with labels the latest and the labelled ones by number.
+    """Return the version policy: the versions that the settings name, or else the latest and all labelled versions.
 
-    With the policy `latest` a labelled version would be unloaded as soon as the next one is built.
+    Labelled versions are named by number: under the policy `latest`, the server would unload them as soon as the next version
+    is built.
     """
-    asked = context.spec.serving.versions.get(model.name, ())
+    chosen = context.spec.serving.versions.get(model.name, ())
     labelled = context.spec.serving.labels.get(model.name, {}).values()
-    if asked:
-        return Specific(tuple(sorted(set(asked))))
+    if chosen:
+        return Specific(tuple(sorted(set(chosen))))
     if labelled:
         return Specific(tuple(sorted({model.latest, *labelled})))
     return Latest()
 
 
-def _proven(config: Config) -> str:
-    """The text of a config, read back before anybody relies on it."""
+def _checked_text(config: Config) -> str:
+    """Return a config as text proto, after checking that it reads back unchanged."""
     text = config.to_text()
     if type(config).from_text(text) != config:
         raise AssertionError(f"{config!r} does not survive text proto")
@@ -193,17 +192,17 @@ def _proven(config: Config) -> str:
 
 
 def _fast_paths(context: RenderContext) -> dict[str, dict[str, str]]:
-    """Model -> size and latency of the latest version's model.tflite; empty where there is none."""
-    found = {}
+    """Return size and latency of the latest version's model.tflite by model; empty for a model without one."""
+    fast_paths = {}
     for model in context.models:
         record = context.manifest["models"][model.name]["versions"][str(model.latest)]
         figures = record.get("fast_path")
-        found[model.name] = (
+        fast_paths[model.name] = (
             {"size": size_text(figures["size_bytes"]), "latency": milliseconds_text(figures["latency_ms"]["1"])}
             if figures
             else {}
         )
-    return found
+    return fast_paths
 
 
 def _readme(context: RenderContext) -> str:

@@ -1,1 +1,1 @@
-"""SavedModels on disk: writing, reading, running, warm-up records."""
+"""SavedModels on disk: writing, reading and running them, and their warm-up records."""

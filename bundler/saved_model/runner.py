@@ -1,4 +1,4 @@
-"""Run a SavedModel from disk, as TensorFlow Serving does."""
+"""Running a SavedModel from disk, as TensorFlow Serving does."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class SavedModel:
             raise ParityError(f"TensorFlow cannot load the folder: {first_message_line(exc)}.", where=where) from exc
 
     def __call__(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name.
+        """Run a signature on inputs by name, and return the outputs by name.
 
         Raises:
-            ParityError: there is no such signature, its inputs have other names, or TensorFlow stopped.
+            ParityError: there is no such signature, its inputs have other names, or TensorFlow failed.
         """
         import tensorflow as tf
 
@@ -40,8 +40,10 @@ class SavedModel:
             raise ParityError(f"The SavedModel has no signature {signature!r}.", where=str(self.folder))
         names = input_names(self.folder, signature)
         if names != set(inputs):
-            takes = f"takes {sorted(names)}, the model takes {sorted(inputs)}"
-            raise ParityError(f"The signature {signature!r} {takes}.", where=str(self.folder))
+            raise ParityError(
+                f"The signature {signature!r} has the inputs {sorted(names)}, the model has {sorted(inputs)}.",
+                where=str(self.folder),
+            )
         try:
             outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
         except (tf.errors.OpError, ValueError, TypeError) as exc:

@@ -1,4 +1,4 @@
-"""Writing a SavedModel and reading what is in one."""
+"""Reading the graph of a SavedModel: operators, signatures, sizes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from bundler.errors import ConversionError
 
 SERVE_TAG = "serve"
-"""The tag TensorFlow Serving loads (servables/tensorflow/saved_model_bundle_source_adapter.cc)."""
+"""The tag that TensorFlow Serving loads (servables/tensorflow/saved_model_bundle_source_adapter.cc)."""
 
 _BOOKKEEPING = frozenset({"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "VarHandleOp"})
 _MOVE = "Einsum of one operand"
-"""A transposition by another name."""
+"""The name under which an Einsum that only transposes is counted."""
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
 @dataclass(frozen=True)
 class GraphSummary:
-    """What a signature of a SavedModel runs.
+    """The nodes that a signature of a SavedModel runs.
 
     Attributes:
         ops: number of nodes by TensorFlow operator, without constants, reads of variables and calls.
-        transposes: how many of them move data from one axis order to another.
+        transposes: number of nodes that move data from one axis order to another.
         weight_bytes: size of the variables on disk.
     """
 
@@ -36,14 +36,16 @@ class GraphSummary:
 
     @property
     def nodes(self) -> int:
+        """The number of all nodes."""
         return sum(self.ops.values())
 
     def to_json(self) -> dict[str, Any]:
+        """Return plain data for bundle.json."""
         return {**asdict(self), "nodes": self.nodes}
 
 
 def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
-    """Count what one signature of a SavedModel runs, through all the functions it calls.
+    """Count the nodes that a signature of a SavedModel runs, including those of the functions it calls.
 
     Raises:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
@@ -56,7 +58,7 @@ def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
 
 
 def transposes(graph: Any, signature: str) -> int:
-    """How often a signature of a MetaGraphDef moves data from one axis order to another, in all the functions it calls."""
+    """Count the nodes of a signature of a MetaGraphDef, and of the functions it calls, that change the order of axes."""
     return _moves(_operators(graph, signature))
 
 
@@ -65,7 +67,7 @@ def _moves(counts: Counter[str]) -> int:
 
 
 def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
-    """Names of a signature's inputs as TensorFlow Serving reads them.
+    """Return the names of a signature's inputs as TensorFlow Serving reads them.
 
     Raises:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
@@ -74,16 +76,17 @@ def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
 
 
 def methods(folder: Path) -> dict[str, str]:
-    """Method name of every signature of a SavedModel.
+    """Return the method name of each signature of a SavedModel.
 
     Raises:
         ConversionError: there is no SavedModel in the folder.
     """
-    return {name: one.method_name for name, one in _meta_graph(folder, "serving_default").signature_def.items()}
+    signatures = _meta_graph(folder, "serving_default").signature_def
+    return {name: signature.method_name for name, signature in signatures.items()}
 
 
 def signature_def(folder: Path, signature: str) -> Any:
-    """A signature of a SavedModel as a `tensorflow.SignatureDef` message of `serving.protocol.messages`.
+    """Return a signature of a SavedModel as a `tensorflow.SignatureDef` message of `serving.protocol.messages`.
 
     Raises:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
@@ -100,7 +103,7 @@ def _meta_graph(folder: Path, signature: str) -> Any:
     try:
         model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except FileNotFoundError as exc:
-        raise ConversionError(f"{folder} holds no SavedModel (there is no saved_model.pb).") from exc
+        raise ConversionError(f"{folder} does not contain a SavedModel (there is no saved_model.pb).") from exc
     except DecodeError as exc:
         raise ConversionError(f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again") from exc
     graphs = [g for g in model.meta_graphs if SERVE_TAG in g.meta_info_def.tags]
@@ -111,7 +114,7 @@ def _meta_graph(folder: Path, signature: str) -> Any:
 
 
 def _operators(graph: Any, signature: str) -> Counter[str]:
-    """How many nodes of each operator a signature runs."""
+    """Return the number of nodes of each operator that a signature runs."""
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
     counts: Counter[str] = Counter()
     _count(_ancestors(graph, signature), functions, counts, [])
@@ -119,9 +122,9 @@ def _operators(graph: Any, signature: str) -> Counter[str]:
 
 
 def _ancestors(graph: Any, signature: str) -> list[Any]:
-    """The nodes of the main graph that the signature's outputs depend on."""
-    nodes = {n.name: n for n in graph.graph_def.node}
-    todo = [t.name for t in graph.signature_def[signature].outputs.values()]
+    """Return the nodes of the main graph that the signature's outputs depend on."""
+    nodes = {node.name: node for node in graph.graph_def.node}
+    todo = [tensor.name for tensor in graph.signature_def[signature].outputs.values()]
     seen: dict[str, Any] = {}
     while todo:
         name = todo.pop().lstrip("^").split(":")[0]
@@ -132,13 +135,12 @@ def _ancestors(graph: Any, signature: str) -> list[Any]:
 
 
 def _count(nodes: Iterable[Any], functions: dict[str, Any], counts: Counter[str], path: list[str]) -> None:
-    """Add the nodes and, for every call and every branch or body, those of the function it names."""
+    """Add the nodes to `counts`, and for each call, branch and loop body the nodes of the function that it names."""
     for node in nodes:
         if node.op not in _BOOKKEEPING and node.op not in _CALLS:
             moves = node.op == "Einsum" and sum(not name.startswith("^") for name in node.input) == 1
             counts[_MOVE if moves else node.op] += 1
         for attr in node.attr.values():
-            named = [attr.func.name, *(f.name for f in attr.list.func)]
-            for name in named:
+            for name in (attr.func.name, *(function.name for function in attr.list.func)):
                 if name in functions and name not in path:
                     _count(functions[name].node_def, functions, counts, [*path, name])

@@ -1,7 +1,7 @@
-"""Warm-up records: requests that TensorFlow Serving runs before it calls a version AVAILABLE.
+"""Warm-up records: requests that TensorFlow Serving runs before a version becomes AVAILABLE.
 
-The file's path, name and form are fixed by the server (servables/tensorflow/saved_model_warmup_util.cc): a
-TFRecord of PredictionLog, at most 1000 of them; a record that fails makes the load fail.
+The server prescribes the file's path, name and format (servables/tensorflow/saved_model_warmup_util.cc): TFRecords, at most
+1000, each with a PredictionLog. If a record fails, the version does not load.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from serving.protocol.messages import serving_message
 from serving.protocol.tensors import to_proto
 
 MAX_RECORDS = 1000
-"""kMaxNumRecords of the server; it refuses a file with more."""
-
+"""kMaxNumRecords of the server, which refuses a file with more."""
 
 _LOGS = {CLASSIFY: "classify_log", REGRESS: "regress_log"}
 """Field of a PredictionLog by method name (apis/prediction_log.proto)."""
@@ -27,26 +26,27 @@ def write_warmup(golden: Golden, model: str, path: Path, methods: Mapping[str, s
     """Write the golden inputs of every signature as warm-up requests.
 
     Args:
-        model: the name it is served under.
-        path: of the new file, see `BundleLayout.warmup`; its folder is made.
-        methods: method names of the signatures that are asked by Classify or Regress.
+        golden: the golden data; of more than 1000 cases, the first ones of each signature are written.
+        model: the name that the model is served under.
+        path: the new file, see `BundleLayout.warmup`; its folder is created.
+        methods: method names by signature, for Classify and Regress.
 
     Returns:
-        Number of records written; of more than 1000 cases the first of each signature come first.
+        The number of records.
     """
     import tensorflow as tf
 
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with tf.io.TFRecordWriter(str(path)) as file:
-        for case in islice(_first_of_each_signature_first(golden), MAX_RECORDS):
+        for case in islice(_in_turns(golden), MAX_RECORDS):
             file.write(_record(golden, case, model, methods or {}))
             written += 1
     return written
 
 
-def _first_of_each_signature_first(golden: Golden) -> list[GoldenCase]:
-    """Cases in turns over the signatures, so that a cut leaves none out."""
+def _in_turns(golden: Golden) -> list[GoldenCase]:
+    """Return the first case of each signature, then the second ones, and so on, so that a limit omits no signature."""
     turn: dict[str, int] = {}
     turns = []
     for case in golden.cases:
@@ -69,6 +69,6 @@ def _record(golden: Golden, case: GoldenCase, model: str, methods: Mapping[str, 
     request.model_spec.signature_name = case.signature
     for name, array in golden.inputs(case).items():
         request.inputs[name].CopyFrom(to_proto(array))
-    # Map fields have no order of their own: the same build writes the same bytes.
+    # Map fields have no order of their own; deterministic, so that the same build writes the same bytes.
     data: bytes = log.SerializeToString(deterministic=True)
     return data

@@ -1,4 +1,4 @@
-"""Write a converted model as a SavedModel."""
+"""Writing a converted model as a SavedModel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def write(converted: ConvertedModel, folder: Path) -> None:
-    """Write the model into the new folder `folder`: saved_model.pb and variables/.
+    """Write saved_model.pb and variables/ into the new folder `folder`.
 
     Raises:
         OSError: the folder cannot be written (a full disk, say).

@@ -1,4 +1,4 @@
-"""TFLite files of a model: variants, calibration, and what they cost in size, time and accuracy."""
+"""TFLite files of a model: variants, calibration, and the measured size, latency and accuracy of each file."""
 
 from bundler.tflite.build import build_variants, make_variants
 from bundler.tflite.rejected import Outcome, RejectedVariant

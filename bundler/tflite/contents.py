@@ -1,4 +1,4 @@
-"""What is in a .tflite file: its operators, and which of them compute in float."""
+"""Reads the operators of a .tflite file, and tells which of them compute in float."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TfliteOperator:
     """One operator of a .tflite file.
 
     Attributes:
-        name: TFLite's (`CONV_2D`).
-        inputs, outputs: the types it reads and writes (`INT8`).
-        tensor: name of its first output, which the converter makes of the layers' names.
+        name: TFLite's name of the operator, such as `CONV_2D`.
+        inputs, outputs: the types that it reads and writes, such as `INT8`.
+        tensor: name of its first output, which the converter derives from the layers' names.
     """
 
     name: str
@@ -29,7 +29,7 @@ class TfliteOperator:
 
     @property
     def is_float(self) -> bool:
-        """Whether it computes in float; converting to or from float does not count."""
+        """Whether the operator computes in float; conversions to and from float do not count."""
         return (
             self.name not in ("QUANTIZE", "DEQUANTIZE")
             and any(t in _FLOATS for t in self.inputs)
@@ -37,18 +37,18 @@ class TfliteOperator:
         )
 
 
-def flex(found: Iterable[TfliteOperator]) -> list[str]:
-    """The operators that TensorFlow's own kernels compute, through the Flex delegate; by TensorFlow's names."""
-    return sorted({operator.name.removeprefix("Flex") for operator in found if operator.name.startswith("Flex")})
+def flex(operators: Iterable[TfliteOperator]) -> list[str]:
+    """Return TensorFlow's names of the operators that run in its own kernels, through the Flex delegate."""
+    return sorted({operator.name.removeprefix("Flex") for operator in operators if operator.name.startswith("Flex")})
 
 
 def operators(path: Path) -> tuple[TfliteOperator, ...]:
-    """All operators of all subgraphs, in order."""
+    """Return the operators of all subgraphs, in order."""
     return operators_of(path.read_bytes())
 
 
 def operators_of(file: bytes) -> tuple[TfliteOperator, ...]:
-    """The same for a file's content."""
+    """Return the operators of all subgraphs of a file's content, in order."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(bytearray(file), 0)
@@ -56,9 +56,9 @@ def operators_of(file: bytes) -> tuple[TfliteOperator, ...]:
     return tuple(operator for graph in graphs for operator in _of_graph(model, graph))
 
 
-def count(found: tuple[TfliteOperator, ...], *, only_float: bool = False) -> dict[str, int]:
-    """Operators by name, the most frequent first."""
-    return dict(Counter(o.name for o in found if o.is_float or not only_float).most_common())
+def count(operators: tuple[TfliteOperator, ...], *, only_float: bool = False) -> dict[str, int]:
+    """Count operators by name, the most frequent first."""
+    return dict(Counter(o.name for o in operators if o.is_float or not only_float).most_common())
 
 
 def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
@@ -68,9 +68,10 @@ def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
         name = _operator_name(model.OperatorCodes(operator.OpcodeIndex()))
-        # -1 stands for an optional input that is not given.
-        read, made = tuple(types[t] for t in inputs if t >= 0), tuple(types[t] for t in outputs)
-        yield TfliteOperator(name, read, made, _tensor(graph, outputs))
+        # An omitted optional input is -1.
+        input_types = tuple(types[t] for t in inputs if t >= 0)
+        output_types = tuple(types[t] for t in outputs)
+        yield TfliteOperator(name, input_types, output_types, _tensor(graph, outputs))
 
 
 def _tensor(graph: Any, outputs: list[int]) -> str:
@@ -78,7 +79,7 @@ def _tensor(graph: Any, outputs: list[int]) -> str:
 
 
 def _operator_name(code: Any) -> str:
-    # Codes above 127 stand in the newer field; an old reader finds a placeholder in the older one.
+    # Codes above 127 are in the newer field, and the older field holds a placeholder.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     name = names_of("BuiltinOperator")[number]
     return str(code.CustomCode().decode()) if name == "CUSTOM" else name
@@ -86,7 +87,7 @@ def _operator_name(code: Any) -> str:
 
 @cache
 def names_of(enum: str) -> dict[int, str]:
-    """Names by number of one of TFLite's enumerations, such as `TensorType`."""
+    """Return the names of one of TFLite's enumerations, such as `TensorType`, by number."""
     from ai_edge_litert import schema_py_generated as schema
 
     members = vars(getattr(schema, enum))

@@ -1,7 +1,7 @@
-"""How much of a .tflite file XNNPACK, LiteRT's fast kernels for CPUs, takes over.
+"""The share of a .tflite file that XNNPACK, LiteRT's library of fast CPU kernels, runs.
 
-LiteRT asks the delegate when it prepares a file. What it takes it runs in a few partitions; every border between a partition
-and LiteRT's own kernels costs a copy and the delegate's own memory layout.
+LiteRT offers the graph to the delegate when it prepares a file. The delegate runs the nodes that it accepts in partitions; every
+boundary between a partition and LiteRT's own kernels costs a copy and a change of memory layout.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundler.tflite.runner import prepared
+from bundler.tflite.runner import prepare_interpreter
 
 DELEGATE = "DELEGATE"
-"""LiteRT's name for a partition."""
+"""LiteRT's operator name for a partition."""
 
 
 @dataclass(frozen=True)
 class Delegation:
-    """What XNNPACK runs of a file's main graph (branches and bodies of loops are not counted).
+    """The part of a file's main graph that XNNPACK runs; branches and loop bodies are not counted.
 
     Attributes:
-        nodes: all nodes of the graph.
-        delegated: those that XNNPACK runs, in `partitions` pieces.
-        left: operators of the others, by name.
+        nodes: number of nodes in the graph.
+        delegated: number of nodes that XNNPACK runs.
+        partitions: number of partitions in which it runs them.
+        left: counts of the other nodes, by operator name.
     """
 
     nodes: int
@@ -35,10 +36,11 @@ class Delegation:
 
     @property
     def share(self) -> float:
-        """0 to 1; 1 for an empty graph."""
+        """The delegated share of the nodes, from 0 to 1; 1 for an empty graph."""
         return self.delegated / self.nodes if self.nodes else 1.0
 
     def to_json(self) -> dict[str, Any]:
+        """Return the record for bundle.json."""
         return {
             "delegate": "XNNPACK", "nodes": self.nodes, "delegated": self.delegated, "share": round(self.share, 4),
             "partitions": self.partitions, **({"left": dict(self.left)} if self.left else {}),
@@ -50,29 +52,29 @@ class Delegation:
 
 
 def delegation(path: Path) -> Delegation:
-    """Prepare the file as an app would, and see what the delegate took.
+    """Prepare a file as an app would, and return what the delegate accepted.
 
     Raises:
-        TfliteError: LiteRT cannot prepare it.
+        TfliteError: LiteRT cannot prepare the file.
     """
-    # There is no public way: the graph keeps its nodes, and has one more for each partition.
-    details: Sequence[Mapping[str, Any]] = prepared(path, threads=1)._get_ops_details()
+    # LiteRT has no public function for this. The graph keeps its nodes and gains one node for each partition.
+    details: Sequence[Mapping[str, Any]] = prepare_interpreter(path, threads=1)._get_ops_details()
     nodes = [node for node in details if node["op_name"] != DELEGATE]
     partitions = [node for node in details if node["op_name"] == DELEGATE]
-    taken = {index for partition in partitions for index in _behind(partition, nodes)}
-    left = Counter(node["op_name"] for index, node in enumerate(nodes) if index not in taken)
-    return Delegation(len(nodes), len(taken), len(partitions), dict(left.most_common()))
+    delegated = {index for partition in partitions for index in _partition_nodes(partition, nodes)}
+    left = Counter(node["op_name"] for index, node in enumerate(nodes) if index not in delegated)
+    return Delegation(len(nodes), len(delegated), len(partitions), dict(left.most_common()))
 
 
-def _behind(partition: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> set[int]:
-    """The nodes that a partition stands for: all that lie between its inputs and its outputs."""
-    maker = {int(tensor): index for index, node in enumerate(nodes) for tensor in node["outputs"]}
-    borders = {int(tensor) for tensor in partition["inputs"]}
-    waiting, found = [int(tensor) for tensor in partition["outputs"]], set[int]()
-    while waiting:
-        tensor = waiting.pop()
-        if tensor in borders or tensor not in maker or maker[tensor] in found:
+def _partition_nodes(partition: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the indices of all nodes between a partition's inputs and its outputs."""
+    producers = {int(tensor): index for index, node in enumerate(nodes) for tensor in node["outputs"]}
+    inputs = {int(tensor) for tensor in partition["inputs"]}
+    queue, indices = [int(tensor) for tensor in partition["outputs"]], set[int]()
+    while queue:
+        tensor = queue.pop()
+        if tensor in inputs or tensor not in producers or producers[tensor] in indices:
             continue
-        found.add(maker[tensor])
-        waiting += [int(source) for source in nodes[maker[tensor]]["inputs"]]
-    return found
+        indices.add(producers[tensor])
+        queue += [int(source) for source in nodes[producers[tensor]]["inputs"]]
+    return indices

@@ -1,4 +1,4 @@
-"""The calls that every .tflite file of a model answers, and PyTorch's answers to them."""
+"""The calls that every .tflite file of a model is tested with, and PyTorch's outputs for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from bundler.errors import TfbundleError, UsageError
 from bundler.values import input_draws
 from bundler.values.arrays import Array
-from bundler.values.reference import REFUSALS, to_served
+from bundler.values.reference import REFUSALS, Case, to_served
 
 if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
@@ -20,86 +20,85 @@ if TYPE_CHECKING:
 
 
 COMPARED = 4
-"""So many calibration calls are compared element by element, beside the example and a random draw."""
+"""Number of calibration calls that are compared element by element, besides the example and a random draw."""
 AGREEING = 16
-"""Over so many calibration calls the agreement with PyTorch is measured."""
+"""Number of calibration calls over which agreement with PyTorch is measured."""
 _CALIBRATION = "calibration-"
 
 
 @dataclass(frozen=True)
-class AnsweredDraw:
-    """Inputs as served, and PyTorch's answer."""
+class SignatureCases:
+    """The calls of one signature of the files, with inputs in the served axis order and PyTorch's outputs."""
 
-    name: str
-    served: dict[str, Array]
-    answer: dict[str, Array]
-
-
-@dataclass(frozen=True)
-class AnsweredDraws:
-    """The calls of one signature of the files."""
-
-    every: tuple[AnsweredDraw, ...]
+    cases: tuple[Case, ...]
 
     @property
-    def compared(self) -> Sequence[AnsweredDraw]:
-        return self.every[: 2 + COMPARED]
+    def compared(self) -> Sequence[Case]:
+        """The cases that are compared element by element."""
+        return self.cases[: 2 + COMPARED]
 
     @property
-    def real(self) -> slice:
-        """Those that stand for what the model will see: calibration samples, where there are any."""
-        return slice(2 if any(draw.name.startswith(_CALIBRATION) for draw in self.every) else 0, None)
+    def representative(self) -> slice:
+        """The cases that represent real data: the calibration samples if there are any, else all."""
+        return slice(2 if any(case.name.startswith(_CALIBRATION) for case in self.cases) else 0, None)
 
 
-def asked(
+def run_references(
     exported: ExportedSignature,
     sizes: Mapping[str, int],
-    samples: Calibration | None,
+    calibration: Calibration | None,
     permutations: Mapping[str, Sequence[int]],
-) -> AnsweredDraws:
-    """The example brought to the file's sizes, a random draw, and the first calibration samples, with PyTorch's answers.
+) -> SignatureCases:
+    """Run PyTorch on the example fitted to the file's sizes, a random draw, and the first calibration calls.
+
+    Args:
+        exported: the signature, with PyTorch as the reference.
+        sizes: the file's size of each dynamic dim.
+        calibration: the calibration data, if any.
+        permutations: `ConvertedModel.permutations`.
 
     Raises:
-        UsageError: PyTorch refuses these sizes.
+        UsageError: PyTorch rejects these sizes.
     """
     signature, examples = exported.signature, exported.examples
     calls: list[tuple[str, dict[str, Array]]] = [
         ("example", input_draws.fit(signature, examples, sizes)),
         ("random", input_draws.resample(signature, examples, sizes, np.random.default_rng(0))),
     ]
-    calls += [(f"{_CALIBRATION}{i}", call) for i, call in enumerate(_fitted(exported, sizes, samples, AGREEING))]
-    return AnsweredDraws(tuple(_asked(exported, name, call, permutations) for name, call in calls))
+    fitted = _fitted_calls(exported, sizes, calibration, AGREEING)
+    calls += [(f"{_CALIBRATION}{i}", call) for i, call in enumerate(fitted)]
+    return SignatureCases(tuple(_run_reference(exported, name, call, permutations) for name, call in calls))
 
 
 def calibration_calls(
     exported: ExportedSignature,
     sizes: Mapping[str, int],
-    samples: Calibration,
+    calibration: Calibration,
     permutations: Mapping[str, Sequence[int]],
 ) -> Iterator[dict[str, Array]]:
-    """All samples as served, brought to the sizes of a signature."""
-    for call in _fitted(exported, sizes, samples, None):
+    """Yield all calibration calls in the served axis order, fitted to the sizes of a signature."""
+    for call in _fitted_calls(exported, sizes, calibration, None):
         yield to_served(call, permutations)
 
 
-def _fitted(
-    exported: ExportedSignature, sizes: Mapping[str, int], samples: Calibration | None, limit: int | None
+def _fitted_calls(
+    exported: ExportedSignature, sizes: Mapping[str, int], calibration: Calibration | None, limit: int | None
 ) -> Iterator[dict[str, Array]]:
-    for call in islice(samples.calls(), limit) if samples else ():
+    for call in islice(calibration.calls(), limit) if calibration else ():
         yield input_draws.fit(exported.signature, call, sizes)
 
 
-def _asked(
+def _run_reference(
     exported: ExportedSignature, name: str, call: dict[str, Array], permutations: Mapping[str, Sequence[int]]
-) -> AnsweredDraw:
+) -> Case:
     try:
-        answer = exported.reference(call)
+        outputs = exported.reference(call)
     except REFUSALS as exc:
         if isinstance(exc, TfbundleError):
             raise
         shapes = ", ".join(f"{name}{list(array.shape)}" for name, array in call.items())
         raise UsageError(
-            f"PyTorch refuses the sizes of the TFLite files ({shapes}): {exc}",
-            fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model takes",
+            f"PyTorch rejects the sizes of the TFLite files ({shapes}): {exc}",
+            fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model accepts",
         ) from exc
-    return AnsweredDraw(name, to_served(call, permutations), answer)
+    return Case(name, to_served(call, permutations), outputs)

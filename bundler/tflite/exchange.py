@@ -1,13 +1,13 @@
-"""The folder through which a build and its TFLite process talk (`bundler.tflite.worker`).
+"""The work folder through which a build and its TFLite process (`bundler.tflite.worker`) exchange data, and the client side.
 
-    setup.json                  what the requests have in common
-    saved_model/                the model with static shapes
-    draws/<signature>/N.npz     inputs by name, in the served order
-    samples/<signature>/N.npz   calibration calls
-    at                          file and step at hand: `int8 converting`, `int8 running`
-    <name>.tflite               what was made
-    <name>.outputs/<signature>/N.npz   what it answered to each draw
-    worker.log                  what the process printed
+- setup.json: settings that all requests share
+- saved_model/: the model with static shapes
+- draws/<signature>/N.npz: inputs of the test calls by name, in the served axis order
+- samples/<signature>/N.npz: calibration calls
+- at: the current file and step, `int8 converting` or `int8 running`
+- <name>.tflite: a converted file
+- <name>.outputs/<signature>/N.npz: its outputs for each test call
+- worker.log: what the process printed
 """
 
 from __future__ import annotations
@@ -24,51 +24,61 @@ import numpy as np
 
 from bundler.errors import TfliteError
 from bundler.process import worker
+from bundler.process.reports import keep_report
 from bundler.values.arrays import Array
 
 _WORKER = "bundler.tflite.worker"
-_PREFIX = "tensor/"  # so that no tensor's name can be a parameter of numpy.savez
+_PREFIX = "tensor/"  # keeps tensor names apart from the parameters of numpy.savez
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all files of a model have in common."""
+    """The settings that all files of a model share.
+
+    Attributes:
+        signatures: names of the files' signatures, serving_default first.
+        io_type: type of quantized inputs and outputs.
+        select_tf_ops: whether TensorFlow's kernels may compute what TFLite has no operator for.
+    """
 
     signatures: tuple[str, ...]
     io_type: Literal["int8", "uint8"] = "int8"
     select_tf_ops: bool = False
 
     def write(self, work: Path) -> None:
+        """Write the settings into the work folder."""
         (work / "setup.json").write_text(json.dumps(asdict(self)), "utf-8")
 
     @classmethod
     def read(cls, work: Path) -> Setup:
+        """Read the settings of a work folder."""
         data = json.loads((work / "setup.json").read_text("utf-8"))
         return cls(tuple(data["signatures"]), data["io_type"], data["select_tf_ops"])
 
 
 @dataclass(frozen=True)
-class Made:
+class ConvertedFile:
     """A .tflite file that was converted and run.
 
     Attributes:
-        outputs: by signature, for each of its draws, by name; floats where the file has quantized integers.
-        latency_ms: median milliseconds of a call, by number of threads; empty for an attempt.
-        run: whether the file could be run here; without, there are neither outputs nor latencies.
+        path: the file.
+        outputs: outputs by name for each test call, by signature; quantized outputs are converted to floats.
+        latency_ms: median latency of one call in milliseconds, by number of threads; empty for an attempt.
+        was_run: whether the file could be run here; if not, there are neither outputs nor latencies.
     """
 
     path: Path
     outputs: Mapping[str, tuple[dict[str, Array], ...]]
     latency_ms: dict[int, float]
-    run: bool = True
+    was_run: bool = True
 
 
 class ConverterReportError(Exception):
-    """TensorFlow's whole report, as the cause of a TfliteError; `--debug` shows it."""
+    """TensorFlow's full report, the cause of a TfliteError; `--debug` shows it."""
 
 
 def save_calls(folder: Path, calls: Iterable[Mapping[str, Array]]) -> None:
-    """Write calls, arrays by tensor name, into the folder; what was in it is gone."""
+    """Write calls, each a mapping of arrays by tensor name, into the folder, replacing its content."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for index, call in enumerate(calls):
@@ -77,22 +87,23 @@ def save_calls(folder: Path, calls: Iterable[Mapping[str, Array]]) -> None:
 
 
 def load_calls(folder: Path) -> Iterator[dict[str, Array]]:
-    """Read what `save_calls` wrote, in order."""
+    """Yield the calls that `save_calls` wrote, in order."""
     for index in range(len(list(folder.iterdir()))):
         with np.load(folder / f"{index}.npz", allow_pickle=False) as data:
             yield {key.removeprefix(_PREFIX): data[key] for key in data.files}
 
 
 class WorkerClient:
-    """The TFLite process of one model; a request that ends it does not keep the next from being answered.
+    """The client of one model's TFLite process. After a request that crashes the process, the next request starts a new one.
 
-    Use it in a `with` block, at the end of which the process is gone.
+    Use it as a context manager; the process ends with the block.
     """
 
     def __init__(self, work: Path) -> None:
         self._work = work
         self._log = work / "worker.log"
         self._setup = Setup.read(work)
+        self._timeout_s = worker.worker_timeout()
         self._process: worker.WorkerProcess | None = None
 
     def __enter__(self) -> WorkerClient:
@@ -103,56 +114,65 @@ class WorkerClient:
     ) -> None:
         self._stop()
 
-    def make(self, variant: str, float_layers: Sequence[str] = ()) -> Made:
-        """A variant, measured.
+    def make(self, variant: str, float_layers: Sequence[str] = ()) -> ConvertedFile:
+        """Convert, run and time a variant.
+
+        Args:
+            variant: the variant's name.
+            float_layers: tensors of the layers that stay float.
 
         Raises:
-            TfliteError: it cannot be made or run, or the process ended over it.
+            TfliteError: the variant cannot be made or run, or the process ended.
         """
-        answer = self._ask(variant, {"do": "make", "variant": variant, "name": variant, "float_layers": list(float_layers)})
-        return self._made(variant, answer)
+        request = {"do": "make", "variant": variant, "name": variant, "float_layers": list(float_layers)}
+        return self._converted_file(variant, self._request(variant, request))
 
-    def attempt(self, float_layers: Sequence[str]) -> Made:
-        """int8 with these layers float, run but not timed; it is there until the next attempt.
+    def attempt(self, float_layers: Sequence[str]) -> ConvertedFile:
+        """Convert and run int8 with these layers float, without timing it. The next attempt overwrites the file.
 
         Raises:
             TfliteError: as `make`.
         """
-        return self._made("attempt", self._ask("mix", {"do": "try", "name": "attempt", "float_layers": list(float_layers)}))
+        request = {"do": "try", "name": "attempt", "float_layers": list(float_layers)}
+        return self._converted_file("attempt", self._request("mix", request))
 
     def layers(self) -> list[tuple[str, str]]:
-        """Tensor and operator of each layer that int8 may leave float.
+        """Return the tensor and the operator of each layer that can be int8 or float.
 
         Raises:
             TfliteError: the model cannot be calibrated.
         """
-        return [(layer["tensor"], layer["operator"]) for layer in self._ask("int8", {"do": "layers"})["layers"]]
+        return [(layer["tensor"], layer["operator"]) for layer in self._request("int8", {"do": "layers"})["layers"]]
 
     def losses(self, groups: Sequence[Sequence[str]]) -> list[float]:
-        """`sensitivity.Sensitivity.loss` of each group of layers' tensors.
+        """Return the loss (`sensitivity.Sensitivity.loss`) of each group of layers, given by their tensors.
 
         Raises:
             TfliteError: as `make`.
         """
-        return list(self._ask("int8", {"do": "losses", "groups": [list(group) for group in groups]})["losses"])
+        # One request per group, so that the time-out is that of one group.
+        return [self._request("int8", {"do": "losses", "groups": [list(group)]})["losses"][0] for group in groups]
 
-    def _made(self, name: str, answer: Mapping[str, Any]) -> Made:
+    def _converted_file(self, name: str, answer: Mapping[str, Any]) -> ConvertedFile:
         path = self._work / f"{name}.tflite"
         if not answer.get("run", True):
-            return Made(path, {}, {}, run=False)
-        outputs = self._work / f"{name}.outputs"
-        answers = {signature: tuple(load_calls(outputs / signature)) for signature in self._setup.signatures}
+            return ConvertedFile(path, {}, {}, was_run=False)
+        folder = self._work / f"{name}.outputs"
+        outputs = {signature: tuple(load_calls(folder / signature)) for signature in self._setup.signatures}
         latency = {int(threads): float(ms) for threads, ms in answer.get("latency_ms", {}).items()}
-        return Made(path, answers, latency)
+        return ConvertedFile(path, outputs, latency)
 
-    def _ask(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _request(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
             self._process = worker.WorkerProcess(_WORKER, [str(self._work)], self._log)
         try:
-            answer = self._process.ask(request)
+            answer = self._process.ask(request, self._timeout_s)
         except worker.WorkerEndedError as exc:
             self._stop()
-            raise self._crash(variant, exc.status) from exc
+            raise self._crash_error(variant, exc.status) from exc
+        except worker.WorkerTimeoutError as exc:
+            self._stop()
+            raise self._timeout_error(variant) from exc
         if "error" in answer:
             error = TfliteError(**answer["error"])
             raise error from ConverterReportError(answer["report"])
@@ -163,20 +183,49 @@ class WorkerClient:
             self._process.close()
         self._process = None
 
-    def _crash(self, variant: str, status: int) -> TfliteError:
+    def _activity(self, variant: str) -> str:
+        """Return what the process was doing, as part of a sentence: `LiteRT, running the int8 file`."""
         at = self._work / "at"
         step = at.read_text("utf-8") if at.exists() else ""
-        doing = "LiteRT, running" if step.endswith(" running") else "TensorFlow's TFLite converter, making"
+        task = "LiteRT, running" if step.endswith(" running") else "TensorFlow's TFLite converter, making"
+        return f"{task} the {variant} file"
+
+    def _crash_error(self, variant: str, status: int) -> TfliteError:
         fix = f"leave {variant} out of --tflite"
         if worker.was_killed(status):
             fix = f"free memory and try again, or {fix}"
         elif variant.startswith("int"):
-            fix += "; recurrent layers are known to break TensorFlow's int8 quantizer"
+            fix += "; TensorFlow's int8 quantizer is known to crash on recurrent layers"
         return TfliteError(
-            f"The process of {doing} the {variant} file, {worker.how_it_ended(status, self._log)}", fix=fix
+            f"The process of {self._activity(variant)}, {worker.how_it_ended(status, self._log)}", fix=fix
+        )
+
+    def _timeout_error(self, variant: str) -> TfliteError:
+        return worker_timeout_error(
+            self._activity(variant), f"tflite-{variant}", self._log, self._timeout_s, f"leave {variant} out of --tflite"
         )
 
 
-def move(made: Made, target: Path) -> None:
-    """Bring the file to its place."""
-    shutil.move(made.path, target)
+def worker_timeout_error(activity: str, subject: str, log: Path, timeout_s: float, alternative: str) -> TfliteError:
+    """Return the error for a process that gave no result in time, and keep its log.
+
+    Args:
+        activity: what the process was doing, as part of a sentence: `LiteRT, running the int8 file`.
+        subject: what it was about, for the name of the log that is kept.
+        log: the process's log, in a folder that will be deleted.
+        timeout_s: the time-out in seconds.
+        alternative: what the user can do without the result.
+    """
+    last = worker.last_words(log)
+    kept = keep_report(subject, ".log", log.read_text("utf-8", "replace"))
+    return TfliteError(
+        f"The process of {activity}, gave no result within {timeout_s:g} seconds and was killed."
+        + (f" Its last words: {last}" if last else ""),
+        where=str(kept),
+        fix=f"if the machine is slow, allow more time with {worker.TIMEOUT_ENV}=SECONDS; otherwise {alternative}",
+    )
+
+
+def move(file: ConvertedFile, target: Path) -> None:
+    """Move a converted file out of the work folder."""
+    shutil.move(file.path, target)

@@ -1,19 +1,20 @@
-"""The fast path: a model.tflite beside saved_model.pb, which a server prefers under `--prefer_tflite_model`.
+"""The fast path: a model.tflite next to saved_model.pb, which a server prefers under `--prefer_tflite_model`.
 
-It has the SavedModel's signature, tensors under the same names, and resizes to the request's sizes. What TensorFlow Serving
-cannot serve this way is refused, by the rules of its session (servables/tensorflow/tflite_session.cc):
+It has the SavedModel's signature and tensor names, and resizes to the sizes of a request. Models that TensorFlow Serving cannot
+serve this way are rejected, by the rules of its session (tensorflow_serving/servables/tensorflow/tflite_session.cc):
 
-1. One signature: a session runs the file's first subgraph, whichever signature is called.
-2. Types that the session knows: float32, int8, int16, int32, int64, uint8, bool, complex64.
-3. Inputs with at least one axis: the session reads the size of the first one.
-4. Several inputs only with fixed sizes: the session resizes one input at a time and prepares the graph in between, with
-   sizes that do not fit each other.
+1. There is only one signature: a session runs the file's first subgraph, whichever signature is called.
+2. The session supports these types: float32, int8, int16, int32, int64, uint8, bool, complex64.
+3. Each input has at least one axis: the session reads the size of the first one.
+4. Several inputs must have fixed sizes: the session resizes one input at a time and prepares the graph in between, when the sizes
+   do not match yet.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +37,18 @@ if TYPE_CHECKING:
 
 _WORKER = "bundler.tflite.fast_path_worker"
 DTYPES = ("float32", "int8", "int16", "int32", "int64", "uint8", "bool", "complex64")
-_LEAVE_OUT = "set fast_path: false for this model: its SavedModel is served then"
+_ADVICE = "set fast_path: false for this model, so that its SavedModel is served"
 
 
 @dataclass(frozen=True)
 class FastPath:
-    """A model.tflite for the server, and its figures.
+    """A model.tflite for the server, and its measurements.
 
     Attributes:
-        latency_ms: median milliseconds of the smallest call, by number of threads.
-        rows: how far each output of each draw is from PyTorch.
-        operators: counts by TFLite's names.
+        path: the file.
+        latency_ms: median latency of the smallest call in milliseconds, by number of threads.
+        rows: the difference of each output of each draw from PyTorch.
+        operators: counts by TFLite operator name.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class FastPath:
     operators: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the `fast_path` record for bundle.json."""
         return {
             "file": self.path.name,
             "size_bytes": self.path.stat().st_size,
@@ -64,95 +67,109 @@ class FastPath:
 
 
 def check_request(model: ModelSpec) -> None:
-    """Refuse what can be known before any work is done.
+    """Check a model's spec before any work is done.
 
     Raises:
-        UsageError: the model has further signatures.
+        UsageError: the model has additional signatures.
     """
-    further = {**model.methods, **model.derived}
-    if further:
+    additional = {**model.methods, **model.derived}
+    if additional:
         raise UsageError(
-            f"The model {model.name} has further signatures ({', '.join(further)}); a model.tflite is served with "
-            "one alone.",
-            fix=_LEAVE_OUT,
+            f"The model {model.name} has additional signatures ({', '.join(additional)}), but a model.tflite can serve "
+            "only one signature.",
+            fix=_ADVICE,
         )
 
 
 def check_signature(signature: Signature) -> None:
-    """Refuse a signature that TensorFlow Serving cannot serve from TFLite (see the module's rules).
+    """Raise an error if TensorFlow Serving cannot serve the signature from TFLite (see the module's rules).
 
     Raises:
-        TfliteError: with the tensor and the rule.
+        TfliteError: a rule is broken; the message names the tensor and the rule.
     """
     for spec in (*signature.inputs, *signature.outputs):
         if spec.dtype not in DTYPES:
-            raise _refused(f"it reads no {spec.dtype} ({spec}), only {', '.join(DTYPES)}")
+            raise _unsupported(f"it supports only {', '.join(DTYPES)}, not {spec.dtype} ({spec})")
     for spec in signature.inputs:
         if not spec.dims:
-            raise _refused(f"it takes no input without axes ({spec})")
+            raise _unsupported(f"it does not support inputs without axes ({spec})")
     resized = [spec for spec in signature.inputs if spec.dynamic_axes]
     if resized and len(signature.inputs) > 1:
-        given = ", ".join(map(str, signature.inputs))
-        raise _refused(f"it resizes one input at a time, and this model has {len(signature.inputs)} ({given})")
+        listed = ", ".join(map(str, signature.inputs))
+        raise _unsupported(f"it resizes only one input at a time, and this model has {len(signature.inputs)} ({listed})")
 
 
-def _refused(why: str) -> TfliteError:
-    return TfliteError(f"TensorFlow Serving cannot serve this model from TFLite: {why}.", fix=_LEAVE_OUT)
+def _unsupported(reason: str) -> TfliteError:
+    return TfliteError(f"TensorFlow Serving cannot serve this model from TFLite: {reason}.", fix=_ADVICE)
 
 
 def build_fast_path(
-    converted: ConvertedModel, asked: ReferenceOutputs, saved_model: Path, target: Path, work: Path
+    converted: ConvertedModel, references: ReferenceOutputs, saved_model: Path, target: Path, work: Path
 ) -> FastPath:
-    """Write the model.tflite `target`, run it as the server will, and compare it with PyTorch.
+    """Write a model.tflite, run it as the server will, and compare it with PyTorch.
 
     Args:
-        asked: PyTorch's answers to serving_default.
-        saved_model: folder of the SavedModel, whose signature it takes over.
-        work: a folder for what is not kept; need not be there.
+        converted: the converted model.
+        references: PyTorch's outputs for serving_default.
+        saved_model: folder of the SavedModel, whose signature the file gets.
+        target: path of the model.tflite.
+        work: a new folder for temporary files.
 
     Raises:
-        TfliteError: TensorFlow Serving cannot serve the model from TFLite, or it cannot be converted.
+        TfliteError: TensorFlow Serving cannot serve the model from TFLite, or the model cannot be converted.
     """
     signature = converted.signatures[SERVING_DEFAULT]
     check_signature(signature)
     work.mkdir(parents=True)
     shapes = {spec.name: spec.shape for spec in signature.inputs}
     write_static(converted.static(shapes), signature.input_names, work / "saved_model")
-    cases = asked.cases
+    cases = references.cases
     exchange.save_calls(work / "draws", (to_served(case.inputs, converted.permutations) for case in cases))
     definition = signature_def(saved_model, SERVING_DEFAULT)
     (work / "signature.pb").write_bytes(definition.SerializeToString(deterministic=True))
     latency = _run_worker(work)
     shutil.move(work / "model.tflite", target)
-    answers = list(exchange.load_calls(work / "outputs"))
+    outputs = list(exchange.load_calls(work / "outputs"))
     rows = tuple(
         Row(SERVING_DEFAULT, case.name, FAST_PATH, difference)
-        for case, got in zip(cases, answers, strict=True)
-        for difference in differences(case.outputs, got)
+        for case, case_outputs in zip(cases, outputs, strict=True)
+        for difference in differences(case.outputs, case_outputs)
     )
     return FastPath(target, latency, rows, contents.count(contents.operators(target)))
 
 
 def _run_worker(work: Path) -> dict[int, float]:
-    """Have the worker write model.tflite and its outputs; milliseconds of a call by number of threads."""
+    """Let the worker write model.tflite and its outputs; return the latency in milliseconds by number of threads."""
     log = work / "worker.log"
-    status = worker.run_module(_WORKER, [str(work)], log)
+    timeout_s = worker.worker_timeout()
+    try:
+        status = worker.run_module(_WORKER, [str(work)], log, timeout_s=timeout_s)
+    except subprocess.TimeoutExpired as exc:
+        activity = "TensorFlow's TFLite converter and LiteRT, making and running model.tflite"
+        raise exchange.worker_timeout_error(activity, "fast-path", log, timeout_s, _ADVICE) from exc
     result = work / "result.json"
     if not result.exists():
         raise TfliteError(
-            f"The process that makes and runs model.tflite, {worker.how_it_ended(status, log)}", fix=_LEAVE_OUT
+            f"The process that makes and runs model.tflite, {worker.how_it_ended(status, log)}", fix=_ADVICE
         )
     answer = json.loads(result.read_text("utf-8"))
     if "error" in answer:
-        raise TfliteError(f"model.tflite could not be made. {answer['error']}", fix=_LEAVE_OUT)
+        raise TfliteError(f"model.tflite could not be made. {answer['error']}", fix=_ADVICE)
     return {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}
 
 
 def answer_golden(path: Path, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the model.tflite in a version's folder answers to calls of serving_default, as the embedded server runs it.
+    """Run a version's model.tflite on calls of serving_default, as the embedded server does.
+
+    Args:
+        path: the version's folder.
+        calls: inputs by name.
+
+    Returns:
+        Outputs by name for each call.
 
     Raises:
-        StatusError: it cannot be loaded or run.
+        StatusError: the file cannot be loaded or run.
     """
     from serving.server.predict import run_signature
     from serving.server.tflite_servable import TfliteOptions, TfliteServable

@@ -1,12 +1,12 @@
 """The process that makes a model.tflite for the server and runs it: `python -m bundler.tflite.fast_path_worker WORK`.
 
-A process of its own, as `bundler.tflite.worker` is. WORK has
+Like `bundler.tflite.worker` it is a separate process, because it may crash. WORK contains
 
     saved_model/        the model with its dynamic dims, lowered for TFLite
     signature.pb        the SignatureDef of the SavedModel that is served
     draws/N.npz         inputs by name
 
-and gets model.tflite, outputs/N.npz and, last, result.json. Exit status 0; anything else is a crash.
+The process writes model.tflite, outputs/N.npz and, last, result.json. Its exit status is 0 unless it crashes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, pack_signat
 
 
 def main(work: Path) -> int:
-    """Make and run the file; a failure is a result like any other."""
+    """Make and run the file, and write the result or the error to result.json; return the exit status."""
     try:
         result: dict[str, Any] = {"latency_ms": _make(work)}
     except (TfliteError, StatusError) as exc:
@@ -53,10 +53,14 @@ def _make(work: Path) -> dict[int, float]:
 
 
 def with_signature(content: bytes, definition: Any) -> bytes:
-    """A .tflite file with the SignatureDef of a SavedModel over its own tensors, as TensorFlow Serving reads it.
+    """Add the SignatureDef of a SavedModel to a .tflite file, with the file's tensor names, as TensorFlow Serving reads it.
+
+    Args:
+        content: the file.
+        definition: the SignatureDef, whose tensor names are replaced.
 
     Raises:
-        TfliteError: the file's tensors cannot carry the signature.
+        TfliteError: the file's tensors do not match the signature.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -65,30 +69,32 @@ def with_signature(content: bytes, definition: Any) -> bytes:
         (definition.inputs, runner.get_input_details()),
         (definition.outputs, runner.get_output_details()),
     ):
-        _take_names(infos, details)
+        _set_tensor_names(infos, details)
     try:
         return add_metadata(content, {SIGNATURE_DEFS: pack_signatures({SERVING_DEFAULT: definition})})
     except ValueError as exc:
         raise TfliteError(f"TensorFlow Serving cannot read its signature from TFLite: {exc}.") from exc
 
 
-def _take_names(infos: Any, details: Mapping[str, Any]) -> None:
+def _set_tensor_names(infos: Any, details: Mapping[str, Any]) -> None:
     """Put the names of the file's tensors into the TensorInfos of a SignatureDef."""
     if set(infos) != set(details):
-        raise TfliteError(f"The file has the tensors {sorted(details)}, the SavedModel {sorted(infos)}.")
+        raise TfliteError(f"The file has the tensors {sorted(details)}, but the SavedModel has {sorted(infos)}.")
     names = [str(details[alias]["name"]) for alias in infos]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        same = [alias for alias in infos if details[alias]["name"] == twice[0]]
-        raise TfliteError(f"{', '.join(sorted(same))} are one tensor in the file, which TensorFlow Serving does not take.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        aliases = [alias for alias in infos if details[alias]["name"] == repeated[0]]
+        raise TfliteError(
+            f"{', '.join(sorted(aliases))} are the same tensor in the file, which TensorFlow Serving does not support."
+        )
     for alias, info in infos.items():
         info.name = str(details[alias]["name"])
         if not info.tensor_shape.dim and not info.tensor_shape.unknown_rank:
-            info.ClearField("tensor_shape")  # a shape without dims has a zero byte; the default is the same
+            info.ClearField("tensor_shape")  # the default means the same, and an explicit empty shape serializes to a zero byte
 
 
 def latency_ms(content: bytes, inputs: Mapping[str, Array], threads: int) -> float:
-    """Median milliseconds of a call with inputs by the names of the signature, sizes as given."""
+    """Return the median latency of a call in milliseconds; inputs are by the signature's names."""
     from ai_edge_litert.interpreter import Interpreter as LiteRt
 
     from serving.server.interpreters import Interpreter

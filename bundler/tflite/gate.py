@@ -1,9 +1,9 @@
-"""Whether a variant is accurate enough to be published.
+"""The gate that decides whether a variant is accurate enough to be published.
 
-1. With `--evaluate`: its metric is at most `max_drop` below PyTorch's, in the metric's own unit.
-2. Without: on calibration samples (on the example and a random draw where there are none) the signal-to-quantization-noise
-   ratio of each float output against PyTorch is at least `min_sqnr` dB (10 dB: the error is a third of the output), and
-   the share of equal top-1 answers at least `min_top1`, if that is set.
+1. With `--evaluate`: the file's metric is at most `max_drop` below PyTorch's, in the metric's own unit.
+2. Without: on calibration samples (or the example and a random draw if there are none), the signal-to-quantization-noise ratio
+   of each float output against PyTorch is at least `min_sqnr` dB (at 10 dB the error is a third of the output), and the top-1
+   agreement is at least `min_top1`, if that is set.
 
 Agreement is measured and reported in both cases.
 """
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteSpec
 
 
-
 @dataclass(frozen=True)
 class Agreement:
-    """How far one output is PyTorch's, over all calls.
+    """The agreement of one output with PyTorch's, over all calls.
 
     Attributes:
-        sqnr_db: of a float output: signal by noise; infinite when equal.
-        cosine: of a float output: between both as vectors.
-        top1: share of equal answers: along the last axis of floats, or of the integers themselves.
+        sqnr_db: signal-to-quantization-noise ratio of a float output in dB; infinite if both are equal.
+        cosine: cosine similarity of a float output, as one vector.
+        top1: share of equal top-1 entries along the last axis of floats, or of equal integers.
     """
 
     sqnr_db: float | None = None
@@ -42,7 +41,7 @@ class Agreement:
 
     @classmethod
     def of(cls, want: Array, got: Array) -> Agreement:
-        """Of arrays of one shape, calls on the first axis."""
+        """Compare two arrays of the same shape, with calls on the first axis."""
         if want.dtype.kind != "f":
             return cls(top1=float(np.mean(want == got))) if want.size else cls()
         classes = want.ndim > 1 and want.shape[-1] > 1 and want.size > 0
@@ -50,30 +49,38 @@ class Agreement:
         return cls(decibels(noise_to_signal(want, got)), _cosine(want, got), top1)
 
     def to_json(self) -> dict[str, float]:
-        """Without what is not finite: an output without any noise has no ratio."""
-        named = {"sqnr_db": self.sqnr_db, "cosine": self.cosine, "top1": self.top1}
-        return {name: round(value, 5) for name, value in named.items() if value is not None and math.isfinite(value)}
+        """Return the finite figures: an output without any noise has no ratio."""
+        figures = {"sqnr_db": self.sqnr_db, "cosine": self.cosine, "top1": self.top1}
+        return {name: round(value, 5) for name, value in figures.items() if value is not None and math.isfinite(value)}
 
 
 @dataclass(frozen=True)
 class GateFigures:
-    """What is known of the accuracy of one file."""
+    """The measured accuracy of one file.
+
+    Attributes:
+        agreement: agreement with PyTorch, by output.
+        calls: number of calls over which agreement was measured.
+        metric: the evaluate function's metric, or None.
+    """
 
     agreement: Mapping[str, Agreement] = field(default_factory=dict)
     calls: int = 0
     metric: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"calls": self.calls, "outputs": {name: found.to_json() for name, found in self.agreement.items()}}
+        """Return the `accuracy` record for bundle.json."""
+        return {"calls": self.calls, "outputs": {name: output.to_json() for name, output in self.agreement.items()}}
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a file has to reach.
+    """The accuracy that a file must reach.
 
     Attributes:
-        metric: what the evaluate function is called, or None.
-        reference: its figure for PyTorch.
+        spec: the model's `tflite` section, with the limits.
+        metric: name of the evaluate function, or None.
+        reference: the function's metric for PyTorch.
     """
 
     spec: TfliteSpec
@@ -82,30 +89,32 @@ class Gate:
 
     @property
     def floor(self) -> float | None:
+        """The lowest metric that passes, or None without an evaluate function."""
         return None if self.reference is None else self.reference - self.spec.max_drop
 
     def complaint(self, figures: GateFigures) -> str | None:
-        """What a file falls short of; None when it passes."""
+        """Return the reason why a file fails; None if it passes."""
         if self.floor is not None:
-            # The sum of a reference and a drop is not exact: 0.97 is 0.98 - 0.01.
+            # Floating-point subtraction is not exact: 0.98 - 0.01 has to admit 0.97.
             if figures.metric is not None and figures.metric >= self.floor - 1e-9:
                 return None
             return (
                 f"{self.metric} is {_number(figures.metric)}, PyTorch's is {_number(self.reference)}, "
-                f"and max_drop {self.spec.max_drop:g} asks for {_number(self.floor)}"
+                f"and max_drop {self.spec.max_drop:g} requires {_number(self.floor)}"
             )
-        return next((said for name, found in figures.agreement.items() if (said := self._short(name, found))), None)
+        complaints = (self._output_complaint(name, output) for name, output in figures.agreement.items())
+        return next(filter(None, complaints), None)
 
-    def _short(self, output: str, found: Agreement) -> str | None:
-        if found.sqnr_db is not None and not found.sqnr_db >= self.spec.min_sqnr:
-            return f"output {output}: SQNR {found.sqnr_db:.1f} dB against PyTorch, min_sqnr asks for {self.spec.min_sqnr:g}"
-        least = self.spec.min_top1
-        if least is not None and found.top1 is not None and found.top1 < least:
-            return f"output {output}: {found.top1:.1%} of the top-1 answers are PyTorch's, min_top1 asks for {least:.1%}"
+    def _output_complaint(self, name: str, output: Agreement) -> str | None:
+        min_sqnr, min_top1 = self.spec.min_sqnr, self.spec.min_top1
+        if output.sqnr_db is not None and not output.sqnr_db >= min_sqnr:
+            return f"output {name}: its SQNR against PyTorch is {output.sqnr_db:.1f} dB, and min_sqnr requires {min_sqnr:g}"
+        if min_top1 is not None and output.top1 is not None and output.top1 < min_top1:
+            return f"output {name}: {output.top1:.1%} of the top-1 answers equal PyTorch's, and min_top1 requires {min_top1:.1%}"
         return None
 
     def metric_json(self, figures: GateFigures) -> dict[str, Any]:
-        """The metric for bundle.json; nothing without an evaluate function."""
+        """Return the `evaluation` record for bundle.json; empty without an evaluate function."""
         if figures.metric is None or self.reference is None or self.floor is None:
             return {}
         drop = round(self.reference - figures.metric, 9)
@@ -114,17 +123,20 @@ class Gate:
 
 
 def agreement(want: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]) -> dict[str, Agreement]:
-    """By output; those that a file lacks or has in another shape are parity's to tell."""
-    found = {}
+    """Compare the outputs of all calls, by output name.
+
+    Outputs that a file lacks or has in another shape are left out; the parity check reports them.
+    """
+    agreements = {}
     for name in want[0] if want else ():
         pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True) if name in g]
         if len(pairs) == len(want) and all(w.shape == g.shape and w.dtype.kind in "fiub" for w, g in pairs):
-            found[name] = Agreement.of(_together([w for w, _ in pairs]), _together([g for _, g in pairs]))
-    return found
+            agreements[name] = Agreement.of(_joined([w for w, _ in pairs]), _joined([g for _, g in pairs]))
+    return agreements
 
 
-def _together(arrays: Sequence[Array]) -> Array:
-    """Calls on the first axis; where the sizes depend on the data, all values in a row."""
+def _joined(arrays: Sequence[Array]) -> Array:
+    """Stack calls on the first axis; if sizes depend on the data, concatenate all values."""
     same = len({array.shape for array in arrays}) == 1
     return np.stack(arrays) if same else np.concatenate([array.ravel() for array in arrays])
 
@@ -137,4 +149,4 @@ def _cosine(want: Array, got: Array) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.4g}"
+    return "unknown" if value is None else f"{value:.4g}"

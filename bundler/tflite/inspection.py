@@ -1,4 +1,4 @@
-"""What is in a .tflite file beside its signatures: operators, weights by type, and its metadata."""
+"""Reads the operators, weights by type, and metadata of a .tflite file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bundler.tflite.packed import unpack
 from serving.protocol.tflite_file import SIGNATURE_DEFS, read_metadata, unpack_signatures
 
 RUNTIME = "min_runtime_version"
-"""The converter's entry: the oldest runtime that has all operators."""
+"""The converter's metadata entry for the oldest runtime that has all operators."""
 
 
 @dataclass(frozen=True)
 class TfliteContents:
-    """The parts of a file.
+    """The parts of a .tflite file.
 
     Attributes:
-        ops: operators by name, of all subgraphs.
-        weights: bytes of the constants, by type.
-        runtime: oldest version of TFLite that runs it, as the converter says.
-        serving: names of the signatures that TensorFlow Serving reads from it.
-        metadata: ModelMetadata table (`bundler.mobile.metadata_schema`), or None.
-        files: associated files and their sizes.
+        ops: counts of the operators of all subgraphs, by name.
+        weights: size of the constants in bytes, by type.
+        runtime: the oldest TFLite version that runs the file, according to the converter.
+        serving: names of the signatures that TensorFlow Serving reads from the file.
+        metadata: the ModelMetadata table (see `bundler.tflite.metadata_schema`), or None.
+        files: sizes of the associated files in bytes, by name.
     """
 
     ops: dict[str, int]
@@ -38,10 +38,10 @@ class TfliteContents:
 
 
 def read_contents(path: Path) -> TfliteContents:
-    """Take a .tflite file apart, without running it.
+    """Read a .tflite file without running it.
 
     Raises:
-        VerifyError: it is not one, or its metadata are damaged.
+        VerifyError: it is not a .tflite file, or its metadata is damaged.
     """
     content = path.read_bytes()
     try:
@@ -61,7 +61,7 @@ def read_contents(path: Path) -> TfliteContents:
 
 
 def _weights(content: bytes) -> dict[str, int]:
-    """Bytes of the buffers that tensors hold, by the tensors' type; the largest first."""
+    """Return the size of the tensors' buffers in bytes, by type, the largest first."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
@@ -81,7 +81,7 @@ def _weights(content: bytes) -> dict[str, int]:
 
 
 def describe_metadata(metadata: dict[str, Any]) -> list[str]:
-    """The metadata in lines for a person."""
+    """Return the metadata as lines of text."""
     lines = [f"{metadata.get('name', 'no name')}: {metadata.get('description', 'no description')}"]
     for graph in metadata.get("subgraph_metadata", ()):
         for side, key in (("in ", "input_tensor_metadata"), ("out", "output_tensor_metadata")):

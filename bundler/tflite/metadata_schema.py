@@ -1,7 +1,7 @@
-"""TFLite's model metadata as a FlatBuffer: plain dicts to bytes and back.
+"""Writes and reads TFLite's model metadata: plain dicts to a FlatBuffer and back.
 
-The tables are those of tensorflow_lite_support/metadata/metadata_schema.fbs, version 1.1.0, fields in its order. A table is a
-dict by field name, without the fields that are not set; a union is a dict with one key, the name of its table.
+The tables are those of tensorflow_lite_support/metadata/metadata_schema.fbs, version 1.1.0, with fields in its order. A table is
+a dict by field name, without unset fields; a union is a dict with one key, the name of its table.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from flatbuffers import encode, number_types, packer
 from flatbuffers import table as fb_table
 
 METADATA_NAME = "TFLITE_METADATA"
-"""The metadata entry of a .tflite file that holds it."""
+"""Name of the .tflite file's metadata entry that holds the table."""
 
 IDENTIFIER = b"M001"
 MIN_PARSER_VERSION = "1.0.0"
-"""Every reader understands the fields that are written here."""
+"""All readers understand the fields that are written here."""
 
 UNKNOWN, TENSOR_AXIS_LABELS = 0, 2
-"""AssociatedFileType."""
+"""Values of AssociatedFileType."""
 RGB, GRAYSCALE = 1, 2
-"""ColorSpaceType."""
+"""Values of ColorSpaceType."""
 
 Table = dict[str, Any]
 
@@ -80,10 +80,10 @@ _VECTORS = {"[uint]": np.uint32, "[float]": np.float32}
 
 
 def write(metadata: Mapping[str, Any]) -> bytes:
-    """A ModelMetadata table as bytes.
+    """Serialize a ModelMetadata table.
 
     Raises:
-        KeyError: a field that the schema does not have.
+        KeyError: the schema does not have a field.
     """
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write_table(builder, "ModelMetadata", metadata), IDENTIFIER)
@@ -91,43 +91,43 @@ def write(metadata: Mapping[str, Any]) -> bytes:
 
 
 def _write_table(builder: Any, kind: str, values: Mapping[str, Any]) -> int:
-    """Children first, as a FlatBuffer is written from its end."""
+    """Write a table after its children, because a FlatBuffer is written from its end; return its offset."""
     fields, slots = TABLES[kind], _slots(kind)
     unknown = set(values) - {name for name, _ in fields}
     if unknown:
         raise KeyError(f"{kind} has no field {sorted(unknown)}")
-    fill: list[Callable[[], None]] = []
+    writers: list[Callable[[], None]] = []
     for name, type_ in fields:
         if name in values:
-            fill.append(_field(builder, slots[name], type_, values[name]))
+            writers.append(_field_writer(builder, slots[name], type_, values[name]))
     builder.StartObject(sum(2 if type_ in UNIONS else 1 for _, type_ in fields))
-    for put in fill:
-        put()
+    for write_field in writers:
+        write_field()
     return int(builder.EndObject())
 
 
 def _slots(kind: str) -> dict[str, int]:
-    """Where each field stands; a union has two places, for its kind and its table."""
-    slots, place = {}, 0
+    """Return the slot of each field; a union has two slots, for its kind and its table."""
+    slots, slot = {}, 0
     for name, type_ in TABLES[kind]:
-        slots[name] = place
-        place += 2 if type_ in UNIONS else 1
+        slots[name] = slot
+        slot += 2 if type_ in UNIONS else 1
     return slots
 
 
-def _field(builder: Any, slot: int, type_: str, value: Any) -> Callable[[], None]:
-    """What puts a field into the table that is open; its own children are written now."""
+def _field_writer(builder: Any, slot: int, type_: str, value: Any) -> Callable[[], None]:
+    """Write a field's children; return a function that adds the field to the open table."""
     if type_ in _SCALARS:
         return lambda: builder.PrependSlot(_SCALARS[type_], slot, value, 0)
     if type_ in UNIONS:
         ((kind, table),) = value.items()
         number, offset = UNIONS[type_].index(kind) + 1, _write_table(builder, kind, table)
 
-        def put() -> None:
+        def write_union() -> None:
             builder.PrependUint8Slot(slot, number, 0)
             builder.PrependUOffsetTRelativeSlot(slot + 1, offset, 0)
 
-        return put
+        return write_union
     child = _child(builder, type_, value)
     return lambda: builder.PrependUOffsetTRelativeSlot(slot, child, 0)
 
@@ -147,10 +147,10 @@ def _child(builder: Any, type_: str, value: Any) -> int:
 
 
 def read(data: bytes) -> Table:
-    """The ModelMetadata table of `write`, or of another tool.
+    """Read a ModelMetadata table that `write` or another tool wrote.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the data is not a ModelMetadata table.
     """
     if data[4:8] != IDENTIFIER:
         raise ValueError("metadata without the identifier M001")
@@ -162,40 +162,40 @@ def read(data: bytes) -> Table:
 
 
 def _read_table(table: Any, kind: str) -> Table:
-    found: Table = {}
+    values: Table = {}
     slots = _slots(kind)
     for name, type_ in TABLES[kind]:
         offset = table.Offset(4 + 2 * slots[name])
         if offset:
             value = _read_field(table, offset, type_, slots[name])
             if value is not None:
-                found[name] = value
-    return found
+                values[name] = value
+    return values
 
 
 def _read_field(table: Any, offset: int, type_: str, slot: int) -> Any:
-    place = table.Pos + offset
+    position = table.Pos + offset
     if type_ in _SCALARS:
-        return table.Get(_SCALARS[type_], place)
+        return table.Get(_SCALARS[type_], position)
     if type_ in UNIONS:
-        number, inner = table.Get(number_types.Uint8Flags, place), table.Offset(4 + 2 * (slot + 1))
+        number, inner = table.Get(number_types.Uint8Flags, position), table.Offset(4 + 2 * (slot + 1))
         if not inner or not 1 <= number <= len(UNIONS[type_]):
-            return None  # of a newer schema
+            return None  # a kind of a newer schema
         kind = UNIONS[type_][number - 1]
         return {kind: _read_table(fb_table.Table(table.Bytes, table.Indirect(table.Pos + inner)), kind)}
-    return _read_child(table, place, type_)
+    return _read_child(table, position, type_)
 
 
-def _read_child(table: Any, place: int, type_: str) -> Any:
+def _read_child(table: Any, position: int, type_: str) -> Any:
     if type_ == "string":
-        return bytes(table.String(place)).decode("utf-8")
+        return bytes(table.String(position)).decode("utf-8")
     if type_.startswith("["):
-        return _read_vector(table, place, type_)
-    return _read_table(fb_table.Table(table.Bytes, table.Indirect(place)), type_)
+        return _read_vector(table, position, type_)
+    return _read_table(fb_table.Table(table.Bytes, table.Indirect(position)), type_)
 
 
-def _read_vector(table: Any, place: int, type_: str) -> Sequence[Any]:
-    begin = table.Indirect(place)
+def _read_vector(table: Any, position: int, type_: str) -> Sequence[Any]:
+    begin = table.Indirect(position)
     length, first = table.Get(number_types.UOffsetTFlags, begin), begin + 4
     if type_ in _VECTORS:
         return list(np.frombuffer(table.Bytes, _VECTORS[type_], length, first).tolist())

@@ -1,27 +1,27 @@
-"""Which layers have to stay float: those that lose most, as few of them as pass.
+"""The search for a mix: the fewest layers that must stay float for the gate to pass.
 
-1. `ranked` measures what each layer loses when it alone is int8 (`bundler.tflite.sensitivity`). Of a model of many
-   layers, all of one operator are measured together first, as what int8 does badly it does badly everywhere (the squares
-   of a LayerNorm), and only the operators that lose most are taken apart.
-2. `smallest` doubles the number of float layers, in the order of their loss, until the gate passes; halves its way back
-   to the least number; then gives back to int8 what the gate can do without: all layers of one operator, then half of
-   them, a quarter, and so on down to single ones.
+1. `ranked` measures the loss of each layer as the only int8 layer (`bundler.tflite.sensitivity`). In a model of many layers, all
+   layers of one operator are measured together first, because an operator that suffers in int8 (such as the squares of a
+   LayerNorm) suffers everywhere; only the layers of the operators that lose most are then measured individually.
+2. `smallest` doubles the number of float layers, in the order of their loss, until the gate passes, and bisects to the smallest
+   number that passes. It then returns to int8 the layers that the gate does not need: all layers of one operator, then half of
+   the rest, a quarter, and so on down to single layers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bundler.tflite.exchange import Made, WorkerClient
-from bundler.tflite.layers import Layer, Names, chosen, tensors
+from bundler.tflite.exchange import ConvertedFile, WorkerClient
+from bundler.tflite.layers import Layer, Names, matching_layers, tensors
 
 MEASURED_ALONE = 96
-"""Up to so many layers are each measured; of more, about so many: a measure of a large model takes a second."""
+"""Approximate maximum number of layers that are measured individually; one measurement of a large model takes a second."""
 TRIES = 32
-"""At most so many groups of layers, ever smaller ones, are tried to be given back."""
+"""Maximum number of groups of layers, of decreasing size, that are tried in int8 again."""
 
 Measure = Callable[[Sequence[Sequence[str]]], Sequence[float]]
 Passes = Callable[[tuple[Layer, ...]], bool]
@@ -29,11 +29,12 @@ Passes = Callable[[tuple[Layer, ...]], bool]
 
 @dataclass(frozen=True)
 class Loss:
-    """What the model's outputs lose when this layer alone is int8.
+    """The loss of the model's outputs when this layer is the only int8 layer.
 
     Attributes:
-        noise: energy of the noise by that of the signal.
-        shared: the layer was measured together with all others of its operator; `noise` is its share of theirs.
+        layer: the layer.
+        noise: energy of the noise divided by that of the signal.
+        shared: whether the layer was measured together with all layers of its operator; `noise` is then its share.
     """
 
     layer: Layer
@@ -42,22 +43,24 @@ class Loss:
 
     @property
     def sqnr_db(self) -> float:
+        """The signal-to-quantization-noise ratio in dB."""
         return decibels(self.noise)
 
     def to_json(self) -> dict[str, object]:
+        """Return the record for bundle.json."""
         layer = {"layer": self.layer.name, "operator": self.layer.operator, "tensors": list(self.layer.tensors)}
         return {**layer, "sqnr_db": round(self.sqnr_db, 2), **({"shared": True} if self.shared else {})}
 
 
 def decibels(noise: float) -> float:
-    """Signal-to-noise ratio; infinite without noise."""
+    """Return the signal-to-noise ratio in dB for a noise-to-signal ratio; infinite without noise."""
     if math.isinf(noise):
         return -math.inf
     return -10 * math.log10(noise) if noise > 0 else math.inf
 
 
 def ranked(layers: Sequence[Layer], measure: Measure) -> tuple[Loss, ...]:
-    """The layers in the order of their loss, the largest first."""
+    """Return the layers' losses, the largest first. `measure` returns the noise of groups of tensors."""
     groups = _groups(layers)
     noises = measure([tensors(group) for group in groups])
     losses: list[Loss] = []
@@ -73,64 +76,62 @@ def ranked(layers: Sequence[Layer], measure: Measure) -> tuple[Loss, ...]:
 
 
 def _groups(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """What is measured together first: one layer, or of many layers all of one operator."""
+    """Return the groups to measure first: single layers, or, if there are many layers, all layers of one operator."""
     if len(layers) <= MEASURED_ALONE:
         return [[layer] for layer in layers]
-    by_operator: dict[str, list[Layer]] = {}
+    return _by_operator(layers)
+
+
+def _by_operator(layers: Iterable[Layer]) -> list[list[Layer]]:
+    groups: dict[str, list[Layer]] = {}
     for layer in layers:
-        by_operator.setdefault(layer.operator, []).append(layer)
-    return list(by_operator.values())
+        groups.setdefault(layer.operator, []).append(layer)
+    return list(groups.values())
 
 
 def smallest(order: Sequence[Layer], passes: Passes) -> tuple[Layer, ...] | None:
-    """The fewest of the layers, by the rules above, with which the gate passes.
+    """Return the fewest float layers that pass the gate, as the search of the module's docstring finds them.
 
     Args:
-        order: those that lose most first.
-        passes: asks the gate about a set of float layers; never twice about the same.
+        order: the layers, the one with the largest loss first.
+        passes: tells whether a set of float layers passes; it is called at most once for each set.
 
     Returns:
-        The layers in the given order; None when the gate fails even with all of them float.
+        The layers in the order of `order`; None if the gate fails even with all of them in float.
     """
-    asked: dict[frozenset[Layer], bool] = {}
+    results: dict[frozenset[Layer], bool] = {}
 
-    def ask(layers: Sequence[Layer]) -> bool:
+    def cached_passes(layers: Sequence[Layer]) -> bool:
         key = frozenset(layers)
-        if key not in asked:
-            asked[key] = passes(tuple(layers))
-        return asked[key]
+        if key not in results:
+            results[key] = passes(tuple(layers))
+        return results[key]
 
-    count = _least(len(order), lambda k: ask(order[:k]))
+    count = _smallest_count(len(order), lambda k: cached_passes(order[:k]))
     if count is None:
         return None
-    kept = list(order[:count])
-    for group in _alike(kept):
-        kept = _without(kept, group, ask)
-    size, tries = len(kept) // 2, TRIES
+    float_layers = list(order[:count])
+    for group in [group for group in _by_operator(reversed(float_layers)) if len(group) > 1]:
+        float_layers = _without(float_layers, group, cached_passes)
+    size, tries = len(float_layers) // 2, TRIES
     while size and tries > 0:
-        for group in [kept[end - size : end] for end in range(len(kept), size - 1, -size)][:tries]:
-            kept = _without(kept, group, ask)
+        for group in [float_layers[end - size : end] for end in range(len(float_layers), size - 1, -size)][:tries]:
+            float_layers = _without(float_layers, group, cached_passes)
             tries -= 1
         size //= 2
-    return tuple(kept)
+    return tuple(float_layers)
 
 
-def _without(kept: list[Layer], group: Sequence[Layer], ask: Callable[[Sequence[Layer]], bool]) -> list[Layer]:
-    """What is left when the gate can do without the group; else all."""
-    left = [layer for layer in kept if layer not in group]
-    return left if len(left) < len(kept) and ask(left) else kept
+def _without(
+    float_layers: list[Layer], group: Sequence[Layer], passes: Callable[[Sequence[Layer]], bool]
+) -> list[Layer]:
+    """Return the layers without the group if they pass, else all layers."""
+    others = [layer for layer in float_layers if layer not in group]
+    return others if len(others) < len(float_layers) and passes(others) else float_layers
 
 
-def _alike(kept: Sequence[Layer]) -> list[list[Layer]]:
-    """The layers of each operator that has several, those that come last first."""
-    by_operator: dict[str, list[Layer]] = {}
-    for layer in reversed(kept):
-        by_operator.setdefault(layer.operator, []).append(layer)
-    return [group for group in by_operator.values() if len(group) > 1]
-
-
-def _least(total: int, passes: Callable[[int], bool]) -> int | None:
-    """The least count that passes, as far as doubling and halving find it."""
+def _smallest_count(total: int, passes: Callable[[int], bool]) -> int | None:
+    """Return the smallest count that passes, as found by doubling and bisection, or None if `total` fails."""
     failed, count = -1, 0
     while not passes(count):
         if count >= total:
@@ -146,52 +147,56 @@ def _least(total: int, passes: Callable[[int], bool]) -> int | None:
 
 
 class Search:
-    """The search of one model, with everything asked once.
+    """The search for one model; each result is computed once.
 
     Args:
-        named: patterns of layers that stay float in any case.
-        passes: whether a file passes the gate.
+        client: the process that converts and runs files.
+        names: names of the model's layers.
+        patterns: layers that always stay float.
+        passes: tells whether a file passes the gate.
     """
 
-    def __init__(self, session: WorkerClient, names: Names, named: Sequence[str], passes: Callable[[Made], bool]) -> None:
-        self._session, self._names, self._patterns, self._passes = session, names, named, passes
+    def __init__(
+        self, client: WorkerClient, names: Names, patterns: Sequence[str], passes: Callable[[ConvertedFile], bool]
+    ) -> None:
+        self._client, self._names, self._patterns, self._passes = client, names, patterns, passes
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer that int8 may leave float.
+        """All layers that can be int8 or float.
 
         Raises:
             TfliteError: the model cannot be calibrated.
         """
-        return self._names.layers(self._session.layers())
+        return self._names.layers(self._client.layers())
 
     @cached_property
     def named(self) -> tuple[Layer, ...]:
-        """The layers that the user named.
+        """The layers that the user's patterns match.
 
         Raises:
             UsageError: a pattern matches nothing.
         """
-        return chosen(self.layers, self._patterns) if self._patterns else ()
+        return matching_layers(self.layers, self._patterns) if self._patterns else ()
 
     @cached_property
     def losses(self) -> tuple[Loss, ...]:
-        """Every layer, those that lose most first."""
-        return ranked(self.layers, self._session.losses)
+        """The losses of all layers, the largest first."""
+        return ranked(self.layers, self._client.losses)
 
     @cached_property
-    def found(self) -> tuple[Layer, ...] | None:
-        """The float layers of the smallest mix that passes: the named ones and as few others as it takes; else None.
+    def result(self) -> tuple[Layer, ...] | None:
+        """The float layers of the smallest mix that passes: the named layers and as few others as possible; None if none passes.
 
         Raises:
-            TfbundleError: the evaluate function raises, or the quantizer stopped.
+            TfbundleError: the evaluate function raises an error, or the quantizer fails.
         """
-        if self._pass(()):
+        if self._passes_with(()):
             return self.named
         order = [loss.layer for loss in self.losses if loss.layer not in self.named]
-        found = smallest(order, self._pass)
-        return None if found is None else tuple(layer for layer in self.layers if layer in (*self.named, *found))
+        others = smallest(order, self._passes_with)
+        return None if others is None else tuple(layer for layer in self.layers if layer in (*self.named, *others))
 
-    def _pass(self, layers: Sequence[Layer]) -> bool:
-        """Whether the gate passes with these and the named layers float."""
-        return self._passes(self._session.attempt(tensors((*self.named, *layers))))
+    def _passes_with(self, layers: Sequence[Layer]) -> bool:
+        """Return whether the gate passes with these and the named layers in float."""
+        return self._passes(self._client.attempt(tensors((*self.named, *layers))))

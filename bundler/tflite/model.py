@@ -1,4 +1,4 @@
-"""What all .tflite files of a model have in common: its draws and samples, its SavedModel, and how accuracy is measured."""
+"""What all .tflite files of a model share: test calls, calibration samples, the SavedModel, and the accuracy evaluation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from bundler.adapters.samples import SampleFormat
 from bundler.errors import TfbundleError
-from bundler.tflite import calibration, exchange
-from bundler.tflite.calibration import Calibration
-from bundler.tflite.draws import AnsweredDraws, asked, calibration_calls
-from bundler.tflite.evaluate import Evaluation, FileAnswers, Predict
-from bundler.tflite.exchange import Made
+from bundler.tflite import exchange
+from bundler.tflite.calibration import Calibration, read_calibration
+from bundler.tflite.draws import SignatureCases, calibration_calls, run_references
+from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
+from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.gate import Gate, GateFigures, agreement
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
@@ -29,74 +29,83 @@ if TYPE_CHECKING:
     from bundler.values.exported import ExportedSignature
 
 
-
 @dataclass(frozen=True)
-class Samples:
-    """Calibration data, or why there is none that can be used."""
+class CalibrationSamples:
+    """Calibration data, or the reason why it cannot be used; neither if the spec names none."""
 
-    found: Calibration | None = None
+    calibration: Calibration | None = None
     problem: TfbundleError | None = None
 
     @classmethod
-    def read(cls, exported: ExportedSignature, spec: TfliteSpec, sizes: Mapping[str, int], base: Path) -> Samples:
+    def read(
+        cls, exported: ExportedSignature, spec: TfliteSpec, sizes: Mapping[str, int], base: Path
+    ) -> CalibrationSamples:
+        """Read the spec's calibration data; an error becomes the `problem`."""
         if not spec.calibration:
             return cls()
         shapes = static_shapes(exported.signature, exported.examples, sizes)
-        layout = SampleFormat(exported.signature, shapes)
+        sample_format = SampleFormat(exported.signature, shapes)
         try:
-            return cls(calibration.of_spec(spec, layout, exported.examples, base=base))
+            return cls(read_calibration(spec, sample_format, exported.examples, base=base))
         except TfbundleError as exc:
             return cls(problem=exc)
 
 
 @dataclass(frozen=True)
 class StaticModel:
-    """What all files of a model have in common.
+    """A model lowered with the static shapes of its .tflite files.
 
     Attributes:
-        draws: by signature of the files, serving_default first.
+        spec: the model's `tflite` section.
+        exported: serving_default, with PyTorch as the reference.
+        permutations: `ConvertedModel.permutations`.
+        cases: the test calls, by signature of the files, serving_default first.
     """
 
     spec: TfliteSpec
     exported: ExportedSignature
     permutations: Mapping[str, Sequence[int]]
-    draws: Mapping[str, AnsweredDraws]
+    cases: Mapping[str, SignatureCases]
 
     @classmethod
-    def of(
+    def prepare(
         cls,
         converted: ConvertedModel,
         exported: ExportedSignature,
         spec: TfliteSpec,
-        samples: Calibration | None,
+        calibration: Calibration | None,
         work: Path,
     ) -> StaticModel:
-        """Ask PyTorch, and fill the work folder for the TFLite process."""
-        order = converted.permutations
+        """Run PyTorch on the test calls, and fill the work folder for the TFLite process."""
+        permutations = converted.permutations
         sizes = signature_sizes(exported.signature, exported.examples, spec)
-        draws = {name: asked(exported, own, samples, order) for name, own in sizes.items()}
-        shapes = {name: _shapes(found.every[0].served) for name, found in draws.items()}
-        functions = {name: converted.static(own) for name, own in shapes.items()}
+        cases = {
+            name: run_references(exported, own_sizes, calibration, permutations) for name, own_sizes in sizes.items()
+        }
+        shapes = {name: _shapes(signature_cases.cases[0].inputs) for name, signature_cases in cases.items()}
+        functions = {name: converted.static(own_shapes) for name, own_shapes in shapes.items()}
         write_signatures(functions, exported.signature.input_names, work / "saved_model")
         exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops).write(work)
-        for name, found in draws.items():
-            exchange.save_calls(work / "draws" / name, (draw.served for draw in found.every))
-            if samples:
-                exchange.save_calls(work / "samples" / name, calibration_calls(exported, sizes[name], samples, order))
-        return cls(spec, exported, order, draws)
+        for name, signature_cases in cases.items():
+            exchange.save_calls(work / "draws" / name, (case.inputs for case in signature_cases.cases))
+            if calibration:
+                calls = calibration_calls(exported, sizes[name], calibration, permutations)
+                exchange.save_calls(work / "samples" / name, calls)
+        return cls(spec, exported, permutations, cases)
 
     @property
-    def default(self) -> AnsweredDraws:
-        return self.draws[SERVING_DEFAULT]
+    def default(self) -> SignatureCases:
+        """The test calls of serving_default."""
+        return self.cases[SERVING_DEFAULT]
 
 
-class Evaluated:
-    """The evaluate function, asked about PyTorch once and about each file."""
+class Evaluator:
+    """Measures the accuracy of each file, and runs the evaluate function on PyTorch once."""
 
     def __init__(self, exported: ExportedSignature, spec: TfliteSpec, model: StaticModel, base: Path) -> None:
         self._exported, self._spec, self._model, self._base = exported, spec, model, base
-        self.seconds = 0.0
-        """How long the function took for the last file."""
+        self.last_seconds = 0.0
+        """Duration of the evaluate function for the last file."""
 
     @cached_property
     def _function(self) -> Evaluation | None:
@@ -111,34 +120,35 @@ class Evaluated:
         """The gate, with PyTorch's metric.
 
         Raises:
-            TfbundleError: the evaluate function is not there or raises.
+            TfbundleError: the evaluate function does not exist or raises an error.
         """
         if self._function is None:
             return Gate(self._spec)
         predict = Predict(self._exported.signature, self._exported.reference)
         return Gate(self._spec, self._spec.evaluate, self._function.measure(predict))
 
-    def figures(self, made: Made) -> GateFigures:
-        """Agreement and metric of a file.
+    def figures(self, file: ConvertedFile) -> GateFigures:
+        """Measure a file's agreement with PyTorch, and its metric.
 
         Raises:
-            TfbundleError: the evaluate function raises, or asks for what the file cannot answer.
+            TfbundleError: the evaluate function raises an error, or passes inputs that the file cannot take.
         """
-        real = self._model.default.real
-        want = [draw.answer for draw in self._model.default.every[real]]
-        agreeing = agreement(want, made.outputs[SERVING_DEFAULT][real])
+        rows = self._model.default.representative
+        references = [case.outputs for case in self._model.default.cases[rows]]
+        agreeing = agreement(references, file.outputs[SERVING_DEFAULT][rows])
         if self._function is None:
-            return GateFigures(agreeing, len(want))
+            return GateFigures(agreeing, len(references))
         signature = self._exported.signature
-        models = [TfliteModel(made.path, signature=name) for name in self._model.draws]
-        predict = Predict(signature, FileAnswers(signature, models, self._model.permutations))
+        models = [TfliteModel(file.path, signature=name) for name in self._model.cases]
+        predict = Predict(signature, FilePrediction(signature, models, self._model.permutations))
         start = time.perf_counter()
         metric = self._function.measure(predict)
-        self.seconds = time.perf_counter() - start
-        return GateFigures(agreeing, len(want), metric)
+        self.last_seconds = time.perf_counter() - start
+        return GateFigures(agreeing, len(references), metric)
 
-    def passes(self, made: Made) -> bool:
-        return self.gate.complaint(self.figures(made)) is None
+    def passes(self, file: ConvertedFile) -> bool:
+        """Return whether a file passes the gate."""
+        return self.gate.complaint(self.figures(file)) is None
 
 
 def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:

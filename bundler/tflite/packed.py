@@ -1,7 +1,7 @@
-"""A .tflite file with its metadata, and the associated files behind it as a zip archive: `unzip -l model.tflite` lists them.
+"""Packs metadata and associated files into a .tflite file, and reads them.
 
-Readers on devices map the file into memory, so the archive is not compressed; every entry has the same date, so that the same
-export writes the same bytes.
+The associated files form a zip archive at the end of the file: `unzip -l model.tflite` lists them. The archive is not compressed,
+because readers on devices map the file into memory. All entries have the same date, so that equal exports have equal bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(content: bytes, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
-    """The file with a ModelMetadata table (see `metadata_schema`) and associated files by name.
+    """Add metadata and associated files to a .tflite file.
+
+    Args:
+        content: the file.
+        metadata: a ModelMetadata table (see `metadata_schema`).
+        files: contents of the associated files, by name.
 
     Raises:
         TfliteError: metadata cannot be added to the file.
@@ -35,10 +40,10 @@ def pack(content: bytes, metadata: Mapping[str, Any], files: Mapping[str, bytes]
 
 
 def unpack(content: bytes) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
-    """The ModelMetadata table of a .tflite file, None if it has none, and its associated files.
+    """Return the ModelMetadata table of a .tflite file (None if it has none) and its associated files.
 
     Raises:
-        ValueError: it is not a .tflite file, or its metadata are damaged.
+        ValueError: the content is not a .tflite file, or its metadata is damaged.
     """
     entry = read_metadata(content).get(metadata_schema.METADATA_NAME)
     metadata = metadata_schema.read(entry) if entry else None

@@ -1,8 +1,8 @@
-"""Recurrent operators that answer every call alike.
+"""Makes recurrent operators start every call from the same state.
 
-UNIDIRECTIONAL_SEQUENCE_LSTM keeps its states in variable tensors, and the next call starts from where the last one ended
-(tensorflow/lite/kernels/unidirectional_sequence_lstm.cc); ONNX's LSTM starts from zero. An operator that writes zeros into
-the states is put before it. The converter also has it cut off the cell state at 10, which ONNX does not do.
+UNIDIRECTIONAL_SEQUENCE_LSTM keeps its states in variable tensors, so that a call continues where the previous one ended
+(tensorflow/lite/kernels/unidirectional_sequence_lstm.cc); ONNX's LSTM starts from zero. Therefore operators that write zeros into
+the states are inserted before it. The converter also makes it clip the cell state at 10, which ONNX does not do; this is removed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from bundler.tflite.flatbuffer import packed
 
 _HIDDEN_STATE, _CELL_STATE = 18, 19
-"""Places among the operator's inputs (unidirectional_sequence_lstm.cc, lstm_shared.h)."""
+"""Indices of the operator's inputs (unidirectional_sequence_lstm.cc, lstm_shared.h)."""
 
 
 def start_from_zero(file: bytes) -> bytes:
-    """The .tflite file with the states of its LSTMs set to zero in every call; the same bytes where it has none."""
+    """Return the .tflite file with LSTM states reset to zero in every call; a file without LSTMs is returned unchanged."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(bytearray(file), 0)
@@ -26,22 +26,22 @@ def start_from_zero(file: bytes) -> bytes:
     if not any(model.OperatorCodes(i).BuiltinCode() == lstm for i in range(model.OperatorCodesLength())):
         return file
     tree = schema.ModelT.InitFromObj(model)
-    writers = _Writers(tree, schema)
+    reset = _StateReset(tree, schema)
     for graph in tree.subgraphs:
         operators = []
         for operator in graph.operators:
             if tree.operatorCodes[operator.opcodeIndex].builtinCode == lstm:
                 operator.builtinOptions.cellClip = 0.0
-                operators += [writers.zeros_into(graph, int(operator.inputs[i])) for i in (_HIDDEN_STATE, _CELL_STATE)]
+                operators += [reset.operator_for(graph, int(operator.inputs[i])) for i in (_HIDDEN_STATE, _CELL_STATE)]
             operators.append(operator)
         graph.operators = operators
     return packed(tree, size=len(file))
 
 
-class _Writers:
+class _StateReset:
     """Makes operators that write zeros into a state.
 
-    ZEROS_LIKE of a constant writes floats; QUANTIZE of zeros writes what stands for zero in a quantized state.
+    ZEROS_LIKE of a constant writes floats; QUANTIZE of float zeros writes the zero point of a quantized state.
     """
 
     def __init__(self, tree: Any, schema: Any) -> None:
@@ -49,7 +49,7 @@ class _Writers:
         self._schema = schema
         self._codes: dict[int, int] = {}
 
-    def zeros_into(self, graph: Any, state: int) -> Any:
+    def operator_for(self, graph: Any, state: int) -> Any:
         schema, like = self._schema, graph.tensors[state]
         is_float = like.type == schema.TensorType.FLOAT32
         name = "ZEROS_LIKE" if is_float else "QUANTIZE"
@@ -65,7 +65,7 @@ class _Writers:
     def _code(self, builtin: int) -> int:
         if builtin not in self._codes:
             code = self._schema.OperatorCodeT()
-            # Old readers look into the deprecated field, which holds codes below 127.
+            # Old readers use the deprecated field, which holds codes below 127.
             code.builtinCode = code.deprecatedBuiltinCode = builtin
             code.version = 1
             self._tree.operatorCodes.append(code)
@@ -73,7 +73,7 @@ class _Writers:
         return self._codes[builtin]
 
     def _float_zeros(self, graph: Any, like: Any) -> int:
-        """A constant of the state's shape; its place among the graph's tensors."""
+        """Add a constant of the state's shape; return its index among the graph's tensors."""
         buffer, constant = self._schema.BufferT(), self._schema.TensorT()
         buffer.data = np.zeros(4 * int(np.prod(like.shape)), np.uint8)
         self._tree.buffers.append(buffer)

@@ -1,4 +1,4 @@
-"""What is asked for, checked before any work is done."""
+"""Checks a TFLite request before any work is done."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ if TYPE_CHECKING:
 
 
 def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> None:
-    """Refuse a request that cannot end well, before any work is done.
+    """Raise an error if a request cannot succeed.
 
     Args:
-        base: what relative paths are relative to.
-        source: of the model; the int8 file of one that is quantized already needs no calibration data.
+        spec: the model's `tflite` section.
+        base: folder that relative paths start from.
+        source: the model's source. If the model is already quantized, its int8 file needs no calibration data.
 
     Raises:
-        UsageError: a variant needs calibration data and there is none, or only noise that nobody insisted on; or
-            variants and shapes contradict each other.
-        SourceError: a file of calibration data or of the evaluate function is not there.
+        UsageError: a variant needs calibration data and there is none, or only random data without permission; or variants
+            and shapes conflict.
+        SourceError: the file of the calibration or evaluate function does not exist.
     """
     needing = [variant for variant in spec.wanted if variant in CALIBRATED]
     if "int8" in needing and not spec.calibration and comes_quantized(source, base):
         needing.remove("int8")
     if needing and not spec.calibration:
         raise UsageError(
-            f"The {needing[0]} TFLite variant needs calibration data: samples of what the model will see.",
-            fix="give --calibration an .npz (an array an input), a folder of .npz or images, or file.py:name",
+            f"The {needing[0]} TFLite variant needs calibration data: representative samples of the model's inputs.",
+            fix="set --calibration to an .npz (one array per input), a folder of .npz files or images, or file.py:function",
         )
     if "int16x8" in spec.wanted and spec.shapes:
         raise UsageError(
-            "int16x8 and tflite.shapes do not go together: TensorFlow quantizes one signature of such a file alone.",
-            fix="build int16x8 as a model of its own, without further shapes",
+            "int16x8 cannot be combined with tflite.shapes: TensorFlow quantizes only one signature of such a file.",
+            fix="build int16x8 as a separate model, without tflite.shapes",
         )
     if spec.calibration:
         calibration.check_source(spec, base)

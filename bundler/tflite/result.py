@@ -1,4 +1,4 @@
-"""One TFLite file and its figures."""
+"""The measured result of one TFLite variant."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VariantResult:
-    """One .tflite file and its figures.
+    """A .tflite file and its measurements.
 
     Attributes:
-        inputs, outputs: as in the file, all dims fixed; names are PyTorch's.
-        latency_ms: median milliseconds of a call, by number of threads.
-        differences: name of the draw, and how far one output is from PyTorch.
-        rms_error: by output: |got - want| / |want| over the whole tensor, of the worst draw; what quantization costs
-            on the whole, where `differences` have the single worst element.
-        operators, float_operators: counts by TFLite's names; the second what computes in float.
-        delegation: what XNNPACK takes of it.
-        calibration: for the variants that need it: where the samples came from, how they were read, their ranges.
-        accuracy: agreement with PyTorch, see `bundler.tflite.gate`.
-        evaluation: the metric of the evaluate function, PyTorch's, and the floor.
-        float_layers: of mix: what stays float.
-        scales: of the inputs and outputs that are quantized integers.
-        signatures: further signatures of the file: their inputs and outputs.
+        variant: the variant's name.
+        path: the file.
+        size_bytes: its size.
+        inputs, outputs: those of the file, with fixed dims and PyTorch's names.
+        latency_ms: median latency of one call in milliseconds, by number of threads.
+        differences: pairs of a draw's name and the difference of one output from PyTorch.
+        rms_error: |output - reference| / |reference| over the whole tensor, by output name, for the worst draw. It measures the
+            overall cost of quantization; `differences` hold the single worst element.
+        operators, float_operators: counts by TFLite operator name, of all operators and of those that compute in float.
+        calibration: source, reading rule and value ranges of the samples, for variants that need calibration.
+        notes: remarks for the user.
+        delegation: the part of the graph that XNNPACK runs.
+        accuracy: agreement with PyTorch (see `bundler.tflite.gate`).
+        evaluation: the evaluate function's metric for the file and for PyTorch, and the floor.
+        float_layers: the layers of a mix that stay float.
+        scales: quantization of the inputs and outputs that are quantized integers.
+        signatures: inputs and outputs of the file's additional signatures.
     """
 
     variant: TfliteVariant
@@ -57,10 +61,11 @@ class VariantResult:
 
     @property
     def max_rel(self) -> float:
-        """Largest relative error against PyTorch over all draws and outputs (rule: `serving.golden.compare`)."""
+        """The largest relative error against PyTorch over all draws and outputs, as `serving.golden.compare` defines it."""
         return max((difference.max_rel for _, difference in self.differences), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the record for bundle.json."""
         return {
             "file": self.path.name,
             "size_bytes": self.size_bytes,

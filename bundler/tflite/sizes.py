@@ -1,4 +1,4 @@
-"""The static sizes of a TFLite file: delegates want them, so every dynamic dim gets one number."""
+"""The static sizes of a TFLite file: every dynamic dim gets one size, because delegates work best with static shapes."""
 
 from __future__ import annotations
 
@@ -15,41 +15,40 @@ if TYPE_CHECKING:
     from bundler.values.signature import Signature
 
 
-
 def static_sizes(signature: Signature, examples: Mapping[str, Array], spec: TfliteSpec) -> dict[str, int]:
-    """A size for each named dynamic dim: from `spec.dims`, for a batch `spec.batch`, else the example's.
+    """Return a size for each named dynamic dim: that of `spec.dims`, else `spec.batch` for a batch, else the example's.
 
     Raises:
         UsageError: `spec.dims` names a dim that the model does not have.
     """
-    own = input_draws.dim_sizes(signature, examples)
-    _check(spec.dims, own, "tflite.dims")
+    example_sizes = input_draws.dim_sizes(signature, examples)
+    _check_names(spec.dims, example_sizes, "tflite.dims")
     return {
-        dim: spec.dims.get(dim, spec.batch if input_draws.is_batch(dim) else size) for dim, size in own.items()
+        dim: spec.dims.get(dim, spec.batch if input_draws.is_batch(dim) else size) for dim, size in example_sizes.items()
     }
 
 
 def signature_sizes(signature: Signature, examples: Mapping[str, Array], spec: TfliteSpec) -> dict[str, dict[str, int]]:
-    """The sizes of each signature of the files: serving_default, then those of `spec.shapes`, which change some of them.
+    """Return the sizes of each signature of the files: serving_default, then those of `spec.shapes`, which override some sizes.
 
     Raises:
-        UsageError: a dim is named that the model does not have.
+        UsageError: the spec names a dim that the model does not have.
     """
     default = static_sizes(signature, examples, spec)
     for name, sizes in spec.shapes.items():
-        _check(sizes, default, f"tflite.shapes.{name}")
+        _check_names(sizes, default, f"tflite.shapes.{name}")
     return {SERVING_DEFAULT: default, **{name: {**default, **sizes} for name, sizes in spec.shapes.items()}}
 
 
-def _check(named: Mapping[str, int], own: Mapping[str, int], where: str) -> None:
-    unknown = sorted(set(named) - set(own))
+def _check_names(sizes: Mapping[str, int], model_dims: Mapping[str, int], key: str) -> None:
+    unknown = sorted(set(sizes) - set(model_dims))
     if unknown:
-        have = f"its dynamic dims are {', '.join(own)}" if own else "it has no dynamic dim"
-        raise UsageError(f"{where} names {unknown[0]!r}, which the model does not have.", fix=have)
+        known = f"its dynamic dims are {', '.join(model_dims)}" if model_dims else "it has no dynamic dims"
+        raise UsageError(f"{key} names {unknown[0]!r}, which is not a dynamic dim of the model.", fix=known)
 
 
 def static_shapes(
     signature: Signature, examples: Mapping[str, Array], sizes: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of each input; a dynamic dim without a name is as in the example."""
+    """Return the shape of each input; an unnamed dynamic dim has the example's size."""
     return {spec.name: input_draws.shape_of(spec, examples[spec.name], sizes) for spec in signature.inputs}

@@ -1,4 +1,4 @@
-"""Functions of the user's that a build calls: `module:function` or `file.py:function`."""
+"""User functions that a build calls, named as `module:function` or `file.py:function`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from bundler.errors import UsageError
 
 
 def find(text: str, base: Path, *, what: str) -> Any:
-    """The callable that `text` names; a relative file is relative to `base`.
+    """Import and return the function that `text` names.
 
     Args:
-        what: it is for, `calibration`.
+        text: `module:function` or `file.py:function`.
+        base: folder that a relative file starts from.
+        what: purpose of the function, such as `calibration`, for messages.
 
     Raises:
-        UsageError: there is no such function.
-        SourceError: the file or module is not there or cannot be imported; with the user's line.
+        UsageError: the module has no such function.
+        SourceError: the file or module does not exist or cannot be imported; the error shows the user's line.
     """
     module_name, _, function_name = text.rpartition(":")
     module = _module(module_name, base, what)
@@ -28,17 +30,17 @@ def find(text: str, base: Path, *, what: str) -> Any:
 
 
 def check(text: str, base: Path, *, what: str) -> None:
-    """Find a missing file before any work is done; nothing is run.
+    """Check the form of `text` and that its file exists, without importing anything. The arguments are those of `find`.
 
     Raises:
-        UsageError: not of the form.
-        SourceError: the file is not there.
+        UsageError: `text` does not have the form module:function.
+        SourceError: the file does not exist.
     """
     from bundler.sources.files import find_file
 
     module, _, function = text.rpartition(":")
     if not module or not function.isidentifier():
-        raise UsageError(f"The {what} function {text!r} does not have the form module:function.", fix="write file.py:name")
+        raise UsageError(f"The {what} function {text!r} does not have the form module:function.", fix="write file.py:function")
     if module.endswith(".py"):
         find_file(module, base, what=f"The {what} file")
 

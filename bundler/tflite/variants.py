@@ -1,18 +1,18 @@
-"""The TFLite variants: what each asks of TensorFlow's converter, and the conversion itself.
+"""The TFLite variants: their settings for TensorFlow's converter, and the conversion.
 
 | variant | weights | computation | input and output |
 |---|---|---|---|
 | float32 | float32 | float32 | the model's |
 | float16 | float16, half the size | float32 (float16 on a GPU delegate) | the model's |
-| dynamic | int8, a quarter | int8 products with ranges taken at run time, else float32 | the model's |
-| int8 | int8 | int8 with ranges from calibration; what has no int8 kernel stays float32 | the model's |
-| int8-io | int8 | int8 throughout | int8 or uint8 where the model has floats |
-| int16x8 | int8 | int16 activations with ranges from calibration; what has no such kernel stays float32 | the model's |
-| mix | int8 and float32 | as int8, but for the layers that stay float32 | the model's |
+| dynamic | int8, a quarter of the size | int8 products with ranges measured at run time, else float32 | the model's |
+| int8 | int8 | int8 with ranges from calibration; operators without an int8 kernel stay float32 | the model's |
+| int8-io | int8 | int8 throughout | int8 or uint8 in place of the model's floats |
+| int16x8 | int8 | int16 activations with ranges from calibration; operators without such a kernel stay float32 | the model's |
+| mix | int8 and float32 | as int8, except for the layers that stay float32 | the model's |
 
-A build makes its int8 forms by `bundler.tflite.quantize`, from one calibration. A model that is quantized already
-(`bundler.graph.quantized_source`) keeps its own scales in float16, dynamic and int8, which then are the same; in float32 its
-numbers are rounded to these steps between float32 operators.
+A build makes the int8 forms with `bundler.tflite.quantize`, from one calibration. A model that is already quantized
+(`bundler.graph.quantized_source`) keeps its own scales in float16, dynamic and int8, which are then identical; in float32 its
+values are rounded to these scales between float32 operators.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.recurrent import start_from_zero
 from bundler.values.converted import SERVING_DEFAULT
 
-Samples = Callable[[], Iterator[Any]]
+SampleSource = Callable[[], Iterator[Any]]
+"""Returns an iterator over inputs by name, each paired with its signature if there are several signatures."""
 
 _INTEGER: Mapping[str, str] = {
     "int8": "TFLITE_BUILTINS_INT8",
@@ -41,18 +42,19 @@ _INTEGER: Mapping[str, str] = {
 
 
 def write_static(function: Any, names: Iterable[str], folder: Path) -> None:
-    """`write_signatures` of serving_default alone."""
+    """Write serving_default alone (see `write_signatures`)."""
     write_signatures({SERVING_DEFAULT: function}, names, folder)
 
 
 def write_signatures(functions: Mapping[str, Any], names: Iterable[str], folder: Path) -> None:
-    """Write ConcreteFunctions with static shapes as the SavedModel that all variants are converted from.
+    """Write ConcreteFunctions with static shapes as the SavedModel from which all variants are converted.
 
-    A SavedModel, as the converter takes the names of inputs from its signature and nothing else can hold all of them.
+    The converter takes the names of inputs from the SavedModel's signature; no other format can hold all names.
 
     Args:
-        functions: by signature; from `ConvertedModel.static`; whoever owns their variables must be alive.
-        names: of the inputs, in their order.
+        functions: results of `ConvertedModel.static`, by signature. The owner of their variables must be alive.
+        names: names of the inputs, in their order.
+        folder: the new folder of the SavedModel.
     """
     import tensorflow as tf
 
@@ -67,21 +69,25 @@ def write_signatures(functions: Mapping[str, Any], names: Iterable[str], folder:
 def convert(
     folder: Path,
     variant: TfliteVariant,
-    samples: Samples | None = None,
+    samples: SampleSource | None = None,
     *,
     signatures: Collection[str] = (SERVING_DEFAULT,),
     select_tf_ops: bool = False,
 ) -> bytes:
-    """The SavedModel of `write_static` as a .tflite file with the same names in its signatures.
+    """Convert a SavedModel to a .tflite file with the same names in its signatures.
 
     Args:
-        variant: any but int8-io and mix, which take other ways (`bundler.tflite.quantize`).
-        samples: for int8 and int16x8: makes an iterator over inputs by name, each with its signature where there are several;
-            not asked for the int8 file of a model that has scales of its own.
-        select_tf_ops: let TensorFlow's own kernels do what TFLite has no operator for.
+        folder: the SavedModel of `write_signatures`.
+        variant: any variant except int8-io and mix, which `bundler.tflite.quantize` makes.
+        samples: the calibration samples for int8 and int16x8; not used for the int8 file of a model that has its own scales.
+        signatures: names of the signatures.
+        select_tf_ops: let TensorFlow's own kernels compute what TFLite has no operator for.
+
+    Returns:
+        The file's content.
 
     Raises:
-        TfliteError: the operators and layers that TFLite cannot express, or why the converter stopped.
+        TfliteError: TFLite lacks operators, which the message names with their layers, or the converter fails.
     """
     with converting(variant):
         converter = float_converter(folder, signatures, select_tf_ops=select_tf_ops)
@@ -90,7 +96,7 @@ def convert(
 
 
 def float_converter(folder: Path, signatures: Collection[str], *, select_tf_ops: bool) -> Any:
-    """A converter to float32, for `converting`."""
+    """Return a converter to float32, to be run within `converting`."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=list(signatures))
@@ -101,10 +107,10 @@ def float_converter(folder: Path, signatures: Collection[str], *, select_tf_ops:
 
 @contextmanager
 def converting(variant: str) -> Iterator[None]:
-    """What TensorFlow's converter raises in the block becomes a TfliteError.
+    """Convert errors of TensorFlow's converter in the block to a TfliteError.
 
     Raises:
-        TfliteError: the operators and layers that TFLite cannot express, or why the converter stopped.
+        TfliteError: TFLite lacks operators, which the message names with their layers, or the converter fails.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
@@ -120,11 +126,11 @@ def converting(variant: str) -> Iterator[None]:
     except (ValueError, RuntimeError, tf.errors.OpError) as exc:
         raise TfliteError(
             f"The {variant} TFLite file could not be made: {_reason(str(exc), noise.text)}",
-            fix="run with --debug for TensorFlow's whole report, or leave this variant out of --tflite",
+            fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
         ) from exc
 
 
-def _configure(converter: Any, variant: TfliteVariant, samples: Samples | None) -> None:
+def _configure(converter: Any, variant: TfliteVariant, samples: SampleSource | None) -> None:
     import tensorflow as tf
 
     if variant == "float32":
@@ -132,14 +138,14 @@ def _configure(converter: Any, variant: TfliteVariant, samples: Samples | None) 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if variant == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    elif variant in _INTEGER and samples is not None:  # without, by the model's own scales
+    elif variant in _INTEGER and samples is not None:  # without samples, the model's own scales are used
         converter.representative_dataset = samples
         integer = getattr(tf.lite.OpsSet, _INTEGER[variant])
         converter.target_spec.supported_ops = [integer, *converter.target_spec.supported_ops]
 
 
 def _converter_error(exc: Exception, variant: str) -> TfliteError:
-    """Name each operator that is not a TFLite builtin, and the layers it stands in."""
+    """Return an error that names each operator that is not a TFLite builtin, and its layers."""
     layers: dict[str, list[str]] = {}
     for error in getattr(exc, "errors", ()):
         if error.operator.name:
@@ -148,12 +154,12 @@ def _converter_error(exc: Exception, variant: str) -> TfliteError:
     if not layers:
         return TfliteError(
             f"The {variant} TFLite file could not be made: {_reason(str(exc), '')}",
-            fix="run with --debug for TensorFlow's whole report, or leave this variant out of --tflite",
+            fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
         )
     named = "\n".join(f"  {op}{_places(places)}" for op, places in sorted(layers.items()))
     return TfliteError(
         f"The {variant} TFLite file could not be made: TFLite has no builtin for these operators.\n{named}",
-        fix="write these layers with other operators, take --select-tf-ops, or serve the SavedModel and leave out --tflite",
+        fix="write these layers with other operators, add --select-tf-ops, or omit --tflite and use the SavedModel",
     )
 
 
@@ -164,11 +170,11 @@ def _places(layers: Sequence[str]) -> str:
 
 
 def _reason(message: str, noise: str) -> str:
-    """The line that says what went wrong: MLIR writes `error: …`, others begin with it."""
+    """Return the line of the report that states the reason: MLIR's `error: …`, or else the first line."""
     text = f"{message}\n{noise}"
     flex = re.search(r"\(Flex(\w+)\) failed to prepare", text)
     if flex:
-        return f"calibration has to run the model, and there is no Flex delegate for Python, which {flex[1]} needs"
-    found = re.search(r"error: (.+)", text)
+        return f"calibration has to run the model, but {flex[1]} needs the Flex delegate, which is not available for Python"
+    error = re.search(r"error: (.+)", text)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return found[1].strip() if found else (lines[0] if lines else "the converter gave no reason")
+    return error[1].strip() if error else (lines[0] if lines else "the converter gave no reason")

@@ -1,12 +1,12 @@
-"""The process that TFLite files are converted and run in: `python -m bundler.tflite.worker WORK`.
+"""The process that converts and runs TFLite files: `python -m bundler.tflite.worker WORK`.
 
-A process of its own, as TensorFlow's quantizer and LiteRT's kernels can end the one they run in (a recurrent layer in
-int8 does). WORK is the folder described in `bundler.tflite.exchange`. Each request is one of
+It is a separate process because TensorFlow's quantizer and LiteRT's kernels can crash it (a recurrent layer in int8 does). WORK
+is the folder that `bundler.tflite.exchange` describes. The requests are:
 
-    make        a variant: convert, run every draw, measure the latency
-    try         int8 with some float layers: quantize and run every draw, for the search of a mix
-    layers      the operators that int8 may leave float
-    losses      for each group of layers: what the outputs lose when only this group is int8
+- make: convert a variant, run every test call, and measure the latency
+- try: quantize to int8 with some float layers and run every test call, for the search of a mix
+- layers: return the operators that can be int8 or float
+- losses: for each group of layers, return the loss of the outputs when only this group is int8
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Worker:
         self._setup = exchange.Setup.read(work)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer; a failure is one like any other."""
+        """Return the answer to a request; a TfliteError is returned as an `error`."""
         tasks: dict[str, Callable[..., dict[str, Any]]] = {
             "make": self.make, "try": self.attempt, "layers": self.layers, "losses": self.losses,
         }  # fmt: skip
@@ -50,28 +50,31 @@ class Worker:
             return {"error": error, "report": str(exc.__cause__ or exc)}
 
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
-        """Write `<name>.tflite` and, if it can be run here, what it answers."""
+        """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency."""
         file = self._converted(variant, float_layers)
         path = self._written(name, file)
         if contents.flex(contents.operators_of(file)):
-            return {"run": False}  # neither LiteRT nor TensorFlow's package for Python holds the Flex delegate
+            return {"run": False}  # neither LiteRT's nor TensorFlow's Python package has the Flex delegate
         try:
             self._run(name)
         except TfliteError as exc:
-            raise self._no_kernel(path, exc) from exc
+            raise self._located(path, exc) from exc
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
         return {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
 
     def attempt(self, name: str, float_layers: Sequence[str]) -> dict[str, Any]:
+        """Write and run int8 with some float layers."""
         self._written(name, quantize.quantize(self._calibrated, float_layers))
         self._run(name)
         return {}
 
     def layers(self) -> dict[str, Any]:
-        found = quantize.layers(self._calibrated)
-        return {"layers": [{"tensor": layer.tensor, "operator": layer.name} for layer in found]}
+        """Return the operators that can be int8 or float."""
+        operators = quantize.layers(self._calibrated)
+        return {"layers": [{"tensor": operator.tensor, "operator": operator.name} for operator in operators]}
 
     def losses(self, groups: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """Return the loss of each group of layers, given by their tensors."""
         return {"losses": [self._sensitivity.loss(group) for group in groups]}
 
     @cached_property
@@ -100,7 +103,7 @@ class Worker:
         )  # fmt: skip
 
     def _samples(self) -> Iterator[Any]:
-        """As the converter takes them: with their signature only where there are several."""
+        """Yield samples as the converter takes them: with their signature only if there are several signatures."""
         several = len(self._setup.signatures) > 1
         for signature in self._setup.signatures:
             for call in exchange.load_calls(self._work / "samples" / signature):
@@ -116,21 +119,21 @@ class Worker:
         for signature in self._setup.signatures:
             model = TfliteModel(self._work / f"{name}.tflite", signature=signature)
             calls = exchange.load_calls(self._work / "draws" / signature)
-            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.in_floats(call) for call in calls))
+            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.run_in_floats(call) for call in calls))
 
-    def _no_kernel(self, path: Path, exc: TfliteError) -> TfliteError:
-        """LiteRT knows the operator, but not in this form or these types: say where it stands."""
-        found = _FAILED.search(exc.what)
-        if not found:
+    def _located(self, path: Path, exc: TfliteError) -> TfliteError:
+        """Return the error with the layer of the operator that LiteRT has no kernel for in this form or for these types."""
+        match = _FAILED.search(exc.what)
+        if not match:
             return exc
-        number = int(found[1])
+        number = int(match[1])
         operators = contents.operators(path)
-        operator = operators[number] if number < len(operators) and operators[number].name == found[2] else None
+        operator = operators[number] if number < len(operators) and operators[number].name == match[2] else None
         types = f" of {', '.join(dict.fromkeys(operator.inputs))}" if operator else ""
         where = f" in {operator.tensor.partition('/')[0]}" if operator else ""
         return TfliteError(
-            f"LiteRT cannot compute {found[2]}{types}{where} of the {path.stem} file: {exc.what}",
-            fix=f"leave {path.stem} out of --tflite, or take a variant in which it stays float: float16, dynamic, mix",
+            f"LiteRT cannot compute {match[2]}{types}{where} of the {path.stem} file: {exc.what}",
+            fix=f"leave {path.stem} out of --tflite, or use a variant in which it stays float: float16, dynamic, mix",
         )
 
     def _at(self, step: str) -> None:

@@ -1,1 +1,1 @@
-"""The proof that a bundle's artifacts answer what PyTorch answers: comparison, diagnosis, golden data."""
+"""The proof that a bundle's artifacts compute what PyTorch computes: comparison, diagnosis, golden data."""

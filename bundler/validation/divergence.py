@@ -1,9 +1,9 @@
-"""Where a failed comparison begins: which stage is at fault, and the first layer whose value is off.
+"""Diagnosis of a failed comparison: the stage at fault, and the first layer whose value differs.
 
-1. ONNX Runtime differs from PyTorch: the export is at fault (or PyTorch is not deterministic, or ONNX
-   Runtime's own fusions are), for the conversion starts from the ONNX file.
-2. ONNX Runtime agrees, the SavedModel differs: the conversion is at fault. ONNX Runtime gives every
-   intermediate value, the native engine too; the first that differs, in the nodes' order, names the layer.
+1. If ONNX Runtime differs from PyTorch, the export is at fault, since the conversion starts from the ONNX file; or PyTorch
+   is not deterministic, or ONNX Runtime's own fusions are wrong.
+2. If ONNX Runtime agrees and the SavedModel differs, the conversion is at fault. ONNX Runtime and the native engine both
+   return every intermediate value; the first that differs, in the order of the nodes, names the layer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Intermediates = Iterable[tuple[str, Any, Array]]
 
 @dataclass(frozen=True)
 class FailedCall:
-    """A call whose answers differ: PyTorch's inputs and outputs."""
+    """A call whose outputs differ: the inputs, and PyTorch's outputs."""
 
     exported: ExportedSignature
     inputs: Mapping[str, Array]
@@ -40,7 +40,7 @@ class FailedCall:
     tolerance: float
 
     def wrong(self, got: Mapping[str, Any]) -> list[str]:
-        """Names of the outputs that are not PyTorch's."""
+        """Return the names of the outputs that differ from PyTorch's."""
         return [n for n, want in self.outputs.items() if n not in got or not self._equal(n, want, got[n])]
 
     def _equal(self, name: str, want: Array, got: Any) -> bool:
@@ -48,15 +48,16 @@ class FailedCall:
 
 
 def export_at_fault(call: FailedCall, *, also_served: bool) -> str:
-    """Why ONNX Runtime differs from PyTorch, as one or two sentences.
+    """Explain in one or two sentences why ONNX Runtime differs from PyTorch.
 
     Args:
-        also_served: whether the SavedModel differs too.
+        call: the call that differs.
+        also_served: whether the SavedModel differs, too.
     """
     if call.wrong(call.exported.reference(call.inputs)):
         return "PyTorch itself: two runs on the same inputs differ; the model is random even in eval mode."
     if not also_served:
-        return "ONNX Runtime alone: the SavedModel, made from the same ONNX file, answers as PyTorch does."
+        return "ONNX Runtime alone: the SavedModel, made from the same ONNX file, agrees with PyTorch."
     try:
         plain = OnnxModel(call.exported.onnx, optimize=False)(call.inputs)
     except TfbundleError as exc:
@@ -69,29 +70,35 @@ def export_at_fault(call: FailedCall, *, also_served: bool) -> str:
 
 
 def conversion_at_fault(call: FailedCall, *, native: bool, handlers: HandlerTable | None = None) -> str:
-    """Which layer of the ONNX graph TensorFlow computes otherwise, as one or two sentences."""
+    """Explain in one or two sentences which layer of the ONNX graph TensorFlow computes differently.
+
+    Args:
+        call: the call that differs.
+        native: whether the native converter made the SavedModel.
+        handlers: its handlers; None: the built-in ones and those of installed packages.
+    """
     try:
         OnnxModel(call.exported.onnx)
     except CannotLoadError as exc:
-        return f"the export or the conversion: {exc.what} So they cannot be told apart{_suspects(call, handlers)}."
-    fault = "the conversion: ONNX Runtime answers as PyTorch does, the SavedModel does not"
+        return f"the export or the conversion: {exc.what} So the two cannot be told apart{_suspects(call, handlers)}."
+    fault = "the conversion: ONNX Runtime agrees with PyTorch, the SavedModel does not"
     if not native:
         return f"{fault}; --converter native names the layer."
     from bundler.converters.native import run_intermediates
 
     try:
-        want = onnx_values(call.exported.onnx, call.inputs)
-        first = first_divergence(want, run_intermediates(call.exported.onnx, call.inputs, handlers), call.tolerance)
+        expected = onnx_values(call.exported.onnx, call.inputs)
+        first = first_divergence(expected, run_intermediates(call.exported.onnx, call.inputs, handlers), call.tolerance)
     except TfbundleError as exc:
         return f"{fault}; the layers could not be compared: {exc.what}"
     if first is None:
-        return f"{fault}; every layer alone agrees, so the fault is in what the SavedModel makes of them."
+        return f"{fault}; each layer agrees by itself, so the fault is in how the SavedModel combines them."
     node, difference = first
     return f"{fault}. First differing layer: {_describe(node)}: {difference.explain()}."
 
 
 def _suspects(call: FailedCall, handlers: HandlerTable | None) -> str:
-    """The handlers of others that the graph asks for."""
+    """Name the custom handlers that the graph uses."""
     if handlers is None:
         return ""
     import onnx_ir as ir
@@ -100,27 +107,33 @@ def _suspects(call: FailedCall, handlers: HandlerTable | None) -> str:
 
     model = ir.load(call.exported.onnx)
     opset = model.opset_imports.get("", 1)
-    asked = {(node.op_type, node.domain) for node in model.graph.all_nodes()}
-    found = [handlers.find(*key, opset) for key in sorted(asked)]
-    own = [f"{h.place} ({defined_at(h)})" for h in found if h is not None and h.origin]
-    return f"; look first at {', '.join(own)}" if own else ""
+    operators = {(node.op_type, node.domain) for node in model.graph.all_nodes()}
+    used = [handlers.find(*operator, opset) for operator in sorted(operators)]
+    custom = [f"{handler.place} ({defined_at(handler)})" for handler in used if handler is not None and handler.origin]
+    return f"; look first at {', '.join(custom)}" if custom else ""
 
 
 def first_divergence(
-    want: Mapping[str, Array], got: Intermediates, tolerance: float
+    expected: Mapping[str, Array], values: Intermediates, tolerance: float
 ) -> tuple[Any, Difference] | None:
-    """Node and difference of the first value, in the order of `got`, that is not its namesake in `want`."""
-    for name, node, array in got:
-        if name not in want:
+    """Return the node and the difference of the first value that differs from the expected value of its name.
+
+    Args:
+        expected: values by name.
+        values: name, node and array of each value, in the order of the nodes; names without an expected value are skipped.
+        tolerance: the largest relative error that passes.
+    """
+    for name, node, array in values:
+        if name not in expected:
             continue
-        difference = compare(name, want[name], np.asarray(array))
+        difference = compare(name, expected[name], np.asarray(array))
         if not difference.within(tolerance):
             return node, difference
     return None
 
 
 def _producer(path: Path, output: str) -> str:
-    """The node that makes an output, with its operator and the user's line."""
+    """Describe the node that computes an output, with its operator and the user's line."""
     import onnx_ir as ir
 
     for value in ir.load(path).graph.outputs:

@@ -1,8 +1,8 @@
-"""Golden data of a build: some of PyTorch's answers, for smoke test, warm-up and `tfbundle verify`."""
+"""Golden data of a build: some of PyTorch's outputs, for the smoke test, the warm-up records and `tfbundle verify`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,39 +11,55 @@ from bundler.values.reference import Case, ReferenceOutputs
 from serving.golden.data import Golden, GoldenCase, batch_size, is_binary
 
 GOLDEN_BYTES = 4 << 20
-"""Golden data stays below this, but for one case a signature."""
+"""Limit of the golden data's size, which one case per signature may exceed."""
 
 
 def make_golden(
     model: str,
-    asked: Sequence[ReferenceOutputs],
+    references: Sequence[ReferenceOutputs],
     *,
     tolerance: float,
     permutations: Mapping[str, Sequence[int]] | None = None,
     limit: int = GOLDEN_BYTES,
     max_rows: int | None = None,
 ) -> Golden:
-    """A few of PyTorch's answers, inputs in the served order of axes, as golden data.
+    """Select some of PyTorch's outputs as golden data, with the inputs in the served order of axes.
 
-    For each signature the smallest call is always kept; others follow in the order of the draws while all
-    of it stays below `limit` bytes and has at most `max_rows` rows: what a batching server takes as one request.
+    The smallest case of each signature is always selected; others follow in the order of the draws while the total stays
+    within `limit` bytes.
+
+    Args:
+        model: the model's name.
+        references: PyTorch's outputs.
+        tolerance: the largest relative error that passes.
+        permutations: `ConvertedModel.permutations`.
+        limit: the size in bytes.
+        max_rows: the most rows of a further case: what a batching server takes in one request; None: any number.
     """
-    kept: list[GoldenCase] = []
-    bfloat16: list[str] = []
+    cases: list[GoldenCase] = []
     room = limit
-    for reference in asked:
-        first = min(reference.cases, key=_size)
-        room -= _size(first)
-        chosen = {first.name}
-        for case in reference.cases:
-            fits = max_rows is None or batch_size(case.inputs) <= max_rows
-            if case is not first and fits and _size(case) <= room:
-                room -= _size(case)
-                chosen.add(case.name)
-        for case in (c for c in reference.cases if c.name in chosen):
+    for reference in references:
+        selected = _select(reference.cases, room, max_rows)
+        room -= sum(map(_size, selected))
+        for case in selected:
             inputs = reference.to_served(case.inputs, permutations or {})
-            kept.append(_golden_case(reference.exported.name, Case(case.name, inputs, case.outputs), bfloat16))
-    return Golden(model, tolerance, tuple(kept), tuple(bfloat16))
+            cases.append(GoldenCase(reference.exported.name, case.name, inputs, dict(case.outputs)))
+    bfloat16 = [place for case in cases for place in _bfloat16_tensors(case)]
+    return Golden(model, tolerance, tuple(map(_storable, cases)), tuple(bfloat16))
+
+
+def _select(cases: Sequence[Case], room: int, max_rows: int | None) -> list[Case]:
+    """Return the smallest case and those others that fit into the room, in their order."""
+    smallest = min(cases, key=_size)
+    room -= _size(smallest)
+    selected = []
+    for case in cases:
+        if case is smallest:
+            selected.append(case)
+        elif (max_rows is None or batch_size(case.inputs) <= max_rows) and _size(case) <= room:
+            room -= _size(case)
+            selected.append(case)
+    return selected
 
 
 def _size(case: Case) -> int:
@@ -51,18 +67,26 @@ def _size(case: Case) -> int:
 
 
 def _bytes(array: Array) -> int:
-    """Of an object array what its elements have: strings or bytes."""
+    """Return the size of an array, or the total length of the strings or bytes in an object array."""
     return sum(map(len, array.ravel().tolist())) if array.dtype.kind == "O" else array.nbytes
 
 
-def _golden_case(signature: str, case: Case, bfloat16: list[str]) -> GoldenCase:
-    def plain(side: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        out = {}
+def _bfloat16_tensors(case: GoldenCase) -> Iterator[str]:
+    for side, arrays in (("in", case.inputs), ("out", case.outputs)):
         for name, array in arrays.items():
             if array.dtype.name == "bfloat16":
-                bfloat16.append(f"{signature}/{case.name}/{side}/{name}")
-                array = array.view(np.uint16)
-            out[name] = array.astype(str) if array.dtype.kind in "OS" and not is_binary(array) else array
-        return out
+                yield f"{case.signature}/{case.name}/{side}/{name}"
 
-    return GoldenCase(signature, case.name, plain("in", case.inputs), plain("out", case.outputs))
+
+def _storable(case: GoldenCase) -> GoldenCase:
+    """Return the case with arrays that NumPy can store: bfloat16 as uint16, strings as unicode arrays."""
+    inputs, outputs = (
+        {name: _storable_array(array) for name, array in side.items()} for side in (case.inputs, case.outputs)
+    )
+    return GoldenCase(case.signature, case.name, inputs, outputs)
+
+
+def _storable_array(array: Array) -> Array:
+    if array.dtype.name == "bfloat16":
+        return array.view(np.uint16)
+    return array.astype(str) if array.dtype.kind in "OS" and not is_binary(array) else array

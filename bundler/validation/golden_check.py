@@ -1,4 +1,4 @@
-"""Check the artifacts of a version against its golden data, without PyTorch."""
+"""The comparison of a version's artifacts with its golden data, without PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from serving.protocol.tflite_file import MODEL_FILE
 
 
 def check_golden(golden: Golden, saved_model: Path) -> ParityReport:
-    """Ask the SavedModel, and the model.tflite beside it if there is one, for the golden calls: needs no PyTorch.
+    """Run the SavedModel, and the model.tflite beside it if there is one, on the golden inputs, and compare the outputs.
+
+    Args:
+        golden: the golden data of the version.
+        saved_model: folder of the version.
 
     Raises:
         ParityError: TensorFlow cannot load the SavedModel at all.

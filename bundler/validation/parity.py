@@ -1,10 +1,9 @@
-"""The proof: the same inputs through PyTorch, ONNX Runtime, the SavedModel loaded from disk, and TFLite.
+"""The parity check: the same inputs through PyTorch, ONNX Runtime, the SavedModel loaded from disk, and TFLite.
 
-1. `references` asks PyTorch once for every draw of every signature.
-2. `check` asks the artifacts and compares (rule: `serving.golden.compare`). ONNX Runtime, the SavedModel and the
-   float32 TFLite file are gated by the tolerance; the other variants are reported: their error is the price
-   of their size.
-3. `check_golden` asks a SavedModel again for the golden calls (`bundler.validation.golden`), without PyTorch.
+1. `run_references` runs PyTorch once on every draw of every signature.
+2. `check` runs the artifacts on the same inputs and compares (rule: `serving.golden.compare`). ONNX Runtime, the SavedModel
+   and the float32 TFLite file are gated by the tolerance; the errors of the other variants, the price of their size, are
+   only reported.
 """
 
 from __future__ import annotations
@@ -29,15 +28,32 @@ if TYPE_CHECKING:
     from bundler.values.exported import ExportedSignature
 
 
-def references(exported: Sequence[ExportedSignature], *, seed: int = 0) -> tuple[ReferenceOutputs, ...]:
-    """PyTorch's answers to all draws of all signatures.
+@dataclass(frozen=True)
+class Engine:
+    """The converter that made a SavedModel, as far as a diagnosis needs it.
 
-    A size that PyTorch refuses is left out and named. The example itself must run.
+    Attributes:
+        native: whether it is the native one; only that can name the first layer that differs.
+        handlers: the native converter's handlers; None: the built-in ones and those of installed packages.
     """
-    return tuple(_reference(one, seed) for one in exported)
+
+    native: bool = True
+    handlers: HandlerTable | None = None
 
 
-def _reference(exported: ExportedSignature, seed: int) -> ReferenceOutputs:
+NATIVE = Engine()
+
+
+def run_references(exported: Sequence[ExportedSignature], *, seed: int = 0) -> tuple[ReferenceOutputs, ...]:
+    """Run PyTorch on all draws of all signatures.
+
+    A draw that PyTorch refuses is left out, with the reason. The example itself must run.
+    """
+    return tuple(run_reference(signature, seed) for signature in exported)
+
+
+def run_reference(exported: ExportedSignature, seed: int = 0) -> ReferenceOutputs:
+    """Run PyTorch on all draws of one signature; see `run_references`."""
     cases, left_out = [], []
     for draw in input_draws.draws(exported.signature, exported.examples, seed=seed):
         try:
@@ -51,7 +67,7 @@ def _reference(exported: ExportedSignature, seed: int) -> ReferenceOutputs:
 
 
 def check(
-    asked: Sequence[ReferenceOutputs],
+    references: Sequence[ReferenceOutputs],
     saved_model: Path,
     *,
     tolerance: float,
@@ -59,53 +75,57 @@ def check(
     derived: Sequence[ReferenceOutputs] = (),
     variants: Sequence[VariantResult] = (),
     fast_path: Sequence[Row] = (),
-    converter: str = "native",
-    handlers: HandlerTable | None = None,
+    engine: Engine = NATIVE,
 ) -> ParityReport:
     """Compare ONNX Runtime, the SavedModel in the folder, and the TFLite variants with PyTorch.
 
-    Args:
-        asked: PyTorch's answers, from `references`.
-        permutations: `ConvertedModel.permutations`.
-        derived: PyTorch's answers through the signatures of `bundler.adapters`; only the SavedModel has these.
-        variants: the results of `tflite.build_variants`, which measured them.
-        fast_path: the comparison of the model.tflite beside the SavedModel, which was made with it; gated as that is.
-        converter: name of the converter; only `native` can say which layer diverges.
-        handlers: those of the native converter; default: ours and those of installed packages.
+    A mismatch does not raise: see `passed`, `failures` and `error()` of the report.
 
-    Mismatch raises nothing: see `passed`, `failures` and `error()` of the report.
+    Args:
+        references: PyTorch's outputs, from `run_references`.
+        saved_model: folder of the SavedModel.
+        tolerance: the largest relative error that passes.
+        permutations: `ConvertedModel.permutations`.
+        derived: PyTorch's outputs through the signatures of `bundler.adapters`, which only the SavedModel has.
+        variants: the results of `tflite.build_variants`, which include their comparison.
+        fast_path: the rows of the model.tflite beside the SavedModel; gated like the SavedModel.
+        engine: the converter that made the SavedModel.
 
     Raises:
         ParityError: TensorFlow cannot load the SavedModel at all.
     """
     rows: list[Row] = []
-    left_out = [note for reference in (*asked, *derived) for note in reference.left_out]
-    not_run: list[str] = []
-    by_onnx = {reference.exported.name: _onnx_rows_or_none(reference, not_run) for reference in asked}
+    left_out = [note for reference in (*references, *derived) for note in reference.left_out]
+    by_onnx = [_onnx_rows(reference) for reference in references]
+    not_run = tuple(onnx.not_run for onnx in by_onnx if onnx.not_run)
     served = SavedModel(saved_model)  # one runtime at a time: each holds all weights
-    for reference in asked:
-        rows += by_onnx[reference.exported.name]
+    for reference, onnx in zip(references, by_onnx, strict=True):
+        rows += onnx.rows
         rows += _saved_model_rows(served, reference, permutations or {})
     for reference in derived:
         rows += _saved_model_rows(served, reference, {})
     rows += fast_path
     rows += [row for variant in variants for row in variant_rows(variant)]
-    report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=tuple(not_run))
-    if report.passed:
-        return report
-    return replace(report, hint=_hint(report, asked, _Engine(converter == "native", handlers)))
+    report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=not_run)
+    return report if report.passed else replace(report, hint=_hint(report, references, engine))
 
 
-def _onnx_rows_or_none(reference: ReferenceOutputs, not_run: list[str]) -> list[Row]:
-    """ONNX Runtime's rows; where it cannot load the model, none, and a note."""
+@dataclass(frozen=True)
+class _OnnxRows:
+    """The comparison with ONNX Runtime, or why ONNX Runtime could not take part."""
+
+    rows: tuple[Row, ...]
+    not_run: str | None = None
+
+
+def _onnx_rows(reference: ReferenceOutputs) -> _OnnxRows:
     try:
-        return list(_onnx_rows(reference))
+        return _OnnxRows(tuple(_compare_onnx(reference)))
     except CannotLoadError as exc:
-        not_run.append(f"{reference.exported.name}: not compared with ONNX Runtime: {exc.what}")
-        return []
+        return _OnnxRows((), f"{reference.exported.name}: not compared with ONNX Runtime: {exc.what}")
 
 
-def _onnx_rows(reference: ReferenceOutputs) -> Iterator[Row]:
+def _compare_onnx(reference: ReferenceOutputs) -> Iterator[Row]:
     name = reference.exported.name
     try:
         model = OnnxModel(reference.exported.onnx)
@@ -117,11 +137,11 @@ def _onnx_rows(reference: ReferenceOutputs) -> Iterator[Row]:
         return
     for case in reference.cases:
         try:
-            got = model(case.inputs)
+            outputs = model(case.inputs)
         except ParityError as exc:
             yield from failed_rows(name, case.name, ONNX_RUNTIME, case.outputs, exc)
         else:
-            yield from compared_rows(name, case.name, ONNX_RUNTIME, case.outputs, got)
+            yield from compared_rows(name, case.name, ONNX_RUNTIME, case.outputs, outputs)
 
 
 def _saved_model_rows(
@@ -134,45 +154,49 @@ def _saved_model_rows(
 def served_rows(
     served: SavedModel, signature: str, case: Case, permutations: Mapping[str, Sequence[int]]
 ) -> Iterator[Row]:
+    """Run one case through a signature of a SavedModel and yield the comparison with the case's outputs.
+
+    Args:
+        served: the SavedModel.
+        signature: name of the signature.
+        case: inputs in PyTorch's order of axes, and the reference outputs.
+        permutations: `ConvertedModel.permutations`; empty if the inputs are in the served order already.
+    """
     try:
-        got = served(signature, to_served(case.inputs, permutations))
+        outputs = served(signature, to_served(case.inputs, permutations))
     except ParityError as exc:
         yield from failed_rows(signature, case.name, SAVED_MODEL, case.outputs, exc)
     else:
-        yield from compared_rows(signature, case.name, SAVED_MODEL, case.outputs, got)
+        yield from compared_rows(signature, case.name, SAVED_MODEL, case.outputs, outputs)
 
 
 def variant_rows(variant: VariantResult) -> Iterator[Row]:
-    """The comparison of one TFLite file; only float32 is gated."""
+    """Yield the comparison of one TFLite file; only float32 is gated."""
     for draw, difference in variant.differences:
         gated = variant.variant == "float32"
         yield Row("serving_default", draw, f"tflite-{variant.variant}", difference, gated)
 
 
-@dataclass(frozen=True)
-class _Engine:
-    """What can say which layer diverges."""
-
-    native: bool
-    handlers: HandlerTable | None
-
-
-def _hint(report: ParityReport, asked: Sequence[ReferenceOutputs], engine: _Engine) -> str | None:
-    """Diagnose the failing call with the smallest inputs: the cheapest to run with every value kept."""
-    wrong: dict[tuple[str, str], set[str]] = {}
+def _hint(report: ParityReport, references: Sequence[ReferenceOutputs], engine: Engine) -> str | None:
+    """Diagnose the failing call with the smallest inputs: it is the cheapest to run with every value kept."""
+    failed: dict[tuple[str, str], set[str]] = {}
     for row in report.failures:
         if not row.runtime.startswith("tflite-"):
-            wrong.setdefault((row.signature, row.draw), set()).add(row.runtime)
-    every = [(reference.exported, case) for reference in asked for case in reference.cases]
-    calls = [(exported, case) for exported, case in every if (exported.name, case.name) in wrong]
+            failed.setdefault((row.signature, row.draw), set()).add(row.runtime)
+    calls = [
+        (reference.exported, case)
+        for reference in references
+        for case in reference.cases
+        if (reference.exported.name, case.name) in failed
+    ]
     if not calls:
         return None
     exported, case = min(calls, key=lambda call: sum(array.nbytes for array in call[1].inputs.values()))
     call = divergence.FailedCall(exported, case.inputs, case.outputs, report.tolerance)
-    return _diagnosis(call, wrong[exported.name, case.name], engine)
+    return _diagnosis(call, failed[exported.name, case.name], engine)
 
 
-def _diagnosis(call: divergence.FailedCall, wrong: Collection[str], engine: _Engine) -> str:
-    if ONNX_RUNTIME in wrong:
-        return divergence.export_at_fault(call, also_served=SAVED_MODEL in wrong)
+def _diagnosis(call: divergence.FailedCall, runtimes: Collection[str], engine: Engine) -> str:
+    if ONNX_RUNTIME in runtimes:
+        return divergence.export_at_fault(call, also_served=SAVED_MODEL in runtimes)
     return divergence.conversion_at_fault(call, native=engine.native, handlers=engine.handlers)

@@ -1,4 +1,4 @@
-"""What parity found: one row an output and call, their summary, and the verdict."""
+"""The result of the parity check: one row per output and call, their summary, and the verdict."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bundler.errors import ParityError
 from bundler.values.comparison import SAVED_MODEL, Row
 
 _STEPS = 0.01
-"""Tolerance that a step of an 8-bit model keeps, against the RMS of an output."""
+"""A tolerance, relative to the RMS of an output, that covers one quantization step of an 8-bit model."""
 
 
 @dataclass(frozen=True)
 class OutputSummary:
-    """All draws of one output in one runtime: the worst of them."""
+    """The worst difference of one output in one runtime, over all draws."""
 
     runtime: str
     signature: str
@@ -30,12 +30,12 @@ class OutputSummary:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What was compared and what came out.
+    """The comparison of a model's artifacts with PyTorch.
 
     Attributes:
-        left_out: what could not be compared, and why.
-        not_run: of these, what concerns a whole runtime.
-        hint: for a failure: which stage and which layer is at fault.
+        left_out: the draws and runtimes that could not be compared, each with the reason.
+        hint: the stage and the layer at fault, if the comparison failed.
+        not_run: the entries of `left_out` that concern a whole runtime.
     """
 
     tolerance: float
@@ -46,19 +46,20 @@ class ParityReport:
 
     @property
     def failures(self) -> tuple[Row, ...]:
+        """The gated rows that exceed the tolerance."""
         return tuple(row for row in self.rows if row.gated and not row.difference.within(self.tolerance))
 
     @property
     def passed(self) -> bool:
-        """True when the SavedModel was compared and every gated row keeps the tolerance."""
+        """Whether the SavedModel was compared and every gated row is within the tolerance."""
         return not self.failures and any(row.runtime == SAVED_MODEL for row in self.rows)
 
     def worst(self, runtime: str) -> float:
-        """Largest relative error of a runtime over all draws and outputs; 0 when it has no rows."""
+        """Return the largest relative error of a runtime over all draws and outputs; 0 if it has no rows."""
         return max((row.difference.max_rel for row in self.rows if row.runtime == runtime), default=0.0)
 
     def summary(self) -> tuple[OutputSummary, ...]:
-        """One line a runtime, signature and output, in the order of the comparison; for tables."""
+        """Return one line per runtime, signature and output, in the order of the comparison, for tables."""
         groups: dict[tuple[str, str, str], list[Row]] = {}
         for row in self.rows:
             groups.setdefault((row.runtime, row.signature, row.difference.output), []).append(row)
@@ -72,7 +73,7 @@ class ParityReport:
         return OutputSummary(*key, len(rows), largest, worst.difference.max_rel, worst.draw, verdict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for bundle.json; an error that is not finite is left out, its `problem` says why."""
+        """Return plain data for bundle.json, without errors that are not finite; their `problem` gives the reason."""
         return {
             "tolerance": self.tolerance,
             "passed": self.passed,
@@ -83,23 +84,24 @@ class ParityReport:
         }
 
     def error(self, *, quantized: bool = False) -> ParityError:
-        """The error of a failed report, for the pipeline to raise.
+        """Return the error for the pipeline to raise if the comparison failed.
 
         Args:
-            quantized: whether the model came with quantized layers.
+            quantized: whether the source model has quantized layers.
         """
-        runtimes = dict.fromkeys(row.runtime for row in self.failures)
-        named = ", ".join(runtimes) or f"nothing was compared with {SAVED_MODEL}"
-        lines = [f"Not the answers of PyTorch (tolerance {self.tolerance:g}): {named}."]
+        runtimes = ", ".join(dict.fromkeys(row.runtime for row in self.failures))
+        lines = [f"The outputs of {runtimes} differ from PyTorch's by more than the tolerance {self.tolerance:g}."]
+        if not runtimes:
+            lines = [f"The outputs of {SAVED_MODEL} were not compared with PyTorch's."]
         worst = sorted(self.failures, key=lambda row: -row.difference.max_rel)
         lines += [f"  {row.explain()}" for row in worst[:5]]
         if len(worst) > 5:
-            lines.append(f"  … and {len(worst) - 5} further outputs or draws")
+            lines.append(f"  … and {len(worst) - 5} more")
         fix = "see the layer named above; --tolerance N accepts a larger relative error where it is harmless"
         if quantized:
             fix = (
-                "the model comes quantized: a value between two steps may fall on either, and a step is more than this "
-                f"tolerance; --tolerance {_STEPS:g} accepts that (a model in float needs no more than 1e-4)"
+                "the model is quantized: a value between two steps may be rounded to either, and a step exceeds this "
+                f"tolerance; --tolerance {_STEPS:g} accepts that (a float model needs no more than 1e-4)"
             )
         return ParityError("\n".join(lines), where=self.hint, fix=fix)
 

@@ -1,1 +1,1 @@
-"""Values that stages hand to each other. They know no stage."""
+"""Values that the stages of a build hand to each other. Nothing here depends on a stage."""

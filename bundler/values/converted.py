@@ -1,4 +1,4 @@
-"""A converted model, as every converter hands it on."""
+"""The interface of a converted model, whichever converter made it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ SERVING_DEFAULT = "serving_default"
 
 
 class ConvertedModel(Protocol):
-    """A model that runs in TensorFlow: one callable a signature, over shared variables."""
+    """A model in TensorFlow: one callable per signature, over shared variables."""
 
     signatures: Mapping[str, Signature]
-    """What is served: names, dtypes and dims, `serving_default` first."""
+    """The served signatures: names, dtypes and dims, `serving_default` first."""
 
     permutations: Mapping[str, tuple[int, ...]]
-    """For layout nhwc: input name -> axes that bring PyTorch's array into the served order. Empty for keep."""
+    """Axes that bring PyTorch's array into the served order, by input name (layout nhwc); empty for layout keep."""
 
     def __call__(self, **inputs: Any) -> dict[str, Any]:
-        """Run serving_default on arrays or tensors; outputs by name."""
+        """Run serving_default on arrays or tensors, and return the outputs by name."""
 
     def save(self, path: Path) -> None:
         """Write a SavedModel (saved_model.pb, variables/) into the new folder `path`."""
 
     def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
-        """serving_default as a tf ConcreteFunction lowered anew for TFLite with these input shapes.
+        """Return serving_default as a tf ConcreteFunction, lowered again for TFLite with these input shapes.
 
-        None leaves a dim dynamic: TFLite can resize it. Delegates do best where all are static.
+        A dim that is None stays dynamic: TFLite can resize it. Delegates work best if all dims are static.
         """

@@ -1,4 +1,4 @@
-"""One signature of a model as an ONNX file, with the function that answers as PyTorch does."""
+"""One signature of a model as an ONNX file, with the function that computes its reference outputs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from bundler.values.arrays import Array
 from bundler.values.signature import Signature
 
 ReferenceFn = Callable[[Mapping[str, Array]], dict[str, Array]]
+"""Arrays by input name to arrays by output name."""
 
 
 @runtime_checkable
 class Offloadable(Protocol):
-    """A reference that can do without its memory until it is called again."""
+    """A reference whose weights can leave the memory until it is called again."""
 
-    def park(self, folder: Path) -> None:
-        """Let go of the weights; what has to be written goes into `folder`, which may be deleted afterwards."""
+    def offload_weights(self, folder: Path) -> None:
+        """Free the memory of the weights. `folder` is for temporary files and may be deleted afterwards."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class ExportedSignature:
 
     Attributes:
         name: `serving_default` or the spec's name.
-        onnx: the file, in the work folder; weights of 1.5 GB and more lie in `<file>.data` beside it.
+        onnx: the file, in the work folder; weights of 1.5 GB and more are in `<file>.data` beside it.
         signature: the model's own names, order, dtypes and dims.
-        examples: example inputs; 2 or more in every dynamic dim.
+        examples: example inputs; every dynamic dim has a size of 2 or more.
         reference: PyTorch in eval mode without gradients (ONNX Runtime for an ONNX file).
     """
 

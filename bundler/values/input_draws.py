@@ -1,12 +1,12 @@
-"""Draws of inputs: the arrays that every artifact has to answer as PyTorch does.
+"""Draws of inputs: the arrays on which every artifact is compared with PyTorch.
 
-A draw is the example itself or random values of the same nature in another size:
+A draw is the example itself or random values of the same kind, in the same or another size:
 
-1. floats are normal with the example's mean and spread, and stay within its range (so images stay images);
-2. integers are uniform between the example's smallest and largest (so token ids stay in the vocabulary);
-3. values that are all 0 or 1 stay so; a mask of ones stays ones; a padding mask (each row ones, then zeros)
-   stays a padding mask;
-4. booleans are random, strings and non-finite floats are drawn from those of the example.
+1. Floats are normal with the example's mean and spread, and stay within its range (so images stay images).
+2. Integers are uniform between the example's smallest and largest (so token ids stay in the vocabulary).
+3. Values that are all 0 or 1 stay so; a mask of ones stays ones; a padding mask (each row ones, then zeros) stays a padding
+   mask.
+4. Booleans are random; strings and non-finite floats are picked from the example.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ _BATCH_NAMES = ("batch", "batch_size", "bs", "N")
 
 @dataclass(frozen=True)
 class InputDraw:
-    """Inputs by name, in the signature's order.
+    """One set of inputs.
 
-    `name` is `example`, `random`, or the dim that was changed and its size (`batch-5`).
+    Attributes:
+        name: `example`, `random`, or the changed dim with its size (`batch-5`).
+        inputs: arrays by input name, in the signature's order.
     """
 
     name: str
@@ -39,68 +41,70 @@ class InputDraw:
 
 
 def is_batch(dim: object) -> bool:
-    """Whether a dim is the batch: rows along it do not know of each other, so any size makes sense."""
+    """Return whether a dim is the batch dim, whose rows are independent, so that it can take any size."""
     return dim in _BATCH_NAMES
 
 
 def draws(signature: Signature, examples: Mapping[str, Array], *, seed: int = 0) -> list[InputDraw]:
-    """The example, a random draw of its size, and one draw for each other size of each named dynamic dim.
+    """Return the example, a random draw of its size, and one draw for each other size of each named dynamic dim.
 
-    A batch dim takes the sizes 1, 2 and 5; any other dim half its length and one and a half times it.
-    One dim is changed at a time. The same seed gives the same values.
+    A batch dim takes the sizes 1, 2 and 5; any other dim takes half and one and a half times its size in the example. One
+    dim changes at a time. The same seed gives the same values.
 
     Raises:
-        UsageError: the examples do not belong to the signature (see `dim_sizes`).
+        UsageError: the examples do not fit the signature (see `dim_sizes`).
     """
-    own = dim_sizes(signature, examples)
+    sizes = dim_sizes(signature, examples)
     rng = np.random.default_rng(seed)
     out = [InputDraw("example", {name: np.asarray(examples[name]) for name in signature.input_names})]
-    out.append(InputDraw("random", resample(signature, examples, own, rng)))
-    for dim, size in own.items():
+    out.append(InputDraw("random", resample(signature, examples, sizes, rng)))
+    for dim, size in sizes.items():
         for other in BATCH_SIZES if is_batch(dim) else _lengths(size):
             if other != size:
-                out.append(InputDraw(f"{dim}-{other}", resample(signature, examples, {**own, dim: other}, rng)))
+                out.append(InputDraw(f"{dim}-{other}", resample(signature, examples, {**sizes, dim: other}, rng)))
     return out
 
 
 def _lengths(size: int) -> tuple[int, ...]:
-    """Half and one and a half; not 1, which torch.export does not promise for other dims than the batch."""
+    """Return half and one and a half times the size, but not 1, which torch.export supports for the batch dim only."""
     return max(2, size // 2), max(size + 1, size * 3 // 2)
 
 
 def dim_sizes(signature: Signature, examples: Mapping[str, Array]) -> dict[str, int]:
-    """The size of each named dynamic dim in the examples, in order of appearance.
+    """Return the size of each named dynamic dim in the examples, in order of appearance.
 
     Raises:
-        UsageError: an input is missing, its rank or a fixed dim is another, or two inputs disagree on a dim.
+        UsageError: an example is missing, has another rank or another size in a fixed dim, or two examples disagree on a dim.
     """
     sizes: dict[str, int] = {}
     for spec in signature.inputs:
         if spec.name not in examples:
-            raise UsageError(f"There is no example for the input {spec}.", fix="give one for every input")
+            raise UsageError(f"There is no example for the input {spec}.", fix="give an example for every input")
         shape = np.shape(examples[spec.name])
         if len(shape) != len(spec.dims):
-            raise UsageError(f"The example for {spec} has the shape {list(shape)}.", fix="give it that rank")
+            raise UsageError(
+                f"The example for {spec} has the shape {list(shape)}.", fix=f"give an example of rank {len(spec.dims)}"
+            )
         for dim, size in zip(spec.dims, shape, strict=True):
-            wanted = dim if isinstance(dim, int) else sizes.setdefault(dim, size) if dim is not None else size
-            if wanted != size:
+            expected = dim if isinstance(dim, int) else sizes.setdefault(dim, size) if dim is not None else size
+            if expected != size:
                 raise UsageError(
-                    f"The example for {spec} has the shape {list(shape)}: {dim!r} is {wanted} elsewhere.",
-                    fix="give inputs whose sizes agree, or another name to a dim that is independent",
+                    f"The example for {spec} has the shape {list(shape)}: {dim!r} is {expected} elsewhere.",
+                    fix="give inputs whose sizes agree, or give an independent dim a name of its own",
                 )
     return sizes
 
 
 def shape_of(spec: TensorSpec, example: Array, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """The spec's shape with the named dims at `sizes`; other dynamic dims as in the example."""
+    """Return the spec's shape with the named dims at `sizes`, and the other dynamic dims as in the example."""
     return tuple(
-        dim if isinstance(dim, int) else sizes.get(dim, own) if dim is not None else own
-        for dim, own in zip(spec.dims, np.shape(example), strict=True)
+        dim if isinstance(dim, int) else sizes.get(dim, size) if dim is not None else size
+        for dim, size in zip(spec.dims, np.shape(example), strict=True)
     )
 
 
 def fit(signature: Signature, examples: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
-    """The examples cut, or repeated from the start, to the given sizes of the named dims."""
+    """Return the examples with the named dims at `sizes`: cut, or repeated from the start."""
     out = {}
     for spec in signature.inputs:
         array = np.asarray(examples[spec.name])
@@ -114,7 +118,7 @@ def fit(signature: Signature, examples: Mapping[str, Array], sizes: Mapping[str,
 def resample(
     signature: Signature, examples: Mapping[str, Array], sizes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Array]:
-    """Random arrays of the examples' nature (see the module's rules) at the given sizes of the named dims."""
+    """Return random arrays of the examples' kind (see the module's rules) with the named dims at `sizes`."""
     out = {}
     for spec in signature.inputs:
         example = np.asarray(examples[spec.name])
@@ -146,7 +150,7 @@ def _finite(example: Array) -> bool:
 
 
 def _normal(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Normal within the range of `values`; zeros say nothing of a range: standard normal."""
+    """Draw normal values within the range of `values`, or standard normal ones if `values` are all zero."""
     if not values.any():
         return rng.standard_normal(shape)
     peak = np.abs(values).max()
@@ -156,12 +160,12 @@ def _normal(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> 
 
 
 def _binary(values: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Zeros and ones: constants and padding stay what they are, others keep the rate of ones."""
+    """Draw zeros and ones: constants stay constant, padding masks stay padding masks, others keep the share of ones."""
     ones = float(np.mean(values))
     if ones == 1.0 or (ones == 0.0 and values.dtype.kind != "b"):
         return np.full(shape, ones)
     if _is_padding(values):
-        # Both kinds stay in every row: a row that is masked whole has no defined attention.
+        # Every row keeps both values: attention is undefined for a row that is masked completely.
         cut = rng.integers(1, max(shape[-1], 2), size=(*shape[:-1], 1))
         first = values[(0,) * values.ndim]
         return np.where(np.arange(shape[-1]) < cut, first, 1 - float(first))

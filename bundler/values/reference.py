@@ -1,4 +1,4 @@
-"""Reference outputs: what PyTorch answered to the draws of a signature."""
+"""Reference outputs: PyTorch's outputs for the draws of a signature."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ from bundler.values.arrays import Array
 if TYPE_CHECKING:
     from bundler.values.exported import ExportedSignature
 
-
-
-
 REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, ArithmeticError, TfbundleError)
-"""What a model raises for a size it cannot take (a position without embedding, a reshape that fails)."""
+"""The errors that a model raises for a size that it does not support (a position without embedding, a failing reshape)."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One draw and what PyTorch answered, both in PyTorch's layout."""
+    """The inputs of one draw and PyTorch's outputs, both in PyTorch's order of axes."""
 
     name: str
     inputs: dict[str, Array]
@@ -32,11 +29,11 @@ class Case:
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """PyTorch's answers for one signature.
+    """PyTorch's outputs for one signature.
 
     Attributes:
-        left_out: draws that PyTorch itself refuses, each with its reason.
-        served: the inputs stand in the served order of axes already: the signature is one of `bundler.adapters`.
+        left_out: the draws that PyTorch itself refuses, each with the reason.
+        served: whether the inputs have the served order of axes already, as in the signatures of `bundler.adapters`.
     """
 
     exported: ExportedSignature
@@ -45,12 +42,12 @@ class ReferenceOutputs:
     served: bool = False
 
     def to_served(self, arrays: Mapping[str, Array], permutations: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-        """Inputs of a case in the order of axes that is served."""
+        """Return the inputs of a case in the served order of axes."""
         return dict(arrays) if self.served else to_served(arrays, permutations)
 
 
 def to_served(arrays: Mapping[str, Array], permutations: Mapping[str, Sequence[int]]) -> dict[str, Array]:
-    """PyTorch's inputs in the order of axes that is served (another one only with layout nhwc)."""
+    """Return PyTorch's inputs in the served order of axes, which is another one only with layout nhwc."""
     return {
         name: np.ascontiguousarray(np.transpose(array, permutations[name])) if name in permutations else array
         for name, array in arrays.items()

@@ -1,4 +1,4 @@
-"""What a model takes and gives: names, dtypes and dims, in the model's own order."""
+"""Signatures: names, dtypes and dims of a model's inputs and outputs, in the model's own order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TensorSpec:
     Attributes:
         name: the model's own name for it.
         dtype: a NumPy dtype name, or `string`, or `bfloat16`.
-        dims: one entry an axis; see `Dim`.
+        dims: one entry per axis; see `Dim`.
     """
 
     name: str
@@ -42,6 +42,7 @@ class TensorSpec:
 
     @property
     def dynamic_axes(self) -> tuple[int, ...]:
+        """The axes whose size is not fixed."""
         return tuple(axis for axis, d in enumerate(self.dims) if not isinstance(d, int))
 
     def __str__(self) -> str:
@@ -50,7 +51,7 @@ class TensorSpec:
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
-        """Read `name=dtype[dims]`, for example `x=float32[batch,3,224,224]`; a scalar is `x=float32[]`.
+        """Parse `name=dtype[dims]`, for example `x=float32[batch,3,224,224]`; a scalar is `x=float32[]`.
 
         Raises:
             UsageError: the text does not have this form; the message shows an example.
@@ -61,7 +62,7 @@ class TensorSpec:
             raise UsageError(f"The input {text!r} does not have the form name=dtype[dims].", fix=example)
         dtype = match["dtype"]
         if dtype not in DTYPES:
-            raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"one of {', '.join(DTYPES)}")
+            raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"use one of {', '.join(DTYPES)}")
         return cls(match["name"], dtype, tuple(_dim(part, text) for part in match["dims"].split(",") if match["dims"]))
 
 
@@ -73,8 +74,8 @@ def _dim(part: str, text: str) -> Dim:
     if part.isdecimal() and int(part) > 0:
         return int(part)
     raise UsageError(
-        f"The input {text!r} has the dim {part!r}.",
-        fix="a dim is a whole number of 1 or more, a name for a dynamic dim (batch, seq), or ?",
+        f"The input {text!r} has the invalid dim {part!r}.",
+        fix="write a whole number of 1 or more, a name for a dynamic dim (batch, seq), or ?",
     )
 
 
@@ -87,21 +88,24 @@ class Signature:
 
     @property
     def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs."""
         return tuple(spec.name for spec in self.inputs)
 
     @property
     def output_names(self) -> tuple[str, ...]:
+        """The names of the outputs."""
         return tuple(spec.name for spec in self.outputs)
 
     @property
     def dynamic_dims(self) -> tuple[str, ...]:
-        """Names of the dynamic dims of the inputs, each once, in order of appearance."""
+        """The names of the dynamic dims of the inputs, each once, in order of appearance."""
         seen: dict[str, None] = {}
         for spec in self.inputs:
             seen.update({d: None for d in spec.dims if isinstance(d, str)})
         return tuple(seen)
 
     def to_json(self) -> dict[str, list[dict[str, object]]]:
+        """Return plain data for bundle.json."""
         return {
             side: [{"name": s.name, "dtype": s.dtype, "dims": list(s.dims)} for s in specs]
             for side, specs in (("inputs", self.inputs), ("outputs", self.outputs))
@@ -109,6 +113,8 @@ class Signature:
 
     @classmethod
     def from_json(cls, data: dict[str, list[dict[str, object]]]) -> Signature:
+        """Read what `to_json` returned."""
+
         def specs(rows: Sequence[dict[str, object]]) -> tuple[TensorSpec, ...]:
             return tuple(TensorSpec(str(r["name"]), str(r["dtype"]), tuple(r["dims"])) for r in rows)  # type: ignore[arg-type]
 

@@ -1,1 +1,1 @@
-"""Measured advice on batching and threads for a model on this machine."""
+"""Measured advice on batching and thread settings for a model on this machine."""

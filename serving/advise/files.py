@@ -1,4 +1,4 @@
-"""What `tfbundle bench --advise` writes: batching.config and server.flags, with the figures that speak for them."""
+"""The files of `tfbundle bench --advise`: batching.config and server.flags, with the measured figures as comments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 from datetime import datetime, timezone
 from pathlib import Path
 
-from serving.advise.advise import BETTER, Advice, Setting, Trial
+from serving.advise.search import BETTER, Advice, Setting, Trial
 from serving.bench.load import LoadFigures
 from serving.server.options import cores
 
@@ -15,10 +15,14 @@ SERVER_FLAGS = "server.flags"
 
 
 def write_advice(advice: Advice, folder: Path) -> list[Path]:
-    """Write the files of an advice; nothing where no setting is better.
+    """Write the best setting, or nothing if no setting is better than a server without flags.
+
+    Args:
+        advice: the result of the search.
+        folder: where to write the files.
 
     Returns:
-        What was written: server.flags, and batching.config if the best setting batches.
+        The written files: server.flags, and batching.config if the best setting uses batching.
     """
     best = advice.best
     if best is None:
@@ -37,25 +41,25 @@ def write_advice(advice: Advice, folder: Path) -> list[Path]:
 
 
 def verdict(advice: Advice) -> str:
-    """The result in a sentence."""
+    """Return the result as one sentence."""
     loaded, alone = advice.confirmed
-    clients = f"{loaded.own.concurrency} client{'s' if loaded.own.concurrency > 1 else ''}"
+    clients = f"{loaded.figures.concurrency} client{'s' if loaded.figures.concurrency > 1 else ''}"
     if advice.best is None:
         return (
             f"No setting serves {clients} better than a server without flags: the best of {len(advice.trials)} "
-            f"({loaded.setting}) gave {loaded.gain:.2f} times its requests/s when measured again, and {BETTER} is what counts."
+            f"({loaded.setting}) reached {loaded.gain:.2f} times its requests/s when measured again; at least {BETTER} counts."
         )
     return (
         f"{loaded.setting}: {loaded.gain:.2f} times the requests/s of a server without flags with {clients} "
-        f"(p99 {loaded.own.p99_ms:.1f} ms, without {loaded.plain.p99_ms:.1f} ms); one client alone waits "
-        f"{alone.own.p50_ms:.2f} ms, without {alone.plain.p50_ms:.2f} ms."
+        f"(p99 {loaded.figures.p99_ms:.1f} ms, without flags {loaded.baseline.p99_ms:.1f} ms); a single client waits "
+        f"{alone.figures.p50_ms:.2f} ms, without flags {alone.baseline.p50_ms:.2f} ms."
     )
 
 
 def _flags_text(best: Setting, batching: Path, comments: list[str]) -> str:
-    use = f"tfbundle serve BUNDLE $(grep -v '^#' {batching.parent / SERVER_FLAGS}), or tensorflow_model_server in its place"
+    usage = f"Use: tfbundle serve BUNDLE $(grep -v '^#' {batching.parent / SERVER_FLAGS}), or tensorflow_model_server likewise"
     flags = best.flags(str(batching))
-    return _commented([*comments, use]) + "\n".join(flags) + "\n"
+    return _commented([*comments, usage]) + "\n".join(flags) + "\n"
 
 
 def _commented(lines: list[str]) -> str:
@@ -68,14 +72,14 @@ def _comments(advice: Advice) -> list[str]:
     day = datetime.now(timezone.utc).date().isoformat()
     return [
         f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load {advice.load:.1f} before),",
-        "with the embedded server. A machine that is busy with other things favours a server with many threads.",
-        f"{request.model} {request.signature}, {request.rows} row{'s' if request.rows > 1 else ''} a request.",
+        "with the embedded server. A machine that is busy with other work favours a server with many threads.",
+        f"{request.model} {request.signature}, {request.rows} row{'s' if request.rows > 1 else ''} per request.",
         "",
         *_figure_lines(loaded, alone),
         "",
         "Tried, as a multiple of the requests/s without flags:",
         *[f"  {trial.gain:5.2f}  {trial.setting}" for trial in advice.trials],
-        *_lengths(advice),
+        *_length_notes(advice),
         *_bundle_yaml(loaded.setting),
         "",
     ]
@@ -84,7 +88,7 @@ def _comments(advice: Advice) -> list[str]:
 def _figure_lines(loaded: Trial, alone: Trial) -> list[str]:
     lines = ["clients  flags     requests/s    p50 ms    p99 ms"]
     for trial in (loaded, alone):
-        lines += [_figure_line("without", trial.plain), _figure_line("these", trial.own)]
+        lines += [_figure_line("without", trial.baseline), _figure_line("these", trial.figures)]
     return lines
 
 
@@ -92,16 +96,16 @@ def _figure_line(flags: str, figures: LoadFigures) -> str:
     return f"{figures.concurrency:7d}  {flags:8s}{figures.per_second:12.1f}{figures.p50_ms:10.2f}{figures.p99_ms:10.2f}"
 
 
-def _lengths(advice: Advice) -> list[str]:
-    """A batch is one array: requests of different lengths cannot share it."""
+def _length_notes(advice: Advice) -> list[str]:
+    """Return a warning for inputs of variable length: a batch is one array, which requests of other lengths cannot share."""
     names = [name for name, array in advice.request.inputs.items() if array.ndim > 1]
     if advice.confirmed[0].setting.batching is None or not names:
         return []
     return [
         "",
-        f"All requests had the same size. Where those of {', '.join(sorted(names))} differ beyond the first dim, requests of one",
-        "batch fail (FAILED_PRECONDITION); pad_variable_length_inputs pads with each one's first value, a mask too: let the",
-        "clients pad to few lengths instead.",
+        f"All requests had the same size. If the dims of {', '.join(sorted(names))} differ after the first,",
+        "the requests of a batch fail (FAILED_PRECONDITION). pad_variable_length_inputs pads each input with its own first",
+        "value, masks too: let the clients pad to a few lengths instead.",
     ]
 
 
@@ -111,7 +115,7 @@ def _bundle_yaml(best: Setting) -> list[str]:
         return []
     return [
         "",
-        "The same in bundle.yaml, for generated deployments:",
+        "The same settings in bundle.yaml, for generated deployments:",
         "  serving:",
         "    batching: true",
         f"    max_batch_size: {batching.max_batch_size}",

@@ -1,1 +1,1 @@
-"""Load tests: latency and throughput over the number of clients."""
+"""Load tests: latency and throughput of servers over the number of clients."""

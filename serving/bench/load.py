@@ -1,8 +1,8 @@
-"""Load generator: how quickly does a server answer, and how many requests a second, over the number of clients?
+"""Load generator: a server's latency and its requests per second, over the number of clients.
 
-Closed loop: each client sends the next request when the last one is answered. A request is encoded once and answers are not
-decoded, so that what is measured is the server. Before that one answer is held against the wanted one: a fast wrong answer is
-no figure.
+The loop is closed: each client sends its next request when the last one is answered. A request is encoded once and answers
+are not decoded, so that the server is measured and not the client. First, one answer is compared with the expected one: the
+speed of a wrong answer is not reported.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from serving.client.client import Client
-from serving.client.requests import PreparedRequest
+from serving.client.prepared_request import PreparedRequest
 from serving.errors import ConnectionFailedError, ProtocolError, ServingError
 from serving.golden.compare import compare
 
 WARM_UP_CALLS = 3
 ROUNDS = 5
-"""Turns of each server at one concurrency: what disturbs the machine disturbs them all."""
+"""Turns of each server per load: servers take turns, so that a disturbance of the machine affects all of them."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """How a server is loaded: clients at once, and for how many seconds."""
+    """A load: the number of concurrent clients, and for how many seconds they send requests."""
 
     concurrency: int
     seconds: float = 3.0
@@ -37,13 +37,23 @@ class Load:
 
 @dataclass(frozen=True)
 class LoadFigures:
-    """What one server did under one load.
+    """Figures of one server under one load. Latencies are milliseconds from sending a request to its whole answer.
 
     Attributes:
+        target: address of the server.
         over: `gRPC` or `REST`.
-        requests, failed: answered, and not answered; `failure` is the first one's text.
-        per_second: requests answered a second, all clients together.
-        p50_ms, p90_ms, p99_ms, max_ms, mean_ms: of a request, from sending to the whole answer.
+        model: name of the model.
+        rows: rows per request; the rounded mean of several requests.
+        concurrency: number of clients.
+        requests: number of requests that were answered.
+        failed: number of requests that failed.
+        per_second: requests answered per second by all clients together.
+        mean_ms: mean latency.
+        p50_ms: median latency.
+        p90_ms: 90th percentile of the latency.
+        p99_ms: 99th percentile of the latency.
+        max_ms: largest latency.
+        failure: message of the first failed request; empty if none failed.
     """
 
     target: str
@@ -62,6 +72,7 @@ class LoadFigures:
     failure: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain data for JSON."""
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
@@ -73,21 +84,22 @@ def measure(
     timeout: float = 30.0,
     progress: Callable[[LoadFigures], None] | None = None,
 ) -> list[LoadFigures]:
-    """Load servers, in turns, with one kind of request, or with several that each client sends one after the other.
+    """Load servers in turns.
 
     Args:
         targets: `host:port` for gRPC or `http://host:port` for REST, see `serving.client.transport.Target`.
-        loads: one after the other.
+        request: the request that each client sends; or several, which each client sends one after the other.
+        loads: the loads, applied one after the other.
         timeout: seconds after which a request counts as failed.
-        progress: called with each result as it is there.
+        progress: called with the figures of each server and load when they are known.
 
     Returns:
-        One result a load and target, in that order.
+        The figures of each target under the first load, then under the second, and so on.
 
     Raises:
-        TargetError: a target is none.
-        ConnectionFailedError, DeadlineError, RequestError, ProtocolError: a server does not answer the first request, or
-            wrongly.
+        TargetError: a target is not an address.
+        ConnectionFailedError, DeadlineError, RequestError: a server does not answer the first request.
+        ProtocolError: a server's first answer is wrong.
     """
     results = []
     requests = [request] if isinstance(request, PreparedRequest) else list(request)
@@ -103,16 +115,16 @@ def measure(
 
 
 def _check(client: Client, request: PreparedRequest) -> None:
-    got = request.ask(client)
+    got = request.send(client)
     for name, want in request.outputs.items():
         if name not in got:
             raise ProtocolError(f"The answer has no output {name!r}, only {sorted(got)}.", where=str(client.target))
         difference = compare(name, np.asarray(want), np.asarray(got[name]))
         if not difference.within(request.tolerance):
             raise ProtocolError(
-                f"The server answers something else than PyTorch: {difference.explain()}.",
+                f"The server's answer differs from PyTorch's: {difference.explain()}.",
                 where=f"{client.target}, model {request.model}",
-                fix="tfbundle smoke says more; is this the bundle that is served?",
+                fix="check that this bundle is the one that is served; tfbundle smoke shows all differences",
             )
 
 
@@ -129,12 +141,12 @@ def _one_load(targets: Sequence[str], requests: Sequence[PreparedRequest], load:
 
 
 class _Clients:
-    """The clients of one server under one load, and what they saw."""
+    """The clients of one server under one load, with the latencies and failures of their requests."""
 
     def __init__(self, clients: Sequence[Client], requests: Sequence[PreparedRequest]) -> None:
         self._clients = clients
         self._requests = requests
-        self._calls = [_prepared(client, requests, first) for first, client in enumerate(clients)]
+        self._calls = [_round_robin(client, requests, first) for first, client in enumerate(clients)]
         self._lock = threading.Lock()
         self._times: list[float] = []
         self._failures: list[str] = []
@@ -142,16 +154,16 @@ class _Clients:
         self._is_warm = False
 
     def run(self, seconds: float) -> None:
-        """All clients at once, each for `seconds`."""
+        """Let all clients send requests at once, each for `seconds`."""
         ready = threading.Barrier(len(self._calls) + 1)
         threads = [threading.Thread(target=self._loop, args=(call, seconds, ready)) for call in self._calls]
         for thread in threads:
             thread.start()
         ready.wait()
-        began = time.perf_counter()
+        started = time.perf_counter()
         for thread in threads:
             thread.join()
-        self._elapsed += time.perf_counter() - began
+        self._elapsed += time.perf_counter() - started
         self._is_warm = True
 
     def _loop(self, call: Callable[[], object], seconds: float, ready: threading.Barrier) -> None:
@@ -193,15 +205,15 @@ class _Clients:
         )
 
 
-def _prepared(client: Client, requests: Sequence[PreparedRequest], first: int) -> Callable[[], object]:
-    """Sends one request after the other, beginning with another one in each client."""
+def _round_robin(client: Client, requests: Sequence[PreparedRequest], first: int) -> Callable[[], object]:
+    """Return a function that sends the requests in turn, beginning with number `first` (modulo their number)."""
     calls = [request.prepare(client) for request in requests]
     turns = cycle(calls[first % len(calls) :] + calls[: first % len(calls)])
     return lambda: next(turns)()
 
 
 def _connect(call: Callable[[], object], seconds: float) -> None:
-    """Call until there is a connection: many at once take longer to make than the first try of a channel has."""
+    """Call until the connection is open: many connections at once take longer than a channel's first attempt may."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         try:
@@ -209,16 +221,16 @@ def _connect(call: Callable[[], object], seconds: float) -> None:
         except ConnectionFailedError:
             time.sleep(0.1)
         except ServingError:
-            return  # counted by who calls next
+            return  # the next call counts the failure
         else:
             return
 
 
 def _timed(call: Callable[[], object], times: list[float], failures: list[str]) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
         call()
     except ServingError as exc:
         failures.append(exc.what)
     else:
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The curve of a load test: latency over throughput, a line for each server and size of request, a point for each load."""
+"""Plot of a load test: latency over throughput, one line per server and request size, one point per load."""
 
 from __future__ import annotations
 
@@ -13,38 +13,43 @@ FORMATS = (".svg", ".png", ".pdf")
 
 
 def draw(results: Sequence[LoadFigures], file: Path) -> None:
-    """Write the picture; what kind it is, the file's name tells.
+    """Draw latency over throughput.
+
+    Args:
+        results: figures of at least one server and load.
+        file: where to write the image; its suffix chooses the format.
 
     Raises:
-        TargetError: another kind of file than .svg, .png or .pdf, or matplotlib is not installed.
+        TargetError: the suffix is not .svg, .png or .pdf, or matplotlib is not installed.
     """
     if file.suffix not in FORMATS:
-        raise TargetError(f"A curve cannot be written as {file.name!r}.", fix=f"end its name with {', '.join(FORMATS)}")
+        fix = f"give a name that ends with one of {', '.join(FORMATS)}"
+        raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix)
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ModuleNotFoundError as exc:
         raise TargetError(
-            "The curve is drawn by matplotlib, which is not installed.", fix="pip install 'tfbundle[plots]'"
+            "A plot needs matplotlib, which is not installed.", fix="pip install 'tfbundle[plots]'"
         ) from exc
-    mpl.rcParams["svg.hashsalt"] = "tfbundle"  # the same figures give the same file
+    mpl.rcParams["svg.hashsalt"] = "tfbundle"  # makes the file the same for the same figures
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for name, line in _lines(results).items():
         _line(axes, name, line)
-    axes.set(xlabel="rows answered a second", ylabel="latency, ms", yscale="log", title=results[0].model)
-    axes.legend(frameon=False, title="the line is the median, the band reaches to the 99th percentile")
+    axes.set(xlabel="rows per second", ylabel="latency, ms", yscale="log", title=results[0].model)
+    axes.legend(frameon=False, title="line: median; band: up to the 99th percentile")
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def _lines(results: Sequence[LoadFigures]) -> dict[str, list[LoadFigures]]:
-    """Figures with the same server and rows, in the order of their clients."""
+    """Return the figures by server and rows per request, in ascending order of their clients; failed loads are left out."""
     lines: dict[str, list[LoadFigures]] = {}
-    for figures in sorted(results, key=lambda one: one.concurrency):
+    for figures in sorted(results, key=lambda figures: figures.concurrency):
         if figures.requests:
-            rows = f"{figures.rows} row{'s' if figures.rows > 1 else ''} a request"
+            rows = f"{figures.rows} row{'s' if figures.rows > 1 else ''} per request"
             lines.setdefault(f"{figures.target}, {rows}", []).append(figures)
     return lines
 

@@ -1,11 +1,10 @@
-"""Client of a TensorFlow Serving server over gRPC or REST; needs grpcio, protobuf and NumPy, no TensorFlow.
+"""Client of a TensorFlow Serving server over gRPC or REST; needs only grpcio, protobuf and NumPy.
 
-with Client("localhost:8500") as client:
-    client.wait_until_ready("digits", timeout=60)
-    scores = client.predict("digits", image=array)["scores"]
+The client speaks REST if the target is an HTTP URL (`http://localhost:8501`), or with `rest=True`.
 
-Client("http://localhost:8501")            # the same over REST
-Client("localhost:8501", rest=True)
+    with Client("localhost:8500") as client:
+        client.wait_until_ready("digits", timeout=60)
+        scores = client.predict("digits", image=array)["scores"]
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from serving.client.examples import EXAMPLES, Classes, Example, messages
+from serving.client.examples import EXAMPLES, Classes, Example, to_messages
 from serving.client.model_info import ModelInfo, SignatureInfo, VersionStatus
 from serving.client.transport import ModelRef, Target, Transport, Verb
 from serving.errors import (
@@ -32,21 +31,21 @@ from serving.protocol.messages import DEFAULT_SIGNATURE
 from serving.protocol.tensors import Array, as_array, bfloat16_from_float32
 
 _POLL_SECONDS = (0.02, 1.0)
-"""First and longest pause between two looks at a model's state."""
+"""First and longest pause between two requests for a model's state."""
 
 
 class Client:
-    """Talks to one server.
+    """A client of one server, safe to use from several threads; close it, or use it as a context manager.
 
     Args:
         target: `host:port` or a URL, see `serving.client.transport.Target`.
         rest: whether a target without a scheme is a REST port.
-        timeout: seconds to wait for an answer, where a call does not say.
-        rest_format: JSON with one list a tensor (`column`) or one object an example (`row`).
-        root_certificates: PEM of the authority to trust over TLS; None: the system's.
+        timeout: seconds to wait for an answer, unless a call sets its own.
+        rest_format: form of the JSON over REST: one list per tensor (`column`) or one object per example (`row`).
+        root_certificates: PEM of the certificate authority to trust over TLS; None trusts the system's.
 
     Raises:
-        TargetError: the target is not one.
+        TargetError: the target is not an address.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._transport.close()
 
     def predict(
@@ -86,22 +86,28 @@ class Client:
         """Run a signature.
 
         Args:
-            inputs: tensors by input name; needed for names that are no keyword or one of this method's own.
-            signature: None: `serving_default`.
-            named: tensors by input name. Arrays go as they are; lists and numbers get the signature's dtype.
+            model: name of the model.
+            inputs: tensors by input name, for names that are not valid keywords or are parameters of this method.
+            version: version of the model; None lets the server choose (its latest one).
+            label: label of a version, instead of `version`.
+            signature: name of the signature; None for `serving_default`.
+            timeout: seconds to wait for the answer; None for the client's own.
+            **named: tensors by input name. Arrays are sent unchanged; lists and numbers are converted to the
+                signature's dtype.
 
         Returns:
-            Outputs by name. Strings are object arrays of bytes; bfloat16 see `serving.protocol.tensors`.
+            Arrays by output name, with the shapes and dtypes that the server answers. Strings are object arrays of bytes;
+            for bfloat16, see `serving.protocol.tensors`.
 
         Raises:
-            RequestError: the server refused; the message is its own.
+            RequestError: the server refused the request; the message is the server's.
             ConnectionFailedError, DeadlineError, TensorError, ProtocolError: see `serving.errors`.
         """
         ref = ModelRef(model, version, label)
         seconds = self.timeout if timeout is None else timeout
-        chosen = signature or DEFAULT_SIGNATURE
-        arrays = self._arrays(ref, chosen, {**(inputs or {}), **named}, seconds)
-        return self._transport.predict(ref, chosen, arrays, seconds)
+        signature = signature or DEFAULT_SIGNATURE
+        arrays = self._arrays(ref, signature, {**(inputs or {}), **named}, seconds)
+        return self._transport.predict(ref, signature, arrays, seconds)
 
     def classify(
         self,
@@ -113,9 +119,21 @@ class Client:
         signature: str = "classify",
         timeout: float | None = None,
     ) -> Classes:
-        """Labels and scores of each example, features by name or a serialized tf.Example. Errors as in `predict`."""
+        """Return the classes of each example: a list of (label, score) pairs per example.
+
+        Args:
+            model: name of the model.
+            examples: features by name, or serialized tf.Examples.
+            version: version of the model; None lets the server choose.
+            label: label of a version, instead of `version`.
+            signature: name of the signature.
+            timeout: seconds to wait for the answer; None for the client's own.
+
+        Raises:
+            ServingError: as in `predict`.
+        """
         seconds = self.timeout if timeout is None else timeout
-        return self._transport.classify(ModelRef(model, version, label), signature, messages(examples), seconds)
+        return self._transport.classify(ModelRef(model, version, label), signature, to_messages(examples), seconds)
 
     def regress(
         self,
@@ -127,9 +145,9 @@ class Client:
         signature: str = "regress",
         timeout: float | None = None,
     ) -> list[float]:
-        """A number for each example, features by name or a serialized tf.Example. Errors as in `predict`."""
+        """Return one number per example. Arguments and errors are those of `classify`."""
         seconds = self.timeout if timeout is None else timeout
-        return self._transport.regress(ModelRef(model, version, label), signature, messages(examples), seconds)
+        return self._transport.regress(ModelRef(model, version, label), signature, to_messages(examples), seconds)
 
     def prepare(
         self,
@@ -141,29 +159,38 @@ class Client:
         signature: str | None = None,
         verb: Verb = "Predict",
     ) -> Callable[[], object]:
-        """A request for load generators: encoded once; each call of what is returned sends it and waits for the whole
-        answer, which is not decoded. Errors as in `predict`.
+        """Encode a request once, for load generators.
 
         Args:
-            verb: the RPC; Classify and Regress have one input, `inputs`, of serialized tf.Examples.
-        """
-        ref, chosen = ModelRef(model, version, label), signature or DEFAULT_SIGNATURE
-        if verb != "Predict":
-            examples = messages([bytes(example) for example in np.asarray(inputs[EXAMPLES], np.object_).tolist()])
-            return self._transport.prepare_examples(verb, ref, chosen, examples, self.timeout)
-        arrays = self._arrays(ref, chosen, dict(inputs), self.timeout)
-        return self._transport.prepare(ref, chosen, arrays, self.timeout)
+            model: name of the model.
+            inputs: tensors by input name; Classify and Regress have one input, `inputs`, of serialized tf.Examples.
+            version: version of the model; None lets the server choose.
+            label: label of a version, instead of `version`.
+            signature: name of the signature; None for `serving_default`.
+            verb: the RPC.
 
-    def _arrays(
-        self, ref: ModelRef, signature: str, given: dict[str, Any], seconds: float
-    ) -> dict[str, Array]:
+        Returns:
+            A function that sends the request and waits for the whole answer, which it does not decode. It raises the
+            errors of `predict`.
+
+        Raises:
+            ServingError: as in `predict`.
+        """
+        ref, signature = ModelRef(model, version, label), signature or DEFAULT_SIGNATURE
+        if verb != "Predict":
+            examples = to_messages([bytes(example) for example in np.asarray(inputs[EXAMPLES], np.object_).tolist()])
+            return self._transport.prepare_examples(verb, ref, signature, examples, self.timeout)
+        arrays = self._arrays(ref, signature, dict(inputs), self.timeout)
+        return self._transport.prepare(ref, signature, arrays, self.timeout)
+
+    def _arrays(self, ref: ModelRef, signature: str, inputs: dict[str, Any], seconds: float) -> dict[str, Array]:
         info: SignatureInfo | None = None
-        if not all(hasattr(value, "__array__") for value in given.values()):
+        if not all(hasattr(value, "__array__") for value in inputs.values()):
             info = self._transport.metadata(ref, seconds).signatures.get(signature)
         return {
-            # asanyarray: a BFloat16Bits stays one.
+            # asanyarray keeps the class BFloat16Bits.
             name: np.asanyarray(value) if hasattr(value, "__array__") else _typed(name, value, info)
-            for name, value in given.items()
+            for name, value in inputs.items()
         }
 
     def metadata(
@@ -174,14 +201,14 @@ class Client:
         label: str | None = None,
         timeout: float | None = None,
     ) -> ModelInfo:
-        """Signatures of a served version: names, dtypes and dims. Errors as in `predict`."""
+        """Return the signatures of a served version: names, dtypes and dims of their tensors. Errors as in `predict`."""
         seconds = self.timeout if timeout is None else timeout
         return self._transport.metadata(ModelRef(model, version, label), seconds)
 
     def status(
         self, model: str, *, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
-        """State of the versions that the server knows, ascending. Errors as in `predict`."""
+        """Return the states of the versions that the server knows, in ascending order. Errors as in `predict`."""
         seconds = self.timeout if timeout is None else timeout
         return self._transport.status(ModelRef(model, version), seconds)
 
@@ -193,33 +220,36 @@ class Client:
         *,
         ended: Callable[[], ServingError | None] = lambda: None,
     ) -> VersionStatus:
-        """Wait until a version (None: any) is AVAILABLE, and return its state (the newest one's).
+        """Wait until a version is AVAILABLE, and return its state.
 
         Args:
-            ended: asked between two looks: why the server runs no more, None while it does.
+            model: name of the model.
+            version: the version to wait for; None for any, of which the newest available one is returned.
+            timeout: seconds to wait.
+            ended: called between two requests; returns why the server has ended, or None while it runs.
 
         Raises:
-            NotReadyError: not within `timeout` seconds, or its load has failed; with what was seen last.
-            ServingError: the one that `ended` tells.
+            NotReadyError: the version was not AVAILABLE in time, or could not be loaded; with its last known state.
+            ServingError: the error that `ended` returned.
         """
         deadline = time.monotonic() + timeout
         pause, longest = _POLL_SECONDS
         while True:
-            seen = self._look(model, version, max(deadline - time.monotonic(), 0.05))
-            if isinstance(seen, VersionStatus):
-                return seen
+            state = self._available_version(model, version, max(deadline - time.monotonic(), 0.05))
+            if isinstance(state, VersionStatus):
+                return state
             if error := ended():
                 raise error
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _not_ready(f"was not ready within {timeout:.3g} s: {seen}", model, version, self.target)
-            time.sleep(min(pause, left))
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise _not_ready(f"was not ready within {timeout:.3g} s: {state}", model, version, self.target)
+            time.sleep(min(pause, remaining))
             pause = min(pause * 2, longest)
 
-    def _look(self, model: str, version: int | None, left: float) -> VersionStatus | str:
-        """The state of an available version, or what keeps it from being available."""
+    def _available_version(self, model: str, version: int | None, seconds: float) -> VersionStatus | str:
+        """Return the state of an available version, or the reason why there is none."""
         try:
-            states = self._transport.status(ModelRef(model, version), min(left, 5.0))
+            states = self._transport.status(ModelRef(model, version), min(seconds, 5.0))
         except (ConnectionFailedError, DeadlineError) as exc:
             return exc.what
         except RequestError as exc:
@@ -232,7 +262,7 @@ class Client:
         if states and all(state.failed for state in states):
             failures = "; ".join(map(str, states))
             raise _not_ready(f"could not be loaded: {failures}", model, version, self.target)
-        return "; ".join(map(str, states)) or "the server knows no version of it"
+        return "; ".join(map(str, states)) or "the server knows no version of this model"
 
 
 def _open(target: Target, rest_format: Literal["column", "row"], certificates: bytes | None) -> Transport:
@@ -246,12 +276,12 @@ def _open(target: Target, rest_format: Literal["column", "row"], certificates: b
 
 
 def _not_ready(what: str, model: str, version: int | None, target: Target) -> NotReadyError:
-    fix = "read the server's log: it names the folder it watches and why a version does not load"
+    fix = "read the server's log: it names the folder that it watches and says why a version could not be loaded"
     return NotReadyError(f"The model {ModelRef(model, version)} {what}", where=str(target), fix=fix)
 
 
 def _typed(name: str, value: Any, info: SignatureInfo | None) -> Array:
-    """A list or number as an array of the dtype of the signature; the server judges an unknown name."""
+    """Return a list or number as an array of the signature's dtype; an unknown name is left for the server to reject."""
     dtype = info.inputs[name].dtype if info and name in info.inputs else None
     try:
         if dtype == "bfloat16":
@@ -259,5 +289,6 @@ def _typed(name: str, value: Any, info: SignatureInfo | None) -> Array:
         return as_array(value) if dtype is None else np.asarray(value, {"string": np.object_}.get(dtype, dtype))
     except (ValueError, TypeError, OverflowError) as exc:
         raise TensorError(
-            f"The input {name!r} is no {dtype} tensor: {exc}.", fix="give rectangular lists"
+            f"The input {name!r} is not a {dtype or 'valid'} tensor: {exc}.",
+            fix="give numbers of that dtype, or nested lists of equal lengths",
         ) from exc

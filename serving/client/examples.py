@@ -1,7 +1,7 @@
-"""tf.Examples for Classify and Regress: features by name -> message -> JSON, and the answers.
+"""tf.Examples of Classify and Regress requests as messages and as JSON, and the answers to such requests.
 
-A feature is one list of floats, of integers or of bytes (tensorflow/core/example/feature.proto): bool and integers become
-int64, floats float32, str and bytes bytes.
+A feature is one list of floats, integers or bytes (tensorflow/core/example/feature.proto): booleans and integers become
+int64, floats float32, and both str and bytes become bytes.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ Example = Features | bytes
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
 VERBS = {CLASSIFY: "Classify", REGRESS: "Regress"}
-"""RPC of a signature's method name; over REST the same in lower case."""
+"""Method name of a signature -> the RPC that runs it; REST uses the same names in lower case."""
 
 
 def to_message(example: Example) -> Any:
-    """A `tensorflow.Example` message.
+    """Return an example as a `tensorflow.Example` message.
 
     Raises:
-        TensorError: bytes that are none, or values that no feature holds.
+        TensorError: the bytes are not a serialized tf.Example, or no feature can hold the values.
     """
-    made = message("tensorflow.Example")()
+    proto = message("tensorflow.Example")()
     if isinstance(example, bytes):
         try:
-            made.ParseFromString(example)
+            proto.ParseFromString(example)
         except DecodeError as exc:
-            raise TensorError(f"The example is no serialized tf.Example: {exc}.", fix="give a dict of features") from exc
-        return made
+            raise TensorError(f"The bytes are not a serialized tf.Example: {exc}.", fix="give a dict of features") from exc
+        return proto
     for name, values in example.items():
-        _fill(made.features.feature[name], name, as_array(values))
-    return made
+        _fill(proto.features.feature[name], name, as_array(values))
+    return proto
 
 
 def _fill(feature: Any, name: str, array: npt.NDArray[Any]) -> None:
@@ -56,60 +56,63 @@ def _fill(feature: Any, name: str, array: npt.NDArray[Any]) -> None:
         feature.bytes_list.value.extend(v.encode() if isinstance(v, str) else v for v in flat)
     else:
         raise TensorError(
-            f"The feature {name!r} holds {array.dtype}; a tf.Example has floats, integers or bytes.",
-            fix="give it as one of these, e.g. [0.5, 1.0]",
+            f"The feature {name!r} holds {array.dtype}; a tf.Example can hold floats, integers or bytes.",
+            fix="convert it to one of these, e.g. [0.5, 1.0]",
         )
 
 
 def to_json(example: Any) -> dict[str, Any]:
-    """An example as TensorFlow Serving's JSON has it (util/json_tensor.cc); a float always has a point or an exponent."""
-    out: dict[str, Any] = {}
+    """Return a `tensorflow.Example` message in TensorFlow Serving's JSON form (util/json_tensor.cc).
+
+    Floats stay Python floats, which JSON writes with a point or an exponent: the server reads `1` as an integer.
+    """
+    values_by_name: dict[str, Any] = {}
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
         values = list(getattr(feature, kind).value) if kind else []
         if kind == "bytes_list":
             values = [{"b64": base64.b64encode(value).decode("ascii")} for value in values]
-        out[name] = values
-    return out
+        values_by_name[name] = values
+    return values_by_name
 
 
 EXAMPLES = "inputs"
-"""The input that Classify and Regress fill with serialized tf.Examples."""
+"""The input of Classify and Regress signatures, which holds serialized tf.Examples."""
 
 Classes = list[list[tuple[str, float]]]
-"""For each example its classes: label and score."""
+"""For each example, its classes as (label, score) pairs."""
 
 
 def classes_as_outputs(rows: Classes) -> dict[str, npt.NDArray[Any]]:
-    """The classes as the signature's outputs: `classes` as text [examples, n], `scores` as float32 [examples, n]."""
+    """Return classes as the signature's outputs: `classes` as str [examples, n], `scores` as float32 [examples, n]."""
     return {
         "classes": np.array([[label for label, _ in row] for row in rows], np.str_),
         "scores": np.array([[score for _, score in row] for row in rows], np.float32),
     }
 
 
-def classes_of(result: Any) -> Classes:
-    """The classes in a ClassificationResult message."""
-    return [[(each.label, each.score) for each in one.classes] for one in result.classifications]
+def classes_from_proto(result: Any) -> Classes:
+    """Return the classes in a ClassificationResult message."""
+    return [[(item.label, item.score) for item in example.classes] for example in result.classifications]
 
 
-def classes_of_json(answer: Mapping[str, Any]) -> Classes:
-    """The classes in the JSON of an answer.
+def classes_from_json(answer: Mapping[str, Any]) -> Classes:
+    """Return the classes in the JSON of an answer to classify.
 
     Raises:
-        ProtocolError: it has another form.
+        ProtocolError: the answer has another form.
     """
     try:
-        return [[(str(label), float(score)) for label, score in one] for one in answer["results"]]
+        return [[(str(label), float(score)) for label, score in example] for example in answer["results"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise ProtocolError(f"The answer to classify cannot be read: {exc}.") from exc
 
 
-def values_of_json(answer: Mapping[str, Any]) -> list[float]:
-    """The numbers in the JSON of an answer to regress.
+def values_from_json(answer: Mapping[str, Any]) -> list[float]:
+    """Return the numbers in the JSON of an answer to regress.
 
     Raises:
-        ProtocolError: it has another form.
+        ProtocolError: the answer has another form.
     """
     try:
         return [float(value) for value in answer["results"]]
@@ -117,16 +120,19 @@ def values_of_json(answer: Mapping[str, Any]) -> list[float]:
         raise ProtocolError(f"The answer to regress cannot be read: {exc}.") from exc
 
 
-def serialized(given: Any) -> list[bytes]:
-    """The examples of a `tensorflow.serving.Input`; a context goes before each, so that the example's own features win."""
+def serialized_examples(proto: Any) -> list[bytes]:
+    """Return the serialized tf.Examples of a `tensorflow.serving.Input` message.
+
+    A context is put before each example, so that the example's own features override those of the context.
+    """
     context = b""
-    listed = given.example_list
-    if given.WhichOneof("kind") == "example_list_with_context":
-        listed = given.example_list_with_context
-        context = listed.context.SerializeToString()
-    return [context + example.SerializeToString() for example in listed.examples]
+    example_list = proto.example_list
+    if proto.WhichOneof("kind") == "example_list_with_context":
+        example_list = proto.example_list_with_context
+        context = example_list.context.SerializeToString()
+    return [context + example.SerializeToString() for example in example_list.examples]
 
 
-def messages(examples: Sequence[Example]) -> list[Any]:
-    """Each as a `tensorflow.Example` message; errors as in `to_message`."""
+def to_messages(examples: Sequence[Example]) -> list[Any]:
+    """Return examples as `tensorflow.Example` messages; errors as in `to_message`."""
     return [to_message(example) for example in examples]

@@ -1,4 +1,4 @@
-"""TensorFlow Serving over gRPC, with grpcio and messages made from descriptors alone."""
+"""TensorFlow Serving over gRPC, with grpcio and messages built from descriptors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from serving.client.examples import Classes, classes_of
+from serving.client.examples import Classes, classes_from_proto
 from serving.client.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
 from serving.client.transport import ModelRef, Target, Verb, hint
 from serving.errors import ConnectionFailedError, DeadlineError, ProtocolError, RequestError, ServingError
@@ -15,14 +15,14 @@ from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, enum, s
 from serving.protocol.tensors import Array, from_proto, to_proto
 
 _REQUESTS = {"Classify": "ClassificationRequest", "Regress": "RegressionRequest"}
-"""Messages that hold tf.Examples."""
+"""Request message of each RPC that takes tf.Examples."""
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Clients in one process have a connection each.
+    # Gives each client of a process its own connection.
     ("grpc.use_local_subchannel_pool", 1),
-    # A server that is starting is asked again quickly: gRPC's own first back-off is a second, then growing.
+    # Reconnects quickly to a server that is starting: gRPC's default first back-off is a second, and it grows.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -36,17 +36,18 @@ _NO_CONNECTION = (
     "DNS",
     "handshake",
 )
-"""Parts of gRPC's own messages for UNAVAILABLE; TensorFlow Serving's (a full queue) have none of them."""
+"""Fragments of gRPC's own messages for UNAVAILABLE. TensorFlow Serving's messages (a full queue) contain none of them."""
 
 _NOT_GRPC = ("http1.x server", "Failed parsing HTTP/2")
-"""Parts of gRPC's own messages for a port that speaks HTTP/1."""
+"""Fragments of gRPC's own messages for a port that speaks HTTP/1."""
 
 
 class GrpcTransport:
     """A channel to one server; safe to use from several threads.
 
     Args:
-        root_certificates: PEM of the authority to trust, for a `grpcs://` target; None: the system's.
+        target: the server's address.
+        root_certificates: PEM of the certificate authority to trust, for a `grpcs://` target; None trusts the system's.
     """
 
     def __init__(self, target: Target, *, root_certificates: bytes | None = None) -> None:
@@ -61,6 +62,7 @@ class GrpcTransport:
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> dict[str, Array]:
+        """Run a signature; see `Transport.predict`."""
         request = _predict_request(ref, signature, inputs)
         response = self._call(PREDICTION_SERVICE, "Predict", request, ref, timeout)
         return {name: from_proto(tensor) for name, tensor in response.outputs.items()}
@@ -68,16 +70,18 @@ class GrpcTransport:
     def prepare(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
-        return self._again("Predict", _predict_request(ref, signature, inputs), ref, timeout)
+        """Encode a predict request once; see `Transport.prepare`."""
+        return self._prepared("Predict", _predict_request(ref, signature, inputs), ref, timeout)
 
     def prepare_examples(
         self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
     ) -> Callable[[], object]:
-        return self._again(verb, _examples_request(_REQUESTS[verb], ref, signature, examples), ref, timeout)
+        """Encode a classify or regress request once; see `Transport.prepare_examples`."""
+        return self._prepared(verb, _examples_request(_REQUESTS[verb], ref, signature, examples), ref, timeout)
 
-    def _again(self, verb: Verb, request: Any, ref: ModelRef, timeout: float) -> Callable[[], object]:
+    def _prepared(self, verb: Verb, request: Any, ref: ModelRef, timeout: float) -> Callable[[], object]:
         data = request.SerializeToString()
-        # None: bytes go and come as they are.
+        # Without serializers, bytes are sent and returned unchanged.
         send = self._channel.unary_unary(f"/{PREDICTION_SERVICE}/{verb}", None, None)
 
         def call() -> object:
@@ -89,15 +93,18 @@ class GrpcTransport:
         return call
 
     def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
+        """Return the classes of each example; see `Transport.classify`."""
         request = _examples_request(_REQUESTS["Classify"], ref, signature, examples)
-        return classes_of(self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result)
+        return classes_from_proto(self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result)
 
     def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
+        """Return one number per example; see `Transport.regress`."""
         request = _examples_request(_REQUESTS["Regress"], ref, signature, examples)
         response = self._call(PREDICTION_SERVICE, "Regress", request, ref, timeout)
-        return [one.value for one in response.result.regressions]
+        return [regression.value for regression in response.result.regressions]
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
+        """Return the signatures of a version; see `Transport.metadata`."""
         request = serving_message("GetModelMetadataRequest")(
             model_spec=_spec(ref), metadata_field=["signature_def"]
         )
@@ -109,14 +116,20 @@ class GrpcTransport:
         return ModelInfo(response.model_spec.name, version, signatures_from_proto(signatures))
 
     def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
+        """Return the states of the model's versions; see `Transport.status`."""
         request = serving_message("GetModelStatusRequest")(model_spec=_spec(ref))
         return statuses_from_proto(self._call(MODEL_SERVICE, "GetModelStatus", request, ref, timeout))
 
     def reload(self, config: Any, timeout: float) -> None:
-        """Give the server a ModelServerConfig message in place of its own.
+        """Replace the server's whole config.
+
+        Args:
+            config: a ModelServerConfig message.
+            timeout: seconds to wait for the answer.
 
         Raises:
-            RequestError: it refuses; further errors as in `serving.errors`.
+            RequestError: the server refuses the config.
+            ConnectionFailedError, DeadlineError: see `serving.errors`.
         """
         request = serving_message("ReloadConfigRequest")(config=config)
         names = ", ".join(model.name for model in config.model_config_list.config)
@@ -127,6 +140,7 @@ class GrpcTransport:
             raise RequestError(f"{code}: {message}", status=code, where=str(self._target))
 
     def close(self) -> None:
+        """Close the channel."""
         self._channel.close()
 
     def _call(self, service_name: str, method: str, request: Any, ref: ModelRef, timeout: float) -> Any:
@@ -147,13 +161,13 @@ class GrpcTransport:
         status, message = exc.code().name, exc.details() or ""
         where = f"{self._target}, model {ref}"
         if status == "DEADLINE_EXCEEDED":
-            fix = "give a larger timeout, or see whether the server is overloaded"
+            fix = "set a longer timeout, or check whether the server is overloaded"
             return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
         if any(part in message for part in _NOT_GRPC):
-            fix = "this is a REST port: use http://HOST:PORT, or the gRPC port (8500 by default)"
+            fix = "use http://HOST:PORT for a REST port, or give the gRPC port (8500 by default)"
             return ConnectionFailedError(f"{self._target.address} does not speak gRPC.", where=where, fix=fix)
         if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
-            fix = "is the server running, and is this its gRPC port?"
+            fix = "check that the server is running and that this is its gRPC port"
             what = f"No connection to {self._target.address}: {message}"
             return ConnectionFailedError(what, where=where, fix=fix)
         return RequestError(

@@ -1,4 +1,4 @@
-"""What a server says of a model: the state of its versions; names, dtypes and dims of its signatures."""
+"""What a server reports about a model: the states of its versions, and the tensors of its signatures."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from serving.protocol.messages import enum
 from serving.protocol.tensors import dtype_name
 
 _INTERNAL = "__saved_model_"
-"""Signatures that TensorFlow adds for itself (`__saved_model_init_op`); nobody calls them."""
+"""Prefix of signatures that TensorFlow adds for its own use (`__saved_model_init_op`)."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One input or output.
+    """One input or output of a signature.
 
     Attributes:
-        dtype: a NumPy dtype name, `bfloat16` or `string`; of a type that no array can hold TensorFlow's own
-        name. dims: None for a dynamic dim; None as a whole where not even the rank is known.
+        dtype: a NumPy dtype name, `bfloat16` or `string`; TensorFlow's own name for a type that no array can hold.
+        dims: sizes, with None for a dynamic dim; None if not even the rank is known.
     """
 
     dtype: str
@@ -33,7 +33,13 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class SignatureInfo:
-    """One signature: tensors by name. Their order is not known to a server."""
+    """One signature: its tensors by name. A server does not report their order.
+
+    Attributes:
+        inputs: inputs by name.
+        outputs: outputs by name.
+        method: method name of the SignatureDef, e.g. `tensorflow/serving/predict`.
+    """
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
@@ -42,7 +48,7 @@ class SignatureInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Metadata of one served version."""
+    """Metadata of one served version: its signatures by name."""
 
     name: str
     version: int
@@ -51,11 +57,13 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """State of one version.
+    """State of one version of a model.
 
     Attributes:
-        state: START, LOADING, AVAILABLE, UNLOADING, END or UNKNOWN.
-        error_code: `OK`, or why it is in this state, as gRPC's name of the code.
+        version: number of the version.
+        state: START, LOADING, AVAILABLE, UNLOADING, END or UNKNOWN (apis/get_model_status.proto).
+        error_code: `OK`, or gRPC's name of the code of the error that led to this state.
+        error_message: text of that error.
     """
 
     version: int
@@ -65,11 +73,12 @@ class VersionStatus:
 
     @property
     def available(self) -> bool:
+        """Whether the version answers requests."""
         return self.state == "AVAILABLE"
 
     @property
     def failed(self) -> bool:
-        """It ended with an error; the server does not try again by itself."""
+        """Whether the version ended with an error; the server does not try again by itself."""
         return self.state == "END" and self.error_code != "OK"
 
     def __str__(self) -> str:
@@ -78,7 +87,7 @@ class VersionStatus:
 
 
 def signatures_from_proto(signature_def_map: Any) -> dict[str, SignatureInfo]:
-    """The signatures of a `tensorflow.serving.SignatureDefMap`, by name."""
+    """Return the signatures of a `tensorflow.serving.SignatureDefMap` message by name, without TensorFlow's internal ones."""
     return {
         name: SignatureInfo(_tensors(definition.inputs), _tensors(definition.outputs), definition.method_name)
         for name, definition in sorted(signature_def_map.signature_def.items())
@@ -107,10 +116,10 @@ def _dims(shape: Any) -> tuple[int | None, ...] | None:
 
 
 def statuses_from_proto(response: Any) -> list[VersionStatus]:
-    """The versions in a `tensorflow.serving.GetModelStatusResponse`, ascending."""
+    """Return the versions in a `tensorflow.serving.GetModelStatusResponse` message, in ascending order."""
     states = enum("tensorflow.serving.ModelVersionStatus.State").values_by_number
     codes = enum("tensorflow.error.Code").values_by_number
-    found = [
+    statuses = [
         VersionStatus(
             row.version,
             states[row.state].name if row.state in states else str(row.state),
@@ -121,4 +130,4 @@ def statuses_from_proto(response: Any) -> list[VersionStatus]:
         )
         for row in response.model_version_status
     ]
-    return sorted(found, key=lambda status: status.version)
+    return sorted(statuses, key=lambda status: status.version)

@@ -1,8 +1,8 @@
-"""Another config for a running server, in two steps, so that no label ever names a version that does not serve.
+"""Replace the config of a running server in two steps, so that no label ever points to a version that is not served.
 
 A server refuses a label on a version that is not AVAILABLE, and a reload does not wait for versions that a policy adds
-(model_servers/server_core.cc). So the versions of both configs are loaded first, under the labels as they are; then the labels
-move, and what is no longer wanted goes.
+(model_servers/server_core.cc). Therefore the first step loads the versions of both configs and keeps the labels; the second
+moves the labels and unloads the versions that the new config does not serve.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import replace
 from serving.client.client import Client
 from serving.client.grpc_transport import GrpcTransport
 from serving.client.transport import Target
-from serving.config.model_server import ModelServerConfig, ServedModel, Specific
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.version_policy import Specific
 from serving.errors import DeadlineError, RequestError, ServingError, TargetError
 
 Versions = Mapping[str, Sequence[int]]
@@ -22,17 +23,17 @@ Versions = Mapping[str, Sequence[int]]
 
 
 class Reload:
-    """A change of config, to be made in a running server.
+    """A change of a running server's config: call `load`, then `label`.
 
     Args:
-        target: `host:port` of its gRPC port.
-        before, after: the configs, with base paths as that server sees them. Models that it serves and that stand in neither
-            are unloaded: a reload replaces the whole config.
+        target: `host:port` of the server's gRPC port.
+        before: the present config, with base paths as the server sees them.
+        after: the new config, likewise. A reload replaces the whole config: models that are in neither are unloaded.
         available: versions of each model on disk.
         timeout: seconds for each step.
 
     Raises:
-        TargetError: the target is not one, or is REST.
+        TargetError: the target is not an address, or is a REST port.
     """
 
     def __init__(
@@ -40,18 +41,18 @@ class Reload:
     ) -> None:
         self.target = Target.parse(target)
         if self.target.rest:
-            fix = "give its gRPC port, e.g. localhost:8500"
-            raise TargetError(f"{target} is a REST port: a config is reloaded over gRPC.", fix=fix)
+            fix = "give the server's gRPC port, e.g. localhost:8500"
+            raise TargetError(f"{target} is a REST port, and a config can only be reloaded over gRPC.", fix=fix)
         self._before, self._after, self._available, self._timeout = before, after, available, timeout
 
     def load(self) -> None:
-        """Load what the new config serves; labels stay as they are. After a failure the server has its former config again.
+        """Load the versions that the new config serves, and leave the labels. After a failure, restore the former config.
 
         Raises:
-            NotReadyError: a version could not be loaded, or not in time.
+            NotReadyError: a version could not be loaded, or was not available in time.
             ConnectionFailedError, DeadlineError, RequestError: see `serving.errors`.
         """
-        self._send(self._both())
+        self._send(self._combined())
         try:
             self._wait()
         except ServingError:
@@ -59,16 +60,17 @@ class Reload:
             raise
 
     def label(self) -> None:
-        """Move the labels, and let go of versions that the new config does not serve. Errors as in `load`."""
+        """Move the labels, and unload versions that the new config does not serve. Errors as in `load`."""
         self._send(self._after)
 
-    def _both(self) -> ModelServerConfig:
+    def _combined(self) -> ModelServerConfig:
+        """Return the new config with the versions of both configs and the former labels."""
         former = {model.name: model for model in self._before.models}
-        return ModelServerConfig(tuple(self._joined(former.get(model.name), model) for model in self._after.models))
+        return ModelServerConfig(tuple(self._combine(former.get(model.name), model) for model in self._after.models))
 
-    def _joined(self, former: ServedModel | None, model: ServedModel) -> ServedModel:
-        there = self._available.get(model.name, ())
-        versions = {*model.served(there), *(former.served(there) if former else ())}
+    def _combine(self, former: ServedModel | None, model: ServedModel) -> ServedModel:
+        available = self._available.get(model.name, ())
+        versions = {*model.served(available), *(former.served(available) if former else ())}
         return replace(model, policy=Specific(tuple(sorted(versions))), labels=former.labels if former else {})
 
     def _wait(self) -> None:
@@ -84,8 +86,8 @@ class Reload:
             transport.reload(config.to_proto(), self._timeout)
         except (DeadlineError, RequestError) as exc:
             paths = ", ".join(model.base_path for model in config.models)
-            exc.what = f"The server did not take the config over: {exc.what}"
-            exc.fix = f"are the models at {paths} where that server runs? --models-dir says where they are"
+            exc.what = f"The server did not accept the config: {exc.what}"
+            exc.fix = f"check that the models are at {paths} where the server runs; --models-dir sets their folder"
             raise
         finally:
             transport.close()

@@ -1,9 +1,8 @@
 """TensorFlow Serving over REST, with the standard library's HTTP client.
 
-JSON carries no dtypes: answers get those of the signature's metadata, which is asked once a model, version
-or label, and again when an answer has other outputs. JSON cannot carry float16, bfloat16, uint16 (TensorFlow
-Serving refuses them) and complex numbers; 64-bit integers and every float32 and float64 come through
-exactly.
+JSON carries no dtypes: answers get the dtypes of the signature's metadata, which is requested once per model, version or
+label, and again if an answer has other outputs. JSON cannot carry float16, bfloat16 and uint16 (TensorFlow Serving refuses
+them) or complex numbers; 64-bit integers and all float32 and float64 values are transferred exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from urllib.parse import quote
 import numpy as np
 from google.protobuf import json_format
 
-from serving.client.examples import Classes, classes_of_json, to_json, values_of_json
+from serving.client.examples import Classes, classes_from_json, to_json, values_from_json
 from serving.client.model_info import (
     ModelInfo,
     SignatureInfo,
@@ -43,23 +42,23 @@ from serving.protocol.messages import serving_message
 from serving.protocol.tensors import Array, array_dtype_name
 
 NOT_IN_JSON = ("float16", "bfloat16", "uint16", "complex64", "complex128")
-"""dtypes that TensorFlow Serving's JSON does not carry."""
+"""Dtypes that TensorFlow Serving's JSON cannot carry."""
 
 _STATUS_OF_HTTP = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409:
-    "ABORTED", 412: "FAILED_PRECONDITION", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 499:
-    "CANCELLED", 500: "INTERNAL", 501: "UNIMPLEMENTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504:
-    "DEADLINE_EXCEEDED",
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED",
+    412: "FAILED_PRECONDITION", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
+    500: "INTERNAL", 501: "UNIMPLEMENTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
-"""The likeliest gRPC code behind an HTTP status: several codes share one."""
+"""The most likely gRPC code for an HTTP status; several codes share a status."""
 
 
 class RestTransport:
-    """One server's REST port; a kept-alive connection a thread.
+    """Kept-alive connections to one server's REST port, one per thread.
 
     Args:
-        row: send `instances` (one object an example) instead of `inputs` (one list a tensor).
-        root_certificates: PEM of the authority to trust, for an `https://` target; None: the system's.
+        target: the server's address.
+        row: send `instances` (one object per example) instead of `inputs` (one list per tensor).
+        root_certificates: PEM of the certificate authority to trust, for an `https://` target; None trusts the system's.
     """
 
     def __init__(self, target: Target, *, row: bool = False, root_certificates: bytes | None = None) -> None:
@@ -68,41 +67,44 @@ class RestTransport:
         self._certificates = root_certificates
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
-        self._known: dict[ModelRef, ModelInfo] = {}
+        self._metadata: dict[ModelRef, ModelInfo] = {}
 
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> dict[str, Array]:
+        """Run a signature; see `Transport.predict`."""
         body = self._predict_body(signature, inputs)
         answer = self._json("POST", self._path(ref) + ":predict", ref, timeout, body)
         outputs = self._signature(ref, signature, timeout).outputs
-        found = _outputs(answer, outputs, self._row)
-        if found is None:  # another version answers now: learn its signature
-            self._known.pop(ref, None)
+        values = _outputs(answer, outputs, self._row)
+        if values is None:  # the server has switched to another version: request its signature
+            self._metadata.pop(ref, None)
             outputs = self._signature(ref, signature, timeout).outputs
-            found = _outputs(answer, outputs, self._row)
-        if found is None:
+            values = _outputs(answer, outputs, self._row)
+        if values is None:
             raise ProtocolError(
-                f"The answer of {ref} does not have the outputs {sorted(outputs)}.", where=str(self._target)
+                f"The answer of {ref} does not have exactly the outputs {sorted(outputs)}.", where=str(self._target)
             )
-        return {name: _decode(name, found[name], info) for name, info in outputs.items()}
+        return {name: _decode(name, values[name], info) for name, info in outputs.items()}
 
     def prepare(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
-        return self._again("Predict", self._predict_body(signature, inputs), ref, timeout)
+        """Encode a predict request once; see `Transport.prepare`."""
+        return self._prepared("Predict", self._predict_body(signature, inputs), ref, timeout)
 
     def prepare_examples(
         self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
     ) -> Callable[[], object]:
-        return self._again(verb, _examples_body(signature, examples), ref, timeout)
+        """Encode a classify or regress request once; see `Transport.prepare_examples`."""
+        return self._prepared(verb, _examples_body(signature, examples), ref, timeout)
 
-    def _again(self, verb: Verb, body: bytes, ref: ModelRef, timeout: float) -> Callable[[], object]:
+    def _prepared(self, verb: Verb, body: bytes, ref: ModelRef, timeout: float) -> Callable[[], object]:
         path = f"{self._path(ref)}:{verb.lower()}"
 
         def call() -> object:
             status, data = self._exchange("POST", path, body, timeout)
-            # An error is rare enough to be decoded.
+            # Errors are rare: the request is sent once more, to decode the answer.
             return data if status == 200 else self._json("POST", path, ref, timeout, body)
 
         return call
@@ -112,15 +114,18 @@ class RestTransport:
         return json.dumps(body).encode()
 
     def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
-        return classes_of_json(self._infer("classify", ref, signature, examples, timeout))
+        """Return the classes of each example; see `Transport.classify`."""
+        return classes_from_json(self._infer("classify", ref, signature, examples, timeout))
 
     def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
-        return values_of_json(self._infer("regress", ref, signature, examples, timeout))
+        """Return one number per example; see `Transport.regress`."""
+        return values_from_json(self._infer("regress", ref, signature, examples, timeout))
 
     def _infer(self, verb: str, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Any:
         return self._json("POST", f"{self._path(ref)}:{verb}", ref, timeout, _examples_body(signature, examples))
 
     def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
+        """Return the signatures of a version; see `Transport.metadata`."""
         answer = self._json("GET", self._path(ref) + "/metadata", ref, timeout)
         try:
             signatures = json_format.ParseDict(
@@ -132,10 +137,11 @@ class RestTransport:
             info = ModelInfo(spec["name"], int(spec["version"]), signatures_from_proto(signatures))
         except (KeyError, TypeError, ValueError, json_format.ParseError) as exc:
             raise self._unexpected(f"the metadata of {ref}", exc) from exc
-        self._known[ref] = info
+        self._metadata[ref] = info
         return info
 
     def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
+        """Return the states of the model's versions; see `Transport.status`."""
         answer = self._json("GET", self._path(ref), ref, timeout)
         try:
             response = serving_message("GetModelStatusResponse")()
@@ -144,6 +150,7 @@ class RestTransport:
             raise self._unexpected(f"the status of {ref}", exc) from exc
 
     def close(self) -> None:
+        """Close the connections of all threads."""
         for connection in self._connections:
             connection.close()
 
@@ -154,7 +161,7 @@ class RestTransport:
         return path if ref.label is None else f"{path}/labels/{quote(ref.label, safe='')}"
 
     def _signature(self, ref: ModelRef, name: str, timeout: float) -> SignatureInfo:
-        info = self._known.get(ref) or self.metadata(ref, timeout)
+        info = self._metadata.get(ref) or self.metadata(ref, timeout)
         if name not in info.signatures:
             info = self.metadata(ref, timeout)
         if name not in info.signatures:
@@ -189,7 +196,7 @@ class RestTransport:
             except (ConnectionResetError, BrokenPipeError):
                 if not reused:
                     raise
-                # The server has closed a connection that lay idle: that says nothing about this request.
+                # The server closed an idle connection, which has nothing to do with this request: send it again.
                 connection.close()
                 return _send(connection, method, path, body)
         except (OSError, http.client.HTTPException) as exc:
@@ -199,18 +206,18 @@ class RestTransport:
     def _connection_error(self, exc: OSError | http.client.HTTPException, timeout: float) -> ServingError:
         where = str(self._target)
         if isinstance(exc, TimeoutError):
-            fix = "give a larger timeout, or see whether the server is overloaded"
+            fix = "set a longer timeout, or check whether the server is overloaded"
             return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
         if isinstance(exc, OSError):
             what = f"No connection to {self._target.address}: {exc.strerror or exc}"
-            fix = "is the server running, and is this its REST port?"
+            fix = "check that the server is running and that this is its REST port"
             return ConnectionFailedError(what, where=where, fix=fix)
-        what = f"The answer of {self._target.address} is not HTTP ({type(exc).__name__})."
-        fix = "if this is the gRPC port: use HOST:PORT without http://, or the REST port (8501 by default)"
+        what = f"{self._target.address} does not answer in HTTP ({type(exc).__name__})."
+        fix = "write HOST:PORT without http:// for a gRPC port, or give the REST port (8501 by default)"
         return ProtocolError(what, where=where, fix=fix)
 
     def _connection(self, timeout: float) -> tuple[http.client.HTTPConnection, bool]:
-        """This thread's connection, and whether it is already open."""
+        """Return this thread's connection and whether it is already open."""
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._new_connection()
@@ -230,7 +237,7 @@ class RestTransport:
         )
 
     def _unexpected(self, what: str, exc: Exception) -> ProtocolError:
-        fix = "is this TensorFlow Serving's REST port, and not a proxy in front of it?"
+        fix = "check that this is TensorFlow Serving's REST port, and that no proxy in front of it answers"
         return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=str(self._target), fix=fix)
 
 
@@ -254,7 +261,7 @@ def _rows(inputs: Mapping[str, Array]) -> dict[str, Any]:
     sizes = {name: array.shape[0] if array.ndim else None for name, array in inputs.items()}
     if None in sizes.values() or len(set(sizes.values())) != 1:
         raise TensorError(
-            f"The row format needs inputs with one equal first dim, got {sizes}.",
+            f"The row format needs inputs of the same first dim, got {sizes}.",
             fix="use rest_format='column'",
         )
     encoded = {name: _encode(name, array) for name, array in inputs.items()}
@@ -271,7 +278,7 @@ def _encode(name: str, array: Array) -> Any:
 
 
 def _encode_strings(value: Any) -> Any:
-    """Base64 for every string: bytes need it, and a text that looks like anything else cannot be mistaken."""
+    """Encode every string as base64: bytes need it, and no text can then be mistaken for something else."""
     if isinstance(value, list):
         return [_encode_strings(item) for item in value]
     data = value.encode() if isinstance(value, str) else bytes(value)
@@ -281,7 +288,10 @@ def _encode_strings(value: Any) -> Any:
 def _outputs(
     answer: Mapping[str, Any], outputs: Mapping[str, TensorInfo], row: bool
 ) -> dict[str, Any] | None:
-    """The JSON of each output by name, None if the answer has others. A lone one stands without its name."""
+    """Return the JSON value of each output by name, or None if the answer has other outputs.
+
+    The server omits the name of an output that is the only one (util/json_tensor.cc).
+    """
     value = answer.get("predictions" if row else "outputs")
     if len(outputs) == 1:
         return None if value is None or _names(value, row) else dict.fromkeys(outputs, value)
@@ -298,7 +308,7 @@ def _names(value: Any, row: bool) -> set[str]:
 
 
 def _decode(name: str, value: Any, info: TensorInfo) -> Array:
-    """JSON as an array of the signature's dtype."""
+    """Return a JSON value as an array of the signature's dtype."""
     if info.dtype in NOT_IN_JSON:
         raise TensorError(f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC")
     try:
@@ -307,7 +317,7 @@ def _decode(name: str, value: Any, info: TensorInfo) -> Array:
         else:
             array = np.array(value, info.dtype)
     except (ValueError, TypeError, OverflowError) as exc:
-        raise ProtocolError(f"The output {name!r} is no {info.dtype} tensor: {exc}.") from exc
+        raise ProtocolError(f"The output {name!r} is not a {info.dtype} tensor: {exc}.") from exc
     return _restore_empty(array, info)
 
 
@@ -320,7 +330,7 @@ def _decode_strings(array: Array) -> Array:
 
 
 def _restore_empty(array: Array, info: TensorInfo) -> Array:
-    """`[]` says nothing of the dims behind the empty one: take those from the signature."""
+    """Complete the shape of an empty array from the signature: `[]` does not show the dims after the empty one."""
     if array.size or info.dims is None or array.ndim >= len(info.dims):
         return array
     dims = [*array.shape, *(size or 0 for size in info.dims[array.ndim :])]

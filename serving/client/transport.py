@@ -1,5 +1,4 @@
-"""How a client reaches a server: the target as written by a user, what a request is addressed to, and the
-protocol that the gRPC and the REST transport share."""
+"""How a client reaches a server: its address, the model version of a request, and the interface of both transports."""
 
 from __future__ import annotations
 
@@ -15,18 +14,20 @@ from serving.errors import TargetError
 from serving.protocol.tensors import Array
 
 Verb = Literal["Predict", "Classify", "Regress"]
-"""RPCs that answer one signature; over REST the same in lower case."""
+"""RPCs that run one signature; REST uses the same names in lower case."""
 
 _ADDRESS = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})$")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a server is.
+    """Address of a server.
 
     Attributes:
         address: `host:port`, or `unix:/path` (gRPC only).
-        path: for REST behind a proxy, what comes before `/v1`.
+        rest: whether it is a REST port.
+        tls: whether connections are encrypted.
+        path: for REST behind a proxy, the part of the URL's path before `/v1`.
     """
 
     address: str
@@ -40,13 +41,14 @@ class Target:
 
     @classmethod
     def parse(cls, text: str, *, rest: bool = False) -> Target:
-        """Read `host:port`, `grpc://host:port`, `grpcs://…`, `http://…`, `https://…` or `unix:/path`.
+        """Parse `host:port`, `grpc://host:port`, `grpcs://…`, `http://…`, `https://…` or `unix:/path`.
 
         Args:
-            rest: what a target without a scheme means.
+            text: the address as a user writes it.
+            rest: whether an address without a scheme is a REST port.
 
         Raises:
-            TargetError: it is none of these.
+            TargetError: the text has none of these forms.
         """
         if text.startswith("unix:") and not rest:
             return cls(text)
@@ -58,7 +60,7 @@ class Target:
         parts = urlsplit(text)
         tls, over_rest = scheme.endswith("s"), scheme.startswith("http")
         if parts.query or parts.fragment or (parts.path.strip("/") and not over_rest):
-            raise _bad(text, "there is something behind the port")
+            raise _bad(text, "only host and port are allowed")
         address = parts.netloc
         if over_rest and not re.search(r":\d+$", address):
             address += ":443" if tls else ":80"
@@ -76,15 +78,20 @@ def _checked(address: str, text: str) -> str:
 
 def _bad(text: str, why: str) -> TargetError:
     fix = "write it like localhost:8500 (gRPC), http://localhost:8501 (REST) or [::1]:8500"
-    return TargetError(f"The server {text!r} cannot be used: {why}.", fix=fix)
+    return TargetError(f"{text!r} is not a valid server address: {why}.", fix=fix)
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """What a request is addressed to; without version and label the server takes the latest.
+    """The model version that a request is for; without version and label, the latest one that is served.
+
+    Attributes:
+        model: name of the model.
+        version: number of the version, or None.
+        label: label of the version, or None.
 
     Raises:
-        TargetError: both a version and a label.
+        TargetError: the name is empty, or both a version and a label are given.
     """
 
     model: str
@@ -93,11 +100,11 @@ class ModelRef:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise TargetError("The model's name is empty.", fix="give the name under which it is served")
+            raise TargetError("The model's name is empty.", fix="give the name under which the model is served")
         if self.version is not None and self.label is not None:
             raise TargetError(
                 f"Both version {self.version} and label {self.label!r} were given for {self.model!r}.",
-                fix="give one of them",
+                fix="give only one of them",
             )
 
     def __str__(self) -> str:
@@ -107,45 +114,49 @@ class ModelRef:
 
 
 class Transport(Protocol):
-    """One way to talk. Every method raises the errors of `serving.errors`, not those of a library."""
+    """The requests of a client, over gRPC or REST. Every method raises errors of `serving.errors` only."""
 
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
-    ) -> dict[str, Array]: ...
+    ) -> dict[str, Array]:
+        """Run a signature; return the outputs by name."""
 
     def prepare(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> Callable[[], object]:
-        """A predict to be sent again and again: encoded once, its answer waited for and not decoded."""
+        """Encode a predict request once; return a function that sends it and waits for the answer without decoding it."""
 
     def prepare_examples(
         self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
     ) -> Callable[[], object]:
-        """The same for Classify and Regress."""
+        """Encode a classify or regress request of `tensorflow.Example` messages, as `prepare` does."""
 
     def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
-        """Labels and scores of each `tensorflow.Example` message."""
+        """Return the (label, score) pairs of each `tensorflow.Example` message."""
 
     def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
-        """A number for each `tensorflow.Example` message."""
+        """Return one number per `tensorflow.Example` message."""
 
-    def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo: ...
+    def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
+        """Return the signatures of a version."""
 
-    def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]: ...
+    def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
+        """Return the states of the model's versions, in ascending order."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections."""
 
 
 def hint(status: str, message: str, ref: ModelRef) -> str | None:
-    """What a user can do about an error status, or None where the message says it all."""
+    """Return what a user can do about an error status, or None if the message is enough."""
     for code, fragment, fix in _HINTS:
         if status == code and fragment in message:
             return fix.format(model=ref.model)
     return None
 
 
-_HINTS = (
-    ("NOT_FOUND", "", "client.status({model!r}) lists the versions that are served; is the name right?"),
+_HINTS = (  # status, fragment of the message, what to do
+    ("NOT_FOUND", "", "check the name; client.status({model!r}) lists the versions that are served"),
     (
         "INVALID_ARGUMENT",
         "version label",
@@ -154,11 +165,11 @@ _HINTS = (
     (
         "INVALID_ARGUMENT",
         "ignature",
-        "client.metadata({model!r}) lists the signatures, their inputs and dtypes",
+        "see client.metadata({model!r}) for the signatures, their inputs and dtypes",
     ),
-    ("FAILED_PRECONDITION", "ignature", "client.metadata({model!r}) lists the signatures"),
-    ("INVALID_ARGUMENT", "", "client.metadata({model!r}) lists names, dtypes and dims of the inputs"),
-    ("RESOURCE_EXHAUSTED", "", "send smaller batches, or raise the server's limit on messages"),
-    ("UNAVAILABLE", "", "the server is overloaded, starting or stopping: try again in a moment"),
-    ("UNIMPLEMENTED", "", "is this TensorFlow Serving, at its gRPC port?"),
+    ("FAILED_PRECONDITION", "ignature", "see client.metadata({model!r}) for the signatures"),
+    ("INVALID_ARGUMENT", "", "see client.metadata({model!r}) for names, dtypes and dims of the inputs"),
+    ("RESOURCE_EXHAUSTED", "", "send smaller batches, or raise the server's limit on the size of messages"),
+    ("UNAVAILABLE", "", "try again in a moment: the server is overloaded, starting or stopping"),
+    ("UNIMPLEMENTED", "", "check that this is the gRPC port of a TensorFlow Serving server"),
 )

@@ -1,1 +1,1 @@
-"""Config files of tensorflow_model_server as typed values."""
+"""Config files of tensorflow_model_server as typed values, read and written as text proto."""

@@ -1,1 +1,1 @@
-"""Golden data and the rule by which answers are compared."""
+"""Golden data, and the rule by which answers are compared with it."""

@@ -1,8 +1,8 @@
-"""How two answers are compared: the one rule for parity at build time and for the smoke test.
+"""Compare two answers, by the same rule for parity at build time and for the smoke test.
 
-The relative error of an element is |got - want| / max(|want|, rms(want)), the root mean square taken over the tensor, so
+The relative error of an element is |got - want| / max(|want|, rms(want)). The root mean square is taken over the tensor, so
 that elements near zero are measured against the tensor's own scale. Integers, booleans and strings must be equal; NaN and
-infinities must stand in the same places.
+infinities must be at the same positions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from serving.protocol.tensors import Array
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one output is from what was wanted.
+    """Difference between one output and its expected values.
 
     Attributes:
-        max_abs, max_rel: largest absolute and relative error over all elements (0 for equal, inf where not comparable).
-        problem: why the tensors cannot be compared by value (dtype, shape, non-finite places), or None.
-        index, want, got: the element with the largest relative error, or None for an empty or incomparable tensor.
+        output: name of the output.
+        max_abs: largest absolute error over all elements; 0 for equal tensors, inf for incomparable ones.
+        max_rel: largest relative error, likewise.
+        problem: why the tensors cannot be compared by value (dtype, shape, positions of non-finite values), or None.
+        index: index of the element with the largest relative error; None for equal, empty or incomparable tensors.
+        want: the expected value of that element, as text.
+        got: its value in the answer, as text.
     """
 
     output: str
@@ -34,22 +38,23 @@ class Difference:
     got: str | None = None
 
     def within(self, tolerance: float) -> bool:
+        """Return whether the tensors are comparable and their relative error is at most `tolerance`."""
         return self.problem is None and self.max_rel <= tolerance
 
     def explain(self) -> str:
-        """One line for a person: the output, what was expected and what came."""
+        """Return one line of text: the output, the expected value and the value in the answer."""
         if self.problem:
             return f"output {self.output!r}: {self.problem}"
-        at = list(self.index) if self.index is not None else []
-        return f"output {self.output!r} at {at}: expected {self.want}, got {self.got} (relative error {self.max_rel:.3g})"
+        index = list(self.index) if self.index is not None else []
+        return f"output {self.output!r} at {index}: expected {self.want}, got {self.got} (relative error {self.max_rel:.3g})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; an infinite error is left out (JSON has none): `problem`, or `want` and `got`, say why."""
+        """Return plain data without infinite errors, which JSON cannot hold: `problem`, or `want` and `got`, explain them."""
         return {key: value for key, value in asdict(self).items() if value not in (None, float("inf"))}
 
 
 def compare(output: str, want: Array, got: Array) -> Difference:
-    """Compare one output. Never raises for tensors that differ: the difference says how."""
+    """Compare one output with its expected values. Tensors that differ in dtype or shape give a `problem`, not an error."""
     if want.dtype.kind in "USO":
         want, got = want.astype(str), _text(got)
     elif got.dtype != want.dtype:
@@ -75,32 +80,31 @@ def _incomparable(output: str, problem: str) -> Difference:
 
 
 def _exact(output: str, want: Array, got: Array) -> Difference:
-    wrong = np.flatnonzero(want.ravel() != got.ravel())
-    if wrong.size == 0:
+    unequal = np.flatnonzero(want.ravel() != got.ravel())
+    if unequal.size == 0:
         return Difference(output, 0.0, 0.0)
-    flat = int(wrong[0])
-    size = float("inf")
+    max_abs = float("inf")
     if want.dtype.kind in "iu":
-        size = float(np.max(np.abs(want.astype(np.float64) - got.astype(np.float64))))
-    return _at(output, flat, want, got, size, float("inf"))
+        max_abs = float(np.max(np.abs(want.astype(np.float64) - got.astype(np.float64))))
+    return _difference_at(output, int(unequal[0]), want, got, max_abs, float("inf"))
 
 
 def _close(output: str, want: Array, got: Array) -> Difference:
     kind = np.complex128 if want.dtype.kind == "c" else np.float64
-    a, b = want.astype(kind).ravel(), got.astype(kind).ravel()
-    finite = np.isfinite(a)
-    same = np.array_equal(finite, np.isfinite(b)) and np.array_equal(a[~finite], b[~finite], equal_nan=True)
-    if not same:
-        return _incomparable(output, "NaN or infinity stand in other places than expected")
+    expected, actual = want.astype(kind).ravel(), got.astype(kind).ravel()
+    finite = np.isfinite(expected)
+    same_finite = np.array_equal(finite, np.isfinite(actual))
+    if not same_finite or not np.array_equal(expected[~finite], actual[~finite], equal_nan=True):
+        return _incomparable(output, "NaN or infinity are at other positions than expected")
     if not finite.any():
         return Difference(output, 0.0, 0.0)
-    error = np.where(finite, np.abs(np.where(finite, a - b, 0)), 0.0)
-    rms = float(np.sqrt(np.mean(np.abs(a[finite]) ** 2)))
-    scale = np.maximum(np.where(finite, np.abs(a), 1.0), max(rms, np.finfo(np.float64).tiny))
+    error = np.where(finite, np.abs(np.where(finite, expected - actual, 0)), 0.0)
+    rms = float(np.sqrt(np.mean(np.abs(expected[finite]) ** 2)))
+    scale = np.maximum(np.where(finite, np.abs(expected), 1.0), max(rms, np.finfo(np.float64).tiny))
     relative = error / scale
-    return _at(output, int(np.argmax(relative)), want, got, float(error.max()), float(relative.max()))
+    return _difference_at(output, int(np.argmax(relative)), want, got, float(error.max()), float(relative.max()))
 
 
-def _at(output: str, flat: int, want: Array, got: Array, max_abs: float, max_rel: float) -> Difference:
+def _difference_at(output: str, flat: int, want: Array, got: Array, max_abs: float, max_rel: float) -> Difference:
     index = tuple(int(i) for i in np.unravel_index(flat, want.shape))
     return Difference(output, max_abs, max_rel, None, index, str(want[index]), str(got[index]))

@@ -1,9 +1,8 @@
-"""Golden data: example inputs of every signature and what PyTorch answered, in one .npz that NumPy alone
-can read.
+"""Golden data: example inputs of every signature and PyTorch's answers, in one .npz that NumPy alone can read.
 
-Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`; `__meta__` holds JSON with the
-model's name, the tolerance, the order of cases, inputs and outputs, and the dtypes that NumPy cannot hold
-(bfloat16 is kept as uint16). Strings are kept as NumPy unicode arrays, bytes (images, tf.Examples) as base64. No pickle.
+Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`. `__meta__` holds JSON with the model's name, the
+tolerance, the order of cases, inputs and outputs, and the keys whose dtype NumPy does not have (bfloat16 is stored as
+uint16). Strings are stored as NumPy unicode arrays, bytes (images, tf.Examples) as base64. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -22,7 +21,14 @@ from serving.protocol.tensors import Array
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """One call: arrays by name, in the signature's order."""
+    """One call of a signature and its answer.
+
+    Attributes:
+        signature: name of the signature.
+        name: name of the case, unique within the signature.
+        inputs: arrays by input name, in the signature's order.
+        outputs: arrays by output name, in the signature's order.
+    """
 
     signature: str
     name: str
@@ -35,8 +41,10 @@ class Golden:
     """All golden calls of one version of a model.
 
     Attributes:
-        tolerance: largest relative error allowed, see `serving.golden.compare`.
-        bfloat16: keys of arrays that hold bfloat16 bits as uint16.
+        model: name of the model.
+        tolerance: largest allowed relative error, see `serving.golden.compare`.
+        cases: the calls.
+        bfloat16: keys of the arrays that hold the bits of bfloat16 values as uint16.
     """
 
     model: str
@@ -46,34 +54,36 @@ class Golden:
 
     @property
     def signatures(self) -> tuple[str, ...]:
+        """Names of the signatures, in the order of their first calls."""
         return tuple(dict.fromkeys(case.signature for case in self.cases))
 
     @property
     def largest_batch(self) -> int:
-        """Rows of the largest call."""
+        """Number of rows of the largest call."""
         return max((batch_size(case.inputs) for case in self.cases), default=0)
 
     def inputs(self, case: GoldenCase) -> dict[str, Array]:
-        """The inputs as a tensor takes them: bfloat16 bits marked as such, see `serving.protocol.tensors`."""
-        return self._marked(case, "in", case.inputs)
+        """Return a case's inputs in the form that tensors are made from: bfloat16 as in `serving.protocol.tensors`."""
+        return self._with_bfloat16(case, "in", case.inputs)
 
     def outputs(self, case: GoldenCase) -> dict[str, Array]:
-        """The outputs in the same form."""
-        return self._marked(case, "out", case.outputs)
+        """Return a case's outputs, in the form of `inputs`."""
+        return self._with_bfloat16(case, "out", case.outputs)
 
-    def _marked(self, case: GoldenCase, side: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    def _with_bfloat16(self, case: GoldenCase, side: str, arrays: dict[str, Array]) -> dict[str, Array]:
         from serving.protocol.tensors import bfloat16_from_bits
 
-        coded = {name for name in arrays if _key(case, side, name) in self.bfloat16}
-        return {name: bfloat16_from_bits(a) if name in coded else a for name, a in arrays.items()}
+        bits = {name for name in arrays if _key(case, side, name) in self.bfloat16}
+        return {name: bfloat16_from_bits(array) if name in bits else array for name, array in arrays.items()}
 
     def save(self, path: Path) -> None:
+        """Write the .npz file."""
         arrays: dict[str, Array] = {}
         for case in self.cases:
             for side, values in (("in", case.inputs), ("out", case.outputs)):
                 arrays.update({_key(case, side, name): value for name, value in values.items()})
         binary = [key for key, value in arrays.items() if is_binary(value)]
-        arrays.update({key: _each(arrays[key], lambda v: base64.b64encode(v).decode()).astype(str) for key in binary})
+        arrays.update({key: _map(arrays[key], lambda v: base64.b64encode(v).decode()).astype(str) for key in binary})
         meta = {
             "model": self.model,
             "tolerance": self.tolerance,
@@ -81,12 +91,12 @@ class Golden:
             "binary": binary,
             "cases": [
                 {
-                    "signature": c.signature,
-                    "name": c.name,
-                    "inputs": list(c.inputs),
-                    "outputs": list(c.outputs),
+                    "signature": case.signature,
+                    "name": case.name,
+                    "inputs": list(case.inputs),
+                    "outputs": list(case.outputs),
                 }
-                for c in self.cases
+                for case in self.cases
             ],
         }
         with path.open("wb") as file:
@@ -94,10 +104,10 @@ class Golden:
 
     @classmethod
     def load(cls, path: Path) -> Golden:
-        """Read golden data.
+        """Read an .npz file that `save` wrote.
 
         Raises:
-            ValueError: not an .npz of this form.
+            ValueError: the file is not an .npz file of this form.
             OSError: the file cannot be read.
         """
         with path.open("rb") as file:
@@ -111,19 +121,19 @@ class Golden:
 
 
 def batch_size(inputs: Mapping[str, Array]) -> int:
-    """Rows of a call, the first dim that a batching server counts; a call without arrays that have one is one row."""
+    """Return the number of rows of a call: the largest first dim, as a batching server counts; 1 if all inputs are scalars."""
     return max((array.shape[0] for array in inputs.values() if array.ndim), default=1)
 
 
 def is_binary(array: Array) -> bool:
-    """Whether the array has bytes that need not be text: an object array of bytes."""
+    """Return whether the array holds bytes that need not be text: an object array of bytes."""
     return array.dtype.kind == "O" and any(isinstance(value, bytes) for value in array.ravel().tolist())
 
 
-def _each(array: Array, change: Callable[[Any], Any]) -> Array:
-    out = np.empty(array.shape, np.object_)
-    out.ravel()[:] = [change(value) for value in array.ravel().tolist()]
-    return out
+def _map(array: Array, change: Callable[[Any], Any]) -> Array:
+    mapped = np.empty(array.shape, np.object_)
+    mapped.ravel()[:] = [change(value) for value in array.ravel().tolist()]
+    return mapped
 
 
 def _case(row: dict[str, Any], data: Any, binary: set[str]) -> GoldenCase:
@@ -131,7 +141,7 @@ def _case(row: dict[str, Any], data: Any, binary: set[str]) -> GoldenCase:
         arrays = {}
         for key in keys:
             stored = f"{row['signature']}/{row['name']}/{name}/{key}"
-            arrays[key] = _each(data[stored], base64.b64decode) if stored in binary else data[stored]
+            arrays[key] = _map(data[stored], base64.b64decode) if stored in binary else data[stored]
         return arrays
 
     return GoldenCase(row["signature"], row["name"], side("in", row["inputs"]), side("out", row["outputs"]))

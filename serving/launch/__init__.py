@@ -1,15 +1,10 @@
-"""Start a server for a bundle, wait until what was asked for is served, and leave nothing behind.
+"""Start a server for a bundle, wait until its models are available, and clean up afterwards.
+
+The runners are `embedded.py` (this package's own server, in another process), `binary.py` (an installed
+tensorflow_model_server) and `docker.py` (the image that the bundle names).
 
     with launched(DockerRunner(deployment, settings), timeout=120, log=print):
         ...                        # every version of every model is AVAILABLE
-
-    deployment.py   what is to be served, and where
-    runner.py       what a runner is; a server that is a process of this machine
-    embedded.py     this package's own server, in another process
-    binary.py       a tensorflow_model_server that is installed here
-    docker.py       the image that the bundle names
-    ready.py        ports, and waiting for AVAILABLE
-    lifetime.py     start, wait, stop; in this order whatever happens
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A tensorflow_model_server that is installed on this machine."""
+"""Run a tensorflow_model_server that is installed on this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ BINARY = "tensorflow_model_server"
 
 
 class BinaryRunner(ProcessRunner):
-    """Runs it on config files of its own: those in the bundle have the paths of a container.
+    """Runs the executable on its own config files, since those in the bundle have the paths of a container.
 
     Args:
+        deployment: what to serve, and where.
         binary: name or path of the executable.
     """
 
@@ -27,23 +28,30 @@ class BinaryRunner(ProcessRunner):
         self._deployment = deployment
         self._binary = binary
         self._configs = Path(tempfile.gettempdir()) / f"tfbundle-{deployment.name}-{deployment.grpc_port}"
-        self._wrote = False
+        self._has_configs = False
 
     @property
     def command(self) -> Sequence[str]:
+        """See `Runner.command`."""
         return (self._binary, *self._deployment.flags(str(self._configs)))
 
     @property
     def hosts(self) -> str:
-        """It has no flag for an address: it listens on all of them (model_servers/server.cc)."""
+        """Every address of this machine: the server has no flag to choose one (model_servers/server.cc)."""
         return "0.0.0.0"
 
     @property
     def by_hand(self) -> str:
-        remove = f"rm -rf {shlex.quote(str(self._configs))}" if self._wrote else ""
+        """See `Runner.by_hand`."""
+        remove = f"rm -rf {shlex.quote(str(self._configs))}" if self._has_configs else ""
         return "; ".join(filter(None, (super().by_hand, remove)))
 
     def prepare(self, log: Log) -> None:
+        """Write the config files.
+
+        Raises:
+            LaunchError: the executable is not installed, or another launch uses the same folder.
+        """
         if shutil.which(self._binary) is None:
             raise LaunchError(
                 f"There is no {self._binary} on this machine.",
@@ -55,16 +63,17 @@ class BinaryRunner(ProcessRunner):
             self._configs.mkdir(mode=0o700)
         except FileExistsError as exc:
             raise LaunchError(
-                f"{self._configs} is there already: another launch has this port, or left it behind.",
-                fix=f"if no server uses it: rm -r {shlex.quote(str(self._configs))}",
+                f"{self._configs} exists already: another launch uses this port, or left the folder behind.",
+                fix=f"choose another --port or, if no server uses the folder, rm -r {shlex.quote(str(self._configs))}",
             ) from exc
-        self._wrote = True
+        self._has_configs = True
         for name, text in self._deployment.configs(str(self._deployment.folder / "models")).items():
             (self._configs / name).write_text(text, "utf-8")
 
     def stop(self) -> None:
+        """End the server and remove its config files."""
         try:
             super().stop()
         finally:
-            if self._wrote:
+            if self._has_configs:
                 shutil.rmtree(self._configs, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What is to be served, and where."""
+"""A bundle to serve, and the addresses to serve it at."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_EVERYWHERE = ("", "0.0.0.0", "::")
+_ALL_ADDRESSES = ("", "0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A bundle and the addresses it is served at.
+    """A bundle to serve, and the addresses to serve it at.
 
     Attributes:
-        folder: absolute path of the bundle: `models/` and `serving/` are read.
-        name: a DNS label; names the container.
-        versions: model -> versions that have to be AVAILABLE.
+        folder: absolute path of the bundle, whose `models/` and `serving/` are read.
+        name: a DNS label, used in the name of the container.
+        versions: model -> versions that have to become AVAILABLE.
         host: address of this machine to listen on.
-        flags: folder of the config files, where the server runs -> tensorflow_model_server's flags, ports included.
-        configs: folder of the models, where the server runs -> name and text of each config file that the flags name.
+        grpc_port: port of gRPC.
+        rest_port: port of REST.
+        flags: returns tensorflow_model_server's flags, ports included, for a folder of config files where the server runs.
+        configs: returns name and text of each config file that the flags name, for a folder of models where the server runs.
     """
 
     folder: Path
@@ -33,16 +35,16 @@ class Deployment:
 
     @property
     def grpc_target(self) -> str:
-        """`host:port` for a client on this machine."""
-        return f"{self._reached_at}:{self.grpc_port}"
+        """`host:port` for a gRPC client on this machine."""
+        return f"{self._client_host}:{self.grpc_port}"
 
     @property
     def rest_target(self) -> str:
-        """The same for REST."""
-        return f"{self._reached_at}:{self.rest_port}"
+        """`host:port` for a REST client on this machine."""
+        return f"{self._client_host}:{self.rest_port}"
 
     @property
-    def _reached_at(self) -> str:
-        if self.host in _EVERYWHERE:
+    def _client_host(self) -> str:
+        if self.host in _ALL_ADDRESSES:
             return "127.0.0.1"
         return f"[{self.host}]" if ":" in self.host else self.host

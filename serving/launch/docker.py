@@ -1,4 +1,4 @@
-"""The image of TensorFlow Serving in Docker, with the bundle's own models and config files mounted."""
+"""Run the image of TensorFlow Serving in Docker, with the bundle's models and config files mounted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.launch.deployment import Deployment
 from serving.launch.runner import GRACE_SECONDS, Log, Process, ended_error
 
 _ANSWER_SECONDS = 30.0
-"""How long the daemon may take to answer a question."""
+"""How long the daemon may take to answer a command."""
 
 _DOCKER_FAILED, _KILLED = 125, 137
 """Exit codes of `docker run`: Docker itself failed; the container was killed (docs.docker.com, run reference)."""
@@ -20,15 +20,16 @@ _DOCKER_FAILED, _KILLED = 125, 137
 
 @dataclass(frozen=True)
 class DockerSettings:
-    """How the container runs.
+    """Settings of the container.
 
     Attributes:
-        image: reference of the image, with a digest where the bundle pins one.
-        models_dir, config_dir: where the bundle's models/ and serving/ stand in the container, read-only.
-        user: `uid:gid` of the server; it has to be able to read the bundle.
-        memory: most that it may use, as `docker run --memory` takes it; empty: no limit.
-        cpus: most cores, as `docker run --cpus` takes it; empty: no limit.
-        docker: name or path of the client.
+        image: reference of the image, with a digest if the bundle pins one.
+        models_dir: folder in the container where the bundle's models/ is mounted, read-only.
+        config_dir: folder in the container where the bundle's serving/ is mounted, read-only.
+        user: `uid:gid` of the server, which must be able to read the bundle.
+        memory: memory limit in the form of `docker run --memory`; empty for no limit.
+        cpus: limit of cores in the form of `docker run --cpus`; empty for no limit.
+        docker: name or path of Docker's client.
     """
 
     image: str
@@ -41,32 +42,35 @@ class DockerSettings:
 
 
 class DockerRunner:
-    """`docker run` in the foreground, so that its output is the server's and its exit code the container's."""
+    """Runs `docker run` in the foreground: its output is the server's, its exit code the container's."""
 
     def __init__(self, deployment: Deployment, settings: DockerSettings) -> None:
         self._deployment = deployment
         self._settings = settings
         self._process: Process | None = None
-        self._begun = False
+        self._started = False
         self.name = f"tfbundle-{deployment.name}-{deployment.grpc_port}"
 
     @property
     def command(self) -> Sequence[str]:
-        to, how = self._deployment, self._settings
-        # --init: as process 1 the server would ignore SIGTERM (tensorflow/serving#1853).
-        command = [how.docker, "run", "--rm", "--init", "--name", self.name, "--user", how.user]
+        """See `Runner.command`."""
+        deployment, settings = self._deployment, self._settings
+        # --init: the server would ignore SIGTERM as process 1 (tensorflow/serving#1853).
+        command = [settings.docker, "run", "--rm", "--init", "--name", self.name, "--user", settings.user]
         command += ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        command += ["--memory", how.memory] if how.memory else []
-        command += ["--cpus", how.cpus] if how.cpus else []
-        for port in (to.grpc_port, to.rest_port):
-            command += ["--publish", f"{_bracketed(to.host)}:{port}:{port}"]
-        for part, target in (("models", how.models_dir), ("serving", how.config_dir)):
-            command += ["--mount", f"type=bind,source={to.folder / part},target={target},readonly"]
-        return (*command, "--entrypoint", "tensorflow_model_server", how.image, *to.flags(how.config_dir))
+        command += ["--memory", settings.memory] if settings.memory else []
+        command += ["--cpus", settings.cpus] if settings.cpus else []
+        for port in (deployment.grpc_port, deployment.rest_port):
+            command += ["--publish", f"{_bracketed(deployment.host)}:{port}:{port}"]
+        for part, target in (("models", settings.models_dir), ("serving", settings.config_dir)):
+            command += ["--mount", f"type=bind,source={deployment.folder / part},target={target},readonly"]
+        flags = deployment.flags(settings.config_dir)
+        return (*command, "--entrypoint", "tensorflow_model_server", settings.image, *flags)
 
     @property
     def by_hand(self) -> str:
-        return self._removal if self._begun else ""
+        """See `Runner.by_hand`."""
+        return self._removal if self._started else ""
 
     @property
     def _removal(self) -> str:
@@ -74,17 +78,23 @@ class DockerRunner:
 
     @property
     def hosts(self) -> str:
+        """See `Runner.hosts`."""
         return self._deployment.host
 
     def prepare(self, log: Log) -> None:
+        """Check that Docker can run the container, and pull the image if it is missing.
+
+        Raises:
+            LaunchError: Docker is missing or does not answer, the container's name is taken, or the image cannot be pulled.
+        """
         if "," in str(self._deployment.folder):
             raise LaunchError(
-                f"Docker cannot mount {self._deployment.folder}: the path has a comma.", fix="move the bundle"
+                f"Docker cannot mount {self._deployment.folder}: the path has a comma.", fix="move the bundle to another path"
             )
         self._check_daemon()
         if self._ask("container", "inspect", self.name).returncode == 0:
             raise LaunchError(
-                f"There is a container {self.name} already: another launch has this port, or left it behind.",
+                f"A container named {self.name} exists already: another launch uses this port, or left it behind.",
                 fix=f"choose another --port, or remove it: {self._removal}",
             )
         if self._ask("image", "inspect", self._settings.image).returncode != 0:
@@ -95,7 +105,7 @@ class DockerRunner:
         if answer.returncode != 0:
             raise LaunchError(
                 f"Docker's daemon does not answer: {_last_line(answer.stderr or answer.stdout)}",
-                fix="start it (systemctl start docker, or Docker Desktop), see whether you may use it "
+                fix="start it (systemctl start docker, or Docker Desktop), check that you are allowed to use it "
                 "(group docker), or use --runner embedded",
             )
 
@@ -110,31 +120,34 @@ class DockerRunner:
         if pull.poll() != 0:
             raise LaunchError(
                 f"The image {image} cannot be pulled: {_last_line(' '.join(pull.tail))}",
-                fix="is the registry reachable? `docker:` in bundle.yaml names another image; --image does so once",
+                fix="check that the registry is reachable, or name another image with --image or `docker:` in bundle.yaml",
             )
 
     def start(self, log: Log) -> None:
-        self._begun = True
+        """See `Runner.start`."""
+        self._started = True
         self._process = Process(self.command, log)
 
     def ended(self) -> LaunchError | None:
+        """See `Runner.ended`."""
         code = self._process.poll() if self._process else None
         if code is None or self._process is None:
             return None
-        fix = "the end of its log says why"
+        fix = "see the end of its log for the reason"
         if code == _DOCKER_FAILED:
-            fix = "Docker itself could not run it: the message above is its own"
+            fix = "see Docker's own message above: it could not run the container"
         elif code == _KILLED:
-            fix = f"killed, most likely for its memory: raise --memory (now {self._settings.memory or 'without limit'})"
+            limit = self._settings.memory or "without limit"
+            fix = f"raise --memory (now {limit}): it was killed, most likely for using too much"
         return ended_error(f"The container {self.name}", code, self.command, self._process.tail, fix)
 
     def stop(self) -> None:
-        """`docker stop`, then `docker rm -f`, which also ends what `docker stop` did not."""
-        if not self._begun:
+        """Run `docker stop`, then `docker rm -f`, which also ends a container that `docker stop` did not."""
+        if not self._started:
             return
         try:
             if self._process and self._process.poll() is None:
-                # To the container: signals to the client do not reach it when the client is killed.
+                # A signal to Docker's client would not reach the container if the client is killed.
                 grace = int(GRACE_SECONDS)
                 self._ask("stop", "--time", str(grace), self.name, seconds=grace + _ANSWER_SECONDS)
         finally:
@@ -154,18 +167,18 @@ class DockerRunner:
     def _ask(self, *arguments: str, seconds: float = _ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
         command = [self._settings.docker, *arguments]
         try:
-            # A session of its own: Ctrl-C must not end the client that is removing the container.
+            # In its own session, because Ctrl-C must not end the client that is removing the container.
             return subprocess.run(
                 command, capture_output=True, text=True, timeout=seconds, check=False, start_new_session=True
             )
         except FileNotFoundError as exc:
             raise LaunchError(
                 f"There is no {self._settings.docker} on this machine.",
-                fix="install Docker, or use --runner embedded, which needs nothing but tfbundle",
+                fix="install Docker, or use --runner embedded, which needs only tfbundle",
             ) from exc
         except subprocess.TimeoutExpired as exc:
             raise LaunchError(
-                f"Docker did not answer within {seconds:g} s.", where=shlex.join(command), fix="is its daemon all right?"
+                f"Docker did not answer within {seconds:g} s.", where=shlex.join(command), fix="check its daemon"
             ) from exc
 
 

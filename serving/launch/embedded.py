@@ -1,4 +1,4 @@
-"""The embedded server, in another process."""
+"""Run the embedded server in another process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from serving.launch.runner import Log, ProcessRunner
 
 
 class EmbeddedRunner(ProcessRunner):
-    """Args:
-    serve: the command that serves a bundle's folder with this package's server; it gets the folder and flags.
+    """Runs a command that serves a bundle with this package's server.
+
+    Args:
+        deployment: what to serve, and where.
+        serve: the command, to which the bundle's folder and the flags are appended.
     """
 
     def __init__(self, deployment: Deployment, serve: Sequence[str]) -> None:
@@ -20,13 +23,15 @@ class EmbeddedRunner(ProcessRunner):
 
     @property
     def command(self) -> Sequence[str]:
-        to = self._deployment
-        ports = (f"--host={to.host}", f"--port={to.grpc_port}", f"--rest_api_port={to.rest_port}")
-        return (*self._serve, str(to.folder), *ports)
+        """See `Runner.command`."""
+        deployment = self._deployment
+        ports = (f"--host={deployment.host}", f"--port={deployment.grpc_port}", f"--rest_api_port={deployment.rest_port}")
+        return (*self._serve, str(deployment.folder), *ports)
 
     @property
     def hosts(self) -> str:
+        """See `Runner.hosts`."""
         return self._deployment.host
 
     def prepare(self, log: Log) -> None:
-        """This package is all that it takes."""
+        """Do nothing: the server needs only this package."""

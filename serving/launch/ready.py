@@ -1,4 +1,4 @@
-"""Before a server is started: are its ports free? After: is every version AVAILABLE?"""
+"""Check that a server's ports are free before it starts, and wait for its versions afterwards."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from serving.errors import ServingError, TargetError
 from serving.launch.deployment import Deployment
 
 _LEAST_SECONDS = 0.05
-"""For the version whose turn comes when the time is over: it may be available all the same."""
+"""Time for a version whose turn comes after the deadline, since it may be available already."""
 
 
 def check_ports(deployment: Deployment, host: str) -> None:
-    """See that the ports of a deployment are free.
+    """Check that the ports of a deployment are free.
+
+    Args:
+        deployment: the ports.
+        host: the address that the server listens on.
 
     Raises:
-        TargetError: one is not, may not be used, or this machine has no such address.
+        TargetError: a port is in use or not allowed, or this machine does not have the address.
     """
     for kind, flag, port in (("gRPC", "--port", deployment.grpc_port), ("REST", "--rest-port", deployment.rest_port)):
         try:
             _bind(host, port)
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
-                what, fix = f"Port {port} of {host}, for {kind}, is in use.", f"stop what uses it, or choose another with {flag}"
+                what = f"Port {port} of {host}, for {kind}, is in use."
+                fix = f"stop the program that uses it, or choose another port with {flag}"
             else:
                 what = f"The server cannot listen on {host}:{port}, for {kind}: {exc.strerror or exc}."
                 fix = f"choose another port with {flag}, or another address with --host"
@@ -36,7 +41,7 @@ def check_ports(deployment: Deployment, host: str) -> None:
 def _bind(host: str, port: int) -> None:
     family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
-        # A port whose last connections linger (TIME_WAIT) can be listened on.
+        # Lets a port be used whose last connections linger (TIME_WAIT).
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
 
@@ -48,20 +53,21 @@ def wait_until_available(
     seconds: float,
     ended: Callable[[], ServingError | None],
 ) -> None:
-    """Wait until the server says by GetModelStatus that every version of every model is AVAILABLE.
+    """Wait until GetModelStatus reports every version of every model as AVAILABLE.
 
     Args:
-        target: `host:port` of its gRPC port.
-        seconds: for all of them together.
-        ended: why the server runs no more, None while it does.
+        target: `host:port` of the server's gRPC port.
+        versions: model -> versions to wait for.
+        seconds: time for all of them together.
+        ended: returns why the server has ended, or None while it runs.
 
     Raises:
-        ServingError: the one that `ended` tells.
-        NotReadyError: not in time, or a version's load has failed; with what was seen last.
+        ServingError: the error that `ended` returned.
+        NotReadyError: a version was not available in time, or could not be loaded; with its last known state.
     """
     deadline = time.monotonic() + seconds
     with Client(target) as client:
         for model, numbers in versions.items():
             for version in numbers:
-                left = max(deadline - time.monotonic(), _LEAST_SECONDS)
-                client.wait_until_ready(model, version, left, ended=ended)
+                remaining = max(deadline - time.monotonic(), _LEAST_SECONDS)
+                client.wait_until_ready(model, version, remaining, ended=ended)

@@ -1,4 +1,4 @@
-"""What a runner is, and the part that all share: a process of this machine whose output is streamed."""
+"""The interface of runners, and what they share: a local process whose output is streamed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Protocol
 from serving.errors import LaunchError
 
 GRACE_SECONDS = 35.0
-"""How long a server may take to end: the requests under way have 30 s (`ServerOptions.grace_seconds`)."""
+"""How long a server may take to end: requests in progress have 30 s (`ServerOptions.grace_seconds`)."""
 
 _TAIL = 15
-"""Lines of a log that an error repeats."""
+"""Number of lines at the end of a log that an error quotes."""
 
 Log = Callable[[str], None]
-"""Takes a line of the server's output, from a thread of its own."""
+"""Takes a line of the server's output; called from another thread."""
 
 
 class Runner(Protocol):
@@ -40,36 +40,37 @@ class Runner(Protocol):
         """Address of this machine that the server listens on."""
 
     def prepare(self, log: Log) -> None:
-        """See to it that the command can run.
+        """Make everything ready that the command needs.
 
         Raises:
-            LaunchError: what is missing, and how to get it.
+            LaunchError: something is missing; the error says how to get it.
         """
 
     def start(self, log: Log) -> None:
         """Run the command.
 
         Raises:
-            LaunchError: it cannot be run.
+            LaunchError: the command cannot be run.
         """
 
     def ended(self) -> LaunchError | None:
-        """Why the server runs no more; None while it does."""
+        """Return why the server has ended, or None while it runs."""
 
     def stop(self) -> None:
-        """End the server and remove what belonged to it. May be called at any time, and again.
+        """End the server and remove everything that `prepare` and `start` made. May be called at any time, and repeatedly.
 
         Raises:
-            LaunchError: something is left; `by_hand` says how to remove it.
+            LaunchError: something could not be removed; `by_hand` says how to remove it.
         """
 
 
 class Process:
-    """A child process with a session of its own, so that a terminal's Ctrl-C reaches it through us alone.
+    """A child process in its own session, so that a terminal's Ctrl-C reaches it only through this process.
 
     Args:
+        command: the command and its arguments.
         log: called with each line of its output.
-        environment: variables beside those of this process.
+        environment: variables to set in addition to those of this process.
 
     Raises:
         LaunchError: the command cannot be run.
@@ -96,17 +97,18 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """Id of the process."""
         return self._child.pid
 
     def poll(self) -> int | None:
-        """The exit code, with everything logged by then; None while it runs."""
+        """Return the exit code once the process has ended and its output has been logged; None while it runs."""
         code = self._child.poll()
         if code is not None:
             self._reader.join(timeout=2.0)
         return code
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended within this time."""
+        """Wait for the process to end, and return whether it did so within `seconds`."""
         try:
             self._child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -115,7 +117,7 @@ class Process:
         return True
 
     def end(self, seconds: float = GRACE_SECONDS) -> None:
-        """SIGTERM, and SIGKILL to all of its session when it takes longer than that, or when this is interrupted."""
+        """Send SIGTERM; send SIGKILL to the whole session after `seconds`, or if this call is interrupted."""
         try:
             if self.poll() is None:
                 self._child.terminate()
@@ -138,37 +140,50 @@ class Process:
 
 
 class ProcessRunner:
-    """A server that is a process of this machine."""
+    """Base of the runners whose server is a local process."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
 
     @property
     def command(self) -> Sequence[str]:
+        """See `Runner.command`."""
         raise NotImplementedError
 
     @property
     def by_hand(self) -> str:
+        """See `Runner.by_hand`."""
         return f"kill {self._process.pid}" if self._process else ""
 
     def start(self, log: Log) -> None:
+        """See `Runner.start`."""
         self._process = Process(self.command, log)
 
     def ended(self) -> LaunchError | None:
+        """See `Runner.ended`."""
         code = self._process.poll() if self._process else None
         if code is None or self._process is None:
             return None
         return ended_error("The server", code, self.command, self._process.tail)
 
     def stop(self) -> None:
+        """See `Runner.stop`."""
         if self._process:
             self._process.end()
 
 
 def ended_error(
-    who: str, code: int, command: Sequence[str], tail: Sequence[str], fix: str = "the end of its log says why"
+    who: str, code: int, command: Sequence[str], tail: Sequence[str], fix: str = "see the end of its log for the reason"
 ) -> LaunchError:
-    """A server that has ended by itself, with the end of its log."""
+    """Return the error for a server that has ended by itself.
+
+    Args:
+        who: the server, as the subject of the message.
+        code: its exit code; negative for the signal that ended it.
+        command: the command that was run.
+        tail: the last lines of its output.
+        fix: what the user can do.
+    """
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    log = "".join(f"\n  | {line}" for line in tail) or " it wrote nothing."
+    log = "".join(f"\n  | {line}" for line in tail) or " it printed nothing."
     return LaunchError(f"{who} {how}:{log}", where=shlex.join(command), fix=fix)

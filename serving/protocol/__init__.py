@@ -1,1 +1,1 @@
-"""TensorFlow Serving's protocol without TensorFlow: messages, tensors, JSON, config files, and the rules of each."""
+"""TensorFlow Serving's protocol without TensorFlow: messages, tensors, JSON, statuses and files, by the server's rules."""

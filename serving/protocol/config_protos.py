@@ -1,8 +1,8 @@
-"""Config messages of TensorFlow Serving that tensorflow-serving-api has no module for.
+"""Config messages of TensorFlow Serving for which tensorflow-serving-api has no module.
 
-Names, field numbers, types and the files they stand in are those of the proto files in tensorflow/serving:
-`config/monitoring_config.proto`, `config/ssl_config.proto`, and BatchingParameters of
-`servables/tensorflow/session_bundle_config.proto`, the message of a batching parameters file.
+Names, field numbers and types are those of the proto files in tensorflow/serving: `config/monitoring_config.proto`,
+`config/ssl_config.proto`, and BatchingParameters of `servables/tensorflow/session_bundle_config.proto`, the message of a
+batching parameters file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _WRAPPERS = "google/protobuf/wrappers.proto"
 _INT64 = "google.protobuf.Int64Value"
 
 Field = tuple[str, int, str]
-"""Name, number, and type: a scalar (`bool`, `string`, `repeated int64`) or the full name of a message."""
+"""Name, number and type of a field; the type is a scalar (`bool`, `repeated int64`) or the full name of a message."""
 
 MESSAGES: dict[str, dict[str, tuple[Field, ...]]] = {
     "tensorflow_serving/config/monitoring_config.proto": {
@@ -46,7 +46,7 @@ MESSAGES: dict[str, dict[str, tuple[Field, ...]]] = {
 
 
 def config_files() -> list[descriptor_pb2.FileDescriptorProto]:
-    """The three files as descriptors; they import `google/protobuf/wrappers.proto` at most."""
+    """Return the files as descriptors; the only file they import is `google/protobuf/wrappers.proto`."""
     return [_file(path, messages) for path, messages in MESSAGES.items()]
 
 

@@ -1,10 +1,10 @@
 """Write `tf_serving.desc`: the descriptors of TensorFlow Serving's messages and services.
 
-They are taken from the installed tensorflow-serving-api and TensorFlow, so that all else needs neither.
+They are taken from the installed tensorflow-serving-api and TensorFlow, so that nothing else needs either.
 
     python -m serving.protocol.extract
 
-Run it after a move to a newer TensorFlow, and set `EXTRACTED_FROM`. It imports TensorFlow only while it runs.
+Run it after an upgrade of TensorFlow, and update `EXTRACTED_FROM`. Only `extract` imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from serving.protocol.config_protos import config_files
 DESCRIPTORS = Path(__file__).with_name("tf_serving.desc")
 
 EXTRACTED_FROM = {"tensorflow": "2.21.0", "tensorflow-serving-api": "2.21.0"}
-"""Versions that the shipped file was extracted from."""
+"""Versions of the packages from which the shipped file was extracted."""
 
 _ROOTS = (
     "tensorflow_serving.apis.prediction_service_pb2",
@@ -35,11 +35,12 @@ _ROOTS = (
 
 
 def installed_versions() -> dict[str, str]:
+    """Return the installed versions of the packages in `EXTRACTED_FROM`."""
     return {name: version(name) for name in EXTRACTED_FROM}
 
 
 def extract() -> bytes:
-    """A serialized FileDescriptorSet, every file after those it imports. Same versions, same bytes.
+    """Return a serialized FileDescriptorSet, each file after those it imports; the same versions give the same bytes.
 
     Raises:
         ImportError: TensorFlow or tensorflow-serving-api is not installed.
@@ -51,15 +52,16 @@ def extract() -> bytes:
     return descriptor_pb2.FileDescriptorSet(file=files.values()).SerializeToString(deterministic=True)
 
 
-def _collect(file: Any, into: dict[str, descriptor_pb2.FileDescriptorProto]) -> None:
-    if file.name in into:
+def _collect(file: Any, files: dict[str, descriptor_pb2.FileDescriptorProto]) -> None:
+    if file.name in files:
         return
     for dependency in file.dependencies:
-        _collect(dependency, into)
-    into[file.name] = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
+        _collect(dependency, files)
+    files[file.name] = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
 
 
 def main() -> None:
+    """Write the file beside this module."""
     data = extract()
     DESCRIPTORS.write_bytes(data)
     print(f"{DESCRIPTORS}: {len(data)} bytes from {installed_versions()}")

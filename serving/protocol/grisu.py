@@ -1,7 +1,7 @@
 """Grisu2 (F. Loitsch, "Printing floating-point numbers quickly and accurately with integers", PLDI 2010).
 
-It prints a double so that it reads back the same, in 64-bit integers, and does not always find the fewest or the nearest
-digits. RapidJSON writes doubles with it; where an error text quotes one, only the same steps give the same digits.
+The algorithm prints a double so that it reads back as the same double. It uses 64-bit integers and does not always find the
+fewest or the nearest digits. RapidJSON writes doubles with it, so error messages that quote one need exactly the same steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FIRST_POWER, _POWER_STEP = -348, 8
 
 
 class _Float(NamedTuple):
-    """f x 2^e, with f in 64 bits."""
+    """The number f x 2^e, with f in 64 bits."""
 
     f: int
     e: int
@@ -30,10 +30,10 @@ class _Float(NamedTuple):
 
 
 def shortest_digits(value: float) -> tuple[str, int]:
-    """Decimal digits of a positive, finite double, and the power of ten that the last one stands for."""
-    exact = _taken_apart(value)
+    """Return the decimal digits of a positive, finite double, and the power of ten of the last digit."""
+    exact = _decompose(value)
     upper = _Float((exact.f << 1) + 1, exact.e - 1).normalized()
-    if exact.f == _HIDDEN:  # the next smaller double is only half as far away
+    if exact.f == _HIDDEN:  # the next smaller double is only half as far away as the next larger one
         lower = _Float((exact.f << 2) - 1, exact.e - 2)
     else:
         lower = _Float((exact.f << 1) - 1, exact.e - 1)
@@ -45,14 +45,14 @@ def shortest_digits(value: float) -> tuple[str, int]:
     return digits, kappa - exponent
 
 
-def _taken_apart(value: float) -> _Float:
+def _decompose(value: float) -> _Float:
     _, exponent = math.frexp(value)
     exponent = max(exponent - 53, -1074)
     return _Float(int(math.ldexp(value, -exponent)), exponent)
 
 
 def _power_for(exponent: int) -> tuple[_Float, int]:
-    """A power of ten that brings a number of this binary exponent near 2^-60, and its decimal exponent."""
+    """Return the power of ten that scales a number of this binary exponent to about 2^-60, and its decimal exponent."""
     needed = math.ceil((-61 - exponent) * 0.30102999566398114 + 347)
     decimal = _FIRST_POWER + _POWER_STEP * ((needed >> 3) + 1)
     return _power(decimal), decimal
@@ -60,7 +60,7 @@ def _power_for(exponent: int) -> tuple[_Float, int]:
 
 @cache
 def _power(decimal: int) -> _Float:
-    """10^decimal, rounded to 64 bits."""
+    """Return 10^decimal, rounded to 64 bits."""
     if decimal >= 0:
         exact, exponent = 10**decimal, 0
     else:
@@ -73,13 +73,18 @@ def _power(decimal: int) -> _Float:
 
 
 def _generate(distance: int, high: int, bits: int, delta: int) -> tuple[str, int]:
-    """Digits of a number between `high - delta` and `high`, and the power of ten of the last one.
+    """Return the digits of a number between `high - delta` and `high`, and the power of ten of the last digit.
+
+    All numbers are fixed-point numbers with `bits` binary digits after the point.
 
     Args:
-        distance: of the number meant from `high`; all have `bits` binary digits behind the point.
+        distance: distance of the number to print from `high`.
+        high: upper end of the interval of numbers that read back as the same double.
+        bits: binary digits after the point.
+        delta: width of the interval.
     """
-    one = 1 << bits
-    whole, fraction = high >> bits, high & (one - 1)
+    unit = 1 << bits
+    whole, fraction = high >> bits, high & (unit - 1)
     digits: list[int] = []
     for kappa in reversed(range(len(str(whole)))):
         digit, whole = divmod(whole, 10**kappa)
@@ -90,15 +95,15 @@ def _generate(distance: int, high: int, bits: int, delta: int) -> tuple[str, int
     while True:
         fraction, delta, kappa = fraction * 10, delta * 10 & _WORD, kappa - 1
         digits.append(fraction >> bits)
-        fraction &= one - 1
+        fraction &= unit - 1
         if fraction < delta:
             # RapidJSON's table of powers ends at 10^9.
             scale = 10**-kappa if -kappa < 9 else 0
-            return _nearer(digits, delta, fraction, one, distance * scale & _WORD), kappa
+            return _nearer(digits, delta, fraction, unit, distance * scale & _WORD), kappa
 
 
 def _nearer(digits: list[int], delta: int, rest: int, unit: int, distance: int) -> str:
-    """The digits, the last one made smaller as long as that brings them nearer to the number meant."""
+    """Return the digits, after decreasing the last one as long as that brings them nearer to the number to print."""
     while rest < distance and delta - rest >= unit and (
         rest + unit < distance or distance - rest > rest + unit - distance
     ):  # fmt: skip

@@ -1,7 +1,7 @@
-"""Predict over REST: JSON bodies to arrays by input name, arrays by output name to JSON.
+"""Predict over REST: JSON bodies to arrays by input name, and arrays by output name to JSON.
 
-The rules and error texts are the server's (tensorflow_serving/util/json_tensor.cc). One difference is meant: an integer
-that an 8- or 16-bit tensor cannot hold is refused instead of wrapped.
+The rules and error texts are the server's (tensorflow_serving/util/json_tensor.cc), with one deliberate difference: an
+integer that an 8- or 16-bit tensor cannot hold is refused instead of wrapped.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from serving.protocol.tensors import Array, array_dtype_name, dtype_name
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 _FLOATS = ("float32", "float64")
 _READABLE = (*_INTEGERS, *_FLOATS, "bool", "string")
-"""Dtypes that JSON can carry. uint16, half and bfloat16 are among those the server does not convert."""
+"""Dtypes that the server converts from and to JSON; uint16, half and bfloat16 are not among them."""
 
 _BOTH_KEYS = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
 _SEVERAL = "as multiple input tensors required as per tensorinfo_map"
 _INDENT = "    "
 _MAX_RANK = 64
-"""numpy's limit of dimensions."""
+"""NumPy's limit on the rank of an array."""
 
 
 def data_type_string(number: int) -> str:
-    """A value of enum DataType as error texts name it: `float` for DT_FLOAT, `half` for DT_HALF."""
+    """Return the name of a value of enum DataType in error texts: `float` for DT_FLOAT, `half` for DT_HALF."""
     known = enum("tensorflow.DataType").values_by_number
     if number not in known:
         return f"unknown dtype enum ({number})"
@@ -42,11 +42,12 @@ def data_type_string(number: int) -> str:
 
 @dataclass(frozen=True)
 class PredictBody:
-    """A parsed body of `:predict`. Its tensors are read once the signature that it names is known.
+    """A parsed body of `:predict`, whose tensors are read once its signature is known.
 
     Attributes:
-        document: the parsed body, its doubles rounded correctly.
-        signature_name: empty for the default signature.
+        body: the body as it was received.
+        document: the parsed body, with correctly rounded doubles.
+        signature_name: name of the signature, empty for the default one.
     """
 
     body: bytes
@@ -55,14 +56,15 @@ class PredictBody:
 
     @property
     def is_row(self) -> bool:
+        """Whether the body has the row form (`instances`)."""
         return "instances" in self.document
 
     def tensors(self, inputs: Mapping[str, int]) -> dict[str, Array]:
-        """The arrays of the request.
+        """Return the request's arrays by input name.
 
         Args:
-            inputs: input name -> enum DataType, as the signature has them. Its shapes do not matter, nor do they
-                to the server.
+            inputs: the signature's inputs: name -> value of enum DataType. Their shapes are not checked, which is the
+                server's own rule.
 
         Raises:
             StatusError: with the server's text.
@@ -73,7 +75,7 @@ class PredictBody:
             try:
                 return self._tensors(self.document, inputs)
             except StatusError:
-                pass  # its text may quote a double
+                pass  # the error text may quote a double, rounded as the server does
         return self._tensors(parse_object(self.body, servers_doubles=True), inputs)
 
     def _tensors(self, document: dict[str, Any], inputs: Mapping[str, int]) -> dict[str, Array]:
@@ -96,17 +98,17 @@ def read_predict(body: bytes) -> PredictBody:
     """Parse the body of a predict request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: not JSON, not an object, or a `signature_name` that is no string.
+        StatusError: INVALID_ARGUMENT: the body is not a JSON object, or its `signature_name` is not a string.
     """
     document = parse_object(body)
     return PredictBody(body, document, read_signature_name(document))
 
 
 def read_signature_name(document: dict[str, Any]) -> str:
-    """`signature_name`, or empty.
+    """Return the `signature_name` of a body; empty if there is none.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: it is no string.
+        StatusError: INVALID_ARGUMENT: it is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -119,7 +121,7 @@ def _format_error(value: object, text: str) -> StatusError:
 
 
 def is_base64(value: object) -> bool:
-    """Whether a value is binary data: an object with the one key `b64`, which holds a string."""
+    """Return whether a value is binary data: an object whose only key is `b64`, with a string as its value."""
     return isinstance(value, dict) and len(members(value)) == 1 and isinstance(value.get("b64"), str)
 
 
@@ -133,20 +135,20 @@ def _columns(value: Any, inputs: Mapping[str, int], has_booleans: bool) -> dict[
             raise invalid_argument(f"inputs is a plain value/list, but expecting an object {_SEVERAL}")
         name, dtype = next(iter(inputs.items()))
         return {name: _tensor(value, dtype, has_booleans)}
-    made = {}
+    arrays = {}
     for name, dtype in inputs.items():
         if name not in value:
             raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
-        made[name] = _tensor(value[name], dtype, has_booleans)
-    return made
+        arrays[name] = _tensor(value[name], dtype, has_booleans)
+    return arrays
 
 
 def _rows(instances: list[Any], inputs: Mapping[str, int], has_booleans: bool) -> dict[str, Array]:
     if not isinstance(instances[0], dict) and len(inputs) > 1:
         raise invalid_argument(f"instances is a plain list, but expecting list of objects {_SEVERAL}")
-    quick = _rows_at_once(instances, inputs, has_booleans)
-    if quick is not None:
-        return quick
+    arrays = _rows_at_once(instances, inputs, has_booleans)
+    if arrays is not None:
+        return arrays
     rows = _RowReader(inputs)
     for index, item in enumerate(instances):
         rows.add(index, item, named=_is_element_object(instances[0]))
@@ -156,7 +158,7 @@ def _rows(instances: list[Any], inputs: Mapping[str, int], has_booleans: bool) -
 def _rows_at_once(
     instances: list[Any], inputs: Mapping[str, int], has_booleans: bool
 ) -> dict[str, Array] | None:
-    """All rows of regular numeric tensors; None where the rows must be read one by one."""
+    """Return the arrays of regular numeric rows; None if the rows must be read one by one."""
     if _is_element_object(instances[0]):
         names = inputs.keys()
         if any(type(item) is not dict or item.keys() != names for item in instances):
@@ -164,13 +166,13 @@ def _rows_at_once(
         columns = {name: [item[name] for item in instances] for name in inputs}
     else:
         columns = {next(iter(inputs)): instances}
-    made = {name: _dense(values, inputs[name], has_booleans) for name, values in columns.items()}
-    complete = {name: array for name, array in made.items() if array is not None}
-    return complete if len(complete) == len(made) else None
+    arrays = {name: _dense(values, inputs[name], has_booleans) for name, values in columns.items()}
+    complete = {name: array for name, array in arrays.items() if array is not None}
+    return complete if len(complete) == len(arrays) else None
 
 
 class _RowReader:
-    """Collects one tensor an input from the rows, each of which must have the first row's size and shape."""
+    """Collects one tensor per input from the rows, each of which must have the first row's size and shape."""
 
     def __init__(self, inputs: Mapping[str, int]) -> None:
         self.inputs = inputs
@@ -179,6 +181,7 @@ class _RowReader:
         self.sizes: dict[str, int] = {}
 
     def add(self, index: int, item: Any, *, named: bool) -> None:
+        """Add a row: an object of values by input name if `named`, else the value of the only input."""
         where = f"Failed to process element: {index}"
         if not named:
             if _is_element_object(item):
@@ -221,7 +224,7 @@ class _RowReader:
         self.values[name].extend(flat)
 
     def tensors(self, count: int) -> dict[str, Array]:
-        """Where a name stood twice in a row, its values have all moved on by one, and the last are left over."""
+        """Return the arrays. If a name occurs twice in a row, all later values are shifted and the surplus ones are dropped."""
         return {
             name: _array(values[: count * self.sizes[name]], (count, *self.shapes[name]), self.inputs[name])
             for name, values in self.values.items()
@@ -233,9 +236,9 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 
 def _tensor(value: Any, dtype: int, has_booleans: bool) -> Array:
-    quick = _dense(value, dtype, has_booleans)
-    if quick is not None:
-        return quick
+    array = _dense(value, dtype, has_booleans)
+    if array is not None:
+        return array
     shape = _shape(value)
     flat: list[Any] = []
     _fill(value, shape, 0, dtype, flat)
@@ -243,7 +246,7 @@ def _tensor(value: Any, dtype: int, has_booleans: bool) -> Array:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """The shape that the first elements have."""
+    """Return the shape according to the first elements."""
     sizes = []
     while isinstance(value, list):
         sizes.append(len(value))
@@ -251,12 +254,12 @@ def _shape(value: Any) -> tuple[int, ...]:
             break
         value = value[0]
     if len(sizes) > _MAX_RANK:
-        raise invalid_argument(f"A tensor of {len(sizes)} dimensions is not supported, one of {_MAX_RANK} is.")
+        raise invalid_argument(f"A tensor of {len(sizes)} dimensions is not supported; the limit is {_MAX_RANK}.")
     return tuple(sizes)
 
 
 def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
-    """A regular nested list of numbers or booleans as an array; None if it must be read value by value."""
+    """Return a regular nested list of numbers or booleans as an array; None if it must be read value by value."""
     name = _readable(dtype)
     if name is None or name == "string":
         return None
@@ -279,15 +282,16 @@ def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
 
 
 def narrowed(array: Array, name: str) -> Array:
-    """Doubles, narrowed as a C cast does; denormals become zero, as on the server's REST threads.
+    """Convert numbers to floats as a C cast does; denormals become zero, as on the server's REST threads.
 
     Args:
-        name: float32 or float64.
+        array: numbers of any shape and numeric dtype.
+        name: `float32` or `float64`, the dtype of the result.
     """
     with np.errstate(over="ignore", under="ignore"):
-        made = array.astype(np.float64).astype(name)
-    tiny = (made != 0) & (np.abs(made) < np.finfo(made.dtype).tiny)
-    return np.where(tiny, np.copysign(made.dtype.type(0), made), made) if tiny.any() else made
+        floats = array.astype(np.float64).astype(name)
+    tiny = (floats != 0) & (np.abs(floats) < np.finfo(floats.dtype).tiny)
+    return np.where(tiny, np.copysign(floats.dtype.type(0), floats), floats) if tiny.any() else floats
 
 
 def _readable(dtype: int) -> str | None:
@@ -297,7 +301,7 @@ def _readable(dtype: int) -> str | None:
 
 
 def _fill(value: Any, shape: tuple[int, ...], level: int, dtype: int, flat: list[Any]) -> None:
-    """Append the values of a nested list in order, checking its form on the way."""
+    """Append the values of a nested list to `flat` in order, and check that the list has the given shape."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid_argument(
@@ -318,7 +322,7 @@ def _fill(value: Any, shape: tuple[int, ...], level: int, dtype: int, flat: list
 
 
 def _checked(value: Any, dtype: int) -> Any:
-    """One value of a tensor: bytes for a string, else a number or boolean that the dtype holds."""
+    """Return one value of a tensor: bytes for a string, else a number or boolean that the dtype can hold."""
     name = _readable(dtype)
     if isinstance(value, dict):
         if name != "string":
@@ -346,10 +350,10 @@ def _type_error(value: object, dtype: int) -> StatusError:
 
 
 def read_base64(value: dict[str, Any]) -> bytes:
-    """The bytes of `{"b64": "…"}`.
+    """Return the bytes of `{"b64": "…"}`.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: another object, or not base64.
+        StatusError: INVALID_ARGUMENT: the object has another form, or its string is not base64.
     """
     if not is_base64(value):
         raise _format_error(value, "not formatted correctly for base64 data")
@@ -362,20 +366,24 @@ def read_base64(value: dict[str, Any]) -> bytes:
 def _array(flat: list[Any], shape: tuple[int, ...], dtype: int) -> Array:
     name = _readable(dtype)
     if name == "string":
-        made = np.empty(len(flat), np.object_)
-        made[:] = flat
-        return made.reshape(shape)
+        strings = np.empty(len(flat), np.object_)
+        strings[:] = flat
+        return strings.reshape(shape)
     if name in _FLOATS:
         return narrowed(np.array(flat, np.float64), name).reshape(shape)
     return np.array(flat, name or dtype_name(dtype)).reshape(shape)
 
 
 def write_predictions(outputs: Mapping[str, Array], *, row: bool) -> bytes:
-    """The reply of `:predict`: `predictions` for a request by rows, `outputs` for one by columns.
+    """Return the body of the reply to `:predict`.
+
+    Args:
+        outputs: arrays by output name.
+        row: whether the request had the row form; the reply then has `predictions`, otherwise `outputs`.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: a dtype that JSON cannot carry; by rows also an output without a batch
-            dimension or outputs whose batches differ.
+        StatusError: INVALID_ARGUMENT: JSON cannot carry a dtype; in the row form also if an output has no batch dimension
+            or if the batch sizes differ.
     """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
@@ -439,7 +447,7 @@ def _batch_size(outputs: Mapping[str, Array]) -> int:
 
 
 def _row_texts(name: str, array: Array, level: int) -> list[str]:
-    """One text a row, its arrays on one line."""
+    """Return one text per row, with its arrays on one line."""
     leaves = iter(_leaf_texts(name, array, level + array.ndim - 1))
     return [_flat(leaves, array.shape[1:]) for _ in range(array.shape[0])]
 
@@ -451,10 +459,12 @@ def _flat(leaves: Iterator[str], shape: tuple[int, ...]) -> str:
 
 
 def _leaf_texts(name: str, array: Array, level: int) -> list[str]:
-    """The JSON texts of all values, in order.
+    """Return the JSON texts of all values, in order.
 
     Args:
-        level: depth that the values stand at, for the object that bytes are written as.
+        name: name of the output.
+        array: its values.
+        level: depth of the values in the document, for the indentation of the object that holds bytes.
     """
     kind = array_dtype_name(array)
     if kind == "string":
@@ -480,15 +490,18 @@ def _base64_text(value: bytes, level: int) -> str:
 
 
 def decimal_texts(array: Array) -> list[str]:
-    """Floats as the server prints them: with six digits if that reads back as the same number, else with 9 (float)
-    or 17 (double); `.0` after whole ones; `NaN`, `Infinity` and `-Infinity` bare."""
+    """Return floats as the server prints them.
+
+    A number has six digits if these read back as the same number, else 9 (float) or 17 (double). Whole numbers end with
+    `.0`; `NaN`, `Infinity` and `-Infinity` have no quotes.
+    """
     flat = array.ravel()
     values: Sequence[float] = flat.tolist()
     texts = [f"{value:.6g}" for value in values]
     with np.errstate(over="ignore"):
-        back = np.array(texts, np.float64).astype(flat.dtype)
+        reread = np.array(texts, np.float64).astype(flat.dtype)
     digits = 9 if flat.dtype == np.float32 else 17
-    for index in np.flatnonzero(back != flat).tolist():
+    for index in np.flatnonzero(reread != flat).tolist():
         texts[index] = f"{values[index]:.{digits}g}"
     return [_decimal_text(text) for text in texts]
 
@@ -503,5 +516,5 @@ _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def write_error(message: str) -> bytes:
-    """The body of a reply that is not 200."""
+    """Return the body of a reply whose status is not 200."""
     return f'{{\n{_INDENT}"error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Classify and regress over REST: JSON to lists of tf.Example, results to JSON (tensorflow_serving/util/json_tensor.cc)."""
+"""Classify and regress over REST: JSON to tf.Examples and results to JSON (tensorflow_serving/util/json_tensor.cc)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from serving.protocol.status import StatusError, invalid_argument
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
-def read_examples(body: bytes, given: Any) -> str:
-    """Fill an Input message.
+def read_examples(body: bytes, proto: Any) -> str:
+    """Read the examples of a request's body.
+
+    Args:
+        body: the body of the request.
+        proto: the Input message to fill.
 
     Returns:
-        The name of the signature, perhaps with surrogate escapes; empty for the default one.
+        The name of the signature, which may have surrogate escapes; empty for the default one.
 
     Raises:
         StatusError: INVALID_ARGUMENT with the server's text.
     """
     document = parse_object(body)
     signature_name = read_signature_name(document)
-    examples = given.example_list.examples
+    examples = proto.example_list.examples
     if "context" in document:
-        listed = given.example_list_with_context
-        _fill_example(document["context"], listed.context)
-        examples = listed.examples
+        with_context = proto.example_list_with_context
+        _fill_example(document["context"], with_context.context)
+        examples = with_context.examples
     if "examples" not in document:
         raise _format_error(document, "When method is classify, key 'examples' is expected and was not found")
     if not isinstance(document["examples"], list):
@@ -55,12 +59,12 @@ def _fill_example(value: Any, example: Any) -> None:
         feature = message("tensorflow.Feature")()
         for element in content if isinstance(content, list) else [content]:
             _add(element, name, feature)
-        if is_utf8(name):  # a model has no feature of another name
+        if is_utf8(name):  # no model has a feature whose name is not UTF-8
             example.features.feature[name].CopyFrom(feature)
 
 
 def _add(value: Any, name: str, feature: Any) -> None:
-    """Append one value to a feature, which takes one kind of values only."""
+    """Append one value to a feature, which can hold only one kind of values."""
     if isinstance(value, bool):
         _values(name, feature, "int64_list").append(int(value))
     elif isinstance(value, str):
@@ -86,10 +90,10 @@ def _values(name: str, feature: Any, field: str) -> Any:
 
 
 def write_classifications(result: Any) -> bytes:
-    """The reply of `:classify` for a ClassificationResult message: `[label, score]` pairs, a list an example.
+    """Return the reply to `:classify` for a ClassificationResult message: a list of `[label, score]` pairs per example.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: there is no result.
+        StatusError: INVALID_ARGUMENT: the message has no results.
     """
     if not result.classifications:
         raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
@@ -104,11 +108,7 @@ def _classes_text(classes: Any) -> str:
 
 
 def write_regressions(result: Any) -> bytes:
-    """The reply of `:regress` for a RegressionResult message: one number an example.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT: there is no result.
-    """
+    """Return the reply to `:regress` for a RegressionResult message: one number per example. Errors as for `:classify`."""
     if not result.regressions:
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
     values = decimal_texts(np.array([each.value for each in result.regressions], np.float32))

@@ -1,4 +1,4 @@
-"""A JSON object whose keys may repeat."""
+"""JSON objects whose keys may repeat."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class JsonObject(dict[str, Any]):
-    """An object whose keys may repeat: a dict of the first member of each key.
+    """A JSON object whose keys may repeat: a dict with the first value of each key.
 
     Attributes:
-        pairs: all members, in order.
+        pairs: all members as (key, value), in order.
     """
 
     def __init__(self) -> None:
@@ -18,15 +18,16 @@ class JsonObject(dict[str, Any]):
         self.pairs: list[tuple[str, Any]] = []
 
     def add(self, key: str, value: Any) -> None:
+        """Append a member."""
         self.pairs.append((key, value))
         self.setdefault(key, value)
 
 
 def members(value: dict[str, Any]) -> Collection[tuple[str, Any]]:
-    """All members of an object in order, those of equal keys too."""
+    """Return all members of an object in order, including those with equal keys."""
     return value.pairs if isinstance(value, JsonObject) else value.items()
 
 
 def c_string(key: str) -> str:
-    """A key as C++ code sees it that takes it for a C string: up to its first NUL."""
+    """Return a key as C++ code sees it that treats it as a C string: up to its first NUL."""
     return key.partition("\0")[0]

@@ -1,11 +1,12 @@
-"""Reading JSON as the model server does: by the rules of RapidJSON 1.1, with its error texts and offsets.
+"""Read JSON as the model server does: by the rules of RapidJSON 1.1, with its error texts and offsets.
 
-`NaN`, `Infinity`, `-Infinity` and `Inf` stand bare; text after the root is ignored; a byte order mark is skipped; an
-object keeps all members of equal keys, of which a look-up finds the first; a number over 1.8e308 is an error; bytes that
-are not UTF-8 pass through (strings here hold them as surrogate escapes).
+- `NaN`, `Infinity`, `-Infinity` and `Inf` are numbers; a number over 1.8e308 is an error.
+- Text after the root is ignored, and so is a byte order mark.
+- An object keeps all members with equal keys, of which a look-up finds the first.
+- Bytes that are not UTF-8 are kept; Python's strings hold them as surrogate escapes.
 
-Python's own parser does the work where it agrees. `_Parser`, which follows RapidJSON's states, takes over for texts that
-fail or that the two read differently, so that errors and offsets are the server's.
+Python's own parser is used where both agree. `_Parser`, which follows RapidJSON's states, takes over for texts that fail or
+that the two read differently, so that errors and offsets are the server's.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from serving.protocol.json_object import JsonObject
 from serving.protocol.json_text import debug_text
 from serving.protocol.status import Code, StatusError, invalid_argument
 
-# What the two parsers read differently: exponents that may overflow, integers over 64 bits, half of a
-# surrogate pair.
-_ODD = re.compile(
+# What the two parsers read differently: exponents that may overflow, integers over 64 bits, half of a surrogate pair.
+_AMBIGUOUS = re.compile(
     rb"[eE][+-]?[0-9]{3}|[1-9][0-9]{19}|[0-9]{300}"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
@@ -33,22 +33,22 @@ class _RepeatedKeyError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise _RepeatedKeyError
-    return made
+    return members
 
 
 _EXACT = 16
-"""Characters of a fraction whose digits 53 bits hold."""
+"""Length of the longest text of a fraction whose digits always fit into 53 bits."""
 _LONG = re.compile(rb"[0-9.]{%d}|[0-9][eE][0-9+-]" % (_EXACT + 1))
-"""What a body has if a number in it may be read otherwise than by correct rounding."""
+"""Matches a body in which RapidJSON may not round a number correctly."""
 _WHOLE = 18
-"""Digits that 63 bits hold."""
+"""Number of decimal digits that always fit into 63 bits."""
 
 
 def _normal_precision(text: str) -> float:
-    """A double as RapidJSON reads it: what 53 bits and one division hold is exact, the rest an ulp or so off."""
+    """Return a double as RapidJSON reads it: exact if 53 bits and one division suffice, else off by about one ulp."""
     if len(text) <= _EXACT and "e" not in text and "E" not in text:
         return float(text)
     whole, _, fraction = text.lstrip("-").partition(".")
@@ -64,23 +64,28 @@ _SERVERS_DOUBLES = json.JSONDecoder(object_pairs_hook=_object, parse_float=_norm
 
 
 def has_long_numbers(body: bytes) -> bool:
-    """Whether `parse_object` may read other doubles with `servers_doubles`."""
+    """Return whether `servers_doubles` may change the doubles that `parse_object` reads."""
     return _LONG.search(body) is not None
 
 
 def parse_object(body: bytes, *, servers_doubles: bool = False) -> dict[str, Any]:
-    """The object that a request's body holds; numbers are int or float, strings may hold surrogate escapes.
+    """Parse the JSON object in a request's body.
 
     Args:
-        servers_doubles: round doubles as the server does, which is slower; else correctly. Narrowed to float32 they are
-            the same.
+        body: the body of the request.
+        servers_doubles: round doubles as the server does, which is slower, instead of correctly. Converted to float32, both
+            are the same.
+
+    Returns:
+        The members by key; a `JsonObject` if keys may repeat. Numbers are int or float, and strings may have surrogate
+        escapes.
 
     Raises:
-        StatusError: INVALID_ARGUMENT with the server's text: not JSON, or not an object.
+        StatusError: INVALID_ARGUMENT with the server's text: the body is not a JSON object.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    value = _quickly(body, _SERVERS_DOUBLES if servers_doubles else _DECODER)
+    value = _parse_quickly(body, _SERVERS_DOUBLES if servers_doubles else _DECODER)
     if value is None:
         value = _Parser(body).parse()
     if not isinstance(value, dict):
@@ -88,8 +93,9 @@ def parse_object(body: bytes, *, servers_doubles: bool = False) -> dict[str, Any
     return value
 
 
-def _quickly(body: bytes, decoder: json.JSONDecoder) -> dict[str, Any] | None:
-    if _ODD.search(body):
+def _parse_quickly(body: bytes, decoder: json.JSONDecoder) -> dict[str, Any] | None:
+    """Parse with Python's parser; None if `_Parser` has to read the body."""
+    if _AMBIGUOUS.search(body):
         return None
     text = body.removeprefix(_BOM).decode("utf-8", "surrogateescape").lstrip(" \t\r\n")
     try:
@@ -119,12 +125,12 @@ _BAD_SURROGATE = "The surrogate pair in string is invalid."
 
 
 class _Parser:
-    """RapidJSON's iterative parser: no recursion, so depth is no limit."""
+    """RapidJSON's iterative parser, which can read any depth because it does not recurse."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.at = 0
-        for char in _BOM:  # each of the three is skipped where it stands, the others there or not
+        for char in _BOM:  # RapidJSON skips each of the three bytes, whether or not the others are there
             self.at += self._peek() == char
 
     def parse(self) -> Any:
@@ -136,40 +142,22 @@ class _Parser:
         opened = self._value(root, stack)
         while stack:
             self._skip()
-            here = stack[-1]
-            if isinstance(here, list):
-                opened = self._element(here, stack, opened)
+            container = stack[-1]
+            if isinstance(container, list):
+                opened = self._element(container, stack, opened)
             else:
-                opened = self._member(here, stack, opened)
+                opened = self._member(container, stack, opened)
         return root[0]
 
-    def _element(self, here: list[Any], stack: list[Any], opened: bool) -> bool:
-        """One step in an array: its next element or its end. Whether a container was opened."""
-        if not opened:
-            if self._peek() not in b",]":
-                raise _ParseError(_NO_ARRAY_COMMA, self.at)
-            if self._take() == ord("]"):
-                stack.pop()
-                return False
-            self._skip()
-        elif self._peek() == ord("]"):
-            self.at += 1
-            stack.pop()
+    def _element(self, array: list[Any], stack: list[Any], opened: bool) -> bool:
+        """Read the next element of an array or its end; return whether a container was opened."""
+        if self._ends(b"]", stack, opened, _NO_ARRAY_COMMA):
             return False
-        return self._value(here, stack)
+        return self._value(array, stack)
 
-    def _member(self, here: JsonObject, stack: list[Any], opened: bool) -> bool:
-        """One step in an object: its next member or its end. Whether a container was opened."""
-        if not opened:
-            if self._peek() not in b",}":
-                raise _ParseError(_NO_OBJECT_COMMA, self.at)
-            if self._take() == ord("}"):
-                stack.pop()
-                return False
-            self._skip()
-        elif self._peek() == ord("}"):
-            self.at += 1
-            stack.pop()
+    def _member(self, members: JsonObject, stack: list[Any], opened: bool) -> bool:
+        """Read the next member of an object or its end; return whether a container was opened."""
+        if self._ends(b"}", stack, opened, _NO_OBJECT_COMMA):
             return False
         if self._peek() != ord('"'):
             raise _ParseError(_NO_NAME, self.at)
@@ -181,28 +169,44 @@ class _Parser:
         self._skip()
         holder: list[Any] = []
         opened = self._value(holder, stack)
-        here.add(key, holder[0])
+        members.add(key, holder[0])
         return opened
 
-    def _value(self, into: list[Any], stack: list[Any]) -> bool:
-        """Append the value that begins here; a container is empty yet and goes on the stack."""
+    def _ends(self, bracket: bytes, stack: list[Any], opened: bool, missing_comma: str) -> bool:
+        """Read the comma before the next item, unless the container was just opened, or the closing bracket.
+
+        Return whether the container has ended; it is then taken off the stack.
+        """
+        if not opened and self._peek() not in b"," + bracket:
+            raise _ParseError(missing_comma, self.at)
+        if self._peek() == ord(bracket):
+            self.at += 1
+            stack.pop()
+            return True
+        if not opened:
+            self.at += 1
+            self._skip()
+        return False
+
+    def _value(self, target: list[Any], stack: list[Any]) -> bool:
+        """Append the value that begins here; a container is put on the stack, still empty. Return whether it is one."""
         first = self._peek()
         if first == 0:
             raise _ParseError(_INVALID, self.at)
         if first in b"[{":
             self.at += 1
-            made: Any = [] if first == ord("[") else JsonObject()
-            into.append(made)
-            stack.append(made)
+            container: Any = [] if first == ord("[") else JsonObject()
+            target.append(container)
+            stack.append(container)
             return True
         if first in b"]},:":
             raise _ParseError(_INVALID, self.at)
         if first == ord('"'):
-            into.append(self._string())
+            target.append(self._string())
         elif first in _LITERALS:
-            into.append(self._literal(*_LITERALS[first]))
+            target.append(self._literal(*_LITERALS[first]))
         else:
-            into.append(self._number())
+            target.append(self._number())
         return False
 
     def _literal(self, text: bytes, value: bool | None) -> bool | None:
@@ -269,13 +273,8 @@ class _Parser:
         self.at = space.end()
 
     def _peek(self) -> int:
-        """The byte here; 0 at the end, as a NUL byte ends the text too."""
+        """Return the byte here; 0 at the end, since a NUL byte also ends the text."""
         return self.body[self.at] if self.at < len(self.body) else 0
-
-    def _take(self) -> int:
-        char = self._peek()
-        self.at += 1
-        return char
 
 
 _LITERALS: dict[int, tuple[bytes, bool | None]] = {
@@ -285,11 +284,11 @@ _LITERALS: dict[int, tuple[bytes, bool | None]] = {
 }
 _DIGITS = re.compile(rb"[0-9]*")
 _LONGEST = 20
-"""Digits of 2^64 - 1."""
+"""Number of decimal digits of 2^64 - 1."""
 
 
 class _Number:
-    """A number: an integer where 64 bits hold it, else a double, rounded as RapidJSON does (normal precision)."""
+    """Reads a number: an integer if 64 bits can hold it, else a double, rounded as RapidJSON does (normal precision)."""
 
     def __init__(self, parser: _Parser) -> None:
         self.parser = parser
@@ -334,23 +333,23 @@ class _Number:
             self.parser.at += 1
 
     def _fraction(self, digits: bytes, whole: int | None) -> tuple[float, int | None]:
-        """The digits read as a double, and the power of ten it is short of (None: there is no fraction)."""
+        """Return the digits read as a double and the power of ten to multiply it by (None if there is no fraction)."""
         value = float(whole) if whole is not None else self._long_integer(digits)
         if not self._consume(b"."):
             return value, None
         fraction = self._digits()
         if not fraction:
             raise _ParseError("Miss fraction part in number.", self.parser.at)
-        if whole is None:  # it has more digits than count already
+        if whole is None:  # the digits before the point already exceed the precision
             return value, 0
         value, used = _with_fraction(digits.decode(), fraction.decode())
         return value, -used
 
     def _long_integer(self, digits: bytes) -> float:
-        """An integer over 64 bits, digit by digit in double precision."""
-        head = _LONGEST if int(digits[:_LONGEST]) < 2**64 else _LONGEST - 1
-        value = float(int(digits[:head]))
-        for digit in digits[head:]:
+        """Return an integer over 64 bits, read digit by digit in double precision."""
+        exact = _LONGEST if int(digits[:_LONGEST]) < 2**64 else _LONGEST - 1
+        value = float(int(digits[:exact]))
+        for digit in digits[exact:]:
             if value >= 1.7976931348623157e307:
                 raise _ParseError("Number too big to be stored in double.", self.start)
             value = value * 10 + (digit - 48)
@@ -363,17 +362,17 @@ class _Number:
         digits = self._digits()
         if not digits:
             raise _ParseError("Miss exponent in number.", self.parser.at)
-        # Only a thousand-odd matters; a longer one is as good as it is too big.
+        # Exponents beyond about a thousand all have the same effect, so ten digits are enough.
         value = int(digits.lstrip(b"0")[:10] or b"0")
         if not minus and value > 308 - (scale or 0):
             raise _ParseError("Number too big to be stored in double.", self.start)
         return -value if minus else value
 
     def _digits(self) -> bytes:
-        found = _DIGITS.match(self.parser.body, self.parser.at)
-        assert found is not None
-        self.parser.at = found.end()
-        return found.group()
+        digits = _DIGITS.match(self.parser.body, self.parser.at)
+        assert digits is not None
+        self.parser.at = digits.end()
+        return digits.group()
 
     def _consume(self, char: bytes) -> bool:
         if self.parser._peek() != char[0]:
@@ -383,11 +382,14 @@ class _Number:
 
 
 def _with_fraction(whole: str, fraction: str) -> tuple[float, int]:
-    """The digits of a number read as a double, and how many of the fraction's are in it: as an integer up to the first that
-    53 bits do not hold, from there on in double precision up to 17 significant ones (the first before the point besides).
+    """Return the digits of a number read as a double, and how many digits of the fraction it includes.
+
+    The digits are read as an integer as long as 53 bits can hold it, then in double precision up to 17 significant digits
+    (18 if the first digit is before the point).
 
     Args:
-        whole: of at most 64 bits, `0` or without a leading zero.
+        whole: digits before the point, at most 64 bits, `0` or without a leading zero.
+        fraction: digits after the point.
     """
     digits = whole + fraction
     zeros = len(digits) - len(digits.lstrip("0"))
@@ -402,7 +404,7 @@ def _with_fraction(whole: str, fraction: str) -> tuple[float, int]:
 
 
 def _scaled(significand: float, power: int) -> float:
-    """significand x 10^power in at most two roundings (internal/strtod.h, StrtodNormalPrecision)."""
+    """Return significand x 10^power with at most two roundings (internal/strtod.h, StrtodNormalPrecision)."""
     if power < -308:
         return _fast_path(_fast_path(significand, -308), power + 308)
     return _fast_path(significand, power)

@@ -1,4 +1,4 @@
-"""JSON text as the model server writes it: strings, and values as its error messages quote them (RapidJSON 1.1)."""
+"""JSON text as the model server writes it: strings, and the values that its error messages quote (RapidJSON 1.1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.protocol.grisu import shortest_digits
 from serving.protocol.json_object import members
 
 DEBUG_LIMIT = 256
-"""Bytes after which a JSON value quoted in an error message is cut off (kMaxJsonDebugStringBytes)."""
+"""Bytes after which a value that an error message quotes is cut off (kMaxJsonDebugStringBytes)."""
 
 _CONTROL = {chr(code): f"\\u{code:04X}" for code in range(0x20)} | {
     "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\",
@@ -21,17 +21,17 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def quote(text: str) -> str:
-    """A JSON string; only what must be is escaped."""
+    """Return a text as a JSON string, in which only the characters are escaped that must be."""
     return '"' + _SPECIAL.sub(lambda match: _CONTROL[match.group()], text) + '"'
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a string has no surrogate escapes, so that a message of protobuf can hold it."""
+    """Return whether a string has no surrogate escapes, so that a protobuf message can hold it."""
     return text.isascii() or not _SURROGATE.search(text)
 
 
 def type_name(value: object) -> str:
-    """RapidJSON's name of a value's type, as error texts have it."""
+    """Return RapidJSON's name of a value's type, which error texts use."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -43,11 +43,12 @@ def type_name(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
+    """Return whether a value is a JSON number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class _FullError(Exception):
-    """The text quoted so far has reached its limit, or holds a number that JSON text cannot."""
+    """The quoted text has reached its limit, or the next number cannot be written as JSON."""
 
 
 class _DebugWriter:
@@ -59,6 +60,7 @@ class _DebugWriter:
         self.levels: list[list[Any]] = []  # [is an array, values so far]
 
     def write(self, value: object) -> None:
+        """Write a value and everything in it."""
         if isinstance(value, dict):
             self._open("{", is_array=False)
             for key, member in members(value):
@@ -110,7 +112,7 @@ class _DebugWriter:
 
 
 def debug_text(value: object) -> str:
-    """A JSON value as error messages quote it: indented, arrays on one line, cut off after 256 bytes."""
+    """Return a JSON value as error messages quote it: indented, arrays on one line, cut off after 256 bytes."""
     writer = _DebugWriter()
     try:
         writer.write(value)
@@ -135,7 +137,10 @@ def _scalar_text(value: object) -> str | None:
 
 
 def _double_text(value: float) -> str | None:
-    """A double as RapidJSON prints it: Grisu2's digits, plain up to 21 of them, else `1e30`; None for NaN, inf."""
+    """Return a double as RapidJSON prints it; None for NaN and infinities.
+
+    The digits are Grisu2's; up to 21 of them are written out, longer numbers have an exponent (`1e30`).
+    """
     if value != value or value in (float("inf"), float("-inf")):
         return None
     if value == 0:
@@ -157,7 +162,10 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/ \t\r\n\f\v]*[=. \t\r\n\f\v]*")
 
 
 def decode_base64(text: str) -> bytes | None:
-    """Standard alphabet, padding (`=` or `.`) optional but not wrong, white space ignored; None if it is not that."""
+    """Decode base64 as the server does; None if the text is not valid.
+
+    The alphabet is the standard one. Padding (`=` or `.`) may be missing but not incomplete, and white space is ignored.
+    """
     if not _BASE64.fullmatch(text):
         return None
     packed = re.sub(r"\s", "", text)

@@ -1,9 +1,8 @@
 """TensorFlow Serving's protobuf messages and services without TensorFlow.
 
-The classes are made from `tf_serving.desc`, a FileDescriptorSet (see `serving.protocol.extract`), in a
-descriptor pool of their own: TensorFlow, which registers the same names in protobuf's default pool, can be
-imported beside it. A message of this pool and one of TensorFlow's are different classes; bytes are what
-they share.
+The classes are made from `tf_serving.desc`, a FileDescriptorSet (see `serving.protocol.extract`), in their own descriptor
+pool, so that TensorFlow, which registers the same names in protobuf's default pool, can be imported too. A message of this
+pool and one of TensorFlow's have different classes; they share only their bytes.
 
     PredictRequest = message("tensorflow.serving.PredictRequest")
     request = PredictRequest(model_spec={"name": "digits"})
@@ -22,34 +21,34 @@ from google.protobuf.descriptor_pool import DescriptorPool
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 SERVICES = (PREDICTION_SERVICE, MODEL_SERVICE)
-"""Full names of the services that a model server answers, as reflection lists them."""
+"""Full names of a model server's services, as reflection lists them."""
 
 DEFAULT_SIGNATURE = "serving_default"
-"""What TensorFlow Serving takes when a request names no signature (tensorflow/cc/saved_model/signature_constants.h)."""
+"""The signature of requests that do not name one (tensorflow/cc/saved_model/signature_constants.h)."""
 
 _DESCRIPTORS = Path(__file__).with_name("tf_serving.desc")
 
 
 @cache
 def pool() -> DescriptorPool:
-    """The pool with every file of `tf_serving.desc`; give it to reflection, text_format and json_format."""
+    """Return the shared pool with every file of `tf_serving.desc`, for reflection, text_format and json_format."""
     return new_pool()
 
 
 def new_pool() -> DescriptorPool:
-    """A pool of one's own with every file of `tf_serving.desc`, to which further files may be added."""
+    """Return a new pool with every file of `tf_serving.desc`, to which further files may be added."""
     descriptors = descriptor_pb2.FileDescriptorSet.FromString(_DESCRIPTORS.read_bytes())
-    made = DescriptorPool()
+    new = DescriptorPool()
     for file in descriptors.file:
-        made.AddSerializedFile(file.SerializeToString())
-    return made
+        new.AddSerializedFile(file.SerializeToString())
+    return new
 
 
 @cache
 def message(full_name: str) -> Any:
-    """The class of a message, for example `tensorflow.TensorProto`.
+    """Return the class of a message, for example of `tensorflow.TensorProto`.
 
-    Typed as Any: its fields are known at run time alone.
+    It is typed as Any because its fields are known only at run time.
 
     Raises:
         KeyError: there is no message of this name.
@@ -58,12 +57,12 @@ def message(full_name: str) -> Any:
 
 
 def serving_message(name: str) -> Any:
-    """The class of a message in package `tensorflow.serving`: `serving_message("PredictRequest")`."""
+    """Return the class of a message in package `tensorflow.serving`: `serving_message("PredictRequest")`."""
     return message(f"tensorflow.serving.{name}")
 
 
 def service(full_name: str) -> ServiceDescriptor:
-    """The descriptor of a service: its methods with their input and output types.
+    """Return the descriptor of a service: its methods with their input and output types.
 
     Raises:
         KeyError: there is no service of this name.
@@ -72,7 +71,7 @@ def service(full_name: str) -> ServiceDescriptor:
 
 
 def enum(full_name: str) -> EnumDescriptor:
-    """The descriptor of an enum: `enum("tensorflow.DataType").values_by_name["DT_FLOAT"].number`.
+    """Return the descriptor of an enum: `enum("tensorflow.DataType").values_by_name["DT_FLOAT"].number`.
 
     Raises:
         KeyError: there is no enum of this name.

@@ -1,7 +1,7 @@
-"""Status codes: what a model server answers when it cannot answer, over gRPC and over HTTP.
+"""Status codes of a model server's errors, over gRPC and over HTTP.
 
-The codes are those of `absl::Status`, which gRPC shares by number. The HTTP mapping and the limit of a gRPC message are the
-server's own (model_servers/http_server.cc, model_servers/grpc_status_util.cc).
+The codes are those of `absl::Status`, which gRPC shares by number. The mapping to HTTP and the limit on a gRPC message are
+the server's own (model_servers/http_server.cc, model_servers/grpc_status_util.cc).
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from enum import IntEnum
 
 GRPC_MESSAGE_LIMIT = 1024
-"""Bytes of an error message that go over gRPC; REST carries all of it."""
+"""Most bytes of an error message that are sent over gRPC; REST sends all of it."""
 
 
 class Code(IntEnum):
+    """A status code, with the number that absl and gRPC share."""
+
     OK = 0
     CANCELLED = 1
     UNKNOWN = 2
@@ -54,7 +56,7 @@ HTTP_STATUS: dict[Code, int] = {
 
 
 class StatusError(Exception):
-    """A request, a load or a reload that fails with a status. `str()` is `CODE: message`."""
+    """A request, a load or a reload has failed with a status; as text, `CODE: message`."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -66,12 +68,16 @@ class StatusError(Exception):
 
     @property
     def http_status(self) -> int:
+        """The HTTP status of the code."""
         return HTTP_STATUS[self.code]
 
     @property
     def grpc_message(self) -> str:
-        """The message as it goes over gRPC, cut where it is too long. The cut may fall within a character: gRPC for Python
-        sends no half of one, so U+FFFD stands for it, which is also what a client in Python reads in its place."""
+        """The message as it is sent over gRPC, cut off if it is too long.
+
+        The cut may be within a character. gRPC for Python cannot send half of one, so U+FFFD replaces it, which is also what
+        a client in Python reads in its place.
+        """
         text = self.message.encode(errors="replace")
         if len(text) <= GRPC_MESSAGE_LIMIT:
             return self.message
@@ -79,12 +85,15 @@ class StatusError(Exception):
 
 
 def invalid_argument(message: str) -> StatusError:
+    """Return an error with code INVALID_ARGUMENT."""
     return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> StatusError:
+    """Return an error with code NOT_FOUND."""
     return StatusError(Code.NOT_FOUND, message)
 
 
 def failed_precondition(message: str) -> StatusError:
+    """Return an error with code FAILED_PRECONDITION."""
     return StatusError(Code.FAILED_PRECONDITION, message)

@@ -1,14 +1,14 @@
-"""NumPy arrays <-> TensorProto, by the rules of TensorFlow's tensor.cc.
+"""Convert NumPy arrays to TensorProto messages and back, by the rules of TensorFlow's tensor.cc.
 
-Reading: `tensor_content` wins over the `*_val` fields; too few `*_val` repeat the last one, none gives zeros
-(empty strings, False), extras are ignored. DT_STRING becomes an object array of bytes.
+When a message is read, `tensor_content` takes precedence over the `*_val` fields. Too few `*_val` repeat the last one, none
+gives zeros (empty strings, False), and surplus ones are ignored. DT_STRING becomes an object array of bytes.
 
-NumPy has no bfloat16: with the package ml_dtypes installed DT_BFLOAT16 becomes an array of its dtype, without
-it a `BFloat16Bits`: the bits as uint16, in a class of its own so that they are not taken for numbers.
+NumPy has no bfloat16. DT_BFLOAT16 becomes an array of ml_dtypes' dtype if that package is installed, else a `BFloat16Bits`:
+the bits as uint16, in their own class so that they are not mistaken for numbers.
 
-Quantized types, floats of 8 bits and integers of 4 and 2 are read and not written: a server has to name the dtype that
-it was given. They become arrays of ml_dtypes' dtype, else of a structured one whose field has the dtype's name, which is
-how TensorFlow's Python shows quantized ones.
+Quantized types, 8-bit floats and integers of 4 and 2 bits are read but not written, because a server's error has to name the
+dtype that it was given. They become arrays of ml_dtypes' dtype, or else of a structured dtype whose field has the dtype's
+name, which is how TensorFlow's Python API represents quantized types.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ Array = npt.NDArray[Any]
 
 
 class BFloat16Bits(np.ndarray[Any, np.dtype[np.uint16]]):
-    """An array of bfloat16 values, held as their bits: `np.asarray(bits, np.uint16).view(BFloat16Bits)`."""
+    """An array of bfloat16 values, stored as their bits: `np.asarray(bits, np.uint16).view(BFloat16Bits)`."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """How one dtype stands in a TensorProto.
+    """How a TensorProto holds one dtype.
 
     Attributes:
+        name: name of the dtype.
         number: its value in enum tensorflow.DataType (tensorflow/core/framework/types.proto).
-        numpy: the NumPy dtype of its elements; for bfloat16 that of its bits.
-        field: the `*_val` field; complex numbers are pairs, half and bfloat16 bits.
+        numpy: the NumPy dtype of its elements, or of their bits.
+        field: the `*_val` field; complex numbers are pairs of values, half and bfloat16 values are bits.
     """
 
     name: str
@@ -84,74 +85,75 @@ _BITS = (
     _Kind("int2", 31, np.int8, "int_val"),
     _Kind("uint2", 32, np.uint8, "int_val"),
 )
-"""Dtypes that NumPy does not have, which are read alone; `numpy` is that of their bits, a whole element each."""
+"""Dtypes that NumPy does not have and that are only read; `numpy` is the dtype of their bits, one element per value."""
 
 _VARIANT = 21
 _BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_NUMBER = {kind.number: kind for kind in _KINDS}
 _READABLE = {kind.number: kind for kind in (*_KINDS, *_BITS)}
-_READ_ALONE = frozenset(("variant", *(kind.name for kind in _BITS)))
+_READ_ONLY = frozenset(("variant", *(kind.name for kind in _BITS)))
 
 
 def dtype_name(number: int) -> str:
-    """The dtype of a value of enum tensorflow.DataType: `float32` for DT_FLOAT, `string` for DT_STRING …
+    """Return the dtype name of a value of enum tensorflow.DataType: `float32` for DT_FLOAT, `string` for DT_STRING.
 
     Raises:
-        TensorError: a type that NumPy does not hold (quantized, resource, variant, 8-bit float …).
+        TensorError: NumPy cannot hold the type (quantized, resource, variant, 8-bit float, …).
     """
     return _kind(number, _BY_NUMBER).name
 
 
 def dtype_number(name: str) -> int:
-    """The value of enum tensorflow.DataType for a dtype name.
+    """Return the value of enum tensorflow.DataType for a dtype name.
 
     Raises:
-        TensorError: no such dtype.
+        TensorError: there is no such dtype.
     """
     if name not in _BY_NAME:
-        raise TensorError(f"A tensor cannot have the dtype {name!r}.", fix=f"one of: {', '.join(_BY_NAME)}")
+        raise TensorError(f"A tensor cannot have the dtype {name!r}.", fix=f"use one of: {', '.join(_BY_NAME)}")
     return _BY_NAME[name].number
 
 
-def _kind(number: int, among: Mapping[int, _Kind]) -> _Kind:
-    if number not in among:
+def _kind(number: int, kinds: Mapping[int, _Kind]) -> _Kind:
+    if number not in kinds:
         known = enum("tensorflow.DataType").values_by_number
         name = known[number].name if number in known else f"number {number}"
-        raise TensorError(f"Tensors of type {name} are not supported.", fix=f"one of: {', '.join(_BY_NAME)}")
-    return among[number]
+        raise TensorError(f"Tensors of type {name} are not supported.", fix=f"use one of: {', '.join(_BY_NAME)}")
+    return kinds[number]
 
 
 def array_dtype_name(array: Array) -> str:
-    """The dtype name of an array; `string` for str, bytes and object arrays, `bfloat16` for its two forms."""
+    """Return the dtype name of an array: `string` for str, bytes and object arrays, `bfloat16` for both of its forms."""
     if isinstance(array, BFloat16Bits):
         return "bfloat16"
-    if array.dtype.names and array.dtype.names[0] in _READ_ALONE:
+    if array.dtype.names and array.dtype.names[0] in _READ_ONLY:
         return str(array.dtype.names[0])
     return "string" if array.dtype.kind in "USO" else str(array.dtype.name)
 
 
 def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool = False) -> Any:
-    """An array as a `tensorflow.TensorProto`.
+    """Return an array as a `tensorflow.TensorProto` message.
 
     Args:
-        content: numbers as `tensor_content` (quick); False: as `*_val`, the way a model server answers.
-        string_content: strings as `tensor_content` too, which few readers but TensorFlow's know.
+        value: the array, or nested lists.
+        content: write numbers as `tensor_content`, which is faster; if False, as `*_val`, the way a model server answers.
+        string_content: write strings as `tensor_content` too, which few readers besides TensorFlow support.
 
     Raises:
-        TensorError: a dtype that a tensor does not have, or an object that is neither str nor bytes.
+        TensorError: tensors do not have the dtype, or an object is neither str nor bytes.
     """
     array = as_array(value)
     kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
     proto = message("tensorflow.TensorProto")(dtype=kind.number)
-    proto.tensor_shape.SetInParent()  # a scalar has a shape too, one without dims
+    proto.tensor_shape.SetInParent()  # also for a scalar, whose shape has no dims
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if kind.name == "string":
-        texts = _as_bytes(array)
+        strings = _as_bytes(array)
         if string_content:
-            proto.tensor_content = _joined_strings(texts)
+            proto.tensor_content = _join_strings(strings)
         else:
-            proto.string_val.extend(texts)
+            proto.string_val.extend(strings)
     elif content:
         proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     else:
@@ -160,7 +162,7 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool
 
 
 def as_array(value: npt.ArrayLike) -> Array:
-    """A value as an array; texts and bytes as objects, since NumPy's own lose the zero bytes at their ends."""
+    """Return a value as an array. Text and bytes become objects, since NumPy's own string dtypes drop trailing zero bytes."""
     if isinstance(value, np.ndarray):
         return value
     array = np.asarray(value)
@@ -172,7 +174,7 @@ def _as_bytes(array: Array) -> list[bytes]:
     for value in values:
         if not isinstance(value, str | bytes):
             kind = type(value).__name__
-            raise TensorError(f"A string tensor cannot hold {value!r} ({kind}).", fix="str or bytes")
+            raise TensorError(f"A string tensor cannot hold {value!r} ({kind}).", fix="give str or bytes")
     return [value.encode() if isinstance(value, str) else value for value in values]
 
 
@@ -189,10 +191,10 @@ def _field_values(kind: _Kind, array: Array) -> Sequence[Any]:
 
 
 def from_proto(proto: Any) -> Array:
-    """The array that a `tensorflow.TensorProto` (of any descriptor pool) stands for; writable, in C order.
+    """Return the array of a `tensorflow.TensorProto` message (of any descriptor pool); writable, in C order.
 
     Raises:
-        TensorError: an unsupported dtype, a shape not fully known, or content of another size than the shape.
+        TensorError: the dtype is not supported, the shape is not fully known, or the content does not have its size.
     """
     if proto.dtype == _VARIANT:
         return _variants(proto)
@@ -203,22 +205,22 @@ def from_proto(proto: Any) -> Array:
         flat = _from_content(kind, proto.tensor_content, count)
     else:
         flat = _from_values(kind, getattr(proto, kind.field), count)
-    return _typed(kind, flat).reshape(shape)
+    return _as_kind(kind, flat).reshape(shape)
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
-    # `unknown_rank` does not count: a tensor's shape is its dims, none for a scalar (TensorShape's IsValid, tensor_shape.cc).
+    # `unknown_rank` is ignored: without dims, the tensor is a scalar (TensorShape's IsValid, tensor_shape.cc).
     dims = tuple(dim.size for dim in proto.tensor_shape.dim)
     if any(size < 0 for size in dims):
-        raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give all sizes")
+        raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give the size of every dim")
     return dims
 
 
 def _variants(proto: Any) -> Array:
-    """Values of variants are decoded by TensorFlow alone; a tensor that gives none has its dtype and shape."""
+    """Return the dtype and shape of a variant tensor; only TensorFlow can decode its values."""
     shape = _shape(proto)
     if math.prod(shape) and (proto.tensor_content or proto.variant_val):
-        raise TensorError("The values of a variant tensor are not read.", fix=f"one of: {', '.join(_BY_NAME)}")
+        raise TensorError("The values of a variant tensor cannot be read.", fix=f"use one of: {', '.join(_BY_NAME)}")
     return np.zeros(shape, [("variant", np.uint8)])
 
 
@@ -236,13 +238,13 @@ def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
 
 def _booleans(flat: Array) -> Array:
     if flat.max() > 1:
-        raise TensorError(f"tensor_content has the byte {flat.max()} for a bool.", fix="0 or 1 each")
+        raise TensorError(f"tensor_content has the byte {flat.max()} for a bool.", fix="use 0 or 1")
     return flat.astype(np.bool_)
 
 
-def _joined_strings(texts: list[bytes]) -> bytes:
-    """What `_split_strings` takes apart (EncodeStringList of TensorFlow's coding)."""
-    return b"".join((*(_as_varint(len(text)) for text in texts), *texts))
+def _join_strings(strings: list[bytes]) -> bytes:
+    """Return the bytes that `_split_strings` splits (TensorFlow's EncodeStringList)."""
+    return b"".join((*(_as_varint(len(string)) for string in strings), *strings))
 
 
 def _as_varint(value: int) -> bytes:
@@ -251,19 +253,19 @@ def _as_varint(value: int) -> bytes:
 
 
 def _split_strings(content: bytes, count: int) -> list[bytes]:
-    """`count` lengths as varints, then the bytes of all strings (DecodeStringList of TensorFlow's coding)."""
+    """Split `count` lengths as varints and the bytes of all strings (TensorFlow's DecodeStringList)."""
     sizes, at = [], 0
     for _ in range(count):
         size, at = _varint(content, at)
         sizes.append(size)
-    have, want = len(content) - at, sum(sizes)
-    if have != want:
-        raise TensorError(f"tensor_content has {have} bytes of strings; their lengths add up to {want}.")
+    actual, expected = len(content) - at, sum(sizes)
+    if actual != expected:
+        raise TensorError(f"tensor_content has {actual} bytes of strings; their lengths add up to {expected}.")
     return [content[start:end] for start, end in pairwise(accumulate(sizes, initial=at))]
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A 32-bit varint and where it ends."""
+    """Return the 32-bit varint at a position, and the position after it."""
     value = 0
     for shift in range(0, 35, 7):
         if at >= len(content):
@@ -282,27 +284,27 @@ def _object_array(values: Sequence[Any], count: int) -> Array:
 
 
 def _from_values(kind: _Kind, values: Any, count: int) -> Array:
-    """Extras ignored, the last one repeated, zeros for none."""
+    """Return `count` elements of a `*_val` field: surplus ones are ignored, the last is repeated, none gives zeros."""
     if kind.name == "string":
-        texts = list(values[:count]) or [b""]
-        return _object_array((texts + texts[-1:] * (count - len(texts)))[:count], count)
+        strings = list(values[:count]) or [b""]
+        return _object_array((strings + strings[-1:] * (count - len(strings)))[:count], count)
     if kind.field == "float8_val":
-        values = list(values)  # one bytes, with an element a byte
+        values = list(values)  # the field is a bytes object with one byte per element
     parts = 2 if kind.name.startswith("complex") else 1
-    have = min(len(values) // parts, count)
-    flat: Array = np.array(values[: have * parts], _field_dtype(kind))
+    present = min(len(values) // parts, count)
+    flat: Array = np.array(values[: present * parts], _field_dtype(kind))
     if kind.field == "half_val":
         flat = flat.astype(np.uint16).view(kind.numpy)
     else:
         flat = flat.view(kind.numpy) if parts == 2 else flat.astype(kind.numpy)
-    if have == count:
+    if present == count:
         return flat
-    last = flat[-1] if have else kind.numpy(0)
-    return np.concatenate([flat, np.full(count - have, last, kind.numpy)])
+    last = flat[-1] if present else kind.numpy(0)
+    return np.concatenate([flat, np.full(count - present, last, kind.numpy)])
 
 
 def _field_dtype(kind: _Kind) -> Any:
-    """Elements of the `*_val` field. int_val and half_val are int32, narrower types wrap as in a C++ cast."""
+    """Return the dtype of the `*_val` field. int_val and half_val are int32, which narrower types wrap as a C++ cast does."""
     if kind.field in ("int_val", "half_val"):
         return np.int32
     if kind.name == "complex64":
@@ -310,7 +312,7 @@ def _field_dtype(kind: _Kind) -> Any:
     return np.float64 if kind.name == "complex128" else kind.numpy
 
 
-def _typed(kind: _Kind, flat: Array) -> Array:
+def _as_kind(kind: _Kind, flat: Array) -> Array:
     if kind.name == "bfloat16":
         return bfloat16_from_bits(flat)
     if kind.number in _BY_NUMBER:
@@ -320,21 +322,21 @@ def _typed(kind: _Kind, flat: Array) -> Array:
 
 
 def bfloat16_from_bits(bits: Array) -> Array:
-    """uint16 bits as a bfloat16 array: of ml_dtypes' dtype if that is installed, else a `BFloat16Bits`."""
+    """Return uint16 bits as a bfloat16 array: of ml_dtypes' dtype if that is installed, else a `BFloat16Bits`."""
     bits = np.ascontiguousarray(bits, np.uint16)
     dtype = _ml_dtype("bfloat16")
     return bits.view(BFloat16Bits) if dtype is None else bits.view(dtype)
 
 
 def bfloat16_from_float32(array: Array) -> Array:
-    """float32 values rounded to the nearest bfloat16, ties to even."""
+    """Round float32 values to the nearest bfloat16, ties to even; the array has the form of `bfloat16_from_bits`."""
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
     return bfloat16_from_bits(np.where(np.isnan(array), (bits >> 16) | 0x40, rounded).astype(np.uint16))
 
 
 def bfloat16_to_float32(array: Array) -> Array:
-    """The exact float32 values of either form of a bfloat16 array."""
+    """Return the exact float32 values of a bfloat16 array of either form."""
     bits = np.asarray(array).view(np.uint16).astype(np.uint32) << 16
     return bits.view(np.float32)
 

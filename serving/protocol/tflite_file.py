@@ -1,7 +1,7 @@
-"""What TensorFlow Serving reads of a model.tflite besides the graph: its metadata and, in it, the SignatureDefs.
+"""The metadata of a model.tflite that TensorFlow Serving reads, and the SignatureDefs in it.
 
-The SignatureDefs stand in the metadata entry `signature_defs_metadata`, a FlexBuffer map from the signature's name to the
-serialized message (tensorflow/lite/tools/signature/signature_def_util.cc). Without it the real server makes up one
+The metadata entry `signature_defs_metadata` holds the SignatureDefs: a FlexBuffer map from the signature's name to the
+serialized message (tensorflow/lite/tools/signature/signature_def_util.cc). For a file without it, the real server makes one
 signature from the tensors' names (servables/tensorflow/tflite_session.cc).
 """
 
@@ -14,20 +14,23 @@ from typing import Any
 from serving.protocol.messages import message
 
 MODEL_FILE = "model.tflite"
-"""Its name in a version's folder (servables/tensorflow/saved_model_bundle_factory.cc)."""
+"""Name of the file in a version's folder (servables/tensorflow/saved_model_bundle_factory.cc)."""
 
 SIGNATURE_DEFS = "signature_defs_metadata"
 IDENTIFIER = b"TFL3"
 
 _BROKEN = (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError)
-"""What FlatBuffers' Python readers raise for bytes that are none."""
+"""Errors of FlatBuffers' Python readers for malformed bytes."""
 
 
 def read_metadata(content: bytes) -> dict[str, bytes]:
-    """The metadata entries of a .tflite file by name.
+    """Return the metadata entries of a .tflite file by name.
+
+    Args:
+        content: the bytes of the file.
 
     Raises:
-        ValueError: it is not a .tflite file.
+        ValueError: the bytes are not a .tflite file.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -47,11 +50,11 @@ def _buffer(model: Any, index: int) -> bytes:
 
 
 def pack_signatures(signatures: Mapping[str, Any]) -> bytes:
-    """SignatureDef messages by name as the content of the metadata entry.
+    """Return the content of the metadata entry for SignatureDef messages by name.
 
     Raises:
-        ValueError: a message has a zero byte (a dim of size 0, a shape that is set and has no dims): the real server's
-            reader stops there.
+        ValueError: a serialized message has a zero byte (a dim of size 0, or a shape that is set but has no dims), at which
+            the real server's reader stops.
     """
     from flatbuffers import flexbuffers
 
@@ -62,24 +65,24 @@ def pack_signatures(signatures: Mapping[str, Any]) -> bytes:
             if 0 in data:
                 raise ValueError(f"the signature {name} has a dim of size 0 or a shape without dims")
             builder.Key(name)
-            # `String` takes UTF-8 alone; in C++ a string is any bytes.
+            # `String` accepts only UTF-8, whereas a C++ string can hold any bytes.
             builder._WriteBlob(data, append_zero=True, type_=flexbuffers.Type.STRING)
     return bytes(builder.Finish())
 
 
 def unpack_signatures(entry: bytes) -> dict[str, Any]:
-    """What `pack_signatures` wrote.
+    """Return the SignatureDef messages by name that `pack_signatures` packed.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: the entry has another form.
     """
     from flatbuffers import flexbuffers
     from google.protobuf.message import DecodeError
 
     try:
-        found = flexbuffers.GetRoot(bytearray(entry)).AsMap
-        texts = {key.AsKey: value.AsStringBytes for key, value in zip(found.Keys, found.Values, strict=True)}
+        entries = flexbuffers.GetRoot(bytearray(entry)).AsMap
+        serialized = {key.AsKey: value.AsStringBytes for key, value in zip(entries.Keys, entries.Values, strict=True)}
         kind = message("tensorflow.SignatureDef")
-        return {name: kind.FromString(bytes(data).split(b"\0")[0]) for name, data in texts.items()}
+        return {name: kind.FromString(bytes(data).split(b"\0")[0]) for name, data in serialized.items()}
     except (*_BROKEN, DecodeError) as exc:
         raise ValueError(f"Cannot parse signature def found in flatbuffer. ({exc})") from exc

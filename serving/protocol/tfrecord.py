@@ -1,7 +1,7 @@
 """Read TFRecord files without TensorFlow (tensorflow/core/lib/io/record_reader.cc).
 
-A record is its length (8 bytes), a checksum of that, the data, and a checksum of them. The data's own is not looked at here:
-what is read has to parse as a message anyway, and a file that was cut or shifted has no right length.
+A record is its length (8 bytes), a checksum of the length, the data, and a checksum of the data. The last one is not checked:
+the data has to parse as a message anyway, and a file that was cut or shifted has wrong lengths.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ _MASK = 0xA282EAD8
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a file.
+    """Yield the data of each record of a file.
 
     Raises:
-        GoldenError: it cannot be read, or is no TFRecord file, or is cut.
+        GoldenError: the file cannot be read, is not a TFRecord file, or is incomplete.
     """
     try:
         content = path.read_bytes()
     except OSError as exc:
-        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix="give a TFRecord file") from exc
+        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix="give the path of a TFRecord file") from exc
     at = 0
     while at < len(content):
-        head = content[at : at + 12]
-        if len(head) < 12 or _masked_crc32c(head[:8]) != struct.unpack("<I", head[8:])[0]:
-            raise GoldenError(f"{path} is no TFRecord file, or is damaged at byte {at}.", fix="record it again")
-        (length,) = struct.unpack("<Q", head[:8])
+        header = content[at : at + 12]
+        if len(header) < 12 or _masked_crc32c(header[:8]) != struct.unpack("<I", header[8:])[0]:
+            fix = "give another file, or record the requests again"
+            raise GoldenError(f"{path} is not a TFRecord file, or is damaged at byte {at}.", fix=fix)
+        (length,) = struct.unpack("<Q", header[:8])
         data = content[at + 12 : at + 12 + length]
         if len(data) < length or len(content) < at + 16 + length:
-            raise GoldenError(f"{path} ends within the record at byte {at}.", fix="copy it again, whole")
+            raise GoldenError(f"{path} ends within the record at byte {at}.", fix="copy the whole file again")
         yield data
         at += 16 + length
 

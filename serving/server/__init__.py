@@ -19,22 +19,17 @@ Only the modules that run a model import TensorFlow; this one does not.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from serving.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from serving.server.flags import parse_flags
     from serving.server.options import ServerOptions
     from serving.server.server import Server, serve
 
-_HOME = {"Server": "server", "ServerOptions": "options", "parse_flags": "flags", "serve": "server"}
+_MODULES = {"Server": "server", "ServerOptions": "options", "parse_flags": "flags", "serve": "server"}
 
 __all__ = ["Server", "ServerOptions", "parse_flags", "serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(__name__, _MODULES)

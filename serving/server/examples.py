@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 
-from serving.client.examples import serialized
+from serving.client.examples import serialized_examples
 from serving.protocol.messages import DEFAULT_SIGNATURE, enum, pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import Array, array_dtype_name, dtype_number
@@ -193,7 +193,7 @@ def _run(
 
 
 def _serialized(given: Any) -> list[bytes]:
-    examples = serialized(given)
+    examples = serialized_examples(given)
     if not examples:
         raise invalid_argument("Input is empty.")
     return examples

@@ -1,1 +1,1 @@
-"""Smoke tests of a running server, and requests sent again from a log."""
+"""Smoke tests of a running server, and replay of logged requests."""

@@ -1,8 +1,8 @@
-"""Smoke test: is a running server serving these models, and does it answer what PyTorch answered?
+"""Smoke test: does a running server serve these models, and does it answer what PyTorch answered?
 
-It replays golden data over gRPC and REST: waits until the version is available; checks status and metadata
-(names, dtypes and dims of every signature); runs every case of every signature and holds every output
-against the model's tolerance. What a transport cannot carry is reported as skipped, with the reason.
+The test replays golden data over gRPC and REST. It waits until the version is available, checks status and metadata (names,
+dtypes and dims of every signature), then runs every case of every signature and compares every output within the model's
+tolerance. A case that a transport cannot carry is reported as skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -43,14 +43,18 @@ class GoldenFile:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         over: `gRPC` or `REST`.
+        model: name of the model.
+        version: version of the model.
         what: `status`, `metadata`, `metadata <signature>` or `predict <signature> <case>` (over REST with
             the form of its JSON), `classify <signature> <case>` or `regress <signature> <case>`.
-        message: why it failed or was skipped; empty for what passed.
-        max_rel: largest relative error of a predict's outputs; None where none could be compared.
+        outcome: `passed`, `failed` or `skipped`.
+        message: why the check failed or was skipped; empty if it passed.
+        max_rel: largest relative error of the outputs; None if none could be compared.
+        seconds: how long the check took.
     """
 
     over: str
@@ -71,7 +75,13 @@ class Check:
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """Verdict over one server."""
+    """All checks of one server.
+
+    Attributes:
+        targets: the ports that were tested.
+        checks: the results, in order.
+        seconds: how long the test took.
+    """
 
     targets: tuple[str, ...]
     checks: tuple[Check, ...]
@@ -79,26 +89,29 @@ class SmokeReport:
 
     @property
     def failures(self) -> tuple[Check, ...]:
+        """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome == "failed")
 
     @property
     def skipped(self) -> tuple[Check, ...]:
+        """The checks that were skipped."""
         return tuple(check for check in self.checks if check.outcome == "skipped")
 
     @property
     def passed(self) -> bool:
-        """Something was checked, and nothing failed."""
+        """Whether at least one check passed and none failed."""
         return not self.failures and any(check.outcome == "passed" for check in self.checks)
 
     def verdict(self) -> str:
-        """One line: how many checks, and how they went."""
-        good = len(self.checks) - len(self.failures) - len(self.skipped)
-        parts = [f"{good} passed", f"{len(self.failures)} failed", f"{len(self.skipped)} skipped"]
-        said = ", ".join(part for part in parts if not part.startswith("0 ") or part == parts[0])
+        """Return one line of text: the verdict and the numbers of checks by outcome."""
+        passed = len(self.checks) - len(self.failures) - len(self.skipped)
+        parts = [f"{passed} passed", f"{len(self.failures)} failed", f"{len(self.skipped)} skipped"]
+        counts = ", ".join(part for part in parts if not part.startswith("0 ") or part == parts[0])
         word = "PASSED" if self.passed else "FAILED"
-        return f"{word}: {said} against {' and '.join(self.targets)} in {self.seconds:.2f} s"
+        return f"{word}: {counts} against {' and '.join(self.targets)} in {self.seconds:.2f} s"
 
     def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON."""
         return {
             "passed": self.passed,
             "targets": list(self.targets),
@@ -110,17 +123,17 @@ class SmokeReport:
 
 
 def golden_files(folder: Path) -> list[GoldenFile]:
-    """The golden data in `<folder>/<model>/<version>.npz`, by model and version.
+    """Return the golden data in `<folder>/<model>/<version>.npz`, sorted by model and version.
 
     Raises:
-        GoldenError: there is none.
+        GoldenError: the folder has none.
     """
-    found = [
+    files = [
         GoldenFile(path.parent.name, int(path.stem), path) for path in folder.glob("*/*.npz") if path.stem.isdecimal()
     ]
-    if not found:
-        raise GoldenError(f"There is no golden data in {folder}.", fix="give the bundle's folder")
-    return sorted(found, key=lambda file: (file.model, file.version))
+    if not files:
+        raise GoldenError(f"There is no golden data in {folder}.", fix="give the folder of a bundle")
+    return sorted(files, key=lambda file: (file.model, file.version))
 
 
 def run(
@@ -134,18 +147,19 @@ def run(
     """Test a server against golden data.
 
     Args:
-        target: `host:port` of its gRPC port, or an `http://` URL for REST alone.
-        rest: its REST port as `host:port` or URL, to test both.
-        timeout: seconds, for all models together to become available; and for any single answer.
-        progress: called with each check as it is done.
+        target: `host:port` of the server's gRPC port, or an `http://` URL to test REST alone.
+        files: the golden data to replay.
+        rest: the server's REST port as `host:port` or URL, to test both.
+        timeout: seconds for all models together to become available, and for each answer.
+        progress: called with each check when it is done.
 
     Raises:
-        TargetError: a target is not one.
-        GoldenError: a file cannot be read, or there is none.
+        TargetError: a target is not an address.
+        GoldenError: a file cannot be read, or no file is given.
     """
     started = time.monotonic()
     if not files:
-        raise GoldenError("No golden data was given.", fix="give the bundle's folder")
+        raise GoldenError("No golden data was given.", fix="give the folder of a bundle")
     data = [(file, _load(file)) for file in files]
     ports = [_Port.open(target, False, timeout), *([_Port.open(rest, True, timeout)] if rest else [])]
     checks: list[Check] = []
@@ -166,13 +180,13 @@ def _load(file: GoldenFile) -> Golden:
     try:
         return Golden.load(file.path)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as exc:
-        fix = "build the model again; `tfbundle verify` says what else is damaged"
+        fix = "build the model again; `tfbundle verify` shows what else is damaged"
         raise GoldenError(f"The golden data {file.path} cannot be read: {exc}.", fix=fix) from exc
 
 
 @dataclass(frozen=True)
 class _Port:
-    """One port of the server; a REST port is asked in both of JSON's forms."""
+    """Clients of one port: `rows` is the second client of a REST port, for the row form of JSON."""
 
     main: Client
     rows: Client | None = None
@@ -190,8 +204,8 @@ class _Port:
             self.rows.close()
 
 
-class _WrongError(Exception):
-    """What a look found to be wrong; becomes the message of a failed check."""
+class _CheckFailedError(Exception):
+    """A check has failed; the text becomes its message."""
 
     def __init__(self, message: str, max_rel: float | None = None) -> None:
         super().__init__(message)
@@ -199,7 +213,7 @@ class _WrongError(Exception):
 
 
 class _Replay:
-    """The golden data of one version against one port."""
+    """Replay of one version's golden data against one port."""
 
     def __init__(self, port: _Port, file: GoldenFile, golden: Golden) -> None:
         self.port = port
@@ -208,27 +222,27 @@ class _Replay:
         self.info: ModelInfo | None = None
 
     def checks(self, deadline: float) -> Iterator[Check]:
-        """Status, metadata, answers; what cannot work after a failure is not tried."""
-        status = self._look("status", partial(self._wait, deadline))
+        """Check status, metadata and answers; stop at checks that cannot pass after a failure."""
+        status = self._perform("status", partial(self._wait, deadline))
         yield status
         if status.outcome == "failed":
             return
-        yield self._look("metadata", self._metadata)
+        yield self._perform("metadata", self._metadata)
         if self.info is not None:
             for signature in self.golden.signatures:
-                yield self._look(f"metadata {signature}", partial(self._signature, self.info, signature))
+                yield self._perform(f"metadata {signature}", partial(self._signature, self.info, signature))
         rows_shown: set[str] = set()
         for case in self.golden.cases:
             yield from self._answers(case, rows_shown)
 
-    def _look(self, what: str, look: Callable[[], float | None]) -> Check:
-        """A check that passes if `look` returns: the largest relative error, or None."""
+    def _perform(self, what: str, action: Callable[[], float | None]) -> Check:
+        """Return a check that passes if `action` returns: the largest relative error, or None."""
         started = time.monotonic()
         message, max_rel = "", None
         try:
-            max_rel = look()
-        except _WrongError as wrong:
-            message, max_rel = str(wrong), wrong.max_rel
+            max_rel = action()
+        except _CheckFailedError as failure:
+            message, max_rel = str(failure), failure.max_rel
         except ServingError as exc:
             message = f"{exc.what} ({exc.fix})" if exc.fix else exc.what
         finite = max_rel if max_rel is None or max_rel < float("inf") else None
@@ -240,98 +254,97 @@ class _Replay:
         return Check(over, self.file.model, self.file.version, what, outcome, message)
 
     def _wait(self, deadline: float) -> None:
-        left = max(deadline - time.monotonic(), 0.0)
+        remaining = max(deadline - time.monotonic(), 0.0)
         try:
-            self.port.main.wait_until_ready(self.file.model, self.file.version, timeout=left)
+            self.port.main.wait_until_ready(self.file.model, self.file.version, timeout=remaining)
         except NotReadyError as exc:
-            raise _WrongError("; ".join([exc.what, *self._served_instead()])) from exc
+            raise _CheckFailedError("; ".join([exc.what, *self._other_versions()])) from exc
 
-    def _served_instead(self) -> list[str]:
-        """The versions that there are, where the one that was asked for is not."""
+    def _other_versions(self) -> list[str]:
+        """Return the states of the model's other versions, to explain a missing one."""
         try:
             states = self.port.main.status(self.file.model, timeout=5.0)
         except ServingError:
-            return []  # the failure that is being explained says as much
+            return []  # the failure that is being explained has the same cause
         return [str(state) for state in states if state.version != self.file.version]
 
     def _metadata(self) -> None:
-        asked = (self.file.model, self.file.version)
-        info = self.port.main.metadata(asked[0], version=asked[1])
-        if (info.name, info.version) != asked:
-            raise _WrongError(f"asked for {asked[0]} version {asked[1]}, got {info.name} version {info.version}")
+        model, version = self.file.model, self.file.version
+        info = self.port.main.metadata(model, version=version)
+        if (info.name, info.version) != (model, version):
+            raise _CheckFailedError(f"requested {model} version {version}, got {info.name} version {info.version}")
         self.info = info
 
     def _signature(self, info: ModelInfo, signature: str) -> None:
-        """The served names, dtypes and dims must be those of the golden calls."""
+        """Check that the served names, dtypes and dims are those of the golden calls."""
         served = info.signatures.get(signature)
         if served is None:
             names = ", ".join(sorted(info.signatures)) or "none"
-            raise _WrongError(f"the signature is not served; there are: {names}")
+            raise _CheckFailedError(f"the signature is not served; served are: {names}")
         problems: list[str] = []
         for case in self.golden.cases:
             if case.signature == signature:
-                problems += _differences("input", self.golden.inputs(case), served.inputs)
-                problems += _differences("output", self.golden.outputs(case), served.outputs)
+                problems += _signature_problems("input", self.golden.inputs(case), served.inputs)
+                problems += _signature_problems("output", self.golden.outputs(case), served.outputs)
         if problems:
-            raise _WrongError("; ".join(dict.fromkeys(problems)))
+            raise _CheckFailedError("; ".join(dict.fromkeys(problems)))
 
     def _answers(self, case: GoldenCase, rows_shown: set[str]) -> Iterator[Check]:
-        """Over gRPC one check a case; over REST in columns, and once a signature in rows."""
+        """Check a case: once over gRPC; over REST in columns, and the first case of each signature also in rows."""
         what = f"predict {case.signature} {case.name}"
         main, rows = self.port.main, self.port.rows
         if rows is None:
-            yield self._look(what, partial(self._predict, main, case, 0.0))
+            yield self._perform(what, partial(self._predict, main, case, 0.0))
             yield from self._inference(case, 0.0)
             return
-        unable = _not_in_json(self.golden, case)
-        if unable:
-            yield self._check(what, "skipped", f"REST cannot carry {unable}: use gRPC")
+        unsupported = _not_in_json(self.golden, case)
+        if unsupported:
+            yield self._check(what, "skipped", f"REST cannot carry {unsupported}: use gRPC")
             return
-        yield self._look(f"{what} (columns)", partial(self._predict, main, case, REST_ROUNDING))
+        yield self._perform(f"{what} (columns)", partial(self._predict, main, case, REST_ROUNDING))
         if case.signature not in rows_shown and _has_rows(case):
             rows_shown.add(case.signature)
-            yield self._look(f"{what} (rows)", partial(self._predict, rows, case, REST_ROUNDING))
+            yield self._perform(f"{what} (rows)", partial(self._predict, rows, case, REST_ROUNDING))
         yield from self._inference(case, REST_ROUNDING)
 
     def _inference(self, case: GoldenCase, extra: float) -> Iterator[Check]:
-        """The same call through Classify or Regress, where the signature is for that."""
+        """Check the same call through Classify or Regress, if the signature's method name is one of them."""
         served = self.info.signatures.get(case.signature) if self.info else None
         verb = VERBS.get(served.method, "") if served else ""
         if verb and list(case.inputs) == [EXAMPLES]:
             what = f"{verb.lower()} {case.signature} {case.name}"
-            yield self._look(what, partial(self._infer, verb, case, extra))
+            yield self._perform(what, partial(self._infer, verb, case, extra))
 
     def _infer(self, verb: str, case: GoldenCase, extra: float) -> float:
-        client, wanted = self.port.main, self.golden.outputs(case)
+        client, outputs = self.port.main, self.golden.outputs(case)
         examples = [bytes(example) for example in case.inputs[EXAMPLES].tolist()]
         if verb == "Regress":
             values = client.regress(self.file.model, examples, version=self.file.version, signature=case.signature)
-            got = {name: np.array(values, np.float32).reshape(array.shape) for name, array in wanted.items()}
+            got = {name: np.array(values, np.float32).reshape(array.shape) for name, array in outputs.items()}
         else:
             got = classes_as_outputs(
                 client.classify(self.file.model, examples, version=self.file.version, signature=case.signature)
             )
-        return self._judged(wanted, got, extra)
+        return self._compare(outputs, got, extra)
 
     def _predict(self, client: Client, case: GoldenCase, extra: float) -> float:
-        """The largest relative error of the answer, which is within the tolerance."""
-        asked, wanted = self.golden.inputs(case), self.golden.outputs(case)
-        got = client.predict(self.file.model, asked, version=self.file.version, signature=case.signature)
-        return self._judged(wanted, got, extra)
+        inputs, outputs = self.golden.inputs(case), self.golden.outputs(case)
+        got = client.predict(self.file.model, inputs, version=self.file.version, signature=case.signature)
+        return self._compare(outputs, got, extra)
 
-    def _judged(self, wanted: dict[str, Array], got: dict[str, Array], extra: float) -> float:
-        """The largest relative error of an answer, which has to be within the tolerance."""
-        problems = [f"output {name!r} is missing in the answer" for name in wanted if name not in got]
-        problems += [f"output {name!r} was not expected" for name in sorted(set(got) - set(wanted))]
-        differences = [_compare(name, want, got[name]) for name, want in wanted.items() if name in got]
-        problems += [d.explain() for d in differences if not d.within(self.golden.tolerance + extra)]
-        worst = max((d.max_rel for d in differences), default=0.0)
+    def _compare(self, outputs: dict[str, Array], got: dict[str, Array], extra: float) -> float:
+        """Return the largest relative error of an answer; fail if it exceeds the tolerance plus `extra`."""
+        problems = [f"output {name!r} is missing in the answer" for name in outputs if name not in got]
+        problems += [f"output {name!r} was not expected" for name in sorted(set(got) - set(outputs))]
+        differences = [_difference(name, want, got[name]) for name, want in outputs.items() if name in got]
+        problems += [difference.explain() for difference in differences if not difference.within(self.golden.tolerance + extra)]
+        worst = max((difference.max_rel for difference in differences), default=0.0)
         if problems:
-            raise _WrongError("; ".join(problems), worst)
+            raise _CheckFailedError("; ".join(problems), worst)
         return worst
 
 
-def _differences(side: str, arrays: dict[str, Array], served: dict[str, TensorInfo]) -> Iterator[str]:
+def _signature_problems(side: str, arrays: dict[str, Array], served: dict[str, TensorInfo]) -> Iterator[str]:
     for name in sorted(set(arrays) | set(served)):
         if name not in served:
             yield f"{side} {name!r} is missing; served are: {', '.join(sorted(served))}"
@@ -348,10 +361,11 @@ def _differences(side: str, arrays: dict[str, Array], served: dict[str, TensorIn
 def _fits(shape: tuple[int, ...], dims: tuple[int | None, ...] | None) -> bool:
     if dims is None:
         return True
-    return len(shape) == len(dims) and all(d in (None, s) for d, s in zip(dims, shape, strict=True))
+    return len(shape) == len(dims) and all(dim in (None, size) for dim, size in zip(dims, shape, strict=True))
 
 
 def _not_in_json(golden: Golden, case: GoldenCase) -> str:
+    """Return the tensors of a case that JSON cannot carry, as text; empty if there are none."""
     sides = (("input", golden.inputs(case)), ("output", golden.outputs(case)))
     return ", ".join(
         f"{side} {name!r} ({array_dtype_name(array)})"
@@ -362,12 +376,12 @@ def _not_in_json(golden: Golden, case: GoldenCase) -> str:
 
 
 def _has_rows(case: GoldenCase) -> bool:
-    """JSON's row form needs one first dim that all tensors have."""
+    """Return whether JSON's row form can carry the case: all its tensors need the same first dim."""
     arrays = [*case.inputs.values(), *case.outputs.values()]
     return all(a.ndim for a in arrays) and len({a.shape[0] for a in arrays}) == 1 and arrays[0].shape[0] > 0
 
 
-def _compare(name: str, want: Array, got: Array) -> Difference:
+def _difference(name: str, want: Array, got: Array) -> Difference:
     if array_dtype_name(want) == array_dtype_name(got) == "bfloat16":
         return compare(name, bfloat16_to_float32(want), bfloat16_to_float32(got))
     return compare(name, want, got)

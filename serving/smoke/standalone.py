@@ -1,6 +1,6 @@
-"""Command line of the smoke test that stands in a bundle; needs grpcio, protobuf and NumPy alone.
+"""Command line of a bundle's own smoke test; needs only grpcio, protobuf and NumPy.
 
-`tfbundle smoke` is the same test from the tool itself.
+`tfbundle smoke` runs the same test.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from serving.smoke.run import Check, golden_files, run
 
 
 def main(argv: Sequence[str], golden: Path) -> int:
-    """Run the smoke test of the golden data in the folder `golden`.
+    """Run the smoke test and print its result.
+
+    Args:
+        argv: the arguments, without the program's name.
+        golden: folder of the golden data, `<model>/<version>.npz`.
 
     Returns:
         The exit code: 0 passed, 1 failed, 2 wrong usage.
     """
     options = _parser().parse_args(argv)
     try:
-        files = [f for f in golden_files(golden) if options.model is None or f.model == options.model]
+        files = [file for file in golden_files(golden) if options.model is None or file.model == options.model]
         report = run(
             options.target,
             files,
@@ -44,18 +48,18 @@ def _show(check: Check) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Ask a model server what PyTorch was asked, and compare the answers.",
+        description="Send a model server the inputs that PyTorch was given, and compare the answers.",
         epilog="exit code: 0 passed, 1 failed, 2 wrong usage",
     )
-    parser.add_argument("target", metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL for REST alone")
-    parser.add_argument("--rest", metavar="HOST:PORT", help="its REST port, to test both")
-    parser.add_argument("--model", metavar="NAME", help="test this model alone")
+    parser.add_argument("target", metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL to test REST alone")
+    parser.add_argument("--rest", metavar="HOST:PORT", help="REST port of the server, to test both")
+    parser.add_argument("--model", metavar="NAME", help="test only this model")
     parser.add_argument(
         "--timeout",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how long to wait for the models to be available, and for an answer (default: 60)",
+        help="how long to wait for the models to become available, and for each answer (default: 60)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser

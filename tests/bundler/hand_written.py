@@ -46,12 +46,17 @@ STACK = 'File "/home/ana/model.py", line 12, in forward\n    x = self.relu(self.
 
 
 def weights() -> dict[str, Array]:
-    """The table of places has 12 rows: longer sequences are refused."""
+    """Return the weights. The table of places has 12 rows: longer sequences are refused."""
     rng = np.random.default_rng(0)
     shapes = {
         "kernel": (8, 3, 3, 3), "bias": (8,), "words_table": (20, 8), "places_table": (12, 8), "head": (8, 4),
     }  # fmt: skip
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def slightly_wrong(name: str) -> dict[str, Array]:
+    """Return one of the weights, with an error of 1 %."""
+    return {name: weights()[name] * np.float32(1.01)}
 
 
 def examples() -> dict[str, Array]:
@@ -60,7 +65,7 @@ def examples() -> dict[str, Array]:
 
 
 def pytorch(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The reference."""
+    """Compute the reference outputs."""
     w = {name: torch.from_numpy(array) for name, array in weights().items()}
     image, ids = torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["ids"])
     pooled = functional.conv2d(image, w["kernel"], w["bias"], padding=1).relu().mean((2, 3))
@@ -71,7 +76,7 @@ def pytorch(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 @dataclass
 class Exported:
-    """Stands for bundler.values.exported.ExportedSignature."""
+    """A stand-in for bundler.values.exported.ExportedSignature."""
 
     onnx: Path
     name: str = "serving_default"
@@ -81,7 +86,7 @@ class Exported:
 
 
 def exported(path: Path, **changed: Array) -> Exported:
-    """The model as an .onnx file; `changed` replaces weights to make the export wrong."""
+    """Write the model as an .onnx file; `changed` replaces weights to make the export wrong."""
     model = onnx.parser.parse_model(GRAPH)
     for name, array in (weights() | changed).items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
@@ -93,7 +98,7 @@ def exported(path: Path, **changed: Array) -> Exported:
 
 
 class Converted(tf.Module):  # type: ignore[misc]
-    """The model in TensorFlow by the ConvertedModel protocol; `changed` makes the conversion wrong."""
+    """The model in TensorFlow, as a ConvertedModel; `changed` replaces weights to make the conversion wrong."""
 
     def __init__(self, *, nhwc: bool = False, **changed: Array) -> None:
         super().__init__()

@@ -37,10 +37,10 @@ def test_importing_is_light() -> None:
     assert loaded_by("import bundler, serving", *HEAVY, "pydantic", "numpy") == []
 
 
-def test_build_stays_the_function_whatever_is_imported() -> None:
+def test_build_and_bundle_are_not_shadowed_by_submodules() -> None:
     code = """
-        import bundler.build, bundler.bundle
-        from bundler.build import build_bundle
+        import bundler.bundle, bundler.pipeline
+        from bundler.pipeline import build_bundle
         import bundler
         assert callable(bundler.build) and callable(build_bundle)
         assert isinstance(bundler.Bundle, type)

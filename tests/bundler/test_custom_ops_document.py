@@ -15,7 +15,7 @@ from tests.models import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "custom-ops.md").read_text("utf-8")
-README = (ROOT / "README.md").read_text("utf-8").partition("\n## An operator of your own\n")[2].partition("\n## ")[0]
+README = (ROOT / "README.md").read_text("utf-8").partition("\n## Custom operators\n")[2].partition("\n## ")[0]
 _BLOCK = re.compile(r"^```(?P<kind>python|yaml|sh|toml)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 

@@ -1,4 +1,4 @@
-"""The pipeline from Python: versions, several models, settings that stay, gates that hold."""
+"""The pipeline, called from Python: versions, several models, settings that persist, and gates."""
 
 from __future__ import annotations
 
@@ -53,8 +53,7 @@ def test_an_existing_version_is_refused_before_any_work(copy: Path, mlp_onnx: Pa
     assert tree(copy) == before
 
 
-def test_a_module_from_memory_with_everything_around_it(tmp_path: Path) -> None:
-    """Dict output, methods of evaluation, progress, provenance: the public call."""
+def test_a_module_in_memory_is_built_with_progress_and_evaluation(tmp_path: Path) -> None:
     torch_model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
     events: list[StageEvent] = []
     seen: list[BuiltModel] = []
@@ -102,7 +101,7 @@ def test_a_module_from_memory_with_everything_around_it(tmp_path: Path) -> None:
     )
 
 
-def test_models_and_settings_of_earlier_builds_stay(tmp_path: Path, mlp_onnx: Path) -> None:
+def test_models_and_settings_of_earlier_builds_persist(tmp_path: Path, mlp_onnx: Path) -> None:
     first = {"name": "a", "source": str(mlp_onnx)}
     second = {"name": "b", "source": str(mlp_onnx)}
     build_bundle(spec_of(first, serving={"rest_port": 9501}), tmp_path, base=tmp_path)
@@ -116,7 +115,7 @@ def test_models_and_settings_of_earlier_builds_stay(tmp_path: Path, mlp_onnx: Pa
     assert bundle.verify() == []
 
 
-def test_a_label_for_a_version_that_will_not_be_is_found_before_any_work(
+def test_a_label_for_a_missing_version_is_refused_before_any_work(
     tmp_path: Path, mlp_onnx: Path
 ) -> None:
     events: list[StageEvent] = []
@@ -127,8 +126,8 @@ def test_a_label_for_a_version_that_will_not_be_is_found_before_any_work(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_model_that_does_not_answer_alike_is_not_published(tmp_path: Path) -> None:
-    """No two engines give the same last bit of a thousand tanh; the gate must close."""
+def test_a_model_that_differs_from_pytorch_is_not_published(tmp_path: Path) -> None:
+    """No two engines compute the same last bits of a thousand tanh, so a tolerance of almost 0 must fail."""
     model = nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 20), nn.Tanh())
     events: list[StageEvent] = []
     with pytest.raises(ParityError) as caught:
@@ -141,7 +140,7 @@ def test_a_model_that_does_not_answer_alike_is_not_published(tmp_path: Path) -> 
     assert not (tmp_path / "x").exists()
 
 
-def test_wrong_calls_say_so(tmp_path: Path, mlp_onnx: Path) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path, mlp_onnx: Path) -> None:
     with pytest.raises(UsageError, match="example_inputs go with a module"):
         bundler.build(mlp_onnx, [1, 2], tmp_path / "x")
     with pytest.raises(UsageError, match="no converter 'none'"):
@@ -153,7 +152,17 @@ def test_wrong_calls_say_so(tmp_path: Path, mlp_onnx: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_convert_alone_gives_a_model_that_runs(tmp_path: Path, mlp_onnx: Path) -> None:
+def test_a_wrong_worker_timeout_is_refused_before_any_work(
+    tmp_path: Path, mlp_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFBUNDLE_WORKER_TIMEOUT", "soon")
+    events: list[StageEvent] = []
+    with pytest.raises(UsageError, match="TFBUNDLE_WORKER_TIMEOUT is 'soon'"):
+        bundler.build(mlp_onnx, out=tmp_path / "x", tflite=("float32",), progress=events.append)
+    assert events == []
+
+
+def test_convert_returns_a_model_that_runs_and_can_be_saved(tmp_path: Path, mlp_onnx: Path) -> None:
     import onnx
 
     x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)

@@ -100,7 +100,7 @@ def test_kill_and_restart_on_the_same_ports() -> None:
     """With clients connected, whose ends of the connections linger: the ports are free for the next at once."""
     ports = {"grpc_port": free_port(), "rest_port": free_port()}
     with server_process(*flags(MODELS / "rows"), **ports) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.rest, timeout=SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
         connection.request("POST", "/v1/models/m:predict", SINGLE)
         assert json.load(connection.getresponse()) == DOUBLED
         server.process.kill()

@@ -1,4 +1,4 @@
-"""Golden data of the models of `small_server`, computed here once more."""
+"""Golden data of the models of `small_server`, computed independently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ECHOED = ("float32", "float16", "bfloat16", "int64", "bool", "string", "complex6
 
 
 def affine(version: int) -> Golden:
-    """What `affine` of a server with weight 1 answers for batches of 1 and 4."""
+    """Return the answers of `affine` with weight 1 for batches of 1 and 4."""
     rng = np.random.default_rng(version)
 
     def case(batch: int) -> GoldenCase:
@@ -26,15 +26,15 @@ def affine(version: int) -> Golden:
 
 
 def echo() -> Golden:
-    """A signature a dtype; REST cannot carry all of them."""
+    """Return one call per dtype of `echo`; REST cannot carry all of them."""
     cases = []
     for dtype in ECHOED:
         values = np.array([["a", "ä"]]) if dtype == "string" else np.array([[0, 1], [1, 1]]).astype(_numpy(dtype))
         if dtype == "bfloat16":
             values = values.view(np.uint16)
         cases.append(GoldenCase(f"echo_{dtype}", "one", {"x": values}, {"y": values}))
-    coded = tuple(f"echo_bfloat16/one/{side}" for side in ("in/x", "out/y"))
-    return Golden("echo", 1e-6, tuple(cases), coded)
+    bfloat16_keys = tuple(f"echo_bfloat16/one/{side}" for side in ("in/x", "out/y"))
+    return Golden("echo", 1e-6, tuple(cases), bfloat16_keys)
 
 
 def _numpy(dtype: str) -> np.dtype:

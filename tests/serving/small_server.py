@@ -1,15 +1,14 @@
-"""A small model server in a process of its own, for the tests of the client and the smoke test.
+"""A small model server in its own process, for the tests of the client and the smoke test.
 
     python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--rest-port N] [--tls FOLDER]
 
-It computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded
-server it can misbehave on purpose. Prints `grpc PORT rest PORT` when both ports are open; ends when its
-standard input closes.
+The server computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded server, it
+can misbehave on purpose. It prints `grpc PORT rest PORT` when both ports are open, and ends when its standard input closes.
 
     affine   versions 1 (2x+1), 2 (3x+1), label stable -> 1: y float32[?,3], total float32[?]
-    echo     a signature a dtype: what comes in as x goes out as y
+    echo     one signature per dtype: output y is input x
     late     becomes available half a second after the start
-    broken   its load has failed
+    broken   could not be loaded
     slow     answers after five seconds
     busy     is always overloaded
 """
@@ -102,7 +101,7 @@ class Models:
         return {"y": y, "total": y.sum(axis=-1, dtype=np.float32)}
 
     def signatures(self, name: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-        """By signature: inputs and outputs, each name -> (dtype, dims)."""
+        """Return inputs and outputs by signature, each as name -> (dtype, dims)."""
         if name == "echo":
             return {f"echo_{d}": ({"x": (d, (-1, 2))}, {"y": (d, (-1, 2))}) for d in DTYPES}
         y = ("float64", (-1, 4)) if self.swapped_metadata else ("float32", (-1, 3))

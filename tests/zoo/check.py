@@ -45,7 +45,7 @@ def assert_agrees(entry: Entry, converted: Converted, work: Path) -> None:
     if entry.saved:
         converted.model.save(work / "1")
         served = SavedModel(work / "1")
-    for reference in parity.references(converted.exported):
+    for reference in parity.run_references(converted.exported):
         assert not reference.left_out, reference.left_out
         _assert_sizes(reference)
         for case in reference.cases:

@@ -55,7 +55,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         self._functions = {name: self._trace(name) for name in self._graphs}
         self._variables = list(self._store.variables)
         self._methods: dict[str, str] = {}
-        self._edges: tuple[InputAdapter, ...] = ()
+        self._input_adapters: tuple[InputAdapter, ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -75,16 +75,16 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         return outputs
 
     def derive(self, signatures: Sequence[DerivedSignature]) -> None:
-        """Add signatures made of those that are there (`bundler.adapters`).
+        """Add derived signatures (`bundler.adapters`), which share the model's variables.
 
         Raises:
             ConversionError: TensorFlow cannot trace one.
         """
-        for one in signatures:
-            self.signatures = {**self.signatures, one.name: one.signature}
-            self._functions[one.name] = self._trace_derived(one)
-            self._methods[one.name] = one.method
-            self._edges += one.steps
+        for derived in signatures:
+            self.signatures = {**self.signatures, derived.name: derived.signature}
+            self._functions[derived.name] = self._trace_derived(derived)
+            self._methods[derived.name] = derived.method
+            self._input_adapters += derived.input_adapters
 
     def save(self, path: Path) -> None:
         """Write a SavedModel into the folder `path`, all signatures over the same variables.
@@ -95,7 +95,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         """
         root = tf.Module()
         root.weights = self._variables
-        root.edges = [step.resources for step in self._edges]  # tables and their files
+        root.edges = [adapter.resources for adapter in self._input_adapters]  # tables and their files
         try:
             tf.saved_model.save(root, str(path), signatures=dict(self._functions))
         except ValueError as exc:
@@ -158,16 +158,16 @@ class NativeModel(tf.Module):  # type: ignore[misc]
                 fix="check the dims and types of the model's inputs and outputs with onnx.checker",
             ) from exc
 
-    def _trace_derived(self, one: DerivedSignature) -> Any:
-        behind = self.signatures[one.of]
-        inputs = one.signature.inputs
+    def _trace_derived(self, derived: DerivedSignature) -> Any:
+        base = self.signatures[derived.base]
+        inputs = derived.signature.inputs
 
         def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            made = one.before({s.name: tensor for s, tensor in zip(inputs, tensors, strict=True)})
-            answers = self._functions[one.of](*(made[s.name] for s in behind.inputs))
-            return {name: tf.identity(tensor) for name, tensor in one.after(answers).items()}
+            base_inputs = derived.to_base_inputs({s.name: tensor for s, tensor in zip(inputs, tensors, strict=True)})
+            outputs = self._functions[derived.base](*(base_inputs[s.name] for s in base.inputs))
+            return {name: tf.identity(tensor) for name, tensor in derived.from_base_outputs(outputs).items()}
 
-        return self._traced(one.name, inputs, function)
+        return self._traced(derived.name, inputs, function)
 
     def _input(self, name: str, tensor: tf.Tensor) -> Value:
         return Value.of(tensor, self._store, self.permutations.get(name), name)

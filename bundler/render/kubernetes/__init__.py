@@ -1,16 +1,17 @@
-"""k8s/: the repository's kustomize tree and Helm chart, specialised for a bundle.
+"""k8s/: the repository's kustomize tree and Helm chart, adapted to a bundle.
 
-The tree is real (`kubectl kustomize k8s/overlays/dev` renders it as it stands) and serves a model `digits`. Each function
-of these modules takes one file of it, sets what differs for the bundle, and keeps the rest, comments too.
+The shipped tree is complete: it serves a model `digits`, and `kubectl kustomize k8s/overlays/dev` renders it as it is. The
+functions of these modules each take one of its files, set what differs for the bundle, and keep the rest, including comments.
 
-    tree.py        reading the shipped files, names and images in them
+    tree.py        reading the shipped files, and the names and images in them
+    scripts.py     the shell scripts and their copies
     sizes.py       memory, start-up time and storage, computed from the models
     base.py        base/ and overlays/
-    components.py  components/ that only need a name, a port, a path
-    canary.py      components/canary: the second Deployment, made of the base
+    components.py  components/ in which only names, ports and paths differ
+    canary.py      components/canary: the second Deployment, derived from the base
     models.py      components/models-*: where the models come from
-    kserve.py      kserve/: a ServingRuntime and an InferenceService a model
-    chart.py       chart/: the Helm chart's values
+    kserve.py      kserve/: a ServingRuntime, and one InferenceService per model
+    chart.py       chart/: the values of the Helm chart
 """
 
 from __future__ import annotations
@@ -20,14 +21,12 @@ from pathlib import Path
 from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_yaml, write_files, write_yaml
-from bundler.render.kubernetes import base, canary, chart, components, kserve, models
+from bundler.render.kubernetes import base, canary, chart, components, kserve, models, scripts
+from bundler.render.kubernetes.scripts import STATE_SCRIPT
 from bundler.render.kubernetes.sizes import memory_bytes, startup_seconds
-from bundler.render.kubernetes.tree import STATE_SCRIPT, TREE, Edit, shipped, split_image
+from bundler.render.kubernetes.tree import TREE, Edit, shipped, split_image
 
 __all__ = ["STATE_SCRIPT", "TREE", "memory_bytes", "render", "split_image", "startup_seconds"]
-
-_COPIED = ("README.md", STATE_SCRIPT, "components/tls/ssl-config.sh")
-"""Files that name nothing of the bundle."""
 
 _OPTIONAL = (
     "base/config/batching.config",
@@ -42,16 +41,16 @@ _OPTIONAL = (
     "components/service-monitor/service.yaml",
     "components/service-monitor/servicemonitor.yaml",
 )
-"""Files that stand for some settings only."""
+"""Files that are written only with some settings."""
 
 
 def render(context: RenderContext, folder: Path) -> list[Path]:
-    """Write k8s/: base, components, and the overlays dev and prod. Other files there are the user's and stay.
+    """Write k8s/: kustomize's base, components and overlays, the Helm chart, and kserve/. All other files there are kept.
 
     Raises:
-        SpecError: the settings ask for a model, a version or a label that there is not.
+        SpecError: The settings name a model, version or label that does not exist.
     """
-    files = {path: shipped(path) for path in _COPIED}
+    files = {"README.md": shipped("README.md"), **scripts.files()}
     files.update({f"base/config/{name}": text for name, text in tf_serving.config_files(context).items()})
     files |= canary.config_files(context) | kserve.files(context) | chart.files()
     edits: dict[str, Edit] = {}

@@ -1,4 +1,4 @@
-"""base/ and overlays/: the objects that every bundle has, and the two overlays that are ready to apply."""
+"""base/ and overlays/: the objects that every bundle needs, and two overlays that are ready to apply."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from bundler.render.kubernetes.tree import INSTANCE, Edit, ports, set_image
 from bundler.spec.bundle_spec import COMPONENTS
 
 CONNECTION_AGE = "--grpc_channel_arguments=grpc.max_connection_age_ms=10000"
-"""Tells clients after 10 s to connect anew (gRFC A9); calls in flight end first.
+"""Server flag that makes clients reconnect after 10 s, once calls in flight have ended (gRFC A9).
 
-So connections spread over the pods, and leave a pod that is going before its server, which drains nothing, is ended.
+Connections therefore spread over all pods. They also leave a terminating pod before its server is killed; the server itself
+drains nothing.
 """
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
-    """File of the tree -> what differs in it for this bundle."""
+    """Return the edit of each file of the tree, by path."""
     return {
         "base/kustomization.yaml": partial(_base, context),
-        "base/serviceaccount.yaml": partial(_named, context),
+        "base/serviceaccount.yaml": partial(_set_name, context),
         "base/service.yaml": partial(service, context),
         "base/deployment.yaml": partial(deployment, context),
         "overlays/dev/kustomization.yaml": partial(_dev, context),
@@ -31,7 +32,7 @@ def edits(context: RenderContext) -> dict[str, Edit]:
 
 
 def chosen_components(context: RenderContext) -> list[str]:
-    """Components of the overlay prod, in the order in which they build on each other."""
+    """Return the components of the overlay prod, in the order in which they build on each other."""
     chosen = set(context.spec.kubernetes.components)
     if not context.spec.serving.monitoring:
         chosen -= {"metrics", "service-monitor"}
@@ -39,10 +40,11 @@ def chosen_components(context: RenderContext) -> list[str]:
 
 
 def config_name(context: RenderContext) -> str:
+    """Return the name of the base's ConfigMap, without the hash that kustomize appends."""
     return f"{context.objects_name}-config"
 
 
-def _named(context: RenderContext, document: Any) -> None:
+def _set_name(context: RenderContext, document: Any) -> None:
     document["metadata"]["name"] = context.objects_name
 
 
@@ -56,13 +58,15 @@ def _base(context: RenderContext, document: Any) -> None:
 
 
 def service(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    """Set name and ports of a Service."""
+    _set_name(context, document)
     for port, number in zip(document["spec"]["ports"], ports(context), strict=True):
         port["port"] = number
 
 
 def deployment(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    """Set everything in a Deployment that depends on the bundle."""
+    _set_name(context, document)
     document["spec"]["replicas"] = context.spec.kubernetes.replicas
     pod = document["spec"]["template"]["spec"]
     pod["serviceAccountName"] = context.objects_name
@@ -71,13 +75,13 @@ def deployment(context: RenderContext, document: Any) -> None:
 
 
 def state_command(context: RenderContext, targets: tuple[str, ...]) -> list[str]:
-    """The probes' command: every model named is AVAILABLE."""
+    """Return the command of the probes, which succeeds when all targets are AVAILABLE."""
     script = f"{tf_serving.CONFIG_DIR}/model-state.sh"
     return ["bash", script, str(context.spec.serving.rest_port), *targets]
 
 
 def pod_flags(context: RenderContext) -> tuple[str, ...]:
-    """Flags of the server in a pod."""
+    """Return the flags of the server in a pod."""
     return (*tf_serving.server_flags(context), CONNECTION_AGE)
 
 

@@ -1,4 +1,4 @@
-"""chart/: a Helm chart of the same objects; its templates are the tree's, its values are computed here."""
+"""chart/: a Helm chart of the same objects. Its templates are copied unchanged; its values are computed here."""
 
 from __future__ import annotations
 
@@ -10,25 +10,22 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes import base, canary, components, models, sizes
-from bundler.render.kubernetes.tree import STATE_SCRIPT, TREE, Edit, ports, shipped
+from bundler.render.kubernetes.tree import TREE, Edit, ports, shipped
 from bundler.spec.bundle_spec import COMPONENTS
 
 PROBE_PERIOD = 5
-"""periodSeconds of the startup probe in the chart's template."""
+"""periodSeconds of the startup probe in the chart's templates."""
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
-    """File of the tree -> what differs in it for this bundle."""
+    """Return the edit of each file of the chart, by path."""
     return {"chart/Chart.yaml": partial(_chart, context), "chart/values.yaml": partial(_values, context)}
 
 
 def files() -> dict[str, str]:
-    """File of the tree -> text: the templates, the same for every bundle, and the scripts that they mount."""
+    """Return path and text of each template; they are the same for every bundle."""
     templates = sorted(path.name for path in (TREE / "chart" / "templates").iterdir())
-    texts = {f"chart/templates/{name}": shipped(f"chart/templates/{name}") for name in templates}
-    texts["chart/files/model-state.sh"] = shipped(STATE_SCRIPT)
-    texts["chart/files/ssl-config.sh"] = shipped("components/tls/ssl-config.sh")
-    return texts
+    return {f"chart/templates/{name}": shipped(f"chart/templates/{name}") for name in templates}
 
 
 def _chart(context: RenderContext, document: Any) -> None:
@@ -81,12 +78,12 @@ def _canary(context: RenderContext, values: Any) -> None:
     _replace(values["flags"], canary.extra_flags(context))
 
 
-def _replace(known: Any, wanted: Any) -> None:
-    """New items in a list of the document, without the comment that stands behind its last one getting lost.
+def _replace(sequence: Any, items: Any) -> None:
+    """Replace the items of a list in the document, and keep the comment that follows its last item.
 
-    ruamel.yaml ties such a comment to the last item's index.
+    ruamel.yaml ties such a comment to the index of the last item.
     """
-    comment = known.ca.items.pop(len(known) - 1, None)
-    known[:] = list(wanted)
-    if comment is not None and known:
-        known.ca.items[len(known) - 1] = comment
+    comment = sequence.ca.items.pop(len(sequence) - 1, None)
+    sequence[:] = list(items)
+    if comment is not None and sequence:
+        sequence.ca.items[len(sequence) - 1] = comment

@@ -1,4 +1,4 @@
-"""components/: what an overlay adds to the base, where little but names and ports differs."""
+"""components/: parts that an overlay adds to the base, in which little more than names and ports depends on the bundle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bundler.render.kubernetes.tree import Edit, ports, rename, set_image, uncha
 
 _HOST = "digits.example.com"
 
-_SAME = (
+_UNCHANGED = (
     "autoscaling/kustomization.yaml",
     "disruption-budget/kustomization.yaml",
     "gateway/kustomization.yaml",
@@ -23,16 +23,16 @@ _SAME = (
     "topology-spread/kustomization.yaml",
     "topology-spread/spread.yaml",
 )
-"""Files that name nothing of the bundle."""
+"""Files in which nothing depends on the bundle."""
 
-_NAMED = ("disruption-budget/pdb.yaml", "network-policy/networkpolicy.yaml")
-"""Files in which only the name differs."""
+_RENAMED = ("disruption-budget/pdb.yaml", "network-policy/networkpolicy.yaml")
+"""Files in which only names depend on the bundle."""
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
-    """File of the tree -> what differs in it for this bundle."""
-    table: dict[str, Edit] = dict.fromkeys(_SAME, unchanged)
-    table.update(dict.fromkeys(_NAMED, partial(_named, context)))
+    """Return the edit of each file of the components, by path."""
+    table: dict[str, Edit] = dict.fromkeys(_UNCHANGED, unchanged)
+    table.update(dict.fromkeys(_RENAMED, partial(rename, context)))
     table |= {
         "autoscaling/hpa.yaml": partial(_hpa, context),
         "gateway/grpcroute.yaml": partial(_route, context, 0),
@@ -55,50 +55,46 @@ def edits(context: RenderContext) -> dict[str, Edit]:
 
 
 def host(context: RenderContext) -> str:
-    """Name under which clients outside the cluster reach the server."""
+    """Return the host name under which clients outside the cluster reach the server."""
     return context.spec.kubernetes.host or f"{context.objects_name}.example.com"
 
 
 def tls_secret(context: RenderContext) -> str:
-    """Name of the secret of type kubernetes.io/tls."""
+    """Return the name of the secret of type kubernetes.io/tls."""
     return context.spec.kubernetes.tls_secret or f"{dns_label(context.objects_name)}-tls"
 
 
 def gateway(context: RenderContext) -> dict[str, str]:
-    """The parentRef of routes: `namespace/name` or `name`."""
+    """Return the parentRef of the routes; the setting has the form `name` or `namespace/name`."""
     namespace, _, name = context.spec.kubernetes.gateway.rpartition("/")
     return {"name": name, "namespace": namespace} if namespace else {"name": name}
 
 
-def _named(context: RenderContext, document: Any) -> None:
-    rename(document, context.objects_name)
-
-
 def _hpa(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     document["spec"]["minReplicas"] = context.spec.kubernetes.replicas
     document["spec"]["maxReplicas"] = context.spec.kubernetes.max_replicas
 
 
 def _annotations(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     annotations = document["spec"]["template"]["metadata"]["annotations"]
     annotations["prometheus.io/port"] = str(context.spec.serving.rest_port)
     annotations["prometheus.io/path"] = context.spec.serving.monitoring_path
 
 
 def _metrics_service(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     document["spec"]["ports"][0]["port"] = context.spec.serving.rest_port
 
 
 def _service_monitor(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     document["spec"]["endpoints"][0]["path"] = context.spec.serving.monitoring_path
 
 
 def _route(context: RenderContext, port: int, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     spec = document["spec"]
     spec["parentRefs"][0].update(gateway(context))
     spec["hostnames"][0] = host(context)
@@ -106,7 +102,7 @@ def _route(context: RenderContext, port: int, document: Any) -> None:
 
 
 def _ingress(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     spec = document["spec"]
     spec["ingressClassName"] = context.spec.kubernetes.ingress_class
     spec["tls"][0]["hosts"][0] = spec["rules"][0]["host"] = host(context)
@@ -114,18 +110,18 @@ def _ingress(context: RenderContext, document: Any) -> None:
 
 
 def _gpu(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     container = document["spec"]["template"]["spec"]["containers"][0]
     container["resources"]["limits"]["nvidia.com/gpu"] = context.spec.kubernetes.gpus
 
 
 def _tls(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     set_image(document["images"][0], context.image)
 
 
 def _tls_patch(context: RenderContext, document: Any) -> None:
-    _named(context, document)
+    rename(context, document)
     for patch in document:
         secret = isinstance(patch["value"], dict) and patch["value"].get("secret")
         if secret:

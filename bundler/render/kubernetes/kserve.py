@@ -1,4 +1,4 @@
-"""kserve/: a ServingRuntime with the bundle's settings, and an InferenceService for each model."""
+"""kserve/: a ServingRuntime with the bundle's settings, and one InferenceService per model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from bundler.render import RenderContext, RenderedModel, dns_label, tf_serving
 from bundler.render.files import read_yaml, write_yaml
 from bundler.render.kubernetes import base
 from bundler.render.kubernetes.sizes import memory, startup_seconds
-from bundler.render.kubernetes.tree import INSTANCE, STATE_SCRIPT, Edit, rename, shipped, unchanged
+from bundler.render.kubernetes.tree import INSTANCE, Edit, rename, shipped, unchanged
 
 REST_PORT = 8080
 GRPC_PORT = 9000
-"""Ports that KServe expects of a TensorFlow runtime (kserve, config/runtimes/kserve-tensorflow-serving.yaml)."""
+"""Ports that KServe expects from a TensorFlow runtime (kserve, config/runtimes/kserve-tensorflow-serving.yaml)."""
 
 MODEL_DIR = "/mnt/models"
-"""Where KServe's storage initializer puts what storageUri names."""
+"""Folder into which KServe's storage initializer copies the content of storageUri."""
 
 SERVICES = "kserve/inferenceservices.yaml"
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
-    """File of the tree -> what differs in it for this bundle; the services are `services`."""
+    """Return the edit of each file of the folder, by path; `files` has the InferenceServices."""
     return {
         "kserve/kustomization.yaml": partial(_kustomization, context),
         "kserve/names.yaml": unchanged,
@@ -33,8 +33,8 @@ def edits(context: RenderContext) -> dict[str, Edit]:
 
 
 def files(context: RenderContext) -> dict[str, str]:
-    """File of the tree -> text: the configuration, and one document a model."""
-    config = {f"kserve/config/{name}": text for name, text in _config(context).items()}
+    """Return path and text of each config file, and of the InferenceServices: one document per model."""
+    config = {f"kserve/config/{name}": text for name, text in _config_files(context).items()}
     documents = []
     for model in context.models:
         document = read_yaml(shipped(SERVICES))
@@ -44,36 +44,37 @@ def files(context: RenderContext) -> dict[str, str]:
 
 
 def storage_uri(context: RenderContext, model: RenderedModel) -> str:
-    """The model's folder in the bucket, or in the claim of components/models-pvc."""
+    """Return the URI of the model's folder in the bucket, or in the claim of components/models-pvc."""
     root = context.spec.kubernetes.storage_uri or f"pvc://{context.objects_name}-models"
     return f"{root.rstrip('/')}/{model.name}"
 
 
 def server_flags(context: RenderContext) -> list[str]:
-    """Flags of the runtime: those of the bundle, but for the ports and the model, which a service names."""
-    kept = [
+    """Return the runtime's flags: the bundle's, with KServe's ports and without the models, which the services name."""
+    other_flags = [
         flag
         for flag in base.pod_flags(context)
         if not flag.startswith(("--port=", "--rest_api_port=", "--model_config_file=", "--allow_version_labels"))
     ]
-    return [f"--port={GRPC_PORT}", f"--rest_api_port={REST_PORT}", f"--model_base_path={MODEL_DIR}", *kept]
+    return [f"--port={GRPC_PORT}", f"--rest_api_port={REST_PORT}", f"--model_base_path={MODEL_DIR}", *other_flags]
 
 
-def _config(context: RenderContext) -> dict[str, str]:
-    texts = {"model-state.sh": shipped(STATE_SCRIPT), **tf_serving.config_files(context)}
+def _config_files(context: RenderContext) -> dict[str, str]:
+    texts = tf_serving.config_files(context)
     del texts[tf_serving.MODELS_CONFIG]
-    return dict(sorted(texts.items()))
+    return texts
 
 
 def _kustomization(context: RenderContext, document: Any) -> None:
-    rename(document, context.objects_name)
+    rename(context, document)
     document["namespace"] = context.spec.kubernetes.namespace
     document["labels"][0]["pairs"][INSTANCE] = f"{context.objects_name}-kserve"
-    document["configMapGenerator"][0]["files"][:] = [f"config/{name}" for name in _config(context)]
+    names = sorted(("model-state.sh", *_config_files(context)))
+    document["configMapGenerator"][0]["files"][:] = [f"config/{name}" for name in names]
 
 
 def _runtime(context: RenderContext, document: Any) -> None:
-    rename(document, context.objects_name)
+    rename(context, document)
     spec = document["spec"]
     if context.spec.serving.monitoring:
         spec["annotations"]["prometheus.kserve.io/path"] = context.spec.serving.monitoring_path
@@ -86,25 +87,25 @@ def _runtime(context: RenderContext, document: Any) -> None:
 
 
 def _service(context: RenderContext, model: RenderedModel, document: Any) -> None:
-    """One model of the bundle; versions and labels are the affair of storageUri here: KServe's server has the newest."""
+    """Edit the service of one model. It has neither versions nor labels: KServe serves the newest version in storageUri."""
     document["metadata"]["name"] = dns_label(model.name)
     predictor = document["spec"]["predictor"]
     predictor["minReplicas"] = context.spec.kubernetes.replicas
     predictor["maxReplicas"] = context.spec.kubernetes.max_replicas
-    served = predictor["model"]
-    served["runtime"] = context.objects_name
-    served["storageUri"] = storage_uri(context, model)
-    served["args"][0] = f"--model_name={model.name}"
+    container = predictor["model"]
+    container["runtime"] = context.objects_name
+    container["storageUri"] = storage_uri(context, model)
+    container["args"][0] = f"--model_name={model.name}"
     for probe in ("startupProbe", "readinessProbe"):
-        served[probe]["exec"]["command"][2:] = [str(REST_PORT), model.name]
-    alone = _alone(context, model)
-    startup = served["startupProbe"]
-    startup["failureThreshold"] = math.ceil(startup_seconds(alone) / startup["periodSeconds"])
-    _resources(alone, served["resources"])
+        container[probe]["exec"]["command"][2:] = [str(REST_PORT), model.name]
+    single = _single_model(context, model)
+    startup = container["startupProbe"]
+    startup["failureThreshold"] = math.ceil(startup_seconds(single) / startup["periodSeconds"])
+    _resources(single, container["resources"])
 
 
-def _alone(context: RenderContext, model: RenderedModel) -> RenderContext:
-    """The bundle with one model and without its choice of versions: sizes are computed for one pod."""
+def _single_model(context: RenderContext, model: RenderedModel) -> RenderContext:
+    """Return the context of a bundle with only this model, at its latest version, to compute the sizes of its pods."""
     serving = context.spec.serving.model_copy(update={"labels": {}, "versions": {}})
     return replace(context, models=(model,), spec=context.spec.model_copy(update={"serving": serving}))
 

@@ -1,4 +1,4 @@
-"""components/models-*: models from a volume claim, an image volume or a bucket, beside the plain server's image."""
+"""components/models-*: models from a volume claim, an image volume or a bucket, with the plain server image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bundler.render.kubernetes.tree import Edit, rename, set_image, split_image
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
-    """File of the tree -> what differs in it for this bundle."""
+    """Return the edit of each file of these components, by path."""
     table: dict[str, Edit] = {
         f"models-{kind}/kustomization.yaml": partial(_kustomization, context)
         for kind in ("pvc", "volume", "bucket")
     }
     table |= {
         "models-pvc/claim.yaml": partial(_claim, context),
-        "models-pvc/volume.yaml": partial(_renamed, context),
+        "models-pvc/volume.yaml": partial(rename, context),
         "models-volume/volume.yaml": partial(_image_volume, context),
-        "models-bucket/networkpolicy.yaml": partial(_renamed, context),
+        "models-bucket/networkpolicy.yaml": partial(rename, context),
         "models-bucket/volume.yaml": partial(_bucket_volume, context),
         "models-bucket/init.yaml": partial(_bucket_init, context),
     }
@@ -28,10 +28,10 @@ def edits(context: RenderContext) -> dict[str, Edit]:
 
 
 def rclone_remote(uri: str) -> str:
-    """`s3://bucket/path` or `gs://bucket/path` as rclone's connection string (rclone.org/docs, "connection strings").
+    """Return `s3://bucket/path` or `gs://bucket/path` as a connection string (rclone.org/docs, "connection strings").
 
-    Credentials come from the pod's environment or ServiceAccount (`env_auth`). A bucket of GCS with uniform access refuses
-    the access lists that rclone would ask for otherwise (`bucket_policy_only`).
+    Credentials come from the pod's environment or its ServiceAccount (`env_auth`). `bucket_policy_only` keeps rclone from
+    using access lists, which a GCS bucket with uniform access rejects.
     """
     scheme, _, path = uri.partition("://")
     remote = {"s3": ":s3,env_auth=true,provider=AWS", "gs": ":gcs,env_auth=true,bucket_policy_only=true"}[scheme]
@@ -39,7 +39,7 @@ def rclone_remote(uri: str) -> str:
 
 
 def copy_arguments(context: RenderContext) -> list[str]:
-    """Arguments of the init container: the folders of the versions that the base or the canary serves, and no others."""
+    """Return the init container's arguments; they copy only the versions that the base or the canary serves."""
     versions = {name: set(served) for name, served in tf_serving.served_versions(context).items()}
     for track in ("stable", "canary"):
         for name, version in canary.versions(context, track).items():
@@ -48,35 +48,31 @@ def copy_arguments(context: RenderContext) -> list[str]:
         "copy",
         "--config=/tmp/none",
         "--retries=5",
-        *(f"--include=/{name}/{version}/**" for name, found in versions.items() for version in sorted(found)),
+        *(f"--include=/{name}/{version}/**" for name, numbers in versions.items() for version in sorted(numbers)),
         rclone_remote(bucket(context)),
         tf_serving.MODELS_DIR,
     ]
 
 
 def bucket(context: RenderContext) -> str:
-    """Folder of object storage that holds <model>/<version>/."""
+    """Return the URI of the folder in object storage that holds <model>/<version>/."""
     return context.spec.kubernetes.storage_uri or "s3://models"
 
 
 def volume_image(context: RenderContext) -> str:
-    """Image of docker/Dockerfile.models: models, and nothing else."""
+    """Return the name of the image that docker/Dockerfile.models builds, with only the models."""
     return context.spec.kubernetes.volume_image or f"{context.name}-models:{context.tag}"
 
 
-def _renamed(context: RenderContext, document: Any) -> None:
-    rename(document, context.objects_name)
-
-
 def _kustomization(context: RenderContext, document: Any) -> None:
-    _renamed(context, document)
+    rename(context, document)
     image = document["images"][0]
     image["name"] = split_image(context.image)[0]
     set_image(image, context.spec.docker.reference)
 
 
 def _claim(context: RenderContext, document: Any) -> None:
-    _renamed(context, document)
+    rename(context, document)
     document["spec"]["resources"]["requests"]["storage"] = sizes.claim_size(context)
 
 

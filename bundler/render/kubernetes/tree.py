@@ -1,4 +1,4 @@
-"""The shipped tree: its files, and what is common to specialising them."""
+"""The shipped tree: reading its files, and edits that several of them need."""
 
 from __future__ import annotations
 
@@ -10,53 +10,57 @@ from typing import Any
 from bundler.render import RenderContext
 
 TREE = Path(__file__).resolve().parents[3] / "k8s"
-"""The kustomize tree: beside the packages in the repository and in an installation."""
-
-STATE_SCRIPT = "base/config/model-state.sh"
+"""The folder k8s/, next to the packages both in the repository and in an installation."""
 
 EXAMPLE = "digits"
-"""The bundle and the model that the shipped tree serves."""
+"""Name of the bundle and of the model that the shipped tree serves."""
 
 INSTANCE = "app.kubernetes.io/instance"
 
 CONTAINER = "/spec/template/spec/containers/0"
-"""Where a JSON patch of the Deployment finds the server."""
+"""Path of the server's container in a JSON patch of the Deployment."""
 
 Edit = Callable[[Any], None]
-"""Sets, in place, what differs in one YAML document for a bundle."""
+"""A function that adapts one YAML document to a bundle, in place."""
 
 _NAME = re.compile(rf"^{EXAMPLE}(?=$|-[a-z-]+$)")
 
 
 def shipped(path: str) -> str:
+    """Return the text of a file of the shipped tree."""
     return (TREE / path).read_text("utf-8")
 
 
 def unchanged(document: Any) -> None:
-    """A file that names nothing of the bundle."""
+    """Leave a document as it is: nothing in it depends on the bundle."""
 
 
-def rename(document: Any, name: str) -> None:
-    """Give every object of a document, and every reference to one, the name of a bundle.
+def rename(context: RenderContext, document: Any) -> None:
+    """Give every object in a document, and every reference to one, the bundle's name in place of the example's.
 
-    Strings that are `digits` or `digits-<suffix>` are names of objects in the files that this is used for.
+    Every string that is `digits` or `digits-<suffix>` counts as an object's name, so use this only for files in which that
+    holds.
     """
+    _rename(document, context.objects_name)
+
+
+def _rename(document: Any, name: str) -> None:
     items = document.items() if isinstance(document, dict) else enumerate(document)
     for key, value in items:
         if isinstance(value, str):
             if _NAME.search(value):
                 document[key] = _NAME.sub(name, value)
         elif isinstance(value, (dict, list)):
-            rename(value, name)
+            _rename(value, name)
 
 
 def ports(context: RenderContext) -> tuple[int, int]:
-    """gRPC and REST."""
+    """Return the gRPC port and the REST port."""
     return context.spec.serving.grpc_port, context.spec.serving.rest_port
 
 
 def set_image(entry: Any, reference: str) -> None:
-    """Make an entry of a kustomization's `images` stand for an image reference."""
+    """Set an entry of a kustomization's `images` to an image reference."""
     entry["newName"], tag, digest = split_image(reference)
     entry["newTag"] = tag
     if digest is not None:
@@ -66,9 +70,9 @@ def set_image(entry: Any, reference: str) -> None:
 
 
 def split_image(reference: str) -> tuple[str, str | None, str | None]:
-    """Name, tag and digest of an image reference: `registry:5000/digits:2@sha256:…`.
+    """Split an image reference, such as `registry:5000/digits:2@sha256:…`, into name, tag and digest.
 
-    Without tag and digest it means `latest`: not what a deployment should pin, but what the user wrote.
+    A reference without tag and digest gets the tag `latest`. A deployment should not use it, but that is its meaning.
     """
     name, _, digest = reference.partition("@")
     head, colon, tag = name.rpartition(":")

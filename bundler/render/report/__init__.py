@@ -1,4 +1,4 @@
-"""report.html: what a person looks at after a build. One page, no script, nothing loaded from elsewhere."""
+"""report.html: the results of a build for people to read. One page, without scripts, that loads no other resource."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     """Write report.html from the content of bundle.json (`context.manifest`).
 
     Raises:
-        VerifyError: the content lacks something that every bundle has.
+        VerifyError: bundle.json lacks a key that the report shows.
     """
     manifest = read_manifest(context.manifest)
     served = tf_serving.served_versions(context)
@@ -29,6 +29,6 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
         tools=manifest.tools,
         serving=context.spec.serving,
         image=context.image,
-        css=Markup(read_template("report.css")),  # our own file
+        css=Markup(read_template("report.css")),  # trusted: a file of this package
     )
     return [write_text(BundleLayout(folder).report, page)]

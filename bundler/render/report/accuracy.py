@@ -1,4 +1,4 @@
-"""How accurate the TFLite variants are, which were refused, and the model.tflite that is served: views for the page."""
+"""The report's sections on the accuracy of the TFLite variants, on rejected variants, and on the fast path."""
 
 from __future__ import annotations
 
@@ -10,128 +10,139 @@ from bundler.render.report.charts import Bar, Chart, Kind, error_text
 from bundler.render.report.schema import (
     AgreementRecord,
     FastPathRecord,
-    Judged,
+    JudgedRecord,
     MetricRecord,
-    RefusedRecord,
-    SummaryRecord,
+    ParitySummaryRecord,
+    RejectedRecord,
     VariantRecord,
 )
 from bundler.render.texts import milliseconds_text, size_text
 
 LAYERS = 5
-"""Layers named for a variant that was refused; bundle.json has all."""
+"""Number of layers that the page names for a rejected variant; bundle.json lists all."""
 NONE = "–"
 
 
 @dataclass(frozen=True)
 class AccuracyView:
-    """Rows as (variant, metric, SQNR, cosine, top-1, XNNPACK's share, float layers); refused as (variant, verdict, reason).
+    """The accuracy of the TFLite variants.
 
     Attributes:
-        layers: variant that was refused -> the layers at fault, in words.
+        charts: Metric and signal-to-quantization-noise ratio (SQNR), where measured.
+        rows: Published variants as (variant, metric, SQNR, cosine, top-1, share of nodes in XNNPACK, float layers).
+        rejected: Rejected variants as (variant, verdict, reason).
+        layers: Rejected variants as (variant, sentences about the layers at fault).
     """
 
     charts: tuple[Chart, ...]
     rows: tuple[tuple[str, ...], ...]
-    refused: tuple[tuple[str, str, str], ...]
+    rejected: tuple[tuple[str, str, str], ...]
     layers: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
 class FastPathView:
-    """Rows as (form, size, median latency with 1 and with 2 threads, largest relative error)."""
+    """The files that a server can load.
+
+    Attributes:
+        rows: Rows of (file, size, median latency with 1 thread, median latency with 2 threads, largest relative error).
+    """
 
     rows: tuple[tuple[str, ...], ...]
 
 
-def accuracy_view(variants: Mapping[str, VariantRecord], refused: Mapping[str, RefusedRecord]) -> AccuracyView | None:
-    """What is known of the accuracy; None where there is nothing beyond the largest error.
+def accuracy_view(variants: Mapping[str, VariantRecord], rejected: Mapping[str, RejectedRecord]) -> AccuracyView | None:
+    """Return the view of the variants' accuracy, or None if nothing is known beyond the largest error.
 
-    A variant that is below its gate stands beside the others, if it was measured.
+    A rejected variant that was measured appears in the charts next to the published ones.
     """
-    judged: dict[str, Judged] = {**variants, **refused}
-    drawn = [chart for chart in (_metric_chart(judged, refused), _sqnr_chart(judged, refused)) if chart]
-    named = any(v.delegation or v.float_layers for v in variants.values())
-    if not (drawn or refused or named):
+    judged: dict[str, JudgedRecord] = {**variants, **rejected}
+    drawn = [chart for chart in (_metric_chart(judged, rejected), _sqnr_chart(judged, rejected)) if chart]
+    has_details = any(variant.delegation or variant.float_layers for variant in variants.values())
+    if not (drawn or rejected or has_details):
         return None
     return AccuracyView(
         tuple(drawn),
-        tuple(_row(name, one) for name, one in variants.items()),
-        tuple((name, _verdict(one), one.reason.partition("\n")[0]) for name, one in refused.items()),
-        tuple((name, lines) for name, one in refused.items() if (lines := _layers(one))),
+        tuple(_row(name, variant) for name, variant in variants.items()),
+        tuple((name, _verdict(variant), variant.reason.partition("\n")[0]) for name, variant in rejected.items()),
+        tuple((name, lines) for name, variant in rejected.items() if (lines := _layer_lines(variant))),
     )
 
 
-def _metric_chart(judged: Mapping[str, Judged], refused: Mapping[str, RefusedRecord]) -> Chart | None:
-    """The metric of the evaluate function, PyTorch's first, with a line at the floor."""
-    found = {name: one.evaluation for name, one in judged.items() if one.evaluation}
-    if not found:
+def _metric_chart(judged: Mapping[str, JudgedRecord], rejected: Mapping[str, RejectedRecord]) -> Chart | None:
+    """Return the chart of the evaluate function's metric, PyTorch first, with a line at the lowest value that passes."""
+    metrics = {name: variant.evaluation for name, variant in judged.items() if variant.evaluation}
+    if not metrics:
         return None
-    first: MetricRecord = next(iter(found.values()))
-    figures = {"PyTorch": first.pytorch, **{name: metric.value for name, metric in found.items()}}
+    first: MetricRecord = next(iter(metrics.values()))
+    figures = {"PyTorch": first.pytorch, **{name: metric.value for name, metric in metrics.items()}}
     longest = max((abs(value) for value in figures.values()), default=0.0) or 1.0
     bars = tuple(
-        Bar(name, f"{value:.4g}", max(0.0, value / longest), _kind(name, refused, "quiet" if name == "PyTorch" else "good"))
+        Bar(name, f"{value:.4g}", max(0.0, value / longest), _kind(name, rejected, "quiet" if name == "PyTorch" else "good"))
         for name, value in figures.items()
     )
     mark = first.floor / longest
-    text = f"The line is the floor, {first.floor:.4g}"
+    text = f"The line marks the floor, {first.floor:.4g}"
     return Chart(f"{first.function} on labelled data", bars, mark if 0 <= mark <= 1 else None, text)
 
 
-def _sqnr_chart(judged: Mapping[str, Judged], refused: Mapping[str, RefusedRecord]) -> Chart | None:
-    found = {name: value for name, one in judged.items() if (value := _sqnr(one)) is not None}
-    if not found:
+def _sqnr_chart(judged: Mapping[str, JudgedRecord], rejected: Mapping[str, RejectedRecord]) -> Chart | None:
+    ratios = {name: ratio for name, variant in judged.items() if (ratio := _sqnr(variant)) is not None}
+    if not ratios:
         return None
-    rows = [(name, max(value, 0.0), f"{value:.1f} dB") for name, value in found.items()]
-    kinds = [_kind(name, refused, "plain") for name in found]
+    rows = [(name, max(ratio, 0.0), f"{ratio:.1f} dB") for name, ratio in ratios.items()]
+    kinds = [_kind(name, rejected, "plain") for name in ratios]
     return charts.linear("Signal-to-quantization-noise ratio against PyTorch, worst output (more is better)", rows, kinds)
 
 
-def _kind(name: str, refused: Mapping[str, RefusedRecord], otherwise: Kind) -> Kind:
-    return "bad" if name in refused else otherwise
+def _kind(name: str, rejected: Mapping[str, RejectedRecord], published: Kind) -> Kind:
+    return "bad" if name in rejected else published
 
 
-def _outputs(one: Judged) -> Sequence[AgreementRecord]:
-    return list(one.accuracy.outputs.values()) if one.accuracy else []
+def _outputs(variant: JudgedRecord) -> Sequence[AgreementRecord]:
+    return list(variant.accuracy.outputs.values()) if variant.accuracy else []
 
 
-def _sqnr(one: Judged) -> float | None:
-    return min((a.sqnr_db for a in _outputs(one) if a.sqnr_db is not None), default=None)
+def _sqnr(variant: JudgedRecord) -> float | None:
+    return min((a.sqnr_db for a in _outputs(variant) if a.sqnr_db is not None), default=None)
 
 
-def _row(name: str, one: VariantRecord) -> tuple[str, ...]:
-    sqnr = _sqnr(one)
-    cosine = min((a.cosine for a in _outputs(one) if a.cosine is not None), default=None)
-    top1 = min((a.top1 for a in _outputs(one) if a.top1 is not None), default=None)
+def _row(name: str, variant: VariantRecord) -> tuple[str, ...]:
+    sqnr = _sqnr(variant)
+    cosine = min((a.cosine for a in _outputs(variant) if a.cosine is not None), default=None)
+    top1 = min((a.top1 for a in _outputs(variant) if a.top1 is not None), default=None)
     return (
         name,
-        f"{one.evaluation.value:.4g}" if one.evaluation else NONE,
+        f"{variant.evaluation.value:.4g}" if variant.evaluation else NONE,
         NONE if sqnr is None else f"{sqnr:.1f} dB",
         NONE if cosine is None else f"{cosine:.5f}",
         NONE if top1 is None else f"{top1:.1%}",
-        f"{one.delegation.share:.0%}" if one.delegation else NONE,
-        ", ".join(one.float_layers) or NONE,
+        f"{variant.delegation.share:.0%}" if variant.delegation else NONE,
+        ", ".join(variant.float_layers) or NONE,
     )
 
 
-def _verdict(one: RefusedRecord) -> str:
-    return "below its gate" if one.below_gate else "not made"
+def _verdict(variant: RejectedRecord) -> str:
+    return "below its gate" if variant.below_gate else "not built"
 
 
-def _layers(one: RefusedRecord) -> tuple[str, ...]:
-    """The layers that lose most, and the mix that would pass."""
-    lines = [f"{loss.layer}: {loss.sqnr_db:.1f} dB when it alone is int8" for loss in one.layers[:LAYERS]]
-    if one.mix:
-        lines.append(f"a mix passes with these layers float: {', '.join(one.mix)}")
+def _layer_lines(variant: RejectedRecord) -> tuple[str, ...]:
+    """Name the layers that lose the most accuracy, and the mix that would pass."""
+    lines = [f"{loss.layer}: {loss.sqnr_db:.1f} dB when only this layer is int8" for loss in variant.layers[:LAYERS]]
+    if variant.mix:
+        lines.append(f"a mix passes if these layers stay in float: {', '.join(variant.mix)}")
     return tuple(lines)
 
 
-def fast_path_view(fast_path: FastPathRecord | None, size_bytes: int, parity: Sequence[SummaryRecord]) -> FastPathView | None:
-    """The two forms that a server can load, beside each other.
+def fast_path_view(
+    fast_path: FastPathRecord | None, size_bytes: int, parity: Sequence[ParitySummaryRecord]
+) -> FastPathView | None:
+    """Return the comparison of the two files that a server can load, or None without a fast path.
 
     Args:
-        size_bytes: of the version's folder, with both.
+        fast_path: The version's model.tflite, if it has one.
+        size_bytes: The size of the version's folder, which contains both.
+        parity: The comparisons of the version with PyTorch.
     """
     if fast_path is None:
         return None
@@ -143,6 +154,6 @@ def fast_path_view(fast_path: FastPathRecord | None, size_bytes: int, parity: Se
     return FastPathView(((*lite, _error(parity, "tflite-fast-path")), (*saved, _error(parity, "saved_model"))))
 
 
-def _error(parity: Sequence[SummaryRecord], runtime: str) -> str:
+def _error(parity: Sequence[ParitySummaryRecord], runtime: str) -> str:
     errors = [line.max_rel for line in parity if line.runtime == runtime]
     return error_text(max(errors)) if errors else "not compared"

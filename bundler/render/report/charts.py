@@ -1,4 +1,4 @@
-"""Bars: labels, values as text, and lengths as shares of the width. The template draws them as SVG."""
+"""Bar charts as data: labels, values as text, and lengths as shares of the width. The template draws them as SVG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 Kind = Literal["plain", "good", "bad", "quiet"]
 
 FLOOR, CEILING = 1e-9, 1.0
-"""Ends of the logarithmic scale of relative errors; float32 itself resolves 6e-8."""
+"""Ends of the logarithmic scale for relative errors; the resolution of float32 is 6e-8."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,10 @@ class Bar:
     """One bar.
 
     Attributes:
-        text: the value, as written beside the bar.
-        share: length as a share of the width, 0 to 1.
+        label: The text before the bar.
+        text: The value, as written after the bar.
+        share: The length as a share of the width, 0 to 1.
+        kind: The meaning of the bar, which decides its colour.
     """
 
     label: str
@@ -30,10 +32,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars one below the other.
+    """Horizontal bars below each other.
 
     Attributes:
-        mark: place of a line across all bars, as a share of the width; its meaning is `mark_text`.
+        title: The caption.
+        bars: The bars from top to bottom.
+        mark: Position of a vertical line across all bars as a share of the width, or None for no line.
+        mark_text: What the line means.
     """
 
     title: str
@@ -43,7 +48,7 @@ class Chart:
 
 
 def linear(title: str, rows: Sequence[tuple[str, float, str]], kinds: Sequence[Kind] = ()) -> Chart:
-    """A chart of (label, value, text) rows whose longest bar fills the width."""
+    """Return a chart of (label, value, text) rows on a linear scale; the longest bar fills the width."""
     longest = max((value for _, value, _ in rows), default=0.0) or 1.0
     colours = kinds or ["plain"] * len(rows)
     pairs = zip(rows, colours, strict=True)
@@ -51,19 +56,20 @@ def linear(title: str, rows: Sequence[tuple[str, float, str]], kinds: Sequence[K
 
 
 def errors(title: str, rows: Sequence[tuple[str, float, Kind]], tolerance: float) -> Chart:
-    """A chart of (label, relative error, kind) rows on a logarithmic scale, with a line at the tolerance."""
+    """Return a chart of (label, relative error, kind) rows on a logarithmic scale, with a line at the tolerance."""
     bars = tuple(Bar(label, error_text(error), on_scale(error), kind) for label, error, kind in rows)
-    return Chart(title, bars, on_scale(tolerance), f"The line is the tolerance, {error_text(tolerance)}")
+    return Chart(title, bars, on_scale(tolerance), f"The line marks the tolerance, {error_text(tolerance)}")
 
 
 def on_scale(error: float) -> float:
-    """Share of the width of a relative error: 0 for an equal answer, 1 for an error of the answer's own size."""
+    """Return a relative error's share of the width: 0 for equal values, 1 for an error as large as the value itself."""
     if error <= FLOOR:
         return 0.0
     return min(1.0, math.log(error / FLOOR) / math.log(CEILING / FLOOR))
 
 
 def error_text(error: float) -> str:
+    """Return an error as text, with two significant digits."""
     if error == 0:
         return "0 (equal)"
     return f"{error:.2g}" if math.isfinite(error) else "not comparable"

@@ -1,4 +1,4 @@
-"""What the SavedModel and the TFLite files compute with: operators, how often data are moved, weights."""
+"""The report's section on the graph: operators of the SavedModel and the TFLite files, transposes, and weights."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart
-from bundler.render.report.schema import FastPathRecord, Graph, VariantRecord
+from bundler.render.report.schema import FastPathRecord, GraphRecord, VariantRecord
 from bundler.render.texts import size_text
 
 OPERATORS = 12
-"""Operators drawn by name; the table has all."""
+"""Number of operators that the chart names; the table lists all."""
 
 
 @dataclass(frozen=True)
 class GraphView:
-    """Facts as (what, figure); the commonest operators drawn, and all of them as (operator, count).
+    """The graph of one version.
 
     Attributes:
-        tflite_columns, tflite_rows: operators of the TFLite files, a column a file; empty without such files.
+        facts: Label and figure.
+        chart: The most frequent operators.
+        rows: All operators as (operator, count).
+        tflite_columns: Headings of the table of TFLite operators, with one column per file; empty without such files.
+        tflite_rows: Rows of that table.
     """
 
     facts: tuple[tuple[str, str], ...]
@@ -30,20 +34,22 @@ class GraphView:
 
 
 def graph_view(
-    graph: Graph, size_bytes: int, variants: Mapping[str, VariantRecord], fast_path: FastPathRecord | None
+    graph: GraphRecord, size_bytes: int, variants: Mapping[str, VariantRecord], fast_path: FastPathRecord | None
 ) -> GraphView:
-    """The page's part on the graph.
+    """Return the view of a version's graph.
 
     Args:
-        size_bytes: of the version's folder.
-        variants: in the order of the page.
+        graph: The SavedModel's graph.
+        size_bytes: The size of the version's folder.
+        variants: The TFLite variants in the order in which the page shows them.
+        fast_path: The version's model.tflite, if it has one.
     """
     rows = sorted(graph.ops.items(), key=lambda item: (-item[1], item[0]))
     facts = (
-        ("Operators", f"{graph.nodes:,} of {len(graph.ops)} kinds"),
-        ("Moves of axes", f"{graph.transposes} (Transpose)"),
+        ("Operators", f"{_counted(graph.nodes, 'node')} of {_counted(len(graph.ops), 'type')}"),
+        ("Transposes", str(graph.transposes)),
         ("Weights", size_text(graph.weight_bytes)),
-        ("Folder of the version", size_text(size_bytes)),
+        ("Version folder", size_text(size_bytes)),
     )
     counts = {name: variant.operators for name, variant in variants.items()}
     if fast_path:
@@ -58,10 +64,14 @@ def graph_view(
     )
 
 
-def _chart(rows: list[tuple[str, int]], graph: Graph) -> Chart:
+def _chart(rows: list[tuple[str, int]], graph: GraphRecord) -> Chart:
     shown = [(name, float(count), str(count)) for name, count in rows[:OPERATORS]]
     rest = sum(count for _, count in rows[OPERATORS:])
     if rest:
         shown.append((f"{len(rows) - OPERATORS} other operators", float(rest), str(rest)))
-    noun = "transpose" if graph.transposes == 1 else "transposes"
-    return charts.linear(f"{graph.nodes} TensorFlow nodes, {graph.transposes} {noun}", shown)
+    title = f"{_counted(graph.nodes, 'TensorFlow node')}, {_counted(graph.transposes, 'transpose')}"
+    return charts.linear(title, shown)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

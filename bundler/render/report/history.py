@@ -1,4 +1,4 @@
-"""The versions of a model beside each other: what was built, how good it is, and what each variant weighs and takes."""
+"""The report's section that compares the versions of a model: origin, accuracy, and size and latency of each variant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart, error_text
-from bundler.render.report.schema import Version
+from bundler.render.report.schema import VersionRecord
 from bundler.render.texts import milliseconds_text, size_text
 
 NONE = "–"
@@ -15,7 +15,7 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class VersionView:
-    """One line of the list of versions."""
+    """One row of the table of versions."""
 
     number: int
     created: str
@@ -31,11 +31,13 @@ class VersionView:
 
 @dataclass(frozen=True)
 class HistoryView:
-    """All versions, newest first.
+    """All versions of a model.
 
     Attributes:
-        charts: of several versions, a bar each; empty for one alone.
-        variants: (variant, version, size, latency, relative error, metric), by variant; of several versions with variants.
+        versions: The versions, newest first.
+        charts: Charts with one bar per version; empty if there is only one version.
+        variants: Rows of (variant, version, size, latency, relative error, metric), grouped by variant; empty if there is only
+            one version.
     """
 
     versions: tuple[VersionView, ...]
@@ -43,11 +45,13 @@ class HistoryView:
     variants: tuple[tuple[str, ...], ...]
 
 
-def history_view(records: Mapping[int, Version], served: Sequence[int], order: Sequence[str]) -> HistoryView:
-    """What is said of all versions of a model.
+def history_view(records: Mapping[int, VersionRecord], served: Sequence[int], order: Sequence[str]) -> HistoryView:
+    """Return the view of all versions of a model.
 
     Args:
-        order: in which variants follow each other.
+        records: The record of each version, by number.
+        served: The versions that the bundle's settings serve.
+        order: The names of all variants in the order in which the page shows them.
     """
     numbers = sorted(records, reverse=True)
     several = len(numbers) > 1
@@ -57,7 +61,7 @@ def history_view(records: Mapping[int, Version], served: Sequence[int], order: S
     )
 
 
-def _version(number: int, record: Version, served: bool) -> VersionView:
+def _version(number: int, record: VersionRecord, served: bool) -> VersionView:
     error = _error(record)
     return VersionView(
         number,
@@ -73,23 +77,23 @@ def _version(number: int, record: Version, served: bool) -> VersionView:
     )
 
 
-def _error(record: Version) -> float | None:
-    """The SavedModel's largest relative error."""
+def _error(record: VersionRecord) -> float | None:
+    """Return the SavedModel's largest relative error, or None if it was not compared."""
     return max((line.max_rel for line in record.parity.summary if line.runtime == "saved_model"), default=None)
 
 
-def _metric(record: Version) -> str:
-    """The one figure that was measured of the SavedModel, with its name."""
-    measured = record.evaluation
-    if measured is None or not isinstance(measured.data, str) or "saved_model" not in measured.results:
+def _metric(record: VersionRecord) -> str:
+    """Return the evaluated metric of the SavedModel as text, if it is a single figure."""
+    evaluation = record.evaluation
+    if evaluation is None or not isinstance(evaluation.data, str) or "saved_model" not in evaluation.results:
         return NONE
-    return f"{measured.metric} {measured.results['saved_model'][0]:.4f}"
+    return f"{evaluation.metric} {evaluation.results['saved_model'][0]:.4f}"
 
 
-def _charts(records: Mapping[int, Version], numbers: Sequence[int]) -> tuple[Chart, ...]:
+def _charts(records: Mapping[int, VersionRecord], numbers: Sequence[int]) -> tuple[Chart, ...]:
     errors = [(f"version {n}", error, "plain") for n in numbers if (error := _error(records[n])) is not None]
     weights = [(n, records[n].graph.weight_bytes) for n in numbers]
-    title = f"SavedModel's largest relative error, logarithmic from {charts.FLOOR:g} to {charts.CEILING:g}"
+    title = f"SavedModel's largest relative error (logarithmic scale, {charts.FLOOR:g} to {charts.CEILING:g})"
     tolerance = records[numbers[0]].parity.tolerance
     return (
         charts.errors(title, [(label, error, "plain") for label, error, _ in errors], tolerance),
@@ -100,25 +104,25 @@ def _charts(records: Mapping[int, Version], numbers: Sequence[int]) -> tuple[Cha
 
 
 def _variants(
-    records: Mapping[int, Version], numbers: Sequence[int], order: Sequence[str]
+    records: Mapping[int, VersionRecord], numbers: Sequence[int], order: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
     place = {name: index for index, name in enumerate(order)}
     names = sorted({name for n in numbers for name in records[n].tflite}, key=lambda name: (place.get(name, 99), name))
     return tuple((name, *_variant(records[n], n, name)) for name in names for n in numbers if name in records[n].tflite)
 
 
-def _variant(record: Version, number: int, name: str) -> tuple[str, ...]:
-    one = record.tflite[name]
-    threads = min(one.latency_ms, default=None)
+def _variant(record: VersionRecord, number: int, name: str) -> tuple[str, ...]:
+    variant = record.tflite[name]
+    threads = min(variant.latency_ms, default=None)
     return (
         str(number),
-        size_text(one.size_bytes),
-        NONE if threads is None else milliseconds_text(one.latency_ms[threads]),
-        error_text(max(error.max_rel for error in one.error)) if one.error else NONE,
-        f"{one.evaluation.value:.4g}" if one.evaluation else NONE,
+        size_text(variant.size_bytes),
+        NONE if threads is None else milliseconds_text(variant.latency_ms[threads]),
+        error_text(max(error.max_rel for error in variant.error)) if variant.error else NONE,
+        f"{variant.evaluation.value:.4g}" if variant.evaluation else NONE,
     )
 
 
-def time_text(record: Version) -> str:
-    """When a version was built."""
+def time_text(record: VersionRecord) -> str:
+    """Return the time at which a version was built, as text."""
     return record.created.strftime("%Y-%m-%d %H:%M %Z")

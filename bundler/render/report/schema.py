@@ -1,4 +1,4 @@
-"""The keys of bundle.json that the report shows. What is missing is an error here, never a gap in the page."""
+"""Models of the keys of bundle.json that the report shows. A missing key is an error here, never a gap in the page."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from bundler.errors import VerifyError
 INFINITE = float("inf")
 
 
-class _Part(BaseModel):
-    """Further keys are allowed: other readers need them."""
+class _Record(BaseModel):
+    """A part of bundle.json; other keys, which the report does not need, are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Tensor(_Part):
+class TensorRecord(_Record):
+    """An input or output of a signature; a dim is a size, the name of a dynamic axis, or None."""
+
     name: str
     dtype: str
     dims: tuple[int | str | None, ...]
 
 
-class SignatureRecord(_Part):
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+class SignatureRecord(_Record):
+    """The inputs and outputs of a signature."""
+
+    inputs: tuple[TensorRecord, ...]
+    outputs: tuple[TensorRecord, ...]
 
 
-class Deviation(_Part):
-    """One output of one call (`serving.golden.compare.Difference`); an error that is not finite is infinite here."""
+class DeviationRecord(_Record):
+    """The difference in one output of one call (`serving.golden.compare.Difference`); errors that are not finite are inf."""
 
     draw: str
     output: str
@@ -40,8 +44,8 @@ class Deviation(_Part):
     problem: str | None = None
 
 
-class Comparison(Deviation):
-    """One row of parity."""
+class ComparisonRecord(DeviationRecord):
+    """One comparison with PyTorch: an output of one call in one runtime."""
 
     signature: str
     runtime: str
@@ -49,8 +53,8 @@ class Comparison(Deviation):
     passed: bool
 
 
-class SummaryRecord(_Part):
-    """All draws of one output in one runtime."""
+class ParitySummaryRecord(_Record):
+    """The largest differences of one output over all draws in one runtime."""
 
     runtime: str
     signature: str
@@ -62,37 +66,41 @@ class SummaryRecord(_Part):
     verdict: str
 
 
-class Parity(_Part):
+class ParityRecord(_Record):
+    """The comparison of a version with PyTorch; `left_out` says in words what was not compared."""
+
     tolerance: float
     passed: bool
-    summary: tuple[SummaryRecord, ...]
-    results: tuple[Comparison, ...]
+    summary: tuple[ParitySummaryRecord, ...]
+    results: tuple[ComparisonRecord, ...]
     left_out: tuple[str, ...] = ()
 
 
-class Graph(_Part):
+class GraphRecord(_Record):
+    """The graph of a SavedModel; `ops` counts nodes by operator."""
+
     ops: dict[str, int]
     transposes: int
     weight_bytes: int
     nodes: int
 
 
-class AgreementRecord(_Part):
-    """How far one output of a variant is PyTorch's; what is not finite or has no meaning is missing."""
+class AgreementRecord(_Record):
+    """How closely one output of a variant agrees with PyTorch's; measures that are not finite or do not apply are None."""
 
     sqnr_db: float | None = None
     cosine: float | None = None
     top1: float | None = None
 
 
-class Accuracy(_Part):
-    """Agreement with PyTorch by output."""
+class AccuracyRecord(_Record):
+    """Agreement of a variant with PyTorch, by output."""
 
     outputs: dict[str, AgreementRecord] = {}
 
 
-class MetricRecord(_Part):
-    """What the evaluate function says of a variant and of PyTorch, and the least that is accepted."""
+class MetricRecord(_Record):
+    """The results of the evaluate function for a variant and for PyTorch, and the lowest value that passes."""
 
     function: str
     value: float
@@ -100,43 +108,43 @@ class MetricRecord(_Part):
     floor: float
 
 
-class DelegationRecord(_Part):
-    """What XNNPACK takes: the share of nodes, 0 to 1."""
+class DelegationRecord(_Record):
+    """The share of nodes that XNNPACK runs, 0 to 1."""
 
     share: float
 
 
-class Judged(_Part):
-    """What may be known of a variant's accuracy."""
+class JudgedRecord(_Record):
+    """A variant, published or rejected, whose accuracy may have been measured."""
 
-    accuracy: Accuracy | None = None
+    accuracy: AccuracyRecord | None = None
     evaluation: MetricRecord | None = None
 
 
-class LossRecord(_Part):
-    """What a layer costs when it alone is int8."""
+class LayerLossRecord(_Record):
+    """The signal-to-noise ratio of the model when only this layer is int8."""
 
     layer: str
     sqnr_db: float = INFINITE
 
 
-class RefusedRecord(Judged):
-    """A variant that was asked for and is not in the bundle; `mix`: layers that have to stay float for it to pass."""
+class RejectedRecord(JudgedRecord):
+    """A variant that was requested but not published; `mix` lists the layers that must stay in float for it to pass."""
 
     reason: str
     below_gate: bool = False
-    layers: tuple[LossRecord, ...] = ()
+    layers: tuple[LayerLossRecord, ...] = ()
     mix: tuple[str, ...] | None = None
 
     @field_validator("layers", mode="before")
     @classmethod
     def _finite(cls, value: object) -> object:
-        """bundle.json has what is not finite as text."""
+        """Convert infinite ratios, which bundle.json holds as text."""
         return [{**row, "sqnr_db": float(row["sqnr_db"])} for row in value] if isinstance(value, list) else value
 
 
-class FastPathRecord(_Part):
-    """The model.tflite beside the SavedModel; `latency_ms` by number of threads."""
+class FastPathRecord(_Record):
+    """The model.tflite next to the SavedModel; `latency_ms` is by number of threads."""
 
     file: str
     size_bytes: int
@@ -144,13 +152,13 @@ class FastPathRecord(_Part):
     operators: dict[str, int]
 
 
-class VariantRecord(Judged):
-    """One .tflite file; `latency_ms` by number of threads."""
+class VariantRecord(JudgedRecord):
+    """One .tflite file; `latency_ms` is by number of threads."""
 
     file: str
     size_bytes: int
     latency_ms: dict[int, float]
-    error: tuple[Deviation, ...]
+    error: tuple[DeviationRecord, ...]
     operators: dict[str, int]
     float_operators: dict[str, int]
     calibration: dict[str, Any] | None = None
@@ -159,8 +167,8 @@ class VariantRecord(Judged):
     delegation: DelegationRecord | None = None
 
 
-class EvaluationRecord(_Part):
-    """What an `evaluate` function measured: one figure a runtime, or one for each entry of `data`."""
+class EvaluationRecord(_Record):
+    """The results of an `evaluate` function: one figure per runtime, or one per runtime and entry of `data`."""
 
     metric: str
     data: str | tuple[str, ...]
@@ -175,15 +183,15 @@ class EvaluationRecord(_Part):
         return {name: row if isinstance(row, (list, tuple)) else [row] for name, row in value.items()}
 
     @model_validator(mode="after")
-    def _as_long_as_the_data(self) -> EvaluationRecord:
-        wanted = 1 if isinstance(self.data, str) else len(self.data)
+    def _one_figure_per_entry(self) -> EvaluationRecord:
+        entries = 1 if isinstance(self.data, str) else len(self.data)
         for name, row in self.results.items():
-            if len(row) != wanted:
-                raise ValueError(f"{name} has {len(row)} figures for {wanted} entries of data")
+            if len(row) != entries:
+                raise ValueError(f"{name}: expected one figure per entry of 'data', so {entries}, but got {len(row)}")
         return self
 
 
-class Version(_Part):
+class VersionRecord(_Record):
     """The record of one version of a model."""
 
     created: datetime
@@ -192,34 +200,38 @@ class Version(_Part):
     layout: str
     opset: int
     signatures: dict[str, SignatureRecord]
-    parity: Parity
-    graph: Graph
+    parity: ParityRecord
+    graph: GraphRecord
     tflite: dict[str, VariantRecord]
-    tflite_refused: dict[str, RefusedRecord] = {}
+    tflite_refused: dict[str, RejectedRecord] = {}
     fast_path: FastPathRecord | None = None
     stages: dict[str, float]
     evaluation: EvaluationRecord | None = None
 
 
-class Model(_Part):
-    versions: dict[int, Version] = Field(min_length=1)
+class ModelRecord(_Record):
+    """The versions of a model, by number."""
+
+    versions: dict[int, VersionRecord] = Field(min_length=1)
 
 
-class ManifestRecord(_Part):
+class ManifestRecord(_Record):
+    """The content of bundle.json."""
+
     tools: dict[str, str]
-    models: dict[str, Model]
+    models: dict[str, ModelRecord]
 
 
 def read_manifest(content: Mapping[str, Any]) -> ManifestRecord:
-    """The part of bundle.json that the report shows.
+    """Return the part of bundle.json that the report shows.
 
     Raises:
-        VerifyError: naming each missing or malformed key.
+        VerifyError: Keys are missing or malformed; the message names each of them.
     """
     try:
         return ManifestRecord.model_validate(content)
     except ValidationError as exc:
         lines = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()]
         raise VerifyError(
-            "bundle.json has not what a report shows:\n" + "\n".join(lines), fix="build the model again"
+            "bundle.json lacks data that the report shows:\n" + "\n".join(lines), fix="build the model again"
         ) from exc

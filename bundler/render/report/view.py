@@ -1,4 +1,4 @@
-"""From the records of a model to what the page shows: rows of text and charts. No arithmetic is left to the template."""
+"""The content of the page, computed from a model's records: rows of text, and charts. The template does no arithmetic."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.graph import GraphView, graph_view
 from bundler.render.report.history import HistoryView, history_view, time_text
 from bundler.render.report.schema import (
-    Deviation,
+    DeviationRecord,
     EvaluationRecord,
-    Model,
-    Parity,
+    ModelRecord,
+    ParityRecord,
     SignatureRecord,
-    Tensor,
+    TensorRecord,
     VariantRecord,
-    Version,
+    VersionRecord,
 )
 from bundler.render.texts import milliseconds_text, size_text
 
@@ -33,15 +33,16 @@ ORDER = (
     "onnxruntime",
     "float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix",
 )  # fmt: skip
-"""How stages, runtimes and variants follow each other here; bundle.json has its keys sorted by name."""
-ERROR_TITLE = f"Largest relative error against PyTorch, logarithmic from {charts.FLOOR:g} to {charts.CEILING:g}"
+"""The order of stages, runtimes and variants on the page; bundle.json sorts its keys by name."""
+
+ERROR_TITLE = f"Largest relative error against PyTorch (logarithmic scale, {charts.FLOOR:g} to {charts.CEILING:g})"
 
 _VERDICTS: dict[str, Kind] = {"passed": "good", "FAILED": "bad", "reported": "quiet"}
 
 
 @dataclass(frozen=True)
 class SignatureView:
-    """Inputs and outputs as (name, dtype, dims)."""
+    """A signature, with inputs and outputs as (name, dtype, dims)."""
 
     name: str
     inputs: tuple[tuple[str, str, str], ...]
@@ -50,7 +51,16 @@ class SignatureView:
 
 @dataclass(frozen=True)
 class ParityView:
-    """Rows as (runtime, signature, output, draws, largest absolute and relative error, worst draw, verdict)."""
+    """The comparison with PyTorch.
+
+    Attributes:
+        passed: Whether all gated comparisons passed.
+        tolerance: The largest relative error allowed, as text.
+        chart: The largest relative errors.
+        rows: Rows of (runtime, signature, output, number of draws, absolute error, relative error, worst draw, verdict).
+        draws: Rows of (runtime, signature, draw, output, absolute error, relative error, verdict).
+        left_out: Sentences about what was not compared.
+    """
 
     passed: bool
     tolerance: str
@@ -62,7 +72,16 @@ class ParityView:
 
 @dataclass(frozen=True)
 class TfliteView:
-    """Rows as (variant, size, latency, error, worst draw, operators, computed in float)."""
+    """The TFLite variants.
+
+    Attributes:
+        sizes: The chart of file sizes.
+        latencies: The chart of median latencies.
+        errors: The chart of relative errors.
+        rows: Rows of (variant, size, latency, absolute error, relative error, worst output and draw, number of operators,
+            number of operators that compute in float).
+        notes: Pairs of (variant, note).
+    """
 
     sizes: Chart
     latencies: Chart
@@ -73,7 +92,11 @@ class TfliteView:
 
 @dataclass(frozen=True)
 class EvaluationView:
-    """A chart for one figure a runtime; a table (`columns`, `rows`) for one figure an entry of the data."""
+    """The results of an evaluate function.
+
+    They are shown as a chart if there is one figure per runtime, and as a table (`columns`, `rows`) if there is one figure per
+    runtime and entry of the data.
+    """
 
     metric: str
     samples: int
@@ -84,7 +107,7 @@ class EvaluationView:
 
 @dataclass(frozen=True)
 class ModelView:
-    """Everything the page says of a model; figures are those of the latest version."""
+    """Everything the page shows of a model. Figures are those of the latest version."""
 
     name: str
     version: int
@@ -101,8 +124,8 @@ class ModelView:
     arguments: str
 
 
-def model_view(model: RenderedModel, records: Model, served: Sequence[int]) -> ModelView:
-    """What the page says of `model`, of which the versions `served` are served."""
+def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]) -> ModelView:
+    """Return everything the page shows of `model`; `served` lists the versions that the bundle's settings serve."""
     record = records.versions[model.latest]
     names = sorted(record.signatures, key=lambda name: (name != "serving_default", name))
     return ModelView(
@@ -127,7 +150,7 @@ def _ordered(values: Mapping[str, T]) -> dict[str, T]:
     return dict(sorted(values.items(), key=lambda item: (place.get(item[0], len(place)), item[0])))
 
 
-def _facts(model: RenderedModel, record: Version) -> tuple[tuple[str, str], ...]:
+def _facts(model: RenderedModel, record: VersionRecord) -> tuple[tuple[str, str], ...]:
     facts = [
         ("Source", str(record.source.get("source", "unknown"))),
         ("Built", time_text(record)),
@@ -154,11 +177,11 @@ def _signature(name: str, signature: SignatureRecord) -> SignatureView:
     return SignatureView(name, _tensors(signature.inputs), _tensors(signature.outputs))
 
 
-def _tensors(specs: Sequence[Tensor]) -> tuple[tuple[str, str, str], ...]:
+def _tensors(specs: Sequence[TensorRecord]) -> tuple[tuple[str, str, str], ...]:
     return tuple((s.name, s.dtype, ", ".join("?" if d is None else str(d) for d in s.dims) or "scalar") for s in specs)
 
 
-def _parity(parity: Parity) -> ParityView:
+def _parity(parity: ParityRecord) -> ParityView:
     several = len({line.signature for line in parity.summary}) > 1
     bars = [
         (f"{_runtime(line.runtime)}: {line.output}" + (f" ({line.signature})" if several else ""), line.max_rel,
@@ -192,8 +215,8 @@ def _tflite(variants: Mapping[str, VariantRecord], tolerance: float) -> TfliteVi
     worst = {name: _worst(variant.error) for name, variant in variants.items() if variant.error}
     sizes = [(name, float(v.size_bytes), size_text(v.size_bytes)) for name, v in variants.items()]
     return TfliteView(
-        charts.linear("Size of the file", sizes),
-        charts.linear("Median latency of a call on the build machine", latencies),
+        charts.linear("File size", sizes),
+        charts.linear("Median latency per call on the build machine", latencies),
         charts.errors(
             ERROR_TITLE,
             [(name, error.max_rel, "plain") for name, error in worst.items()],
@@ -204,14 +227,14 @@ def _tflite(variants: Mapping[str, VariantRecord], tolerance: float) -> TfliteVi
     )
 
 
-def _worst(errors: Sequence[Deviation]) -> Deviation:
+def _worst(errors: Sequence[DeviationRecord]) -> DeviationRecord:
     return max(errors, key=lambda error: error.max_rel)
 
 
-def _variant_row(name: str, variant: VariantRecord, worst: Deviation | None) -> tuple[str, ...]:
+def _variant_row(name: str, variant: VariantRecord, worst: DeviationRecord | None) -> tuple[str, ...]:
     if worst is None:
         counts = (str(sum(variant.operators.values())), str(sum(variant.float_operators.values())))
-        return (name, size_text(variant.size_bytes), "not run here", "", "", "", *counts)
+        return (name, size_text(variant.size_bytes), "not measured", "", "", "", *counts)
     latency = ", ".join(f"{milliseconds_text(ms)} ({count})" for count, ms in sorted(variant.latency_ms.items()))
     return (
         name,
@@ -235,7 +258,8 @@ def _evaluation(evaluation: EvaluationRecord) -> EvaluationView:
     results = {_runtime(name): figures for name, figures in _ordered(evaluation.results).items()}
     if isinstance(evaluation.data, str):
         rows = [(name, figures[0], f"{figures[0]:.4f}") for name, figures in results.items()]
-        chart = charts.linear(f"{evaluation.samples} samples: {evaluation.data}", rows)
+        noun = "sample" if evaluation.samples == 1 else "samples"
+        chart = charts.linear(f"{evaluation.samples} {noun}: {evaluation.data}", rows)
         return EvaluationView(evaluation.metric, evaluation.samples, chart, (), ())
     table = tuple(
         (entry, *(f"{figures[i]:.4f}" for figures in results.values())) for i, entry in enumerate(evaluation.data)
@@ -245,4 +269,4 @@ def _evaluation(evaluation: EvaluationRecord) -> EvaluationView:
 
 def _stages(stages: Mapping[str, float]) -> Chart:
     rows = [(_words(name), seconds, f"{seconds:.3g} s") for name, seconds in stages.items()]
-    return charts.linear(f"Stages of the build, {sum(stages.values()):.3g} s", rows)
+    return charts.linear(f"Build stages, {sum(stages.values()):.3g} s in total", rows)

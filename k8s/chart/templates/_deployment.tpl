@@ -1,7 +1,8 @@
 {{- /* Written by tfbundle. */}}
 {{- /*
-The Deployment of a track: dict "root" $ "component" "server" or "canary", "name", "config" (name of its ConfigMap),
-"data" (content of it), "state" and "flags" beside those of all. The reasons for each field stand in k8s/base/deployment.yaml.
+The Deployment of a track. The argument is a dict with "root" ($), "component" ("server" or "canary"), "name", "config" (the
+name of the ConfigMap), "data" (its content), "state", and "flags" (those of this track only). The comments in
+k8s/base/deployment.yaml explain each field.
 */}}
 {{- define "bundle.deployment" -}}
 {{- $values := .root.Values }}

@@ -14,18 +14,18 @@ app.kubernetes.io/instance: {{ .Values.name }}
 
 {{- define "bundle.check" -}}
 {{- range $name, $on := .Values.components }}
-{{- if not (kindIs "bool" $on) }}{{ fail (printf "components: %s is %v, and has to be true or false" $name $on) }}{{ end }}
+{{- if not (kindIs "bool" $on) }}{{ fail (printf "components: %s is %v, but must be true or false" $name $on) }}{{ end }}
 {{- end }}
 {{- $known := list "gateway" "ingress" "canary" "autoscaling" "disruption-budget" "metrics" "service-monitor" "network-policy" "topology-spread" "gpu" "tls" "models-pvc" "models-volume" "models-bucket" }}
 {{- range keys .Values.components | sortAlpha }}
-{{- if not (has . $known) }}{{ fail (printf "components: there is no %s; values.yaml has them all" .) }}{{ end }}
+{{- if not (has . $known) }}{{ fail (printf "components: there is no %s; values.yaml lists all components" .) }}{{ end }}
 {{- end }}
 {{- $sources := 0 }}
 {{- range list "models-pvc" "models-volume" "models-bucket" }}
 {{- if index $.Values.components . }}{{ $sources = add1 $sources }}{{ end }}
 {{- end }}
 {{- if gt (int $sources) 1 }}
-{{- fail "components: of models-pvc, models-volume and models-bucket take one: each mounts /models" }}
+{{- fail "components: enable only one of models-pvc, models-volume and models-bucket, because each mounts /models" }}
 {{- end }}
 {{- end }}
 

@@ -1,6 +1,6 @@
 """BatchingParameters messages as the real server reads them (servables/tensorflow/bundle_factory_util.h).
 
-`serving.config.model_server.BatchingParameters` is for writing such a file; the texts here are those that the server fails
+`serving.config.batching.BatchingParameters` is for writing such a file; the texts here are those that the server fails
 with.
 """
 

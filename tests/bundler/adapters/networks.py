@@ -1,4 +1,4 @@
-"""Small models and their servers for the tests of edges."""
+"""Small models and embedded servers for the tests of adapters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from bundler.operations.smoke import served_golden_files
 from bundler.validation.bundle import Bundle
 from serving import Client
+from serving.launch.server_process import server_process
 from serving.smoke.run import SmokeReport, run
-from tests.serving.servers import embedded_server
 
 
 class Flowers(nn.Module):
-    """Measures float32 [batch, 4] -> logits float32 [batch, 3], and by another method a vector and a number."""
+    """Maps measures, float32 [batch, 4], to logits, float32 [batch, 3]; `embed` returns a vector and a number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,19 +40,19 @@ def flowers() -> Flowers:
 
 @contextmanager
 def clients(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
-    """A client over gRPC and one over REST of an embedded server in a process of its own."""
-    with embedded_server(bundle.path) as ports, Client(ports.grpc_target) as grpc, Client(ports.rest_target) as rest:
+    """Yield a gRPC client and a REST client of an embedded server that runs in its own process."""
+    with server_process(bundle.path) as ports, Client(ports.grpc_target) as grpc, Client(ports.rest_target) as rest:
         yield grpc, rest
 
 
 def smoke(bundle: Bundle) -> SmokeReport:
-    """The bundle's golden data against an embedded server, over gRPC and REST."""
-    with embedded_server(bundle.path) as ports:
+    """Smoke-test the bundle's golden data on an embedded server, over gRPC and REST."""
+    with server_process(bundle.path) as ports:
         return run(ports.grpc_target, served_golden_files(bundle), rest=ports.rest_target)
 
 
-def passed(report: SmokeReport, signature: str) -> set[str]:
-    """`gRPC classify`, `REST predict` …: what of a signature was asked; nothing may have failed."""
+def passed_requests(report: SmokeReport, signature: str) -> set[str]:
+    """Return the kinds of requests to a signature, such as `gRPC classify`; assert that none failed."""
     assert report.passed, [str(check) for check in report.failures]
     words = [(check.over, *check.what.split()) for check in report.checks if check.outcome == "passed"]
     return {f"{over} {verb}" for over, verb, *rest in words if rest and rest[0] == signature and verb != "metadata"}

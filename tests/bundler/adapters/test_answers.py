@@ -1,4 +1,4 @@
-"""classify, regress and tf.Example signatures: built, proven, and asked over gRPC and REST of a real server."""
+"""Classify, Regress and tf.Example signatures: built, verified, and called over gRPC and REST."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import pytest
 import torch
 
 import bundler
+from bundler.adapters.answers import ClassifyAdapter
 from bundler.errors import SpecError, UsageError
 from bundler.saved_model.summarize import methods
 from bundler.spec.bundle_spec import parse_spec
+from bundler.spec.signature_spec import ClassifySpec
 from bundler.validation.bundle import Bundle
+from bundler.values.signature import TensorSpec
 from serving import Client, RequestError
 from serving.client.examples import CLASSIFY, REGRESS
 from serving.protocol.messages import serving_message
-from tests.bundler.adapters.networks import clients, flowers, passed, saved_model, smoke
+from tests.bundler.adapters.networks import clients, flowers, passed_requests, saved_model, smoke
 from tests.models import load_example
 
 NAMES = ("setosa", "versicolor", "virginica")
@@ -41,7 +44,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def both(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
+def both_clients(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
     with clients(bundle) as pair:
         yield pair
 
@@ -51,66 +54,66 @@ def logits() -> np.ndarray[Any, Any]:
         return flowers()(torch.from_numpy(ROWS))["logits"].numpy()
 
 
-def test_labels_give_a_classify_signature(both: tuple[Client, Client]) -> None:
-    for client in both:
+def test_labels_give_a_classify_signature(both_clients: tuple[Client, Client]) -> None:
+    for client in both_clients:
         rows = client.classify("flowers", [{"measures": row} for row in ROWS])
         assert [[label for label, _ in row] for row in rows] == [list(NAMES)] * 2
         np.testing.assert_allclose([[score for _, score in row] for row in rows], logits(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_best_of_the_softmax(both: tuple[Client, Client]) -> None:
-    wanted = np.exp(logits()) / np.exp(logits()).sum(1, keepdims=True)
-    order = np.argsort(-wanted, axis=1)[:, :2]
-    for client in both:
+def test_top_k_classes_of_the_softmax(both_clients: tuple[Client, Client]) -> None:
+    expected = np.exp(logits()) / np.exp(logits()).sum(1, keepdims=True)
+    order = np.argsort(-expected, axis=1)[:, :2]
+    for client in both_clients:
         rows = client.classify("flowers", [{"measures": row} for row in ROWS], signature="best")
-        assert [[label for label, _ in row] for row in rows] == [[NAMES[i] for i in each] for each in order]
-        np.testing.assert_allclose([[s for _, s in row] for row in rows], np.take_along_axis(wanted, order, 1), rtol=1e-5)
+        assert [[label for label, _ in row] for row in rows] == [[NAMES[i] for i in best] for best in order]
+        np.testing.assert_allclose([[s for _, s in row] for row in rows], np.take_along_axis(expected, order, 1), rtol=1e-5)
 
 
-def test_regress_takes_the_output_with_one_number(both: tuple[Client, Client]) -> None:
+def test_regress_returns_the_output_with_one_number_per_row(both_clients: tuple[Client, Client]) -> None:
     with torch.no_grad():
-        wanted = flowers().embed(torch.from_numpy(ROWS))["length"][:, 0].numpy()
-    for client in both:
+        expected = flowers().embed(torch.from_numpy(ROWS))["length"][:, 0].numpy()
+    for client in both_clients:
         np.testing.assert_allclose(
-            client.regress("flowers", [{"measures": row} for row in ROWS], signature="size"), wanted, rtol=1e-5
+            client.regress("flowers", [{"measures": row} for row in ROWS], signature="size"), expected, rtol=1e-5
         )
 
 
-def test_examples_with_a_feature_of_another_name_and_shape(both: tuple[Client, Client]) -> None:
+def test_declared_feature_has_another_name_and_shape(both_clients: tuple[Client, Client]) -> None:
     feature = serving_message("Input")().example_list.examples.add().features.feature
     feature["flower/measures"].float_list.value.extend(ROWS[1].tolist())
     example = serving_message("Input")().example_list.examples.add()
     example.features.feature["flower/measures"].CopyFrom(feature["flower/measures"])
     with torch.no_grad():
-        wanted = flowers().embed(torch.from_numpy(ROWS[1:]))
-    for client in both:
+        expected = flowers().embed(torch.from_numpy(ROWS[1:]))
+    for client in both_clients:
         serialized = np.array([example.SerializeToString()], object)
         got = client.predict("flowers", {"inputs": serialized}, signature="whole")
         assert set(got) == {"vector", "length"}
-        np.testing.assert_allclose(got["vector"], wanted["vector"].numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(got["vector"], expected["vector"].numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_missing_feature_is_named(both: tuple[Client, Client]) -> None:
-    for client in both:
+def test_error_names_a_missing_feature(both_clients: tuple[Client, Client]) -> None:
+    for client in both_clients:
         with pytest.raises(RequestError, match=r"measures.*required but could not be found") as info:
             client.classify("flowers", [{"height": [1.0]}])
         assert info.value.status == "INVALID_ARGUMENT"
 
 
-def test_smoke_asks_each_by_its_own_call_and_verify_by_golden_data(bundle: Bundle) -> None:
+def test_smoke_calls_each_signature_by_its_own_method_and_verify_passes(bundle: Bundle) -> None:
     report = smoke(bundle)
     for over in ("gRPC", "REST"):
-        assert {f"{over} classify", f"{over} predict"} <= passed(report, "classify")
-        assert f"{over} regress" in passed(report, "size")
-        assert f"{over} predict" in passed(report, "whole")
+        assert {f"{over} classify", f"{over} predict"} <= passed_requests(report, "classify")
+        assert f"{over} regress" in passed_requests(report, "size")
+        assert f"{over} predict" in passed_requests(report, "whole")
     assert bundle.verify() == []
 
 
-def test_method_names_and_warm_up_records_are_of_their_kind(bundle: Bundle) -> None:
+def test_method_names_and_warm_up_records_match_the_signatures(bundle: Bundle) -> None:
     import tensorflow as tf
 
-    found = methods(saved_model(bundle, "flowers"))
-    assert {name: found[name] for name in ("classify", "best", "size")} == {
+    names = methods(saved_model(bundle, "flowers"))
+    assert {name: names[name] for name in ("classify", "best", "size")} == {
         "classify": CLASSIFY, "best": CLASSIFY, "size": REGRESS,
     }  # fmt: skip
     records = tf.data.TFRecordDataset(str(bundle.layout.warmup("flowers", 1))).as_numpy_iterator()
@@ -128,33 +131,33 @@ def test_all_signatures_share_one_variable(bundle: Bundle) -> None:
     assert shapes.count([4, 5000]) == 1
 
 
-def test_integers_booleans_and_floats_of_a_table(tmp_path: Path) -> None:
+def test_examples_with_integers_booleans_and_floats(tmp_path: Path) -> None:
     module, rows = load_example("tabular_mlp").tabular_mlp()
     bundle = bundler.build(module, rows, tmp_path / "d", name="table", signatures={"price": {"regress": {}}})
     with torch.no_grad():
-        wanted = module.eval()(**rows)[:, 0].numpy()
+        expected = module.eval()(**rows)[:, 0].numpy()
     examples = [{name: array[i].numpy() for name, array in rows.items()} for i in range(2)]
-    with clients(bundle) as both:
-        for client in both:
-            np.testing.assert_allclose(client.regress("table", examples, signature="price"), wanted, rtol=1e-5)
+    with clients(bundle) as both_clients:
+        for client in both_clients:
+            np.testing.assert_allclose(client.regress("table", examples, signature="price"), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": ("a", "b")}, r"number for each of the 2 labels, \[batch, 2\], and no output has it"),
+        ({"labels": ("a", "b")}, r"score for each of the 2 labels, \[batch, 2\], but no output fits"),
         ({"labels": "nowhere.txt"}, "labels nowhere.txt cannot be read: No such file"),
-        ({"labels": ("a", "b", "c"), "signatures": {"t": {"classify": {"top_k": 4}}}}, "top_k is 4, and there are 3 labels"),
-        ({"signatures": {"c": {"classify": {}}}}, "nothing names them"),
-        ({"signatures": {"r": {"regress": {}}}}, r"one number a row, \[batch\] or \[batch, 1\], and no output has it"),
-        ({"signatures": {"r": {"regress": {"output": "price"}}}}, "answer from the output 'price'"),
+        ({"labels": ("a", "b", "c"), "signatures": {"t": {"classify": {"top_k": 4}}}}, "top_k is 4, but there are only 3 labels"),
+        ({"signatures": {"c": {"classify": {}}}}, "returns classes, but the model has no labels"),
+        ({"signatures": {"r": {"regress": {}}}}, r"one number per row, \[batch\] or \[batch, 1\], but no output fits"),
+        ({"signatures": {"r": {"regress": {"output": "price"}}}}, "uses the output 'price', which does not exist"),
         ({"signatures": {"e": {"examples": {"features": {"measures": "m=int64[5]"}}}}}, r"m=int64\[5\] does not fill"),
-        ({"signatures": {"e": {"examples": {"features": {"x": "m=int64[4]"}}}}}, "names 'x', which is no input"),
+        ({"signatures": {"e": {"examples": {"features": {"x": "m=int64[4]"}}}}}, "names 'x', which is not an input"),
         ({"labels": ("a", "b", "c"), "converter": "onnx-tf", "opset": 15}, "onnx-tf cannot build the signatures classify"),
-        ({"labels": ("a", "b", "c"), "fast_path": True}, "has further signatures"),
+        ({"labels": ("a", "b", "c"), "fast_path": True}, "has additional signatures"),
     ],
 )
-def test_what_does_not_fit_the_model(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_spec_that_does_not_fit_the_model_is_rejected(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         bundler.build(flowers(), (torch.from_numpy(ROWS),), tmp_path / "d", name="flowers", **options)
     assert not list((tmp_path / "d").glob("models/*/*"))
@@ -172,7 +175,7 @@ def test_what_does_not_fit_the_model(options: dict[str, Any], message: str, tmp_
         ({"classify": {"labels": ["a", ""]}}, "'' is no name; labels are a list of names or the path of a file"),
     ],
 )
-def test_what_bundle_yaml_refuses(signature: dict[str, Any], message: str) -> None:
+def test_invalid_signature_in_bundle_yaml_is_rejected(signature: dict[str, Any], message: str) -> None:
     model = {"name": "m", "source": "m.py:make", "signatures": {"s": signature}}
     with pytest.raises(SpecError, match=message):
         parse_spec({"models": [model]}, where="bundle.yaml")
@@ -182,3 +185,12 @@ def test_labels_may_be_numbers() -> None:
     spec = parse_spec({"models": [{"name": "m", "source": "m.py:make", "labels": [0, 1]}]}, where="bundle.yaml")
     assert spec.models[0].labels == ("0", "1")
     assert list(spec.models[0].derived) == ["classify"]
+
+
+def test_rows_whose_labels_could_change_are_left_out_of_parity() -> None:
+    outputs = (TensorSpec("logits", "float32", ("batch", 3)),)
+    scores = {"logits": np.array([[3.0, 2.0, 1.0], [3.0, 2.99999, 1.0], [3.0, 1.0, 1.0]], np.float32)}
+    best = ClassifyAdapter("best", outputs, ClassifySpec(top_k=1), NAMES)
+    assert best.stable_rows(scores, 1e-3).tolist() == [True, False, True]
+    everything = ClassifyAdapter("all", outputs, ClassifySpec(), NAMES)
+    assert everything.stable_rows(scores, 1e-3).tolist() == [True] * 3

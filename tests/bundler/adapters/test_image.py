@@ -1,4 +1,4 @@
-"""Image files as input: the graph's pixels against Pillow's, and answers over gRPC and REST."""
+"""Signatures that take image files: pixels compared with Pillow's, and predictions over gRPC and REST."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bundler.spec.signature_spec import ImageInputSpec, ImageSpec
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import TensorSpec
 from serving import Client, RequestError
-from tests.bundler.adapters.networks import clients, passed, smoke
+from tests.bundler.adapters.networks import clients, passed_requests, smoke
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESS = {"resize": 72, "crop": "center", "mean": MEAN, "std": STD}
@@ -51,7 +51,7 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         ImageSpec(),
         ImageSpec(resize=256, crop="center", **{k: PREPROCESS[k] for k in ("mean", "std")}),
@@ -63,26 +63,26 @@ def files() -> dict[str, bytes]:
     ids=str,
 )
 @pytest.mark.parametrize("dims", [("batch", 3, 224, 224), ("batch", 224, 217, 1)], ids=str)
-def test_pixels_are_pillows_but_for_a_step(how: ImageSpec, dims: tuple[Any, ...]) -> None:
-    """At most 2 steps of 255 off, at most 2 % of them off at all, and 0.01 on average; nearest and decoding are exact."""
-    if how.mean and 1 in dims:
-        how = ImageSpec(resize=how.resize, crop=how.crop)
+def test_pixels_match_pillow(options: ImageSpec, dims: tuple[Any, ...]) -> None:
+    """Pixels differ by at most 2 levels of 255, and at most 2 % of them differ; nearest and decoding are exact."""
+    if options.mean and 1 in dims:
+        options = ImageSpec(resize=options.resize, crop=options.crop)
     spec = TensorSpec("x", "float32", dims)
-    edge = ImageAdapter("s", (spec,), ImageInputSpec(), how)
-    reader = ImageReader.of_input(spec, dims[1:], how)
-    every = files()
-    got = edge({"image_bytes": np.array(list(every.values()), object)})["x"].numpy()
-    step = how.scale / min(how.std or (1.0,))
-    for row, (name, data) in enumerate(every.items()):
-        wanted = reader.prepare(Image.open(io.BytesIO(data)))
-        assert (got[row].dtype, got[row].shape) == (wanted.dtype, wanted.shape)
-        off = np.abs(got[row] - wanted) / step
-        assert off.max() <= (0.001 if how.interpolation == "nearest" else 2.001), name
-        assert np.mean(off > 0.001) <= 0.02, name
+    adapter = ImageAdapter("s", (spec,), ImageInputSpec(), options)
+    reader = ImageReader.of_input(spec, dims[1:], options)
+    images = files()
+    got = adapter({"image_bytes": np.array(list(images.values()), object)})["x"].numpy()
+    level = options.scale / min(options.std or (1.0,))
+    for row, (name, data) in enumerate(images.items()):
+        expected = reader.prepare(Image.open(io.BytesIO(data)))
+        assert (got[row].dtype, got[row].shape) == (expected.dtype, expected.shape)
+        difference = np.abs(got[row] - expected) / level
+        assert difference.max() <= (0.001 if options.interpolation == "nearest" else 2.001), name
+        assert np.mean(difference > 0.001) <= 0.02, name
 
 
 class Sight(nn.Module):
-    """Images float32 [batch, 3, 64, 64] -> logits float32 [batch, 3]."""
+    """Maps images, float32 [batch, 3, 64, 64], to logits, float32 [batch, 3]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,13 +113,13 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def both(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
+def both_clients(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
     with clients(bundle) as pair:
         yield pair
 
 
-def wanted(names: list[str]) -> np.ndarray[Any, Any]:
-    """PyTorch behind Pillow and torch's own arithmetic."""
+def expected_logits(names: list[str]) -> np.ndarray[Any, Any]:
+    """Preprocess the files with Pillow and torch, and return PyTorch's logits."""
     rows = []
     for name in names:
         picture = Image.open(io.BytesIO(files()[name]))
@@ -132,54 +132,54 @@ def wanted(names: list[str]) -> np.ndarray[Any, Any]:
         return sight()(torch.stack(rows))["logits"].numpy()
 
 
-def test_a_photograph_in_and_pytorchs_answer_out(both: tuple[Client, Client]) -> None:
+def test_photographs_get_pytorchs_logits(both_clients: tuple[Client, Client]) -> None:
     names = ["china-75.jpg", "flower.png"]
-    given = np.array([files()[name] for name in names], object)
-    for client in both:
-        got = client.predict("sight", {"image_bytes": given}, signature="photo")["logits"]
-        np.testing.assert_allclose(got, wanted(names), atol=2e-3)
+    images = np.array([files()[name] for name in names], object)
+    for client in both_clients:
+        got = client.predict("sight", {"image_bytes": images}, signature="photo")["logits"]
+        np.testing.assert_allclose(got, expected_logits(names), atol=2e-3)
 
 
-def test_the_name_of_the_best_class(both: tuple[Client, Client]) -> None:
+def test_classify_returns_the_best_class(both_clients: tuple[Client, Client]) -> None:
     names = ["flower-444.jpg", "china.png"]
-    best = ["abc"[i] for i in wanted(names).argmax(1)]
-    given = np.array([files()[name] for name in names], object)
-    for client in both:
-        got = client.predict("sight", {"image_bytes": given}, signature="named")
+    best = ["abc"[i] for i in expected_logits(names).argmax(1)]
+    images = np.array([files()[name] for name in names], object)
+    for client in both_clients:
+        got = client.predict("sight", {"image_bytes": images}, signature="named")
         assert [[label.decode() for label in row] for row in got["classes"]] == [[label] for label in best]
-        rows = client.classify("sight", [{"image/encoded": data} for data in given], signature="record")
+        rows = client.classify("sight", [{"image/encoded": data} for data in images], signature="record")
         assert [max(row, key=lambda pair: pair[1])[0] for row in rows] == best
 
 
-def test_what_is_no_image_is_refused(both: tuple[Client, Client]) -> None:
-    for client in both:
+def test_data_that_is_not_an_image_is_rejected(both_clients: tuple[Client, Client]) -> None:
+    for client in both_clients:
         with pytest.raises(RequestError, match=r"Unknown image file format") as info:
             client.predict("sight", {"image_bytes": np.array([b"GARBAGE"], object)}, signature="photo")
         assert info.value.status == "INVALID_ARGUMENT"
 
 
-def test_smoke_and_verify(bundle: Bundle) -> None:
+def test_smoke_and_verify_pass(bundle: Bundle) -> None:
     report = smoke(bundle)
-    assert {"gRPC predict", "REST predict"} <= passed(report, "photo") & passed(report, "named")
-    assert {"gRPC classify", "REST classify"} <= passed(report, "record")
+    assert {"gRPC predict", "REST predict"} <= passed_requests(report, "photo") & passed_requests(report, "named")
+    assert {"gRPC classify", "REST classify"} <= passed_requests(report, "record")
     assert bundle.verify() == []
 
 
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"input": "picture"}, "names 'picture', which is no input"),
-        ({"preprocess": {"resize": 32, "crop": "center"}}, "resize 32 is less than the crop of 64x64"),
+        ({"input": "picture"}, "names 'picture', which is not an input"),
+        ({"preprocess": {"resize": 32, "crop": "center"}}, "resize 32 is smaller than the crop of 64x64"),
         ({"preprocess": {"mean": [0.5, 0.5]}}, "mean has 2 numbers"),
     ],
 )
-def test_what_does_not_fit_the_model(image: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_spec_that_does_not_fit_the_model_is_rejected(image: dict[str, Any], message: str, tmp_path: Path) -> None:
     signatures = {"photo": {"image": image}}
     with pytest.raises(UsageError, match=message):
         bundler.build(sight(), torch.randn(2, 3, 64, 64), tmp_path / "d", name="sight", signatures=signatures)
 
 
-def test_the_alias_ends_with_bytes() -> None:
+def test_input_name_must_end_with_bytes() -> None:
     model = {"name": "m", "source": "m.py:make", "signatures": {"s": {"image": {"name": "picture"}}}}
     with pytest.raises(SpecError, match=r"image.name: String should match pattern .*_bytes"):
         parse_spec({"models": [model]}, where="bundle.yaml")

@@ -1,4 +1,4 @@
-"""Sentences as input: the graph's tokens against the package tokenizers, and MiniLM over gRPC and REST."""
+"""Signatures that take text: tokens compared with the package tokenizers, and MiniLM over gRPC and REST."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bundler.spec.signature_spec import TextSpec
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import TensorSpec
 from serving import Client
-from tests.bundler.adapters.networks import clients, passed, saved_model, smoke
+from tests.bundler.adapters.networks import clients, passed_requests, saved_model, smoke
 
 TOKENIZER = str(model_folder() / "tokenizer.json")
 WRITTEN = (
@@ -37,53 +37,53 @@ WRITTEN = (
 
 
 def texts() -> list[str]:
-    """Sentences, 3,000 random strings over all of Unicode, and every character between letters."""
+    """Return sentences, 3,000 random strings over all of Unicode, and every character between letters."""
     rng = random.Random(0)
     ranges = ((32, 127), (32, 127), (0xA0, 0x600), (0x600, 0x3000), (0x3000, 0xD800), (0xE000, 0x10000), (0x10000, 0x110000))
     drawn = ["".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(60))) for _ in range(3000)]
-    every = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    characters = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
     prose = [line for line in Path(tf.__file__).with_name("__init__.py").read_text("utf-8").splitlines() if line][:500]
-    return [*WRITTEN, *prose, *drawn, *("a".join(every[i : i + 256]) for i in range(0, len(every), 256))]
+    return [*WRITTEN, *prose, *drawn, *("a".join(characters[i : i + 256]) for i in range(0, len(characters), 256))]
 
 
 @pytest.mark.parametrize("lowercase", [True, False], ids=["uncased", "cased"])
-def test_tokens_are_those_of_the_library(lowercase: bool, tmp_path: Path) -> None:
-    """tokenizer.json for uncased; vocab.txt for cased, whose normalizer keeps accents and case."""
+def test_tokens_match_the_library(lowercase: bool, tmp_path: Path) -> None:
+    """Uncased is read from tokenizer.json; cased, whose normalizer keeps accents and case, from vocab.txt."""
     path = Path(TOKENIZER)
     if not lowercase:
         ids = Tokenizer.from_file(TOKENIZER).get_vocab()
         path = tmp_path / "vocab.txt"
         path.write_text("".join(f"{token}\n" for token in sorted(ids, key=ids.__getitem__)), "utf-8")
-    said = read_tokenizer(TextSpec(tokenizer=str(path), lowercase=lowercase), tmp_path)
-    graph = tf.function(WordPieceGraph(said).__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    every = texts()
-    wanted = [row.ids for row in said.tokenizer.encode_batch(every, add_special_tokens=False)]
-    parts = [[text.encode() for text in every[i : i + 500]] for i in range(0, len(every), 500)]
+    tokenizer = read_tokenizer(TextSpec(tokenizer=str(path), lowercase=lowercase), tmp_path)
+    graph = tf.function(WordPieceGraph(tokenizer).__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    samples = texts()
+    expected = [row.ids for row in tokenizer.tokenizer.encode_batch(samples, add_special_tokens=False)]
+    parts = [[text.encode() for text in samples[i : i + 500]] for i in range(0, len(samples), 500)]
     got = [row for part in parts for row in graph(tf.constant(part)).to_list()]
-    assert [ascii(t) for t, a, b in zip(every, got, wanted, strict=True) if a != b] == []
-    assert len(every) > 4000
+    assert [ascii(t) for t, a, b in zip(samples, got, expected, strict=True) if a != b] == []
+    assert len(samples) > 4000
 
 
 IDS = (TensorSpec("input_ids", "int64", ("batch", "seq")), TensorSpec("attention_mask", "int32", ("batch", "seq")))
 
 
 @pytest.mark.parametrize("padding", ["longest", "max_length"])
-def test_truncation_and_padding_as_declared(padding: Any) -> None:
-    edge = TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER, max_length=7, padding=padding), Path())
-    got = edge({"text": tf.constant(["one", "one two three four five six seven"])})
+def test_rows_are_truncated_and_padded_as_declared(padding: Any) -> None:
+    adapter = TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER, max_length=7, padding=padding), Path())
+    got = adapter({"text": tf.constant(["one", "one two three four five six seven"])})
     assert (got["input_ids"].dtype, got["attention_mask"].dtype) == (tf.int64, tf.int32)
     assert got["input_ids"].numpy().tolist() == [[101, 2028, 102, 0, 0, 0, 0], [101, 2028, 2048, 2093, 2176, 2274, 102]]
     assert got["attention_mask"].numpy().tolist() == [[1, 1, 1, 0, 0, 0, 0], [1] * 7]
-    assert edge({"text": tf.constant(["one"])})["input_ids"].shape == (1, 3 if padding == "longest" else 7)
+    assert adapter({"text": tf.constant(["one"])})["input_ids"].shape == (1, 3 if padding == "longest" else 7)
 
 
-def test_invalid_utf_8_is_no_error() -> None:
-    edge = TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER), Path())
-    assert edge({"text": tf.constant([b"one\xff\xfe two"])})["input_ids"].numpy().tolist() == [[101, 2028, 2048, 102]]
+def test_invalid_utf_8_is_accepted() -> None:
+    adapter = TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER), Path())
+    assert adapter({"text": tf.constant([b"one\xff\xfe two"])})["input_ids"].numpy().tolist() == [[101, 2028, 2048, 102]]
 
 
 class Bag(nn.Module):
-    """Token ids and mask [batch, seq] -> the mean of their vectors, float32 [batch, 8]."""
+    """Maps token ids and mask, [batch, seq], to the mean of the tokens' vectors, float32 [batch, 8]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,12 +113,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def both(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
+def both_clients(bundle: Bundle) -> Iterator[tuple[Client, Client]]:
     with clients(bundle) as pair:
         yield pair
 
 
-def test_a_sentence_goes_in_and_a_vector_comes_out(both: tuple[Client, Client]) -> None:
+def test_sentences_get_pytorchs_vectors(both_clients: tuple[Client, Client]) -> None:
     sentences = list(WRITTEN[:8])
     tokenizer = Tokenizer.from_file(TOKENIZER)
     tokenizer.enable_truncation(128)
@@ -126,68 +126,68 @@ def test_a_sentence_goes_in_and_a_vector_comes_out(both: tuple[Client, Client]) 
     rows = tokenizer.encode_batch(sentences)
     with torch.no_grad():
         arguments = (torch.tensor([row.ids for row in rows]), torch.tensor([row.attention_mask for row in rows]))
-        wanted = bag()[0](*arguments)["vector"].numpy()
-    for client in both:
+        expected = bag()[0](*arguments)["vector"].numpy()
+    for client in both_clients:
         got = client.predict("bag", {"text": np.array(sentences, object)}, signature="text")["vector"]
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_vocabulary_is_an_asset_and_smoke_asks_it(bundle: Bundle) -> None:
+def test_the_vocabulary_is_an_asset_and_smoke_passes(bundle: Bundle) -> None:
     lines = (saved_model(bundle, "bag") / "assets" / "vocab.txt").read_text("utf-8").split("\n")
     assert (len(lines), lines[101]) == (30523, "[CLS]")
-    assert {"gRPC predict", "REST predict"} <= passed(smoke(bundle), "text")
+    assert {"gRPC predict", "REST predict"} <= passed_requests(smoke(bundle), "text")
     assert bundle.verify() == []
 
 
 @pytest.mark.slow
-def test_minilm(tmp_path: Path) -> None:
-    """The real encoder: similar sentences are near, straight from text."""
+def test_minilm_similarities_match_pytorch(tmp_path: Path) -> None:
+    """The real encoder gives PyTorch's similarities, directly from text."""
     from bundler.demo.sentences import PAIRS, SENTENCES, make, similarities
 
     module, example = make()
     signatures = {"text": {"text": {"tokenizer": TOKENIZER}}}
     bundle = bundler.build(module, example, tmp_path / "d", name="minilm", inputs=INPUTS, signatures=signatures)
     with torch.no_grad():
-        wanted = similarities(module(**example)["embedding"].numpy())
+        expected = similarities(module(**example)["embedding"].numpy())
     with clients(bundle) as pair:
         for client in pair:
             got = client.predict("minilm", {"text": np.array(SENTENCES, object)}, signature="text")["embedding"]
-            assert similarities(got) == pytest.approx(wanted, abs=1e-3)
-            assert len(wanted) == len(PAIRS)
+            assert similarities(got) == pytest.approx(expected, abs=1e-3)
+            assert len(expected) == len(PAIRS)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}, "its model is BPE; the graph has WordPiece"),
-        ({"normalizer": {"type": "NFC"}}, "its normalizer is NFC; the graph has BertNormalizer"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}, "its model is BPE; the graph supports WordPiece"),
+        ({"normalizer": {"type": "NFC"}}, "its normalizer is NFC; the graph supports BertNormalizer"),
         ({"normalizer": None}, "its normalizer is none"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "its pre_tokenizer is Whitespace"),
     ],
 )
-def test_tokenizers_that_the_graph_cannot_be(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    said = json.loads(Path(TOKENIZER).read_text("utf-8"))
+def test_unsupported_tokenizer_is_rejected(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    settings = json.loads(Path(TOKENIZER).read_text("utf-8"))
     if "model" in change:
-        said |= {"added_tokens": [], "post_processor": None}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(said | change), "utf-8")
+        settings |= {"added_tokens": [], "post_processor": None}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings | change), "utf-8")
     with pytest.raises(UsageError, match=message) as info:
         read_tokenizer(TextSpec(tokenizer="."), tmp_path)
     assert info.value.fix == "tokenize in the client, and send the ids to serving_default"
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"There is no tokenizer nowhere.json"):
+def test_file_that_is_not_a_tokenizer_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"The tokenizer nowhere.json does not exist"):
         read_tokenizer(TextSpec(tokenizer="nowhere.json"), tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}", "utf-8")
-    with pytest.raises(UsageError, match=r"tokenizer.json is no tokenizer"):
+    with pytest.raises(UsageError, match=r"tokenizer.json is not a tokenizer"):
         read_tokenizer(TextSpec(tokenizer="tokenizer.json"), tmp_path)
     (tmp_path / "vocab.txt").write_text("a\nb\n", "utf-8")
     with pytest.raises(UsageError, match=r"vocab.txt has no token \[UNK\]"):
         read_tokenizer(TextSpec(tokenizer="vocab.txt"), tmp_path)
 
 
-def test_a_model_without_ids() -> None:
-    with pytest.raises(UsageError, match="ids is 'input_ids', and the model has no such input"):
+def test_error_names_an_input_that_the_model_lacks() -> None:
+    with pytest.raises(UsageError, match="ids is 'input_ids', but the model has no such input"):
         TextAdapter("s", (TensorSpec("x", "int64", ("batch", "seq")),), TextSpec(tokenizer=TOKENIZER), Path())
-    with pytest.raises(UsageError, match="types is 'segments', and the model has no such input"):
+    with pytest.raises(UsageError, match="types is 'segments', but the model has no such input"):
         TextAdapter("s", IDS, TextSpec(tokenizer=TOKENIZER, types="segments"), Path())

@@ -1,3 +1,5 @@
+"""bundle.json: any changed byte is noticed, and manifests are values."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -35,26 +37,26 @@ def test_whitespace_at_the_end_is_noticed() -> None:
         Manifest.from_bytes(MANIFEST.to_bytes() + b"\n", where="bundle.json")
 
 
-def test_a_path_out_of_the_bundle_is_refused() -> None:
+def test_a_path_that_leads_out_of_the_bundle_is_refused() -> None:
     for path in ("../x", "/etc/passwd", "models/../../x"):
         bad = Manifest(spec={}, files={path: FileEntry(0, "00")}).to_bytes()
         with pytest.raises(VerifyError, match="leads out of the bundle"):
             Manifest.from_bytes(bad, where="bundle.json")
 
 
-def test_another_schema_says_which() -> None:
+def test_another_schema_is_refused_by_name() -> None:
     data = MANIFEST.to_bytes().replace(b"tfbundle/1", b"tfbundle/9")
     with pytest.raises(VerifyError, match="tfbundle/9"):
         Manifest.from_bytes(data, where="bundle.json")
 
 
-def test_non_finite_figures_stand_as_text() -> None:
+def test_non_finite_numbers_become_text() -> None:
     manifest = Manifest(spec={}, models={"m": {1: {"error": [float("inf"), float("nan"), 1.0]}}})
     read = Manifest.from_bytes(manifest.to_bytes(), where="x")
     assert read.models["m"][1]["error"] == ["inf", "nan", 1.0]
 
 
-def test_versions_come_and_go() -> None:
+def test_adding_and_removing_versions_returns_new_manifests() -> None:
     more = MANIFEST.with_version("minilm", 1, {"opset": 18})
     assert (more.versions("minilm"), more.versions("digits")) == ([1], [2, 10])
     less = more.without_version("minilm", 1).without_version("digits", 2)
@@ -71,6 +73,6 @@ def test_file_entry_is_size_and_sha256(tmp_path: Path) -> None:
 
 
 def test_tool_versions_are_those_installed() -> None:
-    found = tool_versions()
-    assert set(found) == {"python", "tfbundle", "torch", "tensorflow", "onnx", "onnxruntime"}
-    assert found["torch"].startswith("2.")
+    versions = tool_versions()
+    assert set(versions) == {"python", "tfbundle", "torch", "tensorflow", "onnx", "onnxruntime"}
+    assert versions["torch"].startswith("2.")

@@ -1,4 +1,4 @@
-"""Publishing: all or nothing, whatever happens at whatever moment."""
+"""Publication of a build: all or nothing, whatever happens at any moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bundler.errors import PublishError, VerifyError
 
 
 def stage(staging: Staging, model: str, number: int, text: str) -> None:
-    """Put a small version with all of its parts and the generated files into the private folder."""
+    """Put a small version with all its parts and the generated files into the private folder."""
     layout = staging.layout
     files = {
         layout.version_dir(model, number) / "saved_model.pb": text,
@@ -40,10 +40,10 @@ def stage(staging: Staging, model: str, number: int, text: str) -> None:
         path.write_text(content)
 
 
-def build(root: Path, model: str = "m", asked: int | None = None, text: str = "weights") -> Published:
-    """A build without the model: staging, version, publication."""
+def build(root: Path, model: str = "m", version: int | None = None, text: str = "weights") -> Published:
+    """Publish a version as a build does, without a model."""
     with Staging(root) as staging:
-        number = staging.next_version(model, asked)
+        number = staging.next_version(model, version)
         stage(staging, model, number, f"{text}{number}")
         before = staging.manifest or Manifest(spec={})
         return staging.publish(before.with_version(model, number, {"opset": 18}))
@@ -55,7 +55,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def tree(root: Path) -> dict[str, str]:
-    """Every file but the lock, with its hash."""
+    """Return the hash of every file except the lock, by relative path."""
     return {
         p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(root.rglob("*"))
@@ -64,7 +64,7 @@ def tree(root: Path) -> dict[str, str]:
 
 
 def assert_sound(root: Path) -> None:
-    """bundle.json fits what is on disk, nothing private is left, no version is partial."""
+    """Check that bundle.json matches the disk, no private folder is left and no version is partial."""
     manifest = Manifest.read(root / "bundle.json")
     found = tree(root)
     assert set(found) == set(manifest.files) | {"bundle.json"}
@@ -76,7 +76,7 @@ def assert_sound(root: Path) -> None:
     }
 
 
-def test_a_first_and_a_second_version(tmp_path: Path) -> None:
+def test_a_second_version_leaves_the_first_untouched(tmp_path: Path) -> None:
     root = tmp_path / "dist" / "x"
     assert build(root).manifest.versions("m") == [1]
     assert_sound(root)
@@ -97,11 +97,11 @@ def test_two_models_share_a_bundle(tmp_path: Path) -> None:
     assert Manifest.read(tmp_path / "bundle.json").versions("a") == [1, 2]
 
 
-def test_an_asked_version_is_taken_once(tmp_path: Path) -> None:
-    build(tmp_path, asked=7)
+def test_a_requested_version_cannot_be_published_twice(tmp_path: Path) -> None:
+    build(tmp_path, version=7)
     before = tree(tmp_path)
     with pytest.raises(PublishError, match="Version 7 of model 'm' exists"):
-        build(tmp_path, asked=7)
+        build(tmp_path, version=7)
     assert tree(tmp_path) == before
     assert build(tmp_path).manifest.versions("m") == [7, 8]
 
@@ -116,16 +116,16 @@ def test_a_version_that_appears_during_the_build_is_not_overwritten(tmp_path: Pa
     assert tree(tmp_path) == {"models/m/1/saved_model.pb": hashlib.sha256(b"theirs").hexdigest()}
 
 
-def test_a_deleted_version_is_dropped_and_its_number_not_used_again(tmp_path: Path) -> None:
+def test_a_deleted_version_is_dropped_and_its_number_not_reused(tmp_path: Path) -> None:
     build(tmp_path)
     build(tmp_path)
     shutil.rmtree(tmp_path / "models" / "m" / "1")
     published = build(tmp_path)
     assert published.manifest.versions("m") == [2, 3]
-    assert "models/m/1 is gone: dropped from bundle.json." in published.notices
+    assert "models/m/1 no longer exists and was removed from bundle.json." in published.notices
 
 
-def test_an_edited_generated_file_is_kept_beside(tmp_path: Path) -> None:
+def test_an_edited_generated_file_is_kept_beside_the_new_one(tmp_path: Path) -> None:
     build(tmp_path)
     config = tmp_path / "serving" / "models.config"
     config.write_text("my edit")
@@ -139,7 +139,7 @@ def test_an_edited_generated_file_is_kept_beside(tmp_path: Path) -> None:
     assert config.with_name("models.config.orig.2").read_text() == "my second edit"
 
 
-def test_files_of_the_user_stay(tmp_path: Path) -> None:
+def test_the_users_own_files_stay(tmp_path: Path) -> None:
     (tmp_path / "k8s" / "overlays").mkdir(parents=True)
     (tmp_path / "k8s" / "overlays" / "mine.yaml").write_text("mine")
     (tmp_path / "NOTES.md").write_text("notes")
@@ -149,7 +149,7 @@ def test_files_of_the_user_stay(tmp_path: Path) -> None:
     assert (tmp_path / "NOTES.md").read_text() == "notes"
 
 
-def test_a_generated_file_that_is_no_longer_made_goes_unless_edited(tmp_path: Path) -> None:
+def test_a_generated_file_that_is_no_longer_made_is_removed_unless_edited(tmp_path: Path) -> None:
     for edited in (False, True):
         root = tmp_path / str(edited)
         build(root)
@@ -175,7 +175,7 @@ def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     assert_sound(tmp_path)
 
 
-def test_a_failed_first_build_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_first_build_leaves_nothing_behind(tmp_path: Path) -> None:
     root = tmp_path / "dist" / "x"
     with pytest.raises(RuntimeError, match="conversion"), Staging(root) as staging:
         stage(staging, "m", 1, "x")
@@ -183,7 +183,7 @@ def test_a_failed_first_build_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_bundle_is_not_built_upon(tmp_path: Path) -> None:
+def test_a_damaged_bundle_is_not_changed(tmp_path: Path) -> None:
     build(tmp_path)
     with (tmp_path / "bundle.json").open("a") as file:
         file.write(" ")
@@ -193,7 +193,7 @@ def test_a_damaged_bundle_is_not_built_upon(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_bundle_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("a file")
     with pytest.raises(PublishError, match="cannot be written"):
         build(tmp_path / "x")
@@ -203,7 +203,7 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("nth", range(1, 10))
-def test_an_exception_at_any_step_takes_all_back(
+def test_an_exception_at_any_step_undoes_all_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int, error: BaseException
 ) -> None:
     build(tmp_path)
@@ -231,13 +231,13 @@ def test_an_exception_at_any_step_takes_all_back(
 
 
 def _killed_at_rename(root: Path, nth: int, *, undo_too: bool = False) -> int:
-    """Publish in a process that kills itself (SIGKILL) right before its nth rename of a step."""
+    """Publish in a process that kills itself (SIGKILL) right before the nth step."""
     code = f"""
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from bundler import journal
-        import test_publish
+        from bundler.bundle import journal
+        import test_staging
         counts = {{"_do": 0, "_undo": 0}}
         def counted(name, original, limit, action):
             def step(root, s):
@@ -255,7 +255,7 @@ def _killed_at_rename(root: Path, nth: int, *, undo_too: bool = False) -> int:
             journal._undo = counted("_undo", journal._undo, {nth}, die)
         else:
             journal._do = counted("_do", journal._do, {nth}, die)
-        test_publish.build(Path({str(root)!r}))
+        test_staging.build(Path({str(root)!r}))
     """
     return python(code).returncode
 
@@ -268,12 +268,12 @@ def test_kill_9_while_publishing_is_finished_by_the_next_build(tmp_path: Path, n
         assert len(list((tmp_path / "models" / "m" / str(number)).rglob("variables.index"))) == 1
     published = build(tmp_path)
     assert published.manifest.versions("m") == [1, 2, 3]
-    assert any("Finished what an earlier build" in notice for notice in published.notices)
+    assert any("Finished the publication of an earlier build" in notice for notice in published.notices)
     assert_sound(tmp_path)
 
 
 @pytest.mark.parametrize("nth", [1, 5, 8])
-def test_kill_9_while_taking_back_is_taken_back_by_the_next_build(tmp_path: Path, nth: int) -> None:
+def test_kill_9_while_undoing_is_undone_by_the_next_build(tmp_path: Path, nth: int) -> None:
     build(tmp_path)
     assert _killed_at_rename(tmp_path, nth, undo_too=True) == -signal.SIGKILL
     assert build(tmp_path).manifest.versions("m") == [1, 2]
@@ -287,10 +287,10 @@ def test_kill_9_before_publishing_leaves_the_bundle_alone(tmp_path: Path) -> Non
         import sys, time
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_publish
+        import test_staging
         from bundler.bundle.staging import Staging
         with Staging(Path({str(tmp_path)!r})) as staging:
-            test_publish.stage(staging, "m", 2, "half")
+            test_staging.stage(staging, "m", 2, "half")
             print("ready", flush=True)
             time.sleep(60)
     """
@@ -309,14 +309,14 @@ def test_kill_9_before_publishing_leaves_the_bundle_alone(tmp_path: Path) -> Non
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Path:
-    """A file system of 256 KiB."""
+    """Yield a file system of 256 KiB."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if made.returncode:
-        pytest.skip("mounting a tmpfs needs root; test_a_full_disk_by_limit stands in")
+        pytest.skip("mounting a tmpfs needs root; test_a_limit_on_file_size_is_reported_like_a_full_disk covers it")
     yield folder
     for _ in range(20):
         if subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode == 0:
@@ -325,7 +325,7 @@ def tiny_disk(tmp_path: Path) -> Path:
     pytest.fail(f"umount {folder} by hand")
 
 
-def test_a_full_disk(tiny_disk: Path) -> None:
+def test_a_full_disk_changes_nothing(tiny_disk: Path) -> None:
     root = tiny_disk / "x"
     build(root)
     before = tree(root)
@@ -336,20 +336,20 @@ def test_a_full_disk(tiny_disk: Path) -> None:
     assert_sound(root)
 
 
-def test_a_full_disk_by_limit(tmp_path: Path) -> None:
-    """A limit on file size gives EFBIG where a full disk gives ENOSPC; it needs no mount."""
+def test_a_limit_on_file_size_is_reported_like_a_full_disk(tmp_path: Path) -> None:
+    """The limit causes EFBIG where a full disk causes ENOSPC, and needs no mount."""
     build(tmp_path)
     before = tree(tmp_path)
     code = f"""
         import resource, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_publish
+        import test_staging
         from bundler.errors import PublishError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
         try:
-            test_publish.build(Path({str(tmp_path)!r}), text="w" * 1000)
+            test_staging.build(Path({str(tmp_path)!r}), text="w" * 1000)
         except PublishError as exc:
             print(exc)
     """

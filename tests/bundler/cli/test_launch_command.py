@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from bundler.cli.app import app
 from bundler.operations.launch import deployment, docker_settings
+from bundler.render.parts import render_context
 from bundler.validation.bundle import Bundle
 from serving import Client
 from tests.bundler.cli.test_serve_command import free_port
@@ -151,10 +152,11 @@ def test_what_cannot_be_launched(arguments: list[str], code: int, words: str, sm
 
 def test_a_bundle_is_deployed_with_its_pinned_image_and_its_own_ports(small_bundle: Path) -> None:
     bundle = Bundle.open(small_bundle)
-    to = deployment(bundle, host="127.0.0.1", grpc_port=None, rest_port=9501)
+    context = render_context(bundle.name, bundle.manifest)
+    to = deployment(bundle, context, host="127.0.0.1", grpc_port=None, rest_port=9501)
     assert (to.grpc_port, to.rest_port, to.versions) == (8500, 9501, {"mlp": (1,)})
     assert to.flags("/c")[:3] == ("--port=8500", "--rest_api_port=9501", "--model_config_file=/c/models.config")
     assert f'base_path: "{small_bundle}/models/mlp"' in to.configs(f"{small_bundle}/models")["models.config"]
-    settings = docker_settings(bundle, image=None, user=None, memory="1g", cpus="")
+    settings = docker_settings(context, image=None, user=None, memory="1g", cpus="")
     assert settings.image == bundle.manifest.spec["docker"]["image"] + ":" + bundle.manifest.spec["docker"]["tag"]
     assert settings.user == "10001:10001" if os.getuid() == 0 else settings.user == f"{os.getuid()}:{os.getgid()}"

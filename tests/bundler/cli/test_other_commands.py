@@ -100,8 +100,8 @@ def test_inspect_what_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "saved_model.pb").write_bytes(b"\xff\xff")
     (tmp_path / "text.txt").write_text("text")
-    assert "nothing at" in run("inspect", tmp_path / "nothing", code=2).stderr
-    assert "neither a bundle" in run("inspect", tmp_path / "text.txt", code=2).stderr
+    assert "does not exist" in run("inspect", tmp_path / "nothing", code=2).stderr
+    assert "is not a bundle" in run("inspect", tmp_path / "text.txt", code=2).stderr
     for name in ("bad.tflite", "bad.onnx", "bad"):
         assert name in run("inspect", tmp_path / name, code=1).stderr
 
@@ -138,7 +138,7 @@ def test_render_one_part_leaves_the_others(copy: Path) -> None:
     (copy / "k8s" / "README.md").write_text("mine")
     assert json.loads(run("render", copy, "docker", "--json").stdout)["rendered"] == ["docker"]
     assert (copy / "k8s" / "README.md").read_text() == "mine"
-    assert "no part 'helm'" in run("render", copy, "helm", code=2).stderr
+    assert "Unknown part 'helm'" in run("render", copy, "helm", code=2).stderr
     assert "is not a bundle" in run("render", copy / "models", code=1).stderr
 
 

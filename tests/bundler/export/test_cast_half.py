@@ -1,4 +1,4 @@
-"""Half-precision models behind a float32 signature."""
+"""Half-precision models with float32 inputs and outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 import bundler
 from bundler.errors import UsageError
-from tests.bundler.adapters.networks import clients, passed, smoke
+from tests.bundler.adapters.networks import clients, passed_requests, smoke
 
 
 def network() -> nn.Module:
@@ -21,26 +21,26 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str)
-def test_rest_and_grpc_speak_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_rest_and_grpc_clients_send_and_get_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     module = network().to(dtype)
-    given = torch.linspace(-1, 1, 8).reshape(2, 4)
+    x = torch.linspace(-1, 1, 8).reshape(2, 4)
     options = {"cast_half": True, "tolerance": 0.02, "labels": ("a", "b", "c")}
-    bundle = bundler.build(module, given.to(dtype), tmp_path / "d", name="half", **options)
-    ends = (*bundle.signatures("half")["serving_default"].inputs, *bundle.signatures("half")["serving_default"].outputs)
-    assert {spec.dtype for spec in ends} == {"float32"}
-    name = ends[0].name
+    bundle = bundler.build(module, x.to(dtype), tmp_path / "d", name="half", **options)
+    signature = bundle.signatures("half")["serving_default"]
+    assert {spec.dtype for spec in (*signature.inputs, *signature.outputs)} == {"float32"}
+    (name,) = signature.input_names
     with torch.no_grad():
-        wanted = module(given.to(dtype)).float().numpy()
+        expected = module(x.to(dtype)).float().numpy()
     with clients(bundle) as both:
         for client in both:
-            (got,) = client.predict("half", {name: given.numpy()}).values()
+            (got,) = client.predict("half", {name: x.numpy()}).values()
             assert got.dtype == np.float32
-            np.testing.assert_allclose(got, wanted, atol=0.01)
-            rows = client.classify("half", [{name: row} for row in given.numpy()])
-            np.testing.assert_allclose([[score for _, score in row] for row in rows], wanted, atol=0.01)
-    assert {"gRPC predict", "REST predict"} <= passed(smoke(bundle), "serving_default")
+            np.testing.assert_allclose(got, expected, atol=0.01)
+            rows = client.classify("half", [{name: row} for row in x.numpy()])
+            np.testing.assert_allclose([[score for _, score in row] for row in rows], expected, atol=0.01)
+    assert {"gRPC predict", "REST predict"} <= passed_requests(smoke(bundle), "serving_default")
 
 
-def test_a_float32_model_has_nothing_to_cast(tmp_path: Path) -> None:
+def test_cast_half_is_refused_for_a_float32_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cast_half has nothing to cast: .*float32"):
         bundler.build(network(), torch.zeros(2, 4), tmp_path / "d", name="m", cast_half=True)

@@ -1,4 +1,4 @@
-"""PyTorch operators of a namespace of their own: how the export writes them, and a build around one."""
+"""Custom PyTorch operators: how the export writes them, and builds with handlers for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OPS: Any = torch.ops.tfbundle_test
 
 
 class Calls(nn.Module):
-    """What the test wants forward to be."""
+    """A module whose forward is a given function."""
 
     def __init__(self, call: Any) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Calls(nn.Module):
 
 
 def exported(call: Any, names: Mapping[str, tuple[str, str]], folder: Path) -> list[ir.Node]:
-    """The nodes of the domain `mylib` that the export writes for a call."""
+    """Return the nodes of the domain `mylib` that the export writes for a call."""
     inputs = ("x=float32[batch,4]",)
     loaded = from_module(Calls(call), examples=torch.ones(2, 4), inputs=[TensorSpec.parse(text) for text in inputs])
     model = ModelSpec(name="m", source="m.py:make", inputs=inputs)
@@ -69,20 +69,20 @@ def attributes(node: ir.Node) -> dict[str, Any]:
     return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
-def test_tensors_are_inputs_and_all_else_attributes(tmp_path: Path) -> None:
+def test_tensors_become_inputs_and_other_arguments_attributes(tmp_path: Path) -> None:
     names = {"tfbundle_test::mixed": ("mylib", "Mixed")}
     first, second = exported(
         lambda x: OPS.mixed(OPS.mixed(x, x, 1.5, [1, 2], d="text"), None, 2.0, [3], c=False), names, tmp_path
     )
     assert (first.op_type, [value.name for value in first.inputs if value]) == ("Mixed", ["x", "x"])
     assert attributes(first) == {"a": 1.5, "b": (1, 2), "c": 1, "d": "text"}
-    assert len(second.inputs) == 1, "a tensor left out at the end is no input"
+    assert len(second.inputs) == 1, "an omitted tensor at the end is not an input"
     assert attributes(second) == {"a": 2.0, "b": (3,), "c": 0}
     assert str(first.outputs[0].shape) == "[batch,4]"
     assert first.outputs[0].dtype == ir.DataType.FLOAT
 
 
-def test_several_outputs_and_lists_of_tensors(tmp_path: Path) -> None:
+def test_several_outputs_and_lists_of_tensors_are_supported(tmp_path: Path) -> None:
     names = {"tfbundle_test::halves": ("mylib", "Halves"), "tfbundle_test::total": ("mylib", "Total")}
     halves, total = exported(lambda x: OPS.total(list(OPS.halves(x))), names, tmp_path)
     assert [str(value.shape) for value in halves.outputs] == ["[batch,2]", "[batch,2]"]
@@ -90,7 +90,7 @@ def test_several_outputs_and_lists_of_tensors(tmp_path: Path) -> None:
     assert attributes(total) == {"scale": 1.0}, "the default of the operator's schema"
 
 
-def test_an_overload_may_be_named(tmp_path: Path) -> None:
+def test_a_handler_can_name_one_overload(tmp_path: Path) -> None:
     both = {"tfbundle_test::scaled": ("mylib", "Scaled")}
     assert len(exported(lambda x: OPS.scaled(OPS.scaled(x, 3.0)), both, tmp_path)) == 2
     one = {"tfbundle_test::scaled.by": ("mylib", "ScaledBy")}
@@ -98,11 +98,11 @@ def test_an_overload_may_be_named(tmp_path: Path) -> None:
     assert (node.op_type, attributes(node)) == ("ScaledBy", {"k": 3.0})
 
 
-def test_an_operator_that_is_not_there_does_no_harm(tmp_path: Path) -> None:
+def test_unknown_operators_are_skipped(tmp_path: Path) -> None:
     assert exported(lambda x: x + 1, {"tfbundle_test::nothing": ("mylib", "A"), "no::such": ("mylib", "B")}, tmp_path) == []
 
 
-def test_a_dynamic_size_is_no_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dynamic_size_cannot_be_an_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = {"tfbundle_test::repeat": ("mylib", "Repeat")}
     (node,) = exported(lambda x: OPS.repeat(x, x.shape[1]), names, tmp_path)
@@ -111,7 +111,7 @@ def test_a_dynamic_size_is_no_attribute(tmp_path: Path, monkeypatch: pytest.Monk
         exported(lambda x: OPS.repeat(x, x.shape[0]), names, tmp_path)
 
 
-def test_a_dtype_is_the_number_that_onnx_has_for_it(tmp_path: Path) -> None:
+def test_a_dtype_becomes_its_number_in_onnx(tmp_path: Path) -> None:
     (node,) = exported(
         lambda x: OPS.lowered(x, torch.float16), {"tfbundle_test::lowered": ("mylib", "Lowered")}, tmp_path
     )
@@ -139,13 +139,13 @@ def model() -> nn.Module:
     return Calls(lambda x: OPS.mixed(x, None, 2.0, [1, 2]).relu())
 
 
-def test_a_build_proves_the_handler_and_says_who_was_not_asked(handlers: Path, tmp_path: Path) -> None:
+def test_a_build_checks_the_handler_and_names_the_runtime_that_was_not_compared(handlers: Path, tmp_path: Path) -> None:
     bundle = bundler.build(model(), torch.ones(2, 4), tmp_path / "x", name="net", ops=handlers)
     record = bundle.record("net")
     assert {line["runtime"] for line in record["parity"]["summary"]} == {"saved_model"}
-    said = "not compared with ONNX Runtime: ONNX Runtime has no kernel for mylib:Mixed."
-    assert bundle.notices == (f"net, serving_default: {said}",)
-    assert record["parity"]["left_out"] == [f"serving_default: {said}"]
+    reason = "not compared with ONNX Runtime: ONNX Runtime has no kernel for mylib:Mixed."
+    assert bundle.notices == (f"net, serving_default: {reason}",)
+    assert record["parity"]["left_out"] == [f"serving_default: {reason}"]
     (file,) = record["source"]["ops"]
     assert file["file"] == "mixed_ops.py"
     assert len(file["sha256"]) == 64
@@ -153,7 +153,7 @@ def test_a_build_proves_the_handler_and_says_who_was_not_asked(handlers: Path, t
     assert bundle.verify() == []
 
 
-def test_a_handler_that_is_wrong_is_the_first_suspect(handlers: Path, tmp_path: Path) -> None:
+def test_a_wrong_handler_is_named_as_the_first_suspect(handlers: Path, tmp_path: Path) -> None:
     handlers.write_text(HANDLER.format(wrong=" * 1.01"))
     with pytest.raises(ParityError) as caught:
         bundler.build(model(), torch.ones(2, 4), tmp_path / "x", name="net", ops=handlers)
@@ -162,8 +162,8 @@ def test_a_handler_that_is_wrong_is_the_first_suspect(handlers: Path, tmp_path: 
     assert not (tmp_path / "x" / "bundle.json").exists()
 
 
-def test_an_operator_of_torch_itself_may_be_taken_over(tmp_path: Path) -> None:
-    """torch has no ONNX form of erfinv."""
+def test_a_handler_can_take_over_an_operator_of_torch_itself(tmp_path: Path) -> None:
+    """torch cannot export erfinv."""
     path = tmp_path / "erfinv_ops.py"
     path.write_text(
         "import tensorflow as tf\nfrom bundler.ops import op\n"

@@ -1,4 +1,4 @@
-"""Exports that fail: the cause, the user's line, what to do, torch's report, and nothing on the terminal."""
+"""Failed exports: the cause, the user's line, a remedy, torch's report, and nothing on the terminal."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "work"
 
 
-def failure(module: nn.Module, work: Path, given: str) -> tuple[ExportError, Path]:
-    """The error, and the report that it names."""
+def failure(module: nn.Module, work: Path, spec: str) -> tuple[ExportError, Path]:
+    """Return the error, and the report that it names."""
     with pytest.raises(ExportError) as caught:
-        export_module(module, work, inputs=(given,))
+        export_module(module, work, inputs=(spec,))
     assert caught.value.fix is not None
     report = Path(caught.value.fix.rpartition("torch's report is in ")[2])
     assert report.parent == work.parent and report.is_file()
     return caught.value, report
 
 
-def test_a_branch_on_values(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_branch_on_values_is_explained_with_the_users_line(work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     error, report = failure(Branch(), work, "x=float32[2,3]")
     assert error.what == (
-        "torch cannot export Branch to ONNX: the code branches or sizes a tensor on values, which a graph cannot do."
+        "torch cannot export Branch to ONNX: a branch or the size of a tensor depends on values, which a graph cannot express."
     )
     assert error.where is not None and error.where.startswith(__file__) and "if x.sum() > 0:" in error.where
     assert error.fix is not None and "torch.cond" in error.fix
@@ -63,7 +63,7 @@ def test_a_branch_on_values(work: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr() == ("", "")
 
 
-def test_all_operators_without_an_onnx_form_are_named_with_their_lines(
+def test_all_unsupported_operators_are_named_with_their_lines(
     work: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     error, report = failure(Unsupported(), work, "x=float32[2,3]")

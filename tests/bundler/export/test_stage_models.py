@@ -1,4 +1,4 @@
-"""The real models, exported and held against PyTorch at batch 1, 2 and 5 and at other sequence lengths."""
+"""Real models, exported and compared with PyTorch at batch 1, 2 and 5 and at other sequence lengths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEQUENCES = ("bert", "minilm", "bilstm")
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
-def test_a_real_model(tmp_path: Path, name: str) -> None:
+def test_a_real_model_keeps_its_signature_and_outputs(tmp_path: Path, name: str) -> None:
     model = MODELS[name]()
     (exported,) = export_module(model.module, tmp_path, dict(model.inputs), inputs=model.specs)
     assert tuple(str(spec) for spec in exported.signature.inputs) == model.specs

@@ -202,7 +202,7 @@ def test_program_of_torchao_becomes_integers(tmp_path: Path) -> None:
     strict = run_build(path, out)
     if strict.returncode:  # a value between two steps
         assert strict.returncode == 3
-        assert "the model comes quantized" in strict.stderr and "--tolerance 0.01" in strict.stderr
+        assert "the model is quantized" in strict.stderr and "--tolerance 0.01" in strict.stderr
         assert not out.exists()
     done = run_build(path, tmp_path / "allowed", "--tolerance", "0.01")
     assert done.returncode == 0, done.stderr

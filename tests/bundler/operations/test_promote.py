@@ -1,4 +1,4 @@
-"""Labels in the bundle: promoted, rolled back, kept by build and render, and followed by a running server."""
+"""Labels: promotion and rollback, that build and render keep them, and that a running server is updated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.bundler.cli.test_serve_command import free_port, serving, wait
 
 @pytest.fixture(scope="session")
 def three(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Path:
-    """A bundle with versions 1 to 3 of `mlp`. Not to be changed: copy it."""
+    """A bundle with versions 1 to 3 of `mlp`. Tests must not change it, only a copy."""
     out = tmp_path_factory.mktemp("dist") / "three"
     for _ in range(3):
         bundler.build(mlp_onnx, out=out)
@@ -56,7 +56,7 @@ def flags(bundle: Path) -> str:
     return (bundle / "docker" / "Dockerfile").read_text()
 
 
-def test_a_label_stands_in_every_config_with_a_policy_that_serves_it(bundle: Path) -> None:
+def test_every_config_has_the_label_and_serves_its_version(bundle: Path) -> None:
     assert "allow_version_labels" not in flags(bundle)
     done = promote(bundle, None, "stable", 1)
     assert (done.model, done.before, done.version, done.versions) == ("mlp", None, 1, (1, 3))
@@ -65,12 +65,12 @@ def test_a_label_stands_in_every_config_with_a_policy_that_serves_it(bundle: Pat
     assert model.labels == {"stable": 1, "canary": 3}
     assert model.served([1, 2, 3]) == (1, 3)
     assert "--allow_version_labels_for_unavailable_models=true" in flags(bundle)
-    found = [p.read_text() for p in (bundle / "k8s").rglob("*") if p.is_file() and "version_labels" in p.read_text()]
-    assert found
+    configs = [p.read_text() for p in (bundle / "k8s").rglob("*") if p.is_file() and "version_labels" in p.read_text()]
+    assert configs
     assert [p for p in Bundle.open(bundle).verify(parity=False) if p.serious] == []
 
 
-def test_rolling_back_goes_one_further_each_time(bundle: Path) -> None:
+def test_each_rollback_undoes_one_promotion(bundle: Path) -> None:
     for version in (1, 2, 3):
         promote(bundle, "mlp", "stable", version)
     promote(bundle, "mlp", "canary", 3)
@@ -78,7 +78,7 @@ def test_rolling_back_goes_one_further_each_time(bundle: Path) -> None:
     promote(bundle, "mlp", "stable", 3)
     assert [rollback(bundle, "mlp", "stable").version for _ in range(2)] == [1, None]
     assert served(bundle).labels == {"canary": 3}
-    with pytest.raises(UsageError, match="never promoted, or all of it is rolled back"):
+    with pytest.raises(UsageError, match="never promoted, or all its promotions are rolled back"):
         rollback(bundle, "mlp", "stable")
     history = Bundle.open(bundle).manifest.promotions
     assert [(e["kind"], e["before"], e["version"]) for e in history if e["label"] == "stable"] == [
@@ -87,7 +87,7 @@ def test_rolling_back_goes_one_further_each_time(bundle: Path) -> None:
     ]  # fmt: skip
 
 
-def test_promoting_to_where_it_is_changes_nothing(bundle: Path) -> None:
+def test_promoting_to_the_current_version_changes_nothing(bundle: Path) -> None:
     promote(bundle, "mlp", "stable", 2)
     before = (bundle / "bundle.json").read_bytes()
     assert promote(bundle, "mlp", "stable", 2).published is None
@@ -104,11 +104,11 @@ def test_build_and_render_keep_labels(bundle: Path, mlp_onnx: Path) -> None:
     settings = parse_spec({"serving": {"rest_port": 9501, "labels": {"mlp": {"stable": 1, "old": 1}}}}, where="test")
     published = rerender(bundle, ("serving",), settings)
     assert served(bundle).labels == {"stable": 2, "old": 1}
-    assert any("label stable of mlp at version 1; it was promoted to 2" in notice for notice in published.notices)
+    assert any("label stable of mlp at version 1, but it was promoted to version 2" in notice for notice in published.notices)
     assert len(Bundle.open(bundle).manifest.promotions) == 1
 
 
-def test_versions_that_are_named_go_on_being_served(bundle: Path) -> None:
+def test_chosen_versions_are_still_served_after_a_promotion(bundle: Path) -> None:
     rerender(bundle, ("serving",), parse_spec({"serving": {"versions": {"mlp": [1]}}}, where="test"))
     promote(bundle, "mlp", "stable", 2)
     assert served(bundle).served([1, 2, 3]) == (1, 2)
@@ -116,10 +116,10 @@ def test_versions_that_are_named_go_on_being_served(bundle: Path) -> None:
     assert served(bundle).served([1, 2, 3]) == (1, 2)
 
 
-def test_what_cannot_be_promoted(bundle: Path) -> None:
+def test_invalid_promotions_are_rejected(bundle: Path) -> None:
     with pytest.raises(UsageError, match="no version 7") as caught:
         promote(bundle, "mlp", "stable", 7)
-    assert caught.value.fix == "one of: 1, 2, 3"
+    assert caught.value.fix == "choose one of: 1, 2, 3"
     with pytest.raises(UsageError, match="no model 'nope'"):
         promote(bundle, "nope", "stable", 1)
     with pytest.raises(UsageError, match="cannot be a label"):
@@ -127,11 +127,11 @@ def test_what_cannot_be_promoted(bundle: Path) -> None:
     promote(bundle, "mlp", "canary", 2)
     promote(bundle, "mlp", "canary", 3)
     shutil.rmtree(bundle / "models" / "mlp" / "2")
-    with pytest.raises(UsageError, match="named version 2, which is gone"):
+    with pytest.raises(UsageError, match="pointed to version 2, which no longer exists"):
         rollback(bundle, "mlp", "canary")
 
 
-def test_a_lock_is_respected_and_a_failure_leaves_the_bundle_as_it_was(
+def test_a_locked_bundle_or_a_failure_leaves_the_bundle_unchanged(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {p: p.read_bytes() for p in bundle.rglob("*") if p.is_file()}
@@ -147,7 +147,7 @@ def test_a_lock_is_respected_and_a_failure_leaves_the_bundle_as_it_was(
     assert {p: p.read_bytes() for p in bundle.rglob("*") if p.is_file()} == before
 
 
-def test_the_command(bundle: Path) -> None:
+def test_the_command_promotes_rolls_back_and_lists_labels(bundle: Path) -> None:
     assert "No version has a label" in run(bundle).output
     result = run(bundle, "--label", "stable", "--version", 1)
     assert result.exit_code == 0, result.output
@@ -186,7 +186,7 @@ def server(bundle: Path) -> Iterator[int]:
         child.communicate(timeout=60)
 
 
-def test_a_running_server_loads_first_and_labels_then(bundle: Path, server: int) -> None:
+def test_a_running_server_loads_a_version_before_its_label_moves(bundle: Path, server: int) -> None:
     to = f"127.0.0.1:{server}"
 
     def labelled(label: str) -> int:
@@ -205,7 +205,7 @@ def test_a_running_server_loads_first_and_labels_then(bundle: Path, server: int)
     assert run(bundle, "--label", "stable", "--rollback", "--server", to).exit_code == 0
     assert labelled("stable") == 1
 
-    # A version that does not load moves nothing, here and there.
+    # If a version does not load, the label moves neither in the bundle nor in the server.
     with Client(to) as client:
         assert wait_until(lambda: not client.status("mlp", version=2)[0].available, seconds=20)
     os.truncate(bundle / "models" / "mlp" / "2" / "saved_model.pb", 100)
@@ -215,19 +215,22 @@ def test_a_running_server_loads_first_and_labels_then(bundle: Path, server: int)
     assert labelled("stable") == 1
     assert served(bundle).labels == {"stable": 1, "canary": 3}
 
-    # Models that are elsewhere for the server: it says so, and goes on.
+    # A wrong models folder is rejected, and the server keeps serving.
     result = run(bundle, "--label", "stable", "--version", 3, "--server", to, "--models-dir", "relative")
     assert result.exit_code == 2
     assert labelled("stable") == 1
 
 
 @pytest.mark.slow
-def test_a_cold_start_has_the_labels_under_the_generated_flags(bundle: Path, tmp_path: Path) -> None:
+def test_a_starting_server_accepts_the_labels_with_the_generated_flags(bundle: Path, tmp_path: Path) -> None:
     from bundler.operations.launch import deployment
+    from bundler.render.parts import render_context
     from tests.serving.launch.executables import model_server
 
     promote(bundle, "mlp", "stable", 1)
-    to = deployment(Bundle.open(bundle), host="127.0.0.1", grpc_port=free_port(), rest_port=free_port())
+    opened = Bundle.open(bundle)
+    context = render_context(opened.name, opened.manifest)
+    to = deployment(opened, context, host="127.0.0.1", grpc_port=free_port(), rest_port=free_port())
     assert to.versions == {"mlp": (1, 3)}
     runner = BinaryRunner(to, str(model_server(tmp_path)))
     with launched(runner, to, timeout=90, log=print), Client(to.grpc_target) as client:

@@ -1,4 +1,4 @@
-"""C++ noise goes into the capture, Python's own stderr goes on."""
+"""The output of C++ libraries is captured; Python's own stderr still reaches the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_descriptor_2_is_captured_and_restored(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "after\n"
 
 
-def test_it_is_restored_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_descriptor_2_is_restored_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError), captured_stderr() as noise:
         os.write(2, b"why\n")
         raise RuntimeError("stop")
@@ -29,7 +29,7 @@ def test_it_is_restored_after_an_error(capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().err == "after\n"
 
 
-def test_pythons_stderr_goes_on_in_a_process_of_its_own() -> None:
+def test_pythons_stderr_still_reaches_the_terminal() -> None:
     code = """
         import os, sys
         from bundler.process.stderr import captured_stderr

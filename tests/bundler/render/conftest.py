@@ -1,4 +1,4 @@
-"""A bundle as the renderers see it: two models, several versions, labels."""
+"""The bundle of the renderers' tests: two models, several versions, labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINILM = Signature(
 
 
 def make_context(*, name: str = "demo", **sections: Any) -> RenderContext:
-    """The fixture bundle with the given sections of bundle.yaml."""
+    """Return the fixture bundle with the given sections of bundle.yaml."""
     return RenderContext(
         name,
         parse_spec(sections, where="the test"),
@@ -39,7 +39,7 @@ def make_context(*, name: str = "demo", **sections: Any) -> RenderContext:
 
 @pytest.fixture
 def context() -> RenderContext:
-    """Two models, three versions of one, labels on two of them, batching and monitoring on."""
+    """Two models, one of them with three versions and labels on two of these; batching and monitoring are on."""
     return make_context(
         serving={
             "labels": {"digits": {"stable": 1, "canary": 3}},
@@ -52,5 +52,5 @@ def context() -> RenderContext:
 
 @pytest.fixture
 def plain() -> RenderContext:
-    """The same models with every setting at its default, and no monitoring."""
+    """The same models with default settings, except that monitoring is off."""
     return make_context(serving={"monitoring": False})

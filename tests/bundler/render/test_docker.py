@@ -1,4 +1,4 @@
-"""docker/: sources that exist and get sent, exec forms that parse, a compose file that says the same."""
+"""docker/: copied files exist and are sent to the builder, exec forms parse, and the compose file agrees with the Dockerfile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Instruction = tuple[str, str]
 
 
 def parse_dockerfile(text: str) -> list[Instruction]:
-    """Instructions and their arguments: comments dropped, continued lines joined."""
+    """Return the instructions and their arguments, without comments and with continued lines joined."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\s*\n", "", "\n".join(lines))
     return [
@@ -61,7 +61,7 @@ def test_every_file_copied_exists_and_is_sent_to_the_builder(
     assert {line[1:] for line in ignore if line.startswith("!")} == set(sources)
 
 
-def test_the_image_runs_as_nobody_in_exec_form_with_the_flags(
+def test_the_image_runs_the_server_with_its_flags_without_shell_or_root(
     rendered: tuple[Path, list[Instruction]], context: RenderContext
 ) -> None:
     _, instructions = rendered
@@ -76,7 +76,7 @@ def test_the_image_runs_as_nobody_in_exec_form_with_the_flags(
     assert {word for word, _ in instructions} == known
 
 
-def test_files_that_the_flags_name_are_where_the_image_has_them(
+def test_the_image_has_every_file_that_the_flags_name(
     rendered: tuple[Path, list[Instruction]], context: RenderContext
 ) -> None:
     _, instructions = rendered
@@ -90,7 +90,7 @@ def test_files_that_the_flags_name_are_where_the_image_has_them(
             for v in context.model(model.name).versions} <= inside  # fmt: skip
 
 
-def test_the_healthcheck_asks_for_every_served_version(rendered: tuple[Path, list[Instruction]]) -> None:
+def test_the_healthcheck_checks_every_served_version(rendered: tuple[Path, list[Instruction]]) -> None:
     _, instructions = rendered
     options, _, command = arguments(instructions, "HEALTHCHECK")[0].partition("CMD ")
     script = "/usr/local/bin/model-state.sh"
@@ -113,13 +113,13 @@ def test_a_digest_pins_the_base_image(tmp_path: Path) -> None:
     assert f'org.opencontainers.image.base.digest="{digest}"' in arguments(instructions, "LABEL")
 
 
-def test_without_a_digest_the_dockerfile_says_how_to_pin(rendered: tuple[Path, list[Instruction]]) -> None:
+def test_without_a_digest_the_dockerfile_explains_how_to_pin_it(rendered: tuple[Path, list[Instruction]]) -> None:
     text = (rendered[0] / "docker" / "Dockerfile").read_text()
     assert "docker buildx imagetools inspect tensorflow/serving:2.19.1" in text
     assert "docker.digest in bundle.yaml" in text
 
 
-def test_the_models_image_is_the_models_and_nothing_else(rendered: tuple[Path, list[Instruction]]) -> None:
+def test_the_models_image_contains_only_the_models(rendered: tuple[Path, list[Instruction]]) -> None:
     root, _ = rendered
     instructions = parse_dockerfile((root / "docker" / "Dockerfile.models").read_text())
     assert {word for word, _ in instructions} == {"FROM", "LABEL", "COPY", "USER"}
@@ -133,7 +133,7 @@ def test_the_models_image_is_the_models_and_nothing_else(rendered: tuple[Path, l
 
 
 @pytest.mark.parametrize("name", ["docker/Dockerfile", "docker/Dockerfile.models", "the tool's own"])
-def test_hadolint_has_no_complaint(name: str, rendered: tuple[Path, list[Instruction]]) -> None:
+def test_hadolint_reports_no_problem(name: str, rendered: tuple[Path, list[Instruction]]) -> None:
     file = Path(__file__).parents[3] / "Dockerfile" if name == "the tool's own" else rendered[0] / name
     command = shutil.which("hadolint") or str(Path(sys.executable).parent / "hadolint")
     if not Path(command).exists():
@@ -146,7 +146,7 @@ def compose(folder: Path) -> Any:
     return YAML(typ="safe").load((folder / "docker" / "compose.yaml").read_text())
 
 
-def test_compose_says_what_the_dockerfile_says(
+def test_compose_file_agrees_with_the_dockerfile(
     rendered: tuple[Path, list[Instruction]], context: RenderContext
 ) -> None:
     root, instructions = rendered
@@ -162,7 +162,7 @@ def test_compose_says_what_the_dockerfile_says(
     assert service["healthcheck"]["test"] == ["CMD", *healthcheck]
 
 
-def test_ports_of_the_spec(tmp_path: Path) -> None:
+def test_ports_follow_the_spec(tmp_path: Path) -> None:
     docker.render(make_context(serving={"grpc_port": 9000, "rest_port": 9001}), tmp_path)
     assert compose(tmp_path)["services"]["serving"]["ports"] == [
         "127.0.0.1:9000:9000",
@@ -172,8 +172,8 @@ def test_ports_of_the_spec(tmp_path: Path) -> None:
     assert arguments(instructions, "EXPOSE") == ["9000 9001"]
 
 
-def test_the_compose_template_is_what_its_example_renders_to(tmp_path: Path) -> None:
-    """No comment and no setting gets lost on the way."""
+def test_the_compose_template_equals_the_rendered_example(tmp_path: Path) -> None:
+    """No comment or setting is lost when YAML is parsed and written."""
     example = RenderContext("digits", BundleSpec(), (RenderedModel("digits", (1,), 2**20),))
     docker.render(example, tmp_path)
     assert (tmp_path / "docker" / "compose.yaml").read_text() == read_template("compose.yaml")

@@ -1,4 +1,4 @@
-"""What serving.fast_path changes in flags, memory and the README."""
+"""The effect of serving.fast_path on flags, memory and the README."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.bundler.render.conftest import MIB, make_context
 
 
 def fast(**kubernetes_settings: Any) -> RenderContext:
-    """The fixture bundle, digits with a model.tflite of 1 MiB, minilm without."""
+    """Return the fixture bundle with a model.tflite of 1 MiB for digits and none for minilm."""
     context = make_context(serving={"fast_path": True}, kubernetes=kubernetes_settings)
     digits, minilm = context.models
     figures = {"file": "model.tflite", "size_bytes": MIB, "latency_ms": {"1": 0.25, "2": 0.125}}
@@ -21,24 +21,24 @@ def fast(**kubernetes_settings: Any) -> RenderContext:
     return replace(context, models=(replace(digits, fast_path_bytes=MIB), minilm), manifest=manifest)
 
 
-def test_the_server_is_told_to_prefer_it() -> None:
+def test_a_flag_makes_the_server_prefer_tflite() -> None:
     assert "--prefer_tflite_model=true" in tf_serving.server_flags(fast())
     assert not [flag for flag in tf_serving.server_flags(make_context()) if "tflite" in flag]
 
 
 @pytest.mark.parametrize(("cpu", "pools"), [("1", 2), ("500m", 2), ("3500m", 4), ("6", 6), ("2.5", 3)])
-def test_there_is_an_interpreter_for_each_core_that_a_pod_asks_for(cpu: str, pools: int) -> None:
+def test_there_is_one_interpreter_per_requested_core_and_at_least_two(cpu: str, pools: int) -> None:
     assert f"--num_tflite_pools={pools}" in tf_serving.server_flags(fast(cpu=cpu))
 
 
-def test_memory_is_asked_for_the_weights_of_every_interpreter() -> None:
+def test_memory_is_requested_for_the_weights_of_every_interpreter() -> None:
     slow = kubernetes.memory_bytes(make_context())
-    # digits: one version served and one that is loaded beside it, four interpreters each
+    # For digits: one served version and one more during a reload, with four interpreters each.
     assert kubernetes.memory_bytes(fast(cpu="4")) - slow == 2 * 4 * MIB
 
 
-def test_the_readme_says_which_models_have_one() -> None:
+def test_the_readme_lists_which_models_have_a_fast_path() -> None:
     text = tf_serving._readme(fast())
     assert "| digits | 1 MiB | 0.25 ms |" in text
-    assert "| minilm | none: saved_model.pb is served | – |" in text
+    assert "| minilm | none; saved_model.pb is served | – |" in text
     assert "model.tflite" not in tf_serving._readme(make_context())

@@ -1,4 +1,4 @@
-"""model-state.sh: what probes and health checks run inside the container, against real answers."""
+"""model-state.sh, which probes and health checks run inside the container, against replies like those of the real server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from bundler.render import kubernetes
-from serving.config.model_server import AllVersions, ModelServerConfig, ServedModel
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.version_policy import AllVersions
 
 SCRIPT = kubernetes.TREE / kubernetes.STATE_SCRIPT
 MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
@@ -25,7 +26,7 @@ MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
 @pytest.fixture(autouse=True)
 def _bash() -> None:
     if shutil.which("bash") is None:
-        pytest.skip("bash is not installed; the script is bash's, as the image has no curl")
+        pytest.skip("bash is not installed; it runs the script")
 
 
 def state(port: int, *targets: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +35,7 @@ def state(port: int, *targets: str) -> subprocess.CompletedProcess[str]:
 
 
 def status_body(*states: tuple[str, str]) -> str:
-    """A status reply as the server prints it: one (state, error_code) a version, newest first."""
+    """Return a status reply as the server formats it, with one (state, error_code) per version, newest first."""
     rows = [
         {
             "version": str(len(states) - i),
@@ -48,12 +49,12 @@ def status_body(*states: tuple[str, str]) -> str:
 
 @contextmanager
 def answering(bodies: Mapping[str, str]) -> Iterator[int]:
-    """An HTTP server on a free port that answers 200 with the body of a path, as the real one does in any state."""
+    """Run an HTTP server on a free port that answers each path with its body and, like the real one, always status 200."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # the name http.server calls
+        def do_GET(self) -> None:  # the name is http.server's
             body = bodies.get(self.path, '{"error": "Could not find any versions of model"}').encode()
             self.send_response(200 if self.path in bodies else 404)
             self.send_header("Content-Length", str(len(body)))
@@ -86,14 +87,14 @@ def answering(bodies: Mapping[str, str]) -> Iterator[int]:
         ([], False),
     ],
 )
-def test_ready_means_a_version_in_state_available(states: list[tuple[str, str]], ready: bool) -> None:
+def test_a_model_is_ready_if_a_version_is_available(states: list[tuple[str, str]], ready: bool) -> None:
     with answering({"/v1/models/digits": status_body(*states)}) as port:
         done = state(port, "digits")
     assert (done.returncode == 0) is ready
     assert ready or "digits is not AVAILABLE" in done.stderr
 
 
-def test_every_target_must_be_available() -> None:
+def test_all_targets_must_be_available() -> None:
     available, loading = status_body(("AVAILABLE", "OK")), status_body(("LOADING", "OK"))
     bodies = {"/v1/models/a": available, "/v1/models/b/versions/2": available, "/v1/models/c": loading}
     with answering(bodies) as port:
@@ -102,21 +103,19 @@ def test_every_target_must_be_available() -> None:
         assert "b/versions/3 is not AVAILABLE" in state(port, "b/versions/3").stderr
 
 
-def test_nobody_listening_is_not_ready() -> None:
+def test_a_closed_port_is_not_ready() -> None:
     with socket.socket() as taken:
-        taken.bind(
-            ("127.0.0.1", 0)
-        )  # bound and not listening: nobody else gets the port, and nobody answers
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: no other process gets the port, and none answers
         done = state(taken.getsockname()[1], "digits")
     assert done.returncode == 1
     assert "nothing listens" in done.stderr
 
 
-def test_without_a_model_it_is_wrong_usage() -> None:
+def test_a_missing_model_argument_is_wrong_usage() -> None:
     assert state(8501).returncode == 2
 
 
-def test_against_the_embedded_server(tmp_path: Path) -> None:
+def test_the_script_reads_the_state_of_the_embedded_server(tmp_path: Path) -> None:
     from serving import Server
 
     config = ModelServerConfig((ServedModel("rows", str(MODELS / "rows"), AllVersions()),))
@@ -124,7 +123,7 @@ def test_against_the_embedded_server(tmp_path: Path) -> None:
     with Server(tmp_path / "models.config", rest_port=0) as server:
         assert server.rest_port is not None
         served = ("rows", "rows/versions/1", "rows/versions/2")
-        deadline = time.monotonic() + 30  # the ports open with the first version, the others follow
+        deadline = time.monotonic() + 30  # the ports open with the first version; the others follow
         while state(server.rest_port, *served).returncode != 0 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert state(server.rest_port, *served).returncode == 0

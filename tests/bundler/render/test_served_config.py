@@ -1,4 +1,4 @@
-"""What is rendered, served: config files and flags through the embedded server, and the probes' script at its ports."""
+"""The rendered config files and flags, used by the embedded server, with the probes' script against its ports."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
 
 
 def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+    with socket.socket() as grpc, socket.socket() as rest:
+        grpc.bind(("127.0.0.1", 0))
+        rest.bind(("127.0.0.1", 0))
+        return grpc.getsockname()[1], rest.getsockname()[1]
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> tuple[RenderContext, Path]:
-    """Two recorded models in a bundle's layout, both versions of `rows` labelled, batching and monitoring on."""
+    """Two recorded models in a bundle's layout, with labels on both versions of `rows`; batching and monitoring are on."""
     for name in ("rows", "clsreg"):
         shutil.copytree(MODELS / name, tmp_path / "models" / name)
     grpc, rest = free_ports()
@@ -46,7 +46,7 @@ def bundle(tmp_path: Path) -> tuple[RenderContext, Path]:
 
 
 def wait_for(context: RenderContext, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Ask as a startup probe does, until it succeeds or the time is over."""
+    """Run the startup probe's command until it succeeds or the time is over."""
     command = [
         "bash",
         str(kubernetes.TREE / kubernetes.STATE_SCRIPT),
@@ -62,10 +62,10 @@ def wait_for(context: RenderContext, seconds: float) -> subprocess.CompletedProc
         time.sleep(0.1)
 
 
-def test_the_rendered_files_serve_with_the_rendered_flags(bundle: tuple[RenderContext, Path]) -> None:
+def test_the_embedded_server_serves_with_the_rendered_files_and_flags(bundle: tuple[RenderContext, Path]) -> None:
     context, root = bundle
     if shutil.which("bash") is None:
-        pytest.skip("bash is not installed; the probes' script is bash's")
+        pytest.skip("bash is not installed; it runs the probes' script")
     tf_serving.render(context, root)
     config = root / "serving" / "models.config"
     text = config.read_text().replace(f'"{tf_serving.MODELS_DIR}/', f'"{root}/models/')
@@ -77,7 +77,7 @@ def test_the_rendered_files_serve_with_the_rendered_flags(bundle: tuple[RenderCo
         x = np.array([[1, 2, 3, 4]], np.float32)
         with Client(f"localhost:{context.spec.serving.grpc_port}") as client:
             stable, first = (
-                client.predict("rows", x=x, **which) for which in ({"label": "stable"}, {"version": 1})
+                client.predict("rows", x=x, **choice) for choice in ({"label": "stable"}, {"version": 1})
             )
             np.testing.assert_array_equal(stable["y"], first["y"])
             np.testing.assert_array_equal(stable["y"], np.array([[10, 4, 1]], np.float32))

@@ -1,4 +1,4 @@
-"""serving/: files and flags that belong together, and settings that cannot be served."""
+"""serving/: config files and flags that agree, and settings that cannot be served."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, tf_serving
-from serving.config.model_server import (
-    BatchingParameters,
-    Latest,
-    ModelServerConfig,
-    MonitoringConfig,
-    ServedModel,
-    Specific,
-)
+from serving.config.batching import BatchingParameters
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.monitoring import MonitoringConfig
+from serving.config.version_policy import Latest, Specific
 from tests.bundler.render.conftest import make_context
 
 
-def test_files_read_back_as_the_settings_say(context: RenderContext, tmp_path: Path) -> None:
+def test_config_files_hold_the_settings(context: RenderContext, tmp_path: Path) -> None:
     written = tf_serving.render(context, tmp_path)
     folder = tmp_path / "serving"
     assert {p.name for p in written} == {
@@ -47,10 +43,10 @@ def test_files_read_back_as_the_settings_say(context: RenderContext, tmp_path: P
     assert MonitoringConfig.from_text((folder / "monitoring.config").read_text()).enable
 
 
-def test_batches_smaller_than_a_warm_up_record_are_refused(tmp_path: Path) -> None:
+def test_batches_smaller_than_a_warm_up_record_are_rejected(tmp_path: Path) -> None:
     context = make_context(serving={"batching": True, "max_batch_size": 4})
     models = (replace(context.models[0], largest_batch=5), *context.models[1:])
-    with pytest.raises(SpecError, match=r"max_batch_size is 4, and the warm-up of 'digits' has a request of 5 rows"):
+    with pytest.raises(SpecError, match=r"max_batch_size is 4, but the warm-up of 'digits' has a request of 5 rows"):
         tf_serving.render(replace(context, models=models), tmp_path)
     assert not list(tmp_path.iterdir())
     fitting = make_context(serving={"batching": True, "max_batch_size": 5})
@@ -59,7 +55,7 @@ def test_batches_smaller_than_a_warm_up_record_are_refused(tmp_path: Path) -> No
     assert "batching.config" not in tf_serving.config_files(replace(unbatched, models=models))
 
 
-def test_flags_name_exactly_the_files_that_are_written(
+def test_flags_name_exactly_the_written_files(
     context: RenderContext, plain: RenderContext
 ) -> None:
     for case in (context, plain):
@@ -67,7 +63,7 @@ def test_flags_name_exactly_the_files_that_are_written(
         assert named == set(tf_serving.config_files(case))
 
 
-def test_flags_of_everything(context: RenderContext) -> None:
+def test_flags_with_all_settings(context: RenderContext) -> None:
     assert tf_serving.server_flags(context) == (
         "--port=8500",
         "--rest_api_port=8501",
@@ -80,7 +76,7 @@ def test_flags_of_everything(context: RenderContext) -> None:
     )
 
 
-def test_flags_of_the_least() -> None:
+def test_flags_with_the_fewest_settings() -> None:
     least = make_context(serving={"monitoring": False, "grpc_port": 9000, "rest_port": 9001})
     assert tf_serving.server_flags(least, "/x") == (
         "--port=9000",
@@ -90,7 +86,7 @@ def test_flags_of_the_least() -> None:
     )
 
 
-def test_rendering_again_removes_what_is_switched_off_and_nothing_else(
+def test_rendering_again_removes_only_files_of_disabled_settings(
     context: RenderContext, plain: RenderContext, tmp_path: Path
 ) -> None:
     tf_serving.render(context, tmp_path)
@@ -100,7 +96,7 @@ def test_rendering_again_removes_what_is_switched_off_and_nothing_else(
     assert names == {"models.config", "README.md", "notes.txt"}
 
 
-def test_without_labels_the_latest_version_is_served_and_asked_for(plain: RenderContext) -> None:
+def test_without_labels_the_latest_version_is_served_and_checked(plain: RenderContext) -> None:
     assert {model.policy for model in tf_serving.server_config(plain).models} == {Latest()}
     assert tf_serving.served_versions(plain) == {"digits": (3,), "minilm": (4,)}
     assert tf_serving.state_targets(plain) == ("digits", "minilm")
@@ -121,7 +117,7 @@ def test_every_named_version_must_be_available() -> None:
         ({"versions": {"digits": [4]}}, "no version 4"),
         (
             {"versions": {"digits": [3]}, "labels": {"digits": {"stable": 1}}},
-            "names version 1, not served",
+            "points to version 1, which is not served",
         ),
     ],
 )
@@ -134,7 +130,7 @@ def test_settings_that_cannot_be_served_are_explained(
     assert not (tmp_path / "serving").exists()
 
 
-def test_the_readme_has_the_flags_and_shell_that_parses(context: RenderContext, tmp_path: Path) -> None:
+def test_the_readme_has_the_flags_and_valid_shell_commands(context: RenderContext, tmp_path: Path) -> None:
     tf_serving.render(context, tmp_path)
     text = (tmp_path / "serving" / "README.md").read_text()
     assert "\n".join(tf_serving.server_flags(context)) in text
@@ -142,17 +138,17 @@ def test_the_readme_has_the_flags_and_shell_that_parses(context: RenderContext, 
     assert "serialization_as_tensor_content" not in text
     bash = shutil.which("bash")
     if bash is None:
-        pytest.skip("no bash to parse the commands with")
+        pytest.skip("bash is not installed; it parses the commands")
     for block in text.split("```sh\n")[1:]:
         subprocess.run([bash, "-n"], input=block.split("```")[0], text=True, check=True)
 
 
-def test_the_readmes_config_for_this_machine_has_its_paths(
+def test_the_readmes_command_puts_this_machines_paths_into_the_config(
     context: RenderContext, tmp_path: Path
 ) -> None:
     bash = shutil.which("bash")
     if bash is None:
-        pytest.skip("no bash to run the command with")
+        pytest.skip("bash is not installed; it runs the command")
     tf_serving.render(context, tmp_path)
     text = (tmp_path / "serving" / "README.md").read_text()
     command = next(line for line in text.splitlines() if line.startswith("CONFIG="))

@@ -1,4 +1,4 @@
-"""Warm-up records, read back with TensorFlow's own reader and TensorFlow Serving's own messages."""
+"""Warm-up records, read with TensorFlow's own reader and TensorFlow Serving's own messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _case(signature: str, name: str, **inputs: np.ndarray) -> GoldenCase:
     return GoldenCase(signature, name, inputs, {"y": np.zeros(1, np.float32)})
 
 
-def test_every_case_becomes_a_request(tmp_path: Path) -> None:
+def test_every_golden_case_becomes_a_request(tmp_path: Path) -> None:
     bits = np.array([1.5, -2], ml_dtypes.bfloat16)
     inputs = {
         "x": np.ones((2, 3), np.float32),
@@ -50,7 +50,7 @@ def test_every_case_becomes_a_request(tmp_path: Path) -> None:
     assert tf.make_ndarray(second.inputs["z"]).tolist() == [7]
 
 
-def test_no_more_than_the_server_takes_and_no_signature_left_out(tmp_path: Path) -> None:
+def test_the_servers_limit_is_kept_and_no_signature_omitted(tmp_path: Path) -> None:
     cases = [_case("a", str(n), x=np.array([n])) for n in range(MAX_RECORDS + 5)]
     golden = Golden("m", 1e-4, (*cases, _case("b", "last", x=np.array([-1]))))
     assert write_warmup(golden, "m", tmp_path / "w") == MAX_RECORDS

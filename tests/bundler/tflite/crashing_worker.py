@@ -1,4 +1,4 @@
-"""The TFLite process, but for int8 it dies as TensorFlow's quantizer makes it die: by a signal, after some words."""
+"""A TFLite process that crashes on int8 as TensorFlow's quantizer does: by a signal, after some output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bundler.process.worker import answer_requests
 from bundler.tflite import worker
 
 
-class Crashing(worker.Worker):
+class CrashingWorker(worker.Worker):
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
         if variant == "int8":
             self._at("int8 converting")
@@ -23,4 +23,4 @@ class Crashing(worker.Worker):
 
 
 if __name__ == "__main__":
-    answer_requests(Crashing(Path(sys.argv[1])).answer)
+    answer_requests(CrashingWorker(Path(sys.argv[1])).answer)

@@ -1,4 +1,4 @@
-"""Networks trained on real digits: the demo's, a deeper one, and the demo's with weights that int8 cannot hold."""
+"""Networks trained on real digits: a deeper one, and the demo's with weights that int8 cannot represent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OUTLIER = 2000.0
 
 
 class Deeper(nn.Module):
-    """Grey images, float32 [batch, 1, 32, 32] in 0..1 -> logits, float32 [batch, 10].
+    """Maps grey images, float32 [batch, 1, 32, 32] in 0..1, to logits, float32 [batch, 10].
 
-    Depthwise-separable blocks with BatchNorm and HardSwish, as MobileNetV3 has them.
+    It has depthwise-separable blocks with BatchNorm and HardSwish, as in MobileNetV3.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ def enlarged(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 @cache
 def deeper(epochs: int = 8) -> nn.Module:
-    """Trained on the digits enlarged to 32x32, in eval mode; some seconds."""
+    """Return a network trained on digits enlarged to 32x32, in eval mode. Training takes a few seconds."""
     data = demo.digits()
     images, labels = torch.from_numpy(enlarged(data.train_images)), torch.from_numpy(data.train_labels)
     order = torch.Generator().manual_seed(0)
@@ -68,9 +68,9 @@ def deeper(epochs: int = 8) -> nn.Module:
 
 @cache
 def with_outlier() -> nn.Module:
-    """The demo's network, computing the same in float: one channel two thousand times as large, and divided again.
+    """Return the demo's network with one channel enlarged two thousand times, and divided again by the next layer.
 
-    int8 has one scale for all channels of a tensor, so the others are rounded away.
+    In float the outputs are unchanged. int8 has one scale for all channels of a tensor, so the other channels are rounded away.
     """
     model, _ = demo.train()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Small ONNX models as .tflite files, without a build around them."""
+"""Small ONNX models as .tflite files, made without a full build."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.bundler.converters.native.oracle import native
 
 
 class Lowered:
-    """The file of one variant of a model, for the shapes of these inputs."""
+    """One variant of a model, lowered for the shapes of the inputs."""
 
     def __init__(
         self, model: onnx.ModelProto, inputs: Mapping[str, Array], folder: Path, variant: TfliteVariant = "float32"
     ) -> None:
         self.inputs = dict(inputs)
-        self.want = _answer(model, self.inputs)
+        self.want = _reference(model, self.inputs)
         converted = native(model)
         function = converted.static({name: array.shape for name, array in inputs.items()})
         write_static(function, converted.signature.input_names, folder / "saved_model")
@@ -45,7 +45,7 @@ class Lowered:
         return delegation(self.path)
 
     def assert_answers(self, *, atol: float = 1e-5, rtol: float = 1e-4, calls: int = 2) -> None:
-        """The file answers what ONNX Runtime answers, and the same in every call."""
+        """Assert that the file's outputs equal ONNX Runtime's, in every call."""
         model = TfliteModel(self.path)
         for _ in range(calls):
             got = model(self.inputs)
@@ -55,7 +55,7 @@ class Lowered:
                 np.testing.assert_allclose(got[name], want, rtol=rtol, atol=atol, err_msg=name)
 
 
-def _answer(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
+def _reference(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*EXACT_INTEGERS)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

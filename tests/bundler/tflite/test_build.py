@@ -1,4 +1,4 @@
-"""Each variant is made, runs, keeps the names, and is measured against PyTorch."""
+"""Every variant is made and run, keeps the model's names, and is compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def results(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[str
     """All variants of the model, batch 1."""
     folder = tmp_path_factory.mktemp("tflite")
     spec = TfliteSpec(variants=ALL, calibration=samples.name, float_layers=("FULLY_CONNECTED",))
-    made = build_variants(Converted(), exported(folder / "m.onnx"), spec, folder, "m", base=samples.parent)
+    variants = build_variants(Converted(), exported(folder / "m.onnx"), spec, folder, "m", base=samples.parent)
     assert sorted(p.name for p in folder.iterdir()) == sorted(["m.onnx", *(f"m-{v}.tflite" for v in ALL)])
-    return {result.variant: result for result in made}
+    return {result.variant: result for result in variants}
 
 
 @pytest.mark.parametrize("variant", ALL)
-def test_names_dtypes_and_shapes_are_pytorchs(results: dict[str, VariantResult], variant: str) -> None:
+def test_names_dtypes_and_shapes_match_pytorch(results: dict[str, VariantResult], variant: str) -> None:
     result = results[variant]
     floats = "int8" if variant == "int8-io" else "float32"
     assert result.inputs == (
@@ -58,7 +58,7 @@ def test_names_dtypes_and_shapes_are_pytorchs(results: dict[str, VariantResult],
         ("float32", 1e-5), ("float16", 5e-3), ("dynamic", 0.1), ("int8", 0.3), ("int8-io", 0.3), ("int16x8", 0.1), ("mix", 0.3),
     ],
 )  # fmt: skip
-def test_the_error_against_pytorch_is_that_of_the_variant(
+def test_error_against_pytorch_is_within_the_variants_limit(
     results: dict[str, VariantResult], variant: str, error: float
 ) -> None:
     logits = [(draw, d) for draw, d in results[variant].differences if d.output == "logits"]
@@ -68,7 +68,7 @@ def test_the_error_against_pytorch_is_that_of_the_variant(
     assert max(d.max_rel for _, d in logits) < error
     assert set(results[variant].rms_error) == {"logits"}  # labels are integers
     assert 0 < results[variant].rms_error["logits"] < error
-    if variant in ("float16", "int8"):  # the weights are too small for dynamic to quantize
+    if variant in ("float16", "int8"):  # dynamic does not quantize weights as small as these
         assert max(d.max_rel for _, d in logits) > 1e-5
 
 
@@ -88,21 +88,21 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
     assert results["int8"].calibration["inputs"]["ids"]["max"] == 19
     for result in results.values():
         data = json.loads(json.dumps(result.to_json(), allow_nan=False))
-        if result.variant != "int16x8":  # of which XNNPACK takes nothing
+        if result.variant != "int16x8":  # XNNPACK runs nothing of int16x8
             assert data["delegation"]["share"] > 0
-        assert data["delegation"]["share"] < 1  # neither the table of words nor ArgMax is XNNPACK's
+        assert data["delegation"]["share"] < 1  # XNNPACK runs neither the embedding nor ArgMax
         assert data["delegation"]["left"]["ARG_MAX"] == 1
         assert data["file"] == result.path.name
         floats = "int8" if result.variant == "int8-io" else "float32"
         assert data["inputs"] == [f"image={floats}[1,3,8,8]", "ids=int64[1,10]"]
 
 
-def test_parity_gates_float32_alone(
+def test_parity_gates_only_float32(
     results: dict[str, VariantResult], tmp_path: Path
 ) -> None:
     Converted().save(tmp_path / "1")
-    asked = parity.references([exported(tmp_path / "m.onnx")])
-    report = parity.check(asked, tmp_path / "1", tolerance=1e-4, variants=list(results.values()))
+    references = parity.run_references([exported(tmp_path / "m.onnx")])
+    report = parity.check(references, tmp_path / "1", tolerance=1e-4, variants=list(results.values()))
     assert report.passed
     gated = {row.runtime: row.gated for row in report.rows if row.runtime.startswith("tflite")}
     assert gated == {f"tflite-{variant}": variant == "float32" for variant in ALL}
@@ -114,29 +114,29 @@ def test_parity_gates_float32_alone(
 
 def test_a_wrong_float32_file_fails_parity(tmp_path: Path) -> None:
     Converted().save(tmp_path / "1")
-    one = exported(tmp_path / "m.onnx")
+    signature = exported(tmp_path / "m.onnx")
     wrong = Converted(head=weights()["head"] * np.float32(1.01))
-    made = build_variants(wrong, one, TfliteSpec(variants=("float32",)), tmp_path, "m")
-    report = parity.check(parity.references([one]), tmp_path / "1", tolerance=1e-4, variants=made)
+    variants = build_variants(wrong, signature, TfliteSpec(variants=("float32",)), tmp_path, "m")
+    report = parity.check(parity.run_references([signature]), tmp_path / "1", tolerance=1e-4, variants=variants)
     assert {row.runtime for row in report.failures} == {"tflite-float32"}
     assert "tflite-float32, serving_default, draw example: output 'logits'" in str(report.error())
 
 
-def test_sizes_of_batch_and_other_dims(tmp_path: Path) -> None:
+def test_batch_and_other_dims_have_the_requested_sizes(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), batch=3, dims={"seq": 6})
     (result,) = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert [spec.dims for spec in result.inputs] == [(3, 3, 8, 8), (3, 6)]
     assert result.max_rel < 1e-5
 
 
-def test_an_error_that_is_large_on_the_whole_is_noted(tmp_path: Path) -> None:
+def test_a_large_rms_error_is_noted(tmp_path: Path) -> None:
     wrong = Converted(head=weights()["head"] * np.float32(1.5))
     spec = TfliteSpec(variants=("float32",), min_sqnr=3)
     (result,) = build_variants(wrong, exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert result.rms_error["logits"] == pytest.approx(0.5, rel=1e-4)
     assert result.notes == (
-        "output logits: the float32 file is 50% away from PyTorch (rms); "
-        "measure its accuracy on real data, or take float16",
+        "output logits: the float32 file differs from PyTorch by 50% (rms); "
+        "measure its accuracy on real data, or use float16",
     )
 
 
@@ -146,51 +146,53 @@ def test_layout_nhwc_is_kept(tmp_path: Path, samples: Path) -> None:
         variants=("float32", "int8", "int8-io"), calibration=str(samples), io_type="uint8",
         evaluate=f"{tmp_path}/sizes.py:both_sizes", max_drop=2,
     )  # fmt: skip
-    made = build_variants(Converted(nhwc=True), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
-    assert [str(result.inputs[0]) for result in made] == [f"image={t}[1,8,8,3]" for t in ("float32", "float32", "uint8")]
-    assert made[0].max_rel < 1e-5
-    assert made[0].evaluation["drop"] == 0  # predict takes PyTorch's order of axes
-    for result in made[1:]:
+    variants = build_variants(Converted(nhwc=True), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    assert [str(result.inputs[0]) for result in variants] == [
+        f"image={t}[1,8,8,3]" for t in ("float32", "float32", "uint8")
+    ]
+    assert variants[0].max_rel < 1e-5
+    assert variants[0].evaluation["drop"] == 0  # predict takes PyTorch's axis order
+    for result in variants[1:]:
         assert max(d.max_rel for _, d in result.differences if d.output == "logits") < 0.3
 
 
-def test_int8_without_calibration_says_what_to_give() -> None:
+def test_error_for_int8_without_calibration_names_the_option() -> None:
     with pytest.raises(UsageError, match=r"int8 TFLite variant needs calibration data(.|\n)*--calibration"):
         check_request(TfliteSpec(variants=("int8",)))
     check_request(TfliteSpec(variants=("float16",)))
 
 
-def test_a_dim_the_model_does_not_have(tmp_path: Path) -> None:
+def test_error_names_a_dim_that_the_model_does_not_have(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), dims={"length": 6})
     with pytest.raises(UsageError, match=r"names 'length'(.|\n)*dynamic dims are batch, seq"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
-def test_a_size_that_pytorch_refuses(tmp_path: Path) -> None:
+def test_error_shows_a_size_that_pytorch_rejects(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), dims={"seq": 15})
-    with pytest.raises(UsageError, match=r"PyTorch refuses the sizes(.|\n)*ids\[1, 15\]"):
+    with pytest.raises(UsageError, match=r"PyTorch rejects the sizes(.|\n)*ids\[1, 15\]"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
 class NotInTflite(Converted):
-    """Two operators without a TFLite builtin."""
+    """Has two operators without a TFLite builtin."""
 
     def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
-        answer = super().__call__(image, ids)
+        outputs = super().__call__(image, ids)
         with tf.name_scope("decoder/layer3"):
-            strange = tf.math.erfinv(answer["logits"] * 0.01)
-            strange += tf.linalg.det(tf.eye(3) * tf.reduce_sum(strange))
-        return answer | {"logits": answer["logits"] + strange}
+            unsupported = tf.math.erfinv(outputs["logits"] * 0.01)
+            unsupported += tf.linalg.det(tf.eye(3) * tf.reduce_sum(unsupported))
+        return outputs | {"logits": outputs["logits"] + unsupported}
 
 
-def test_operators_without_builtin_are_all_named_with_their_layers(
+def test_error_names_all_operators_without_a_builtin_and_their_layers(
     tmp_path: Path, samples: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = TfliteSpec(variants=("float32", "int8"), calibration=str(samples))
     with pytest.raises(TfliteError) as caught:
         build_variants(NotInTflite(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     text = str(caught.value)
-    assert "2 TFLite variant(s) failed" in text
+    assert "2 TFLite variants failed" in text
     assert "TFLite has no builtin for these operators" in text
     for named in ("tf.Erfinv in decoder/layer3/", "tf.MatrixDeterminant in decoder/layer3/", "float32", "int8"):
         assert named in text
@@ -199,64 +201,65 @@ def test_operators_without_builtin_are_all_named_with_their_layers(
 
 
 class NoInt8Kernel(Converted):
-    """TFLite computes a cumulative sum in floats alone."""
+    """TFLite computes a cumulative sum only in float."""
 
     def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
-        answer = super().__call__(image, ids)
+        outputs = super().__call__(image, ids)
         with tf.name_scope("tail"):
-            return answer | {"logits": tf.cumsum(answer["logits"], 1) - tf.cumsum(answer["logits"], 1, exclusive=True)}
+            return outputs | {"logits": tf.cumsum(outputs["logits"], 1) - tf.cumsum(outputs["logits"], 1, exclusive=True)}
 
 
-def test_an_operator_without_int8_kernel_is_named_and_stays_float_elsewhere(tmp_path: Path, samples: Path) -> None:
+def test_operator_without_int8_kernel_is_named_for_int8_io_and_stays_float_in_int8(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("int8-io", "int8"), calibration=str(samples))
     outcome = make_variants(NoInt8Kernel(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
-    (refused,) = outcome.refused
-    assert refused.variant == "int8-io"
-    assert "no int8 kernel for these operators.\n  CUMSUM in tail" in str(refused.error)
-    assert not refused.below_gate
-    (int8,) = outcome.made
+    (rejected,) = outcome.rejected
+    assert rejected.variant == "int8-io"
+    assert "no int8 kernel for these operators.\n  CUMSUM in tail" in str(rejected.error)
+    assert not rejected.below_gate
+    (int8,) = outcome.variants
     assert int8.float_operators["CUMSUM"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m-int8.tflite", "m.onnx"]
 
 
-class OnlyTensorFlows(Converted):
-    """An operator that TFLite has through the Flex delegate alone."""
+class NeedsFlex(Converted):
+    """Has an operator that TFLite runs only through the Flex delegate."""
 
     def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
-        answer = super().__call__(image, ids)
+        outputs = super().__call__(image, ids)
         scale = 1 + tf.square(tf.reduce_mean(image))
-        return answer | {"logits": answer["logits"] * tf.linalg.det(tf.eye(3) * scale) / scale**3}
+        return outputs | {"logits": outputs["logits"] * tf.linalg.det(tf.eye(3) * scale) / scale**3}
 
 
-def test_int8_cannot_be_calibrated_through_tensorflows_own_kernels(tmp_path: Path, samples: Path) -> None:
+def test_model_with_flex_operators_cannot_be_calibrated(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("int8", "float32"), calibration=str(samples), select_tf_ops=True)
-    outcome = make_variants(OnlyTensorFlows(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
-    assert [one.variant for one in outcome.made] == ["float32"]
-    assert "calibration has to run the model" in str(outcome.refused[0].error)
-    assert "which MatrixDeterminant needs" in str(outcome.refused[0].error)
+    outcome = make_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    assert [result.variant for result in outcome.variants] == ["float32"]
+    assert "calibration has to run the model" in str(outcome.rejected[0].error)
+    assert "MatrixDeterminant needs the Flex delegate" in str(outcome.rejected[0].error)
 
 
 class NoInt16Kernel(Converted):
     """TensorFlow writes the difference's square in int16, for which LiteRT has no kernel."""
 
     def __call__(self, image: Any, ids: Any) -> dict[str, Any]:
-        answer = super().__call__(image, ids)
+        outputs = super().__call__(image, ids)
         with tf.name_scope("norm"):
-            return answer | {"logits": tf.math.squared_difference(answer["logits"], tf.reverse(answer["logits"], [1]))}
+            reverse = tf.reverse(outputs["logits"], [1])
+            return outputs | {"logits": tf.math.squared_difference(outputs["logits"], reverse)}
 
 
-def test_an_operator_that_litert_cannot_run_in_int16_is_named(tmp_path: Path, samples: Path) -> None:
+def test_error_names_an_operator_that_litert_cannot_run_in_int16(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("int16x8", "int8"), calibration=str(samples), min_sqnr=-100)
     outcome = make_variants(NoInt16Kernel(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
-    (refused,) = outcome.refused
-    assert re.match(r"LiteRT cannot compute SQUARED_DIFFERENCE of INT16 in \S+ of the int16x8 file: ", refused.error.what)
-    assert refused.error.where is None  # the file is gone
-    assert [one.variant for one in outcome.made] == ["int8"]
+    (rejected,) = outcome.rejected
+    assert re.match(r"LiteRT cannot compute SQUARED_DIFFERENCE of INT16 in \S+ of the int16x8 file: ", rejected.error.what)
+    assert rejected.error.where is None  # the file no longer exists
+    assert [result.variant for result in outcome.variants] == ["int8"]
 
 
-def test_select_tf_ops_only_when_asked_for_and_then_said(tmp_path: Path) -> None:
+def test_file_with_flex_operators_is_published_with_notes_but_cannot_be_evaluated(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), select_tf_ops=True)
-    (result,) = build_variants(OnlyTensorFlows(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    (result,) = build_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert result.operators["FlexMatrixDeterminant"] == 1
     assert [str(spec) for spec in result.outputs] == ["logits=float32[1,4]", "label=int64[1]"]
     assert (result.latency_ms, result.differences) == ({}, ())
@@ -265,7 +268,7 @@ def test_select_tf_ops_only_when_asked_for_and_then_said(tmp_path: Path) -> None
     (tmp_path / "sizes.py").write_text(SIZES)
     spec = TfliteSpec(variants=("float32",), select_tf_ops=True, evaluate=f"{tmp_path}/sizes.py:both_sizes")
     with pytest.raises(TfliteError, match=r"cannot be evaluated here: it needs the Flex delegate \(MatrixDeterminant\)"):
-        build_variants(OnlyTensorFlows(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+        build_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
 SIZES = """
@@ -274,15 +277,15 @@ import numpy as np
 def both_sizes(predict):
     images = np.random.default_rng(0).random((5, 3, 8, 8), np.float32)
     answers = [predict(image=images, ids=np.arange(5 * n).reshape(5, n) % 20)["label"] for n in (10, 6)]
-    assert [answer.shape for answer in answers] == [(5,), (5,)]
-    return float(sum(answer.sum() for answer in answers))
+    assert [labels.shape for labels in answers] == [(5,), (5,)]
+    return float(sum(labels.sum() for labels in answers))
 
-def a_third(predict):
+def unknown_size(predict):
     return float(predict(image=np.zeros((5, 3, 8, 8), np.float32), ids=np.zeros((5, 7), np.int64))["label"].sum())
 """
 
 
-def test_further_shapes_are_signatures_over_the_same_weights(
+def test_additional_shapes_are_signatures_that_share_the_weights(
     tmp_path: Path, samples: Path, results: dict[str, VariantResult]
 ) -> None:
     (tmp_path / "sizes.py").write_text(SIZES)
@@ -290,34 +293,34 @@ def test_further_shapes_are_signatures_over_the_same_weights(
         variants=("float32", "int8"), calibration=str(samples), shapes={"short": {"batch": 2, "seq": 6}},
         evaluate=f"{tmp_path}/sizes.py:both_sizes", max_drop=2,
     )  # fmt: skip
-    made = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
-    for result, error in zip(made, (1e-5, 0.3), strict=True):
-        assert [one.dims for one in result.inputs] == [(1, 3, 8, 8), (1, 10)]
+    variants = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
+    for result, error in zip(variants, (1e-5, 0.3), strict=True):
+        assert [spec.dims for spec in result.inputs] == [(1, 3, 8, 8), (1, 10)]
         assert result.signatures["short"]["inputs"] == ["image=float32[2,3,8,8]", "ids=int64[2,6]"]
         assert result.signatures["short"]["outputs"] == ["logits=float32[2,4]", "label=int64[2]"]
-        further = [d for draw, d in result.differences if draw.startswith("short/") and d.output == "logits"]
-        assert len(further) == 6 if result.calibration else len(further) >= 2
-        assert max(d.max_rel for d in further) < error
+        differences = [d for draw, d in result.differences if draw.startswith("short/") and d.output == "logits"]
+        assert len(differences) == 6 if result.calibration else len(differences) >= 2
+        assert max(d.max_rel for d in differences) < error
         assert TfliteModel(result.path, signature="short").inputs[0].dims == (2, 6)
-        assert result.size_bytes < results[result.variant].size_bytes + 8000  # a second graph, no second weights
-    assert not [name for name in made[1].float_operators if name in ("CONV_2D", "FULLY_CONNECTED", "GATHER")]
-    assert made[0].evaluation["drop"] == 0
+        assert result.size_bytes < results[result.variant].size_bytes + 8000  # a second graph, but shared weights
+    assert not [name for name in variants[1].float_operators if name in ("CONV_2D", "FULLY_CONNECTED", "GATHER")]
+    assert variants[0].evaluation["drop"] == 0
 
 
-def test_shapes_that_cannot_be(tmp_path: Path, samples: Path) -> None:
+def test_invalid_shapes_are_rejected(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("float32",), shapes={"short": {"length": 6}})
     with pytest.raises(UsageError, match=r"tflite\.shapes\.short names 'length'"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     spec = TfliteSpec(variants=("int16x8",), calibration=str(samples), shapes={"short": {"seq": 6}})
-    with pytest.raises(UsageError, match=r"int16x8 and tflite\.shapes do not go together"):
+    with pytest.raises(UsageError, match=r"int16x8 cannot be combined with tflite\.shapes"):
         check_request(spec)
     (tmp_path / "sizes.py").write_text(SIZES)
-    spec = TfliteSpec(variants=("float32",), evaluate=f"{tmp_path}/sizes.py:a_third")
+    spec = TfliteSpec(variants=("float32",), evaluate=f"{tmp_path}/sizes.py:unknown_size")
     with pytest.raises(UsageError, match=r"ids\[5, 7\]; the TFLite file takes .*ids=int64\[1,10\](.|\n)*tflite\.shapes"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
-def test_the_runner_refuses_other_names_dtypes_and_files(
+def test_runner_rejects_other_names_dtypes_and_files(
     results: dict[str, VariantResult], tmp_path: Path
 ) -> None:
     model = TfliteModel(results["float32"].path)
@@ -335,7 +338,7 @@ def test_the_runner_refuses_other_names_dtypes_and_files(
         TfliteModel(tmp_path / "no.tflite")
 
 
-def test_a_converter_that_ends_its_process_is_an_error_and_the_others_are_made(
+def test_converter_crash_is_an_error_and_the_other_variants_are_made(
     tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchange, "_WORKER", "tests.bundler.tflite.crashing_worker")
@@ -343,7 +346,7 @@ def test_a_converter_that_ends_its_process_is_an_error_and_the_others_are_made(
     with pytest.raises(TfliteError) as caught:
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     text = str(caught.value)
-    assert "1 TFLite variant(s) failed (made: float16, dynamic)" in text
+    assert "1 TFLite variant failed (made: float16, dynamic)" in text
     assert (
         "The process of TensorFlow's TFLite converter, making the int8 file, was ended by SIGSEGV. "
         "Its last words: quantizer: no such loop"

@@ -1,4 +1,4 @@
-"""Calibration data: every source is read by its rule, every fault names the sample and what to do."""
+"""Calibration data: every source is read by its rule, and errors name the sample and a fix."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_npz_has_samples_on_the_first_axis(tmp_path: Path) -> None:
     calls = list(data.calls())
     assert [call["image"].shape for call in calls] == [(1, 3, 4, 6)] * 10
     np.testing.assert_array_equal(np.concatenate([call["image"] for call in calls]), images)
-    said = data.to_json()
-    (found,) = said.pop("inputs").items()
-    assert found[0] == "image"
-    assert (found[1]["min"], found[1]["max"]) == (images.min(), images.max())
-    assert said == {
+    record = data.to_json()
+    ((name, input_range),) = record.pop("inputs").items()
+    assert name == "image"
+    assert (input_range["min"], input_range["max"]) == (images.min(), images.max())
+    assert record == {
         "source": "s.npz", "rule": "an .npz file, samples on the first axis", "samples": 10, "available": 10,
     }  # fmt: skip
 
@@ -46,10 +46,10 @@ def test_ranges_and_outliers_are_reported(tmp_path: Path) -> None:
     images[17, 0, 0, 0] = 500
     np.savez(tmp_path / "s.npz", image=images)
     data = read("s.npz", IMAGE, base=tmp_path)
-    found = data.to_json()["inputs"]["image"]
-    assert (found["max"], found["farthest"]) == (500, "s.npz[17]")
-    assert found["p99_9"] < 1.001
-    assert found["outliers"] == round(1 / images.size, 6)
+    input_range = data.to_json()["inputs"]["image"]
+    assert (input_range["max"], input_range["farthest"]) == (500, "s.npz[17]")
+    assert input_range["p99_9"] < 1.001
+    assert input_range["outliers"] == round(1 / images.size, 6)
     (warning,) = data.warnings()
     assert "ranges from" in warning
     assert "to 500" in warning
@@ -61,20 +61,20 @@ def test_ranges_and_outliers_are_reported(tmp_path: Path) -> None:
     assert list(read("u.npz", IMAGE, base=tmp_path).warnings()) == []
 
 
-def test_samples_are_grouped_into_batches_at_the_models_axis(tmp_path: Path) -> None:
+def test_samples_are_stacked_on_the_models_batch_axis(tmp_path: Path) -> None:
     ids, state = np.arange(63).reshape(9, 7), np.arange(90, dtype=np.float32).reshape(9, 2, 5)
     np.savez(tmp_path / "s.npz", ids=ids, state=state)
     calls = list(read("s.npz", TEXT, base=tmp_path).calls())
     assert len(calls) == 5
     np.testing.assert_array_equal(calls[0]["ids"], ids[:2])
     np.testing.assert_array_equal(calls[0]["state"], np.stack([state[0], state[1]], axis=1))
-    np.testing.assert_array_equal(calls[4]["ids"], ids[[8, 0]])  # filled up from the start
+    np.testing.assert_array_equal(calls[4]["ids"], ids[[8, 0]])  # filled up with the first sample
 
 
-def test_of_many_samples_256_are_used_evenly(tmp_path: Path) -> None:
-    one = SampleFormat(Signature((TensorSpec.parse("x=float32[batch]"),), ()), {"x": (1,)})
+def test_at_most_256_evenly_spread_samples_are_used(tmp_path: Path) -> None:
+    scalar = SampleFormat(Signature((TensorSpec.parse("x=float32[batch]"),), ()), {"x": (1,)})
     np.savez(tmp_path / "s.npz", x=np.arange(1000, dtype=np.float32))
-    data = read("s.npz", one, base=tmp_path)
+    data = read("s.npz", scalar, base=tmp_path)
     values = [float(sample.arrays["x"]) for sample in data.samples]
     assert (len(values), values[0], values[-1], data.available) == (256, 0, 999, 1000)
     assert max(np.diff(values)) <= 4
@@ -122,14 +122,14 @@ def pairs():
 
 
 @pytest.mark.parametrize(("name", "count"), [("dicts", 10), ("tuples", 10), ("tensors", 10), ("endless", 256)])
-def test_functions_of_a_file(tmp_path: Path, name: str, count: int) -> None:
+def test_function_in_a_file_yields_samples(tmp_path: Path, name: str, count: int) -> None:
     (tmp_path / "samples.py").write_text(FUNCTIONS)
     data = read(f"samples.py:{name}", IMAGE, base=tmp_path)
     assert len(data.samples) == count
     assert {call["image"].shape for call in data.calls()} == {(1, 3, 4, 6)}
 
 
-def test_function_of_a_module() -> None:
+def test_function_in_a_module_yields_samples() -> None:
     assert len(read(f"{__name__}:module_samples", IMAGE, base=Path()).samples) == 8
 
 
@@ -138,21 +138,21 @@ def module_samples() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "said"),
+    ("text", "error", "message"),
     [
         ("samples.py:broken", SourceError, r"raised: KeyError: 'no such picture'(.|\n)*samples\.py:21: raise KeyError"),
-        ("samples.py:number", UsageError, "gave a int"),
+        ("samples.py:number", UsageError, "must yield samples, but it returned int"),
         ("samples.py:absent", UsageError, r"no function 'absent' in samples\.py"),
-        ("samples.py:pairs", UsageError, r"item 0 has 2 arrays; the model takes image"),
+        ("samples.py:pairs", UsageError, r"item 0 has 2 arrays, but the model takes image"),
         ("nowhere.py:dicts", SourceError, r"no file nowhere\.py"),
         ("no_such_module:dicts", SourceError, "no_such_module.* cannot be imported: ModuleNotFoundError"),
-        ("nothing", UsageError, r"no \.npz, no folder, and no module:function"),
-        ("absent.npz", UsageError, r"no \.npz, no folder"),
+        ("nothing", UsageError, r"is not an \.npz file, a folder, or module:function"),
+        ("absent.npz", UsageError, r"is not an \.npz file, a folder"),
     ],
 )
-def test_sources_that_are_wrong(tmp_path: Path, text: str, error: type[TfbundleError], said: str) -> None:
+def test_invalid_source_is_rejected(tmp_path: Path, text: str, error: type[TfbundleError], message: str) -> None:
     (tmp_path / "samples.py").write_text(FUNCTIONS)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         read(text, IMAGE, base=tmp_path)
 
 
@@ -163,23 +163,23 @@ def with_nan() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message"),
     [
-        ({"image": pictures(9)[:, :, :2]}, r"s\.npz\[0\]: the input 'image' has the shape \[3, 2, 6\], wanted is \[3, 4, 6\]"),
-        ({"image": pictures(9).astype(np.float64)}, r"s\.npz\[0\].* dtype float64, wanted is float32(.|\n)*astype\('float32'\)"),
-        ({"image": with_nan()}, r"s\.npz\[4\]: the input 'image' has NaN or infinity"),
-        ({"image": pictures(7)}, r"has 7 sample\(s\); int8 needs at least 8"),
-        ({"picture": pictures(9)}, "has no array for image and has picture, which the model does not take"),
-        ({"image": pictures(9), "y": pictures(9)}, "has y, which the model does not take"),
+        ({"image": pictures(9)[:, :, :2]}, r"s\.npz\[0\]: the input 'image' has the shape \[3, 2, 6\] instead of \[3, 4, 6\]"),
+        ({"image": pictures(9).astype(np.float64)}, r"s\.npz\[0\].* dtype float64 instead of float32(.|\n)*astype\('float32'\)"),
+        ({"image": with_nan()}, r"s\.npz\[4\]: the input 'image' has values that are NaN or infinite"),
+        ({"image": pictures(7)}, "has 7 samples; int8 needs at least 8"),
+        ({"picture": pictures(9)}, "has no array for image and has picture, which the model does not have as an input"),
+        ({"image": pictures(9), "y": pictures(9)}, "has y, which the model does not have as an input"),
     ],
 )  # fmt: skip
-def test_samples_that_are_wrong(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+def test_invalid_sample_is_rejected(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     np.savez(tmp_path / "s.npz", **arrays)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         read("s.npz", IMAGE, base=tmp_path)
 
 
-def test_files_that_are_no_npz_or_disagree(tmp_path: Path) -> None:
+def test_damaged_npz_and_inconsistent_sizes_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "s.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(UsageError, match="cannot be read"):
         read("s.npz", IMAGE, base=tmp_path)
@@ -188,13 +188,13 @@ def test_files_that_are_no_npz_or_disagree(tmp_path: Path) -> None:
         read("t.npz", TEXT, base=tmp_path)
     (tmp_path / "calls").mkdir()
     np.savez(tmp_path / "calls" / "1.npz", ids=np.zeros((9, 7), np.int64), state=np.zeros((2, 8, 5), np.float32))
-    with pytest.raises(UsageError, match="disagree on the size of the batch"):
+    with pytest.raises(UsageError, match="have different batch sizes"):
         read("calls", TEXT, base=tmp_path)
 
 
-def test_a_folder_of_two_kinds_is_refused(tmp_path: Path) -> None:
+def test_folder_with_npz_files_and_images_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "mixed").mkdir()
     np.savez(tmp_path / "mixed" / "1.npz", image=pictures(1))
     (tmp_path / "mixed" / "2.png").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"holds \.npz files and images"):
+    with pytest.raises(UsageError, match=r"holds both \.npz files and images"):
         read("mixed", IMAGE, base=tmp_path)

@@ -1,4 +1,4 @@
-"""A real network on real images: trained digits keep their accuracy in every variant, int8 included."""
+"""A real network trained on real digits keeps its accuracy in every variant, including int8."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIANTS = ("float32", "float16", "dynamic", "int8")
 
 @dataclass(frozen=True)
 class Digits:
-    """The trained network with its variants, and the images it has not seen."""
+    """The trained network with its variants, and the test images."""
 
     exported: ExportedSignature
     variants: dict[str, VariantResult]
@@ -39,12 +39,12 @@ class Digits:
     def accuracy(self, variant: str) -> float:
         model = TfliteModel(self.variants[variant].path)
         (output,) = self.exported.signature.output_names
-        answers = [model({"image": image[None]})[output].argmax() for image in self.images]
-        return float(np.mean(np.array(answers) == self.labels))
+        classes = [model({"image": image[None]})[output].argmax() for image in self.images]
+        return float(np.mean(np.array(classes) == self.labels))
 
 
 def train(images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> nn.Module:
-    """A few passes over the images: seconds."""
+    """Train for a few epochs, which takes seconds."""
     with seeded():
         model, _ = load_example("digits_cnn").digits_cnn()
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -70,24 +70,24 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     loaded = from_module(
         model, examples={"image": torch.from_numpy(images[:2])}, inputs=(), provenance={"source": "test"}
     )
-    (one,) = export(loaded, ModelSpec(name="digits", source="test.py:digits"), folder)
-    converted = NativeConverter().convert({one.name: one.onnx})
+    (exported,) = export(loaded, ModelSpec(name="digits", source="test.py:digits"), folder)
+    converted = NativeConverter().convert({exported.name: exported.onnx})
     converted.save(folder / "1")
     spec = TfliteSpec(variants=VARIANTS, calibration="calibration.npz")
-    made = build_variants(converted, one, spec, folder, "digits", base=folder)
-    return Digits(one, {v.variant: v for v in made}, folder / "1", images[1400:], labels[1400:])
+    variants = build_variants(converted, exported, spec, folder, "digits", base=folder)
+    return Digits(exported, {v.variant: v for v in variants}, folder / "1", images[1400:], labels[1400:])
 
 
-def test_accuracy_of_every_variant_is_pytorchs(digits: Digits) -> None:
+def test_every_variant_has_pytorchs_accuracy(digits: Digits) -> None:
     (logits,) = digits.exported.reference({"image": digits.images}).values()
-    want = float(np.mean(logits.argmax(1) == digits.labels))
-    assert want > 0.9
-    assert digits.accuracy("float32") == want
+    expected = float(np.mean(logits.argmax(1) == digits.labels))
+    assert expected > 0.9
+    assert digits.accuracy("float32") == expected
     for variant in ("float16", "dynamic", "int8"):
-        assert abs(digits.accuracy(variant) - want) <= 0.01, variant
+        assert abs(digits.accuracy(variant) - expected) <= 0.01, variant
 
 
-def test_int8_computes_in_int8_and_is_a_third_of_the_size(digits: Digits) -> None:
+def test_int8_has_no_float_operators_and_is_a_third_of_the_size(digits: Digits) -> None:
     int8, float32 = digits.variants["int8"], digits.variants["float32"]
     assert not int8.float_operators
     assert int8.operators["CONV_2D"] == 3
@@ -97,8 +97,8 @@ def test_int8_computes_in_int8_and_is_a_third_of_the_size(digits: Digits) -> Non
     assert 1e-4 < digits.variants["int8"].max_rel < 0.2
 
 
-def test_parity_of_the_whole_build(digits: Digits) -> None:
-    asked = parity.references([digits.exported])
-    report = parity.check(asked, digits.saved_model, tolerance=1e-4, variants=list(digits.variants.values()))
+def test_parity_of_the_build_passes(digits: Digits) -> None:
+    references = parity.run_references([digits.exported])
+    report = parity.check(references, digits.saved_model, tolerance=1e-4, variants=list(digits.variants.values()))
     assert report.passed, report.error()
     assert {line.verdict for line in report.summary()} == {"passed", "reported"}

@@ -1,4 +1,4 @@
-"""TFLite's metadata as a FlatBuffer: every field where the schema has it, and back."""
+"""TFLite's metadata as a FlatBuffer: every field is at the schema's offset and is read back."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-def test_everything_comes_back() -> None:
+def test_written_metadata_is_read_back() -> None:
     assert read(write(EVERYTHING)) == EVERYTHING
     assert read(write({})) == {}
 
 
-def field(data: bytes, table: int, place: int) -> int:
-    """Position of a field by its offset in the vtable, 0 if it is not there: FlatBuffers' binary form, by hand."""
+def field(data: bytes, table: int, slot: int) -> int:
+    """Return the position of a field by its offset in the vtable, or 0 if it is missing, without using flatbuffers."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     size = struct.unpack_from("<H", data, vtable)[0]
-    offset = struct.unpack_from("<H", data, vtable + place)[0] if place < size else 0
+    offset = struct.unpack_from("<H", data, vtable + slot)[0] if slot < size else 0
     return table + offset if offset else 0
 
 
@@ -62,13 +62,13 @@ def text(data: bytes, position: int) -> str:
     return data[start + 4 : start + 4 + length].decode()
 
 
-def test_fields_stand_where_the_schema_has_them() -> None:
-    """The offsets are 4 + 2 for each field before, as metadata_schema.fbs lists them; a union counts twice."""
+def test_fields_are_at_the_schemas_offsets() -> None:
+    """An offset is 4 plus 2 for each preceding field of metadata_schema.fbs; a union counts twice."""
     data = write(EVERYTHING)
     assert data[4:8] == b"M001"
     model = follow(data, 0)
-    found = {place: text(data, field(data, model, place)) for place in (4, 6, 8, 12, 14, 18)}
-    assert found == {4: "net", 6: "é", 8: "3", 12: "a", 14: "l", 18: "1.0.0"}
+    texts = {slot: text(data, field(data, model, slot)) for slot in (4, 6, 8, 12, 14, 18)}
+    assert texts == {4: "net", 6: "é", 8: "3", 12: "a", 14: "l", 18: "1.0.0"}
     graphs = follow(data, field(data, model, 10))
     graph = follow(data, graphs + 4)
     tensor = follow(data, follow(data, field(data, graph, 8)) + 4)
@@ -83,7 +83,7 @@ def test_fields_stand_where_the_schema_has_them() -> None:
     assert struct.unpack_from("<Iff", data, mean) == (2, 0.5, 1.0)
 
 
-def test_unions_name_tables() -> None:
+def test_union_members_are_tables() -> None:
     assert {kind for kinds in UNIONS.values() for kind in kinds} <= set(TABLES)
 
 
@@ -94,6 +94,6 @@ def test_a_field_that_is_not_in_the_schema_is_an_error(change: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("data", [b"", b"\x08\0\0\0XXXX", b"\xff\xff\xff\x7fM001", write(EVERYTHING)[:60]])
-def test_damaged_metadata_are_refused(data: bytes) -> None:
+def test_damaged_metadata_is_rejected(data: bytes) -> None:
     with pytest.raises(ValueError, match="metadata"):
         read(data)

@@ -1,4 +1,4 @@
-"""The forms that operators take in TFLite: XNNPACK's own, wherever there is one."""
+"""The forms of operators in TFLite files: XNNPACK's own where it has one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def lowered(
 
 
 @pytest.mark.parametrize("index", [0, -1])
-def test_one_of_many_is_cut_without_dropping_an_axis(tmp_path: Path, index: int) -> None:
+def test_gather_of_one_index_is_delegated(tmp_path: Path, index: int) -> None:
     node = helper.make_node("Gather", ["x", "i"], ["y"], axis=1)
-    made = lowered([node], {"x": array(1, 5, 8)}, {"i": np.array(index, I64)}, tmp_path)
-    made.assert_answers()
-    assert made.delegation.share == 1.0
+    file = lowered([node], {"x": array(1, 5, 8)}, {"i": np.array(index, I64)}, tmp_path)
+    file.assert_answers()
+    assert file.delegation.share == 1.0
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_one_of_many_is_cut_without_dropping_an_axis(tmp_path: Path, index: int)
     ],
     ids=lambda value: "",
 )
-def test_neighbours_are_a_slice(tmp_path: Path, indices: Array, operators: set[str]) -> None:
+def test_gather_of_consecutive_indices_is_a_slice(tmp_path: Path, indices: Array, operators: set[str]) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Gather", ["r", "i"], ["g"], axis=1)]
     nodes.append(helper.make_node("Relu", ["g"], ["y"]))
-    made = lowered(nodes, {"x": array(3, 6, 4)}, {"i": indices.astype(I64)}, tmp_path)
-    made.assert_answers()
-    assert set(made.operators) - {"RELU"} == operators
+    file = lowered(nodes, {"x": array(3, 6, 4)}, {"i": indices.astype(I64)}, tmp_path)
+    file.assert_answers()
+    assert set(file.operators) - {"RELU"} == operators
 
 
 ONE_OPERATOR: list[tuple[str, dict[str, Any], str]] = [
@@ -63,11 +63,11 @@ ONE_OPERATOR: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("op_type", "attributes", "builtin"), ONE_OPERATOR, ids=[f"{c[0]}{c[1]}" for c in ONE_OPERATOR])
-def test_activations_are_one_operator(tmp_path: Path, op_type: str, attributes: dict[str, Any], builtin: str) -> None:
-    made = lowered([helper.make_node(op_type, ["x"], ["y"], **attributes)], {"x": array(1, 5, 8)}, {}, tmp_path)
-    made.assert_answers()
-    assert made.operators == {builtin: 1}
-    assert made.delegation.share == 1.0
+def test_activation_is_one_operator(tmp_path: Path, op_type: str, attributes: dict[str, Any], builtin: str) -> None:
+    file = lowered([helper.make_node(op_type, ["x"], ["y"], **attributes)], {"x": array(1, 5, 8)}, {}, tmp_path)
+    file.assert_answers()
+    assert file.operators == {builtin: 1}
+    assert file.delegation.share == 1.0
 
 
 POOLS: list[dict[str, Any]] = [
@@ -79,12 +79,12 @@ POOLS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("attributes", POOLS, ids=["pads", "ceil_mode", "both"])
 @pytest.mark.parametrize("variant", ["float32", "int8"])
-def test_max_pool_has_no_lowest_number(tmp_path: Path, variant: Any, attributes: dict[str, Any]) -> None:
-    """Of negative numbers alone, so that a zero would win; int8 keeps steps as small as the numbers ask for."""
+def test_max_pool_is_not_padded_with_the_lowest_number(tmp_path: Path, variant: Any, attributes: dict[str, Any]) -> None:
+    """All inputs are negative, so that padding with zeros would be the maximum; int8 keeps a fine scale."""
     x = -1 - np.abs(array(1, 3, 10, 12))
     node = helper.make_node("MaxPool", ["x"], ["y"], **attributes)
     model = model_of([node], {"x": x}, ["y"], {}, dynamic={"x": list(x.shape)}, opset=20)
-    made = Lowered(model, {"x": x}, tmp_path, variant)
-    made.assert_answers(atol=0.02 if variant == "int8" else 1e-6)
-    assert "PADV2" not in made.operators
-    assert made.delegation.share == 1.0
+    file = Lowered(model, {"x": x}, tmp_path, variant)
+    file.assert_answers(atol=0.02 if variant == "int8" else 1e-6)
+    assert "PADV2" not in file.operators
+    assert file.delegation.share == 1.0

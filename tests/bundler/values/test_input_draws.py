@@ -1,4 +1,4 @@
-"""Draws of inputs keep the example's nature in every size."""
+"""Draws of inputs are of the example's kind, in every size."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def signature(*specs: str) -> Signature:
 
 
 def drawn(spec: str, example: np.ndarray) -> dict[str, np.ndarray]:
-    """The draws of a model with one input, by name."""
+    """Return the arrays of a model with one input, by the name of the draw."""
     one = signature(spec)
     (name,) = one.input_names
     return {draw.name: draw.inputs[name] for draw in input_draws.draws(one, {name: example})}
 
 
-def test_example_second_draw_and_other_batch_sizes() -> None:
+def test_the_draws_are_the_example_a_random_one_and_other_batch_sizes() -> None:
     example = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
     draws = drawn("x=float32[batch,3]", example)
     assert {name: array.shape for name, array in draws.items()} == {
@@ -35,7 +35,7 @@ def test_example_second_draw_and_other_batch_sizes() -> None:
     assert not np.array_equal(draws["random"], example)
 
 
-def test_other_lengths_change_every_input_that_has_the_dim() -> None:
+def test_another_length_changes_every_input_that_has_the_dim() -> None:
     sign = signature("ids=int64[batch,seq]", "states=float32[seq,batch,4]", "scale=float32[]")
     rng = np.random.default_rng(0)
     examples = {
@@ -59,7 +59,7 @@ def test_short_dims_get_lengths_of_two_or_more() -> None:
     assert set(drawn("x=float32[seq]", np.zeros(1, np.float32))) == {"example", "random", "seq-2"}
 
 
-def test_the_same_seed_gives_the_same_values_and_leaves_numpys_global_generator_alone() -> None:
+def test_the_same_seed_gives_the_same_values_without_numpys_global_generator() -> None:
     sign = signature("x=float32[batch,4]")
     examples = {"x": np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)}
     np.random.seed(3)
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_values_and_leaves_numpys_global_generator_
         elements={"allow_nan": False, "allow_infinity": False},
     )
 )
-def test_dtype_and_range_are_the_examples(example: np.ndarray) -> None:
+def test_draws_have_the_examples_dtype_and_range(example: np.ndarray) -> None:
     dims = ",".join(["batch", *map(str, example.shape[1:])])
     for array in drawn(f"x={example.dtype.name}[{dims}]", example).values():
         assert array.dtype == example.dtype
@@ -110,7 +110,7 @@ def test_a_mask_of_ones_stays_ones(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "bool"])
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_padding_mask_stays_one_with_both_kinds_in_every_row(dtype: str, first: int) -> None:
+def test_a_padding_mask_stays_one_with_both_values_in_every_row(dtype: str, first: int) -> None:
     rows = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]]) == first
     draws = drawn(f"mask={dtype}[batch,seq]", rows.astype(dtype))
     lengths = {name: array.astype(int).sum(-1) for name, array in draws.items()}
@@ -148,7 +148,7 @@ def test_bfloat16_and_complex_keep_their_dtype() -> None:
     assert wave.imag.std() > wave.real.std()
 
 
-def test_fit_cuts_and_repeats() -> None:
+def test_fit_cuts_and_repeats_examples() -> None:
     sign = signature("ids=int64[batch,seq]")
     example = {"ids": np.arange(6).reshape(2, 3)}
     np.testing.assert_array_equal(input_draws.fit(sign, example, {"batch": 1})["ids"], [[0, 1, 2]])
@@ -158,7 +158,7 @@ def test_fit_cuts_and_repeats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "said"),
+    ("examples", "message"),
     [
         ({"x": np.zeros((2, 3))}, "no example for the input y="),
         ({"x": np.zeros(3), "y": np.zeros((2, 4))}, r"x=float64\[batch,3\] has the shape \[3\]"),
@@ -166,6 +166,6 @@ def test_fit_cuts_and_repeats() -> None:
         ({"x": np.zeros((2, 3)), "y": np.zeros((4, 4))}, "'batch' is 2 elsewhere"),
     ],
 )
-def test_examples_that_do_not_belong_to_the_signature(examples: dict[str, np.ndarray], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_examples_that_do_not_fit_the_signature_are_refused(examples: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         input_draws.draws(signature("x=float64[batch,3]", "y=float64[batch,4]"), examples)

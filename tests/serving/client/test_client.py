@@ -14,7 +14,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import serving
 from serving import (
     Client,
     ConnectionFailedError,
@@ -28,9 +27,9 @@ from serving import (
     VersionStatus,
 )
 from serving.client.rest_transport import NOT_IN_JSON
-from serving.client.transport import Target
+from serving.launch.server_process import ServerEndpoints
 from tests.serving.processes import free_port
-from tests.serving.servers import Ports, small_server
+from tests.serving.servers import small_server
 from tests.serving.small_server import DTYPES
 
 X = np.array([[1, 2, 3], [-0.1, 1e-7, 3e7]], np.float32)
@@ -38,20 +37,20 @@ KINDS = ["grpc", "column", "row"]
 
 
 @pytest.fixture(scope="module")
-def ports() -> Iterator[Ports]:
-    with small_server() as ports:
-        yield ports
+def endpoints() -> Iterator[ServerEndpoints]:
+    with small_server() as endpoints:
+        yield endpoints
 
 
-def open_client(ports: Ports, kind: str, **options: float) -> Client:
+def open_client(endpoints: ServerEndpoints, kind: str, **options: float) -> Client:
     if kind == "grpc":
-        return Client(ports.grpc_target, **options)
-    return Client(ports.rest_target, rest_format="row" if kind == "row" else "column", **options)
+        return Client(endpoints.grpc_target, **options)
+    return Client(endpoints.rest_target, rest_format="row" if kind == "row" else "column", **options)
 
 
 @pytest.fixture(params=KINDS)
-def client(ports: Ports, request: pytest.FixtureRequest) -> Iterator[Client]:
-    with open_client(ports, request.param) as client:
+def client(endpoints: ServerEndpoints, request: pytest.FixtureRequest) -> Iterator[Client]:
+    with open_client(endpoints, request.param) as client:
         yield client
 
 
@@ -65,7 +64,7 @@ def test_predict_returns_every_output_by_name(client: Client) -> None:
         np.testing.assert_array_equal(got[name], expected)
 
 
-def test_versions_and_labels(client: Client) -> None:
+def test_a_version_or_a_label_chooses_the_model_version(client: Client) -> None:
     first = client.predict("affine", x=X, version=1)["y"]
     np.testing.assert_array_equal(first, X * np.float32(2) + np.float32(1))
     np.testing.assert_array_equal(client.predict("affine", x=X, label="stable")["y"], first)
@@ -76,7 +75,7 @@ def test_versions_and_labels(client: Client) -> None:
 
 def test_lists_get_the_dtype_of_the_signature(client: Client) -> None:
     np.testing.assert_array_equal(client.predict("affine", x=[[1, 2, 3]], version=1)["y"], [[3, 5, 7]])
-    with pytest.raises(TensorError, match="'x' is no float32 tensor"):
+    with pytest.raises(TensorError, match="'x' is not a float32 tensor"):
         client.predict("affine", x=[[1, 2], [3]])
 
 
@@ -88,9 +87,9 @@ def test_inputs_as_a_mapping_may_have_any_name(client: Client) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_dtype_comes_back_as_it_went(ports: Ports, kind: str, dtype: str) -> None:
+def test_every_dtype_survives_the_round_trip(endpoints: ServerEndpoints, kind: str, dtype: str) -> None:
     array = _example(dtype)
-    with open_client(ports, kind) as client:
+    with open_client(endpoints, kind) as client:
         if kind != "grpc" and dtype in NOT_IN_JSON:
             with pytest.raises(TensorError, match=f"is {dtype}, which REST cannot carry"):
                 client.predict("echo", x=array, signature=f"echo_{dtype}")
@@ -115,19 +114,19 @@ def _example(dtype: str) -> np.ndarray:
     return np.array([[np.nan, np.inf], [-np.inf, 0.1]], np.float64).astype(kind)
 
 
-def test_an_empty_batch_keeps_its_dims(ports: Ports) -> None:
+def test_an_empty_batch_keeps_its_dims(endpoints: ServerEndpoints) -> None:
     for kind in ("grpc", "column"):
-        with open_client(ports, kind) as client:
+        with open_client(endpoints, kind) as client:
             got = client.predict("echo", x=np.zeros((0, 2), np.int8), signature="echo_int8")["y"]
             assert (got.shape, got.dtype) == ((0, 2), np.int8)
 
 
-def test_rows_need_one_batch_size(ports: Ports) -> None:
-    with open_client(ports, "row") as client, pytest.raises(TensorError, match="one equal first dim"):
+def test_the_row_format_needs_equal_batch_sizes(endpoints: ServerEndpoints) -> None:
+    with open_client(endpoints, "row") as client, pytest.raises(TensorError, match="inputs of the same first dim"):
         client.predict("affine", {"x": X, "z": X[:1]})
 
 
-def test_metadata(client: Client) -> None:
+def test_metadata_lists_the_signatures(client: Client) -> None:
     info = client.metadata("affine")
     assert (info.name, info.version) == ("affine", 2)
     assert set(info.signatures) == {"serving_default"}
@@ -142,7 +141,7 @@ def test_metadata(client: Client) -> None:
     assert {s.inputs["x"].dtype for s in client.metadata("echo").signatures.values()} == set(DTYPES)
 
 
-def test_status(client: Client) -> None:
+def test_status_lists_the_versions(client: Client) -> None:
     assert client.status("affine") == [VersionStatus(1, "AVAILABLE"), VersionStatus(2, "AVAILABLE")]
     assert client.status("affine", version=1) == [VersionStatus(1, "AVAILABLE")]
     broken = client.status("broken")[0]
@@ -151,8 +150,8 @@ def test_status(client: Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["grpc", "column"])
-def test_waiting_for_a_model_that_is_loading(kind: str) -> None:
-    with small_server() as ports, open_client(ports, kind) as client:
+def test_it_waits_for_a_model_that_is_loading(kind: str) -> None:
+    with small_server() as endpoints, open_client(endpoints, kind) as client:
         assert client.status("late")[0].state == "LOADING"
         assert client.wait_until_ready("late", timeout=10) == VersionStatus(1, "AVAILABLE")
 
@@ -164,14 +163,14 @@ def test_waiting_ends_at_once_for_a_failed_load(client: Client) -> None:
     assert time.monotonic() - start < 5
 
 
-def test_waiting_says_what_was_seen_last(client: Client) -> None:
+def test_a_timeout_reports_the_last_known_state(client: Client) -> None:
     with pytest.raises(
         NotReadyError, match=r"affine version 9 was not ready within 0\.3 s: .*version 9 of model affine"
     ):
         client.wait_until_ready("affine", 9, timeout=0.3)
 
 
-def test_waiting_for_a_server_that_starts() -> None:
+def test_it_waits_for_a_server_that_is_starting() -> None:
     port = free_port()
     with Client(f"http://127.0.0.1:{port}") as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.wait_until_ready, "affine", timeout=30)
@@ -209,9 +208,9 @@ def test_waiting_for_a_server_that_starts() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["grpc", "column"])
-def test_refusals_carry_status_message_and_advice(ports: Ports, kind: str, call, status, text, fix) -> None:
+def test_a_refusal_has_status_message_and_advice(endpoints: ServerEndpoints, kind: str, call, status, text, fix) -> None:
     # type: ignore[no-untyped-def]
-    with open_client(ports, kind) as client, pytest.raises(RequestError, match=text) as caught:
+    with open_client(endpoints, kind) as client, pytest.raises(RequestError, match=text) as caught:
         call(client)
     if status:
         assert caught.value.status == status
@@ -220,7 +219,7 @@ def test_refusals_carry_status_message_and_advice(ports: Ports, kind: str, call,
     assert str(client.target) in str(caught.value)
 
 
-def test_a_slow_answer_is_a_deadline_error(client: Client) -> None:
+def test_a_late_answer_is_a_deadline_error(client: Client) -> None:
     start = time.monotonic()
     with pytest.raises(DeadlineError, match=r"No answer within 0\.2 s"):
         client.predict("slow", x=X, timeout=0.2)
@@ -228,25 +227,25 @@ def test_a_slow_answer_is_a_deadline_error(client: Client) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_nobody_there_is_a_connection_error(scheme: str) -> None:
+def test_a_missing_server_is_a_connection_error(scheme: str) -> None:
     with Client(f"{scheme}://127.0.0.1:{free_port()}") as client:
         with pytest.raises(ConnectionFailedError, match=r"No connection to 127\.0\.0\.1") as caught:
             client.predict("affine", x=X, timeout=5)
-        assert "is the server running" in str(caught.value)
+        assert "check that the server is running" in str(caught.value)
 
 
-def test_the_wrong_port_says_so(ports: Ports) -> None:
+def test_a_port_of_the_other_protocol_is_recognized(endpoints: ServerEndpoints) -> None:
     with (
-        Client(f"127.0.0.1:{ports.rest}") as client,
+        Client(f"127.0.0.1:{endpoints.rest_port}") as client,
         pytest.raises(ConnectionFailedError, match="does not speak gRPC"),
     ):
         client.predict("affine", x=X, timeout=5)
-    with Client(f"http://127.0.0.1:{ports.grpc}") as client, pytest.raises(ProtocolError, match="gRPC port"):
+    with Client(f"http://127.0.0.1:{endpoints.grpc_port}") as client, pytest.raises(ProtocolError, match="gRPC port"):
         client.predict("affine", x=X, timeout=5)
 
 
-def test_a_kept_connection_that_the_server_closed_is_opened_again(ports: Ports) -> None:
-    with Client(ports.rest_target) as client:
+def test_a_kept_connection_that_the_server_closed_is_reopened(endpoints: ServerEndpoints) -> None:
+    with Client(endpoints.rest_target) as client:
         client.predict("affine", x=X)
         client._transport._connections[0].sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
         np.testing.assert_array_equal(client.predict("affine", x=X, version=1)["y"], X * 2 + 1)
@@ -291,7 +290,7 @@ class _fixed_answer:  # noqa: N801
 
 
 @pytest.mark.parametrize("kind", ["grpc", "column"])
-def test_threads_share_a_client(ports: Ports, kind: str) -> None:
+def test_threads_can_share_a_client(endpoints: ServerEndpoints, kind: str) -> None:
     failures = []
 
     def work(number: int) -> None:
@@ -300,46 +299,13 @@ def test_threads_share_a_client(ports: Ports, kind: str) -> None:
             if not np.array_equal(client.predict("affine", x=x, version=1)["y"], x * 2 + 1):
                 failures.append(number)
 
-    with open_client(ports, kind) as client:
+    with open_client(endpoints, kind) as client:
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert not failures
-
-
-@pytest.mark.parametrize(
-    ("text", "rest", "want"),
-    [
-        ("localhost:8500", False, "grpc://localhost:8500"),
-        ("localhost:8501", True, "http://localhost:8501"),
-        ("grpcs://models.example:443", False, "grpcs://models.example:443"),
-        ("http://h", False, "http://h:80"),
-        ("https://h/serving/", False, "https://h:443/serving"),
-        ("https://h:8/v1", False, "https://h:8"),
-        ("[::1]:8500", False, "grpc://[::1]:8500"),
-    ],
-)
-def test_targets(text: str, rest: bool, want: str) -> None:
-    assert str(Target.parse(text, rest=rest)) == want
-
-
-@pytest.mark.parametrize(
-    "text", ["localhost", "", ":8500", "h:0", "h:70000", "h:x", "ftp://h:1", "grpc://h:1/x", "a b:1"]
-)
-def test_bad_targets_are_usage_errors(text: str) -> None:
-    with pytest.raises(TargetError, match="localhost:8500") as caught:
-        Client(text)
-    assert caught.value.exit_code == 2
-
-
-def test_the_package_exports_what_it_lists() -> None:
-    assert sorted(serving.__all__) == serving.__all__
-    for name in serving.__all__:
-        assert getattr(serving, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'Nope'"):
-        _ = serving.Nope
 
 
 def test_the_client_imports_neither_tensorflow_nor_torch() -> None:

@@ -1,4 +1,4 @@
-"""Client, smoke test and warm-up records against the embedded server with a real SavedModel."""
+"""Client, smoke test and warm-up records with the embedded server and a real SavedModel."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import tensorflow as tf
 from bundler.saved_model.warmup import write_warmup
 from serving import Client, RequestError
 from serving.golden.data import Golden, GoldenCase
+from serving.launch.server_process import ServerEndpoints, server_process
 from serving.smoke.run import GoldenFile, golden_files, run
 from tests.serving.golden_data import save
-from tests.serving.servers import Ports, embedded_server
 
 
 class Mixed(tf.Module):
@@ -60,8 +60,8 @@ def golden(weight: float) -> Golden:
         return GoldenCase("serving_default", f"batch-{batch}", {"x": x, "ids": ids, "flag": flag}, outputs)
 
     text = np.array(["a", "ä\n", ""])
-    half, coded = np.array([1.5, -2], np.float16), np.array([0.1, 3], ml_dtypes.bfloat16)
-    bits = {"in": coded.view(np.uint16), "out": (coded * 2).astype(ml_dtypes.bfloat16).view(np.uint16)}
+    half, narrow = np.array([1.5, -2], np.float16), np.array([0.1, 3], ml_dtypes.bfloat16)
+    bits = {"in": narrow.view(np.uint16), "out": (narrow * 2).astype(ml_dtypes.bfloat16).view(np.uint16)}
     cases = (
         default(1),
         default(5),
@@ -73,7 +73,7 @@ def golden(weight: float) -> Golden:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Version 4 answers as its golden data says; the weight of version 5 was changed after them."""
+    """Version 4 answers what its golden data says; the weight of version 5 was changed afterwards."""
     base = tmp_path_factory.mktemp("models") / "mixed"
     for version, weight in ((4, 2.5), (5, 2.6)):
         Mixed(weight).save(base / str(version))
@@ -84,29 +84,29 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ports(base: Path) -> Iterator[Ports]:
+def endpoints(base: Path) -> Iterator[ServerEndpoints]:
     config = base.parent / "models.config"
     config.write_text(
         f'model_config_list {{ config {{ name: "mixed" base_path: "{base}" model_platform: "tensorflow"'
         " model_version_policy { all {} }"
         ' version_labels { key: "stable" value: 4 } } }'
     )
-    with embedded_server(config) as ports:
-        yield ports
+    with server_process(config) as endpoints:
+        yield endpoints
 
 
 def files(base: Path, version: int) -> list[GoldenFile]:
     return [file for file in golden_files(base.parent / "golden") if file.version == version]
 
 
-def test_the_smoke_test_passes(ports: Ports, base: Path) -> None:
-    report = run(ports.grpc_target, files(base, 4), rest=ports.rest_target, timeout=20)
+def test_the_smoke_test_passes(endpoints: ServerEndpoints, base: Path) -> None:
+    report = run(endpoints.grpc_target, files(base, 4), rest=endpoints.rest_target, timeout=20)
     assert report.passed, report.failures
     assert [check.what for check in report.skipped] == ["predict narrow a"]
 
 
-def test_a_changed_weight_fails_and_nothing_else(ports: Ports, base: Path) -> None:
-    report = run(ports.grpc_target, files(base, 5), rest=ports.rest_target, timeout=20)
+def test_a_changed_weight_fails_only_the_checks_it_affects(endpoints: ServerEndpoints, base: Path) -> None:
+    report = run(endpoints.grpc_target, files(base, 5), rest=endpoints.rest_target, timeout=20)
     assert {(c.over, c.what) for c in report.failures} == {
         ("gRPC", "predict serving_default batch-1"),
         ("gRPC", "predict serving_default batch-5"),
@@ -120,8 +120,8 @@ def test_a_changed_weight_fails_and_nothing_else(ports: Ports, base: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["grpc", "rest"])
-def test_the_client_talks_to_it(ports: Ports, kind: str) -> None:
-    with Client(ports.grpc_target if kind == "grpc" else ports.rest_target) as client:
+def test_the_client_talks_to_the_embedded_server(endpoints: ServerEndpoints, kind: str) -> None:
+    with Client(endpoints.grpc_target if kind == "grpc" else endpoints.rest_target) as client:
         assert client.wait_until_ready("mixed", 5, timeout=10).available
         x = np.ones((2, 3), np.float32)
         rest = {"ids": [[1, 2], [3, 4]], "flag": [True, False]}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from serving import Client, ConnectionFailedError
-from tests.serving.servers import Ports, small_server
+from serving.launch.server_process import ServerEndpoints
+from tests.serving.servers import small_server
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 
@@ -26,25 +27,25 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ports(certificates: Path) -> Iterator[Ports]:
-    with small_server("--tls", str(certificates)) as ports:
-        yield ports
+def endpoints(certificates: Path) -> Iterator[ServerEndpoints]:
+    with small_server("--tls", str(certificates)) as endpoints:
+        yield endpoints
 
 
-def _target(ports: Ports, kind: str) -> str:
-    return f"grpcs://localhost:{ports.grpc}" if kind == "grpc" else f"https://localhost:{ports.rest}"
+def _target(endpoints: ServerEndpoints, kind: str) -> str:
+    return f"grpcs://localhost:{endpoints.grpc_port}" if kind == "grpc" else f"https://localhost:{endpoints.rest_port}"
 
 
 @pytest.mark.parametrize("kind", ["grpc", "rest"])
-def test_a_trusted_certificate(ports: Ports, certificates: Path, kind: str) -> None:
+def test_a_trusted_certificate_is_accepted(endpoints: ServerEndpoints, certificates: Path, kind: str) -> None:
     trusted = (certificates / "cert.pem").read_bytes()
-    with Client(_target(ports, kind), root_certificates=trusted) as client:
+    with Client(_target(endpoints, kind), root_certificates=trusted) as client:
         x = np.ones((1, 3), np.float32)
         np.testing.assert_array_equal(client.predict("affine", x=x, version=1)["y"], x * 3)
 
 
 @pytest.mark.parametrize("kind", ["grpc", "rest"])
-def test_an_unknown_certificate_is_refused(ports: Ports, kind: str) -> None:
-    with Client(_target(ports, kind), timeout=5) as client, pytest.raises(ConnectionFailedError) as caught:
+def test_an_unknown_certificate_is_refused(endpoints: ServerEndpoints, kind: str) -> None:
+    with Client(_target(endpoints, kind), timeout=5) as client, pytest.raises(ConnectionFailedError) as caught:
         client.status("affine")
     assert "certificate" in str(caught.value).lower()

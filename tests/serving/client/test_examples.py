@@ -1,4 +1,4 @@
-"""tf.Examples made of features by name."""
+"""tf.Examples from features by name."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_a_feature_is_the_list_of_its_values(values: Any, kind: str, held: list[
     assert list(getattr(feature, kind).value) == held
 
 
-def test_a_serialized_example_is_taken_as_it_is() -> None:
-    made = to_message({"x": [1.0], "name": "a\0"})
-    assert to_message(made.SerializeToString()) == made
-    assert to_json(made) == {"x": [1.0], "name": [{"b64": "YQA="}]}
+def test_a_serialized_example_is_kept() -> None:
+    proto = to_message({"x": [1.0], "name": "a\0"})
+    assert to_message(proto.SerializeToString()) == proto
+    assert to_json(proto) == {"x": [1.0], "name": [{"b64": "YQA="}]}
 
 
 @pytest.mark.parametrize("example", [{"x": [1j]}, {"x": [None]}, {"x": ["a", 1]}, b"\xff"])
-def test_what_no_feature_holds_is_an_error(example: Any) -> None:
+def test_values_that_no_feature_can_hold_are_an_error(example: Any) -> None:
     with pytest.raises(TensorError, match=r"tf\.Example"):
         to_message(example)

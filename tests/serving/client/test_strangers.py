@@ -1,4 +1,4 @@
-"""Clients that others wrote for TensorFlow Serving work unchanged. Each in a process of its own: their protos collide."""
+"""Other clients of TensorFlow Serving work unchanged. Each runs in its own process, because their protos collide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.serving.processes import ServerProcess, server_process
 from tests.serving.server.recordings import MODELS
 
-SCRIPTS = Path(__file__).with_name("strangers")
+SCRIPTS = Path(__file__).parents[1] / "strangers"
 SECONDS = 240
 
 
@@ -25,11 +25,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("strangers")
     _save_tripler(folder / "one" / "1")
     paths = {name: MODELS / name for name in ("rows", "clsreg", "types")} | {"one": folder / "one"}
-    listed = (
+    configs = (
         f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}' for name, path in paths.items()
     )
     config = folder / "models.config"
-    config.write_text(f"model_config_list {{ {' '.join(listed)} }}")
+    config.write_text(f"model_config_list {{ {' '.join(configs)} }}")
     monitoring = folder / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
     flags = (f"--model_config_file={config}", f"--monitoring_config_file={monitoring}")
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def _save_tripler(path: Path) -> None:
-    """A model of one signature, input `x` [?, 4] and output `y`: the only kind that ovmsclient knows."""
+    """Save a model of one signature with input `x` [?, 4] and output `y`, the only kind that ovmsclient supports."""
     import tensorflow as tf
 
     model = tf.Module()
@@ -53,17 +53,17 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_tensorflow_serving_api(server: ServerProcess) -> None:
+def test_tensorflow_serving_api_works(server: ServerProcess) -> None:
     assert "ok" in run("tfs_api.py", server.grpc_target)
 
 
 @pytest.mark.skipif(find_spec("ovmsclient") is None, reason="`pip install --no-deps ovmsclient==2023.1`")
-def test_ovmsclient(server: ServerProcess) -> None:
-    assert "ok" in run("ovms.py", server.grpc_target, f"127.0.0.1:{server.rest}")
+def test_ovmsclient_works(server: ServerProcess) -> None:
+    assert "ok" in run("ovms.py", server.grpc_target, f"127.0.0.1:{server.rest_port}")
 
 
 def curl(*arguments: str, data: bytes | None = None) -> tuple[int, str]:
-    """Status and body."""
+    """Return status and body."""
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
     command = ["curl", "-sS", "--max-time", "60", "-w", "\n%{http_code}", *arguments]
@@ -76,7 +76,7 @@ ONES = '{"instances": [[1, 1, 1, 1]]}'
 TRIPLED = {"predictions": [[3.0, 3.0, 3.0, 3.0]]}
 
 
-def test_curl_as_in_the_servers_own_documentation(server: ServerProcess) -> None:
+def test_curl_works_as_in_the_servers_documentation(server: ServerProcess) -> None:
     """tensorflow.org/tfx/serving/api_rest: `curl -d '{"instances": …}' -X POST http://…/v1/models/NAME:predict`."""
     one = f"{server.rest_target}/v1/models/one"
     status, body = curl("-d", ONES, "-X", "POST", f"{one}:predict")
@@ -93,12 +93,12 @@ def test_curl_as_in_the_servers_own_documentation(server: ServerProcess) -> None
     assert (status, json.loads(body)) == (400, {"error": "Malformed request: PUT /v1/models/one:predict"})
 
 
-def test_curl_with_a_chunked_and_a_packed_body(server: ServerProcess) -> None:
+def test_curl_can_send_a_chunked_or_gzipped_body(server: ServerProcess) -> None:
     predict = f"{server.rest_target}/v1/models/one:predict"
     status, body = curl("-H", "Transfer-Encoding: chunked", "--data-binary", "@-", predict, data=ONES.encode())
     assert (status, json.loads(body)) == (200, TRIPLED)
-    packed = gzip.compress(ONES.encode())
-    status, body = curl("-H", "Content-Encoding: gzip", "--data-binary", "@-", predict, data=packed)
+    gzipped = gzip.compress(ONES.encode())
+    status, body = curl("-H", "Content-Encoding: gzip", "--data-binary", "@-", predict, data=gzipped)
     assert (status, json.loads(body)) == (200, TRIPLED)
 
 

@@ -16,26 +16,26 @@ CONFIG = """model_config_list {{ config {{
 
 
 def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(two.getsockname()[1])
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return int(first.getsockname()[1]), int(second.getsockname()[1])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A bundle's models/ and serving/ as a server sees them: versions 1 and 2 of `rows`."""
-    made = tmp_path / "bundle"
-    (made / "models").mkdir(parents=True)
-    (made / "models" / "rows").symlink_to(MODELS / "rows")
-    (made / "serving").mkdir()
-    (made / "serving" / "models.config").write_text(CONFIG.format(models="/models"))
-    return made
+    bundle = tmp_path / "bundle"
+    (bundle / "models").mkdir(parents=True)
+    (bundle / "models" / "rows").symlink_to(MODELS / "rows")
+    (bundle / "serving").mkdir()
+    (bundle / "serving" / "models.config").write_text(CONFIG.format(models="/models"))
+    return bundle
 
 
 @pytest.fixture
 def deploy(folder: Path) -> Callable[..., Deployment]:
-    """Makes a deployment of the folder at free ports; versions to wait for can be given."""
+    """Return a function that makes a deployment of the folder at free ports, with the versions to wait for."""
 
     def make(*versions: int) -> Deployment:
         grpc, rest = free_ports()

@@ -1,4 +1,4 @@
-"""Executables for the tests: a docker that records, and a tensorflow_model_server that is the embedded server."""
+"""Executables for the tests: a docker that records its calls, and a tensorflow_model_server that is the embedded server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tests.serving.servers import ROOT
 
 @dataclass(frozen=True)
 class FakeDocker:
-    """Attributes:
-    path: the executable.
-    home: its folder, FAKE_DOCKER in its environment.
+    """An installed fake docker.
+
+    Attributes:
+        path: the executable.
+        home: its folder, FAKE_DOCKER in its environment.
     """
 
     path: Path
@@ -34,7 +36,7 @@ class FakeDocker:
 
 
 def fake_docker(folder: Path) -> FakeDocker:
-    """Writes `folder/docker`; its image is there already."""
+    """Write `folder/docker`, whose image exists already."""
     home = folder / "docker-home"
     home.mkdir()
     (home / "image").touch()
@@ -43,7 +45,7 @@ def fake_docker(folder: Path) -> FakeDocker:
 
 
 def model_server(folder: Path) -> Path:
-    """Writes `folder/tensorflow_model_server`, which serves with the same flags."""
+    """Write `folder/tensorflow_model_server`, which serves with the same flags."""
     script = f'cd "{ROOT}"; exec "{sys.executable}" -m bundler serve "$@"'
     return _executable(folder / "tensorflow_model_server", script)
 

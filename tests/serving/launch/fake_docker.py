@@ -1,7 +1,7 @@
 """A `docker` that records its arguments and, for `run`, starts the embedded server where the container would listen.
 
-Installed as an executable by `tests.serving.launch.executables`. FAKE_DOCKER is a folder: `calls` gets one JSON array a
-call, `mode` says how it misbehaves, `container` and `image` stand for the ones there are.
+Installed as an executable by `tests.serving.launch.executables`. FAKE_DOCKER is a folder: `calls` gets one JSON array per
+call, `mode` says how it misbehaves, the files `container` and `image` exist if the container and the image do.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run(arguments: list[str], mode: str) -> int:
 
 
 def split(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Options by name, and what stands from the image on."""
+    """Return the options by name, and the arguments from the image on."""
     options: dict[str, list[str]] = {}
     while arguments[0].startswith("--"):
         name = arguments.pop(0)
@@ -84,7 +84,7 @@ def mount(text: str) -> tuple[str, str]:
 
 
 def inside(flag: str, mounts: dict[str, str]) -> str:
-    """A flag with the paths of this machine; a models.config is written anew for it."""
+    """Return a flag with the paths of this machine, and write a models.config with them."""
     for target, source in mounts.items():
         flag = flag.replace(f"={target}/", f"={source}/")
     if flag.startswith("--model_config_file="):

@@ -1,4 +1,4 @@
-"""The three runners: real servers in other processes, seen by a real client, and what is said when they do not come up."""
+"""The three runners: real servers in other processes, seen by a real client, and the errors if they do not start."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ IMAGE = "tensorflow/serving:2.19.1@sha256:" + "0" * 64
 
 
 def in_docker(deployment: Deployment, docker: FakeDocker, **settings: str) -> DockerRunner:
-    named = {"user": "10001:10001", **settings}
-    return DockerRunner(deployment, DockerSettings(IMAGE, "/models", "/etc/tf-serving", docker=str(docker.path), **named))
+    options = {"user": "10001:10001", **settings}
+    return DockerRunner(deployment, DockerSettings(IMAGE, "/models", "/etc/tf-serving", docker=str(docker.path), **options))
 
 
 def embedded(deployment: Deployment) -> EmbeddedRunner:
-    """On the folder as if it were a bundle: `rows` has a policy in its models.config."""
+    """Serve the folder as if it were a bundle: `rows` has a policy in its models.config."""
     code = "import sys; from tests.serving.launch.served import main; main(sys.argv[1:])"
     return EmbeddedRunner(deployment, (sys.executable, "-c", code))
 
@@ -70,42 +70,43 @@ def is_free(port: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["embedded", "binary", "docker"])
-def test_every_version_is_available_inside_and_nothing_is_left_after(
+def test_every_version_is_available_in_the_block_and_nothing_remains_afterwards(
     kind: str, deploy: Deploy, docker: FakeDocker, tmp_path: Path
 ) -> None:
-    to = deploy(1, 2)
-    made: dict[str, Callable[[], Runner]] = {
-        "embedded": lambda: embedded(to),
-        "binary": lambda: BinaryRunner(to, str(model_server(tmp_path))),
-        "docker": lambda: in_docker(to, docker),
+    deployment = deploy(1, 2)
+    runners: dict[str, Callable[[], Runner]] = {
+        "embedded": lambda: embedded(deployment),
+        "binary": lambda: BinaryRunner(deployment, str(model_server(tmp_path))),
+        "docker": lambda: in_docker(deployment, docker),
     }
-    runner, lines = made[kind](), list[str]()
-    with launched(runner, to, timeout=SECONDS, log=lines.append):
-        assert versions_available(to) == [1, 2]
+    runner, lines = runners[kind](), list[str]()
+    with launched(runner, deployment, timeout=SECONDS, log=lines.append):
+        assert versions_available(deployment) == [1, 2]
         assert runner.ended() is None
         assert runner.by_hand
-    assert is_free(to.grpc_port)
-    assert is_free(to.rest_port)
+    assert is_free(deployment.grpc_port)
+    assert is_free(deployment.rest_port)
     assert any("Running gRPC ModelServer" in line for line in lines), lines
     if kind == "binary":
         assert not Path(runner.by_hand.split("rm -rf ")[1]).exists()
 
 
-def test_arguments_of_docker(deploy: Deploy, docker: FakeDocker, folder: Path) -> None:
-    to = deploy(2)
-    runner = in_docker(to, docker, memory="2g", cpus="1.5", user="1000:1000")
-    with launched(runner, to, timeout=SECONDS, log=lambda line: None):
+def test_docker_gets_these_arguments(deploy: Deploy, docker: FakeDocker, folder: Path) -> None:
+    deployment = deploy(2)
+    runner = in_docker(deployment, docker, memory="2g", cpus="1.5", user="1000:1000")
+    with launched(runner, deployment, timeout=SECONDS, log=lambda line: None):
         pass
-    name = f"tfbundle-rows-{to.grpc_port}"
+    name = f"tfbundle-rows-{deployment.grpc_port}"
     assert docker.verbs == ["version", "container inspect", "image inspect", "run", "stop", "rm"]
     assert docker.calls[3] == [
         "run", "--rm", "--init", "--name", name, "--user", "1000:1000",
         "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
         "--memory", "2g", "--cpus", "1.5",
-        "--publish", f"127.0.0.1:{to.grpc_port}:{to.grpc_port}", "--publish", f"127.0.0.1:{to.rest_port}:{to.rest_port}",
+        "--publish", f"127.0.0.1:{deployment.grpc_port}:{deployment.grpc_port}",
+        "--publish", f"127.0.0.1:{deployment.rest_port}:{deployment.rest_port}",
         "--mount", f"type=bind,source={folder}/models,target=/models,readonly",
         "--mount", f"type=bind,source={folder}/serving,target=/etc/tf-serving,readonly",
-        "--entrypoint", "tensorflow_model_server", IMAGE, *to.flags("/etc/tf-serving"),
+        "--entrypoint", "tensorflow_model_server", IMAGE, *deployment.flags("/etc/tf-serving"),
     ]  # fmt: skip
     assert docker.calls[4][0] == "stop"
     assert docker.calls[4][-1] == name
@@ -113,36 +114,36 @@ def test_arguments_of_docker(deploy: Deploy, docker: FakeDocker, folder: Path) -
     assert list(runner.command) == [str(docker.path), *docker.calls[3]]
 
 
-def test_an_image_that_is_not_there_is_pulled(deploy: Deploy, docker: FakeDocker) -> None:
+def test_a_missing_image_is_pulled(deploy: Deploy, docker: FakeDocker) -> None:
     (docker.home / "image").unlink()
-    to, lines = deploy(1), list[str]()
-    in_docker(to, docker).prepare(lines.append)
+    deployment, lines = deploy(1), list[str]()
+    in_docker(deployment, docker).prepare(lines.append)
     assert docker.calls[-1] == ["pull", IMAGE]
     assert lines == [f"Status: Downloaded newer image for {IMAGE}"]
     (docker.home / "image").unlink()
     docker.misbehave("no-registry")
     with pytest.raises(LaunchError, match=r"cannot be pulled: .*no such host"):
-        in_docker(to, docker).prepare(lines.append)
+        in_docker(deployment, docker).prepare(lines.append)
 
 
-def test_docker_that_is_not_there_or_does_not_answer(deploy: Deploy, docker: FakeDocker) -> None:
-    to = deploy(1)
-    nowhere = DockerRunner(to, DockerSettings(IMAGE, "/models", "/etc", "1:1", docker="/nowhere/docker"))
+def test_a_missing_docker_or_a_silent_daemon_is_an_error(deploy: Deploy, docker: FakeDocker) -> None:
+    deployment = deploy(1)
+    nowhere = DockerRunner(deployment, DockerSettings(IMAGE, "/models", "/etc", "1:1", docker="/nowhere/docker"))
     with pytest.raises(LaunchError, match="no /nowhere/docker on this machine"):
         nowhere.prepare(print)
     nowhere.stop()
     docker.misbehave("daemon-down")
     with pytest.raises(LaunchError, match="daemon does not answer: Cannot connect"):
-        launch(in_docker(to, docker), to)
+        launch(in_docker(deployment, docker), deployment)
     assert docker.verbs == ["version"]
 
 
-def test_a_container_of_that_name_is_not_touched(deploy: Deploy, docker: FakeDocker) -> None:
-    to = deploy(1)
+def test_an_existing_container_of_the_same_name_is_not_touched(deploy: Deploy, docker: FakeDocker) -> None:
+    deployment = deploy(1)
     (docker.home / "container").touch()
-    with pytest.raises(LaunchError, match="There is a container tfbundle-rows") as caught:
-        launch(in_docker(to, docker), to)
-    assert f"rm -f tfbundle-rows-{to.grpc_port}" in (caught.value.fix or "")
+    with pytest.raises(LaunchError, match="A container named tfbundle-rows") as caught:
+        launch(in_docker(deployment, docker), deployment)
+    assert f"rm -f tfbundle-rows-{deployment.grpc_port}" in (caught.value.fix or "")
     assert "rm" not in docker.verbs
     assert (docker.home / "container").exists()
 
@@ -152,60 +153,60 @@ def test_a_container_of_that_name_is_not_touched(deploy: Deploy, docker: FakeDoc
     [
         ("exits", r"ended with exit code 255:\n  \| Failed to start server. Error: no such model", "the end of its log"),
         ("killed", "ended with exit code 137", "raise --memory"),
-        ("cannot-start", "ended with exit code 125:.*\n.*driver failed", "Docker itself"),
+        ("cannot-start", "ended with exit code 125:.*\n.*driver failed", "Docker's own message"),
     ],
 )
-def test_a_container_that_ends_early(mode: str, words: str, fix: str, deploy: Deploy, docker: FakeDocker) -> None:
-    to = deploy(1)
+def test_a_container_that_ends_early_is_explained(mode: str, words: str, fix: str, deploy: Deploy, docker: FakeDocker) -> None:
+    deployment = deploy(1)
     docker.misbehave(mode)
     with pytest.raises(LaunchError, match=words) as caught:
-        launch(in_docker(to, docker), to)
+        launch(in_docker(deployment, docker), deployment)
     assert fix in (caught.value.fix or "")
     assert docker.verbs[-1] == "rm"
 
 
 def test_a_container_that_is_never_ready_is_removed(deploy: Deploy, docker: FakeDocker) -> None:
-    to = deploy(1)
+    deployment = deploy(1)
     docker.misbehave("hangs")
     with pytest.raises(NotReadyError, match=r"was not ready within [01][.\d]* s: No connection"):
-        launch(in_docker(to, docker), to, 1.0)
+        launch(in_docker(deployment, docker), deployment, 1.0)
     assert docker.verbs[-2:] == ["stop", "rm"]
     assert not (docker.home / "container").exists()
 
 
-def test_what_cannot_be_removed_is_told(deploy: Deploy, docker: FakeDocker) -> None:
-    to = deploy(1)
+def test_a_container_that_cannot_be_removed_is_reported(deploy: Deploy, docker: FakeDocker) -> None:
+    deployment = deploy(1)
     docker.misbehave("cannot-remove")
     with pytest.raises(LaunchError, match=r"could not be removed: .*in progress") as caught:
-        launch(in_docker(to, docker), to)
-    assert caught.value.fix == f"{docker.path} rm -f tfbundle-rows-{to.grpc_port}"
+        launch(in_docker(deployment, docker), deployment)
+    assert caught.value.fix == f"{docker.path} rm -f tfbundle-rows-{deployment.grpc_port}"
 
 
 @pytest.mark.parametrize("kind", ["gRPC", "REST"])
-def test_a_port_in_use_is_told_before_anything_is_started(kind: str, deploy: Deploy, docker: FakeDocker) -> None:
-    to = deploy(1)
-    port = to.grpc_port if kind == "gRPC" else to.rest_port
+def test_a_port_in_use_is_reported_before_anything_is_started(kind: str, deploy: Deploy, docker: FakeDocker) -> None:
+    deployment = deploy(1)
+    port = deployment.grpc_port if kind == "gRPC" else deployment.rest_port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
         with pytest.raises(TargetError, match=f"Port {port} of 127.0.0.1, for {kind}, is in use"):
-            launch(in_docker(to, docker), to)
+            launch(in_docker(deployment, docker), deployment)
     assert docker.calls == []
 
 
-def test_no_binary(deploy: Deploy) -> None:
-    to = deploy(1)
+def test_a_missing_binary_is_an_error(deploy: Deploy) -> None:
+    deployment = deploy(1)
     with pytest.raises(LaunchError, match="no no_such_server on this machine"):
-        launch(BinaryRunner(to, "no_such_server"), to)
+        launch(BinaryRunner(deployment, "no_such_server"), deployment)
 
 
 def test_config_files_of_another_launch_are_not_touched(deploy: Deploy, tmp_path: Path) -> None:
-    to, binary = deploy(1), str(model_server(tmp_path))
-    first = BinaryRunner(to, binary)
+    deployment, binary = deploy(1), str(model_server(tmp_path))
+    first = BinaryRunner(deployment, binary)
     first.prepare(print)
     try:
-        second = BinaryRunner(to, binary)
-        with pytest.raises(LaunchError, match="is there already"):
+        second = BinaryRunner(deployment, binary)
+        with pytest.raises(LaunchError, match="exists already"):
             second.prepare(print)
         second.stop()
         assert Path(first.by_hand.split("rm -rf ")[1]).is_dir()
@@ -214,16 +215,17 @@ def test_config_files_of_another_launch_are_not_touched(deploy: Deploy, tmp_path
 
 
 def test_a_process_that_ends_early_shows_the_end_of_its_log(deploy: Deploy) -> None:
-    to = deploy(1)
-    runner = scripted(to, "print('one'); print('two'); raise SystemExit(3)")
+    deployment = deploy(1)
+    runner = scripted(deployment, "print('one'); print('two'); raise SystemExit(3)")
     with pytest.raises(LaunchError, match=r"ended with exit code 3:\n  \| one\n  \| two"):
-        launch(runner, to)
+        launch(runner, deployment)
 
 
-def test_a_process_that_does_not_heed_sigterm_is_killed(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Process.end, "__defaults__", (0.3,))
-    to, lines = deploy(1), list[str]()
-    runner = scripted(to, "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)")
+    deployment, lines = deploy(1), list[str]()
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    runner = scripted(deployment, code)
     runner.start(lines.append)
     while not lines:
         time.sleep(0.01)
@@ -233,7 +235,7 @@ def test_a_process_that_does_not_heed_sigterm_is_killed(deploy: Deploy, monkeypa
     assert "SIGKILL" in str(runner.ended())
 
 
-def test_a_server_that_ends_later_is_told(deploy: Deploy) -> None:
+def test_a_server_that_ends_later_is_reported(deploy: Deploy) -> None:
     runner = scripted(deploy(1), "import time; time.sleep(0.3); print('out of memory')")
     runner.start(print)
     assert "out of memory" in str(wait_for_end(runner))

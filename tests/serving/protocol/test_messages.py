@@ -1,4 +1,4 @@
-"""The shipped descriptors: up to date, complete, quick, and no clash with TensorFlow's own."""
+"""The shipped descriptors are up to date, complete, quick to load, and do not clash with TensorFlow's own."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NEEDED = (
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_message_round_trips(name: str) -> None:
-    made = messages.message(name)()
-    assert made.DESCRIPTOR.full_name == name
-    assert type(made).FromString(made.SerializeToString()) == made
+    proto = messages.message(name)()
+    assert proto.DESCRIPTOR.full_name == name
+    assert type(proto).FromString(proto.SerializeToString()) == proto
 
 
-def test_services_have_tensorflow_servings_methods() -> None:
+def test_services_have_the_methods_of_tensorflow_serving() -> None:
     def methods(name: str) -> dict[str, str]:
         return {m.name: m.input_type.full_name for m in messages.service(name).methods}
 
@@ -50,7 +50,7 @@ def test_services_have_tensorflow_servings_methods() -> None:
     }
 
 
-def test_the_written_config_messages_read_tensorflow_servings_text() -> None:
+def test_the_added_config_messages_read_text_of_tensorflow_serving() -> None:
     batching = text_format.Parse(
         "max_batch_size { value: 4 } allowed_batch_sizes: 2 allowed_batch_sizes: 4 "
         "thread_pool_name { value: 'b' }",
@@ -68,7 +68,7 @@ def test_an_unknown_name_is_an_error() -> None:
         messages.serving_message("NoSuchMessage")
 
 
-def test_the_shipped_file_is_what_the_installed_packages_give() -> None:
+def test_the_shipped_file_matches_the_installed_packages() -> None:
     if extract.installed_versions() != extract.EXTRACTED_FROM:
         pytest.skip(f"shipped for {extract.EXTRACTED_FROM}, installed are {extract.installed_versions()}")
     assert extract.DESCRIPTORS.read_bytes() == extract.extract(), "run `python -m serving.protocol.extract`"
@@ -98,7 +98,7 @@ def test_loading_takes_under_50_ms() -> None:
 
 
 @pytest.mark.parametrize("first", ["ours", "tensorflow's"])
-def test_both_registries_live_in_one_process(first: str) -> None:
+def test_both_registries_work_in_one_process(first: str) -> None:
     imports = [
         "from serving.protocol.messages import serving_message; serving_message('PredictRequest')",
         "from tensorflow_serving.apis import predict_pb2",
@@ -110,7 +110,7 @@ def test_both_registries_live_in_one_process(first: str) -> None:
     _run("; ".join([*(imports if first == "ours" else imports[::-1]), *use]))
 
 
-def test_our_messages_import_no_tensorflow() -> None:
+def test_the_messages_do_not_import_tensorflow() -> None:
     _run(
         "import sys; from serving.protocol.messages import serving_message as m; m('PredictRequest')();"
         "assert not {'tensorflow', 'torch', 'numpy'} & set(sys.modules), sorted(sys.modules)"

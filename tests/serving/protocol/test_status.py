@@ -1,8 +1,10 @@
+"""Status codes and the messages sent with them."""
+
 from __future__ import annotations
 
 import pytest
 
-from serving.protocol.status import invalid_argument
+from serving.protocol.status import HTTP_STATUS, Code, invalid_argument
 
 CUT = "...TRUNCATED"
 
@@ -20,7 +22,11 @@ CUT = "...TRUNCATED"
     ids=["fits", "long", "fits in bytes", "long in bytes", "within 2 bytes", "within 4 bytes"],
 )
 def test_a_message_is_cut_after_1024_bytes(message: str, sent: str) -> None:
-    """model_servers/grpc_status_util.cc. What is left of a character is what a client in Python reads for it."""
+    """As in model_servers/grpc_status_util.cc; half of a character becomes what a client in Python reads in its place."""
     assert invalid_argument(message).grpc_message == sent
     cut = message.encode()[:1024].decode("utf-8", "replace")
     assert sent.removesuffix(CUT) == cut
+
+
+def test_every_code_has_an_http_status() -> None:
+    assert HTTP_STATUS.keys() == set(Code)

@@ -1,4 +1,4 @@
-"""The tensor codec, against TensorFlow's own."""
+"""Tensors as messages, compared with TensorFlow's own conversion."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ARRAYS = {
 }
 
 
-def _same(got: Any, want: Any) -> None:
+def assert_same(got: Any, want: Any) -> None:
     assert got.dtype == want.dtype
     assert got.shape == want.shape
     np.testing.assert_array_equal(got, want)
@@ -58,50 +58,50 @@ def _same(got: Any, want: Any) -> None:
 def test_tensorflow_reads_what_we_write(name: str, content: bool) -> None:
     proto = to_proto(ARRAYS[name], content=content)
     theirs = tf.make_ndarray(tensor_pb2.TensorProto.FromString(proto.SerializeToString()))
-    _same(theirs, ARRAYS[name])
+    assert_same(theirs, ARRAYS[name])
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_we_read_what_tensorflow_writes(name: str) -> None:
     theirs = tf.make_tensor_proto(ARRAYS[name])
-    _same(from_proto(TensorProto.FromString(theirs.SerializeToString())), ARRAYS[name])
-    _same(from_proto(theirs), ARRAYS[name])
+    assert_same(from_proto(TensorProto.FromString(theirs.SerializeToString())), ARRAYS[name])
+    assert_same(from_proto(theirs), ARRAYS[name])
 
 
 @pytest.mark.parametrize("content", [True, False], ids=["content", "values"])
 @pytest.mark.parametrize("name", ARRAYS)
 def test_round_trip(name: str, content: bool) -> None:
     got = from_proto(to_proto(ARRAYS[name], content=content))
-    _same(got, ARRAYS[name])
+    assert_same(got, ARRAYS[name])
     assert got.flags.writeable
 
 
 @pytest.mark.parametrize("dtype", [k for k in ARRAYS if "empty" not in k])
-def test_few_values_repeat_the_last_none_gives_zeros_extras_are_ignored(dtype: str) -> None:
+def test_too_few_values_repeat_the_last_none_gives_zeros_surplus_is_ignored(dtype: str) -> None:
     number = tensors.dtype_number(dtype)
-    for given in (0, 1, 2, 5):
-        proto = to_proto(ARRAYS[dtype].ravel()[:1].repeat(given), content=False)
+    for count in (0, 1, 2, 5):
+        proto = to_proto(ARRAYS[dtype].ravel()[:1].repeat(count), content=False)
         proto.tensor_shape.dim[0].size = 3
         theirs = tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(number)).numpy()
-        _same(from_proto(proto), theirs)
+        assert_same(from_proto(proto), theirs)
     mixed = to_proto(ARRAYS[dtype].ravel()[:2], content=False)
     mixed.tensor_shape.dim[0].size = 4
-    _same(from_proto(mixed), tf.io.parse_tensor(mixed.SerializeToString(), tf.as_dtype(number)).numpy())
+    assert_same(from_proto(mixed), tf.io.parse_tensor(mixed.SerializeToString(), tf.as_dtype(number)).numpy())
 
 
-def test_content_wins_over_values() -> None:
+def test_content_takes_precedence_over_values() -> None:
     proto = to_proto(np.array([1, 2], np.float32))
     proto.float_val.extend([8, 9])
-    _same(from_proto(proto), np.array([1, 2], np.float32))
+    assert_same(from_proto(proto), np.array([1, 2], np.float32))
 
 
 def test_narrow_integers_wrap_as_in_cpp() -> None:
     proto = TensorProto(dtype=tensors.dtype_number("int8"), int_val=[300, -129])
     proto.tensor_shape.dim.add(size=2)
-    _same(from_proto(proto), np.array([44, 127], np.int8))
+    assert_same(from_proto(proto), np.array([44, 127], np.int8))
 
 
-def test_string_content_is_lengths_then_bytes() -> None:
+def test_string_content_has_lengths_and_then_bytes() -> None:
     proto = TensorProto(dtype=7, tensor_content=b"\x01\xac\x02" + b"a" + b"b" * 300)
     proto.tensor_shape.dim.add(size=2)
     assert from_proto(proto).tolist() == [b"a", b"b" * 300]
@@ -113,8 +113,8 @@ def test_strings_can_be_written_as_content() -> None:
     assert (proto.tensor_content, len(proto.string_val)) == (b"\x02\x01abc", 0)
     for array in (texts, ARRAYS["string"], ARRAYS["empty string"], np.array([b"x" * 2**14, b"y" * 127, b""], np.object_)):
         proto = to_proto(array, string_content=True)
-        _same(from_proto(proto), array)
-        _same(tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy(), array)
+        assert_same(from_proto(proto), array)
+        assert_same(tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy(), array)
     assert to_proto(b"", string_content=True).tensor_content == b"\0"
     assert from_proto(to_proto(b"\0", string_content=True)).item() == b"\0"
 
@@ -143,7 +143,7 @@ def test_unknown_shapes_are_errors() -> None:
 
 def test_unknown_rank_without_dims_is_a_scalar() -> None:
     proto = TensorProto(dtype=1, float_val=[3], tensor_shape={"unknown_rank": True})
-    _same(from_proto(proto), tf.io.parse_tensor(proto.SerializeToString(), tf.float32).numpy())
+    assert_same(from_proto(proto), tf.io.parse_tensor(proto.SerializeToString(), tf.float32).numpy())
 
 
 def _parsed(proto: Any) -> Any:
@@ -151,7 +151,7 @@ def _parsed(proto: Any) -> Any:
 
 
 @pytest.mark.parametrize("number", [11, 12, 13, 15, 16, 24, 25, 26, 27, 28, 29, 30, 31, 32])
-def test_dtypes_of_tensorflow_alone_are_read(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dtypes_that_only_tensorflow_has_are_read(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     name = tf.as_dtype(number).name
     field = "float8_val" if name.startswith("float8") else "int_val"
     for values in (b"", b"\x07", b"\x01\x31\x02\x03"):
@@ -159,7 +159,7 @@ def test_dtypes_of_tensorflow_alone_are_read(number: int, monkeypatch: pytest.Mo
         proto.tensor_shape.dim.add(size=3)
         got, want = from_proto(proto), _parsed(proto)
         assert tensors.array_dtype_name(got) == name
-        # TensorFlow gives quantized ones as plain integers, 4 bits without what stands above them.
+        # TensorFlow returns quantized values as plain integers, and 4-bit values without the higher bits.
         np.testing.assert_array_equal(got[name] if got.dtype.names else got, want)
     proto = TensorProto(dtype=number, tensor_shape=proto.tensor_shape)
     proto.tensor_content = b"\x01\x02\x03" * want.dtype.itemsize
@@ -174,7 +174,7 @@ def test_dtypes_of_tensorflow_alone_are_read(number: int, monkeypatch: pytest.Mo
         from_proto(proto)
 
 
-def test_variants_without_values_have_their_dtype() -> None:
+def test_variants_without_values_have_dtype_and_shape() -> None:
     proto = TensorProto(dtype=21)
     proto.tensor_shape.dim.add(size=2)
     assert (tensors.array_dtype_name(from_proto(proto)), from_proto(proto).shape) == ("variant", (2,))
@@ -183,10 +183,10 @@ def test_variants_without_values_have_their_dtype() -> None:
         from_proto(proto)
 
 
-def test_booleans_of_content_are_0_or_1() -> None:
+def test_booleans_in_content_must_be_0_or_1() -> None:
     proto = TensorProto(dtype=10, tensor_content=b"\0\1")
     proto.tensor_shape.dim.add(size=2)
-    _same(from_proto(proto), _parsed(proto))
+    assert_same(from_proto(proto), _parsed(proto))
     proto.tensor_content = b"\0\2"
     with pytest.raises(TensorError, match="byte 2"):
         from_proto(proto)
@@ -194,7 +194,7 @@ def test_booleans_of_content_are_0_or_1() -> None:
         _parsed(proto)
 
 
-def test_types_without_an_array_are_named() -> None:
+def test_errors_name_types_that_no_array_can_hold() -> None:
     with pytest.raises(TensorError, match="DT_RESOURCE"):
         from_proto(TensorProto(dtype=20))
     with pytest.raises(TensorError, match="DT_INVALID"):
@@ -207,7 +207,7 @@ def test_types_without_an_array_are_named() -> None:
         to_proto(np.array(["a", None], np.object_))
 
 
-def test_dtype_names_are_tensorflows() -> None:
+def test_dtype_names_are_those_of_tensorflow() -> None:
     values = enum("tensorflow.DataType").values_by_name
     for name, constant in (("float32", "DT_FLOAT"), ("bfloat16", "DT_BFLOAT16"), ("string", "DT_STRING")):
         assert tensors.dtype_number(name) == values[constant].number
@@ -223,10 +223,10 @@ def test_unicode_and_bytes_arrays_are_strings() -> None:
     assert from_proto(to_proto(b"\0")).item() == b"\0"
 
 
-def test_big_endian_and_strided_arrays() -> None:
+def test_big_endian_and_strided_arrays_are_written_in_order() -> None:
     strided = np.arange(12, dtype=">f4").reshape(3, 4).T[::2]
-    _same(from_proto(to_proto(strided)), strided.astype(np.float32))
-    _same(from_proto(to_proto(strided, content=False)), strided.astype(np.float32))
+    assert_same(from_proto(to_proto(strided)), strided.astype(np.float32))
+    assert_same(from_proto(to_proto(strided, content=False)), strided.astype(np.float32))
 
 
 def test_float32_is_rounded_to_bfloat16_as_ml_dtypes_does() -> None:
@@ -245,9 +245,9 @@ def test_without_ml_dtypes_bfloat16_is_flagged_bits(monkeypatch: pytest.MonkeyPa
     for content in (True, False):
         got = from_proto(to_proto(want, content=content))
         assert isinstance(got, BFloat16Bits)
-        _same(np.asarray(got), want.view(np.uint16))
+        assert_same(np.asarray(got), want.view(np.uint16))
         assert tensors.array_dtype_name(got) == "bfloat16"
         assert to_proto(got, content=content) == to_proto(want, content=content)
-        _same(bfloat16_to_float32(got), want.astype(np.float32))
+        assert_same(bfloat16_to_float32(got), want.astype(np.float32))
     assert to_proto(np.asarray(bfloat16_from_bits(np.zeros(1, np.uint16)))).dtype == 17
-    _same(bfloat16_to_float32(want), want.astype(np.float32))
+    assert_same(bfloat16_to_float32(want), want.astype(np.float32))

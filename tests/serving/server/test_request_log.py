@@ -148,7 +148,7 @@ def test_damaged_files_are_told(logged: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     for data, message in (
         (content[:-5], "ends within the record"),
-        (b"x" * 40, "no TFRecord file, or is damaged at byte 0"),
+        (b"x" * 40, "not a TFRecord file, or is damaged at byte 0"),
         (b"", "has no predict, classify or regress request"),
     ):
         broken.write_bytes(data)

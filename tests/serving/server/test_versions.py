@@ -17,7 +17,8 @@ import pytest
 
 from serving import Client
 from serving.client.reload import Reload
-from serving.config.model_server import AllVersions, ModelServerConfig, ServedModel, Specific
+from serving.config.model_server import ModelServerConfig, ServedModel
+from serving.config.version_policy import AllVersions, Specific
 from serving.errors import NotReadyError, RequestError
 from serving.protocol.messages import MODEL_SERVICE, serving_message
 from serving.server import Server
@@ -145,7 +146,7 @@ def test_a_label_never_names_a_version_that_does_not_serve(base_path: Path, publ
 def test_a_reload_that_is_refused_says_what_to_look_at(base_path: Path) -> None:
     with Server(base_path) as server:
         new = ModelServerConfig((ServedModel("other", "/nowhere/other"),))
-        with pytest.raises(RequestError, match=r"did not take the config over: .*Could not find base path") as caught:
+        with pytest.raises(RequestError, match=r"did not accept the config: .*Could not find base path") as caught:
             Reload(f"127.0.0.1:{server.grpc_port}", new, new, {"other": (1,)}, timeout=SECONDS).label()
         assert "--models-dir" in (caught.value.fix or "")
 

@@ -1,4 +1,4 @@
-"""The smoke test against a server in another process: what passes, what fails, and what it then says."""
+"""The smoke test against a server in another process: what passes, what fails, and the messages."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import pytest
 
 from serving.errors import GoldenError, TargetError
 from serving.golden.data import Golden
+from serving.launch.server_process import ServerEndpoints
 from serving.smoke.run import Check, GoldenFile, SmokeReport, golden_files, run
 from serving.smoke.standalone import main
 from tests.serving import golden_data
-from tests.serving.servers import Ports, small_server
+from tests.serving.servers import small_server
 
 
 @pytest.fixture(scope="module")
-def ports() -> Iterator[Ports]:
-    with small_server() as ports:
-        yield ports
+def endpoints() -> Iterator[ServerEndpoints]:
+    with small_server() as endpoints:
+        yield endpoints
 
 
 @pytest.fixture
@@ -35,13 +36,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def by_name(report: SmokeReport) -> dict[tuple[str, str, int, str], Check]:
-    return {(c.over, c.model, c.version, c.what): c for c in report.checks}
+    return {(check.over, check.model, check.version, check.what): check for check in report.checks}
 
 
-def test_a_right_server_passes_every_check(ports: Ports, folder: Path) -> None:
+def test_a_correct_server_passes_every_check(endpoints: ServerEndpoints, folder: Path) -> None:
     seen: list[Check] = []
     files = golden_files(folder)
-    report = run(ports.grpc_target, files, rest=f"127.0.0.1:{ports.rest}", timeout=20, progress=seen.append)
+    report = run(endpoints.grpc_target, files, rest=f"127.0.0.1:{endpoints.rest_port}", timeout=20, progress=seen.append)
     assert report.passed, report.failures
     assert tuple(seen) == report.checks
     checks = by_name(report)
@@ -62,8 +63,8 @@ def test_a_right_server_passes_every_check(ports: Ports, folder: Path) -> None:
         assert checks["gRPC", "echo", 7, f"predict echo_{dtype} one"].outcome == "passed"
 
 
-def test_what_rest_cannot_carry_is_skipped_aloud(ports: Ports, folder: Path) -> None:
-    report = run(ports.rest_target, golden_files(folder), timeout=20)
+def test_dtypes_that_rest_cannot_carry_are_reported_as_skipped(endpoints: ServerEndpoints, folder: Path) -> None:
+    report = run(endpoints.rest_target, golden_files(folder), timeout=20)
     assert report.passed, report.failures
     skipped = {check.what: check.message for check in report.skipped}
     assert set(skipped) == {f"predict echo_{d} one" for d in ("float16", "bfloat16", "complex64")}
@@ -72,15 +73,15 @@ def test_what_rest_cannot_carry_is_skipped_aloud(ports: Ports, folder: Path) -> 
     assert by_name(report)["REST", "echo", 7, "predict echo_string one (rows)"].outcome == "passed"
 
 
-def test_nothing_but_skipped_checks_is_not_a_pass() -> None:
+def test_skipped_checks_alone_do_not_pass() -> None:
     check = Check("REST", "m", 1, "predict", "skipped", "why")
     assert not SmokeReport(("http://h:1",), (check,), 0.0).passed
     assert not SmokeReport(("http://h:1",), (), 0.0).passed
 
 
 def test_a_changed_weight_fails_naming_output_index_expected_and_got(folder: Path) -> None:
-    with small_server("--weight", "1.001") as ports:
-        report = run(ports.grpc_target, golden_files(folder), rest=ports.rest_target, timeout=20)
+    with small_server("--weight", "1.001") as endpoints:
+        report = run(endpoints.grpc_target, golden_files(folder), rest=endpoints.rest_target, timeout=20)
     assert not report.passed
     failed = {(c.over, c.what): c for c in report.failures if (c.model, c.version) == ("affine", 2)}
     assert set(failed) == {
@@ -100,10 +101,10 @@ def test_a_changed_weight_fails_naming_output_index_expected_and_got(folder: Pat
 
 
 def test_other_names_dtypes_and_dims_fail_in_the_metadata(folder: Path) -> None:
-    with small_server("--swapped-metadata") as ports:
-        report = run(ports.grpc_target, golden_files(folder), timeout=20)
-    [found] = [c.message for c in report.failures if c.version == 1]
-    assert found == "output 'y': expected dtype float32, got float64"
+    with small_server("--swapped-metadata") as endpoints:
+        report = run(endpoints.grpc_target, golden_files(folder), timeout=20)
+    [message] = [check.message for check in report.failures if check.version == 1]
+    assert message == "output 'y': expected dtype float32, got float64"
 
 
 @pytest.mark.parametrize(
@@ -117,20 +118,20 @@ def test_other_names_dtypes_and_dims_fail_in_the_metadata(folder: Path) -> None:
             lambda case: replace(case, outputs={"z": case.outputs["y"], "total": case.outputs["total"]}),
             "output 'y' is served, but was not expected; output 'z' is missing; served are: total, y",
         ),
-        (lambda case: replace(case, signature="other"), "the signature is not served; there are: serving_default"),
+        (lambda case: replace(case, signature="other"), "the signature is not served; served are: serving_default"),
     ],
 )
-def test_golden_data_of_another_model_fails(ports: Ports, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_golden_data_of_another_model_fails(endpoints: ServerEndpoints, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
     golden = golden_data.affine(1)
     golden = replace(golden, cases=tuple(map(change, golden.cases[:1])))
     file = golden_data.save(tmp_path, golden, 1)
-    report = run(ports.grpc_target, [file], timeout=20)
+    report = run(endpoints.grpc_target, [file], timeout=20)
     assert any(re.search(message, c.message) for c in report.failures if c.what.startswith("metadata"))
 
 
-def test_a_version_that_is_not_served_fails_with_those_that_are(ports: Ports, tmp_path: Path) -> None:
+def test_a_version_that_is_not_served_fails_and_the_served_ones_are_listed(endpoints: ServerEndpoints, tmp_path: Path) -> None:
     file = golden_data.save(tmp_path, golden_data.affine(9), 9)
-    report = run(ports.grpc_target, [file], timeout=0.3)
+    report = run(endpoints.grpc_target, [file], timeout=0.3)
     [check] = report.checks
     assert check.outcome == "failed"
     assert "version 9" in check.message
@@ -139,12 +140,12 @@ def test_a_version_that_is_not_served_fails_with_those_that_are(ports: Ports, tm
 
 def test_it_waits_for_a_model_that_is_loading(tmp_path: Path) -> None:
     golden = replace(golden_data.affine(1), model="late")
-    with small_server() as ports:
-        report = run(ports.grpc_target, [golden_data.save(tmp_path, golden, 1)], timeout=20)
+    with small_server() as endpoints:
+        report = run(endpoints.grpc_target, [golden_data.save(tmp_path, golden, 1)], timeout=20)
     assert report.passed, report.failures
 
 
-def test_nobody_there_fails_after_the_timeout(tmp_path: Path) -> None:
+def test_a_missing_server_fails_after_the_timeout(tmp_path: Path) -> None:
     files = [golden_data.save(tmp_path, golden_data.affine(v), v) for v in (1, 2)]
     started = time.monotonic()
     report = run("127.0.0.1:9", files, timeout=0.5)
@@ -169,25 +170,27 @@ def test_bad_golden_data_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_command_line_prints_checks_and_a_verdict(
-    ports: Ports, folder: Path, capsys: pytest.CaptureFixture[str]
+    endpoints: ServerEndpoints, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([ports.grpc_target, "--rest", f"127.0.0.1:{ports.rest}", "--model", "affine"], folder) == 0
+    assert main([endpoints.grpc_target, "--rest", f"127.0.0.1:{endpoints.rest_port}", "--model", "affine"], folder) == 0
     out, err = capsys.readouterr()
     assert not err
     assert "passed  gRPC affine version 1: predict serving_default batch-4 (max relative error " in out
-    assert out.splitlines()[-1].startswith(f"PASSED: 22 passed against grpc://{ports.grpc_target} and http://")
+    assert out.splitlines()[-1].startswith(f"PASSED: 22 passed against grpc://{endpoints.grpc_target} and http://")
     assert "echo" not in out
 
 
-def test_the_command_line_prints_json(ports: Ports, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([ports.rest_target, "--json"], folder) == 0
+def test_the_command_line_prints_json(endpoints: ServerEndpoints, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([endpoints.rest_target, "--json"], folder) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"] is True
-    assert report["targets"] == [ports.rest_target]
+    assert report["targets"] == [endpoints.rest_target]
     assert {check["outcome"] for check in report["checks"]} == {"passed", "skipped"}
 
 
-def test_the_command_line_fails_with_one_and_two(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_exits_with_1_for_failures_and_2_for_wrong_usage(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["127.0.0.1:9", "--timeout", "0.2"], folder) == 1
     assert "FAILED: 0 passed, 3 failed" in capsys.readouterr().out
     assert main(["nonsense"], folder) == 2
@@ -199,11 +202,11 @@ def test_the_command_line_fails_with_one_and_two(folder: Path, capsys: pytest.Ca
     assert caught.value.code == 2
 
 
-def test_json_has_no_infinities(ports: Ports, tmp_path: Path) -> None:
+def test_json_has_no_infinities(endpoints: ServerEndpoints, tmp_path: Path) -> None:
     golden = golden_data.affine(1)
     case = golden.cases[0]
     wrong = replace(case, outputs=case.outputs | {"total": case.outputs["total"].astype(np.int64)})
-    report = run(ports.grpc_target, [golden_data.save(tmp_path, replace(golden, cases=(wrong,)), 1)], timeout=20)
+    report = run(endpoints.grpc_target, [golden_data.save(tmp_path, replace(golden, cases=(wrong,)), 1)], timeout=20)
     text = json.dumps(report.to_json(), allow_nan=False)
     assert "expected dtype int64, got float32" in text
     assert isinstance(Golden.load(tmp_path / "affine" / "1.npz"), Golden)

@@ -1,7 +1,7 @@
 """OpenVINO's light client, as its README uses it, over gRPC and HTTP. Usage: ovms.py HOST:GRPC HOST:REST
 
-It always names a version; its default, 0, means the newest one to OpenVINO's server and version 0 to TensorFlow Serving
-(recorded: `Specific(rows, 0)`), so the version is given. Prints `ok` at the end.
+The client always sends a version. Its default, 0, means the newest one to OpenVINO's server but version 0 to TensorFlow
+Serving (recorded: `Specific(rows, 0)`), so this script gives the version. Prints `ok` at the end.
 """
 
 import sys
@@ -18,7 +18,7 @@ for make, address in ((ovmsclient.make_grpc_client, sys.argv[1]), (ovmsclient.ma
     metadata = client.get_model_metadata(model_name="one", model_version=1, timeout=60)
     if make is ovmsclient.make_grpc_client:
         assert metadata["inputs"] == {"x": {"shape": [-1, 4], "dtype": "DT_FLOAT"}}, metadata
-    else:  # it reads OpenVINO's camelCase and hands out TensorFlow Serving's JSON as it is
+    else:  # the client expects OpenVINO's camelCase and returns TensorFlow Serving's JSON unchanged
         signatures = metadata["metadata"]["signature_def"]["signature_def"]
         assert signatures["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT", metadata
     answer = client.predict(inputs={"x": x}, model_name="one", model_version=1, timeout=60)
@@ -28,5 +28,5 @@ for make, address in ((ovmsclient.make_grpc_client, sys.argv[1]), (ovmsclient.ma
     except ModelNotFoundError as refused:
         assert "Servable not found for request: Specific(gone, 1)" in str(refused), refused
     else:
-        raise AssertionError("there is no model gone")
+        raise AssertionError("the model gone does not exist, but was found")
 print("ok")

@@ -1,6 +1,6 @@
 """A client as TensorFlow Serving's users write it, with tensorflow-serving-api's stubs. Usage: tfs_api.py HOST:PORT
 
-Each call stands as in tensorflow/serving's own examples (tensorflow_serving/example/*_client.py). Prints `ok` at the end.
+Each call is written as in tensorflow/serving's own examples (tensorflow_serving/example/*_client.py). Prints `ok` at the end.
 """
 
 import sys
@@ -43,7 +43,7 @@ except grpc.RpcError as refused:
     assert refused.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "Expects arg[0] to be float but int32 is provided" in refused.details(), refused.details()
 else:
-    raise AssertionError("int32 was taken for float32")
+    raise AssertionError("int32 was accepted for float32")
 
 feature = tf.train.Feature(float_list=tf.train.FloatList(value=[1.0, 2.0]))
 example = tf.train.Example(features=tf.train.Features(feature={"x": feature}))

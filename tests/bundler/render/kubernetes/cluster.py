@@ -1,4 +1,4 @@
-"""What a cluster would say of rendered objects: kustomize, schemas, and the Pod Security Standard `restricted`."""
+"""Checks of rendered objects that a cluster would make: kustomize, schemas, and the Pod Security Standard `restricted`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ VERSIONS = tuple(
     for full in kubernetes_validate.utils.all_versions()
     if (version := ".".join(full.split(".")[:2])) and int(version.split(".")[1]) >= 28
 )
-"""1.28 to the newest that kubernetes-validate carries."""
+"""1.28 to the newest version in kubernetes-validate."""
 
 IMAGE_VOLUMES_SINCE = "1.31"
-"""The API has volumes[].image since then; from 1.33 on the profile `restricted` takes it, from 1.35 on it needs no gate."""
+"""The first version with volumes[].image. The profile `restricted` allows it since 1.33; it needs no feature gate since 1.35."""
 
 CUSTOM = {
     "gateway.networking.k8s.io/v1": "gateway-api.json",
@@ -34,7 +34,7 @@ CUSTOM = {
     "serving.kserve.io/v1alpha1": "kserve.json",
     "serving.kserve.io/v1beta1": "kserve.json",
 }
-"""apiVersion -> file of schemas/."""
+"""apiVersion to the file in schemas/."""
 
 POD_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
@@ -43,27 +43,27 @@ POD_VOLUMES = {
 
 
 def kustomize(folder: Path) -> list[Object]:
-    """The objects of a kustomization, as kubectl renders it without a word of warning."""
+    """Return the objects that kubectl renders from a kustomization; fail on any warning."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed; it renders the overlays")
     tree = folder.parents[1] if folder.parent.name == "overlays" else folder.parent
     files = sorted(path for path in tree.rglob("*") if path.is_file())
-    same = (folder.relative_to(tree), *((path.relative_to(tree), path.read_bytes()) for path in files))
-    if same not in _kustomized:
+    key = (folder.relative_to(tree), *((path.relative_to(tree), path.read_bytes()) for path in files))
+    if key not in _kustomized:
         done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert not done.stderr, done.stderr
-        _kustomized[same] = done.stdout
-    return list(YAML(typ="safe").load_all(_kustomized[same]))
+        _kustomized[key] = done.stdout
+    return list(YAML(typ="safe").load_all(_kustomized[key]))
 
 
 _kustomized: dict[tuple[object, ...], str] = {}
-"""What became of trees with the same files: many tests ask for the same."""
+"""Output of kubectl by content of the tree, because many tests render the same one."""
 
 
 def overlay(tree: Path, components: tuple[str, ...], *, name: str = "mine", lines: str = "") -> Path:
-    """An overlay of a user's own, of the base with components."""
+    """Write an overlay of the base with components, as a user would, and return its folder."""
     folder = tree / "overlays" / name
     folder.mkdir(parents=True, exist_ok=True)
     listed = "".join(f"  - ../../components/{component}\n" for component in components)
@@ -73,19 +73,30 @@ def overlay(tree: Path, components: tuple[str, ...], *, name: str = "mine", line
 
 
 def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
-    """(kind, name) -> object; each once."""
+    """Return the objects by (kind, name); fail if two have the same."""
     found = {(o["kind"], o["metadata"]["name"]): o for o in objects}
     assert len(found) == len(objects)
     return found
 
 
-def check(objects: list[Object], versions: tuple[str, ...] = VERSIONS) -> None:
-    """Every object is valid for every version of Kubernetes, unknown keys being errors, and every pod restricted."""
+def overlay_objects(tree: Path, *components: str, lines: str = "") -> dict[tuple[str, str], Any]:
+    """Return the objects of an overlay with the given components, by kind and name."""
+    name = "-".join(components) or "none"
+    return by_name(kustomize(overlay(tree, components, name=name[:200], lines=lines)))
+
+
+def pod_spec(objects: dict[tuple[str, str], Any], name: str = "demo") -> Any:
+    """Return the pod of a Deployment."""
+    return objects["Deployment", name]["spec"]["template"]["spec"]
+
+
+def assert_valid(objects: list[Object], versions: tuple[str, ...] = VERSIONS) -> None:
+    """Check every object for every version of Kubernetes, with unknown keys as errors, and that every pod is restricted."""
     for document in objects:
         text = json.dumps(document, sort_keys=True)
         for version in versions:
             if "image" not in volumes_of(document) or newer(version, IMAGE_VOLUMES_SINCE):
-                _valid(text, version)
+                _assert_valid_for(text, version)
         if pod := pod_of(document):
             assert_restricted(pod)
 
@@ -99,13 +110,13 @@ def pod_of(document: Object) -> Any:
 
 
 def volumes_of(document: Object) -> set[str]:
-    """Kinds of the volumes of an object's pods."""
+    """Return the types of the volumes in an object's pods."""
     pod = pod_of(document) or {}
     return {key for volume in pod.get("volumes", []) for key in volume if key != "name"}
 
 
 def assert_restricted(pod: Any) -> None:
-    """Pod Security Standard "restricted", rule by rule, and a read-only root."""
+    """Check a pod against each rule of the Pod Security Standard "restricted", and that its root is read-only."""
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -128,7 +139,7 @@ def assert_container_restricted(container: Any) -> None:
 
 
 @cache
-def _valid(text: str, version: str) -> None:
+def _assert_valid_for(text: str, version: str) -> None:
     document = json.loads(text)
     try:
         _validator(document["apiVersion"], document["kind"], version).validate(document)

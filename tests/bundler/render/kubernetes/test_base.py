@@ -1,4 +1,4 @@
-"""k8s/: the tree renders as shipped and for a bundle, every object is valid, and the pods keep what they promise."""
+"""k8s/: the tree renders as shipped and for a bundle, every object is valid, and pods start, drain and end as described."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, RenderedModel, dns_label, kubernetes, tf_serving
-from bundler.render.kubernetes.tree import STATE_SCRIPT, shipped
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes import cluster
@@ -22,7 +21,7 @@ Objects = dict[str, Any]
 
 
 def kustomize(folder: Path) -> Objects:
-    """Objects of an overlay by kind, each kind once."""
+    """Return the objects of an overlay by kind; fail if a kind occurs twice."""
     documents = cluster.kustomize(folder)
     kinds = [document["kind"] for document in documents]
     assert len(set(kinds)) == len(kinds)
@@ -42,7 +41,7 @@ def container_of(objects: Objects) -> Any:
 def tree(
     request: pytest.FixtureRequest, context: RenderContext, plain: RenderContext, tmp_path: Path
 ) -> tuple[RenderContext, Path]:
-    """The tree as shipped, with every setting in use, and with the fewest files."""
+    """The shipped tree, a tree with every setting in use, and one with the fewest files."""
     if request.param == "shipped":
         return EXAMPLE, kubernetes.TREE
     case = context if request.param == "everything" else plain
@@ -56,8 +55,8 @@ def rendered(context: RenderContext, tmp_path: Path) -> Path:
     return tmp_path / "k8s"
 
 
-def test_the_shipped_tree_is_what_its_example_renders_to(tmp_path: Path) -> None:
-    """No comment and no setting gets lost on the way through YAML objects, and the shipped values are right."""
+def test_the_shipped_tree_equals_the_rendered_example(tmp_path: Path) -> None:
+    """No comment or setting is lost when YAML is parsed and written, and the shipped values are correct."""
     written = kubernetes.render(EXAMPLE, tmp_path)
     relative = {path.relative_to(tmp_path / "k8s") for path in written}
     assert relative == {
@@ -71,10 +70,10 @@ def test_the_shipped_tree_is_what_its_example_renders_to(tmp_path: Path) -> None
 def test_every_object_is_valid_and_pods_are_restricted(
     tree: tuple[RenderContext, Path], overlay: str
 ) -> None:
-    cluster.check(cluster.kustomize(tree[1] / "overlays" / overlay))
+    cluster.assert_valid(cluster.kustomize(tree[1] / "overlays" / overlay))
 
 
-def test_overlays_hold_what_they_should(tree: tuple[RenderContext, Path]) -> None:
+def test_overlays_have_the_expected_objects(tree: tuple[RenderContext, Path]) -> None:
     base = {"ServiceAccount", "ConfigMap", "Service", "Deployment"}
     assert set(kustomize(tree[1] / "overlays" / "dev")) == base
     prod = kustomize(tree[1] / "overlays" / "prod")
@@ -83,7 +82,7 @@ def test_overlays_hold_what_they_should(tree: tuple[RenderContext, Path]) -> Non
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_selectors_match_the_pods_and_nothing_of_the_other_overlay(
+def test_selectors_match_the_overlays_own_pods_only(
     tree: tuple[RenderContext, Path], overlay: str
 ) -> None:
     objects = kustomize(tree[1] / "overlays" / overlay)
@@ -93,7 +92,7 @@ def test_selectors_match_the_pods_and_nothing_of_the_other_overlay(
     assert pod_of(objects)["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == labels
     if overlay == "prod":
         assert objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-        # The canary's pods are guarded too.
+        # The policy also covers the canary's pods.
         guarded = {**labels}
         del guarded["app.kubernetes.io/component"]
         assert objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == guarded
@@ -103,7 +102,7 @@ def test_selectors_match_the_pods_and_nothing_of_the_other_overlay(
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_names_that_point_at_each_other(tree: tuple[RenderContext, Path], overlay: str) -> None:
+def test_references_between_objects_are_consistent(tree: tuple[RenderContext, Path], overlay: str) -> None:
     objects = kustomize(tree[1] / "overlays" / overlay)
     pod = pod_of(objects)
     assert pod["volumes"][0]["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
@@ -154,19 +153,19 @@ def test_probes_read_the_state_of_every_model(rendered: Path, overlay: str) -> N
     assert container["readinessProbe"]["exec"]["command"] == expected
     assert container["livenessProbe"]["httpGet"] == {"path": "/v1/models/digits", "port": "rest"}
     startup = container["startupProbe"]
-    # 5 retries of a failing load, a minute apart: the server gives up before the probe does.
+    # The server retries a failing load 5 times, one minute apart, so it gives up before the probe does.
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_pod_drains_and_then_ends(rendered: Path, overlay: str) -> None:
-    """SIGTERM reaches a server that is not PID 1, when its connections are gone and the last requests had their time."""
+def test_a_pod_drains_before_it_ends(rendered: Path, overlay: str) -> None:
+    """SIGTERM reaches a server that is not PID 1, after its connections are closed and the last requests had time to end."""
     objects = kustomize(rendered / "overlays" / overlay)
     pod = pod_of(objects)
     command = container_of(objects)["lifecycle"]["preStop"]["exec"]["command"]
     assert command[0] == "sleep"
     (age,) = (flag for flag in container_of(objects)["args"] if "max_connection_age_ms" in flag)
-    connections = 1.1 * int(age.rpartition("=")[2]) / 1000  # gRFC A9: within 10 %
+    connections = 1.1 * int(age.rpartition("=")[2]) / 1000  # gRFC A9: varies by up to 10 %
     assert 5 + connections + 30 <= int(command[1]) < pod["terminationGracePeriodSeconds"]
     assert pod["shareProcessNamespace"] is True
 
@@ -181,30 +180,6 @@ def test_replicas_belong_to_the_autoscaler_in_prod(tmp_path: Path) -> None:
     assert kustomize(tmp_path / "k8s" / "base")["Deployment"]["spec"]["replicas"] == 3
 
 
-def test_memory_follows_the_models(context: RenderContext, plain: RenderContext) -> None:
-    # 512 for the server; digits: one served and one more of 2; minilm: one served and one more of 90.
-    assert kubernetes.memory_bytes(plain) == (512 + 2 * 2 + 2 * 90) * MIB
-    # Two versions of digits are served.
-    assert kubernetes.memory_bytes(context) == (512 + 3 * 2 + 2 * 90) * MIB
-
-
-@pytest.mark.parametrize(
-    ("memory", "expected"),
-    [
-        (None, ("704Mi", "1408Mi")),
-        ("3Gi", ("3Gi", "6Gi")),
-        ("1.5Gi", ("1.5Gi", "3Gi")),
-        ("750M", ("750M", "1500M")),
-    ],
-)
-def test_memory_in_the_pod(memory: str | None, expected: tuple[str, str], tmp_path: Path) -> None:
-    kubernetes.render(make_context(kubernetes={"memory": memory, "cpu": 2}), tmp_path)
-    resources = container_of(kustomize(tmp_path / "k8s" / "overlays" / "prod"))["resources"]
-    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == expected
-    assert resources["requests"]["cpu"] == "2"
-    assert "cpu" not in resources["limits"]
-
-
 @pytest.mark.parametrize(
     "image",
     [
@@ -213,7 +188,7 @@ def test_memory_in_the_pod(memory: str | None, expected: tuple[str, str], tmp_pa
         f"ghcr.io/x/y:1@sha256:{'0' * 64}",
     ],
 )
-def test_the_image_of_the_spec(image: str, tmp_path: Path) -> None:
+def test_the_image_follows_the_spec(image: str, tmp_path: Path) -> None:
     kubernetes.render(make_context(kubernetes={"models_image": image}), tmp_path)
     assert container_of(kustomize(tmp_path / "k8s" / "overlays" / "prod"))["image"] == image
 
@@ -222,7 +197,7 @@ def test_an_image_of_several_models_is_named_after_them(rendered: Path) -> None:
     assert container_of(kustomize(rendered / "overlays" / "dev"))["image"] == "demo:digits-3_minilm-4"
 
 
-def test_names_namespace_and_ports_of_the_spec(tmp_path: Path) -> None:
+def test_names_namespace_and_ports_follow_the_spec(tmp_path: Path) -> None:
     kubernetes.render(
         make_context(
             kubernetes={"name": "Image_Search", "namespace": "ml"},
@@ -245,19 +220,19 @@ def test_names_namespace_and_ports_of_the_spec(tmp_path: Path) -> None:
     }
 
 
-def test_rendering_again_changes_nothing_and_keeps_what_is_the_users(
+def test_rendering_again_changes_nothing_and_keeps_the_users_files(
     rendered: Path, context: RenderContext
 ) -> None:
-    own = rendered / "overlays" / "staging" / "kustomization.yaml"
-    own.parent.mkdir()
-    own.write_text("resources: [../../base]\nnameSuffix: -staging\n")
+    staging = rendered / "overlays" / "staging" / "kustomization.yaml"
+    staging.parent.mkdir()
+    staging.write_text("resources: [../../base]\nnameSuffix: -staging\n")
     before = {path: path.read_bytes() for path in rendered.rglob("*") if path.is_file()}
     kubernetes.render(context, rendered.parent)
     assert {path: path.read_bytes() for path in rendered.rglob("*") if path.is_file()} == before
-    assert kustomize(own.parent)["Deployment"]["metadata"]["name"] == "demo-staging"
+    assert kustomize(staging.parent)["Deployment"]["metadata"]["name"] == "demo-staging"
 
 
-def test_what_is_switched_off_goes(rendered: Path, plain: RenderContext) -> None:
+def test_files_of_disabled_settings_are_removed(rendered: Path, plain: RenderContext) -> None:
     assert (rendered / "base" / "config" / "batching.config").exists()
     kubernetes.render(plain, rendered.parent)
     files = {path.relative_to(rendered).as_posix() for path in rendered.rglob("*") if path.is_file()}
@@ -265,7 +240,7 @@ def test_what_is_switched_off_goes(rendered: Path, plain: RenderContext) -> None
     assert not any(name.startswith("components/metrics") for name in files)
 
 
-def test_a_setting_that_cannot_be_served_writes_nothing(tmp_path: Path) -> None:
+def test_nothing_is_written_for_settings_that_cannot_be_served(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no version 9"):
         kubernetes.render(make_context(serving={"labels": {"digits": {"stable": 9}}}), tmp_path)
     assert not (tmp_path / "k8s").exists()
@@ -282,26 +257,16 @@ def test_a_setting_that_cannot_be_served_writes_nothing(tmp_path: Path) -> None:
         (f"{'x' * 58}-y", "x" * 58),
     ],
 )
-def test_names_as_dns_labels(name: str, label: str) -> None:
+def test_names_become_dns_labels(name: str, label: str) -> None:
     assert dns_label(name) == label
 
 
-def test_many_models_still_make_an_image_tag() -> None:
+def test_many_models_get_a_short_image_tag() -> None:
     models = tuple(RenderedModel(f"a-rather-long-model-name-{i}", (1,), MIB) for i in range(9))
     tag = RenderContext("demo", BundleSpec(), models).tag
     assert re.fullmatch(r"9-models-[0-9a-f]{16}", tag)
 
 
-def test_every_file_says_who_writes_it(rendered: Path) -> None:
+def test_every_file_names_tfbundle_as_its_author(rendered: Path) -> None:
     for path in (*rendered.rglob("*.yaml"), *rendered.rglob("*.tpl")):
         assert "Written by tfbundle" in path.read_text().splitlines()[0], path
-
-
-@pytest.mark.parametrize("folder", ["components/canary/config", "kserve/config", "chart/files"])
-def test_the_shipped_copies_of_a_script_are_the_one_that_is_rendered(folder: str) -> None:
-    """kustomize reads nothing outside of its folder, nor does a chart: each has a copy, which render takes from one place."""
-    assert (kubernetes.TREE / folder / "model-state.sh").read_text("utf-8") == shipped(STATE_SCRIPT)
-
-
-def test_the_charts_copy_of_the_tls_script_is_the_components() -> None:
-    assert shipped("chart/files/ssl-config.sh") == shipped("components/tls/ssl-config.sh")

@@ -1,4 +1,4 @@
-"""chart/: Helm itself (its library, from helm-python-sdk) renders the objects that kustomize renders."""
+"""chart/: Helm's own library, from helm-python-sdk, renders the same objects as kustomize."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from bundler.render import RenderContext, kubernetes
 from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
-from tests.bundler.render.kubernetes.cluster import Object, by_name, check, kustomize, overlay
+from tests.bundler.render.kubernetes.cluster import Object, assert_valid, by_name, kustomize, overlay
 
 helm = pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this platform; it renders the chart")
 
@@ -20,7 +20,7 @@ LABELS = """labels:
   - pairs: {app.kubernetes.io/name: tensorflow-serving, app.kubernetes.io/instance: demo}
     includeSelectors: true
 """
-"""What overlays/prod adds to what components bring."""
+"""Labels that overlays/prod adds to the objects of components."""
 
 SETS = [
     (),
@@ -48,7 +48,7 @@ def helm_objects(tree: Path, values: dict[str, Any] | None = None) -> list[Objec
 
 
 def normal(objects: list[Object]) -> dict[tuple[str, str], Object]:
-    """Objects without what differs by design: hashes of ConfigMaps, namespaces, the order of flags and volumes."""
+    """Return the objects without intended differences: hashes of ConfigMaps, namespaces, and the order of flags and volumes."""
     found = by_name([_plain(document) for document in objects])
     for document in found.values():
         document["metadata"].pop("namespace", None)
@@ -60,7 +60,7 @@ def normal(objects: list[Object]) -> dict[tuple[str, str], Object]:
 
 
 def _plain(value: Any) -> Any:
-    """A copy in which ConfigMaps have no hash in their names."""
+    """Return a copy in which the names of ConfigMaps have no hash."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -80,7 +80,7 @@ def _normal_template(template: Object) -> None:
         container["volumeMounts"].sort(key=lambda mount: mount["name"])
 
 
-def test_the_chart_is_clean(tree: Path) -> None:
+def test_helm_lint_reports_no_problem(tree: Path) -> None:
     report = helm.lint(str(tree / "chart"), strict=True)
     assert report["total_charts_linted"] == 1
     assert not [message for message in report["messages"] if message["severity"] >= 2]
@@ -88,7 +88,7 @@ def test_the_chart_is_clean(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("chosen", SETS, ids=lambda names: "+".join(names)[:60] or "base")
-def test_helm_renders_what_kustomize_renders(chosen: tuple[str, ...], tree: Path) -> None:
+def test_helm_and_kustomize_render_the_same_objects(chosen: tuple[str, ...], tree: Path) -> None:
     name = "-".join(chosen)[:150] or "none"
     switches = {component: component in chosen for component in COMPONENTS}
     rendered = helm_objects(tree, {"components": switches})
@@ -96,20 +96,20 @@ def test_helm_renders_what_kustomize_renders(chosen: tuple[str, ...], tree: Path
     assert normal(rendered) == normal(expected)
 
 
-def test_the_defaults_are_those_of_prod(tmp_path: Path) -> None:
+def test_the_default_values_equal_the_overlay_prod(tmp_path: Path) -> None:
     settings = {"components": ["gateway", "canary", "autoscaling"], "replicas": 3, "max_replicas": 7, "cpu": "2"}
     labels = {"digits": {"stable": 1, "canary": 3}}
     kubernetes.render(make_context(kubernetes=settings, serving={"labels": labels}), tmp_path)
     rendered = helm_objects(tmp_path / "k8s")
-    check(rendered)
+    assert_valid(rendered)
     assert normal(rendered) == normal(kustomize(tmp_path / "k8s" / "overlays" / "prod"))
 
 
-def test_the_shipped_chart_is_the_shipped_overlay() -> None:
+def test_the_shipped_chart_equals_the_shipped_overlay() -> None:
     assert normal(helm_objects(kubernetes.TREE)) == normal(kustomize(kubernetes.TREE / "overlays" / "prod"))
 
 
-def test_without_monitoring(plain: RenderContext, tmp_path: Path) -> None:
+def test_chart_and_overlay_are_equal_without_monitoring(plain: RenderContext, tmp_path: Path) -> None:
     kubernetes.render(plain, tmp_path)
     assert normal(helm_objects(tmp_path / "k8s")) == normal(kustomize(tmp_path / "k8s" / "overlays" / "prod"))
 
@@ -117,17 +117,17 @@ def test_without_monitoring(plain: RenderContext, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("components", "expected"),
     [
-        ({"models-pvc": True, "models-bucket": True}, "take one"),
+        ({"models-pvc": True, "models-bucket": True}, "enable only one"),
         ({"autoscalling": True}, "there is no autoscalling"),
-        ({"gpu": "yes"}, "true or false"),
+        ({"gpu": "yes"}, "must be true or false"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(components: dict[str, Any], expected: str, tree: Path) -> None:
+def test_invalid_values_are_rejected(components: dict[str, Any], expected: str, tree: Path) -> None:
     with pytest.raises(helm.HelmError, match=expected):
         helm_objects(tree, {"components": components})
 
 
-def test_a_changed_configuration_rolls_the_pods(tree: Path) -> None:
+def test_a_changed_configuration_triggers_a_rollout(tree: Path) -> None:
     def checksum(values: dict[str, Any]) -> str:
         template = by_name(helm_objects(tree, values))["Deployment", "demo"]["spec"]["template"]
         return str(template["metadata"]["annotations"]["checksum/config"])

@@ -1,4 +1,4 @@
-"""kserve/: what KServe takes, with the bundle's flags, probes that read the body, and a pod's promises."""
+"""kserve/: objects that KServe accepts, with the bundle's flags, probes that read the body, and pods that drain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from bundler.render import RenderContext, kubernetes, tf_serving
 from tests.bundler.render.conftest import make_context
-from tests.bundler.render.kubernetes.cluster import assert_container_restricted, by_name, check, kustomize
+from tests.bundler.render.kubernetes.cluster import assert_container_restricted, assert_valid, by_name, kustomize
 
 
 @pytest.fixture
@@ -18,16 +18,16 @@ def objects(context: RenderContext, tmp_path: Path) -> dict[tuple[str, str], Any
     return by_name(kustomize(tmp_path / "k8s" / "kserve"))
 
 
-def test_all_is_valid(objects: dict[tuple[str, str], Any]) -> None:
-    check(list(objects.values()))
+def test_all_objects_are_valid(objects: dict[tuple[str, str], Any]) -> None:
+    assert_valid(list(objects.values()))
     assert {kind for kind, _ in objects} == {"ConfigMap", "ServingRuntime", "InferenceService"}
 
 
-def test_the_shipped_one_is_valid() -> None:
-    check(kustomize(kubernetes.TREE / "kserve"))
+def test_the_shipped_objects_are_valid() -> None:
+    assert_valid(kustomize(kubernetes.TREE / "kserve"))
 
 
-def test_runtime_and_services_find_each_other_and_their_files(objects: dict[tuple[str, str], Any]) -> None:
+def test_runtime_services_and_config_files_refer_to_each_other(objects: dict[tuple[str, str], Any]) -> None:
     runtime = objects["ServingRuntime", "demo"]["spec"]
     (config,) = (o for (kind, _), o in objects.items() if kind == "ConfigMap")
     assert runtime["volumes"][0]["configMap"]["name"] == config["metadata"]["name"]
@@ -41,14 +41,14 @@ def test_runtime_and_services_find_each_other_and_their_files(objects: dict[tupl
         assert model["modelFormat"]["name"] == runtime["supportedModelFormats"][0]["name"]
 
 
-def test_flags_are_the_bundles_but_for_ports_and_model(objects: dict[tuple[str, str], Any]) -> None:
+def test_flags_are_the_bundles_except_for_ports_and_model(objects: dict[tuple[str, str], Any]) -> None:
     flags = objects["ServingRuntime", "demo"]["spec"]["containers"][0]["args"]
     assert flags[:3] == ["--port=9000", "--rest_api_port=8080", "--model_base_path=/mnt/models"]
     assert "--enable_batching=true" in flags
     assert not [flag for flag in flags if "model_config_file" in flag or "labels" in flag]
 
 
-def test_each_model_is_a_service_of_its_own_size(objects: dict[tuple[str, str], Any]) -> None:
+def test_each_model_has_a_service_with_its_own_memory(objects: dict[tuple[str, str], Any]) -> None:
     digits, minilm = (objects["InferenceService", name]["spec"]["predictor"] for name in ("digits", "minilm"))
     assert digits["model"]["args"] == ["--model_name=digits"]
     assert digits["model"]["storageUri"] == "pvc://demo-models/digits"
@@ -68,7 +68,7 @@ def test_pods_are_restricted_and_drain(objects: dict[tuple[str, str], Any]) -> N
     assert int(container["lifecycle"]["preStop"]["exec"]["command"][1]) < predictor["terminationGracePeriodSeconds"]
 
 
-def test_a_bucket_holds_every_model(tmp_path: Path) -> None:
+def test_each_service_reads_its_model_from_the_bucket(tmp_path: Path) -> None:
     settings = {"storage_uri": "s3://bucket/models", "namespace": "ml"}
     kubernetes.render(make_context(kubernetes=settings), tmp_path)
     found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
@@ -77,7 +77,7 @@ def test_a_bucket_holds_every_model(tmp_path: Path) -> None:
     assert {o["metadata"]["namespace"] for o in found.values()} == {"ml"}
 
 
-def test_without_monitoring_nothing_is_said_of_it(plain: RenderContext, tmp_path: Path) -> None:
+def test_there_is_no_trace_of_monitoring_when_it_is_off(plain: RenderContext, tmp_path: Path) -> None:
     kubernetes.render(plain, tmp_path)
     runtime = by_name(kustomize(tmp_path / "k8s" / "kserve"))["ServingRuntime", "demo"]["spec"]
     assert "annotations" not in runtime

@@ -1,7 +1,7 @@
-"""A rollout under load: no request fails, with the flags and in the order of events that the Deployment has.
+"""A rollout under load: with the Deployment's flags and order of events, no request fails.
 
-Two servers in processes of their own stand for the old pod and the new one, and a forwarder for the Service, which, as
-kube-proxy does, gives new connections to ready pods and leaves those that exist. The old server is killed, not stopped:
+Two server processes act as the old pod and the new one. A forwarder acts as the Service: like kube-proxy, it sends new
+connections to ready pods and leaves existing connections alone. The old server is killed rather than stopped, because
 tensorflow_model_server drains nothing. Times are a tenth of the Deployment's.
 """
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 ROWS = Path(__file__).parents[3] / "serving" / "recorded" / "models" / "rows"
 AGE_MS = int(CONNECTION_AGE.rpartition("=")[2]) // 10
 PRE_STOP = 4.6
-"""A tenth of the 46 s that preStop sleeps."""
+"""A tenth of preStop's 46 s."""
 
 
 def free_port() -> int:
@@ -53,7 +53,7 @@ def pod(*flags: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 
 class Service:
-    """Forwards connections to the port that is its endpoint when they are made."""
+    """A forwarder that connects each new connection to the port that is its endpoint at that moment."""
 
     def __init__(self, endpoint: int) -> None:
         self.endpoint = endpoint
@@ -97,7 +97,7 @@ class Service:
 
 
 def rollout(*flags: str) -> tuple[int, int]:
-    """Requests answered and failed while the old pod is replaced by the new one."""
+    """Replace the old pod by the new one under load, and return the numbers of answered and failed requests."""
     with ExitStack() as stack:
         old, old_port = stack.enter_context(pod(*flags))
         _, new_port = stack.enter_context(pod(*flags))
@@ -119,13 +119,13 @@ def rollout(*flags: str) -> tuple[int, int]:
     return answered, failed
 
 
-def test_no_request_fails() -> None:
+def test_no_request_fails_during_a_rollout() -> None:
     answered, failed = rollout(f"--grpc_channel_arguments=grpc.max_connection_age_ms={AGE_MS}")
     assert failed == 0
     assert answered > 100
 
 
-def test_without_the_connections_age_requests_fail() -> None:
-    """The flag is what does it: a client otherwise stays with the old pod until that is gone."""
+def test_requests_fail_without_a_limit_on_the_age_of_connections() -> None:
+    """Without the flag, a client stays with the old pod until that is gone."""
     _, failed = rollout()
     assert failed > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.config.model_server import parse_text
+from serving.config.text_proto import parse_text
 from serving.protocol.status import Code, StatusError
 from serving.server.batching.parameters import (
     QueueOptions,

@@ -1,4 +1,4 @@
-"""Make the JSON Schemas beside this file from published packages: see README.md.
+"""Make the JSON Schemas in this folder from published packages; see README.md.
 
     npm pack @kubernetes-models/gateway-api@2.0.0 @kubernetes-models/prometheus-operator@6.0.0
     pip download --no-deps kserve==0.21.0
@@ -32,7 +32,7 @@ LIMITS = {"pattern": "pattern", "minLength": "limit", "maxLength": "limit", "min
 
 
 def closure(roots: dict[str, str], define: Callable[[str], tuple[Schema, set[str]]]) -> Schema:
-    """Definitions of all types that the kinds reach, as one document with `kinds`: kind -> definition."""
+    """Return one document with the definitions of all types that the kinds refer to; `kinds` maps a kind to its definition."""
     defs: dict[str, Schema] = {}
     todo = list(roots.values())
     while todo:
@@ -47,7 +47,7 @@ def closure(roots: dict[str, str], define: Callable[[str], tuple[Schema, set[str
 
 
 class Declarations:
-    """The interfaces and aliases of a package of @kubernetes-models."""
+    """The interfaces and aliases in a package of @kubernetes-models."""
 
     def __init__(self, archive: Path) -> None:
         with tarfile.open(archive) as tar:
@@ -91,7 +91,7 @@ class Declarations:
         return schema, used
 
     def limits(self, name: str) -> Schema:
-        """What the validator of a scalar type asks beside its type."""
+        """Return the limits that the validator of a scalar type checks besides the type itself."""
         found: Schema = {}
         for keyword, limit in re.findall(r'keyword:"(\w+)",params:\{(.*?)\}\}', self.validators[name[1:]]):
             if keyword in LIMITS and (value := re.search(rf'{LIMITS[keyword]}:("(?:[^"\\]|\\.)*"|[-\d.e]+)', limit)):
@@ -117,7 +117,7 @@ class Declarations:
 
 
 def foreign(name: str) -> Schema:
-    """A type of Kubernetes itself, by the name that @kubernetes-models gives it."""
+    """Return the schema of one of Kubernetes' own types, given its name in @kubernetes-models."""
     for opaque, schema in OPAQUE.items():
         if name.endswith(opaque):
             return schema
@@ -132,7 +132,7 @@ def foreign(name: str) -> Schema:
 
 
 class Models:
-    """The classes of kserve.models: openapi_types, attribute_map, and setters that refuse None."""
+    """The classes of kserve.models: openapi_types, attribute_map, and setters that reject None."""
 
     def __init__(self, archive: Path) -> None:
         self.classes: dict[str, ast.ClassDef] = {}

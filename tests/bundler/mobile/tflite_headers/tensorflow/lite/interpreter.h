@@ -1,4 +1,4 @@
-// Declarations, as in LiteRT's headers, of what the generated C++ uses: enough for a compiler to check it.
+// The declarations of LiteRT's headers that the generated C++ code uses, so that a compiler can check the code.
 #pragma once
 #include <memory>
 

@@ -1,0 +1,212 @@
+"""Makes, runs and measures one TFLite variant after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bundler.errors import GateError, TfbundleError, TfliteError
+from bundler.spec.bundle_spec import CALIBRATED
+from bundler.tflite import contents, exchange
+from bundler.tflite.delegation import delegation
+from bundler.tflite.exchange import ConvertedFile, WorkerClient
+from bundler.tflite.layers import Layer, Names, tensors
+from bundler.tflite.mix import Search
+from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes
+from bundler.tflite.rejected import RejectedVariant, gate_error
+from bundler.tflite.result import VariantResult
+from bundler.tflite.runner import TfliteModel
+from bundler.values.arrays import Array
+from bundler.values.comparison import differences
+from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.signature import TensorSpec
+from serving.golden.compare import Difference
+
+if TYPE_CHECKING:
+    from bundler.spec.bundle_spec import TfliteVariant
+
+PATIENCE_S = 5.0
+"""Unless mix is requested, a mix is searched for only if the evaluate function takes no more than this many seconds."""
+
+
+@dataclass
+class VariantBuilder:
+    """Builds the variants of one model.
+
+    Attributes:
+        model: what the model's files share.
+        samples: the calibration data.
+        client: the process that converts and runs files.
+        stem: path of the files, without `-<variant>.tflite`.
+        evaluator: measures a file's accuracy.
+    """
+
+    model: StaticModel
+    samples: CalibrationSamples
+    client: WorkerClient
+    stem: Path
+    evaluator: Evaluator
+
+    def build(self, variant: TfliteVariant) -> VariantResult | RejectedVariant:
+        """Make a variant, and measure it if it passes its gate."""
+        if variant in CALIBRATED and self.samples.problem:
+            return RejectedVariant(variant, self.samples.problem)
+        try:
+            float_layers = self._float_layers(variant)
+            file = self.client.make(variant, tensors(float_layers))
+        except TfbundleError as exc:
+            return self._rejected(variant, exc)
+        return self._gated(variant, file, float_layers)
+
+    def _gated(
+        self, variant: TfliteVariant, file: ConvertedFile, float_layers: Sequence[Layer]
+    ) -> VariantResult | RejectedVariant:
+        if not file.was_run:
+            return self._not_run(variant, file)
+        try:
+            gate, figures = self.evaluator.gate, self.evaluator.figures(file)
+        except TfbundleError as exc:
+            return RejectedVariant(variant, exc, figures={"size_bytes": file.path.stat().st_size})
+        metric = gate.metric_json(figures)
+        accuracy = {"accuracy": figures.to_json(), **({"evaluation": metric} if metric else {})}
+        complaint = gate.complaint(figures)
+        if complaint:
+            measurements = {"size_bytes": file.path.stat().st_size, "latency_ms": file.latency_ms}
+            return self._rejected(variant, gate_error(variant, complaint), {**measurements, **accuracy})
+        return self._measured(variant, file, accuracy, tuple(map(str, float_layers)))
+
+    def _not_run(self, variant: TfliteVariant, file: ConvertedFile) -> VariantResult | RejectedVariant:
+        """Return the result of a file with Flex operators, which cannot be run here and so cannot pass an evaluate function."""
+        operators = contents.operators(file.path)
+        if self.model.spec.evaluate:
+            needs = f"it needs the Flex delegate ({', '.join(contents.flex(operators))})"
+            what = f"The {variant} TFLite file cannot be evaluated here: {needs}."
+            return RejectedVariant(variant, TfliteError(what, fix="omit --evaluate to publish the file without a test"))
+        path = self._move_into_place(variant, file)
+        first = self.model.default.cases[0]
+        return VariantResult(
+            variant, path, path.stat().st_size, _specs(first.inputs), _specs(first.outputs), {}, (), {},
+            contents.count(operators), contents.count(operators, only_float=True), notes=tuple(flex_notes(operators)),
+        )  # fmt: skip
+
+    def _move_into_place(self, variant: TfliteVariant, file: ConvertedFile) -> Path:
+        path = self.stem.with_name(f"{self.stem.name}-{variant}.tflite")
+        exchange.move(file, path)
+        return path
+
+    def _rejected(
+        self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None
+    ) -> RejectedVariant:
+        """Return the rejected variant, with the losses of its layers if an int8 file is below its gate."""
+        if not isinstance(error, GateError) or variant not in ("int8", "int8-io", "mix"):
+            return RejectedVariant(variant, error, figures or {})
+        try:
+            losses = self._search.losses
+            if "mix" not in self.model.spec.wanted and self.evaluator.last_seconds > PATIENCE_S:
+                return RejectedVariant(variant, error, figures or {}, losses, searched=False)
+            mixed = variant != "mix" and "mix" in self.model.spec.wanted
+            return RejectedVariant(variant, error, figures or {}, losses, self._search.result, mixed=mixed)
+        except TfbundleError as exc:
+            return RejectedVariant(variant, error, {**(figures or {}), "layers_unknown": exc.what})
+
+    def _float_layers(self, variant: TfliteVariant) -> tuple[Layer, ...]:
+        spec = self.model.spec
+        if variant != "mix":
+            return ()
+        if spec.float_layers and not spec.auto_mix:
+            return self._search.named
+        float_layers = self._search.result
+        if float_layers is None:
+            raise GateError("No mix passes the gate: the file is below it even with every layer in float.")
+        return float_layers
+
+    @cached_property
+    def _search(self) -> Search:
+        names = Names.read(self.model.exported.onnx)
+        return Search(self.client, names, self.model.spec.float_layers, self.evaluator.passes)
+
+    def _measured(
+        self, variant: TfliteVariant, file: ConvertedFile, accuracy: Mapping[str, Any], float_layers: tuple[str, ...]
+    ) -> VariantResult:
+        """Move the file into place and compare its outputs with PyTorch's."""
+        path = self._move_into_place(variant, file)
+        model = TfliteModel(path, signature=SERVING_DEFAULT)
+        operators = contents.operators(path)
+        calibration = self.samples.calibration if variant in CALIBRATED else None
+        rms = self._rms_error(file)
+        first = self.model.default.cases[0]
+        return VariantResult(
+            variant=variant,
+            path=path,
+            size_bytes=path.stat().st_size,
+            inputs=_ordered(model.inputs, first.inputs),
+            outputs=_ordered(model.outputs, first.outputs),
+            latency_ms=file.latency_ms,
+            differences=tuple(self._differences(file)),
+            rms_error=rms,
+            operators=contents.count(operators),
+            float_operators=contents.count(operators, only_float=True),
+            delegation=delegation(path),
+            calibration=calibration.to_json() if calibration else None,
+            notes=(*self._notes(variant, float_layers), *rms_notes(variant, rms)),
+            accuracy=accuracy["accuracy"],
+            evaluation=accuracy.get("evaluation", {}),
+            float_layers=float_layers,
+            scales=model.scales,
+            signatures=self._additional_signatures(path),
+        )
+
+    def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:
+        calibration = self.samples.calibration
+        if variant in CALIBRATED and calibration:
+            yield from range_notes(self.model.exported, calibration)
+            yield from calibration.warnings()
+        if variant == "mix" and not float_layers:
+            yield "the gate passes with every layer in int8: this file is the int8 variant"
+
+    def _additional_signatures(self, path: Path) -> dict[str, dict[str, list[str]]]:
+        signatures = {}
+        first = self.model.default.cases[0]
+        for name in [name for name in self.model.cases if name != SERVING_DEFAULT]:
+            model = TfliteModel(path, signature=name)
+            inputs, outputs = _ordered(model.inputs, first.inputs), _ordered(model.outputs, first.outputs)
+            signatures[name] = {"inputs": [str(spec) for spec in inputs], "outputs": [str(spec) for spec in outputs]}
+        return signatures
+
+    def _rms_error(self, file: ConvertedFile) -> dict[str, float]:
+        """Return the worst rms error of each float output that has PyTorch's shape."""
+        worst: dict[str, float] = {}
+        for case, outputs in zip(self.model.default.compared, file.outputs[SERVING_DEFAULT], strict=False):
+            for name, want in case.outputs.items():
+                if name in outputs and want.dtype.kind == "f" and want.shape == outputs[name].shape and want.size:
+                    worst[name] = max(worst.get(name, 0.0), _rms(want, outputs[name]))
+        return {name: value for name, value in worst.items() if np.isfinite(value)}
+
+    def _differences(self, file: ConvertedFile) -> Iterator[tuple[str, Difference]]:
+        for signature, cases in self.model.cases.items():
+            prefix = "" if signature == SERVING_DEFAULT else f"{signature}/"
+            for case, outputs in zip(cases.compared, file.outputs[signature], strict=False):
+                for difference in differences(case.outputs, outputs):
+                    yield f"{prefix}{case.name}", difference
+
+
+def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in arrays.items())
+
+
+def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    """Return the specs in the order of `names`: a TFLite signature is sorted by name."""
+    by_name = {spec.name: spec for spec in specs}
+    return tuple(by_name[name] for name in names if name in by_name)
+
+
+def _rms(want: Array, got: Array) -> float:
+    exact = want.astype(np.float64)
+    error, size = np.linalg.norm(got - exact), np.linalg.norm(exact)
+    return float(error / size) if size else float(error)

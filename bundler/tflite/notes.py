@@ -1,0 +1,52 @@
+"""Remarks on a variant for the user, which the summary and bundle.json show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bundler.tflite import contents
+
+if TYPE_CHECKING:
+    from bundler.tflite.calibration import Calibration
+    from bundler.values.exported import ExportedSignature
+
+NOTED_RMS = 0.1
+"""Smallest relative rms error of an output that is noted."""
+
+
+def flex_notes(operators: Sequence[contents.TfliteOperator]) -> Iterator[str]:
+    """Note what a file with Flex operators means for the app."""
+    yield (
+        f"TensorFlow's own kernels compute {', '.join(contents.flex(operators))} (select_tf_ops): the app needs the Flex "
+        "delegate, which is several times as large as LiteRT"
+    )
+    yield "not run and not compared with PyTorch, because there is no Flex delegate for Python; test the file in the app"
+
+
+def rms_notes(variant: str, rms: Mapping[str, float]) -> Iterator[str]:
+    """Note each output whose rms error, as a share of the output, exceeds `NOTED_RMS`."""
+    for name, value in rms.items():
+        if value > NOTED_RMS:
+            yield (
+                f"output {name}: the {variant} file differs from PyTorch by {value:.0%} (rms); "
+                "measure its accuracy on real data, or use float16"
+            )
+
+
+def range_notes(exported: ExportedSignature, calibration: Calibration) -> Iterator[str]:
+    """Note each input whose calibration data is far from the example's range, most likely because of other preprocessing."""
+    for spec in exported.signature.inputs:
+        if not spec.dtype.startswith("float"):
+            continue
+        example = np.asarray(exported.examples[spec.name], np.float64)
+        arrays = [sample.arrays[spec.name] for sample in calibration.samples]
+        low, high = float(min(a.min() for a in arrays)), float(max(a.max() for a in arrays))
+        spread = max(high - low, float(np.ptp(example)), 1e-12)
+        if abs(example.min() - low) > spread / 2 or abs(example.max() - high) > spread / 2:
+            yield (
+                f"input {spec.name}: the example ranges from {example.min():.3g} to {example.max():.3g}, but the "
+                f"calibration data from {low:.3g} to {high:.3g}; check that it is normalized as the model expects"
+            )

@@ -1,0 +1,102 @@
+"""Finds places that repeat each other: runs of six or more lines of code that are the same, but for names and values."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import subprocess
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+from docs.house.imports import ROOT
+
+RUN = 6
+"""Lines that a run has at least."""
+COMMON = 8
+"""A run that stands in more places than this is an idiom, not a twin."""
+SUFFIXES = (".py", ".sh", ".js", ".tpl")
+_THIN = re.compile(r"^[\W\d_]*$|^(from|import|#|//|@|else:|try:|finally:|return\b\W*$|pass$)")
+_WORD = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\b\d[\w.]*|\b[A-Za-z_]\w*")
+_KEYWORDS = frozenset({*keyword.kwlist, "self"})
+_DATA = re.compile(r"[^()a-wyzA-Z]*")
+"""The shape of a row of a table, of a field or of prose: names, values and punctuation, no keyword and no call."""
+_SUBSTANCE, _LONG = 3, 16
+"""Lines of a run that must be longer than so many characters: a run of single names is punctuation."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line that counts: its number, its shape (names, strings and numbers made alike), and its length as written."""
+
+    number: int
+    shape: str
+    length: int
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Two places that repeat each other: `file:first-last` each, and the number of lines that they share."""
+
+    first: str
+    second: str
+    lines: int
+
+
+@cache
+def twins() -> tuple[Twin, ...]:
+    """Return the pairs of places in the tracked source files that share a run, the longest first; one pair per two files."""
+    places: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
+    numbered = {path: _lines(path) for path in _sources()}
+    for path, lines in numbered.items():
+        for start in range(len(lines) - RUN + 1):
+            run = lines[start : start + RUN]
+            if sum(line.length > _LONG for line in run) >= _SUBSTANCE:
+                places[tuple(line.shape for line in run)].append((path, start))
+    longest: dict[tuple[Path, Path], Twin] = {}
+    for found in places.values():
+        if len(found) <= COMMON:
+            for (one, start), (other, begin) in combinations(found, 2):
+                if one is not other or begin - start >= RUN:
+                    _keep_longest(longest, numbered, (one, start), (other, begin))
+    return tuple(sorted(longest.values(), key=lambda twin: (-twin.lines, twin.first)))
+
+
+def _keep_longest(
+    longest: dict[tuple[Path, Path], Twin],
+    numbered: dict[Path, list[_Line]],
+    first: tuple[Path, int],
+    second: tuple[Path, int],
+) -> None:
+    length = _shared(numbered[first[0]][first[1] :], numbered[second[0]][second[1] :])
+    key = (first[0], second[0])
+    if key not in longest or length > longest[key].lines:
+        longest[key] = Twin(_place(*first, length, numbered), _place(*second, length, numbered), length)
+
+
+def _shared(first: list[_Line], second: list[_Line]) -> int:
+    pairs = zip(first, second, strict=False)
+    return next((i for i, (one, other) in enumerate(pairs) if one.shape != other.shape), min(len(first), len(second)))
+
+
+def _place(path: Path, start: int, length: int, numbered: dict[Path, list[_Line]]) -> str:
+    lines = numbered[path][start : start + length]
+    return f"{path.relative_to(ROOT).as_posix()}:{lines[0].number}-{lines[-1].number}"
+
+
+def _sources() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name.endswith(SUFFIXES) and (ROOT / name).is_file()]
+
+
+def _lines(path: Path) -> list[_Line]:
+    out = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        text = line.strip()
+        if text and not _THIN.match(text):
+            shape = _WORD.sub(lambda word: word[0] if word[0] in _KEYWORDS else "x", text)
+            if path.suffix != ".py" or not _DATA.fullmatch(shape):
+                out.append(_Line(number, shape, len(text)))
+    return out

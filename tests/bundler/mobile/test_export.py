@@ -1,0 +1,211 @@
+"""tfbundle export-mobile: files with metadata, checksums, and code that runs unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from bundler.bundle.manifest import Manifest
+from bundler.cli.app import app
+from bundler.errors import UsageError, VerifyError
+from bundler.mobile import ExportOptions, export_mobile
+from bundler.mobile.model import Preprocessing
+from bundler.tflite.packed import unpack
+from bundler.tflite.runner import TfliteModel
+from bundler.validation.bundle import Bundle
+from tests.bundler.mobile.models import CLASSES, assert_cpp_compiles, image_model
+
+
+@pytest.fixture(scope="module")
+def out(small_bundle: Path, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("mobile") / "out"
+    export_mobile(Bundle.open(small_bundle), out, ExportOptions(labels=str(labels)))
+    return out
+
+
+def run(*arguments: Any, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_export_has_all_files_with_checksums(out: Path) -> None:
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    calls = {"python/mlp.py", "kotlin/MlpModel.kt", "swift/MlpModel.swift", "cpp/mlp.cc"}
+    assert files == {"mlp-float32.tflite", "mlp-labels.txt", "README.md", "export.json", "SHA256SUMS", *calls}
+    sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text("utf-8").splitlines())
+    assert set(sums) == files - {"SHA256SUMS"}
+    assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=out, check=True)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]  # the staging folder is gone
+
+
+def test_exported_file_has_metadata_and_labels(out: Path) -> None:
+    metadata, files = unpack((out / "mlp-float32.tflite").read_bytes())
+    assert metadata is not None
+    assert (metadata["name"], metadata["version"], metadata["min_parser_version"]) == ("mlp", "1", "1.0.0")
+    (graph,) = metadata["subgraph_metadata"]
+    (x,), (y,) = graph["input_tensor_metadata"], graph["output_tensor_metadata"]
+    assert (x["name"], x["description"], x["dimension_names"]) == ("x", "float32 [1, 4]", ["batch", "dim_1"])
+    assert y["name"] == "y"
+    assert [(file["name"], file["type"]) for file in y["associated_files"]] == [("mlp-labels.txt", 2)]
+    assert files == {"mlp-labels.txt": "no\nyes\nça dépend\n".encode()}
+    with zipfile.ZipFile(out / "mlp-float32.tflite") as archive:
+        assert archive.testzip() is None
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+
+
+def test_exported_file_has_the_outputs_of_the_bundles_file(out: Path, small_bundle: Path) -> None:
+    original = TfliteModel(small_bundle / "tflite" / "mlp" / "1" / "mlp-float32.tflite")
+    x = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
+    want, got = original({"x": x})["y"], TfliteModel(out / "mlp-float32.tflite")({"x": x})["y"]
+    assert got.dtype == want.dtype and got.tobytes() == want.tobytes()
+
+
+def in_clean_process(code: str, folder: Path) -> str:
+    """Run code without this repository; it may import only `ai_edge_litert` and NumPy."""
+    check = "import sys; bad = {'bundler', 'serving', 'tensorflow', 'torch'} & set(sys.modules); assert not bad, bad"
+    command = [sys.executable, "-I", "-c", f"{code}\n{check}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_python_code_runs_unchanged(out: Path, tmp_path: Path) -> None:
+    printed = in_clean_process(f"import runpy; runpy.run_path({str(out / 'python/mlp.py')!r}, run_name='__main__')", tmp_path)
+    assert "y float32 (1, 3)" in printed
+    assert any(f"label: {name}" in printed for name in CLASSES)
+
+
+def test_python_code_returns_the_files_outputs(out: Path, tmp_path: Path) -> None:
+    code = (
+        f"import runpy, numpy as np; model = runpy.run_path({str(out / 'python/mlp.py')!r})['MlpModel']();"
+        "print(model([[1, 2, 3, 4]])['y'].tolist())"
+    )
+    got = np.float32(json.loads(in_clean_process(code, tmp_path)))
+    want = TfliteModel(out / "mlp-float32.tflite")({"x": np.float32([[1, 2, 3, 4]])})["y"]
+    np.testing.assert_array_equal(got, want)
+
+
+def test_readme_and_json_have_the_measurements(out: Path, small_bundle: Path) -> None:
+    figures = Bundle.open(small_bundle).record("mlp")["tflite"]["float32"]
+    (model,) = json.loads((out / "export.json").read_text("utf-8"))["models"]
+    (variant,) = model["variants"]
+    assert variant["latency_ms"] == figures["latency_ms"]
+    assert variant["size_bytes"] == (out / "mlp-float32.tflite").stat().st_size > figures["size_bytes"]
+    text = (out / "README.md").read_text("utf-8")
+    assert f"{figures['latency_ms']['1']:.3g} ms" in text
+    assert "| FULLY_CONNECTED | 2 |" in text
+    assert "| input | `x` | float32 | [1, 4] |" in text
+
+
+def test_equal_exports_have_equal_bytes(out: Path, small_bundle: Path, labels: Path, tmp_path: Path) -> None:
+    export_mobile(Bundle.open(small_bundle), tmp_path / "again", ExportOptions(labels=str(labels)))
+    assert (tmp_path / "again" / "SHA256SUMS").read_bytes() == (out / "SHA256SUMS").read_bytes()
+
+
+def test_inspect_prints_the_metadata(out: Path) -> None:
+    printed = run("inspect", out / "mlp-float32.tflite").stdout
+    assert "in  x: float32 [1, 4]; dims batch, dim_1" in printed
+    assert "labels mlp-labels.txt" in printed and "files mlp-labels.txt 19 B" in printed
+    facts = json.loads(run("inspect", out / "mlp-float32.tflite", "--json").stdout)
+    assert facts["metadata"]["name"] == "mlp"
+    assert facts["details"]["weights"]["float32"] >= 4 * (4 * 8 + 8 * 3)
+    assert facts["details"]["runtime"]
+
+
+def test_command_prints_the_written_files(small_bundle: Path, tmp_path: Path) -> None:
+    printed = run("export-mobile", small_bundle, "-o", tmp_path / "a", "--variant", "float32").stdout
+    assert "mlp-float32.tflite" in printed and f"Written: {tmp_path / 'a'}" in printed
+    facts = json.loads(run("export-mobile", small_bundle, "-o", tmp_path / "b", "--json").stdout)
+    assert facts["models"][0]["variants"][0]["variant"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--variant", "int8"], 2, "There is no variant 'int8'"),
+        (["--model", "other"], 1, "no model 'other'"),
+        (["--version", "7"], 1, "has no version 7"),
+        (["--labels", "missing.txt"], 2, "cannot be read"),
+        (["--mean", "1"], 2, "takes no image"),
+        (["--mean", "a"], 2, "is not a list of numbers"),
+        (["--std", "nan"], 2, "is not a list of numbers"),
+    ],
+)
+def test_invalid_request_leaves_no_files(
+    small_bundle: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    result = run("export-mobile", small_bundle, "-o", tmp_path / "x", *arguments, code=code)
+    assert message in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_folder_is_not_changed(small_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine").write_text("mine")
+    assert "already exists" in run("export-mobile", small_bundle, "-o", tmp_path / "x", code=2).output
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["mine"]
+    (tmp_path / "x" / "mine").unlink()
+    run("export-mobile", small_bundle, "-o", tmp_path / "x")  # an empty folder is allowed
+
+
+def test_failure_during_export_leaves_no_files(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bundler.mobile.export.readme", full)
+    result = run("export-mobile", small_bundle, "-o", tmp_path / "x", code=1)
+    assert "There is no space left" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_changed_since_the_build_is_rejected(small_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
+    file = copy / "tflite" / "mlp" / "1" / "mlp-float32.tflite"
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(VerifyError, match="not the file that was built"):
+        export_mobile(Bundle.open(copy), tmp_path / "x")
+    file.unlink()
+    with pytest.raises(VerifyError, match="cannot be read"):
+        export_mobile(Bundle.open(copy), tmp_path / "x")
+
+
+def test_model_without_tflite_files_is_an_error(small_bundle: Path, tmp_path: Path) -> None:
+    bundle = without_variants(small_bundle, {})
+    with pytest.raises(UsageError, match="has TFLite files"):
+        export_mobile(bundle, tmp_path / "x")
+    with pytest.raises(UsageError, match="no TFLite files of this model"):
+        export_mobile(bundle, tmp_path / "x", ExportOptions(models=("mlp",)))
+
+
+def without_variants(root: Path, refused: dict[str, Any]) -> Bundle:
+    opened = Bundle.open(root)
+    record = {**opened.record("mlp"), "tflite": {}, "tflite_refused": refused}
+    return Bundle(opened.layout, Manifest(opened.manifest.spec, {"mlp": {1: record}}, opened.manifest.files))
+
+
+def test_normalization_that_does_not_fit_the_image_is_rejected() -> None:
+    from bundler.mobile.export import _normalized
+
+    model = image_model("x=float32[1,3,8,6]")
+    with pytest.raises(UsageError, match="mean has 2 numbers, but the image has 3 channels"):
+        _normalized(model, ExportOptions(mean=(1.0, 2.0)))
+    with pytest.raises(UsageError, match="std must not be 0"):
+        _normalized(model, ExportOptions(std=(0.0,)))
+    assert _normalized(model, ExportOptions(mean=(1.0,))).preprocessing == Preprocessing((1.0,), (1.0,))
+    assert _normalized(model, ExportOptions()).preprocessing is None
+
+
+def test_cpp_code_compiles(out: Path, tmp_path: Path) -> None:
+    assert_cpp_compiles((out / "cpp" / "mlp.cc").read_text("utf-8"), tmp_path)

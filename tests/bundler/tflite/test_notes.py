@@ -1,0 +1,40 @@
+"""Notes on variants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bundler.adapters.samples import Sample, SampleFormat
+from bundler.tflite.calibration import Calibration
+from bundler.tflite.contents import TfliteOperator
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes
+from bundler.values.exported import ExportedSignature
+from bundler.values.signature import Signature, TensorSpec
+
+
+def test_only_large_rms_errors_are_noted() -> None:
+    (note,) = rms_notes("int8", {"logits": 0.25, "boxes": 0.1})
+    assert note.startswith("output logits: the int8 file differs from PyTorch by 25% (rms)")
+
+
+def test_flex_operators_are_named_without_their_prefix() -> None:
+    delegate, untested = flex_notes([TfliteOperator("FlexErfinv", (), ()), TfliteOperator("ADD", (), ())])
+    assert "compute Erfinv (select_tf_ops)" in delegate
+    assert untested.startswith("not run and not compared with PyTorch")
+
+
+def test_calibration_data_in_another_range_than_the_example_is_noted() -> None:
+    signature = Signature((TensorSpec("x", "float32", ("batch", 2)), TensorSpec("ids", "int64", ("batch",))), ())
+    example = {"x": np.array([[0, 1]], np.float32), "ids": np.array([3])}
+    exported = ExportedSignature("serving_default", Path("m.onnx"), signature, example, dict)
+
+    def notes(high: float) -> list[str]:
+        sample = Sample("s.npz[0]", {"x": np.array([0, high], np.float32), "ids": np.array(900)})
+        sample_format = SampleFormat(signature, {"x": (1, 2), "ids": (1,)})
+        return list(range_notes(exported, Calibration("s.npz", "", (sample,), 1, sample_format)))
+
+    assert notes(1.2) == []
+    (note,) = notes(255)
+    assert "input x: the example ranges from 0 to 1, but the calibration data from 0 to 255" in note

@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.support.common import Report, Verdict, arguments, geometric_mean, interleave, status_of, turn_of
+from benchmarks.support.common import Report, arguments, interleave, status_of, turn_of
 
 Tensor: TypeAlias = Any
 THREADS, CALLS = 2, 3
@@ -174,13 +174,10 @@ def main() -> int:
     report = Report(
         "Forms of operators, median ms (batch 1, 2 threads)", ["choice", "case", "forms", "chosen", "chosen / best"]
     )
-    if args.one_row:
-        measure("attention's heads", heads(64, 12, 32), 1, report)
-        return report.finish(args)
-    for choice, cases in CHOICES.items():
+    choices = {"attention's heads": [heads(64, 12, 32)]} if args.one_row else CHOICES
+    for choice, cases in choices.items():
         ratios = [measure(choice, case, args.rounds, report) for case in cases]
-        mean = round(geometric_mean(ratios), 2)
-        report.verdicts.append(Verdict(f"{choice}: chosen / best", mean, LIMIT, "", inclusive=True))
+        report.judge_mean(f"{choice}: chosen / best", ratios, LIMIT)
     return report.finish(args)
 
 

@@ -31,9 +31,7 @@ from torch import nn
 from benchmarks.support.common import (
     BenchmarkError,
     Report,
-    Verdict,
     arguments,
-    geometric_mean,
     interleave,
     ratio,
     status_of,
@@ -221,8 +219,7 @@ def main() -> int:
     for name in args.fusions or FUSED:
         torch.manual_seed(0)
         ratios = [measure(name, make(), args.rounds, report) for make in FUSED[name]]
-        mean = round(geometric_mean(ratios), 2)
-        report.verdicts.append(Verdict(f"{name}: after / before", mean, LIMIT, "", inclusive=True))
+        report.judge_mean(f"{name}: after / before", ratios, LIMIT)
     return report.finish(args)
 
 

@@ -182,6 +182,10 @@ class Report:
             "notes": self.notes, "data": self.data,
         }  # fmt: skip
 
+    def judge_mean(self, name: str, ratios: Sequence[float], limit: float) -> None:
+        """Add the verdict that the geometric mean of the ratios, rounded to two decimals, is at most the limit."""
+        self.verdicts.append(Verdict(name, round(geometric_mean(ratios), 2), limit, "", inclusive=True))
+
     def finish(self, args: argparse.Namespace) -> int:
         """Print the table and write the JSON file, as `arguments` parsed them.
 

@@ -37,21 +37,32 @@ class Pyramid(nn.Module):
         return [smooth(x) for smooth, x in zip(self.smooth, merged, strict=True)]
 
 
-class YoloAnchors(nn.Module):
+def cells_of_map(count: int) -> Tensor:
+    """Return the column and row of each cell of a square map, [count, count, 2]."""
+    numbers = torch.arange(count, dtype=torch.float32)
+    rows, columns = torch.meshgrid(numbers, numbers, indexing="ij")
+    return torch.stack([columns, rows], -1)
+
+
+class PyramidDetector(nn.Module):
+    """The trunk and the feature pyramid of a detector."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.trunk = features("mobilenetv3_small_050")
+        self.pyramid = Pyramid(self.trunk.feature_info.channels(), width)
+
+
+class YoloAnchors(PyramidDetector):
     """YOLOv5's decoding of anchors to boxes in pixels: sigmoid, grid offsets, squared sizes; all levels in one list."""
 
     def __init__(self, classes: int = 5, anchors: int = 3, size: int = 64) -> None:
-        super().__init__()
-        self.trunk = features("mobilenetv3_small_050")
-        counts = self.trunk.feature_info.channels()
-        self.pyramid = Pyramid(counts, 32)
-        self.heads = nn.ModuleList(nn.Conv2d(32, anchors * (5 + classes), 1) for _ in counts)
+        super().__init__(32)
         self.strides = self.trunk.feature_info.reduction()
+        self.heads = nn.ModuleList(nn.Conv2d(32, anchors * (5 + classes), 1) for _ in self.strides)
         self.anchors, self.classes = anchors, classes
         for level, stride in enumerate(self.strides):
-            cells = torch.arange(size // stride, dtype=torch.float32)
-            rows, columns = torch.meshgrid(cells, cells, indexing="ij")
-            self.register_buffer(f"grid{level}", torch.stack([columns, rows], -1)[None, None])
+            self.register_buffer(f"grid{level}", cells_of_map(size // stride)[None, None])
             self.register_buffer(f"anchor{level}", torch.rand(1, anchors, 1, 1, 2) * stride + stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,25 +77,19 @@ class YoloAnchors(nn.Module):
         return torch.cat(found, 1)
 
 
-class Yolo(nn.Module):
+class Yolo(PyramidDetector):
     """YOLOX: no anchors, a head with two branches per level, boxes decoded from each cell; all levels in one list."""
 
     def __init__(self, classes: int = 5, width: int = 24, size: int = 64) -> None:
-        super().__init__()
-        self.trunk = features("mobilenetv3_small_050")
-        counts = self.trunk.feature_info.channels()
-        self.pyramid = Pyramid(counts, width)
-        self.stems = nn.ModuleList(_block(width, width, 1) for _ in counts)
-        self.scores = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, classes, 1)) for _ in counts)
-        self.boxes = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, 5, 1)) for _ in counts)
-        cells, strides = [], []
-        for stride in self.trunk.feature_info.reduction():
-            places = torch.arange(size // stride, dtype=torch.float32)
-            rows, columns = torch.meshgrid(places, places, indexing="ij")
-            cells.append(torch.stack([columns, rows], -1).view(-1, 2))
-            strides.append(torch.full((len(cells[-1]), 1), float(stride)))
+        super().__init__(width)
+        strides = self.trunk.feature_info.reduction()
+        self.stems = nn.ModuleList(_block(width, width, 1) for _ in strides)
+        self.scores = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, classes, 1)) for _ in strides)
+        self.boxes = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, 5, 1)) for _ in strides)
+        cells = [cells_of_map(size // stride).view(-1, 2) for stride in strides]
         self.register_buffer("cells", torch.cat(cells))
-        self.register_buffer("strides", torch.cat(strides))
+        full = [torch.full((len(level), 1), float(stride)) for level, stride in zip(cells, strides, strict=True)]
+        self.register_buffer("strides", torch.cat(full))
 
     def forward(self, x: Tensor) -> Tensor:
         found = []

@@ -1,14 +1,14 @@
-"""What the author of a handler imports: `from bundler.ops import Layout, op`.
+"""The interface for authors of handlers: `from bundler.ops import Layout, op`.
 
-A handler says in TensorFlow what an operator of an ONNX graph computes. A file with handlers is given to a build
-(`tfbundle build … --ops my_ops.py`, `ops:` in a bundle.yaml, `bundler.build(…, ops="my_ops.py")`); a package brings
+A handler defines in TensorFlow what an operator of an ONNX graph computes. A build takes a file with handlers
+(`tfbundle build … --ops my_ops.py`, `ops:` in a bundle.yaml, `bundler.build(…, ops="my_ops.py")`); a package provides
 them through the entry-point group `tfbundle.ops`. docs/custom-ops.md shows both.
 
     @op("SoftShrink", domain="mylib", torch="mylib::soft_shrink", layout=Layout.ELEMENTWISE)
     def soft_shrink(x, *, lambd=0.5):
         return tf.where(x > lambd, x - lambd, tf.where(x < -lambd, x + lambd, tf.zeros_like(x)))
 
-These four names are the whole interface and keep their meaning from release to release.
+These four names are the whole interface; they keep their meaning from release to release.
 """
 
 from __future__ import annotations

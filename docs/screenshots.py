@@ -1,4 +1,4 @@
-"""`make docs`: screenshots of the playground and of report.html, from the demo's real models, in headless Chromium."""
+"""`make docs`: screenshots of the playground and of report.html with the demo's models, in headless Chromium."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ if TYPE_CHECKING:
 
 DESKTOP, PHONE = 1200, 375
 REPORT_HEIGHT = {DESKTOP: 1500, PHONE: 1400}
-"""The report is long; its first part shows what it is."""
+"""Height of the report's screenshots, which show its first part only."""
 SECONDS = 30
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "bundle", type=Path, nargs="?", default=Path("dist/demo"), help="the demo's bundle; made if it is not there"
+        "bundle", type=Path, nargs="?", default=Path("dist/demo"), help="the demo's bundle, which is built if it does not exist"
     )
-    parser.add_argument("out", type=Path, nargs="?", default=Path("docs"), help="folder of the pictures")
-    given = parser.parse_args()
-    if lacking := chromium.missing():
-        print(f"make docs: the screenshots cannot be taken; missing: {lacking}", file=sys.stderr)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("docs"), help="folder for the screenshots")
+    arguments = parser.parse_args()
+    if missing := chromium.missing():
+        print(f"make docs: the screenshots cannot be taken; missing: {missing}", file=sys.stderr)
         return 1
     from bundler.demo import steps
 
-    if not (given.bundle / "bundle.json").is_file():
-        steps.build_digits(given.bundle)
-        steps.build_minilm(given.bundle)
-    with tempfile.TemporaryDirectory() as folder, steps.served(given.bundle) as endpoints:
+    if not (arguments.bundle / "bundle.json").is_file():
+        steps.build_digits(arguments.bundle)
+        steps.build_minilm(arguments.bundle)
+    with tempfile.TemporaryDirectory() as folder, steps.served(arguments.bundle) as endpoints:
         digit = _digit(Path(folder))
         for width, name, dark in ((DESKTOP, "", False), (PHONE, "-phone", True)):
             with chromium.chromium(Path(folder, f"profile{name}"), dark=dark) as browser:
                 _playground(browser, f"http://{endpoints.rest}/", digit, width)
-                _save(browser, given.out / f"playground{name}.png")
+                _save(browser, arguments.out / f"playground{name}.png")
                 chromium.resize(browser, width, REPORT_HEIGHT[width], mobile=width == PHONE)
-                browser.get((given.bundle.resolve() / "report.html").as_uri())
-                _save(browser, given.out / f"report{name}.png")
-                if said := chromium.console(browser):
-                    print("\n".join(said), file=sys.stderr)
+                browser.get((arguments.bundle.resolve() / "report.html").as_uri())
+                _save(browser, arguments.out / f"report{name}.png")
+                if messages := chromium.console(browser):
+                    print("\n".join(messages), file=sys.stderr)
                     return 1
     return 0
 
 
 def _playground(browser: Chrome, url: str, digit: Path, width: int) -> None:
-    """Upload the digit, send it, and make the view as high as the page is then."""
+    """Upload the digit, send it, and make the viewport as high as the page."""
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -60,7 +60,7 @@ def _playground(browser: Chrome, url: str, digit: Path, width: int) -> None:
     wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#inputs input[type=file]"))
     browser.find_element(By.CSS_SELECTOR, "#inputs input[type=file]").send_keys(str(digit))
     wait.until(lambda _: "1 image" in browser.find_element(By.ID, "inputs").text)
-    for _ in range(3):  # the first call of a connection is not what a call takes
+    for _ in range(3):  # the first call over a connection is slower than the others
         browser.execute_script("document.getElementById('status').textContent = ''")
         browser.find_element(By.ID, "send").click()
         wait.until(lambda _: browser.find_element(By.ID, "status").text.startswith("Answered"))
@@ -70,7 +70,7 @@ def _playground(browser: Chrome, url: str, digit: Path, width: int) -> None:
 
 
 def _digit(folder: Path) -> Path:
-    """A held-out digit as a PNG, as large as a scan would be."""
+    """Write a digit of the test set as a PNG in the size of a scan."""
     import numpy as np
     from PIL import Image
 

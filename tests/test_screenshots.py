@@ -1,4 +1,4 @@
-"""`make docs`: what it says where there is no browser. That the pages can be drawn is for their own tests."""
+"""`make docs` without a browser. The pages' own tests show that they can be drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_without_chromium_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_missing_chromium_is_reported_with_its_packages(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "docs.screenshots", str(tmp_path / "bundle"), str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert done.returncode == 1

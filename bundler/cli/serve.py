@@ -33,8 +33,8 @@ def serve(
     """
     from serving.protocol.status import StatusError
     from serving.server import serve as run
-    from serving.server.log_lines import configure_logging, log_format
-    from serving.server.usage import asks_version, versions
+    from serving.server.config.usage import asks_version, versions
+    from serving.server.observability.log_lines import configure_logging, log_format
 
     flags = [argument for argument in (bundle, *ctx.args) if argument and argument.startswith("--")]
     folders = [argument for argument in (bundle, *ctx.args) if argument and not argument.startswith("--")]
@@ -60,7 +60,7 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     from bundler.errors import UsageError
     from bundler.validation.bundle import Bundle
     from serving.server import parse_flags
-    from serving.server.config_files import prefers_tflite
+    from serving.server.config.files import prefers_tflite
 
     if not folders:
         return parse_flags(flags)

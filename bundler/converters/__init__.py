@@ -1,4 +1,4 @@
-"""ONNX -> TensorFlow: what a converter is, and which are installed (entry-point group `tfbundle.converters`)."""
+"""Converters from ONNX to TensorFlow: their protocol, and those that are installed (entry-point group `tfbundle.converters`)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ if TYPE_CHECKING:
     from bundler.converters.native.registry import HandlerTable
 
 
-
 class Converter(Protocol):
+    """Converts ONNX files to a TensorFlow model.
+
+    Attributes:
+        name: the name by which `--converter` selects it.
+        max_opset: the newest ONNX opset that it reads; None for all.
+    """
+
     name: str
     max_opset: int | None
-    """Newest ONNX opset it reads; None: all."""
 
     def convert(self, models: Mapping[str, Path], *, layout: SignatureLayout = "keep") -> ConvertedModel:
-        """Convert one ONNX file a signature (`serving_default` first) into one model.
+        """Convert ONNX files into one model.
+
+        Args:
+            models: one file per signature, `serving_default` first.
+            layout: the order of the image inputs' axes.
 
         Raises:
-            ConversionError: with the node, its shapes and the line of the user's model.
+            ConversionError: a file cannot be converted; with the node, its shapes and the line of the user's model.
         """
 
 
@@ -34,17 +43,17 @@ class ExtensibleConverter(Converter, Protocol):
     """A converter that takes handlers of the user's own (`--ops`)."""
 
     def with_handlers(self, handlers: HandlerTable) -> Converter:
-        """This converter with these handlers in place of the ordinary ones."""
+        """Return this converter with these handlers instead of its own."""
 
 
 def load_converter(name: str) -> Converter:
-    """The installed converter of this name.
+    """Return the installed converter of this name.
 
     Raises:
-        UsageError: there is none; the message lists those there are.
+        UsageError: there is none; the message lists the installed ones.
     """
-    found = {e.name: e for e in entry_points(group="tfbundle.converters")}
-    if name not in found:
-        raise UsageError(f"There is no converter {name!r}.", fix=f"one of: {', '.join(sorted(found))}")
-    converter: Converter = found[name].load()()
+    entries = {e.name: e for e in entry_points(group="tfbundle.converters")}
+    if name not in entries:
+        raise UsageError(f"Unknown converter {name!r}.", fix=f"one of: {', '.join(sorted(entries))}")
+    converter: Converter = entries[name].load()()
     return converter

@@ -1,19 +1,18 @@
-"""The onnx-tf package (1.10, the last release, 2022) as a converter, in a process of its own.
+"""Runs the onnx-tf package (1.10, its last release, of 2022) as a converter, in a process of its own.
 
-Install it with `pip install --no-deps onnx-tf==1.10.0`. Without `--no-deps` pip brings tensorflow-addons,
-which ended in 2024: it cannot be imported beside Keras 3, holds typeguard below 3, and has no wheel for
-Python 3.12 and later, where the installation then fails. `onnx_tf_standins` takes the place of what onnx-tf
-needs of it.
+Install it with `pip install --no-deps onnx-tf==1.10.0`. Without `--no-deps`, pip installs tensorflow-addons too,
+which was discontinued in 2024: it cannot be imported beside Keras 3, requires typeguard below 3, and has no wheel for
+Python 3.12 and newer, where the installation then fails. `onnx_tf_standins` replaces the parts that onnx-tf needs.
 
-What it cannot do, and the native converter can:
+Unlike the native converter, it does not support:
 
-- ONNX newer than opset 15 (so: torch's legacy exporter), and anything that exists only in newer opsets.
-- Squeeze and Unsqueeze of opset 13 and newer: with `--opset 12` their older form, which it knows, is exported.
+- ONNX newer than opset 15 (so it needs torch's legacy exporter), and anything that exists only in newer opsets.
+- Squeeze and Unsqueeze of opset 13 and newer; with `--opset 12` the export has their older form, which it supports.
 - LSTM, GRU and RNN: they need `tf.compat.v1.nn.rnn_cell`, which Keras 3 no longer has.
 - Channels-last inputs: every convolution is transposed to channels-last and back, which costs time.
-- Models over 2 GB: its weights are constants of the graph, not variables.
-- TFLite of models with GELU: it writes tf.math.erf, for which TFLite has no builtin operator.
-- Shape arithmetic on dynamic dims other than the batch is traced with unknown sizes and may fail.
+- Models over 2 GB: weights are constants of the graph, not variables.
+- TFLite of models with GELU: it writes tf.math.erf, for which TFLite has no built-in operator.
+- Shape arithmetic on dynamic dims other than the batch: it is traced with unknown sizes and may fail.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class OnnxTfConverter:
     """Converts ONNX files of opset 15 and older with the onnx-tf package.
 
     Args:
-        timeout_s: seconds after which the conversion of all signatures together is given up.
+        timeout_s: time limit in seconds for the conversion of all signatures together.
     """
 
     name = "onnx-tf"
@@ -55,12 +54,16 @@ class OnnxTfConverter:
         self._timeout_s = timeout_s
 
     def convert(self, models: Mapping[str, Path], *, layout: SignatureLayout = "keep") -> OnnxTfModel:
-        """Convert one ONNX file a signature; equal weights are shared between signatures.
+        """Convert ONNX files into one model; equal weights are shared between signatures.
+
+        Args:
+            models: one file per signature, `serving_default` first.
+            layout: only `keep` is supported.
 
         Raises:
             MissingExtraError: onnx-tf is not installed.
-            UsageError: a layout other than keep.
-            ConversionError: onnx-tf failed, died or took too long; the message has its own last line.
+            UsageError: the layout is not `keep`.
+            ConversionError: onnx-tf failed, crashed or took too long; the message has its last line.
         """
         if layout != "keep":
             raise UsageError(
@@ -80,7 +83,7 @@ class OnnxTfConverter:
 
 
 class OnnxTfModel:
-    """A SavedModel that onnx-tf wrote, in a temporary folder that goes with this object."""
+    """A SavedModel that onnx-tf wrote, in a temporary folder that is removed with this object."""
 
     def __init__(self, work: Path, signatures: Mapping[str, Signature]) -> None:
         self.signatures: Mapping[str, Signature] = dict(signatures)
@@ -90,7 +93,7 @@ class OnnxTfModel:
         weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
 
     def __call__(self, **inputs: Any) -> dict[str, Any]:
-        """Run serving_default on arrays or tensors; outputs by name, in the model's order."""
+        """Run serving_default on arrays or tensors by input name; return tensors by output name, in the model's order."""
         import tensorflow as tf
 
         signature = self.signatures[SERVING_DEFAULT]
@@ -106,10 +109,10 @@ class OnnxTfModel:
         shutil.copytree(self._folder, path, dirs_exist_ok=True)
 
     def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
-        """serving_default as a ConcreteFunction with these input shapes; None leaves a dim dynamic.
+        """Return serving_default as a ConcreteFunction with these input shapes; None leaves a dim dynamic.
 
-        The SavedModel's function is traced inside one whose inputs are static; TensorFlow's own shape
-        inference carries the sizes through when it inlines the two.
+        The SavedModel's function is traced within a function whose inputs are static; TensorFlow's shape inference
+        propagates the sizes when it inlines them.
         """
         import tensorflow as tf
 
@@ -122,7 +125,7 @@ class OnnxTfModel:
             return {name: outputs[name] for name in signature.output_names}
 
         concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
-        concrete._tfbundle_model = self._loaded  # a ConcreteFunction does not keep what it captured alive
+        concrete._tfbundle_model = self._loaded  # a ConcreteFunction does not keep its captures alive
         return concrete
 
     def _function(self) -> Any:
@@ -138,18 +141,18 @@ def _read_signature(name: str, path: Path) -> Signature:
     opset = opset_of(model)
     if opset > MAX_OPSET:
         raise ConversionError(
-            f"onnx-tf reads ONNX up to opset {MAX_OPSET}; signature {name!r} has {opset}.",
+            f"onnx-tf reads ONNX up to opset {MAX_OPSET}; the signature {name!r} has opset {opset}.",
             where=str(path),
-            fix=f"--opset {MAX_OPSET}, or --converter native, which reads all",
+            fix=f"--opset {MAX_OPSET}, or --converter native, which reads all opsets",
         )
     return signature_of(model)
 
 
 def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> None:
-    """Have the worker write `work`/saved_model.
+    """Let the worker write `work`/saved_model.
 
     Raises:
-        ConversionError: it failed, died or took longer than `timeout_s`.
+        ConversionError: it failed, crashed or took longer than `timeout_s`.
     """
     request, result, log = work / "request.json", work / "result.json", work / "worker.log"
     content = {"models": {n: str(p) for n, p in models.items()}, "saved_model": str(work / "saved_model")}
@@ -157,26 +160,26 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
     try:
         status = worker.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
     except subprocess.TimeoutExpired as exc:
-        raise ConversionError(f"onnx-tf had not finished after {timeout_s:g} s.", fix="--converter native") from exc
+        raise ConversionError(f"onnx-tf did not finish within {timeout_s:g} s.", fix="--converter native") from exc
     if not result.exists():
-        raise _died(status, log)
-    answer = json.loads(result.read_text("utf-8"))
-    if not answer.get("ok"):
-        raise _failed(answer)
+        raise _crashed(status, log)
+    report = json.loads(result.read_text("utf-8"))
+    if not report.get("ok"):
+        raise _failed(report)
 
 
-def _failed(answer: Mapping[str, Any]) -> ConversionError:
-    message = f"{answer['error']}: {answer['message']}"
-    if answer["stage"] == "import":
+def _failed(report: Mapping[str, Any]) -> ConversionError:
+    message = f"{report['error']}: {report['message']}"
+    if report["stage"] == "import":
         return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL)
-    where = f"ONNX node {answer['node']}" if answer["node"] else None
-    fix = "--converter native, or change the model so that it does without this"
-    if answer["message"].endswith("version 13 is not implemented."):
-        fix = "--converter native, or --opset 12, where this operator has the older form that onnx-tf knows"
-    return ConversionError(f"onnx-tf could not {answer['stage']} the model: {message}", where=where, fix=fix)
+    where = f"ONNX node {report['node']}" if report["node"] else None
+    fix = "--converter native, or change the model so that it does not need this"
+    if report["message"].endswith("version 13 is not implemented."):
+        fix = "--converter native, or --opset 12, where this operator has the older form that onnx-tf supports"
+    return ConversionError(f"onnx-tf could not {report['stage']} the model: {message}", where=where, fix=fix)
 
 
-def _died(status: int, log: Path) -> ConversionError:
-    """The worker ended without a result: by a signal (often SIGKILL, out of memory) or an early exit."""
+def _crashed(status: int, log: Path) -> ConversionError:
+    """Return the error for a worker that ended without a result: by a signal (often SIGKILL, out of memory) or an exit."""
     fix = "free memory and try again, or --converter native" if worker.was_killed(status) else "--converter native"
-    return ConversionError(f"The process of onnx-tf {worker.how_it_ended(status, log)}", fix=fix)
+    return ConversionError(f"The onnx-tf process {worker.how_it_ended(status, log)}", fix=fix)

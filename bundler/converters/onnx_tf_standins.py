@@ -1,9 +1,9 @@
-"""Stand-ins for the modules that onnx-tf 1.10 (2022) imports and today's packages no longer have.
+"""Stand-ins for modules that onnx-tf 1.10 (2022) imports and today's packages no longer have.
 
-- `onnx.mapping`: removed in onnx 1.19; its tables are made again from `onnx.helper`'s functions.
-- `tensorflow_addons`: ended in 2024, no wheel for Python 3.12, cannot be imported beside Keras 3. onnx-tf
-  takes `seq2seq.hardmax` from it and nothing else.
-- `tensorflow_probability`: onnx-tf takes `distributions.Bernoulli` from it and nothing else.
+- `onnx.mapping`: removed in onnx 1.19; its tables are rebuilt from `onnx.helper`'s functions.
+- `tensorflow_addons`: discontinued in 2024; it has no wheel for Python 3.12 and cannot be imported beside Keras 3.
+  onnx-tf uses only `seq2seq.hardmax` from it.
+- `tensorflow_probability`: onnx-tf uses only `distributions.Bernoulli` from it.
 
 Only the worker process installs them; the process that builds a bundle never sees them.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-# Of two ONNX types with one NumPy type the plain one is meant.
+# These share their NumPy type with another ONNX type, which is the one that a NumPy type maps to.
 _NO_NUMPY_TYPE_OF_THEIR_OWN = (TensorProto.UNDEFINED, TensorProto.BFLOAT16)
 
 
@@ -31,7 +31,7 @@ def install() -> None:
 
 
 def onnx_mapping() -> ModuleType:
-    """The tables of `onnx.mapping` as they stood in onnx 1.12."""
+    """Return a module with the tables of `onnx.mapping` as of onnx 1.12."""
     module = ModuleType("onnx.mapping")
     types = [t for t in TensorProto.DataType.values() if t != TensorProto.UNDEFINED]
     to_numpy = {t: helper.tensor_dtype_to_np_dtype(t) for t in types}
@@ -46,7 +46,7 @@ def onnx_mapping() -> ModuleType:
 
 
 def tensorflow_addons() -> tuple[ModuleType, ModuleType]:
-    """`tensorflow_addons.seq2seq.hardmax`: one-hot of the largest logit, along the last axis."""
+    """Return modules with `tensorflow_addons.seq2seq.hardmax`: one-hot of the largest logit along the last axis."""
     import tensorflow as tf
 
     def hardmax(logits: Any, name: str | None = None) -> Any:
@@ -61,7 +61,7 @@ def tensorflow_addons() -> tuple[ModuleType, ModuleType]:
 
 
 def tensorflow_probability() -> tuple[ModuleType, ModuleType]:
-    """`tensorflow_probability.distributions.Bernoulli` with its `probs`, `dtype` and `sample(seed=…)`."""
+    """Return modules with `tensorflow_probability.distributions.Bernoulli`: its `probs`, `dtype` and `sample(seed=…)`."""
     import tensorflow as tf
 
     class Bernoulli:

@@ -1,8 +1,8 @@
 """The process that onnx-tf runs in: `python -m bundler.converters.onnx_tf_worker REQUEST.json`.
 
 The request holds `models` (signature name -> ONNX file), `saved_model` (the folder to write) and `result`
-(a JSON file to write). The result is `{"ok": true}` or `{"stage", "error", "message", "node"}`; exit status
-0 and 1. Without a result file the process died.
+(a JSON file to write). The result is `{"ok": true}` with exit status 0, or `{"stage", "error", "message", "node"}`
+with exit status 1. If there is no result file, the process crashed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from serving.imports import leave_keras_out
 
 
 def main(request_file: str) -> int:
-    """Serve one request; see the module's docstring."""
+    """Convert the models of a request file; see the module's docstring."""
     request = json.loads(Path(request_file).read_text("utf-8"))
     progress: dict[str, Any] = {"stage": "import", "node": None}
     try:
@@ -39,18 +39,20 @@ def main(request_file: str) -> int:
 
 
 def last_line(exc: BaseException) -> str:
-    """What onnx-tf said itself: AutoGraph puts a traceback before it, onnx's checker a context after it."""
-    said = str(exc).split("\n==> Context:")[0]
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    """Return onnx-tf's own message: AutoGraph puts a traceback before it, onnx's checker a context after it."""
+    text = str(exc).split("\n==> Context:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix(f"{type(exc).__name__}: ") if lines else type(exc).__name__
 
 
 def make_backend(progress: dict[str, Any]) -> Any:
-    """onnx-tf's backend, with two methods of our own.
+    """Return onnx-tf's backend with two of its methods replaced.
 
-    Weights become TensorFlow constants without a detour through Python lists, and equal ones become one
-    constant, so that signatures share them. The node at hand is kept in `progress`, to be named when
-    onnx-tf fails.
+    Weights become TensorFlow constants directly instead of through Python lists, and equal weights become one constant,
+    which signatures share.
+
+    Args:
+        progress: its entry `node` is set to the node that is being converted, to be reported if onnx-tf fails.
     """
     from bundler.converters import onnx_tf_standins
 
@@ -84,6 +86,7 @@ def make_backend(progress: dict[str, Any]) -> Any:
 
 
 def digest(array: Any) -> bytes:
+    """Return a hash of the array's data."""
     import hashlib
 
     return hashlib.sha256(array.tobytes()).digest()
@@ -108,11 +111,11 @@ def write_saved_model(
 
 
 def signature_function(rep: Any, graph: onnx.GraphProto) -> Any:
-    """A ConcreteFunction with the graph's own input and output names, and its output shapes where stated."""
+    """Return a ConcreteFunction with the graph's input and output names, and its output shapes where they are declared."""
     import tensorflow as tf
 
     dims = {o.name: static_dims(o) for o in graph.output}
-    run = rep.tf_module.__call__.python_function  # the tf.function around it changes names such as `x.1`
+    run = rep.tf_module.__call__.python_function  # the tf.function around it would change names such as `x.1`
 
     def call(*inputs: Any) -> dict[str, Any]:
         outputs = run(**dict(zip(rep.signatures, inputs, strict=True)))
@@ -127,7 +130,7 @@ def signature_function(rep: Any, graph: onnx.GraphProto) -> Any:
 
 
 def static_dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
-    """The stated shape of a graph output, None for each dim without a size; None when no shape is stated."""
+    """Return the declared shape of a graph output, with None for each dim without a size; None if there is no shape."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]

@@ -40,15 +40,13 @@ def _embedding_bag(
     weight: Tensor,
     *,
     offsets: Tensor | None = None,
-    max_norm: float | None = None,
     mode: str = "mean",
     per_sample_weights: Tensor | None = None,
-    include_last_offset: bool = False,
     padding_idx: int | None = None,
-    **gradients: Any,
+    **options: Any,
 ) -> Any:
-    del gradients  # norm_type, scale_grad_by_freq and sparse do not change the result without max_norm
-    if max_norm is not None or (input.dim() == 1 and (mode == "max" or offsets is None)):
+    # Of the other options, norm_type, scale_grad_by_freq and sparse do not change the result without max_norm.
+    if options.get("max_norm") is not None or (input.dim() == 1 and (mode == "max" or offsets is None)):
         return NotImplemented
     counted = torch.ones_like(input, dtype=weight.dtype)
     if padding_idx is not None:
@@ -63,7 +61,7 @@ def _embedding_bag(
         total, count = rows.sum(1), counted.sum(1, keepdim=True)
     else:
         assert offsets is not None
-        total, count = _by_offsets(rows, counted, offsets[:-1] if include_last_offset else offsets)
+        total, count = _by_offsets(rows, counted, offsets[:-1] if options.get("include_last_offset") else offsets)
     return total if mode == "sum" else total / count.clamp(min=1)
 
 

@@ -171,8 +171,8 @@ def answer_golden(path: Path, calls: Sequence[Mapping[str, Any]]) -> list[dict[s
     Raises:
         StatusError: the file cannot be loaded or run.
     """
-    from serving.server.predict import run_signature
-    from serving.server.tflite_servable import TfliteOptions, TfliteServable
+    from serving.server.methods.predict import run_signature
+    from serving.server.servables.tflite import TfliteOptions, TfliteServable
 
     servable = TfliteServable.load(str(path), TfliteOptions())
     try:

@@ -97,7 +97,7 @@ def latency_ms(content: bytes, inputs: Mapping[str, Array], threads: int) -> flo
     """Return the median latency of a call in milliseconds; inputs are by the signature's names."""
     from ai_edge_litert.interpreter import Interpreter as LiteRt
 
-    from serving.server.interpreters import Interpreter
+    from serving.server.servables.interpreters import Interpreter
 
     details = LiteRt(model_content=content).get_signature_runner().get_input_details()
     feeds = {int(details[name]["index"]): array for name, array in inputs.items()}

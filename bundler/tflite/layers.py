@@ -71,7 +71,7 @@ class Names:
         """Read the names from an .onnx file, without its external weights."""
         import onnx
 
-        from bundler.converters.native.lowering import layer_scope
+        from bundler.converters.native.nodes import layer_scope
 
         graph = onnx.load(str(path), load_external_data=False).graph
         uses = Counter(source for node in graph.node for source in node.input)

@@ -11,6 +11,7 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 
+from bundler.render.kubernetes.scripts import COPIES
 from docs.house.imports import ROOT
 
 RUN = 6
@@ -21,8 +22,10 @@ SUFFIXES = (".py", ".sh", ".js", ".tpl")
 _THIN = re.compile(r"^[\W\d_]*$|^(from|import|#|//|@|else:|try:|finally:|return\b\W*$|pass$)")
 _WORD = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\b\d[\w.]*|\b[A-Za-z_]\w*")
 _KEYWORDS = frozenset({*keyword.kwlist, "self"})
-_DATA = re.compile(r"[^()a-wyzA-Z]*")
+_DATA = re.compile(r"(?!.*x\()[^a-wyzA-Z]*")
 """The shape of a row of a table, of a field or of prose: names, values and punctuation, no keyword and no call."""
+_GENERATED = {f"k8s/{copy}" for copies in COPIES.values() for copy in copies}
+"""Copies that a command writes from one source: no twins."""
 _SUBSTANCE, _LONG = 3, 16
 """Lines of a run that must be longer than so many characters: a run of single names is punctuation."""
 
@@ -88,7 +91,8 @@ def _place(path: Path, start: int, length: int, numbered: dict[Path, list[_Line]
 
 def _sources() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / name for name in listed.split("\0") if name.endswith(SUFFIXES) and (ROOT / name).is_file()]
+    names = [name for name in listed.split("\0") if name.endswith(SUFFIXES) and name not in _GENERATED]
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
 def _lines(path: Path) -> list[_Line]:

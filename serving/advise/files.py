@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serving.advise.search import BETTER, Advice, Setting, Trial
 from serving.bench.load import LoadFigures
-from serving.server.options import cores
+from serving.server.config.options import cores
 
 BATCHING_CONFIG = "batching.config"
 SERVER_FLAGS = "server.flags"

@@ -20,7 +20,7 @@ from serving.bench.load import Load, LoadFigures, measure
 from serving.client.prepared_request import PreparedRequest
 from serving.config.batching import BatchingParameters
 from serving.launch.server_process import server_process
-from serving.server.options import cores
+from serving.server.config.options import cores
 
 BETTER = 1.05
 """The smallest gain that counts: a difference below 5 % is within the noise between turns."""

@@ -3,16 +3,15 @@
     with Server("dist/digits", grpc_port=8500, rest_port=8501) as server: ...
     serve(parse_flags(["--port=8500", "--model_config_file=models.config"]))
 
-    flags.py        tensorflow_model_server's command line -> ServerOptions
-    usage.py        what --help and --version print
-    server.py       start, ports, stop
-    core.py         model config and its reloads, labels, request -> version
-    sources.py      version folders and policies          manager.py   versions: load, serve, drain, unload
-    folders.py      is a folder complete?                 memory.py    what an unloaded version leaves
-    servable.py     one SavedModel                        warmup.py    its recorded requests
-    predict.py      tensors through a signature           examples.py  classify, regress, multi-inference
-    grpc_service.py, rest.py, rest_server.py              models.py    metadata and status
-    playground.py   the page at `/`, from page/
+Modules and folders, from top to bottom. Each imports only from rows below its own; folders in one row do not import each other.
+
+    __main__.py, child.py      start a server from a command line, or for the process that started this one
+    server.py                  load the models, open the ports, drain and stop
+    grpc_api/   rest_api/      the two interfaces; rest_api/ also has the playground at `/`
+    methods/                   Predict, Classify, Regress, MultiInference, metadata and status: message in, message out
+    models/     batching/      which versions are served and their life cycle; requests that run as one batch
+    servables/                 one loaded version: SavedModel or model.tflite, and its warm-up
+    config/     observability/ options, flags and config files; log, metrics and the log of requests
 
 Only the modules that run a model import TensorFlow; this one does not.
 """
@@ -24,11 +23,11 @@ from typing import TYPE_CHECKING
 from serving.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from serving.server.flags import parse_flags
-    from serving.server.options import ServerOptions
+    from serving.server.config.flags import parse_flags
+    from serving.server.config.options import ServerOptions
     from serving.server.server import Server, serve
 
-_MODULES = {"Server": "server", "ServerOptions": "options", "parse_flags": "flags", "serve": "server"}
+_MODULES = {"Server": "server", "ServerOptions": "config.options", "parse_flags": "config.flags", "serve": "server"}
 
 __all__ = ["Server", "ServerOptions", "parse_flags", "serve"]
 

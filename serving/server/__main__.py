@@ -1,7 +1,7 @@
-"""`python -m serving.server --port=8500 --rest_api_port=8501 --model_config_file=models.config`
+"""Start a server: `python -m serving.server --port=8500 --rest_api_port=8501 --model_config_file=models.config`.
 
-Takes tensorflow_model_server's flags. A server that cannot start says why in the real server's words and exits with 255;
-so does one that is asked for its flags (--help), as there.
+It takes tensorflow_model_server's flags. A server that cannot start prints the real server's error and exits with 255. --help
+exits with 255 too, as in the real server.
 """
 
 from __future__ import annotations
@@ -12,16 +12,24 @@ import sys
 from serving.errors import ServingError
 from serving.imports import leave_keras_out
 from serving.protocol.status import StatusError
-from serving.server.config_files import ConfigTextError
-from serving.server.flags import parse_flags
-from serving.server.log_lines import configure_logging, log_format
-from serving.server.usage import asks_version, usage, versions
+from serving.server.config.files import ConfigTextError
+from serving.server.config.flags import parse_flags
+from serving.server.config.usage import asks_version, usage, versions
+from serving.server.observability.log_lines import configure_logging, log_format
 
 FAILED = 255
 
 
 def main(arguments: list[str]) -> int:
-    # TensorFlow logs each SavedModel it reads to stderr; its errors still show.
+    """Run the server until it is stopped.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    # TensorFlow logs each SavedModel that it reads to stderr; its errors are still shown.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "--help" in arguments:
         print(usage("python -m serving.server"))
@@ -47,8 +55,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _failed(why: str) -> int:
-    print(f"Failed to start server. Error: {why}")
+def _failed(error: str) -> int:
+    print(f"Failed to start server. Error: {error}")
     return FAILED
 
 

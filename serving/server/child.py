@@ -1,7 +1,7 @@
 """`python -m serving.server.child SOURCE [--FLAG=VALUE]...`: an embedded server for the process that started it.
 
-Prints `grpc PORT rest PORT` once it answers, on ports that were free, and ends with its standard input. See
-`serving.launch.server_process`, which starts it.
+Picks free ports, prints `grpc PORT rest PORT` once it answers, and ends when its standard input is closed. It is started by
+`serving.launch.server_process`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,27 @@ from pathlib import Path
 from serving.errors import ServingError
 from serving.imports import leave_keras_out
 from serving.protocol.status import StatusError
-from serving.server.flags import given_options
+from serving.server.config.flags import read_flags
 from serving.server.server import Server
 
 _PORTS = ("grpc_port", "rest_port")
 
 
 def main(arguments: list[str]) -> int:
+    """Serve until standard input is closed.
+
+    Args:
+        arguments: the source to serve (see `serving.server.Server`), then flags of tensorflow_model_server.
+
+    Returns:
+        The exit code.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     leave_keras_out()
     source, *flags = arguments
     try:
-        given = {name: value for name, value in given_options(flags).items() if name not in _PORTS}
-        with Server(Path(source), grpc_port=0, rest_port=0, **given) as server:
+        options = {name: value for name, value in read_flags(flags).items() if name not in _PORTS}
+        with Server(Path(source), grpc_port=0, rest_port=0, **options) as server:
             print("grpc", server.grpc_port, "rest", server.rest_port, flush=True)
             sys.stdin.read()
     except (ServingError, StatusError) as exc:

@@ -1,4 +1,4 @@
-"""docs/custom-ops.md and its part of the README work as they stand: files are written and commands run, in their order."""
+"""The examples in docs/custom-ops.md and the README work as printed: files are written and commands run, in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 
 
 def write_files(document: str, folder: Path) -> list[str]:
-    """Write the blocks that name a file; the commands of the others."""
+    """Write the blocks that name a file, and return the commands of the other blocks."""
     commands = []
     for block in _BLOCK.finditer(document):
         name = _FILE.match(block["text"])
@@ -34,31 +34,31 @@ def write_files(document: str, folder: Path) -> list[str]:
 
 
 def run(command: str, folder: Path) -> str:
-    """Run a line of the document with this Python's tfbundle."""
-    places = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    """Run a line of the document with this Python's tfbundle; return its output."""
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env={**os.environ, **places}, capture_output=True, text=True, check=False
+        ["bash", "-c", command], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_every_command_of_the_document(tmp_path: Path) -> None:
+def test_every_command_in_the_document_works(tmp_path: Path) -> None:
     commands = write_files(DOCUMENT, tmp_path)
     assert len(commands) == 6
-    said = {command: run(command, tmp_path) for command in commands}
-    dry, build, *_ = said.values()
-    assert "mylib::SoftShrink" in dry
-    assert "shrink_ops.py:soft_shrink" in dry
+    outputs = {command: run(command, tmp_path) for command in commands}
+    dry_run, build, *_ = outputs.values()
+    assert "mylib::SoftShrink" in dry_run
+    assert "shrink_ops.py:soft_shrink" in dry_run
     assert "not compared with ONNX Runtime: ONNX Runtime has no kernel for mylib:SoftShrink." in build
-    assert "shrink_ops.py:soft_shrink" in said['tfbundle ops "mylib::*" --ops shrink_ops.py']
+    assert "shrink_ops.py:soft_shrink" in outputs['tfbundle ops "mylib::*" --ops shrink_ops.py']
     for name in ("denoiser", "again", "python"):
         assert (tmp_path / "dist" / name / "bundle.json").is_file()
 
 
 @pytest.mark.slow
-def test_the_example_of_the_readme(tmp_path: Path) -> None:
+def test_the_example_in_the_readme_works(tmp_path: Path) -> None:
     commands = write_files(README, tmp_path)
     assert [command.split()[1] for command in commands] == ["build", "verify"]
     for command in commands:
@@ -66,8 +66,8 @@ def test_the_example_of_the_readme(tmp_path: Path) -> None:
     assert (tmp_path / "dist/denoiser/tflite/denoiser/1/denoiser-float32.tflite").is_file()
 
 
-def test_its_example_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first command that builds, in this process; the others are in the slow test."""
+def test_the_first_build_of_the_document_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build in this process; the slow test runs the other commands."""
     monkeypatch.chdir(tmp_path)
     assert write_files(DOCUMENT, tmp_path)[1].startswith("tfbundle build denoiser.py:make --ops shrink_ops.py")
     bundle = bundler.build("denoiser.py:make", out="dist/denoiser", ops="shrink_ops.py")
@@ -75,7 +75,7 @@ def test_its_example_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "mylib:SoftShrink" in bundle.notices[0]
 
 
-def test_the_example_of_the_repository_builds(tmp_path: Path) -> None:
+def test_the_example_in_the_repository_builds(tmp_path: Path) -> None:
     source, handlers = EXAMPLES / "soft_shrink.py", EXAMPLES / "soft_shrink_ops.py"
     bundle = bundler.build(f"{source}:soft_shrink", out=tmp_path / "x", ops=handlers)
     (line,) = bundle.record("soft_shrink")["parity"]["summary"]

@@ -143,7 +143,7 @@ def test_a_model_that_differs_from_pytorch_is_not_published(tmp_path: Path) -> N
 def test_wrong_arguments_are_refused(tmp_path: Path, mlp_onnx: Path) -> None:
     with pytest.raises(UsageError, match="example_inputs go with a module"):
         bundler.build(mlp_onnx, [1, 2], tmp_path / "x")
-    with pytest.raises(UsageError, match="no converter 'none'"):
+    with pytest.raises(UsageError, match="Unknown converter 'none'"):
         bundler.build(mlp_onnx, out=tmp_path / "x", converter="none")
     with pytest.raises(UsageError, match="int8"):
         bundler.build(mlp_onnx, out=tmp_path / "x", tflite=("int8",))

@@ -1,4 +1,4 @@
-"""A case against the list of known failures, which is strict both ways."""
+"""Compares the outcome of a case with the list of known failures."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tests.conformance.cases import case
 from tests.conformance.known_failures import reason
 
 
-def judge(name: str, saved: Path | None = None) -> None:
-    """Run a case, through a SavedModel in the folder `saved` if there is one.
+def assert_as_listed(name: str, saved: Path | None = None) -> None:
+    """Run a case, through a SavedModel in the folder `saved` if one is given.
 
     Raises:
-        AssertionError: it fails and is not on the list, or passes and is on it.
+        AssertionError: the case fails but is not on the list, or passes but is on it.
     """
     from tests.conformance.runner import outcome
 
-    wrong, known = outcome(case(name), saved), reason(name)
+    problem, known = outcome(case(name), saved), reason(name)
     if known is None:
-        assert wrong is None, wrong
+        assert problem is None, problem
     else:
-        assert wrong is not None, f"{name} passes now: take it off the list ({known})"
+        assert problem is not None, f"{name} passes now: remove it from the list ({known})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 REASONS: dict[str, tuple[str, ...]] = {
-    "NumPy sums bfloat16 with a rounding at every step; we sum in float32, as PyTorch does": (
+    "NumPy rounds bfloat16 sums at every step; the engine sums in float32, like PyTorch": (
         "test_attention_3d_causal_bf16",
         "test_attention_3d_causal_bf16_expanded",
         "test_attention_4d_attn_mask_causal_bf16",
@@ -15,7 +15,7 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_attention_4d_padded_kv_bf16",
         "test_attention_4d_padded_kv_bf16_expanded",
     ),
-    "TensorFlow decodes no JPEG 2000 and no TIFF": (
+    "TensorFlow cannot decode JPEG 2000 and TIFF": (
         "test_image_decoder_decode_jpeg2k_rgb",
         "test_image_decoder_decode_tiff_rgb",
     ),
@@ -25,7 +25,7 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_cast_e8m0_FLOAT8E8M0_to_FLOAT16",
         "test_cast_e8m0_FLOAT_to_FLOAT8E8M0",
     ),
-    "TensorFlow holds this dtype but casts, bitcasts and gathers none of it (float8 *fnuz, float4, int2, uint2)": (
+    "TensorFlow can hold this dtype, but not cast, bitcast or gather it (float8 *fnuz, float4, int2, uint2)": (
         "test_cast_FLOAT16_to_FLOAT4E2M1",
         "test_cast_FLOAT16_to_FLOAT8E4M3FNUZ",
         "test_cast_FLOAT16_to_FLOAT8E5M2FNUZ",
@@ -111,12 +111,12 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_quantizelinear_int2",
         "test_quantizelinear_uint2",
     ),
-    "a sequence whose length is known at run time only": (
+    "the length of a sequence is known only at run time": (
         "test_loop13_seq",
         "test_loop16_seq_none",
         "test_split_to_sequence_1",
     ),
-    "random: the expected output is one draw; test_random.py tests the distribution": (
+    "the expected output is a single random draw; test_random.py tests the distribution": (
         "test_bernoulli",
         "test_bernoulli_double",
         "test_bernoulli_double_expanded",
@@ -128,16 +128,16 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_training_dropout_default_mask",
         "test_training_dropout_mask",
     ),
-    "the reference takes lengths before they are rounded; PyTorch, ONNX Runtime and we take the rounded ones": (
+    "the reference uses lengths before rounding; PyTorch, ONNX Runtime and the engine use rounded ones": (
         "test_resize_downsample_scales_cubic_align_corners",
         "test_resize_downsample_scales_linear_align_corners",
     ),
-    "this expansion has a rank that is known at run time only; AffineGrid itself passes": (
+    "the rank of this expansion is known only at run time; AffineGrid itself passes": (
         "test_affine_grid_2d_align_corners_expanded",
         "test_affine_grid_2d_expanded",
         "test_affine_grid_3d_align_corners_expanded",
     ),
-    "whether an optional has an element is known at run time only": ("test_if_opt",),
+    "whether an optional has an element is known only at run time": ("test_if_opt",),
     "Gradient (ai.onnx.preview.training) is for training; a served model has none": (
         "simple/test_gradient_of_add",
         "simple/test_gradient_of_add_and_mul",
@@ -146,5 +146,5 @@ REASONS: dict[str, tuple[str, ...]] = {
 
 
 def reason(name: str) -> str | None:
-    """Why a case is expected to fail, or None."""
+    """Return why a case is expected to fail, or None."""
     return next((why for why, names in REASONS.items() if name in names), None)

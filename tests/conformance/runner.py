@@ -1,4 +1,4 @@
-"""One case through the engine: normalised, lowered, run as a graph, and compared."""
+"""Runs a case through the engine: normalise, lower, run as a graph, and compare."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from tests.conformance.cases import fed_inputs
 
 
 def run(case: Any, saved: Path | None = None) -> list[list[Any]]:
-    """The outputs of each data set: arrays, lists of arrays for sequences, None for an empty optional.
+    """Return the outputs of each data set: arrays, lists of arrays for sequences, None for an empty optional.
 
     Args:
-        saved: a folder; the model is written there and run as loaded from it.
+        case: the case.
+        saved: a folder. If given, the model is written there, loaded and run.
     """
     model = normalize(from_proto(case.model))
-    fed = [_by_name(fed_inputs(case.model.graph), inputs) for inputs, _ in case.data_sets]
+    data_sets = [_by_name(fed_inputs(case.model.graph), inputs) for inputs, _ in case.data_sets]
     if not _is_servable(case.model.graph):
-        return [_run_any(model, inputs) for inputs in fed]
+        return [_run_any(model, inputs) for inputs in data_sets]
     function = _function(NativeModel({"serving_default": model}), saved)
-    results = [function(inputs) for inputs in fed]
+    results = [function(inputs) for inputs in data_sets]
     return [[_numpy(outputs[o.name]) for o in case.model.graph.output] for outputs in results]
 
 
 def _function(native: NativeModel, saved: Path | None) -> Callable[[dict[str, Any]], Mapping[str, Any]]:
-    """Tensors by output name from arrays by input name; through the folder `saved` if there is one."""
+    """Return a function from arrays by input name to tensors by output name; it runs from the folder `saved` if given."""
     if saved is None:
         return lambda inputs: native(**inputs)
     native.save(saved)
@@ -53,7 +54,7 @@ def _function(native: NativeModel, saved: Path | None) -> Callable[[dict[str, An
 
 
 def _numpy(tensor: Any) -> Any:
-    """A string scalar is bytes in TensorFlow."""
+    """Return the tensor as an array; a string scalar is bytes in TensorFlow."""
     array = tensor.numpy()
     return np.array(array, object) if isinstance(array, bytes) else array
 
@@ -69,12 +70,12 @@ def _plain(value: Any) -> Any:
 
 
 def _is_servable(graph: onnx.GraphProto) -> bool:
-    """Signatures hold tensors; the engine itself also lowers graphs that take or give sequences and optionals."""
+    """Whether a signature can hold the graph: its inputs and outputs are tensors, not sequences or optionals."""
     return all(v.type.WhichOneof("value") == "tensor_type" for v in (*graph.input, *graph.output))
 
 
 def _run_any(model: Any, inputs: Mapping[str, Any]) -> list[Any]:
-    """Run as a graph whose arguments are the tensors that the inputs hold; their number is the data's."""
+    """Run a graph with sequences or optionals; its arguments are the tensors that these hold in the data."""
 
     def function(arguments: Any) -> list[Any]:
         store = WeightStore(constants_only=True)
@@ -104,14 +105,14 @@ def _unflatten(kind: Any, flat: list[Any]) -> Any:
     return None if kind is None else flat.pop(0)
 
 
-def compare(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
-    """dtype, shape, values.
+def assert_equal(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
+    """Compare dtype, shape and values.
 
     Raises:
         AssertionError: they differ.
     """
     if expected is None or isinstance(expected, list):
-        _compare_structure(actual, expected, rtol=rtol, atol=atol)
+        _assert_equal_structure(actual, expected, rtol=rtol, atol=atol)
         return
     expected = np.asarray(expected)
     if expected.dtype.kind in "OUS":
@@ -129,32 +130,33 @@ def compare(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
     np.testing.assert_allclose(actual.astype(wide), expected.astype(wide), rtol=rtol, atol=atol)
 
 
-def _compare_structure(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
+def _assert_equal_structure(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
     if expected is None:
         assert actual is None, f"{actual}, expected an empty optional"
         return
     assert isinstance(actual, list), f"{type(actual).__name__}, expected a sequence"
     assert len(actual) == len(expected), f"{len(actual)} elements, expected {len(expected)}"
     for a, e in zip(actual, expected, strict=True):
-        compare(a, e, rtol=rtol, atol=atol)
+        assert_equal(a, e, rtol=rtol, atol=atol)
 
 
-def check(case: Any, saved: Path | None = None) -> None:
+def assert_passes(case: Any, saved: Path | None = None) -> None:
     """Run a case and compare all its outputs.
 
     Raises:
-        AssertionError: an output differs. ConversionError: the model is refused.
+        AssertionError: an output differs.
+        ConversionError: the model is rejected.
     """
     for actual, (_, expected) in zip(run(case, saved), case.data_sets, strict=True):
         assert len(actual) == len(expected), f"{len(actual)} outputs, expected {len(expected)}"
         for a, e in zip(actual, map(_plain, expected), strict=True):
-            compare(a, e, rtol=case.rtol, atol=case.atol)
+            assert_equal(a, e, rtol=case.rtol, atol=case.atol)
 
 
 def outcome(case: Any, saved: Path | None = None) -> str | None:
-    """What is wrong with a case, or None if it passes."""
+    """Return why a case fails, or None if it passes."""
     try:
-        check(case, saved)
+        assert_passes(case, saved)
     except (AssertionError, ConversionError, tf.errors.OpError) as exc:
         return f"{type(exc).__name__}: {exc}"
     return None

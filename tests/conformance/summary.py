@@ -1,4 +1,4 @@
-"""How many cases of a test run pass, for the end of its output."""
+"""Counts how many cases of a test run pass, for the end of its output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ _CASE = re.compile(r"tests/conformance/test_(nodes|models)\.py::test_graph\[(.+)
 
 
 def summary(passed: Iterable[str]) -> list[str]:
-    """Lines over the tests that passed, by node id; a known failure's test passes when the case fails. None where none ran."""
+    """Return the lines of the summary; an empty list if no case ran.
+
+    Args:
+        passed: node ids of the tests that passed. The test of a known failure passes if the case fails.
+    """
     kinds: dict[str, list[str]] = {}
     for match in filter(None, map(_CASE.search, passed)):
         kinds.setdefault(_kind(*match.groups()), []).append(match[2])

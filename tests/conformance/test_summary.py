@@ -1,3 +1,5 @@
+"""The summary at the end of a test run."""
+
 from __future__ import annotations
 
 from tests.conformance.summary import summary
@@ -12,8 +14,8 @@ def test_cases_are_counted_by_kind() -> None:
     assert head == (
         "Conformance: 1 of 2 node tests of ai.onnx, 1 of 1 node tests of ai.onnx.ml, 1 of 1 models of the onnx wheel"
     )
-    assert reasons == ["    1  whether an optional has an element is known at run time only"]
+    assert reasons == ["    1  whether an optional has an element is known only at run time"]
 
 
-def test_nothing_is_said_where_nothing_ran() -> None:
+def test_there_is_no_summary_if_no_case_ran() -> None:
     assert summary(["tests/cli/test_help.py::test_help"]) == []

@@ -1,4 +1,4 @@
-"""Faults of the process and of its machine: a full disk, SIGTERM under load, kill -9, a corrupt model."""
+"""Faults of the process and its machine: a full disk, SIGTERM under load, kill -9, a corrupt model."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def post(server: ServerProcess, body: bytes = SINGLE) -> object:
         return json.load(response)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to /dev/full")
-def test_full_disk_under_the_log(tmp_path: Path) -> None:
-    """/dev/full answers every write with ENOSPC: no log, but answers."""
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full exists on Linux only")
+def test_server_answers_when_the_disk_of_its_log_is_full(tmp_path: Path) -> None:
+    """Every write to /dev/full fails with ENOSPC."""
     shutil.copytree(MODELS / "rows" / "1", tmp_path / "m" / "1")
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
@@ -48,8 +48,8 @@ def test_full_disk_under_the_log(tmp_path: Path) -> None:
         assert post(server) == {"predictions": [[1.0, 2.0, 3.0, 4.0]]}
         shutil.copytree(MODELS / "rows" / "2", tmp_path / "2")
         (tmp_path / "2").rename(tmp_path / "m" / "2")
-        end = time.monotonic() + SECONDS
-        while post(server) != DOUBLED and time.monotonic() < end:
+        deadline = time.monotonic() + SECONDS
+        while post(server) != DOUBLED and time.monotonic() < deadline:
             time.sleep(0.1)
         assert post(server) == DOUBLED
         with urllib.request.urlopen(f"{server.rest_target}/monitoring/prometheus/metrics", timeout=SECONDS) as response:
@@ -57,8 +57,8 @@ def test_full_disk_under_the_log(tmp_path: Path) -> None:
         server.terminate()
 
 
-def test_sigterm_under_load_answers_every_request_that_was_taken(spinner: Path) -> None:
-    """Over both interfaces: an answer that is complete and right, or a refusal before work began; and exit code 0."""
+def test_sigterm_under_load_answers_every_accepted_request(spinner: Path) -> None:
+    """Over both interfaces, requests get a correct answer or are refused before they run; the exit code is 0."""
     request = serving_message("PredictRequest")(model_spec={"name": "m"})
     request.inputs["turns"].CopyFrom(to_proto(np.int32(3000)))
     data = request.SerializeToString()
@@ -74,7 +74,7 @@ def test_sigterm_under_load_answers_every_request_that_was_taken(spinner: Path) 
         def over_rest() -> None:
             answers.append(post(server, b'{"inputs": 3000}')["outputs"])  # type: ignore[index]
 
-        workers = [threading.Thread(target=each) for each in (over_grpc, over_rest) * 4]
+        workers = [threading.Thread(target=send) for send in (over_grpc, over_rest) * 4]
         for worker in workers:
             worker.start()
         time.sleep(1.0)
@@ -96,8 +96,8 @@ def spinner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-def test_kill_and_restart_on_the_same_ports() -> None:
-    """With clients connected, whose ends of the connections linger: the ports are free for the next at once."""
+def test_killed_server_restarts_on_the_same_ports() -> None:
+    """The ports are free at once, although connected clients keep their ends of the connections."""
     ports = {"grpc_port": free_port(), "rest_port": free_port()}
     with server_process(*flags(MODELS / "rows"), **ports) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
@@ -110,13 +110,13 @@ def test_kill_and_restart_on_the_same_ports() -> None:
     connection.close()
 
 
-def test_corrupt_model_ends_the_start_with_its_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_corrupt_model_ends_the_start_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(MODELS / "rows" / "1", tmp_path / "m" / "1")
     (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"\xff" * 5000)
     with pytest.raises(AssertionError, match="the server ended with 255"), server_process(
         *flags(tmp_path / "m"), "--max_num_load_retries=0"
     ):
         pass
-    said = capfd.readouterr()
-    assert "1 servable(s) did not become available: {{{name: m version: 1} due to error" in said.out + said.err
-    assert "Traceback" not in said.out + said.err
+    output = "".join(capfd.readouterr())
+    assert "1 servable(s) did not become available: {{{name: m version: 1} due to error" in output
+    assert "Traceback" not in output

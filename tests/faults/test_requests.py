@@ -1,4 +1,4 @@
-"""Bad requests and bad clients: the right status and message, and the server goes on."""
+"""Bad requests and bad clients get the right status and message, and the server keeps answering."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.tensors import to_proto
 from serving.server import Server
-from serving.server.states import wait_until
+from serving.server.models.states import wait_until
 from tests.serving.server.recordings import MODELS
 
 PREDICT = f"/{PREDICTION_SERVICE}/Predict"
@@ -42,8 +42,8 @@ def patient() -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def goes_on(server: Server) -> Iterator[None]:
-    """After every fault, both interfaces answer rightly."""
+def still_answers(server: Server) -> Iterator[None]:
+    """After every test, both interfaces still answer correctly."""
     yield
     assert rest(server, SINGLE) == (200, {"predictions": [[2.0, 4.0, 6.0, 8.0]]})
     assert code_of(server, request_for(np.ones((1, 4), np.float32))) == ("OK", "")
@@ -86,56 +86,56 @@ def raw(server: Server) -> socket.socket:
 
 @pytest.mark.parametrize("data", [b"\xff" * 16, b"\x0a\x7f", b"\x00"], ids=["no tag", "cut off", "field 0"])
 @pytest.mark.parametrize("method", ["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"])
-def test_malformed_proto(server: Server, method: str, data: bytes) -> None:
+def test_malformed_proto_is_internal(server: Server, method: str, data: bytes) -> None:
     assert code_of(server, data, f"/{PREDICTION_SERVICE}/{method}")[0] == "INTERNAL"
 
 
-def test_unknown_method(server: Server) -> None:
+def test_unknown_method_is_unimplemented(server: Server) -> None:
     assert code_of(server, b"", f"/{PREDICTION_SERVICE}/Nope")[0] == "UNIMPLEMENTED"
 
 
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b'{"instances": [[1, 2}', b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"\x00" * 100, b"nul"],
-    ids=["empty", "open", "crossed", "deep list", "deep object", "no UTF-8", "zeros", "no word"],
+    ids=["empty", "open", "crossed", "deep list", "deep object", "not UTF-8", "zeros", "bare word"],
 )
-def test_malformed_json(server: Server, body: bytes) -> None:
+def test_malformed_json_is_400(server: Server, body: bytes) -> None:
     status, answer = rest(server, body)
     assert status == 400
     assert isinstance(answer, dict)
     assert answer["error"]
 
 
-def test_wrong_dtype(server: Server) -> None:
+def test_wrong_dtype_is_named(server: Server) -> None:
     code, message = code_of(server, request_for(np.ones((1, 4), np.int64)))
     assert (code, message) == ("INVALID_ARGUMENT", "Expects arg[0] to be float but int64 is provided")
 
 
-def test_wrong_name(server: Server) -> None:
+def test_wrong_input_name_is_named(server: Server) -> None:
     code, message = code_of(server, request_for(np.ones((1, 4), np.float32), "z"))
     assert code == "INVALID_ARGUMENT"
     assert "'x'" in message or "x" in message
 
 
-def test_wrong_json_shape(server: Server) -> None:
+def test_ragged_json_is_400(server: Server) -> None:
     status, answer = rest(server, b'{"signature_name": "single", "instances": [[1, 2], [3]]}')
     assert status == 400
     assert "Expecting tensor size: 2 but got: 1" in str(answer)
 
 
 @pytest.mark.parametrize("shape", [(), (4,)], ids=str)
-def test_wrong_rank(server: Server, shape: tuple[int, ...]) -> None:
-    """No shape of a signature is enforced: the operator that fails tells, as in the real server (recording g_wrong_rank)."""
+def test_wrong_rank_fails_in_the_operator(server: Server, shape: tuple[int, ...]) -> None:
+    """Signature shapes are not enforced; an operator fails, as in the real server (recording g_wrong_rank)."""
     code, message = code_of(server, request_for(np.ones(shape, np.float32), signature="serving_default"))
     assert code == "INVALID_ARGUMENT"
     assert f"Invalid reduction dimension (1 for input with {len(shape)} dimension(s)" in message
 
 
-def test_wrong_rank_that_every_operator_takes(server: Server) -> None:
+def test_wrong_rank_that_every_operator_accepts_is_answered(server: Server) -> None:
     assert code_of(server, request_for(np.ones((1, 1, 4), np.float32))) == ("OK", "")
 
 
-def test_tensor_whose_shape_promises_more_than_there_is_memory(server: Server) -> None:
+def test_tensor_shape_larger_than_memory_is_refused(server: Server) -> None:
     request = serving_message("PredictRequest")(model_spec={"name": "rows", "signature_name": "single"})
     tensor = request.inputs["x"]
     tensor.dtype = 1
@@ -144,13 +144,13 @@ def test_tensor_whose_shape_promises_more_than_there_is_memory(server: Server) -
     assert code_of(server, request.SerializeToString()) == ("INVALID_ARGUMENT", "tensor parsing error: x")
 
 
-def test_body_of_100_mb_over_grpc(server: Server) -> None:
+def test_100_mb_message_is_answered_over_grpc(server: Server) -> None:
     assert code_of(server, request_for(np.ones((100 * 2**20 // 16, 4), np.float32))) == ("OK", "")
 
 
 @pytest.mark.slow
-def test_right_body_of_100_mb_over_rest(patient: Server) -> None:
-    """Each value is read and written as JSON: seconds, beyond the time limit of the other tests."""
+def test_100_mb_body_is_answered_over_rest(patient: Server) -> None:
+    """Reading and writing the values as JSON takes longer than the time limit in the other tests."""
     row = b"[1.00000000, 2.00000000, 3.00000000, 4.00000000],"
     count = 100 * 2**20 // len(row)
     status, answer = rest(patient, b'{"signature_name": "single", "instances": [' + (row * count)[:-1] + b"]}")
@@ -160,8 +160,8 @@ def test_right_body_of_100_mb_over_rest(patient: Server) -> None:
     assert answer["predictions"][-1] == [2.0, 4.0, 6.0, 8.0]
 
 
-def test_gzipped_body_that_unpacks_into_gigabytes(server: Server) -> None:
-    """As in the real server, what unpacks into more than 100 MiB counts as no body; little of it is ever unpacked."""
+def test_gzip_bomb_counts_as_an_empty_body(server: Server) -> None:
+    """As in the real server, a body of more than 100 MiB when unpacked counts as empty; little of it is unpacked."""
     packing = zlib.compressobj(1, wbits=31)
     bomb = b"".join(packing.compress(b" " * 2**20) for _ in range(1024)) + packing.flush()
     before = psutil.Process().memory_info().rss
@@ -171,7 +171,7 @@ def test_gzipped_body_that_unpacks_into_gigabytes(server: Server) -> None:
 
 
 @pytest.mark.parametrize("fill", [b"x", b" "], ids=["text", "blanks"])
-def test_body_of_100_mb_over_rest(server: Server, fill: bytes) -> None:
+def test_invalid_100_mb_body_is_refused_over_rest(server: Server, fill: bytes) -> None:
     status, answer = rest(server, fill * (100 * 2**20))
     assert status in (400, 504)
     assert isinstance(answer, dict)
@@ -195,18 +195,18 @@ def test_slow_body_is_answered_with_the_time_limit(server: Server) -> None:
         assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
 
 
-def test_many_slow_connections_leave_the_others_answered(server: Server) -> None:
+def test_many_slow_connections_do_not_block_others(server: Server) -> None:
     opened = [raw(server) for _ in range(200)]
     try:
-        for each in opened:
-            each.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\n")
+        for connection in opened:
+            connection.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\n")
         assert rest(server, SINGLE)[0] == 200
     finally:
-        for each in opened:
-            each.close()
+        for connection in opened:
+            connection.close()
 
 
-def test_connection_at_rest_between_requests_is_kept(server: Server) -> None:
+def test_idle_connection_between_requests_is_kept(server: Server) -> None:
     assert server.rest_port is not None
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
     connection.request("POST", "/v1/models/rows:predict", SINGLE)
@@ -217,7 +217,7 @@ def test_connection_at_rest_between_requests_is_kept(server: Server) -> None:
     connection.close()
 
 
-def test_client_that_vanishes_over_rest(server: Server) -> None:
+def test_clients_that_vanish_over_rest_do_no_harm(server: Server) -> None:
     for _ in range(50):
         with raw(server) as gone:
             head = b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(SINGLE)
@@ -225,21 +225,21 @@ def test_client_that_vanishes_over_rest(server: Server) -> None:
     assert rest(server, SINGLE)[0] == 200
 
 
-def test_client_that_vanishes_over_grpc(spinning: Server) -> None:
-    """Its thread is free again for others; a request that still waited for one is not worked on."""
+def test_cancelled_grpc_requests_free_their_threads(spinning: Server) -> None:
+    """Cancelled requests that still wait for a thread never run."""
     request = serving_message("PredictRequest")(model_spec={"name": spinning.options.model_name})
     request.inputs["turns"].CopyFrom(to_proto(np.int32(2000)))
     with grpc.insecure_channel(f"127.0.0.1:{spinning.grpc_port}") as channel:
         waiting = [channel.unary_unary(PREDICT).future(request.SerializeToString()) for _ in range(20)]
         time.sleep(0.5)
-        for each in waiting:
-            each.cancel()
+        for call in waiting:
+            call.cancel()
     request.inputs["turns"].CopyFrom(to_proto(np.int32(0)))
     with grpc.insecure_channel(f"127.0.0.1:{spinning.grpc_port}") as channel:
         assert channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=SECONDS)
 
 
-def test_deadline_is_kept_and_the_server_goes_on(spinning: Server) -> None:
+def test_deadline_is_kept(spinning: Server) -> None:
     request = serving_message("PredictRequest")(model_spec={"name": spinning.options.model_name})
     request.inputs["turns"].CopyFrom(to_proto(np.int32(20000)))
     with grpc.insecure_channel(f"127.0.0.1:{spinning.grpc_port}") as channel:
@@ -262,14 +262,14 @@ def spinning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     "path",
     ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "rows%2F1%2Fsaved_model.pb", "..", "rows%00"],
 )
-def test_no_path_can_be_named(server: Server, path: str, tmp_path: Path) -> None:
-    """A name in a request is looked up among the configured models; it never becomes part of a path."""
+def test_model_names_are_never_used_as_paths(server: Server, path: str, tmp_path: Path) -> None:
+    """A name in a request is only looked up among the configured models."""
     status, answer = rest(server, SINGLE, f"/v1/models/{path}:predict")
     assert status == 404
     assert "Servable not found for request" in str(answer)
 
 
-def test_concurrent_faults_do_not_mix_with_right_answers(server: Server) -> None:
+def test_concurrent_faults_do_not_disturb_correct_answers(server: Server) -> None:
     answers: list[object] = []
     ended = threading.Event()
 

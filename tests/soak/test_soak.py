@@ -1,4 +1,4 @@
-"""Many small requests for a long time while new versions come: none fails, and memory does not grow."""
+"""Many small requests for a long time while versions are replaced: none fails, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ REQUESTS = 1_000_000
 RELOAD_SECONDS = 10.0
 CLIENTS = 4
 WARM_UP = 0.3
-"""Part of the time after which memory is compared; several reloads lie in it."""
+"""Share of the time before memory is compared; it includes several reloads."""
+
 GROWTH = 1.05
 
 REQUEST = serving_message("PredictRequest")(model_spec={"name": "m", "signature_name": "single"})
@@ -33,7 +34,7 @@ RIGHT = ([1, 2, 3, 4], [2, 4, 6, 8])
 
 
 class Load:
-    """Clients that send requests until told to stop, and what came of it."""
+    """Clients that send requests within the block; counts requests and failures."""
 
     def __init__(self, target: str) -> None:
         self.sent = 0
@@ -73,7 +74,7 @@ class Load:
 
 
 def publish(base: Path, version: int) -> None:
-    """A version appears whole; the one before the last goes, as disks are kept from filling up."""
+    """Rename a complete version into place and remove the second to last, as one keeps disks from filling up."""
     staging = base.parent / "staging"
     shutil.copytree(MODELS / "rows" / ("2" if version % 2 == 0 else "1"), staging)
     staging.rename(base / str(version))
@@ -82,7 +83,7 @@ def publish(base: Path, version: int) -> None:
 
 
 def watch(server: ServerProcess, base: Path, load: Load, seconds: float) -> list[int]:
-    """Publish versions for as long as it takes; resident bytes of the server, one a second."""
+    """Publish versions for some seconds. Return the server's resident bytes, one number per second."""
     process = psutil.Process(server.process.pid)
     start, version, resident = time.monotonic(), 1, []
     while time.monotonic() - start < seconds and load.sent < REQUESTS and not load.failures:

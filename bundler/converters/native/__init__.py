@@ -1,16 +1,15 @@
-"""Our engine: ONNX -> TensorFlow."""
+"""The native engine: converts ONNX to TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bundler.spec.bundle_spec import SignatureLayout
+from bundler.values.arrays import Array
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx_ir as ir
 
     from bundler.converters.native.model import NativeModel
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class NativeConverter:
-    """The default converter: reads every opset from 6 on.
+    """The default converter; it reads opset 6 and newer.
 
     Args:
-        handlers: what lowers the nodes; default: our own and those of installed packages.
+        handlers: the handlers that lower the nodes; default: the built-in ones and those of installed packages.
     """
 
     name = "native"
@@ -31,16 +30,20 @@ class NativeConverter:
         self._handlers = handlers
 
     def with_handlers(self, handlers: HandlerTable) -> NativeConverter:
-        """This converter with other handlers."""
+        """Return a converter with other handlers."""
         return NativeConverter(handlers)
 
     def convert(self, models: Mapping[str, Path], *, layout: SignatureLayout = "keep") -> NativeModel:
-        """One ONNX file a signature, `serving_default` first, into one model with shared weights.
+        """Convert ONNX files into one model with shared weights.
+
+        Args:
+            models: one file per signature, `serving_default` first.
+            layout: `nhwc` takes image inputs with their channels last.
 
         Raises:
-            UnsupportedOpsError: operators without a handler, all of them, with the user's source lines.
-            UsageError, SourceError: the handlers of an installed package cannot be had.
-            ConversionError: a file is no valid ONNX, or a node cannot be lowered.
+            UnsupportedOpsError: operators have no handler; the error lists all of them with the user's source lines.
+            UsageError, SourceError: the handlers of an installed package cannot be loaded.
+            ConversionError: a file is not valid ONNX, or a node cannot be lowered.
         """
         from bundler.converters.native.model import NativeModel
         from bundler.graph.load import load
@@ -59,9 +62,13 @@ def _installed() -> HandlerTable:
 
 
 def run_intermediates(
-    onnx_path: Path, inputs: Mapping[str, npt.NDArray[Any]], handlers: HandlerTable | None = None
-) -> Iterator[tuple[str, ir.Node, npt.NDArray[np.generic]]]:
-    """Run a model eagerly, node by node: each value's name, the node that made it, and the array in ONNX's axis order."""
+    onnx_path: Path, inputs: Mapping[str, Array], handlers: HandlerTable | None = None
+) -> Iterator[tuple[str, ir.Node, Array]]:
+    """Run an ONNX file eagerly, node by node.
+
+    Yields:
+        Each value's name, the node that produced it, and the array in ONNX's axis order.
+    """
     from bundler.converters.native.model import run_eagerly
     from bundler.graph.load import load
     from bundler.graph.normalize import normalize

@@ -1,6 +1,6 @@
-"""Sizes that a node may ask for: windows that TensorFlow's kernels can divide by, and constants that fit into memory.
+"""Limits on what a node may request: windows that TensorFlow's kernels can handle, and constants that fit into memory.
 
-A file of a few bytes can ask for 2^40 zeros, and a stride of 0 ends the process in TensorFlow's C++ (SIGFPE).
+A file of a few bytes can request 2^40 zeros, and a stride of 0 ends the process in TensorFlow's C++ (SIGFPE).
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
+from bundler.values.arrays import Array
 
 LARGEST_FOLD = 1 << 26
 """Elements of the largest tensor that may be computed at build time."""
 
 _SHAPES = 1024
-"""Elements up to which an operand's values may decide the result's size."""
+"""Largest operand, in elements, whose values may decide the size of the result."""
 
 _POSITIVE = frozenset({"strides", "dilations", "kernel_shape", "group", "blocksize", "hidden_size", "num_outputs"})
 _INT32 = 2**31
-_KERNEL = 2**20
-"""Some handlers number the places of a window at build time."""
+_LARGEST_KERNEL = 2**20
+"""Some handlers enumerate the positions of a window at build time."""
 
 BOUNDED = frozenset(
     {
@@ -32,27 +32,27 @@ BOUNDED = frozenset(
         "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Split", "Sqrt", "Squeeze", "Tanh", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-"""Operators whose results together are no larger than their operands together."""
+"""Operators whose results together are not larger than their operands together."""
 
 
-def wrong_window(attributes: Mapping[str, Any]) -> str | None:
-    """What is wrong with the attributes that describe windows and groups, or None.
+def window_problem(attributes: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the attributes that describe windows and groups, or None.
 
-    ONNX asks for numbers above 0 (operators Conv, MaxPool and their kin); TensorFlow holds them as int32.
+    ONNX requires positive numbers (see the operator pages of Conv and MaxPool); TensorFlow holds them as int32.
     """
     for name in _POSITIVE & attributes.keys():
         numbers = attributes[name] if isinstance(attributes[name], list) else [attributes[name]]
-        limit = _KERNEL if name == "kernel_shape" else _INT32
+        limit = _LARGEST_KERNEL if name == "kernel_shape" else _INT32
         if any(not isinstance(n, int) or not 0 < n < limit for n in numbers):
-            return f"its attribute {name} is {attributes[name]}, which has to be above 0 and below {limit}"
+            return f"its attribute {name} is {attributes[name]}, but must be above 0 and below {limit}"
     pads = attributes.get("pads")
     if isinstance(pads, list) and any(not isinstance(n, int) or abs(n) >= _INT32 for n in pads):
-        return f"its attribute pads is {pads}, whose numbers have to be below 2^31"
+        return f"its attribute pads is {pads}, but its numbers must be below 2^31"
     return None
 
 
 def is_empty(values: Sequence[Value | None]) -> bool:
-    """Whether one of them is known to have no elements."""
+    """Whether one of the values is known to have no elements."""
     return any(v is not None and v.rank is not None and 0 in v.shape for v in values)
 
 
@@ -61,27 +61,26 @@ def fits(
 ) -> bool:
     """Whether no tensor on the way to a constant is larger than LARGEST_FOLD, found without computing any.
 
-    With `windows` none may be empty either, and the graph must be one that TensorFlow accepts: its eager kernels check
-    less, and divide by the size of their result (SIGFPE).
-
     Args:
-        lower: the handler on these operands, in the graph that is the default one when it is called.
+        lower: lowers the node for these operands in the current default graph.
         operands: constants.
+        windows: whether the operator slides a window. Then no tensor may be empty either, and TensorFlow must accept the
+            graph: its eager kernels check less, and divide by the size of their result (SIGFPE).
     """
     store = WeightStore(constants_only=True)
     with tf.Graph().as_default() as graph:
-        stand_ins = [None if v is None or v.array is None else _placeholder(v.array, store) for v in operands]
+        placeholders = [None if v is None or v.array is None else _placeholder(v.array, store) for v in operands]
         try:
-            lower(stand_ins)
-        except Exception:  # noqa: BLE001 (what is wrong is said where the node is lowered)
+            lower(placeholders)
+        except Exception:  # noqa: BLE001 (the error is reported where the node is lowered)
             if windows:
                 return False
         sizes = [t.shape.num_elements() for op in graph.get_operations() for t in op.outputs]
     return max((n or 0 for n in sizes), default=0) <= LARGEST_FOLD and not (windows and 0 in sizes)
 
 
-def _placeholder(array: np.ndarray[Any, Any], store: WeightStore) -> Value:
-    """Large arrays without their values."""
+def _placeholder(array: Array, store: WeightStore) -> Value:
+    """A small array with its values, a large one without them."""
     if array.size <= _SHAPES or array.dtype.kind in "OUS":
         return Value.constant(array, store)
     return Value.of(tf.compat.v1.placeholder(tf.as_dtype(array.dtype), array.shape), store)

@@ -1,4 +1,4 @@
-"""Handlers that a module declares with `@op`, kept by module until a conversion asks for them."""
+"""Handlers that modules declare with `@op`, kept by module until a conversion needs them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from bundler.converters.native.registry import AxisPolicy, Function, Handler, de
 
 _TORCH_NAME = re.compile(r"\w+::\w+(\.\w+)?")
 
-
 _declared: dict[str, list[Handler]] = {}
-"""Handlers by the module that declares them. Only what is asked for by `declared` takes part in a build."""
+"""Handlers by the module that declares them. Only those that `declared` returns take part in a build."""
 
 
 def op(
@@ -29,27 +28,28 @@ def op(
     """Declare a function as the handler of these ONNX operators.
 
     The function's signature is the specification: the operator's inputs are positional parameters (optional ones
-    default to None), its attributes are keyword-only with their defaults. It gets tensors and returns a tensor, or a
-    tuple of them for several outputs. A first parameter named `ctx` gets the `Context`.
+    default to None), its attributes are keyword-only with their defaults. It receives tensors and returns a tensor, or
+    a tuple of tensors for several outputs. A first parameter named `ctx` receives the `Context`.
 
     Args:
-        op_types: names of the operators.
-        domain: their ONNX domain; empty: ONNX's own.
-        layout: what the function asks of the order of axes. `LOGICAL`, ONNX's own order, is always right;
+        *op_types: names of the operators.
+        domain: their ONNX domain; empty for ONNX's own.
+        layout: the axis order in which the function takes its operands. `LOGICAL`, ONNX's own order, is always right;
             `ELEMENTWISE` saves transposes where every element is computed on its own.
         since: the first opset of the model that the function is right for.
         static: parameters that must be known when the model is built; they arrive as NumPy arrays.
         torch: the PyTorch operator, `namespace::name` as in `torch.library.custom_op`, that an export writes as this
-            one: its tensors become inputs, its other arguments attributes of the same names.
-        override: take the place of a handler that tfbundle, a package or an earlier file has.
+            operator: its tensors become inputs, its other arguments attributes of the same names.
+        override: replace a handler that tfbundle, a package or an earlier file has for the operator.
 
     Raises:
-        ValueError: no operator is named, `static` names no parameter, or `torch` is not of the form namespace::name.
+        ValueError: no operator is named, `static` names something that is not an input, or `torch` is not of the form
+            namespace::name.
     """
     if not op_types or not all(isinstance(name, str) and name for name in op_types):
         raise ValueError('name the operator: @op("SoftShrink", domain="mylib")')
     if torch is not None and (not _TORCH_NAME.fullmatch(torch) or len(op_types) > 1):
-        raise ValueError(f"torch={torch!r} names one PyTorch operator for one ONNX operator, like 'mylib::soft_shrink'")
+        raise ValueError(f"torch={torch!r} must name one PyTorch operator for one ONNX operator, like 'mylib::soft_shrink'")
     module = sys._getframe(1).f_globals.get("__name__", "")
 
     def declare(function: Function) -> Function:
@@ -62,28 +62,28 @@ def op(
 
 
 def _declare(module: str, handler: Handler) -> None:
-    """Keep a handler; one of the same name is replaced, as happens when a cell of a notebook runs again."""
-    there = _declared.setdefault(module, [])
-    there[:] = [h for h in there if not _same(h, handler)] + [handler]
+    """Add a handler; it replaces one of the same name, as when a cell of a notebook runs again."""
+    handlers = _declared.setdefault(module, [])
+    handlers[:] = [h for h in handlers if _identity(h) != _identity(handler)] + [handler]
 
 
-def _same(one: Handler, other: Handler) -> bool:
-    keys = [(h.domain, h.op_type, h.since, getattr(h.function, "__qualname__", h.function)) for h in (one, other)]
-    return keys[0] == keys[1]
+def _identity(handler: Handler) -> tuple[object, ...]:
+    function = handler.function
+    return handler.domain, handler.op_type, handler.since, getattr(function, "__qualname__", function)
 
 
 def forget(module: str) -> None:
-    """Drop what a module of this name has declared: it is about to run again."""
+    """Drop the handlers that a module of this name has declared, because it is about to run again."""
     _declared.pop(module, None)
 
 
 def declared(module: ModuleType) -> list[Handler]:
-    """The handlers that a module declares, or imports from another one: by name, or the module itself."""
-    found = list(_declared.get(module.__name__, ()))
-    functions = {id(handler.function): handler for handlers in _declared.values() for handler in handlers}
+    """Return the handlers that a module declares or imports from other modules, by name or with the module."""
+    handlers = list(_declared.get(module.__name__, ()))
+    functions = {id(h.function): h for declared in _declared.values() for h in declared}
     for value in list(vars(module).values()):
         if isinstance(value, ModuleType) and value is not module:
-            found += _declared.get(value.__name__, ())
+            handlers += _declared.get(value.__name__, ())
         elif id(value) in functions:
-            found += [h for handlers in _declared.values() for h in handlers if h.function is value]
-    return list({id(handler): handler for handler in found}.values())
+            handlers += [h for declared in _declared.values() for h in declared if h.function is value]
+    return list({id(handler): handler for handler in handlers}.values())

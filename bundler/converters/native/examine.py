@@ -1,7 +1,7 @@
-"""The walk of a conversion for what it says of every node: which of them cannot be lowered, and why.
+"""Walks a model like a conversion, to find out for every node whether it can be lowered and why not.
 
-1. A node that is rejected, or has no handler, is noted; zeros of its outputs' types stand in, and the walk goes on.
-2. Where the types of its outputs are not known, nothing can stand in: what depends on it stays unchecked.
+1. A node that is rejected, or has no handler, is recorded; zeros of its outputs' types replace them, and the walk goes on.
+2. If the types of its outputs are not known, nothing can replace them: nodes that depend on it remain unchecked.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.converters.native.lowering import Lowering, all_nodes
+from bundler.converters.native.lowering import Lowering
 from bundler.converters.native.model import image_inputs
+from bundler.converters.native.nodes import all_nodes
 from bundler.converters.native.registry import HandlerTable
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
@@ -26,12 +27,12 @@ from bundler.values.signature import Signature
 
 @dataclass
 class Findings:
-    """What the walk over one graph found.
+    """The result of the walk over one graph.
 
     Attributes:
-        nodes: all nodes of the graph, those within branches and loop bodies too.
-        failed: nodes that cannot be lowered, each with its error; without a handler first.
-        unchecked: nodes that could not be asked, as they depend on one that failed.
+        nodes: all nodes of the graph, including those of branches and loop bodies.
+        failed: nodes that cannot be lowered, each with its error; those without a handler first.
+        unchecked: nodes that could not be checked because they depend on a failed one.
     """
 
     nodes: tuple[ir.Node, ...]
@@ -42,24 +43,29 @@ class Findings:
 def examine(
     graphs: Mapping[str, ir.Model], handlers: HandlerTable, *, layout: SignatureLayout = "keep"
 ) -> dict[str, Findings]:
-    """Trace every signature as a conversion does, without an end at the first failure.
+    """Trace every signature as a conversion does, but go on after a failure.
 
     Args:
-        graphs: one normalised model a signature.
+        graphs: one normalised model per signature.
+        handlers: the handlers that lower the nodes.
+        layout: the layout of the converted model.
+
+    Returns:
+        The findings by signature.
 
     Raises:
-        ConversionError: an input or output is no tensor.
+        ConversionError: an input or output is not a tensor.
     """
     declared = {name: graph_signature(model.graph) for name, model in graphs.items()}
     permutations = image_inputs(declared.values()) if layout == "nhwc" else {}
     store = WeightStore()
-    found = {}
+    findings = {}
     for name, model in graphs.items():
         notes = _Notes()
         walk = _Walk(model.graph, store, opset=model.opset_imports.get("", 1), handlers=handlers, notes=notes)
         _trace(walk, declared[name], permutations)
-        found[name] = _findings(model, handlers, notes)
-    return found
+        findings[name] = _findings(model, handlers, notes)
+    return findings
 
 
 def _trace(walk: _Walk, signature: Signature, permutations: Mapping[str, tuple[int, ...]]) -> None:
@@ -78,7 +84,7 @@ def _trace(walk: _Walk, signature: Signature, permutations: Mapping[str, tuple[i
 
 @dataclass
 class _Notes:
-    """Of the walk over a graph and over the graphs within it; a loop's body may be walked more than once."""
+    """Collected on the walk over a graph and the graphs within it; a loop's body may be walked more than once."""
 
     seen: set[ir.Node] = field(default_factory=set)
     errors: dict[ir.Node, ConversionError] = field(default_factory=dict)
@@ -86,7 +92,7 @@ class _Notes:
 
 
 class _UnknownError(ConversionError):
-    """A value is asked for that nothing stands in for."""
+    """A value is needed that depends on a failed node and has no replacement."""
 
 
 class _Walk(Lowering):
@@ -97,13 +103,13 @@ class _Walk(Lowering):
         self._notes = notes
 
     def trace(self, inputs: Mapping[str, Value]) -> list[tf.Tensor]:
-        """Walk the graph; its outputs, or none where a failure keeps them from being made."""
+        """Walk the graph and return its outputs, or an empty list if a failure prevents them."""
         self._bind(inputs)
         try:
             return [tf.identity(value.tensor) for value in self._walk()]
         except ConversionError as exc:
             if not self._notes.errors:
-                raise  # of no node: the graph itself is broken
+                raise  # it is not about a node: the graph itself is broken
             del exc
             return []
 
@@ -142,7 +148,7 @@ def _findings(model: ir.Model, handlers: HandlerTable, notes: _Notes) -> Finding
     failed: list[tuple[ir.Node, ConversionError]] = []
     for node in nodes:
         if handlers.find(node.op_type, node.domain, opset) is None:
-            fix = "express the line with other PyTorch operations, or give a handler of your own with --ops"
+            fix = "express the line with other PyTorch operations, or provide a handler of your own with --ops"
             failed.append((node, UnsupportedOpsError("There is no handler.", fix=fix)))
     missing = {node for node, _ in failed}
     failed += [(node, notes.errors[node]) for node in nodes if node in notes.errors and node not in missing]

@@ -1,4 +1,4 @@
-"""Which axis order an op's operands are brought into, by the op's declared layout."""
+"""Brings an operator's operands into the axis order that its handler declares."""
 
 from __future__ import annotations
 
@@ -9,90 +9,75 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native.dims import Element
+from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy
-from bundler.converters.native.value import Element, Order, Value, channels_last, transpose
+from bundler.converters.native.tensors import Tensor, transpose
+from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
+from bundler.values.arrays import Array
 
 
 @dataclass
 class LaidOutOperands:
-    """Operands as tensors, attributes with their axes re-mapped, and the order that the result has."""
+    """Operands as tensors in the order that a handler declares.
 
-    tensors: list[tf.Tensor | None]
+    Attributes:
+        tensors: one per operand; None for one that is left out or static.
+        attributes: the node's attributes with their axes re-mapped.
+        order: the storage order of the result.
+        flattened_sizes: if the tensors are rows, the sizes that the result's rows stand for.
+    """
+
+    tensors: list[Tensor | None]
     attributes: dict[str, Any]
     order: Order | None
-    rows_sizes: tuple[Element, ...] | None = None
-    """Where the tensors are rows: the sizes that the result's rows stand for."""
+    flattened_sizes: tuple[Element, ...] | None = None
 
-    def value(self, tensor: tf.Tensor, store: WeightStore) -> Value:
-        """The result, stored as the operands are."""
-        if self.rows_sizes is not None and tensor.shape.rank == 2:
-            return Value.from_flattened(tensor, self.rows_sizes, store, self.order)
+    def value(self, tensor: Tensor, store: WeightStore) -> Value:
+        """Wrap the result, which is stored as the operands are."""
+        if self.flattened_sizes is not None and tensor.shape.rank == 2:
+            return Value.from_flattened(tensor, self.flattened_sizes, store, self.order)
         return Value.of(tensor, store, self.order)
 
 
-def place(
-    layout: AxisPolicy, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]
+def lay_out(
+    policy: AxisPolicy, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]
 ) -> LaidOutOperands:
-    """Bring operands into the order that `layout` asks for. Operands at the positions `static` are left to the caller."""
-    moved = [None if i in static else v for i, v in enumerate(operands)]
-    if layout is AxisPolicy.ELEMENTWISE:
-        order = common_order(moved)
-        rank = max((v.rank or 0 for v in moved if v is not None), default=0)
-        sizes = _common_rows(moved, rank)
-        if sizes is not None:
-            return LaidOutOperands([None if v is None else _as_rows(v, order, rank) for v in moved], attributes, order, sizes)
-        return LaidOutOperands([None if v is None else aligned(v, order, rank) for v in moved], attributes, order)
-    if layout is AxisPolicy.AXIS:
-        return _by_axis(moved, attributes)
-    if layout is AxisPolicy.SPATIAL:
-        order = channels_last(_rank(moved[0]))
-        first = moved[0].in_order(order) if moved[0] is not None else None
-        return LaidOutOperands([first, *(None if v is None else v.tensor for v in moved[1:])], attributes, order)
-    return LaidOutOperands([None if v is None else v.tensor for v in moved], attributes, None)
+    """Bring operands into the order that a handler declares.
+
+    Args:
+        policy: the handler's layout.
+        operands: the node's inputs; None for one that is left out.
+        static: positions of the operands that the handler takes as arrays; they are left to the caller.
+        attributes: the node's attributes.
+    """
+    dynamic = [None if i in static else v for i, v in enumerate(operands)]
+    if policy is AxisPolicy.ELEMENTWISE:
+        return elementwise(dynamic, attributes)
+    if policy is AxisPolicy.AXIS:
+        return by_axis(dynamic, attributes)
+    if policy is AxisPolicy.SPATIAL:
+        order = channels_last(known_rank(dynamic[0]))
+        first = dynamic[0].in_order(order) if dynamic[0] is not None else None
+        return LaidOutOperands([first, *(None if v is None else v.tensor for v in dynamic[1:])], attributes, order)
+    return LaidOutOperands([None if v is None else v.tensor for v in dynamic], attributes, None)
 
 
-def _common_rows(operands: Sequence[Value | None], rank: int) -> tuple[Element, ...] | None:
-    """The sizes of operands that are all made of rows, but for constants by channel and single numbers."""
-    full = [v for v in operands if v is not None and v.rank == rank and not v.is_constant]
-    rest = [v for v in operands if v is not None and not (v.rank == rank and not v.is_constant)]
-    sizes = full[0].rows_sizes if full else None
-    if sizes is None or any(v.rows_sizes != sizes or v.order != full[0].order for v in full):
-        return None
-    return sizes if all(_fits_rows(v, full[0].order, rank, sizes[-1]) for v in rest) else None
+def elementwise(operands: Sequence[Value | None], attributes: dict[str, Any] | None = None) -> LaidOutOperands:
+    """Bring the operands of an elementwise operator into one order; as rows, if they all consist of rows."""
+    order = common_order(operands)
+    rank = max((v.rank or 0 for v in operands if v is not None), default=0)
+    sizes = _common_flattened_sizes(operands, rank)
+    if sizes is None:
+        tensors = [None if v is None else aligned(v, order, rank) for v in operands]
+    else:
+        tensors = [None if v is None else _flattened_operand(v, rank) for v in operands]
+    return LaidOutOperands(tensors, attributes or {}, order, sizes)
 
 
-def _fits_rows(value: Value, order: Order | None, rank: int, channels: Element) -> bool:
-    if value.array is None:
-        return value.rank == 0 and value.elements is None
-    last = rank - 1 if order is None else order[-1]
-    sizes = (1,) * (rank - value.array.ndim) + value.array.shape
-    return all(size == 1 or (axis == last and size == channels) for axis, size in enumerate(sizes))
-
-
-def _as_rows(value: Value, order: Order | None, rank: int) -> tf.Tensor:
-    if value.array is None:
-        return value.rows if value.rank == rank else value.tensor
-    return _constant(value, value.array.reshape(-1) if value.array.size > 1 else value.array.reshape(()))
-
-
-def with_rows(a: Value, b: Value) -> tuple[Value, Value]:
-    """Two values of the same sizes: where one is made of rows and the other stored in the same order, both are."""
-    if a.order != b.order or (a.rows_sizes is None) == (b.rows_sizes is None):
-        return a, b
-    sizes = a.rows_sizes or b.rows_sizes
-    assert sizes is not None
-    rows = [v if v.rows_sizes is not None else Value.from_flattened(v.rows, sizes, v.store, v.order) for v in (a, b)]
-    return rows[0], rows[1]
-
-
-def _rank(value: Value | None) -> int:
-    if value is None or value.rank is None:
-        raise ValueError("the rank of its input is not known at build time")
-    return value.rank
-
-
-def _by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> LaidOutOperands:
+def by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> LaidOutOperands:
+    """Bring operands into one order and re-map the attributes `axis` and `axes` to it."""
     order = common_order(operands)
     attributes = dict(attributes)
     if order is not None:
@@ -103,8 +88,55 @@ def _by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> La
     return LaidOutOperands([None if v is None else v.in_order(order) for v in operands], attributes, order)
 
 
+def _common_flattened_sizes(operands: Sequence[Value | None], rank: int) -> tuple[Element, ...] | None:
+    """The sizes of the operands if all of them consist of rows, apart from constants by channel and single numbers."""
+    full = [v for v in operands if v is not None and v.rank == rank and not v.is_constant]
+    others = [v for v in operands if v is not None and not (v.rank == rank and not v.is_constant)]
+    sizes = full[0].flattened_sizes if full else None
+    if sizes is None or any(v.flattened_sizes != sizes or v.order != full[0].order for v in full):
+        return None
+    return sizes if all(_broadcasts_over_rows(v, full[0].order, rank, sizes[-1]) for v in others) else None
+
+
+def _broadcasts_over_rows(value: Value, order: Order | None, rank: int, channels: Element) -> bool:
+    if value.array is None:
+        return value.rank == 0 and value.elements is None
+    last = rank - 1 if order is None else order[-1]
+    sizes = (1,) * (rank - value.array.ndim) + value.array.shape
+    return all(size == 1 or (axis == last and size == channels) for axis, size in enumerate(sizes))
+
+
+def _flattened_operand(value: Value, rank: int) -> Tensor:
+    if value.array is None:
+        return value.rows if value.rank == rank else value.tensor
+    return _constant(value, value.array.reshape(-1) if value.array.size > 1 else value.array.reshape(()))
+
+
+def both_flattened(a: Value, b: Value) -> tuple[Value, Value]:
+    """Turn two values of the same sizes into rows if one of them consists of rows and both have the same order."""
+    if a.order != b.order or (a.flattened_sizes is None) == (b.flattened_sizes is None):
+        return a, b
+    sizes = a.flattened_sizes or b.flattened_sizes
+    assert sizes is not None
+    first, second = (
+        v if v.flattened_sizes is not None else Value.from_flattened(v.rows, sizes, v.store, v.order) for v in (a, b)
+    )
+    return first, second
+
+
+def known_rank(value: Value | None) -> int:
+    """Return the rank of an operand.
+
+    Raises:
+        ValueError: it is known only at run time.
+    """
+    if value is None or value.rank is None:
+        raise ValueError("the rank of its input is not known at build time")
+    return value.rank
+
+
 def storage_axes(axes: Any, order: Order | None, rank: int) -> Any:
-    """ONNX axis numbers (one or a sequence, negatives allowed) as storage axis numbers."""
+    """Return ONNX axis numbers (one or a sequence, negatives allowed) as storage axis numbers."""
     if isinstance(axes, (int, np.integer)):
         axis = int(axes) + rank if axes < 0 else int(axes)
         return axis if order is None else order.index(axis)
@@ -112,10 +144,10 @@ def storage_axes(axes: Any, order: Order | None, rank: int) -> Any:
 
 
 def common_order(operands: Sequence[Value | None]) -> Order | None:
-    """The order that costs least to bring all operands into.
+    """Return the order that costs least to bring all operands into.
 
-    Constants and fillings have any order for free, and so do tensors of lower rank; among the rest an order that some
-    operand already has is taken, a re-ordered one (a convolution's) before ONNX's own.
+    Constants and fillings have any order for free, and so do tensors of lower rank. Of the other operands, the first
+    with another order than ONNX's (a convolution's result, for example) decides.
     """
     present = [v for v in operands if v is not None]
     if any(v.rank is None for v in present):
@@ -125,8 +157,8 @@ def common_order(operands: Sequence[Value | None]) -> Order | None:
     return next((v.order for v in full if v.order is not None), None)
 
 
-def aligned(value: Value, order: Order | None, rank: int) -> tf.Tensor:
-    """The operand of an elementwise op over `rank` axes stored in `order`, ready for broadcasting."""
+def aligned(value: Value, order: Order | None, rank: int) -> Tensor:
+    """Return the operand of an elementwise operator over `rank` axes stored in `order`, ready for broadcasting."""
     if order is None:
         return value.tensor
     if value.rank == rank:
@@ -144,8 +176,8 @@ def aligned(value: Value, order: Order | None, rank: int) -> tf.Tensor:
     return transpose(tensor, order)
 
 
-def _constant(value: Value, array: np.ndarray[Any, Any]) -> tf.Tensor:
-    """Leading axes of size 1 are dropped: TensorFlow recognises a bias by its single axis."""
+def _constant(value: Value, array: Array) -> Tensor:
+    """Drop leading axes of size 1: TensorFlow recognises a bias by its single axis."""
     while array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
     return Value.constant(np.ascontiguousarray(array), value.store, value.name).tensor

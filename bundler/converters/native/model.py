@@ -1,4 +1,4 @@
-"""The converted model: a tf.Module with one traced function a signature over shared variables."""
+"""The converted model: a tf.Module with one traced function per signature over shared variables."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import tensorflow as tf
 
 from bundler.adapters.adapter import InputAdapter
 from bundler.adapters.derive import DerivedSignature
 from bundler.converters.native.context import Target
-from bundler.converters.native.lowering import Lowering, check_supported
+from bundler.converters.native.lowering import Lowering
+from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import HandlerTable, builtin
-from bundler.converters.native.value import Value, channels_last
+from bundler.converters.native.report import check_supported
+from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.converters.signature_names import restore, set_methods, tensor_names
 from bundler.errors import ConversionError, TfbundleError
 from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
 from bundler.spec.bundle_spec import SignatureLayout
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import Signature, TensorSpec
 
@@ -31,13 +32,13 @@ class NativeModel(tf.Module):  # type: ignore[misc]
     """An ONNX model as TensorFlow functions.
 
     Args:
-        graphs: one normalised model a signature, `serving_default` first.
+        graphs: one normalised model per signature, `serving_default` first.
         layout: `nhwc` takes image inputs (floating point, 4 axes, one to four channels known) with their channels last.
-        handlers: what lowers the nodes; default: our own.
+        handlers: the handlers that lower the nodes; default: the built-in ones.
 
     Attributes:
-        signatures: what is served, by signature name.
-        permutations: input name -> the axes that bring PyTorch's array into the served order.
+        signatures: the served signatures by name.
+        permutations: for each input that is served in another order, the axes that bring PyTorch's array into it.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         return self.signatures[SERVING_DEFAULT]
 
     def __call__(self, **inputs: Any) -> dict[str, Any]:
-        """Run serving_default; arrays or tensors by input name, tensors by output name."""
+        """Run serving_default on arrays or tensors by input name; return tensors by output name."""
         return self.run(SERVING_DEFAULT, inputs)
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run any signature."""
+        """Run a signature on arrays or tensors by input name; return tensors by output name."""
         specs = self.signatures[signature].inputs
         outputs: dict[str, Any] = self._functions[signature](
             *(tf.convert_to_tensor(inputs[s.name], tf.as_dtype(s.dtype)) for s in specs)
@@ -78,7 +79,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         """Add derived signatures (`bundler.adapters`), which share the model's variables.
 
         Raises:
-            ConversionError: TensorFlow cannot trace one.
+            ConversionError: TensorFlow cannot trace a signature.
         """
         for derived in signatures:
             self.signatures = {**self.signatures, derived.name: derived.signature}
@@ -87,10 +88,10 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             self._input_adapters += derived.input_adapters
 
     def save(self, path: Path) -> None:
-        """Write a SavedModel into the folder `path`, all signatures over the same variables.
+        """Write a SavedModel into the folder `path`, with all signatures over the same variables.
 
         Raises:
-            ConversionError: TensorFlow takes the names of the inputs or outputs for the same.
+            ConversionError: TensorFlow cannot tell the names of the inputs or outputs apart.
             OSError, tf.errors.OpError: the folder cannot be written.
         """
         root = tf.Module()
@@ -106,21 +107,22 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         set_methods(path, self._methods)
 
     def static(self, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
-        """serving_default lowered anew for TFLite with these input shapes (in served order), as a ConcreteFunction.
+        """Lower serving_default anew for TFLite with these input shapes and return it as a ConcreteFunction.
 
-        A size of None leaves a dynamic dim as it is, under its name.
+        Args:
+            shapes: the inputs' shapes in served order, by name. A size of None leaves a dynamic dim as it is.
 
         Raises:
-            ConversionError: an input has no shape here, or one that contradicts its signature.
+            ConversionError: an input has no shape here, or a shape that contradicts its signature.
         """
         specs = []
         for spec in self.signature.inputs:
             if spec.name not in shapes:
-                raise ConversionError(f"No static shape is given for the input {spec.name!r}.")
+                raise ConversionError(f"The input {spec.name!r} has no static shape.")
             shape = tuple(shapes[spec.name])
             if not tf.TensorShape(spec.shape).is_compatible_with(shape):
                 raise ConversionError(f"The input {spec.name!r} is {spec}; it cannot take the shape {list(shape)}.")
-            dims = tuple(own if size is None else size for own, size in zip(spec.dims, shape, strict=True))
+            dims = tuple(dim if size is None else size for dim, size in zip(spec.dims, shape, strict=True))
             specs.append(TensorSpec(spec.name, spec.dtype, dims))
         return self._trace(SERVING_DEFAULT, specs, target="tflite")
 
@@ -152,7 +154,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             return tf.function(function, autograph=False).get_concrete_function(*arguments)
         except TfbundleError:
             raise
-        except Exception as exc:  # handlers say which node; what is left are inputs and outputs that TensorFlow cannot take
+        except Exception as exc:  # errors of handlers name the node; these are inputs and outputs that TensorFlow cannot take
             raise ConversionError(
                 f"The signature {name!r} ({', '.join(map(str, inputs))}) cannot be traced: {root_cause(exc)}.",
                 fix="check the dims and types of the model's inputs and outputs with onnx.checker",
@@ -174,7 +176,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
 
 
 def image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
-    """The inputs that layout nhwc takes channels last, with the axes that bring them there."""
+    """Return the inputs that the layout `nhwc` takes channels last, each with the axes that bring it into that order."""
     return {
         s.name: channels_last(4)
         for signature in signatures
@@ -187,17 +189,21 @@ def image_inputs(signatures: Any) -> dict[str, tuple[int, ...]]:
 
 
 def run_eagerly(
-    model: ir.Model, inputs: Mapping[str, npt.NDArray[Any]], handlers: HandlerTable | None = None
-) -> Iterator[tuple[str, ir.Node, npt.NDArray[np.generic]]]:
-    """Each intermediate value as (name, node, array in ONNX's axis order), in the order of the graph."""
+    model: ir.Model, inputs: Mapping[str, Array], handlers: HandlerTable | None = None
+) -> Iterator[tuple[str, ir.Node, Array]]:
+    """Run a normalised model eagerly, node by node.
+
+    Yields:
+        Each intermediate value as (name, node, array in ONNX's axis order), in the order of the graph.
+    """
     store = WeightStore(constants_only=True)
-    seen: list[tuple[str, ir.Node, Value]] = []
+    observed: list[tuple[str, ir.Node, Value]] = []
 
     def observe(node: ir.Node, results: Any) -> None:
-        seen.extend((o.name or "", node, v) for o, v in zip(node.outputs, results, strict=False) if v is not None)
+        observed.extend((o.name or "", node, v) for o, v in zip(node.outputs, results, strict=False) if v is not None)
 
     opset = model.opset_imports.get("", 1)
     lowering = Lowering(model.graph, store, opset=opset, observe=observe, handlers=handlers)
     lowering.run({name: Value.of(tf.convert_to_tensor(array), store, name=name) for name, array in inputs.items()})
-    for name, node, value in seen:
+    for name, node, value in observed:
         yield name, node, value.array if value.array is not None else value.tensor.numpy()

@@ -1,4 +1,4 @@
-"""Handlers that are not ours: of the user's own files, and of installed packages (entry-point group `tfbundle.ops`)."""
+"""Handlers from the user's files and from installed packages (entry-point group `tfbundle.ops`)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FIX = "declare one with @op from bundler.ops; docs/custom-ops.md shows how"
 
 @dataclass(frozen=True)
 class Extension:
-    """The handlers of a conversion, and where those that are not ours came from.
+    """The handlers of a conversion, and the origin of those that are not built in.
 
     Attributes:
-        handlers: ours, those of packages before them, those of the user's files before all.
+        handlers: the built-in ones; packages take precedence over them, and the user's files over packages.
         provenance: for bundle.json: name, size and sha256 of each file, name and version of each package.
     """
 
@@ -34,20 +34,20 @@ class Extension:
 
 
 def find(files: Sequence[str], *, base: Path) -> Extension | None:
-    """As `load`; None, and nothing is imported, where neither a file nor a package brings a handler."""
+    """Load handlers like `load`. Return None, without importing anything, if neither a file nor a package has any."""
     return load(files, base=base) if files or entry_points(group=GROUP) else None
 
 
 def load(files: Sequence[str], *, base: Path) -> Extension:
-    """Run the files and take the handlers they declare; each file anew, whatever an earlier build has run.
+    """Run the files and collect the handlers they declare. Every call runs them anew.
 
     Args:
-        files: paths of Python files; of two files with a handler for one operator, the later one must say `override`.
+        files: paths of Python files. If two have a handler for one operator, the later one must declare `override=True`.
         base: folder that relative paths start from.
 
     Raises:
-        SourceError: a file is not there, is no Python, raises, or declares nothing; with the user's line.
-        UsageError: a handler for an operator that has one, without `override`.
+        SourceError: a file does not exist, is not Python, raises, or declares nothing; with the user's line.
+        UsageError: an operator already has a handler, and the new one is not declared with `override=True`.
     """
     from bundler.sources.files import file_provenance, find_file
 
@@ -63,7 +63,7 @@ def _from_file(path: Path) -> list[Handler]:
     from bundler.sources.user_code import import_file
 
     if path.suffix != ".py":
-        raise SourceError(f"{path.name} is no Python file.", where=str(path), fix="give a .py file with handlers")
+        raise SourceError(f"{path.name} is not a Python file.", where=str(path), fix="give a .py file with handlers")
     declarations.forget(f"{_PREFIX}{path.stem}")
     handlers = declarations.declared(import_file(path, _PREFIX))
     if not handlers:
@@ -73,13 +73,13 @@ def _from_file(path: Path) -> list[Handler]:
 
 @lru_cache(maxsize=1)
 def installed() -> Extension:
-    """Our handlers and those of installed packages; looked up once a process.
+    """Return the built-in handlers and those of installed packages; looked up once per process.
 
-    An entry point names a module whose handlers are taken, or a function that declares some when it is called.
+    An entry point names a module with handlers, or a function that declares some when it is called.
 
     Raises:
-        SourceError: a package's handlers cannot be imported, or there are none.
-        UsageError: a package has a handler for an operator that has one, without `override`.
+        SourceError: a package's handlers cannot be imported, or it has none.
+        UsageError: an operator already has a handler, and that of a package is not declared with `override=True`.
     """
     from bundler.converters.native.registry import builtin
 
@@ -96,7 +96,7 @@ def _from_package(entry: EntryPoint) -> list[Handler]:
     from bundler.sources.user_code import user_code
 
     package = _package(entry)
-    what = f"The handlers that the package {package} brings ({entry.value}) cannot be had"
+    what = f"Cannot load the handlers of the package {package} ({entry.value})"
     with user_code(what, fix=f"repair or uninstall {package}"):
         target = entry.load()
         if not isinstance(target, ModuleType):
@@ -119,10 +119,10 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _checked(handlers: Sequence[Handler], origin: str) -> list[Handler]:
-    """The handlers with their origin.
+    """Return the handlers with their origin.
 
     Raises:
-        UsageError: one would never be called.
+        UsageError: a handler would never be called.
     """
     from bundler.converters.native.registry import defined_at
     from bundler.graph.expand import EXPANDED
@@ -131,13 +131,13 @@ def _checked(handlers: Sequence[Handler], origin: str) -> list[Handler]:
         place = replace(handler, origin=origin).place
         if not handler.domain and not _in_onnx(handler.op_type):
             raise UsageError(
-                f"{place} handles {handler.op_type}, which is no operator of ONNX.", where=defined_at(handler),
-                fix=f'name its domain: @op("{handler.op_type}", domain="…")',
+                f"{place} handles {handler.op_type}, which is not an ONNX operator.", where=defined_at(handler),
+                fix=f'give its domain: @op("{handler.op_type}", domain="…")',
             )  # fmt: skip
         if (handler.domain, handler.op_type) in EXPANDED:
             raise UsageError(
-                f"{place} handles {handler.op_type}, which never reaches a handler: it becomes the graph that ONNX "
-                "defines for it.", where=defined_at(handler), fix="take the handler away",
+                f"{place} handles {handler.op_type}, which never reaches a handler: it is replaced by the graph that ONNX "
+                "defines for it.", where=defined_at(handler), fix="remove the handler",
             )  # fmt: skip
     return [replace(handler, origin=origin) for handler in handlers]
 

@@ -1,22 +1,20 @@
-"""Shape arithmetic at build time: integer vectors in which some sizes are dynamic.
+"""Shape arithmetic at build time: nodes over integer vectors in which some sizes are dynamic.
 
-Exporters write `Shape -> Gather -> Mul -> Concat -> Reshape` around every view. With the batch dynamic these are no
-constants, but all else in them is; folding them over `int | Dim` leaves a Reshape with one -1 instead of a dozen ops.
+Exporters write `Shape -> Gather -> Mul -> Concat -> Reshape` around every view. With a dynamic batch these are not
+constants, but all the rest in them is; folding them over `int | Dim` leaves a Reshape with one -1 instead of a dozen ops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from bundler.converters.native.value import Dim, Element, Value, tensor_of
-from bundler.converters.native.value import tensor_shape as tensor_shape
-
-if TYPE_CHECKING:
-    from bundler.converters.native.context import Context
+from bundler.converters.native.context import Context
+from bundler.converters.native.dims import Element, add, divide, multiply, product, subtract
+from bundler.converters.native.value import Value
+from bundler.values.arrays import Array
 
 _INT64 = 7  # onnx.TensorProto.INT64
 _LIMIT = np.iinfo(np.int64).max // 2
@@ -24,7 +22,7 @@ _LIMIT = np.iinfo(np.int64).max // 2
 
 
 def fold(op_type: str, operands: Sequence[Value | None], attributes: dict[str, Any], ctx: Context) -> Value | None:
-    """The result of a node over shape vectors, or None where this node is ordinary computation."""
+    """Return the result of a node over shape vectors, or None if the node is ordinary computation."""
     rule = _RULES.get(op_type)
     present = [v for v in operands if v is not None]
     if rule is None or len(present) != len(operands) or not any(v.is_symbolic for v in present):
@@ -41,69 +39,7 @@ def _is_bool(value: Value) -> bool:
     return value.array is not None and value.array.dtype == np.bool_
 
 
-def product(elements: Sequence[Element]) -> Element:
-    """The product of sizes."""
-    result: Element = 1
-    for element in elements:
-        result = multiply(result, element)
-    return result
-
-
-def multiply(a: Element, b: Element) -> Element:
-    if isinstance(a, int) and isinstance(b, int):
-        return a * b
-    if a == 0 or b == 0:
-        return 0
-    if a == 1:
-        return b
-    if b == 1:
-        return a
-    return _combine("*", a, b, tf.multiply)
-
-
-def add(a: Element, b: Element) -> Element:
-    if isinstance(a, int) and isinstance(b, int):
-        return a + b
-    if a == 0:
-        return b
-    if b == 0:
-        return a
-    return _combine("+", a, b, tf.add)
-
-
-def subtract(a: Element, b: Element) -> Element:
-    if isinstance(a, int) and isinstance(b, int):
-        return a - b
-    if a == b:
-        return 0
-    return a if b == 0 else _combine("-", a, b, tf.subtract)
-
-
-def divide(a: Element, b: Element) -> Element:
-    """Integer division as ONNX defines it: towards zero."""
-    if isinstance(a, int) and isinstance(b, int):
-        return int(a / b) if abs(a) < 2**52 else (abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
-    if a == b:
-        return 1
-    return a if b == 1 else _combine("/", a, b, tf.truncatediv)
-
-
-def _combine(sign: str, a: Element, b: Element, compute: Callable[[Any, Any], tf.Tensor]) -> Dim:
-    return Dim(f"({_text(a)}{sign}{_text(b)})", lambda: compute(tensor_of(a), tensor_of(b)))
-
-
-def _text(element: Element) -> str:
-    return element.name if isinstance(element, Dim) else str(element)
-
-
-def full_shape(elements: Sequence[Element]) -> Any:
-    """Sizes in the form tf.fill or tf.broadcast_to want: no -1."""
-    if all(isinstance(e, int) for e in elements):
-        return list(elements)
-    return tf.stack([tensor_of(e) for e in elements])
-
-
-# -- one rule an operator: Values with elements in, elements out ---------------------------------------------------
+# -- one rule per operator: Values with elements in, elements out ----------------------------------------------------
 
 
 def _elements(value: Value) -> tuple[Element, ...]:
@@ -113,20 +49,26 @@ def _elements(value: Value) -> tuple[Element, ...]:
 
 
 def _shaped(like: Sequence[Value], items: Sequence[Element]) -> Sequence[Element] | Element:
-    """Scalars in, scalar out."""
+    """Return the items, or the single item if all operands are scalars."""
     return items[0] if all(v.rank == 0 for v in like) else items
+
+
+def _pairs(a: Value, b: Value) -> list[tuple[Element, Element]] | None:
+    """Return the items of two vectors side by side, a single item repeated; None if they do not broadcast."""
+    xs, ys = _elements(a), _elements(b)
+    if len(xs) != len(ys):
+        if 1 not in (len(xs), len(ys)):
+            return None
+        xs, ys = (xs * len(ys), ys) if len(xs) == 1 else (xs, ys * len(xs))
+    return list(zip(xs, ys, strict=True))
 
 
 def _elementwise(
     compute: Callable[[Element, Element], Element],
 ) -> Callable[[list[Value], dict[str, Any]], Sequence[Element] | Element | None]:
     def rule(operands: list[Value], _: dict[str, Any]) -> Sequence[Element] | Element | None:
-        a, b = _elements(operands[0]), _elements(operands[1])
-        if len(a) != len(b):
-            if 1 not in (len(a), len(b)):
-                return None
-            a, b = (a * len(b), b) if len(a) == 1 else (a, b * len(a))
-        return _shaped(operands, [compute(x, y) for x, y in zip(a, b, strict=True)])
+        pairs = _pairs(*operands)
+        return None if pairs is None else _shaped(operands, [compute(x, y) for x, y in pairs])
 
     return rule
 
@@ -135,8 +77,8 @@ def _gather(operands: list[Value], attributes: dict[str, Any]) -> Sequence[Eleme
     data, index = operands
     if index.array is None or data.rank != 1:
         return None
-    picked = [_elements(data)[int(i)] for i in index.array.reshape(-1)]
-    return picked if index.rank == 1 else picked[0] if index.rank == 0 else None
+    items = [_elements(data)[int(i)] for i in index.array.reshape(-1)]
+    return items if index.rank == 1 else items[0] if index.rank == 0 else None
 
 
 def _slice(operands: list[Value], attributes: dict[str, Any]) -> Sequence[Element] | None:
@@ -184,13 +126,13 @@ def _product(operands: list[Value], attributes: dict[str, Any]) -> Sequence[Elem
     return [total] if attributes.get("keepdims", 1) else total
 
 
-def _equal(operands: list[Value], attributes: dict[str, Any]) -> np.ndarray[Any, Any] | None:
-    """A size is never -1; other comparisons with a dynamic size are not known."""
-    a, b = _elements(operands[0]), _elements(operands[1])
-    if len(a) != len(b):
-        a, b = (a * len(b), b) if len(a) == 1 else (a, b * len(a))
+def _equal(operands: list[Value], attributes: dict[str, Any]) -> Array | None:
+    """A size is never negative; the result of any other comparison with a dynamic size is unknown."""
+    pairs = _pairs(*operands)
+    if pairs is None:
+        return None
     known = []
-    for x, y in zip(a, b, strict=True):
+    for x, y in pairs:
         if isinstance(x, int) and isinstance(y, int):
             known.append(x == y)
         elif x == y:

@@ -1,15 +1,15 @@
 """Server-side batching: requests that arrive together run as one, with TensorFlow Serving's parameters and rules.
 
-    parameters.py   BatchingParameters messages -> QueueOptions, with the checks of the real server
+    parameters.py   BatchingParameters messages -> QueueOptions, with the real server's checks
     queue.py        tasks, batches, and when a batch is ready
-    scheduler.py    the threads that run batches of all queues, in turns
-    arrays.py       many requests' arrays into one, and the answers apart again
+    scheduler.py    the threads that run the batches of all queues in turn
+    arrays.py       merge the arrays of many requests, and split the results
     session.py      a servable whose `run` goes through a queue
-    metrics.py      what the real server counts of it
+    metrics.py      the real server's counters of batching
 
-No TensorFlow: what is batched is anything with `signatures`, `run` and `close`.
+Does not import TensorFlow: any `serving.server.servables.protocol.Servable` can be batched.
 """
 
-from serving.server.batching.session import AnyServable, Batching
+from serving.server.batching.session import Batching
 
-__all__ = ["AnyServable", "Batching"]
+__all__ = ["Batching"]

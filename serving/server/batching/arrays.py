@@ -1,4 +1,4 @@
-"""Many requests' arrays into one, and the answers apart again (batching/batching_session.cc, batching_util.cc)."""
+"""Merge the arrays of many requests, and split the results (batching/batching_session.cc, batching_util.cc)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX_PADDED_RANK = 6
 
 
 def count_rows(feeds: Mapping[str, Array]) -> int:
-    """The size of the first dim, which all arrays of a request share.
+    """Return the number of rows, the size of the first dim that all arrays of a request share.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: no array, one without dims, or different sizes.
+        StatusError: INVALID_ARGUMENT: there is no array, one is a scalar, or their sizes differ.
     """
     if not feeds:
         raise invalid_argument("Batching Run() must have at least one input tensor")
@@ -34,13 +34,18 @@ def count_rows(feeds: Mapping[str, Array]) -> int:
 
 
 def merge(batch: Batch, rows: int, *, pads_lengths: bool) -> dict[str, Array]:
-    """Tensor name -> the arrays of all tasks, one after the other, and copies of the last one's first row up to `rows`.
+    """Concatenate the arrays of a batch's tasks and pad them with copies of the last task's first row.
 
     Args:
-        pads_lengths: whether arrays whose further dims differ are padded, each with its own first value; else they fail.
+        batch: the tasks.
+        rows: rows after padding.
+        pads_lengths: whether arrays with different further dims are padded, each with its own first value, or fail.
+
+    Returns:
+        Tensor name -> array with `rows` rows.
 
     Raises:
-        StatusError: FAILED_PRECONDITION or INVALID_ARGUMENT: arrays that do not go together.
+        StatusError: FAILED_PRECONDITION or INVALID_ARGUMENT: the arrays cannot be concatenated.
     """
     merged = {}
     for name in batch.tasks[0].feeds:
@@ -80,13 +85,18 @@ def _padded(array: Array, largest: npt.NDArray[Any]) -> Array:
 
 
 def split(batch: Batch, rows: int, outputs: Sequence[Array]) -> list[list[Array]]:
-    """The part of each task, in the order of the outputs.
+    """Split the outputs of a batch into those of its tasks.
 
     Args:
-        outputs: of the whole batch, which had `rows` rows.
+        batch: the tasks.
+        rows: rows of the batch, padding included.
+        outputs: arrays with `rows` rows.
+
+    Returns:
+        For each task, its part of each output.
 
     Raises:
-        StatusError: FAILED_PRECONDITION: an output that does not have a row for each row of the inputs.
+        StatusError: FAILED_PRECONDITION: an output does not have one row per row of the inputs.
     """
     for output in outputs:
         if not output.ndim:

@@ -1,20 +1,18 @@
-"""What the real server counts of batching (batching/batching_session.cc, batching_util.h), as Prometheus reads it."""
+"""The real server's counters of batching (batching/batching_session.cc, batching_util.h), in Prometheus' text format."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 
-from serving.server.histogram import Histogram, exponential
+from serving.server.observability.histogram import Histogram, exponential
 
 _PREFIX = ":tensorflow:serving:batching_session:"
-
-
 _SIZES = exponential(1, 2, 14)
 
 
 class BatchingMetrics:
-    """Counters of all queues of a server. Sizes are rows, latencies microseconds."""
+    """Counters of all queues of a server. Sizes are in rows, latencies in microseconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,17 +23,18 @@ class BatchingMetrics:
         self._runs = 0
 
     def request(self, rows: int, tensors: int) -> None:
-        """A request with `tensors` arrays of `rows` rows: each array is counted."""
+        """Count a request with `tensors` arrays of `rows` rows; each array counts."""
         with self._lock:
             for _ in range(tensors):
                 self._input.add(rows)
 
     def batch(self, waited: Sequence[float], rows: int, padded: int) -> None:
-        """A batch that now runs.
+        """Count a batch that starts to run.
 
         Args:
-            waited: seconds in the queue, a task.
-            rows: of the tasks; `padded`: with the rows added.
+            waited: seconds in the queue, one number per task.
+            rows: rows of the tasks.
+            padded: rows after padding.
         """
         with self._lock:
             self._runs += 1
@@ -45,6 +44,7 @@ class BatchingMetrics:
             self._processed.add(padded)
 
     def lines(self) -> list[str]:
+        """Return the counters in Prometheus' text format."""
         with self._lock:
             name = f"{_PREFIX}wrapped_run_count"
             lines = [f"# TYPE {name} counter", f"{name}{{}} {self._runs}"]

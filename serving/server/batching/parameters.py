@@ -1,7 +1,6 @@
-"""BatchingParameters messages as the real server reads them (servables/tensorflow/bundle_factory_util.h).
+"""Read BatchingParameters messages as the real server does (servables/tensorflow/bundle_factory_util.h), with its errors.
 
-`serving.config.batching.BatchingParameters` is for writing such a file; the texts here are those that the server fails
-with.
+`serving.config.batching.BatchingParameters` writes such a file.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any
 
 from serving.protocol.messages import serving_message
 from serving.protocol.status import invalid_argument
-from serving.server.config_files import read_config
-from serving.server.options import ServerOptions, cores
+from serving.server.config.files import read_config
+from serving.server.config.options import ServerOptions, cores
 
 PER_MODEL_FILE = "batching_params.pbtxt"
-"""In a version's folder, looked at with --enable_per_model_batching_parameters."""
+"""File in a version's folder that --enable_per_model_batching_parameters reads."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ class QueueOptions:
     """How requests of one kind are batched; the defaults are those of TensorFlow's shared_batch_scheduler.h.
 
     Attributes:
-        input_limit: rows that a request may have.
-        execution_limit: rows that a batch may have. Larger requests are split if `splits`; else both limits are equal.
-            With 0 every request is refused.
+        input_limit: most rows of a request.
+        execution_limit: most rows of a batch; equal to input_limit unless `splits`. With 0, every request is refused.
+        splits: whether requests larger than a batch are split.
         timeout_seconds: how long the first request of a batch waits for others while a thread is free.
-        max_enqueued: batches that wait for a thread; more requests are refused.
-        allowed_sizes: rows of a batch are padded up to one of these; empty: none.
-        pads_lengths: arrays of different sizes are padded to the largest in each dim; else they fail their batch.
+        max_enqueued: most batches that wait for a thread; further requests are refused.
+        allowed_sizes: numbers of rows that batches are padded to; empty turns padding off.
+        pads_lengths: whether arrays of different shapes are padded to the largest size of each dim, or fail their batch.
     """
 
     input_limit: int = 1000
@@ -43,15 +42,15 @@ class QueueOptions:
     pads_lengths: bool = False
 
     def padded(self, rows: int) -> int:
-        """The smallest allowed size that holds `rows`; `rows` itself where there is none."""
+        """Return the smallest allowed size of at least `rows`; `rows` itself if there is none."""
         return next((size for size in self.allowed_sizes if size >= rows), rows)
 
 
 def common_parameters(options: ServerOptions) -> Any:
-    """The BatchingParameters message of --batching_parameters_file; one with defaults without that flag.
+    """Return the BatchingParameters message in --batching_parameters_file; an empty message without that flag.
 
     Raises:
-        StatusError: the file is not there or does not parse.
+        StatusError: the file does not exist or does not parse.
     """
     if options.batching_parameters_file:
         return read_config(options.batching_parameters_file, "BatchingParameters")
@@ -59,22 +58,27 @@ def common_parameters(options: ServerOptions) -> Any:
 
 
 def model_parameters(options: ServerOptions, common: Any, folder: str) -> Any | None:
-    """The parameters for the version in `folder`; None: its requests are not batched.
+    """Return the BatchingParameters message of a version, or None if its requests are not batched.
+
+    Args:
+        options: whether versions have parameters of their own.
+        common: the message of `common_parameters`.
+        folder: the version's folder.
 
     Raises:
         StatusError: the version's own file does not parse.
     """
     if not options.per_model_batching:
         return common
-    own = Path(folder) / PER_MODEL_FILE
-    return read_config(str(own), "BatchingParameters") if own.is_file() else None
+    file = Path(folder) / PER_MODEL_FILE
+    return read_config(str(file), "BatchingParameters") if file.is_file() else None
 
 
 def batch_threads(parameters: Any) -> int:
-    """Threads that run batches; by default one a core.
+    """Return the number of threads that run batches; by default one per core.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: less than one.
+        StatusError: INVALID_ARGUMENT: the number is less than one.
     """
     threads = parameters.num_batch_threads.value if parameters.HasField("num_batch_threads") else cores()
     if threads < 1:
@@ -85,29 +89,29 @@ def batch_threads(parameters: Any) -> int:
 def queue_options(parameters: Any) -> QueueOptions:
     """Read a BatchingParameters message.
 
-    With splitting and neither max_execution_batch_size nor max_batch_size, no batch may have a row: every request is refused,
-    as there.
+    With splitting and neither max_execution_batch_size nor max_batch_size, the limit of a batch is 0 rows and every request
+    is refused, as in the real server.
 
     Raises:
-        StatusError: INVALID_ARGUMENT with the text that a version fails to load with.
+        StatusError: INVALID_ARGUMENT with the real server's text; the version does not load.
     """
     default = QueueOptions()
     limit = _value(parameters, "max_batch_size", default.input_limit)
     _check_allowed(parameters.allowed_batch_sizes, limit)
     splits = bool(parameters.enable_large_batch_splitting.value)
     largest = _value(parameters, "max_execution_batch_size", parameters.max_batch_size.value) if splits else limit
-    made = QueueOptions(
+    options = QueueOptions(
         input_limit=_size(limit),
         execution_limit=_size(largest),
         splits=splits,
         timeout_seconds=_value(parameters, "batch_timeout_micros", 0) / 1e6,
-        # Zero counts as one in a queue that does not split (shared_batch_scheduler.h, AddQueue).
+        # In a queue that does not split, zero counts as one (shared_batch_scheduler.h, AddQueue).
         max_enqueued=_size(_value(parameters, "max_enqueued_batches", default.max_enqueued)) or (0 if splits else 1),
         allowed_sizes=tuple(parameters.allowed_batch_sizes),
         pads_lengths=parameters.pad_variable_length_inputs,
     )
-    _check(made)
-    return made
+    _check(options)
+    return options
 
 
 def _value(parameters: Any, name: str, default: int) -> int:
@@ -115,12 +119,12 @@ def _value(parameters: Any, name: str, default: int) -> int:
 
 
 def _size(value: int) -> int:
-    """As a size_t of C++: a negative number is a limit that nothing reaches."""
+    """Convert to a size_t of C++: a negative number becomes a limit that is never reached."""
     return value % 2**64
 
 
 def _check(options: QueueOptions) -> None:
-    """The checks of shared_batch_scheduler.h, in its order."""
+    """Raise in the cases of shared_batch_scheduler.h, in its order."""
     if options.input_limit < 1:
         raise invalid_argument(f"input_batch_size_limit must be positive; was {options.input_limit}")
     if options.timeout_seconds < 0:
@@ -129,7 +133,7 @@ def _check(options: QueueOptions) -> None:
     if options.max_enqueued < 1:
         raise invalid_argument(f"max_enqueued_batches must be positive; was {options.max_enqueued}")
     if options.input_limit < options.execution_limit:
-        # What follows the sentence there are splitting (1) and both numbers, without anything between them.
+        # The real server appends splitting (1) and both numbers to the sentence, without separators.
         raise invalid_argument(
             "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
             f"max_execution_batch_size.1{options.input_limit}{options.execution_limit}"
@@ -137,8 +141,11 @@ def _check(options: QueueOptions) -> None:
 
 
 def _check_allowed(sizes: Sequence[int], limit: int) -> None:
-    """The one rule that a version is loaded by, with splitting too, and before all others: WrapSessionForBatching in
-    bundle_factory_util.cc. Those of batching_session.cc are for who makes a batching session in C++."""
+    """Raise if the last allowed size is not `limit`, with splitting too.
+
+    It is the first check of a version and the only one of the sizes (WrapSessionForBatching in bundle_factory_util.cc); the
+    rules in batching_session.cc are for callers in C++.
+    """
     if sizes and sizes[-1] != limit:
         raise invalid_argument(
             f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; expected {limit}"

@@ -1,7 +1,7 @@
 """Tasks and batches of one kind of request, and when a batch is ready to run (TensorFlow's shared_batch_scheduler.h).
 
-A queue is a row of batches: the last one is open and takes tasks, the others are closed and ready. The open one is ready
-when it is full, or when its first task has waited for as long as it may. Nothing here locks: the scheduler does.
+A queue is a list of batches. The last batch is open and takes tasks; the others are closed and ready. The open batch is ready
+when it is full, or when its first task has waited for the timeout. This module does not lock; the scheduler does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from serving.server.batching.parameters import QueueOptions
 
 
 class Task:
-    """One request in a queue, or a part of one: its arrays, and the place of its answer.
+    """A request in a queue, or a part of a split request: its arrays and its results.
 
     Attributes:
         feeds: tensor name -> array, all with `rows` rows.
-        enqueued: when it was made, in seconds of the monotonic clock.
+        rows: rows of each array.
+        enqueued: when the task was created, in seconds of the monotonic clock.
     """
 
     __slots__ = ("_done", "_error", "_results", "enqueued", "feeds", "rows")
@@ -36,22 +37,24 @@ class Task:
         self._error: BaseException | None = None
 
     def answer(self, results: list[Array]) -> None:
+        """Set the results and wake up the waiting request."""
         self._results = results
         self._done.set()
 
     def fail(self, error: BaseException) -> None:
+        """Set the error and wake up the waiting request."""
         self._error = error
         self._done.set()
 
     def wait(self) -> list[Array]:
-        """The results, once they are there.
+        """Wait for the results and return them.
 
         Raises:
-            StatusError: the batch that it was in failed, by its own fault or another's.
+            StatusError: the task's batch failed, because of this task or another one.
         """
         self._done.wait()
         if isinstance(self._error, StatusError):
-            # One of its own: several threads raise the error of a batch.
+            # A new exception, as several threads raise the error of a batch.
             raise StatusError(self._error.code, self._error.message) from self._error
         if self._error is not None:
             raise self._error
@@ -60,12 +63,13 @@ class Task:
 
 @dataclass
 class Batch:
-    """Tasks that run as one."""
+    """Tasks that run together."""
 
     tasks: list[Task] = field(default_factory=list)
     rows: int = 0
 
     def add(self, task: Task) -> None:
+        """Append a task."""
         self.tasks.append(task)
         self.rows += task.rows
 
@@ -75,7 +79,12 @@ Process = Callable[[Batch], None]
 
 
 class Queue:
-    """Batches that wait for a thread."""
+    """Batches that wait for a thread.
+
+    Args:
+        options: limits and timeout.
+        process: runs a batch of this queue.
+    """
 
     def __init__(self, options: QueueOptions, process: Process) -> None:
         self.options = options
@@ -83,10 +92,10 @@ class Queue:
         self._batches: deque[Batch] = deque([Batch()])
 
     def add(self, tasks: list[Task]) -> None:
-        """Take in a request: one task, or the parts of one that is split.
+        """Add a request: one task, or the parts of a split request.
 
         Raises:
-            StatusError: INVALID_ARGUMENT: it has more rows than a request may; UNAVAILABLE: the queue is full.
+            StatusError: INVALID_ARGUMENT: the request has too many rows; UNAVAILABLE: the queue is full.
         """
         self._check_room(sum(task.rows for task in tasks))
         for task in tasks:
@@ -96,11 +105,11 @@ class Queue:
 
     @property
     def room(self) -> int:
-        """Rows that the open batch still takes."""
+        """Rows that still fit into the open batch."""
         return self.options.execution_limit - self._open.rows
 
     def take(self, now: float) -> Batch | None:
-        """The oldest batch that is ready at `now`, no longer in the queue."""
+        """Remove and return the oldest batch that is ready at time `now`; None if there is none."""
         if len(self._batches) == 1:
             if not self._open.tasks or now < self.due:
                 return None
@@ -109,7 +118,7 @@ class Queue:
 
     @property
     def due(self) -> float:
-        """When the queue has a batch that is ready, if no further task comes; infinity if it is empty."""
+        """Time at which a batch is ready if no further task comes; infinity if the queue is empty."""
         if len(self._batches) > 1:
             return 0.0
         if not self._open.tasks:
@@ -139,5 +148,5 @@ class Queue:
             raise _full(f"currently {enqueued} batches enqueued and max_enqueued_batches is {most}")
 
 
-def _full(how: str) -> StatusError:
-    return StatusError(Code.UNAVAILABLE, f"The batch scheduling queue to which this task was submitted is full; {how}")
+def _full(detail: str) -> StatusError:
+    return StatusError(Code.UNAVAILABLE, f"The batch scheduling queue to which this task was submitted is full; {detail}")

@@ -1,4 +1,4 @@
-"""The threads that run batches: a fixed number for all queues, which they serve in turns."""
+"""The threads that run batches: a fixed number for all queues, which are served in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Scheduler:
 
     Args:
         threads: batches that run at once.
-        name: of the threads.
+        name: name of the threads.
     """
 
     def __init__(self, threads: int, name: str = "batch_threads") -> None:
@@ -30,13 +30,14 @@ class Scheduler:
             thread.start()
 
     def add_queue(self, options: QueueOptions, process: Process) -> Queue:
+        """Create a queue and serve it."""
         queue = Queue(options, process)
         with self._changed:
             self._queues.append(queue)
         return queue
 
     def remove_queue(self, queue: Queue) -> None:
-        """Forget a queue that is empty and stays so."""
+        """Stop serving a queue, which must be empty and stay empty."""
         with self._changed:
             self._queues.remove(queue)
 
@@ -44,7 +45,11 @@ class Scheduler:
         """Put a request into a queue.
 
         Args:
-            split: makes its tasks, given the rows that the open batch still takes.
+            queue: a queue of this scheduler.
+            split: creates the request's tasks, given the rows that still fit into the open batch.
+
+        Returns:
+            The tasks.
 
         Raises:
             StatusError: INVALID_ARGUMENT: too many rows; UNAVAILABLE: the queue is full.
@@ -53,13 +58,13 @@ class Scheduler:
             before = queue.due
             tasks = split(queue.room)
             queue.add(tasks)
-            # A thread has to know only of what is to happen sooner than it thinks.
+            # Threads sleep until the next batch is due; wake one up only if this batch is due earlier.
             if queue.due < before:
                 self._changed.notify()
         return tasks
 
     def stop(self) -> None:
-        """End the threads. Nothing may be in a queue."""
+        """End the threads. The queues must be empty."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -69,19 +74,19 @@ class Scheduler:
     def _run(self) -> None:
         while True:
             with self._changed:
-                found = self._next()
-                while found is None and not self._stopping:
+                ready = self._take_ready()
+                while ready is None and not self._stopping:
                     self._changed.wait(self._pause())
-                    found = self._next()
-                if found is None:
+                    ready = self._take_ready()
+                if ready is None:
                     return
                 if self._has_ready():
                     self._changed.notify()
-            queue, batch = found
+            queue, batch = ready
             _process(queue, batch)
 
-    def _next(self) -> tuple[Queue, Batch] | None:
-        """A ready batch of the queue whose turn it is, or of the next that has one."""
+    def _take_ready(self) -> tuple[Queue, Batch] | None:
+        """Take a ready batch from the queue whose turn it is, or from the next queue that has one."""
         now = time.monotonic()
         for offset in range(len(self._queues)):
             index = (self._turn + offset) % len(self._queues)
@@ -96,7 +101,7 @@ class Scheduler:
         return any(queue.due <= now for queue in self._queues)
 
     def _pause(self) -> float | None:
-        """Seconds until a batch is ready if no task comes; None: there is no task."""
+        """Return the seconds until a batch is ready if no task comes; None if there is no task."""
         due = min((queue.due for queue in self._queues), default=float("inf"))
         return None if due == float("inf") else max(due - time.monotonic(), 0.0)
 

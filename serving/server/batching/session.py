@@ -1,7 +1,7 @@
-"""A servable whose requests are batched, and what makes them: the BatchingSession of batching/batching_session.cc.
+"""A servable whose requests are batched: the BatchingSession of batching/batching_session.cc.
 
-Requests that feed the same tensors and want the same ones share a queue; a request that fails fails its whole batch.
-A request of no rows, for which the real server waits until another joins it, is answered by itself at once.
+Requests that feed the same tensors and fetch the same tensors share a queue. A request that fails makes its whole batch fail.
+A request without rows runs at once and alone; in the real server it waits until another request joins it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,29 +26,20 @@ from serving.server.batching.parameters import (
 )
 from serving.server.batching.queue import Batch, Queue, Task
 from serving.server.batching.scheduler import Scheduler
-from serving.server.options import ServerOptions
+from serving.server.config.options import ServerOptions
+from serving.server.servables.protocol import Servable
 
 Kind = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
+"""The fed tensors with their dtypes, and the fetched tensors."""
 
 log = logging.getLogger(__name__)
-
-
-class AnyServable(Protocol):
-    """What can be batched."""
-
-    path: str
-    signatures: dict[str, Any]
-
-    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]: ...
-
-    def close(self) -> None: ...
 
 
 class Batching:
     """Batching of a whole server: its parameters and the threads that all models share.
 
     Raises:
-        StatusError: the parameters file is not there, does not parse, or asks for no thread.
+        StatusError: the parameters file does not exist, does not parse, or sets less than one thread.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -59,8 +49,8 @@ class Batching:
         name = self._common.thread_pool_name.value or "model_server_batch_threads"
         self._scheduler = Scheduler(batch_threads(self._common), name)
 
-    def wrap(self, servable: AnyServable) -> AnyServable:
-        """The servable with batching; the same one if its version has no parameters and needs its own.
+    def wrap(self, servable: Servable) -> Servable:
+        """Return the servable with batching, or as it is if its version is not batched.
 
         Raises:
             StatusError: the parameters contradict each other.
@@ -75,15 +65,15 @@ class Batching:
         return BatchedServable(servable, self._scheduler, options, self.metrics)
 
     def stop(self) -> None:
-        """End the threads, after all servables are closed."""
+        """End the threads. All servables must be closed."""
         self._scheduler.stop()
 
 
 class BatchedServable:
-    """A servable behind queues; the same methods as what it wraps."""
+    """A `Servable` that runs another one behind queues."""
 
     def __init__(
-        self, wrapped: AnyServable, scheduler: Scheduler, options: QueueOptions, metrics: BatchingMetrics
+        self, wrapped: Servable, scheduler: Scheduler, options: QueueOptions, metrics: BatchingMetrics
     ) -> None:
         self.path = wrapped.path
         self.signatures = wrapped.signatures
@@ -95,15 +85,11 @@ class BatchedServable:
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """Run the graph, together with other requests.
-
-        Args:
-            feeds: tensor name -> array, all with the same first dim.
-            fetches: tensor names; a name may stand twice.
+        """Run the graph together with other requests, as `Runnable.run` describes; all feeds have the same first dim.
 
         Raises:
             StatusError: INVALID_ARGUMENT: the arrays cannot be batched, or have too many rows; UNAVAILABLE: the queue is
-                full; else what the batch failed with.
+                full; else the error of the batch.
         """
         rows = count_rows(feeds)
         self._metrics.request(rows, len(feeds))
@@ -115,19 +101,19 @@ class BatchedServable:
             tasks = [Task(feeds, 0)]
             self._process(Batch(list(tasks)), names)
         parts = [task.wait() for task in tasks]
-        results = parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
+        results = parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         by_name = dict(zip(names, results, strict=True))
         return [by_name[name] for name in fetches]
 
     def close(self) -> None:
-        """Free what it wraps. Nothing may be running."""
+        """Free the wrapped servable. No request may be running."""
         for queue in self._queues.values():
             self._scheduler.remove_queue(queue)
         self._queues.clear()
         self._wrapped.close()
 
     def _queue(self, feeds: Mapping[str, Array], names: tuple[str, ...]) -> Queue:
-        # With the dtypes: an array of a wrong one is refused by itself, in the words it would be without batching.
+        # Dtypes are part of the kind, so that an array of a wrong dtype fails alone, with the same text as without batching.
         kind = (tuple((name, array_dtype_name(feeds[name])) for name in sorted(feeds)), names)
         queue = self._queues.get(kind)
         if queue is None:
@@ -139,7 +125,7 @@ class BatchedServable:
         return queue
 
     def _split(self, feeds: Mapping[str, Array], rows: int, room: int) -> list[Task]:
-        """One task, or as many as a request larger than the open batch is split into."""
+        """Return one task, or several for a request that does not fit into the open batch."""
         limit = self._options.execution_limit
         if rows <= room or not self._options.splits or not limit:
             return [Task(feeds, rows)]

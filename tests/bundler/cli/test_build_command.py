@@ -181,7 +181,7 @@ def test_wrong_options(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     assert "int4" in build(mlp_onnx, "--tflite", "int4", out=out, code=2)
     assert "calibration" in build(mlp_onnx, "--tflite", "int8", out=out, code=2)
-    assert "no converter 'none'" in build(mlp_onnx, "--converter", "none", out=out, code=2)
+    assert "Unknown converter 'none'" in build(mlp_onnx, "--converter", "none", out=out, code=2)
     assert "layout" in build(mlp_onnx, "--layout", "nwhc", out=out, code=2)
     assert "name=number" in build(mlp_onnx, "--dims", "seq", out=out, code=2)
     build(mlp_onnx, "--opset", "3", out=out, code=2)

@@ -1,4 +1,4 @@
-"""The onnx-tf converter on real convolutional networks from torch's legacy exporter (opset 15)."""
+"""The onnx-tf converter on convolutional networks from torch's legacy exporter (opset 15)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ from bundler.converters import onnx_tf
 from bundler.converters.onnx_tf import OnnxTfConverter, OnnxTfModel
 from bundler.errors import ConversionError, MissingExtraError, UsageError
 from tests.models import load_example, seeded
+from tests.requirements import require
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnx_tf") is None, reason=f"onnx-tf is not installed: {onnx_tf.INSTALL}"
-)
 TOLERANCE = 1e-5
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _onnx_tf() -> None:
+    require(importlib.util.find_spec("onnx_tf"), f"onnx-tf ({onnx_tf.INSTALL})")
+
+
 class MobileBlock(nn.Module):
-    """What mobile networks are made of: depthwise and grouped convolution, squeeze-excite, SiLU, pools."""
+    """The parts of mobile networks: depthwise and grouped convolution, squeeze-excite, SiLU, pools."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,30 +55,30 @@ class MobileBlock(nn.Module):
 
 
 Names: TypeAlias = "tuple[list[str], list[str]]"
-"""Of inputs and outputs."""
+"""Names of inputs and of outputs."""
 
 
 def export(
     module: nn.Module, inputs: Sequence[Tensor], path: Path, names: Names, opset: int = 15
 ) -> Path:
-    """torch's legacy exporter, with the first axis of everything dynamic."""
-    taken, given = names
+    """Export with torch's legacy exporter; the first axis of all inputs and outputs is dynamic."""
+    input_names, output_names = names
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the legacy exporter calls itself deprecated
         torch.onnx.export(
-            module.eval(), tuple(inputs), str(path), dynamo=False, opset_version=opset, input_names=taken,
-            output_names=given, dynamic_axes={name: {0: "batch"} for name in (*taken, *given)},
+            module.eval(), tuple(inputs), str(path), dynamo=False, opset_version=opset, input_names=input_names,
+            output_names=output_names, dynamic_axes={name: {0: "batch"} for name in (*input_names, *output_names)},
         )  # fmt: skip
     return path
 
 
 def export_convolution(folder: Path, opset: int = 15) -> Path:
-    """The smallest convolution there is."""
+    """Export a convolution of one weight."""
     names = ["x"], ["y"]
     return export(nn.Conv2d(1, 1, 1), [torch.randn(2, 1, 4, 4)], folder / "conv.onnx", names, opset)
 
 
-def assert_answers_like_onnx_runtime(model: OnnxTfModel, path: Path, *arrays: np.ndarray[Any, Any]) -> None:
+def assert_agrees_with_onnx_runtime(model: OnnxTfModel, path: Path, *arrays: np.ndarray[Any, Any]) -> None:
     session = onnxruntime.InferenceSession(path)
     inputs = {i.name: array for i, array in zip(session.get_inputs(), arrays, strict=True)}
     want = dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))
@@ -89,7 +92,7 @@ def assert_answers_like_onnx_runtime(model: OnnxTfModel, path: Path, *arrays: np
 
 @pytest.fixture(scope="module")
 def block(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, OnnxTfModel]:
-    """The block as serving_default and, with its second output only, as the signature `embed`."""
+    """Convert the block as serving_default, and with its second output only as the signature `embed`."""
 
     class Embed(nn.Module):
         def __init__(self, block: nn.Module) -> None:
@@ -112,12 +115,12 @@ def images(batch: int, seed: int = 0) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_any_batch_size_answers_like_onnx_runtime(block: tuple[Path, OnnxTfModel], batch: int) -> None:
+def test_any_batch_size_agrees_with_onnx_runtime(block: tuple[Path, OnnxTfModel], batch: int) -> None:
     path, model = block
-    assert_answers_like_onnx_runtime(model, path, images(batch))
+    assert_agrees_with_onnx_runtime(model, path, images(batch))
 
 
-def test_the_signature_is_the_onnx_files(block: tuple[Path, OnnxTfModel]) -> None:
+def test_the_signature_is_that_of_the_onnx_file(block: tuple[Path, OnnxTfModel]) -> None:
     _, model = block
     signature = model.signatures["serving_default"]
     assert [str(s) for s in signature.inputs] == ["image=float32[batch,3,32,32]"]
@@ -126,7 +129,7 @@ def test_the_signature_is_the_onnx_files(block: tuple[Path, OnnxTfModel]) -> Non
     assert model.permutations == {}
 
 
-def test_the_saved_model_stands_alone(block: tuple[Path, OnnxTfModel], tmp_path: Path) -> None:
+def test_the_saved_model_can_be_loaded_without_the_converter(block: tuple[Path, OnnxTfModel], tmp_path: Path) -> None:
     import tensorflow as tf
 
     _, model = block
@@ -144,7 +147,7 @@ def test_the_saved_model_stands_alone(block: tuple[Path, OnnxTfModel], tmp_path:
     np.testing.assert_allclose(embedded["features"], model(image=array)["features"], TOLERANCE, TOLERANCE)
 
 
-def test_static_shapes_become_tflite(block: tuple[Path, OnnxTfModel]) -> None:
+def test_a_function_of_static_shapes_becomes_tflite(block: tuple[Path, OnnxTfModel]) -> None:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
@@ -166,7 +169,7 @@ def test_unet_with_transposed_convolution_and_upsampling(tmp_path: Path) -> None
     model = OnnxTfConverter().convert({"serving_default": path})
     for batch in (1, 3):
         array = np.random.default_rng(batch).random((batch, 3, 128, 128), dtype=np.float32)
-        assert_answers_like_onnx_runtime(model, path, array)
+        assert_agrees_with_onnx_runtime(model, path, array)
 
 
 @pytest.mark.slow
@@ -175,17 +178,17 @@ def test_names_that_tensorflow_would_change_are_kept(tmp_path: Path) -> None:
         def forward(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
             return x + 2 * y + 3 * z, x * y
 
-    taken, given = ["input.1", "_x:0", "y/z"], ["12th", "out/put.2"]
-    path = export(Sum(), [torch.randn(2, 4)] * 3, tmp_path / "sum.onnx", (taken, given))
+    input_names, output_names = ["input.1", "_x:0", "y/z"], ["12th", "out/put.2"]
+    path = export(Sum(), [torch.randn(2, 4)] * 3, tmp_path / "sum.onnx", (input_names, output_names))
     model = OnnxTfConverter().convert({"serving_default": path})
     inputs = [np.full((3, 4), value, np.float32) for value in (1, 10, 100)]
-    assert_answers_like_onnx_runtime(model, path, *inputs)
+    assert_agrees_with_onnx_runtime(model, path, *inputs)
     model.save(tmp_path / "1")
-    assert saved_names(tmp_path / "1") == (set(taken), set(given))
+    assert saved_names(tmp_path / "1") == (set(input_names), set(output_names))
 
 
 def saved_names(folder: Path) -> tuple[set[str], set[str]]:
-    """The input and output keys of serving_default as TensorFlow Serving reads them."""
+    """Return the input and output keys of serving_default as TensorFlow Serving reads them."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
@@ -195,7 +198,7 @@ def saved_names(folder: Path) -> tuple[set[str], set[str]]:
 
 @pytest.mark.slow
 def test_operators_of_the_stand_ins(tmp_path: Path) -> None:
-    """Hardmax and Bernoulli come from tensorflow_addons and tensorflow_probability in onnx-tf."""
+    """In onnx-tf, Hardmax and Bernoulli need tensorflow_addons and tensorflow_probability."""
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [
@@ -211,16 +214,16 @@ def test_operators_of_the_stand_ins(tmp_path: Path) -> None:
     model = OnnxTfConverter().convert({"serving_default": path})
     x = np.array([[0, 3, 1, 2, 3], [5, 4, 3, 2, 1]], np.float32)
     p = np.tile(np.array([[0.2, 0.9]], np.float32), (1000, 1))
-    answer = model(x=x, p=p)
-    assert answer["hard"].numpy().tolist() == [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
-    assert set(np.unique(answer["drawn"])) == {0.0, 1.0}
+    outputs = model(x=x, p=p)
+    assert outputs["hard"].numpy().tolist() == [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
+    assert set(np.unique(outputs["drawn"])) == {0.0, 1.0}
     six_standard_deviations = 6 * (0.2 * 0.8 / 1000) ** 0.5
-    np.testing.assert_allclose(answer["drawn"].numpy().mean(0), [0.2, 0.9], atol=six_standard_deviations)
+    np.testing.assert_allclose(outputs["drawn"].numpy().mean(0), [0.2, 0.9], atol=six_standard_deviations)
 
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own for temporary files, to see what stays behind."""
+    """A folder for temporary files that shows what is not removed."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -228,7 +231,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_temporary_files_go_with_the_model(tmp_path: Path, scratch: Path) -> None:
+def test_temporary_files_are_removed_with_the_model(tmp_path: Path, scratch: Path) -> None:
     path = export_convolution(tmp_path)
     model = OnnxTfConverter().convert({"serving_default": path})
     assert len(list(scratch.iterdir())) == 1
@@ -238,7 +241,7 @@ def test_temporary_files_go_with_the_model(tmp_path: Path, scratch: Path) -> Non
     assert list(scratch.iterdir()) == []
 
 
-def test_an_operator_it_lacks_is_named_with_its_node(tmp_path: Path, scratch: Path) -> None:
+def test_an_unsupported_operator_is_named_with_its_node(tmp_path: Path, scratch: Path) -> None:
     value = helper.make_tensor_value_info
     node = helper.make_node("Unique", ["x"], ["y"], name="different_ones")
     sides = [value("x", TensorProto.FLOAT, [5])], [value("y", TensorProto.FLOAT, ["n"])]
@@ -258,7 +261,7 @@ class Outer(nn.Module):
 
 
 @pytest.mark.slow
-def test_an_operator_whose_newer_form_it_lacks_works_at_an_older_opset(tmp_path: Path) -> None:
+def test_an_operator_with_an_unsupported_newer_form_works_at_an_older_opset(tmp_path: Path) -> None:
     names = ["x"], ["outer"]
     path = export(Outer(), [torch.randn(2, 4)], tmp_path / "15.onnx", names)
     with pytest.raises(ConversionError, match=r"Implement\w*: Unsqueeze version 13 is not implemented") as failure:
@@ -266,10 +269,10 @@ def test_an_operator_whose_newer_form_it_lacks_works_at_an_older_opset(tmp_path:
     assert "--opset 12" in str(failure.value.fix)
     path = export(Outer(), [torch.randn(2, 4)], tmp_path / "12.onnx", names, opset=12)
     model = OnnxTfConverter().convert({"serving_default": path})
-    assert_answers_like_onnx_runtime(model, path, np.ones((3, 4), np.float32))
+    assert_agrees_with_onnx_runtime(model, path, np.ones((3, 4), np.float32))
 
 
-def test_a_crash_of_the_worker_is_told_and_leaves_nothing(
+def test_a_crash_of_the_worker_is_reported_and_leaves_no_files(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "packages" / "onnx_tf"
@@ -286,34 +289,34 @@ def test_a_crash_of_the_worker_is_told_and_leaves_nothing(
     assert list(scratch.iterdir()) == []
 
 
-def test_a_worker_that_takes_too_long_is_ended(tmp_path: Path, scratch: Path) -> None:
+def test_a_worker_that_exceeds_the_time_limit_is_stopped(tmp_path: Path, scratch: Path) -> None:
     path = export_convolution(tmp_path)
-    with pytest.raises(ConversionError, match=r"not finished after 0\.2 s"):
+    with pytest.raises(ConversionError, match=r"did not finish within 0\.2 s"):
         OnnxTfConverter(timeout_s=0.2).convert({"serving_default": path})
     assert list(scratch.iterdir()) == []
 
 
-def test_an_opset_that_is_too_new_is_refused_before_the_worker_starts(tmp_path: Path) -> None:
+def test_an_opset_that_is_too_new_is_rejected_before_the_worker_starts(tmp_path: Path) -> None:
     path = export_convolution(tmp_path, opset=17)
-    with pytest.raises(ConversionError, match="opset 15; signature 'serving_default' has 17") as failure:
+    with pytest.raises(ConversionError, match="opset 15; the signature 'serving_default' has opset 17") as failure:
         OnnxTfConverter().convert({"serving_default": path})
     assert "--opset 15" in str(failure.value.fix)
 
 
-def test_a_file_that_is_not_onnx(tmp_path: Path) -> None:
+def test_a_file_that_is_not_onnx_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"\xff\xfe not a graph")
     with pytest.raises(ConversionError, match="not an ONNX file"):
         OnnxTfConverter().convert({"serving_default": path})
 
 
-def test_channels_last_is_a_wrong_usage(tmp_path: Path) -> None:
+def test_layout_nhwc_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="layout 'nhwc'") as failure:
         OnnxTfConverter().convert({"serving_default": tmp_path / "unread.onnx"}, layout="nhwc")
     assert "--converter native" in str(failure.value.fix)
 
 
-def test_a_missing_package_is_told_with_the_command_that_brings_it(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

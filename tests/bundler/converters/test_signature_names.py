@@ -1,4 +1,4 @@
-"""Input names that TensorFlow's graph cannot hold, in a SavedModel written and read again."""
+"""Input names that TensorFlow's graph does not accept, in a SavedModel that is written and loaded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from bundler.converters.signature_names import restore, tensor_names
 
 
-def test_names_that_can_stay_do_and_none_is_given_twice() -> None:
+def test_valid_names_are_kept_and_others_become_unique() -> None:
     assert tensor_names(["image", "x.1", "a/b-c"]) == {"image": "image", "x.1": "x.1", "a/b-c": "a/b-c"}
     assert tensor_names(["x:0", "x_0", "x 0"]) == {"x:0": "x_0", "x_0": "x_0_1", "x 0": "x_0_2"}
     assert tensor_names(["_x", "/a", "été"]) == {"_x": "x_x", "/a": "x/a", "été": "x_t_"}
 
 
 def write(folder: Path, names: list[str]) -> None:
-    """Two signatures over the same inputs: x - y in the order of `names`, and y - x."""
+    """Write a SavedModel with two signatures over the same inputs: x - y in the order of `names`, and y - x."""
     import tensorflow as tf
 
     specs = [tf.TensorSpec([None], tf.float32, name=name) for name in tensor_names(names).values()]
@@ -35,7 +35,7 @@ def write(folder: Path, names: list[str]) -> None:
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
 
 
-def test_signature_def_and_loaded_function_take_the_models_own_names(tmp_path: Path) -> None:
+def test_signature_def_and_loaded_function_have_the_models_own_names(tmp_path: Path) -> None:
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -49,8 +49,8 @@ def test_signature_def_and_loaded_function_take_the_models_own_names(tmp_path: P
         assert set(inputs) == {"b:0", "_a"}
         assert inputs["b:0"].dtype == tf.float32.as_datatype_enum
         assert inputs["b:0"].name != inputs["_a"].name
-        answer = loaded.signatures[signature](**{"b:0": tf.constant([1.0]), "_a": tf.constant([10.0])})
-        np.testing.assert_array_equal(answer["out:0"], want)
+        outputs = loaded.signatures[signature](**{"b:0": tf.constant([1.0]), "_a": tf.constant([10.0])})
+        np.testing.assert_array_equal(outputs["out:0"], want)
 
 
 def test_a_saved_model_with_plain_names_is_not_rewritten(tmp_path: Path) -> None:

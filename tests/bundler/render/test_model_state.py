@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -18,6 +17,7 @@ import pytest
 from bundler.render import kubernetes
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.version_policy import AllVersions
+from tests import requirements
 
 SCRIPT = kubernetes.TREE / kubernetes.STATE_SCRIPT
 MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
@@ -25,8 +25,7 @@ MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
 
 @pytest.fixture(autouse=True)
 def _bash() -> None:
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed; it runs the script")
+    requirements.bash()
 
 
 def state(port: int, *targets: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,8 @@ import pytest
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
 from bundler.spec.bundle_spec import parse_spec
 from serving import Client, Server
-from serving.server.flags import parse_flags
+from serving.server.config.flags import parse_flags
+from tests import requirements
 
 MODELS = Path(__file__).parents[2] / "serving" / "recorded" / "models"
 
@@ -64,8 +65,7 @@ def wait_for(context: RenderContext, seconds: float) -> subprocess.CompletedProc
 
 def test_the_embedded_server_serves_with_the_rendered_files_and_flags(bundle: tuple[RenderContext, Path]) -> None:
     context, root = bundle
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed; it runs the probes' script")
+    requirements.bash()
     tf_serving.render(context, root)
     config = root / "serving" / "models.config"
     text = config.read_text().replace(f'"{tf_serving.MODELS_DIR}/', f'"{root}/models/')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from serving.config.batching import BatchingParameters
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.monitoring import MonitoringConfig
 from serving.config.version_policy import Latest, Specific
+from tests import requirements
 from tests.bundler.render.conftest import make_context
 
 
@@ -136,9 +136,7 @@ def test_the_readme_has_the_flags_and_valid_shell_commands(context: RenderContex
     assert "\n".join(tf_serving.server_flags(context)) in text
     assert "| digits | 1, 3 | stable = 1, canary = 3 |" in text
     assert "serialization_as_tensor_content" not in text
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed; it parses the commands")
+    bash = requirements.bash()
     for block in text.split("```sh\n")[1:]:
         subprocess.run([bash, "-n"], input=block.split("```")[0], text=True, check=True)
 
@@ -146,9 +144,7 @@ def test_the_readme_has_the_flags_and_valid_shell_commands(context: RenderContex
 def test_the_readmes_command_puts_this_machines_paths_into_the_config(
     context: RenderContext, tmp_path: Path
 ) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed; it runs the command")
+    bash = requirements.bash()
     tf_serving.render(context, tmp_path)
     text = (tmp_path / "serving" / "README.md").read_text()
     command = next(line for line in text.splitlines() if line.startswith("CONFIG="))

@@ -106,7 +106,7 @@ def test_embedded_server_serves_the_file_and_passes_the_smoke_test(bundle: Bundl
         report = run(target, files, rest=f"127.0.0.1:{server.rest_port}", timeout=30)
     assert report.passed and len(report.checks) > 4
     with Server(bundle.path, prefer_tflite=False) as server, server.core.servable(_spec("net")) as handle:
-        assert type(handle.servable).__name__ == "Servable"
+        assert type(handle.servable).__name__ == "SavedModelServable"
 
 
 def _spec(name: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import requirements
 from tests.serving.processes import ServerProcess, server_process
 from tests.serving.server.recordings import MODELS
 
@@ -57,16 +57,14 @@ def test_tensorflow_serving_api_works(server: ServerProcess) -> None:
     assert "ok" in run("tfs_api.py", server.grpc_target)
 
 
-@pytest.mark.skipif(find_spec("ovmsclient") is None, reason="`pip install --no-deps ovmsclient==2023.1`")
 def test_ovmsclient_works(server: ServerProcess) -> None:
+    requirements.require(find_spec("ovmsclient"), "ovmsclient (pip install --no-deps ovmsclient==2023.1)")
     assert "ok" in run("ovms.py", server.grpc_target, f"127.0.0.1:{server.rest_port}")
 
 
 def curl(*arguments: str, data: bytes | None = None) -> tuple[int, str]:
     """Return status and body."""
-    if shutil.which("curl") is None:
-        pytest.skip("needs curl")
-    command = ["curl", "-sS", "--max-time", "60", "-w", "\n%{http_code}", *arguments]
+    command = [requirements.curl(), "-sS", "--max-time", "60", "-w", "\n%{http_code}", *arguments]
     done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, check=True)
     body, _, status = done.stdout.decode().rpartition("\n")
     return int(status), body

@@ -11,16 +11,16 @@ from tests.serving.server.recordings import MODELS
 
 @pytest.fixture
 def base_path(tmp_path: Path) -> Path:
-    """A model's base path with version 1, which multiplies by 1 (signature `single`)."""
-    made = tmp_path / "m"
-    made.mkdir()
-    shutil.copytree(MODELS / "rows" / "1", made / "1")
-    return made
+    """A base path with version 1, whose signature `single` returns its input."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    shutil.copytree(MODELS / "rows" / "1", folder / "1")
+    return folder
 
 
 @pytest.fixture
 def publish(base_path: Path) -> Callable[[str, Path], Path]:
-    """Makes a copy of a SavedModel appear as a version, whole."""
+    """A function that copies a SavedModel and renames it into place as a version."""
 
     def copy(version: str, model: Path) -> Path:
         staging = base_path.parent / f"staging-{version}"
@@ -32,7 +32,7 @@ def publish(base_path: Path) -> Callable[[str, Path], Path]:
 
 @pytest.fixture(scope="session")
 def spinners(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Base path of two versions of the slow model, whose answers are 1 and 2."""
+    """Base path of two versions of the slow model, which answer 1 and 2."""
     from tests.serving.server.slow_model import save_spinner
 
     base = tmp_path_factory.mktemp("spinners")

@@ -1,17 +1,17 @@
-"""Where the embedded server answers otherwise than the recorded ModelServer 2.20, and why.
+"""Recordings of ModelServer 2.20 that the embedded server answers differently, and why.
 
-Strict both ways: a recording that is not listed must be met, one that is listed must not (or its line goes).
+The list is strict both ways: recordings that are not listed must be answered alike, and those that are listed must not.
 """
 
 from __future__ import annotations
 
-_WRAPS = "the real server wraps an integer that the tensor cannot hold in silence; ours refuses it"
-_ANY_OUTPUT = "of two outputs without a JSON form the error names one, in the real server that of a hash map"
-_METRICS = "TensorFlow's C++ counters are out of Python's reach; ours are the request counts and latencies"
+_WRAPS = "the real server silently wraps an integer that the tensor cannot hold; ours refuses it"
+_ANY_OUTPUT = "the error names one of two outputs without a JSON form; the real server picks it by the order of a hash map"
+_METRICS = "TensorFlow's C++ counters cannot be read from Python; ours are the request counts and latencies"
 _CRASHES = "the real server crashes"
-_BLOCKS = "a new model without anything on disk blocks the real server's reloads for ever; ours refuses it"
-_PAGE = "`/` is the playground; with --enable_playground=false it is the 404 that the real server has"
-_STARTS = "the real server starts all the same; ours takes an unknown flag for the mistake that it is"
+_BLOCKS = "a new model without files blocks the real server's reloads for ever; ours refuses it"
+_PAGE = "`/` is the playground; with --enable_playground=false it is the real server's 404"
+_STARTS = "the real server starts despite an unknown flag; ours refuses it"
 
 KNOWN: dict[str, str] = {
     **dict.fromkeys(
@@ -33,7 +33,7 @@ KNOWN: dict[str, str] = {
 """Id of a recording -> reason."""
 
 SHARE = 0.05
-"""Most of all recordings that may be answered otherwise."""
+"""Largest share of the recordings that may be listed."""
 
 _TESTS = (
     "test_rest_request_is_answered_as_recorded[",
@@ -43,7 +43,7 @@ _TESTS = (
 
 
 def summary(passed: list[str]) -> str:
-    """A line for the end of a run: recordings replayed and how many of them are known differences; empty for none.
+    """Return a line with the number of replayed recordings and of known differences among them; empty if there are none.
 
     Args:
         passed: node ids of the tests that passed.

@@ -1,9 +1,9 @@
-"""What a real ModelServer 2.20 answered, and how an answer of ours is held against it.
+"""The recorded answers of a real ModelServer 2.20, and how the embedded server's answers are compared with them.
 
-`tests/serving/recorded/recordings.jsonl` has one request and its answer a line; its first line tells the flags of the
-servers A to E. Key order and lists of names vary between runs of the real server and are compared as sets; the names of
-nodes within op errors are TensorFlow's own and are left out. Floats may differ in the last places of float32, as TensorFlow's
-kernels do from one CPU to another.
+Each line of `tests/serving/recorded/recordings.jsonl` holds a request and its answer; the first line holds the flags of the
+servers A to E. The order of keys and of lists of names varies between runs of the real server, so they are compared as sets.
+The names of nodes in op errors are TensorFlow's own and are ignored. Floats may differ in the last digits of float32, as the
+results of TensorFlow's kernels differ between CPUs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import http.client
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 
 from serving.protocol.messages import pool, service
+from serving.server import Server, ServerOptions, parse_flags
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 MODELS = RECORDED / "models"
@@ -36,28 +37,47 @@ def load_rows() -> list[Row]:
 
 META, *ROWS = load_rows()
 
-
 IN_COMPANY = frozenset(
     (
         "batch_mixshape_b", "batch_err_shared_ok", "batch_flood_4", "batch_flood_5", "batch_flood_6", "batch_flood_7",
         "batch_flood_8", "batch_flood_17", "batch_flood_18", "g_b_flood_4", "g_b_mixshape_0", "g_b_mixshape_1",
     )
 )  # fmt: skip
-"""Recordings of the batching server that were answered so because of what other clients sent (test_recorded_batching.py)."""
+"""Recordings of the batching server whose answers depend on other clients' requests (test_recorded_batching.py)."""
 
 
 def rows(server: str | None, kind: str) -> list[Row]:
-    """Recordings of one kind from one server, without those that it did not answer itself."""
-    return [row for row in ROWS if row.get("server") == server and row["kind"] == kind and not _is_the_clients(row)]
+    """Return the recordings of one kind from one server, without those that its client ended."""
+    return [row for row in ROWS if row.get("server") == server and row["kind"] == kind and not _ended_by_client(row)]
 
 
-def _is_the_clients(row: Row) -> bool:
+def _ended_by_client(row: Row) -> bool:
     return "artifact" in row or (row.get("status_code") == "DEADLINE_EXCEEDED" and row["server"] != "D")
 
 
 def placed(text: str, base: Path) -> str:
-    """A recorded text with `{base}` standing for a real folder."""
+    """Return a recorded text with `{base}` replaced by a folder."""
     return text.replace("{base}", str(base))
+
+
+def write_config_files(folder: Path, base: Path = RECORDED) -> None:
+    """Write the config files that the recorded servers' flags name."""
+    for name, text in META["config_files"].items():
+        (folder / name).write_text(placed(text, base))
+
+
+def recorded_options(server: str, folder: Path) -> ServerOptions:
+    """Return the options of a recorded server: its flags with config files in `folder`, on free ports."""
+    flags = [flag.replace("=run/", f"={folder}/") for flag in META["servers"][server].split()]
+    return replace(parse_flags(flags), grpc_port=0, rest_port=0)
+
+
+def differences(row: Row, server: Server, channel: grpc.Channel, base: Path = RECORDED) -> list[str]:
+    """Send a recorded request to a server over its interface. Return how the answer differs from the recorded one."""
+    if row["kind"] == "rest":
+        assert server.rest_port is not None
+        return rest_differences(row, send_rest(server.rest_port, row), base)
+    return grpc_differences(row, send_grpc(channel, row, base), base)
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class HttpAnswer:
 
 
 def send_rest(port: int, row: Row) -> HttpAnswer:
-    """Send a recorded REST request as it was: the path is not touched."""
+    """Send a recorded REST request with its path unchanged."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     body = base64.b64decode(row["request_body_base64"]) if "request_body_base64" in row else None
     if "request_body" in row:
@@ -82,7 +102,7 @@ def send_rest(port: int, row: Row) -> HttpAnswer:
 
 
 def rest_differences(row: Row, answer: HttpAnswer, base: Path) -> list[str]:
-    """What of an answer is not as recorded; empty if all is."""
+    """Return how an answer differs from the recorded one; empty if it does not."""
     found = []
     if answer.status != row["http_status"]:
         found.append(f"status {answer.status}, recorded {row['http_status']}: {answer.body[:300]!r}")
@@ -108,7 +128,7 @@ def _body_differences(recorded: bytes, got: bytes) -> list[str]:
 
 
 def _comparable(body: bytes) -> Any:
-    """The body's content, whole numbers as text, and the way it is laid out: its lines without floats, in any order."""
+    """Return the body's content with whole numbers as text, and its layout: the lines without floats, sorted."""
     text = _without_node_names(body.decode("utf-8", "surrogateescape"))
     layout = sorted(_FLOAT.sub("FLOAT", line.rstrip(",")) for line in text.split("\n"))
     try:
@@ -119,21 +139,21 @@ def _comparable(body: bytes) -> Any:
 
 
 def _error_text(content: Any) -> Any:
-    """Map keys in quoted signatures stand in any order."""
+    """Sort the map keys in quoted signatures, whose order varies."""
     message = content["error"]
     return sorted(re.split(r"[\n{},]", message)) if "SignatureDef" in message or "keys must be" in message else message
 
 
 _FLOAT = re.compile(r"(?<![\w.])-?\d+(\.\d+([eE][-+]?\d+)?|[eE][-+]?\d+)")
 _LAST_PLACES = 4
-"""Units in the last place of float32: what exp() and a product of matrices differ by from one CPU to another."""
+"""Units in the last place of float32 by which exp() and matrix products differ between CPUs."""
 
 
 class NearFloat:
-    """A float as an answer has it, equal to another of the same text, or to one some units of float32 away.
+    """A float in an answer. It equals a float with the same text, or one a few units in the last place of float32 away.
 
-    The same number in another text is not equal: digits and exponents are part of the protocol. Nor are numbers of more
-    than the 9 digits of a float32, which are doubles and exact.
+    The same number in another text is not equal, as digits and exponents are part of the protocol. Numbers with more than
+    the 9 digits of a float32 are doubles and must be exact.
     """
 
     def __init__(self, text: str) -> None:
@@ -173,7 +193,7 @@ class GrpcAnswer:
 
 
 def send_grpc(channel: grpc.Channel, row: Row, base: Path) -> GrpcAnswer:
-    """Send a recorded gRPC request, byte for byte unless it names a folder."""
+    """Send a recorded gRPC request, byte for byte unless it contains a folder's name."""
     call = channel.unary_unary(row["method"], request_serializer=None, response_deserializer=None)
     try:
         response = call(_request_bytes(row, base), timeout=row.get("timeout_s", 20))
@@ -185,9 +205,9 @@ def send_grpc(channel: grpc.Channel, row: Row, base: Path) -> GrpcAnswer:
 def _request_bytes(row: Row, base: Path) -> bytes:
     if "{base}" not in json.dumps(row.get("request", {})):
         return base64.b64decode(row["request_base64"])
-    made = GetMessageClass(_method(row).input_type)()
-    json_format.Parse(placed(json.dumps(row["request"]), base), made, descriptor_pool=pool())
-    data: bytes = made.SerializeToString()
+    request = GetMessageClass(_method(row).input_type)()
+    json_format.Parse(placed(json.dumps(row["request"]), base), request, descriptor_pool=pool())
+    data: bytes = request.SerializeToString()
     return data
 
 
@@ -197,7 +217,7 @@ def _method(row: Row) -> Any:
 
 
 def grpc_differences(row: Row, answer: GrpcAnswer, base: Path) -> list[str]:
-    """What of an answer is not as recorded; empty if all is."""
+    """Return how an answer differs from the recorded one; empty if it does not."""
     found = []
     if answer.code != row["status_code"]:
         found.append(f"code {answer.code} ({answer.message}), recorded {row['status_code']} ({row['message']})")
@@ -213,20 +233,20 @@ def grpc_differences(row: Row, answer: GrpcAnswer, base: Path) -> list[str]:
 
 def _as_dict(row: Row, data: bytes, base: Path) -> Any:
     response = GetMessageClass(_method(row).output_type).FromString(data)
-    made = json_format.MessageToDict(response, preserving_proto_field_name=True, descriptor_pool=pool())
-    if "metric" in made:
-        made["metric"].sort(key=lambda metric: metric["name"])
-    text = json.dumps(_with_content_as_floats(made)).replace("/tmp/tfs", str(base))
+    fields = json_format.MessageToDict(response, preserving_proto_field_name=True, descriptor_pool=pool())
+    if "metric" in fields:
+        fields["metric"].sort(key=lambda metric: metric["name"])
+    text = json.dumps(_with_content_as_floats(fields)).replace("/tmp/tfs", str(base))
     return json.loads(text, parse_float=NearFloat)
 
 
-def _with_content_as_floats(made: Any) -> Any:
-    """A message as a dict, `tensor_content` of float32 tensors as numbers, so that it is compared as they are."""
-    if isinstance(made, list):
-        return [_with_content_as_floats(each) for each in made]
-    if not isinstance(made, dict):
-        return made
-    if made.get("dtype") == "DT_FLOAT" and "tensor_content" in made:
-        values = np.frombuffer(base64.b64decode(made["tensor_content"]), "<f4")
-        return {**made, "tensor_content": [float(str(value)) for value in values]}
-    return {key: _with_content_as_floats(value) for key, value in made.items()}
+def _with_content_as_floats(value: Any) -> Any:
+    """Return a message's dictionary with `tensor_content` of float32 tensors as numbers, so that they are compared as floats."""
+    if isinstance(value, list):
+        return [_with_content_as_floats(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("dtype") == "DT_FLOAT" and "tensor_content" in value:
+        numbers = np.frombuffer(base64.b64decode(value["tensor_content"]), "<f4")
+        return {**value, "tensor_content": [float(str(number)) for number in numbers]}
+    return {key: _with_content_as_floats(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""A SavedModel whose requests take as long as they ask for: what draining and time limits are tested with."""
+"""SavedModels whose requests choose how long they take, for tests of draining and time limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class Spinner(tf.Module):
-    """`serving_default(turns=int32[]) -> y=float32[]`: multiplies matrices that many times, then gives `mark`."""
+    """`serving_default(turns=int32[]) -> y=float32[]`: multiply matrices `turns` times, then return `mark`."""
 
     def __init__(self, mark: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Spinner(tf.Module):
 
 
 class RowSpinner(tf.Module):
-    """`serving_default(turns=int32[?]) -> y=float32[?]`: as long as the row with most turns asks for; one that can be batched."""
+    """`serving_default(turns=int32[?]) -> y=float32[?]`: a model that can be batched; the row with most turns counts."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="turns")])
     def spin(self, turns: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,7 +1,6 @@
-"""Recordings of the batching server whose answers were due to others: the same company, brought about for certain.
+"""Recordings of the batching server whose answers depend on requests in the same batch or queue.
 
-The server's one batch thread is kept busy with a slow model of ours; what is sent meanwhile waits in the queue, whatever the
-machine is doing.
+A slow model keeps the server's only batch thread busy, so that requests sent meanwhile wait in the queue for certain.
 """
 
 from __future__ import annotations
@@ -20,21 +19,18 @@ import numpy as np
 import pytest
 
 from serving import Client
-from serving.server import Server, parse_flags
-from serving.server.states import wait_until
+from serving.server import Server
+from serving.server.models.states import wait_until
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import (
     IN_COMPANY,
-    META,
-    RECORDED,
     ROWS,
     Row,
-    grpc_differences,
-    placed,
-    rest_differences,
-    send_grpc,
+    differences,
+    recorded_options,
     send_rest,
-)  # fmt: skip
+    write_config_files,
+)
 from tests.serving.server.slow_model import save_row_spinner
 
 BY_ID = {row["id"]: row for row in ROWS}
@@ -45,27 +41,24 @@ _SPIN = np.array([4000], np.int32)
 
 
 class Batched:
-    """The recorded server C with a slow model besides."""
+    """The recorded server C with an additional slow model."""
 
     def __init__(self, server: Server, channel: grpc.Channel, pool: ThreadPoolExecutor) -> None:
         self.server, self.channel, self.pool = server, channel, pool
 
     def send(self, row: Row) -> list[str]:
-        """The differences of the answer from the recorded one."""
-        if row["kind"] == "rest":
-            assert self.server.rest_port is not None
-            return rest_differences(row, send_rest(self.server.rest_port, row), RECORDED)
-        return grpc_differences(row, send_grpc(self.channel, row, RECORDED), RECORDED)
+        """Return how the answer differs from the recorded one."""
+        return differences(row, self.server, self.channel)
 
     def post(self, body: Any) -> Future[int]:
-        """Send a REST request to `rows` that is not recorded; its status."""
+        """Send a REST request that is not recorded to model `rows`. The result is its status."""
         row = {"method": "POST", "path": "/v1/models/rows:predict", "request_body": json.dumps(body)}
         assert self.server.rest_port is not None
         return self.pool.submit(lambda: send_rest(self.server.rest_port or 0, row).status)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """The batch thread works; ends when it is done."""
+        """Keep the batch thread busy within the block, then wait for it."""
         before = self._runs()
         with Client(f"127.0.0.1:{self.server.grpc_port}") as client:
             slow = self.pool.submit(client.predict, "slow", {"turns": _SPIN})
@@ -82,13 +75,11 @@ class Batched:
 def batched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batched]:
     folder = tmp_path_factory.mktemp("batched")
     save_row_spinner(folder / "slow" / "1")
-    for name, text in META["config_files"].items():
-        (folder / name).write_text(placed(text, RECORDED))
+    write_config_files(folder)
     models = (folder / "b.config").read_text().rstrip().rstrip("}")
     slow = f'config {{ name: "slow" base_path: "{folder}/slow" model_platform: "tensorflow" }} }}'
     (folder / "b.config").write_text(models + slow)
-    flags = [flag.replace("=run/", f"={folder}/") for flag in META["servers"]["C"].split()]
-    options = replace(parse_flags(flags), grpc_port=0, rest_port=0, grpc_threads=16, rest_threads=16)
+    options = replace(recorded_options("C", folder), grpc_threads=16, rest_threads=16)
     with (
         Server(options) as server,
         ThreadPoolExecutor(16) as pool,
@@ -97,8 +88,8 @@ def batched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batched]:
         yield Batched(server, channel, pool)
 
 
-def arrive() -> None:
-    """Time for what was just sent to get into the queue; the batch thread is busy for far longer."""
+def wait_for_arrival() -> None:
+    """Give the requests just sent time to get into the queue; the batch thread is busy for far longer."""
     time.sleep(0.1)
 
 
@@ -106,15 +97,15 @@ FLOODS = sorted(name for name in IN_COMPANY if "flood" in name)
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_a_full_queue_refuses_as_recorded(name: str, batched: Batched) -> None:
+def test_full_queue_refuses_as_recorded(name: str, batched: Batched) -> None:
     with batched.busy():
         waiting = [batched.post({"instances": FULL}) for _ in range(2)]
-        arrive()
+        wait_for_arrival()
         assert not batched.send(BY_ID[name])
     assert [future.result() for future in waiting] == [200, 200]
 
 
-COMPANIES = {
+COMPANIONS = {
     "batch_mixshape_b": {"instances": [[1, 2, 3, 4]]},
     "batch_err_shared_ok": {"signature_name": "err", "inputs": [-1.0]},
     "g_b_mixshape_0": {"instances": [[1, 2, 3, 4]]},
@@ -122,25 +113,24 @@ COMPANIES = {
 }
 
 
-@pytest.mark.parametrize("name", COMPANIES)
-def test_a_failure_is_shared_by_the_batch_as_recorded(name: str, batched: Batched) -> None:
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_failure_is_shared_by_the_batch_as_recorded(name: str, batched: Batched) -> None:
     with batched.busy():
         answer = batched.pool.submit(batched.send, BY_ID[name])
-        arrive()
-        companion = batched.post(COMPANIES[name])
+        wait_for_arrival()
+        companion = batched.post(COMPANIONS[name])
     assert not answer.result()
     assert companion.result() == 400
 
 
-def test_a_request_without_rows_is_answered_at_once(batched: Batched) -> None:
-    """Also after a client that gave up, for which the real server aborts."""
+def test_request_without_rows_is_answered_at_once(batched: Batched) -> None:
+    """Also after a client has given up, in which case the real server aborts."""
     with batched.busy():
-        answered = batched.send(BY_ID["g_b_zero_waits_then_joined"])
-        assert not answered
+        assert not batched.send(BY_ID["g_b_zero_waits_then_joined"])
     assert batched.send({**BY_ID["g_b_expire"], "timeout_s": 0.05}) in ([], ["code OK (), recorded DEADLINE_EXCEEDED"])
     assert not batched.send(BY_ID["g_b_zero_waits_then_joined"])
 
 
-def test_all_that_needs_company_has_it() -> None:
-    assert {*FLOODS, *COMPANIES} == IN_COMPANY
+def test_every_recording_in_company_is_tested() -> None:
+    assert {*FLOODS, *COMPANIONS} == IN_COMPANY
     assert not IN_COMPANY & KNOWN.keys()

@@ -1,7 +1,7 @@
-"""The recordings of server D: versions that come and go, reloads, labels and policies, in the order they were played.
+"""The recordings of server D: versions that come and go, reloads, labels and policies, in the recorded order.
 
-Looks at the file system happen when the test asks for them, so that the sequence does not depend on time: a recorded
-status must be one that the server passes through, at the latest after one look.
+The test triggers the scans of the file system, so that the sequence does not depend on time: the server must pass through
+each recorded status, at the latest after one scan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import grpc
 import pytest
 
 from serving.server import Server, parse_flags
-from serving.server.states import ManagerState, ServableState, wait_until
+from serving.server.models.states import ManagerState, ServableState, wait_until
 from tests.serving.server.known_differences import KNOWN
 from tests.serving.server.recordings import (
     META,
@@ -27,19 +27,18 @@ from tests.serving.server.recordings import (
     ROWS,
     GrpcAnswer,
     Row,
+    differences,
     grpc_differences,
     placed,
-    rest_differences,
     send_grpc,
-    send_rest,
-)  # fmt: skip
+)
 
 STATUS = ("/GetModelStatus", "/v1/models/m")
 SECONDS = 20.0
 
 
 def _add(base: Path, version: str, model: str) -> None:
-    """A version appears whole, as a publisher renames it into place."""
+    """Add a version by renaming a complete folder into place."""
     staging = base / "life" / f"staging-{version}"
     shutil.copytree(MODELS / model, staging)
     staging.rename(base / "life" / "m" / version)
@@ -70,11 +69,11 @@ STEPS: dict[str, Callable[[Path], None]] = {
     "remove all versions": lambda base: _remove(base, "1", "2"),
     "re-add 1,2": _add_first_two,
 }
-"""What the texts of the recorded steps mean."""
+"""The recorded steps by their texts."""
 
 
 class History:
-    """Every combination of states that a model's versions were in, in order."""
+    """The combinations of states that a model's versions passed through, in order."""
 
     def __init__(self, server: Server, name: str) -> None:
         self.name = name
@@ -91,7 +90,7 @@ class History:
             self.seen.append({version: (s.state, str(s.error or "")) for version, s in self.states.items()})
 
     def reaches(self, wanted: dict[int, Any]) -> bool:
-        """Whether the states wanted came up since those asked for last."""
+        """Return whether the versions were in these states since the last states that were found."""
         for index in range(self.at, len(self.seen)):
             if self.seen[index] == wanted:
                 self.at = index
@@ -100,7 +99,7 @@ class History:
 
 
 class Player:
-    """Plays recordings one after the other against one server."""
+    """Sends recordings to one server, one after the other."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -134,12 +133,11 @@ class Player:
             if found or not lasting or self.history.seen[-1] != wanted:
                 return found
         if row["kind"] == "rest":
-            assert self.server.rest_port is not None
-            return rest_differences(row, send_rest(self.server.rest_port, row), self.base)
+            return differences(row, self.server, self.channel, self.base)
         return grpc_differences(row, self._call(row), self.base)
 
     def wait_for(self, wanted: dict[int, Any]) -> list[str]:
-        """Wait until the model has been in these states since those waited for last."""
+        """Wait until the model has passed through these states. Return the difference, empty if it has."""
         if not self.history.reaches(wanted):
             self.server.core.look_for_versions()
             wait_until(lambda: self.history.reaches(wanted), seconds=SECONDS)
@@ -147,7 +145,7 @@ class Player:
         return [] if reached else [f"states {self.history.seen[self.history.at:]}\n  recorded {wanted}"]
 
     def _call(self, row: Row) -> GrpcAnswer:
-        """A reload that waits for a new model needs a look at the file system meanwhile."""
+        """Call gRPC, and scan the file system meanwhile, as a reload may wait for a new model."""
         answer: Future[GrpcAnswer] = self.pool.submit(send_grpc, self.channel, row, self.base)
         while True:
             try:
@@ -157,7 +155,7 @@ class Player:
 
 
 def _recorded_states(row: Row, base: Path) -> dict[int, Any]:
-    """The states that a recorded status of model m has; empty if it is another request."""
+    """Return the states in a recorded status of model m; empty if the request is another one."""
     if row["kind"] == "grpc" and row["method"].endswith(STATUS[0]) and row["status_code"] == "OK":
         response = row["response"]
     elif row["kind"] == "rest" and row["path"] == STATUS[1]:
@@ -176,7 +174,7 @@ def _error(status: dict[str, str], base: Path) -> str:
 
 
 @pytest.mark.parametrize("sequence", ["D1", "D2"])
-def test_life_of_a_model_goes_as_recorded(sequence: str, tmp_path: Path) -> None:
+def test_life_cycle_of_a_model_is_as_recorded(sequence: str, tmp_path: Path) -> None:
     (tmp_path / "models").symlink_to(MODELS)
     (tmp_path / "life" / "m").mkdir(parents=True)
     (tmp_path / "life" / "emptydir").mkdir()
@@ -194,4 +192,4 @@ def test_life_of_a_model_goes_as_recorded(sequence: str, tmp_path: Path) -> None
     unexpected = {key: found for key, found in wrong.items() if key not in KNOWN}
     assert not unexpected, "\n".join(f"{key}: {' '.join(found)}" for key, found in unexpected.items())
     listed = {row["id"] for row in ROWS if row.get("seq") == sequence} & KNOWN.keys()
-    assert listed == wrong.keys(), "answered as recorded: take it out of known_differences.py"
+    assert listed == wrong.keys(), "answered as recorded: remove it from known_differences.py"

@@ -1,4 +1,4 @@
-"""The recorded starts of tensorflow_model_server: what it says and whether it goes on, against `python -m serving.server`."""
+"""The recorded starts of tensorflow_model_server: `python -m serving.server` prints the same and ends or goes on likewise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serving.server.recordings import META, RECORDED, Row, placed, rows
 
 STARTED = "Running gRPC ModelServer"
 WAITING = ("s_base_missing", "s_base_empty_dir", "s_batch_bad")
-"""Those that go on without a port, because there is no model yet, or one whose load is tried again."""
+"""Starts that go on without a port, because there is no model yet or its load is repeated."""
 
 SECONDS = 60.0
 
@@ -34,7 +34,7 @@ def _command(row: Row, base: Path) -> list[str]:
 
 
 def _wanted_lines(row: Row, base: Path) -> list[str]:
-    """The recorded lines without time and source file, each once; not those of protobuf's own parser."""
+    """Return the recorded lines without time and source file, without duplicates and the lines of protobuf's parser."""
     lines = (_LOG_PREFIX.sub("", placed(line, base)) for line in row["output_lines"] if _PARSER_LOG not in line)
     return list(dict.fromkeys(lines))
 
@@ -44,7 +44,7 @@ def _goes_on(row: Row) -> bool:
 
 
 def _run(row: Row, folder: Path, base: Path) -> tuple[str, int | str]:
-    """The output, and the exit code or "running"."""
+    """Start the server. Return its output, and its exit code or "running"."""
     (folder / "run").mkdir()
     for name, text in {**META["config_files"], **(row["files"] or {})}.items():
         (folder / "run" / name).write_text(placed(text, base))
@@ -68,7 +68,7 @@ def _run(row: Row, folder: Path, base: Path) -> tuple[str, int | str]:
 
 
 def _wait(process: subprocess.Popen[bytes], output: Path, lines: list[str]) -> None:
-    """Until it has ended, or has said all it was to say and goes on for a moment."""
+    """Wait until the process has ended, or has printed all lines and then runs for another moment."""
     end = time.monotonic() + SECONDS
     while process.poll() is None and time.monotonic() < end:
         if all(line in output.read_text() for line in lines):
@@ -79,7 +79,7 @@ def _wait(process: subprocess.Popen[bytes], output: Path, lines: list[str]) -> N
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the recorded models, with an empty one besides, that `{base}` stands for."""
+    """The folder that replaces `{base}`: the recorded models and an empty model."""
     folder = tmp_path_factory.mktemp("base")
     (folder / "models").mkdir()
     for model in (RECORDED / "models").iterdir():
@@ -94,7 +94,7 @@ def test_server_starts_as_recorded(row: Row, base: Path, tmp_path: Path) -> None
     wanted = "running" if _goes_on(row) else row["exit"]
     missing = [line for line in _wanted_lines(row, base) if line not in output]
     if row["id"] in KNOWN:
-        assert missing or outcome != wanted, f"{row['id']} is as recorded: take it out of known_differences.py"
+        assert missing or outcome != wanted, f"{row['id']} is as recorded: remove it from known_differences.py"
     else:
         assert not missing, output
         assert outcome == wanted, output

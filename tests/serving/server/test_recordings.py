@@ -1,4 +1,4 @@
-"""How an answer is held against a recorded one: what may differ, and what may not."""
+"""How answers are compared with recorded ones: what may differ, and what may not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.serving.server.recordings import ROWS, NearFloat, _body_differences
         ("0.33333333333333331", "0.33333333333333337", False),
     ],
 )
-def test_floats_may_differ_in_the_last_places_of_float32_alone(recorded: str, got: str, equal: bool) -> None:
+def test_floats_may_differ_only_in_the_last_digits_of_float32(recorded: str, got: str, equal: bool) -> None:
     assert (NearFloat(recorded) == NearFloat(got)) is equal
     body = '{\n    "predictions": [\n        %s\n    ]\n}'
     assert (not _body_differences((body % recorded).encode(), (body % got).encode())) is equal
@@ -32,7 +32,7 @@ def test_layout_and_whole_numbers_are_exact() -> None:
     assert _body_differences(b'{"outputs": 1.5}', b'{"outputs":1.5}')
 
 
-def test_the_known_differences_are_few_and_each_is_of_a_recording() -> None:
+def test_known_differences_are_few_and_name_recordings() -> None:
     recorded = {row["id"] for row in ROWS if "id" in row}
     assert KNOWN.keys() <= recorded
     assert len(KNOWN) <= SHARE * len(recorded)

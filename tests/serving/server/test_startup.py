@@ -1,6 +1,6 @@
-"""What a start-up is refused with, and in which order: rules that the recorded starts do not show, with their source.
+"""Command lines that are refused at start-up, with the rule and its source; the recorded starts do not show them.
 
-Each is a command line as `python -m serving.server` takes it, in this process: nothing is loaded before it is refused.
+Each runs `serving.server.__main__.main` in this process, as nothing is loaded before the refusal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOO_MANY_THREADS = (
 
 @dataclass(frozen=True)
 class Refused:
-    """`{folder}` is a folder with `files`, each a name and its bytes, and a folder `folder`."""
+    """A refused command line. `{folder}` is a folder that contains `files` (name -> bytes) and a folder named `folder`."""
 
     rule: str
     source: str
@@ -38,29 +38,30 @@ class Refused:
 
 
 REFUSED = [
-    Refused("threads are given for a session, or for operators", BUILD_AND_START, (BASE, *SESSIONS), TOO_MANY_THREADS),
-    Refused("a batching file that is not there is told before that", BUILD_AND_START,
+    Refused("threads are set for sessions or for operators, not both", BUILD_AND_START, (BASE, *SESSIONS), TOO_MANY_THREADS),
+    Refused("a missing batching file is reported before too many threads", BUILD_AND_START,
             (BASE, *SESSIONS, "--enable_batching", "--batching_parameters_file={folder}/nope"),
             "NOT_FOUND: {folder}/nope; No such file or directory"),
-    Refused("a model config that is not there, before batching without its flag", BUILD_AND_START,
+    Refused("a missing model config is reported before a batching file without its flag", BUILD_AND_START,
             ("--model_config_file={folder}/nope", "--batching_parameters_file=x"),
             "NOT_FOUND: {folder}/nope; No such file or directory"),
-    Refused("and before a batching file that is not there", BUILD_AND_START,
+    Refused("a missing model config is reported before a missing batching file", BUILD_AND_START,
             ("--model_config_file={folder}/nope", "--enable_batching", "--batching_parameters_file=x"),
             "NOT_FOUND: {folder}/nope; No such file or directory"),
-    Refused("nothing to serve goes before all of them", BUILD_AND_START, ("--batching_parameters_file=x", *SESSIONS),
+    Refused("nothing to serve is reported first", BUILD_AND_START, ("--batching_parameters_file=x", *SESSIONS),
             "INVALID_ARGUMENT: Both server_options.model_base_path and server_options.model_config_file are empty!"),
     Refused("a folder can be opened but not mapped", FILES,
             ("--model_config_file={folder}/folder",), "NOT_FOUND: {folder}/folder; No such device"),
-    Refused("a file is no folder", FILES, ("--model_config_file={folder}/file/x",),
+    Refused("a file is not a folder", FILES, ("--model_config_file={folder}/file/x",),
             "FAILED_PRECONDITION: {folder}/file/x; Not a directory", {"file": b""}),
-    Refused("a name has a longest length", FILES, ("--model_config_file={folder}/" + "a" * 300,),
+    Refused("a name has a maximum length", FILES, ("--model_config_file={folder}/" + "a" * 300,),
             "INVALID_ARGUMENT: {folder}/" + "a" * 300 + "; File name too long"),
     Refused("an empty file cannot be mapped", FILES, (BASE, "--enable_batching", "--batching_parameters_file={folder}/file"),
             "INVALID_ARGUMENT: {folder}/file; Invalid argument", {"file": b""}),
-    Refused("bytes that are no UTF-8 do not parse", TEXT, ("--model_config_file={folder}/latin",),
+    Refused("a model config that is not UTF-8 does not parse", TEXT, ("--model_config_file={folder}/latin",),
             "INVALID_ARGUMENT: Invalid protobuf file: '{folder}/latin'", {"latin": b"model_config_list { } \xff"}),
-    Refused("nor in any other config file", TEXT, (BASE, "--enable_batching", "--batching_parameters_file={folder}/latin"),
+    Refused("a batching file that is not UTF-8 does not parse", TEXT,
+            (BASE, "--enable_batching", "--batching_parameters_file={folder}/latin"),
             "INVALID_ARGUMENT: Invalid protobuf file: '{folder}/latin'", {"latin": b"\xe9"}),
 ]  # fmt: skip
 
@@ -75,6 +76,6 @@ def test_start_is_refused(case: Refused, tmp_path: Path, capsysbinary: pytest.Ca
     assert first == f"Failed to start server. Error: {case.status.replace('{folder}', str(tmp_path))}"
 
 
-def test_each_rule_stands_once_and_has_its_source() -> None:
+def test_each_rule_is_listed_once_with_its_source() -> None:
     assert len({case.rule for case in REFUSED}) == len(REFUSED)
     assert all(case.source.endswith((".cc", ".h")) for case in REFUSED)

@@ -1,1 +1,1 @@
-"""Handlers by family; importing a module registers its operators."""
+"""Built-in handlers, by family; importing a module registers its handlers."""

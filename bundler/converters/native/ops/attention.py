@@ -1,4 +1,7 @@
-"""Scaled dot-product attention and rotary embeddings. https://onnx.ai/onnx/operators/onnx__Attention.html"""
+"""Scaled dot-product attention and rotary embeddings.
+
+https://onnx.ai/onnx/operators/onnx__Attention.html, https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,30 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import tensor_shape
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.ops.moves import moved
 from bundler.converters.native.ops.normalize import softmax
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.shapes import tensor_shape
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 _WITH_CAP, _WITH_BIAS, _PROBABILITIES = 1, 2, 3
-"""qk_matmul_output_mode: which intermediate the fourth output is; 0 is the plain product."""
+"""Values of qk_matmul_output_mode, which selects the fourth output; 0 is the plain product."""
 
 
 @op("Attention", layout=AxisPolicy.VALUES, since=23)
 def attention(
-    ctx: Context,
-    q: Value,
-    k: Value,
-    v: Value,
-    attn_mask: Value | None = None,
-    past_key: Value | None = None,
-    past_value: Value | None = None,
-    nonpad_kv_seqlen: Value | None = None,
-    *,
-    is_causal: int = 0,
-    kv_num_heads: int | None = None,
-    left_window_size: int = -1,
-    q_num_heads: int | None = None,
-    qk_matmul_output_mode: int = 0,
-    right_window_size: int = -1,
-    scale: float | None = None,
-    softcap: float = 0.0,
+    ctx: Context, q: Value, k: Value, v: Value, attn_mask: Value | None = None, past_key: Value | None = None,
+    past_value: Value | None = None, nonpad_kv_seqlen: Value | None = None, *, is_causal: int = 0,
+    kv_num_heads: int | None = None, left_window_size: int = -1, q_num_heads: int | None = None,
+    qk_matmul_output_mode: int = 0, right_window_size: int = -1, scale: float | None = None, softcap: float = 0.0,
     softmax_precision: int | None = None,
-) -> list[Value]:
-    """q [B, Hq, S, D] or [B, S, Hq*D], k and v likewise with Hkv heads -> Y like q, present keys and values, q @ k'."""
+) -> list[Value]:  # fmt: skip
+    """Lower Attention: softmax(q @ k' * scale + mask) @ v.
+
+    q is [B, Hq, S, D] or [B, S, Hq*D], k and v likewise with Hkv heads. Returns Y like q, present keys and values, and q @ k'.
+    """
     flat = q.rank == 3
     query, key, value = (_heads(ctx, x, n) for x, n in ((q, q_num_heads), (k, kv_num_heads), (v, kv_num_heads)))
     offset = tf.constant(0)
@@ -50,22 +44,22 @@ def attention(
     product = _product(query, key, scale)
     capped = product if not softcap else softcap * tf.tanh(product / softcap)
     lengths = None if nonpad_kv_seqlen is None else tf.cast(nonpad_kv_seqlen.tensor, tf.int32)
-    allowed = _positions(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
+    allowed = _allowed_by_position(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
     bias = _bias(attn_mask, allowed, key, query.dtype)
     biased = capped if bias is None else capped + bias
-    always_some = attn_mask is None and lengths is None and right_window_size < 0
+    sees_a_key = attn_mask is None and lengths is None and right_window_size < 0
     if ctx.target == "tflite" and bias is not None and qk_matmul_output_mode != _PROBABILITIES and softmax_precision is None:
         probabilities = _softmax_of_finite(capped, bias)
     else:
-        probabilities = _softmax(biased, None if always_some else bias, softmax_precision)
+        probabilities = _softmax(biased, None if sees_a_key else bias, softmax_precision)
     modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
-    shown = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
+    intermediate = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
     result = tf.matmul(tf.cast(probabilities, value.dtype), value)
-    return [ctx.value(_merged(ctx, result) if flat else result), *present, ctx.value(shown)]
+    return [ctx.value(_merged(ctx, result) if flat else result), *present, ctx.value(intermediate)]
 
 
 def _heads(ctx: Context, x: Value, heads: int | None) -> Tensor:
-    """[B, H, S, D] from [B, S, H*D]."""
+    """Split [B, S, H*D] into [B, H, S, D]."""
     if x.rank == 4:
         return x.tensor
     if not heads:
@@ -78,22 +72,22 @@ def _heads(ctx: Context, x: Value, heads: int | None) -> Tensor:
 
 
 def _merged(ctx: Context, x: Tensor) -> Tensor:
-    """[B, S, H*D] from [B, H, S, D]."""
+    """Merge [B, H, S, D] into [B, S, H*D]."""
     heads, width = x.shape[1], x.shape[3]
     rows = moved(ctx, x, [0, 2, 1, 3])
     return tf.reshape(rows, tf.concat([tf.shape(rows)[:2], [heads * width]], 0))
 
 
 def _shared_by_groups(query: Tensor, x: Tensor) -> Tensor:
-    """Grouped-query attention: neighbouring query heads share a head of x."""
+    """Repeat the heads of x for grouped-query attention, where neighbouring query heads share a head."""
     groups = query.shape[1] // x.shape[1]
     return x if groups == 1 else tf.repeat(x, groups, 1)
 
 
 def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
-    """q @ k' * scale. Half precision scales both sides by its root, as ONNX does against overflow."""
+    """Compute q @ k' * scale. In half precision both sides are scaled by its root, as in ONNX, which avoids overflow."""
     factor = 1.0 / np.sqrt(query.shape[3]) if scale is None else scale
-    if factor == 1.0:  # FuseAttention has put it into the weights
+    if factor == 1.0:  # FuseAttention has folded the scale into the weights
         return tf.matmul(query, key, transpose_b=True)
     if query.dtype in (tf.float32, tf.float64):
         return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
@@ -101,41 +95,40 @@ def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
     return tf.matmul(query * root, key * root, transpose_b=True)
 
 
-def _positions(
+def _allowed_by_position(
     query: Tensor, key: Tensor, offset: Tensor, lengths: Tensor | None, causal: bool, left: int, right: int
 ) -> Tensor | None:
-    """Which keys a query may see by position, [S, T] or [B, 1, S, T] bool; None for all.
+    """Return which keys a query may see by position, bool [S, T] or [B, 1, S, T]; None for all.
 
-    The query in place i has the absolute position offset + i: after the past, or, with a cache of which `lengths` are in use,
-    at its end.
+    Query i has the absolute position offset + i: after the past, or at the end of a cache of which `lengths` are in use.
     """
     if not causal and left < 0 and right < 0:
-        used = None
+        allowed = None
     else:
         start = offset if lengths is None else tf.reshape(lengths - tf.shape(query)[2], [-1, 1, 1, 1])
         distance = tf.range(tf.shape(query)[2])[:, None] + start - tf.range(tf.shape(key)[2])[None, :]
         limits = [distance >= 0] if causal else []
         limits += [distance <= left] if left >= 0 else []
         limits += [-distance <= right] if right >= 0 else []
-        used = tf.reduce_all(tf.stack(limits), 0) if len(limits) > 1 else limits[0]
+        allowed = tf.reduce_all(tf.stack(limits), 0) if len(limits) > 1 else limits[0]
     if lengths is None:
-        return used
+        return allowed
     filled = tf.range(tf.shape(key)[2]) < tf.reshape(lengths, [-1, 1, 1, 1])
-    return filled if used is None else tf.logical_and(used, filled)
+    return filled if allowed is None else tf.logical_and(allowed, filled)
 
 
 def _bias(mask: Value | None, allowed: Tensor | None, key: Tensor, dtype: tf.DType) -> Tensor | None:
-    """What is added to the scores: the mask (padded at its end where it is too short), and -inf where not allowed."""
+    """Return what is added to the scores: the mask, padded at its end if it is too short, and -inf where not allowed."""
     bias = None
     if mask is not None:
         missing = tf.shape(key)[2] - tf.shape(mask.tensor)[-1]
-        given = mask.tensor
+        padded = mask.tensor
         if mask.shape[-1] is None or mask.shape[-1] != key.shape[2]:
             pads = [[0, 0]] * (len(mask.shape) - 1) + [[0, missing]]
-            given = tf.pad(given, pads, constant_values=False if mask.dtype == tf.bool else mask.dtype.min)
+            padded = tf.pad(padded, pads, constant_values=False if mask.dtype == tf.bool else mask.dtype.min)
             outside = tf.range(tf.shape(key)[2]) >= tf.shape(mask.tensor)[-1]
-            given = given if mask.dtype == tf.bool else tf.where(outside, tf.constant(-np.inf, mask.dtype), given)
-        bias = _infinite_unless(given, dtype) if mask.dtype == tf.bool else given
+            padded = padded if mask.dtype == tf.bool else tf.where(outside, tf.constant(-np.inf, mask.dtype), padded)
+        bias = _infinite_unless(padded, dtype) if mask.dtype == tf.bool else padded
     if allowed is None:
         return bias
     limits = _infinite_unless(allowed, dtype)
@@ -147,7 +140,7 @@ def _infinite_unless(allowed: Tensor, dtype: tf.DType) -> Tensor:
 
 
 def _softmax(scores: Tensor, bias: Tensor | None, precision: int | None) -> Tensor:
-    """Zero for a query that sees no key: its row of the bias is all -inf."""
+    """Compute the softmax, zero for a query that sees no key: its row of the bias is all -inf."""
     probabilities = tf.cast(softmax(tf.cast(scores, tensor_dtype(precision) if precision else scores.dtype)), scores.dtype)
     if bias is None:
         return probabilities
@@ -157,17 +150,19 @@ def _softmax(scores: Tensor, bias: Tensor | None, precision: int | None) -> Tens
 
 @op("MaskedSoftmax", domain="tfbundle")
 def masked_softmax(ctx: Context, scores: Tensor, bias: Tensor) -> Tensor:
-    """Softmax over the last axis of scores + bias (0 or -inf), zero where all of it is -inf; made by fuse_masked_softmax."""
+    """Lower MaskedSoftmax (made by fuse_masked_softmax): softmax of scores + bias, zero where a row of the bias is all -inf."""
     return _softmax_of_finite(scores, bias) if ctx.target == "tflite" else _softmax(scores + bias, bias, None)
 
 
 _LOWEST = -1e30
-"""Next to which no score counts, and whose sum with any is finite."""
+"""So low that a score makes no difference, and its sum with any score is finite."""
 
 
 def _softmax_of_finite(scores: Tensor, bias: Tensor) -> Tensor:
-    """Without tests of each probability, which XNNPACK does not do: the rows that see no key follow from the mask, and TFLite's
-    converter finds that all layers ask for the same."""
+    """Compute the same as `_softmax` without a test of each probability, which XNNPACK does not support.
+
+    The rows that see no key follow from the mask alone, and TFLite's converter merges them between layers.
+    """
     lowest = tf.constant(_LOWEST if bias.dtype.size > 2 else bias.dtype.min / 2, bias.dtype)
     sees = tf.cast(tf.reduce_max(bias, -1, keepdims=True) > tf.constant(-np.inf, bias.dtype), scores.dtype)
     return softmax(scores + tf.cast(tf.maximum(bias, lowest), scores.dtype)) * sees
@@ -175,17 +170,13 @@ def _softmax_of_finite(scores: Tensor, bias: Tensor) -> Tensor:
 
 @op("RotaryEmbedding", layout=AxisPolicy.VALUES, since=23)
 def rotary_embedding(
-    ctx: Context,
-    x: Value,
-    cos_cache: Value,
-    sin_cache: Value,
-    position_ids: Value | None = None,
-    *,
-    interleaved: int = 0,
-    num_heads: int = 0,
-    rotary_embedding_dim: int = 0,
-) -> Value:
-    """x [B, H, S, D] or [B, S, H*D]; caches [positions, R/2], or [B, S, R/2] without position_ids. R is D unless given."""
+    ctx: Context, x: Value, cos_cache: Value, sin_cache: Value, position_ids: Value | None = None, *,
+    interleaved: int = 0, num_heads: int = 0, rotary_embedding_dim: int = 0,
+) -> Value:  # fmt: skip
+    """Lower RotaryEmbedding: rotate pairs of x's last axis by the angles of their positions.
+
+    x is [B, H, S, D] or [B, S, H*D]; the caches are [positions, R/2], or [B, S, R/2] without position_ids. R defaults to D.
+    """
     flat = x.rank == 3
     data = _heads(ctx, x, num_heads)
     width = rotary_embedding_dim or data.shape[-1]
@@ -206,6 +197,6 @@ def rotary_embedding(
 
 
 def _by_position(cache: Value, positions: Value | None) -> Tensor:
-    """[B, 1, S, R/2]."""
+    """Return the cache's rows for the positions, [B, 1, S, R/2]."""
     rows = cache.tensor if positions is None else tf.gather(cache.tensor, positions.tensor)
     return tf.expand_dims(rows, 1)

@@ -1,4 +1,7 @@
-"""Shifts and reinterpreted bits. https://onnx.ai/onnx/operators/onnx__BitShift.html"""
+"""Shifts and reinterpreted bits.
+
+https://onnx.ai/onnx/operators/onnx__BitShift.html, https://onnx.ai/onnx/operators/onnx__BitCast.html
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import tensorflow as tf
 
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 
 
 @op("BitShift", layout=AxisPolicy.ELEMENTWISE)
 def bit_shift(x: Tensor, y: Tensor, *, direction: str) -> Tensor:
-    """Shifts by the width or more, and negative ones, leave 0, or the sign of a negative number shifted right."""
+    """Lower BitShift. A shift by the width or more, or by less than 0, gives 0, or -1 for a negative number shifted right."""
     width = x.dtype.size * 8
     inside = tf.logical_and(y >= tf.zeros([], y.dtype), y < tf.cast(width, y.dtype))
     steps = tf.where(inside, y, tf.zeros([], y.dtype))
@@ -23,7 +26,7 @@ def bit_shift(x: Tensor, y: Tensor, *, direction: str) -> Tensor:
 
 @op("BitCast", layout=AxisPolicy.ELEMENTWISE)
 def bit_cast(x: Tensor, *, to: int) -> Tensor:
-    """The same bits as another dtype of the same width; a bool is a byte of 0 or 1."""
+    """Lower BitCast: the same bits as another dtype of the same width; a bool is a byte of 0 or 1."""
     dtype = tensor_dtype(to)
     data = tf.cast(x, tf.uint8) if x.dtype == tf.bool else x
     if dtype == tf.bool:

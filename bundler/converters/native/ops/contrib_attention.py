@@ -1,4 +1,8 @@
-"""ONNX Runtime's own operators (com.microsoft): attention. They differ in how operands are packed and masks are written."""
+"""ONNX Runtime's own operators (domain com.microsoft): attention.
+
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+They differ in how operands are packed and masks are written.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,25 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import tensor_shape
 from bundler.converters.native.ops.delegate import MS, lower, lower_all, sized_like
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.shapes import tensor_shape
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 _MASKED = -10000.0
-"""What is added to the score of a masked key, unless mask_filter_value says otherwise."""
+"""Added to the score of a masked key, unless mask_filter_value says otherwise."""
 
 
 def _attend(
-    ctx: Context, query: Value, key: Value, value: Value, bias: Tensor | None, past: tuple[Value | None, Value | None],
-    *, heads: int, causal: int, scale: float | None,
+    ctx: Context, operands: tuple[Value, Value, Value], bias: Tensor | None, past: tuple[Value | None, Value | None], *,
+    heads: int, causal: int, scale: float | None,
 ) -> list[Value]:  # fmt: skip
-    """ONNX's Attention; `bias` is added to the scores [B, N, S, T] -> the result like the query, present keys and values."""
+    """Lower ONNX's Attention with `bias` added to the scores [B, N, S, T]; return its Y, present keys and present values."""
+    query = operands[0]
     mask = None if bias is None else ctx.value(tf.cast(bias, query.dtype))
     results = lower_all(
-        ctx, "Attention", query, key, value, mask, *past, q_num_heads=heads, kv_num_heads=heads, is_causal=causal,
+        ctx, "Attention", *operands, mask, *past, q_num_heads=heads, kv_num_heads=heads, is_causal=causal,
         scale=scale or None,
     )  # fmt: skip
     present = [r for r in results[:3] if r is not None]
@@ -34,25 +40,25 @@ def _attend(
 def _bias(
     mask: Value | None, extra: Value | None, batch: Tensor, length: Tensor, total: Tensor, masked: float
 ) -> Tensor | None:
-    """What is added to the scores, [B, 1, 1 or S, T]: `masked` where a key is not to be seen, and the attention bias.
+    """Return what is added to the scores, [B, 1, 1 or S, T]: `masked` for a key that is not seen, and the attention bias.
 
     Raises:
-        ValueError: a mask of a form that is not known.
+        ValueError: the mask has an unknown form.
     """
     if mask is None:
         return None if extra is None else extra.tensor
     seen = _seen(mask.tensor, batch, length, total)
-    added = tf.where(seen, tf.constant(0.0), tf.constant(masked, tf.float32))
-    return added if extra is None else added + tf.cast(extra.tensor, tf.float32)
+    bias = tf.where(seen, tf.constant(0.0), tf.constant(masked, tf.float32))
+    return bias if extra is None else bias + tf.cast(extra.tensor, tf.float32)
 
 
 def _seen(mask: Tensor, batch: Tensor, length: Tensor, total: Tensor) -> Tensor:
-    """bool, broadcasting over [B, N, S, T], from a mask of these forms:
+    """Return which keys are seen, a bool that broadcasts over [B, N, S, T], from a mask in one of these forms.
 
-    [B]                 how many keys are seen
-    [2 * B]             where they end, then where they begin
-    [B, T]              one for a key that is seen
-    [B, S, T]           by query
+    [B]                 the number of keys that are seen
+    [2 * B]             their ends, then their beginnings
+    [B, T]              1 for a key that is seen
+    [B, S, T]           the same for each query
     [B, 1, max, max]    the same for the longest sequence
     """
     rank = mask.shape.rank
@@ -66,7 +72,7 @@ def _seen(mask: Tensor, batch: Tensor, length: Tensor, total: Tensor) -> Tensor:
     elif rank in (2, 3):
         mask = tf.reshape(mask, [-1, 1, 1, tf.shape(mask)[1]]) if rank == 2 else mask[:, None]
     else:
-        raise ValueError(f"its mask has rank {rank}")
+        raise ValueError(f"its mask has rank {rank}, but must have rank 1 to 4")
     return mask if mask.dtype == tf.bool else mask > 0
 
 
@@ -81,22 +87,28 @@ def attention(
     qkv_hidden_sizes: Sequence[int] | None = None, rotary_embedding_dim: int = 0, scale: float | None = None,
     unidirectional: int = 0,
 ) -> list[Value]:  # fmt: skip
-    """x [B, S, C] through weights [C, Q + K + V] -> [B, S, V], and present keys and values [2, B, N, T, D]."""
+    """Lower Attention: project x [B, S, C] by weights [C, Q + K + V] and attend.
+
+    Returns [B, S, V], and present keys and values [2, B, N, T, D].
+    """
     if do_rotary or past_present_share_buffer:
         raise ctx.reject("Attention (com.microsoft) with do_rotary or a shared buffer is not supported.")
     projected = lower(ctx, "Linear", x, weights, bias, domain="tfbundle")
     sizes = list(qkv_hidden_sizes or [projected.shape[-1] // 3] * 3)  # type: ignore[operator]
     query, key, value = (sized_like(ctx, ctx.value(part), x) for part in tf.split(projected.tensor, sizes, -1))
     length = tf.shape(query.tensor)[1]
-    earlier: tuple[Value | None, Value | None] = (None, None)
+    past_keys_values: tuple[Value | None, Value | None] = (None, None)
     total = length
     if past is not None:
-        earlier = (ctx.value(past.tensor[0]), ctx.value(past.tensor[1]))
+        past_keys_values = (ctx.value(past.tensor[0]), ctx.value(past.tensor[1]))
         total = length + tf.shape(past.tensor)[3]
     added = _bias(mask_index, attention_bias, tf.shape(query.tensor)[0], length, total, mask_filter_value)
-    y, *present = _attend(ctx, query, key, value, added, earlier, heads=num_heads, causal=unidirectional, scale=scale)
-    same = present[0].shape[-1] == present[1].shape[-1]  # else there is nothing that holds both
-    return [y, *([ctx.value(tf.stack([v.tensor for v in present]))] if same else [])]
+    y, *present = _attend(
+        ctx, (query, key, value), added, past_keys_values, heads=num_heads, causal=unidirectional, scale=scale
+    )
+    if present[0].shape[-1] != present[1].shape[-1]:  # keys and values do not fit into one tensor
+        return [y]
+    return [y, ctx.value(tf.stack([v.tensor for v in present]))]
 
 
 @op("QAttention", layout=AxisPolicy.VALUES, domain=MS)
@@ -106,7 +118,7 @@ def q_attention(
     past: Value | None = None, *, do_rotary: int = 0, mask_filter_value: float = _MASKED, num_heads: int,
     past_present_share_buffer: int = 0, scale: float | None = None, unidirectional: int = 0,
 ) -> list[Value]:  # fmt: skip
-    """Attention over quantized operands; the products are in floating point."""
+    """Lower QAttention: Attention over quantized operands; the products are computed in floating point."""
     data = sized_like(ctx, lower(ctx, "DequantizeLinear", x, x_scale, x_zero), x)
     matrix = lower(ctx, "DequantizeLinear", weight, weight_scale, weight_zero, axis=1)
     return attention(
@@ -126,15 +138,17 @@ def multi_head_attention(
     past_value: Value | None = None, past_sequence_length: Value | None = None, cache_indirection: Value | None = None, *,
     mask_filter_value: float = _MASKED, num_heads: int, scale: float | None = None, unidirectional: int = 0,
 ) -> list[Value]:  # fmt: skip
-    """query [B, S, H], key [B, L, H], value [B, L, V]; or packed as [B, S, N, 3, D], or [B, S, H] and [B, L, N, 2, D];
-    or key and value as [B, N, L, D], projected before. -> [B, S, V], present keys and values [B, N, T, D].
+    """Lower MultiHeadAttention; returns [B, S, V], present keys and values [B, N, T, D].
+
+    The operands are query [B, S, H], key [B, L, H] and value [B, L, V]; or all packed as [B, S, N, 3, D]; or query
+    [B, S, H] and the others packed as [B, L, N, 2, D]; or key and value are projected already, [B, N, L, D].
     """
     if cache_indirection is not None or past_sequence_length is not None:
         raise ctx.reject("MultiHeadAttention with a shared buffer is not supported.")
     q, k, v = _unpacked(ctx, query, key, value)
     if bias is not None:
         q, k, v = _biased(ctx, (q, k, v), bias)
-    if k.rank == 4:  # ONNX's Attention wants all operands in one form
+    if k.rank == 4:  # ONNX's Attention takes all operands in the same form
         q = _by_heads(ctx, q, num_heads)
     total = tf.shape(k.tensor)[k.rank - 2]  # type: ignore[operator]
     if past_key is not None:
@@ -142,13 +156,13 @@ def multi_head_attention(
     length = tf.shape(q.tensor)[q.rank - 2]  # type: ignore[operator]
     added = _bias(key_padding_mask, attention_bias, tf.shape(q.tensor)[0], length, total, mask_filter_value)
     y, *present = _attend(
-        ctx, q, k, v, added, (past_key, past_value), heads=num_heads, causal=unidirectional, scale=scale
+        ctx, (q, k, v), added, (past_key, past_value), heads=num_heads, causal=unidirectional, scale=scale
     )
     return [_joined(ctx, y) if q.rank == 4 else y, *present]
 
 
 def _unpacked(ctx: Context, query: Value, key: Value | None, value: Value | None) -> tuple[Value, Value, Value]:
-    """Query, key and value of their own."""
+    """Return query, key and value as separate tensors."""
     if key is not None and value is not None:
         return query, key, value
     packed = query if key is None else key
@@ -163,7 +177,7 @@ def _unpacked(ctx: Context, query: Value, key: Value | None, value: Value | None
 
 
 def _biased(ctx: Context, operands: tuple[Value, Value, Value], bias: Value) -> tuple[Value, Value, Value]:
-    """Each plus its part of the bias; keys and values by heads are projected, with their bias, already."""
+    """Add its part of the bias to each operand; keys and values of rank 4 already have theirs."""
     start, results = 0, []
     for x in operands:
         if x.rank == 4:
@@ -177,7 +191,7 @@ def _biased(ctx: Context, operands: tuple[Value, Value, Value], bias: Value) -> 
 
 
 def _by_heads(ctx: Context, x: Value, heads: int) -> Value:
-    """[B, N, S, D] from [B, S, N * D]."""
+    """Split [B, S, N * D] into [B, N, S, D]."""
     batch, length, width = ctx.sizes(x)
     assert isinstance(width, int)
     split = tf.reshape(x.tensor, tensor_shape([batch, length, heads, width // heads]))
@@ -185,7 +199,7 @@ def _by_heads(ctx: Context, x: Value, heads: int) -> Value:
 
 
 def _joined(ctx: Context, x: Value) -> Value:
-    """[B, S, N * D] from [B, N, S, D]."""
+    """Merge [B, N, S, D] into [B, S, N * D]."""
     batch, heads, length, width = ctx.sizes(x)
     assert isinstance(heads, int)
     assert isinstance(width, int)
@@ -201,21 +215,24 @@ def rotary_embedding(
     ctx: Context, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value, *, interleaved: int = 0,
     is_packed_batching: int = 0, num_heads: int = 0, rotary_embedding_dim: int = 0, scale: float = 1.0,
 ) -> Value:  # fmt: skip
-    """x [B, S, H] or [B, N, S, D]; position_ids [B, S], or [1], the place of the first. Caches [positions, R / 2]."""
+    """Lower RotaryEmbedding of x [B, S, H] or [B, N, S, D], with caches [positions, R / 2].
+
+    position_ids is [B, S], or [1] with the position of the first token.
+    """
     if is_packed_batching or scale != 1.0:
         raise ctx.reject("RotaryEmbedding (com.microsoft) with packed batches or a scale is not supported.")
-    places = position_ids.tensor
+    positions = position_ids.tensor
     if position_ids.rank == 1:
         length = tf.shape(x.tensor)[1 if x.rank == 3 else 2]
-        places = (places + tf.range(tf.cast(length, places.dtype)))[None]
+        positions = (positions + tf.range(tf.cast(length, positions.dtype)))[None]
     width = cos_cache.shape[-1]
     assert width is not None
     heads = num_heads or (x.shape[-1] or 0) // (2 * width)
-    turned = lower(
-        ctx, "RotaryEmbedding", x, cos_cache, sin_cache, ctx.value(places), interleaved=interleaved, num_heads=heads,
+    rotated = lower(
+        ctx, "RotaryEmbedding", x, cos_cache, sin_cache, ctx.value(positions), interleaved=interleaved, num_heads=heads,
         rotary_embedding_dim=rotary_embedding_dim,
     )  # fmt: skip
-    return sized_like(ctx, turned, x)
+    return sized_like(ctx, rotated, x)
 
 
 @op("GroupQueryAttention", layout=AxisPolicy.VALUES, domain=MS)
@@ -226,27 +243,28 @@ def group_query_attention(
     causal: int = 1, local_window_size: int = -1, num_heads: int, rotary_interleaved: int = 0, scale: float | None = None,
     smooth_softmax: int = -1, softcap: float = 0.0,
 ) -> list[Value]:  # fmt: skip
-    """query [B, S, N * D], key and value [B, S, K * D], or all in query; past [B, K, P, D] -> [B, S, N * D], present.
+    """Lower GroupQueryAttention; returns [B, S, N * D], present keys and values.
 
-    seqlens_k [B] is the number of keys of each row, less one. New keys are put behind the row's past ones; the present
-    [B, K, T, D] is as long as the past, or as total_sequence_length if that is more.
+    query is [B, S, N * D], key and value are [B, S, K * D], or all are packed in query; the past is [B, K, P, D].
+    seqlens_k [B] is the number of keys of each row minus 1. New keys follow the row's past ones; the present [B, K, T, D]
+    is as long as the past, or as total_sequence_length if that is longer.
     """
     if smooth_softmax > 0 or not causal:
         raise ctx.reject("GroupQueryAttention with smooth_softmax or without a causal mask is not supported.")
     q, k, v = _split_query(ctx, query, key, value, num_heads, kv_num_heads)
     length = tf.shape(q.tensor)[2]
-    before = tf.maximum(tf.cast(tf.reshape(seqlens_k.tensor, [-1]), tf.int32) + 1 - length, 0)
-    places = before[:, None] + tf.range(length)[None]
+    past_lengths = tf.maximum(tf.cast(tf.reshape(seqlens_k.tensor, [-1]), tf.int32) + 1 - length, 0)
+    positions = past_lengths[:, None] + tf.range(length)[None]
     if do_rotary:
-        given = ctx.value(places) if position_ids is None else position_ids
+        rotary_positions = ctx.value(positions) if position_ids is None else position_ids
         q, k = (
-            lower(ctx, "RotaryEmbedding", x, cos_cache, sin_cache, given, interleaved=rotary_interleaved,
-                  rotary_embedding_dim=_rotated(cos_cache, x))
+            lower(ctx, "RotaryEmbedding", x, cos_cache, sin_cache, rotary_positions, interleaved=rotary_interleaved,
+                  rotary_embedding_dim=_rotary_dim(cos_cache, x))
             for x in (q, k)
         )  # fmt: skip
     total = tf.cast(tf.reshape(total_sequence_length.tensor, []), tf.int32)
-    k, v = (_appended(ctx, p, x, before, total) for p, x in ((past_key, k), (past_value, v)))
-    distance = places[:, None, :, None] - tf.range(tf.shape(k.tensor)[2])
+    k, v = (_appended(ctx, p, x, past_lengths, total) for p, x in ((past_key, k), (past_value, v)))
+    distance = positions[:, None, :, None] - tf.range(tf.shape(k.tensor)[2])
     allowed = distance >= 0
     if local_window_size >= 0:
         allowed = tf.logical_and(allowed, distance < local_window_size)
@@ -260,7 +278,7 @@ def group_query_attention(
 def _split_query(
     ctx: Context, query: Value, key: Value | None, value: Value | None, heads: int, shared: int
 ) -> tuple[Value, Value, Value]:
-    """Each as [B, heads, S, D]."""
+    """Return query, key and value, each as [B, heads, S, D]."""
     if key is None or value is None:
         width = (query.shape[-1] or 0) // (heads + 2 * shared)
         parts = tf.split(query.tensor, [heads * width, shared * width, shared * width], -1)
@@ -268,25 +286,25 @@ def _split_query(
     return _by_heads(ctx, query, heads), _by_heads(ctx, key, shared), _by_heads(ctx, value, shared)
 
 
-def _rotated(cache: Value | None, x: Value) -> int:
-    """How much of a head is turned; 0 for all of it."""
+def _rotary_dim(cache: Value | None, x: Value) -> int:
+    """Return how much of a head is rotated; 0 for all of it."""
     width = 2 * (cache.shape[-1] or 0) if cache is not None else 0
     return 0 if width == x.shape[-1] else width
 
 
-def _appended(ctx: Context, past: Value | None, new: Value, before: Tensor, total: Tensor) -> Value:
-    """[B, K, T, D]: the first `before` [B] of the past, behind them the new ones, and zeros."""
+def _appended(ctx: Context, past: Value | None, new: Value, past_lengths: Tensor, total: Tensor) -> Value:
+    """Return [B, K, T, D]: the first `past_lengths` [B] of the past, then the new ones, then zeros."""
     if past is None:
         return new
     size = tf.maximum(tf.shape(past.tensor)[2], total)
     old = tf.pad(past.tensor, [[0, 0], [0, 0], [0, size - tf.shape(past.tensor)[2]], [0, 0]])
     count = tf.shape(new.tensor)[2]
-    index = tf.range(size)[None] - before[:, None]
+    index = tf.range(size)[None] - past_lengths[:, None]
     moved = tf.gather(tf.transpose(new.tensor, [0, 2, 1, 3]), tf.clip_by_value(index, 0, count - 1), batch_dims=1)
-    placed = tf.where((index < count)[:, None, :, None], tf.transpose(moved, [0, 2, 1, 3]), tf.zeros([], old.dtype))
-    return ctx.value(tf.where((index < 0)[:, None, :, None], old, placed))
+    appended = tf.where((index < count)[:, None, :, None], tf.transpose(moved, [0, 2, 1, 3]), tf.zeros([], old.dtype))
+    return ctx.value(tf.where((index < 0)[:, None, :, None], old, appended))
 
 
 def _padded(bias: Tensor, size: Tensor) -> Tensor:
-    """An attention bias with zeros for keys that are in the cache's spare places."""
+    """Pad an attention bias with zeros for the unused end of the cache."""
     return tf.pad(bias, [[0, 0], [0, 0], [0, 0], [0, size - tf.shape(bias)[3]]])

@@ -1,4 +1,7 @@
-"""ONNX Runtime's own operators (com.microsoft): products of matrices and convolutions with what follows them."""
+"""ONNX Runtime's own operators (domain com.microsoft): matrix products and convolutions fused with what follows them.
+
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.ops.delegate import MS, lower, sized_like
+from bundler.converters.native.ops.delegate import MS, lower, sized_like, without_none
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
@@ -18,11 +21,11 @@ _ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "Elu": ("alpha",), "Gelu": (), "HardSigmoid": ("alpha", "beta"), "HardSwish": (), "LeakyRelu": ("alpha",), "Relu": (),
     "Selu": ("alpha", "gamma"), "Sigmoid": (), "Softplus": (), "Softsign": (), "Tanh": (), "ThresholdedRelu": ("alpha",),
 }  # fmt: skip
-"""Those that are fused, and the attributes that they take."""
+"""Activations that ONNX Runtime fuses, and their attributes."""
 
 
 def _activated(ctx: Context, x: Value, activation: str | None, parameters: Sequence[float | None]) -> Value:
-    """x through an activation; its attributes in the order of _ACTIVATIONS, None for ONNX's default."""
+    """Apply an activation; its parameters are in the order of _ACTIVATIONS, None for ONNX's default."""
     if not activation:
         return x
     if activation == "Clip":
@@ -32,13 +35,11 @@ def _activated(ctx: Context, x: Value, activation: str | None, parameters: Seque
         raise ctx.reject(
             f"The fused activation {activation!r} is not known.", fix="save the model without ONNX Runtime's fusions"
         )
-    given = zip(_ACTIVATIONS[activation], parameters, strict=False)
-    attributes: dict[str, Any] = {name: value for name, value in given if value is not None}
-    return lower(ctx, activation, x, **attributes)
+    return lower(ctx, activation, x, **without_none(**dict(zip(_ACTIVATIONS[activation], parameters, strict=False))))
 
 
 def _moved(ctx: Context, x: Value, batch: int, last_two: int) -> Value:
-    """x as FusedMatMul reads it: its first axis behind the other batch axes, and its last two axes swapped."""
+    """Transpose x as FusedMatMul reads it: its first axis after the other batch axes, and its last two axes swapped."""
     rank = x.rank or 0
     axes = list(range(rank))
     if batch:
@@ -53,7 +54,7 @@ def fused_mat_mul(
     ctx: Context, a: Value, b: Value, *, alpha: float = 1.0,
     transA: int = 0, transB: int = 0, transBatchA: int = 0, transBatchB: int = 0,  # noqa: N803
 ) -> Value:  # fmt: skip
-    """alpha * a' @ b'."""
+    """Lower FusedMatMul: alpha * a' @ b'."""
     left, right = _moved(ctx, a, transBatchA, transA), _moved(ctx, b, transBatchB, transB)
     product = lower(ctx, "MatMul", left, right)
     return product if alpha == 1.0 else ctx.value(product.stored * tf.cast(alpha, product.dtype), product.order)
@@ -63,7 +64,7 @@ def fused_mat_mul(
 def transpose_mat_mul(
     ctx: Context, a: Value, b: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0,  # noqa: N803
 ) -> Value:  # fmt: skip
-    """FusedMatMul as it was called first."""
+    """Lower TransposeMatMul, the first name of FusedMatMul."""
     return fused_mat_mul(ctx, a, b, alpha=alpha, transA=transA, transB=transB)
 
 
@@ -73,6 +74,7 @@ def fused_mat_mul_activation(
     activation_axis: int | None = None, activation_beta: float | None = None, activation_gamma: float | None = None,
     alpha: float = 1.0, transA: int = 0, transB: int = 0, transBatchA: int = 0, transBatchB: int = 0,  # noqa: N803
 ) -> Value:  # fmt: skip
+    """Lower FusedMatMulActivation: FusedMatMul, then the activation."""
     product = fused_mat_mul(
         ctx, a, b, alpha=alpha, transA=transA, transB=transB, transBatchA=transBatchA, transBatchB=transBatchB
     )
@@ -88,6 +90,7 @@ def fused_gemm(
     activation_alpha: float | None = None, activation_beta: float | None = None, activation_gamma: float | None = None,
     alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0,  # noqa: N803
 ) -> Value:  # fmt: skip
+    """Lower FusedGemm: Gemm, then the activation."""
     product = lower(ctx, "Gemm", a, b, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
     second = activation_gamma if activation == "Selu" else activation_beta
     return _activated(ctx, product, activation, (activation_alpha, second))
@@ -100,9 +103,8 @@ def fused_conv(
     group: int = 1, kernel_shape: Sequence[int] | None = None, pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """Conv, plus z, through the activation."""
-    given: dict[str, Any] = {"dilations": dilations, "kernel_shape": kernel_shape, "pads": pads, "strides": strides}
-    geometry = {name: value for name, value in given.items() if value is not None}
+    """Lower FusedConv: Conv, plus z, then the activation."""
+    geometry = without_none(dilations=dilations, kernel_shape=kernel_shape, pads=pads, strides=strides)
     result = lower(ctx, "Conv", x, w, bias, auto_pad=auto_pad, group=group, **geometry)
     total = result if z is None else lower(ctx, "Add", result, z)
     return _activated(ctx, total, activation, activation_params)
@@ -114,14 +116,15 @@ def mat_mul_n_bits(
     bias: Value | None = None, *, K: int, N: int, accuracy_level: int = 0, bits: int = 4, block_size: int,  # noqa: N803
     weight_prepacked: int = 0,
 ) -> Value:  # fmt: skip
-    """a [..., K] @ (b - zero point) * scale, b in blocks of `bits` bits. The weights are unpacked at build time.
+    """Lower MatMulNBits: a [..., K] @ ((b - zero point) * scale), with b in blocks of `bits`-bit numbers.
 
-    accuracy_level lets ONNX Runtime compute in less than a's dtype; we never do.
+    The weights are unpacked at build time. accuracy_level allows ONNX Runtime a lower precision than a's dtype; it is
+    ignored here.
     """
     if g_idx is not None or weight_prepacked:
-        raise ctx.reject("MatMulNBits with g_idx or prepacked weights is not supported.", fix="quantize the model anew")
+        raise ctx.reject("MatMulNBits with g_idx or prepacked weights is not supported.", fix="quantize the model again")
     if b.array is None or scales.array is None or (zero_points is not None and zero_points.array is None):
-        raise ctx.reject("MatMulNBits needs constant weights, scales and zero points.")
+        raise ctx.reject("MatMulNBits needs its weights, scales and zero points to be constants.")
     zeros = None if zero_points is None else zero_points.array
     matrix = _unpacked(b.array.reshape(N, -1), scales.array.reshape(N, -1), zeros, bits, block_size)[:, :K]
     weights = ctx.constant(np.ascontiguousarray(matrix.T).astype(a.dtype.as_numpy_dtype))
@@ -129,21 +132,21 @@ def mat_mul_n_bits(
 
 
 def _unpacked(packed: Array, scales: Array, zeros: Array | None, bits: int, block_size: int) -> Array:
-    """float32 [N, blocks * block_size] from bytes [N, …] that hold numbers from their low bits on; scales [N, blocks]."""
+    """Return float32 [N, blocks * block_size] from bytes [N, …], numbers in their low bits first; scales are [N, blocks]."""
     rows, blocks = scales.shape
-    steps = _numbers(packed, bits).reshape(rows, blocks, -1)[:, :, :block_size].astype(np.float32)
+    quantized = _numbers(packed, bits).reshape(rows, blocks, -1)[:, :, :block_size].astype(np.float32)
     if zeros is None:
         offset: Any = np.float32(2 ** (bits - 1))
     elif zeros.dtype == np.uint8:
         offset = _numbers(zeros.reshape(rows, -1), bits)[:, :blocks, None].astype(np.float32)
     else:
         offset = zeros.reshape(rows, blocks, 1).astype(np.float32)
-    result: Array = ((steps - offset) * scales[:, :, None].astype(np.float32)).reshape(rows, -1)
+    result: Array = ((quantized - offset) * scales[:, :, None].astype(np.float32)).reshape(rows, -1)
     return result
 
 
 def _numbers(packed: Array, bits: int) -> Array:
-    """The numbers of `bits` bits in each row of bytes."""
+    """Return the `bits`-bit numbers in each row of bytes."""
     flat = np.unpackbits(packed, axis=1, bitorder="little")
     count = flat.shape[1] // bits
     groups = flat[:, : count * bits].reshape(len(packed), count, bits)

@@ -1,6 +1,7 @@
-"""ONNX Runtime's own operators (com.microsoft): normalizations with what comes before them.
+"""ONNX Runtime's own operators (domain com.microsoft): normalizations fused with what comes before them.
 
-SimplifiedLayerNormalization, which ONNX has as RMSNormalization, is in ONNX's own domain there.
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+SimplifiedLayerNormalization, which ONNX calls RMSNormalization, is in ONNX's own domain.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, lower_all, sized_like
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 def _total(ctx: Context, first: Value, *others: Value | None) -> Value:
-    """The sum, as large as `first`."""
+    """Return the sum, with the sizes of `first`."""
     total = first
     for other in others:
         total = total if other is None else sized_like(ctx, lower(ctx, "Add", total, other), first)
@@ -26,7 +28,7 @@ def skip_layer_normalization(
     ctx: Context, x: Value, skip: Value, gamma: Value, beta: Value | None = None, bias: Value | None = None, *,
     epsilon: float = 1e-12,
 ) -> list[Value | None]:  # fmt: skip
-    """Of x + skip + bias -> y, mean, 1 / standard deviation, and that sum."""
+    """Lower SkipLayerNormalization of x + skip + bias; returns y, mean, 1 / standard deviation, and that sum."""
     total = _total(ctx, x, skip, bias)
     y, mean, inverse = lower_all(ctx, "LayerNormalization", total, gamma, beta, axis=-1, epsilon=epsilon)
     return [sized_like(ctx, y, x) if y is not None else None, mean, inverse, total]
@@ -36,7 +38,7 @@ def skip_layer_normalization(
 def simplified_layer_normalization(
     ctx: Context, x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> list[Value]:
-    """x over its root mean square -> y, 1 / root mean square."""
+    """Lower SimplifiedLayerNormalization: x over its root mean square; returns y and 1 / root mean square."""
     y = lower(ctx, "RMSNormalization", x, scale, axis=axis, epsilon=epsilon, stash_type=stash_type)
     return [sized_like(ctx, y, x), ctx.value(_inverse_root(x.tensor, axis, epsilon))]
 
@@ -50,7 +52,7 @@ def _inverse_root(x: Tensor, axis: int, epsilon: float) -> Tensor:
 def skip_simplified_layer_normalization(
     ctx: Context, x: Value, skip: Value, gamma: Value, bias: Value | None = None, *, epsilon: float = 1e-12
 ) -> list[Value | None]:
-    """Of x + skip + bias -> y, nothing, 1 / root mean square, and that sum."""
+    """Lower SkipSimplifiedLayerNormalization of x + skip + bias; returns y, None, 1 / root mean square, and that sum."""
     total = _total(ctx, x, skip, bias)
     y, inverse = simplified_layer_normalization(ctx, total, gamma, epsilon=epsilon)
     return [sized_like(ctx, y, x), None, inverse, total]
@@ -62,21 +64,24 @@ def embed_layer_normalization(
     segment_embedding: Value | None, gamma: Value, beta: Value, mask: Value | None = None,
     position_ids: Value | None = None, *, epsilon: float = 1e-12, mask_index_type: int = 0,
 ) -> list[Value | None]:  # fmt: skip
-    """The sum of the embeddings of ids [B, S], normalised -> [B, S, H], the number of words [B] int32, and that sum."""
+    """Lower EmbedLayerNormalization: the sum of the embeddings of ids [B, S], normalised.
+
+    Returns [B, S, H], the number of words [B] int32, and the sum before the normalization.
+    """
     words = lower(ctx, "Gather", word_embedding, input_ids, axis=0)
-    places = position_embedding.tensor[: tf.shape(input_ids.tensor)[1]][None]
+    positions = position_embedding.tensor[: tf.shape(input_ids.tensor)[1]][None]
     if position_ids is not None:
-        places = tf.gather(position_embedding.tensor, position_ids.tensor)
-    total = ctx.value(words.tensor + places)
+        positions = tf.gather(position_embedding.tensor, position_ids.tensor)
+    total = ctx.value(words.tensor + positions)
     if segment_ids is not None and segment_embedding is not None:
         total = ctx.value(total.tensor + tf.gather(segment_embedding.tensor, segment_ids.tensor))
-    total.dim_names = (*(_names(ctx, input_ids)), None)
+    total.dim_names = (*_dim_names(ctx, input_ids), None)
     normal = lower(ctx, "LayerNormalization", total, gamma, beta, axis=-1, epsilon=epsilon)
     count = tf.zeros_like(input_ids.tensor[:, 0]) if mask is None else tf.reduce_sum(mask.tensor, 1)
     return [sized_like(ctx, normal, total), ctx.value(tf.cast(count, tf.int32)), total]
 
 
-def _names(ctx: Context, x: Value) -> tuple[str | None, ...]:
+def _dim_names(ctx: Context, x: Value) -> tuple[str | None, ...]:
     return tuple(None if isinstance(size, int) else size.name for size in ctx.sizes(x))
 
 
@@ -85,7 +90,7 @@ def group_norm(
     ctx: Context, x: Value, gamma: Value, beta: Value, *, activation: int, channels_last: int = 1, epsilon: float = 1e-5,
     groups: int,
 ) -> Value:  # fmt: skip
-    """x [N, H, W, C], or [N, C, H, W] without channels_last; activation 1 is SiLU."""
+    """Lower GroupNorm of x [N, H, W, C], or [N, C, H, W] without channels_last; activation 1 is SiLU."""
     data = lower(ctx, "Transpose", x, perm=[0, 3, 1, 2]) if channels_last else x
     scale, offset = (v if v.dtype == x.dtype else ctx.value(tf.cast(v.tensor, x.dtype)) for v in (gamma, beta))
     result = lower(ctx, "GroupNormalization", data, scale, offset, epsilon=epsilon, num_groups=groups)
@@ -98,7 +103,7 @@ def skip_group_norm(
     ctx: Context, x: Value, gamma: Value, beta: Value, skip: Value, bias: Value | None = None, *, activation: int,
     channels_last: int = 1, epsilon: float = 1e-5, groups: int,
 ) -> list[Value]:  # fmt: skip
-    """GroupNorm of x + skip + bias, and that sum. skip may be [N, 1, 1, C] or [N, C]; bias is [C]."""
+    """Lower SkipGroupNorm: GroupNorm of x + skip + bias, and that sum; skip may be [N, 1, 1, C] or [N, C], bias is [C]."""
     added = [ctx.value(_by_channel(v.tensor, bool(channels_last))) for v in (skip, bias) if v is not None]
     total = _total(ctx, x, *added)
     normal = group_norm(
@@ -108,7 +113,7 @@ def skip_group_norm(
 
 
 def _by_channel(x: Tensor, channels_last: bool) -> Tensor:
-    """[C] and [N, C] in a shape that broadcasts over an image."""
+    """Reshape [C] or [N, C] so that it broadcasts over an image."""
     if x.shape.rank == 4:
         return x
     rows = x if x.shape.rank == 2 else x[None]

@@ -1,4 +1,8 @@
-"""ONNX Runtime's own operators (com.microsoft): over quantized tensors. Those of a whole tensor keep its order of axes."""
+"""ONNX Runtime's own operators (domain com.microsoft): quantized tensors.
+
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+Operators that treat a tensor as a whole keep its storage order.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.ops.delegate import MS, lower, sized_like
+from bundler.converters.native.ops.delegate import MS, lower, sized_like, without_none
 from bundler.converters.native.ops.quantize import (
     dequantized,
     dynamic_quantize_linear,
@@ -16,17 +20,19 @@ from bundler.converters.native.ops.quantize import (
     quantize_linear,
 )
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("QuantizeLinear", layout=AxisPolicy.VALUES, domain=MS)
 def quantize(ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1) -> Value:
-    """Of types that ONNX's own had not at first."""
+    """Lower QuantizeLinear like ONNX's operator, which lacked some of its types at first."""
     return sized_like(ctx, lower(ctx, "QuantizeLinear", x, scale, zero_point, axis=axis), x)
 
 
 @op("DequantizeLinear", layout=AxisPolicy.VALUES, domain=MS)
 def dequantize(ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1) -> Value:
+    """Lower DequantizeLinear like ONNX's operator, which lacked some of its types at first."""
     return sized_like(ctx, lower(ctx, "DequantizeLinear", x, scale, zero_point, axis=axis), x)
 
 
@@ -35,7 +41,7 @@ def mat_mul_integer_to_float(
     a: Tensor, b: Tensor, a_scale: Tensor, b_scale: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The integer product times both scales, which may go by column, plus the bias."""
+    """Lower MatMulIntegerToFloat: the integer product times both scales (single or by column), plus the bias."""
     product = tf.cast(mat_mul_integer(a, b, a_zero, b_zero), a_scale.dtype) * (a_scale * b_scale)
     return product if bias is None else product + bias
 
@@ -44,9 +50,9 @@ def mat_mul_integer_to_float(
 def dynamic_quantize_mat_mul(
     a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """a is quantized to uint8 over its range."""
-    steps, scale, zero = dynamic_quantize_linear(a)
-    return mat_mul_integer_to_float(steps, b, scale, b_scale, zero, b_zero, bias)
+    """Lower DynamicQuantizeMatMul: MatMulIntegerToFloat of a, quantized to uint8 over its range, and b."""
+    quantized, scale, zero = dynamic_quantize_linear(a)
+    return mat_mul_integer_to_float(quantized, b, scale, b_scale, zero, b_zero, bias)
 
 
 @op("QGemm", layout=AxisPolicy.VALUES, domain=MS)
@@ -55,7 +61,7 @@ def q_gemm(
     y_scale: Value | None = None, y_zero: Value | None = None, *, alpha: float = 1.0,
     transA: int = 0, transB: int = 0,  # noqa: N803
 ) -> Value:  # fmt: skip
-    """alpha * (a' @ b' + c), c in int32 by the scale of the product; float32 without y_scale."""
+    """Lower QGemm: alpha * (a' @ b' + c), with c in int32 at the scale of the product; float32 without y_scale."""
     left = tf.transpose(a.tensor) if transA else a.tensor
     right = tf.transpose(b.tensor) if transB else b.tensor
     sums = mat_mul_integer(left, right, a_zero.tensor, b_zero.tensor)
@@ -72,12 +78,12 @@ def _tensor(value: Value | None) -> Tensor | None:
 
 
 def _real(ctx: Context, x: Value, scale: Value, zero: Value | None) -> Value:
-    """x as float32, its axes as they are stored; one scale for all of it."""
+    """Dequantize x to float32 with a single scale; its storage order stays."""
     return ctx.value(dequantized(x.stored, tf.reshape(scale.tensor, []), _scalar(zero)), x.order)
 
 
-def _steps(ctx: Context, y: Value, scale: Value, zero: Value | None, dtype: tf.DType) -> Value:
-    """y quantized, its axes as they are stored; without a zero point, of this dtype."""
+def _quantized(ctx: Context, y: Value, scale: Value, zero: Value | None, dtype: tf.DType) -> Value:
+    """Quantize y with a single scale; its storage order stays. Without a zero point the result has this dtype."""
     offset = tf.zeros([], dtype) if zero is None else _scalar(zero)
     return ctx.value(quantize_linear(y.stored, tf.reshape(scale.tensor, []), offset), y.order)
 
@@ -93,8 +99,8 @@ def _register_binary(name: str) -> None:
         c_scale: Value, c_zero: Value | None = None,
     ) -> Value:  # fmt: skip
         result = lower(ctx, name, _real(ctx, a, a_scale, a_zero), _real(ctx, b, b_scale, b_zero))
-        steps = _steps(ctx, result, c_scale, c_zero, a.dtype)
-        return sized_like(ctx, steps, a) if a.rank == b.rank and ctx.sizes(a) == ctx.sizes(b) else steps
+        c = _quantized(ctx, result, c_scale, c_zero, a.dtype)
+        return sized_like(ctx, c, a) if a.rank == b.rank and ctx.sizes(a) == ctx.sizes(b) else c
 
 
 for _name in ("Add", "Mul"):
@@ -105,15 +111,16 @@ def _between(
     ctx: Context, op_type: str, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None,
     **attributes: Any,
 ) -> Value:  # fmt: skip
-    """One of ONNX's own operators over the real numbers."""
+    """Dequantize x, lower one of ONNX's own operators, and quantize the result."""
     result = lower(ctx, op_type, _real(ctx, x, x_scale, x_zero), **attributes)
-    return _steps(ctx, result, y_scale, y_zero, x.dtype)
+    return _quantized(ctx, result, y_scale, y_zero, x.dtype)
 
 
 @op("QLinearSigmoid", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_sigmoid(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None
 ) -> Value:
+    """Lower QLinearSigmoid: Sigmoid of the real numbers."""
     return sized_like(ctx, _between(ctx, "Sigmoid", x, x_scale, x_zero, y_scale, y_zero), x)
 
 
@@ -122,6 +129,7 @@ def q_linear_leaky_relu(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
     alpha: float = 0.01,
 ) -> Value:  # fmt: skip
+    """Lower QLinearLeakyRelu: LeakyRelu of the real numbers."""
     return sized_like(ctx, _between(ctx, "LeakyRelu", x, x_scale, x_zero, y_scale, y_zero, alpha=alpha), x)
 
 
@@ -130,17 +138,17 @@ def q_linear_softmax(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
     axis: int = -1, opset: int,
 ) -> Value:  # fmt: skip
-    """Before opset 13 over all axes from `axis` on."""
+    """Lower QLinearSoftmax over `axis`; before opset 13, over `axis` and all axes after it together."""
     if opset >= 13:
         return sized_like(ctx, _between(ctx, "Softmax", x, x_scale, x_zero, y_scale, y_zero, axis=axis), x)
     real = _real(ctx, x, x_scale, x_zero).tensor
-    kept = tf.shape(real)[: axis % real.shape.rank]
-    flat = tf.nn.softmax(tf.reshape(real, tf.concat([kept, [-1]], 0)))
-    return sized_like(ctx, _steps(ctx, ctx.value(tf.reshape(flat, tf.shape(real))), y_scale, y_zero, x.dtype), x)
+    outer = tf.shape(real)[: axis % real.shape.rank]
+    flat = tf.nn.softmax(tf.reshape(real, tf.concat([outer, [-1]], 0)))
+    return sized_like(ctx, _quantized(ctx, ctx.value(tf.reshape(flat, tf.shape(real))), y_scale, y_zero, x.dtype), x)
 
 
 def _channels_first(ctx: Context, x: Value, channels_last: int) -> Value:
-    """x as ONNX's own operators read images."""
+    """Transpose an image to channels first, as ONNX's own operators read it, if it is channels last."""
     rank = x.rank or 0
     return lower(ctx, "Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if channels_last else x
 
@@ -154,6 +162,7 @@ def _channels_back(ctx: Context, y: Value, channels_last: int) -> Value:
 def q_linear_global_average_pool(
     ctx: Context, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value, *, channels_last: int = 0
 ) -> Value:
+    """Lower QLinearGlobalAveragePool: GlobalAveragePool of the real numbers."""
     image = _channels_first(ctx, x, channels_last)
     return _channels_back(
         ctx, _between(ctx, "GlobalAveragePool", image, x_scale, x_zero, y_scale, y_zero), channels_last
@@ -166,8 +175,8 @@ def q_linear_average_pool(
     auto_pad: str = "NOTSET", ceil_mode: int = 0, channels_last: int = 0, count_include_pad: int = 0,
     kernel_shape: Sequence[int], pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    given: dict[str, Any] = {"pads": pads, "strides": strides}
-    geometry = {name: value for name, value in given.items() if value is not None}
+    """Lower QLinearAveragePool: AveragePool of the real numbers."""
+    geometry = without_none(pads=pads, strides=strides)
     pooled = _between(
         ctx, "AveragePool", _channels_first(ctx, x, channels_last), x_scale, x_zero, y_scale, y_zero, auto_pad=auto_pad,
         ceil_mode=ceil_mode, count_include_pad=count_include_pad, kernel_shape=kernel_shape, **geometry,
@@ -182,9 +191,8 @@ def q_linear_conv(
     dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
     pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """ONNX's own, with its image channels last if told."""
-    given: dict[str, Any] = {"dilations": dilations, "kernel_shape": kernel_shape, "pads": pads, "strides": strides}
-    geometry = {name: value for name, value in given.items() if value is not None}
+    """Lower QLinearConv like ONNX's operator; the image may be channels last."""
+    geometry = without_none(dilations=dilations, kernel_shape=kernel_shape, pads=pads, strides=strides)
     image = _channels_first(ctx, x, channels_last)
     y = lower(
         ctx, "QLinearConv", image, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias, auto_pad=auto_pad,
@@ -195,10 +203,10 @@ def q_linear_conv(
 
 @op("QLinearConcat", layout=AxisPolicy.VALUES, domain=MS)
 def q_linear_concat(ctx: Context, y_scale: Value, y_zero: Value, *inputs: Value, axis: int) -> Value:
-    """inputs: a tensor, its scale and its zero point, and so on."""
+    """Lower QLinearConcat; each tensor of the inputs is followed by its scale and its zero point."""
     triples = zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
     parts = [_real(ctx, x, scale, zero) for x, scale, zero in triples]
-    return _steps(ctx, lower(ctx, "Concat", *parts, axis=axis), y_scale, y_zero, y_zero.dtype)
+    return _quantized(ctx, lower(ctx, "Concat", *parts, axis=axis), y_scale, y_zero, y_zero.dtype)
 
 
 @op("QLinearWhere", layout=AxisPolicy.VALUES, domain=MS)
@@ -206,5 +214,6 @@ def q_linear_where(
     ctx: Context, condition: Value, x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value,
     z_scale: Value, z_zero: Value,
 ) -> Value:  # fmt: skip
-    picked = lower(ctx, "Where", condition, _real(ctx, x, x_scale, x_zero), _real(ctx, y, y_scale, y_zero))
-    return _steps(ctx, picked, z_scale, z_zero, z_zero.dtype)
+    """Lower QLinearWhere: x where the condition holds, otherwise y, each with its own scale."""
+    chosen = lower(ctx, "Where", condition, _real(ctx, x, x_scale, x_zero), _real(ctx, y, y_scale, y_zero))
+    return _quantized(ctx, chosen, z_scale, z_zero, z_zero.dtype)

@@ -1,7 +1,10 @@
-"""If, Loop and Scan. https://onnx.ai/onnx/operators/onnx__Loop.html
+"""If, Loop and Scan.
 
-Where the condition or the number of steps is known at build time, the branch or the steps are lowered in place; else they
-become tf.cond and tf.while_loop.
+https://onnx.ai/onnx/operators/onnx__If.html, https://onnx.ai/onnx/operators/onnx__Loop.html,
+https://onnx.ai/onnx/operators/onnx__Scan.html
+
+If the condition of an If is known at build time, its branch is lowered in place; a Loop over sequences is unrolled.
+Everything else becomes tf.cond and tf.while_loop.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.sequence import SequenceValue, flatten, restore, structure
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
-_UNROLLED = 64
-"""A loop over sequences is unrolled up to this many steps: TensorFlow's loops carry tensors only."""
+_MOST_UNROLLED = 64
+"""Most steps of a loop over sequences. Such a loop is unrolled, because TensorFlow's loops carry tensors only."""
 
 
 @op("If", layout=AxisPolicy.VALUES)
 def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: ir.Graph) -> list[Value]:
+    """Lower If: in place if the condition is a constant, otherwise as tf.cond."""
     if condition.array is not None:
         return _lower(ctx, then_branch if bool(condition.array.reshape(-1)[0]) else else_branch, [])
     structures: list[list[Any]] = []
@@ -33,7 +38,7 @@ def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: i
             results = _lower(ctx, graph, [])
             structures.append([structure(v) for v in results])
             if structures[0] != structures[-1]:
-                raise ctx.reject("The branches of an If give sequences or optionals of different lengths.")
+                raise ctx.reject("If has branches that return sequences or optionals of different lengths.")
             return [tf.identity(t) for v in results for t in flatten(v)]
 
         return trace
@@ -46,7 +51,7 @@ def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: i
 def loop(
     ctx: Context, count: Value | None = None, condition: Value | None = None, *carried: Value, body: ir.Graph
 ) -> list[Value]:
-    """body(step, condition, carried…) -> condition, carried…, scanned…; the scanned outputs are stacked over the steps."""
+    """Lower Loop: body(step, condition, carried…) returns condition, carried…, scanned…; scanned outputs are stacked."""
     steps = None if count is None else count.array
     if steps is not None and (any(isinstance(v, SequenceValue) for v in carried) or _has_sequences(body)):
         return _unrolled(ctx, int(steps.reshape(-1)[0]), condition, list(carried), body)
@@ -65,17 +70,17 @@ def _has_sequences(graph: ir.Graph) -> bool:
 def _unrolled(
     ctx: Context, steps: int, condition: Value | None, carried: list[Value], body: ir.Graph
 ) -> list[Value]:
-    if steps > _UNROLLED:
-        raise ctx.reject(f"A loop over sequences has {steps} steps; up to {_UNROLLED} are unrolled.")
-    going = condition
+    if steps > _MOST_UNROLLED:
+        raise ctx.reject(f"Loop over sequences has {steps} steps; at most {_MOST_UNROLLED} are supported.")
+    go = condition
     scanned: list[list[Tensor]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
     for step in range(steps):
-        if going is not None and going.array is None:
-            raise ctx.reject("A loop over sequences ends by a condition that is computed at run time.")
-        if going is not None and going.array is not None and not bool(going.array.reshape(-1)[0]):
+        if go is not None and go.array is None:
+            raise ctx.reject("Loop over sequences needs its condition to be known at build time.")
+        if go is not None and go.array is not None and not bool(go.array.reshape(-1)[0]):
             break
-        start = ctx.constant(np.array(True)) if going is None else going
-        going, *results = _lower(ctx, body, [ctx.constant(np.array(step, np.int64)), start, *carried])
+        current = ctx.constant(np.array(True)) if go is None else go
+        go, *results = _lower(ctx, body, [ctx.constant(np.array(step, np.int64)), current, *carried])
         carried = results[: len(carried)]
         for outputs, value in zip(scanned, results[len(carried) :], strict=True):
             outputs.append(value.tensor)
@@ -87,10 +92,10 @@ def _while(
 ) -> list[Value]:
     if any(isinstance(v, SequenceValue) for v in carried):
         raise ctx.reject(
-            "A loop over sequences has a number of steps that is computed at run time.", fix="give it a fixed number"
+            "Loop over sequences needs its number of steps to be known at build time.", fix="give it a fixed number of steps"
         )
     limit = None if count is None else tf.cast(tf.reshape(count.tensor, []), tf.int64)
-    going = tf.constant(True) if condition is None else tf.reshape(condition.tensor, [])
+    start = tf.constant(True) if condition is None else tf.reshape(condition.tensor, [])
     initial = [v.tensor for v in carried]
 
     def step(index: Tensor, go: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -114,7 +119,7 @@ def _while(
         tf.TensorArray(t.dtype, size=0, dynamic_size=True, element_shape=t.shape, infer_shape=False) for t in outputs
     ]
     _, _, states, arrays = tf.while_loop(
-        proceed, run, [tf.constant(0, tf.int64), going, initial, arrays],
+        proceed, run, [tf.constant(0, tf.int64), start, initial, arrays],
         shape_invariants=[tf.TensorShape([]), tf.TensorShape([]), shapes, [tf.TensorShape(None)] * len(arrays)],
     )  # fmt: skip
     return [ctx.value(t) for t in (*states, *(a.stack() for a in arrays))]
@@ -123,22 +128,22 @@ def _while(
 def _probe(
     initial: Sequence[Tensor], step: Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor]]]
 ) -> tuple[list[tf.TensorShape], list[tf.TensorSpec]]:
-    """The shapes that loop-carried tensors keep in every step, and the shapes and dtypes of what one step gives besides.
+    """Return the shapes that loop-carried tensors have in every step, and the shapes and dtypes of a step's other outputs.
 
-    The body is traced for shapes only, again for as long as a size turns out not to be kept.
+    The body is traced for shapes only, and again for as long as it changes a size that was taken for fixed.
     """
     shapes = [t.shape for t in initial]
     while True:
         with tf.__internal__.FuncGraph("shapes").as_default():
             states, scanned = step([tf.compat.v1.placeholder(t.dtype, s) for t, s in zip(initial, shapes, strict=True)])
-        kept = [s.most_specific_compatible_shape(t.shape) for s, t in zip(shapes, states, strict=True)]
-        if [s.rank for s in kept] == [s.rank for s in shapes] and all(map(_same, kept, shapes)):
+        invariant = [s.most_specific_compatible_shape(t.shape) for s, t in zip(shapes, states, strict=True)]
+        if [s.rank for s in invariant] == [s.rank for s in shapes] and all(map(_same, invariant, shapes)):
             return shapes, [tf.TensorSpec(t.shape, t.dtype) for t in scanned]
-        shapes = kept
+        shapes = invariant
 
 
 def _unknown(dtype: tf.DType) -> Tensor:
-    """A scalar that the body cannot take for a constant."""
+    """Return a scalar that the body cannot take for a constant."""
     return tf.compat.v1.placeholder(dtype, [])
 
 
@@ -148,22 +153,17 @@ def _same(a: tf.TensorShape, b: tf.TensorShape) -> bool:
 
 @op("Scan", layout=AxisPolicy.VALUES, since=9)
 def scan(
-    ctx: Context,
-    *inputs: Value,
-    body: ir.Graph,
-    num_scan_inputs: int,
-    scan_input_axes: Sequence[int] | None = None,
-    scan_input_directions: Sequence[int] | None = None,
-    scan_output_axes: Sequence[int] | None = None,
+    ctx: Context, *inputs: Value, body: ir.Graph, num_scan_inputs: int, scan_input_axes: Sequence[int] | None = None,
+    scan_input_directions: Sequence[int] | None = None, scan_output_axes: Sequence[int] | None = None,
     scan_output_directions: Sequence[int] | None = None,
-) -> list[Value]:
-    """body(states…, slices…) -> states…, slices…; directions: 0 first to last, 1 last to first."""
+) -> list[Value]:  # fmt: skip
+    """Lower Scan: body(states…, slices…) returns states…, slices…; direction 0 is first to last, 1 is last to first."""
     count = len(inputs) - num_scan_inputs
     initial = [v.tensor for v in inputs[:count]]
     sliced = [
-        _scan_first(v, axis, bool(backward))
+        _to_first(v, axis, bool(backward))
         for v, axis, backward in zip(
-            inputs[count:], _given(scan_input_axes, num_scan_inputs), _given(scan_input_directions, num_scan_inputs),
+            inputs[count:], _or_zeros(scan_input_axes, num_scan_inputs), _or_zeros(scan_input_directions, num_scan_inputs),
             strict=True,
         )
     ]  # fmt: skip
@@ -186,24 +186,28 @@ def scan(
         lambda index, *_: index < total, run, [tf.constant(0), initial, arrays],
         shape_invariants=[tf.TensorShape([]), shapes, [tf.TensorShape(None)] * len(arrays)],
     )  # fmt: skip
-    axes, ways = _given(scan_output_axes, len(arrays)), _given(scan_output_directions, len(arrays))
-    stacked = [_scan_last(a.stack(), axis, bool(way)) for a, axis, way in zip(arrays, axes, ways, strict=True)]
+    axes, directions = _or_zeros(scan_output_axes, len(arrays)), _or_zeros(scan_output_directions, len(arrays))
+    stacked = [
+        _from_first(a.stack(), axis, bool(backward))
+        for a, axis, backward in zip(arrays, axes, directions, strict=True)
+    ]
     return [ctx.value(t) for t in (*states, *stacked)]
 
 
-def _given(numbers: Sequence[int] | None, count: int) -> list[int]:
+def _or_zeros(numbers: Sequence[int] | None, count: int) -> list[int]:
     return list(numbers) if numbers else [0] * count
 
 
-def _scan_first(value: Value, axis: int, backward: bool) -> Tensor:
-    """The scanned axis in front, in the order of the steps."""
+def _to_first(value: Value, axis: int, backward: bool) -> Tensor:
+    """Move the scanned axis to the front, in the order of the steps."""
     rank = len(value.shape)
     axis = axis % rank
     moved = value.in_order((axis, *(a for a in range(rank) if a != axis)))
     return tf.reverse(moved, [0]) if backward else moved
 
 
-def _scan_last(stacked: Tensor, axis: int, backward: bool) -> Tensor:
+def _from_first(stacked: Tensor, axis: int, backward: bool) -> Tensor:
+    """Move the axis of the steps to its place in the output."""
     data = tf.reverse(stacked, [0]) if backward else stacked
     rank = data.shape.rank
     axis = axis % rank

@@ -1,4 +1,4 @@
-"""Transposed convolutions, in 1, 2 and 3 spatial dimensions, channels last.
+"""Transposed convolutions in 1, 2 and 3 spatial dimensions, channels last.
 
 https://onnx.ai/onnx/operators/onnx__ConvTranspose.html
 """
@@ -12,44 +12,38 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.ops.conv import add_bias, filters_of, static
+from bundler.converters.native.dims import tensor_of
+from bundler.converters.native.ops.conv import add_bias, filters_of, known_size
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.pointwise import convolve_pointwise
+from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value, channels_last, tensor_of
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("ConvTranspose", layout=AxisPolicy.VALUES)
 def conv_transpose(
-    ctx: Context,
-    x: Value,
-    w: Value,
-    bias: Value | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
-    output_padding: Sequence[int] | None = None,
-    output_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> Value:
-    """x [N, C, spatial…], w [C, M/group, kernel…], bias [M].
+    ctx: Context, x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None, output_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    """Lower ConvTranspose of x [N, C, spatial…] with w [C, M/group, kernel…] and bias [M].
 
-    The whole transposed convolution is computed (VALID) and cropped by the pads; padded at the end where output_padding
-    exceeds them.
+    The whole transposed convolution is computed (VALID) and cropped by the pads, or padded at the end where
+    output_padding exceeds them.
     """
     spatial = len(w.shape) - 2
     stride = list(strides or [1] * spatial)
     dilation = list(dilations or [1] * spatial)
     extra = list(output_padding or [0] * spatial)
-    kernel = [(static(k) - 1) * d + 1 for k, d in zip(kernel_shape or w.shape[2:], dilation, strict=True)]
+    kernel = [(known_size(k) - 1) * d + 1 for k, d in zip(kernel_shape or w.shape[2:], dilation, strict=True)]
     begin, end = _transposed_pads(auto_pad, pads, output_shape, x, stride, kernel, extra)
     order = channels_last(spatial + 2)
     sizes = [ctx.dim(x, 0), *(ctx.dim(x, axis) for axis in range(2, spatial + 2))]
     if spatial not in (1, 2, 3):
-        raise ValueError(f"transposed convolutions over {spatial} spatial dims are not supported (1, 2 and 3 are)")
+        raise ValueError(f"transposed convolutions are supported over 1, 2 or 3 spatial dims, not {spatial}")
     if _is_blocks(ctx, w, stride, kernel, group, [*begin, *end, *extra]):
         return ctx.value(_blocks(ctx, x, w, bias), order)
     full = _transposed_valid(ctx, x.in_order(order), w, stride, dilation, group, sizes)
@@ -62,7 +56,7 @@ def conv_transpose(
 def _is_blocks(
     ctx: Context, w: Value, stride: Sequence[int], kernel: Sequence[int], group: int, pads: Sequence[int]
 ) -> bool:
-    """Whether the kernel covers each square of the output once: it is as large as the stride."""
+    """Whether the kernel is as large as the stride, so that it covers each square of the output once."""
     square = len(stride) == 2 and list(stride) == list(kernel) and stride[0] == stride[1] > 1
     return square and list(w.shape[2:]) == list(kernel) and group == 1 and not any(pads) and (
         w.is_constant and w.dtype == tf.float32 and ctx.target == "serving"
@@ -70,10 +64,10 @@ def _is_blocks(
 
 
 def _blocks(ctx: Context, x: Value, w: Value, bias: Value | None) -> Tensor:
-    """A product that gives each pixel its square of pixels, which DepthToSpace then lays out: 5 to 45 % faster than
-    Conv2DBackpropInput (benchmarks/forms.py).
+    """Compute each pixel's square of pixels by a product, which DepthToSpace then lays out.
 
-    w [C, M, k, k] -> [k*k*M, C, 1, 1], the order in which DepthToSpace reads channels.
+    This is 5 to 45 % faster than Conv2DBackpropInput (benchmarks/forms.py). w [C, M, k, k] becomes [k*k*M, C, 1, 1], the order
+    in which DepthToSpace reads channels.
     """
     assert w.array is not None
     channels, filters, size, _ = w.array.shape
@@ -91,7 +85,7 @@ def _transposed_pads(
     auto_pad: str, pads: Sequence[int] | None, output_shape: Sequence[int] | None, x: Value, stride: Sequence[int],
     kernel: Sequence[int], extra: Sequence[int],
 ) -> tuple[list[int], list[int]]:  # fmt: skip
-    """The pads, or those that give `output_shape` or (auto_pad SAME_*) input * stride, as ONNX derives them."""
+    """Return the pads before and after each axis; if not given, those that ONNX derives from output_shape or auto_pad."""
     spatial = len(stride)
     if output_shape is None and auto_pad in ("NOTSET", "VALID"):
         flat = list(pads or [0] * (2 * spatial))
@@ -102,10 +96,10 @@ def _transposed_pads(
         if output_shape is None:
             total = max(kernel[axis] + extra[axis] - stride[axis], 0)
         elif size is None:
-            raise ValueError("output_shape needs the spatial dims of the input to be known at build time")
+            raise ValueError("its output_shape needs the spatial dims of the input to be known at build time")
         else:
             total = stride[axis] * (size - 1) + extra[axis] + kernel[axis] - output_shape[-spatial:][axis]
-        if total < 0:  # more than the input gives: rows of zeros at the end
+        if total < 0:  # larger than the full result: rows of zeros at the end
             begin.append(0)
             end.append(total)
             continue
@@ -120,11 +114,11 @@ def _transposed_valid(
 ) -> Tensor:
     spatial = len(stride)
     weight = dilated(ctx, w, dilation)
-    lengths = [static(k) for k in weight.shape[2:]]
+    lengths = [known_size(k) for k in weight.shape[2:]]
     output = [_scaled(n, s, k) for n, s, k in zip(sizes[1:], stride, lengths, strict=True)]
     if spatial == 1:
         data, stride, output = tf.expand_dims(data, 1), [1, *stride], [1, *output]
-    shape = _stack([sizes[0], *output, static(w.shape[1])])
+    shape = _stack([sizes[0], *output, known_size(w.shape[1])])
     permutation = (2, 3, 4, 1, 0) if spatial == 3 else (2, 3, 1, 0)
     transposed = tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose
     filters = filters_of(ctx, weight, permutation)
@@ -137,7 +131,7 @@ def _transposed_valid(
 
 
 def _scaled(size: Any, stride: int, kernel: int) -> Any:
-    """(size - 1) * stride + kernel."""
+    """Return (size - 1) * stride + kernel."""
     if isinstance(size, int):
         return (size - 1) * stride + kernel
     return (size.tensor - 1) * stride + kernel
@@ -150,12 +144,12 @@ def _stack(sizes: Sequence[Any]) -> Any:
 
 
 def _crop(full: Tensor, begin: Sequence[int], end: Sequence[int], extra: Sequence[int]) -> Tensor:
-    cut = [e - x for e, x in zip(end, extra, strict=True)]
-    if any(c < 0 for c in cut):
-        full = tf.pad(full, [[0, 0], *([0, max(-c, 0)] for c in cut), [0, 0]])
-    cut = [max(c, 0) for c in cut]
-    if not any(begin) and not any(cut):
+    crops = [e - x for e, x in zip(end, extra, strict=True)]
+    if any(c < 0 for c in crops):
+        full = tf.pad(full, [[0, 0], *([0, max(-c, 0)] for c in crops), [0, 0]])
+    crops = [max(c, 0) for c in crops]
+    if not any(begin) and not any(crops):
         return full
-    slices = [slice(b, -c if c else None) for b, c in zip(begin, cut, strict=True)]
+    slices = [slice(b, -c if c else None) for b, c in zip(begin, crops, strict=True)]
     window = (slice(None), *slices, slice(None))
     return full[window]

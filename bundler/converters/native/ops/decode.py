@@ -1,4 +1,7 @@
-"""Image files decoded inside the model. https://onnx.ai/onnx/operators/onnx__ImageDecoder.html"""
+"""Decoding of image files inside the model.
+
+https://onnx.ai/onnx/operators/onnx__ImageDecoder.html
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
 
 
 @op("ImageDecoder")
 def image_decoder(encoded: Tensor, *, pixel_format: str = "RGB") -> Tensor:
-    """The bytes of a file, uint8 [n], as an image uint8 [H, W, C]: JPEG, PNG, BMP, GIF's first frame, WebP, PPM."""
+    """Lower ImageDecoder: the bytes of a file, uint8 [n], to an image uint8 [H, W, C].
+
+    The formats are JPEG, PNG, BMP, GIF (its first frame), WebP and PPM.
+    """
     contents = tf.strings.reduce_join(tf.gather(tf.constant(_BYTES, tf.string), tf.cast(encoded, tf.int32)))
     image = tf.case(
         [
@@ -29,12 +35,12 @@ def image_decoder(encoded: Tensor, *, pixel_format: str = "RGB") -> Tensor:
 
 
 def _portable_pixmap(contents: Tensor, encoded: Tensor) -> Tensor:
-    """`P6 width height 255`, then the pixels, which are the rest of the file."""
+    """Read a PPM file: `P6 width height 255`, then the pixels to the end of the file."""
     width, height = (tf.strings.to_number(tf.strings.split(contents)[i], tf.int32) for i in (1, 2))
     return tf.reshape(encoded[-width * height * 3 :], [height, width, 3])
 
 
 def _luma(image: Tensor) -> Tensor:
-    """ITU-R 601-2 luma in 16-bit fixed point, as Pillow computes it."""
+    """Compute ITU-R 601-2 luma in 16-bit fixed point, as Pillow does."""
     red, green, blue = tf.split(tf.cast(image, tf.int32), 3, -1)
     return tf.cast(tf.bitwise.right_shift(red * 19595 + green * 38470 + blue * 7471 + 0x8000, 16), tf.uint8)

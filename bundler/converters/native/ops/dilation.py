@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
 
 
 def dilated(ctx: Context, w: Value, dilation: Sequence[int]) -> Value:
-    """The weight w [M, C, kernel…] with dilation - 1 zeros between its taps; at build time if it is a constant."""
+    """Put dilation - 1 zeros between the taps of w [M, C, kernel…]; at build time if it is a constant."""
     weight = ctx.value(_computed(w.tensor, dilation)) if w.array is None else ctx.constant(_constant(w.array, dilation))
     weight.name = w.name
     return weight

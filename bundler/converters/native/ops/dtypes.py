@@ -1,4 +1,7 @@
-"""Dtypes of ONNX and how one becomes another. https://onnx.ai/onnx/operators/onnx__Cast.html"""
+"""ONNX's dtypes and conversions between them.
+
+https://onnx.ai/onnx/operators/onnx__Cast.html
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 
 _INTEGERS: dict[tf.DType, tuple[int, int]] = {
     tf.as_dtype(ml_dtypes.int4): (-8, 7),
@@ -25,11 +28,11 @@ _FLOATS: dict[tf.DType, float] = {
     )
 }  # fmt: skip
 _CONVERTIBLE = {tf.as_dtype(t) for t in (ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)}
-"""Those of the narrow types that TensorFlow's kernels convert; it can only hand the others on."""
+"""The narrow types that TensorFlow's kernels can convert; others it can only pass on."""
 
 
 def tensor_dtype(element_type: int) -> tf.DType:
-    """The TensorFlow dtype of an onnx.TensorProto element type.
+    """Return the TensorFlow dtype of an onnx.TensorProto element type.
 
     Raises:
         ValueError: TensorFlow has no such type.
@@ -44,14 +47,19 @@ def tensor_dtype(element_type: int) -> tf.DType:
 
 
 def limits(dtype: tf.DType) -> tuple[int, int] | None:
-    """The lowest and highest value of an integer dtype; None for any other."""
+    """Return the lowest and highest value of an integer dtype; None for any other dtype."""
     if dtype in _INTEGERS:
         return _INTEGERS[dtype]
     return (dtype.min, dtype.max) if dtype.is_integer else None
 
 
 def convert(x: Tensor, dtype: tf.DType, *, saturate: bool = True) -> Tensor:
-    """Cast as ONNX does: bool from a number is `!= 0`, strings are parsed and printed, formats of 8 bits and less saturate.
+    """Cast as ONNX does: bool from a number is `!= 0`, strings are parsed and printed.
+
+    Args:
+        x: the tensor.
+        dtype: the result's dtype.
+        saturate: whether floating-point formats of 8 bits and less saturate.
 
     Raises:
         ValueError: TensorFlow cannot convert from or to this dtype.
@@ -86,14 +94,14 @@ def _convert_narrow(x: Tensor, dtype: tf.DType, saturate: bool) -> Tensor:
 
 
 def _to_small_integer(x: Tensor, dtype: tf.DType) -> Tensor:
-    """Numbers beyond the range keep their lowest bits."""
+    """Convert to an integer of 4 or 2 bits; numbers beyond the range keep their lowest bits."""
     whole = tf.cast(x, tf.int32)
     low, high = _INTEGERS[dtype]
     return tf.cast(tf.math.floormod(whole - low, high - low + 1) + low, dtype)
 
 
 def _convert_constant(x: Tensor, dtype: tf.DType, narrow: tf.DType) -> Tensor:
-    """At build time, NumPy converts what TensorFlow has no kernel for."""
+    """Convert with NumPy, at build time, what TensorFlow has no kernel for."""
     if not hasattr(x, "numpy"):
         raise ValueError(f"TensorFlow has no kernel that converts {narrow.name}")
     array: Any = x.numpy()
@@ -101,7 +109,7 @@ def _convert_constant(x: Tensor, dtype: tf.DType, narrow: tf.DType) -> Tensor:
 
 
 def _printed(x: Tensor) -> Tensor:
-    """Numbers as NumPy prints them: the shortest text that reads back as the same number is not at hand; 9 or 17 digits."""
+    """Print numbers as strings; floating-point ones in as few digits as TensorFlow's `shortest` gives."""
     if not x.dtype.is_floating:
         return tf.strings.as_string(x)
     return tf.strings.as_string(x, shortest=True)

@@ -1,7 +1,11 @@
-"""Arithmetic, activations, comparisons and logic: one output element from the input elements at the same place."""
+"""Arithmetic, activations, comparisons and logic: every output element depends on the input elements at its place.
+
+https://onnx.ai/onnx/operators/
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +13,11 @@ from typing import Any
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.layouts import place, with_rows
+from bundler.converters.native.layouts import both_flattened, elementwise
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 E = AxisPolicy.ELEMENTWISE
 
@@ -63,16 +68,21 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Xor": tf.math.logical_xor,
 }
 
+_VARIADIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Max": tf.maximum, "Min": tf.minimum, "Sum": tf.add}
+
 
 @op("Add", layout=AxisPolicy.VALUES)
 def add(ctx: Context, a: Value, b: Value) -> Value:
-    """Sums of two computed tensors of the same sizes are AddN: TensorFlow's optimiser fuses an Add into the convolution or
-    product before it only where it can see that nothing is broadcast, which dynamic sizes hide from it."""
+    """Lower Add; a sum of two computed tensors of the same sizes becomes AddN.
+
+    TensorFlow's optimiser fuses an Add into the convolution or product before it only if it can see that nothing is
+    broadcast, which dynamic sizes hide from it.
+    """
     if ctx.target == "serving" and a.dtype.is_floating and _same_sizes(ctx, a, b):
-        placed = place(E, with_rows(a, b), (), {})
-        return placed.value(tf.add_n(placed.tensors), ctx.store)
-    placed = place(E, (a, b), (), {})
-    return placed.value(tf.add(*placed.tensors), ctx.store)
+        operands = elementwise(both_flattened(a, b))
+        return operands.value(tf.add_n(operands.tensors), ctx.store)
+    operands = elementwise((a, b))
+    return operands.value(tf.add(*operands.tensors), ctx.store)
 
 
 def _same_sizes(ctx: Context, a: Value, b: Value) -> bool:
@@ -93,26 +103,35 @@ def _register_binary(name: str, compute: Callable[[Tensor, Tensor], Tensor]) -> 
         return compute(a, b)
 
 
+def _register_variadic(name: str, compute: Callable[[Tensor, Tensor], Tensor]) -> None:
+    @op(name, layout=E)
+    def variadic(*tensors: Tensor) -> Tensor:
+        return functools.reduce(compute, tensors)
+
+
 for _name, _compute in _UNARY.items():
     _register_unary(_name, _compute)
 for _name, _binary in _BINARY.items():
     _register_binary(_name, _binary)
+for _name, _binary in _VARIADIC.items():
+    _register_variadic(_name, _binary)
 
 
 @op("BitwiseNot", layout=E)
 def bitwise_not(x: Tensor) -> Tensor:
+    """Lower BitwiseNot: invert every bit."""
     return tf.bitwise.invert(x)
 
 
 @op("Div", layout=E)
 def div(a: Tensor, b: Tensor) -> Tensor:
-    """Integers are divided towards zero."""
+    """Lower Div; integers are divided towards zero."""
     return tf.truncatediv(a, b) if a.dtype.is_integer else tf.divide(a, b)
 
 
 @op("Mod", layout=E)
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
-    """fmod=1: the sign of the dividend (C's fmod); 0: of the divisor (integers only)."""
+    """Lower Mod; the result has the sign of the dividend with fmod=1 (C's fmod), otherwise that of the divisor."""
     if a.dtype in (tf.float16, tf.bfloat16):
         return tf.cast(mod(tf.cast(a, tf.float32), tf.cast(b, tf.float32), fmod=fmod), a.dtype)
     return tf.raw_ops.TruncateMod(x=a, y=b) if fmod else tf.math.floormod(a, b)
@@ -120,7 +139,7 @@ def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
 
 @op("Pow", layout=E)
 def power(x: Tensor, exponent: Tensor) -> Tensor:
-    """The result has the base's dtype, whatever the exponent's."""
+    """Lower Pow in the dtype of x, whatever that of the exponent; some constant exponents become square, sqrt or rsqrt."""
     known = tf.get_static_value(exponent)
     if known is not None and known.size == 1 and not x.dtype.is_integer:
         special = {2.0: tf.square, 0.5: tf.sqrt, -0.5: tf.math.rsqrt, 1.0: tf.identity}.get(float(known.reshape(-1)[0]))
@@ -131,39 +150,21 @@ def power(x: Tensor, exponent: Tensor) -> Tensor:
     return tf.pow(x, tf.cast(exponent, x.dtype))
 
 
-@op("Max", layout=E)
-def maximum(first: Tensor, *others: Tensor) -> Tensor:
-    for other in others:
-        first = tf.maximum(first, other)
-    return first
-
-
-@op("Min", layout=E)
-def minimum(first: Tensor, *others: Tensor) -> Tensor:
-    for other in others:
-        first = tf.minimum(first, other)
-    return first
-
-
-@op("Sum", layout=E)
-def total(first: Tensor, *others: Tensor) -> Tensor:
-    for other in others:
-        first = tf.add(first, other)
-    return first
-
-
 @op("Mean", layout=E)
 def mean(*tensors: Tensor) -> Tensor:
-    return tf.divide(total(*tensors), tf.cast(len(tensors), tensors[0].dtype))
+    """Lower Mean: the sum of the inputs divided by their number."""
+    return tf.divide(functools.reduce(tf.add, tensors), tf.cast(len(tensors), tensors[0].dtype))
 
 
 @op("Where", layout=E)
 def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Lower Where: a where the condition holds, otherwise b."""
     return tf.where(condition, a, b)
 
 
 @op("IsInf", layout=E)
 def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
+    """Lower IsInf, for either sign or only one."""
     infinite = tf.math.is_inf(x)
     if not detect_negative:
         infinite = tf.logical_and(infinite, x > 0)
@@ -174,37 +175,42 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
 
 @op("Relu", layout=AxisPolicy.VALUES)
 def relu(ctx: Context, x: Value) -> Value:
-    placed = place(E, (x,), (), {})
-    result = placed.value(tf.nn.relu(placed.tensors[0]), ctx.store)
+    """Lower Relu: max(0, x); the result is known to be non-negative."""
+    operands = elementwise((x,))
+    result = operands.value(tf.nn.relu(operands.tensors[0]), ctx.store)
     result.non_negative = True
     return result
 
 
 @op("LeakyRelu", layout=E)
 def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
+    """Lower LeakyRelu: x where x >= 0, otherwise alpha * x."""
     return tf.nn.leaky_relu(x, alpha)
 
 
 @op("PRelu", layout=E)
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """slope is broadcast to x in one direction (opset 9 and later)."""
+    """Lower PRelu: x where x >= 0, otherwise slope * x; slope is broadcast to the shape of x."""
     return tf.nn.relu(x) - slope * tf.nn.relu(-x)
 
 
 @op("ThresholdedRelu", layout=E)
 def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Lower ThresholdedRelu: x where x > alpha, otherwise 0."""
     return tf.where(x > alpha, x, tf.zeros([], x.dtype))
 
 
 @op("Elu", layout=E)
 def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    if x.dtype.size < 4:  # the difference to one is lost in half precision
+    """Lower Elu: x where x >= 0, otherwise alpha * (exp(x) - 1)."""
+    if x.dtype.size < 4:  # half precision would lose the difference to 1
         return tf.cast(elu(tf.cast(x, tf.float32), alpha=alpha), x.dtype)
     return tf.nn.elu(x) if alpha == 1.0 else tf.where(x < 0, alpha * tf.math.expm1(tf.minimum(x, 0)), x)
 
 
 @op("Celu", layout=E)
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Lower Celu: max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     if x.dtype.size < 4:
         return tf.cast(celu(tf.cast(x, tf.float32), alpha=alpha), x.dtype)
     return tf.nn.elu(x) if alpha == 1.0 else tf.nn.relu(x) + tf.minimum(0.0, alpha * tf.math.expm1(x / alpha))
@@ -212,28 +218,34 @@ def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 @op("Selu", layout=E)
 def selu(x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Tensor:
+    """Lower Selu: gamma * x where x > 0, otherwise gamma * alpha * (exp(x) - 1)."""
     return gamma * (tf.nn.relu(x) + alpha * tf.math.expm1(tf.minimum(x, 0)))
 
 
 @op("Gelu", layout=E)
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    """Lower Gelu: x * Phi(x), by erf or approximated by tanh."""
     return tf.nn.gelu(x, approximate=approximate == "tanh")
 
 
 @op("Mish", layout=E)
 def mish(x: Tensor) -> Tensor:
+    """Lower Mish: x * tanh(softplus(x))."""
     return x * tf.tanh(tf.math.softplus(x))
 
 
 @op("Swish", layout=E)
 def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """x * sigmoid(x) as two ops: TensorFlow's remapper fuses exactly this pair."""
+    """Lower Swish: x * sigmoid(alpha * x), as two ops: TensorFlow's remapper fuses exactly this pair for alpha 1."""
     return x * tf.sigmoid(x if alpha == 1.0 else alpha * x)
 
 
 @op("HardSigmoid", layout=E)
 def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
-    """PyTorch's form (alpha 1/6, beta 1/2) goes through Relu6, which TFLite and XNNPACK know."""
+    """Lower HardSigmoid: max(0, min(1, alpha * x + beta)).
+
+    PyTorch's form (alpha 1/6, beta 1/2) becomes Relu6, which TFLite and XNNPACK support.
+    """
     if math.isclose(alpha, 1 / 6, rel_tol=1e-5) and beta == 0.5:
         return tf.nn.relu6(x + 3.0) * tf.constant(1 / 6, x.dtype)
     return tf.clip_by_value(alpha * x + beta, 0.0, 1.0)
@@ -241,12 +253,13 @@ def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
 
 @op("HardSwish", layout=E)
 def hard_swish(x: Tensor) -> Tensor:
-    """The factors in the order that TFLite's converter matches as HARD_SWISH."""
+    """Lower HardSwish: x * relu6(x + 3) / 6, in the order of factors that TFLite's converter matches as HARD_SWISH."""
     return x * (tf.nn.relu6(x + tf.constant(3, x.dtype)) * tf.constant(1 / 6, x.dtype))
 
 
 @op("Shrink", layout=E)
 def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
+    """Lower Shrink: x + bias where x < -lambd, x - bias where x > lambd, otherwise 0."""
     bias_ = tf.cast(bias, x.dtype)
     zero = tf.zeros([], x.dtype)
     limit = tf.cast(lambd, x.dtype)
@@ -255,6 +268,7 @@ def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
 
 @op("Clip", layout=E)
 def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """Lower Clip: min(max(x, low), high), as Relu or Relu6 where the bounds are theirs."""
     bottom = None if low is None else tf.get_static_value(low)
     top = None if high is None else tf.get_static_value(high)
     if x.dtype.is_floating and bottom is not None and bottom == 0 and (high is None or (top is not None and top == 6)):
@@ -266,31 +280,34 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
 
 @op("Cast", layout=E)
 def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    """Lower Cast: convert x to the dtype `to`."""
     return convert(x, tensor_dtype(to), saturate=bool(saturate))
 
 
 @op("CastLike", layout=AxisPolicy.VALUES)
 def cast_like(ctx: Context, x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
+    """Lower CastLike: cast x to the dtype of `like`."""
     return ctx.value(convert(x.stored, like.dtype, saturate=bool(saturate)), x.order)
 
 
 def _dropped(ctx: Context, x: Any, ratio: Any, training: Tensor, seed: int) -> Any:
-    """Where an input of the model says whether it is trained."""
+    """Drop elements at random if the tensor `training` is true at run time."""
     share = tf.constant(0.5) if ratio is None else tf.cast(tf.reshape(ratio.tensor, []), tf.float32)
     share = tf.where(tf.reshape(training, []), share, 0.0)
-    kept = tf.random.uniform(tf.shape(x.stored), seed=seed or None) >= share
+    mask = tf.random.uniform(tf.shape(x.stored), seed=seed or None) >= share
     scaled = x.stored / tf.cast(1.0 - share, x.dtype)
-    return ctx.value(tf.where(kept, scaled, tf.zeros([], x.dtype)), x.order), ctx.value(kept, x.order)
+    return ctx.value(tf.where(mask, scaled, tf.zeros([], x.dtype)), x.order), ctx.value(mask, x.order)
 
 
 @op("Identity", layout=AxisPolicy.VALUES)
 def identity(ctx: Context, x: Any) -> Any:
+    """Lower Identity: x itself."""
     return x
 
 
 @op("Dropout", layout=AxisPolicy.VALUES)
 def dropout(ctx: Context, x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> Any:
-    """Dropout is the identity at inference; its mask is all true."""
+    """Lower Dropout: the identity at inference, with a mask that is all true."""
     if training_mode is not None and training_mode.array is None:
         return _dropped(ctx, x, ratio, training_mode.tensor, seed)
     if training_mode is not None and bool(training_mode.array):

@@ -1,13 +1,16 @@
-"""Resize and its kin. https://onnx.ai/onnx/operators/onnx__Resize.html
+"""Resize, DepthToSpace and SpaceToDepth.
 
-Where TensorFlow's image ops compute what ONNX asks for, they are used; everything else is separable, one small matrix an
-axis, made at build time from ONNX's own definition.
+https://onnx.ai/onnx/operators/onnx__Resize.html, https://onnx.ai/onnx/operators/onnx__DepthToSpace.html
+
+Where TensorFlow's image ops compute the same as ONNX, they are used. Everything else is done axis by axis with one small
+matrix per axis, made at build time from ONNX's definition.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,34 +18,26 @@ import tensorflow as tf
 
 from bundler.converters.native.bounds import LARGEST_FOLD
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import Dim, Element, full_shape, multiply
 from bundler.converters.native.ops.resize_dynamic import Settings, resize_at_run_time
+from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.shapes import full_shape, multiply
-from bundler.converters.native.value import Dim, Element, Tensor, Value, channels_last
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
 
 
 @op("Resize", layout=AxisPolicy.VALUES)
 def resize(
-    ctx: Context,
-    x: Value,
-    roi: Value | None = None,
-    scales: Value | None = None,
-    sizes: Value | None = None,
-    *,
-    antialias: int = 0,
-    axes: Sequence[int] | None = None,
-    coordinate_transformation_mode: str = "half_pixel",
-    cubic_coeff_a: float = -0.75,
-    exclude_outside: int = 0,
-    extrapolation_value: float = 0.0,
-    keep_aspect_ratio_policy: str = "stretch",
-    mode: str = "nearest",
-    nearest_mode: str = "round_prefer_floor",
-) -> Value:
+    ctx: Context, x: Value, roi: Value | None = None, scales: Value | None = None, sizes: Value | None = None, *,
+    antialias: int = 0, axes: Sequence[int] | None = None, coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75, exclude_outside: int = 0, extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch", mode: str = "nearest", nearest_mode: str = "round_prefer_floor",
+) -> Value:  # fmt: skip
+    """Lower Resize: as one of TensorFlow's image ops where it fits, otherwise axis by axis."""
     rank = len(x.shape)
     axes = [a % rank for a in axes] if axes is not None else list(range(rank))
-    scales, sizes = _given(scales), _given(sizes)
+    scales, sizes = _none_if_empty(scales), _none_if_empty(sizes)
     factors, outs = (None if scales is None else scales.array), (None if sizes is None else sizes.elements)
     computed = any(v is not None and v.array is None and v.elements is None for v in (roi, scales, sizes))
     if computed or _is_dynamic(ctx, x, axes, factors, outs):
@@ -53,14 +48,14 @@ def resize(
         if not computed and _image_op_fits(x, factors, settings):
             return _resize_dynamic(ctx, x, axes, factors, outs, mode, coordinate_transformation_mode)
         return resize_at_run_time(ctx, x, axes, (roi, scales, sizes), settings)
-    wanted = _targets(x, axes, factors, outs, keep_aspect_ratio_policy)
-    wanted = {axis: target for axis, target in wanted.items() if not target.is_identity}
-    order = channels_last(rank) if rank in (3, 4, 5) and not wanted.keys() & {0, 1} else x.order
+    targets = _targets(x, axes, factors, outs, keep_aspect_ratio_policy)
+    targets = {axis: target for axis, target in targets.items() if not target.is_identity}
+    order = channels_last(rank) if rank in (3, 4, 5) and not targets.keys() & {0, 1} else x.order
     data = x.in_order(order)
-    if _bilinear_fits(rank, wanted, mode, coordinate_transformation_mode, antialias, data):
-        return ctx.value(_bilinear(data, wanted, coordinate_transformation_mode), order)
+    if _bilinear_fits(rank, targets, mode, coordinate_transformation_mode, antialias, data):
+        return ctx.value(_bilinear(data, targets, coordinate_transformation_mode), order)
     roi_list = [] if roi is None or roi.array is None else [float(v) for v in roi.array.reshape(-1)]
-    for axis, target in reversed(wanted.items()):  # columns first: `_by_taps` then has fewer rows to do
+    for axis, target in reversed(targets.items()):  # columns first: `_by_taps` then has fewer rows to compute
         position = axes.index(axis)
         crop = (roi_list[position], roi_list[position + len(axes)]) if roi_list else (0.0, 1.0)
         coordinates = _coordinates(target, coordinate_transformation_mode, crop)
@@ -75,13 +70,13 @@ def resize(
     return ctx.value(data, order)
 
 
+@dataclass(frozen=True)
 class _Target:
-    """One resized axis: input size, output size and the scale that coordinates are computed with."""
+    """One resized axis: input size, the scale that coordinates are computed with, and output size."""
 
-    def __init__(self, size: int, scale: float, out: int) -> None:
-        self.size = size
-        self.scale = scale
-        self.out = out
+    size: int
+    scale: float
+    out: int
 
     @property
     def is_identity(self) -> bool:
@@ -101,25 +96,25 @@ def _targets(
     if sizes is None:
         raise ValueError("it has neither scales nor sizes")
     resized = [(axis, n) for axis, n in zip(axes, sizes, strict=True) if isinstance(n, int)]
-    axes, wanted = [axis for axis, _ in resized], [n for _, n in resized]
+    axes, outs = [axis for axis, _ in resized], [n for _, n in resized]
     if policy == "stretch":
         return {
-            a: _Target(_known(x, a), n / _known(x, a), n) for a, n in zip(axes, wanted, strict=True) if x.shape[a] != n
+            a: _Target(_known(x, a), n / _known(x, a), n) for a, n in zip(axes, outs, strict=True) if x.shape[a] != n
         }
     choose: Callable[[list[float]], float] = min if policy == "not_larger" else max
-    scale = choose([n / _known(x, a) for a, n in zip(axes, wanted, strict=True)])
+    scale = choose([n / _known(x, a) for a, n in zip(axes, outs, strict=True)])
     return {a: _Target(_known(x, a), scale, math.floor(scale * _known(x, a) + 0.5)) for a in axes}
 
 
-def _given(value: Value | None) -> Value | None:
-    """An empty tensor stands for an input that is left out (opset 11)."""
+def _none_if_empty(value: Value | None) -> Value | None:
+    """Return None for an empty tensor, which stands for an input that is left out (opset 11)."""
     return None if value is None or (value.rank == 1 and value.shape[0] == 0) else value
 
 
 def _is_dynamic(
     ctx: Context, x: Value, axes: Sequence[int], scales: Array | None, sizes: Sequence[Element] | None
 ) -> bool:
-    """Whether an axis that changes has a size, before or after, that is not known at build time."""
+    """Whether the size of a resized axis, before or after, is not known at build time."""
     if scales is not None and scales.size:
         return any(s != 1.0 and x.shape[a] is None for a, s in zip(axes, scales, strict=True))
     changed = [(a, n) for a, n in zip(axes, sizes or (), strict=False) if n != ctx.dim(x, a)]
@@ -127,16 +122,18 @@ def _is_dynamic(
 
 
 _TF_COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
-
+"""The values of coordinate_transformation_mode that TensorFlow's ResizeBilinear supports."""
 
 _REPEATING = {
     ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")
 }  # fmt: skip
+"""Coordinates and rounding by which `nearest` with a whole factor repeats every element."""
 
 
 def _image_op_fits(x: Value, scales: Array | None, settings: Settings) -> bool:
-    """TensorFlow's image ops derive the scale from the sizes, so a factor must be whole; `nearest` is then a repetition,
-    which half_pixel coordinates (rounded to the nearest) and asymmetric ones (rounded down) mean.
+    """Whether one of TensorFlow's image ops computes this resize for sizes that are not known yet.
+
+    They derive the scale from the sizes, so a factor must be a whole number.
     """
     whole = scales is None or all(float(s).is_integer() for s in scales)
     linear = settings.mode == "linear" and settings.coordinates in _TF_COORDINATES and x.dtype == tf.float32
@@ -146,24 +143,19 @@ def _image_op_fits(x: Value, scales: Array | None, settings: Settings) -> bool:
 
 
 def _resize_dynamic(
-    ctx: Context,
-    x: Value,
-    axes: Sequence[int],
-    scales: Array | None,
-    sizes: Sequence[Element] | None,
-    mode: str,
+    ctx: Context, x: Value, axes: Sequence[int], scales: Array | None, sizes: Sequence[Element] | None, mode: str,
     coordinates: str,
-) -> Value:
-    """Images whose height and width are known at run time only, through TensorFlow's image ops."""
+) -> Value:  # fmt: skip
+    """Resize images whose height and width are known only at run time, by TensorFlow's image ops."""
     outs: list[Element] = []
     for axis in (2, 3):
-        place = list(axes).index(axis) if axis in axes else None
-        if place is None:
+        position = list(axes).index(axis) if axis in axes else None
+        if position is None:
             outs.append(ctx.dim(x, axis))
         elif sizes is not None:
-            outs.append(sizes[place])
+            outs.append(sizes[position])
         else:
-            outs.append(multiply(ctx.dim(x, axis), int((scales if scales is not None else [])[place])))
+            outs.append(multiply(ctx.dim(x, axis), int((scales if scales is not None else [])[position])))
     size = tf.cast(full_shape(outs), tf.int32)
     order = channels_last(4)
     if mode == "linear":
@@ -180,28 +172,28 @@ def _known(x: Value, axis: int) -> int:
     size = x.shape[axis]
     if size is None:
         raise ValueError(
-            f"axis {axis} is resized, and its size is not known at build time; export it with a fixed size"
+            f"the size of its resized axis {axis} is not known at build time; export it with a fixed size"
         )
     return size
 
 
 def _bilinear_fits(
-    rank: int, wanted: dict[int, _Target], mode: str, coordinates: str, antialias: int, data: Tensor
+    rank: int, targets: dict[int, _Target], mode: str, coordinates: str, antialias: int, data: Tensor
 ) -> bool:
-    """TensorFlow's ResizeBilinear computes coordinates from the sizes: right where the scale is exactly out/in."""
-    exact = all(t.scale * t.size == t.out for t in wanted.values())
+    """Whether ResizeBilinear computes this resize. It takes the scale from the sizes, so the scale must be exactly out/in."""
+    exact = all(t.scale * t.size == t.out for t in targets.values())
     known = coordinates in ("half_pixel", "align_corners", "asymmetric") or (
-        coordinates == "pytorch_half_pixel" and all(t.out > 1 for t in wanted.values())
+        coordinates == "pytorch_half_pixel" and all(t.out > 1 for t in targets.values())
     )
-    upward = not antialias or all(t.out >= t.size for t in wanted.values())
-    on_image = rank == 4 and bool(wanted) and wanted.keys() <= {2, 3}
+    upward = not antialias or all(t.out >= t.size for t in targets.values())
+    on_image = rank == 4 and bool(targets) and targets.keys() <= {2, 3}
     return mode == "linear" and on_image and exact and known and upward and data.dtype == tf.float32
 
 
-def _bilinear(data: Tensor, wanted: dict[int, _Target], coordinates: str) -> Tensor:
-    sizes = [wanted[axis].out if axis in wanted else data.shape[axis - 1] for axis in (2, 3)]
+def _bilinear(data: Tensor, targets: dict[int, _Target], coordinates: str) -> Tensor:
+    sizes = [targets[axis].out if axis in targets else data.shape[axis - 1] for axis in (2, 3)]
     if None in sizes:
-        raise ValueError("both spatial dims must be known at build time")
+        raise ValueError("a spatial dim of its input is not known at build time")
     return tf.raw_ops.ResizeBilinear(
         images=data, size=sizes, align_corners=coordinates == "align_corners",
         half_pixel_centers=coordinates in ("half_pixel", "pytorch_half_pixel"),
@@ -209,9 +201,9 @@ def _bilinear(data: Tensor, wanted: dict[int, _Target], coordinates: str) -> Ten
 
 
 def _coordinates(target: _Target, mode: str, roi: tuple[float, float]) -> Array:
-    """Where each output position lies in the input: ONNX's coordinate_transformation_mode."""
+    """Return where each output position lies in the input, by ONNX's coordinate_transformation_mode."""
     if target.out > LARGEST_FOLD:
-        raise ValueError(f"an axis of {target.out} is too long to be resized to")
+        raise ValueError(f"the output size {target.out} of an axis is too large")
     i = np.arange(target.out, dtype=np.float64)
     size, out, scale = target.size, target.out, target.scale
     if mode == "align_corners":
@@ -233,7 +225,7 @@ def _coordinates(target: _Target, mode: str, roi: tuple[float, float]) -> Array:
         if out == 1:
             return np.full_like(i, 0.5 * (start + end) * (size - 1))
         return start * (size - 1) + i * (end - start) * (size - 1) / (out - 1)
-    raise ValueError(f"coordinate_transformation_mode {mode!r} is not one that ONNX defines")
+    raise ValueError(f"its coordinate_transformation_mode {mode!r} is not defined by ONNX")
 
 
 def _nearest(data: Tensor, axis: int, coordinates: Array, target: _Target, rule: str, outside: float | None) -> Tensor:
@@ -246,14 +238,14 @@ def _nearest(data: Tensor, axis: int, coordinates: Array, target: _Target, rule:
     index = np.clip(rules[rule](coordinates), 0, target.size - 1).astype(np.int32)
     factor = target.out // target.size
     if factor * target.size == target.out and np.array_equal(index, np.repeat(np.arange(target.size), factor)):
-        picked = tf.repeat(data, factor, axis) if data.shape.rank != 4 else _repeat(data, axis, factor)
+        result = tf.repeat(data, factor, axis) if data.shape.rank != 4 else _repeat(data, axis, factor)
     else:
-        picked = tf.gather(data, index, axis=axis)
-    return picked if outside is None else _blank(picked, axis, coordinates, target, outside)
+        result = tf.gather(data, index, axis=axis)
+    return result if outside is None else _blank(result, axis, coordinates, target, outside)
 
 
 def _repeat(data: Tensor, axis: int, factor: int) -> Tensor:
-    """Each row `factor` times, as a broadcast that TensorFlow and TFLite run without a gather."""
+    """Repeat each row `factor` times, by a concatenation that TensorFlow and TFLite run without a gather."""
     sizes = data.shape.as_list()
     if sum(s is None for s in sizes) > 1:
         return tf.repeat(data, factor, axis)
@@ -262,7 +254,7 @@ def _repeat(data: Tensor, axis: int, factor: int) -> Tensor:
 
 
 def _blank(data: Tensor, axis: int, coordinates: Array, target: _Target, outside: float) -> Tensor:
-    """tf_crop_and_resize: positions outside of the input get the extrapolation value."""
+    """Set positions outside of the input to the extrapolation value (tf_crop_and_resize)."""
     inside = (coordinates >= 0) & (coordinates <= target.size - 1)
     if inside.all():
         return data
@@ -277,7 +269,7 @@ def _linear(distance: Array) -> Array:
 
 
 def _cubic(a: float) -> Callable[[Array], Array]:
-    """Keys' kernel with ONNX's cubic_coeff_a."""
+    """Return Keys' kernel with ONNX's cubic_coeff_a."""
 
     def kernel(distance: Array) -> Array:
         d = np.abs(distance)
@@ -292,7 +284,7 @@ def _cubic(a: float) -> Callable[[Array], Array]:
 def _interpolation(
     target: _Target, coordinates: Array, kernel: Callable[[Array], Array], mode: str, antialias: bool, exclude: bool
 ) -> Array:
-    """The matrix [out, size] that takes the axis to its new size; antialias widens the kernel by 1/scale."""
+    """Return the matrix [out, size] that resizes the axis; antialias widens the kernel by 1/scale."""
     stretch = max(1 / target.scale, 1.0) if antialias else 1.0
     reach = math.ceil((1 if mode == "linear" else 2) * stretch) + 1
     matrix = np.zeros((target.out, target.size))
@@ -317,11 +309,13 @@ def _apply(
 
 
 _SHORT = 8
+"""A last axis shorter than this makes a product many small ones."""
 _TAPS = 4
+"""Most weights per row for which a sum of gathers replaces the product."""
 
 
 def _along(data: Tensor, axis: int, matrix: Array) -> Tensor:
-    """The matrix [out, size] times each vector along the axis, where it is: the axes after it are the product's columns."""
+    """Multiply each vector along the axis by the matrix [out, size]; the axes after it are the product's columns."""
     rank = data.shape.rank
     if axis == rank - 1:
         return tf.matmul(data, tf.constant(matrix), transpose_b=True)
@@ -336,21 +330,21 @@ def _along(data: Tensor, axis: int, matrix: Array) -> Tensor:
 
 
 def _by_taps(data: Tensor, axis: int, matrix: Array) -> Tensor:
-    """The same with few weights a row, as a sum of weighted gathers.
+    """Compute the same for a matrix with few weights per row, as a sum of weighted gathers.
 
-    Before a short axis (the channels of an image) a product is many small ones: 128x128x3 to three times its size takes
-    6.3 ms so, 2.7 ms with taps, and 2.5 ms with transposes around one product.
+    Before a short axis (the channels of an image) the product becomes many small ones: enlarging 128x128x3 to three times
+    its size takes 6.3 ms by a product, 2.7 ms by taps, and 2.5 ms by a product between two transposes.
     """
-    places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :_TAPS]
-    weights = np.take_along_axis(matrix, places, 1)
+    indices = np.argsort(matrix == 0, axis=1, kind="stable")[:, :_TAPS]
+    weights = np.take_along_axis(matrix, indices, 1)
     shape = [1] * data.shape.rank
     shape[axis] = matrix.shape[0]
-    used = [tap for tap in range(places.shape[1]) if weights[:, tap].any()]
-    return tf.add_n([tf.gather(data, places[:, t].astype(np.int32), axis=axis) * weights[:, t].reshape(shape) for t in used])
+    used = [tap for tap in range(indices.shape[1]) if weights[:, tap].any()]
+    return tf.add_n([tf.gather(data, indices[:, t].astype(np.int32), axis=axis) * weights[:, t].reshape(shape) for t in used])
 
 
 def _sizes(data: Tensor) -> list[Any]:
-    """The sizes as tf.reshape takes them: -1 for one that is dynamic; scalars where there are more."""
+    """Return the sizes in the form tf.reshape takes: -1 for a dynamic first one, scalars for others."""
     sizes = data.shape.as_list()
     if sizes.count(None) == 1 and sizes[0] is None:
         return [-1, *sizes[1:]]
@@ -360,7 +354,7 @@ def _sizes(data: Tensor) -> list[Any]:
 
 @op("DepthToSpace", layout=AxisPolicy.VALUES)
 def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
-    """TensorFlow's op is DCR on channels last; CRD (PyTorch's pixel_shuffle) takes its channels in another order."""
+    """Lower DepthToSpace; TensorFlow's op is DCR on channels last, and CRD (PyTorch's pixel_shuffle) reorders channels first."""
     order = channels_last(4)
     data = x.in_order(order)
     channels = data.shape[-1]
@@ -373,6 +367,7 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
 
 @op("SpaceToDepth", layout=AxisPolicy.VALUES)
 def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    """Lower SpaceToDepth; TensorFlow's op is DCR on channels last, and CRD reorders its channels."""
     order = channels_last(4)
     deep = tf.nn.space_to_depth(x.in_order(order), blocksize)
     if mode == "CRD":

@@ -1,4 +1,7 @@
-"""Gathers, scatters, searches and orders."""
+"""Gathers, scatters, searches and orders.
+
+https://onnx.ai/onnx/operators/onnx__Gather.html, https://onnx.ai/onnx/operators/onnx__ScatterND.html
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.shape import drop_axes
+from bundler.converters.native.orders import identity
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value, identity
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("Gather", layout=AxisPolicy.VALUES)
 def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
-    """Indices may count from the end, which tf.gather does not know."""
+    """Lower Gather; constant indices that are one index or neighbours become a slice.
+
+    Negative indices count from the end, which tf.gather does not support.
+    """
     rank = len(data.shape)
     axis = axis % rank
     if indices.array is not None and indices.array.ndim == 0:
@@ -25,28 +33,26 @@ def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value
         return _take_neighbours(ctx, data, neighbours, indices.shape, axis)
     storage_axis = axis if data.order is None else data.order.index(axis)
     if indices.rank == 1:
-        picked = tf.gather(
-            data.stored, wrapped(indices, data.shape[axis], data.stored, storage_axis), axis=storage_axis
-        )
-        return ctx.value(picked, data.order)
+        index = wrapped(indices, data.shape[axis], data.stored, storage_axis)
+        return ctx.value(tf.gather(data.stored, index, axis=storage_axis), data.order)
     index = wrapped(indices, data.shape[axis], data.tensor, axis)
     return ctx.value(tf.gather(data.tensor, index, axis=axis))
 
 
 def _take_one(ctx: Context, data: Value, index: int, axis: int) -> Value:
-    """A constant scalar index is a slice that drops the axis, whatever order the data has."""
+    """Take a constant scalar index by a slice that drops the axis, whatever order the data has."""
     order = data.order or identity(len(data.shape))
     place, size = order.index(axis), data.shape[axis]
     slices: list[slice | int] = [slice(None)] * len(order)
     slices[place] = index
-    if ctx.target == "tflite" and size is not None:  # XNNPACK cuts, but drops no axis
+    if ctx.target == "tflite" and size is not None:  # XNNPACK slices, but cannot drop an axis
         slices[place] = slice(index % size, index % size + 1)
         return ctx.value(tf.squeeze(data.stored[tuple(slices)], place), drop_axes(order, [axis]))
     return ctx.value(data.stored[tuple(slices)], drop_axes(order, [axis]))
 
 
 def _neighbours(indices: Value, size: int | None) -> tuple[int, int] | None:
-    """The first and the end of constant indices that count up by one."""
+    """Return the first index and the end of constant indices that count up by one, or None."""
     if indices.array is None or size is None or not indices.array.size:
         return None
     flat = indices.array.reshape(-1)
@@ -55,19 +61,19 @@ def _neighbours(indices: Value, size: int | None) -> tuple[int, int] | None:
 
 
 def _take_neighbours(ctx: Context, data: Value, neighbours: tuple[int, int], shape: Sequence[int | None], axis: int) -> Value:
-    """A slice of one axis, put into the shape of the indices; all of it is not even cut."""
+    """Slice one axis and give it the shape of the indices; the whole axis needs no slice."""
     first, end = neighbours
     whole = end - first == data.shape[axis]
     order = data.order or identity(len(data.shape))
-    cut = data.stored if whole else data.stored[tuple(slice(first, end) if a == axis else slice(None) for a in order)]
+    taken = data.stored if whole else data.stored[tuple(slice(first, end) if a == axis else slice(None) for a in order)]
     if len(shape) == 1:
-        return data if whole else ctx.value(cut, data.order)
-    moved = ctx.value(cut, data.order).tensor
+        return data if whole else ctx.value(taken, data.order)
+    moved = ctx.value(taken, data.order).tensor
     return ctx.value(tf.reshape(moved, [*data.shape[:axis], *shape, *data.shape[axis + 1 :]]))
 
 
 def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor:
-    """Indices with negative ones counted from the end."""
+    """Return the indices with negative ones counted from the end."""
     if indices.array is not None and (size is not None or (indices.array >= 0).all()):
         array = indices.array
         return tf.constant(np.where(array < 0, array + size, array) if size is not None else array)
@@ -78,15 +84,13 @@ def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor
 
 @op("GatherElements", layout=AxisPolicy.VALUES)
 def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
-    """out[i][j] = data[index[i][j]][j] for axis 0."""
-    rank = len(data.shape)
-    axis = axis % rank
-    places = element_places(data, indices, axis)
-    return ctx.value(tf.gather_nd(data.tensor, places))
+    """Lower GatherElements: for axis 0, out[i][j] = data[index[i][j]][j]."""
+    coordinates = element_coordinates(data, indices, axis % len(data.shape))
+    return ctx.value(tf.gather_nd(data.tensor, coordinates))
 
 
-def element_places(data: Value, indices: Value, axis: int) -> Tensor:
-    """Full coordinates [..., rank] of the elements that an index tensor names along one axis."""
+def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
+    """Return the full coordinates [..., rank] of the elements that an index tensor selects along one axis."""
     index = tf.cast(wrapped(indices, data.shape[axis], data.tensor, axis), tf.int64)
     sizes = tf.shape(index, out_type=tf.int64)
     rank = len(data.shape)
@@ -97,12 +101,13 @@ def element_places(data: Value, indices: Value, axis: int) -> Tensor:
 
 @op("GatherND", layout=AxisPolicy.VALUES, since=11)
 def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
+    """Lower GatherND: the elements or slices of data at coordinates."""
     index = wrapped_nd(data, indices, batch_dims)
     return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
 
 
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
-    """Coordinates with negative ones counted from the end of their axis."""
+    """Return coordinates with negative ones counted from the end of their axis."""
     index = indices.tensor
     depth = indices.shape[-1]
     if indices.array is not None and (indices.array >= 0).all():
@@ -121,21 +126,21 @@ _SCATTERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def scatter(ctx: Context, data: Tensor, places: Tensor, updates: Tensor, reduction: str) -> Tensor:
-    """Updates written (or reduced) into data at full or partial coordinates."""
+def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, reduction: str) -> Tensor:
+    """Write updates into data at full or partial coordinates, or reduce them into it."""
     if reduction == "mul":
-        return data * _scattered_product(data, places, updates)
+        return data * _scattered_product(data, coordinates, updates)
     if reduction not in _SCATTERS:
-        raise ctx.reject(f"The reduction {reduction!r} is not one that ONNX defines.")
-    return _SCATTERS[reduction](data, places, updates)
+        raise ctx.reject(f"The reduction {reduction!r} is not defined by ONNX.")
+    return _SCATTERS[reduction](data, coordinates, updates)
 
 
-def _scattered_product(data: Tensor, places: Tensor, updates: Tensor) -> Tensor:
-    """For every element of data the product of all updates that name it (1 where none does)."""
-    depth = places.shape[-1]
+def _scattered_product(data: Tensor, coordinates: Tensor, updates: Tensor) -> Tensor:
+    """Return for every element of data the product of its updates; 1 if it has none."""
+    depth = coordinates.shape[-1]
     sizes = tf.shape(data, out_type=tf.int64)
     strides = tf.math.cumprod(sizes[:depth], exclusive=True, reverse=True)
-    flat = tf.reshape(tf.reduce_sum(tf.cast(places, tf.int64) * strides, -1), [-1])
+    flat = tf.reshape(tf.reduce_sum(tf.cast(coordinates, tf.int64) * strides, -1), [-1])
     count = tf.reduce_prod(sizes[:depth])
     rows = tf.reshape(updates, tf.concat([tf.shape(flat, out_type=tf.int64), sizes[depth:]], 0))
     products = tf.math.unsorted_segment_prod(rows, flat, count)
@@ -146,66 +151,69 @@ def _scattered_product(data: Tensor, places: Tensor, updates: Tensor) -> Tensor:
 def scatter_elements(
     ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
-    axis = axis % len(data.shape)
-    places = element_places(data, indices, axis)
-    return ctx.value(scatter(ctx, data.tensor, places, updates.tensor, reduction))
+    """Lower ScatterElements: for axis 0, out[index[i][j]][j] = updates[i][j]."""
+    coordinates = element_coordinates(data, indices, axis % len(data.shape))
+    return ctx.value(scatter(ctx, data.tensor, coordinates, updates.tensor, reduction))
 
 
 @op("Scatter", layout=AxisPolicy.VALUES)
 def scatter_9(ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
-    """ScatterElements under its first name."""
+    """Lower Scatter, the first name of ScatterElements."""
     return scatter_elements(ctx, data, indices, updates, axis=axis)
 
 
 @op("ScatterND", layout=AxisPolicy.VALUES, since=11)
 def scatter_nd(ctx: Context, data: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
+    """Lower ScatterND: data with updates written, or reduced, at coordinates."""
     return ctx.value(scatter(ctx, data.tensor, wrapped_nd(data, indices), updates.tensor, reduction))
 
 
 @op("ArgMax", layout=AxisPolicy.VALUES)
 def arg_max(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    """Lower ArgMax: the index of the first (or last) maximum along `axis`."""
     return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmax)
 
 
 @op("ArgMin", layout=AxisPolicy.VALUES)
 def arg_min(ctx: Context, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    """Lower ArgMin: the index of the first (or last) minimum along `axis`."""
     return _arg(ctx, x, axis, keepdims, select_last_index, tf.argmin)
 
 
 def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Callable[..., Tensor]) -> Value:
     axis = axis % len(x.shape)
     order = x.order or identity(len(x.shape))
-    place = order.index(axis)
+    storage_axis = order.index(axis)
     data = x.stored
     if last:
-        size = tf.cast(tf.shape(data)[place], tf.int64)
-        found = size - 1 - search(tf.reverse(data, [place]), place, output_type=tf.int64)
+        size = tf.cast(tf.shape(data)[storage_axis], tf.int64)
+        index = size - 1 - search(tf.reverse(data, [storage_axis]), storage_axis, output_type=tf.int64)
     else:
-        found = search(data, place, output_type=tf.int64)
+        index = search(data, storage_axis, output_type=tf.int64)
     if keepdims:
-        return ctx.value(tf.expand_dims(found, place), x.order)
-    return ctx.value(found, drop_axes(order, [axis]))
+        return ctx.value(tf.expand_dims(index, storage_axis), x.order)
+    return ctx.value(index, drop_axes(order, [axis]))
 
 
 @op("TopK", layout=AxisPolicy.VALUES, since=11)
 def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:
-    """Values and int64 indices; equal values keep the order of their indices."""
+    """Lower TopK: values and int64 indices; equal values keep the order of their indices."""
     rank = len(x.shape)
     axis = axis % rank
     count = tf.cast(tf.reshape(k.tensor, []), tf.int32) if k.array is None else int(k.array.reshape(-1)[0])
     last = (*(a for a in range(rank) if a != axis), axis)
     data = x.in_order(last)
     if largest:
-        values, places = tf.math.top_k(data, count)
+        values, indices = tf.math.top_k(data, count)
     else:
-        places = tf.argsort(data, axis=-1, stable=True)[..., :count]
-        values = tf.gather(data, places, batch_dims=rank - 1)
-    return [ctx.value(values, last), ctx.value(tf.cast(places, tf.int64), last)]
+        indices = tf.argsort(data, axis=-1, stable=True)[..., :count]
+        values = tf.gather(data, indices, batch_dims=rank - 1)
+    return [ctx.value(values, last), ctx.value(tf.cast(indices, tf.int64), last)]
 
 
 @op("OneHot", layout=AxisPolicy.VALUES)
 def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
-    """values = [off, on]; indices outside of [-depth, depth) give a row of `off`."""
+    """Lower OneHot with values = [off, on]; an index outside of [-depth, depth) gives a row of `off`."""
     count = tf.cast(tf.reshape(depth.tensor, []), tf.int64)
     index = tf.cast(indices.tensor, tf.int64)
     index = tf.where(index < 0, index + count, index)
@@ -217,14 +225,14 @@ def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: 
 
 @op("NonZero")
 def non_zero(x: Tensor) -> Tensor:
-    """[rank, count], coordinates in row-major order."""
+    """Lower NonZero: the coordinates [rank, count], in row-major order."""
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
     return tf.transpose(tf.where(condition))
 
 
 @op("Trilu", layout=AxisPolicy.VALUES)
 def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
-    """The upper (or lower) triangle of the last two axes, from diagonal k on."""
+    """Lower Trilu: the upper or lower triangle of the last two axes, from diagonal k."""
     data = x.tensor
     rows, columns = tf.shape(data, out_type=tf.int64)[-2], tf.shape(data, out_type=tf.int64)[-1]
     diagonal = tf.constant(0, tf.int64) if k is None else tf.reshape(tf.cast(k.tensor, tf.int64), [])
@@ -240,8 +248,8 @@ def _register_cumulative(name: str, compute: Callable[..., Tensor]) -> None:
         if axis.array is None:
             return ctx.value(compute(x.tensor, tf.reshape(axis.tensor, []), **flags))
         order = x.order or identity(len(x.shape))
-        place = order.index(int(axis.array.reshape(-1)[0]) % len(order))
-        return ctx.value(compute(x.stored, place, **flags), x.order)
+        storage_axis = order.index(int(axis.array.reshape(-1)[0]) % len(order))
+        return ctx.value(compute(x.stored, storage_axis, **flags), x.order)
 
 
 _register_cumulative("CumSum", tf.cumsum)

@@ -1,4 +1,7 @@
-"""Matrix products. https://onnx.ai/onnx/operators/onnx__MatMul.html"""
+"""Matrix products.
+
+https://onnx.ai/onnx/operators/onnx__MatMul.html, https://onnx.ai/onnx/operators/onnx__Gemm.html
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.layouts import known_rank
 from bundler.converters.native.ops.fake_quantize import product
 from bundler.converters.native.ops.moves import offer_move
+from bundler.converters.native.orders import Order, identity
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Order, Tensor, Value, identity
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("MatMul", layout=AxisPolicy.VALUES)
 def matmul(ctx: Context, a: Value, b: Value) -> Value:
-    """a [..., M, K] @ b [..., K, N], NumPy's rules for vectors and broadcasting."""
-    rank_a, rank_b = _rank(a), _rank(b)
+    """Lower MatMul: a [..., M, K] @ b [..., K, N] by NumPy's rules for vectors and broadcasting."""
+    rank_a, rank_b = known_rank(a), known_rank(b)
     if rank_a == 1 or rank_b == 1:
         return ctx.value(_with_vector(a.tensor, b.tensor, rank_a, rank_b))
     if rank_b == 2 and rank_a > 2:
@@ -30,12 +36,6 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
     return ctx.value(tf.matmul(left, right, transpose_a=swap_left, transpose_b=swap_right))
 
 
-def _rank(value: Value) -> int:
-    if value.rank is None:
-        raise ValueError("the rank of its input is not known at build time")
-    return value.rank
-
-
 def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
     if rank_a == 1 and rank_b == 1:
         return tf.reduce_sum(a * b)
@@ -45,21 +45,24 @@ def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
 
 
 def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:
-    """The operand, and whether its last two axes are swapped: the product reads them so, for free."""
+    """Return the operand, and whether its last two axes are swapped, which costs the product nothing."""
     order = value.order
     if order is None or value.is_constant:
         return value.tensor, False
     rank = len(order)
     swapped: Order = (*identity(rank)[:-2], rank - 1, rank - 2)
-    want = swapped if order[-1] == rank - 2 else None  # the last axis stays where it is
-    offer_move(ctx, value, want)
-    return value.in_order(want), want is not None
+    wanted = swapped if order[-1] == rank - 2 else None  # the last storage axis stays in its place
+    offer_move(ctx, value, wanted)
+    return value.in_order(wanted), wanted is not None
 
 
 @op("Linear", layout=AxisPolicy.VALUES, domain="tfbundle")
 def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value:
-    """x [..., K] @ w [K, N] + bias [N] as one product of matrices, which TensorFlow fuses with its bias; made by fuse_linear."""
-    if _rank(x) == 2:
+    """Lower Linear (made by fuse_linear): x [..., K] @ w [K, N] + bias [N].
+
+    It becomes one product of matrices, which TensorFlow fuses with its bias.
+    """
+    if known_rank(x) == 2:
         return ctx.value(product(ctx, x.tensor, w, w.tensor, None if bias is None else bias.tensor))
     rows = product(ctx, _rows(x, w), w, w.tensor, None if bias is None else bias.tensor)
     outer = w.shape[1]
@@ -76,17 +79,10 @@ def _rows(x: Value, w: Value) -> Tensor:
 
 @op("Gemm", layout=AxisPolicy.VALUES)
 def gemm(
-    ctx: Context,
-    a: Value,
-    b: Value,
-    c: Value | None = None,
-    *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    transA: int = 0,  # noqa: N803
-    transB: int = 0,  # noqa: N803
-) -> Value:
-    """alpha * a' @ b' + beta * c. A constant b is transposed at build time."""
+    ctx: Context, a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0,
+    transA: int = 0, transB: int = 0,  # noqa: N803
+) -> Value:  # fmt: skip
+    """Lower Gemm: alpha * a' @ b' + beta * c; a constant b is transposed at build time."""
     bias = _bias(c, beta, b.shape[0 if transB else 1])
     if b.array is not None and b.array.dtype.kind == "f":
         matrix = b.array.T if transB else b.array
@@ -103,9 +99,9 @@ def gemm(
 
 
 def _bias(c: Value | None, beta: float, width: int | None) -> Tensor | None:
-    """c as what tf.nn.bias_add takes, if it is a vector of the result's width.
+    """Return c as a bias for tf.nn.bias_add if it is a vector of the result's width, otherwise None.
 
-    TensorFlow fuses an Add of [1, N] too, and then fails on it: "bias must be 1-dimensional" (2.21).
+    TensorFlow fuses an Add of [1, N] too, and then fails: "bias must be 1-dimensional" (2.21).
     """
     if c is None or beta != 1.0 or not c.dtype.is_floating or width is None or c.shape not in ((width,), (1, width)):
         return None
@@ -114,4 +110,5 @@ def _bias(c: Value | None, beta: float, width: int | None) -> Tensor | None:
 
 @op("Einsum")
 def einsum(*tensors: Tensor, equation: str) -> Tensor:
+    """Lower Einsum: sums of products by the index letters of the equation."""
     return tf.einsum(equation.replace(" ", ""), *tensors)

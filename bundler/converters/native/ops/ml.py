@@ -1,4 +1,7 @@
-"""Features and labels of classical machine learning. https://onnx.ai/onnx/operators/index_ai.onnx.ml.html"""
+"""Features and labels of classical machine learning (domain ai.onnx.ml).
+
+https://onnx.ai/onnx/operators/onnx_aionnxml_LabelEncoder.html and its neighbours.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 from bundler.values.arrays import Array
 
 ML = "ai.onnx.ml"
@@ -17,26 +20,27 @@ ML = "ai.onnx.ml"
 
 @op("ArrayFeatureExtractor", domain=ML)
 def array_feature_extractor(x: Tensor, indices: Tensor) -> Tensor:
-    """The columns `indices` of x [..., C]; a vector is one row."""
+    """Lower ArrayFeatureExtractor: the columns `indices` of x [..., C]; a vector is one row."""
     rows = x if x.shape.rank > 1 else tf.expand_dims(x, 0)
     return tf.gather(rows, tf.reshape(indices, [-1]), axis=-1)
 
 
 @op("Binarizer", domain=ML)
 def binarizer(x: Tensor, *, threshold: float = 0.0) -> Tensor:
+    """Lower Binarizer: 1 where x > threshold, otherwise 0."""
     return tf.cast(x > tf.cast(threshold, x.dtype), x.dtype)
 
 
 @op("Scaler", domain=ML)
 def scaler(x: Tensor, *, offset: Sequence[float] = (0.0,), scale: Sequence[float] = (1.0,)) -> Tensor:
-    """(x - offset) * scale in float32, one of each for all columns or one a column."""
+    """Lower Scaler: (x - offset) * scale in float32, with one offset and scale for all columns or one per column."""
     data = tf.cast(x, tf.float32)
     return (data - tf.constant(offset, tf.float32)) * tf.constant(scale, tf.float32)
 
 
 @op("Normalizer", domain=ML)
 def normalizer(x: Tensor, *, norm: str = "MAX") -> Tensor:
-    """Each row over its norm, which for MAX is its greatest element, sign and all; a row whose norm is zero stays."""
+    """Lower Normalizer: each row over its norm, which for MAX is its greatest element with its sign; zero norms count as 1."""
     data = tf.cast(x, tf.float32)
     if norm == "MAX":
         size = tf.reduce_max(data, -1, keepdims=True)
@@ -52,18 +56,21 @@ def imputer(
     x: Tensor, *, imputed_value_floats: Sequence[float] | None = None, imputed_value_int64s: Sequence[int] | None = None,
     replaced_value_float: float = 0.0, replaced_value_int64: int = 0,
 ) -> Tensor:  # fmt: skip
-    """One value (NaN is one) replaced by another, one for all columns or one a column."""
+    """Lower Imputer: replace a value, which may be NaN, by one value for all columns or one per column."""
     if x.dtype.is_floating:
-        given, replaced = imputed_value_floats, replaced_value_float
+        imputed, replaced = imputed_value_floats, replaced_value_float
     else:
-        given, replaced = imputed_value_int64s, replaced_value_int64
+        imputed, replaced = imputed_value_int64s, replaced_value_int64
     missing = tf.math.is_nan(x) if np.isnan(replaced) else tf.equal(x, tf.cast(replaced, x.dtype))
-    return tf.where(missing, tf.constant(given, x.dtype), x)
+    return tf.where(missing, tf.constant(imputed, x.dtype), x)
 
 
 @op("FeatureVectorizer", domain=ML)
 def feature_vectorizer(*tensors: Tensor, inputdimensions: Sequence[int]) -> Tensor:
-    """The inputs side by side, float32 [N, sum of inputdimensions]; each is cut, or filled with zeros, to its width."""
+    """Lower FeatureVectorizer: the inputs side by side, float32 [N, sum of inputdimensions].
+
+    Each input is cut, or filled with zeros, to its width.
+    """
     return tf.concat([_columns(x, width) for x, width in zip(tensors, inputdimensions, strict=True)], 1)
 
 
@@ -78,13 +85,16 @@ def _columns(x: Tensor, width: int) -> Tensor:
 def one_hot_encoder(
     x: Tensor, *, cats_int64s: Sequence[int] | None = None, cats_strings: Sequence[str] | None = None, zeros: int = 1
 ) -> Tensor:
-    """float32 [..., categories]. An unknown category is all zeros, or, with zeros=0, an error when the model runs."""
+    """Lower OneHotEncoder: float32 [..., categories].
+
+    An unknown category gives zeros, or with zeros=0 an error when the model runs.
+    """
     keys = _strings(cats_strings) if cats_strings else np.asarray(cats_int64s, np.int64)
-    index, found = _places(x if x.dtype == tf.string else tf.cast(x, tf.int64), keys)
+    index, known = _find(x if x.dtype == tf.string else tf.cast(x, tf.int64), keys)
     if not zeros:
-        with tf.control_dependencies([tf.debugging.assert_equal(found, True, "OneHotEncoder: an unknown category")]):
+        with tf.control_dependencies([tf.debugging.assert_equal(known, True, "OneHotEncoder: an unknown category")]):
             index = tf.identity(index)
-    return tf.one_hot(tf.where(found, index, -1), len(keys))
+    return tf.one_hot(tf.where(known, index, -1), len(keys))
 
 
 @op("CategoryMapper", domain=ML)
@@ -92,7 +102,7 @@ def category_mapper(
     x: Tensor, *, cats_int64s: Sequence[int], cats_strings: Sequence[str], default_int64: int = -1,
     default_string: str = "_Unused",
 ) -> Tensor:  # fmt: skip
-    """Strings to int64 or back."""
+    """Lower CategoryMapper: map strings to int64 or back."""
     numbers, texts = np.asarray(cats_int64s, np.int64), _strings(cats_strings)
     if x.dtype == tf.string:
         return _look_up(x, texts, numbers, default_int64)
@@ -108,11 +118,14 @@ def label_encoder(
     values_int64s: Sequence[int] | None = None, values_strings: Sequence[str] | None = None,
     values_tensor: Array | None = None,
 ) -> Tensor:  # fmt: skip
-    """values[i] where x is keys[i], else the default. In version 1, classes_strings and their indices map both ways."""
+    """Lower LabelEncoder: values[i] where x is keys[i], otherwise the default.
+
+    In version 1, classes_strings are mapped to their indices or back.
+    """
     if classes_strings is not None:
-        places = list(range(len(classes_strings)))
+        indices = list(range(len(classes_strings)))
         return category_mapper(
-            x, cats_int64s=places, cats_strings=classes_strings, default_int64=default_int64,
+            x, cats_int64s=indices, cats_strings=classes_strings, default_int64=default_int64,
             default_string=default_string,
         )  # fmt: skip
     keys = _table(keys_tensor, keys_strings, keys_int64s, keys_floats)
@@ -126,7 +139,7 @@ def label_encoder(
 def _table(
     tensor: Array | None, strings: Sequence[str] | None, integers: Sequence[int] | None, floats: Sequence[float] | None
 ) -> Array:
-    """The one of these attributes that is given."""
+    """Return the values of the attribute that is given."""
     if tensor is not None:
         return _strings(tensor.reshape(-1)) if tensor.dtype.kind in "OUS" else tensor.reshape(-1)
     if strings is not None:
@@ -143,34 +156,34 @@ def _strings(texts: Any) -> Array:
 
 
 def _look_up(x: Tensor, keys: Array, values: Array, default: Any) -> Tensor:
-    """values[i] where x is keys[i], else the default."""
-    index, found = _places(x, keys)
-    return tf.where(found, tf.gather(tf.constant(values), index), tf.constant(default, tf.constant(values[:1]).dtype))
+    """Return values[i] where x is keys[i], otherwise the default."""
+    index, known = _find(x, keys)
+    return tf.where(known, tf.gather(tf.constant(values), index), tf.constant(default, tf.constant(values[:1]).dtype))
 
 
-def _places(x: Tensor, keys: Array) -> tuple[Tensor, Tensor]:
-    """For each element of x the index of the first key that equals it (NaN equals NaN), and whether there is one.
+def _find(x: Tensor, keys: Array) -> tuple[Tensor, Tensor]:
+    """Find for each element of x the index of the first key that equals it (NaN equals NaN), and whether there is one.
 
-    A binary search; strings are searched by a hash, and compared in full where it is found.
+    This is a binary search. Strings are searched by a hash; the key that it finds is then compared in full.
     """
-    marks = _marks(keys)
-    order = np.argsort(marks, kind="stable")
-    sought = tf.reshape(_hashed(x) if x.dtype == tf.string else tf.cast(x, marks.dtype), [-1])
-    at = tf.minimum(tf.searchsorted(tf.constant(marks[order]), sought), len(keys) - 1)
-    index = tf.reshape(tf.gather(tf.constant(order, tf.int32), at), tf.shape(x))
-    found = tf.equal(tf.gather(tf.constant(keys), index), x)
+    numbers = _searchable(keys)
+    order = np.argsort(numbers, kind="stable")
+    targets = tf.reshape(_hashed(x) if x.dtype == tf.string else tf.cast(x, numbers.dtype), [-1])
+    position = tf.minimum(tf.searchsorted(tf.constant(numbers[order]), targets), len(keys) - 1)
+    index = tf.reshape(tf.gather(tf.constant(order, tf.int32), position), tf.shape(x))
+    known = tf.equal(tf.gather(tf.constant(keys), index), x)
     if keys.dtype.kind == "f" and np.isnan(keys).any():
         index = tf.where(tf.math.is_nan(x), int(np.isnan(keys).argmax()), index)
-        found = tf.logical_or(found, tf.math.is_nan(x))
-    return index, found
+        known = tf.logical_or(known, tf.math.is_nan(x))
+    return index, known
 
 
 def _hashed(texts: Any) -> Tensor:
     return tf.strings.to_hash_bucket_fast(texts, (1 << 63) - 1)
 
 
-def _marks(keys: Array) -> Array:
-    """Numbers to search the keys by.
+def _searchable(keys: Array) -> Array:
+    """Return numbers by which the keys are searched.
 
     Raises:
         ValueError: two different strings have the same hash.

@@ -1,7 +1,9 @@
-"""Linear models, and how ONNX Runtime turns scores into what a classifier gives.
+"""Linear models (domain ai.onnx.ml), and how a classifier's scores become its outputs.
 
-ONNX leaves open what a classifier with two labels and one score gives; ONNX Runtime's rules
-(onnxruntime/core/providers/cpu/ml/ml_common.h) are what exporters count on.
+https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html
+
+ONNX does not define the outputs of a classifier with two labels and one score. Exporters rely on ONNX Runtime's rules
+(onnxruntime/core/providers/cpu/ml/ml_common.h).
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ import tensorflow as tf
 
 from bundler.converters.native.ops.ml import ML
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 
 _TINY = 1e-7
-"""A score this near to zero is zero for SOFTMAX_ZERO."""
+"""SOFTMAX_ZERO takes a score this close to zero for zero."""
 
 
 def post_transformed(scores: Tensor, transform: str) -> Tensor:
-    """scores [N, K] through NONE, LOGISTIC, SOFTMAX, SOFTMAX_ZERO or PROBIT; a single score through PROBIT only."""
+    """Transform scores [N, K] by NONE, LOGISTIC, SOFTMAX, SOFTMAX_ZERO or PROBIT; a single score by PROBIT only."""
     if scores.shape[-1] == 1 and transform != "PROBIT":
         return scores
     if transform == "LOGISTIC":
@@ -29,21 +31,23 @@ def post_transformed(scores: Tensor, transform: str) -> Tensor:
         return tf.nn.softmax(scores, -1)
     if transform == "SOFTMAX_ZERO":
         powers = tf.exp(scores - tf.reduce_max(scores, -1, keepdims=True))
-        kept = tf.where(tf.abs(scores) > _TINY, powers, tf.zeros_like(powers))
-        return tf.math.divide_no_nan(kept, tf.reduce_sum(kept, -1, keepdims=True))
+        nonzero = tf.where(tf.abs(scores) > _TINY, powers, tf.zeros_like(powers))
+        return tf.math.divide_no_nan(nonzero, tf.reduce_sum(nonzero, -1, keepdims=True))
     if transform == "PROBIT":
         return tf.cast(np.sqrt(2.0), scores.dtype) * tf.math.erfinv(2.0 * scores - 1.0)
     return scores
 
 
 def two_scores(score: Tensor, transform: str, *, centred: bool = False) -> Tensor:
-    """[N, 2]: those of the negative and of the positive label, from the score [N, 1] of the positive one.
+    """Return the scores [N, 2] of the negative and the positive label.
 
     Args:
-        centred: the score is a distance from zero, else a share of one.
+        score: the score [N, 1] of the positive label.
+        transform: the node's post_transform.
+        centred: whether the score is a distance from zero; otherwise it is a share of one.
 
     Raises:
-        ValueError: a transform that is not defined for one score.
+        ValueError: the transform is not defined for one score.
     """
     if transform == "LOGISTIC":
         return tf.sigmoid(tf.concat([-score, score], 1))
@@ -53,12 +57,12 @@ def two_scores(score: Tensor, transform: str, *, centred: bool = False) -> Tenso
 
 
 def labels_of(index: Tensor, integers: Sequence[int] | None, strings: Sequence[str] | None) -> Tensor:
-    """The label of a class."""
+    """Return the labels of class indices."""
     return tf.gather(tf.constant(list(strings)) if strings else tf.constant(integers, tf.int64), index)
 
 
 def as_rows(x: Tensor, dtype: tf.DType = tf.float32) -> Tensor:
-    """[N, C]; a vector is one row."""
+    """Return x as [N, C]; a vector is one row."""
     return tf.cast(x if x.shape.rank == 2 else tf.reshape(x, [1, -1]), dtype)
 
 
@@ -67,6 +71,7 @@ def linear_regressor(
     x: Tensor, *, coefficients: Sequence[float], intercepts: Sequence[float] | None = None, post_transform: str = "NONE",
     targets: int = 1,
 ) -> Tensor:  # fmt: skip
+    """Lower LinearRegressor: x @ coefficients + intercepts, transformed."""
     return post_transformed(_linear(x, coefficients, intercepts, targets), post_transform)
 
 
@@ -82,7 +87,7 @@ def linear_classifier(
     coefficients: Sequence[float], intercepts: Sequence[float] | None = None, multi_class: int = 0,
     post_transform: str = "NONE",
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Labels [N] and scores [N, classes]."""
+    """Lower LinearClassifier: labels [N] and scores [N, classes]."""
     count = len(classlabels_strings or classlabels_ints or ())
     rows = len(intercepts) if intercepts is not None else count
     scores = _linear(x, coefficients, intercepts, rows)

@@ -1,7 +1,9 @@
-"""Ensembles of decision trees. https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+"""Ensembles of decision trees (domain ai.onnx.ml).
 
-All trees are walked at once, one level a step, for all rows: a table of nodes, and for each row and tree the node it is at.
-A leaf leads to itself.
+https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+
+All trees are walked at once for all rows, one level per step. The nodes are a table, and each row has a current node in each
+tree. A leaf leads to itself.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import tensorflow as tf
 from bundler.converters.native.ops.ml import ML
 from bundler.converters.native.ops.ml_linear import as_rows, labels_of, post_transformed, two_scores
 from bundler.converters.native.registry import op
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 from bundler.values.arrays import Array
 
 _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER", "LEAF")
-"""In the order of TreeEnsemble's numbers."""
+"""In the order of TreeEnsemble's nodes_modes."""
 _MEMBER, _LEAF = _MODES.index("BRANCH_MEMBER"), _MODES.index("LEAF")
 _COMPARISONS = (tf.less_equal, tf.less, tf.greater_equal, tf.greater, tf.equal, tf.not_equal)
 _TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
@@ -27,7 +29,18 @@ _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 
 
 class Forest(NamedTuple):
-    """Nodes by index; arrays of one element a node but for `roots` [T] and `members` [N, M], NaN where a set has ended."""
+    """The nodes of all trees, by index.
+
+    Attributes:
+        modes: index into _MODES, by node.
+        features: the column that a node tests.
+        splits: the number that it compares with.
+        true: the next node if the test holds.
+        false: the next node otherwise.
+        missing_true: whether the test holds for NaN.
+        roots: the first node of each tree.
+        members: the set of each BRANCH_MEMBER node, [nodes, M], NaN after its last member.
+    """
 
     modes: Array
     features: Array
@@ -40,17 +53,17 @@ class Forest(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """What the leaves give: weights [nodes, K], and whether a node has a weight for a target [nodes, K]."""
+    """The weights of the leaves [nodes, K], and whether a node has a weight for a target [nodes, K]."""
 
     weights: Array
-    given: Array
+    has_weight: Array
 
 
 def _depth(forest: Forest) -> int:
-    """Steps from a root to the deepest leaf.
+    """Return the number of steps from a root to the deepest leaf.
 
     Raises:
-        ValueError: a branch leads outside of the nodes, or back to where it came from.
+        ValueError: a branch leads to a node that does not exist, or back to an earlier node.
     """
     size = len(forest.modes)
     if len(forest.roots) == 0 or min(forest.true.min(), forest.false.min(), forest.roots.min()) < 0:
@@ -67,7 +80,7 @@ def _depth(forest: Forest) -> int:
 
 
 def _leaves(forest: Forest, x: Tensor) -> Tensor:
-    """The leaf that each row of x [N, C] reaches in each tree, [N, T]."""
+    """Return the leaf that each row of x [N, C] reaches in each tree, [N, T]."""
     start = tf.tile(tf.constant(forest.roots[None], tf.int32), [tf.shape(x)[0], 1])
     true, false, features = (tf.constant(a, tf.int32) for a in (forest.true, forest.false, forest.features))
 
@@ -81,7 +94,7 @@ def _leaves(forest: Forest, x: Tensor) -> Tensor:
 
 
 def _goes_true(forest: Forest, at: Tensor, value: Tensor) -> Tensor:
-    """Whether the rows' values satisfy the nodes they are at."""
+    """Return whether the rows' values satisfy the test of their current nodes."""
     split = tf.gather(tf.constant(forest.splits, value.dtype), at)
     used = sorted(set(forest.modes.tolist()) - {_LEAF})
     modes = tf.gather(tf.constant(forest.modes, tf.int32), at) if len(used) > 1 else None
@@ -101,20 +114,20 @@ def _is_member(forest: Forest, at: Tensor, value: Tensor) -> Tensor:
 
 
 def _aggregated(forest: Forest, payload: Payload, x: Tensor, base: Array, how: str = "SUM") -> Tensor:
-    """[N, K]: the trees' weights summed (averaged …) by target, plus base. A target that no leaf speaks of is zero."""
+    """Aggregate the trees' weights by target and add base; returns [N, K]. A target for which no leaf has a weight is zero."""
     leaves = _leaves(forest, x)
     if how in ("MIN", "MAX"):
         never = np.array(np.inf if how == "MIN" else -np.inf, payload.weights.dtype)
-        picked = tf.gather(tf.constant(np.where(payload.given, payload.weights, never)), leaves)
-        result = tf.reduce_min(picked, 1) if how == "MIN" else tf.reduce_max(picked, 1)
+        weights = tf.gather(tf.constant(np.where(payload.has_weight, payload.weights, never)), leaves)
+        result = tf.reduce_min(weights, 1) if how == "MIN" else tf.reduce_max(weights, 1)
     else:
-        picked = tf.gather(tf.constant(payload.weights), leaves)
-        result = tf.reduce_sum(picked, 1) / (len(forest.roots) if how == "AVERAGE" else 1)
+        weights = tf.gather(tf.constant(payload.weights), leaves)
+        result = tf.reduce_sum(weights, 1) / (len(forest.roots) if how == "AVERAGE" else 1)
     result += tf.constant(base, result.dtype)
     leaf = forest.modes == _LEAF
-    if payload.given[leaf].all():
+    if payload.has_weight[leaf].all():
         return result
-    scored = tf.reduce_any(tf.gather(tf.constant(payload.given), leaves), 1)
+    scored = tf.reduce_any(tf.gather(tf.constant(payload.has_weight), leaves), 1)
     return tf.where(scored, result, tf.zeros_like(result))
 
 
@@ -125,7 +138,7 @@ def _forest(
     trees: Sequence[int], nodes: Sequence[int], features: Sequence[int], splits: Array, modes: Sequence[str],
     true: Sequence[int], false: Sequence[int], missing_true: Sequence[int] | None,
 ) -> Forest:  # fmt: skip
-    """Node ids count within a tree; here they become indices of one table."""
+    """Build the table of nodes; node ids, which count within a tree, become indices of the table."""
     index = {key: i for i, key in enumerate(zip(trees, nodes, strict=True))}
     kinds = np.array([_MODES.index(m) for m in modes])
     to_true, to_false = (
@@ -145,20 +158,20 @@ def _payload(
 ) -> Payload:  # fmt: skip
     index = {key: i for i, key in enumerate(zip(node_trees, node_ids, strict=True))}
     table = np.zeros((len(index), count), weights.dtype)
-    given = np.zeros(table.shape, bool)
+    has_weight = np.zeros(table.shape, bool)
     rows = [index[key] for key in zip(trees, nodes, strict=True)]
     np.add.at(table, (rows, list(targets)), weights)
-    given[rows, list(targets)] = True
-    return Payload(table, given)
+    has_weight[rows, list(targets)] = True
+    return Payload(table, has_weight)
 
 
-def _either(tensor: Array | None, floats: Sequence[float] | None) -> Array:
-    """Version 3 gives numbers as a tensor, which may be float64."""
+def _tensor_or_floats(tensor: Array | None, floats: Sequence[float] | None) -> Array:
+    """Return the numbers of an attribute; version 3 has them as a tensor, which may be float64."""
     return tensor if tensor is not None else np.asarray(floats or (), np.float32)
 
 
 def _rows(x: Tensor, splits: Array) -> Tensor:
-    """float32, unless the splits or x are float64."""
+    """Return x as rows in float32; in float64 if the splits or x are float64."""
     return as_rows(x, tf.float64 if splits.dtype == np.float64 or x.dtype == tf.float64 else tf.float32)
 
 
@@ -173,26 +186,26 @@ def tree_ensemble_regressor(
     target_nodeids: Sequence[int], target_treeids: Sequence[int], target_weights: Sequence[float] | None = None,
     target_weights_as_tensor: Array | None = None,
 ) -> Tensor:  # fmt: skip
-    """float32 [N, targets]."""
-    splits = _either(nodes_values_as_tensor, nodes_values)
+    """Lower TreeEnsembleRegressor: float32 [N, targets]."""
+    splits = _tensor_or_floats(nodes_values_as_tensor, nodes_values)
     forest = _forest(
         nodes_treeids, nodes_nodeids, nodes_featureids, splits, nodes_modes, nodes_truenodeids, nodes_falsenodeids,
         nodes_missing_value_tracks_true,
     )  # fmt: skip
     payload = _payload(
         target_treeids, target_nodeids, nodes_treeids, nodes_nodeids, target_ids,
-        _either(target_weights_as_tensor, target_weights), n_targets,
+        _tensor_or_floats(target_weights_as_tensor, target_weights), n_targets,
     )  # fmt: skip
-    base = _base(_either(base_values_as_tensor, base_values), n_targets)
+    base = _base(_tensor_or_floats(base_values_as_tensor, base_values), n_targets)
     sums = _aggregated(forest, payload, _rows(x, splits), base, aggregate_function)
     return tf.cast(post_transformed(sums, post_transform), tf.float32)
 
 
 def _base(values: Array, count: int) -> Array:
-    """[count].
+    """Return the base values [count]; zeros if there are none.
 
     Raises:
-        ValueError: neither none nor one a target.
+        ValueError: there are some, but not one per target.
     """
     if values.size not in (0, count):
         raise ValueError(f"it has {values.size} base_values for {count} targets")
@@ -211,11 +224,12 @@ def tree_ensemble_classifier(
     nodes_truenodeids: Sequence[int], nodes_values: Sequence[float] | None = None,
     nodes_values_as_tensor: Array | None = None, post_transform: str = "NONE",
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Labels [N] and float32 scores [N, classes].
+    """Lower TreeEnsembleClassifier: labels [N] and float32 scores [N, classes].
 
-    Of two labels where all weights are of one class, that class's score alone decides, as in ONNX Runtime.
+    With two labels and weights for only one class, that class's score alone decides, as in ONNX Runtime.
     """
-    splits, weights = _either(nodes_values_as_tensor, nodes_values), _either(class_weights_as_tensor, class_weights)
+    splits = _tensor_or_floats(nodes_values_as_tensor, nodes_values)
+    weights = _tensor_or_floats(class_weights_as_tensor, class_weights)
     forest = _forest(
         nodes_treeids, nodes_nodeids, nodes_featureids, splits, nodes_modes, nodes_truenodeids, nodes_falsenodeids,
         nodes_missing_value_tracks_true,
@@ -223,12 +237,12 @@ def tree_ensemble_classifier(
     count = len(classlabels_strings or classlabels_int64s or ())
     if count < 2:
         raise ValueError("it has fewer than two labels")
-    base = _either(base_values_as_tensor, base_values)
+    base = _tensor_or_floats(base_values_as_tensor, base_values)
     single = class_ids[0] if count == 2 and len(set(class_ids)) == 1 else None
     ids, width = (class_ids, count) if single is None else ([0] * len(class_ids), 1)
     payload = _payload(class_treeids, class_nodeids, nodes_treeids, nodes_nodeids, ids, weights, width)
-    if single is None:  # every class has a score, if only its base value
-        payload = payload._replace(given=np.ones_like(payload.given))
+    if single is None:  # every class has a score, even if it is only its base value
+        payload = payload._replace(has_weight=np.ones_like(payload.has_weight))
     scores = tf.cast(_aggregated(forest, payload, _rows(x, splits), _base(base, width)), tf.float32)
     if single is None:
         winner, shown = tf.argmax(scores, 1), post_transformed(scores, post_transform)
@@ -238,7 +252,14 @@ def tree_ensemble_classifier(
 
 
 def _of_one_class(score: Tensor, which: int, transform: str, *, shares: bool) -> tuple[Tensor, Tensor]:
-    """The winner [N] and scores [N, 2] from the only score [N, 1]; weights that are all positive are shares of one."""
+    """Return the winner [N] and scores [N, 2] from the only score [N, 1].
+
+    Args:
+        score: the score.
+        which: the class that it belongs to.
+        transform: the node's post_transform.
+        shares: whether the weights are shares of one, as they are if none is negative.
+    """
     winner = tf.cast(score[:, 0] > (0.5 if shares else 0.0), tf.int64)
     if which == 0:
         return winner, two_scores(score, transform, centred=not shares)
@@ -256,40 +277,40 @@ def tree_ensemble(
     nodes_missing_value_tracks_true: Sequence[int] | None = None, nodes_modes: Array, nodes_splits: Array,
     nodes_trueleafs: Sequence[int], nodes_truenodeids: Sequence[int], post_transform: int = 0, tree_roots: Sequence[int],
 ) -> Tensor:  # fmt: skip
-    """[N, targets] in x's dtype. Leaves come after the inner nodes in the table; each has one target."""
+    """Lower TreeEnsemble: [N, targets] in x's dtype. Leaves follow the inner nodes in the table; each has one target."""
     inner, leaves = len(nodes_featureids), len(leaf_targetids)
-    own = np.arange(inner, inner + leaves)
+    leaf_nodes = np.arange(inner, inner + leaves)
     to_true, to_false = (
-        np.concatenate([np.where(is_leaf, np.add(ids, inner), ids), own])
+        np.concatenate([np.where(is_leaf, np.add(ids, inner), ids), leaf_nodes])
         for ids, is_leaf in ((nodes_truenodeids, nodes_trueleafs), (nodes_falsenodeids, nodes_falseleafs))
     )
     missing = np.asarray(nodes_missing_value_tracks_true or [0] * inner, bool)
     modes = np.concatenate([nodes_modes.astype(int), np.full(leaves, _LEAF)])
     forest = Forest(
-        modes, _filled(nodes_featureids, leaves), _filled(nodes_splits, leaves), to_true, to_false,
-        _filled(missing, leaves), np.asarray(tree_roots), _sets(membership_values, modes),
+        modes, _with_leaves(nodes_featureids, leaves), _with_leaves(nodes_splits, leaves), to_true, to_false,
+        _with_leaves(missing, leaves), np.asarray(tree_roots), _sets(membership_values, modes),
     )  # fmt: skip
     weights = np.zeros((inner + leaves, n_targets), leaf_weights.dtype)
-    weights[own, list(leaf_targetids)] = leaf_weights
-    given = np.zeros(weights.shape, bool)
-    given[own, list(leaf_targetids)] = True
+    weights[leaf_nodes, list(leaf_targetids)] = leaf_weights
+    has_weight = np.zeros(weights.shape, bool)
+    has_weight[leaf_nodes, list(leaf_targetids)] = True
     base = np.zeros(n_targets, leaf_weights.dtype)
-    result = _aggregated(forest, Payload(weights, given), as_rows(x, x.dtype), base, _AGGREGATES[aggregate_function])
+    result = _aggregated(forest, Payload(weights, has_weight), as_rows(x, x.dtype), base, _AGGREGATES[aggregate_function])
     return tf.cast(post_transformed(result, _TRANSFORMS[post_transform]), x.dtype)
 
 
-def _filled(array: Any, count: int) -> Array:
-    """With zeros for the leaves."""
+def _with_leaves(array: Any, count: int) -> Array:
+    """Append zeros for the leaves."""
     return np.concatenate([np.asarray(array), np.zeros(count, np.asarray(array).dtype)])
 
 
 def _sets(values: Array | None, modes: Array) -> Array | None:
-    """[nodes, M]: the sets of the BRANCH_MEMBER nodes in their order; in `values` a NaN ends each."""
+    """Return the sets of the BRANCH_MEMBER nodes, [nodes, M]; `values` holds them in order, each ended by a NaN."""
     if values is None:
         return None
     ends = np.flatnonzero(np.isnan(values))
     sets = np.split(values, ends + 1)[: len(ends)]
     table = np.full((len(modes), max(map(len, sets), default=1)), np.nan, values.dtype)
-    for node, own in zip(np.flatnonzero(modes == _MEMBER), sets, strict=True):
-        table[node, : len(own)] = own
+    for node, members in zip(np.flatnonzero(modes == _MEMBER), sets, strict=True):
+        table[node, : len(members)] = members
     return table

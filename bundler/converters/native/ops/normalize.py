@@ -1,4 +1,7 @@
-"""Normalizations and softmax."""
+"""Normalizations and softmax.
+
+https://onnx.ai/onnx/operators/onnx__LayerNormalization.html, https://onnx.ai/onnx/operators/onnx__Softmax.html
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,26 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import tensor_shape
+from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.shapes import tensor_shape
-from bundler.converters.native.value import Order, Tensor, Value, channels_last
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("Softmax", layout=AxisPolicy.AXIS, since=13)
 def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
-    """TensorFlow's kernel reads the last axis; along another one its own arithmetic is faster than the two transposes
-    around it (56x56x8x16 over 8: 1.1 ms against 2.6 ms).
+    """Lower Softmax along `axis`.
+
+    TensorFlow's kernel works along the last axis. Along another axis, separate operations are faster than the kernel between
+    two transposes (56x56x8x16 over 8: 1.1 ms instead of 2.6 ms).
     """
     last = axis % x.shape.rank == x.shape.rank - 1
     return softmax(x, axis) if last or ctx.target == "tflite" else _softmax(x, axis)
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """Compute the softmax along an axis; sums of half precision are taken in float32."""
     return _softmax(x, axis) if x.dtype in (tf.float16, tf.bfloat16) else tf.nn.softmax(x, axis)
 
 
@@ -34,16 +42,18 @@ def _softmax(x: Tensor, axis: int) -> Tensor:
 
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    """Lower LogSoftmax; half precision is computed in float32."""
     return tf.cast(tf.nn.log_softmax(_single(x), axis), x.dtype)
 
 
 def _single(x: Tensor) -> Tensor:
-    """Half precision as float32, in which TensorFlow's sums lose nothing."""
+    """Cast half precision to float32, in which TensorFlow's sums lose no precision."""
     return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
 
 
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    """Lower Hardmax: 1 at the first maximum along `axis`, otherwise 0."""
     return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
 
 
@@ -52,12 +62,12 @@ def layer_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> list[Value | None]:  # fmt: skip
-    """Mean and variance in float32 (stash_type 1), whatever x is -> y, mean, 1 / standard deviation."""
+    """Lower LayerNormalization: y, mean and 1 / standard deviation; in float32 with stash_type 1, whatever the dtype of x."""
     if not _is_by_row(ctx, x, scale, bias, axis):
         axes = list(range(axis % len(x.shape), len(x.shape)))
         return [ctx.value(t) for t in _normalized(x.tensor, axes, scale, bias, epsilon, stash_type == 1)]
-    rows = x.rows if x.rows_sizes is not None and x.order is None else tf.reshape(x.tensor, [-1, x.shape[-1]])
-    if bias is not None and epsilon >= _SMALLEST and _elements_of_one(x) >= MANY_ELEMENTS:
+    rows = x.rows if x.flattened_sizes is not None and x.order is None else tf.reshape(x.tensor, [-1, x.shape[-1]])
+    if bias is not None and epsilon >= _SMALLEST_EPSILON and _elements_per_example(x) >= MANY_ELEMENTS:
         results = _normalized_by_kernel(rows, scale, bias, epsilon)
     else:
         results = _normalized(rows, [1], scale, bias, epsilon, True)
@@ -65,13 +75,13 @@ def layer_normalization(
     return [Value.from_flattened(t, [*sizes[:-1], t.shape[-1]], ctx.store) for t in results]
 
 
-def _elements_of_one(x: Value) -> int:
-    """Elements of one example, 0 where their number is not known."""
+def _elements_per_example(x: Value) -> int:
+    """Return the number of elements of one example; 0 if it is not known."""
     return prod(n or 0 for n in x.shape[1:])
 
 
 def _is_by_row(ctx: Context, x: Value, scale: Value, bias: Value | None, axis: int) -> bool:
-    """Over the last axis, in float32, by constant vectors."""
+    """Whether the normalization is over the last axis, in float32, with constant vectors, and for serving."""
     rank, channels = len(x.shape), x.shape[-1]
     vectors = all(v is None or (v.array is not None and v.array.shape == (channels,)) for v in (scale, bias))
     plain = x.dtype == tf.float32 and not x.is_constant and ctx.target == "serving"
@@ -90,23 +100,23 @@ def _normalized(
 
 
 MANY_ELEMENTS = 100_000
-"""Of an example, from which on oneDNN's kernel, which costs 0.2 ms at least, beats nine small ones (benchmarks/forms.py)."""
+"""Elements per example from which oneDNN's kernel, which costs at least 0.2 ms, beats nine small ones (benchmarks/forms.py)."""
 
-
-_SMALLEST = 1e-9
-"""An epsilon below asks for a stretch by more than 1,000, which float32 has better uses for."""
+_SMALLEST_EPSILON = 1e-9
+"""A smaller epsilon would need a stretch by more than 1,000, which costs float32 too much precision."""
 
 _KERNEL_EPSILON = 1e-3
-"""What oneDNN's kernel adds to the variance, whatever the graph says (TensorFlow 2.21)."""
+"""Added to the variance by oneDNN's kernel, whatever the graph says (TensorFlow 2.21)."""
 
 
 def _normalized_by_kernel(rows: Tensor, scale: Value, bias: Value, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The form that TensorFlow's optimiser replaces by one kernel with oneDNN: x * i + (b - m * i) with squared differences,
-    two or three axes, scale and bias as constants of the graph (tensorflow/core/grappler/optimizers/remapper.cc,
-    FindMklLayerNorm).
+    """Normalize in the form that TensorFlow's optimiser replaces by one kernel with oneDNN.
 
-    The kernel has an epsilon of its own. x is stretched by a so that both mean the same: a² var + 1e-3 = a² (var + epsilon).
-    The graph says 1e-3 too, so it is right where nothing is replaced.
+    The form is x * i + (b - m * i) with squared differences, two or three axes, scale and bias as constants of the graph
+    (tensorflow/core/grappler/optimizers/remapper.cc, FindMklLayerNorm).
+
+    The kernel has a fixed epsilon of 1e-3. x is stretched by a so that the result is the same:
+    a² var + 1e-3 = a² (var + epsilon). The graph uses 1e-3 too, so it is also right where nothing is replaced.
     """
     stretch = float(np.sqrt(_KERNEL_EPSILON / epsilon))
     stretched = rows * tf.constant(stretch, rows.dtype)
@@ -121,6 +131,7 @@ def _normalized_by_kernel(rows: Tensor, scale: Value, bias: Value, epsilon: floa
 def rms_normalization(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
+    """Lower RMSNormalization: x over its root mean square, times scale; in float32 with stash_type 1."""
     axes = list(range(axis % x.shape.rank, x.shape.rank))
     data = tf.cast(x, tf.float32) if stash_type == 1 else x
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
@@ -129,18 +140,10 @@ def rms_normalization(
 
 @op("BatchNormalization", layout=AxisPolicy.VALUES)
 def batch_normalization(
-    ctx: Context,
-    x: Value,
-    scale: Value,
-    bias: Value,
-    mean: Value,
-    variance: Value,
-    *,
-    epsilon: float = 1e-5,
-    momentum: float = 0.9,
-    training_mode: int = 0,
-) -> Value | list[Value]:
-    """Folded at build time into one multiplication and one addition by channel."""
+    ctx: Context, x: Value, scale: Value, bias: Value, mean: Value, variance: Value, *, epsilon: float = 1e-5,
+    momentum: float = 0.9, training_mode: int = 0,
+) -> Value | list[Value]:  # fmt: skip
+    """Lower BatchNormalization; constants are folded into one multiplication and one addition by channel."""
     order = x.order if x.order is not None and x.order[-1] == 1 else channels_last(len(x.shape))
     data = x.in_order(order)
     if training_mode:
@@ -160,7 +163,7 @@ def batch_normalization(
 def _with_batch_statistics(
     ctx: Context, data: Tensor, order: Order, parameters: tuple[Value, Value, Value, Value], epsilon: float, momentum: float
 ) -> list[Value]:
-    """training_mode: mean and variance of the batch itself -> y, and the running ones moved towards them."""
+    """Normalize by the batch's own mean and variance (training_mode); returns y, and the updated running ones."""
     scale, bias, mean, variance = (v.tensor for v in parameters)
     center, spread = tf.nn.moments(data, list(range(data.shape.rank - 1)))
     y = tf.nn.batch_normalization(data, center, spread, bias, scale, epsilon)
@@ -170,6 +173,7 @@ def _with_batch_statistics(
 
 @op("InstanceNormalization", layout=AxisPolicy.SPATIAL)
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
+    """Lower InstanceNormalization, over the spatial axes."""
     axes = list(range(1, x.shape.rank - 1))
     mean, variance = tf.nn.moments(x, axes, keepdims=True)
     return (x - mean) * (tf.math.rsqrt(variance + epsilon) * scale) + bias
@@ -179,7 +183,7 @@ def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
 def group_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5, num_groups: int, stash_type: int = 1
 ) -> Value:
-    """scale and bias by channel (since opset 21)."""
+    """Lower GroupNormalization with scale and bias by channel (since opset 21)."""
     sizes = ctx.sizes(x)
     order = channels_last(len(sizes))
     data = x.in_order(order)
@@ -199,7 +203,7 @@ def group_normalization(
 def local_response_normalization(
     x: Tensor, *, alpha: float = 0.0001, beta: float = 0.75, bias: float = 1.0, size: int
 ) -> Tensor:
-    """The sum over channels c - floor((size-1)/2) … c + ceil((size-1)/2)."""
+    """Lower LRN: x / (bias + alpha / size * s)^beta, with s the sum of squares over `size` channels around each channel."""
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
     pads = [[0, 0]] * (x.shape.rank - 1) + [[before, after]]
     sums = tf.math.cumsum(tf.pad(tf.square(x), pads), -1)
@@ -210,11 +214,13 @@ def local_response_normalization(
 
 @op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
+    """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
     norm = tf.norm(x, ord=p, axis=axis, keepdims=True)
     return tf.math.divide_no_nan(x, norm)
 
 
 @op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)
 def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
+    """Lower MeanVarianceNormalization: (x - mean) / standard deviation."""
     mean, variance = tf.nn.moments(x, list(axes), keepdims=True)
     return (x - mean) / (tf.sqrt(variance) + 1e-9)

@@ -1,4 +1,4 @@
-"""Pads of convolutions and pools, as ONNX states them and as TensorFlow takes them."""
+"""Pads of convolutions and pools, from ONNX's attributes to TensorFlow's arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ class Padding:
     """Rows and columns added before and after each spatial axis.
 
     Attributes:
-        same: the pads are those of TensorFlow's SAME.
+        begin: one number per spatial axis.
+        end: one number per spatial axis.
+        same: whether TensorFlow's SAME adds these pads.
     """
 
     begin: tuple[int, ...]
@@ -23,20 +25,27 @@ class Padding:
 
     @property
     def is_zero(self) -> bool:
+        """Whether nothing is added."""
         return not self.same and not any(self.begin) and not any(self.end)
 
     def lifted(self) -> Padding:
-        """With a height of 1 in front: a one-dimensional op run as a two-dimensional one."""
+        """Return the padding of a one-dimensional op that runs over images with a height of 1."""
         return Padding((0, *self.begin), (0, *self.end), self.same)
 
     @property
     def pairs(self) -> list[list[int]]:
-        """For tf.pad and explicit paddings of a channels-last tensor: N, spatial…, C."""
+        """The pads of a channels-last tensor (N, spatial…, C) in the form tf.pad and explicit paddings take."""
         return [[0, 0], *([b, e] for b, e in zip(self.begin, self.end, strict=True)), [0, 0]]
 
     def apply(self, data: tf.Tensor, target: str) -> tuple[tf.Tensor, Any]:
-        """The data and the `padding` argument of the op that follows. Only TensorFlow's own kernels take explicit paddings;
-        a negative pad crops, and a separate Pad does what neither can."""
+        """Return the data and the `padding` argument of the op that follows.
+
+        A negative pad crops the data. Only TensorFlow's own kernels take explicit paddings; for others the data are padded.
+
+        Args:
+            data: channels last.
+            target: `serving` if the op that follows takes explicit paddings.
+        """
         if self.same:
             return data, "SAME"
         if self.is_zero:
@@ -54,9 +63,15 @@ class Padding:
     def same_with_zeros(
         self, sizes: Sequence[int | None], kernel: Sequence[int | None], stride: Sequence[int], dilation: Sequence[int]
     ) -> list[int] | None:
-        """How many rows of zeros (0 or 1 an axis) at the kernel's end make these pads TensorFlow's SAME, or None.
+        """Return how many rows of zeros (0 or 1 per axis) at the kernel's end turn these pads into SAME, or None.
 
         PyTorch's stride of 2 with a 3x3 kernel and one row of padding on an even size is SAME for a 4x4 kernel.
+
+        Args:
+            sizes: the spatial sizes; None for a dynamic one.
+            kernel: the kernel's sizes.
+            stride: one number per spatial axis.
+            dilation: one number per spatial axis.
         """
         grown: list[int] = []
         for size, k, s, d, begin, end in zip(sizes, kernel, stride, dilation, self.begin, self.end, strict=True):
@@ -77,10 +92,18 @@ def resolve_padding(
     auto_pad: str, pads: Sequence[int] | None, sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int],
     dilation: Sequence[int],
 ) -> Padding:  # fmt: skip
-    """What `auto_pad` and `pads` come to for spatial `sizes` (None where dynamic).
+    """Return the padding that ONNX's attributes `auto_pad` and `pads` stand for.
+
+    Args:
+        auto_pad: NOTSET, VALID, SAME_UPPER or SAME_LOWER.
+        pads: the numbers before each axis, then those after each axis.
+        sizes: the spatial sizes; None for a dynamic one.
+        kernel: the kernel's sizes.
+        stride: one number per spatial axis.
+        dilation: one number per spatial axis.
 
     Raises:
-        ValueError: SAME_LOWER over a dynamic size with a stride, whose pads depend on the size.
+        ValueError: SAME_LOWER over a dynamic size with a stride, where the pads depend on the size.
     """
     count = len(kernel)
     if auto_pad == "SAME_UPPER":
@@ -89,7 +112,7 @@ def resolve_padding(
     if auto_pad == "SAME_LOWER":
         totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
         if any(t is None for t in totals):
-            raise ValueError("auto_pad SAME_LOWER needs the spatial dims to be known at build time")
+            raise ValueError("its auto_pad SAME_LOWER needs the spatial dims of the input to be known at build time")
         whole = [t for t in totals if t is not None]
         begin, end = tuple(t - t // 2 for t in whole), tuple(t // 2 for t in whole)
     else:
@@ -99,7 +122,7 @@ def resolve_padding(
 
 
 def _same_total(size: int | None, reach: int, stride: int) -> int | None:
-    """Pads that TensorFlow's SAME adds in all along one axis; with stride 1 they do not depend on the size."""
+    """Return the sum of the pads that SAME adds along one axis; with stride 1 it does not depend on the size."""
     if stride == 1:
         return reach - 1
     if size is None:

@@ -1,37 +1,38 @@
-"""Pooling, channels last. https://onnx.ai/onnx/operators/onnx__MaxPool.html"""
+"""Pooling, channels last.
+
+https://onnx.ai/onnx/operators/onnx__MaxPool.html, https://onnx.ai/onnx/operators/onnx__AveragePool.html
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.nodes import is_read
 from bundler.converters.native.ops.padding import Padding, resolve_padding
-from bundler.converters.native.ops.unpool import max_with_places
+from bundler.converters.native.ops.unpool import max_with_indices
+from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value, channels_last
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("MaxPool", layout=AxisPolicy.VALUES)
 def max_pool(
-    ctx: Context,
-    x: Value,
-    *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: Sequence[int] | None = None,
-    kernel_shape: Sequence[int],
-    pads: Sequence[int] | None = None,
-    storage_order: int = 0,
+    ctx: Context, x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Sequence[int] | None = None,
+    kernel_shape: Sequence[int], pads: Sequence[int] | None = None, storage_order: int = 0,
     strides: Sequence[int] | None = None,
-) -> Value | list[Value]:
+) -> Value | list[Value]:  # fmt: skip
+    """Lower MaxPool; with explicit paddings if TensorFlow's kernel takes them, otherwise over padded data."""
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    if ctx.node is not None and len([o for o in ctx.node.outputs if o.uses() or o.is_graph_output()]) > 1:
+    if ctx.node is not None and sum(map(is_read, ctx.node.outputs)) > 1:
         return _max_pool_with_indices(ctx, x, window, bool(storage_order))
     data = x.in_order(window.order)
-    if window.plain and ctx.target == "serving" and data.dtype.is_floating:
+    if window.is_native and ctx.target == "serving" and data.dtype.is_floating:
         data, mode = window.padding.apply(data, "serving")
         padding = mode if isinstance(mode, str) else "EXPLICIT"
         explicit = [] if isinstance(mode, str) else [p for pair in mode for p in pair]
@@ -42,9 +43,12 @@ def max_pool(
     else:
         data, mode = _padded_for_max(data, window, x.non_negative)
         result = _pool(data, window, "MAX", mode)
-    value = ctx.value(result, window.order)
-    value.non_negative = x.non_negative
-    return value
+    return _with_sign_of(x, ctx.value(result, window.order))
+
+
+def _with_sign_of(x: Value, result: Value) -> Value:
+    result.non_negative = x.non_negative
+    return result
 
 
 def _max_pool_with_indices(ctx: Context, x: Value, window: _Window, column_major: bool) -> list[Value]:
@@ -53,39 +57,34 @@ def _max_pool_with_indices(ctx: Context, x: Value, window: _Window, column_major
     if window.padding.same:
         begin, end = window.same_pads(sizes)
     end = [e + extra for e, extra in zip(end, window.extra, strict=True)]
-    results = max_with_places(x.tensor, window.kernel, window.stride, window.dilation, begin, end, column_major)
+    results = max_with_indices(x.tensor, window.kernel, window.stride, window.dilation, begin, end, column_major)
     return [ctx.value(t) for t in results]
 
 
 @op("AveragePool", layout=AxisPolicy.VALUES)
 def average_pool(
-    ctx: Context,
-    x: Value,
-    *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    count_include_pad: int = 0,
-    dilations: Sequence[int] | None = None,
-    kernel_shape: Sequence[int],
-    pads: Sequence[int] | None = None,
+    ctx: Context, x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
+    dilations: Sequence[int] | None = None, kernel_shape: Sequence[int], pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
-) -> Value:
+) -> Value:  # fmt: skip
+    """Lower AveragePool: the mean of each window; pads count if count_include_pad is set."""
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    data = x.in_order(window.order)
+    means = _average(x.in_order(window.order), window, include_pads=bool(count_include_pad))
+    return _with_sign_of(x, ctx.value(means, window.order))
+
+
+def _average(data: Tensor, window: _Window, *, include_pads: bool) -> Tensor:
     padding = window.padding
-    if (padding.is_zero and not any(window.extra)) or (padding.same and not count_include_pad and set(window.dilation) == {1}):
-        result = _pool(data, window, "AVG", "SAME" if padding.same else "VALID")
-    else:
-        result = _average_of_padded(data, window, bool(count_include_pad))
-    value = ctx.value(result, window.order)
-    value.non_negative = x.non_negative
-    return value
+    by_same = padding.same and not include_pads and set(window.dilation) == {1}
+    if by_same or (padding.is_zero and not any(window.extra)):
+        return _pool(data, window, "AVG", "SAME" if padding.same else "VALID")
+    return _average_of_padded(data, window, include_pads)
 
 
-def _average_of_padded(data: Tensor, window: _Window, include: bool) -> Tensor:
-    """Sums over the zero-padded data, divided by how many elements of each window count.
+def _average_of_padded(data: Tensor, window: _Window, include_pads: bool) -> Tensor:
+    """Sum over the zero-padded data and divide by how many elements of each window count.
 
-    Rows that only ceil_mode adds never count; the pads of the model count if `include`.
+    Rows that only ceil_mode adds never count; the pads of the model count if `include_pads`.
     """
     padding, extra = window.padding, window.extra
     pairs = [[0, 0], *([b, e + x] for b, e, x in zip(padding.begin, padding.end, extra, strict=True)), [0, 0]]
@@ -93,79 +92,69 @@ def _average_of_padded(data: Tensor, window: _Window, include: bool) -> Tensor:
         sizes = _known(data)
         begin, end = window.same_pads(sizes)
         pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
-    plain = _Window(
-        window.kernel, window.stride, window.dilation, Padding((0,) * window.count, (0,) * window.count), window.order
-    )
-    means = _pool(tf.pad(data, pairs), plain, "AVG", "VALID")
-    if include and not any(extra):
+    unpadded = replace(window, padding=Padding((0,) * window.count, (0,) * window.count), extra=(0,) * window.count)
+    means = _pool(tf.pad(data, pairs), unpadded, "AVG", "VALID")
+    if include_pads and not any(extra):
         return means
     ones = tf.ones_like(data[:1, ..., :1])
-    if include:
-        own = [[0, 0], *([b, e] for b, e in zip(padding.begin, padding.end, strict=True)), [0, 0]]
-        ones = tf.pad(ones, own, constant_values=1)
+    if include_pads:
+        pads = [[0, 0], *([b, e] for b, e in zip(padding.begin, padding.end, strict=True)), [0, 0]]
+        ones = tf.pad(ones, pads, constant_values=1)
         pairs = [[0, 0], *([0, x] for x in extra), [0, 0]]
-    return means / _pool(tf.pad(ones, pairs), plain, "AVG", "VALID")
+    return means / _pool(tf.pad(ones, pairs), unpadded, "AVG", "VALID")
 
 
 def _known(data: Tensor) -> list[int]:
     sizes = data.shape.as_list()[1:-1]
     if any(s is None for s in sizes):
-        raise ValueError("this padding needs the spatial dims to be known at build time")
+        raise ValueError("its padding needs the spatial dims of the input to be known at build time")
     return [int(s) for s in sizes]
 
 
 @op("GlobalAveragePool", layout=AxisPolicy.SPATIAL)
 def global_average_pool(x: Tensor) -> Tensor:
+    """Lower GlobalAveragePool: the mean over the spatial axes."""
     return tf.reduce_mean(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
 @op("GlobalMaxPool", layout=AxisPolicy.SPATIAL)
 def global_max_pool(x: Tensor) -> Tensor:
+    """Lower GlobalMaxPool: the maximum over the spatial axes."""
     return tf.reduce_max(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
 @op("LpPool", layout=AxisPolicy.VALUES)
 def lp_pool(
-    ctx: Context,
-    x: Value,
-    *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: Sequence[int] | None = None,
-    kernel_shape: Sequence[int],
-    p: int = 2,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> Value:
+    ctx: Context, x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Sequence[int] | None = None,
+    kernel_shape: Sequence[int], p: int = 2, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    """Lower LpPool: (sum |x|^p)^(1/p), from the average of |x|^p."""
     window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    powered = ctx.value(tf.pow(tf.abs(x.in_order(window.order)), p), window.order)
-    means = average_pool(
-        ctx, powered, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=1, dilations=dilations,
-        kernel_shape=kernel_shape, pads=pads, strides=strides,
-    )  # fmt: skip
-    return ctx.value(tf.pow(means.stored * float(np.prod(kernel_shape)), 1.0 / p), window.order)
+    means = _average(tf.pow(tf.abs(x.in_order(window.order)), p), window, include_pads=True)
+    return ctx.value(tf.pow(means * float(np.prod(kernel_shape)), 1.0 / p), window.order)
 
 
+@dataclass(frozen=True)
 class _Window:
-    """The window of a pool: its geometry and the pads of its input."""
+    """The window of a pool: its geometry and the pads of its input.
 
-    def __init__(
-        self, kernel: list[int], stride: list[int], dilation: list[int], padding: Padding, order: tuple[int, ...],
-        extra: tuple[int, ...] = (),
-    ) -> None:  # fmt: skip
-        self.kernel = kernel
-        self.stride = stride
-        self.dilation = dilation
-        self.padding = padding
-        self.order = order
-        self.extra = extra or (0,) * len(kernel)
-        """Rows added at the end so that rounding down gives what ceil_mode rounds up."""
+    Attributes:
+        extra: rows added at the end of each axis so that rounding down gives what ceil_mode rounds up.
+    """
+
+    kernel: list[int]
+    stride: list[int]
+    dilation: list[int]
+    padding: Padding
+    order: tuple[int, ...]
+    extra: tuple[int, ...]
 
     @classmethod
     def of(
         cls, x: Value, kernel: Sequence[int], strides: Sequence[int] | None, dilations: Sequence[int] | None,
         auto_pad: str, pads: Sequence[int] | None, ceil_mode: int,
     ) -> _Window:  # fmt: skip
+        """Return the window that the attributes of a pool over x describe."""
         count = len(kernel)
         stride, dilation = list(strides or [1] * count), list(dilations or [1] * count)
         sizes = x.shape[2:]
@@ -180,14 +169,16 @@ class _Window:
 
     @property
     def count(self) -> int:
+        """The number of spatial axes."""
         return len(self.kernel)
 
     @property
-    def plain(self) -> bool:
-        """What TensorFlow's MaxPool kernel does by itself."""
+    def is_native(self) -> bool:
+        """Whether TensorFlow's MaxPool kernel supports this window."""
         return self.count == 2 and set(self.dilation) == {1} and not any(self.extra)
 
     def same_pads(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the pads before and after each axis that SAME stands for."""
         totals = [
             max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
             for n, k, s, d in zip(sizes, self.kernel, self.stride, self.dilation, strict=True)
@@ -197,17 +188,18 @@ class _Window:
 
 def _ceil_extra(size: int | None, kernel: int, stride: int, dilation: int, begin: int, end: int) -> int:
     if size is None:
-        raise ValueError("ceil_mode needs the spatial dims to be known at build time")
+        raise ValueError("its ceil_mode needs the spatial dims of the input to be known at build time")
     span = size + begin + end - (kernel - 1) * dilation - 1
     out = -(-span // stride) + 1
-    if (out - 1) * stride >= size + begin:  # a window that would begin in the end padding is left out
+    if (out - 1) * stride >= size + begin:  # a window that would begin in the padding at the end is left out
         out -= 1
     return max((out - 1) * stride - span, 0)
 
 
 def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[Tensor, str]:
-    """Pad with what cannot win: zero after a Relu, else the border once more, which is in the window anyway. The dtype's lowest
-    number, left where neither will do, wrecks the ranges that int8 calibration sees.
+    """Pad with numbers that cannot be a maximum: zero after a Relu, otherwise the border, which is in the window anyway.
+
+    If neither is possible, the dtype's lowest number is used, which spoils the ranges that int8 calibration observes.
     """
     if window.padding.same and set(window.dilation) == {1}:
         return data, "SAME"
@@ -227,7 +219,7 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
 
 
 def _border_repeated(data: Tensor, pairs: list[list[int]]) -> Tensor:
-    """By concatenation, which XNNPACK does, and MIRROR_PAD it does not."""
+    """Repeat the border by concatenation: XNNPACK supports that, but not MIRROR_PAD."""
     for axis, (begin, end) in enumerate(pairs):
         if begin or end:
             edges: list[list[slice]] = [[slice(None)] * data.shape.rank for _ in range(2)]
@@ -238,7 +230,7 @@ def _border_repeated(data: Tensor, pairs: list[list[int]]) -> Tensor:
 
 
 def _pool(data: Tensor, window: _Window, kind: str, mode: str) -> Tensor:
-    """Pool over 1, 2 or 3 spatial dims; integers are pooled as float32 (exact for 8 bits), which has a kernel."""
+    """Pool over 1, 2 or 3 spatial dims; integers are pooled as float32, which has a kernel and is exact for 8 bits."""
     if not data.dtype.is_floating:
         return tf.cast(_pool(tf.cast(data, tf.float32), window, kind, mode), data.dtype)
     if set(window.dilation) == {1} and window.count in (1, 2, 3):

@@ -1,7 +1,9 @@
-"""Quantized tensors and products. https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+"""Quantized tensors and products.
 
-Integer products are computed in float64 where the sums fit its 53 bits (they always do for 8-bit operands of less than
-2^37 terms), which has kernels on every platform; the results are the exact integers.
+https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html, https://onnx.ai/onnx/operators/onnx__MatMulInteger.html
+
+Integer products are computed in float64, which has kernels on every platform. The results are exact as long as the sums fit
+its 53 bits, as they always do for 8-bit operands with fewer than 2^37 terms.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.conv import conv
 from bundler.converters.native.ops.dtypes import convert, limits, tensor_dtype
-from bundler.converters.native.ops.fake_quantize import steps_of
+from bundler.converters.native.ops.fake_quantize import quant_params_of
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("QuantizeLinear", since=10)
@@ -24,13 +27,13 @@ def quantize_linear(
     x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: int = 0, precision: int = 0, saturate: int = 1,
 ) -> Tensor:  # fmt: skip
-    """saturate(round(x / scale) + zero_point), scale by tensor, axis or block."""
+    """Lower QuantizeLinear: saturate(round(x / scale) + zero_point), with a scale per tensor, axis index or block."""
     dtype = zero_point.dtype if zero_point is not None else tensor_dtype(output_dtype) if output_dtype else tf.uint8
     wide = tensor_dtype(precision) if precision else scale.dtype
-    steps = tf.cast(x, wide) / tf.cast(_spread(scale, x, axis, block_size), wide)
-    if limits(dtype) is None:  # a floating-point format of 8 or 4 bits: no rounding to integers, no zero point but 0
-        return convert(tf.cast(steps, tf.float32), dtype, saturate=bool(saturate))
-    rounded = tf.round(tf.cast(steps, tf.float64))
+    scaled = tf.cast(x, wide) / tf.cast(_spread(scale, x, axis, block_size), wide)
+    if limits(dtype) is None:  # a floating-point format of 8 or 4 bits: no rounding to integers, and the zero point is 0
+        return convert(tf.cast(scaled, tf.float32), dtype, saturate=bool(saturate))
+    rounded = tf.round(tf.cast(scaled, tf.float64))
     if zero_point is not None:
         rounded += convert(_spread(zero_point, x, axis, block_size), tf.float64)
     return _saturated(rounded, dtype)
@@ -41,11 +44,12 @@ def dequantize_linear(
     ctx: Context, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: int = 0,
 ) -> Value:  # fmt: skip
+    """Lower DequantizeLinear; a constant remembers how it was quantized, for TFLite."""
     zero = None if zero_point is None else zero_point.tensor
     result = ctx.value(dequantized(x.tensor, scale.tensor, zero, axis=axis, block_size=block_size, output_dtype=output_dtype))
     known = scale.array is not None and (zero_point is None or zero_point.array is not None)
     if x.array is not None and scale.array is not None and known and not block_size and not output_dtype:
-        result.steps = steps_of(x.array, scale.array, None if zero_point is None else zero_point.array)
+        result.quant_params = quant_params_of(x.array, scale.array, None if zero_point is None else zero_point.array)
     return result
 
 
@@ -53,17 +57,17 @@ def dequantized(
     x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: int = 0,
 ) -> Tensor:  # fmt: skip
-    """(x - zero_point) * scale."""
+    """Compute (x - zero_point) * scale, with a scale per tensor, axis index or block."""
     dtype = tensor_dtype(output_dtype) if output_dtype else scale.dtype
     wide = tf.float64 if x.dtype in (tf.int32, tf.uint32) else tf.float32
-    steps = convert(x, wide)
+    centred = convert(x, wide)
     if zero_point is not None:
-        steps -= convert(_spread(zero_point, x, axis, block_size), wide)
-    return tf.cast(tf.cast(steps, tf.float32) * tf.cast(_spread(scale, x, axis, block_size), tf.float32), dtype)
+        centred -= convert(_spread(zero_point, x, axis, block_size), wide)
+    return tf.cast(tf.cast(centred, tf.float32) * tf.cast(_spread(scale, x, axis, block_size), tf.float32), dtype)
 
 
 def _spread(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
-    """A scale or zero point in a shape that broadcasts over x: one for all, one by index of `axis`, or one by block."""
+    """Reshape a scale or zero point so that it broadcasts over x: a single one, one per index of `axis`, or one per block."""
     if parameter.shape.rank == 0 or (parameter.shape.num_elements() == 1 and parameter.shape.rank == 1):
         return parameter if parameter.shape.rank == 0 else tf.reshape(parameter, [])
     axis = axis % x.shape.rank
@@ -76,18 +80,18 @@ def _spread(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
 
 
 def _byte_sized(x: Tensor) -> Tensor:
-    """Formats of less than 16 bits in one that TensorFlow can repeat and slice."""
+    """Convert a format that TensorFlow cannot repeat and slice to float32."""
     return convert(x, tf.float32) if x.dtype.size < 2 or x.dtype not in (tf.float16, tf.float32, tf.float64) else x
 
 
-def _saturated(steps: Tensor, dtype: tf.DType) -> Tensor:
+def _saturated(x: Tensor, dtype: tf.DType) -> Tensor:
     low, high = limits(dtype) or (0, 0)
-    return convert(tf.clip_by_value(steps, tf.cast(low, steps.dtype), tf.cast(high, steps.dtype)), dtype)
+    return convert(tf.clip_by_value(x, tf.cast(low, x.dtype), tf.cast(high, x.dtype)), dtype)
 
 
 @op("DynamicQuantizeLinear", since=11)
 def dynamic_quantize_linear(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """uint8 over the range of x, widened to hold zero -> y, scale, zero point."""
+    """Lower DynamicQuantizeLinear: y in uint8 over the range of x, extended to include zero; its scale; its zero point."""
     low, high = tf.minimum(tf.reduce_min(x), 0.0), tf.maximum(tf.reduce_max(x), 0.0)
     scale = (high - low) / 255.0
     safe = tf.where(tf.equal(scale, 0.0), tf.ones_like(scale), scale)
@@ -97,7 +101,7 @@ def dynamic_quantize_linear(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _centred(x: Tensor, zero_point: Tensor | None, axis: int | None = None) -> Tensor:
-    """x - zero_point in float64; a vector of zero points goes along `axis`."""
+    """Compute x - zero_point in float64; a vector of zero points goes along `axis`."""
     data = convert(x, tf.float64)
     if zero_point is None:
         return data
@@ -111,7 +115,7 @@ def _centred(x: Tensor, zero_point: Tensor | None, axis: int | None = None) -> T
 def mat_mul_integer(
     a: Tensor, b: Tensor, a_zero_point: Tensor | None = None, b_zero_point: Tensor | None = None
 ) -> Tensor:
-    """int32; zero points by row of a and by column of b."""
+    """Lower MatMulInteger: int32, with zero points by row of a and by column of b."""
     product = tf.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
     return tf.cast(product, tf.int32)
 
@@ -121,6 +125,7 @@ def q_linear_mat_mul(
     a: Tensor, a_scale: Tensor, a_zero_point: Tensor, b: Tensor, b_scale: Tensor, b_zero_point: Tensor, y_scale: Tensor,
     y_zero_point: Tensor,
 ) -> Tensor:  # fmt: skip
+    """Lower QLinearMatMul: the integer product, rescaled and quantized."""
     product = tf.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
     factor = tf.cast(a_scale, tf.float64) * tf.cast(b_scale, tf.float64) / tf.cast(y_scale, tf.float64)
     return _saturated(tf.round(product * factor) + convert(y_zero_point, tf.float64), y_zero_point.dtype)
@@ -133,6 +138,7 @@ def conv_integer(
     auto_pad: str = "NOTSET", dilations: Sequence[int] | None = None, group: int = 1,
     kernel_shape: Sequence[int] | None = None, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
+    """Lower ConvInteger: int32 [N, M, spatial…]."""
     geometry = _Geometry(auto_pad, dilations, group, kernel_shape, pads, strides)
     return _integer_conv(ctx, x, w, x_zero_point, w_zero_point, geometry)
 
@@ -164,12 +170,12 @@ def q_linear_conv(
     auto_pad: str = "NOTSET", dilations: Sequence[int] | None = None, group: int = 1,
     kernel_shape: Sequence[int] | None = None, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """bias is int32 with the scale x_scale * w_scale."""
+    """Lower QLinearConv; the bias is int32 with the scale x_scale * w_scale."""
     geometry = _Geometry(auto_pad, dilations, group, kernel_shape, pads, strides)
     sums = _integer_conv(ctx, x, w, x_zero, w_zero, geometry)
     total = tf.cast(sums.stored, tf.float64)
     if bias is not None:
         total += tf.cast(bias.tensor, tf.float64)
     factor = tf.cast(x_scale.tensor, tf.float64) * tf.cast(w_scale.tensor, tf.float64)
-    steps = tf.round(total * (factor / tf.cast(y_scale.tensor, tf.float64)))
-    return ctx.value(_saturated(steps + convert(y_zero.tensor, tf.float64), y_zero.dtype), sums.order)
+    rounded = tf.round(total * (factor / tf.cast(y_scale.tensor, tf.float64)))
+    return ctx.value(_saturated(rounded + convert(y_zero.tensor, tf.float64), y_zero.dtype), sums.order)

@@ -1,9 +1,12 @@
-"""LSTM, GRU and RNN. https://onnx.ai/onnx/operators/onnx__LSTM.html
+"""LSTM, GRU and RNN.
+
+https://onnx.ai/onnx/operators/onnx__LSTM.html, https://onnx.ai/onnx/operators/onnx__GRU.html,
+https://onnx.ai/onnx/operators/onnx__RNN.html
 
 An LSTM with the default activations runs as BlockLSTMV2, one op for the whole sequence (a while loop costs about 1.8 times
-as much on CPU); for TFLite as its UNIDIRECTIONAL_SEQUENCE_LSTM, if it starts from zeros, all sequences have the same length and
-the last cell state is not asked for. GRU, RNN and other activations run as a loop over time whose input projection is done
-before it, for all steps in one product.
+as much on CPU). For TFLite it runs as UNIDIRECTIONAL_SEQUENCE_LSTM if it starts from zeros, all sequences have the same
+length and the last cell state is not read. GRU, RNN and other activations run as a loop over time; the input projection is
+done before the loop, for all steps in one product.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.nodes import is_read
 from bundler.converters.native.ops.tflite_lstm import tflite_lstm
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
 
 Activation = Callable[[Tensor], Tensor]
@@ -31,7 +36,7 @@ class _Run:
 
     Attributes:
         x: [T, B, I], already reversed for the backward direction.
-        lengths: [B] int32, or None when all sequences fill T.
+        lengths: [B] int32, or None if all sequences fill T.
         states: initial states, each [B, H].
     """
 
@@ -40,128 +45,138 @@ class _Run:
     states: list[Tensor]
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """The weights of a recurrent layer, as arrays if they are constants, otherwise as tensors; both are sliced alike.
+
+    Attributes:
+        w: [D, gates*H, I], for D directions.
+        r: [D, gates*H, H].
+        b: [D, 2*gates*H], the biases of w and then of r; None if there are none.
+        direction: forward, reverse or bidirectional.
+        batch_first: whether the batch is the first axis of data and states (layout=1).
+    """
+
+    w: Any
+    r: Any
+    b: Any
+    direction: str
+    batch_first: bool
+
+    @classmethod
+    def of(cls, w: Value, r: Value, b: Value | None, direction: str, layout: int) -> _Layer:
+        """Read the weights."""
+        return cls(_array_or_tensor(w), _array_or_tensor(r), _optional(b), direction, bool(layout))
+
+    @property
+    def hidden(self) -> Any:
+        """The size of a state."""
+        return self.r.shape[-1]
+
+    def biases(self, d: int, gates: int) -> tuple[Any, Any]:
+        """Return the biases of w and r in direction d, each [gates*H]; zeros if there are none."""
+        size = gates * self.hidden
+        if self.b is None:
+            return _zeros(size, self.w), _zeros(size, self.w)
+        return self.b[d][:size], self.b[d][size:]
+
+    def bias(self, d: int, gates: int) -> Any:
+        """Return the sum of the two biases."""
+        if self.b is None:
+            return _zeros(gates * self.hidden, self.w)
+        first, second = self.biases(d, gates)
+        return first + second
+
+
 @op("LSTM", layout=AxisPolicy.VALUES)
 def lstm(
-    ctx: Context,
-    x: Value,
-    w_value: Value,
-    r_value: Value,
-    b_value: Value | None = None,
-    lengths: Value | None = None,
-    initial_h: Value | None = None,
-    initial_c: Value | None = None,
-    peephole_value: Value | None = None,
-    *,
-    activation_alpha: Sequence[float] | None = None,
-    activation_beta: Sequence[float] | None = None,
-    activations: Sequence[str] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    input_forget: int = 0,
-    layout: int = 0,
-) -> list[Value]:
-    """x [T, B, I], w [D, 4H, I], r [D, 4H, H], b [D, 8H] -> Y [T, D, B, H], Y_h [D, B, H], Y_c [D, B, H]; gates i, o, f, c."""
-    w, r, b = _known_or_tensor(w_value), _known_or_tensor(r_value), _optional(b_value)
-    hidden = r.shape[-1]
-    names = _activation_functions(
+    ctx: Context, x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
+    initial_h: Value | None = None, initial_c: Value | None = None, peephole: Value | None = None, *,
+    activation_alpha: Sequence[float] | None = None, activation_beta: Sequence[float] | None = None,
+    activations: Sequence[str] | None = None, clip: float | None = None, direction: str = "forward",
+    hidden_size: int | None = None, input_forget: int = 0, layout: int = 0,
+) -> list[Value]:  # fmt: skip
+    """Lower LSTM: x [T, B, I], w [D, 4H, I], r [D, 4H, H], b [D, 8H], gates i, o, f, c.
+
+    Returns Y [T, D, B, H], Y_h [D, B, H] and Y_c [D, B, H].
+    """
+    layer = _Layer.of(w, r, b, direction, layout)
+    hidden = layer.hidden
+    functions = _activation_functions(
         activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh", "Tanh"], direction
     )
-    peepholes = _optional(peephole_value)
-    plain = activations is None or [a.lower() for a in activations] == ["sigmoid", "tanh", "tanh"] * w.shape[0]
-    block = plain and not clip and not input_forget and w_value.dtype == tf.float32
-    block = block and all(v is None or v.is_constant for v in (w_value, r_value, b_value, peephole_value))
-
+    peepholes = _optional(peephole)
+    plain = activations is None or [a.lower() for a in activations] == ["sigmoid", "tanh", "tanh"] * len(functions)
+    block = plain and not clip and not input_forget and w.dtype == tf.float32
+    block = block and all(v is None or v.is_constant for v in (w, r, b, peephole))
     simple = peepholes is None and lengths is None and not _reads_cell(ctx)
     simple = simple and None not in x.shape and _is_zero(initial_h) and _is_zero(initial_c)
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
-        bias = b[d][: 4 * hidden] + b[d][4 * hidden :] if b is not None else _zeros(4 * hidden, w)
+        bias = layer.bias(d, 4)
         pieces = None if peepholes is None else [peepholes[d][i * hidden : (i + 1) * hidden] for i in range(3)]
         if block and ctx.target == "serving":
-            return _block_lstm(ctx, inputs, w[d], r[d], bias, pieces)
+            return _block_lstm(ctx, inputs, layer.w[d], layer.r[d], bias, pieces)
         if block and simple:
-            return tflite_lstm(ctx, inputs.x, w[d], r[d], bias)
-        projected = _project(ctx, inputs.x, w[d], bias)
-        step = _lstm_step(ctx, r[d], names[d], clip, bool(input_forget), pieces)
+            return tflite_lstm(ctx, inputs.x, layer.w[d], layer.r[d], bias)
+        projected = _project(ctx, inputs.x, layer.w[d], bias)
+        step = _lstm_step(ctx, layer.r[d], functions[d], clip, bool(input_forget), pieces)
         return _loop(projected, inputs, step)
 
-    return _directions(ctx, x, [initial_h, initial_c], lengths, hidden, w.shape[0], direction, layout, run)
+    return _directions(ctx, x, [initial_h, initial_c], lengths, layer, run)
 
 
 @op("GRU", layout=AxisPolicy.VALUES)
 def gru(
-    ctx: Context,
-    x: Value,
-    w_value: Value,
-    r_value: Value,
-    b_value: Value | None = None,
-    lengths: Value | None = None,
-    initial_h: Value | None = None,
-    *,
-    activation_alpha: Sequence[float] | None = None,
-    activation_beta: Sequence[float] | None = None,
-    activations: Sequence[str] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    layout: int = 0,
-    linear_before_reset: int = 0,
-) -> list[Value]:
-    """x [T, B, I], w [D, 3H, I], r [D, 3H, H], b [D, 6H] -> Y [T, D, B, H], Y_h [D, B, H]; gates z, r, h."""
-    w, r, b = _known_or_tensor(w_value), _known_or_tensor(r_value), _optional(b_value)
-    hidden = r.shape[-1]
-    names = _activation_functions(activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh"], direction)
+    ctx: Context, x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
+    initial_h: Value | None = None, *, activation_alpha: Sequence[float] | None = None,
+    activation_beta: Sequence[float] | None = None, activations: Sequence[str] | None = None, clip: float | None = None,
+    direction: str = "forward", hidden_size: int | None = None, layout: int = 0, linear_before_reset: int = 0,
+) -> list[Value]:  # fmt: skip
+    """Lower GRU: x [T, B, I], w [D, 3H, I], r [D, 3H, H], b [D, 6H], gates z, r, h.
+
+    Returns Y [T, D, B, H] and Y_h [D, B, H].
+    """
+    layer = _Layer.of(w, r, b, direction, layout)
+    functions = _activation_functions(activations, activation_alpha, activation_beta, ["Sigmoid", "Tanh"], direction)
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
-        wb = b[d][: 3 * hidden] if b is not None else _zeros(3 * hidden, w)
-        rb = b[d][3 * hidden :] if b is not None else _zeros(3 * hidden, w)
-        return _loop(
-            _project(ctx, inputs.x, w[d], wb), inputs, _gru_step(ctx, r[d], rb, names[d], clip, linear_before_reset)
-        )
+        w_bias, r_bias = layer.biases(d, 3)
+        projected = _project(ctx, inputs.x, layer.w[d], w_bias)
+        return _loop(projected, inputs, _gru_step(ctx, layer.r[d], r_bias, functions[d], clip, linear_before_reset))
 
-    return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
+    return _directions(ctx, x, [initial_h], lengths, layer, run)
 
 
 @op("RNN", layout=AxisPolicy.VALUES)
 def rnn(
-    ctx: Context,
-    x: Value,
-    w_value: Value,
-    r_value: Value,
-    b_value: Value | None = None,
-    lengths: Value | None = None,
-    initial_h: Value | None = None,
-    *,
-    activation_alpha: Sequence[float] | None = None,
-    activation_beta: Sequence[float] | None = None,
-    activations: Sequence[str] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    layout: int = 0,
-) -> list[Value]:
-    """x [T, B, I], w [D, H, I], r [D, H, H], b [D, 2H] -> Y [T, D, B, H], Y_h [D, B, H]."""
-    w, r, b = _known_or_tensor(w_value), _known_or_tensor(r_value), _optional(b_value)
-    hidden = r.shape[-1]
-    names = _activation_functions(activations, activation_alpha, activation_beta, ["Tanh"], direction)
+    ctx: Context, x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
+    initial_h: Value | None = None, *, activation_alpha: Sequence[float] | None = None,
+    activation_beta: Sequence[float] | None = None, activations: Sequence[str] | None = None, clip: float | None = None,
+    direction: str = "forward", hidden_size: int | None = None, layout: int = 0,
+) -> list[Value]:  # fmt: skip
+    """Lower RNN: x [T, B, I], w [D, H, I], r [D, H, H], b [D, 2H].
+
+    Returns Y [T, D, B, H] and Y_h [D, B, H].
+    """
+    layer = _Layer.of(w, r, b, direction, layout)
+    functions = _activation_functions(activations, activation_alpha, activation_beta, ["Tanh"], direction)
 
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
-        bias = b[d][:hidden] + b[d][hidden:] if b is not None else _zeros(hidden, w)
-        recurrence = _transposed(ctx, r[d])
+        bias = layer.bias(d, 1)
+        recurrence = _transposed(ctx, layer.r[d])
 
         def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
-            return [names[d][0](_clipped(gates + states[0] @ recurrence, clip))]
+            return [functions[d][0](_clipped(gates + states[0] @ recurrence, clip))]
 
-        return _loop(_project(ctx, inputs.x, w[d], bias), inputs, step)
+        return _loop(_project(ctx, inputs.x, layer.w[d], bias), inputs, step)
 
-    return _directions(ctx, x, [initial_h], lengths, hidden, w.shape[0], direction, layout, run)
+    return _directions(ctx, x, [initial_h], lengths, layer, run)
 
 
 def _reads_cell(ctx: Context) -> bool:
-    """Whether the last cell state, an output that TFLite's operator does not have, is read."""
-    outputs = () if ctx.node is None else ctx.node.outputs[2:]
-    return any(output.uses() or output.is_graph_output() for output in outputs)
+    """Whether the last cell state is read, an output that TFLite's operator does not have."""
+    return ctx.node is not None and any(map(is_read, ctx.node.outputs[2:]))
 
 
 def _is_zero(value: Value | None) -> bool:
@@ -172,13 +187,12 @@ def _is_zero(value: Value | None) -> bool:
     return known is not None and not known.any()
 
 
-def _known_or_tensor(value: Value) -> Any:
-    """A weight as an array where it is a constant, else as a tensor; both are sliced alike."""
+def _array_or_tensor(value: Value) -> Any:
     return value.tensor if value.array is None else value.array
 
 
 def _optional(value: Value | None) -> Any:
-    return None if value is None else _known_or_tensor(value)
+    return None if value is None else _array_or_tensor(value)
 
 
 def _zeros(size: int, like: Any) -> Array:
@@ -186,7 +200,7 @@ def _zeros(size: int, like: Any) -> Array:
 
 
 def _transposed(ctx: Context, matrix: Any) -> Tensor:
-    """At build time where it is known."""
+    """Transpose a matrix, at build time if it is a constant."""
     return ctx.weight(np.ascontiguousarray(matrix.T)) if isinstance(matrix, np.ndarray) else tf.transpose(matrix)
 
 
@@ -195,42 +209,42 @@ def _vector(ctx: Context, vector: Any) -> Tensor:
 
 
 def _directions(
-    ctx: Context, x: Value, initial: list[Value | None], lengths: Value | None, hidden: int, count: int, direction: str,
-    layout: int, run: Callable[[int, _Run], tuple[Tensor, list[Tensor]]],
+    ctx: Context, x: Value, initial: list[Value | None], lengths: Value | None, layer: _Layer,
+    run: Callable[[int, _Run], tuple[Tensor, list[Tensor]]],
 ) -> list[Value]:  # fmt: skip
-    """Run each direction and join: Y, then each final state. layout=1 has the batch first."""
-    data = x.in_order((1, 0, 2)) if layout else x.tensor
+    """Run each direction and join the results: Y, then each final state."""
+    data = x.in_order((1, 0, 2)) if layer.batch_first else x.tensor
     batch = tf.shape(data)[1]
     spans = None if lengths is None else tf.cast(lengths.tensor, tf.int32)
     outputs, finals = [], []
-    for d in range(count):
-        backward = direction == "reverse" or d == 1
-        states = [_initial(value, d, batch, hidden, data.dtype, layout) for value in initial]
+    for d in range(layer.w.shape[0]):
+        backward = layer.direction == "reverse" or d == 1
+        states = [_initial(value, d, batch, data.dtype, layer) for value in initial]
         y, last = run(d, _Run(_reversed(data, spans) if backward else data, spans, states))
         outputs.append(_reversed(y, spans) if backward else y)
         finals.append(last)
     y = tf.stack(outputs, 1)
     ends = [tf.stack(parts, 0) for parts in zip(*finals, strict=True)]
-    if not layout:
+    if not layer.batch_first:
         return [ctx.value(y), *map(ctx.value, ends)]
     return [ctx.value(tf.transpose(y, [2, 0, 1, 3])), *(ctx.value(tf.transpose(e, [1, 0, 2])) for e in ends)]
 
 
-def _initial(value: Value | None, d: int, batch: Tensor, hidden: int, dtype: tf.DType, layout: int) -> Tensor:
+def _initial(value: Value | None, d: int, batch: Tensor, dtype: tf.DType, layer: _Layer) -> Tensor:
     if value is None:
-        return tf.zeros([batch, hidden], dtype)
-    return value.tensor[:, d] if layout else value.tensor[d]
+        return tf.zeros([batch, layer.hidden], dtype)
+    return value.tensor[:, d] if layer.batch_first else value.tensor[d]
 
 
 def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
-    """[T, B, …] back to front, each sequence within its own length."""
+    """Reverse [T, B, …] in time, each sequence within its own length."""
     if lengths is None:
         return tf.reverse(sequence, [0])
     return tf.reverse_sequence(sequence, lengths, seq_axis=0, batch_axis=1)
 
 
 def _project(ctx: Context, x: Tensor, w: Any, bias: Any) -> Tensor:
-    """x @ w' + bias for all steps in one product: [T, B, gates*H]."""
+    """Compute x @ w' + bias for all steps in one product, [T, B, gates*H]."""
     gates, inputs = w.shape
     flat = tf.matmul(tf.reshape(x, [-1, inputs]), _transposed(ctx, w))
     sizes = tf.shape(x)
@@ -240,12 +254,12 @@ def _project(ctx: Context, x: Tensor, w: Any, bias: Any) -> Tensor:
 def _block_lstm(
     ctx: Context, inputs: _Run, w: Array, r: Array, bias: Array, peepholes: list[Array] | None
 ) -> tuple[Tensor, list[Tensor]]:
-    """TensorFlow's gates are i, f, c, o (kernels/rnn/lstm_ops.h, GateLayout IFCO); ONNX's i, o, f, c."""
+    """Run BlockLSTMV2. Its gates are i, f, c, o (kernels/rnn/lstm_ops.h, GateLayout IFCO); ONNX's are i, o, f, c."""
     hidden = r.shape[-1]
     order = np.concatenate([np.arange(hidden) + gate * hidden for gate in (0, 2, 3, 1)])
     kernel = ctx.weight(np.ascontiguousarray(np.concatenate([w[order].T, r[order].T])))
-    none = np.zeros(hidden, w.dtype)
-    p_i, p_o, p_f = peepholes or (none, none, none)
+    zeros = np.zeros(hidden, w.dtype)
+    p_i, p_o, p_f = peepholes or (zeros, zeros, zeros)
     result = tf.raw_ops.BlockLSTMV2(
         seq_len_max=tf.shape(inputs.x, out_type=tf.int64)[0], x=inputs.x, cs_prev=inputs.states[1], h_prev=inputs.states[0],
         w=kernel, wci=p_i, wcf=p_f, wco=p_o, b=ctx.weight(bias[order]), cell_clip=0.0, use_peephole=peepholes is not None,
@@ -257,19 +271,19 @@ def _block_lstm(
 
 
 def _mask(inputs: _Run, like: Tensor) -> Tensor:
-    """[T, B, 1]: one within a sequence's length, zero after it."""
+    """Return [T, B, 1]: 1 within a sequence's length, 0 after it."""
     steps = tf.range(tf.shape(inputs.x)[0])
     return tf.cast(steps[:, None] < tf.expand_dims(inputs.lengths, 0), like.dtype)[:, :, None]
 
 
 def _at_length(states: Tensor, lengths: Tensor, initial: Tensor) -> Tensor:
-    """[B, H]: each sequence's state after its last step; the initial one where it is empty."""
+    """Return each sequence's state after its last step, [B, H]; the initial state of an empty one."""
     whole = tf.concat([initial[None], states], 0)
     return tf.gather(tf.transpose(whole, [1, 0, 2]), lengths, batch_dims=1)
 
 
 def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Tensor]]:
-    """Run `step` over time; beyond a sequence's length the outputs are zero and the states stay."""
+    """Run `step` over time; beyond a sequence's length the outputs are zero and the states do not change."""
     length = tf.shape(projected)[0]
     outputs = tf.TensorArray(projected.dtype, size=length, element_shape=inputs.states[0].shape)
 
@@ -288,13 +302,8 @@ def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Ten
 
 
 def _lstm_step(
-    ctx: Context,
-    r: Any,
-    functions: list[Activation],
-    clip: float | None,
-    coupled: bool,
-    peepholes: list[Any] | None,
-) -> Step:
+    ctx: Context, r: Any, functions: list[Activation], clip: float | None, coupled: bool, peepholes: list[Any] | None,
+) -> Step:  # fmt: skip
     recurrence = _transposed(ctx, r)
     f, g, h = functions
 
@@ -313,7 +322,7 @@ def _lstm_step(
     return step
 
 
-def _gru_step(ctx: Context, r: Any, rb: Any, functions: list[Activation], clip: float | None, linear: int) -> Step:
+def _gru_step(ctx: Context, r: Any, bias: Any, functions: list[Activation], clip: float | None, linear: int) -> Step:
     hidden = r.shape[-1]
     gates_r = _transposed(ctx, r[: 2 * hidden])
     gate_h = _transposed(ctx, r[2 * hidden :])
@@ -322,11 +331,11 @@ def _gru_step(ctx: Context, r: Any, rb: Any, functions: list[Activation], clip: 
     def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
         (state,) = states
         x_zr, x_h = gates[..., : 2 * hidden], gates[..., 2 * hidden :]
-        z, reset = tf.split(f(_clipped(x_zr + state @ gates_r + rb[: 2 * hidden], clip)), 2, -1)
+        z, reset = tf.split(f(_clipped(x_zr + state @ gates_r + bias[: 2 * hidden], clip)), 2, -1)
         if linear:
-            candidate = x_h + reset * (state @ gate_h + rb[2 * hidden :])
+            candidate = x_h + reset * (state @ gate_h + bias[2 * hidden :])
         else:
-            candidate = x_h + (reset * state) @ gate_h + rb[2 * hidden :]
+            candidate = x_h + (reset * state) @ gate_h + bias[2 * hidden :]
         return [(1.0 - z) * g(_clipped(candidate, clip)) + z * state]
 
     return step
@@ -341,7 +350,7 @@ _BETA = {"hardsigmoid": 0.5, "scaledtanh": 1.0, "affine": 0.0}
 
 
 def _activation(name: str, alpha: float | None, beta: float | None) -> Activation:
-    """ONNX's activation of this name (any case)."""
+    """Return ONNX's activation of this name, in upper or lower case."""
     kind = name.lower()
     a = _ALPHA.get(kind, 0.0) if alpha is None else alpha
     b = _BETA.get(kind, 0.0) if beta is None else beta
@@ -359,25 +368,21 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Activatio
         "affine": lambda x: a * x + b,
     }
     if kind not in table:
-        raise ValueError(f"the activation {name!r} is not one that ONNX defines for recurrent ops")
+        raise ValueError(f"its activation {name!r} is not defined by ONNX for recurrent operators")
     return table[kind]
 
 
 def _activation_functions(
-    names: Sequence[str] | None,
-    alphas: Sequence[float] | None,
-    betas: Sequence[float] | None,
-    default: list[str],
+    names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None, default: list[str],
     direction: str,
-) -> list[list[Activation]]:
-    """By direction, the functions f, g, h. Alphas and betas are given in order to the functions that take one."""
+) -> list[list[Activation]]:  # fmt: skip
+    """Return the functions f, g, h of each direction. Alphas and betas go, in order, to the functions that take one."""
     count = 2 if direction == "bidirectional" else 1
-    chosen = list(names or default * count)
-    left_a, left_b = list(alphas or []), list(betas or [])
+    remaining_alphas, remaining_betas = list(alphas or []), list(betas or [])
     functions = []
-    for name in chosen:
-        alpha = left_a.pop(0) if left_a and name.lower() in _ALPHA else None
-        beta = left_b.pop(0) if left_b and name.lower() in _BETA else None
+    for name in names or default * count:
+        alpha = remaining_alphas.pop(0) if remaining_alphas and name.lower() in _ALPHA else None
+        beta = remaining_betas.pop(0) if remaining_betas and name.lower() in _BETA else None
         functions.append(_activation(name, alpha, beta))
     size = len(default)
     return [functions[d * size : (d + 1) * size] for d in range(count)]

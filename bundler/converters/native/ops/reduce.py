@@ -1,4 +1,7 @@
-"""Reductions over axes, in whatever order the data is stored. https://onnx.ai/onnx/operators/onnx__ReduceMean.html"""
+"""Reductions over axes, in whichever order the data are stored.
+
+https://onnx.ai/onnx/operators/onnx__ReduceMean.html
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.shape import drop_axes
+from bundler.converters.native.orders import identity
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value, identity
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 Reduction = Callable[..., Tensor]
 
@@ -62,20 +67,20 @@ def _register(name: str, compute: Reduction) -> None:
         rank = len(x.shape)
         if axes is not None and axes.array is None and axes.shape != (0,):
             return _by_computed_axes(ctx, compute, x, axes, bool(keepdims))
-        chosen = [] if axes is None or axes.array is None else [int(a) % rank for a in axes.array.reshape(-1)]
-        if not chosen and noop_with_empty_axes:
+        reduced = [] if axes is None or axes.array is None else [int(a) % rank for a in axes.array.reshape(-1)]
+        if not reduced and noop_with_empty_axes:
             return ctx.value(compute(x.stored, [], keepdims=True), x.order)
-        chosen = chosen or list(range(rank))
+        reduced = reduced or list(range(rank))
         order = x.order or identity(rank)
-        places = [order.index(axis) for axis in chosen]
-        result = compute(x.stored, places, keepdims=bool(keepdims))
-        value = ctx.value(result, x.order if keepdims else drop_axes(order, chosen))
+        storage_axes = [order.index(axis) for axis in reduced]
+        result = compute(x.stored, storage_axes, keepdims=bool(keepdims))
+        value = ctx.value(result, x.order if keepdims else drop_axes(order, reduced))
         value.non_negative = x.non_negative and name in ("ReduceMean", "ReduceMax", "ReduceSum")
         return value
 
 
 def _by_computed_axes(ctx: Context, compute: Reduction, x: Value, axes: Value, keepdims: bool) -> Value:
-    """Axes that are known only at run time; their number gives the rank of the result."""
+    """Reduce over axes that are known only at run time; their number gives the rank of the result."""
     result = compute(x.tensor, axes.tensor, keepdims=keepdims)
     count = axes.shape[0] if axes.rank == 1 else None
     if keepdims:

@@ -1,17 +1,18 @@
-"""Reshapes of tensors whose axes are stored in another order: when the data can stay where it is."""
+"""Reshapes of tensors that are stored in another order than ONNX's: whether the data can stay where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bundler.converters.native.value import Element, Order
+from bundler.converters.native.dims import Element
+from bundler.converters.native.orders import Order
 
 
 def reshaped_order(sizes: Sequence[Element], target: Sequence[Element], order: Order) -> Order | None:
-    """The storage order of the reshaped tensor, or None if the reshape needs ONNX's order first.
+    """Return the storage order of the reshaped tensor, or None if the reshape needs ONNX's order.
 
-    A reshape splits and merges runs of neighbouring axes. Where each run is stored together and in sequence, the same
-    split or merge works on the stored tensor, and the runs stay in their stored places.
+    A reshape splits and merges runs of neighbouring axes. If each run is stored together and in sequence, the same split or
+    merge works on the stored tensor, and the runs keep their positions in storage.
     """
     runs = _runs(sizes, target)
     if runs is None:
@@ -37,7 +38,10 @@ _Run = tuple[list[int], list[int]]
 
 
 def _runs(sizes: Sequence[Element], target: Sequence[Element]) -> list[_Run] | None:
-    """Pairs of neighbouring input axes and the output axes they become: equal axes from both ends, then by products."""
+    """Return pairs of neighbouring input axes and the output axes they become, or None.
+
+    Equal axes are matched from both ends, the rest by products.
+    """
     if 0 in sizes or 0 in target:
         return None
     low = 0
@@ -57,25 +61,26 @@ def _runs(sizes: Sequence[Element], target: Sequence[Element]) -> list[_Run] | N
 def _middle(
     sizes: Sequence[Element], target: Sequence[Element], low: int, end: int, target_end: int
 ) -> list[_Run] | None:
-    ours, theirs = list(sizes[low:end]), list(target[low:target_end])
-    if not ours and not theirs:
+    """Match the axes between the equal ones by the products of their sizes; None if they do not match."""
+    inputs, outputs = list(sizes[low:end]), list(target[low:target_end])
+    if not inputs and not outputs:
         return []
-    if not all(isinstance(e, int) and e > 0 for e in (*ours, *theirs)):
+    if not all(isinstance(e, int) and e > 0 for e in (*inputs, *outputs)):
         return [(list(range(low, end)), list(range(low, target_end)))]
     runs: list[_Run] = []
     i, j = low, low
     while i < end or j < target_end:
         axes: list[int] = []
         outs: list[int] = []
-        have, want = 1, 1
-        while not axes or have != want:
-            if (have <= want or j >= target_end) and i < end:
+        input_size, output_size = 1, 1
+        while not axes or input_size != output_size:
+            if (input_size <= output_size or j >= target_end) and i < end:
                 axes.append(i)
-                have *= int(sizes[i])  # type: ignore[arg-type]
+                input_size *= int(sizes[i])  # type: ignore[arg-type]
                 i += 1
             elif j < target_end:
                 outs.append(j)
-                want *= int(target[j])  # type: ignore[arg-type]
+                output_size *= int(target[j])  # type: ignore[arg-type]
                 j += 1
             elif axes or outs:
                 break
@@ -87,14 +92,14 @@ def _middle(
         while j < target_end and target[j] == 1:
             outs.append(j)
             j += 1
-        if have != want:
+        if input_size != output_size:
             return None
         runs.append((axes, outs))
     return runs
 
 
 def _without_orphans(runs: list[_Run]) -> list[_Run]:
-    """Runs of axes of size 1 that have no counterpart join their neighbour."""
+    """Merge runs without input axes, which are axes of size 1, into their neighbours."""
     merged: list[_Run] = []
     for axes, outs in runs:
         if merged and not axes:

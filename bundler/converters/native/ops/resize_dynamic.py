@@ -1,4 +1,4 @@
-"""Resize whose sizes are known only at run time: the coordinates are computed in the graph.
+"""Resize with sizes that are known only at run time: the coordinates are computed in the graph.
 
 https://onnx.ai/onnx/operators/onnx__Resize.html
 """
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.value import Tensor, Value, channels_last
+from bundler.converters.native.orders import channels_last
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 F = tf.float32
 
@@ -32,7 +34,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Axis:
-    """One resized axis: sizes before and after (int32 scalars), the scale, and the part of the input that is read."""
+    """One resized axis.
+
+    Attributes:
+        size: the size before, an int32 scalar.
+        out: the size after, an int32 scalar.
+        scale: the scale that coordinates are computed with.
+        start: where the region of interest begins, as a share of the size.
+        end: where it ends.
+    """
 
     size: Tensor
     out: Tensor
@@ -42,17 +52,25 @@ class Axis:
 
 
 def resize_at_run_time(
-    ctx: Context, x: Value, axes: Sequence[int], given: tuple[Value | None, Value | None, Value | None], settings: Settings
+    ctx: Context, x: Value, axes: Sequence[int], inputs: tuple[Value | None, Value | None, Value | None], settings: Settings
 ) -> Value:
-    """`given` are roi, scales and sizes; axes that keep their size for sure are left alone."""
-    roi, scales, sizes = given
+    """Resize x along `axes`; an axis that is known to keep its size is not touched.
+
+    Args:
+        ctx: the conversion.
+        x: the data.
+        axes: the axes that the inputs describe.
+        inputs: roi, scales and sizes.
+        settings: the node's attributes.
+    """
+    roi, scales, sizes = inputs
     rank = len(x.shape)
-    same = _untouched(ctx, x, axes, scales, sizes, settings)
-    moved = [a for a in axes if a not in same]
-    order = channels_last(rank) if rank in (3, 4, 5) and not {0, 1} & set(moved) else x.order
+    unchanged = _unchanged_axes(ctx, x, axes, scales, sizes, settings)
+    resized = [a for a in axes if a not in unchanged]
+    order = channels_last(rank) if rank in (3, 4, 5) and not {0, 1} & set(resized) else x.order
     data = x.in_order(order)
-    places = [a if order is None else order.index(a) for a in axes]
-    lengths = [tf.shape(data)[place] for place in places]
+    storage_axes = [a if order is None else order.index(a) for a in axes]
+    lengths = [tf.shape(data)[axis] for axis in storage_axes]
     if scales is not None:
         targets = _by_scales(lengths, scales.tensor)
     elif sizes is not None:
@@ -60,14 +78,14 @@ def resize_at_run_time(
     else:
         raise ValueError("it has neither scales nor sizes")
     for i, a in enumerate(axes):
-        if a in moved:
+        if a in resized:
             start = tf.zeros([]) if roi is None else tf.cast(roi.tensor[i], F)
             end = tf.ones([]) if roi is None else tf.cast(roi.tensor[i + len(axes)], F)
-            data = _resize_axis(data, places[i], Axis(lengths[i], *targets[i], start, end), settings)
+            data = _resize_axis(data, storage_axes[i], Axis(lengths[i], *targets[i], start, end), settings)
     return ctx.value(data, order)
 
 
-def _untouched(
+def _unchanged_axes(
     ctx: Context, x: Value, axes: Sequence[int], scales: Value | None, sizes: Value | None, settings: Settings
 ) -> set[int]:
     if settings.coordinates == "tf_crop_and_resize" or settings.policy != "stretch":
@@ -79,14 +97,14 @@ def _untouched(
 
 
 def _by_scales(sizes: Sequence[Tensor], scales: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """(out, scale) by axis."""
+    """Return (out, scale) of each axis."""
     factors = [tf.cast(scales[i], F) for i in range(len(sizes))]
     return [(tf.cast(tf.floor(tf.cast(n, F) * s), tf.int32), s) for n, s in zip(sizes, factors, strict=True)]
 
 
-def _by_sizes(sizes: Sequence[Tensor], wanted: Tensor, policy: str) -> list[tuple[Tensor, Tensor]]:
-    """(out, scale) by axis; the policies not_larger and not_smaller keep the aspect ratio."""
-    outs = [tf.cast(wanted[i], tf.int32) for i in range(len(sizes))]
+def _by_sizes(sizes: Sequence[Tensor], targets: Tensor, policy: str) -> list[tuple[Tensor, Tensor]]:
+    """Return (out, scale) of each axis; the policies not_larger and not_smaller keep the aspect ratio."""
+    outs = [tf.cast(targets[i], tf.int32) for i in range(len(sizes))]
     scales = [tf.cast(o, F) / tf.cast(n, F) for o, n in zip(outs, sizes, strict=True)]
     if policy == "stretch":
         return list(zip(outs, scales, strict=True))
@@ -95,7 +113,7 @@ def _by_sizes(sizes: Sequence[Tensor], wanted: Tensor, policy: str) -> list[tupl
 
 
 def _resize_axis(data: Tensor, place: int, axis: Axis, settings: Settings) -> Tensor:
-    """`data` with its storage axis `place` resized."""
+    """Resize the storage axis `place` of the data."""
     centers = _coordinates(axis, settings.coordinates)
     last = tf.cast(axis.size, F) - 1.0
     if settings.mode == "nearest":
@@ -121,7 +139,7 @@ def _along(place: int, rank: int) -> list[int]:
 
 
 def _coordinates(axis: Axis, mode: str) -> Tensor:
-    """Where each output position lies in the input, [out]."""
+    """Return where each output position lies in the input, [out], by ONNX's coordinate_transformation_mode."""
     i = tf.cast(tf.range(axis.out), F)
     size, out, scale = tf.cast(axis.size, F), tf.cast(axis.out, F), axis.scale
     single = axis.out <= 1
@@ -141,11 +159,11 @@ def _coordinates(axis: Axis, mode: str) -> Tensor:
     if mode == "tf_crop_and_resize":
         inner = axis.start * (size - 1.0) + i * (axis.end - axis.start) * (size - 1.0) / tf.maximum(out - 1.0, 1.0)
         return tf.where(single, tf.fill(tf.shape(i), 0.5 * (axis.start + axis.end) * (size - 1.0)), inner)
-    raise ValueError(f"coordinate_transformation_mode {mode!r} is not one that ONNX defines")
+    raise ValueError(f"its coordinate_transformation_mode {mode!r} is not defined by ONNX")
 
 
 def _interpolated(data: Tensor, place: int, axis: Axis, centers: Tensor, settings: Settings) -> Tensor:
-    """A weighted sum of the taps around each center; antialias widens the kernel by 1/scale."""
+    """Sum the weighted taps around each center; antialias widens the kernel by 1/scale."""
     stretch = tf.maximum(1.0 / axis.scale, 1.0) if settings.antialias else tf.constant(1.0)
     reach = tf.cast(tf.math.ceil((1.0 if settings.mode == "linear" else 2.0) * stretch), F) + 1.0
     taps = tf.floor(centers)[:, None] + tf.range(-reach, reach + 1.0)[None]
@@ -156,10 +174,10 @@ def _interpolated(data: Tensor, place: int, axis: Axis, centers: Tensor, setting
     weights /= tf.reduce_sum(weights, 1, keepdims=True)
     index = tf.cast(tf.clip_by_value(taps, 0.0, last), tf.int32)
     wide = data.dtype if data.dtype in (tf.float32, tf.float64) else F
-    read = tf.gather(tf.cast(data, wide), index, axis=place)
+    values = tf.gather(tf.cast(data, wide), index, axis=place)
     rank = data.shape.rank
     shape = tf.concat([[1] * place, tf.shape(index), [1] * (rank - 1 - place)], 0)
-    total = tf.reduce_sum(read * tf.cast(tf.reshape(weights, shape), wide), place + 1)
+    total = tf.reduce_sum(values * tf.cast(tf.reshape(weights, shape), wide), place + 1)
     return tf.cast(tf.round(total) if data.dtype.is_integer else total, data.dtype)
 
 

@@ -1,6 +1,7 @@
-"""Images sampled at places that the model computes: GridSample, RoiAlign, DeformConv, AffineGrid.
+"""Images sampled at positions that the model computes: GridSample, RoiAlign, DeformConv, AffineGrid.
 
-https://onnx.ai/onnx/operators/onnx__GridSample.html
+https://onnx.ai/onnx/operators/onnx__GridSample.html, https://onnx.ai/onnx/operators/onnx__RoiAlign.html,
+https://onnx.ai/onnx/operators/onnx__DeformConv.html, https://onnx.ai/onnx/operators/onnx__AffineGrid.html
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value, channels_last
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
 
 _CUBIC = -0.75
@@ -23,7 +26,7 @@ _CUBIC = -0.75
 
 @dataclass(frozen=True)
 class _Axis:
-    """One spatial axis: its size (int32 scalar) and where its border lies."""
+    """A spatial axis: its size (int32 scalar) and the coordinates of its borders."""
 
     size: Tensor
     low: Tensor
@@ -31,24 +34,25 @@ class _Axis:
 
     @classmethod
     def of(cls, size: Tensor, aligned: bool) -> _Axis:
+        """Return the axis; its borders are the centers of the outer pixels (aligned) or their outer edges."""
         whole = tf.cast(size, tf.float32)
         return cls(size, *((tf.zeros([]), whole - 1.0) if aligned else (tf.constant(-0.5), whole - 0.5)))
 
     def reflected(self, x: Tensor) -> Tensor:
-        """Mirrored at the borders until it lies inside."""
+        """Mirror a coordinate at the borders until it lies inside."""
         span = self.high - self.low
         distance = tf.math.floormod(x - self.low, 2.0 * span)
         mirrored = self.low + span - tf.abs(distance - span)
         return tf.where(tf.logical_and(x >= self.low, x <= self.high), x, mirrored)
 
     def placed(self, x: Tensor, padding: str) -> Tensor:
-        """The coordinate that is sampled for x."""
+        """Return the coordinate that is sampled for x."""
         if padding == "border":
             return tf.clip_by_value(x, 0.0, tf.cast(self.size, tf.float32) - 1.0)
         return self.reflected(x) if padding == "reflection" else x
 
     def tap(self, place: Tensor, padding: str) -> tuple[Tensor, Tensor]:
-        """An index into the axis for a whole coordinate, and 1 where it counts, 0 where it is padding."""
+        """Return the index of a whole coordinate, and 1 where it counts, 0 where it is padding."""
         last = tf.cast(self.size, tf.float32) - 1.0
         inside = tf.logical_and(place >= 0.0, place <= last)
         if padding == "reflection":
@@ -61,48 +65,51 @@ class _Axis:
 def grid_sample(
     ctx: Context, x: Value, grid: Value, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
 ) -> Value:
-    """x [N, C, s1 … sd], grid [N, o1 … od, d] in [-1, 1], the last axis first -> [N, C, o1 … od]."""
+    """Lower GridSample: sample x [N, C, s1 … sd] at grid [N, o1 … od, d] in [-1, 1], the last axis first.
+
+    Returns [N, C, o1 … od].
+    """
     rank = len(x.shape)
     order = channels_last(rank)
     data = x.in_order(order)
     sizes = tf.shape(data)[1:-1]
     axes = [_Axis.of(sizes[i], bool(align_corners)) for i in range(rank - 2)]
     points = tf.cast(grid.tensor, tf.float32)
-    batch, places = tf.shape(points)[0], tf.shape(points)[1:-1]
+    batch, out_sizes = tf.shape(points)[0], tf.shape(points)[1:-1]
     flat = tf.reshape(points, [batch, -1, rank - 2])
     coordinates = [_absolute(flat[..., rank - 3 - i], axis, bool(align_corners)) for i, axis in enumerate(axes)]
     sampled = _sample(data, axes, coordinates, mode.removeprefix("bi"), padding_mode)
-    shape = tf.concat([[batch], places, [tf.shape(data)[-1]]], 0)
+    shape = tf.concat([[batch], out_sizes, [tf.shape(data)[-1]]], 0)
     result = tf.reshape(sampled, shape)
     result.set_shape([data.shape[0], *points.shape[1:-1], data.shape[-1]])
     return ctx.value(tf.cast(result, data.dtype), order)
 
 
 def _absolute(x: Tensor, axis: _Axis, aligned: bool) -> Tensor:
-    """From [-1, 1] to pixels; the ends are the centers of the outer pixels (aligned) or their outer edges."""
+    """Map [-1, 1] to pixels; the ends are the centers of the outer pixels (aligned) or their outer edges."""
     size = tf.cast(axis.size, tf.float32)
     return (x + 1.0) / 2.0 * (size - 1.0) if aligned else ((x + 1.0) * size - 1.0) / 2.0
 
 
 def _sample(data: Tensor, axes: Sequence[_Axis], coordinates: Sequence[Tensor], mode: str, padding: str) -> Tensor:
-    """data [N, s…, C] at coordinates, one [N, P] an axis -> [N, P, C] float32."""
+    """Sample data [N, s…, C] at coordinates, one [N, P] per axis; returns float32 [N, P, C]."""
     count = len(axes)
     shape = tf.shape(data)
     flat = tf.cast(tf.reshape(data, tf.stack([shape[0], tf.reduce_prod(shape[1:-1]), shape[-1]])), tf.float32)
     taps = [_taps(axis, x, mode, padding) for axis, x in zip(axes, coordinates, strict=True)]
     total = None
-    for chosen in itertools.product(*taps):
-        index, weight = chosen[0]
+    for corner in itertools.product(*taps):
+        index, weight = corner[0]
         for i in range(1, count):
-            index = index * shape[1 + i] + chosen[i][0]
-            weight = weight * chosen[i][1]
+            index = index * shape[1 + i] + corner[i][0]
+            weight = weight * corner[i][1]
         part = tf.gather(flat, index, batch_dims=1) * tf.expand_dims(weight, -1)
         total = part if total is None else total + part
     return total
 
 
 def _taps(axis: _Axis, x: Tensor, mode: str, padding: str) -> list[tuple[Tensor, Tensor]]:
-    """(index, weight) of every element of the axis that a coordinate reads."""
+    """Return (index, weight) of every element of the axis that a coordinate reads."""
     if mode == "nearest":
         index, counts = axis.tap(axis.placed(tf.round(x), padding), padding)
         return [(index, counts)]
@@ -116,7 +123,7 @@ def _taps(axis: _Axis, x: Tensor, mode: str, padding: str) -> list[tuple[Tensor,
     elif mode == "cubic":
         steps, weights = (-1.0, 0.0, 1.0, 2.0), [_far(part + 1.0), _near(part), _near(1.0 - part), _far(2.0 - part)]
     else:
-        raise ValueError(f"the mode {mode!r} is not one that ONNX defines")
+        raise ValueError(f"its mode {mode!r} is not defined by ONNX")
     taps = [axis.tap(base + step, padding) for step in steps]
     return [(index, counts * weight) for (index, counts), weight in zip(taps, weights, strict=True)]
 
@@ -131,7 +138,10 @@ def _far(d: Tensor) -> Tensor:
 
 @op("AffineGrid")
 def affine_grid(theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tensor:
-    """theta [N, d, d+1], size [N, C, s1 … sd] -> [N, s1 … sd, d]: places in [-1, 1], the last axis first."""
+    """Lower AffineGrid: theta [N, d, d+1] and size [N, C, s1 … sd] give [N, s1 … sd, d].
+
+    The result holds coordinates in [-1, 1], the last axis first.
+    """
     count = theta.shape[1]
     sizes = tf.cast(size, tf.int32)[2:]
     lines = [_line(sizes[i], bool(align_corners), theta.dtype) for i in range(count)]
@@ -143,7 +153,7 @@ def affine_grid(theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tenso
 
 
 def _line(size: Tensor, aligned: bool, dtype: tf.DType) -> Tensor:
-    """`size` places from -1 to 1: the ends are the first and last center, or half a step within."""
+    """Return `size` coordinates from -1 to 1; the ends are the first and last center (aligned), or half a step inside."""
     i, count = tf.cast(tf.range(size), dtype), tf.cast(size, dtype)
     return 2.0 * i / (count - 1.0) - 1.0 if aligned else (2.0 * i + 1.0) / count - 1.0
 
@@ -153,7 +163,7 @@ def roi_align(
     ctx: Context, x: Value, rois: Value, batch_indices: Value, *, coordinate_transformation_mode: str = "half_pixel",
     mode: str = "avg", output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
 ) -> Value:  # fmt: skip
-    """x [N, C, H, W], rois [R, 4] as x1, y1, x2, y2 -> [R, C, output_height, output_width]."""
+    """Lower RoiAlign: x [N, C, H, W] and rois [R, 4] (x1, y1, x2, y2) give [R, C, output_height, output_width]."""
     order = channels_last(4)
     data = x.in_order(order)
     half = coordinate_transformation_mode == "half_pixel"
@@ -166,9 +176,10 @@ def roi_align(
 
 @dataclass(frozen=True)
 class _RoiSide:
-    """The samples along one axis of all regions: indices and weights of two taps, each [R, out, samples].
+    """The samples along one axis of all regions.
 
     Attributes:
+        taps: indices and weights of two taps, each [R, out, samples].
         used: [R, samples], 1 for samples that the region has; an adaptive grid gives each region its own number.
         count: [R], that number.
     """
@@ -185,10 +196,10 @@ def _roi_side(start: Tensor, end: Tensor, out: int, size: Tensor, ratio: int, ha
     samples = tf.range(tf.cast(tf.reduce_max(tf.maximum(count, 1.0)), tf.int32))
     inner = (tf.cast(samples, tf.float32) + 0.5) / tf.maximum(count, 1.0)[:, None]
     cells = tf.range(out, dtype=tf.float32)
-    places = start[:, None, None] + step[:, None, None] * (cells[None, :, None] + inner[:, None, :])
+    positions = start[:, None, None] + step[:, None, None] * (cells[None, :, None] + inner[:, None, :])
     last = tf.cast(size, tf.float32) - 1.0
-    inside = tf.cast(tf.logical_and(places >= -1.0, places <= last + 1.0), tf.float32)
-    x = tf.clip_by_value(places, 0.0, last)
+    inside = tf.cast(tf.logical_and(positions >= -1.0, positions <= last + 1.0), tf.float32)
+    x = tf.clip_by_value(positions, 0.0, last)
     base = tf.floor(x)
     taps = [
         (tf.cast(base, tf.int32), (1.0 - (x - base)) * inside),
@@ -198,7 +209,7 @@ def _roi_side(start: Tensor, end: Tensor, out: int, size: Tensor, ratio: int, ha
 
 
 def _pooled_rois(data: Tensor, batch: Tensor, rows: _RoiSide, columns: _RoiSide, mode: str) -> Tensor:
-    """[R, out_h, out_w, C]; the maximum is over weighted taps, as ONNX defines it."""
+    """Pool the regions to [R, out_h, out_w, C]; the maximum is over weighted taps, as ONNX defines it."""
     shape = tf.shape(data)
     flat = tf.cast(tf.reshape(data, tf.stack([-1, shape[-1]])), tf.float32)
     first = tf.cast(batch, tf.int32)[:, None, None] * shape[1]
@@ -215,23 +226,26 @@ def _pooled_rois(data: Tensor, batch: Tensor, rows: _RoiSide, columns: _RoiSide,
     return tf.reduce_sum(tf.add_n(parts) * used, [3, 4]) / count
 
 
-@op("DeformConv", layout=AxisPolicy.VALUES, static=())
+@op("DeformConv", layout=AxisPolicy.VALUES)
 def deform_conv(
     ctx: Context, x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None, *,
     dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
     offset_group: int = 1, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """x [N, C, H, W], w [M, C/group, kh, kw], offset [N, 2*offset_group*kh*kw, oh, ow] -> [N, M, oh, ow]."""
+    """Lower DeformConv: x [N, C, H, W], w [M, C/group, kh, kw], offset [N, 2*offset_group*kh*kw, oh, ow].
+
+    Returns [N, M, oh, ow].
+    """
     if len(x.shape) != 4:
-        raise ctx.reject("DeformConv is supported over two spatial dims.")
+        raise ctx.reject(f"DeformConv is supported over 2 spatial dims, not {len(x.shape) - 2}.")
     order = channels_last(4)
     data = x.in_order(order)
     if None in w.shape:
         raise ctx.reject("DeformConv needs the shape of its weight to be known at build time.")
     out_channels, per_group, kh, kw = (n or 0 for n in w.shape)
-    places = tf.transpose(offset.tensor, [0, 2, 3, 1])
-    batch, height, width = (tf.shape(places)[i] for i in range(3))
-    moved = tf.reshape(places, [batch, height, width, offset_group, kh * kw, 2])
+    offsets = tf.transpose(offset.tensor, [0, 2, 3, 1])
+    batch, height, width = (tf.shape(offsets)[i] for i in range(3))
+    moved = tf.reshape(offsets, [batch, height, width, offset_group, kh * kw, 2])
     grid = _kernel_grid(height, width, (kh, kw), strides or (1, 1), dilations or (1, 1), pads or (0, 0))
     points = moved + grid[:, :, None]
     axes = [_Axis.of(tf.shape(data)[1 + i], True) for i in range(2)]
@@ -257,7 +271,7 @@ def _kernel_grid(
     height: Tensor, width: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
     pads: Sequence[int],
 ) -> Tensor:  # fmt: skip
-    """[oh, ow, kh*kw, 2]: where an undeformed kernel reads."""
+    """Return where an undeformed kernel reads, [oh, ow, kh*kw, 2]."""
     lines = []
     for i, size in enumerate((height, width)):
         taps: Array = np.arange(kernel[i], dtype=np.float32) * dilation[i]

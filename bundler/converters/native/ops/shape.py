@@ -1,4 +1,7 @@
-"""Views: reshapes, transposes, joins and cuts. Most of them only change what is known about a tensor, not the tensor."""
+"""Views: reshapes, transposes, concatenations and slices. Most only change what is known about a tensor, not its data.
+
+https://onnx.ai/onnx/operators/onnx__Reshape.html, https://onnx.ai/onnx/operators/onnx__Slice.html
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,24 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.layouts import place
+from bundler.converters.native.dims import Dim, Element, divide, full_shape, product, tensor_of, tensor_shape
+from bundler.converters.native.layouts import by_axis
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
+from bundler.converters.native.orders import Order, identity
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.shapes import divide, full_shape, product, tensor_shape
-from bundler.converters.native.value import Dim, Element, Order, Tensor, Value, identity, tensor_of
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
 
 
 @op("Constant")
 def constant(
-    ctx: Context,
-    *,
-    value: Array | None = None,
-    value_float: float | None = None,
-    value_floats: Sequence[float] | None = None,
-    value_int: int | None = None,
-    value_ints: Sequence[int] | None = None,
-    value_string: str | None = None,
-    value_strings: Sequence[str] | None = None,
-) -> Value:
+    ctx: Context, *, value: Array | None = None, value_float: float | None = None,
+    value_floats: Sequence[float] | None = None, value_int: int | None = None, value_ints: Sequence[int] | None = None,
+    value_string: str | None = None, value_strings: Sequence[str] | None = None,
+) -> Value:  # fmt: skip
+    """Lower Constant: the value of its attribute."""
     if value is not None:
         return ctx.constant(value)
     if value_float is not None or value_floats is not None:
@@ -38,11 +38,12 @@ def constant(
         return ctx.constant(np.array(value_int if value_int is not None else value_ints, np.int64))
     if value_string is not None or value_strings is not None:
         return ctx.constant(np.array(value_string if value_string is not None else value_strings, object))
-    raise ctx.reject("A Constant node holds no value that TensorFlow can hold (a sparse tensor?).")
+    raise ctx.reject("Constant has a value that TensorFlow cannot hold (a sparse tensor?).")
 
 
 @op("Shape", layout=AxisPolicy.VALUES)
 def shape(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) -> Value:
+    """Lower Shape: the sizes, known ones as Python ints."""
     if x.rank is None:
         return ctx.value(tf.shape(x.tensor, out_type=tf.int64)[start:end])
     return Value.vector(ctx.sizes(x)[start:end], ctx.store)
@@ -50,11 +51,13 @@ def shape(ctx: Context, x: Value, *, start: int = 0, end: int | None = None) -> 
 
 @op("Size", layout=AxisPolicy.VALUES)
 def size(ctx: Context, x: Value) -> Value:
+    """Lower Size: the number of elements."""
     return Value.vector(product(ctx.sizes(x)), ctx.store)
 
 
 @op("Reshape", layout=AxisPolicy.VALUES)
 def reshape(ctx: Context, x: Value, target: Value, *, allowzero: int = 0) -> Value:
+    """Lower Reshape; 0 and -1 are resolved at build time as far as possible."""
     elements = target.elements
     if elements is None or x.rank is None:
         return _reshape_dynamic(ctx, x, target, bool(allowzero))
@@ -62,27 +65,27 @@ def reshape(ctx: Context, x: Value, target: Value, *, allowzero: int = 0) -> Val
 
 
 def resolve_target(ctx: Context, x: Value, elements: Sequence[Element], allowzero: bool) -> list[Element]:
-    """The target sizes with 0 (keep) and -1 (the rest) resolved as far as they can be."""
+    """Return the target sizes with 0 (keep) and -1 (the rest) resolved as far as possible."""
     sizes: list[Element] = ctx.sizes(x)
     target = [sizes[i] if e == 0 and not allowzero else e for i, e in enumerate(elements)]
     if -1 not in target:
         return target
     rest = _remaining(sizes, [e for e in target if e != -1])
     if rest is None:
-        rest = _stated(ctx, target.index(-1))
+        rest = _declared_size(ctx, target.index(-1))
     return target if rest is None else [rest if e == -1 else e for e in target]
 
 
 def _remaining(sizes: Sequence[Element], others: Sequence[Element]) -> Element | None:
-    """What -1 stands for: all sizes over the other targets, where each dynamic size cancels or one is left whole."""
-    left = list(sizes)
+    """Return what -1 stands for, all sizes divided by the other targets; None if a dynamic target does not cancel."""
+    remaining = list(sizes)
     for other in others:
-        if isinstance(other, Dim) and other in left:
-            left.remove(other)
+        if isinstance(other, Dim) and other in remaining:
+            remaining.remove(other)
         elif isinstance(other, Dim):
             return None
-    dynamic = [e for e in left if isinstance(e, Dim)]
-    fixed = product([e for e in left if isinstance(e, int)])
+    dynamic = [e for e in remaining if isinstance(e, Dim)]
+    fixed = product([e for e in remaining if isinstance(e, int)])
     divisor = product([e for e in others if isinstance(e, int)])
     if not isinstance(fixed, int) or not isinstance(divisor, int) or divisor == 0:
         return None
@@ -95,15 +98,15 @@ def _remaining(sizes: Sequence[Element], others: Sequence[Element]) -> Element |
     return divide(product([*dynamic, fixed]), divisor)
 
 
-def _stated(ctx: Context, axis: int) -> int | None:
-    """The size that the graph itself states for an axis of the node's output; TensorFlow refuses a reshape where it is wrong."""
-    stated = ctx.node.outputs[0].shape if ctx.node is not None else None
-    size = stated[axis] if stated is not None and len(stated) > axis else None
+def _declared_size(ctx: Context, axis: int) -> int | None:
+    """Return the size that the graph declares for an axis of the node's output; if it is wrong, TensorFlow's reshape fails."""
+    declared = ctx.node.outputs[0].shape if ctx.node is not None else None
+    size = declared[axis] if declared is not None and len(declared) > axis else None
     return size if isinstance(size, int) else None
 
 
 def view(ctx: Context, x: Value, target: list[Element]) -> Value:
-    """x reshaped; kept in its storage order where the reshape does not mix axes that are stored apart."""
+    """Reshape x; it keeps its storage order unless the reshape merges axes that are stored apart."""
     sizes = ctx.sizes(x)
     if target == sizes:
         return x
@@ -120,19 +123,19 @@ def view(ctx: Context, x: Value, target: list[Element]) -> Value:
 
 
 def _with_dims(ctx: Context, value: Value, sizes: Sequence[Element]) -> Value:
-    """The value under the names of its dynamic sizes, by which they are found again."""
+    """Give the value the names of its dynamic sizes, by which they are recognised later."""
     value.dim_names = tuple(e.name if isinstance(e, Dim) else None for e in sizes)
     ctx.dims.update({e.name: e for e in sizes if isinstance(e, Dim)})
     return value
 
 
 def _reshape_dynamic(ctx: Context, x: Value, target: Value, allowzero: bool) -> Value:
-    """The target is computed at run time."""
+    """Reshape x to a target that is computed at run time."""
     sizes = tf.cast(target.tensor, tf.int64)
     if not allowzero:
         length = sizes.shape[0]
-        own = tf.shape(x.tensor, out_type=tf.int64)
-        padded = tf.concat([own, tf.zeros_like(sizes)], 0)
+        current = tf.shape(x.tensor, out_type=tf.int64)
+        padded = tf.concat([current, tf.zeros_like(sizes)], 0)
         padded = padded[:length] if length is not None else padded[: tf.shape(sizes)[0]]
         sizes = tf.where(sizes == 0, padded, sizes)
     return ctx.value(tf.reshape(x.tensor, sizes))
@@ -140,6 +143,7 @@ def _reshape_dynamic(ctx: Context, x: Value, target: Value, allowzero: bool) -> 
 
 @op("Flatten", layout=AxisPolicy.VALUES)
 def flatten(ctx: Context, x: Value, *, axis: int = 1) -> Value:
+    """Lower Flatten: two axes, split before `axis`."""
     sizes = ctx.sizes(x)
     axis = axis + len(sizes) if axis < 0 else axis
     return view(ctx, x, [product(sizes[:axis]), product(sizes[axis:])])
@@ -147,7 +151,10 @@ def flatten(ctx: Context, x: Value, *, axis: int = 1) -> Value:
 
 @op("Transpose", layout=AxisPolicy.VALUES)
 def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> Value:
-    """Only the order changes: storage axis s held axis order[s] of x, which is axis perm.index(order[s]) of the result."""
+    """Lower Transpose: only the order changes.
+
+    Storage axis s holds axis order[s] of x, which is axis perm.index(order[s]) of the result.
+    """
     rank = len(x.shape)
     permutation = list(perm) if perm is not None else list(reversed(range(rank)))
     if x.array is not None:
@@ -162,26 +169,27 @@ def transpose(ctx: Context, x: Value, *, perm: Sequence[int] | None = None) -> V
 
 @op("Squeeze", layout=AxisPolicy.VALUES, since=13)
 def squeeze(ctx: Context, x: Value, axes: Value | None = None) -> Value:
+    """Lower Squeeze: remove axes of size 1."""
     rank = len(x.shape)
     if axes is not None and axes.array is None:
         return ctx.value(_squeezed(x.tensor, axes))
     if axes is None:
         if None in x.shape:
             raise ctx.reject("Squeeze without axes needs all sizes to be known at build time.", fix="give it axes")
-        gone = [a for a, n in enumerate(x.shape) if n == 1]
+        removed = [a for a, n in enumerate(x.shape) if n == 1]
     else:
-        gone = [int(a) % rank for a in _constant(axes).reshape(-1)]
+        removed = [int(a) % rank for a in _constant(axes).reshape(-1)]
     if x.array is not None:
-        return ctx.constant(np.squeeze(x.array, tuple(gone)))
+        return ctx.constant(np.squeeze(x.array, tuple(removed)))
     order = x.order or identity(rank)
-    stored = tf.squeeze(x.stored, [order.index(a) for a in gone]) if gone else x.stored
-    return ctx.value(stored, drop_axes(order, gone))
+    stored = tf.squeeze(x.stored, [order.index(a) for a in removed]) if removed else x.stored
+    return ctx.value(stored, drop_axes(order, removed))
 
 
-def drop_axes(order: Order, gone: Sequence[int]) -> Order:
-    """The storage order left when ONNX axes are removed."""
-    kept = [axis for axis in order if axis not in gone]
-    return tuple(sorted(kept).index(axis) for axis in kept)
+def drop_axes(order: Order, removed: Sequence[int]) -> Order:
+    """Return the storage order after ONNX axes are removed."""
+    remaining = [axis for axis in order if axis not in removed]
+    return tuple(sorted(remaining).index(axis) for axis in remaining)
 
 
 def _constant(value: Value) -> Array:
@@ -190,17 +198,18 @@ def _constant(value: Value) -> Array:
 
 
 def _squeezed(x: Tensor, axes: Value) -> Tensor:
-    """Without axes that are known only at run time; their number gives the rank."""
+    """Remove axes that are known only at run time; their number gives the rank."""
     rank = x.shape.rank
-    gone = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)
-    kept = tf.reduce_all(tf.not_equal(tf.range(rank)[:, None], gone[None]), 1)
-    result = tf.reshape(x, tf.boolean_mask(tf.shape(x), kept))
+    removed = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)
+    remains = tf.reduce_all(tf.not_equal(tf.range(rank)[:, None], removed[None]), 1)
+    result = tf.reshape(x, tf.boolean_mask(tf.shape(x), remains))
     return result if axes.shape[0] is None else tf.ensure_shape(result, [None] * (rank - axes.shape[0]))
 
 
 def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
+    """Add axes that are known only at run time."""
     if axes.shape[0] is None:
-        raise ValueError("the number of the axes it adds is not known at build time")
+        raise ValueError("the number of axes that it adds is not known at build time")
     rank = x.shape.rank + axes.shape[0]
     added = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)
     is_new = tf.reduce_any(tf.equal(tf.range(rank)[:, None], added[None]), 1)
@@ -211,29 +220,32 @@ def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
 
 @op("Unsqueeze", layout=AxisPolicy.VALUES, since=13)
 def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
-    """New axes have size 1, so they can be put anywhere in storage: before the axis that follows in ONNX's order, where a
-    reshape that splits that axis would put them too.
+    """Lower Unsqueeze: insert axes of size 1.
+
+    A new axis has size 1, so it can have any position in storage. It goes before the axis that follows it in ONNX's order,
+    where a reshape that splits that axis would put it too.
     """
     if axes.array is None:
         return ctx.value(_unsqueezed(x.tensor, axes))
     rank = len(x.shape) + axes.array.size
     added = sorted(int(a) % rank for a in axes.array.reshape(-1))
-    kept = [axis for axis in range(rank) if axis not in added]
-    order, stored = [kept[axis] for axis in x.order or identity(len(kept))], x.stored
+    existing = [axis for axis in range(rank) if axis not in added]
+    order, stored = [existing[axis] for axis in x.order or identity(len(existing))], x.stored
     for axis in reversed(added):
-        follows = axis + 1 in order
-        place = order.index(axis + 1) if follows else order.index(max(order)) + 1 if order else 0
-        order.insert(place, axis)
-        stored = tf.expand_dims(stored, place)
+        is_followed = axis + 1 in order
+        position = order.index(axis + 1) if is_followed else order.index(max(order)) + 1 if order else 0
+        order.insert(position, axis)
+        stored = tf.expand_dims(stored, position)
     return ctx.value(stored, tuple(order))
 
 
 @op("Concat", layout=AxisPolicy.VALUES)
 def concat(ctx: Context, *values: Value, axis: int) -> Value:
+    """Lower Concat, in the order in which the operands are stored."""
     if len(values) == 1:
         return values[0]
-    placed = place(AxisPolicy.AXIS, values, (), {"axis": axis})
-    result = ctx.value(tf.concat(placed.tensors, placed.attributes["axis"]), placed.order)
+    operands = by_axis(values, {"axis": axis})
+    result = ctx.value(tf.concat(operands.tensors, operands.attributes["axis"]), operands.order)
     if axis == 1:
         result.parts = values
     return result
@@ -243,7 +255,7 @@ def concat(ctx: Context, *values: Value, axis: int) -> Value:
 def split(
     ctx: Context, x: Value, split: Value | None = None, *, axis: int = 0, num_outputs: int | None = None
 ) -> list[Value]:
-    """Without sizes: equal parts, the last one smaller (since opset 18)."""
+    """Lower Split; without sizes, into equal parts, of which the last may be smaller (since opset 18)."""
     axis = axis % len(x.shape)
     storage_axis = axis if x.order is None else x.order.index(axis)
     count = num_outputs or (len(ctx.node.outputs) if ctx.node is not None else 1)
@@ -262,15 +274,16 @@ def split(
 
 @op("Expand", layout=AxisPolicy.VALUES)
 def expand(ctx: Context, x: Value, target: Value) -> Value:
+    """Lower Expand; a single number becomes a filling."""
     elements = target.elements
     if elements is None or x.rank is None:
         common = tf.broadcast_dynamic_shape(tf.shape(x.tensor, out_type=tf.int64), tf.cast(target.tensor, tf.int64))
         return ctx.value(tf.broadcast_to(x.tensor, common))
     sizes = ctx.sizes(x)
     rank = max(len(sizes), len(elements))
-    own = [1] * (rank - len(sizes)) + sizes
+    current = [1] * (rank - len(sizes)) + sizes
     wanted = [1] * (rank - len(elements)) + list(elements)
-    final = [_broadcast(a, b) for a, b in zip(own, wanted, strict=True)]
+    final = [_broadcast(a, b) for a, b in zip(current, wanted, strict=True)]
     if final == sizes:
         return x
     if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
@@ -278,21 +291,22 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
     return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
 
 
-def _broadcast(own: Element, wanted: Element) -> Element:
-    if own == wanted or wanted == 1:
-        return own
-    if own == 1:
-        return wanted
-    if isinstance(own, int) and isinstance(wanted, int):
-        raise ValueError(f"sizes {own} and {wanted} do not broadcast")
-    if isinstance(own, int) or isinstance(wanted, int):
-        # One of them is 1 or both are the same: what is known and not 1 is the answer.
-        return own if isinstance(own, int) else wanted
-    return Dim(f"max({own.name},{wanted.name})", lambda: tf.maximum(tensor_of(own), tensor_of(wanted)))
+def _broadcast(a: Element, b: Element) -> Element:
+    if a == b or b == 1:
+        return a
+    if a == 1:
+        return b
+    if isinstance(a, int) and isinstance(b, int):
+        raise ValueError(f"the sizes {a} and {b} do not broadcast")
+    if isinstance(a, int) or isinstance(b, int):
+        # The dynamic size is 1 or equal to the known one, which is the result.
+        return a if isinstance(a, int) else b
+    return Dim(f"max({a.name},{b.name})", lambda: tf.maximum(tensor_of(a), tensor_of(b)))
 
 
 @op("Tile", layout=AxisPolicy.VALUES)
 def tile(ctx: Context, x: Value, repeats: Value) -> Value:
+    """Lower Tile: repeat x along each axis."""
     if repeats.array is None:
         return ctx.value(tf.tile(x.tensor, repeats.tensor))
     counts = [int(n) for n in repeats.array]
@@ -302,6 +316,7 @@ def tile(ctx: Context, x: Value, repeats: Value) -> Value:
 
 @op("ConstantOfShape", layout=AxisPolicy.VALUES)
 def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None) -> Value:
+    """Lower ConstantOfShape: one number everywhere, made in whichever order is needed."""
     fill = np.zeros(1, np.float32) if value is None else value
     elements = target.elements
     if elements is not None:
@@ -311,6 +326,7 @@ def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None
 
 @op("Range", layout=AxisPolicy.VALUES)
 def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
+    """Lower Range: the numbers from start to limit (exclusive) in steps of delta."""
     return ctx.value(tf.range(*(v.tensor if v.rank == 0 else tf.reshape(v.tensor, []) for v in (start, limit, delta))))
 
 
@@ -318,13 +334,13 @@ def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
 def slice_(
     ctx: Context, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None
 ) -> Value:
+    """Lower Slice; if its axes and steps are known, x keeps its storage order."""
     rank = len(x.shape)
     if (axes is not None and axes.array is None) or (steps is not None and steps.array is None):
         return ctx.value(_sliced(x.tensor, starts, ends, axes, steps))
-    cuts = [starts.elements, ends.elements, None if steps is None else steps.elements]
     numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
-    begin, end = _bounds(starts, cuts[0]), _bounds(ends, cuts[1])
-    step = _bounds(steps, cuts[2]) if steps is not None else [1] * len(begin)
+    begin, end = _bounds(starts), _bounds(ends)
+    step = _bounds(steps) if steps is not None else [1] * len(begin)
     order = x.order or identity(rank)
     slices: list[slice] = [slice(None)] * rank
     for i, axis in enumerate(numbers if numbers is not None else range(len(begin))):
@@ -342,11 +358,11 @@ def _are_known(slices: Sequence[slice]) -> bool:
 
 
 def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None) -> Tensor:
-    """The slice along axes, or by steps, that are known only at run time."""
+    """Slice along axes, or by steps, that are known only at run time."""
     rank = x.shape.rank
     first, last = tf.cast(starts.tensor, tf.int64), tf.cast(ends.tensor, tf.int64)
-    chosen = tf.range(tf.shape(first)[0]) if axes is None else tf.cast(axes.tensor, tf.int32)
-    place = tf.math.floormod(chosen, rank)[:, None]
+    sliced = tf.range(tf.shape(first)[0]) if axes is None else tf.cast(axes.tensor, tf.int32)
+    place = tf.math.floormod(sliced, rank)[:, None]
     begin = tf.tensor_scatter_nd_update(tf.zeros([rank], tf.int64), place, first)
     end = tf.tensor_scatter_nd_update(tf.shape(x, out_type=tf.int64), place, last)
     stride = tf.ones([rank], tf.int64)
@@ -355,24 +371,24 @@ def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Va
     return tf.strided_slice(x, begin, end, stride)
 
 
-def _bounds(value: Value, elements: tuple[Element, ...] | None) -> list[int | Tensor]:
-    """One entry an axis: an int if known at build time, else an int64 scalar."""
-    if elements is not None:
-        return [e.tensor if isinstance(e, Dim) else e for e in elements]
+def _bounds(value: Value) -> list[int | Tensor]:
+    """Return one bound per axis: an int if it is known at build time, otherwise an int64 scalar."""
+    if value.elements is not None:
+        return [e.tensor if isinstance(e, Dim) else e for e in value.elements]
     count = value.shape[0] if value.shape else 1
     if count is None:
-        raise ValueError("the number of axes it slices is not known at build time")
+        raise ValueError("the number of axes that it slices is not known at build time")
     flat = tf.reshape(tf.cast(value.tensor, tf.int64), [count])
     return [flat[i] for i in range(count)]
 
 
 _TO_THE_END = 2**31 - 1
-"""Bounds at or beyond this (ONNX writes INT32_MAX or INT64_MAX) lie past any axis."""
+"""A bound of at least this (ONNX writes INT32_MAX or INT64_MAX) lies beyond the end of any axis."""
 
 
 def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int | Tensor) -> slice:
     if not isinstance(step, int):
-        raise ctx.reject("Slice needs its steps to be constants.")
+        raise ctx.reject("Slice needs its steps to be known at build time.")
     if isinstance(start, int) and abs(start) >= _TO_THE_END:
         start = None if (start < 0) == (step > 0) else start
     if isinstance(start, int) and start >= _TO_THE_END:
@@ -387,23 +403,18 @@ def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int |
 
 @op("Pad", layout=AxisPolicy.VALUES, since=11)
 def pad(
-    ctx: Context,
-    x: Value,
-    pads: Value,
-    value: Value | None = None,
-    axes: Value | None = None,
-    *,
+    ctx: Context, x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *,
     mode: str = "constant",
-) -> Value:
-    """Negative pads crop."""
+) -> Value:  # fmt: skip
+    """Lower Pad; negative pads crop."""
     rank = len(x.shape)
     if pads.array is None or (axes is not None and axes.array is None):
         return ctx.value(_padded_at_run_time(ctx, x.tensor, pads, value, axes, mode))
-    chosen = [int(a) % rank for a in _constant(axes)] if axes is not None else list(range(rank))
+    padded = [int(a) % rank for a in _constant(axes)] if axes is not None else list(range(rank))
     flat = [int(p) for p in pads.array]
     pairs = [[0, 0] for _ in range(rank)]
-    for position, axis in enumerate(chosen):
-        pairs[axis] = [flat[position], flat[position + len(chosen)]]
+    for position, axis in enumerate(padded):
+        pairs[axis] = [flat[position], flat[position + len(padded)]]
     order = x.order or identity(rank)
     stored = [pairs[axis] for axis in order]
     data = x.stored
@@ -418,13 +429,14 @@ def pad(
 def _padded_at_run_time(
     ctx: Context, x: Tensor, pads: Value, value: Value | None, axes: Value | None, mode: str
 ) -> Tensor:
+    """Pad along axes, or by numbers, that are known only at run time."""
     rank = x.shape.rank
     pairs = tf.transpose(tf.reshape(tf.cast(pads.tensor, tf.int32), [2, -1]))
     if axes is not None:
         place = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)[:, None]
         pairs = tf.tensor_scatter_nd_update(tf.zeros([rank, 2], tf.int32), place, pairs)
-    cut = tf.maximum(-pairs, 0)
-    x = tf.slice(x, cut[:, 0], tf.shape(x) - cut[:, 0] - cut[:, 1])
+    crop = tf.maximum(-pairs, 0)
+    x = tf.slice(x, crop[:, 0], tf.shape(x) - crop[:, 0] - crop[:, 1])
     pairs = tf.ensure_shape(tf.maximum(pairs, 0), [rank, 2])
     if mode in ("constant", "reflect"):
         return _padded(ctx, x, pairs, mode, value)
@@ -438,7 +450,7 @@ def _padded(ctx: Context, data: Tensor, pairs: Any, mode: str, value: Value | No
     if mode == "reflect":
         return tf.pad(data, pairs, "REFLECT")
     if mode not in ("edge", "wrap"):
-        raise ctx.reject(f"Pad has the mode {mode!r}, which ONNX does not define.")
+        raise ctx.reject(f"Pad has the mode {mode!r}, which is not defined by ONNX.")
     for axis, (begin, end) in enumerate(pairs):
         if tf.is_tensor(begin) or begin or end:
             length = data.shape[axis] or tf.shape(data)[axis]

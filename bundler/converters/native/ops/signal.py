@@ -1,4 +1,8 @@
-"""Fourier transforms, windows and mel filters. https://onnx.ai/onnx/operators/onnx__DFT.html"""
+"""Fourier transforms, windows and mel filters.
+
+https://onnx.ai/onnx/operators/onnx__DFT.html, https://onnx.ai/onnx/operators/onnx__STFT.html,
+https://onnx.ai/onnx/operators/onnx__MelWeightMatrix.html
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 
@@ -21,7 +26,7 @@ def dft(
     ctx: Context, x: Value, length: Value | None = None, axis: Value | None = None, *, inverse: int = 0,
     onesided: int = 0,
 ) -> Value:  # fmt: skip
-    """x [..., 1 or 2] (real, or real and imaginary) over one axis; the result has 2 in its last axis."""
+    """Lower DFT of x [..., 1 or 2] (real, or real and imaginary) over one axis; the result is [..., 2]."""
     place = -2 if axis is None else axis.tensor if axis.array is None else int(axis.array.reshape(-1)[0])
     return ctx.value(_transform(ctx, x.tensor, length, place, bool(inverse), bool(onesided)))
 
@@ -30,6 +35,7 @@ def dft(
 def dft_17(
     ctx: Context, x: Value, length: Value | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
 ) -> Value:
+    """Lower DFT before opset 20, where the axis is an attribute."""
     return ctx.value(_transform(ctx, x.tensor, length, axis, bool(inverse), bool(onesided)))
 
 
@@ -38,14 +44,14 @@ def _transform(
 ) -> Tensor:
     rank = x.shape.rank
     dtype = x.dtype
-    # Forward in double precision: bins that cancel come out as zero. NumPy, and with it ONNX's reference, does so too.
+    # Double precision forward, as in NumPy and so in ONNX's reference: bins that cancel become zero.
     x = tf.cast(x, tf.float64 if not inverse else _at_least_single(dtype))
-    complex_out = inverse and onesided  # from half a spectrum back to a real signal
+    to_real = inverse and onesided  # from half a spectrum back to a real signal
     signal = _complex(x)
     order, back = _to_the_end(axis, rank)
     moved = tf.transpose(signal, order)
     count = tf.shape(moved)[-1] if length is None else tf.cast(tf.reshape(length.tensor, []), tf.int32)
-    if complex_out:
+    if to_real:
         bins = tf.signal.irfft(moved, [count if length is not None else 2 * (count - 1)])
         return tf.cast(tf.expand_dims(tf.transpose(bins, back), -1), dtype)
     moved = _fitted(moved, count)
@@ -57,7 +63,7 @@ def _transform(
 
 
 def _to_the_end(axis: int | Tensor, rank: int) -> tuple[Any, Any]:
-    """The permutation that puts an axis of the signal (of rank - 1 axes) last, and its inverse."""
+    """Return the permutation that puts an axis of the signal (of rank - 1 axes) last, and its inverse."""
     if isinstance(axis, int):
         place = axis % rank
         order = [a for a in range(rank - 1) if a != place] + [place]
@@ -76,16 +82,16 @@ def _complex_dtype(real: tf.DType) -> tf.DType:
 
 
 def _complex(x: Tensor) -> Tensor:
-    """[..., 1 or 2] -> [...] complex."""
+    """Turn [..., 1 or 2] into complex [...]."""
     imaginary = x[..., 1] if x.shape[-1] == 2 else tf.zeros_like(x[..., 0])
     return tf.complex(x[..., 0], imaginary)
 
 
 def _fitted(x: Tensor, count: Tensor) -> Tensor:
-    """The last axis cut, or padded with zeros, to `count`."""
-    cut = x[..., :count]
-    pads = [[0, 0]] * (x.shape.rank - 1) + [[0, count - tf.shape(cut)[-1]]]
-    return tf.pad(cut, pads)
+    """Cut the last axis to `count`, or pad it with zeros."""
+    shortened = x[..., :count]
+    pads = [[0, 0]] * (x.shape.rank - 1) + [[0, count - tf.shape(shortened)[-1]]]
+    return tf.pad(shortened, pads)
 
 
 @op("STFT", layout=AxisPolicy.VALUES)
@@ -93,14 +99,14 @@ def stft(
     ctx: Context, signal: Value, frame_step: Value, window: Value | None = None, frame_length: Value | None = None, *,
     onesided: int = 1,
 ) -> Value:  # fmt: skip
-    """signal [B, L, 1 or 2] -> [B, frames, bins, 2]; frames that do not fit are left out."""
+    """Lower STFT: signal [B, L, 1 or 2] to [B, frames, bins, 2]; an incomplete frame at the end is left out."""
     step = _number(frame_step)
     if frame_length is not None:
         size = _number(frame_length)
     elif window is not None:
         size = window.shape[0] or tf.shape(window.tensor)[0]
     else:
-        raise ctx.reject("STFT has neither a window nor a frame_length.")
+        raise ctx.reject("STFT needs a window or a frame_length.")
     real = signal.shape[-1] == 1 or len(signal.shape) == 2
     data = signal.tensor if len(signal.shape) == 3 else tf.expand_dims(signal.tensor, -1)
     if real:
@@ -121,7 +127,7 @@ def _number(value: Value) -> Any:
 
 
 def _register_window(name: str, a0: float, a1: float, a2: float) -> None:
-    """a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N)."""
+    """Register a window: a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N)."""
 
     @op(name)
     def window(size: Tensor, *, output_datatype: int = _FLOAT, periodic: int = 1) -> Tensor:
@@ -143,7 +149,10 @@ def mel_weight_matrix(
     num_mel_bins: Tensor, dft_length: Tensor, sample_rate: Tensor, lower_edge_hertz: Tensor, upper_edge_hertz: Tensor, *,
     output_datatype: int = _FLOAT,
 ) -> Tensor:  # fmt: skip
-    """[dft_length // 2 + 1, num_mel_bins]: triangles whose corners lie evenly on the mel scale, on whole bins."""
+    """Lower MelWeightMatrix: [dft_length // 2 + 1, num_mel_bins], triangles with corners spaced evenly on the mel scale.
+
+    The corners are rounded down to whole bins.
+    """
     bins = tf.cast(tf.reshape(num_mel_bins, []), tf.int32)
     length = tf.cast(tf.reshape(dft_length, []), tf.float64)
     rate = tf.cast(tf.reshape(sample_rate, []), tf.float64)
@@ -159,8 +168,8 @@ def mel_weight_matrix(
     up = tf.logical_and(spectrum >= left, spectrum <= center)
     down = tf.logical_and(spectrum > center, spectrum < right)
     peak = tf.logical_and(tf.equal(left, center), tf.equal(spectrum, center))
-    none = tf.zeros_like(rising)
-    weights = tf.where(peak, tf.ones_like(rising), tf.where(up, rising, tf.where(down, falling, none)))
+    zeros = tf.zeros_like(rising)
+    weights = tf.where(peak, tf.ones_like(rising), tf.where(up, rising, tf.where(down, falling, zeros)))
     return tf.cast(weights, tensor_dtype(output_datatype))
 
 

@@ -1,4 +1,7 @@
-"""Strings. https://onnx.ai/onnx/operators/onnx__StringNormalizer.html"""
+"""Strings.
+
+https://onnx.ai/onnx/operators/onnx__StringNormalizer.html, https://onnx.ai/onnx/operators/onnx__TfIdfVectorizer.html
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,32 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 
 
 @op("StringConcat", layout=AxisPolicy.ELEMENTWISE)
 def string_concat(x: Tensor, y: Tensor) -> Tensor:
+    """Lower StringConcat: each string of x followed by that of y, with broadcasting."""
     return tf.strings.join([tf.broadcast_to(x, tf.broadcast_dynamic_shape(tf.shape(x), tf.shape(y))), y + tf.zeros_like(x)])
 
 
 @op("RegexFullMatch", layout=AxisPolicy.ELEMENTWISE)
 def regex_full_match(x: Tensor, *, pattern: str) -> Tensor:
-    """Both ONNX and TensorFlow use RE2."""
+    """Lower RegexFullMatch; both ONNX and TensorFlow use RE2."""
     return tf.strings.regex_full_match(x, pattern)
 
 
 @op("StringSplit")
 def string_split(x: Tensor, *, delimiter: str | None = None, maxsplit: int | None = None) -> tuple[Tensor, Tensor]:
-    """The parts, padded with empty strings to the longest row, and their number; no delimiter means runs of blanks."""
+    """Lower StringSplit: the parts, padded with empty strings to the longest row, and their number.
+
+    Without a delimiter, strings are split at runs of blanks.
+    """
     limit = -1 if maxsplit is None else maxsplit
     flat = tf.reshape(x, [-1])
     ragged = tf.strings.split(flat, delimiter or None, limit)
-    if not delimiter:  # with a limit, TensorFlow's split by blanks ends in an empty part
+    if not delimiter:  # with a limit, TensorFlow's split at blanks ends with an empty part
         ragged = tf.ragged.boolean_mask(ragged, tf.not_equal(ragged, ""))
     counts = ragged.row_lengths()
     parts = ragged.to_tensor("")
@@ -44,7 +52,7 @@ def string_normalizer(
     ctx: Context, x: Value, *, case_change_action: str = "NONE", is_case_sensitive: int = 0, locale: str = "en_US",
     stopwords: Sequence[str] | None = None,
 ) -> Value:  # fmt: skip
-    """x [C] or [1, C] without its stopwords; one empty string where none is left."""
+    """Lower StringNormalizer: x [C] or [1, C] without its stopwords; one empty string if no string remains."""
     data = x.tensor
     flat = tf.reshape(data, [-1])
     if stopwords:
@@ -68,7 +76,10 @@ def tf_idf_vectorizer(
     ngram_counts: Sequence[int], ngram_indexes: Sequence[int], pool_int64s: Sequence[int] | None = None,
     pool_strings: Sequence[str] | None = None, weights: Sequence[float] | None = None,
 ) -> Tensor:  # fmt: skip
-    """How often each n-gram of the pool is in x [C] or [N, C], skips of up to max_skip_count between its words."""
+    """Lower TfIdfVectorizer: how often each n-gram of the pool occurs in x [C] or [N, C].
+
+    Up to max_skip_count other words may stand between the words of an n-gram.
+    """
     pool: list[Any] = list(pool_strings or pool_int64s or [])
     rows = x if x.shape.rank == 2 else tf.expand_dims(x, 0)
     width = max(ngram_indexes) + 1
@@ -77,24 +88,24 @@ def tf_idf_vectorizer(
     first = 0
     for n, (begin, end) in enumerate(itertools.pairwise(starts), start=1):
         grams = [pool[i : i + n] for i in range(begin, end, n)]
-        places = list(ngram_indexes[first : first + len(grams)])
+        columns = list(ngram_indexes[first : first + len(grams)])
         first += len(grams)
         if grams and min_gram_length <= n <= max_gram_length:
-            found = _occurrences(rows, grams, n, max_skip_count)
-            totals += tf.matmul(found, tf.one_hot(places, width))
+            counts = _occurrences(rows, grams, n, max_skip_count)
+            totals += tf.matmul(counts, tf.one_hot(columns, width))
     scale = np.ones(width, np.float32)
     if weights is not None:
         scale[np.asarray(ngram_indexes)] = np.asarray(weights, np.float32)
     if mode == "TF":
         result = totals
     else:
-        seen = tf.cast(totals > 0, tf.float32)
-        result = seen * scale if mode == "IDF" else totals * scale
+        occurs = tf.cast(totals > 0, tf.float32)
+        result = occurs * scale if mode == "IDF" else totals * scale
     return result if x.shape.rank == 2 else result[0]
 
 
 def _occurrences(rows: Tensor, grams: Sequence[Sequence[Any]], n: int, max_skip: int) -> Tensor:
-    """[N, grams]: counts over all starts and skips; single words have no skips."""
+    """Count each n-gram over all starts and skips, [N, grams]; single words have no skips."""
     table = tf.constant(np.array(grams, dtype=object if isinstance(grams[0][0], str) else None), rows.dtype)
     total = tf.zeros([tf.shape(rows)[0], len(grams)], tf.float32)
     for skip in range(1 if n == 1 else max_skip + 1):

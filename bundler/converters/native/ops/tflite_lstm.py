@@ -1,11 +1,11 @@
 """The LSTM of TFLite, one operator for the whole sequence: UNIDIRECTIONAL_SEQUENCE_LSTM.
 
-TensorFlow has no such operator. The converter puts it in the place of a function that says that it is Keras' LSTM layer: the
-attributes below, these six parameters in this order, these five results of which only the first two are read
+TensorFlow has no such operator. TFLite's converter puts it in place of a function that declares itself Keras' LSTM layer: with
+the attributes below, these six parameters in this order, and these five results, of which only the first two are read
 (tensorflow/compiler/mlir/lite/transforms/prepare_composite_functions_tf.cc). A loop costs 2.5 times as much.
 
-TFLite's operator starts from what the call before left in it, and cuts the cell off at 10; `bundler.tflite.recurrent` changes
-both in the finished file.
+TFLite's operator starts from the state that the previous call left, and clips the cell at 10; `bundler.tflite.recurrent`
+changes both in the finished file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.value import Tensor
+from bundler.converters.native.tensors import Tensor
 from bundler.values.arrays import Array
 
 
@@ -22,7 +22,8 @@ def tflite_lstm(ctx: Context, x: Tensor, w: Array, r: Array, bias: Array) -> tup
     """Run x [T, B, I] from zero states through w [4H, I], r [4H, H] and bias [4H] (gates i, o, f, c).
 
     Returns:
-        All outputs [T, B, H], and the last one [B, H] with zeros for the last cell state, which TFLite's operator does not tell.
+        All outputs [T, B, H]; and the last output [B, H], with zeros for the last cell state, which TFLite's operator does not
+        return.
     """
     hidden = r.shape[-1]
     order = np.concatenate([np.arange(hidden) + gate * hidden for gate in (0, 2, 3, 1)])
@@ -42,7 +43,7 @@ def tflite_lstm(ctx: Context, x: Tensor, w: Array, r: Array, bias: Array) -> tup
 def _layer(
     x: Tensor, hidden: Tensor, cell: Tensor, kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Keras' LSTM layer, gates i, f, c, o: last output, all outputs, last states, a number for the device that ran it."""
+    """Run Keras' LSTM layer, gates i, f, c, o; returns the last output, all outputs, the last states, and a device number."""
     length = x.shape[0]
 
     def step(t: Tensor, outputs: tf.TensorArray, h: Tensor, c: Tensor) -> tuple[Tensor, tf.TensorArray, Tensor, Tensor]:

@@ -1,4 +1,7 @@
-"""Where maxima were: MaxPool's indices, MaxUnpool, and Col2Im, which sums blocks back into an image."""
+"""MaxPool's indices, MaxUnpool, and Col2Im, which sums blocks back into an image.
+
+https://onnx.ai/onnx/operators/onnx__MaxUnpool.html, https://onnx.ai/onnx/operators/onnx__Col2Im.html
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,25 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.value import Tensor, Value
+from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
 
 
-def max_with_places(
+def max_with_indices(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], begin: Sequence[int],
     end: Sequence[int], column_major: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Maxima of the windows of x [N, C, s…] and their indices in x flattened, both [N, C, o…].
+    """Return the maxima of the windows of x [N, C, s…] and their indices in the flattened x, both [N, C, o…].
 
-    The spatial sizes must be known. Pads are given as rows before and after.
+    Args:
+        x: the data; its spatial sizes must be known.
+        kernel: the window's sizes.
+        stride: one number per spatial axis.
+        dilation: one number per spatial axis.
+        begin: pads before each axis.
+        end: pads after each axis.
+        column_major: whether the spatial axes are flattened with the first one running fastest.
     """
     sizes = x.shape.as_list()[2:]
     count = len(sizes)
@@ -35,9 +46,9 @@ def max_with_places(
     best = tf.argmax(flat, -1, output_type=tf.int64)
     steps = np.cumprod([1, *sizes[:-1]]) if column_major else np.cumprod([1, *sizes[:0:-1]])[::-1]
     place = tf.zeros_like(best)
-    taps_left = best
+    remaining = best
     for i in reversed(range(count)):
-        tap, taps_left = taps_left % kernel[i], taps_left // kernel[i]
+        tap, remaining = remaining % kernel[i], remaining // kernel[i]
         start = np.arange(outs[i], dtype=np.int64) * stride[i] - begin[i]
         start = start.reshape([-1 if a == i else 1 for a in range(count)])
         place += (start + tap * dilation[i]) * int(steps[i])
@@ -51,7 +62,10 @@ def max_unpool(
     ctx: Context, x: Value, indices: Value, output_shape: Value | None = None, *, kernel_shape: Sequence[int],
     pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """Zero but for x at its indices, which count in the pooled tensor's own shape; `output_shape` adds rows at the end."""
+    """Lower MaxUnpool: x at its indices, otherwise zero.
+
+    The indices count in the shape of the tensor that was pooled; a larger `output_shape` adds rows at the end.
+    """
     count = len(kernel_shape)
     stride, pad = strides or [1] * count, pads or [0] * (2 * count)
     data = x.tensor
@@ -73,17 +87,17 @@ def col2im(
     x: Tensor, image_shape: Tensor, block_shape: Tensor, *, dilations: Sequence[int] | None = None,
     pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Tensor:  # fmt: skip
-    """x [N, C*block, L] -> [N, C, image…]: blocks put at their places and added up."""
+    """Lower Col2Im: place the blocks of x [N, C*block, L] in the image [N, C, image…] and add them up."""
     count = image_shape.shape[0]
     dilation, stride, pad = dilations or [1] * count, strides or [1] * count, pads or [0] * (2 * count)
     image, block = tf.cast(image_shape, tf.int32), tf.cast(block_shape, tf.int32)
     padded = [image[i] + pad[i] + pad[count + i] for i in range(count)]
     index = tf.zeros([1, 1], tf.int32)
     for i in range(count):
-        places = (padded[i] - (block[i] - 1) * dilation[i] - 1) // stride[i] + 1
-        own = tf.range(block[i])[:, None] * dilation[i] + tf.range(places)[None] * stride[i]
-        index = index[:, None, :, None] * padded[i] + own[None, :, None, :]
-        index = tf.reshape(index, [-1, tf.shape(index)[2] * places])
+        positions = (padded[i] - (block[i] - 1) * dilation[i] - 1) // stride[i] + 1
+        along = tf.range(block[i])[:, None] * dilation[i] + tf.range(positions)[None] * stride[i]
+        index = index[:, None, :, None] * padded[i] + along[None, :, None, :]
+        index = tf.reshape(index, [-1, tf.shape(index)[2] * positions])
     taps, length = tf.shape(index)[0], tf.shape(index)[1]
     batch, channels = tf.shape(x)[0], tf.shape(x)[1] // taps
     columns = tf.transpose(tf.reshape(x, [batch * channels, taps * length]))

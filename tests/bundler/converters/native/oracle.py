@@ -1,4 +1,4 @@
-"""Small ONNX models through the engine and through ONNX Runtime: dtype, shape, then values."""
+"""Compares the engine with ONNX Runtime on small ONNX models: dtype, shape, then values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bundler.values.arrays import Array
 
 
 def array(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Array:
-    """Standard normal numbers."""
+    """Return standard normal numbers."""
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
@@ -32,10 +32,11 @@ def model_of(
     domains: Mapping[str, int] | None = None,
     dynamic: Mapping[str, Sequence[str | int | None]] | None = None,
 ) -> onnx.ModelProto:
-    """A model whose inputs have these arrays' dtypes and shapes; the first axis is `batch` unless `dynamic` names all dims.
+    """Return a model whose inputs have these arrays' dtypes and shapes.
 
     Args:
         domains: versions of other operator sets.
+        dynamic: all dims of an input; by default its first dim is `batch` and the others are known.
     """
     declared = []
     for name, value in inputs.items():
@@ -50,7 +51,7 @@ def model_of(
 
 
 def typed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the dtypes of its outputs, from ONNX Runtime where ONNX infers none (as of other domains)."""
+    """Return the model with the dtypes of its outputs; those that ONNX cannot infer come from ONNX Runtime."""
     unknown = [o for o in model.graph.output if not o.type.tensor_type.elem_type]
     if unknown:
         session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -62,13 +63,18 @@ def typed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def native(model: onnx.ModelProto, **options: Any) -> NativeModel:
+    """Convert a model."""
     return NativeModel({"serving_default": normalize(from_proto(model))}, **options)
 
 
 def assert_agrees(
     model: onnx.ModelProto, *inputs: Mapping[str, Array], rtol: float = 1e-4, atol: float = 1e-5, optimized: bool = True
 ) -> NativeModel:
-    """One converted model gives what ONNX Runtime gives, for each of these inputs; without its own fusions if not `optimized`."""
+    """Convert a model and compare it with ONNX Runtime for each of these inputs; return the converted model.
+
+    Args:
+        optimized: whether ONNX Runtime may fuse nodes.
+    """
     converted = native(model)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*EXACT_INTEGERS)
@@ -76,9 +82,9 @@ def assert_agrees(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
     names = [o.name for o in session.get_outputs()]
-    for given in inputs:
-        results = converted(**given)
-        for name, want in zip(names, session.run(None, dict(given)), strict=True):
+    for arrays in inputs:
+        results = converted(**arrays)
+        for name, want in zip(names, session.run(None, dict(arrays)), strict=True):
             got = results[name].numpy()
             assert got.dtype == want.dtype, f"{name}: {got.dtype}, ONNX Runtime {want.dtype}"
             assert got.shape == want.shape, f"{name}: {got.shape}, ONNX Runtime {want.shape}"
@@ -103,7 +109,7 @@ def assert_node_agrees(
     atol: float = 1e-5,
     **attributes: Any,
 ) -> None:
-    """One node, at the given batch and at twice that; `order` lists its inputs ("" leaves one out)."""
+    """Compare a node with ONNX Runtime, at this batch size and at twice that; `order` lists its inputs, "" for none."""
     names = list(order) if order is not None else [*inputs, *(constants or {})]
     results = [f"y{i}" for i in range(outputs)]
     node = helper.make_node(op_type, names, results, domain=domain, **attributes)

@@ -1,4 +1,4 @@
-"""The same op on a value stored channels last (it comes out of a convolution) and on an input in ONNX's own order."""
+"""The same operators on values stored channels last (results of a convolution) and on inputs in ONNX's order."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ OPS: list[tuple[str, str, dict[str, Array], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("op_type", "constants", "attributes"), [o[1:] for o in OPS], ids=[o[0] for o in OPS])
 @pytest.mark.parametrize("stored", ["channels last", "as given"])
-def test_orders(op_type: str, constants: dict[str, Array], attributes: dict[str, Any], stored: str) -> None:
+def test_results_do_not_depend_on_the_storage_order(
+    op_type: str, constants: dict[str, Array], attributes: dict[str, Any], stored: str
+) -> None:
     weights = {"w": array(C, 3, 1, 1, seed=9), **constants}
     x = array(1, 3 if stored == "channels last" else C, H, W)
     source = "h" if stored == "channels last" else "x"
@@ -92,8 +94,8 @@ def test_orders(op_type: str, constants: dict[str, Array], attributes: dict[str,
     assert_agrees(model, {"x": x})
 
 
-def test_two_orders_meet() -> None:
-    """A sum of a convolution's result and an input; and a convolution's result that two others use."""
+def test_operands_of_two_orders_are_brought_into_one() -> None:
+    """One is a sum of a convolution's result and an input, the other a convolution's result that two nodes read."""
     x = array(2, 3, H, W)
     weights = {"w": array(3, 3, 3, 3), "v": array(3, 3, 1, 1)}
     nodes = [
@@ -105,8 +107,8 @@ def test_two_orders_meet() -> None:
     assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x})
 
 
-def test_a_trunk_has_one_transpose() -> None:
-    """Convolutions, a residual, pools, a concat, a resize and a softmax over channels: data moves once, at the input."""
+def test_a_convolutional_trunk_has_one_transpose() -> None:
+    """Convolutions, a residual, pools, a concat, a resize and a softmax over channels move data once, at the input."""
     weights = {
         "w1": array(8, 3, 3, 3), "w2": array(8, 8, 3, 3), "g": np.ones(8, np.float32), "b": np.zeros(8, np.float32),
         "m": np.zeros(8, np.float32), "v": np.ones(8, np.float32), "scales": np.array([1, 1, 2, 2], np.float32),
@@ -137,8 +139,8 @@ def test_a_trunk_has_one_transpose() -> None:
     np.testing.assert_allclose(moved, converted(x=x)["y"].numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_what_needs_no_transpose_in_a_trunk() -> None:
-    """A softmax over rows, a cubic resize and a sum with zeros of a dynamic shape stay channels last."""
+def test_softmax_resize_and_fillings_stay_channels_last() -> None:
+    """A softmax over rows, a cubic resize, and a sum with zeros of a dynamic shape need no transpose."""
     weights = {
         "w": array(C, 3, 1, 1), "scales": np.array([1, 1, 1.5, 2], np.float32), "zero": np.zeros(1, np.float32),
         "rows": int64(2, 3),
@@ -160,8 +162,8 @@ def test_what_needs_no_transpose_in_a_trunk() -> None:
     assert [n.op for n in graph.node].count("Transpose") == 1
 
 
-def test_branches_chosen_by_their_channels() -> None:
-    """Two branches stacked, weighted by a softmax over the branches made from twice as many channels, and added up."""
+def test_branches_weighted_by_channel_stay_channels_last() -> None:
+    """Two branches are stacked, weighted by a softmax over the branches, and added up."""
     weights = {
         "w": array(C, 3, 1, 1), "v": array(C, 3, 1, 1, seed=2), "u": array(2 * C, C, 1, 1), "one": int64(1),
         "split": int64(0, 2, C, 1, 1), "image": int64(2, 3),
@@ -188,7 +190,7 @@ def test_branches_chosen_by_their_channels() -> None:
 
 @pytest.mark.parametrize("axes", [[0], [2], [4], [0, 1], [1, 3], [3, 4], [4, 5], [0, 5], [-1, 2]])
 @pytest.mark.parametrize("stored", ["channels last", "as given"])
-def test_new_axes(axes: list[int], stored: str) -> None:
+def test_unsqueeze_in_every_order(axes: list[int], stored: str) -> None:
     x, rank = array(2, 3, H, W), 4 + len(axes)
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["h"]) if stored == "channels last" else helper.make_node("Relu", ["x"], ["h"]),
@@ -201,13 +203,13 @@ def test_new_axes(axes: list[int], stored: str) -> None:
     assert_agrees(model_of(nodes, {"x": x}, ["y"], weights), {"x": x})
 
 
-def test_axes_of_storage() -> None:
+def test_onnx_axes_are_mapped_to_storage_axes() -> None:
     assert storage_axes(1, (0, 2, 3, 1), 4) == 3
     assert storage_axes([-1, 1], (0, 2, 3, 1), 4) == [2, 3]
     assert storage_axes(-1, None, 3) == 2
 
 
-def test_the_common_order_is_a_moved_one() -> None:
+def test_the_common_order_is_that_of_a_reordered_operand() -> None:
     import tensorflow as tf
 
     store = WeightStore(constants_only=True)

@@ -1,4 +1,4 @@
-"""A transformer after ONNX Runtime's optimizers, whose operators ONNX infers no shapes for, at several batches and lengths."""
+"""A transformer after ONNX Runtime's optimizers, at several batch sizes and lengths; ONNX infers no shapes for its operators."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INPUTS = ("ids", "kinds", "mask")
 
 
 class Layer(nn.Module):
-    """Self-attention and two linear layers, written as BERT's are."""
+    """Self-attention and two linear layers, written like BERT's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def operators(path: Path) -> set[str]:
-    """ONNX Runtime's own in this model."""
+    """Return the model's operators of ONNX Runtime's domain."""
     return {n.op_type for n in onnx.load(path).graph.node if n.domain == "com.microsoft"}
 
 
@@ -91,7 +91,7 @@ def draw(batch: int, length: int) -> dict[str, Array]:
 
 
 def assert_matches(optimized: Path, exported: Path, saved: Path) -> None:
-    """The model that was not optimized is the oracle."""
+    """Compare the optimized model with the one before optimization, run by ONNX Runtime."""
     NativeConverter().convert({"serving_default": optimized}).save(saved)
     loaded: Any = tf.saved_model.load(str(saved))
     session = onnxruntime.InferenceSession(exported)
@@ -103,7 +103,7 @@ def assert_matches(optimized: Path, exported: Path, saved: Path) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_extended_optimizations(exported: Path, tmp_path: Path) -> None:
+def test_a_model_with_extended_optimizations_keeps_its_results(exported: Path, tmp_path: Path) -> None:
     optimized = tmp_path / "optimized.onnx"
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -113,8 +113,8 @@ def test_extended_optimizations(exported: Path, tmp_path: Path) -> None:
     assert_matches(optimized, exported, tmp_path / "1")
 
 
-def test_transformer_optimizer(exported: Path, tmp_path: Path) -> None:
-    """onnxruntime.transformers, the offline tool, fuses whole attention blocks."""
+def test_a_model_from_the_transformer_optimizer_keeps_its_results(exported: Path, tmp_path: Path) -> None:
+    """The offline tool, onnxruntime.transformers, fuses whole attention blocks."""
     from onnxruntime.transformers.optimizer import optimize_model
 
     optimized = tmp_path / "optimized.onnx"

@@ -1,4 +1,4 @@
-"""Handlers of the user's own: from files and packages into a conversion, what is refused, and that nothing stays behind."""
+"""The user's handlers: loaded from files and packages, rejected if wrong, and in force for one conversion only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import bundler
-from bundler import ops
-from bundler.converters.native import plugins
+from bundler.converters.native import declarations, plugins
 from bundler.errors import ConversionError, SourceError, UnsupportedOpsError, UsageError
 
 SHRINK = """
@@ -49,41 +48,41 @@ X = np.array([[-2.0, 0.1, 1.0], [0.5, -0.25, 3.0]], np.float32)
 WANT = np.array([[-1.75, 0.0, 0.75], [0.25, 0.0, 2.75]], np.float32)
 
 
-def answer(path: Path | list[Path], proto: onnx.ModelProto) -> np.ndarray[Any, Any]:
+def convert_and_run(path: Path | list[Path], proto: onnx.ModelProto) -> np.ndarray[Any, Any]:
     got = bundler.convert(proto, ops=path)(x=X)["y"].numpy()
     assert isinstance(got, np.ndarray)
     return got
 
 
 def test_a_handler_of_a_file_lowers_its_operator(shrink: Path) -> None:
-    got = answer(shrink, model(lambd=0.25))
+    got = convert_and_run(shrink, model(lambd=0.25))
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, WANT)
 
 
-def test_nothing_stays_for_the_next_conversion(shrink: Path) -> None:
-    answer(shrink, model(lambd=0.25))
+def test_handlers_do_not_remain_for_the_next_conversion(shrink: Path) -> None:
+    convert_and_run(shrink, model(lambd=0.25))
     with pytest.raises(UnsupportedOpsError, match="mylib::SoftShrink"):
         bundler.convert(model())
 
 
-def test_the_same_file_twice_and_edited_in_between(shrink: Path) -> None:
-    np.testing.assert_array_equal(answer([shrink, shrink], model(lambd=0.25)), WANT)
+def test_a_file_is_run_anew_for_each_conversion(shrink: Path) -> None:
+    np.testing.assert_array_equal(convert_and_run([shrink, shrink], model(lambd=0.25)), WANT)
     shrink.write_text(SHRINK.replace("- lambd", "- 2 * lambd"))
-    np.testing.assert_array_equal(answer(shrink, model(lambd=0.125)), WANT)
+    np.testing.assert_array_equal(convert_and_run(shrink, model(lambd=0.125)), WANT)
 
 
-def test_a_handler_of_a_module_that_the_file_imports(tmp_path: Path, shrink: Path) -> None:
-    """The module is imported once a process; the handlers are there in every build."""
+def test_handlers_of_an_imported_module_count(tmp_path: Path, shrink: Path) -> None:
+    """The module is imported once per process, but its handlers take part in every build."""
     for text in ("import shrink_ops", "from shrink_ops import soft_shrink"):
         main = tmp_path / "main_ops.py"
         main.write_text(text)
         for _ in range(2):
-            np.testing.assert_array_equal(answer(main, model(lambd=0.25)), WANT)
+            np.testing.assert_array_equal(convert_and_run(main, model(lambd=0.25)), WANT)
     del sys.modules["shrink_ops"]
 
 
-def test_the_context_and_several_outputs(tmp_path: Path) -> None:
+def test_a_handler_may_take_the_context_and_return_several_outputs(tmp_path: Path) -> None:
     path = tmp_path / "both.py"
     path.write_text(
         "from bundler.ops import Context, Value, op\n"
@@ -106,7 +105,7 @@ def write(folder: Path, body: str, name: str = "my_ops.py") -> Path:
 RELU = "@op('Relu'{more})\ndef my_relu(x):\n    return x * 5.0\n"
 
 
-def test_an_operator_of_ours_needs_override(tmp_path: Path) -> None:
+def test_replacing_a_built_in_handler_needs_override(tmp_path: Path) -> None:
     plain = write(tmp_path, RELU.format(more=""))
     with pytest.raises(UsageError) as caught:
         bundler.convert(model("Relu", ""), ops=plain)
@@ -114,17 +113,17 @@ def test_an_operator_of_ours_needs_override(tmp_path: Path) -> None:
     assert "bundler.converters.native.ops.elementwise:" in caught.value.what
     assert f"{plain}:3" in str(caught.value.where)
     assert "override=True" in str(caught.value.fix)
-    said = write(tmp_path, RELU.format(more=", override=True"))
-    np.testing.assert_array_equal(answer(said, model("Relu", "")), X * 5)
+    overriding = write(tmp_path, RELU.format(more=", override=True"))
+    np.testing.assert_array_equal(convert_and_run(overriding, model("Relu", "")), X * 5)
     np.testing.assert_array_equal(bundler.convert(model("Relu", ""))(x=X)["y"].numpy(), np.maximum(X, 0))
 
 
-def test_an_override_for_newer_opsets_leaves_the_older_ones(tmp_path: Path) -> None:
+def test_an_override_for_newer_opsets_does_not_apply_to_older_ones(tmp_path: Path) -> None:
     path = write(tmp_path, RELU.format(more=", override=True, since=22"))
-    np.testing.assert_array_equal(answer(path, model("Relu", "")), np.maximum(X, 0))
+    np.testing.assert_array_equal(convert_and_run(path, model("Relu", "")), np.maximum(X, 0))
 
 
-def test_two_files_with_one_operator(tmp_path: Path, shrink: Path) -> None:
+def test_a_second_file_needs_override_too(tmp_path: Path, shrink: Path) -> None:
     other = tmp_path / "other_ops.py"
     other.write_text(SHRINK.replace("def soft_shrink", "def mine"))
     with pytest.raises(UsageError, match=r"other_ops.py:mine handles mylib::SoftShrink, which shrink_ops.py:soft_shrink"):
@@ -145,13 +144,13 @@ def test_two_files_with_one_operator(tmp_path: Path, shrink: Path) -> None:
         ("@op('A', domain='d', static=('k',))\ndef f(x): return x\n", SourceError, "static names", 3),
         ("@op('A', domain='d', torch='d.a')\ndef f(x): return x\n", SourceError, "torch='d.a'", 3),
         ("@op('A', 'B', domain='d', torch='d::a')\ndef f(x): return x\n", SourceError, "one PyTorch operator", 3),
-        ("@op('SoftShrink')\ndef f(x): return x\n", UsageError, "no operator of ONNX", 3),
+        ("@op('SoftShrink')\ndef f(x): return x\n", UsageError, "not an ONNX operator", 3),
         ("@op('SwiGLU')\ndef f(x): return x\n", UsageError, "never reaches a handler", 3),
         ("@op('A', domain='d')\ndef f(x): return x\n@op('A', domain='d')\ndef g(x): return x\n", UsageError,
-         "my_ops.py:g handles d::A, which my_ops.py:f handles already", 5),
+         "my_ops.py:g handles d::A, which my_ops.py:f already handles", 5),
     ],
 )  # fmt: skip
-def test_files_that_cannot_be_used(
+def test_wrong_files_are_rejected_with_the_users_line(
     tmp_path: Path, body: str, error: type[Exception], what: str, line: int | None
 ) -> None:
     path = write(tmp_path, body)
@@ -163,9 +162,9 @@ def test_files_that_cannot_be_used(
         assert f"{path}:{line}" in str(caught.value)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_paths_that_are_not_python_files_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
-    for name, what in {"nothing.py": "There is no file", "text.txt": "no Python file", ".": "is a folder"}.items():
+    for name, what in {"nothing.py": "There is no file", "text.txt": "not a Python file", ".": "is a folder"}.items():
         with pytest.raises(SourceError, match=what):
             plugins.load([name], base=tmp_path)
 
@@ -181,7 +180,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ("def soft_shrink(x):\n    return x\n", "'lambd', which its handler my_ops.py:soft_shrink does not take"),
     ],
 )
-def test_handlers_that_fail_are_the_users(tmp_path: Path, body: str, what: str) -> None:
+def test_errors_in_a_handler_name_the_handler_and_the_node(tmp_path: Path, body: str, what: str) -> None:
     path = write(tmp_path, "@op('SoftShrink', domain='mylib')\n" + body)
     with pytest.raises(ConversionError) as caught:
         bundler.convert(model(lambd=0.25), ops=path)
@@ -193,7 +192,7 @@ def test_handlers_that_fail_are_the_users(tmp_path: Path, body: str, what: str) 
 
 
 class Package:
-    """An installed distribution with one entry point of the group."""
+    """An installed distribution with one entry point for handlers."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
@@ -203,7 +202,7 @@ class Package:
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shrinkage\nVersion: 1.2\n")
         self._entries = info / "entry_points.txt"
 
-    def bring(self, value: str, module: str, body: str) -> None:
+    def install(self, value: str, module: str, body: str) -> None:
         (self._folder / f"{module}.py").write_text(body)
         self._entries.write_text(f"[tfbundle.ops]\nshrink = {value}\n")
         importlib.invalidate_caches()
@@ -220,42 +219,42 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
     for name in set(sys.modules) - before:
         if name.startswith("shrinkage"):
             del sys.modules[name]
-            ops.forget(name)
+            declarations.forget(name)
     plugins.installed.cache_clear()
 
 
-def test_a_package_brings_handlers_to_every_conversion(package: Package, shrink: Path) -> None:
-    package.bring("shrinkage_a", "shrinkage_a", SHRINK)
+def test_handlers_of_a_package_apply_to_every_conversion(package: Package, shrink: Path) -> None:
+    package.install("shrinkage_a", "shrinkage_a", SHRINK)
     for _ in range(2):
         np.testing.assert_array_equal(bundler.convert(model(lambd=0.25))(x=X)["y"].numpy(), WANT)
-    found = plugins.find([], base=Path())
-    assert found is not None
-    assert found.provenance == ({"package": "shrinkage", "version": "1.2", "entry_point": "shrinkage_a"},)
-    with pytest.raises(UsageError, match="which shrinkage:soft_shrink handles already"):
+    extension = plugins.find([], base=Path())
+    assert extension is not None
+    assert extension.provenance == ({"package": "shrinkage", "version": "1.2", "entry_point": "shrinkage_a"},)
+    with pytest.raises(UsageError, match="which shrinkage:soft_shrink already handles"):
         bundler.convert(model(), ops=shrink)
 
 
-def test_a_package_may_name_a_function(package: Package) -> None:
+def test_an_entry_point_may_be_a_function(package: Package) -> None:
     body = SHRINK.replace("\n@op", "\ndef register():\n    op").replace("ELEMENTWISE)\n", "ELEMENTWISE)(soft_shrink)\n")
-    package.bring("shrinkage_b:register", "shrinkage_b", body)
+    package.install("shrinkage_b:register", "shrinkage_b", body)
     np.testing.assert_array_equal(bundler.convert(model(lambd=0.25))(x=X)["y"].numpy(), WANT)
 
 
 @pytest.mark.parametrize(
     ("value", "body", "what"),
     [
-        ("shrinkage_c", "import nothing_of_this_name", "shrinkage brings .* ModuleNotFoundError"),
+        ("shrinkage_c", "import nothing_of_this_name", "handlers of the package shrinkage .* ModuleNotFoundError"),
         ("shrinkage_c:missing", "", "AttributeError"),
         ("shrinkage_c", "", "shrinkage declares no handler"),
     ],
 )
-def test_packages_that_cannot_be_used(package: Package, value: str, body: str, what: str) -> None:
-    package.bring(value, "shrinkage_c", body)
+def test_wrong_packages_are_rejected(package: Package, value: str, body: str, what: str) -> None:
+    package.install(value, "shrinkage_c", body)
     with pytest.raises(SourceError, match=what):
         bundler.convert(model())
 
 
-def test_a_build_of_an_onnx_file_that_nothing_can_prove_says_so(tmp_path: Path, shrink: Path) -> None:
+def test_an_onnx_file_that_onnx_runtime_cannot_run_is_not_built(tmp_path: Path, shrink: Path) -> None:
     onnx.save(model(), str(tmp_path / "net.onnx"))
     with pytest.raises(SourceError) as caught:
         bundler.build(tmp_path / "net.onnx", out=tmp_path / "x", ops=shrink)
@@ -263,12 +262,7 @@ def test_a_build_of_an_onnx_file_that_nothing_can_prove_says_so(tmp_path: Path, 
     assert "bundler.convert" in str(caught.value.fix)
 
 
-def test_the_public_names() -> None:
-    assert sorted(ops.__all__) == ["Context", "Layout", "Value", "op"]
-    assert all(hasattr(ops, name) for name in ops.__all__)
-
-
-def test_the_schema_has_ops() -> None:
+def test_the_spec_schema_has_a_list_of_ops() -> None:
     from bundler.spec.bundle_spec import BundleSpec
 
     row = BundleSpec.json_schema()["$defs"]["ModelSpec"]["properties"]["ops"]

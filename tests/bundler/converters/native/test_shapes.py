@@ -1,59 +1,15 @@
-"""Shape arithmetic with dynamic sizes, and what it leaves in the graph."""
+"""Shape arithmetic with dynamic sizes, and the operations that remain in the graph."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import tensorflow as tf
 from onnx import helper
 
-from bundler.converters.native.shapes import add, divide, full_shape, multiply, product, subtract, tensor_shape
-from bundler.converters.native.value import Dim
 from tests.bundler.converters.native.oracle import array, assert_agrees, model_of
 
 
-def dim(name: str, size: int) -> Dim:
-    return Dim(name, lambda: tf.constant(size, tf.int64))
-
-
-def test_whole_numbers() -> None:
-    assert product([2, 3, 4]) == 24
-    assert add(2, 3) == 5
-    assert subtract(2, 3) == -1
-    assert divide(-7, 2) == -3
-    assert divide(2**60 + 1, 2) == 2**59
-
-
-def test_neutral_elements_keep_the_dim() -> None:
-    n = dim("n", 7)
-    assert multiply(n, 1) is n
-    assert multiply(1, n) is n
-    assert add(0, n) is n
-    assert subtract(n, 0) is n
-    assert divide(n, 1) is n
-    assert multiply(n, 0) == 0
-    assert subtract(n, dim("n", 7)) == 0
-    assert divide(n, dim("n", 7)) == 1
-
-
-@pytest.mark.parametrize(("compute", "expected"), [(multiply, 21), (add, 10), (subtract, 4), (divide, 2)])
-def test_dynamic_sizes(compute: object, expected: int) -> None:
-    result = compute(dim("n", 7), 3)  # type: ignore[operator]
-    assert isinstance(result, Dim)
-    assert int(result.tensor) == expected
-
-
-def test_forms_that_tensorflow_takes() -> None:
-    n, m = dim("n", 7), dim("m", 5)
-    assert tensor_shape([n, 3]) == [-1, 3]
-    assert tensor_shape([2, 3]) == [2, 3]
-    assert tensor_shape([n, m, 3]).numpy().tolist() == [7, 5, 3]
-    assert full_shape([2, 3]) == [2, 3]
-    assert full_shape([n, 3]).numpy().tolist() == [7, 3]
-
-
-def test_a_view_by_its_own_shape_is_one_reshape() -> None:
-    """Shape -> Gather -> Mul -> Concat -> Reshape, as exporters write it, with a dynamic batch."""
+def test_a_view_computed_from_its_own_shape_is_one_reshape() -> None:
+    """Exporters write Shape -> Gather -> Mul -> Concat -> Reshape; the batch is dynamic."""
     weights = {
         "zero": np.array(0, np.int64), "one": np.array(1, np.int64), "first": np.array([0], np.int64),
         "rest": np.array([2, 3], np.int64),
@@ -97,8 +53,8 @@ def test_a_range_over_a_dynamic_length() -> None:
     assert_agrees(model, {"x": array(2, 6)}, {"x": array(1, 9)})
 
 
-def test_the_rest_of_a_reshape_is_what_the_graph_states() -> None:
-    """The target's length comes from another input, so that only the graph says that -1 are the heads."""
+def test_an_unknown_size_of_a_reshape_is_taken_from_the_graph() -> None:
+    """The length in the target comes from another input, so only the graph tells that -1 stands for the heads."""
     x, other = array(2, 5, 32), array(2, 5)
     nodes = [
         helper.make_node("Shape", ["x"], ["batch"], start=0, end=1),

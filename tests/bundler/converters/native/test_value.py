@@ -1,11 +1,12 @@
-"""Values: a tensor and the order of its axes."""
+"""Values: a tensor and its storage order."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.value import Dim, Value, channels_first_permutation, channels_last, transpose
+from bundler.converters.native.dims import Dim
+from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 
 LAST = (0, 2, 3, 1)
@@ -13,12 +14,6 @@ LAST = (0, 2, 3, 1)
 
 def store() -> WeightStore:
     return WeightStore(constants_only=True)
-
-
-def test_orders() -> None:
-    assert channels_last(4) == LAST
-    assert channels_last(3) == (0, 2, 1)
-    assert channels_first_permutation(4) == (0, 3, 1, 2)
 
 
 def test_shape_and_tensor_are_in_onnx_order() -> None:
@@ -29,7 +24,7 @@ def test_shape_and_tensor_are_in_onnx_order() -> None:
     np.testing.assert_array_equal(value.tensor.numpy(), data)
 
 
-def test_an_order_is_made_once() -> None:
+def test_each_order_is_made_once() -> None:
     value = Value.of(tf.zeros([2, 4, 5, 3]), store(), LAST)
     assert value.tensor is value.tensor
     assert value.in_order(LAST) is value.stored
@@ -47,7 +42,7 @@ def test_constants_are_moved_at_build_time() -> None:
     assert concrete.outputs[0].shape == (2, 4, 5, 3)
 
 
-def test_a_filling_is_made_in_the_order_that_is_asked_for() -> None:
+def test_a_filling_is_made_in_any_order_without_a_transpose() -> None:
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
     def graph(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch = Dim("batch", lambda: tf.shape(x, out_type=tf.int64)[0])
@@ -62,18 +57,8 @@ def test_a_filling_is_made_in_the_order_that_is_asked_for() -> None:
     np.testing.assert_array_equal(plain.numpy(), np.full((2, 3, 4, 5), 2.5, np.float32))
 
 
-def test_axes_of_size_one_move_without_a_transpose() -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None, 1, 7])])
-    def graph(x: tf.Tensor) -> tf.Tensor:
-        return transpose(x, [0, 2, 1])
-
-    concrete = graph.get_concrete_function()
-    assert "Transpose" not in {n.op for n in concrete.graph.as_graph_def().node}
-    assert graph(tf.zeros([3, 1, 7])).shape == (3, 7, 1)
-
-
 def test_a_tensor_of_a_branch_is_not_used_outside_of_it() -> None:
-    """What a branch makes lazily of an outer value is made again in the next one."""
+    """A form of an outer value that one branch makes is made again in the next branch."""
     shared = store()
 
     @tf.function
@@ -87,7 +72,7 @@ def test_a_tensor_of_a_branch_is_not_used_outside_of_it() -> None:
     assert float(graph(tf.constant(x), tf.constant(False))) == x.max()
 
 
-def test_symbolic_vectors_become_tensors_only_when_asked() -> None:
+def test_symbolic_vectors_become_tensors_only_when_needed() -> None:
     batch = Dim("batch", lambda: tf.constant(7, tf.int64))
     value = Value.vector([batch, 3], store())
     assert value.is_symbolic

@@ -1,4 +1,4 @@
-"""Convolutions with and without oneDNN: TensorFlow takes it where a CPU has AVX-512 VNNI; a SavedModel has to run anywhere."""
+"""Convolutions with and without oneDNN: TensorFlow uses it on CPUs with AVX-512 VNNI, and a SavedModel must run on all."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent / "ops" / "test_conv.py"
+TESTS = [str(Path(__file__).parent / "ops" / name) for name in ("test_conv.py", "test_conv_transpose.py")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("onednn", ["0", "1"])
-def test_convolutions_agree(onednn: str) -> None:
-    """In a process of its own: TensorFlow reads the variable when it is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(TESTS)]
+def test_convolutions_agree_with_onnx_runtime(onednn: str) -> None:
+    """Run in a process of its own, because TensorFlow reads the variable when it is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *TESTS]
     done = subprocess.run(command, env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import pytest
 from kubernetes_validate import utils
 from referencing import Registry, Resource
 from ruamel.yaml import YAML
+
+from tests import requirements
 
 Object = dict[str, Any]
 
@@ -23,6 +23,7 @@ VERSIONS = tuple(
     for full in kubernetes_validate.utils.all_versions()
     if (version := ".".join(full.split(".")[:2])) and int(version.split(".")[1]) >= 28
 )
+
 """1.28 to the newest version in kubernetes-validate."""
 
 IMAGE_VOLUMES_SINCE = "1.31"
@@ -44,9 +45,7 @@ POD_VOLUMES = {
 
 def kustomize(folder: Path) -> list[Object]:
     """Return the objects that kubectl renders from a kustomization; fail on any warning."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed; it renders the overlays")
+    kubectl = requirements.kubectl()
     tree = folder.parents[1] if folder.parent.name == "overlays" else folder.parent
     files = sorted(path for path in tree.rglob("*") if path.is_file())
     key = (folder.relative_to(tree), *((path.relative_to(tree), path.read_bytes()) for path in files))

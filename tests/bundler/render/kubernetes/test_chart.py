@@ -13,8 +13,9 @@ from bundler.render import RenderContext, kubernetes
 from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import Object, assert_valid, by_name, kustomize, overlay
+from tests.requirements import require_package
 
-helm = pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this platform; it renders the chart")
+helm = require_package("helm_python", "pip install helm-python-sdk")
 
 LABELS = """labels:
   - pairs: {app.kubernetes.io/name: tensorflow-serving, app.kubernetes.io/instance: demo}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from bundler.render import kubernetes
 from bundler.spec.bundle_spec import COMPONENTS
 from serving.config.text_proto import parse_text
+from tests import requirements
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import (
     VERSIONS,
@@ -171,9 +171,7 @@ def test_tls_is_configured_from_the_secret(tree: Path) -> None:
 
 @pytest.mark.parametrize("verify", ["false", "true"])
 def test_the_script_writes_an_ssl_config_that_the_server_parses(verify: str, tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed; it runs the script")
+    bash = requirements.bash()
     pem = {name: f"-----BEGIN {name}-----\nAb/+=\r\nlast line without an end" for name in ("tls.key", "tls.crt", "ca.crt")}
     for name, text in pem.items():
         (tmp_path / name).write_bytes(text.encode())
@@ -190,9 +188,7 @@ def test_the_script_writes_an_ssl_config_that_the_server_parses(verify: str, tmp
 
 
 def test_the_script_reports_what_the_secret_lacks(tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed; it runs the script")
+    bash = requirements.bash()
     (tmp_path / "tls.key").write_text("x\n")
     script = kubernetes.TREE / "components" / "tls" / "ssl-config.sh"
     done = subprocess.run([bash, str(script), str(tmp_path), str(tmp_path / "out")], capture_output=True, text=True)

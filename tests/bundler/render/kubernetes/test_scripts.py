@@ -11,6 +11,7 @@ import pytest
 
 from bundler.render.kubernetes import scripts
 from bundler.render.kubernetes.tree import TREE, shipped
+from tests import requirements
 
 PAIRS = [(source, copy) for source, copies in scripts.COPIES.items() for copy in copies]
 
@@ -43,9 +44,7 @@ def overlay(tmp_path: Path) -> Path:
 
 def test_kustomize_rejects_a_link_in_place_of_a_copy(overlay: Path) -> None:
     """This is why the copies exist."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed; it renders the overlay")
+    kubectl = requirements.kubectl()
     assert subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True).returncode == 0
     copy = overlay.parents[1] / "components/canary/config/model-state.sh"
     copy.unlink()

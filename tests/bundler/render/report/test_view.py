@@ -10,6 +10,7 @@ import pytest
 
 from tests import chromium
 from tests.bundler.render.report.pages import Page, assert_accessible, make_manifest, page_of, parity, with_manifest
+from tests.requirements import require, require_package
 
 REJECTED = {"int16x8": {"reason": "below its gate: accuracy 0.5", "below_gate": True, "layers": [], "mix": ["conv"]}}
 
@@ -109,9 +110,8 @@ def test_names_from_the_user_are_escaped(tmp_path: Path) -> None:
 def test_a_browser_draws_the_page(width: int, dark: bool, tmp_path: Path) -> None:
     """In real Chromium, the style applies under the page's own policy, the bars have their colours, axe-core and the console
     report nothing, and nothing is loaded."""
-    if missing := chromium.missing():
-        pytest.skip(f"not installed: {missing}")
-    images = pytest.importorskip("PIL.Image", reason="Pillow reads the screenshot")
+    require(not chromium.missing(), chromium.missing())
+    images = require_package("PIL.Image", "pip install pillow")
     page_of(with_manifest(make_manifest(tflite_refused=REJECTED)), tmp_path)
     shot, address = tmp_path / "shot.png", (tmp_path / "report.html").as_uri()
     with chromium.chromium(tmp_path / "profile", dark=dark) as browser:

@@ -1,4 +1,4 @@
-"""BatchingParameters as the real server reads them: defaults, limits and the texts of refusals."""
+"""BatchingParameters as the real server reads them: defaults, limits and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.server.batching.parameters import (
     model_parameters,
     queue_options,
 )
-from serving.server.options import ServerOptions, cores
+from serving.server.config.options import ServerOptions, cores
 
 OPTIONS = ServerOptions(enable_batching=True)
 SPLITTING = "enable_large_batch_splitting { value: true }"
@@ -56,8 +56,8 @@ def test_allowed_sizes_only_have_to_end_with_the_largest_request(sizes: tuple[in
     assert options.padded(2) == sizes[0]
 
 
-def test_a_negative_limit_is_none() -> None:
-    """A size_t in shared_batch_scheduler.h, whose checks compare it with 0."""
+def test_negative_limit_means_unlimited() -> None:
+    """It is a size_t in shared_batch_scheduler.h, whose checks compare it with 0."""
     options = read(
         "max_batch_size { value: -1 } max_enqueued_batches { value: -1 } allowed_batch_sizes: 4 allowed_batch_sizes: -1"
     )
@@ -65,7 +65,7 @@ def test_a_negative_limit_is_none() -> None:
     assert [options.padded(rows) for rows in (3, 5)] == [4, 5]
 
 
-def test_splitting_without_a_size_leaves_no_row_for_a_batch() -> None:
+def test_splitting_without_a_size_limits_batches_to_no_rows() -> None:
     options = read(SPLITTING)
     assert (options.input_limit, options.execution_limit) == (1000, 0)
 
@@ -105,18 +105,18 @@ def test_parameters_that_contradict_each_other_are_refused(text: str, message: s
     assert (refused.value.code, refused.value.message) == (Code.INVALID_ARGUMENT, message)
 
 
-def test_no_batch_thread_is_refused() -> None:
+def test_zero_batch_threads_are_refused() -> None:
     with pytest.raises(StatusError, match="num_batch_threads must be positive; was 0"):
         batch_threads(parse_text("BatchingParameters", "num_batch_threads { value: 0 }"))
 
 
-def test_a_version_brings_its_own_parameters_or_is_not_batched(tmp_path: Path) -> None:
+def test_version_has_its_own_parameters_or_is_not_batched(tmp_path: Path) -> None:
     common = common_parameters(OPTIONS)
     assert model_parameters(OPTIONS, common, str(tmp_path)) is common
-    own = replace(OPTIONS, per_model_batching=True)
-    assert model_parameters(own, common, str(tmp_path)) is None
+    per_model = replace(OPTIONS, per_model_batching=True)
+    assert model_parameters(per_model, common, str(tmp_path)) is None
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 5 }")
-    assert queue_options(model_parameters(own, common, str(tmp_path))).input_limit == 5
+    assert queue_options(model_parameters(per_model, common, str(tmp_path))).input_limit == 5
     (tmp_path / "batching_params.pbtxt").write_text("max_batch { }")
     with pytest.raises(StatusError, match="Invalid protobuf file"):
-        model_parameters(own, common, str(tmp_path))
+        model_parameters(per_model, common, str(tmp_path))

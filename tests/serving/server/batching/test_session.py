@@ -1,4 +1,4 @@
-"""Batching over something that runs in NumPy: what is merged, padded, split, and what fails."""
+"""Batching of a servable that runs in NumPy: merging, padding, splitting and failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.server.batching.session import BatchedServable
 
 
 class Doubler:
-    """`y` is twice `x`, `first` is `x` as it is, `scalar` and `short` have no row for each row; notes what it was fed."""
+    """`y` is twice `x`, `first` is `x`, and `scalar` and `short` lack rows. `fed` holds the inputs."""
 
     path = "/models/doubler/1"
 
@@ -46,6 +46,8 @@ class Doubler:
 
 
 class Rig:
+    """A model, its batching and clients."""
+
     def __init__(self) -> None:
         self.model = Doubler()
         self.metrics = BatchingMetrics()
@@ -58,7 +60,7 @@ class Rig:
     def together(
         self, servable: BatchedServable, arrays: Sequence[Array], fetches: Sequence[str] = ("y",)
     ) -> list[Any]:
-        """Each array is a request; all of them wait for the one batch thread. Answers or errors, in order."""
+        """Send each array as a request while the only batch thread is busy. Return the answers or errors in order."""
         self.model.gate.clear()
         blocker = self.pool.submit(servable.run, {"x": np.zeros((1, 9), np.float64)}, ["first"])
         wait_for(lambda: "wrapped_run_count{} 1" in "\n".join(self.metrics.lines()))
@@ -78,18 +80,18 @@ def _tasks(servable: BatchedServable) -> int:
 
 
 def wait_for(condition: Any) -> None:
-    from serving.server.states import wait_until
+    from serving.server.models.states import wait_until
 
     assert wait_until(condition, seconds=20)
 
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    made = Rig()
-    yield made
-    made.model.gate.set()
-    made.pool.shutdown()
-    made.scheduler.stop()
+    rig = Rig()
+    yield rig
+    rig.model.gate.set()
+    rig.pool.shutdown()
+    rig.scheduler.stop()
 
 
 def f32(*rows: float) -> Array:
@@ -103,7 +105,7 @@ def test_requests_run_as_one_batch_and_get_their_own_rows(rig: Rig) -> None:
     assert [len(fed) for fed in rig.model.fed] == [1, 4]
 
 
-def test_without_limits_there_is_no_split_and_nothing_is_full(rig: Rig) -> None:
+def test_negative_limits_never_split_or_refuse(rig: Rig) -> None:
     limits = dict.fromkeys(("input_limit", "execution_limit", "max_enqueued"), 2**64 - 1)
     servable = rig.batched(**limits, splits=True)
     answers = rig.together(servable, [f32(*range(2000)), f32(1)])
@@ -111,20 +113,20 @@ def test_without_limits_there_is_no_split_and_nothing_is_full(rig: Rig) -> None:
     assert len(rig.model.fed[-1]) == 2001
 
 
-def test_batches_without_a_row_refuse_every_request(rig: Rig) -> None:
+def test_batches_limited_to_no_rows_refuse_every_request(rig: Rig) -> None:
     servable = rig.batched(execution_limit=0, splits=True)
     with pytest.raises(StatusError, match="max_execution_batch_size=0") as full:
         servable.run({"x": f32(1)}, ["y"])
     assert full.value.code is Code.UNAVAILABLE
 
 
-def test_fetches_come_in_the_order_asked_for_and_twice_if_asked_twice(rig: Rig) -> None:
+def test_results_follow_the_order_of_fetches_with_duplicates(rig: Rig) -> None:
     servable = rig.batched()
     results = servable.run({"x": f32(3)}, ["y", "first", "y"])
     assert [result.item() for result in results] == [6, 3, 6]
 
 
-def test_a_batch_is_padded_to_an_allowed_size_with_the_first_row_of_the_last_request(rig: Rig) -> None:
+def test_batch_is_padded_to_an_allowed_size_with_the_first_row_of_the_last_request(rig: Rig) -> None:
     servable = rig.batched(input_limit=8, execution_limit=8, allowed_sizes=(2, 8))
     answers = rig.together(servable, [f32(1), f32(2, 3)])
     assert [answer[0].ravel().tolist() for answer in answers] == [[2], [4, 6]]
@@ -137,7 +139,7 @@ def test_a_batch_is_padded_to_an_allowed_size_with_the_first_row_of_the_last_req
     assert ":tensorflow:serving:batching_session:wrapped_run_count{} 2" in lines
 
 
-def test_one_failing_request_fails_its_batch_with_an_error_of_its_own(rig: Rig) -> None:
+def test_failing_request_fails_its_batch_with_one_error_object_per_request(rig: Rig) -> None:
     servable = rig.batched()
     first, second = rig.together(servable, [f32(1), f32(-1)])
     assert (first.code, first.message, second.message) == (Code.INVALID_ARGUMENT, "negative", "negative")
@@ -145,7 +147,7 @@ def test_one_failing_request_fails_its_batch_with_an_error_of_its_own(rig: Rig) 
     assert servable.run({"x": f32(5)}, ["y"])[0].item() == 10
 
 
-def test_a_wrong_dtype_fails_by_itself_and_a_bug_does_not_end_the_threads(rig: Rig) -> None:
+def test_wrong_dtype_fails_alone_and_a_bug_does_not_end_the_threads(rig: Rig) -> None:
     servable = rig.batched()
     good, bug = rig.together(servable, [f32(1), np.zeros((1, 1), np.int8)])
     assert good[0].item() == 2
@@ -153,7 +155,7 @@ def test_a_wrong_dtype_fails_by_itself_and_a_bug_does_not_end_the_threads(rig: R
     assert servable.run({"x": f32(5)}, ["y"])[0].item() == 10
 
 
-def test_different_lengths_fail_or_are_padded_with_the_first_value(rig: Rig) -> None:
+def test_different_lengths_fail_without_padding(rig: Rig) -> None:
     arrays = [np.full((1, 2), 7, np.float32), np.full((2, 3), 5, np.float32)]
     refused = rig.together(rig.batched(), arrays)
     assert {(error.code, error.message.split(" from ")[0]) for error in refused} == {
@@ -161,7 +163,7 @@ def test_different_lengths_fail_or_are_padded_with_the_first_value(rig: Rig) -> 
     }
 
 
-def test_padded_lengths(rig: Rig) -> None:
+def test_different_lengths_are_padded_with_the_first_value(rig: Rig) -> None:
     arrays = [np.array([[7, 8]], np.float32), np.full((2, 3), 5, np.float32)]
     short, long = rig.together(rig.batched(pads_lengths=True), arrays, ["first"])
     assert short[0].tolist() == [[7, 8, 7]]
@@ -195,7 +197,7 @@ def test_lengths_that_cannot_be_padded_are_refused(rig: Rig) -> None:
         ({"x": f32(*range(9))}, ["y"], "Task size 9 is larger than maximum input batch size 8"),
     ],
 )
-def test_what_cannot_be_batched_is_refused(rig: Rig, feeds: dict[str, Array], fetches: list[str], message: str) -> None:
+def test_requests_that_cannot_be_batched_are_refused(rig: Rig, feeds: dict[str, Array], fetches: list[str], message: str) -> None:
     with pytest.raises(StatusError) as refused:
         rig.batched(input_limit=8, execution_limit=8).run(
             {name: np.asarray(array) for name, array in feeds.items()}, fetches
@@ -203,13 +205,13 @@ def test_what_cannot_be_batched_is_refused(rig: Rig, feeds: dict[str, Array], fe
     assert refused.value.message == message
 
 
-def test_no_rows_are_answered_at_once(rig: Rig) -> None:
+def test_request_without_rows_is_answered_at_once(rig: Rig) -> None:
     servable = rig.batched(timeout_seconds=60.0, allowed_sizes=(4, 1000))
     (result,) = servable.run({"x": np.zeros((0, 3), np.float32)}, ["y"])
     assert result.shape == (0, 3)
 
 
-def test_a_large_request_is_split_and_put_together_again(rig: Rig) -> None:
+def test_large_request_is_split_and_its_results_are_joined(rig: Rig) -> None:
     servable = rig.batched(input_limit=100, execution_limit=4, splits=True)
     small, large = rig.together(servable, [f32(0), f32(*range(1, 11))])
     assert small[0].item() == 0
@@ -217,14 +219,14 @@ def test_a_large_request_is_split_and_put_together_again(rig: Rig) -> None:
     assert [len(fed) for fed in rig.model.fed] == [1, 4, 4, 3]
 
 
-def test_a_lone_request_waits_for_company_as_long_as_it_may(rig: Rig) -> None:
+def test_lone_request_waits_for_others_until_the_timeout(rig: Rig) -> None:
     servable = rig.batched(timeout_seconds=0.2, input_limit=2, execution_limit=2)
     futures = [rig.pool.submit(servable.run, {"x": f32(value)}, ["y"]) for value in (1, 2)]
     assert [future.result()[0].item() for future in futures] == [2, 4]
     assert servable.run({"x": f32(3)}, ["y"])[0].item() == 6
 
 
-def test_closing_frees_what_is_wrapped(rig: Rig) -> None:
+def test_closing_closes_the_wrapped_servable(rig: Rig) -> None:
     servable = rig.batched()
     servable.run({"x": f32(1)}, ["y"])
     servable.close()

@@ -38,13 +38,13 @@ def heads(query: int = 4, shared: int = 4, length: int = 5, keys: int = 5) -> di
 
 
 @pytest.mark.parametrize("causal", [0, 1])
-def test_plain_and_causal(causal: int) -> None:
+def test_attention_with_and_without_a_causal_mask(causal: int) -> None:
     inputs = heads()
     got = run(inputs, ["q", "k", "v"], is_causal=causal)
     np.testing.assert_allclose(got, expected(inputs, is_causal=bool(causal)), rtol=1e-5, atol=1e-6)
 
 
-def test_scale() -> None:
+def test_scale_attribute() -> None:
     inputs = heads(keys=9)
     got = run(inputs, ["q", "k", "v"], scale=0.2)
     np.testing.assert_allclose(got, expected(inputs, scale=0.2), rtol=1e-5, atol=1e-6)
@@ -52,22 +52,22 @@ def test_scale() -> None:
 
 def test_boolean_and_additive_masks() -> None:
     inputs = heads(keys=7)
-    seen = np.random.default_rng(3).random((5, 7)) > 0.4
-    seen[:, 0] = True
-    for mask in (seen, np.where(seen, 0, -1e4).astype(np.float32)):
-        given = {**inputs, "mask": mask}
-        np.testing.assert_allclose(run(given, ["q", "k", "v", "mask"]), expected(given), rtol=1e-5, atol=1e-6)
+    allowed = np.random.default_rng(3).random((5, 7)) > 0.4
+    allowed[:, 0] = True
+    for mask in (allowed, np.where(allowed, 0, -1e4).astype(np.float32)):
+        masked = {**inputs, "mask": mask}
+        np.testing.assert_allclose(run(masked, ["q", "k", "v", "mask"]), expected(masked), rtol=1e-5, atol=1e-6)
 
 
 def test_a_query_that_sees_no_key_gives_zeros() -> None:
-    seen = np.ones((5, 5), bool)
-    seen[2] = False
-    got = run({**heads(), "mask": seen}, ["q", "k", "v", "mask"])
+    allowed = np.ones((5, 5), bool)
+    allowed[2] = False
+    got = run({**heads(), "mask": allowed}, ["q", "k", "v", "mask"])
     assert not got[:, :, 2].any()
     assert np.isfinite(got).all()
 
 
-def test_grouped_queries() -> None:
+def test_query_heads_share_key_heads() -> None:
     inputs = heads(query=6, shared=2)
     got = run(inputs, ["q", "k", "v"])
     np.testing.assert_allclose(got, expected(inputs, enable_gqa=True), rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's attention operators against it, with dynamic batch and lengths."""
+"""ONNX Runtime's own attention operators, compared with it, with dynamic batch and lengths."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BATCH, LENGTH, HEADS, HEAD = 2, 5, 4, 8
 HIDDEN = HEADS * HEAD
 
 
-def agrees(
+def assert_op_agrees(
     op_type: str, inputs: dict[str, Array], names: list[str], constants: dict[str, Array] | None = None, outputs: int = 1,
     dims: dict[str, list[Any]] | None = None, **attributes: Any,
 ) -> None:  # fmt: skip
-    """Axis 0 is the batch; `dims` names more."""
+    """Compare a node with ONNX Runtime. Axis 0 is the batch; `dims` names all dims of an input."""
     results = [f"y{i}" for i in range(outputs)]
     node = helper.make_node(op_type, names, results, domain=MS, **attributes)
     dynamic = {k: ["batch", *v.shape[1:]] if v.ndim else [] for k, v in inputs.items()} | (dims or {})
@@ -39,7 +39,7 @@ X_DIMS = {"x": ["batch", "length", 16]}
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_attention(causal: int, scale: float | None) -> None:
     options = {"num_heads": HEADS, "unidirectional": causal, **({"scale": scale} if scale else {})}
-    agrees("Attention", {"x": X}, ["x", "w", "b"], PROJECTION, dims=X_DIMS, **options)
+    assert_op_agrees("Attention", {"x": X}, ["x", "w", "b"], PROJECTION, dims=X_DIMS, **options)
 
 
 @pytest.mark.parametrize(
@@ -51,31 +51,33 @@ def test_attention(causal: int, scale: float | None) -> None:
 def test_attention_masks(mask: Array) -> None:
     inputs = {"x": X, "mask": mask.astype(np.int32)}
     dims: dict[str, list[Any]] = {**X_DIMS, "mask": [f"m{i}" for i in range(mask.ndim)]}
-    agrees("Attention", inputs, ["x", "w", "b", "mask"], PROJECTION, dims=dims, num_heads=HEADS)
+    assert_op_agrees("Attention", inputs, ["x", "w", "b", "mask"], PROJECTION, dims=dims, num_heads=HEADS)
 
 
 @pytest.mark.parametrize("causal", [0, 1])
 def test_attention_with_a_past(causal: int) -> None:
     inputs = {"x": X, "past": array(2, BATCH, HEADS, 3, HEAD, seed=3)}
     dims = {**X_DIMS, "past": [2, "batch", HEADS, "past", HEAD]}
-    agrees("Attention", inputs, ["x", "w", "b", "", "past"], PROJECTION, outputs=2, dims=dims, num_heads=HEADS,
-           unidirectional=causal)  # fmt: skip
+    assert_op_agrees(
+        "Attention", inputs, ["x", "w", "b", "", "past"], PROJECTION, outputs=2, dims=dims, num_heads=HEADS,
+        unidirectional=causal,
+    )  # fmt: skip
 
 
 def test_attention_with_a_bias() -> None:
     inputs = {"x": X, "bias": array(BATCH, HEADS, LENGTH, LENGTH, seed=4)}
     dims = {**X_DIMS, "bias": ["batch", HEADS, "length", "length"]}
-    agrees("Attention", inputs, ["x", "w", "b", "", "", "bias"], PROJECTION, dims=dims, num_heads=HEADS)
+    assert_op_agrees("Attention", inputs, ["x", "w", "b", "", "", "bias"], PROJECTION, dims=dims, num_heads=HEADS)
 
 
-def test_attention_of_several_widths() -> None:
+def test_attention_with_different_widths_of_keys_and_values() -> None:
     constants = {"w": array(16, 32 + 32 + 64, seed=1) / 4, "b": array(128, seed=2)}
-    agrees(
+    assert_op_agrees(
         "Attention", {"x": X}, ["x", "w", "b"], constants, dims=X_DIMS, num_heads=HEADS, qkv_hidden_sizes=[32, 32, 64]
     )
 
 
-def test_what_attention_lacks_is_said() -> None:
+def test_unsupported_attributes_of_attention_are_rejected() -> None:
     node = helper.make_node("Attention", ["x", "w", "b"], ["y"], domain=MS, num_heads=HEADS, do_rotary=1)
     with pytest.raises(ConversionError, match="do_rotary"):
         native(model_of([node], {"x": X}, ["y"], PROJECTION, domains={MS: 1}))
@@ -92,7 +94,9 @@ def test_q_attention(columns: bool) -> None:
     }  # fmt: skip
     if columns:
         constants["wz"] = np.zeros(3 * HIDDEN, np.int8)
-    agrees("QAttention", inputs, ["x", "w", "b", "xs", "ws", "", "xz", "wz"], constants, dims=X_DIMS, num_heads=HEADS)
+    assert_op_agrees(
+        "QAttention", inputs, ["x", "w", "b", "xs", "ws", "", "xz", "wz"], constants, dims=X_DIMS, num_heads=HEADS
+    )
 
 
 # -- MultiHeadAttention --------------------------------------------------------------------------------------------------
@@ -108,21 +112,25 @@ QKV_DIMS = {"q": ["batch", "length", HIDDEN], "k": ["batch", "keys", HIDDEN], "v
 
 
 def test_multi_head_attention() -> None:
-    agrees("MultiHeadAttention", projected(7), ["q", "k", "v"], dims=QKV_DIMS, num_heads=HEADS)
+    assert_op_agrees("MultiHeadAttention", projected(7), ["q", "k", "v"], dims=QKV_DIMS, num_heads=HEADS)
     bias = {"b": array(3 * HIDDEN, seed=5)}
-    agrees("MultiHeadAttention", projected(7), ["q", "k", "v", "b"], bias, dims=QKV_DIMS, num_heads=HEADS, scale=0.2)
-    agrees("MultiHeadAttention", projected(), ["q", "k", "v"], dims=QKV_DIMS, num_heads=HEADS, unidirectional=1)
+    assert_op_agrees(
+        "MultiHeadAttention", projected(7), ["q", "k", "v", "b"], bias, dims=QKV_DIMS, num_heads=HEADS, scale=0.2
+    )
+    assert_op_agrees(
+        "MultiHeadAttention", projected(), ["q", "k", "v"], dims=QKV_DIMS, num_heads=HEADS, unidirectional=1
+    )
 
 
 @pytest.mark.parametrize("mask", [np.array([3, 7]), np.array([[1, 1, 1, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1, 0]])])
 def test_multi_head_attention_masks(mask: Array) -> None:
     inputs = {**projected(7), "mask": mask.astype(np.int32), "bias": array(1, HEADS, LENGTH, 7, seed=6)}
     dims = {**QKV_DIMS, "mask": ["batch", "keys"][: mask.ndim], "bias": [1, HEADS, "length", "keys"]}
-    agrees("MultiHeadAttention", inputs, ["q", "k", "v", "", "mask", "bias"], dims=dims, num_heads=HEADS)
+    assert_op_agrees("MultiHeadAttention", inputs, ["q", "k", "v", "", "mask", "bias"], dims=dims, num_heads=HEADS)
 
 
 def attended(inputs: dict[str, Array]) -> Array:
-    """Our MultiHeadAttention over these inputs."""
+    """Run MultiHeadAttention over these inputs."""
     node = helper.make_node("MultiHeadAttention", list(inputs), ["y"], domain=MS, num_heads=HEADS)
     declared = [helper.make_tensor_value_info(k, 1, ["batch", f"n{k}", *v.shape[2:]]) for k, v in inputs.items()]
     graph = helper.make_graph([node], "test", declared, [helper.make_tensor_value_info("y", 1, None)])
@@ -132,12 +140,12 @@ def attended(inputs: dict[str, Array]) -> Array:
 
 
 def test_multi_head_attention_packed() -> None:
-    """ONNX Runtime's CPU kernel takes operands of their own only."""
-    own = projected()
-    parts = [x.reshape(BATCH, LENGTH, HEADS, HEAD) for x in own.values()]
-    want = attended(own)
+    """ONNX Runtime's CPU kernel takes separate operands only."""
+    separate = projected()
+    parts = [x.reshape(BATCH, LENGTH, HEADS, HEAD) for x in separate.values()]
+    want = attended(separate)
     np.testing.assert_array_equal(attended({"q": np.stack(parts, 3)}), want)
-    np.testing.assert_array_equal(attended({"q": own["q"], "k": np.stack(parts[1:], 3)}), want)
+    np.testing.assert_array_equal(attended({"q": separate["q"], "k": np.stack(parts[1:], 3)}), want)
 
 
 def test_multi_head_attention_with_keys_by_heads() -> None:
@@ -147,14 +155,16 @@ def test_multi_head_attention_with_keys_by_heads() -> None:
         "v": array(BATCH, HEADS, 7, HEAD, seed=2),
     }
     dims = {"q": QKV_DIMS["q"], "k": ["batch", HEADS, "keys", HEAD], "v": ["batch", HEADS, "keys", HEAD]}
-    agrees("MultiHeadAttention", inputs, ["q", "k", "v"], dims=dims, num_heads=HEADS)
+    assert_op_agrees("MultiHeadAttention", inputs, ["q", "k", "v"], dims=dims, num_heads=HEADS)
 
 
 def test_multi_head_attention_with_a_past() -> None:
     past = {f"past_{x}": array(BATCH, HEADS, 3, HEAD, seed=8) for x in "kv"}
     dims = {**QKV_DIMS, **{k: ["batch", HEADS, "past", HEAD] for k in past}}
-    agrees("MultiHeadAttention", {**projected(), **past}, ["q", "k", "v", "", "", "", "past_k", "past_v"], outputs=3,
-           dims=dims, num_heads=HEADS)  # fmt: skip
+    assert_op_agrees(
+        "MultiHeadAttention", {**projected(), **past}, ["q", "k", "v", "", "", "", "past_k", "past_v"], outputs=3,
+        dims=dims, num_heads=HEADS,
+    )  # fmt: skip
 
 
 # -- RotaryEmbedding, GroupQueryAttention --------------------------------------------------------------------------------
@@ -171,11 +181,15 @@ def test_rotary_embedding(interleaved: int, at: Array) -> None:
     at_dims: list[Any] = [1] if at.ndim == 1 else ["batch", "length"]
     flat = {"x": array(BATCH, LENGTH, HIDDEN), "at": at}
     dims = {"x": ["batch", "length", HIDDEN], "at": at_dims}
-    agrees("RotaryEmbedding", flat, ["x", "at", "cos", "sin"], caches(HEAD), dims=dims, interleaved=interleaved)
+    assert_op_agrees(
+        "RotaryEmbedding", flat, ["x", "at", "cos", "sin"], caches(HEAD), dims=dims, interleaved=interleaved
+    )
     heads = {"x": array(BATCH, HEADS, LENGTH, HEAD), "at": at}
     dims["x"] = ["batch", HEADS, "length", HEAD]
-    agrees("RotaryEmbedding", heads, ["x", "at", "cos", "sin"], caches(4), dims=dims, interleaved=interleaved,
-           rotary_embedding_dim=4, num_heads=HEADS)  # fmt: skip
+    assert_op_agrees(
+        "RotaryEmbedding", heads, ["x", "at", "cos", "sin"], caches(4), dims=dims, interleaved=interleaved,
+        rotary_embedding_dim=4, num_heads=HEADS,
+    )  # fmt: skip
 
 
 SHARED = 2
@@ -187,7 +201,7 @@ GQA_DIMS: dict[str, list[Any]] = {
 
 
 def grouped(length: int, past: int, lengths: list[int]) -> dict[str, Array]:
-    """ONNX Runtime asks for heads of 16 where it turns them."""
+    """Return operands with heads of 16, which ONNX Runtime requires for rotary embeddings."""
     return {
         "q": array(BATCH, length, HEADS * 16), "k": array(BATCH, length, SHARED * 16, seed=1),
         "v": array(BATCH, length, SHARED * 16, seed=2), "past_k": array(BATCH, SHARED, past, 16, seed=3),
@@ -196,31 +210,35 @@ def grouped(length: int, past: int, lengths: list[int]) -> dict[str, Array]:
     }  # fmt: skip
 
 
-def grouped_agrees(inputs: dict[str, Array], names: list[str] = GQA_NAMES, **attributes: Any) -> None:
-    agrees("GroupQueryAttention", inputs, names, caches(16), outputs=3, dims={k: GQA_DIMS[k] for k in inputs},
-           num_heads=HEADS, kv_num_heads=SHARED, **attributes)  # fmt: skip
+def assert_grouped_agrees(inputs: dict[str, Array], names: list[str] = GQA_NAMES, **attributes: Any) -> None:
+    assert_op_agrees(
+        "GroupQueryAttention", inputs, names, caches(16), outputs=3, dims={k: GQA_DIMS[k] for k in inputs},
+        num_heads=HEADS, kv_num_heads=SHARED, **attributes,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("rotary", [0, 1])
 @pytest.mark.parametrize("window", [-1, 3])
-def test_grouped_prompt_and_next_token(rotary: int, window: int) -> None:
+def test_group_query_attention_of_a_prompt_and_its_next_token(rotary: int, window: int) -> None:
     options = {"do_rotary": rotary, "local_window_size": window}
-    grouped_agrees(grouped(5, 0, [5, 5]), **options)
-    grouped_agrees(grouped(1, 6, [7, 7]), **options)
+    assert_grouped_agrees(grouped(5, 0, [5, 5]), **options)
+    assert_grouped_agrees(grouped(1, 6, [7, 7]), **options)
 
 
-def test_grouped_rows_of_several_lengths() -> None:
-    grouped_agrees(grouped(1, 6, [7, 4]), do_rotary=1, rotary_interleaved=1)
+def test_group_query_attention_with_rows_of_different_lengths() -> None:
+    assert_grouped_agrees(grouped(1, 6, [7, 4]), do_rotary=1, rotary_interleaved=1)
 
 
-def test_grouped_softcap_and_scale() -> None:
-    grouped_agrees(grouped(5, 0, [5, 5]), scale=0.2, softcap=2.0)
+def test_group_query_attention_with_softcap_and_scale() -> None:
+    assert_grouped_agrees(grouped(5, 0, [5, 5]), scale=0.2, softcap=2.0)
 
 
-def test_grouped_packed() -> None:
+def test_group_query_attention_with_packed_operands() -> None:
     inputs = grouped(5, 0, [5, 5])
     inputs["q"] = np.concatenate([inputs.pop(k) for k in ("q", "k", "v")], -1)
     names = ["q", "", "", *GQA_NAMES[3:]]
     dims = {**GQA_DIMS, "q": ["batch", "length", (HEADS + 2 * SHARED) * 16]}
-    agrees("GroupQueryAttention", inputs, names, caches(16), outputs=3, dims={k: dims[k] for k in inputs}, num_heads=HEADS,
-           kv_num_heads=SHARED, do_rotary=1)  # fmt: skip
+    assert_op_agrees(
+        "GroupQueryAttention", inputs, names, caches(16), outputs=3, dims={k: dims[k] for k in inputs},
+        num_heads=HEADS, kv_num_heads=SHARED, do_rotary=1,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""If, Loop and Scan: computed conditions, values from outside, shapes that change, and what is resolved at build time."""
+"""If, Loop and Scan: computed conditions, outer values, changing shapes, and decisions at build time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def value(name: str, dims: list[int | str | None] | None = None, kind: int = Ten
 
 
 def branches(weight: str) -> tuple[onnx.GraphProto, onnx.GraphProto]:
-    """x @ weight, or -x: both use values of the graph around them."""
+    """Return the branches x @ weight and -x; both use values of the outer graph."""
     product = helper.make_graph([helper.make_node("MatMul", ["x", weight], ["p"])], "then", [], [value("p")])
     negative = helper.make_graph([helper.make_node("Neg", ["x"], ["n"])], "else", [], [value("n")])
     return product, negative
 
 
-def test_if_by_an_input() -> None:
+def test_if_with_a_computed_condition() -> None:
     then, other = branches("w")
     node = helper.make_node("If", ["go"], ["y"], then_branch=then, else_branch=other)
     x, weights = array(2, 4), {"w": array(4, 4, seed=1)}
@@ -28,7 +28,7 @@ def test_if_by_an_input() -> None:
     assert_agrees(model, *({"x": x, "go": np.array(go)} for go in (True, False)))
 
 
-def test_if_by_a_constant_leaves_one_branch() -> None:
+def test_if_with_a_constant_condition_lowers_one_branch() -> None:
     then, other = branches("w")
     node = helper.make_node("If", ["go"], ["y"], then_branch=then, else_branch=other)
     x, weights = array(2, 4), {"w": array(4, 4, seed=1), "go": np.array(False)}
@@ -39,7 +39,7 @@ def test_if_by_a_constant_leaves_one_branch() -> None:
 
 
 def loop_body() -> onnx.GraphProto:
-    """state * 0.5 + w; the state is scanned; on while its sum is above the limit."""
+    """Compute state * 0.5 + w while its sum is above the limit; the states are scanned."""
     nodes = [
         helper.make_node("Mul", ["state", "half"], ["h"]),
         helper.make_node("Add", ["h", "w"], ["next"]),
@@ -63,7 +63,7 @@ def test_loop_with_a_count_and_a_condition() -> None:
     assert_agrees(model, inputs, {**inputs, "count": np.array(1, np.int64)}, {**inputs, "limit": np.array(-9, np.float32)})
 
 
-def test_loop_whose_state_grows() -> None:
+def test_loop_with_a_growing_state() -> None:
     nodes = [
         helper.make_node("Concat", ["state", "x"], ["next"], axis=0),
         helper.make_node("Identity", ["go"], ["on"]),

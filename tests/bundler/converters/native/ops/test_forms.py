@@ -1,4 +1,4 @@
-"""Operators with several forms: each is taken where it should be, and all answer as ONNX Runtime does."""
+"""Operators with several forms: each form is used where it should be, and all agree with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ node = helper.make_node
 
 
 def ops_of(model: onnx.ModelProto, *inputs: dict[str, Array]) -> Counter[str]:
-    """TensorFlow's operators in the function of a model that agrees with ONNX Runtime."""
+    """Compare a model with ONNX Runtime and count TensorFlow's operators in its function."""
     graph = assert_agrees(model, *inputs)._functions["serving_default"].graph
     return Counter(operation.type for operation in graph.get_operations())
 
@@ -26,9 +26,9 @@ def ops_of(model: onnx.ModelProto, *inputs: dict[str, Array]) -> Counter[str]:
 @pytest.mark.parametrize(("size", "form"), [(28, "MatMul"), (33, "Conv2D")])
 def test_a_pointwise_convolution_is_a_product_on_small_images(size: int, form: str) -> None:
     nodes = [node("Conv", ["x", "w", "b"], ["h"], kernel_shape=[1, 1]), node("Relu", ["h"], ["y"])]
-    given = {"x": array(2, 4, size, size)}
-    model = model_of(nodes, given, ["y"], {"w": array(5, 4, 1, 1, seed=1), "b": array(5, seed=2)})
-    ops = ops_of(model, given, {"x": array(3, 4, size, size)})
+    inputs = {"x": array(2, 4, size, size)}
+    model = model_of(nodes, inputs, ["y"], {"w": array(5, 4, 1, 1, seed=1), "b": array(5, seed=2)})
+    ops = ops_of(model, inputs, {"x": array(3, 4, size, size)})
     assert [ops["MatMul"], ops["Conv2D"]] == [form == "MatMul", form == "Conv2D"]
 
 
@@ -37,9 +37,9 @@ def test_a_pointwise_head_gives_channels_first_without_a_transpose() -> None:
         node("Conv", ["x", "k"], ["h"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         node("Conv", ["h", "w", "b"], ["y"], kernel_shape=[1, 1]),
     ]
-    given = {"x": array(2, 3, 40, 40)}
+    inputs = {"x": array(2, 3, 40, 40)}
     constants = {"k": array(8, 3, 3, 3, seed=1), "w": array(2, 8, 1, 1, seed=2), "b": array(2, seed=3)}
-    ops = ops_of(model_of(nodes, given, ["y"], constants), given)
+    ops = ops_of(model_of(nodes, inputs, ["y"], constants), inputs)
     assert ops["Transpose"] == 1, "of the input"
     assert ops["BatchMatMulV2"] == 1
 
@@ -50,9 +50,9 @@ def test_a_pointwise_convolution_with_two_readers_is_computed_once() -> None:
         node("Conv", ["h", "w"], ["y"], kernel_shape=[1, 1]),
         node("Conv", ["y", "k2"], ["z"], kernel_shape=[3, 3]),
     ]
-    given = {"x": array(2, 3, 12, 12)}
+    inputs = {"x": array(2, 3, 12, 12)}
     constants = {"k": array(8, 3, 3, 3, seed=1), "w": array(4, 8, 1, 1, seed=2), "k2": array(2, 4, 3, 3, seed=3)}
-    ops = ops_of(model_of(nodes, given, ["y", "z"], constants), given)
+    ops = ops_of(model_of(nodes, inputs, ["y", "z"], constants), inputs)
     assert ops["MatMul"] == 1
     assert ops["BatchMatMulV2"] == 0
 
@@ -70,15 +70,15 @@ def concatenated(size: int, *, also_read: bool = False) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("size", "also_read", "convolutions"), [(64, False, 2), (32, False, 1)], ids=["large", "small"]
 )
-def test_a_convolution_of_a_concatenation(size: int, also_read: bool, convolutions: int) -> None:
-    given = {"a": array(3, 3, size, size), "b": array(3, 5, size, size, seed=4)}
-    ops = ops_of(concatenated(size, also_read=also_read), given)
+def test_a_convolution_of_a_concatenation_of_large_images_is_split(size: int, also_read: bool, convolutions: int) -> None:
+    inputs = {"a": array(3, 3, size, size), "b": array(3, 5, size, size, seed=4)}
+    ops = ops_of(concatenated(size, also_read=also_read), inputs)
     assert ops["Conv2D"] == convolutions
 
 
-def test_a_concatenation_that_is_read_elsewhere_is_made_once() -> None:
-    given = {"a": array(1, 3, 64, 64), "b": array(1, 5, 64, 64, seed=4)}
-    assert ops_of(concatenated(64, also_read=True), given)["Conv2D"] == 1
+def test_a_concatenation_with_two_readers_is_made_once() -> None:
+    inputs = {"a": array(1, 3, 64, 64), "b": array(1, 5, 64, 64, seed=4)}
+    assert ops_of(concatenated(64, also_read=True), inputs)["Conv2D"] == 1
 
 
 TRANSPOSED: list[tuple[str, dict[str, Any], int, bool]] = [
@@ -95,28 +95,28 @@ TRANSPOSED: list[tuple[str, dict[str, Any], int, bool]] = [
 def test_a_transposed_convolution_without_overlap_is_a_product(
     attributes: dict[str, Any], kernel: int, blocks: bool, size: int
 ) -> None:
-    given = {"x": array(2, 4, size, size)}
+    inputs = {"x": array(2, 4, size, size)}
     constants = {"w": array(4, 3, kernel, kernel, seed=1), "b": array(3 * attributes.get("group", 1), seed=2)}
-    model = model_of([node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)], given, ["y"], constants)
-    ops = ops_of(model, given)
+    model = model_of([node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)], inputs, ["y"], constants)
+    ops = ops_of(model, inputs)
     assert (ops["DepthToSpace"] == 1) is blocks
     assert (ops["Conv2DBackpropInput"] == 0) is blocks
 
 
-def test_only_sums_of_equal_sizes_are_add_n() -> None:
+def test_only_sums_of_equal_sizes_become_add_n() -> None:
     nodes = [node("Relu", ["x"], ["h"]), node("Add", ["x", "h"], ["s"]), node("Add", ["s", "row"], ["y"])]
-    given = {"x": array(2, 4, 5), "row": array(2, 1, 5)}
-    ops = ops_of(model_of(nodes, given, ["y"], opset=18), given, {"x": array(3, 4, 5), "row": array(3, 1, 5)})
+    inputs = {"x": array(2, 4, 5), "row": array(2, 1, 5)}
+    ops = ops_of(model_of(nodes, inputs, ["y"], opset=18), inputs, {"x": array(3, 4, 5), "row": array(3, 1, 5)})
     assert [ops["AddN"], ops["AddV2"]] == [1, 1]
 
 
-def test_integer_sums_are_plain() -> None:
-    given = {"x": np.arange(6, dtype=np.int64).reshape(2, 3), "z": np.ones((2, 3), np.int64)}
-    assert ops_of(model_of([node("Add", ["x", "z"], ["y"])], given, ["y"]), given)["AddN"] == 0
+def test_integer_sums_do_not_become_add_n() -> None:
+    inputs = {"x": np.arange(6, dtype=np.int64).reshape(2, 3), "z": np.ones((2, 3), np.int64)}
+    assert ops_of(model_of([node("Add", ["x", "z"], ["y"])], inputs, ["y"]), inputs)["AddN"] == 0
 
 
 def layer(x: str, y: str, epsilon: float = 1e-12) -> list[onnx.NodeProto]:
-    """Linear, Gelu, a scale by channel, a sum with x and a LayerNormalization: a piece of a transformer."""
+    """Return part of a transformer: Linear, Gelu, a scale by channel, a sum with x and a LayerNormalization."""
     return [
         node("MatMul", [x, "w"], ["p"]), node("Add", ["p", "b"], ["l"]), node("Gelu", ["l"], ["g"]),
         node("Mul", ["g", "gamma"], ["s"]), node("Add", [x, "s"], ["r"]),
@@ -131,39 +131,39 @@ def layer_constants(width: int) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 24), (2, 3, 4, 24), (6, 24)], ids=["tokens", "image", "rows"])
-def test_what_follows_a_product_element_by_element_stays_rows(shape: tuple[int, ...]) -> None:
-    given = {"x": array(*shape)}
-    ops = ops_of(model_of(layer("x", "y"), given, ["y"], layer_constants(24), opset=20), given)
+def test_elementwise_operators_after_a_product_work_on_its_rows(shape: tuple[int, ...]) -> None:
+    inputs = {"x": array(*shape)}
+    ops = ops_of(model_of(layer("x", "y"), inputs, ["y"], layer_constants(24), opset=20), inputs)
     assert ops["Reshape"] <= 2, "into rows and out of them"
 
 
 @pytest.mark.parametrize(("tokens", "differences"), [(500, 1), (400, 0)], ids=["many elements", "few elements"])
-def test_layer_normalization_by_one_kernel_where_there_are_many_elements(tokens: int, differences: int) -> None:
-    given = {"x": array(1, tokens, 240)}
-    ops = ops_of(model_of(layer("x", "y", epsilon=1e-6), given, ["y"], layer_constants(240), opset=20), given)
+def test_layer_normalization_of_many_elements_uses_one_kernel(tokens: int, differences: int) -> None:
+    inputs = {"x": array(1, tokens, 240)}
+    ops = ops_of(model_of(layer("x", "y", epsilon=1e-6), inputs, ["y"], layer_constants(240), opset=20), inputs)
     assert ops["SquaredDifference"] == differences
 
 
 @pytest.mark.parametrize("epsilon", [2e-9, 1e-6, 1e-5, 1e-3, 0.1])
 @pytest.mark.parametrize("spread", [1e-3, 0.05, 10.0])
-def test_layer_normalization_by_one_kernel_heeds_epsilon(epsilon: float, spread: float) -> None:
-    """TensorFlow's kernel has one of its own."""
-    given = {"x": (array(1, 500, 240) * spread + 2 * spread).astype(np.float32)}
+def test_layer_normalization_by_one_kernel_respects_epsilon(epsilon: float, spread: float) -> None:
+    """TensorFlow's kernel has a fixed epsilon."""
+    inputs = {"x": (array(1, 500, 240) * spread + 2 * spread).astype(np.float32)}
     constants = {"scale": array(240, seed=1), "bias": array(240, seed=2)}
     nodes = [node("Relu", ["x"], ["r"]), node("LayerNormalization", ["r", "scale", "bias"], ["y"], epsilon=epsilon)]
-    ops = ops_of(model_of(nodes, given, ["y"], constants, opset=20), given)
+    ops = ops_of(model_of(nodes, inputs, ["y"], constants, opset=20), inputs)
     assert ops["SquaredDifference"] == 1
 
 
-def test_a_row_of_a_broadcast_is_no_row_of_the_result() -> None:
+def test_a_broadcast_to_more_columns_does_not_work_on_rows() -> None:
     """[batch, 4, 1] + [6] has more columns than the product before it."""
     nodes = [node("MatMul", ["x", "w"], ["p"]), node("Add", ["p", "wide"], ["y"])]
-    given = {"x": array(2, 4, 3)}
-    ops_of(model_of(nodes, given, ["y"], {"w": array(3, 1), "wide": array(6)}), given)
+    inputs = {"x": array(2, 4, 3)}
+    ops_of(model_of(nodes, inputs, ["y"], {"w": array(3, 1), "wide": array(6)}), inputs)
 
 
 def attention() -> list[onnx.NodeProto]:
-    """q, k, v [batch, seq, 24] in 4 heads of 6, as PyTorch exports it."""
+    """Return attention over q, k and v [batch, seq, 24] in 4 heads of 6, as PyTorch exports it."""
     nodes = []
     for name, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
         nodes += [node("Reshape", [name, "heads"], [f"{name}h"]), node("Transpose", [f"{name}h"], [f"{name}t"], perm=perm)]
@@ -175,16 +175,16 @@ def attention() -> list[onnx.NodeProto]:
 
 
 def test_heads_are_moved_without_a_transpose() -> None:
-    given = {name: array(2, 5, 24, seed=i) for i, name in enumerate("qkv")}
+    inputs = {name: array(2, 5, 24, seed=i) for i, name in enumerate("qkv")}
     constants = {"heads": np.array([0, 0, 4, 6], np.int64), "flat": np.array([0, 0, 24], np.int64)}
     dims = {name: ["batch", "seq", 24] for name in "qkv"}
     longer = {name: array(3, 7, 24, seed=i) for i, name in enumerate("qkv")}
-    ops = ops_of(model_of(attention(), given, ["y"], constants, dynamic=dims), given, longer)
+    ops = ops_of(model_of(attention(), inputs, ["y"], constants, dynamic=dims), inputs, longer)
     assert [ops["Transpose"], ops["Einsum"], ops["BatchMatMulV2"]] == [0, 4, 2]
 
 
 def test_a_move_by_einsum_counts_as_a_transpose(tmp_path: Path) -> None:
-    given = {name: array(2, 5, 24, seed=i) for i, name in enumerate("qkv")}
+    inputs = {name: array(2, 5, 24, seed=i) for i, name in enumerate("qkv")}
     constants = {"heads": np.array([0, 0, 4, 6], np.int64), "flat": np.array([0, 0, 24], np.int64)}
-    native(model_of(attention(), given, ["y"], constants)).save(tmp_path)
+    native(model_of(attention(), inputs, ["y"], constants)).save(tmp_path)
     assert summarize(tmp_path).transposes == 4

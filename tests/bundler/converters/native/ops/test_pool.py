@@ -1,4 +1,4 @@
-"""Pools in PyTorch's forms against ONNX Runtime."""
+"""Pools as PyTorch exports them, compared with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ IDS = [w[0] for w in WINDOWS]
 
 
 @pytest.mark.parametrize(("shape", "window"), [w[1:] for w in WINDOWS], ids=IDS)
-def test_max(shape: tuple[int, ...], window: dict[str, Any]) -> None:
+def test_max_pool(shape: tuple[int, ...], window: dict[str, Any]) -> None:
     assert_node_agrees("MaxPool", {"x": array(*shape) - 3}, **window)
 
 
 @pytest.mark.parametrize(("shape", "window"), [w[1:] for w in WINDOWS], ids=IDS)
 @pytest.mark.parametrize("include", [0, 1])
-def test_average(shape: tuple[int, ...], window: dict[str, Any], include: int) -> None:
+def test_average_pool(shape: tuple[int, ...], window: dict[str, Any], include: int) -> None:
     assert_node_agrees("AveragePool", {"x": array(*shape)}, count_include_pad=include, **window)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_dilated_max(stride: int) -> None:
+def test_dilated_max_pool(stride: int) -> None:
     window = {"kernel_shape": [3, 3], "dilations": [2, 2], "strides": [stride, stride], "pads": [2, 2, 2, 2]}
     assert_node_agrees("MaxPool", {"x": array(2, 3, 11, 12) - 3}, **window)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"pads": [1, 1, 1, 1]}, {"storage_order": 1}, {"dilations": [2, 1]}])
-def test_max_with_indices(attributes: dict[str, Any]) -> None:
+def test_max_pool_with_indices(attributes: dict[str, Any]) -> None:
     x = np.random.default_rng(0).permutation(2 * 3 * 8 * 9).reshape(2, 3, 8, 9).astype(np.float32)
     assert_node_agrees("MaxPool", {"x": x}, outputs=2, kernel_shape=[3, 2], strides=[2, 2], **attributes)
 
 
 @pytest.mark.parametrize("op_type", ["GlobalAveragePool", "GlobalMaxPool"])
 @pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 5, 7), (2, 3, 4, 5, 6)])
-def test_global(op_type: str, shape: tuple[int, ...]) -> None:
+def test_global_pools(op_type: str, shape: tuple[int, ...]) -> None:
     assert_node_agrees(op_type, {"x": array(*shape)})
 
 
-def test_lp() -> None:
+def test_lp_pool() -> None:
     assert_node_agrees("LpPool", {"x": array(2, 3, 8, 8)}, kernel_shape=[3, 3], strides=[2, 2], p=3)

@@ -1,4 +1,4 @@
-"""Random operators: the statistics of what is drawn, that runs differ, and what a seed does."""
+"""Random operators: their statistics, differences between runs, and seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = np.full((100, 200), 0.3, np.float32)
 
 
 def draw(op_type: str, x: Array = ROWS, **attributes: Any) -> tuple[Array, Array]:
-    """Two runs of one node."""
+    """Return the results of two runs of a node."""
     model = native(model_of([helper.make_node(op_type, ["x"], ["y"], **attributes)], {"x": x}, ["y"], opset=15))
     first, second = (model(x=x)["y"].numpy() for _ in range(2))
     return first, second
@@ -57,8 +57,8 @@ def test_multinomial() -> None:
     assert not np.array_equal(first, second)
 
 
-def test_dropout_follows_an_input() -> None:
-    """In training mode a share is dropped and the rest scaled; else nothing happens."""
+def test_dropout_trains_only_if_its_input_is_true() -> None:
+    """In training mode a share of the elements is dropped and the rest is scaled; otherwise nothing changes."""
     x = np.ones((100, 200), np.float32)
     node = helper.make_node("Dropout", ["x", "ratio", "training"], ["y", "mask"])
     inputs = {"x": x, "ratio": np.array(0.25, np.float32), "training": np.array(True)}
@@ -71,18 +71,18 @@ def test_dropout_follows_an_input() -> None:
     assert off["mask"].numpy().all()
 
 
-def test_dropout_half_unless_told() -> None:
+def test_dropout_drops_half_by_default() -> None:
     x = np.ones((100, 200), np.float32)
     node = helper.make_node("Dropout", ["x", "", "training"], ["y", "mask"], seed=3)
     inputs = {"x": x, "training": np.array(True)}
-    made = [native(model_of([node], inputs, ["y", "mask"], dynamic={"training": []})) for _ in range(2)]
-    first, second = (model(**inputs)["mask"].numpy() for model in made)
+    models = [native(model_of([node], inputs, ["y", "mask"], dynamic={"training": []})) for _ in range(2)]
+    first, second = (model(**inputs)["mask"].numpy() for model in models)
     assert abs(first.mean() - 0.5) < 0.02
     np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, made[0](**inputs)["mask"].numpy())
+    assert not np.array_equal(first, models[0](**inputs)["mask"].numpy())
 
 
-def test_dropout_that_always_trains_is_refused() -> None:
+def test_dropout_that_always_trains_is_rejected() -> None:
     node = helper.make_node("Dropout", ["x", "ratio", "training"], ["y"])
     constants = {"ratio": np.array(0.25, np.float32), "training": np.array(True)}
     with pytest.raises(ConversionError, match=r"(?s)training mode.*model.eval"):
@@ -95,7 +95,7 @@ MOMENTS = {"RandomNormal": (2.0, 3.0), "RandomUniform": (1.0, 4 / np.sqrt(12))}
 
 
 def shaped(op_type: str, dtype: int = TensorProto.FLOAT, **attributes: Any) -> Any:
-    """A model whose output is drawn by a node without inputs."""
+    """Return a model whose output `drawn` comes from a node without inputs."""
     nodes = [
         helper.make_node(op_type, [], ["drawn"], shape=[100, 200], dtype=dtype, **SHAPED[op_type], **attributes),
         helper.make_node("Identity", ["x"], ["same"]),
@@ -110,7 +110,7 @@ def run(model: Any) -> Array:
 
 @pytest.mark.parametrize("op_type", list(SHAPED))
 @pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16])
-def test_shape_and_dtype_by_attribute(op_type: str, dtype: int) -> None:
+def test_shape_and_dtype_are_attributes(op_type: str, dtype: int) -> None:
     model = shaped(op_type, dtype)
     first, second = run(model), run(model)
     assert first.dtype == helper.tensor_dtype_to_np_dtype(dtype)
@@ -124,8 +124,8 @@ def test_shape_and_dtype_by_attribute(op_type: str, dtype: int) -> None:
 
 
 @pytest.mark.parametrize("op_type", list(SHAPED))
-def test_a_seed_gives_the_same_draws_again(op_type: str) -> None:
-    """In every model made anew, run by run; other seeds give others."""
+def test_a_seed_reproduces_the_draws_in_a_new_model(op_type: str) -> None:
+    """The draws of each run are the same in every new model; other seeds give other draws."""
     first, second = shaped(op_type, seed=5.0), shaped(op_type, seed=5.0)
     draws = [run(first) for _ in range(2)]
     for drawn in draws:
@@ -135,14 +135,14 @@ def test_a_seed_gives_the_same_draws_again(op_type: str) -> None:
         assert not np.array_equal(run(shaped(op_type, seed=other)), draws[0]), other
 
 
-def test_nodes_without_a_seed_differ() -> None:
+def test_nodes_without_a_seed_draw_independently() -> None:
     nodes = [helper.make_node("RandomNormalLike", ["x"], [name]) for name in "ab"]
     result = native(model_of(nodes, {"x": ROWS}, ["a", "b"]))(x=ROWS)
     a, b = (result[k].numpy().reshape(-1) for k in "ab")
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
 
 
-def test_certain_outcomes() -> None:
+def test_outcomes_with_certainty() -> None:
     x = np.array([[0.0, 1.0]] * 500, np.float32)
     first, _ = draw("Bernoulli", x)
     assert first.dtype == np.float32
@@ -153,7 +153,7 @@ def test_certain_outcomes() -> None:
     assert (first == 1).all()
 
 
-def test_a_saved_model_draws_anew(tmp_path: Path) -> None:
+def test_a_saved_model_draws_new_numbers_in_every_run(tmp_path: Path) -> None:
     model = native(model_of([helper.make_node("RandomUniformLike", ["x"], ["y"])], {"x": ROWS}, ["y"]))
     model.save(tmp_path / "1")
     loaded = tf.saved_model.load(str(tmp_path / "1"))

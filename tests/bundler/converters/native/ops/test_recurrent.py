@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN against ONNX Runtime: directions, lengths, initial states, peepholes, activations, clip."""
+"""LSTM, GRU and RNN compared with ONNX Runtime: directions, lengths, initial states, peepholes, activations, clip."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ T, B, WIDTH, H = 6, 3, 4, 5
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def check(
+def assert_layer_agrees(
     kind: str, *, direction: str = "forward", lengths: bool = False, initial: bool = False, peepholes: bool = False,
     computed: bool = False, **attributes: Any,
 ) -> None:  # fmt: skip
+    """Compare a recurrent layer with ONNX Runtime, with dynamic length and batch."""
     count, gates = (2 if direction == "bidirectional" else 1), GATES[kind]
     states = 2 if kind == "LSTM" else 1
     inputs: dict[str, Array] = {"x": array(T, B, WIDTH)}
@@ -49,35 +50,38 @@ def check(
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("lengths", [False, True])
 def test_directions_and_lengths(kind: str, direction: str, lengths: bool) -> None:
-    check(kind, direction=direction, lengths=lengths, initial=True)
+    assert_layer_agrees(kind, direction=direction, lengths=lengths, initial=True)
 
 
 @pytest.mark.parametrize("kind", GATES)
 def test_without_initial_states(kind: str) -> None:
-    check(kind)
+    assert_layer_agrees(kind)
 
 
 @pytest.mark.parametrize("kind", GATES)
 def test_computed_weights(kind: str) -> None:
-    check(kind, direction="bidirectional", computed=True)
+    assert_layer_agrees(kind, direction="bidirectional", computed=True)
 
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_peepholes(direction: str) -> None:
-    check("LSTM", direction=direction, peepholes=True, initial=True)
+    assert_layer_agrees("LSTM", direction=direction, peepholes=True, initial=True)
 
 
 @pytest.mark.parametrize("reset", [0, 1])
 def test_linear_before_reset(reset: int) -> None:
-    check("GRU", linear_before_reset=reset)
+    assert_layer_agrees("GRU", linear_before_reset=reset)
 
 
 def test_other_activations() -> None:
-    check("LSTM", activations=["HardSigmoid", "Softsign", "LeakyRelu"], activation_alpha=[0.3, 0.2], activation_beta=[0.4])
-    check("RNN", activations=["Relu"])
+    assert_layer_agrees(
+        "LSTM", activations=["HardSigmoid", "Softsign", "LeakyRelu"], activation_alpha=[0.3, 0.2],
+        activation_beta=[0.4],
+    )  # fmt: skip
+    assert_layer_agrees("RNN", activations=["Relu"])
 
 
 def test_clip_and_coupled_gates() -> None:
-    check("LSTM", clip=0.5)
-    check("LSTM", input_forget=1)
-    check("GRU", clip=0.5)
+    assert_layer_agrees("LSTM", clip=0.5)
+    assert_layer_agrees("LSTM", input_forget=1)
+    assert_layer_agrees("GRU", clip=0.5)

@@ -1,4 +1,4 @@
-"""Resize of images whose height and width are known at run time only, against ONNX Runtime."""
+"""Resize of images whose height and width are known only at run time, compared with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_model(folder: Path, scales: list[float], **attributes: Any) -> Path:
         ("nearest", "half_pixel", "round_prefer_ceil", 3),
     ],
 )
-def test_whole_factors_of_dynamic_images(
+def test_images_of_dynamic_size_are_resized_by_whole_factors(
     tmp_path: Path, mode: str, coordinates: str, rounding: str, factor: int
 ) -> None:
     path = write_model(

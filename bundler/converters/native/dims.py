@@ -1,0 +1,121 @@
+"""Sizes that are known at build time or only at run time, and arithmetic with them.
+
+A size is an int, or a `Dim` where it is dynamic. Sums and products of sizes are folded as far as they are known.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+from bundler.converters.native.tensors import Tensor, TensorCache
+
+
+class Dim:
+    """A dynamic size.
+
+    Args:
+        name: ONNX's dim_param, or an expression over such names. Dims of the same name are equal.
+        make: computes the size as an int64 scalar.
+    """
+
+    __slots__ = ("_make", "_tensors", "name")
+
+    def __init__(self, name: str, make: Callable[[], Tensor]) -> None:
+        self.name = name
+        self._make = make
+        self._tensors: TensorCache[None] = TensorCache()
+
+    @property
+    def tensor(self) -> Tensor:
+        """The size as an int64 scalar, computed once per graph."""
+        return self._tensors.get(None, self._make)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Dim({self.name})"
+
+
+Element: TypeAlias = "int | Dim"
+
+
+def tensor_of(element: Element) -> Tensor:
+    """Return a size as an int64 scalar."""
+    return element.tensor if isinstance(element, Dim) else tf.constant(element, tf.int64)
+
+
+def tensor_shape(elements: Sequence[Element]) -> Any:
+    """Return sizes in the form tf.reshape takes: a list with -1 for a single dynamic size, otherwise a tensor."""
+    dynamic = [e for e in elements if isinstance(e, Dim) or e == -1]
+    if len(dynamic) <= 1:
+        return [-1 if isinstance(e, Dim) else e for e in elements]
+    return tf.stack([tensor_of(e) for e in elements])
+
+
+def full_shape(elements: Sequence[Element]) -> Any:
+    """Return sizes in the form tf.fill and tf.broadcast_to take: without -1."""
+    if all(isinstance(e, int) for e in elements):
+        return list(elements)
+    return tf.stack([tensor_of(e) for e in elements])
+
+
+def product(elements: Sequence[Element]) -> Element:
+    """Return the product of sizes."""
+    result: Element = 1
+    for element in elements:
+        result = multiply(result, element)
+    return result
+
+
+def multiply(a: Element, b: Element) -> Element:
+    """Return a * b."""
+    return 0 if a == 0 or b == 0 else _commutative("*", a, b, 1, operator.mul, tf.multiply)
+
+
+def add(a: Element, b: Element) -> Element:
+    """Return a + b."""
+    return _commutative("+", a, b, 0, operator.add, tf.add)
+
+
+def subtract(a: Element, b: Element) -> Element:
+    """Return a - b."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a - b
+    if a == b:
+        return 0
+    return a if b == 0 else _expression("-", a, b, tf.subtract)
+
+
+def divide(a: Element, b: Element) -> Element:
+    """Return a / b rounded towards zero, as ONNX divides integers."""
+    if isinstance(a, int) and isinstance(b, int):
+        return int(a / b) if abs(a) < 2**52 else (abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
+    if a == b:
+        return 1
+    return a if b == 1 else _expression("/", a, b, tf.truncatediv)
+
+
+def _commutative(
+    sign: str, a: Element, b: Element, neutral: int, exact: Callable[[int, int], int], compute: Callable[..., Tensor]
+) -> Element:
+    if isinstance(a, int) and isinstance(b, int):
+        return exact(a, b)
+    if a == neutral:
+        return b
+    return a if b == neutral else _expression(sign, a, b, compute)
+
+
+def _expression(sign: str, a: Element, b: Element, compute: Callable[..., Tensor]) -> Dim:
+    return Dim(f"({_text(a)}{sign}{_text(b)})", lambda: compute(tensor_of(a), tensor_of(b)))
+
+
+def _text(element: Element) -> str:
+    return element.name if isinstance(element, Dim) else str(element)

@@ -1,0 +1,71 @@
+"""Errors about nodes: operators without a handler, nodes that a handler rejects, handlers that raise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from bundler.converters.native.nodes import all_nodes
+from bundler.converters.native.registry import Handler, HandlerTable
+from bundler.errors import ConversionError, UnsupportedOpsError, first_message_line
+from bundler.graph.provenance import describe_node, source_line
+from bundler.sources.user_code import first_line, user_line
+
+_MOST_LISTED = 20
+_MOST_PER_OPERATOR = 3
+
+
+def check_supported(graph: ir.Graph, opset: int, handlers: HandlerTable) -> None:
+    """Check that every node of the graph has a handler.
+
+    Raises:
+        UnsupportedOpsError: with every operator that has none, its nodes, their shapes and the line of the user's model.
+    """
+    missing = [n for n in all_nodes(graph) if handlers.find(n.op_type, n.domain, opset) is None]
+    if missing:
+        raise unsupported(missing)
+
+
+def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOpsError:
+    """Return one error for all these nodes, which have no handler, grouped by operator."""
+    by_operator: dict[str, list[ir.Node]] = {}
+    for node in nodes:
+        by_operator.setdefault(f"{node.domain or 'ai.onnx'}::{node.op_type}", []).append(node)
+    lines = []
+    for operator, members in by_operator.items():
+        lines.append(f"  {operator} ({len(members)} node{'s' if len(members) > 1 else ''})")
+        lines += [f"    {describe_node(node)}" for node in members[:_MOST_PER_OPERATOR]]
+    first = next((line for line in map(source_line, nodes) if line), None)
+    count = f"{len(by_operator)} operator{'s' if len(by_operator) > 1 else ''}"
+    return UnsupportedOpsError(
+        f"{count} of the model cannot be converted:\n" + "\n".join(lines), where=first,
+        fix="express these lines with other PyTorch operations, or try --opset / --converter onnx-tf",
+    )  # fmt: skip
+
+
+def rejected(errors: Sequence[ConversionError]) -> ConversionError:
+    """Return one error for all rejected nodes."""
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    lines = [f"  {e.what}\n    {e.where}" for e in errors[:_MOST_LISTED]]
+    return ConversionError(f"{len(errors)} nodes of the model cannot be converted:\n" + "\n".join(lines), fix=first.fix)
+
+
+def broken_node(node: ir.Node, exc: Exception) -> ConversionError:
+    """Return the error for an exception of one of our handlers, or of TensorFlow within it."""
+    return ConversionError(
+        f"{node.op_type} cannot be lowered: {first_message_line(exc)[:300]}", where=describe_node(node),
+        fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
+    )  # fmt: skip
+
+
+def broken_handler(handler: Handler, node: ir.Node, exc: Exception) -> ConversionError:
+    """Return the error for an exception of a user's handler."""
+    line = user_line(exc)
+    raised = f" at {line}" if line else ""
+    return ConversionError(
+        f"The handler {handler.place} of {node.op_type} raised {first_line(exc)}{raised}.",
+        where=describe_node(node), fix=f"correct the handler in {handler.origin}",
+    )  # fmt: skip

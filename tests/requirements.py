@@ -1,0 +1,74 @@
+"""Programs and packages that single tests need. A test without them is skipped, but fails under CI=true."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def require(condition: object, what: str) -> None:
+    """Skip the test, or the module if called at its top, unless `condition` is true. Under CI=true, fail instead.
+
+    Args:
+        what: the missing program or package and how to install it, e.g. `openssl (apt-get install openssl)`.
+    """
+    if condition:
+        return
+    message = f"not installed: {what}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{message}. Under CI=true, tests must not be skipped for that.", pytrace=False)
+    pytest.skip(message, allow_module_level=True)
+
+
+def require_program(*names: str, install: str) -> str:
+    """Return the path of the first program that is on PATH or beside Python's interpreter.
+
+    Args:
+        names: names that the program may have.
+        install: how to install it.
+    """
+    search = os.pathsep.join((os.environ.get("PATH", ""), str(Path(sys.executable).parent)))
+    path = next(filter(None, (shutil.which(name, path=search) for name in names)), None)
+    require(path, f"{' or '.join(names)} ({install})")
+    assert path is not None
+    return path
+
+
+def require_package(module: str, install: str) -> ModuleType:
+    """Import and return a module of an optional package.
+
+    Args:
+        module: name of the module.
+        install: how to install its package.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        require(False, f"{module} ({install})")
+        raise
+
+
+def bash() -> str:
+    """Return the path of bash."""
+    return require_program("bash", install="apt-get install bash")
+
+
+def curl() -> str:
+    """Return the path of curl."""
+    return require_program("curl", install="apt-get install curl")
+
+
+def kubectl() -> str:
+    """Return the path of kubectl."""
+    return require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
+
+
+def openssl() -> str:
+    """Return the path of openssl."""
+    return require_program("openssl", install="apt-get install openssl")

@@ -1,1 +1,1 @@
-"""Measurements against the limits of the project and against its peers; see docs/benchmarks.md."""
+"""Measurements against the project's limits and its peers, one file per question; see docs/benchmarks.md."""

@@ -1,7 +1,9 @@
-"""How long a person waits: `tfbundle --help`, `tfbundle build --help`, and the bundle's own smoke test against a running server.
+"""How long does a user wait for `tfbundle --help`, for `tfbundle build --help`, and for a bundle's smoke test?
 
-Whole processes, from start to exit, taking turns with a Python that does nothing. Limits: 0.5 s for the help,
-1 s for the smoke test (which starts, waits for readiness, asks for everything over gRPC and compares).
+Measured: whole processes, from start to exit. The smoke test runs against a running server: it waits until the server is ready,
+calls every signature over gRPC and compares the answers.
+Peer: a Python process that does nothing. All take turns.
+Limits: 0.5 s for the help, 1 s for the smoke test.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.common import ROOT, Cost, Report, Verdict, arguments, interleave, run, status_of, tfbundle
+from benchmarks.support.common import ROOT, Cost, Report, Verdict, arguments, interleave, run, status_of, tfbundle
 from serving.client.client import Client
 
-HELP_LIMIT, SMOKE_LIMIT = 0.5, 1.0
+HELP, BUILD_HELP, SMOKE = "tfbundle --help", "tfbundle build --help", "smoke/smoke_test.py"
+LIMITS = {HELP: 0.5, BUILD_HELP: 0.5, SMOKE: 1.0}
 
 
 def main() -> int:
@@ -28,6 +31,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     report = Report("Start of the command line and of the smoke test", ["command", "median s", "slowest s", "processor s"])
+    if args.one_row:
+        measure({HELP: tfbundle("--help")}, 1, report)
+        return report.finish(args)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder, "digits")
         source = f"{ROOT / 'examples' / 'digits_cnn.py'}:digits_cnn"
@@ -36,17 +42,19 @@ def main() -> int:
             smoke = str(bundle / "smoke" / "smoke_test.py")
             commands = {
                 "python -c pass": [sys.executable, "-c", "pass"],
-                "tfbundle --help": tfbundle("--help"),
-                "tfbundle build --help": tfbundle("build", "--help"),
-                "smoke/smoke_test.py": [sys.executable, smoke, f"127.0.0.1:{port}"],
+                HELP: tfbundle("--help"),
+                BUILD_HELP: tfbundle("build", "--help"),
+                SMOKE: [sys.executable, smoke, f"127.0.0.1:{port}"],
             }
             measure(commands, args.rounds, report)
-    return report.finish(args.json)
+    for name, limit in LIMITS.items():
+        report.verdicts.append(Verdict(name, statistics.median(report.data[name]), limit, " s"))
+    return report.finish(args)
 
 
 def measure(commands: dict[str, list[str]], rounds: int, report: Report) -> None:
     for command in commands.values():
-        run(command)  # files into the page cache
+        run(command)  # loads files into the page cache
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
 
     def turn(name: str) -> float:
@@ -59,14 +67,11 @@ def measure(commands: dict[str, list[str]], rounds: int, report: Report) -> None
         cpu = statistics.median(cost.cpu_seconds for cost in costs[name])
         figure = [statistics.median(seconds), max(seconds), cpu]
         report.rows.append([f"`{name}`", *(f"{value:.3f}" for value in figure)])
-    limits = {"tfbundle --help": HELP_LIMIT, "tfbundle build --help": HELP_LIMIT, "smoke/smoke_test.py": SMOKE_LIMIT}
-    for name, limit in limits.items():
-        report.verdicts.append(Verdict(name, statistics.median(figures[name]), limit, " s"))
 
 
 @contextmanager
 def serving(bundle: Path) -> Iterator[int]:
-    """`tfbundle serve` on free ports, ready; gives the gRPC port."""
+    """Run `tfbundle serve` on free ports until it is ready; yield its gRPC port."""
     grpc, rest = free_ports(2)
     command = tfbundle("serve", str(bundle), f"--port={grpc}", f"--rest_api_port={rest}")
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -80,13 +85,13 @@ def serving(bundle: Path) -> Iterator[int]:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Ports that nobody listens on now."""
+    """Return ports that are free now."""
     sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for listener in sockets:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 

@@ -1,8 +1,9 @@
-"""The forms that the engine chooses between, each beside the others: one table for every choice.
+"""Does the engine choose the fastest form of an operator?
 
-A form is built as a graph of its own over random weights, followed by what TensorFlow's optimiser fuses with it in a model,
-and run in turns with the others in one process with two threads. The verdict: over all cases of a choice, the chosen form takes
-no more than 1.1 times the time of the best one (geometric mean).
+Measured: every form that the engine chooses between by shape, as a separate graph over random weights, followed by the operators
+that TensorFlow's optimiser fuses with it in a model.
+Peers: the other forms. They take turns in one process with two threads.
+Limit: over all cases of a choice, the chosen form takes at most 1.1 times as long as the best one (geometric mean).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.common import Report, Verdict, arguments, geometric_mean, interleave, status_of, turn_of
+from benchmarks.support.common import Report, arguments, interleave, status_of, turn_of
 
 Tensor: TypeAlias = Any
 THREADS, CALLS = 2, 3
@@ -28,7 +29,7 @@ LIMIT = 1.1
 
 @dataclass(frozen=True)
 class Case:
-    """One size: the forms by name, and the one that the engine takes there."""
+    """One size: the forms by name, and the name of the form that the engine chooses."""
 
     label: str
     forms: Mapping[str, Callable[[], Tensor]]
@@ -36,7 +37,7 @@ class Case:
 
 
 def weight(*shape: int) -> Tensor:
-    """A variable of the graph with small random numbers."""
+    """Add a variable with small random numbers to the graph."""
     values = np.random.default_rng(0).standard_normal(shape).astype(np.float32) * 0.05
     number = len(tf.compat.v1.global_variables())
     return tf.compat.v1.get_variable(f"weight{number}", initializer=values, use_resource=True)
@@ -84,16 +85,16 @@ def concatenated(size: int, channels: int) -> Case:
     def parts() -> tuple[Tensor, Tensor]:
         return weight(1, size, size, channels), weight(1, size, size, channels)
 
-    def one() -> Tensor:
+    def joined() -> Tensor:
         image = tf.nn.conv2d(tf.concat(parts(), -1), weight(3, 3, 2 * channels, channels), 1, "SAME")
         return tf.nn.relu(tf.nn.bias_add(image, weight(channels)))
 
-    def two() -> Tensor:
+    def separate() -> Tensor:
         first, second = (tf.nn.conv2d(part, weight(3, 3, channels, channels), 1, "SAME") for part in parts())
         return tf.nn.relu(tf.add_n([tf.nn.bias_add(second, weight(channels)), first]))
 
     chosen = "two Conv2D" if size * size >= MANY_PIXELS else "Concat + Conv2D"
-    return Case(f"{size}x{size}, 2 x {channels} -> {channels}", {"Concat + Conv2D": one, "two Conv2D": two}, chosen)
+    return Case(f"{size}x{size}, 2 x {channels} -> {channels}", {"Concat + Conv2D": joined, "two Conv2D": separate}, chosen)
 
 
 def enlarged(size: int, inner: int, outer: int) -> Case:
@@ -120,11 +121,11 @@ def enlarged(size: int, inner: int, outer: int) -> Case:
 
 
 def heads(length: int, count: int, width: int) -> Case:
-    def of(move: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
+    def between_relus(move: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
         return lambda: tf.nn.relu(move(tf.nn.relu(weight(1, length, count, width))))
 
-    transpose = of(lambda x: tf.transpose(x, [0, 2, 1, 3]))
-    einsum = of(lambda x: tf.raw_ops.Einsum(inputs=[x], equation="abcd->acbd"))
+    transpose = between_relus(lambda x: tf.transpose(x, [0, 2, 1, 3]))
+    einsum = between_relus(lambda x: tf.raw_ops.Einsum(inputs=[x], equation="abcd->acbd"))
     return Case(f"{length} x {count} x {width}", {"Transpose": transpose, "Einsum": einsum}, "Einsum")
 
 
@@ -143,10 +144,10 @@ def layer_norm(rows: int, width: int) -> Case:
         factor = tf.math.rsqrt(variance + 1e-3) * constant(width)
         return x * factor + (constant(width) - factor * mean)
 
-    def of(form: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
+    def between_relus(form: Callable[[Tensor], Tensor]) -> Callable[[], Tensor]:
         return lambda: tf.nn.relu(form(tf.nn.relu(weight(rows, width))))
 
-    forms = {"small kernels": of(ours), "oneDNN's kernel": of(kernel)}
+    forms = {"small kernels": between_relus(ours), "oneDNN's kernel": between_relus(kernel)}
     return Case(f"{rows} x {width}", forms, "oneDNN's kernel" if rows * width >= MANY_ELEMENTS else "small kernels")
 
 
@@ -156,7 +157,7 @@ CHOICES: Mapping[str, Sequence[Case]] = {
         *(pointwise(*c) for c in ((28, 96, 24), (28, 40, 240), (14, 240, 40), (14, 40, 120), (7, 96, 576), (7, 576, 96))),
         pointwise(56, 40, 160, gelu=True), pointwise(28, 80, 320, gelu=True),
     ],
-    "1x1 convolution whose result is wanted channels first": [head(128, 16, 2), head(80, 128, 85), head(20, 256, 255)],
+    "1x1 convolution with a channels-first result": [head(128, 16, 2), head(80, 128, 85), head(20, 256, 255)],
     "3x3 convolution of a concatenation": [
         concatenated(*c) for c in ((128, 16), (128, 32), (64, 32), (64, 64), (32, 32), (16, 64))
     ],
@@ -173,15 +174,15 @@ def main() -> int:
     report = Report(
         "Forms of operators, median ms (batch 1, 2 threads)", ["choice", "case", "forms", "chosen", "chosen / best"]
     )
-    for choice, cases in CHOICES.items():
+    choices = {"attention's heads": [heads(64, 12, 32)]} if args.one_row else CHOICES
+    for choice, cases in choices.items():
         ratios = [measure(choice, case, args.rounds, report) for case in cases]
-        mean = round(geometric_mean(ratios), 2)
-        report.verdicts.append(Verdict(f"{choice}: chosen / best", mean, LIMIT, "", inclusive=True))
-    return report.finish(args.json)
+        report.judge_mean(f"{choice}: chosen / best", ratios, LIMIT)
+    return report.finish(args)
 
 
 def measure(choice: str, case: Case, rounds: int, report: Report) -> float:
-    """A row of the table; how much longer the chosen form takes than the best one."""
+    """Add a row to the table. Return the time of the chosen form divided by that of the best one."""
     figures = interleave({name: turn(build) for name, build in case.forms.items()}, rounds)
     medians = {name: statistics.median(values) for name, values in figures.items()}
     value = medians[case.chosen] / min(medians.values())
@@ -192,7 +193,7 @@ def measure(choice: str, case: Case, rounds: int, report: Report) -> float:
 
 
 def turn(build: Callable[[], Tensor]) -> Callable[[], float]:
-    """The form as a graph with a session, warm; a turn gives the milliseconds of a call."""
+    """Return a turn for `interleave` that runs the form, as a graph in a session that is warmed up."""
     v1 = tf.compat.v1
     settings = v1.ConfigProto(intra_op_parallelism_threads=THREADS, inter_op_parallelism_threads=THREADS)
     with tf.Graph().as_default() as graph:

@@ -1,8 +1,10 @@
-"""What each fusion of the graph gains: the same ONNX model with the pass and without it, run in turns in one process.
+"""What does each fusion of the graph gain?
 
-Every case is a block of a real network, as an exporter without the fused operator writes it: between the layers that stand around
-it there, with a dynamic batch, converted to a SavedModel twice. Both answer alike. The verdict: over all cases of a fusion, the
-model with it takes no more than 1.05 times the time of the one without (geometric mean of the medians of the ratios by round).
+Measured: blocks of real networks with their surrounding layers and a dynamic batch, as an exporter without the fused operator
+writes them, converted to a SavedModel with the fusion.
+Peer: the same block converted without the fusion. Both must give the same answer, and take turns in one process.
+Limit: over all cases of a fusion, the model with it takes at most 1.05 times as long as the one without (geometric mean of the
+median ratios per round).
 """
 
 from __future__ import annotations
@@ -26,12 +28,10 @@ import tensorflow as tf
 import torch
 from torch import nn
 
-from benchmarks.common import (
+from benchmarks.support.common import (
     BenchmarkError,
     Report,
-    Verdict,
     arguments,
-    geometric_mean,
     interleave,
     ratio,
     status_of,
@@ -56,7 +56,7 @@ class Formula(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """As the language models have it; PyTorch's own has no form in the older exporter."""
+    """RMSNorm as in language models; the older exporter cannot export PyTorch's own."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Case:
-    """A block, and the shape of its input without the batch."""
+    """A block and the shape of its input, without the batch."""
 
     label: str
     module: Module
@@ -104,7 +104,7 @@ def between_linears(name: str, norm: type[Module], rows: int, width: int) -> Cas
 
 
 class SelfAttention(nn.Module):
-    """Query, key and value by a projection each, or by one for all, as ViT has it."""
+    """Attention with one projection each for query, key and value, or with a single one for all, as in ViT."""
 
     def __init__(self, width: int, heads: int, *, at_once: bool) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def attention(name: str, rows: int, width: int, heads: int, *, at_once: bool) ->
 
 
 def group_norm(name: str, size: int, channels: int, groups: int) -> Case:
-    """The two convolutions of a residual block of a diffusion U-Net."""
+    """Return the two convolutions of a residual block of a diffusion U-Net."""
     layers = [
         layer
         for _ in range(2)
@@ -140,14 +140,14 @@ def group_norm(name: str, size: int, channels: int, groups: int) -> Case:
 
 
 def hard_swish(size: int, inner: int, outer: int, *, relu6: bool) -> Case:
-    """Expansion and depthwise convolution of MobileNetV3."""
+    """Return the expansion and the depthwise convolution of MobileNetV3."""
     gated = (lambda x: x * nn.functional.relu6(x + 3) / 6) if relu6 else (lambda x: x * nn.functional.hardsigmoid(x))
     layers = nn.Conv2d(inner, outer, 1), Formula(gated), nn.Conv2d(outer, outer, 3, padding=1, groups=outer), Formula(gated)
     return Case(f"{size}x{size}, {inner} -> {outer}", nn.Sequential(*layers), (inner, size, size))
 
 
 def normalized(size: int, channels: int) -> Case:
-    """A basic block of a ResNet."""
+    """Return a basic block of a ResNet."""
     layers = [
         nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(),
         nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels),
@@ -156,13 +156,13 @@ def normalized(size: int, channels: int) -> Case:
 
 
 def enlarged(size: int, inner: int, outer: int) -> Case:
-    """A step of a generator's or a U-Net's decoder."""
+    """Return a step of the decoder of a generator or U-Net."""
     layers = nn.ConvTranspose2d(inner, outer, 2, stride=2, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
     return Case(f"ConvTranspose, {size}x{size}, {inner} -> {outer}", nn.Sequential(*layers), (inner, size, size))
 
 
 def layer_scale(size: int, channels: int) -> Case:
-    """The pointwise half of a block of ConvNeXt."""
+    """Return the pointwise half of a ConvNeXt block."""
     layers = (
         nn.Conv2d(channels, 4 * channels, 1), nn.ReLU(), nn.Conv2d(4 * channels, channels, 1), LayerScale(channels, 1, 1)
     )  # fmt: skip
@@ -202,7 +202,7 @@ FUSED: Mapping[str, Sequence[Callable[[], Case]]] = {
     "FoldScale": [lambda: layer_scale(56, 40), lambda: layer_scale(14, 160)],
     "PointwiseFirst": [lambda: pointwise_first(32, 64, 21), lambda: pointwise_first(64, 32, 16)],
 }  # fmt: skip
-"""By the name of the pass. DropCasts is not here: TensorFlow makes nothing of such a cast anyway; it serves the others."""
+"""Name of a pass -> its cases. DropCasts is not here: it only helps other passes, since TensorFlow removes such casts anyway."""
 
 
 def main() -> int:
@@ -213,23 +213,25 @@ def main() -> int:
     report = Report(
         "Fusions, median ms (batch 1, 2 threads)", ["fusion", "case", "operators before", "after", "ms before", "after", "ratio"]
     )
+    if args.one_row:
+        measure("FuseLinear", mlp("BERT", 64, 384), 1, report)
+        return report.finish(args)
     for name in args.fusions or FUSED:
         torch.manual_seed(0)
         ratios = [measure(name, make(), args.rounds, report) for make in FUSED[name]]
-        mean = round(geometric_mean(ratios), 2)
-        report.verdicts.append(Verdict(f"{name}: after / before", mean, LIMIT, "", inclusive=True))
-    return report.finish(args.json)
+        report.judge_mean(f"{name}: after / before", ratios, LIMIT)
+    return report.finish(args)
 
 
 def measure(name: str, case: Case, rounds: int, report: Report) -> float:
-    """A row of the table; how long the model with the fusion takes, over the one without."""
+    """Add a row to the table. Return the time of the model with the fusion divided by that of the one without."""
     model = export(case)
     with tempfile.TemporaryDirectory() as folder:
         sides = {side: convert(model, name, Path(folder), side) for side in ("before", "after")}
         if sides["before"].operators <= sides["after"].operators and name != "PointwiseFirst":
             raise BenchmarkError(f"{name} changes nothing in {case.label}")
-        given = np.random.default_rng(0).standard_normal((1, *case.shape)).astype(np.float32)
-        turns = {side: turn(converted.path, given) for side, converted in sides.items()}
+        x = np.random.default_rng(0).standard_normal((1, *case.shape)).astype(np.float32)
+        turns = {side: turn(converted.path, x) for side, converted in sides.items()}
     check(name, case, turns["before"].answer, turns["after"].answer)
     figures = interleave({side: t.run for side, t in turns.items()}, rounds)
     value = ratio(figures, "after", "before")
@@ -241,8 +243,10 @@ def measure(name: str, case: Case, rounds: int, report: Report) -> float:
 
 
 def export(case: Case) -> onnx.ModelProto:
-    """By PyTorch's older exporter at opset 14, which has none of the fused operators and, asked to keep a model as it is, leaves
-    its BatchNorms."""
+    """Export with PyTorch's older exporter at opset 14, which has none of the fused operators.
+
+    With TrainingMode.PRESERVE, it keeps every BatchNorm.
+    """
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -254,7 +258,7 @@ def export(case: Case) -> onnx.ModelProto:
 
 
 def randomized(module: Module) -> Module:
-    """With the statistics of a trained model: a BatchNorm of zeros and ones would be a figure of nothing."""
+    """Draw statistics and scales as in a trained model; a BatchNorm of zeros and ones would prove nothing."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.running_mean), nn.init.uniform_(layer.running_var, 0.5, 2.0)
@@ -265,12 +269,14 @@ def randomized(module: Module) -> Module:
 
 @dataclass(frozen=True)
 class Converted:
+    """A SavedModel, and the number of operators of its ONNX graph."""
+
     path: Path
     operators: int
 
 
 def convert(model: onnx.ModelProto, name: str, folder: Path, side: str) -> Converted:
-    """A SavedModel, made with the fusion or without it, and the number of operators of its graph."""
+    """Convert with the fusion (`after`) or without it (`before`)."""
     fusions = [fusion for fusion in FUSIONS if side == "after" or fusion.__name__ != name]
     graph = normalize(from_proto(model), fusions)
     operators = len(list(graph.graph))
@@ -280,12 +286,14 @@ def convert(model: onnx.ModelProto, name: str, folder: Path, side: str) -> Conve
 
 @dataclass(frozen=True)
 class Turn:
+    """A turn for `interleave`, and the answer of the model."""
+
     run: Callable[[], float]
     answer: Any
 
 
-def turn(path: Path, given: Any) -> Turn:
-    """The SavedModel in a session of its own, warm; a turn gives the milliseconds of a call."""
+def turn(path: Path, x: Any) -> Turn:
+    """Load the SavedModel in a separate session, and warm it up."""
     v1 = tf.compat.v1
     settings = v1.ConfigProto(intra_op_parallelism_threads=THREADS, inter_op_parallelism_threads=THREADS)
     session = v1.Session(graph=tf.Graph(), config=settings)
@@ -293,17 +301,17 @@ def turn(path: Path, given: Any) -> Turn:
         signature = v1.saved_model.load(session, ["serve"], str(path)).signature_def["serving_default"]
     call = session.make_callable(signature.outputs["y"].name, [signature.inputs["x"].name])
 
-    run = turn_of(lambda: call(given), CALLS)
+    run = turn_of(lambda: call(x), CALLS)
     for _ in range(3):
         run()
-    return Turn(run, call(given))
+    return Turn(run, call(x))
 
 
 def check(name: str, case: Case, before: Any, after: Any) -> None:
-    """A fast wrong answer is no figure.
+    """Raise if the two answers differ, since the time of a wrong answer means nothing.
 
     Raises:
-        BenchmarkError: the two differ.
+        BenchmarkError: the difference is larger than TOLERANCE, relative to the largest value.
     """
     error = float(np.abs(before - after).max() / np.abs(before).max())
     if not error <= TOLERANCE:

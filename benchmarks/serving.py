@@ -1,10 +1,10 @@
-"""The embedded server against its limits: what a request costs beyond the model, and what batching gains under load.
+"""What does the embedded server add to a request, and what does batching gain under load?
 
-- Overhead: a 4-float input over gRPC, less the same SavedModel signature called in the server's kind of session in this
-  process. Limit: 0.7 ms in the median.
-- Batching: 64 clients on the sentence encoder MiniLM with its real weights (sentences of 12 tokens), a server with
-  batching beside one without, in turns. Limit: 2 times the requests/s (the ratio printed is without / with: at most 0.50)
-  and no failed request; the 99th percentile is printed.
+- Overhead. Measured: a request with 4 floats over gRPC. Peer: the same SavedModel signature, called in this process. Limit: a
+  difference of 0.7 ms in the median.
+- Batching. Measured: 64 clients on the sentence encoder MiniLM with its real weights (sentences of 12 tokens) and a server with
+  batching. Peer: a server without batching; both take turns. Limit: 2 times the requests per second (the printed ratio, without /
+  with, is at most 0.50), and no failed request. The 99th percentile is printed too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.common import Report, Verdict, arguments, interleave, status_of
+from benchmarks.support.common import Report, Verdict, arguments, interleave, status_of
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
 from serving.advise.search import layout_settings
@@ -37,18 +37,19 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--turns", type=int, default=5, help="how often each server is loaded")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
-    parser.add_argument("--calls", type=int, default=300, help="calls a round of the overhead's measurement")
-    parser.add_argument("--minilm", type=Path, metavar="BUNDLE", help="a bundle of it that is built already")
+    parser.add_argument("--calls", type=int, default=300, help="calls per round when the overhead is measured")
+    parser.add_argument("--minilm", type=Path, metavar="BUNDLE", help="a bundle of MiniLM that exists already")
     args = parser.parse_args()
     report = Report("The embedded server", ["what", "clients", "requests/s", "p50 ms", "p99 ms"])
     with tempfile.TemporaryDirectory() as folder:
-        overhead(report, Path(folder), args.calls)
-        batching(report, args.minilm or build_minilm(Path(folder)), Path(folder), args.turns, args.seconds)
-    return report.finish(args.json)
+        overhead(report, Path(folder), args.calls, 1 if args.one_row else 7)
+        if not args.one_row:
+            batching(report, args.minilm or build_minilm(Path(folder)), Path(folder), args.turns, args.seconds)
+    return report.finish(args)
 
 
-def overhead(report: Report, folder: Path, calls: int) -> None:
-    """The median request to a server in another process, less the median call of the same model in this one."""
+def overhead(report: Report, folder: Path, calls: int, rounds: int) -> None:
+    """Measure requests to a server in another process, and calls of the same model in this one."""
     base = folder / "double"
     save_double(base / "1")
     x = np.array([[1, 2, 3, 4]], np.float32)
@@ -57,7 +58,7 @@ def overhead(report: Report, folder: Path, calls: int) -> None:
             "gRPC, 4 floats": median_of(client.prepare("double", {"x": x}), calls),
             "in process, 4 floats": median_of(in_process(base / "1", x), calls),
         }
-        figures = interleave(contenders, 7)
+        figures = interleave(contenders, rounds)
     for name, medians in figures.items():
         report.rows.append([name, "1", "", f"{statistics.median(medians):.3f}", ""])
     pairs = zip(*figures.values(), strict=True)
@@ -67,7 +68,7 @@ def overhead(report: Report, folder: Path, calls: int) -> None:
 
 
 def save_double(path: Path) -> None:
-    """`serving_default(x=float32[?,4]) -> y`: the least that a model can do."""
+    """Save a model with `serving_default(x=float32[?,4]) -> y`, which does next to nothing."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -78,7 +79,7 @@ def save_double(path: Path) -> None:
 
 
 def in_process(path: Path, x: np.ndarray) -> Callable[[], object]:
-    """The same signature as a Python user calls it."""
+    """Return a call of the same signature from Python."""
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
@@ -87,7 +88,7 @@ def in_process(path: Path, x: np.ndarray) -> Callable[[], object]:
 
 
 def median_of(call: Callable[[], object], calls: int) -> Callable[[], float]:
-    """A turn: the median milliseconds of `calls` of them."""
+    """Return a turn for `interleave`: the median milliseconds of `calls` calls."""
 
     def run() -> float:
         times = []
@@ -101,14 +102,14 @@ def median_of(call: Callable[[], object], calls: int) -> Callable[[], float]:
 
 
 def build_minilm(folder: Path) -> Path:
-    """A bundle of the demo's sentence encoder."""
+    """Build a bundle of the demo's sentence encoder."""
     from bundler.demo import steps
 
     return steps.build_minilm(folder / "minilm").path
 
 
 def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: float) -> None:
-    """A server that runs one batch at a time, of half of the clients while the others gather, beside one without flags."""
+    """Measure a server without flags, and one with batches of half the clients, which fill while the previous batch runs."""
     setting = layout_settings(CLIENTS, 1)[0]
     assert setting.batching
     setting = replace(setting, batching=replace(setting.batching, max_batch_size=CLIENTS // 2))
@@ -121,21 +122,21 @@ def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: fl
         rounds = [measure([plain.grpc_target, batched.grpc_target], request, [Load(CLIENTS, seconds)]) for _ in range(turns)]
         used = [cpu_seconds(server.pid) - start for server, start in zip((plain, batched), before, strict=True)]
     for name, figures in zip(("MiniLM, no flags", f"MiniLM, {setting}"), zip(*rounds, strict=True), strict=True):
-        medians = [statistics.median(getattr(one, key) for one in figures) for key in ("per_second", "p50_ms", "p99_ms")]
+        medians = [statistics.median(getattr(load, key) for load in figures) for key in ("per_second", "p50_ms", "p99_ms")]
         report.rows.append([name, str(CLIENTS), *(f"{value:.1f}" for value in medians)])
-        report.data[name] = [one.to_json() for one in figures]
-    ratio = statistics.median(without.per_second / having.per_second for without, having in rounds)
-    failed = sum(one.failed for figures in rounds for one in figures)
+        report.data[name] = [load.to_json() for load in figures]
+    ratio = statistics.median(plain.per_second / batched.per_second for plain, batched in rounds)
+    failed = sum(load.failed for loads in rounds for load in loads)
     report.verdicts.append(Verdict("requests/s, without batching / with", ratio, BATCHING, "", inclusive=True))
     report.verdicts.append(Verdict("failed requests", failed, 0, "", inclusive=True))
-    answered = [sum(one.requests for one in ones) for ones in zip(*rounds, strict=True)]
+    answered = [sum(load.requests for load in loads) for loads in zip(*rounds, strict=True)]
     each = [seconds / count * 1e3 for seconds, count in zip(used, answered, strict=True)]
-    report.notes.append(f"processor time of the server a request: {each[0]:.1f} ms without batching, {each[1]:.1f} ms with")
-    report.notes.append(f"batching answers {1 / ratio:.2f} times as many requests")
+    report.notes.append(f"processor time of the server per request: {each[0]:.1f} ms without batching, {each[1]:.1f} ms with")
+    report.notes.append(f"with batching, {1 / ratio:.2f} times as many requests are answered")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process: tells a slow server from a busy machine."""
+    """Return the processor time of a process, which a busy machine does not change much."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 

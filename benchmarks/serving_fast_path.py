@@ -1,8 +1,9 @@
-"""Served latency over gRPC: the fast path (model.tflite) against the SavedModel of the same bundle, one client, batch 1.
+"""How much faster does a server answer on the fast path?
 
-Two embedded servers are up, each in a process of its own; they are loaded in turns (`serving.bench.load`), several times.
-Limit: the SavedModel takes at least 2.5 times as long as the fast path for MobileNetV3 (so the ratio printed, ours to the
-SavedModel, is at most 0.40).
+Measured: the latency of MobileNetV3 over gRPC with one client and batch 1, on the fast path (model.tflite).
+Peer: the SavedModel of the same bundle. Each has an embedded server in a separate process; they are loaded in turns
+(`serving.bench.load`), several times.
+Limit: the SavedModel takes at least 2.5 times as long (the printed ratio, fast path / SavedModel, is at most 0.40).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.common import ROOT, Report, Verdict, arguments, run, status_of, tfbundle
+from benchmarks.support.common import ROOT, Report, Verdict, arguments, run, status_of, tfbundle
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
 from serving.bench.load import Load, LoadFigures, measure
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5, help="how often each server is loaded")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
     args = parser.parse_args()
+    if args.one_row:
+        args.turns, args.seconds = 1, 0.5
     columns = ["server", "p50 ms", "p90 ms", "p99 ms", "requests/s"]
     report = Report(f"{MODEL} over gRPC, one client, batch 1", columns)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,22 +48,22 @@ def main() -> int:
             turns = [measure([fast, saved], request, [Load(1, args.seconds)]) for _ in range(args.turns)]
     for name, figures in zip(("fast path", "SavedModel"), zip(*turns, strict=True), strict=True):
         report.rows.append([name, *row(figures)])
-        report.data[name] = [one.to_json() for one in figures]
-    ratio = statistics.median(fast_one.p50_ms / saved_one.p50_ms for fast_one, saved_one in turns)
+        report.data[name] = [turn.to_json() for turn in figures]
+    ratio = statistics.median(fast_turn.p50_ms / saved_turn.p50_ms for fast_turn, saved_turn in turns)
     report.verdicts.append(Verdict("fast path / SavedModel, p50", ratio, LIMIT, "", inclusive=True))
     report.notes.append(f"the SavedModel takes {1 / ratio:.2f} times as long")
-    return report.finish(args.json)
+    return report.finish(args)
 
 
 def build(out: Path) -> Bundle:
-    """A bundle of the model with both forms of it."""
-    run(tfbundle("build", f"{ROOT / 'benchmarks' / 'models.py'}:{MODEL}", "--fast-path", "-o", str(out)))
+    """Build a bundle with both forms of the model."""
+    run(tfbundle("build", f"{ROOT / 'benchmarks' / 'support' / 'models.py'}:{MODEL}", "--fast-path", "-o", str(out)))
     return Bundle.open(out)
 
 
 @contextmanager
 def server(bundle: Path, kind: str) -> Iterator[str]:
-    """`host:port` of an embedded server in a process of its own."""
+    """Start an embedded server in a separate process; yield its `host:port`."""
     command = [sys.executable, "-c", _SERVER, str(bundle), kind]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:  # type: ignore[call-overload]
@@ -73,9 +76,9 @@ def server(bundle: Path, kind: str) -> Iterator[str]:
 
 
 def row(figures: tuple[LoadFigures, ...]) -> list[str]:
-    """Medians over the turns."""
+    """Return the medians over the turns."""
     names = ("p50_ms", "p90_ms", "p99_ms", "per_second")
-    return [f"{statistics.median(getattr(one, name) for one in figures):.2f}" for name in names]
+    return [f"{statistics.median(getattr(turn, name) for turn in figures):.2f}" for name in names]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Latency of TFLite files: ours, litert-torch's and onnx2tf's, and ONNX Runtime: batch 1, two threads, in one run.
+"""How fast are our TFLite files, compared with those of other converters?
 
-All are made from the same PyTorch model; how they take turns stands in benchmarks.contest.
-Limits: float32 no slower than 1.05 of litert-torch's on any model and 1.0 in the geometric mean, 1.2 of ONNX Runtime in the
-geometric mean; ResNet-18 in int8 at most half the time of float32, and 3.8 times smaller. int8 here is calibrated with the one
-example: its figure is its speed. The seconds that each of our variants takes to make stand beside.
+Measured: for eight models, latency at batch 1 with two threads, and the seconds to make each of our variants. int8 is calibrated
+with the single example, since only its speed is measured.
+Peers: the float32 files of litert-torch and onnx2tf, and ONNX Runtime, all made from the same PyTorch model, in the same run
+(benchmarks.support.contest says how they take turns).
+Limits: float32 at most 1.05 of litert-torch on every model and 1.0 in the geometric mean, 1.2 of ONNX Runtime in the geometric
+mean; int8 of ResNet-18 at most half the time of float32, and 3.8 times smaller.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers
-from benchmarks.common import BenchmarkError, Report, Verdict, arguments, geometric_mean, ratio, run, status_of
-from benchmarks.contest import ONNX_RUNTIME, check, contenders, measure
-from benchmarks.models import NAMES
+from benchmarks.support import peers
+from benchmarks.support.common import BenchmarkError, Report, Verdict, geometric_mean, ratio, run, status_of
+from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, measure, parse
+from benchmarks.support.environments import installed, reason
 
 OURS, INT8 = "tfbundle", "tfbundle int8"
 LITERT_TORCH, ONNX2TF = "litert-torch", "onnx2tf"
@@ -30,23 +32,19 @@ INT8_MODEL, INT8_TIME, INT8_SIZE = "resnet18", 1 / 2, 1 / 3.8
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each process")
-    parser.add_argument("--launches", type=int, default=3, help="processes of each contender, one after the other")
-    args = parser.parse_args()
+    args = parse(contest_arguments(__doc__, rounds=12, launches=3))
     report = Report(
         "TFLite latency, median ms (batch 1, 2 threads), and seconds to make our files",
         ["model", *CONTENDERS, f"/ {LITERT_TORCH}", f"/ {ONNX_RUNTIME}", "XNNPACK", "lowering s", *(f"{v} s" for v in VARIANTS)],
     )
     ratios: dict[str, dict[str, float]] = {LITERT_TORCH: {}, ONNX_RUNTIME: {}}
-    for model in args.models or NAMES:
+    for model in args.models:
         figures: dict[str, list[float]] = {}
         with tempfile.TemporaryDirectory() as folder:
             built = build(model, Path(folder))
-            artifacts = collect(model, Path(folder), report)
+            artifacts = collect(model, Path(folder), args.one_row, report)
             for _ in range(args.launches):
-                with contenders(artifacts, peers.sources(model) / f"{model}.npz") as running:
+                with contenders(artifacts, peers.export(model, "npz")) as running:
                     for name in running.keys() - {INT8}:
                         check(model, name, running[ONNX_RUNTIME].answer, running[name].answer)
                     for name, values in measure(running, args.rounds).items():
@@ -56,35 +54,38 @@ def main() -> int:
             if peer in figures:
                 known[model] = ratio(figures, OURS, peer)
     judge(ratios, report)
-    return report.finish(args.json)
+    return report.finish(args)
 
 
 def build(model: str, folder: Path) -> dict[str, Any]:
-    """Our files in `folder`, and what benchmarks.tflite_build tells of them."""
-    sources = peers.sources(model)
-    command = [sys.executable, "-m", "benchmarks.tflite_build", str(sources / f"{model}.onnx"), str(sources / f"{model}.npz")]
-    cost = run([*command, str(folder), *VARIANTS], env={"TF_CPP_MIN_LOG_LEVEL": "3"})
+    """Write our files to `folder`, and return the figures of benchmarks.support.tflite_process."""
+    process = [sys.executable, "-m", "benchmarks.support.tflite_process"]
+    command = [*process, str(peers.export(model)), str(peers.export(model, "npz")), str(folder), *VARIANTS]
+    cost = run(command, env={"TF_CPP_MIN_LOG_LEVEL": "3"})
     built: dict[str, Any] = json.loads(cost.output.splitlines()[-1])
     if "error" in built["float32"]:
         raise BenchmarkError(f"{model}: {built['float32']['error']}")
     return built
 
 
-def collect(model: str, folder: Path, report: Report) -> dict[str, tuple[str, Path]]:
-    """Kind and file of all that can take part; who cannot is told in the report's notes."""
+def collect(model: str, folder: Path, only_installed: bool, report: Report) -> dict[str, tuple[str, Path]]:
+    """Return the kind and file of all contenders that can convert the model; the report's notes name the others."""
     artifacts = {OURS: ("tflite", folder / "float32.tflite")}
     for name, make in ((LITERT_TORCH, peers.litert_torch_file), (ONNX2TF, peers.onnx2tf_file)):
+        if only_installed and not installed(name):
+            report.notes.append(f"skipped {name}, which is not installed")
+            continue
         try:
             artifacts[name] = ("tflite", make(model))
         except BenchmarkError as exc:
-            report.notes.append(f"{model}: no {name}: {peers.reason(str(exc))}")
+            report.notes.append(f"{model}: no {name}: {reason(str(exc))}")
     if (folder / "int8.tflite").exists():
         artifacts[INT8] = ("tflite", folder / "int8.tflite")
-    return {**artifacts, ONNX_RUNTIME: ("onnxruntime", peers.sources(model) / f"{model}.onnx")}
+    return {**artifacts, ONNX_RUNTIME: ("onnxruntime", peers.export(model))}
 
 
 def fill(model: str, figures: dict[str, list[float]], built: Mapping[str, Any], report: Report) -> None:
-    """A row of the table, and the verdicts on the model alone."""
+    """Add a row to the table, and the verdicts on this model."""
     report.data[model] = {"ms": figures, "built": built}
     times = [f"{statistics.median(figures[n]):.2f}" if n in figures else "–" for n in CONTENDERS]
     ratios = [f"{ratio(figures, OURS, peer):.2f}" if peer in figures else "–" for peer in (LITERT_TORCH, ONNX_RUNTIME)]
@@ -104,7 +105,7 @@ def fill(model: str, figures: dict[str, list[float]], built: Mapping[str, Any], 
 
 
 def judge(ratios: Mapping[str, Mapping[str, float]], report: Report) -> None:
-    """The verdicts on the geometric means."""
+    """Add the verdicts on the geometric means."""
     for peer, limit in ((LITERT_TORCH, OF_LITERT_TORCH_MEAN), (ONNX_RUNTIME, OF_ONNX_RUNTIME_MEAN)):
         if ratios[peer]:
             value = round(geometric_mean(list(ratios[peer].values())), 2)

@@ -384,12 +384,12 @@ def _prove(
 
 def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:
     """Move the ONNX files to their places in the staging folder; return the opset of serving_default."""
-    from bundler.graph.external_data import keep
+    from bundler.graph.external_data import move_with_data
 
     name, version = task.name, task.version
-    opset = keep(exported[0].onnx, task.layout.onnx_file(name, version))
+    opset = move_with_data(exported[0].onnx, task.layout.onnx_file(name, version))
     for signature in exported[1:]:
-        keep(signature.onnx, task.layout.onnx_file(name, version, signature.name))
+        move_with_data(signature.onnx, task.layout.onnx_file(name, version, signature.name))
     return opset
 
 

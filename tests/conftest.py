@@ -1,4 +1,4 @@
-"""Fixtures that tests of several packages share. Anything bigger belongs beside the tests that need it."""
+"""Fixtures that tests of several packages share. A larger fixture belongs next to the tests that need it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.zoo import summary as zoo
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# A shell starts background jobs with SIGINT ignored, and children inherit that; the tests interrupt themselves and others.
+# A shell starts background jobs with SIGINT ignored, which children inherit; but some tests interrupt processes by SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def mlp_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A two-layer perceptron as ONNX, `x` float32 [batch, 4] -> `y` float32 [batch, 3], made without torch."""
+    """Return a two-layer perceptron as ONNX, `x` float32 [batch, 4] -> `y` float32 [batch, 3], made without torch."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -44,7 +44,7 @@ def mlp_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Path:
-    """A bundle with one small model, `mlp` version 1, and a float32 TFLite file. Not to be changed: copy it."""
+    """Return a bundle with one small model, `mlp` version 1, and a float32 TFLite file. Copy it before you change it."""
     import bundler
 
     out = tmp_path_factory.mktemp("dist") / "small"
@@ -53,12 +53,12 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first: at the end, one worker would wait for the other that has it."""
+    """Run the longest test first; at the end, one worker would wait for another that runs it."""
     items.sort(key=lambda item: "test_soak" not in item.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts at the end of a run. Here, as the controller of xdist loads no conftest.py of a folder below."""
+    """Print counts at the end of a run. The hook is here because the controller of xdist loads no conftest.py of a subfolder."""
     from tests.conformance.summary import summary
     from tests.serving.server import known_differences as recordings
 

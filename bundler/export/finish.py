@@ -11,7 +11,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from bundler.export.flat import PREFIX
 from bundler.graph.infer import infer_shapes
-from bundler.graph.load import load_external, refusals
+from bundler.graph.load import conversion_errors, load_external
 from bundler.graph.provenance import STACK_TRACE
 from bundler.process.logs import silence
 from bundler.values.signature import Dim, Signature, TensorSpec
@@ -102,7 +102,7 @@ def save(model: ir.Model, path: Path) -> None:
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     is_large = size >= EXTERNAL_DATA
     load_external(model, initializers=not is_large)
-    with refusals("The ONNX graph cannot be written"):
+    with conversion_errors("The ONNX graph cannot be written"):
         ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
 
 
@@ -133,7 +133,7 @@ def _infer_again(model: ir.Model) -> None:
         for value in node.outputs:
             if id(value) not in ends:
                 value.shape = None
-    with silence(), refusals("The shapes of the ONNX graph cannot be inferred"):
+    with silence(), conversion_errors("The shapes of the ONNX graph cannot be inferred"):
         infer_shapes(model)
 
 

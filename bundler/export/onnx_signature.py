@@ -15,7 +15,7 @@ from bundler.export.signature import (
     SignatureRequest,
     check_forward_only,
 )
-from bundler.graph.load import load, part_constants
+from bundler.graph.load import drop_constant_inputs, load
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
@@ -66,7 +66,7 @@ class OnnxFileWriter:
         assert loaded.onnx is not None
         check_forward_only(request, "an ONNX file")
         self._path, self._graph = loaded.onnx, load(loaded.onnx)
-        part_constants(self._graph)
+        drop_constant_inputs(self._graph)
         _check_opset(self._graph, model, request)
         self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
         self._model = OnnxModel(self._path)

@@ -1,7 +1,7 @@
-"""Sending a model through one of ONNX's own tools, which work on protobuf: 2 GB at most, and some drop metadata.
+"""Runs ONNX's own tools, which work on protobuf (at most 2 GB) and may drop metadata, on a model of any size.
 
-Large weights stay behind meanwhile; the tools need only small constants (axes, shapes). Metadata (the user's source lines)
-is put back by output name.
+Large weights are detached while the tool runs, since it needs only small constants (axes, shapes). Metadata (the user's
+source lines) is restored by output name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from bundler.graph.load import SMALL, external_tensors
 
 
 def through_proto(model: ir.Model, tool: Callable[[onnx.ModelProto], onnx.ModelProto]) -> ir.Model:
-    """What `tool` makes of the model, which is used up."""
+    """Return the model that `tool` makes of a model.
+
+    Args:
+        model: the model, which must not be used afterwards.
+        tool: a function from protobuf to protobuf that keeps the names of inputs and outputs.
+    """
     metadata = {o.name: dict(node.metadata_props) for node in model.graph for o in node.outputs if o.name}
     folder = next((tensor.base_dir for tensor in external_tensors(model)), "")
     weights = _take_weights(model)
@@ -31,18 +36,18 @@ def through_proto(model: ir.Model, tool: Callable[[onnx.ModelProto], onnx.ModelP
 
 
 def _take_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
-    """Replace large initializers by inputs of the same name."""
-    taken: dict[str, ir.TensorProtocol] = {}
+    """Replace large initializers by inputs of the same name, and return their tensors."""
+    weights: dict[str, ir.TensorProtocol] = {}
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
         if tensor is None or tensor.size <= SMALL or value.is_graph_input():
             continue
-        taken[name] = tensor
+        weights[name] = tensor
         value.shape, value.dtype = ir.Shape([int(n) for n in tensor.shape.numpy()]), tensor.dtype
         del model.graph.initializers[name]
         value.const_value = None
         model.graph.inputs.append(value)
-    return taken
+    return weights
 
 
 def _give_back(model: ir.Model, weights: dict[str, ir.TensorProtocol]) -> None:

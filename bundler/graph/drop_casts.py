@@ -1,9 +1,9 @@
-"""A Cast to the type that a value has already goes.
+"""Removes a Cast to the type that its input already has.
 
 1. The type of its input is known, and is the one that it casts to.
-2. Its result is no output of a graph, which has a name to keep.
+2. Its result is not a graph output, which would lose its name.
 
-PyTorch writes `x.float()` as a Cast whatever x is; without them the formulas of the fusions have one form.
+PyTorch writes `x.float()` as a Cast whatever the type of x; without these casts, the fusions have fewer forms to recognise.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from bundler.graph.fusion import Declined, Fusion, attribute
 
 
 class DropCasts(Fusion):
-    """Needs: dtypes. Gives: no Cast without effect, but at outputs."""
+    """Requires dtypes; leaves no Cast without effect, except at outputs."""
 
     roots = ("Cast",)
 
     def fuse(self, node: ir.Node) -> bool:
+        """Remove a Cast without effect."""
         x, result = node.inputs[0], node.outputs[0]
         if x is None or x.dtype is None or x.dtype != ir.DataType(attribute(node, "to", 0)):
             return False
         if result.is_graph_output():
-            raise Declined("its result is an output")
+            raise Declined("The result must not be a graph output.")
         graph = node.graph
         assert graph is not None
         result.replace_all_uses_with(x)

@@ -1,11 +1,10 @@
-"""Operators that ONNX defines by a graph of simpler ones, and that have no handler, become that graph.
+"""Expands operators without a handler into the graph of simpler operators by which ONNX defines them.
 
-ONNX's own inliner (onnx.inliner) does the same, but stops at optional inputs that are left out.
+ONNX's own inliner (onnx.inliner) does the same, but fails where an optional input is omitted.
 """
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 import onnx
@@ -23,26 +22,27 @@ EXPANDED = frozenset(
         ("ai.onnx.preview", "FlexAttention"),
     }
 )
-"""(domain, operator). Those that TensorFlow has a good form for are not here: they have handlers."""
+"""(domain, operator). Operators that TensorFlow can express well have handlers instead."""
 
 _DOMAIN = "tfbundle.expanded"
 
 
 class ExpandFunctions(ir.passes.InPlacePass):
-    """Needs: types of all values, for operators whose graph depends on them. Gives: none of EXPANDED."""
+    """Requires the types of all values, on which some definitions depend; leaves no operator of EXPANDED."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if (n.domain, n.op_type) in EXPANDED]
-        for node, number in zip(found, count(), strict=False):
+        """Expand the operators of EXPANDED, and infer the shapes of the new values."""
+        nodes = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if (n.domain, n.op_type) in EXPANDED]
+        for number, node in enumerate(nodes):
             _expand(model, node, number)
-        if found:
+        if nodes:
             common.InlinePass()(model)
             infer_shapes(model)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return ir.passes.PassResult(model, modified=bool(nodes))
 
 
 def _expand(model: ir.Model, node: ir.Node, number: int) -> None:
-    """Make the node a call of a function of the model, whose body is ONNX's definition for the node's types."""
+    """Turn the node into a call of a function in the model, whose body is ONNX's definition for the node's types."""
     opset = model.opset_imports[node.domain]
     schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
     for name, attribute in schema.attributes.items():
@@ -50,21 +50,21 @@ def _expand(model: ir.Model, node: ir.Node, number: int) -> None:
             node.attributes.add(ir.serde.deserialize_attribute(attribute.default_value))
     body = _definition(schema, node, opset)
     for name in [n for n, a in node.attributes.items() if a.type is ir.AttributeType.GRAPH]:
-        del node.attributes[name]  # the definition holds the nodes of such a graph itself
+        del node.attributes[name]  # the definition contains the nodes of such a graph
     body.name, body.domain = f"{node.op_type}_{number}", _DOMAIN
     function = ir.serde.deserialize_function(body)
-    function.graph.opset_imports.clear()  # ONNX's definitions hold for every opset that they are given out for
+    function.graph.opset_imports.clear()  # the definition was chosen for the model's own opset
     model.functions[function.identifier()] = function
     node.domain, node.op_type = _DOMAIN, body.name
     model.opset_imports.setdefault(_DOMAIN, 1)
 
 
 def _definition(schema: Any, node: ir.Node, opset: int) -> onnx.FunctionProto:
-    """onnx.defs.OpSchema's type stubs leave out its functions."""
-    own = [v for v in schema.function_opset_versions if v <= opset]
+    """Return ONNX's newest definition for an opset (`schema` is Any: the type stubs of OpSchema omit its functions)."""
+    fixed = [v for v in schema.function_opset_versions if v <= opset]
     dependent = [v for v in schema.context_dependent_function_opset_versions if v <= opset]
-    if own and max(own) >= max(dependent, default=0):
-        return onnx.FunctionProto.FromString(schema.get_function_with_opset_version(max(own)))
+    if fixed and max(fixed) >= max(dependent, default=0):
+        return onnx.FunctionProto.FromString(schema.get_function_with_opset_version(max(fixed)))
     types = [_type(value).SerializeToString() for value in node.inputs]
     return onnx.FunctionProto.FromString(
         schema.get_context_dependent_function_with_opset_version(

@@ -1,4 +1,4 @@
-"""What a vector of sizes holds, axis by axis: numbers, and sizes of other values that are known only at run time."""
+"""The elements of a vector of sizes: numbers, or the sizes of other values that are known only at run time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import onnx_ir as ir
 from bundler.graph.fusion import attribute, constant, producer, rank
 
 Extent: TypeAlias = "int | tuple[ir.Value, int]"
-"""A size, or the value and the axis whose size it is."""
+"""A number, or a (value, axis) whose size is known only at run time."""
 
 
 def extents_of(value: ir.Value) -> list[Extent] | None:
-    """The sizes of a value's own axes; None where its rank is unknown."""
+    """Return the sizes of a value's axes, or None if its rank is unknown."""
     if value.shape is None:
         return None
     return [size if isinstance(size, int) else (value, axis) for axis, size in enumerate(value.shape)]
 
 
 def extents_in(vector: ir.Value | None) -> list[Extent] | None:
-    """The sizes in a vector of int64 made of constants, Shape, Slice and Concat; None where it is made of anything else."""
+    """Return the sizes in an int64 vector computed from constants, Shape, Slice and Concat, or None for any other vector."""
     if vector is None:
         return None
     array = constant(vector)
@@ -34,8 +34,8 @@ def extents_in(vector: ir.Value | None) -> list[Extent] | None:
 
 
 def _shape(node: ir.Node) -> list[Extent] | None:
-    (of,) = node.inputs
-    extents = None if of is None else extents_of(of)
+    (source,) = node.inputs
+    extents = None if source is None else extents_of(source)
     return None if extents is None else extents[attribute(node, "start", 0) : attribute(node, "end", None)]
 
 

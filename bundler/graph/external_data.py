@@ -1,4 +1,4 @@
-"""ONNX files that are moved together with the weights that lie beside them."""
+"""Moves ONNX files together with the external data that belongs to them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from pathlib import Path
 from bundler.graph.onnx_signature import load_graph, opset_of
 
 
-def keep(source: Path, target: Path) -> int:
-    """Move an ONNX file and its external data (over 1.5 GB it has some) to `target` and `<target>.data`.
+def move_with_data(source: Path, target: Path) -> int:
+    """Move an ONNX file to `target`, and its external data, which a model over 1.5 GB has, to `<target>.data`.
+
+    Args:
+        source: a file that the export wrote.
+        target: its new path; the folder is made.
 
     Returns:
-        Its opset.
+        The model's opset.
+
+    Raises:
+        ValueError: the weights are in more than one file.
     """
     import onnx
 
@@ -25,7 +32,7 @@ def keep(source: Path, target: Path) -> int:
     ]
     names = {entry.value for entry in entries}
     if len(names) > 1:
-        raise ValueError(f"{source} has its weights in {len(names)} files; the export writes one")
+        raise ValueError(f"{source} has its weights in {len(names)} files; the export writes only one")
     if not names:
         source.replace(target)
         return opset_of(model)

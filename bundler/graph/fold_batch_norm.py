@@ -1,14 +1,14 @@
-"""A BatchNormalization behind or before a convolution or a product goes into its weights.
+"""Folds a BatchNormalization after or before a convolution or a product into the weights of the latter.
 
-    behind:  norm(conv(x, w) + b)      = conv(x, w f) + b f + o
+    after:   norm(conv(x, w) + b)      = conv(x, w f) + b f + o
     before:  conv(norm(x), w) + b      = conv(x, w f') + b + Σ w o'        with norm(x) = x f + o
 
 1. Its scale, bias, mean and variance are constants, it is not in training mode, and only its first output is read.
-2. Behind: its input is a Conv, ConvTranspose, Gemm or tfbundle::Linear with constant weights, and nothing else reads that.
-3. Before: nothing but a Conv with a constant weight, in one group, reads its result; the Conv has no pads, for they are zeros of
-   the normalized image, not of x.
+2. After: its input is a Conv, ConvTranspose, Gemm or tfbundle::Linear with constant weights, which nothing else reads.
+3. Before: its only reader is a Conv with a constant weight and one group. The Conv has no padding, which would consist of zeros
+   of the normalized image, not of x.
 
-PyTorch's exporter folds most of those behind itself; other exporters, and training graphs set to inference, leave them.
+PyTorch's exporter folds most of those after a convolution itself; other exporters, and training graphs set to inference, do not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx_ir as ir
 from bundler.graph.fusion import Declined, Fusion, attribute, constant, sole_consumer
 from bundler.graph.scaled_weights import (
     channels_of,
-    check_alone,
+    check_sole_reader,
     is_product,
     replace_constant,
     scale,
@@ -30,41 +30,42 @@ from bundler.values.arrays import Array
 
 
 class FoldBatchNorm(Fusion):
-    """Needs: constants as initializers, FuseLinear. Gives: no BatchNormalization beside a product that can take it."""
+    """Requires constants as initializers, FuseLinear; leaves no BatchNormalization next to a product that can absorb it."""
 
     roots = ("BatchNormalization",)
 
     def fuse(self, node: ir.Node) -> bool:
+        """Fold a BatchNormalization into the product before it, or else into the convolution after it."""
         product = node.inputs[0].producer() if node.inputs[0] is not None else None
-        behind = product is not None and is_product(product)
+        after_product = product is not None and is_product(product)
         conv = sole_consumer(node.outputs[0], "Conv")
-        before = conv is not None and conv.graph is node.graph and conv.inputs[0] is node.outputs[0]
-        if not behind and not before:
+        before_conv = conv is not None and conv.graph is node.graph and conv.inputs[0] is node.outputs[0]
+        if not after_product and not before_conv:
             return False
         factor, offset = _factor_and_offset(node)
-        if behind and product is not None:
-            _fold_behind(product, node, factor, offset)
+        if after_product and product is not None:
+            _fold_into_product(product, node, factor, offset)
         elif conv is not None:
-            _fold_before(node, conv, factor, offset)
+            _fold_into_conv(node, conv, factor, offset)
         return True
 
 
 def _factor_and_offset(norm: ir.Node) -> tuple[Array, Array]:
-    """norm(x) = x * factor + offset, in float64."""
+    """Return float64 arrays [channels] with norm(x) = x * factor + offset."""
     arrays = [constant(value) for value in norm.inputs[1:5]]
     if attribute(norm, "training_mode", 0) or any(output.uses() for output in norm.outputs[1:]):
-        raise Declined("it is in training mode")
+        raise Declined("BatchNormalization must not be in training mode.")
     if len(arrays) != 4 or any(array is None for array in arrays):
-        raise Declined("its parameters are not constants")
+        raise Declined("The parameters of BatchNormalization must be constant.")
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in arrays)
     factor = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
     return factor, beta - mean * factor
 
 
-def _fold_behind(product: ir.Node, norm: ir.Node, factor: Array, offset: Array) -> None:
-    check_alone(product, norm)
+def _fold_into_product(product: ir.Node, norm: ir.Node, factor: Array, offset: Array) -> None:
+    check_sole_reader(product, norm)
     if channels_of(product)[0] != factor.size or (product.op_type in ("MatMul", "Linear") and not _is_matrix(norm)):
-        raise Declined("its channels are not the product's")
+        raise Declined("BatchNormalization must normalize the channels of the product.")
     scale(product, factor, offset)
     take_over(product, norm)
 
@@ -74,11 +75,11 @@ def _is_matrix(norm: ir.Node) -> bool:
     return x is not None and x.shape is not None and len(x.shape) == 2
 
 
-def _fold_before(norm: ir.Node, conv: ir.Node, factor: Array, offset: Array) -> None:
+def _fold_into_conv(norm: ir.Node, conv: ir.Node, factor: Array, offset: Array) -> None:
     if not is_product(conv) or attribute(conv, "group", 1) != 1:
-        raise Declined("the convolution behind it has computed weights, or groups")
+        raise Declined("The following convolution must have constant weights and one group.")
     if any(attribute(conv, "pads", ())) or attribute(conv, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise Declined("the convolution behind it has pads")
+        raise Declined("The following convolution must not have padding.")
     weight = constant(conv.inputs[1])
     assert weight is not None
     shape = (1, -1, *[1] * (weight.ndim - 2))

@@ -1,10 +1,10 @@
-"""A convolution or a product with constant weights, multiplied by a constant of each of its channels, takes it into its weights.
+"""Folds a constant factor per channel into the weights of the convolution or product that it multiplies.
 
-1. The node is a Conv, ConvTranspose, Gemm, MatMul or tfbundle::Linear, and its weight, and its bias if it has one, are constants.
-2. Nothing but the Mul reads its result.
-3. The Mul's other factor is a constant with one number, or with one for each channel of the result and 1 on every other axis.
+1. The product is a Conv, ConvTranspose, Gemm, MatMul or tfbundle::Linear whose weight, and bias if it has one, are constants.
+2. The Mul is the only reader of its result.
+3. The other operand of the Mul is a constant with one number, or with one per channel of the result and 1 on every other axis.
 
-The layer scale of ConvNeXt, CaiT and BEiT is such a factor. Without it the sum that follows stands right behind the product, and
+The layer scale of ConvNeXt, CaiT and BEiT is such a factor. Without it, the sum that follows comes right after the product, and
 TensorFlow fuses the two.
 """
 
@@ -13,15 +13,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from bundler.graph.fusion import Declined, Fusion, constant, other_operand, rank
-from bundler.graph.scaled_weights import by_channel, channels_of, check_alone, is_product, scale, take_over
+from bundler.graph.scaled_weights import by_channel, channels_of, check_sole_reader, is_product, scale, take_over
 
 
 class FoldScale(Fusion):
-    """Needs: constants as initializers, FuseLinear. Gives: no Mul by channel behind a Conv, Linear or MatMul."""
+    """Requires constants as initializers, FuseLinear; leaves no Mul by channel after a Conv, Linear or MatMul."""
 
     roots = ("Mul",)
 
     def fuse(self, node: ir.Node) -> bool:
+        """Fold a Mul into the product whose result it multiplies."""
         producers = (None if value is None else value.producer() for value in node.inputs)
         product = next((p for p in producers if p is not None and is_product(p)), None)
         if product is None:
@@ -29,11 +30,11 @@ class FoldScale(Fusion):
         factor = constant(other_operand(node, product.outputs[0]))
         if factor is None or factor.dtype.kind != "f":
             return False
-        check_alone(product, node)
+        check_sole_reader(product, node)
         channels, axis = channels_of(product)
         vector = by_channel(factor, channels, axis, rank(product.outputs[0]))
         if vector is None:
-            raise Declined("the factor is not one of each channel")
+            raise Declined("The factor must be one number, or one per channel.")
         scale(product, vector)
         take_over(product, node)
         return True

@@ -1,11 +1,11 @@
-"""GroupNormalization from what it is made of: groups as channels, an InstanceNormalization, the shape of before, scale and bias.
+"""Fuses Reshape, InstanceNormalization, Reshape, and the scale and bias that follow, into GroupNormalization.
 
-1. An InstanceNormalization reads a Reshape of x to [N, groups, -1], by constants, and has constant scale and bias.
-2. A Reshape brings its result back to the shape of x, whose number of channels is known and a multiple of the groups.
-3. Constants of one number by channel scale and shift it; either may be missing.
-4. Nothing else reads what is computed on the way, and all of it stands in one graph.
+1. An InstanceNormalization with constant scale and bias reads a Reshape of x to [N, groups, -1] by a constant shape.
+2. A Reshape restores the shape of x, whose number of channels is a known multiple of the number of groups.
+3. Constants with one number per channel scale and shift the result; either may be missing.
+4. Nothing else reads intermediate results, and all nodes are in one graph.
 
-PyTorch's exporter writes this for older opsets (seen at 14 and 18). The Reshapes ask for ONNX's order of axes, so a
+PyTorch's exporter writes this for older opsets (seen at 14 and 18). The Reshapes require ONNX's order of axes, so a
 channels-last image would be transposed before and after. https://onnx.ai/onnx/operators/onnx__GroupNormalization.html
 """
 
@@ -33,11 +33,12 @@ from bundler.values.arrays import Array
 
 
 class FuseGroupNorm(Fusion):
-    """Needs: constants as initializers, shapes. Gives: GroupNormalization (opset 21), without Reshapes."""
+    """Requires constants as initializers, shapes; makes GroupNormalization (opset 21) without Reshapes."""
 
     roots = ("InstanceNormalization",)
 
     def fuse(self, node: ir.Node) -> bool:
+        """Fuse the nodes around an InstanceNormalization."""
         split, merge = producer(node.inputs[0], "Reshape"), reader(node.outputs[0], "Reshape")
         scale, bias = constant(node.inputs[1]), constant(node.inputs[2])
         if split is None or merge is None or split.inputs[0] is None or scale is None or bias is None:
@@ -64,28 +65,28 @@ class FuseGroupNorm(Fusion):
 def _check_shapes(x: ir.Value, split: ir.Node, merge: ir.Node, groups: int) -> None:
     target = constant(split.inputs[1])
     if target is None or target.size != 3 or target[1] != groups or target[2] != -1:
-        raise Declined("its input is not reshaped to [N, groups, -1] by constants")
+        raise Declined("The input must be reshaped to [N, groups, -1] by a constant shape.")
     batch = x.shape[0] if x.shape is not None else None
     if target[0] != 0 and target[0] != batch:
-        raise Declined("its input is not reshaped within one example")
+        raise Declined("The Reshape must keep the batch.")
     source = producer(merge.inputs[1], "Shape")
     whole = source is not None and not attribute(source, "start", 0) and "end" not in source.attributes
     same = whole and source is not None and source.inputs[0] is x
     shapes = (x.shape, merge.outputs[0].shape)
     known = None not in shapes and shapes[0] == shapes[1] and all(isinstance(d, int) or d.value for d in x.shape or ())
     if not (same or known):
-        raise Declined("its result is not brought back to the shape of before")
+        raise Declined("The result must be reshaped to the original shape.")
 
 
 def _channels(x: ir.Value, groups: int) -> int:
     channels = x.shape[1] if x.shape is not None and len(x.shape) > 1 else None
     if not isinstance(channels, int) or channels % groups:
-        raise Declined("the number of channels is not known, or no multiple of the groups")
+        raise Declined("The number of channels must be a known multiple of the number of groups.")
     return channels
 
 
 def _by_channel(value: ir.Value | None, x: ir.Value, channels: int) -> Array | None:
-    """A constant [C, 1, …] or [1, C, 1, …] as [C]; None for another one."""
+    """Return a constant of the shape [C, 1, …] or [1, C, 1, …] as [C], or None for any other value."""
     array = constant(value)
     return None if array is None or array.size != channels else by_channel(array, channels, 1, rank(x))
 

@@ -1,14 +1,14 @@
-"""A Softmax of masked scores whose NaN are made zeros loses the test for NaN, which only a row of nothing but -inf can need.
+"""Removes the replacement of NaN by zero after a Softmax of masked scores; only a row of nothing but -inf needs it.
 
-    p = Softmax(scores + bias);  y = Where(IsNaN(p), 0, p)          what torch.onnx makes of attention with a boolean mask
+    p = Softmax(scores + bias);  y = Where(IsNaN(p), 0, p)          as torch.onnx writes attention with a boolean mask
 
-1. The Softmax goes over the last axis, and nothing but IsNaN and Where reads it.
-2. The Where puts a constant zero in the place of a NaN, and the Softmax's own result elsewhere.
-3. One of the two addends is a Where that gives 0 or a lowest number, both constants.
-4. Is the lowest number finite, as torch writes it, no row becomes NaN, and a Softmax is left.
-5. Is it -inf, a `tfbundle::MaskedSoftmax` is made, whose handler sees in the mask which rows are to be zero.
+1. The Softmax is over the last axis, and only IsNaN and Where read its result.
+2. The Where replaces NaN by a constant zero, and takes the result of the Softmax elsewhere.
+3. One of the two addends is a Where that selects 0 or a lowest number, both constants.
+4. If the lowest number is finite, as torch writes it, no row becomes NaN: only the Softmax remains.
+5. If it is -inf, the result is a `tfbundle::MaskedSoftmax`, whose handler derives from the mask which rows are zero.
 
-A NaN that is in the scores already stays one, as in PyTorch. Testing each probability costs a twentieth of BERT's time in TFLite.
+NaN in the scores stays NaN, as in PyTorch. Testing each probability would take a twentieth of BERT's time in TFLite.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from bundler.graph.fusion import DOMAIN, Declined, Fusion, attribute, constant, 
 
 
 class FuseMaskedSoftmax(Fusion):
-    """Needs: ranks. Gives: a Softmax alone, or `tfbundle::MaskedSoftmax(scores, bias)`."""
+    """Requires ranks; makes a Softmax alone, or `tfbundle::MaskedSoftmax(scores, bias)`."""
 
     roots = ("Where",)
 
     def fuse(self, node: ir.Node) -> bool:
+        """Fuse the Softmax whose NaN a Where replaces."""
         test = producer(node.inputs[0], "IsNaN")
         softmax = producer(node.inputs[2], "Softmax")
         if test is None or softmax is None or test.inputs[0] is not softmax.outputs[0]:
@@ -32,9 +33,9 @@ class FuseMaskedSoftmax(Fusion):
         _check(softmax, node)
         addition = producer(softmax.inputs[0], "Add")
         if addition is None:
-            raise Declined("the Softmax reads no sum of scores and a mask")
+            raise Declined("Softmax must read the sum of scores and a mask.")
         if any(other.graph is not node.graph for other in (addition, softmax, test)):
-            raise Declined("its nodes stand in several graphs")
+            raise Declined("All nodes of the pattern must be in the same graph.")
         scores, bias, lowest = _parts(addition)
         if np.isfinite(lowest):
             plain = ir.Node("", "Softmax", [addition.outputs[0]], [ir.AttrInt64("axis", -1)], name=softmax.name)
@@ -47,16 +48,16 @@ class FuseMaskedSoftmax(Fusion):
 def _check(softmax: ir.Node, where: ir.Node) -> None:
     axes = rank(softmax.inputs[0])
     if axes is None or attribute(softmax, "axis", -1) % axes != axes - 1:
-        raise Declined("the Softmax does not go over the last axis")
+        raise Declined("Softmax must be over the last axis.")
     if len(softmax.outputs[0].uses()) != 2 or softmax.outputs[0].is_graph_output():
-        raise Declined("others read the Softmax as well")
+        raise Declined("Other nodes must not read the result of Softmax.")
     zero = constant(where.inputs[1])
     if zero is None or zero.size != 1 or zero.any():
-        raise Declined("what stands for a NaN is not zero")
+        raise Declined("The replacement of NaN must be zero.")
 
 
 def _parts(addition: ir.Node) -> tuple[ir.Value, ir.Value, float]:
-    """The scores, the mask and what it adds where it hides."""
+    """Return the scores, the mask, and the number that the mask adds to hidden scores."""
     first, second = addition.inputs
     for bias, scores in ((first, second), (second, first)):
         mask = producer(bias, "Where")
@@ -64,4 +65,4 @@ def _parts(addition: ir.Node) -> tuple[ir.Value, ir.Value, float]:
         known = sorted(float(v.reshape(-1)[0]) for v in values if v is not None and v.size == 1)
         if bias is not None and scores is not None and len(known) == 2 and known[0] < known[1] == 0:
             return scores, bias, known[0]
-    raise Declined("neither addend is a mask of 0 and a lowest number")
+    raise Declined("One addend must be a mask of 0 and a lowest number.")

@@ -1,10 +1,11 @@
-"""ONNX's shape inference, made safe for sizes that nobody has memory for.
+"""ONNX's shape inference, protected against sizes beyond the memory of any machine.
 
-With data propagation ONNX (1.23) takes a vector that is added, subtracted or multiplied for a shape and writes one dim an
-element: 2^40 of them end the process, and a vector of 100 million numbers takes gigabytes. So it comes second, and only where
+With data propagation, ONNX (1.23) takes a vector that is added, subtracted or multiplied for a shape and writes one dim per
+element: 2^40 of them crash the process, and a vector of 100 million numbers takes gigabytes. So inference with data propagation
+runs second, and only if
 
-1. no vector whose length is known is longer than LONGEST,
-2. no integer constant that may become a length is larger; an end of a Slice, often the largest int64, is none.
+1. no vector of known length is longer than LONGEST,
+2. no integer constant that may become a length is larger. The end of a Slice, often the largest int64, does not count.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LONGEST = 1 << 20
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Note the shapes and types of all values as far as ONNX can tell them, in place."""
+    """Set the shapes and types of all values that ONNX can infer, in place."""
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
     if not any(map(_is_long, _values(model))):
         common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)

@@ -1,4 +1,4 @@
-"""Reading an ONNX file into the IR that the passes and the engine work on."""
+"""Reads an ONNX file into the IR that the passes and the engine work on."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from bundler.graph.onnx_signature import load_graph
 from bundler.graph.tensors import check_tensors
 
 SMALL = 1024
-"""Elements up to which a constant is taken for a shape or a parameter rather than a weight."""
+"""The most elements of a constant that is taken for a shape or a parameter rather than a weight."""
 
-_CONSTANTS_APART = 4
-"""The first IR version whose constants need be no inputs."""
+_SEPARATE_CONSTANTS = 4
+"""The first IR version in which constants need not be listed as inputs."""
 
 
 def load(path: Path) -> ir.Model:
-    """The model with its weights left on disk until they are needed.
+    """Return the model in an ONNX file, with its weights left on disk until they are needed.
 
     Raises:
-        ConversionError: the file is missing, is no ONNX, or a tensor's data are missing, too short, or outside its folder.
+        ConversionError: the file is missing or is not an ONNX file, or the data of a tensor is missing, too short, or outside
+            the model's folder.
     """
     proto = load_graph(path)
     check_tensors(proto, path)
     check_attributes(proto, path)
     try:
         model = from_proto(proto)
-    except Exception as exc:  # the IR's own, wrapped several times, and whatever Python raises for a field of the wrong type
+    except Exception as exc:  # onnx_ir wraps errors several times, and Python raises many for a field of the wrong type
         raise ConversionError(
             f"{path} cannot be read as an ONNX model: {root_cause(exc)}.",
-            fix="check the file with onnx.checker; export it again, as a download may have been cut short",
+            fix="check the file with onnx.checker; export it again, since a download may have been cut short",
         ) from exc
     _check_names(model, path)
     for tensor in external_tensors(model):
@@ -47,18 +48,18 @@ def load(path: Path) -> ir.Model:
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
-    """The IR of a model in memory."""
+    """Return the IR of a model in memory."""
     return ir.from_proto(proto)
 
 
-def part_constants(model: ir.Model) -> None:
-    """Take the constants off the inputs, in place: up to IR version 3 they are listed there (onnx/docs/IR.md)."""
+def drop_constant_inputs(model: ir.Model) -> None:
+    """Remove constants from the list of inputs, in place; up to IR version 3 they must be listed there (onnx/docs/IR.md)."""
     RemoveInitializersFromInputsPass()(model)
-    model.ir_version = max(model.ir_version or 0, _CONSTANTS_APART)
+    model.ir_version = max(model.ir_version or 0, _SEPARATE_CONSTANTS)
 
 
 def root_cause(exc: BaseException) -> str:
-    """The first line of what was raised first, with its kind where it says nothing."""
+    """Return the first line of the exception that was raised first, or its type if it has no message."""
     while exc.__cause__ is not None:
         exc = exc.__cause__
     lines = str(exc).strip().splitlines()
@@ -67,8 +68,8 @@ def root_cause(exc: BaseException) -> str:
 
 
 @contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """Turn whatever ONNX's tools raise, which share no base class, into a ConversionError that begins with `what`."""
+def conversion_errors(what: str) -> Iterator[None]:
+    """Turn the exceptions of ONNX's tools, which have no common base class, into a ConversionError that starts with `what`."""
     try:
         yield
     except ConversionError:
@@ -80,7 +81,7 @@ def refusals(what: str) -> Iterator[None]:
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
-    """All tensors in files: initializers and attributes, in subgraphs and functions too."""
+    """Yield all tensors whose data is in a file: initializers and attributes, in subgraphs and functions too."""
     for graph in _graphs(model):
         tensors = [value.const_value for value in graph.initializers.values()]
         tensors += [t for node in graph for attribute in _tensor_attributes(node) for t in _tensors(attribute)]
@@ -88,7 +89,12 @@ def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
 
 
 def load_external(model: ir.Model, *, initializers: bool) -> None:
-    """Read the attributes that lie in files into memory, and the initializers too, but for the outermost graph's if not asked."""
+    """Read external data into memory, in place.
+
+    Args:
+        model: the model.
+        initializers: read the initializers of the outermost graph too, and not only attributes and the constants of subgraphs.
+    """
     for graph in _graphs(model):
         if initializers or graph is not model.graph:
             for value in graph.initializers.values():
@@ -101,7 +107,7 @@ def load_external(model: ir.Model, *, initializers: bool) -> None:
 
 
 def _graphs(model: ir.Model) -> list[ir.Graph]:
-    """The model's graph, those of its attributes, and its functions'."""
+    """Return the graphs of the model and of its functions, and all their subgraphs."""
     roots = [model.graph, *(function.graph for function in model.functions.values())]
     return [graph for root in roots for graph in (root, *root.subgraphs())]
 
@@ -127,14 +133,14 @@ def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
 
 
 def _check_names(model: ir.Model, path: Path) -> None:
-    """protobuf gives a string that is no UTF-8 as bytes."""
+    """Raise if a name is not UTF-8, in which case protobuf returns it as bytes."""
     for graph in _graphs(model):
         values = [*graph.inputs, *graph.outputs, *(output for node in graph for output in node.outputs)]
         texts = [text for node in graph for text in (node.name, node.op_type, node.domain)]
         names: list[object] = [*texts, *(value.name for value in values)]
-        wrong = next((name for name in names if isinstance(name, bytes)), None)
-        if wrong is not None:
-            raise ConversionError(f"{path} has a name that is no UTF-8: {wrong[:100]!r}.", fix="export it again")
+        invalid = next((name for name in names if isinstance(name, bytes)), None)
+        if invalid is not None:
+            raise ConversionError(f"{path} has a name that is not valid UTF-8: {invalid[:100]!r}.", fix="export it again")
 
 
 def _load_small(model: ir.Model) -> None:

@@ -1,16 +1,16 @@
-"""The normal form: any opset from 6 on in, one opset out, functions inlined, constants as initializers, fused patterns.
+"""Brings a model to its normal form: one opset, functions inlined, constants as initializers, patterns fused.
 
-The passes in their order, each with what it needs and gives:
+The passes in order; each works on the result of those before it:
 
-    part_constants                  constants that IR version 3 lists as inputs -> constants
+    drop_constant_inputs            constants that IR version 3 lists as inputs -> constants only
     InlinePass                      model-local functions -> their nodes
     LiftConstantsToInitializers     Constant nodes -> initializers
     LiftWeights                     large constants of branches and bodies -> the outermost graph
-    raise_opset                     any opset -> OPSET; what it writes as Constant nodes is lifted too
-    RemoveUnusedNodes               -> no dead nodes
-    infer_shapes                    -> shapes and dtypes on every value it can tell
+    raise_opset                     any opset from 6 on -> OPSET; the Constant nodes that it adds are lifted too
+    RemoveUnusedNodes               nodes that nothing reads -> removed
+    infer_shapes                    -> shapes and dtypes on every value for which they can be inferred
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
-    DropCasts                       no Cast to the type that a value has already
+    DropCasts                       Cast to the type that a value already has -> removed
     FuseFakeQuantize                QuantizeLinear + DequantizeLinear -> tfbundle::FakeQuantize
     FuseGelu                        its formula with erf or tanh -> Gelu
     FuseHardSwish                   x clip(x + 3, 0, 6) / 6 and the like -> HardSwish
@@ -19,9 +19,9 @@ The passes in their order, each with what it needs and gives:
     FuseGroupNorm                   Reshape + InstanceNormalization + Reshape + Mul + Add -> GroupNormalization
     FuseMaskedSoftmax               Softmax of masked scores with zeros for NaN -> tfbundle::MaskedSoftmax
     FuseLinear                      MatMul + Add -> tfbundle::Linear
-    FuseAttention                   the scale of attention -> the weights of its query; the key's three moves -> one
-    FoldBatchNorm                   a product beside BatchNormalization -> scaled weights
-    FoldScale                       a product + Mul by channel -> scaled weights
+    FuseAttention                   scale of attention -> weights of the query; three moves of the key -> one Transpose
+    FoldBatchNorm                   product + BatchNormalization -> scaled weights
+    FoldScale                       product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
 """
 
@@ -48,7 +48,7 @@ from bundler.graph.fuse_rms_norm import FuseRMSNorm
 from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
 from bundler.graph.lift_weights import LiftWeights
-from bundler.graph.load import part_constants, refusals
+from bundler.graph.load import conversion_errors, drop_constant_inputs
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
@@ -56,21 +56,22 @@ FUSIONS: tuple[type[Fusion], ...] = (
     DropCasts, FuseFakeQuantize, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax,
     FuseLinear, FuseAttention, FoldBatchNorm, FoldScale, PointwiseFirst,
 )  # fmt: skip
-"""In this order."""
+"""All fusions, in the order in which they run."""
 
 
 def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.Model:
-    """Bring a model to the normal form, in place where that is possible.
+    """Return the normal form of a model.
 
     Args:
-        fusions: others than all of them are for measuring what one of them gains.
+        model: the model, which must not be used afterwards.
+        fusions: the fusions to run; a benchmark leaves one out to measure what it gains.
 
     Raises:
-        ConversionError: no opset of the default domain, an opset below 6, or a graph that ONNX's own tools refuse.
+        ConversionError: the model has no opset of the default domain, its opset is below 6, or ONNX's own tools reject the graph.
     """
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
-    with refusals("The ONNX graph cannot be brought to its normal form"):
-        part_constants(model)
+    with conversion_errors("The ONNX graph cannot be brought to its normal form"):
+        drop_constant_inputs(model)
         model = common.InlinePass()(model).model
         model = LiftWeights()(lift(model).model).model
         model = lift(raise_opset(model)).model

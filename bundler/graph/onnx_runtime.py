@@ -1,4 +1,4 @@
-"""Runs a build's artifacts as users will: ONNX Runtime on the .onnx, TensorFlow on the SavedModel on disk."""
+"""Runs .onnx files in ONNX Runtime and maps its exceptions to those of tfbundle."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from bundler.errors import ParityError, first_message_line
 from bundler.values.arrays import Array
 
 EXACT_INTEGERS = ("session.x64quantprecision", "1")
-"""On CPUs without VNNI, ONNX Runtime's products of uint8 and int8 overflow in int16 unless told not to."""
+"""The session option that prevents int16 overflow in products of uint8 and int8 on CPUs without VNNI."""
 
-_UNKNOWN = re.compile(r"(?P<op>[\w.:]+)\(-?\d+\) is not a registered function/op")
-"""Of a domain that is neither ONNX's nor ONNX Runtime's own: an operator of the user's, for which there is a handler."""
+_UNREGISTERED = re.compile(r"(?P<op>[\w.:]+)\(-?\d+\) is not a registered function/op")
+"""ONNX Runtime's message for an operator of the user's own domain, for which tfbundle has a handler."""
 
 
 class CannotLoadError(ParityError):
-    """The runtime has no kernel for an operator or type of the model: nothing can be said of its answers."""
+    """The runtime has no kernel for an operator or type of the model, so its answers cannot be compared."""
 
 
 def onnx_runtime_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of ONNX Runtime; they share no base class of their own."""
+    """Return the exception classes of ONNX Runtime, which have no common base class."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    found = (getattr(state, name) for name in dir(state))
-    return tuple(e for e in found if isinstance(e, type) and issubclass(e, Exception))
+    members = (getattr(state, name) for name in dir(state))
+    return tuple(e for e in members if isinstance(e, type) and issubclass(e, Exception))
 
 
 class OnnxModel:
     """An .onnx file in ONNX Runtime on the CPU.
 
     Args:
-        path: the file; external data stands beside it.
-        optimize: False runs the nodes as written, without ONNX Runtime's own fusions.
-        every_value: give each intermediate value of the top graph as an output too.
+        path: the file; its external data is in the same folder.
+        optimize: whether ONNX Runtime applies its own fusions, or runs the nodes as written.
+        all_values: return every intermediate value of the outermost graph as an output too.
 
     Raises:
         CannotLoadError: ONNX Runtime lacks a kernel or a type.
-        ParityError: it refuses the model for another reason.
+        ParityError: ONNX Runtime rejects the model for another reason.
     """
 
-    def __init__(self, path: Path, *, optimize: bool = True, every_value: bool = False) -> None:
+    def __init__(self, path: Path, *, optimize: bool = True, all_values: bool = False) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -56,51 +56,54 @@ class OnnxModel:
         options.add_session_config_entry(*EXACT_INTEGERS)
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        # ValueError: a name that is no UTF-8.
-        refusals: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError)
+        # ValueError: a name is not valid UTF-8.
+        load_errors: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError)
         try:
-            self._session = _session(path, options, every_value)
+            self._session = _session(path, options, all_values)
         except state.NotImplemented as exc:
             raise CannotLoadError(f"ONNX Runtime has no kernel: {first_message_line(exc)}.", where=where) from exc
-        except refusals as exc:
-            unknown = _UNKNOWN.search(str(exc))
-            if unknown:
-                raise CannotLoadError(f"ONNX Runtime has no kernel for {unknown['op']}.", where=where) from exc
-            raise ParityError(f"ONNX Runtime refuses the model: {first_message_line(exc)}.", where=where) from exc
-        ends = (*self._session.get_inputs(), *self._session.get_outputs())
-        if any("bfloat16" in value.type for value in ends):
-            raise CannotLoadError("ONNX Runtime's Python interface takes no bfloat16 arrays.", where=where)
+        except load_errors as exc:
+            unregistered = _UNREGISTERED.search(str(exc))
+            if unregistered:
+                raise CannotLoadError(f"ONNX Runtime has no kernel for {unregistered['op']}.", where=where) from exc
+            raise ParityError(f"ONNX Runtime rejects the model: {first_message_line(exc)}.", where=where) from exc
+        arguments = (*self._session.get_inputs(), *self._session.get_outputs())
+        if any("bfloat16" in value.type for value in arguments):
+            raise CannotLoadError("ONNX Runtime's Python interface does not accept bfloat16 arrays.", where=where)
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
-        """Outputs by name; inputs that the graph does not use are left out.
+        """Run the model and return its outputs by name.
+
+        Args:
+            inputs: arrays by input name; arrays that the graph does not use are ignored.
 
         Raises:
-            ParityError: ONNX Runtime stopped.
+            ParityError: ONNX Runtime fails.
         """
         feed = {i.name: _for_onnx(inputs[i.name]) for i in self._session.get_inputs() if i.name in inputs}
         names = [output.name for output in self._session.get_outputs()]
-        # ValueError: an input is missing from the feed; RuntimeError: a type that its Python interface does not take.
-        stops: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError, RuntimeError)
+        # ValueError: an input is missing from the feed; RuntimeError: the Python interface does not accept a type.
+        run_errors: tuple[type[Exception], ...] = (*onnx_runtime_errors(), ValueError, RuntimeError)
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))
-        except stops as exc:
-            raise ParityError(f"ONNX Runtime stopped: {first_message_line(exc)}.", where=str(self.path)) from exc
+        except run_errors as exc:
+            raise ParityError(f"ONNX Runtime failed: {first_message_line(exc)}.", where=str(self.path)) from exc
 
 
-def _session(path: Path, options: Any, every_value: bool) -> Any:
+def _session(path: Path, options: Any, all_values: bool) -> Any:
     import onnxruntime
 
     providers = ["CPUExecutionProvider"]
-    if not every_value:
+    if not all_values:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    # Beside the original, so that references to external data hold.
+    # In the folder of the original, so that relative paths of external data stay valid.
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".onnx") as file:
-        file.write(_with_every_value(path))
+        file.write(_with_all_values_as_outputs(path))
         file.flush()
         return onnxruntime.InferenceSession(file.name, options, providers=providers)
 
 
-def _with_every_value(path: Path) -> bytes:
+def _with_all_values_as_outputs(path: Path) -> bytes:
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
@@ -119,10 +122,14 @@ def _for_onnx(array: Array) -> Array:
 
 
 def onnx_values(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Every tensor that the top graph makes, by value name, without ONNX Runtime's own fusions.
+    """Return every tensor that the outermost graph computes, by value name, without ONNX Runtime's own fusions.
+
+    Args:
+        path: the file.
+        inputs: arrays by input name.
 
     Raises:
-        ParityError: ONNX Runtime cannot load or run the model this way.
+        ParityError: ONNX Runtime cannot load or run the model in this way.
     """
-    values = OnnxModel(path, optimize=False, every_value=True)(inputs)
+    values = OnnxModel(path, optimize=False, all_values=True)(inputs)
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

@@ -1,4 +1,4 @@
-"""The signature that an ONNX file states: names, order, dtypes, and which dims are dynamic."""
+"""Reads the signature of an ONNX file: names, order, dtypes and dims of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bundler.values.signature import DTYPES, Dim, Signature, TensorSpec
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file without the weights that lie in files beside it.
+    """Read an ONNX file without its external data.
 
     Raises:
-        ConversionError: there is no such file, or it is not ONNX.
+        ConversionError: the file cannot be read, or is not an ONNX file.
     """
     try:
         model = onnx.load(path, load_external_data=False)
     except OSError as exc:
         raise ConversionError(
-            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="give the path of an .onnx file"
+            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="name an existing .onnx file"
         ) from exc
-    except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is no UTF-8
+    except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is not valid UTF-8
         what = f"{path} is not an ONNX file, or is truncated: {str(exc).splitlines()[0] if str(exc) else exc!r}."
         fix = "unpack it first: gunzip" if _is_gzip(path) else "export it again; a download may have been cut short"
         raise ConversionError(what, fix=fix) from exc
     if not model.graph.node and not model.graph.output:
-        raise ConversionError(f"{path} holds no ONNX graph.", fix="export it again")
+        raise ConversionError(f"{path} contains no ONNX graph.", fix="export it again")
     return model
 
 
@@ -40,29 +40,29 @@ def _is_gzip(path: Path) -> bool:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operator set that the model asks for (1 where it states none)."""
+    """Return the version of ONNX's own operator set that the model imports, or 1 if it imports none."""
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
 
 def signature_of(model: onnx.ModelProto) -> Signature:
-    """The graph's inputs, but for those that have an initializer, and its outputs.
+    """Return the signature of a model: its inputs, except those that have an initializer, and its outputs.
 
     Raises:
-        ConversionError: an input or output is not a tensor of a dtype that a signature can hold.
+        ConversionError: an input or output is not a tensor of a dtype that a signature supports.
     """
-    given = {init.name for init in model.graph.initializer}
-    given |= {sparse.values.name for sparse in model.graph.sparse_initializer}
+    constants = {init.name for init in model.graph.initializer}
+    constants |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     return Signature(
-        tuple(_spec(value) for value in model.graph.input if value.name not in given),
+        tuple(_spec(value) for value in model.graph.input if value.name not in constants),
         tuple(_spec(value) for value in model.graph.output),
     )
 
 
 def graph_signature(graph: ir.Graph) -> Signature:
-    """The same of a graph in memory.
+    """Return the signature of a graph in memory: its inputs, except those that are constants, and its outputs.
 
     Raises:
-        ConversionError: an input or output is not a tensor of a dtype that a signature can hold.
+        ConversionError: an input or output is not a tensor of a dtype that a signature supports.
     """
     inputs = [v for v in graph.inputs if v.const_value is None]
     return Signature(
@@ -75,8 +75,8 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ConversionError(
-            f"{value.name!r} is a {str(kind).removesuffix('_type')}; a signature holds tensors only.",
-            fix="give the model tensors as inputs and outputs (skl2onnx does with options={'zipmap': False})",
+            f"{value.name!r} is a {str(kind).removesuffix('_type')}; a signature supports tensors only.",
+            fix="use only tensors as inputs and outputs (with skl2onnx: options={'zipmap': False})",
         )
     tensor = value.type.tensor_type
     dtype = _dtype(value.name, tensor.elem_type)
@@ -89,7 +89,7 @@ def _dtype(name: str, element: int) -> str:
     known = element in TensorProto.DataType.values() and element
     dtype = helper.tensor_dtype_to_np_dtype(element).name if known else "undefined"
     if dtype not in DTYPES:
-        raise ConversionError(f"{name!r} has the dtype {dtype}, which a signature cannot hold.")
+        raise ConversionError(f"{name!r} has the dtype {dtype}, which a signature does not support.")
     return dtype
 
 

@@ -1,4 +1,10 @@
-"""Raising a model to one opset with ONNX's own version converter."""
+"""Raises a model to one opset with ONNX's own version converter.
+
+1. A model without an opset is rejected, unless it has no operator of ONNX's domain; one of OPSET or newer stays as it is.
+2. Below opset 6, only a model whose operators mean the same in opset 6 is accepted.
+3. PRelu of opset 6 and Scan of opset 8 are rewritten first, since the converter handles them wrongly.
+4. Operators in ONNX's domain that ONNX does not know are hidden from the converter.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +17,10 @@ from onnx import version_converter
 
 from bundler.errors import ConversionError
 from bundler.graph.detached import through_proto
+from bundler.graph.hidden_nodes import HIDDEN, show_hidden
 from bundler.graph.load import root_cause
 from bundler.graph.prelu_6 import PRelu6ToPRelu7
-from bundler.graph.scan_8 import Scan8ToScan9, show_scans
+from bundler.graph.scan_8 import Scan8ToScan9
 
 OPSET = 21
 """Handlers are written against this opset and newer ones; older models are raised to it."""
@@ -22,47 +29,39 @@ OLDEST = 6
 
 
 def raise_opset(model: ir.Model) -> ir.Model:
-    """A model of at least OPSET; one that is newer stays as it is.
+    """Return a model of OPSET, or the model itself if its opset is newer.
 
     Raises:
-        ConversionError: the model names no opset, one older than 6, or the version converter fails.
+        ConversionError: the model names no opset or one older than 6, or the version converter fails.
     """
     opset = model.opset_imports.get("")
     if opset is None:
         if any(node.domain == "" for node in model.graph):
-            raise ConversionError("The ONNX model does not say which opset it uses.", fix="export it again")
+            raise ConversionError("The ONNX model does not state its opset.", fix="export it again")
         return model
     if opset >= OPSET:
         return model
     if opset < OLDEST and not all(map(_unchanged(opset), ir.traversal.RecursiveGraphIterator(model.graph))):
         raise ConversionError(
-            f"The ONNX model has opset {opset}; {OLDEST} is the oldest one supported.", fix="export it again"
+            f"The ONNX model has opset {opset}; the oldest one supported is {OLDEST}.", fix="export it again"
         )
     if opset == 6:
         PRelu6ToPRelu7()(model)
     if opset == 8:
         Scan8ToScan9()(model)
-    return show_scans(_convert(model, opset))
+    return _convert(model, opset)
 
 
 def _hide_unknown(model: ir.Model) -> None:
-    """ONNX Runtime has operators of its own in ONNX's domain (SimplifiedLayerNormalization), and users may have some."""
+    """Hide operators that ONNX does not know: ONNX Runtime (SimplifiedLayerNormalization) and users add some to its domain."""
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         if node.domain == "" and not onnx.defs.has(node.op_type):
-            node.domain = _UNKNOWN
-            model.opset_imports[_UNKNOWN] = 1
-
-
-def _show_unknown(model: ir.Model) -> ir.Model:
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        if node.domain == _UNKNOWN:
-            node.domain = ""
-    model.opset_imports.pop(_UNKNOWN, None)
-    return model
+            node.domain = HIDDEN
+            model.opset_imports[HIDDEN] = 1
 
 
 def _unchanged(opset: int) -> Callable[[ir.Node], bool]:
-    """Whether a node means the same in `opset` as in the oldest one supported."""
+    """Return a test for nodes that mean the same in `opset` as in the oldest opset supported."""
 
     def same(node: ir.Node) -> bool:
         if node.domain != "":
@@ -76,15 +75,11 @@ def _unchanged(opset: int) -> Callable[[ir.Node], bool]:
     return same
 
 
-_UNKNOWN = "tfbundle.unknown"
-"""Where operators that ONNX does not know are out of the version converter's sight."""
-
-
 def _convert(model: ir.Model, opset: int) -> ir.Model:
     _hide_unknown(model)
     try:
-        return _show_unknown(through_proto(model, lambda proto: version_converter.convert_version(proto, OPSET)))
-    except Exception as exc:  # RuntimeError, and ConvertError and InferenceError, which have no base class but this
+        return show_hidden(through_proto(model, lambda proto: version_converter.convert_version(proto, OPSET)))
+    except Exception as exc:  # RuntimeError, and ConvertError and InferenceError, which have no other base class
         raise ConversionError(
             f"The model of opset {opset} cannot be raised to opset {OPSET}: {root_cause(exc)}.",
             fix=f"export it with --opset {OPSET}",

@@ -1,6 +1,6 @@
-"""Formulas of sums, products and powers as polynomials: one comparison for every order and grouping of their nodes.
+"""Represents formulas of sums, products and powers as polynomials, so that one comparison covers every order and grouping.
 
-    0.5 * (x * (1 + t)),  x * 0.5 * (1 + t),  (x / 2) * (t + 1)     are all     {(1, 0): 0.5, (1, 1): 0.5}     in (x, t)
+In (x, t), each of `0.5 * (x * (1 + t))`, `x * 0.5 * (1 + t)` and `(x / 2) * (t + 1)` is {(1, 0): 0.5, (1, 1): 0.5}.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from bundler.graph.fusion import is_close, number, reader
+from bundler.graph.fusion import check_enclosed, is_close, number, reader, replace
 
 Terms: TypeAlias = "dict[tuple[int, ...], float]"
-"""The exponents of the variables -> the factor."""
+"""Exponents of the variables -> factor."""
 
 _DEEPEST = 10
 _HIGHEST = 4
@@ -24,35 +24,80 @@ _OPERATORS = ("Add", "Sub", "Mul", "Div")
 
 @dataclass
 class Formula:
-    """A value as a polynomial, and the nodes that compute it from the variables, each after those that it reads."""
+    """A value as a polynomial.
+
+    Attributes:
+        terms: the terms of the polynomial.
+        nodes: the nodes that compute it from the variables, each after those that it reads.
+    """
 
     terms: Terms
     nodes: list[ir.Node] = field(default_factory=list)
 
-    def is_close(self, wanted: Terms, dtype: ir.DataType | None) -> bool:
-        """Whether it has these terms, and no others."""
-        return self.terms.keys() == wanted.keys() and all(is_close(self.terms[k], wanted[k], dtype) for k in wanted)
+    def is_close(self, expected: Terms, dtype: ir.DataType | None) -> bool:
+        """Return True if the polynomial has the expected terms and no others, up to rounding to the dtype."""
+        return self.terms.keys() == expected.keys() and all(is_close(self.terms[k], expected[k], dtype) for k in expected)
 
 
 def formula(value: ir.Value | None, variables: Sequence[ir.Value], depth: int = _DEEPEST) -> Formula | None:
-    """The value as a polynomial in the variables; None where it is none, or one of a high degree."""
+    """Return the value as a polynomial in the variables, or None if it is not one or its degree is too high.
+
+    Args:
+        value: the value.
+        variables: the variables, in the order of the exponents.
+        depth: the longest chain of nodes to follow.
+    """
     if value is None or depth == 0:
         return None
     if value in variables:
         return Formula({tuple(int(v is value) for v in variables): 1.0})
-    known = number(value, variables[0])
-    if known is not None:
-        return Formula({(0,) * len(variables): known})
+    constant = number(value, variables[0])
+    if constant is not None:
+        return Formula({(0,) * len(variables): constant})
     node = value.producer()
     if node is None or node.domain != "":
         return None
     operands = [formula(operand, variables, depth - 1) for operand in node.inputs]
-    found = [operand for operand in operands if operand is not None]
-    terms = _combined(node, [operand.terms for operand in found]) if len(found) == len(operands) else None
+    known = [operand for operand in operands if operand is not None]
+    terms = _combined(node, [operand.terms for operand in known]) if len(known) == len(operands) else None
     if terms is None or any(sum(exponents) > _HIGHEST for exponents in terms):
         return None
-    nodes = dict.fromkeys(n for operand in found for n in operand.nodes)
+    nodes = dict.fromkeys(n for operand in known for n in operand.nodes)
     return Formula(terms, [*nodes, node])
+
+
+def arguments(node: ir.Node) -> Iterator[tuple[ir.Value, Formula]]:
+    """Yield each value x of which the input of `node` is a polynomial, the nearest first, with that polynomial."""
+    for x in _bases(node.inputs[0]):
+        argument = formula(node.inputs[0], (x,))
+        if argument is not None:
+            yield x, argument
+
+
+def products(node: ir.Node, x: ir.Value) -> Iterator[Formula]:
+    """Yield each polynomial in (x, t) that arithmetic computes from the result t of `node`, step by step."""
+    t = node.outputs[0]
+    yield from filter(None, (formula(value, (x, t)) for value in _results(t)))
+
+
+def replace_formula(
+    op_type: str, x: ir.Value, parts: tuple[Formula, ir.Node, Formula], attributes: Sequence[ir.Attr] = ()
+) -> None:
+    """Replace a formula by one operator of x.
+
+    Args:
+        op_type: the operator.
+        x: its input.
+        parts: the argument of a function of x, the node of the function, and what is computed from its result.
+        attributes: the attributes of the operator.
+
+    Raises:
+        Declined: other nodes read intermediate results, or the nodes are in different graphs.
+    """
+    argument, function, product = parts
+    nodes = [*dict.fromkeys([*argument.nodes, function, *product.nodes])]
+    check_enclosed(nodes)
+    replace(nodes, ir.Node("", op_type, [x], attributes, name=nodes[-1].name))
 
 
 def _combined(node: ir.Node, operands: list[Terms]) -> Terms | None:
@@ -76,7 +121,7 @@ def _combined(node: ir.Node, operands: list[Terms]) -> Terms | None:
 
 
 def _constant(terms: Terms) -> float | None:
-    """Of a polynomial without variables."""
+    """Return the value of a polynomial without variables, or None if it has some."""
     ((exponents, factor), *others) = terms.items() or [((1,), 0.0)]
     return None if others or any(exponents) else factor
 
@@ -96,18 +141,18 @@ def _product(left: Terms, right: Terms) -> Terms:
     return total
 
 
-def bases(value: ir.Value | None) -> Iterator[ir.Value]:
-    """What a formula may be one of: the value itself and those that it is computed from, the nearest first."""
+def _bases(value: ir.Value | None) -> Iterator[ir.Value]:
+    """Yield the value itself and the values that it is computed from by arithmetic, the nearest first."""
     level = [] if value is None else [value]
     for _ in range(_HIGHEST + 1):
         yield from level
         nodes = [node for node in (v.producer() for v in level) if node is not None and node.domain == ""]
-        read = [v for n in nodes if n.op_type in (*_OPERATORS, "Pow", "Neg") for v in n.inputs if v is not None]
-        level = list(dict.fromkeys(v for v in read if v.const_value is None or v.is_graph_input()))
+        operands = [v for n in nodes if n.op_type in (*_OPERATORS, "Pow", "Neg") for v in n.inputs if v is not None]
+        level = list(dict.fromkeys(v for v in operands if v.const_value is None or v.is_graph_input()))
 
 
-def results(value: ir.Value) -> Iterator[ir.Value]:
-    """What is computed from the value by arithmetic, step by step, as long as one such node reads it."""
+def _results(value: ir.Value) -> Iterator[ir.Value]:
+    """Yield what is computed from the value by arithmetic, step by step, as long as a single such node reads it."""
     for _ in range(_DEEPEST // 2):
         node = reader(value, *_OPERATORS)
         if node is None:

@@ -1,8 +1,8 @@
-"""PRelu of opset 6, whose slope goes along the channels, as PRelu of opset 7, whose slope is broadcast like any operand.
+"""Rewrites PRelu of opset 6, whose slope is per channel, as PRelu of opset 7, whose slope is broadcast like any operand.
 
     PRelu-6(x [N, C, …], slope [C])  ->  PRelu-7(x, Unsqueeze(slope))
 
-ONNX's version converter leaves the slope as it is. https://onnx.ai/onnx/operators/onnx__PRelu.html
+ONNX's version converter does not change the slope. https://onnx.ai/onnx/operators/onnx__PRelu.html
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from bundler.graph.provenance import describe_node
 
 
 class PRelu6ToPRelu7(ir.passes.InPlacePass):
-    """Needs: a model of opset 6. Gives: slopes that opset 7 broadcasts as opset 6 means them."""
+    """Requires a model of opset 6; makes slopes that opset 7 broadcasts along the channels."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if n.op_type == "PRelu" and n.domain == ""]
-        if found:
+        """Rewrite every PRelu.
+
+        Raises:
+            ConversionError: the rank of an operand is unknown.
+        """
+        nodes = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if n.op_type == "PRelu" and n.domain == ""]
+        if nodes:
             infer_shapes(model)
-        for node in found:
-            _spread(node)
-        return ir.passes.PassResult(model, modified=bool(found))
+        for node in nodes:
+            _unsqueeze_slope(node)
+        return ir.passes.PassResult(model, modified=bool(nodes))
 
 
-def _spread(node: ir.Node) -> None:
-    """Raises:
-    ConversionError: the rank of an operand is not known.
-    """
+def _unsqueeze_slope(node: ir.Node) -> None:
     x, slope = node.inputs
     assert x is not None
     assert slope is not None

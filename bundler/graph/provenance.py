@@ -1,37 +1,38 @@
-"""Where a node comes from: its name, shapes, and the line of the user's PyTorch code that torch noted in the model."""
+"""Describes a node for messages: its name, shapes, and the line of the user's PyTorch code that torch recorded."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import onnx_ir as ir
 
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
-"""Key of node.metadata_props under which torch.onnx.export(dynamo=True) keeps the Python stack."""
+"""The key of node.metadata_props under which torch.onnx.export(dynamo=True) records the Python stack."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)(?:\n\s+(?P<code>[^\n]+))?')
 _LIBRARIES = ("/torch/", "/timm/", "/transformers/", "/site-packages/", "/dist-packages/")
 
 
 def source_line(node: ir.Node) -> str | None:
-    """`file.py:12 in forward: y = torch.fft.fft(x)`, the innermost frame of the user's own code, or None if torch noted none."""
-    frames = list(_frames(node.metadata_props.get(STACK_TRACE, "")))
-    own = [f for f in frames if not any(part in f["file"] for part in _LIBRARIES)]
-    chosen = (own or frames)[-1:]
-    if not chosen:
+    """Return the innermost frame of the user's own code, such as `file.py:12 in forward: y = torch.fft.fft(x)`.
+
+    Return None if torch recorded no stack.
+    """
+    frames = list(_FRAME.finditer(node.metadata_props.get(STACK_TRACE, "")))
+    user_frames = [f for f in frames if not any(part in f["file"] for part in _LIBRARIES)]
+    innermost = (user_frames or frames)[-1:]
+    if not innermost:
         return None
-    frame = chosen[0]
+    frame = innermost[0]
     code = f": {frame['code'].strip()}" if frame["code"] else ""
     return f"{frame['file']}:{frame['line']} in {frame['function']}{code}"
 
 
-def _frames(trace: str) -> Iterator[re.Match[str]]:
-    return _FRAME.finditer(trace)
-
-
 def describe_node(node: ir.Node) -> str:
-    """`node 'conv1' (Conv: float32[batch,3,8,8], float32[4,3,3,3] -> float32[batch,4,8,8]), model.py:12 in forward: …`."""
+    """Return a description of a node for messages.
+
+    For example: `node 'conv1' (Conv: float32[batch,3,8,8], float32[4,3,3,3] -> float32[batch,4,8,8]), model.py:12 in forward: …`.
+    """
     inputs = ", ".join(_describe(v) for v in node.inputs if v is not None)
     outputs = ", ".join(_describe(v) for v in node.outputs)
     text = (

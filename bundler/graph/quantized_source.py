@@ -1,6 +1,6 @@
-"""Models that come quantized: QuantizeLinear and DequantizeLinear stand in their graph, with scales of their own.
+"""Recognises models that are already quantized: their graph has QuantizeLinear and DequantizeLinear with fixed scales.
 
-Their int8 file takes these scales and needs no calibration data.
+An int8 TFLite file uses these scales and needs no calibration data.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ import mmap
 from pathlib import Path
 
 _MARKS = {".onnx": b"DequantizeLinear", ".pt2": b"quantized_decomposed"}
-"""What stands in such a file: the operator's name; the operators that PyTorch's export quantization writes."""
+"""Bytes that occur only in a quantized file: an operator's name, or the domain of PyTorch's export quantization."""
 
 _FAKE_QUANT = "FakeQuantWithMinMaxVars"
 
 
 def comes_quantized(source: str, base: Path = Path()) -> bool:
-    """Whether a model's source is a file with quantized layers; told without reading it as a model."""
+    """Return True if a source is an .onnx or .pt2 file with quantized layers. The file is searched, not loaded.
+
+    Args:
+        source: the source string; any other kind of source gives False.
+        base: the folder that a relative path starts from.
+    """
     path = base / source
     mark = _MARKS.get(path.suffix.lower())
     if mark is None or not path.is_file() or not path.stat().st_size:
@@ -25,10 +30,10 @@ def comes_quantized(source: str, base: Path = Path()) -> bool:
 
 
 def is_quantized(saved_model: Path) -> bool:
-    """Whether a model lowered for TFLite has scales of its own.
+    """Return True if a SavedModel that was lowered for TFLite has fixed scales.
 
     Raises:
-        OSError: the folder holds no SavedModel.
+        OSError: the folder contains no SavedModel.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 

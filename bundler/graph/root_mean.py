@@ -1,8 +1,8 @@
-"""A value over the root of the mean of its squares: what LayerNormalization and RMSNormalization have in common.
+"""Recognises the formula that LayerNormalization and RMSNormalization share, and the scale and bias that follow.
 
     d / √(mean(d²) + epsilon)
 
-with Pow or Mul for the square, Sqrt or Pow for the root, and Div, or Mul by a Reciprocal, a 1/… or a power of -0.5.
+The square is a Pow or Mul, the root a Sqrt or Pow, and the division a Div or a Mul by a Reciprocal, a 1/… or a power of -0.5.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from bundler.graph.fusion import (
 
 @dataclass(frozen=True)
 class Normalized:
-    """The pattern as it was found.
+    """A recognised formula.
 
     Attributes:
         data: d, which is divided.
-        count: over how many of the last axes the mean is taken.
+        count: the number of last axes that the mean is over.
+        epsilon: the number that is added to the mean.
         result: the quotient.
-        nodes: those that compute it, each after those that it reads.
+        nodes: the nodes that compute the quotient, each after those that it reads.
     """
 
     data: ir.Value
@@ -44,10 +45,10 @@ class Normalized:
 
 
 def normalized(mean: ir.Node) -> Normalized | None:
-    """The pattern around its mean, or None.
+    """Return the formula around its mean, or None if the node is not part of such a formula.
 
     Raises:
-        Declined: it is one, and its mean is not over the last axes, or nothing is added to it.
+        Declined: the mean is not over the last axes, or no constant is added to it.
     """
     square = producer(mean.inputs[0], "Pow", "Mul")
     data = None if square is None else _squared(square)
@@ -61,7 +62,7 @@ def normalized(mean: ir.Node) -> Normalized | None:
         return None
     epsilon = number(other_operand(steps[0], mean.outputs[0]), mean.outputs[0]) if steps[0].op_type == "Add" else None
     if epsilon is None:
-        raise Declined("no constant is added to the mean before the root")
+        raise Declined("A constant epsilon must be added to the mean before the root.")
     return Normalized(data, last_axes(mean), epsilon, divided.outputs[0], [square, mean, *steps, divided])
 
 
@@ -72,7 +73,7 @@ def _squared(node: ir.Node) -> ir.Value | None:
 
 
 def _to_inverse(mean: ir.Value) -> list[ir.Node] | None:
-    """The nodes from the mean to its root, or to one over it: Add, Sqrt or Pow, Reciprocal or 1/…."""
+    """Return the nodes from the mean to its root, or to the inverse of the root: Add, Sqrt or Pow, Reciprocal or 1/…."""
     steps = []
     add = reader(mean, "Add")
     if add is not None:
@@ -88,7 +89,7 @@ def _to_inverse(mean: ir.Value) -> list[ir.Node] | None:
 
 
 def _division(steps: list[ir.Node], data: ir.Value) -> ir.Node | None:
-    """The Div or Mul that brings the data and the root together."""
+    """Return the Div or Mul that combines the data and the root."""
     last = steps[-1]
     inverted = last.op_type in ("Reciprocal", "Div") or (last.op_type == "Pow" and number(last.inputs[1], data) == -0.5)
     node = reader(last.outputs[0], "Mul" if inverted else "Div")
@@ -101,29 +102,32 @@ def _division(steps: list[ir.Node], data: ir.Value) -> ir.Node | None:
 
 
 def last_axes(mean: ir.Node) -> int:
-    """How many of the last axes a ReduceMean is over.
+    """Return the number of last axes that a ReduceMean is over.
 
     Raises:
-        Declined: they are not the last ones, not constant, or dropped.
+        Declined: the axes are not the last ones, are not constant, or are dropped.
     """
     axes = constant(mean.inputs[1]) if len(mean.inputs) > 1 else None
     if axes is None:
-        raise Declined("the axes of its mean are not constants")
+        raise Declined("The axes of ReduceMean must be constant.")
     if not attribute(mean, "keepdims", 1):
-        raise Declined("its mean drops the axes")
-    of_rank = rank(mean.inputs[0])
-    found = sorted(int(a) if of_rank is None or a < 0 else int(a) - of_rank for a in axes.reshape(-1))
-    if not found or found != list(range(-len(found), 0)):
-        raise Declined(f"its mean is over the axes {axes.tolist()}, not the last ones")
-    return len(found)
+        raise Declined("ReduceMean must keep its axes.")
+    data_rank = rank(mean.inputs[0])
+    from_end = sorted(int(a) if data_rank is None or a < 0 else int(a) - data_rank for a in axes.reshape(-1))
+    if not from_end or from_end != list(range(-len(from_end), 0)):
+        raise Declined(f"ReduceMean must be over the last axes, but is over {axes.tolist()}.")
+    return len(from_end)
 
 
 @dataclass(frozen=True)
 class Affine:
-    """What follows a normalization: y * scale, + bias, and the casts before and after it where there are some.
+    """The scale and bias that follow a normalization, with the casts before and after it.
 
     Attributes:
-        x: what is normalized, before the cast.
+        x: the value that is normalized, before the cast.
+        scale: a constant of the shape of the last axes.
+        bias: a constant of the same shape, or None.
+        nodes: the nodes after the normalization that belong to it.
     """
 
     x: ir.Value
@@ -133,10 +137,16 @@ class Affine:
 
 
 def affine(pattern: Normalized, source: ir.Value, *, with_bias: bool) -> Affine:
-    """The constants that scale and shift the pattern's result; `source` is what is normalized, in the dtype of the computation.
+    """Return the constants that scale and shift the result of a formula.
+
+    Args:
+        pattern: the formula.
+        source: the value that is normalized, in the dtype of the computation.
+        with_bias: whether the fused operator has a bias.
 
     Raises:
-        Declined: it is not scaled by a constant of the last axes, or a cast stands where the fused operator has none.
+        Declined: the result is not scaled by a constant of the shape of the last axes, or is cast to a type that the fused
+            operator does not return.
     """
     x, result, nodes = source, pattern.result, []
     mul = reader(result, "Mul")
@@ -145,45 +155,51 @@ def affine(pattern: Normalized, source: ir.Value, *, with_bias: bool) -> Affine:
         x, result, nodes = _before_cast(cast, back), back.outputs[0], [back]
         mul = reader(result, "Mul")
     if mul is None:
-        raise Declined("nothing scales its result, and the fused operator would multiply by ones")
-    scale = _of_last_axes(mul, result, pattern)
+        raise Declined("A constant must scale the result; without one the fused operator would multiply by ones.")
+    scale = _last_axes_constant(mul, result, pattern)
     nodes.append(mul)
     add = reader(mul.outputs[0], "Add") if with_bias else None
     if add is None or constant(other_operand(add, mul.outputs[0])) is None:
         return Affine(x, scale, None, nodes)
-    return Affine(x, scale, _of_last_axes(add, mul.outputs[0], pattern), [*nodes, add])
+    return Affine(x, scale, _last_axes_constant(add, mul.outputs[0], pattern), [*nodes, add])
 
 
 def _before_cast(cast: ir.Node | None, back: ir.Node) -> ir.Value:
     x = None if cast is None else cast.inputs[0]
     back_to = ir.DataType(attribute(back, "to", 0))
     if x is None or x.dtype != back_to:
-        raise Declined(f"its result is cast to {back_to.name}, which its input is not")
+        raise Declined(f"The result is cast to {back_to.name}; the input must have that type too.")
     computed = back.inputs[0].dtype if back.inputs[0] is not None else None
     if computed != ir.DataType.FLOAT:
-        raise Declined(f"it is computed in {computed.name if computed else 'an unknown type'}, the fused operator would in FLOAT")
+        raise Declined(f"The formula must compute in FLOAT, but computes in {computed.name if computed else 'an unknown type'}.")
     return x
 
 
-def _of_last_axes(node: ir.Node, value: ir.Value, pattern: Normalized) -> ir.Value:
-    """The other operand as a constant of the shape of the last axes."""
+def _last_axes_constant(node: ir.Node, value: ir.Value, pattern: Normalized) -> ir.Value:
+    """Return the other operand as a constant of the shape of the last axes."""
     other = other_operand(node, value)
     array = constant(other)
     if array is None or other is None:
-        raise Declined("what scales or shifts its result is no constant")
+        raise Declined("Scale and bias must be constant.")
     sizes = pattern.data.shape[-pattern.count :] if pattern.data.shape is not None else ()
     shape = tuple(size if isinstance(size, int) else -1 for size in sizes)
     leading = max(array.ndim - pattern.count, 0)
     if array.shape != (1,) * leading + shape or array.ndim > (rank(value) or 0):
-        raise Declined(f"what scales or shifts its result is {list(array.shape)}, the last axes are {list(shape)}")
+        raise Declined(f"Scale and bias must have the shape of the last axes, {list(shape)}, but one has {list(array.shape)}.")
     return add_constant(other, array.reshape(shape), "by_last_axes") if leading else other
 
 
 def fused(op_type: str, pattern: Normalized, parts: Affine, nodes: list[ir.Node]) -> ir.Node:
-    """The operator that stands for the nodes.
+    """Return the operator that replaces the nodes.
+
+    Args:
+        op_type: LayerNormalization or RMSNormalization.
+        pattern: the formula.
+        parts: its input, scale and bias.
+        nodes: all nodes that are replaced; the last one computes the result.
 
     Raises:
-        Declined: others read what they compute on the way.
+        Declined: other nodes read intermediate results.
     """
     check_enclosed(nodes)
     precision = pattern.data.dtype or ir.DataType.FLOAT

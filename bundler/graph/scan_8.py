@@ -1,9 +1,9 @@
-"""Scan of opset 8, which walks over axis 1 of batches, as Scan of opset 9, which knows no batch.
+"""Rewrites Scan of opset 8, which scans axis 1 of batches, as Scan of opset 9, which has no batch.
 
     Scan-8(states, scanned)  ->  Scan-9 over the batch of { Scan-9 over time of the same body }
 
-ONNX's version converter takes the batch axis off the model's inputs and outputs instead, which gives another model. So that
-it leaves the nodes alone, they have a domain of their own until `show_scans`.
+ONNX's version converter removes the batch axis from the model's inputs and outputs instead, which changes the model. The new
+nodes are hidden from it (`hidden_nodes`).
 """
 
 from __future__ import annotations
@@ -11,36 +11,28 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from bundler.errors import ConversionError
+from bundler.graph.hidden_nodes import HIDDEN
 from bundler.graph.provenance import describe_node
-
-_HIDDEN = "tfbundle.scan"
 
 
 class Scan8ToScan9(ir.passes.InPlacePass):
-    """Needs: a model of opset 8. Gives: Scan nodes as opset 9 has them."""
+    """Requires a model of opset 8; makes hidden Scan nodes of opset 9."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if n.op_type == "Scan" and n.domain == ""]
-        for node in found:
+        """Rewrite every Scan.
+
+        Raises:
+            ConversionError: a Scan has sequence lengths.
+        """
+        nodes = [n for n in ir.traversal.RecursiveGraphIterator(model.graph) if n.op_type == "Scan" and n.domain == ""]
+        for node in nodes:
             _rewrite(node)
-        if found:
-            model.opset_imports[_HIDDEN] = 1
-        return ir.passes.PassResult(model, modified=bool(found))
-
-
-def show_scans(model: ir.Model) -> ir.Model:
-    """Give the nodes ONNX's own domain."""
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        if node.domain == _HIDDEN:
-            node.domain = ""
-    model.opset_imports.pop(_HIDDEN, None)
-    return model
+        if nodes:
+            model.opset_imports[HIDDEN] = 1
+        return ir.passes.PassResult(model, modified=bool(nodes))
 
 
 def _rewrite(node: ir.Node) -> None:
-    """Raises:
-    ConversionError: the sequences have lengths of their own.
-    """
     if node.inputs[0] is not None:
         raise ConversionError(
             "Scan of opset 8 with sequence_lens is not supported.", where=describe_node(node), fix="export it again"
@@ -50,12 +42,12 @@ def _rewrite(node: ir.Node) -> None:
     attributes = [a for a in node.attributes.values() if a.name in ("body", "num_scan_inputs")]
     if "directions" in node.attributes:
         attributes.append(ir.AttrInt64s("scan_input_directions", node.attributes["directions"].as_ints()))
-    inner = ir.Node(_HIDDEN, "Scan", inner_inputs, attributes, num_outputs=len(node.outputs), name=f"{node.name}_time")
+    inner = ir.Node(HIDDEN, "Scan", inner_inputs, attributes, num_outputs=len(node.outputs), name=f"{node.name}_time")
     for i, (value, outer) in enumerate(zip(inner.outputs, node.outputs, strict=True)):
         value.name, value.type = f"{node.name or 'scan'}_result_{i}", outer.type
     body = ir.Graph(inner_inputs, inner.outputs, nodes=[inner], name="batch")
     outer_scan = ir.Node(
-        _HIDDEN, "Scan", operands, [ir.AttrGraph("body", body), ir.AttrInt64("num_scan_inputs", len(operands))],
+        HIDDEN, "Scan", operands, [ir.AttrGraph("body", body), ir.AttrInt64("num_scan_inputs", len(operands))],
         num_outputs=len(node.outputs), name=node.name,
     )  # fmt: skip
     graph = node.graph

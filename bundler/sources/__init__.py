@@ -1,7 +1,7 @@
-"""Where a model comes from: one file a kind of source, found by the form of the source string.
+"""Loads a model from the source that a string names: one module per kind of source.
 
-A new source is a module with `load(model, base=…) -> LoadedModel` and a row in `SOURCES`. Nothing here imports torch;
-a source's module is imported when a string has its form.
+A new source is a module with `load(model, base=…) -> LoadedModel` and a row in `SOURCES`. Nothing here imports torch; the
+module of a source is imported when a string has its form.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
     from bundler.values.signature import TensorSpec
 
 
-
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a source gives.
+    """A loaded model with example inputs.
 
     Attributes:
         module: the model, in eval mode; None for an ONNX file.
-        onnx: the ONNX file, for that source only.
+        onnx: the ONNX file; None for every other source.
         example_inputs: arrays by input name, in the model's order.
         input_specs: names, dtypes and dims in the same order; named dims are dynamic.
-        provenance: source string, file and its sha256, class, number of parameters …, for bundle.json.
-        binding: how the inputs are passed to `forward`; None where there is no Python `forward`.
+        provenance: source string, file and its sha256, class, number of parameters and more, for bundle.json.
+        binding: how the inputs are passed to `forward`; None if there is no Python `forward`.
     """
 
     module: torch.nn.Module | torch.export.ExportedProgram | torch.jit.ScriptModule | None
@@ -47,10 +46,16 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of source: the form that is shown to users, which strings have it, and the module that loads it."""
+    """A kind of source.
+
+    Attributes:
+        form: the form of its strings, as shown to users.
+        matches: whether a string has this form.
+        module: the module of this package that loads it.
+    """
 
     form: str
-    takes: Callable[[str], bool]
+    matches: Callable[[str], bool]
     module: str
 
 
@@ -84,11 +89,11 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     """Load the model that `model.source` names.
 
     Args:
-        model: the source, and what the user says of inputs and weights.
-        base: folder that relative paths are relative to.
+        model: the source, and the user's settings for inputs and weights.
+        base: the folder that relative paths start from.
 
     Raises:
-        UsageError: the string has no known form, or a setting does not apply to this source.
+        UsageError: the source is unknown, or a setting does not apply to it.
         SourceError: the model cannot be loaded or does not run on its example inputs.
         MissingExtraError: the source needs a package that is not installed.
     """
@@ -98,15 +103,19 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
 
 
 def is_onnx(text: str) -> bool:
-    """Whether a source string names an ONNX file."""
+    """Return True if a source string names an ONNX file.
+
+    Raises:
+        UsageError: the source is unknown.
+    """
     return _find(text).module == "onnx_file"
 
 
 def _find(text: str) -> Source:
     for source in SOURCES:
-        if source.takes(text):
+        if source.matches(text):
             return source
-    forms = "\n         ".join(source.form for source in SOURCES)
     if text.endswith(".py"):
-        raise UsageError(f"{text} does not say what to call.", fix=f"name the callable: {text}:make_model")
-    raise UsageError(f"{text!r} is no source that tfbundle knows.", fix=f"give one of\n         {forms}")
+        raise UsageError(f"The source {text!r} names no callable.", fix=f"add its callable, such as {text}:make_model")
+    forms = "\n         ".join(source.form for source in SOURCES)
+    raise UsageError(f"Unknown source {text!r}.", fix=f"use one of these forms:\n         {forms}")

@@ -1,4 +1,4 @@
-"""Whether the first axis of all inputs is a batch, seen by running the model with another size."""
+"""Finds out whether the first axis of all inputs is a batch, by running the model with another size."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from bundler.sources.tensors import dtype_name, to_numpy
 from bundler.values.signature import Dim, TensorSpec
 
 _TOLERANCE = 1e-3
-"""Relative to the tensor's largest value: another batch size may take another kernel, no other rows."""
+"""Relative to the tensor's largest value; another batch size may use another kernel, which rounds differently."""
 
 
 def batch_dims(
     module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor]
 ) -> tuple[tuple[TensorSpec, ...], str]:
-    """Specs for the example inputs; the first axis is named `batch` where the model treats it as one.
+    """Return specs of the example inputs, with the first axis named `batch` if the model treats it as one.
 
-    It is a batch when all inputs with an axis agree on its size and the model, run with one row more and the rows
-    in another order, answers the same rows in that order.
+    It is a batch if all inputs that have a first axis agree on its size, and the model, run with one more row and the rows in
+    another order, answers the same rows in that order.
+
+    Args:
+        module: the model, in eval mode.
+        binding: how the inputs are passed to `forward`.
+        tensors: the example inputs by name.
 
     Returns:
-        The specs, and a sentence that says what was found.
+        The specs, and the finding as text, which starts with `yes` or `fixed`.
     """
     sizes = {int(tensor.shape[0]) for tensor in tensors.values() if tensor.dim() > 0}
     if len(sizes) != 1:
@@ -35,7 +40,7 @@ def batch_dims(
     elif 0 in sizes:
         reason = "fixed: the example has no rows"
     else:
-        reason = _why_not(module, binding, tensors, sizes.pop())
+        reason = _why_fixed(module, binding, tensors, sizes.pop())
     dynamic = not reason
     return tuple(_spec(name, t, dynamic) for name, t in tensors.items()), reason or "yes: run with another size"
 
@@ -45,19 +50,20 @@ def _spec(name: str, tensor: Tensor, dynamic: bool) -> TensorSpec:
     return TensorSpec(name, dtype_name(tensor), ("batch", *dims[1:]) if dynamic and dims else dims)
 
 
-def _why_not(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor], size: int) -> str:
+def _why_fixed(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor], size: int) -> str:
+    """Return why the first axis is not a batch, or an empty string if it is."""
     rows = [*reversed(range(size)), 0]
-    other = [t[rows] if t.dim() > 0 else t for t in (tensors[name] for name in binding.names)]
+    reordered = [t[rows] if t.dim() > 0 else t for t in (tensors[name] for name in binding.names)]
     try:
-        base = _run(module, binding, [tensors[name] for name in binding.names])
-        changed = _run(module, binding, other)
+        original = _run(module, binding, [tensors[name] for name in binding.names])
+        changed = _run(module, binding, reordered)
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as exc:
         return f"fixed: the model does not run with {size + 1} rows ({type(exc).__name__})"
-    for name, got in changed.items():
-        want = base.get(name)
-        if want is None or got.shape[:1] != (size + 1,) or want.shape[:1] != (size,):
-            return f"fixed: with {size + 1} rows, output {name!r} has the shape {list(got.shape)}"
-        if not _close(got, want[rows]):
+    for name, actual in changed.items():
+        expected = original.get(name)
+        if expected is None or actual.shape[:1] != (size + 1,) or expected.shape[:1] != (size,):
+            return f"fixed: with {size + 1} rows, output {name!r} has the shape {list(actual.shape)}"
+        if not _close(actual, expected[rows]):
             return f"fixed: the rows of output {name!r} depend on each other"
     return ""
 

@@ -1,8 +1,8 @@
-"""How `forward` is called with a flat row of named tensors.
+"""Maps a flat list of named tensors to the arguments of `forward`.
 
-Names of inputs are the parameters of `forward`, in its order. A tensor inside a container has the
-container's name, then `.key` for each dict key or field and `_0`, `_1` … for each position: `image`,
-`tokens.ids`, `states_0`. Values in an example that are no tensors (numbers, strings, None) stay as they are.
+Inputs are named after the parameters of `forward`, in its order. A tensor inside a container has the name of the container,
+followed by `.key` for a dict key or field and by `_0`, `_1` … for a position: `image`, `tokens.ids`, `states_0`. Values in an
+example that are not tensors (numbers, strings, None) are passed unchanged.
 """
 
 from __future__ import annotations
@@ -27,37 +27,43 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class Slot:
-    """Where the flat tensor of this index belongs."""
+    """The place of the flat tensor with this index."""
 
     index: int
 
 
 @dataclass(frozen=True)
 class Binding:
-    """The flat input names, and a call in which a Slot stands for each of them."""
+    """The flat input names, and the arguments of a call with a Slot in place of each tensor.
+
+    Attributes:
+        names: the input names.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+    """
 
     names: tuple[str, ...]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
     def call(self, tensors: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and keyword arguments with the tensors in their places."""
+        """Return positional and keyword arguments with the tensors, in the order of `names`, in their places."""
         args = tuple(_fill(value, tensors) for value in self.args)
         return args, {name: _fill(value, tensors) for name, value in self.kwargs.items()}
 
 
 def parameters(module: torch.nn.Module, method: str = "forward") -> list[inspect.Parameter]:
-    """The parameters of a method, without self; for TorchScript those of its schema, whose first is self.
+    """Return the parameters of a method without self; for TorchScript, those of its schema.
 
     Raises:
         UsageError: the module has no such method.
     """
     function = getattr(module, method, None)
     if not callable(function):
-        own = [n for n in vars(type(module)) if not n.startswith("_") and callable(getattr(module, n))]
+        methods = [n for n in vars(type(module)) if not n.startswith("_") and callable(getattr(module, n))]
         raise UsageError(
             f"The model's class {type(module).__name__} has no method {method!r}.",
-            fix=f"methods it defines: {', '.join(sorted(own)) or 'none'}",
+            fix=f"name one of its methods: {', '.join(sorted(methods)) or 'none'}",
         )
     schema = getattr(function, "schema", None)
     if schema is None:
@@ -74,14 +80,18 @@ def _schema_parameter(argument: Any) -> inspect.Parameter:
 def bind_example(params: Sequence[inspect.Parameter], example: Any) -> tuple[Binding, dict[str, Tensor]]:
     """Bind example inputs: a tensor, a tuple of positional arguments, or a dict by parameter name.
 
-    A dict of several keys that are no parameters is the one argument of a `forward` that takes one; a dict of one
-    key is such an argument only inside a tuple, since the key may be a mistake in the parameter's name.
+    If `forward` has one parameter, a dict with several keys that are not parameters is its argument. A dict with one key is
+    taken for an argument only inside a tuple, since the key may be a misspelt parameter.
+
+    Args:
+        params: the parameters of `forward`.
+        example: the example inputs, nested or not.
 
     Returns:
-        The binding, and the example's tensors by flat name.
+        The binding, and the tensors of the example by flat name.
 
     Raises:
-        SourceError: the example cannot be passed to these parameters; the message names them.
+        SourceError: the example does not fit these parameters, or contains no tensor.
     """
     if isinstance(example, (Tensor, np.ndarray)):
         example = (example,)
@@ -95,27 +105,30 @@ def bind_example(params: Sequence[inspect.Parameter], example: Any) -> tuple[Bin
         positional = tuple(example)
     else:
         raise SourceError(
-            f"The example inputs are of the type {type(example).__name__}.",
-            fix="give a tensor, a tuple of positional arguments, or a dict by parameter name",
+            f"The example inputs have the type {type(example).__name__}.",
+            fix="return a tensor, a tuple of positional arguments, or a dict by parameter name",
         )
     args, kwargs = _arrange(params, positional, by_name)
     return _flatten_call(params, args, kwargs)
 
 
 def bind_specs(params: Sequence[inspect.Parameter], specs: Sequence[TensorSpec]) -> Binding:
-    """Bind flat inputs that are named after parameters; in `forward`'s own order.
+    """Bind flat inputs that are named after parameters, in the order of `forward`.
+
+    Args:
+        params: the parameters of `forward`.
+        specs: one spec per input; `*args` takes those that are named after no parameter.
 
     Raises:
-        SourceError: a spec names no parameter, or a required one has no spec.
+        SourceError: a spec names no parameter, or a required parameter has no spec.
     """
     by_name = {spec.name: Slot(index) for index, spec in enumerate(specs)}
-    known = [p for p in params if p.kind not in _VARIADIC]
+    named = [p for p in params if p.kind not in _VARIADIC]
     positional: list[Any] = []
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in params) and not _has_kwargs(params):
-        named = {p.name for p in known}
-        rest = [name for name in by_name if name not in named]
-        positional = [by_name.pop(p.name) for p in known if p.name in by_name and rest]
-        positional += [by_name.pop(name) for name in rest]
+        variadic = [name for name in by_name if name not in {p.name for p in named}]
+        positional = [by_name.pop(p.name) for p in named if p.name in by_name and variadic]
+        positional += [by_name.pop(name) for name in variadic]
     args, kwargs = _arrange(params, positional, by_name)
     slots = [*args, *kwargs.values()]
     names = tuple(specs[slot.index].name for slot in slots)
@@ -128,13 +141,13 @@ def bind_specs(params: Sequence[inspect.Parameter], specs: Sequence[TensorSpec])
 
 
 def stable_name(text: object) -> str:
-    """A name that ONNX, TensorFlow and TF Serving all take: letters, digits, `_`, `.`, `-` and `/`."""
+    """Return a name that ONNX, TensorFlow and TF Serving all accept: letters, digits, `_`, `.`, `-` and `/`."""
     name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", str(text))
     return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
 
 
 def fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """The named children of a dict, dataclass or named tuple; None for anything else."""
+    """Return the named children of a dict, dataclass or named tuple, or None for anything else."""
     if isinstance(value, Mapping):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -156,24 +169,25 @@ def _accepts(params: Sequence[inspect.Parameter], names: Mapping[str, Any]) -> b
 def _arrange(
     params: Sequence[inspect.Parameter], positional: Sequence[Any], by_name: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Check the values against the signature as Python would, and put keywords into its order."""
-    text = ", ".join(str(p) for p in params) or "nothing"
+    """Check the values against the signature as Python does, and put keywords into its order."""
+    parameter_list = ", ".join(str(p) for p in params) or "nothing"
     signature = inspect.Signature([p.replace(annotation=inspect.Parameter.empty) for p in params])
     try:
         bound = signature.bind(*positional, **by_name)
     except TypeError as exc:
-        given = ", ".join(by_name) if by_name else f"{len(positional)} positional"
+        inputs = ", ".join(by_name) if by_name else f"{len(positional)} positional"
         raise SourceError(
-            f"The inputs ({given}) do not fit the model's forward: {exc}.", fix=f"it takes: {text}"
+            f"The inputs ({inputs}) do not fit the model's forward: {exc}.",
+            fix=f"match the inputs to its parameters: {parameter_list}",
         ) from exc
     return _split(bound)
 
 
 def _split(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Keywords wherever the signature allows them, so that defaults in between stay out of the way."""
+    """Return positional and keyword arguments; keywords where possible, so that parameters with defaults can be skipped."""
     params = bound.signature.parameters
-    rest = next((p.name for p in params.values() if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
-    if rest is not None and bound.arguments.get(rest):
+    variadic = next((p.name for p in params.values() if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+    if variadic is not None and bound.arguments.get(variadic):
         return bound.args, bound.kwargs
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -191,30 +205,31 @@ def _split(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, An
 def _flatten_call(
     params: Sequence[inspect.Parameter], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Binding, dict[str, Tensor]]:
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     names = list(_positional_names(params, len(args)))
-    slotted = tuple(_slots(value, name, found) for value, name in zip(args, names, strict=True))
-    by_name = {name: _slots(value, stable_name(name), found) for name, value in kwargs.items()}
-    if not found:
-        raise SourceError("The example inputs hold no tensor.", fix="give at least one tensor")
-    return Binding(tuple(found), slotted, by_name), found
+    slotted = tuple(_slots(value, name, tensors) for value, name in zip(args, names, strict=True))
+    by_name = {name: _slots(value, stable_name(name), tensors) for name, value in kwargs.items()}
+    if not tensors:
+        raise SourceError("The example inputs contain no tensor.", fix="give at least one tensor")
+    return Binding(tuple(tensors), slotted, by_name), tensors
 
 
 def _positional_names(params: Sequence[inspect.Parameter], count: int) -> Iterator[str]:
-    by_name_only = (*_VARIADIC, inspect.Parameter.KEYWORD_ONLY)
-    named = [p.name for p in params if p.kind not in by_name_only]
-    rest = next((p.name for p in params if p.kind is inspect.Parameter.VAR_POSITIONAL), "input")
+    not_positional = (*_VARIADIC, inspect.Parameter.KEYWORD_ONLY)
+    named = [p.name for p in params if p.kind not in not_positional]
+    variadic = next((p.name for p in params if p.kind is inspect.Parameter.VAR_POSITIONAL), "input")
     for index in range(count):
-        yield named[index] if index < len(named) else f"{rest}_{index - len(named)}"
+        yield named[index] if index < len(named) else f"{variadic}_{index - len(named)}"
 
 
-def _slots(value: Any, name: str, found: dict[str, Tensor]) -> Any:
+def _slots(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return the value with a Slot in place of each tensor, and add the tensors to `tensors` by flat name."""
     if isinstance(value, (Tensor, np.ndarray)):
-        if name in found:
+        if name in tensors:
             raise SourceError(f"Two inputs have the name {name!r}.", fix="rename a key of the example inputs")
-        found[name] = value if isinstance(value, Tensor) else to_torch(value)
-        return Slot(len(found) - 1)
-    return _rebuild(value, lambda child, suffix: _slots(child, name + suffix, found))
+        tensors[name] = value if isinstance(value, Tensor) else to_torch(value)
+        return Slot(len(tensors) - 1)
+    return _rebuild(value, lambda child, suffix: _slots(child, name + suffix, tensors))
 
 
 def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
@@ -224,7 +239,7 @@ def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
 
 
 def _rebuild(value: Any, change: Callable[[Any, str], Any]) -> Any:
-    """The same container with each child changed; `change` gets the child and its part of the name."""
+    """Return the same container with each child changed; `change` takes the child and its suffix of the flat name."""
     fields = fields_of(value)
     if fields is not None:
         children = {key: change(child, f".{stable_name(key)}") for key, child in fields.items()}

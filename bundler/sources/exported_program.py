@@ -1,4 +1,4 @@
-"""`.pt2`: a program of torch.export, saved by torch.export.save."""
+"""`.pt2`: a program of torch.export, written by torch.export.save."""
 
 from __future__ import annotations
 
@@ -27,24 +27,28 @@ from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.arrays import Array
 from bundler.values.signature import Dim, TensorSpec
 
-_UNKNOWN = re.compile(r"resolve (torch\.ops\.\w+\.\w+)[.\w]* to an operator")
+_UNREGISTERED = re.compile(r"resolve (torch\.ops\.\w+\.\w+)[.\w]* to an operator")
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
-    """Read the program; its dynamic dims are what it was exported with.
+    """Load the program, with the dynamic dims that it was exported with.
 
-    torch does not save the names of dims: the first dynamic one of a first axis is `batch`, others are `dim_1` …,
-    unless --input names them.
+    The file does not contain the names of dims. The first dynamic dim of a first axis is named `batch`, and all others `dim_1`,
+    `dim_2` …, unless --input names them.
+
+    Args:
+        model: the source and the user's settings.
+        base: the folder that relative paths start from.
 
     Raises:
-        SourceError: the file is damaged, or holds pickles that are not trusted.
+        SourceError: the file is damaged, or contains pickles that are not trusted.
         UsageError: --input contradicts the program.
     """
     path = find_file(model.source, base, what="The exported program")
     check_exported_program(path, trust=model.trust_pickle)
     program = _read(path)
-    binding, shapes = _signature(program)
-    specs = _name_dims(binding.names, shapes, [TensorSpec.parse(text) for text in model.inputs])
+    binding, fakes = _signature(program)
+    specs = _name_dims(binding.names, fakes, [TensorSpec.parse(text) for text in model.inputs])
     examples = _examples(program, binding, specs)
     count = sum(tensor.numel() for tensor in program.parameters())
     facts = {"source": model.source, **file_provenance(path), "class": path.stem, "parameters": count}
@@ -55,48 +59,47 @@ def _read(path: Path) -> torch.export.ExportedProgram:
     if comes_quantized(str(path)):
         _register_quantized_operators()
     try:
-        with _told_by_torch() as told:
+        with _captured_logs() as messages:
             return torch.export.load(str(path))
     except (RuntimeError, ValueError, KeyError, AssertionError, OSError, EOFError, TypeError) as exc:
-        if unknown := _UNKNOWN.search("\n".join([*told, str(exc)])):
+        if unregistered := _UNREGISTERED.search("\n".join([*messages, str(exc)])):
             raise SourceError(
-                f"{path.name} calls {unknown[1]}, which nothing has registered in this process.",
+                f"{path.name} calls {unregistered[1]}, which is not registered in this process.",
                 where=str(path),
-                fix="name a file that imports what registers it: --ops FILE.py (ops: in bundle.yaml)",
+                fix="name a file that imports the package that registers it: --ops FILE.py (ops: in bundle.yaml)",
             ) from exc
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise SourceError(
-            f"{path.name} is damaged or of another version of torch: {first}.",
+            f"{path.name} is damaged, or was written by another version of torch: {first}.",
             where=str(path),
             fix=f"export and save it again with torch {torch.__version__.partition('+')[0]}",
         ) from exc
 
 
 def _register_quantized_operators() -> None:
-    """torch.ops.quantized_decomposed: what PyTorch's export quantization (PT2E, now torchao's) writes, and not part of
-    `import torch`."""
+    """Register torch.ops.quantized_decomposed, which PyTorch's export quantization writes and `import torch` leaves out."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.ao, which torchao imports it from
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.ao, from which torchao imports it
         importlib.import_module("torch.ao.quantization.fx._decomposed")
 
 
 @contextmanager
-def _told_by_torch() -> Iterator[list[str]]:
-    """What torch.export logs meanwhile, in place of the terminal: tracebacks of what its error then leaves out."""
-    told: list[str] = []
+def _captured_logs() -> Iterator[list[str]]:
+    """Collect what torch.export logs instead of printing it: the log has tracebacks that its exceptions omit."""
+    messages: list[str] = []
     logger, handler = logging.getLogger("torch.export"), logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     before, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        yield told
+        yield messages
     finally:
         logger.removeHandler(handler)
         logger.propagate = before
 
 
 def _signature(program: torch.export.ExportedProgram) -> tuple[Binding, list[torch.Tensor]]:
-    """How the program is called, and a (fake) tensor for each of its inputs."""
+    """Return how the program is called, and a (fake) tensor for each of its inputs."""
     placeholders = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     leaves: list[Any] = []
     names: list[str] = []
@@ -115,49 +118,50 @@ def _signature(program: torch.export.ExportedProgram) -> tuple[Binding, list[tor
 
 
 def _name_dims(
-    names: Sequence[str], shapes: Sequence[torch.Tensor], given: Sequence[TensorSpec]
+    names: Sequence[str], fakes: Sequence[torch.Tensor], user_specs: Sequence[TensorSpec]
 ) -> tuple[TensorSpec, ...]:
-    known = _symbol_names(shapes)
-    own = tuple(
+    """Return the program's specs, with the dims that the user names."""
+    dim_names = _symbol_names(fakes)
+    program_specs = tuple(
         TensorSpec(
             name,
-            dtype_name(shape),
-            tuple(int(size) if isinstance(size, int) else known[str(size)] for size in shape.shape),
+            dtype_name(fake),
+            tuple(int(size) if isinstance(size, int) else dim_names[str(size)] for size in fake.shape),
         )
-        for name, shape in zip(names, shapes, strict=True)
+        for name, fake in zip(names, fakes, strict=True)
     )
-    by_name = {spec.name: spec for spec in given}
+    by_name = {spec.name: spec for spec in user_specs}
     for name in by_name:
         if name not in names:
-            raise UsageError(f"The program has no input {name!r}.", fix=f"its inputs: {', '.join(names)}")
-    return tuple(_merge(spec, by_name.get(spec.name)) for spec in own)
+            raise UsageError(f"The program has no input {name!r}.", fix=f"name one of its inputs: {', '.join(names)}")
+    return tuple(_merge(spec, by_name.get(spec.name)) for spec in program_specs)
 
 
-def _merge(own: TensorSpec, given: TensorSpec | None) -> TensorSpec:
-    if given is None:
-        return own
-    fits = given.dtype == own.dtype and len(given.dims) == len(own.dims)
-    if not fits or any(isinstance(a, int) and a != b for a, b in zip(own.dims, given.dims, strict=True)):
+def _merge(spec: TensorSpec, user_spec: TensorSpec | None) -> TensorSpec:
+    if user_spec is None:
+        return spec
+    fits = user_spec.dtype == spec.dtype and len(user_spec.dims) == len(spec.dims)
+    if not fits or any(isinstance(a, int) and a != b for a, b in zip(spec.dims, user_spec.dims, strict=True)):
         raise UsageError(
-            f"The input {given} contradicts the program, which was exported with {own}.",
-            fix="correct --input, or export again with dynamic_shapes for the dims that are to be dynamic",
+            f"The input {user_spec} contradicts the program, which was exported with {spec}.",
+            fix="correct --input, or export again with dynamic_shapes for the dims that should be dynamic",
         )
-    return given
+    return user_spec
 
 
-def _symbol_names(shapes: Sequence[torch.Tensor]) -> dict[str, Dim]:
-    symbols: dict[str, Dim] = {}
-    first = [str(shape.shape[0]) for shape in shapes if shape.dim() and not isinstance(shape.shape[0], int)]
-    for symbol in [*first[:1], *(str(size) for s in shapes for size in s.shape if not isinstance(size, int))]:
-        if symbol not in symbols:
-            symbols[symbol] = "batch" if symbol in first[:1] else f"dim_{len(symbols) if first else len(symbols) + 1}"
-    return symbols
+def _symbol_names(fakes: Sequence[torch.Tensor]) -> dict[str, Dim]:
+    names: dict[str, Dim] = {}
+    first = [str(fake.shape[0]) for fake in fakes if fake.dim() and not isinstance(fake.shape[0], int)]
+    for symbol in [*first[:1], *(str(size) for fake in fakes for size in fake.shape if not isinstance(size, int))]:
+        if symbol not in names:
+            names[symbol] = "batch" if symbol in first[:1] else f"dim_{len(names) if first else len(names) + 1}"
+    return names
 
 
 def _examples(
     program: torch.export.ExportedProgram, binding: Binding, specs: Sequence[TensorSpec]
 ) -> dict[str, Array]:
-    """The inputs that the program was exported with, if they were saved; else random ones."""
+    """Return the inputs that the program was exported with if they were saved, else random ones."""
     if program.example_inputs is None:
         return random_inputs(specs, {})
     leaves = pytree.tree_leaves(program.example_inputs)

@@ -1,4 +1,4 @@
-"""Files that a source string names."""
+"""Finds and describes the files that a source string names."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from bundler.errors import SourceError
 
 
 def find_file(text: str, base: Path, *, what: str) -> Path:
-    """The existing file that `text` names, relative to `base`.
+    """Return the path of a readable file.
+
+    Args:
+        text: the path that the user gave.
+        base: the folder that a relative path starts from.
+        what: what the file is, for the message, such as `The weights file`.
 
     Raises:
-        SourceError: it is not there, is a folder, or cannot be read; a near miss is suggested.
+        SourceError: the file does not exist, is a folder, or cannot be read; similar names are suggested.
     """
     path = (base / Path(text).expanduser()).resolve()
     if path.is_dir():
-        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="name the file in it")
+        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="name a file in it")
     if not path.exists():
-        raise SourceError(f"There is no file {text}.", where=str(path), fix=_near(path))
+        raise SourceError(f"There is no file {text}.", where=str(path), fix=_suggestion(path))
     try:
         with path.open("rb"):
             return path
@@ -27,17 +32,17 @@ def find_file(text: str, base: Path, *, what: str) -> Path:
         raise SourceError(f"{what} {text} cannot be read: {exc.strerror}.", where=str(path)) from exc
 
 
-def _near(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     import difflib
 
     if not path.parent.is_dir():
-        return f"check the path: there is no folder {path.parent} either"
+        return f"check the path: the folder {path.parent} does not exist"
     names = [p.name for p in path.parent.iterdir() if p.suffix == path.suffix]
     close = difflib.get_close_matches(path.name, names, n=3)
     return f"did you mean {' or '.join(close)}?" if close else "check the path and its extension"
 
 
 def file_provenance(path: Path) -> dict[str, Any]:
-    """Name, size in bytes and sha256 of a file a model was read from."""
+    """Return the name, size in bytes and sha256 of a file that a model was read from, for bundle.json."""
     entry = FileEntry.of(path)
     return {"file": path.name, "size_bytes": entry.size, "sha256": entry.sha256}

@@ -1,4 +1,4 @@
-"""What goes wrong when published weights are fetched."""
+"""Errors of downloads from the Hugging Face hub and other sites with published weights."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from bundler.errors import SourceError
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """The exceptions by which huggingface_hub and the libraries under it say that a file cannot be had."""
+    """Return the exceptions that huggingface_hub and the libraries under it raise if a file cannot be downloaded."""
     import urllib.error
 
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    # The HTTP library under huggingface_hub changes (requests, httpx, httpx2); its base of all errors is HfHubHTTPError's too.
+    # The HTTP library under huggingface_hub varies (requests, httpx, httpx2); its base class is also a base of HfHubHTTPError.
     http_errors = [base for base in HfHubHTTPError.__mro__ if base.__name__ in ("HTTPError", "RequestException")]
     return (
         HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, *http_errors,
@@ -20,9 +20,14 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 
 def unreachable(what: str, exc: Exception) -> SourceError:
-    """An error that says what to do without a network."""
+    """Return an error that says what to do without a network.
+
+    Args:
+        what: what cannot be downloaded, at the start of the message.
+        exc: the exception of the download.
+    """
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return SourceError(
-        f"{what} cannot be fetched: {type(exc).__name__}: {lines[0][:200] if lines else 'no answer'}",
-        fix="check the network, give a local file with --weights FILE, or take random ones with --no-pretrained",
+        f"{what} cannot be downloaded: {type(exc).__name__}: {lines[0][:200] if lines else 'no answer'}",
+        fix="check the network, name a local file with --weights FILE, or use random weights with --no-pretrained",
     )

@@ -1,4 +1,4 @@
-"""`hf:NAME_OR_PATH`: a transformers checkpoint, from the hub or a local folder."""
+"""`hf:NAME_OR_PATH`: a transformers checkpoint, from the hub or from a local folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,18 @@ _ENCODER_DECODER = ("input_ids", "attention_mask", "decoder_input_ids")
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
-    """Load the class that the checkpoint's config names (with its head), in float32 or as saved.
+    """Load the class that the checkpoint's config names, with its head.
 
-    Inputs are those of the tokenizer (`input_ids`, `attention_mask`, `token_type_ids`) with dynamic batch and seq, or
-    `pixel_values` of the config's image size; caches are off, so that the answer holds tensors only.
+    The inputs are those of the tokenizer (`input_ids`, `attention_mask`, `token_type_ids`) with dynamic batch and seq, or
+    `pixel_values` of the config's image size. Caches are off, so that the model returns tensors only.
+
+    Args:
+        model: the source and the user's settings.
+        base: the folder that relative paths start from.
 
     Raises:
         MissingExtraError: transformers is not installed.
-        SourceError: no such checkpoint, no network, or a kind of model whose inputs must be given with --input.
+        SourceError: there is no such checkpoint or no network, or the inputs of this kind of model must be given with --input.
     """
     transformers = _import_transformers()
     name = _resolve(model.source.removeprefix("hf:"), base)
@@ -50,12 +54,12 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         facts["weights"] = "pretrained" if model.pretrained else "random"
         commit = getattr(config, "_commit_hash", None)
         facts.update({"revision": commit} if commit else {})
-    given = tuple(TensorSpec.parse(text) for text in model.inputs)
-    examples = None if given else _examples(transformers, name, module)
+    user_specs = tuple(TensorSpec.parse(text) for text in model.inputs)
+    examples = None if user_specs else _examples(transformers, name, module)
     return from_module(
         module,
         examples=examples,
-        inputs=given or _specs(module, config, examples),
+        inputs=user_specs or _specs(module, config, examples),
         ranges=_ranges(config),
         provenance=facts,
     )
@@ -63,7 +67,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
 
 def _import_transformers() -> Any:
     try:
-        # transformers imports torchvision where that is installed.
+        # transformers imports torchvision if it is installed.
         if importlib.util.find_spec("torchvision") is not None:
             import_torchvision()
         import transformers
@@ -73,11 +77,15 @@ def _import_transformers() -> Any:
 
 
 def _resolve(name: str, base: Path) -> str:
-    """A local folder as its path; anything that looks like one but is not there is an error, not a hub name."""
+    """Return the path of a local folder, or a name on the hub. A path that does not exist is an error, not a name."""
     path = (base / Path(name).expanduser()).resolve()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise SourceError(f"The folder {name} is no transformers checkpoint.", where=str(path), fix="it lacks config.json")
+            raise SourceError(
+                f"The folder {name} is not a transformers checkpoint: it has no config.json.",
+                where=str(path),
+                fix="name a folder that save_pretrained wrote",
+            )
         return str(path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise SourceError(f"There is no folder {name}.", where=str(path), fix="check the path of the checkpoint")
@@ -89,26 +97,26 @@ def _config(transformers: Any, name: str) -> Any:
         with _quiet(transformers), silence():
             return transformers.AutoConfig.from_pretrained(name)
     except OSError as exc:
-        # An unreachable hub, an unknown name and a missing file alike.
+        # transformers raises OSError if the hub is unreachable, the name unknown, or a file missing.
         raise unreachable(f"The checkpoint {name}", exc) from exc
     except (ValueError, KeyError) as exc:
         raise SourceError(
-            f"transformers {transformers.__version__} does not know the model of {name}: {str(exc).splitlines()[0]}",
-            fix="check model_type in config.json, or upgrade transformers; models with code of their own are not run",
+            f"transformers {transformers.__version__} does not support the model of {name}: {str(exc).splitlines()[0]}",
+            fix="check model_type in config.json, or upgrade transformers; code that comes with a checkpoint is not run",
         ) from exc
 
 
 def _module(transformers: Any, name: str, config: Any, model: ModelSpec) -> nn.Module:
     architecture = (getattr(config, "architectures", None) or [None])[0]
-    chosen = getattr(transformers, architecture, None) if architecture else None
+    model_class = getattr(transformers, architecture, None) if architecture else None
     if hasattr(config, "use_cache"):
         config.use_cache = False
     try:
         with _quiet(transformers), silence():
             if model.pretrained and not model.weights:
-                module: nn.Module = (chosen or transformers.AutoModel).from_pretrained(name, config=config)
+                module: nn.Module = (model_class or transformers.AutoModel).from_pretrained(name, config=config)
             else:
-                module = chosen(config) if chosen else transformers.AutoModel.from_config(config)
+                module = model_class(config) if model_class else transformers.AutoModel.from_config(config)
     except OSError as exc:
         raise unreachable(f"The weights of {name}", exc) from exc
     except (ValueError, RuntimeError, ImportError) as exc:
@@ -118,7 +126,7 @@ def _module(transformers: Any, name: str, config: Any, model: ModelSpec) -> nn.M
 
 
 def _examples(transformers: Any, name: str, module: nn.Module) -> dict[str, Any] | None:
-    """Two sentences through the checkpoint's tokenizer; None where it has none or the model takes no text."""
+    """Tokenize two sentences with the checkpoint's tokenizer. Return None if it has none, or the model does not take text."""
     if getattr(module, "main_input_name", "") != "input_ids" or module.config.is_encoder_decoder:  # type: ignore[union-attr]
         return None
     if Path(name).is_dir() and not any(Path(name).glob("tokenizer*")):
@@ -130,7 +138,7 @@ def _examples(transformers: Any, name: str, module: nn.Module) -> dict[str, Any]
                 tokenizer.pad_token = tokenizer.eos_token
             encoded = tokenizer(list(_SENTENCES), padding=True, return_tensors="pt")
     except (OSError, ValueError, KeyError, ImportError, TypeError):
-        # No usable tokenizer is no failure: token ids are drawn instead.
+        # Without a usable tokenizer, token ids are drawn at random.
         return None
     accepted = {parameter.name for parameter in parameters(module)}
     return {key: encoded[key] for key in encoded if key in accepted}
@@ -148,7 +156,7 @@ def _specs(module: nn.Module, config: Any, examples: dict[str, Any] | None) -> t
         return (TensorSpec("pixel_values", "float32", ("batch", channels, height, width)),)
     if main != "input_ids":
         raise SourceError(
-            f"{type(module).__name__} takes {main}, whose dims its config does not give.",
+            f"{type(module).__name__} takes {main}, whose dims are not in its config.",
             fix=f"add --input '{main}=float32[batch,…]'",
         )
     if getattr(config, "is_encoder_decoder", False):
@@ -172,7 +180,7 @@ def _ranges(config: Any) -> dict[str, Range]:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Any:
-    """No progress bars and no advice on the terminal while transformers works."""
+    """Keep the progress bars and the advice of transformers off the terminal."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

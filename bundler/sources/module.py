@@ -1,4 +1,4 @@
-"""From a module and what is known of its inputs to a LoadedModel: example inputs, dims, and a first run."""
+"""Turns a module into a LoadedModel: finds example inputs and dims, and runs it once."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def from_module(
     ranges: Mapping[str, Range] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """Everything the export needs to know of a module. The module is put into eval mode.
+    """Return a LoadedModel of a module, which is put into eval mode.
 
     Args:
         module: a torch module or TorchScript.
         examples: a tensor, a tuple of positional arguments or a dict by parameter name, nested or not.
-        inputs: what the user says of the inputs (`--input`): names, dtypes and dims, which are binding.
-        defaults: what the source knows of the inputs, taken where the user says nothing.
-        ranges: smallest and largest value of integer inputs, where the source knows them.
-        provenance: where the model comes from; class and size are added.
+        inputs: names, dtypes and dims of the inputs, as the user gives them (`--input`).
+        defaults: the same, as the source knows them; used if the user gives none.
+        ranges: smallest and largest value of integer inputs, as the source knows them.
+        provenance: where the model comes from; class and number of parameters are added.
 
     Raises:
-        SourceError: there are no example inputs and no dims, they do not fit `forward`, or the model fails on them.
+        SourceError: there are neither example inputs nor dims, they do not fit `forward`, or the model fails on them.
         UsageError: the user's dims contradict the examples.
     """
     module.eval()
@@ -48,7 +48,7 @@ def from_module(
     if examples is not None:
         binding, tensors = bind_example(params, examples)
         if specs:
-            specs = _agree(binding, tensors, specs)
+            specs = _checked_specs(binding, tensors, specs)
     elif specs:
         binding = bind_specs(params, specs)
         specs = _reorder(binding, specs)
@@ -64,21 +64,27 @@ def from_module(
 
 
 def run_once(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> Any:
-    """What the model answers on its example inputs.
+    """Run the model on its example inputs and return its answer.
+
+    Args:
+        module: the model.
+        binding: how the inputs are passed to `forward`.
+        tensors: the example inputs by name.
+        specs: the inputs for the message; those of the tensors if empty.
 
     Raises:
-        SourceError: it does not run on them; names the inputs and the user's line.
+        SourceError: the model fails; the message names the inputs and the line of the user's code.
     """
     args, kwargs = binding.call([tensors[name] for name in binding.names])
     try:
         with torch.no_grad():
             return module(*args, **kwargs)
     except Exception as exc:
-        given = specs or [TensorSpec(n, dtype_name(t), tuple(t.shape)) for n, t in tensors.items()]
+        inputs = specs or [TensorSpec(n, dtype_name(t), tuple(t.shape)) for n, t in tensors.items()]
         raise SourceError(
-            f"The model does not run on {', '.join(map(str, given))}: {first_line(exc)}",
+            f"The model fails on the inputs {', '.join(map(str, inputs))}: {first_line(exc)}",
             where=user_line(exc),
-            fix="check names, dtypes and dims of the inputs against what forward takes",
+            fix="check the names, dtypes and dims of the inputs against the parameters of forward",
         ) from exc
 
 
@@ -91,41 +97,41 @@ def _describe(module: nn.Module) -> dict[str, Any]:
 def _no_examples(module: nn.Module, params: Sequence[Any]) -> SourceError:
     names = [p.name for p in params if p.default is p.empty] or [p.name for p in params[:1]] or ["x"]
     return SourceError(
-        f"The example inputs of {type(module).__name__} are unknown; its forward takes: "
+        f"{type(module).__name__} has no example inputs; its forward takes: "
         f"{', '.join(str(p) for p in params) or 'nothing'}.",
-        fix=f"add --input '{names[0]}=float32[batch,…]' for each, or return (module, example_inputs)",
+        fix=f"add --input '{names[0]}=float32[batch,…]' for each input, or return (module, example_inputs)",
     )
 
 
 def _reorder(binding: Binding, specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     by_name = {spec.name: spec for spec in specs}
     if len(by_name) != len(specs):
-        raise UsageError("Two of the inputs given have the same name.", fix="give each --input once")
+        raise UsageError("Two --input options have the same name.", fix="give each input once")
     return tuple(by_name[name] for name in binding.names)
 
 
-def _agree(
+def _checked_specs(
     binding: Binding, tensors: Mapping[str, Tensor], specs: Sequence[TensorSpec]
 ) -> tuple[TensorSpec, ...]:
-    """The specs in `forward`'s order, once each fits its example."""
+    """Return the specs in the order of `forward`. Raise UsageError if one contradicts its example."""
     missing = [name for name in binding.names if name not in {spec.name for spec in specs}]
     unknown = [spec.name for spec in specs if spec.name not in binding.names]
     if missing or unknown:
         raise UsageError(
-            f"The inputs given are {', '.join(s.name for s in specs)}; the model's are {', '.join(binding.names)}.",
-            fix="give one --input for each of the model's inputs, or none",
+            f"--input names {', '.join(s.name for s in specs)}, but the model's inputs are {', '.join(binding.names)}.",
+            fix="give one --input for each input of the model, or none",
         )
     sizes: dict[str, int] = {}
     for spec in specs:
         tensor = tensors[spec.name]
-        own = TensorSpec(spec.name, dtype_name(tensor), tuple(tensor.shape))
-        dims_fit = len(spec.dims) == len(own.dims) and all(
+        example = TensorSpec(spec.name, dtype_name(tensor), tuple(tensor.shape))
+        dims_fit = len(spec.dims) == len(example.dims) and all(
             size == (dim if isinstance(dim, int) else size if dim is None else sizes.setdefault(dim, int(size)))
             for dim, size in zip(spec.dims, tensor.shape, strict=True)
         )
-        if spec.dtype != own.dtype or not dims_fit:
+        if spec.dtype != example.dtype or not dims_fit:
             raise UsageError(
-                f"The input {spec} contradicts the model's own example, which is {own}.",
+                f"The input {spec} contradicts the model's example input, {example}.",
                 fix="correct --input, or the example inputs that the callable returns",
             )
     return _reorder(binding, specs)

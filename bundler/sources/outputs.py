@@ -1,11 +1,11 @@
-"""Names for what a model answers.
+"""Names the tensors that a model returns.
 
-1. One tensor is `output`.
-2. A dict, dataclass, named tuple or transformers' ModelOutput gives its keys or fields: `logits`.
-3. A tuple or list gives `output_0`, `output_1` …
-4. Nested, the name of the parent stands before: `embedding.image`, `states_0`.
-5. None is left out. A name that comes twice gets `_2`, `_3` … A character that TensorFlow Serving does not take
-   becomes `_`. An output with the name of an input becomes `<name>_output`.
+1. A single tensor is `output`.
+2. In a dict, dataclass, named tuple or ModelOutput of transformers, names are keys or fields: `logits`.
+3. In a tuple or list, names are `output_0`, `output_1` …
+4. In a nested container, the name starts with that of the parent: `embedding.image`, `states_0`.
+5. None is omitted. A repeated name gets the suffix `_2`, `_3` … A character that TensorFlow Serving does not accept becomes `_`.
+   An output with the name of an input becomes `<name>_output`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from bundler.sources.binding import fields_of, stable_name
 
 
 def name_outputs(value: Any) -> dict[str, Tensor]:
-    """The tensors of an answer by name, in the order in which they stand.
+    """Return the tensors of an answer by name, in their order.
 
     Raises:
-        ExportError: the answer holds something that is no tensor, or no tensor at all.
+        ExportError: the answer contains something other than tensors, or no tensor at all.
     """
     named: dict[str, Tensor] = {}
     for name, tensor in _walk(value, ""):
@@ -33,7 +33,7 @@ def name_outputs(value: Any) -> dict[str, Tensor]:
             unique = f"{name}_{count}"
         named[unique] = tensor
     if not named:
-        raise ExportError("The model answers nothing.", fix="return at least one tensor from forward")
+        raise ExportError("The model returns no tensor.", fix="return at least one tensor from forward")
     return named
 
 
@@ -52,8 +52,8 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
             yield from _walk(child, f"{path or 'output'}_{index}")
     else:
         raise ExportError(
-            f"The model's answer{f' at {path}' if path else ''} is of the type {type(value).__name__}, not a tensor.",
-            fix="return tensors only, in a tuple, dict, dataclass or named tuple",
+            f"The model returns a {type(value).__name__}{f' at {path}' if path else ''}, which is not a tensor.",
+            fix="return only tensors, in a tuple, dict, dataclass or named tuple",
         )
 
 

@@ -1,4 +1,4 @@
-"""`file.py:callable`: the user's own Python makes the model."""
+"""`file.py:callable`: the user's own Python code makes the model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ _RETURNS = "return a torch.nn.Module, or (module, example_inputs) with a tensor,
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
-    """Call the callable; load `model.weights` into the module where given.
+    """Call the callable, and load `model.weights`, if given, into the module.
+
+    Args:
+        model: the source and the user's settings.
+        base: the folder that relative paths start from.
 
     Raises:
-        SourceError: the file or callable is not there, raises, or returns something else.
+        SourceError: the file or callable does not exist, raises, or returns something other than a model.
+        UsageError: the source is not of the form file.py:callable.
     """
     module, examples, provenance = make_module(model.source, base)
     if model.weights:
@@ -33,43 +38,52 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
 
 
 def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """The module that `file.py:callable` makes, its example inputs or None, and the file's provenance.
+    """Return the module that `file.py:callable` makes.
 
-    `callable` may be dotted (`Models.small`), a class, or a module made when the file is imported.
+    Args:
+        reference: the file and a callable in it, which may be dotted (`Models.small`), a class, or a module that is made when
+            the file is imported.
+        base: the folder that a relative path starts from.
+
+    Returns:
+        The module, its example inputs or None, and the provenance of the file.
 
     Raises:
-        SourceError, UsageError: as `load`.
+        SourceError: the file or callable does not exist, raises, or returns something other than a model.
+        UsageError: the reference is not of the form file.py:callable.
     """
     file, _, name = reference.rpartition(":")
     if not file.endswith(".py") or not name:
-        raise UsageError(f"{reference!r} is not of the form file.py:callable.", fix="for example model.py:make_model")
+        raise UsageError(
+            f"{reference!r} is not of the form file.py:callable.", fix="name a file and a callable, such as model.py:make_model"
+        )
     path = find_file(file, base, what="The Python file")
     target: Any = import_file(path)
     for part in name.split("."):
         if not hasattr(target, part):
             raise SourceError(f"{file} has no {name!r}.", where=str(path), fix=_callables(target, path))
         target = getattr(target, part)
-    made = target if isinstance(target, nn.Module) else _call(target, reference)
-    module, examples = _unpack(made, reference)
+    result = target if isinstance(target, nn.Module) else _call(target, reference)
+    module, examples = _unpack(result, reference)
     return module, examples, file_provenance(path)
 
 
 def _call(target: Any, reference: str) -> Any:
     if not callable(target):
-        raise SourceError(f"{reference} is of the type {type(target).__name__}, which cannot be called.", fix=_RETURNS)
-    with user_code(f"{reference} raised", fix="it is called without arguments and has to work so"):
+        raise SourceError(f"{reference} has the type {type(target).__name__}, which cannot be called.", fix=_RETURNS)
+    with user_code(f"{reference} raised", fix="correct it, so that it can be called without arguments"):
         return target()
 
 
-def _unpack(made: Any, reference: str) -> tuple[nn.Module, Any]:
-    if isinstance(made, nn.Module):
-        return made, None
-    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
-        return made[0], made[1]
-    kind = f"({', '.join(type(v).__name__ for v in made)})" if isinstance(made, tuple) else type(made).__name__
-    raise SourceError(f"{reference} returned {kind}, which is no model.", fix=_RETURNS)
+def _unpack(result: Any, reference: str) -> tuple[nn.Module, Any]:
+    if isinstance(result, nn.Module):
+        return result, None
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], nn.Module):
+        return result[0], result[1]
+    kind = f"({', '.join(type(v).__name__ for v in result)})" if isinstance(result, tuple) else type(result).__name__
+    raise SourceError(f"{reference} returned {kind}, which is not a model.", fix=_RETURNS)
 
 
 def _callables(module: Any, path: Path) -> str:
-    own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-    return f"{path.name} defines: {', '.join(own)}" if own else f"{path.name} defines no callable"
+    names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+    return f"name a callable of {path.name}: {', '.join(names)}" if names else f"define a callable in {path.name}"

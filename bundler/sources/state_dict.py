@@ -1,4 +1,4 @@
-"""Weights in a file (.pt, .pth, .bin, .ckpt, .safetensors) for a module that `--architecture file.py:callable` makes."""
+"""A weights file (.pt, .pth, .bin, .ckpt, .safetensors) for a module that `--architecture file.py:callable` makes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from bundler.values.signature import TensorSpec
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
-    """Load a state dict into its architecture, or a whole pickled module where pickles are trusted.
+    """Load a state dict into its architecture, or a whole pickled module if pickles are trusted.
+
+    Args:
+        model: the source and the user's settings.
+        base: the folder that relative paths start from.
 
     Raises:
-        SourceError: a bad file, or one that does not belong to the architecture.
-        UsageError: the architecture is not given.
+        SourceError: the file is damaged, or does not belong to the architecture.
+        UsageError: the architecture is missing.
     """
     from bundler.sources.python_file import make_module
 
@@ -33,7 +37,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         module = content
     elif model.architecture is None:
         raise UsageError(
-            f"{path.name} holds weights only, not the module they belong to.",
+            f"{path.name} contains only weights, not the module that they belong to.",
             fix="add --architecture file.py:callable (bundle.yaml: architecture)",
         )
     else:

@@ -1,4 +1,4 @@
-"""Torch tensors as NumPy arrays and back; bfloat16, which NumPy lacks, is ml_dtypes' bfloat16."""
+"""Converts torch tensors to NumPy arrays and back; NumPy has no bfloat16, so that of ml_dtypes is used."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 def dtype_name(tensor: Tensor) -> str:
-    """The dtype as a TensorSpec names it.
+    """Return the name of a tensor's dtype, as in a TensorSpec.
 
     Raises:
-        SourceError: a dtype that neither ONNX signatures nor TF Serving know (float8, quantized, complex32).
+        SourceError: a signature does not support the dtype (such as quantized types and complex32).
     """
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise SourceError(
-            f"A tensor of the model has the dtype {name}, which a served signature cannot hold.",
+            f"A tensor of the model has the dtype {name}, which a served signature does not support.",
             fix=f"convert it in forward to one of {', '.join(d for d in DTYPES if d != 'string')}",
         )
     return name
 
 
 def to_numpy(tensor: Tensor) -> Array:
-    """A copy-free array where possible; any layout, conjugation or device is resolved first."""
+    """Return an array of the same values, without a copy if possible.
+
+    Raises:
+        SourceError: the dtype is not supported.
+    """
     dtype_name(tensor)
     plain = tensor.detach().cpu().to_dense() if tensor.layout != torch.strided else tensor.detach().cpu()
     plain = plain.resolve_conj().resolve_neg()
@@ -40,14 +44,14 @@ def to_numpy(tensor: Tensor) -> Array:
 
 
 def to_torch(array: Array) -> Tensor:
-    """A tensor with its own memory.
+    """Return a tensor of the same values, in its own memory.
 
     Raises:
-        SourceError: the array holds strings or objects.
+        SourceError: the array contains strings or objects.
     """
     array = np.asarray(array)
     if array.dtype == BFLOAT16:
         return torch.from_numpy(array.view(np.uint16).copy()).view(torch.bfloat16)
     if array.dtype.kind not in "biufc":
-        raise SourceError(f"PyTorch has no tensors of dtype {array.dtype}.", fix="give numbers or booleans")
+        raise SourceError(f"PyTorch has no tensors of dtype {array.dtype}.", fix="use numbers or booleans")
     return torch.from_numpy(np.array(array, order="C", copy=True))

@@ -1,4 +1,4 @@
-"""`timm:NAME`: an image model of timm, with its published weights, weights of a file, or random ones."""
+"""`timm:NAME`: an image model of timm, with its published weights, weights from a file, or random weights."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from bundler.values.signature import TensorSpec
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
-    """Make the architecture; `weights` stands before `pretrained`. The input is the size it was trained at.
+    """Create the architecture with an input of the size that it was trained with; `weights` overrides `pretrained`.
+
+    Args:
+        model: the source and the user's settings.
+        base: the folder that relative paths start from.
 
     Raises:
         MissingExtraError: timm is not installed.
-        SourceError: there is no such architecture, or its weights cannot be fetched.
+        SourceError: there is no such architecture, or its weights cannot be downloaded.
     """
     name = model.source.removeprefix("timm:")
     timm = _import_timm()
@@ -56,13 +60,13 @@ def _import_timm() -> Any:
 def _create(timm: Any, name: str, *, pretrained: bool) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        hint = f"did you mean {', '.join(close)}?" if close else "use a name that timm.list_models() returns"
         raise SourceError(f"timm {timm.__version__} has no model {name!r}.", fix=hint)
     try:
         with silence():
             module: nn.Module = timm.create_model(name, pretrained=pretrained)
     except hub_errors() as exc:
-        raise unreachable(f"timm's weights of {name}", exc) from exc
+        raise unreachable(f"The weights of timm's {name}", exc) from exc
     except RuntimeError as exc:
-        raise SourceError(f"timm cannot make {name}: {str(exc).splitlines()[0]}") from exc
+        raise SourceError(f"timm cannot create {name}: {str(exc).splitlines()[0]}") from exc
     return module

@@ -1,4 +1,4 @@
-"""A .pt, .pth or the like: TorchScript or weights, told apart by what is in it, not by the name."""
+"""A .pt, .pth or similar file: TorchScript or weights, distinguished by the content, not by the name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from bundler.spec.bundle_spec import ModelSpec
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     """Load TorchScript, or a state dict with its architecture.
 
+    Args:
+        model: the source and the user's settings.
+        base: the folder that relative paths start from.
+
     Raises:
-        SourceError, UsageError: as `torchscript.load` and `state_dict.load`.
+        SourceError: the file does not exist or is damaged, or does not belong to the architecture.
+        UsageError: a weights file is given without its architecture.
     """
     path = find_file(model.source, base, what="The model file")
     if path.suffix.lower() != ".safetensors" and torchscript.is_torchscript(path):
         return torchscript.load(model, path=path)
     if path.suffix.lower() in (".ts", ".torchscript"):
-        raise SourceError(f"{path.name} is damaged or no TorchScript archive.", where=str(path), fix="save it again")
+        raise SourceError(f"{path.name} is damaged, or is not a TorchScript archive.", where=str(path), fix="save it again")
     return state_dict.load(model, base=base)

@@ -1,4 +1,4 @@
-"""TorchScript archives (torch.jit.save)."""
+"""TorchScript archives, written by torch.jit.save."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bundler.values.signature import TensorSpec
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a zip with TorchScript's code in it; a state dict's zip has none."""
+    """Return True if a file is a zip archive with TorchScript code; that of a state dict contains no code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -25,7 +25,11 @@ def is_torchscript(path: Path) -> bool:
 
 
 def load(model: ModelSpec, *, path: Path) -> LoadedModel:
-    """Load TorchScript on the CPU. It names its inputs but not their dims: `--input` gives them.
+    """Load TorchScript on the CPU. It has the names of its inputs, but not their dims, which come from `--input`.
+
+    Args:
+        model: the source and the user's settings.
+        path: the archive.
 
     Raises:
         SourceError: the archive is damaged, or there is no --input.
@@ -35,9 +39,9 @@ def load(model: ModelSpec, *, path: Path) -> LoadedModel:
     except (RuntimeError, ValueError) as exc:
         first = str(exc).strip().splitlines()[0]
         raise SourceError(
-            f"{path.name} is damaged or needs operators that are not installed: {first}.",
+            f"{path.name} is damaged, or needs operators that are not installed: {first}.",
             where=str(path),
-            fix="save it again, with the same torch",
+            fix=f"save it again with torch {torch.__version__.partition('+')[0]}",
         ) from exc
     specs = tuple(TensorSpec.parse(text) for text in model.inputs)
     return from_module(module, inputs=specs, provenance={"source": model.source, **file_provenance(path)})

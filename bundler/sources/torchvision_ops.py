@@ -1,4 +1,4 @@
-"""Makes `import torchvision` work beside a torch that its compiled operators were not built for."""
+"""Makes `import torchvision` work with a torch for which its compiled operators were not built."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_KEPT: list[Any] = []
-"""A torch.library.Library takes its definitions back when it is collected."""
+_LIBRARIES: list[Any] = []
+"""Keeps each torch.library.Library alive, since it withdraws its definitions when it is collected."""
 
 
 def import_torchvision() -> None:
-    """Import torchvision, which timm needs, also where its C++ operators do not load.
+    """Import torchvision, which timm needs, even if its C++ operators do not load.
 
-    The torchvision wheel of PyPI is built against the CUDA build of torch. Next to a CPU build its library
-    does not load, which torchvision tolerates, but it then registers fake kernels for operators that were
-    never declared and fails with `operator torchvision::nms does not exist`. Declaring the two schemas
-    (torchvision/csrc/ops/nms.cpp, quantized/cpu/qnms_kernel.cpp) is enough: no image classifier or backbone
-    calls them, and a model that does gets torch's own error that no kernel is registered. Where torchvision's
-    own library loads, nothing is declared.
+    The torchvision wheel on PyPI is built against the CUDA build of torch. With a CPU build, its library does not load.
+    torchvision tolerates that, but then registers fake kernels for operators that were never declared, and fails with
+    `operator torchvision::nms does not exist`. Declaring the two schemas (torchvision/csrc/ops/nms.cpp,
+    quantized/cpu/qnms_kernel.cpp) is enough: no image classifier or backbone calls these operators, and a model that does gets
+    torch's own error that no kernel is registered. If torchvision's library loads, nothing is declared.
 
     Raises:
         ImportError: torchvision is not installed.
@@ -44,4 +43,4 @@ def _declare() -> None:
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         library.define(schema)  # type: ignore[no-untyped-call]
-    _KEPT.append(library)
+    _LIBRARIES.append(library)

@@ -1,4 +1,4 @@
-"""Runs the user's own code and turns what it raises into one line that names their file and line."""
+"""Runs the user's own code, and turns its exceptions into messages that name the user's file and line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ _OURS = str(Path(__file__).parent.parent)
 
 @contextmanager
 def user_code(what: str, *, fix: str | None = None) -> Iterator[None]:
-    """What the block raises becomes a SourceError: `what` raised X, at the user's line.
+    """Turn what the block raises into a SourceError that starts with `what` and names the user's line.
+
+    Args:
+        what: what is run, at the start of the message.
+        fix: what the user can do.
 
     Raises:
-        SourceError: for every exception but KeyboardInterrupt and tfbundle's own errors.
+        SourceError: the block raises any exception other than KeyboardInterrupt or one of tfbundle's own errors.
     """
     try:
         yield
@@ -33,7 +37,7 @@ def user_code(what: str, *, fix: str | None = None) -> Iterator[None]:
 
 
 def first_line(exc: BaseException) -> str:
-    """`Type: first line of the message`."""
+    """Return `Type: first line of the message` of an exception."""
     if isinstance(exc, SyntaxError):
         return f"SyntaxError: {exc.msg}"
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
@@ -43,20 +47,20 @@ def first_line(exc: BaseException) -> str:
 
 
 def user_line(exc: BaseException) -> str | None:
-    """`file:line: code` of the innermost frame of the user, else of a library that is not torch; else None."""
+    """Return `file:line: code` of the innermost frame in the user's code, else in a library other than torch, else None."""
     if isinstance(exc, SyntaxError) and exc.filename:
         return f"{exc.filename}:{exc.lineno}: {(exc.text or '').strip()}"
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(exc.__traceback__)]
-    own = [frame for frame in frames if is_user_file(frame[0])]
+    user = [frame for frame in frames if is_user_file(frame[0])]
     library = [frame for frame in frames if "site-packages" in frame[0] and f"{os.sep}torch{os.sep}" not in frame[0]]
-    if not (own or library):
+    if not (user or library):
         return None
-    filename, line = (own or library)[-1]
+    filename, line = (user or library)[-1]
     return f"{filename}:{line}: {linecache.getline(filename, line).strip()}"
 
 
 def is_user_file(filename: str) -> bool:
-    """Whether a frame's file is the user's: not of an installed package, Python's library, or tfbundle."""
+    """Return True if a file is the user's: not part of an installed package, of Python's library, or of tfbundle."""
     if filename.startswith(("<", _OURS)):
         return False
     parts = Path(filename).parts
@@ -70,17 +74,21 @@ def _in_stdlib(filename: str) -> bool:
 
 
 def import_file(path: Path, prefix: str = "tfbundle_source_") -> ModuleType:
-    """Run the file as a module named by the prefix and the file.
+    """Import a Python file as a module.
 
-    Its folder goes on sys.path and stays there, for imports that `forward` makes.
+    Its folder is added to sys.path and stays there, for imports that `forward` makes.
+
+    Args:
+        path: the file.
+        prefix: the start of the module's name, which ends with that of the file.
 
     Raises:
-        SourceError: it is no Python file, or raises; with the user's line.
+        SourceError: the file is not a Python file, or raises; the message names the user's line.
     """
     name = f"{prefix}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SourceError(f"{path} cannot be imported.", fix="give a .py file")
+        raise SourceError(f"{path} cannot be imported.", fix="name a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if str(path.parent) not in sys.path:

@@ -1,4 +1,4 @@
-"""Reading weights files and loading them into a module."""
+"""Reads weights files, and loads them into a module."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from bundler.sources.files import file_provenance, find_file
 from bundler.sources.pickles import load_torch
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training frameworks keep the state dict in a checkpoint."""
+"""Keys under which training frameworks store the state dict in a checkpoint."""
 
-
-_SHOWN = 8
+_MOST_LISTED = 8
 
 
 def load_weights(module: nn.Module, weights: str, base: Path, *, trust: bool) -> dict[str, Any]:
     """Load a state dict file into a module.
 
+    Args:
+        module: the module, which is changed in place.
+        weights: the file, as the user names it.
+        base: the folder that a relative path starts from.
+        trust: whether to unpickle content that can run code.
+
     Returns:
-        The file's provenance.
+        The provenance of the file.
 
     Raises:
-        SourceError: a bad file, or one that does not belong to the module.
+        SourceError: the file is damaged, or does not belong to the module.
     """
     path = find_file(weights, base, what="The weights file")
     content = read_weights(path, trust=trust)
@@ -35,57 +40,66 @@ def load_weights(module: nn.Module, weights: str, base: Path, *, trust: bool) ->
 
 
 def read_weights(path: Path, *, trust: bool) -> dict[str, Tensor] | nn.Module:
-    """The state dict in a file, unwrapped from a checkpoint; a whole module only from a trusted pickle.
+    """Return the state dict in a file or checkpoint, or the whole module in a trusted pickle.
+
+    Args:
+        path: the file.
+        trust: whether to unpickle content that can run code.
 
     Raises:
-        SourceError: the file is damaged, unsafe, or holds no state dict.
+        SourceError: the file is damaged, unsafe, or contains no state dict.
     """
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     content = load_torch(path, trust=trust)
     if isinstance(content, nn.Module):
         return content
-    found = _unwrap(content)
-    if found is None:
-        keys = ", ".join(map(str, list(content)[:_SHOWN])) if isinstance(content, dict) else ""
+    state = _unwrap(content)
+    if state is None:
+        keys = ", ".join(map(str, list(content)[:_MOST_LISTED])) if isinstance(content, dict) else ""
         raise SourceError(
-            f"{path.name} holds a {type(content).__name__}{f' with the keys {keys}' if keys else ''}, not a state dict.",
+            f"{path.name} contains a {type(content).__name__}{f' with the keys {keys}' if keys else ''}, not a state dict.",
             where=str(path),
             fix="save it with torch.save(module.state_dict(), …)",
         )
-    return found
+    return state
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict strictly.
+    """Load a state dict into a module. All keys and shapes must match.
+
+    Args:
+        module: the module, which is changed in place.
+        state: the state dict.
+        path: the file that it comes from, for the message.
 
     Raises:
-        SourceError: keys are missing or unknown, or shapes differ; all of them are listed.
+        SourceError: keys are missing or unknown, or shapes differ; the message lists them.
     """
-    own = module.state_dict()
+    expected = module.state_dict()
     shapes = [
-        f"{key}: file {list(value.shape)}, module {list(own[key].shape)}"
+        f"{key}: file {list(value.shape)}, module {list(expected[key].shape)}"
         for key, value in state.items()
-        if key in own and isinstance(own[key], Tensor) and own[key].shape != value.shape
+        if key in expected and isinstance(expected[key], Tensor) and expected[key].shape != value.shape
     ]
-    problems = _listed("other shape", shapes)
+    problems = _listed("different shape", shapes)
     if not shapes:
         result = module.load_state_dict(dict(state), strict=False)
         problems += _listed("missing in the file", result.missing_keys)
-        problems += _listed("unknown to the module", result.unexpected_keys)
+        problems += _listed("not in the module", result.unexpected_keys)
     if problems:
         raise SourceError(
             f"The weights in {path.name} do not belong to {type(module).__name__}.\n  " + "\n  ".join(problems),
             where=str(path),
-            fix="give the architecture with the arguments it was trained with",
+            fix="create the architecture with the same arguments as for training",
         )
 
 
 def _listed(title: str, rows: list[str]) -> list[str]:
     if not rows:
         return []
-    more = f" … and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    return [f"{title} ({len(rows)}): {'; '.join(rows[:_SHOWN])}{more}"]
+    more = f" … and {len(rows) - _MOST_LISTED} more" if len(rows) > _MOST_LISTED else ""
+    return [f"{title} ({len(rows)}): {'; '.join(rows[:_MOST_LISTED])}{more}"]
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -96,12 +110,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as exc:
         raise SourceError(
-            f"{path.name} is damaged or no safetensors file: {exc}.", where=str(path), fix="save or copy it again"
+            f"{path.name} is damaged, or is not a safetensors file: {exc}.", where=str(path), fix="save or copy it again"
         ) from exc
 
 
 def _unwrap(content: Any) -> dict[str, Tensor] | None:
-    """The state dict itself, or the one under a usual key; the `module.` of DataParallel is taken off."""
+    """Return the state dict itself or the one under a usual key, without the `module.` of DataParallel, or None."""
     if not isinstance(content, Mapping):
         return None
     for key in _WRAPPERS:

@@ -1,4 +1,4 @@
-"""Valid models that the fuzzer starts from: ONNX's node tests, the wheel's simple models, and a few written here."""
+"""Valid models that the fuzzer starts from: ONNX's node tests, small models of the onnx wheel, and a few defined here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conformance.cases import ml_cases, node_cases, share
 
 LARGEST = 20_000
-"""Bytes up to which a model is taken: small ones are quick to convert, and a mutation more often meets something."""
+"""The largest model in bytes: small ones are quick to convert, and more likely to be broken by a mutation."""
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A model and the files that lie beside it, by name."""
+    """A model, and the other files of its folder by name."""
 
     name: str
     model: bytes
@@ -27,12 +27,12 @@ class Seed:
 
 
 def seeds() -> list[Seed]:
-    """All seeds, in an order that stays."""
+    """Return all seeds, always in the same order."""
     return [*hand_written(), *_wheel(), *_node_tests()]
 
 
 def _node_tests() -> Iterator[Seed]:
-    """A fifth of the cases: every operator is still there, as most have several."""
+    """Yield a fifth of the cases, which includes every operator, since most have several cases."""
     for name, case in sorted({**node_cases(), **ml_cases()}.items()):
         model = case.model.SerializeToString()
         if share(name) < 20 and len(model) <= LARGEST:
@@ -108,20 +108,20 @@ _GRAPHS = {
 
 
 def hand_written() -> list[Seed]:
-    """What the node tests have little of: shapes that are computed, control flow, functions, data in other files."""
+    """Return models with features that are rare in the node tests: computed shapes, control flow, functions, external data."""
     parsed = [Seed(name, onnx.parser.parse_model(text).SerializeToString()) for name, text in _GRAPHS.items()]
     return [*parsed, external(), recurrent()]
 
 
 def external() -> Seed:
-    """A weight, an attribute and a tensor of a subgraph that lie in `weights.bin`."""
+    """Return a model with a weight, an attribute and a tensor of a subgraph in `weights.bin`."""
     data = np.arange(16, dtype=np.float32)
 
     def tensor(name: str, offset: int) -> TensorProto:
-        made = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+        proto = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
         for key, value in (("location", "weights.bin"), ("offset", str(offset)), ("length", "16")):
-            made.external_data.add(key=key, value=value)
-        return made
+            proto.external_data.add(key=key, value=value)
+        return proto
 
     branch = helper.make_graph(
         [helper.make_node("Add", ["x", "inner"], ["a"])], "branch", [],

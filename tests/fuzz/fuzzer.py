@@ -1,9 +1,9 @@
-"""Damaged ONNX files through `bundler.convert` and `bundler.build`: each must be converted or refused.
+"""Runs `bundler.convert` and `bundler.build` on damaged ONNX files, each of which must be converted or rejected.
 
     python -m tests.fuzz.fuzzer --seconds 600 --seed 1 --out findings/
 
-Anything else is a defect: a crash, another exception, more than 30 s or 4 GB, a file read outside of the model's folder. The
-offending file is kept in `--out`, and the same seed gives the same files.
+Anything else is a defect: a crash, another exception, more than 30 s or 4 GB, or a file read outside of the model's folder. The
+offending file is written to `--out`. The same seed gives the same files.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from tests.fuzz.mutations import mutate
 from tests.fuzz.worker import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
-_SILENCE = 8.0
-"""Times the limit on the wall clock that a worker may take: the machine may be busy; its processor seconds decide."""
+_WALL_CLOCK_FACTOR = 8.0
+"""A worker may take this many times the limit on the wall clock; processor seconds decide, since the machine may be busy."""
 
-_INPUTS_A_WORKER = 400
-"""A process is replaced after these: TensorFlow keeps what it has traced."""
+_INPUTS_PER_WORKER = 400
+"""A worker is replaced after this many inputs, since TensorFlow keeps everything that it has traced."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One file that was neither converted nor refused."""
+    """A file that was neither converted nor rejected."""
 
     file: Path
     detail: str
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass
 class Outcome:
-    """What a run of the fuzzer gave."""
+    """The result of a run of the fuzzer."""
 
     inputs: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -75,42 +75,43 @@ class Worker:
             raise RuntimeError(f"the worker does not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
 
     def convert(self, kind: str, path: Path) -> dict[str, Any]:
-        """How it ended; a defect, too, where the process did."""
+        """Convert a file and return the outcome; a crash of the process is a defect."""
         assert self._process.stdin is not None
         self.inputs += 1
         self._process.stdin.write(f"{kind} {path}\n")
         self._process.stdin.flush()
         line = self._answer(SECONDS)
         if line is None:
-            detail = f"no answer after {SECONDS:.0f} s of processor time or {SECONDS * _SILENCE:.0f} s: {self._place()}"
+            limit = f"{SECONDS:.0f} s of processor time or {SECONDS * _WALL_CLOCK_FACTOR:.0f} s"
+            detail = f"no answer after {limit}: {self._stacks()}"
         elif line == "":
-            detail = f"the process ended with {self._process.wait()}: {self._last_words()}"
+            detail = f"the process ended with {self._process.wait()}: {self._last_lines()}"
         else:
-            found: dict[str, Any] = json.loads(line)
-            return found
+            result: dict[str, Any] = json.loads(line)
+            return result
         self.close()
         return {"outcome": "defect", "detail": detail, "seconds": 0.0, "peak_mb": 0}
 
     def _answer(self, seconds: float) -> str | None:
-        """A line, '' at the process's end, None where it takes too long."""
+        """Return a line, '' if the process has ended, or None if it takes too long."""
         assert self._process.stdout is not None
         process = psutil.Process(self._process.pid)
         began, began_cpu = time.monotonic(), _cpu(process)
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while not selector.select(0.5):
-                if _cpu(process) - began_cpu > seconds or time.monotonic() - began > seconds * _SILENCE:
+                if _cpu(process) - began_cpu > seconds or time.monotonic() - began > seconds * _WALL_CLOCK_FACTOR:
                     return None
             return self._process.stdout.readline().strip()
 
-    def _place(self) -> str:
-        """Where each of its threads stands."""
+    def _stacks(self) -> str:
+        """Return the stack of each thread of the process."""
         before = len(self._path.read_bytes())
         self._process.send_signal(signal.SIGUSR1)
         time.sleep(2.0)
         return self._path.read_bytes()[before:].decode("utf-8", "replace")[:6000]
 
-    def _last_words(self) -> str:
+    def _last_lines(self) -> str:
         lines = self._path.read_text("utf-8", "replace").splitlines()
         return " | ".join(lines[-4:])[-600:]
 
@@ -133,29 +134,29 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def fuzz(seconds: float, *, seed: int, out: Path) -> Outcome:
-    """Try damaged files for so many seconds; the offending ones are kept in `out`."""
+    """Try damaged files for a number of seconds, and write the offending ones to `out`."""
     corpus, rng, outcome = seeds(), random.Random(seed), Outcome()
-    first = corpus[:10]
+    preferred = corpus[:10]
     end = time.monotonic() + seconds
     worker: Worker | None = None
     with tempfile.TemporaryDirectory(prefix="tfbundle-fuzz-") as name:
         work = Path(name)
         while time.monotonic() < end:
-            if worker is None or not worker.alive or worker.inputs >= _INPUTS_A_WORKER:
+            if worker is None or not worker.alive or worker.inputs >= _INPUTS_PER_WORKER:
                 if worker is not None and worker.alive:
                     worker.close()
                 worker = Worker(work / "worker.log")
-            chosen = rng.choice(first) if rng.random() < 0.3 else rng.choice(corpus)
+            chosen = rng.choice(preferred) if rng.random() < 0.3 else rng.choice(corpus)
             path = lay_out(chosen, mutate(chosen, rng), work / "model")
             kind = rng.choices(("convert", "save", "build"), (20, 3, 1))[0]
-            _note(outcome, worker.convert(kind, path), path, out / f"{seed}-{outcome.inputs}-{chosen.name}", kind)
+            _record(outcome, worker.convert(kind, path), path, out / f"{seed}-{outcome.inputs}-{chosen.name}", kind)
         if worker is not None and worker.alive:
             worker.close()
     return outcome
 
 
 def lay_out(seed: Seed, model: bytes, folder: Path) -> Path:
-    """Write a model with the files beside it, and what it must not reach: a file outside and a link to it."""
+    """Write a model and its other files into a folder, with a file outside that it must not read, and a link to that file."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder.parent / "outside.bin").write_bytes(bytes(4096))
@@ -167,16 +168,16 @@ def lay_out(seed: Seed, model: bytes, folder: Path) -> Path:
     return path
 
 
-def _note(outcome: Outcome, result: dict[str, Any], path: Path, kept: Path, kind: str) -> None:
+def _record(outcome: Outcome, result: dict[str, Any], path: Path, target: Path, kind: str) -> None:
     outcome.inputs += 1
     outcome.counts[result["outcome"]] += 1
     outcome.slowest = max(outcome.slowest, result["seconds"])
     outcome.peak_mb = max(outcome.peak_mb, result["peak_mb"])
     if result["outcome"] == "defect":
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        file = shutil.copy(path, kept.with_suffix(".onnx"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = shutil.copy(path, target.with_suffix(".onnx"))
         detail = f"{kind}: {result['detail']}"
-        kept.with_suffix(".txt").write_text(f"{detail}\n", "utf-8")
+        target.with_suffix(".txt").write_text(f"{detail}\n", "utf-8")
         outcome.findings.append(Finding(Path(file), detail))
 
 

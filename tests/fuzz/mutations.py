@@ -1,6 +1,6 @@
-"""What makes a valid model invalid: one mutation a function, each a change in place that a `random.Random` decides.
+"""Mutations that make a valid model invalid: one function each, which changes the model in place at random.
 
-Byte mutations damage the file; the others keep it readable as protobuf and damage what it means.
+`damage` changes bytes of the file; the others leave it readable as protobuf, and change what it means.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.fuzz.corpus import Seed
 Change: TypeAlias = Callable[[ModelProto, random.Random], None]
 
 HUGE = (2**40, 2**31, 2**31 - 1, 2**63 - 1, -(2**63), -1, -2, 0, 1, 7, 100_000)
-"""Sizes at the edges of what int32, int64 and memory hold, and some that are only wrong."""
+"""Sizes at the limits of int32, int64 and memory, and some that are merely wrong."""
 
 ELSEWHERE = (
     "../outside.bin", "/etc/passwd", "a/../../outside.bin", "link.bin", ".", "", "missing.bin", "weights.bin\0x", "/dev/zero",
 )  # fmt: skip
-"""Locations of external data that are no file of the model's folder. `link.bin` is a symbolic link out of it."""
+"""Locations of external data that are not a file in the model's folder. `link.bin` is a symbolic link out of it."""
 
 NAMES = ("", "x", "y", "\ud7ff", "a b", "/", "%s{}", "n" * 5000, "__proto__", "serving_default", "é\u0301", "^x", "x:0")
 
@@ -30,7 +30,7 @@ _DTYPES = tuple(TensorProto.DataType.values())
 
 
 def mutate(seed: Seed, rng: random.Random) -> bytes:
-    """A damaged copy of the seed's model."""
+    """Return a damaged copy of the seed's model."""
     if rng.random() < 0.25:
         return damage(seed.model, rng)
     model = onnx.load_model_from_string(seed.model)
@@ -39,38 +39,38 @@ def mutate(seed: Seed, rng: random.Random) -> bytes:
         try:
             change(model, rng)
         except (ValueError, IndexError, TypeError, OverflowError):
-            continue  # nothing of the kind is in this model, or protobuf itself refuses the value
+            continue  # this model has nothing to change in this way, or protobuf rejects the value
     data = bytes(model.SerializeToString())
     return damage(data, rng) if rng.random() < 0.1 else data
 
 
 def damage(data: bytes, rng: random.Random) -> bytes:
     """Flip, cut, repeat or insert bytes."""
-    found = bytearray(data)
+    damaged = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
-        at = rng.randrange(len(found) or 1)
+        at = rng.randrange(len(damaged) or 1)
         length = rng.choice((1, 2, 8, 64))
         kind = rng.randrange(5)
-        if kind == 0 and found:
-            found[at] ^= 1 << rng.randrange(8)
+        if kind == 0 and damaged:
+            damaged[at] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            del found[at : at + length]
+            del damaged[at : at + length]
         elif kind == 2:
-            found[at:at] = found[at : at + length]
+            damaged[at:at] = damaged[at : at + length]
         elif kind == 3:
-            found[at:at] = rng.randbytes(length)
-        elif len(found) > 8:
-            del found[at:]
-    return bytes(found)
+            damaged[at:at] = rng.randbytes(length)
+        elif len(damaged) > 8:
+            del damaged[at:]
+    return bytes(damaged)
 
 
 def graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """The graph and those in its attributes."""
-    todo = [model.graph]
-    while todo:
-        graph = todo.pop()
+    """Yield the graph and all graphs in its attributes."""
+    remaining = [model.graph]
+    while remaining:
+        graph = remaining.pop()
         yield graph
-        todo += [g for n in graph.node for a in n.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+        remaining += [g for n in graph.node for a in n.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
 
 
 def _graph(model: ModelProto, rng: random.Random) -> GraphProto:
@@ -86,13 +86,17 @@ def _attribute(model: ModelProto, rng: random.Random) -> AttributeProto:
 
 
 def _tensor(model: ModelProto, rng: random.Random) -> TensorProto:
-    own = [t for g in graphs(model) for t in g.initializer]
-    return rng.choice(own + [a.t for g in graphs(model) for n in g.node for a in n.attribute if a.HasField("t")])
+    return rng.choice(_tensors(model))
+
+
+def _tensors(model: ModelProto) -> list[TensorProto]:
+    initializers = [t for g in graphs(model) for t in g.initializer]
+    return initializers + [a.t for g in graphs(model) for n in g.node for a in n.attribute if a.HasField("t")]
 
 
 def _names(graph: GraphProto) -> list[str]:
-    made = [name for node in graph.node for name in node.output]
-    return made + [v.name for v in graph.input] + [t.name for t in graph.initializer]
+    outputs = [name for node in graph.node for name in node.output]
+    return outputs + [v.name for v in graph.input] + [t.name for t in graph.initializer]
 
 
 def drop_node(model: ModelProto, rng: random.Random) -> None:
@@ -105,7 +109,7 @@ def repeat_node(model: ModelProto, rng: random.Random) -> None:
 
 
 def repeat_graph(model: ModelProto, rng: random.Random) -> None:
-    """Merging a message into itself repeats all its lists."""
+    """Repeat all lists of the graph, by merging the message into itself."""
     copy = GraphProto()
     copy.CopyFrom(model.graph)
     model.graph.MergeFrom(copy)
@@ -120,7 +124,7 @@ def shuffle_nodes(model: ModelProto, rng: random.Random) -> None:
 
 
 def rewire(model: ModelProto, rng: random.Random) -> None:
-    """Any value of the graph as an input: cycles, other types, values of later nodes."""
+    """Use any value of the graph as an input: cycles, other types, values of later nodes."""
     graph = _graph(model, rng)
     node = rng.choice(list(graph.node))
     node.input[rng.randrange(len(node.input))] = rng.choice([*_names(graph), "nowhere", ""])
@@ -198,7 +202,7 @@ def change_attribute_count(model: ModelProto, rng: random.Random) -> None:
 
 
 def change_attribute_type(model: ModelProto, rng: random.Random) -> None:
-    """Only the stated type: the value stays where it is and becomes that of another type."""
+    """Change only the declared type; the value stays in the field of the original type."""
     _attribute(model, rng).type = rng.choice(AttributeProto.AttributeType.values())
 
 
@@ -223,18 +227,13 @@ def change_dtype(model: ModelProto, rng: random.Random) -> None:
 
 
 def change_data(model: ModelProto, rng: random.Random) -> None:
-    """Integers of a tensor become sizes that do not fit into memory."""
+    """Change an integer of a tensor to a size that may not fit into memory."""
     tensor = rng.choice([t for t in _tensors(model) if t.data_type in (TensorProto.INT64, TensorProto.INT32)])
     array = onnx.numpy_helper.to_array(tensor).reshape(-1).copy()
     array[rng.randrange(array.size)] = rng.choice(HUGE)
     tensor.ClearField("int64_data")
     tensor.ClearField("int32_data")
     tensor.raw_data = array.tobytes()
-
-
-def _tensors(model: ModelProto) -> list[TensorProto]:
-    own = [t for g in graphs(model) for t in g.initializer]
-    return own + [a.t for g in graphs(model) for n in g.node for a in n.attribute if a.HasField("t")]
 
 
 def cut_data(model: ModelProto, rng: random.Random) -> None:
@@ -268,7 +267,7 @@ def change_type(model: ModelProto, rng: random.Random) -> None:
 
 
 def initializer_to_input(model: ModelProto, rng: random.Random) -> None:
-    """A constant that only a run knows, and the reverse: a value that is input and constant."""
+    """Turn a constant into an input, or make it both input and constant."""
     graph = _graph(model, rng)
     tensor = rng.choice(list(graph.initializer))
     info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
@@ -304,7 +303,7 @@ def change_opset(model: ModelProto, rng: random.Random) -> None:
 
 
 def to_external(model: ModelProto, rng: random.Random) -> None:
-    """A tensor whose data is said to be elsewhere."""
+    """Declare that the data of a tensor is in another file."""
     tensor = _tensor(model, rng)
     del tensor.external_data[:]
     tensor.data_location = TensorProto.EXTERNAL
@@ -323,7 +322,7 @@ def change_external(model: ModelProto, rng: random.Random) -> None:
 
 
 def nest(model: ModelProto, rng: random.Random) -> None:
-    """Branches within branches; protobuf's own limit is a depth of 100 messages."""
+    """Nest branches within branches; protobuf's own limit is a depth of 100 messages."""
     body = GraphProto()
     body.CopyFrom(_graph(model, rng))
     del body.input[:]
@@ -343,7 +342,7 @@ def nest(model: ModelProto, rng: random.Random) -> None:
 
 
 def change_functions(model: ModelProto, rng: random.Random) -> None:
-    """A function that calls itself, one of an operator's name, one without a body."""
+    """Add a function that calls itself, one with the name of an operator, or one without a body."""
     kind = rng.randrange(3)
     function = model.functions.add(name="f", domain="own", input=["a"], output=["b"])
     function.opset_import.add(domain="", version=17)
@@ -364,7 +363,7 @@ def sparse(model: ModelProto, rng: random.Random) -> None:
 
 
 def bad_text(model: ModelProto, rng: random.Random) -> None:
-    """Metadata as an attacker would write it: a stack trace with no end, a key twice."""
+    """Add metadata as an attacker might write it: an unterminated stack trace, a repeated key."""
     node: Any = _node(model, rng)
     for _ in range(2):
         node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value='File "' + "a" * rng.choice((1, 50_000)) + '", line ')
@@ -377,4 +376,4 @@ CHANGES: tuple[Change, ...] = (
     cut_data, change_shape, change_shape, change_type, initializer_to_input, repeat_initializer, repeat_output, change_opset,
     to_external, change_external, change_external, nest, change_functions, sparse, bad_text,
 )  # fmt: skip
-"""What is there twice is where the most went wrong."""
+"""Mutations that found most defects are listed twice."""

@@ -1,4 +1,4 @@
-"""The fuzzer for ten minutes, and the files that it has found."""
+"""The fuzzer finds no defect in ten minutes, and the files that it found earlier are handled."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.fuzz.corpus import external
 from tests.fuzz.fuzzer import Worker, fuzz, lay_out
 
 SECONDS = 600.0
-KEPT = Path(__file__).parent / "found"
-"""Files that once were neither converted nor refused."""
+FOUND = Path(__file__).parent / "found"
+"""Files that were once neither converted nor rejected."""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_damaged_file_is_converted_or_refused(tmp_path: Path) -> None:
+def test_every_damaged_file_is_converted_or_rejected(tmp_path: Path) -> None:
     outcome = fuzz(SECONDS, seed=1, out=tmp_path)
     print(outcome)
     assert outcome.inputs > 0
@@ -26,23 +26,25 @@ def test_every_damaged_file_is_converted_or_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Worker]]:
-    """A process of its own, because some of these files ended it; another one where it did not live."""
+    """Return a function that gives a living worker: a separate process, since some of these files once crashed it."""
     log = tmp_path_factory.mktemp("worker") / "log"
-    made: list[Worker] = []
+    started: list[Worker] = []
 
     def living() -> Worker:
-        if not made or not made[-1].alive:
-            made.append(Worker(log))
-        return made[-1]
+        if not started or not started[-1].alive:
+            started.append(Worker(log))
+        return started[-1]
 
     yield living
-    if made and made[-1].alive:
-        made[-1].close()
+    if started and started[-1].alive:
+        started[-1].close()
 
 
 @pytest.mark.parametrize("kind", ["save", "build"])
-@pytest.mark.parametrize("name", sorted(path.name for path in KEPT.glob("*.onnx")))
-def test_found_before(tmp_path: Path, workers: Callable[[], Worker], name: str, kind: str) -> None:
-    path = lay_out(external(), (KEPT / name).read_bytes(), tmp_path / "model")
+@pytest.mark.parametrize("name", sorted(path.name for path in FOUND.glob("*.onnx")))
+def test_file_found_earlier_is_converted_or_rejected(
+    tmp_path: Path, workers: Callable[[], Worker], name: str, kind: str
+) -> None:
+    path = lay_out(external(), (FOUND / name).read_bytes(), tmp_path / "model")
     result = workers().convert(kind, path)
-    assert result["outcome"] in ("converted", "refused"), result["detail"]
+    assert result["outcome"] in ("converted", "rejected"), result["detail"]

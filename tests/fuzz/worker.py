@@ -1,9 +1,10 @@
-"""Converts the files that stand on its stdin, one a line, and says on stdout how each ended, in JSON.
+"""Converts the files named on stdin, one per line, and prints the outcome of each as JSON.
 
-    {"outcome": "converted" | "refused" | "defect", "detail": …, "seconds": processor seconds, "peak_mb": …}
+    {"outcome": "converted" | "rejected" | "defect", "detail": …, "seconds": processor seconds, "peak_mb": …}
 
-A line may begin with `build `: the file then goes through a whole build. Whatever is raised but TfbundleError is a defect,
-and so is a file opened outside of the model's folder, more than 30 s, and more than 4 GB. A crash shows in there being no answer.
+A line is `KIND PATH`; the kind is `convert`, `save` (convert and save) or `build` (a whole build). Any exception other than
+TfbundleError is a defect, and so are a file opened outside of the model's folder, more than 30 s, and more than 4 GB. After a
+crash there is no answer.
 """
 
 from __future__ import annotations
@@ -31,33 +32,33 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import bundler
 
-    # What imports torch, TensorFlow and ONNX Runtime: not to be counted as an input's time and memory.
+    # These import torch, TensorFlow and ONNX Runtime, whose time and memory must not count as an input's.
     for module in ("converters.native.model", "export.onnx_signature", "sources.onnx_file", "validation.parity", "render.parts"):
         import_module(f"bundler.{module}")
     import_module("onnxruntime")
     warnings.simplefilter("ignore")
     channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever prints, prints to stderr
+    os.dup2(2, 1)  # everything printed goes to stderr
     _limit_memory()
-    faulthandler.register(signal.SIGUSR1)  # where it stands, for one that does not answer
+    faulthandler.register(signal.SIGUSR1)  # prints the stacks of a worker that does not answer
     opened: list[str] = []
     sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
     print("ready", file=channel, flush=True)
     for line in sys.stdin:
         kind, path = line.rstrip("\n").split(" ", 1)
         opened.clear()
-        print(json.dumps(_judged(bundler, kind, Path(path), opened)), file=channel, flush=True)
+        print(json.dumps(_result(bundler, kind, Path(path), opened)), file=channel, flush=True)
 
 
 def _limit_memory() -> None:
-    """What is asked for beyond 4 GB fails, so that it ends this process and not the machine."""
+    """Make allocations beyond 4 GB fail, so that they end this process and not the machine."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = size + int(PEAK_MB) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _judged(bundler: Any, kind: str, path: Path, opened: list[str]) -> dict[str, Any]:
+def _result(bundler: Any, kind: str, path: Path, opened: list[str]) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")
     began = time.process_time()
     outcome, detail = _convert(bundler, kind, path)
@@ -89,7 +90,7 @@ def _convert(bundler: Any, kind: str, path: Path) -> tuple[str, str]:
         text = str(exc)
         if len(text) > 20_000:
             return "defect", f"a message of {len(text)} characters: {text[:200]}"
-        return "refused", text[:300]
+        return "rejected", text[:300]
     except BaseException as exc:  # noqa: BLE001 (this is what the fuzzer looks for)
         return "defect", f"{type(exc).__name__}: {str(exc)[:300]}\n{_place(exc)}"
     finally:
@@ -98,7 +99,7 @@ def _convert(bundler: Any, kind: str, path: Path) -> tuple[str, str]:
 
 
 def _place(exc: BaseException) -> str:
-    """Where it was raised: the last frames, ours among them."""
+    """Return the last frames of the exception, and our own last frames."""
     frames = traceback.extract_tb(exc.__traceback__)
     ours = [f for f in frames if "/bundler/" in f.filename][-3:]
     return "\n".join(f"{f.filename.split('/bundler/')[-1]}:{f.lineno} {f.name}: {f.line}" for f in [*ours, *frames[-2:]])
@@ -111,7 +112,7 @@ def _peak() -> float:
 
 
 def _is_outside(name: str, folder: Path) -> bool:
-    """Only what a model can name: not the interpreter's own files, nor those of the system's libraries."""
+    """Return True for a file that only a model can name, not one of the interpreter or the system's libraries."""
     if name.isdigit():
         return False
     real = os.path.realpath(name)

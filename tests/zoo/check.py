@@ -1,4 +1,4 @@
-"""One architecture through export, engine and comparison with PyTorch."""
+"""Exports and converts an architecture, and compares its answers with PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from bundler.converters import load_converter
 from bundler.saved_model.runner import SavedModel
 from bundler.saved_model.summarize import summarize
 from bundler.validation import parity
+from bundler.values.comparison import differences
 from bundler.values.exported import ExportedSignature
 from bundler.values.input_draws import is_batch
+from bundler.values.reference import ReferenceOutputs
 from serving.golden.compare import Difference
 from tests.bundler.exporting import export_module
 from tests.models import RealModel
 from tests.zoo.entry import Entry
 
 TOLERANCE = 1e-4
-"""The project's own, relative: see serving.golden.compare."""
+"""The relative tolerance of the project: see serving.golden.compare."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """An architecture on its way: the ONNX files, and the engine's model of them."""
+    """A converted architecture: its ONNX files, and the engine's model of them."""
 
     exported: tuple[ExportedSignature, ...]
     model: Any
 
 
-def convert(entry: Entry, made: RealModel, work: Path) -> Converted:
-    """The architecture exported into the folder and converted by the native engine."""
+def convert(entry: Entry, source: RealModel, work: Path) -> Converted:
+    """Export the architecture into the folder, and convert it with the native engine."""
     exported = export_module(
-        made.module, work, dict(made.inputs), inputs=made.specs, signatures=dict(entry.signatures)
+        source.module, work, dict(source.inputs), inputs=source.specs, signatures=dict(entry.signatures)
     )
     return Converted(exported, load_converter("native").convert({e.name: e.onnx for e in exported}))
 
 
 def assert_agrees(entry: Entry, converted: Converted, work: Path) -> None:
-    """Every signature answers what PyTorch answers: two and more batch sizes, and two lengths where a dim is one."""
+    """Assert that every signature answers as PyTorch does, at two or more sizes of every dynamic dim."""
     served = None
     if entry.saved:
         converted.model.save(work / "1")
@@ -48,27 +50,27 @@ def assert_agrees(entry: Entry, converted: Converted, work: Path) -> None:
         _assert_sizes(reference)
         for case in reference.cases:
             name = reference.exported.name
-            got = {k: v.numpy() for k, v in converted.model.run(name, case.inputs).items()}
-            _assert_close(parity.differences(case.outputs, got), f"{name} {case.name}")
+            outputs = {k: v.numpy() for k, v in converted.model.run(name, case.inputs).items()}
+            _assert_close(differences(case.outputs, outputs), f"{name} {case.name}")
             if served is not None:
-                _assert_close(parity.differences(case.outputs, served(name, case.inputs)), f"saved {name} {case.name}")
+                _assert_close(differences(case.outputs, served(name, case.inputs)), f"saved {name} {case.name}")
 
 
-def _assert_sizes(reference: parity.Reference) -> None:
-    """The draws show two sizes of each dynamic dim, the batch among them."""
+def _assert_sizes(reference: ReferenceOutputs) -> None:
+    """Assert that the cases have two sizes of each dynamic dim, one of which is the batch."""
     dims = [d for spec in reference.exported.signature.inputs for d in spec.dims if not isinstance(d, int)]
     assert any(is_batch(d) for d in dims)
     for dim in dims:
         assert any(case.name.startswith(f"{dim}-") for case in reference.cases), dim
 
 
-def _assert_close(found: list[Difference], where: str) -> None:
-    for difference in found:
+def _assert_close(found_differences: list[Difference], where: str) -> None:
+    for difference in found_differences:
         assert difference.within(TOLERANCE), f"{where}: {difference.explain()}"
 
 
 def assert_transposes(entry: Entry, converted: Converted, work: Path) -> None:
-    """serving_default moves data between orders of axes no more often than the entry says; with nhwc, where said, never."""
+    """Assert that serving_default has at most the transposes that the entry allows, and with `nhwc` none in that layout."""
     if entry.transposes is not None:
         count = transposes(converted.model, work / "keep")
         assert count <= entry.transposes, f"{count} transposes"
@@ -79,6 +81,6 @@ def assert_transposes(entry: Entry, converted: Converted, work: Path) -> None:
 
 
 def transposes(model: Any, folder: Path) -> int:
-    """How often serving_default of a model moves data from one order of axes to another, as `tfbundle inspect` counts it."""
+    """Return the number of transposes in serving_default, as `tfbundle inspect` counts them."""
     model.save(folder)
     return summarize(folder).transposes

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 from torch._higher_order_ops.while_loop import while_loop
 
-from tests.zoo.entry import Entry, Made
+from tests.zoo.entry import Built, Entry
 
 FAMILY = "control flow"
 
 
 class Branches(nn.Module):
-    """torch.cond: a deep way for inputs with a large mean, a shallow one for others; and one branch within another."""
+    """torch.cond: a deep branch for inputs with a large mean, a shallow one for others, and a branch inside a branch."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Branches(nn.Module):
 
 
 class Iterate(nn.Module):
-    """while_loop: a contraction iterated until it moves less than a threshold, at most 30 times."""
+    """while_loop: a contraction, iterated at most 30 times until the change is below a threshold."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -41,19 +41,19 @@ class Iterate(nn.Module):
             self.step.weight.mul_(0.5)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        def go_on(count: Tensor, state: Tensor, moved: Tensor) -> Tensor:
-            return (count < 30) & (moved.max() > 1e-2)
+        def condition(count: Tensor, state: Tensor, change: Tensor) -> Tensor:
+            return (count < 30) & (change.max() > 1e-2)
 
-        def body(count: Tensor, state: Tensor, moved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def body(count: Tensor, state: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             new = torch.tanh(self.step(state)) + x * 0.1
             return count + 1, new, (new - state).abs()
 
-        count, state, _ = while_loop(go_on, body, (torch.tensor(0), x * 1.0, torch.ones_like(x)))
+        count, state, _ = while_loop(condition, body, (torch.tensor(0), x * 1.0, torch.ones_like(x)))
         return state, count
 
 
 class Recurrence(nn.Module):
-    """scan: a gated linear recurrence over time (as in state-space models), its states and the last one."""
+    """scan: a gated linear recurrence over time, as in state-space models, with all states and the last one as outputs."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Recurrence(nn.Module):
 
 
 class NeuralOde(nn.Module):
-    """A differential equation whose right side is a network, by eight steps of Runge-Kutta's fourth order."""
+    """A differential equation with a network as right-hand side, solved by eight Runge-Kutta steps of fourth order."""
 
     def __init__(self, width: int = 6, steps: int = 8) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class NeuralOde(nn.Module):
 
 
 class Experts(nn.Module):
-    """A mixture of experts: each token goes to its two best, weighted by a softmax over these."""
+    """A mixture of experts: each token goes to its two best experts, weighted by a softmax over the two."""
 
     def __init__(self, width: int = 16, experts: int = 4) -> None:
         super().__init__()
@@ -111,19 +111,19 @@ class Experts(nn.Module):
         return mixed[..., 0], chosen
 
 
-def rows(module: nn.Module) -> Made:
+def rows(module: nn.Module) -> Built:
     return module, {"x": torch.randn(2, 8)}, {}
 
 
-def recurrence() -> Made:
+def recurrence() -> Built:
     return Recurrence(), {"x": torch.randn(2, 10, 8)}, {"x": {1: "time"}}
 
 
-def ode() -> Made:
+def ode() -> Built:
     return NeuralOde(), {"state": torch.randn(2, 6), "duration": torch.rand(2, 1) + 0.5}, {}
 
 
-def experts() -> Made:
+def experts() -> Built:
     return Experts(), {"x": torch.randn(2, 10, 16)}, {"x": {1: "seq"}}
 
 

@@ -1,15 +1,15 @@
-"""timm's convolutional classifiers, small."""
+"""Small convolutional classifiers of timm."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-from tests.zoo.entry import Entry, Made, image
+from tests.zoo.entry import Built, Entry, image
 
 
-def classifier(name: str, size: int = 64, **settings: Any) -> Made:
-    """A model of timm for `size` x `size` images and 10 classes."""
+def classifier(name: str, size: int = 64, **settings: Any) -> Built:
+    """Build a model of timm for `size` x `size` images and 10 classes."""
     import timm
 
     return timm.create_model(name, pretrained=False, num_classes=10, **settings), {"x": image(size)}, {}

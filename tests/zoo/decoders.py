@@ -1,4 +1,4 @@
-"""Causal language models of transformers: logits of a whole sequence, and one step over a cache as a second signature."""
+"""Causal language models of transformers: logits of a whole sequence, and a step with a cache as a second signature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.zoo.entry import Entry, Made, padding_mask, tokens
+from tests.zoo.entry import Built, Entry, padding_mask, tokens
 
 VOCABULARY = 100
 LAYERS, HEADS, WIDTH = 2, 4, 32
@@ -24,9 +24,9 @@ GPT2 = {
 
 
 class WithCache(nn.Module):
-    """A causal model with a step: new tokens and the keys and values of those before, logits and longer ones back.
+    """A causal model with a step from new tokens and cached keys and values to logits and longer keys and values.
 
-    Keys and values of all layers are one tensor each, [batch, layers, heads, past, size], so that rows are rows of a batch.
+    Keys and values of all layers are one tensor each, [batch, layers, heads, past, size], so that the first axis is the batch.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -49,14 +49,14 @@ class WithCache(nn.Module):
 
 
 def step(heads: int, new: str = "1", size: int = WIDTH // HEADS) -> dict[str, dict[str, Any]]:
-    """The signature of `WithCache.step` for `new` tokens at a time."""
+    """Return the signature of `WithCache.step` for `new` tokens at a time."""
     cache = f"[batch,{LAYERS},{heads},past,{size}]"
     inputs = (f"input_ids=int64[batch,{new}]", f"past_keys=float32{cache}", f"past_values=float32{cache}")
     return {"step": {"method": "step", "inputs": inputs}}
 
 
-def causal(model: str, config: str, settings: dict[str, Any], *, cached: bool = False, mask: bool = False) -> Made:
-    """A causal model by the names of its classes, over tokens of any length."""
+def causal(model: str, config: str, settings: dict[str, Any], *, cached: bool = False, mask: bool = False) -> Built:
+    """Build a causal model by the names of its classes, for token sequences of any length."""
     import transformers
 
     module = getattr(transformers, model)(getattr(transformers, config)(**settings))

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.models import load_example
-from tests.zoo.entry import Entry, Made, image
+from tests.zoo.entry import Built, Entry, image
 
 FAMILY = "detection and segmentation"
 
 
-def features(name: str, channels: int = 3) -> nn.Module:
-    """The last three stages of a small network of timm, which count `channels`."""
+def features(name: str, stages: int = 3) -> nn.Module:
+    """Return the last `stages` stages of a small network of timm."""
     import timm
 
-    return timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(range(2, 2 + channels)))
+    return timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(range(2, 2 + stages)))
 
 
 class Pyramid(nn.Module):
@@ -37,21 +37,32 @@ class Pyramid(nn.Module):
         return [smooth(x) for smooth, x in zip(self.smooth, merged, strict=True)]
 
 
-class YoloAnchors(nn.Module):
-    """Anchors decoded to boxes in pixels as YOLOv5 does it: sigmoid, grid offsets, squared sizes; all levels in one list."""
+def cells_of_map(count: int) -> Tensor:
+    """Return the column and row of each cell of a square map, [count, count, 2]."""
+    numbers = torch.arange(count, dtype=torch.float32)
+    rows, columns = torch.meshgrid(numbers, numbers, indexing="ij")
+    return torch.stack([columns, rows], -1)
 
-    def __init__(self, classes: int = 5, anchors: int = 3, size: int = 64) -> None:
+
+class PyramidDetector(nn.Module):
+    """The trunk and the feature pyramid of a detector."""
+
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.trunk = features("mobilenetv3_small_050")
-        counts = self.trunk.feature_info.channels()
-        self.pyramid = Pyramid(counts, 32)
-        self.heads = nn.ModuleList(nn.Conv2d(32, anchors * (5 + classes), 1) for _ in counts)
+        self.pyramid = Pyramid(self.trunk.feature_info.channels(), width)
+
+
+class YoloAnchors(PyramidDetector):
+    """YOLOv5's decoding of anchors to boxes in pixels: sigmoid, grid offsets, squared sizes; all levels in one list."""
+
+    def __init__(self, classes: int = 5, anchors: int = 3, size: int = 64) -> None:
+        super().__init__(32)
         self.strides = self.trunk.feature_info.reduction()
+        self.heads = nn.ModuleList(nn.Conv2d(32, anchors * (5 + classes), 1) for _ in self.strides)
         self.anchors, self.classes = anchors, classes
         for level, stride in enumerate(self.strides):
-            cells = torch.arange(size // stride, dtype=torch.float32)
-            rows, columns = torch.meshgrid(cells, cells, indexing="ij")
-            self.register_buffer(f"grid{level}", torch.stack([columns, rows], -1)[None, None])
+            self.register_buffer(f"grid{level}", cells_of_map(size // stride)[None, None])
             self.register_buffer(f"anchor{level}", torch.rand(1, anchors, 1, 1, 2) * stride + stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,25 +77,19 @@ class YoloAnchors(nn.Module):
         return torch.cat(found, 1)
 
 
-class Yolo(nn.Module):
-    """YOLOX: no anchors, a head of two branches at each level, boxes decoded from each cell; all levels in one list."""
+class Yolo(PyramidDetector):
+    """YOLOX: no anchors, a head with two branches per level, boxes decoded from each cell; all levels in one list."""
 
     def __init__(self, classes: int = 5, width: int = 24, size: int = 64) -> None:
-        super().__init__()
-        self.trunk = features("mobilenetv3_small_050")
-        counts = self.trunk.feature_info.channels()
-        self.pyramid = Pyramid(counts, width)
-        self.stems = nn.ModuleList(_block(width, width, 1) for _ in counts)
-        self.scores = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, classes, 1)) for _ in counts)
-        self.boxes = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, 5, 1)) for _ in counts)
-        cells, strides = [], []
-        for stride in self.trunk.feature_info.reduction():
-            places = torch.arange(size // stride, dtype=torch.float32)
-            rows, columns = torch.meshgrid(places, places, indexing="ij")
-            cells.append(torch.stack([columns, rows], -1).view(-1, 2))
-            strides.append(torch.full((len(cells[-1]), 1), float(stride)))
+        super().__init__(width)
+        strides = self.trunk.feature_info.reduction()
+        self.stems = nn.ModuleList(_block(width, width, 1) for _ in strides)
+        self.scores = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, classes, 1)) for _ in strides)
+        self.boxes = nn.ModuleList(nn.Sequential(_block(width, width, 3), nn.Conv2d(width, 5, 1)) for _ in strides)
+        cells = [cells_of_map(size // stride).view(-1, 2) for stride in strides]
         self.register_buffer("cells", torch.cat(cells))
-        self.register_buffer("strides", torch.cat(strides))
+        full = [torch.full((len(level), 1), float(stride)) for level, stride in zip(cells, strides, strict=True)]
+        self.register_buffer("strides", torch.cat(full))
 
     def forward(self, x: Tensor) -> Tensor:
         found = []
@@ -101,7 +106,7 @@ class Yolo(nn.Module):
 
 
 class Ssd(nn.Module):
-    """Single-shot detection: class scores and box offsets of every level, decoded against fixed boxes, best 20 of each image."""
+    """Single-shot detection: class scores and box offsets of every level, decoded from fixed boxes; the best 20 per image."""
 
     def __init__(self, classes: int = 4, anchors: int = 2) -> None:
         super().__init__()
@@ -130,7 +135,7 @@ class Ssd(nn.Module):
 
 
 class CenterNet(nn.Module):
-    """Objects as points: peaks of a heat map by max pooling, the best k, and what other maps say at these places."""
+    """Objects as points: the best k peaks of a heat map, found by max pooling, and the values of other maps at these points."""
 
     def __init__(self, classes: int = 3, width: int = 32) -> None:
         super().__init__()
@@ -231,7 +236,7 @@ class SuperResolution(nn.Module):
 
 
 class Generator(nn.Module):
-    """An image from a code: transposed convolutions, instance normalization with a learned style (StyleGAN-like)."""
+    """An image generated from a code, similar to StyleGAN: transposed convolutions and instance normalization with a style."""
 
     def __init__(self, code: int = 16, width: int = 32) -> None:
         super().__init__()
@@ -249,11 +254,11 @@ class Generator(nn.Module):
         return self.leave(x).tanh()
 
 
-def with_image(module: type[nn.Module], size: int = 64) -> Made:
+def with_image(module: type[nn.Module], size: int = 64) -> Built:
     return module(), {"x": image(size)}, {}
 
 
-def u_net() -> Made:
+def u_net() -> Built:
     module, inputs = load_example("unet").unet()
     return module, inputs, {}
 
@@ -264,7 +269,7 @@ def entry(name: str, module: type[nn.Module], size: int = 64, **facts: bool | in
 
 ENTRIES = (
     entry("yolo", Yolo, saved=True, transposes=1, nhwc=True),
-    # Its rows are anchors, then cells, and each level's map has the anchors among its channels: three more moves.
+    # The rows are anchors, then cells, but each level's map has the anchors among its channels: three more transposes.
     entry("yolo_anchors", YoloAnchors, transposes=4),
     entry("ssd", Ssd, transposes=1, nhwc=True),
     entry("centernet", CenterNet),

@@ -1,4 +1,4 @@
-"""Encoder-decoders: text to text of transformers, and recurrent ones written here."""
+"""Encoder-decoders: text-to-text models of transformers, and recurrent ones defined here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.zoo.entry import Entry, Made, padding_mask, tokens
+from tests.zoo.entry import Built, Entry, padding_mask, tokens
 
 FAMILY = "encoder-decoders"
 VOCABULARY = 100
@@ -24,7 +24,7 @@ BART = {
 
 
 class Logits(nn.Module):
-    """What the decoder says next, given the source and the target so far; transformers' own answer holds caches too."""
+    """The decoder's logits, given the source and the target so far, without the caches that transformers returns too."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Logits(nn.Module):
         ).logits
 
 
-def text_to_text(model: str, config: str, settings: dict[str, Any]) -> Made:
+def text_to_text(model: str, config: str, settings: dict[str, Any]) -> Built:
     import transformers
 
     module = getattr(transformers, model)(getattr(transformers, config)(**settings))
@@ -45,7 +45,7 @@ def text_to_text(model: str, config: str, settings: dict[str, Any]) -> Made:
 
 
 class Translator(nn.Module):
-    """A bidirectional GRU reads sources of several lengths; an LSTM with dot attention writes the target."""
+    """A translator: a bidirectional GRU reads sources of different lengths, and an LSTM with dot attention writes the target."""
 
     def __init__(self, words: int = 50, width: int = 24) -> None:
         super().__init__()
@@ -66,13 +66,13 @@ class Translator(nn.Module):
         return self.leave(torch.cat([written, weights @ read], -1)), weights
 
 
-def translator() -> Made:
+def translator() -> Built:
     inputs = {"source": tokens(50), "lengths": torch.tensor([12, 6]), "target": tokens(50, 7)}
     return Translator(), inputs, {"source": {1: "seq"}, "target": {1: "target_length"}}
 
 
 class Transformer(nn.Module):
-    """torch's own nn.Transformer with causal and padding masks and fixed sines as positions."""
+    """nn.Transformer with causal and padding masks, and fixed sines as positions."""
 
     def __init__(self, words: int = 50, width: int = 32, longest: int = 64) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Transformer(nn.Module):
         return self.leave(written)
 
 
-def transformer() -> Made:
+def transformer() -> Built:
     inputs = {"source": tokens(50) * padding_mask(), "target": tokens(50, 7)}
     return Transformer(), inputs, {"source": {1: "seq"}, "target": {1: "target_length"}}
 

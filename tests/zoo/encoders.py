@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.zoo.entry import Entry, Made, padding_mask, tokens
+from tests.zoo.entry import Built, Entry, padding_mask, tokens
 
 VOCABULARY = 100
 TINY = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
 
-def encoder(model: str, config: str, *, types: bool = False, **settings: Any) -> Made:
-    """A model of transformers by the names of its class and its config's, over token ids of any length and a padding mask."""
+def encoder(model: str, config: str, *, types: bool = False, **settings: Any) -> Built:
+    """Build a model of transformers by the names of its class and config, for token ids of any length and a padding mask."""
     import transformers
 
     module = getattr(transformers, model)(getattr(transformers, config)(**settings))

@@ -1,4 +1,4 @@
-"""One architecture of the zoo, and how its module becomes a model whose every branch counts."""
+"""An architecture of the zoo, built with random parameters and statistics such that every branch affects the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bundler.sources.torchvision_ops import import_torchvision
 from tests.models import RealModel, measure_batch_norm, randomize, seeded, specs_of
 
 Dims = Mapping[str, Mapping[int, str]]
-Made = tuple[nn.Module, Mapping[str, Tensor], Dims]
+Built = tuple[nn.Module, Mapping[str, Tensor], Dims]
+"""A module, its example inputs by parameter of `forward`, and the names of dynamic axes other than the first, the batch."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,19 @@ class Entry:
     """An architecture.
 
     Attributes:
-        build: gives the module, example inputs by name of `forward`'s parameters, and names for dynamic axes beside the
-            first, which is `batch`.
-        fast: part of `make test`.
-        saved: run through a saved and re-loaded SavedModel too.
-        signatures: further signatures, as in a bundle.yaml.
-        transposes: at most so many transposes of data in serving_default (None: not said).
-        nhwc: with layout nhwc none is left.
+        name: its name, also that of its test.
+        family: the group that it belongs to.
+        build: makes the module with its inputs.
+        fast: whether it is part of `make test`.
+        saved: whether a saved and re-loaded SavedModel is tested too.
+        signatures: further signatures, as in bundle.yaml.
+        transposes: the most transposes that serving_default may have; None if that is not tested.
+        nhwc: whether no transpose may be left with layout nhwc.
     """
 
     name: str
     family: str
-    build: Callable[[], Made]
+    build: Callable[[], Built]
     fast: bool = False
     saved: bool = False
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -40,17 +42,17 @@ class Entry:
     nhwc: bool = False
 
     def make(self) -> RealModel:
-        """The model in eval mode: no constant parameters, BatchNorm with the statistics of its own inputs."""
+        """Return the model in eval mode, without constant parameters, and with BatchNorm statistics of its own inputs."""
         import_torchvision()
         with seeded():
             module, inputs, dims = self.build()
             randomize(module)
-            measure_batch_norm(module, **{name: _more_rows(tensor) for name, tensor in inputs.items()})
+            measure_batch_norm(module, **{name: _with_more_rows(tensor) for name, tensor in inputs.items()})
         return RealModel(module.eval(), inputs, specs_of(inputs, dims))
 
 
-def _more_rows(tensor: Tensor) -> Tensor:
-    """Statistics over two rows would be those of two points: six more rows of the same nature."""
+def _with_more_rows(tensor: Tensor) -> Tensor:
+    """Return eight rows of the same kind, since two rows are too few for statistics."""
     if not tensor.is_floating_point():
         return tensor.repeat(4, *[1] * (tensor.dim() - 1))
     shape = (3 * tensor.shape[0], *tensor.shape[1:])
@@ -58,17 +60,17 @@ def _more_rows(tensor: Tensor) -> Tensor:
 
 
 def image(size: int = 64, *, batch: int = 2, channels: int = 3) -> Tensor:
-    """Standard normal pixels."""
+    """Return standard normal pixels, [batch, channels, size, size]."""
     return torch.randn(batch, channels, size, size)
 
 
 def tokens(vocabulary: int, length: int = 12, *, batch: int = 2) -> Tensor:
-    """Token ids without the first five, which are often special."""
+    """Return token ids, [batch, length], without the first five, which are often special."""
     return torch.randint(5, vocabulary, (batch, length))
 
 
 def padding_mask(length: int = 12, *, batch: int = 2) -> Tensor:
-    """Each row ones, the second followed by zeros."""
+    """Return a mask of ones, [batch, length], whose second row is zero from the middle on."""
     mask = torch.ones(batch, length, dtype=torch.int64)
     mask[1, length // 2 :] = 0
     return mask

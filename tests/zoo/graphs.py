@@ -1,24 +1,24 @@
-"""Networks over graphs: messages along edges, summed at nodes. A row is a graph of eight nodes and any number of edges."""
+"""Graph networks, which sum messages along edges at nodes. A row is a graph with eight nodes and any number of edges."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from tests.zoo.entry import Entry, Made
+from tests.zoo.entry import Built, Entry
 
 FAMILY = "graphs"
 NODES = 8
 
 
 def flat(nodes: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The graphs of a batch as one graph: nodes in one row, edges between their places in it."""
+    """Join the graphs of a batch into one: all nodes in one list, and edges as positions in it."""
     first = torch.arange(nodes.shape[0])[:, None] * nodes.shape[1]
     return nodes.flatten(0, 1), (source + first).flatten(), (target + first).flatten()
 
 
 class Convolution(nn.Module):
-    """GCN: messages normalized by both degrees, added up at the nodes with index_add; the mean of a graph is its answer."""
+    """GCN: messages normalized by both degrees, summed at the nodes with index_add; the output is the mean of a graph."""
 
     def __init__(self, width: int = 8, classes: int = 3) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Convolution(nn.Module):
 
 
 class Attention(nn.Module):
-    """GAT: a softmax over the edges that arrive at each node, by scatter_reduce with amax and scatter_add, two heads."""
+    """GAT with two heads: a softmax over the incoming edges of each node, by scatter_reduce with amax and scatter_add."""
 
     def __init__(self, width: int = 8, heads: int = 2) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class PointCloud(nn.Module):
-    """PointNet++-like: distances between points, the nearest four of each gathered, a shared network, pooled by maximum."""
+    """A network similar to PointNet++: the four nearest neighbours of each point, a shared network, and max pooling."""
 
     def __init__(self, width: int = 16, classes: int = 4) -> None:
         super().__init__()
@@ -82,17 +82,17 @@ def graph() -> tuple[dict[str, Tensor], dict[str, dict[int, str]]]:
     return {"nodes": torch.randn(2, NODES, 5), **ends}, {name: {1: "edges"} for name in ends}
 
 
-def gcn() -> Made:
+def gcn() -> Built:
     inputs, dims = graph()
     return Convolution(), inputs, dims
 
 
-def gat() -> Made:
+def gat() -> Built:
     inputs, dims = graph()
     return Attention(), inputs, dims
 
 
-def point_cloud() -> Made:
+def point_cloud() -> Built:
     return PointCloud(), {"points": torch.randn(2, 12, 3)}, {"points": {1: "points"}}
 
 

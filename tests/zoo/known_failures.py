@@ -1,4 +1,4 @@
-"""Architectures that do not agree with PyTorch, each with its reason. Strict: one that agrees must leave the list."""
+"""Architectures whose answers differ from PyTorch's, each with the reason. One that agrees must be removed from the list."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.zoo.convolutional import classifier
-from tests.zoo.entry import Entry, Made, image
+from tests.zoo.entry import Built, Entry, image
 
 
 def entry(name: str, size: int = 64, *, settings: dict[str, Any] | None = None, **facts: Any) -> Entry:
@@ -17,7 +17,7 @@ def entry(name: str, size: int = 64, *, settings: dict[str, Any] | None = None, 
 
 
 class RepLk(nn.Module):
-    """A block of RepLKNet: a 31x31 depthwise convolution beside a 5x5 one, then a feed-forward of 1x1 convolutions."""
+    """A block of RepLKNet: parallel 31x31 and 5x5 depthwise convolutions, then a feed-forward of 1x1 convolutions."""
 
     def __init__(self, channels: int, kernel: int = 31) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class Van(nn.Module):
         return x + self.scale * self.leave(y * self.point(self.far(self.near(y))))
 
 
-def trunk(block: type[nn.Module], channels: int = 24) -> Made:
-    """A stem, two blocks with a stride between them, and a classifier."""
+def trunk(block: type[nn.Module], channels: int = 24) -> Built:
+    """Build a stem, two blocks with a stride in between, and a classifier."""
     module = nn.Sequential(
         nn.Conv2d(3, channels, 4, 4), block(channels), nn.MaxPool2d(2), block(channels),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10),

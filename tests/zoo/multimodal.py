@@ -1,11 +1,11 @@
-"""Text and image together, of transformers."""
+"""Models for text and images of transformers."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from tests.zoo.entry import Entry, Made, image, padding_mask, tokens
+from tests.zoo.entry import Built, Entry, image, padding_mask, tokens
 
 FAMILY = "multimodal"
 TEXT = {
@@ -19,7 +19,7 @@ VISION = {
 
 
 class Clip(nn.Module):
-    """Similarity of each text with each image is no row of a batch, so that the embeddings are what is served."""
+    """Embeddings and their similarity row by row; the similarity of each text with each image has no batch axis."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -40,20 +40,20 @@ def inputs() -> dict[str, Tensor]:
 LENGTHS = {"input_ids": {1: "seq"}, "attention_mask": {1: "seq"}}
 
 
-def clip() -> Made:
+def clip() -> Built:
     from transformers import CLIPConfig, CLIPModel
 
     return Clip(CLIPModel(CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=16))), inputs(), LENGTHS
 
 
-def siglip() -> Made:
+def siglip() -> Built:
     from transformers import SiglipConfig, SiglipModel
 
     return Clip(SiglipModel(SiglipConfig(text_config=TEXT, vision_config=VISION))), inputs(), LENGTHS
 
 
 class Captions(nn.Module):
-    """BLIP: what comes next in a caption of the image, by cross-attention to its patches."""
+    """BLIP: logits of the next word in a caption of the image, by cross-attention to its patches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class Captions(nn.Module):
         ).logits
 
 
-def blip() -> Made:
+def blip() -> Built:
     return Captions(), {"pixel_values": image(), "input_ids": tokens(100), "attention_mask": padding_mask()}, LENGTHS
 
 
 class Questions(nn.Module):
-    """ViLT's embeddings pick patches by sampling; here image and text embeddings go into one encoder as ViLT does it."""
+    """ViLT's single encoder for image and text embeddings, but with all patches: ViLT picks them by random sampling."""
 
     def __init__(self, width: int = 32, answers: int = 7) -> None:
         super().__init__()
@@ -94,12 +94,12 @@ class Questions(nn.Module):
         return self.answer(self.encoder(torch.cat([text, picture], 1), src_key_padding_mask=hidden)[:, 0])
 
 
-def vilt() -> Made:
+def vilt() -> Built:
     return Questions(), {"pixel_values": image(), "input_ids": tokens(100), "attention_mask": padding_mask()}, LENGTHS
 
 
 class Layout(nn.Module):
-    """LayoutLM: words with their boxes on the page, whose corners may come in any order."""
+    """LayoutLM: words with their boxes on the page, whose corners may be in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,13 +113,13 @@ class Layout(nn.Module):
         return self.module(input_ids=input_ids, bbox=boxes, attention_mask=attention_mask).logits
 
 
-def layoutlm() -> Made:
+def layoutlm() -> Built:
     inputs = {"input_ids": tokens(100), "bbox": torch.randint(0, 60, (2, 12, 4)), "attention_mask": padding_mask()}
     return Layout(), inputs, {name: {1: "seq"} for name in inputs}
 
 
 class Answers(nn.Module):
-    """LLaVA: projected image patches in front of the words of a causal language model."""
+    """LLaVA: projected image patches before the words of a causal language model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Answers(nn.Module):
         return logits[:, patches.shape[1] :]
 
 
-def llava() -> Made:
+def llava() -> Built:
     return Answers(), {"pixel_values": image(), "input_ids": tokens(100)}, {"input_ids": {1: "seq"}}
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.zoo.entry import Entry, Made
+from tests.zoo.entry import Built, Entry
 
 FAMILY = "1-D and 3-D convolutions"
 
@@ -34,7 +34,7 @@ class Wavenet(nn.Module):
 
 
 class UNet1d(nn.Module):
-    """A U-Net over time: strided convolutions down, transposed ones up, a skip at each level."""
+    """A U-Net over time: strided convolutions down, transposed convolutions up, and a skip connection at each level."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ class UNet1d(nn.Module):
         self.leave = nn.Conv1d(width + 2, 2, 5, padding=2)
 
     def forward(self, audio: Tensor) -> Tensor:
-        kept = [audio]
+        levels = [audio]
         for down in self.downs:
-            kept.append(down(kept[-1]))
-        x = kept.pop()
+            levels.append(down(levels[-1]))
+        x = levels.pop()
         for up in self.ups:
-            x = torch.cat([up(x), kept.pop()], 1)
+            x = torch.cat([up(x), levels.pop()], 1)
         return self.leave(x)
 
 
@@ -61,7 +61,7 @@ def _up(enter: int, leave: int) -> nn.Sequential:
 
 
 class SeparableKeywords(nn.Module):
-    """Keyword spotting: depthwise separable convolutions over time, max and average pooling (QuartzNet-like)."""
+    """Keyword spotting, similar to QuartzNet: depthwise separable convolutions over time, max and average pooling."""
 
     def __init__(self, bands: int = 20, width: int = 32, classes: int = 6) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class SeparableKeywords(nn.Module):
 
 
 class Residual3d(nn.Module):
-    """R(2+1)D: space and time convolved apart, in residual blocks."""
+    """R(2+1)D: separate convolutions over space and time, in residual blocks."""
 
     def __init__(self, width: int = 12, classes: int = 5) -> None:
         super().__init__()
@@ -120,23 +120,23 @@ class Volumes(nn.Module):
         return self.leave(torch.cat([self.up(self.down(x)), x], 1)).softmax(1)
 
 
-def wavenet() -> Made:
+def wavenet() -> Built:
     return Wavenet(), {"audio": torch.randn(2, 1, 64)}, {"audio": {2: "time"}}
 
 
-def u_net_1d() -> Made:
+def u_net_1d() -> Built:
     return UNet1d(), {"audio": torch.randn(2, 2, 64)}, {}
 
 
-def keywords() -> Made:
+def keywords() -> Built:
     return SeparableKeywords(), {"bands": torch.randn(2, 20, 40)}, {"bands": {2: "time"}}
 
 
-def r2plus1d() -> Made:
+def r2plus1d() -> Built:
     return Residual3d(), {"video": torch.randn(2, 3, 8, 24, 24)}, {}
 
 
-def v_net() -> Made:
+def v_net() -> Built:
     return Volumes(), {"scan": torch.randn(2, 1, 12, 16, 16)}, {}
 
 

@@ -1,4 +1,4 @@
-"""What fits nowhere else: flows, sampling at computed places, Fourier transforms, simulated quantization."""
+"""Architectures of no other family: flows, sampling at computed points, Fourier transforms, simulated quantization."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.zoo.entry import Entry, Made, image
+from tests.zoo.entry import Built, Entry, image
 
 FAMILY = "others"
 
@@ -34,11 +34,11 @@ class Flow(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """A network looks at the image, answers an affine map, and the image is sampled through it."""
+    """A network computes an affine map from the image, and the image is sampled through it."""
 
     def __init__(self, classes: int = 5) -> None:
         super().__init__()
-        self.look = nn.Sequential(
+        self.locate = nn.Sequential(
             nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.Conv2d(8, 8, 5, 2, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
             nn.Linear(32, 6),
         )  # fmt: skip
@@ -48,14 +48,14 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         identity = torch.tensor([1.0, 0, 0, 0, 1, 0])
-        affine = (identity + 0.3 * self.look(x)).view(-1, 2, 3)
+        affine = (identity + 0.3 * self.locate(x)).view(-1, 2, 3)
         grid = functional.affine_grid(affine, list(x.shape), align_corners=False)
         straight = functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return self.classify(straight), straight
 
 
 class DeformableAttention(nn.Module):
-    """Deformable DETR's attention: each query looks at a few computed places of the map, weighted by a softmax."""
+    """Deformable DETR's attention: each query samples the map at a few computed points, weighted by a softmax."""
 
     def __init__(self, width: int = 16, heads: int = 2, points: int = 4) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class DeformableAttention(nn.Module):
 
 
 class Correlation(nn.Module):
-    """Optical flow as RAFT begins it: features of two images, all pairs of places correlated, an expected displacement."""
+    """The first step of RAFT's optical flow: features of two images, the correlation of all pairs, an expected displacement."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class SpectralOperator(nn.Module):
 
 
 class FakeQuantized(nn.Module):
-    """A network trained for 8 bits: weights and activations pass through fake quantization, by tensor and by channel."""
+    """A network trained for 8 bits, with fake quantization of weights per channel and of activations per tensor."""
 
     def __init__(self, classes: int = 5) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class FakeQuantized(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """VQ-VAE: convolutions down, each cell to the nearest entry of a codebook, transposed convolutions up."""
+    """VQ-VAE: convolutions down, the nearest codebook entry for each cell, transposed convolutions up."""
 
     def __init__(self, width: int = 12, codes: int = 16) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Autoencoder(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """A Gaussian process' mean and variance at new points, from a Cholesky factor's inverse kept as a weight."""
+    """Mean and variance of a Gaussian process at new points, with the inverse of a Cholesky factor as a weight."""
 
     def __init__(self, known: int = 12) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class Gaussian(nn.Module):
 
 
 class Diffusion(nn.Module):
-    """One step of a denoising U-Net: sines of the time, group normalization with a shift by it, attention in the middle."""
+    """A step of a denoising U-Net: sines of the time, group normalization shifted by the time, attention in the middle."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -210,27 +210,27 @@ class Diffusion(nn.Module):
         return self.leave(torch.cat([y, first], 1))
 
 
-def flow() -> Made:
+def flow() -> Built:
     return Flow(), {"x": torch.randn(2, 6)}, {}
 
 
-def deformable() -> Made:
+def deformable() -> Built:
     return DeformableAttention(), {"x": image(16), "queries": torch.randn(2, 7, 16), "places": torch.rand(2, 7, 2)}, {}
 
 
-def correlation() -> Made:
+def correlation() -> Built:
     return Correlation(), {"first": image(), "second": image()}, {}
 
 
-def fourier() -> Made:
+def fourier() -> Built:
     return FourierFeatures(), {"places": torch.rand(2, 9, 2)}, {"places": {1: "points"}}
 
 
-def spectral() -> Made:
+def spectral() -> Built:
     return SpectralOperator(), {"field": torch.randn(2, 2, 32)}, {}
 
 
-def diffusion() -> Made:
+def diffusion() -> Built:
     return Diffusion(), {"x": image(16), "step": torch.rand(2) * 10}, {}
 
 

@@ -1,4 +1,4 @@
-"""Recommenders: embeddings of categories, crossed, pooled, compared."""
+"""Recommenders, which cross, pool and compare embeddings of categories."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.zoo.entry import Entry, Made
+from tests.zoo.entry import Built, Entry
 
 FAMILY = "recommenders"
 
 
 class Dlrm(nn.Module):
-    """DLRM: dense features through a network, categories through embeddings, all pairs of them as dot products."""
+    """DLRM: a network for dense features, embeddings of categories, and the dot products of all pairs."""
 
     def __init__(self, dense: int = 5, categories: int = 4, rows: int = 30, width: int = 8) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Dlrm(nn.Module):
 
 
 class WideAndDeep(nn.Module):
-    """A linear model over crossed categories beside a deep one over their embeddings."""
+    """The sum of a linear model over crossed categories and a deep model over their embeddings."""
 
     def __init__(self, rows: int = 20, width: int = 8) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class WideAndDeep(nn.Module):
 
 
 class TwoTower(nn.Module):
-    """A user's history, pooled by EmbeddingBag, against an item; both towers are signatures of their own."""
+    """The score of an item for a user's history, pooled by EmbeddingBag; each tower is a separate signature too."""
 
     def __init__(self, items: int = 40, width: int = 12) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class TwoTower(nn.Module):
 
 
 class DeepFm(nn.Module):
-    """Factorization machine over all fields of one table, with a deep part, and a cross network (DCN)."""
+    """A factorization machine over all fields of one table, a deep part, and a cross network (DCN)."""
 
     def __init__(self, fields: int = 6, rows: int = 20, width: int = 8) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class DeepFm(nn.Module):
 
 
 class SequentialRecommender(nn.Module):
-    """SASRec: self-attention over the last items; scores of all items and the best ten that were not seen yet."""
+    """SASRec: self-attention over the last items; the ten best items that are not in the history."""
 
     def __init__(self, items: int = 40, width: int = 16, longest: int = 32) -> None:
         super().__init__()
@@ -111,16 +111,16 @@ class SequentialRecommender(nn.Module):
         return torch.topk(unseen, 10)
 
 
-def dlrm() -> Made:
+def dlrm() -> Built:
     return Dlrm(), {"dense": torch.randn(2, 5), "categories": torch.randint(0, 30, (2, 4))}, {}
 
 
-def wide_and_deep() -> Made:
+def wide_and_deep() -> Built:
     inputs = {"user": torch.randint(0, 20, (2,)), "item": torch.randint(0, 20, (2,)), "numbers": torch.randn(2, 3)}
     return WideAndDeep(), inputs, {}
 
 
-def two_tower() -> Made:
+def two_tower() -> Built:
     inputs = {"history": torch.randint(0, 40, (2, 6)), "item": torch.randint(0, 40, (2,))}
     return TwoTower(), inputs, {"history": {1: "seq"}}
 
@@ -131,11 +131,11 @@ TOWERS = {
 }
 
 
-def deep_fm() -> Made:
+def deep_fm() -> Built:
     return DeepFm(), {"fields": torch.randint(0, 20, (2, 6))}, {}
 
 
-def sequential() -> Made:
+def sequential() -> Built:
     return SequentialRecommender(), {"history": torch.randint(1, 40, (2, 8))}, {"history": {1: "seq"}}
 
 

@@ -1,4 +1,4 @@
-"""Speech: encoders over samples or spectra, and front ends that make spectra within the model."""
+"""Speech: encoders of samples or spectra, and front ends that compute spectra inside the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.zoo.entry import Entry, Made, tokens
+from tests.zoo.entry import Built, Entry, tokens
 
 FAMILY = "speech and audio"
 WHISPER = {
@@ -25,7 +25,7 @@ WAV2VEC2 = {
 
 
 class Whisper(nn.Module):
-    """Whisper from log-mel spectra to logits, and its two halves as signatures of their own."""
+    """Whisper from log-mel spectra to logits, with encoder and decoder as separate signatures too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,29 +51,29 @@ SIGNATURES: dict[str, dict[str, Any]] = {
 }
 
 
-def whisper() -> Made:
+def whisper() -> Built:
     inputs = {"input_features": torch.randn(2, 16, 60), "decoder_input_ids": tokens(100, 7)}
     return Whisper(), inputs, {"decoder_input_ids": {1: "target"}}
 
 
-def samples(model: str, config: str, **settings: Any) -> Made:
-    """A model of transformers over samples of any length."""
+def samples(model: str, config: str, **settings: Any) -> Built:
+    """Build a model of transformers for audio samples of any length."""
     import transformers
 
     module = getattr(transformers, model)(getattr(transformers, config)(**settings))
     return module, {"input_values": torch.randn(2, 800)}, {"input_values": {1: "time"}}
 
 
-def wav2vec2() -> Made:
+def wav2vec2() -> Built:
     return samples("Wav2Vec2ForCTC", "Wav2Vec2Config", **WAV2VEC2)
 
 
-def hubert() -> Made:
+def hubert() -> Built:
     return samples("HubertForSequenceClassification", "HubertConfig", **WAV2VEC2, feat_extract_norm="layer",
                    do_stable_layer_norm=True)  # fmt: skip
 
 
-def spectrogram_transformer() -> Made:
+def spectrogram_transformer() -> Built:
     import transformers
 
     config = transformers.ASTConfig(
@@ -83,7 +83,7 @@ def spectrogram_transformer() -> Made:
 
 
 def mel_filters(bands: int, bins: int, rate: int) -> Tensor:
-    """Triangles of equal width on the mel scale (O'Shaughnessy's formula), [bins, bands]."""
+    """Return triangular filters of equal width on the mel scale (O'Shaughnessy's formula), [bins, bands]."""
     top = 2595 * np.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     hertz = np.linspace(0, rate / 2, bins)[:, None]
@@ -93,7 +93,7 @@ def mel_filters(bands: int, bins: int, rate: int) -> Tensor:
 
 
 class LogMel(nn.Module):
-    """Samples to a log-mel spectrogram: short-time Fourier transform, power, mel filters, log, normalized by row."""
+    """A log-mel spectrogram of samples: short-time Fourier transform, power, mel filters, logarithm, normalized per row."""
 
     def __init__(self, size: int = 128, hop: int = 64, bands: int = 20, rate: int = 8000) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class LogMel(nn.Module):
 
 
 class Mfcc(nn.Module):
-    """Log-mel bands to cepstral coefficients by a cosine transform, with their differences in time."""
+    """Cepstral coefficients of log-mel bands by a cosine transform, and their differences in time."""
 
     def __init__(self, bands: int = 20, count: int = 12) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Mfcc(nn.Module):
 
 
 class Conformer(nn.Module):
-    """A conformer layer over log-mel bands, with a CTC head: half feed-forwards around attention and a gated convolution."""
+    """A conformer layer with a CTC head: half feed-forwards before and after attention and a gated convolution."""
 
     def __init__(self, bands: int = 16, width: int = 32, symbols: int = 12) -> None:
         super().__init__()
@@ -155,15 +155,15 @@ def _feed(width: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
 
-def log_mel() -> Made:
+def log_mel() -> Built:
     return LogMel(), {"audio": torch.randn(2, 640)}, {"audio": {1: "time"}}
 
 
-def mfcc() -> Made:
+def mfcc() -> Built:
     return Mfcc(), {"audio": torch.randn(2, 640)}, {"audio": {1: "time"}}
 
 
-def conformer() -> Made:
+def conformer() -> Built:
     return Conformer(), {"bands": torch.randn(2, 48, 16)}, {"bands": {1: "time"}}
 
 

@@ -1,4 +1,4 @@
-"""The line at the end of a run that says how many architectures of the zoo agree with PyTorch."""
+"""The line at the end of a test run that counts the architectures of the zoo that agree with PyTorch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _TEST = "zoo/test_zoo.py::test_architecture["
 
 
 def line(stats: Mapping[str, Iterable[Any]]) -> str | None:
-    """`zoo: 52/52 architectures agree with PyTorch`, or None where none ran.
+    """Return `zoo: 52/52 architectures agree with PyTorch`, or None if no architecture was tested.
 
     Args:
-        stats: a terminal reporter's reports by outcome; under xdist the controller's has those of all workers.
+        stats: the reports of a terminal reporter by outcome; under xdist, the controller's contains those of all workers.
     """
-    agree = _names(stats, "passed")
+    passed = _names(stats, "passed")
     others = _names(stats, "failed") | _names(stats, "error") | _names(stats, "xfailed") | _names(stats, "xpassed")
-    ran = agree | others
-    if not ran:
+    tested = passed | others
+    if not tested:
         return None
-    return f"zoo: {len(agree - others)}/{len(ran)} architectures agree with PyTorch"
+    return f"zoo: {len(passed - others)}/{len(tested)} architectures agree with PyTorch"
 
 
 def _names(stats: Mapping[str, Iterable[Any]], outcome: str) -> set[str]:

@@ -10,7 +10,7 @@ FAMILIES = (
     "convolutional", "large_kernels", "vision_transformers", "dense_prediction", "one_and_three_dims", "encoders", "decoders",
     "encoder_decoders", "vision_models", "speech", "multimodal", "control_flow", "recommenders", "graphs", "others",
 )  # fmt: skip
-"""Modules of tests/zoo, each with its ENTRIES."""
+"""The modules of tests/zoo that have ENTRIES."""
 
 
 def entries_of(family: str) -> tuple[Entry, ...]:

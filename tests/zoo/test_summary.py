@@ -1,4 +1,4 @@
-"""The line at the end of a run."""
+"""The line at the end of a run counts the architectures that agree."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def report(name: str, file: str = "tests/zoo/test_zoo.py::test_architecture") ->
     return SimpleNamespace(nodeid=f"{file}[{name}]")
 
 
-def test_all_agree() -> None:
+def test_only_architectures_are_counted() -> None:
     stats = {"passed": [report("bert"), report("gpt2"), report("x", "tests/test_other.py::test_it")]}
     assert line(stats) == "zoo: 2/2 architectures agree with PyTorch"
 
 
-def test_failures_of_all_kinds_count() -> None:
+def test_failures_of_all_kinds_are_counted() -> None:
     stats = {
         "passed": [report("bert")], "failed": [report("gpt2")], "error": [report("t5")], "xfailed": [report("opt")],
         "skipped": [report("phi")], "": [SimpleNamespace(when="setup")],
@@ -25,5 +25,5 @@ def test_failures_of_all_kinds_count() -> None:
     assert line(stats) == "zoo: 1/4 architectures agree with PyTorch"
 
 
-def test_without_the_zoo_there_is_no_line() -> None:
+def test_no_line_without_the_zoo() -> None:
     assert line({"passed": [report("x", "tests/test_other.py::test_it")]}) is None

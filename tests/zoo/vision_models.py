@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.zoo.entry import Entry, Made, image
+from tests.zoo.entry import Built, Entry, image
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 64,
@@ -21,8 +21,8 @@ DPT = {
 }  # fmt: skip
 
 
-def vision(model: str, config: str, settings: dict[str, Any]) -> Made:
-    """A model of transformers by the names of its class and its config's, over pixels."""
+def vision(model: str, config: str, settings: dict[str, Any]) -> Built:
+    """Build a model of transformers by the names of its class and config, for images."""
     import transformers
 
     module = getattr(transformers, model)(getattr(transformers, config)(**settings))

@@ -1,4 +1,4 @@
-"""Transformers over image patches: plain, hierarchical, windowed."""
+"""Transformers for image patches: plain, hierarchical and windowed ones of timm."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     assert "nothing.py" in build(tmp_path / "nothing.py:make", out=out, code=1)
     assert "nothing.onnx" in build(tmp_path / "nothing.onnx", out=out, code=1)
     assert "nothing.yaml" in build(tmp_path / "nothing.yaml", out=out, code=2)
-    assert "no source that tfbundle knows" in build("what:ever", out=out, code=2)
+    assert "Unknown source" in build("what:ever", out=out, code=2)
     assert not out.exists()
 
 

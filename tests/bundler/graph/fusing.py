@@ -1,4 +1,4 @@
-"""What the tests of the fusions share: the graph that a fusion gets, and what it makes of it."""
+"""Helpers for the tests of the fusions: build a model, run one fusion on it, and compare answers."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from bundler.graph.opset import raise_opset
 from tests.bundler.converters.native.oracle import Array, assert_agrees, model_of
 
 
-def apply(fusion: Fusion, model: onnx.ModelProto) -> list[str]:
-    """The operators after the pass, on the graph as the passes before it leave it."""
+def operators_after(fusion: Fusion, model: onnx.ModelProto) -> list[str]:
+    """Return the operators that a fusion leaves, on a graph prepared by the passes that run before it."""
     graph = from_proto(model)
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     graph = lift(raise_opset(lift(graph).model)).model
     infer_shapes(graph)
     graph = fusion(DropCasts()(graph).model).model
     for value in (v for node in graph.graph for v in node.inputs if v is not None):
-        assert value.producer() is not None or value.is_initializer() or value.is_graph_input(), f"nothing makes {value.name}"
+        assert value.producer() is not None or value.is_initializer() or value.is_graph_input(), f"nothing computes {value.name}"
     return [node.op_type for node in graph.graph]
 
 
-def of_nodes(model: onnx.ModelProto) -> list[str]:
-    """The operators of the model without Constants."""
+def operators_in(model: onnx.ModelProto) -> list[str]:
+    """Return the operators of a model, without Constant."""
     return [node.op_type for node in model.graph.node if node.op_type != "Constant"]
 
 
 def exported(module: Any, inputs: Sequence[Any], opset: int, *, dynamo: bool = False) -> onnx.ModelProto:
-    """A PyTorch module through one of its exporters, with inputs x0, x1 … whose first axis is dynamic."""
+    """Export a PyTorch module, with inputs x0, x1 … whose first axis is dynamic, by the older exporter or by dynamo."""
     import torch
 
     file, names = io.BytesIO(), [f"x{i}" for i in range(len(inputs))]
@@ -64,27 +64,30 @@ def formula(
     lines: Sequence[str], x: Array, constants: Mapping[str, Any], outputs: Sequence[str] = ("y",), dtype: Any = np.float32,
     **inputs: Array,
 ) -> onnx.ModelProto:  # fmt: skip
-    """Nodes written as `Op a -> c` or `a Op b -> c`, named after their results, over x and constants of the dtype
-    (arrays of another than float32 keep theirs).
+    """Build a model from lines `Op a -> c` or `a Op b -> c`, whose nodes are named after their results.
 
-    A Cast says its type: `Cast:float16 a -> c`; a ReduceMean has the axes that follow: `ReduceMean x axes -> m`.
+    A Cast states its type: `Cast:float16 a -> c`; a ReduceMean is followed by its axes: `ReduceMean x axes -> m`. Constants have
+    the given dtype, unless they are arrays of another dtype than float32.
     """
     nodes = []
     for line in lines:
-        *left, _, result = line.split()
-        operator, _, to = left.pop(1 if len(left) == 3 and left[0][0].islower() else 0).partition(":")
+        *words, _, result = line.split()
+        operator, _, to = words.pop(1 if len(words) == 3 and words[0][0].islower() else 0).partition(":")
         attributes = {"to": helper.np_dtype_to_tensor_dtype(np.dtype(to))} if to else {}
-        nodes.append(helper.make_node(operator, left, [result], result, **attributes))
+        nodes.append(helper.make_node(operator, words, [result], result, **attributes))
     read = {name for node in nodes for name in node.input}
     values = {k: v if isinstance(v, np.ndarray) and v.dtype != np.float32 else np.asarray(v, dtype) for k, v in constants.items()}
     return model_of(nodes, {"x": x, **inputs}, outputs, {k: v for k, v in values.items() if k in read})
 
 
-def agrees(model: onnx.ModelProto, *inputs: Mapping[str, Array], rtol: float = 1e-4, atol: float = 1e-5) -> None:
-    """As `assert_agrees`, with ONNX Runtime's own fusions switched off: that of LayerNormalization takes any exponent for 2, and
-    mixes float16 with float32 (1.32)."""
+def assert_agrees_unfused(model: onnx.ModelProto, *inputs: Mapping[str, Array], rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    """Call `assert_agrees` without ONNX Runtime's own fusions.
+
+    Its fusion of LayerNormalization takes any exponent for 2, and mixes float16 with float32 (1.32).
+    """
     assert_agrees(model, *inputs, rtol=rtol, atol=atol, optimized=False)
 
 
 def reasons(fusion: Fusion) -> list[str]:
-    return [left.reason for left in fusion.declined]
+    """Return the reasons for which the fusion left candidates alone."""
+    return [match.reason for match in fusion.declined]

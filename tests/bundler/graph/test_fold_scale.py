@@ -1,4 +1,4 @@
-"""FoldScale: one product with scaled weights, the same answers, and a reason wherever the graph stays as it is."""
+"""FoldScale replaces a factor per channel by scaled weights, or gives a reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convolution(factor: Array, outputs: Sequence[str] = ("y",), *, bias: bool = 
 
 
 def folded(model: onnx.ModelProto) -> tuple[list[str], FoldScale]:
-    """The operators after the pass, and the pass."""
+    """Return the operators after the pass, and the pass."""
     fusion = FoldScale()
     graph = fusion(FuseLinear()(ir.from_proto(model)).model).model.graph
     return [node.op_type for node in graph], fusion
@@ -31,7 +31,7 @@ def folded(model: onnx.ModelProto) -> tuple[list[str], FoldScale]:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (3, 1, 1), (1,), ()], ids=str)
-def test_a_factor_of_each_channel_goes_into_the_convolution(shape: tuple[int, ...], bias: bool) -> None:
+def test_factor_per_channel_is_folded_into_the_convolution(shape: tuple[int, ...], bias: bool) -> None:
     model = convolution(np.asarray(array(*shape, seed=3)), bias=bias)
     operators, fusion = folded(model)
     assert operators == ["Conv"]
@@ -40,7 +40,7 @@ def test_a_factor_of_each_channel_goes_into_the_convolution(shape: tuple[int, ..
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_factor_of_each_column_goes_into_the_product(bias: bool) -> None:
+def test_factor_per_column_is_folded_into_the_product(bias: bool) -> None:
     product = [helper.make_node("MatMul", ["x", "w"], ["p"])]
     product += [helper.make_node("Add", ["p", "b"], ["l"])] if bias else []
     nodes = [*product, helper.make_node("Mul", ["gamma", "l" if bias else "p"], ["y"])]
@@ -51,26 +51,26 @@ def test_a_factor_of_each_column_goes_into_the_product(bias: bool) -> None:
 
 
 DECLINED: list[tuple[str, Array, tuple[str, ...], str]] = [
-    ("read elsewhere", array(3, 1, 1), ("y", "c"), "other nodes"),
-    ("by column", array(5), ("y",), "one of each channel"),
-    ("by pixel", array(4, 5), ("y",), "one of each channel"),
+    ("read elsewhere", array(3, 1, 1), ("y", "c"), "Other nodes"),
+    ("by column", array(5), ("y",), "one per channel"),
+    ("by pixel", array(4, 5), ("y",), "one per channel"),
 ]
 
 
 @pytest.mark.parametrize(("factor", "outputs", "reason"), [c[1:] for c in DECLINED], ids=[c[0] for c in DECLINED])
-def test_a_reason_where_it_stays(factor: Array, outputs: tuple[str, ...], reason: str) -> None:
+def test_declines_with_a_reason(factor: Array, outputs: tuple[str, ...], reason: str) -> None:
     model = convolution(factor, outputs)
     operators, fusion = folded(model)
     assert operators == ["Conv", "Mul"]
-    assert [left.node for left in fusion.declined] == ["mul"]
+    assert [match.node for match in fusion.declined] == ["mul"]
     assert reason in fusion.declined[0].reason
     assert_agrees(model, {"x": array(2, 4, 5, 6)})
 
 
-def test_a_weight_that_others_use_keeps_its_values() -> None:
+def test_shared_weight_is_not_changed_for_other_nodes() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Mul", ["p", "f"], ["s"]),
         helper.make_node("MatMul", ["s", "w"], ["y"]),
     ]  # fmt: skip
-    given = {"x": array(2, 4)}
-    assert_agrees(model_of(nodes, given, ["y"], {"w": array(4, 4, seed=1), "f": array(4, seed=2)}), given)
+    inputs = {"x": array(2, 4)}
+    assert_agrees(model_of(nodes, inputs, ["y"], {"w": array(4, 4, seed=1), "f": array(4, seed=2)}), inputs)

@@ -1,4 +1,4 @@
-"""FuseAttention: the scale in the query's weights, the key read through one Transpose, and a reason wherever either stays."""
+"""FuseAttention folds the scale into the query's weights and transposes the key once, or gives a reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PROJECTED = [
     node("Transpose", "kh", "kt", perm=[0, 2, 3, 1]),
 ]  # fmt: skip
 BOTH = [node("Mul", "q half", "qs"), node("Mul", "kt half", "ks"), node("MatMul", "qs ks", "s", "scores")]
-BEHIND = [node("MatMul", "q kt", "raw", "scores"), node("Div", "raw eight", "s")]
+AFTER = [node("MatMul", "q kt", "raw", "scores"), node("Div", "raw eight", "s")]
 SOFTMAX = [node("Softmax", "s", "y", axis=-1)]
 MASKED = [node("Add", "s mask", "masked"), node("Softmax", "masked", "y", axis=-1)]
 AT_ONCE = [
@@ -64,9 +64,9 @@ SPLIT = [
 
 FOLDED = {
     "both sides": [*PROJECTED, *BOTH, *SOFTMAX],
-    "behind, with a mask": [*PROJECTED, *BEHIND, *MASKED],
+    "after the product, with a mask": [*PROJECTED, *AFTER, *MASKED],
     "sliced from one projection": [*AT_ONCE, *SLICED, *BOTH, *SOFTMAX],
-    "gathered from one projection": [*AT_ONCE, *GATHERED, *BEHIND, *SOFTMAX],
+    "gathered from one projection": [*AT_ONCE, *GATHERED, *AFTER, *SOFTMAX],
     "split from one projection": [*AT_ONCE, *SPLIT, *BOTH, *MASKED],
 }
 
@@ -84,14 +84,14 @@ def model(nodes: Sequence[onnx.NodeProto], inputs: dict[str, Any] = X, outputs: 
 
 
 @pytest.mark.parametrize("nodes", FOLDED.values(), ids=FOLDED)
-def test_the_scale_goes_into_the_projection(nodes: list[onnx.NodeProto]) -> None:
+def test_scale_is_folded_into_the_projection(nodes: list[onnx.NodeProto]) -> None:
     operators, fusion = fused(model(nodes))
     assert "Mul" not in operators and "Div" not in operators
     assert (fusion.fused, fusion.declined) == (1, [])
     assert_agrees(model(nodes), X, {"x": array(3, 5, 12, seed=9)})
 
 
-def test_scales_of_both_sides_become_one_where_the_query_is_computed_otherwise() -> None:
+def test_scales_of_both_sides_become_one_if_the_query_is_not_a_projection() -> None:
     nodes = [*PROJECTED[:-2], node("Relu", "qh", "qr"), node("Transpose", "qr", "q", perm=[0, 2, 1, 3]), PROJECTED[-1]]
     operators, fusion = fused(model([*nodes, *BOTH, *SOFTMAX]))
     assert operators.count("Mul") == 1 and fusion.fused == 1
@@ -100,13 +100,13 @@ def test_scales_of_both_sides_become_one_where_the_query_is_computed_otherwise()
 
 @pytest.mark.parametrize("scale", [None, 0.3])
 @pytest.mark.parametrize("flat", [True, False])
-def test_of_an_attention_operator(flat: bool, scale: float | None) -> None:
-    given = {} if scale is None else {"scale": scale}
+def test_scale_of_an_attention_operator_is_folded(flat: bool, scale: float | None) -> None:
+    attributes = {} if scale is None else {"scale": scale}
     if flat:
-        nodes = [*PROJECTED[:3], node("Attention", "ql kl kl", "y", q_num_heads=3, kv_num_heads=3, **given)]
+        nodes = [*PROJECTED[:3], node("Attention", "ql kl kl", "y", q_num_heads=3, kv_num_heads=3, **attributes)]
     else:
         key = node("Transpose", "kh", "k", perm=[0, 2, 1, 3])
-        nodes = [*PROJECTED[:-1], key, node("Attention", "q k k", "y", **given)]
+        nodes = [*PROJECTED[:-1], key, node("Attention", "q k k", "y", **attributes)]
     built = model_of(nodes, X, ["y"], {k: v for k, v in CONSTANTS.items() if any(k in n.input for n in nodes)}, opset=23)
     _, fusion = fused(built)
     assert (fusion.fused, fusion.declined) == (1, [])
@@ -114,33 +114,33 @@ def test_of_an_attention_operator(flat: bool, scale: float | None) -> None:
 
 
 DECLINED: dict[str, tuple[list[onnx.NodeProto], tuple[str, ...], str]] = {
-    "no projection": ([node("Relu", "x", "ql"), *PROJECTED[2:], *BEHIND, *SOFTMAX], ("y",), "no projection"),
-    "the query is read elsewhere": ([*PROJECTED, *BEHIND, *SOFTMAX, node("Relu", "q", "z")], ("y", "z"), "the query as well"),
-    "the projection is an output": ([*PROJECTED, *BEHIND, *SOFTMAX], ("y", "ql"), "the projection as well"),
+    "no projection": ([node("Relu", "x", "ql"), *PROJECTED[2:], *AFTER, *SOFTMAX], ("y",), "from a projection"),
+    "the query is read elsewhere": ([*PROJECTED, *AFTER, *SOFTMAX, node("Relu", "q", "z")], ("y", "z"), "not read the query."),
+    "the projection is an output": ([*PROJECTED, *AFTER, *SOFTMAX], ("y", "ql"), "The projection must not be a graph output"),
     "the projection is read whole": (
-        [*AT_ONCE, *SLICED, *BEHIND, *SOFTMAX, node("Relu", "parts", "z")], ("y", "z"), "the projection as well",
+        [*AT_ONCE, *SLICED, *AFTER, *SOFTMAX, node("Relu", "parts", "z")], ("y", "z"), "of the projection",
     ),
     "its part is read twice": (
-        [*AT_ONCE, *SLICED, *BEHIND, *SOFTMAX, node("Slice", "parts zero two zero", "z")], ("y", "z"), "the projection as well",
+        [*AT_ONCE, *SLICED, *AFTER, *SOFTMAX, node("Slice", "parts zero two zero", "z")], ("y", "z"), "of the projection",
     ),
     "a part of the rows": (
         [*PROJECTED, node("Slice", "q zero two two", "part"), node("MatMul", "part kt", "raw", "scores"),
          node("Div", "raw eight", "s"), *SOFTMAX],
-        ("y",), "another axis",
+        ("y",), "an axis of the channels",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("nodes", "outputs", "reason"), DECLINED.values(), ids=DECLINED)
-def test_a_reason_where_it_stays(nodes: list[onnx.NodeProto], outputs: tuple[str, ...], reason: str) -> None:
+def test_declines_with_a_reason(nodes: list[onnx.NodeProto], outputs: tuple[str, ...], reason: str) -> None:
     built = model(nodes, outputs=outputs)
     operators, fusion = fused(built)
     assert "Div" in operators
-    assert [(left.node, reason in left.reason) for left in fusion.declined] == [("scores", True)]
+    assert [(match.node, reason in match.reason) for match in fusion.declined] == [("scores", True)]
     assert_agrees(built, X)
 
 
-def test_half_precision_scales_both_sides() -> None:
+def test_half_precision_keeps_both_scales() -> None:
     casts = [node("Cast", "x", "half_x", to=onnx.TensorProto.FLOAT16), node("Cast", "half", "h", to=onnx.TensorProto.FLOAT16)]
     body = [
         node("Transpose", "half_x", "t", perm=[0, 2, 1]), node("Mul", "half_x h", "qs"), node("MatMul", "qs t", "s", "scores"),
@@ -149,16 +149,16 @@ def test_half_precision_scales_both_sides() -> None:
     constants = {"h": np.float16(0.5)}
     built = model_of([casts[0], *body], X, ["y"], constants)
     _, fusion = fused(built)
-    assert [left.reason.startswith("half precision") for left in fusion.declined] == [True]
+    assert [match.reason.startswith("Half precision") for match in fusion.declined] == [True]
 
 
-def test_a_product_that_is_no_attention_is_passed_over() -> None:
-    _, fusion = fused(model([*PROJECTED, *BEHIND, node("Relu", "s", "y")]))
+def test_product_without_softmax_is_not_a_candidate() -> None:
+    _, fusion = fused(model([*PROJECTED, *AFTER, node("Relu", "s", "y")]))
     assert (fusion.fused, fusion.declined) == (0, [])
 
 
 class SelfAttention(nn.Module):
-    """With projections of its own for query, key and value, or with one for all, as ViT has it."""
+    """Attention with one projection each for query, key and value, or with a single one for all, as in ViT."""
 
     def __init__(self, *, at_once: bool, masked: bool) -> None:
         super().__init__()
@@ -179,8 +179,8 @@ class SelfAttention(nn.Module):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("dynamo", [False, True])
-def test_attention_as_torch_writes_it(dynamo: bool, at_once: bool, masked: bool) -> None:
-    """One Transpose for each of query, key, value and result, no scale, nothing reshaped for the key."""
+def test_attention_exported_by_torch_is_fused(dynamo: bool, at_once: bool, masked: bool) -> None:
+    """The result has one Transpose each for query, key, value and result, no scale, and no Reshape of the key."""
     torch.manual_seed(0)
     module, x = SelfAttention(at_once=at_once, masked=masked).eval(), torch.randn(2, 7, 24)
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""FuseFakeQuantize: one operator for a quantization and what undoes it, and a reason wherever the two stay."""
+"""FuseFakeQuantize fuses QuantizeLinear and DequantizeLinear into one operator, or gives a reason."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ X = 3 * array(2, 3, 4, 5)
 
 
 def quantized(**constants: Any) -> onnx.ModelProto:
-    """x rounded to steps of 0.02 around 5; `s2` and `z2` are those of the way back."""
-    given = {"s": np.float32(0.02), "z": np.uint8(5), "s2": np.float32(0.02), "z2": np.uint8(5), **constants}
-    there = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
-    nodes = [there, helper.make_node("DequantizeLinear", ["q", "s2", "z2"], ["y"])]
-    return model_of(nodes, {"x": X}, ["y"], {name: np.asarray(value) for name, value in given.items()}, opset=21)
+    """x quantized with scale 0.02 and zero point 5, then dequantized with `s2` and `z2`."""
+    values = {"s": np.float32(0.02), "z": np.uint8(5), "s2": np.float32(0.02), "z2": np.uint8(5), **constants}
+    quantize = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    nodes = [quantize, helper.make_node("DequantizeLinear", ["q", "s2", "z2"], ["y"])]
+    return model_of(nodes, {"x": X}, ["y"], {name: np.asarray(value) for name, value in values.items()}, opset=21)
 
 
 def fused(model: onnx.ModelProto) -> tuple[list[str], FuseFakeQuantize]:
@@ -30,7 +30,7 @@ def fused(model: onnx.ModelProto) -> tuple[list[str], FuseFakeQuantize]:
 
 
 @pytest.mark.parametrize("zero", [np.uint8(0), np.uint8(5), np.uint8(255), np.int8(-128), np.int8(0)], ids=repr)
-def test_the_two_are_one(zero: Any) -> None:
+def test_both_operators_become_one(zero: Any) -> None:
     model = quantized(z=zero, z2=zero)
     operators, fusion = fused(model)
     assert operators == ["FakeQuantize"]
@@ -39,17 +39,17 @@ def test_the_two_are_one(zero: Any) -> None:
 
 
 DECLINED: list[tuple[dict[str, Any], str]] = [
-    ({"s2": np.float32(0.03)}, "common scale"),
-    ({"z2": np.uint8(6)}, "common zero point"),
-    ({"s": np.full(3, 0.02, np.float32), "z": np.full(3, 5, np.uint8)}, "common scale"),
-    ({"z": np.int16(0), "z2": np.int16(0)}, "neither int8 nor uint8"),
+    ({"s2": np.float32(0.03)}, "the same scale"),
+    ({"z2": np.uint8(6)}, "the same zero point"),
+    ({"s": np.full(3, 0.02, np.float32), "z": np.full(3, 5, np.uint8)}, "the same scale, a single number"),
+    ({"z": np.int16(0), "z2": np.int16(0)}, "must be int8 or uint8"),
 ]
 
 
 @pytest.mark.parametrize(("constants", "reason"), DECLINED, ids=[c[1] for c in DECLINED])
-def test_a_reason_where_they_stay(constants: dict[str, Any], reason: str) -> None:
+def test_declines_with_a_reason(constants: dict[str, Any], reason: str) -> None:
     model = quantized(**constants)
     operators, fusion = fused(model)
     assert operators == ["QuantizeLinear", "DequantizeLinear"]
-    assert [reason in left.reason for left in fusion.declined] == [True]
+    assert [reason in match.reason for match in fusion.declined] == [True]
     assert_agrees(model, {"x": X}, atol=1e-6)

@@ -1,4 +1,4 @@
-"""FuseGelu: one Gelu for every way to write it, and a reason wherever the formula stays."""
+"""FuseGelu fuses every way to write Gelu, or gives a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from bundler.graph.fuse_gelu import FuseGelu
 from tests.bundler.converters.native.oracle import array
-from tests.bundler.graph.fusing import agrees, apply, exported, formula, of_nodes, reasons
+from tests.bundler.graph.fusing import assert_agrees_unfused, exported, formula, operators_after, operators_in, reasons
 
 ERF: list[tuple[str, list[str]]] = [
     ("(x g) / 2", ["x Mul g -> a", "half Mul a -> y"]),
@@ -20,7 +20,7 @@ ERF: list[tuple[str, list[str]]] = [
     ("Div by 2", ["x Div two -> a", "g Mul a -> y"]),
     ("multiplied out", ["x Mul half -> a", "a Mul t -> b", "b Add a -> y"]),
 ]
-"""From x, t = erf(x / √2) and g = t + 1."""
+"""Ways to compute the result from x, t = erf(x / √2) and g = t + 1."""
 
 NUMBERS: dict[str, Any] = {
     "root": 2**0.5, "over": 0.5**0.5, "one": 1.0, "half": 0.5, "two": 2.0,
@@ -29,7 +29,7 @@ NUMBERS: dict[str, Any] = {
 
 
 def gelu(lines: Sequence[str], **options: Any) -> onnx.ModelProto:
-    """The lines over x [batch, 5, 6] and the numbers, some of which may be others."""
+    """Build a model of the lines over x [batch, 5, 6]; float options replace entries of NUMBERS."""
     numbers = {**NUMBERS, **{k: options.pop(k) for k in list(options) if isinstance(options[k], float)}}
     return formula(lines, array(2, 5, 6, dtype=options.get("dtype", np.float32)), numbers, **options)
 
@@ -39,12 +39,12 @@ TAILS = pytest.mark.parametrize("tail", [case[1] for case in ERF], ids=[case[0] 
 
 @TAILS
 @pytest.mark.parametrize("scaled", ["x Div root -> s", "x Mul over -> s", "over Mul x -> s"])
-def test_the_form_with_erf(scaled: str, tail: list[str]) -> None:
+def test_formula_with_erf_is_fused(scaled: str, tail: list[str]) -> None:
     lines = [scaled, "Erf s -> t", *(["one Add t -> g"] if any("g" in t for t in tail) else []), *tail]
     model, fusion = gelu(lines), FuseGelu()
-    assert apply(fusion, model) == ["Gelu"]
+    assert operators_after(fusion, model) == ["Gelu"]
     assert (fusion.fused, fusion.declined) == (1, [])
-    agrees(model, {"x": array(2, 5, 6)}, {"x": array(3, 5, 6, seed=1) * 3})
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)}, {"x": array(3, 5, 6, seed=1) * 3})
 
 
 CUBES: list[tuple[str, list[str]]] = [
@@ -56,48 +56,48 @@ CUBES: list[tuple[str, list[str]]] = [
 
 @TAILS
 @pytest.mark.parametrize("cube", [case[1] for case in CUBES], ids=[case[0] for case in CUBES])
-def test_the_form_with_tanh(cube: list[str], tail: list[str]) -> None:
+def test_formula_with_tanh_is_fused(cube: list[str], tail: list[str]) -> None:
     lines = [*cube, "Tanh s -> t", *(["t Add one -> g"] if any("g" in t for t in tail) else []), *tail]
     model, fusion = gelu(lines, three=3.0), FuseGelu()
-    assert apply(fusion, model) == ["Gelu"]
-    agrees(model, {"x": array(2, 5, 6)}, {"x": array(1, 5, 6, seed=1) * 3})
+    assert operators_after(fusion, model) == ["Gelu"]
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)}, {"x": array(1, 5, 6, seed=1) * 3})
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 @pytest.mark.parametrize("opset", [14, 17])
-def test_what_pytorch_exports(approximate: str, opset: int) -> None:
+def test_pytorch_export_is_fused(approximate: str, opset: int) -> None:
     import torch
 
     block = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.GELU(approximate))
     model, fusion = exported(block, [torch.randn(2, 5, 6)], opset), FuseGelu()
-    assert {"Erf", "Tanh"} & set(of_nodes(model))
-    assert apply(fusion, model)[-1:] == ["Gelu"]
-    agrees(model, {"x0": array(2, 5, 6)}, {"x0": array(3, 5, 6, seed=1)})
+    assert {"Erf", "Tanh"} & set(operators_in(model))
+    assert operators_after(fusion, model)[-1:] == ["Gelu"]
+    assert_agrees_unfused(model, {"x0": array(2, 5, 6)}, {"x0": array(3, 5, 6, seed=1)})
 
 
-def test_half_precision_has_coarse_numbers() -> None:
+def test_constants_rounded_to_half_precision_are_accepted() -> None:
     model, fusion = gelu(WHOLE, dtype=np.float16), FuseGelu()
-    assert apply(fusion, model) == ["Gelu"]
-    agrees(model, {"x": array(2, 5, 6, dtype=np.float16)}, rtol=1e-2, atol=2e-3)
+    assert operators_after(fusion, model) == ["Gelu"]
+    assert_agrees_unfused(model, {"x": array(2, 5, 6, dtype=np.float16)}, rtol=1e-2, atol=2e-3)
 
 
 WHOLE = ["x Div root -> s", "Erf s -> t", "t Add one -> g", "x Mul g -> a", "a Mul half -> y"]
 
 DECLINED: list[tuple[str, dict[str, Any], str]] = [
-    ("another factor", {"half": 0.4}, "numbers are not Gelu's: 0.7071068, 0.4, 0.4"),
-    ("another root", {"root": 1.5}, "numbers are not Gelu's: 0.6666667"),
-    ("another sum", {"one": 1.1}, "numbers are not Gelu's"),
-    ("read elsewhere", {"outputs": ("y", "g")}, "other nodes"),
+    ("another factor", {"half": 0.4}, "those of Gelu, but are 0.7071068, 0.4, 0.4"),
+    ("another root", {"root": 1.5}, "those of Gelu, but are 0.6666667"),
+    ("another sum", {"one": 1.1}, "those of Gelu"),
+    ("read elsewhere", {"outputs": ("y", "g")}, "Other nodes"),
 ]
 
 
 @pytest.mark.parametrize(("options", "reason"), [c[1:] for c in DECLINED], ids=[c[0] for c in DECLINED])
-def test_a_reason_where_it_stays(options: dict[str, Any], reason: str) -> None:
+def test_declines_with_a_reason(options: dict[str, Any], reason: str) -> None:
     model, fusion = gelu(WHOLE, **options), FuseGelu()
-    assert apply(fusion, model) == ["Div", "Erf", "Add", "Mul", "Mul"]
-    assert [left.node for left in fusion.declined] == ["t"]
+    assert operators_after(fusion, model) == ["Div", "Erf", "Add", "Mul", "Mul"]
+    assert [match.node for match in fusion.declined] == ["t"]
     assert reason in reasons(fusion)[0]
-    agrees(model, {"x": array(2, 5, 6)})
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)})
 
 
 OTHERS: list[tuple[str, list[str]]] = [
@@ -108,21 +108,21 @@ OTHERS: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize("lines", [c[1] for c in OTHERS], ids=[c[0] for c in OTHERS])
-def test_what_looks_like_it_is_no_candidate(lines: list[str]) -> None:
+def test_similar_formulas_are_not_candidates(lines: list[str]) -> None:
     model, fusion = gelu(lines), FuseGelu()
-    assert "Gelu" not in apply(fusion, model)
+    assert "Gelu" not in operators_after(fusion, model)
     assert fusion.declined == []
-    agrees(model, {"x": array(2, 5, 6)})
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)})
 
 
-def test_a_number_that_raises_the_rank_is_no_number() -> None:
+def test_constant_that_raises_the_rank_is_not_a_number() -> None:
     numbers = {**NUMBERS, "half": np.full((1, 1, 1), 0.5, np.float32)}
     model, fusion = formula(WHOLE, array(2, 6), numbers), FuseGelu()
-    assert "Gelu" not in apply(fusion, model)
-    agrees(model, {"x": array(2, 6)})
+    assert "Gelu" not in operators_after(fusion, model)
+    assert_agrees_unfused(model, {"x": array(2, 6)})
 
 
-def test_the_output_keeps_its_name_and_shape() -> None:
+def test_output_keeps_its_name_and_shape() -> None:
     from bundler.graph.load import from_proto
 
     graph = FuseGelu()(from_proto(gelu(WHOLE))).model.graph

@@ -1,4 +1,4 @@
-"""FuseLayerNorm: one LayerNormalization for every way to write it, and a reason wherever the formula stays."""
+"""FuseLayerNorm fuses every way to write LayerNormalization, or gives a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from bundler.graph.fuse_layer_norm import FuseLayerNorm
 from tests.bundler.converters.native.oracle import Array, array
-from tests.bundler.graph.fusing import agrees, apply, exported, formula, of_nodes, reasons
+from tests.bundler.graph.fusing import assert_agrees_unfused, exported, formula, operators_after, operators_in, reasons
 
 CONSTANTS: dict[str, Any] = {
     "last": np.array([-1], np.int64), "second": np.array([2], np.int64), "both": np.array([1, 2], np.int64),
@@ -44,29 +44,29 @@ FUSED: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize("lines", [c[1] for c in FUSED], ids=[c[0] for c in FUSED])
-def test_every_way_to_write_it(lines: list[str]) -> None:
+def test_every_way_to_write_the_formula_is_fused(lines: list[str]) -> None:
     model, fusion = norm(lines), FuseLayerNorm()
-    assert apply(fusion, model) == ["LayerNormalization"]
+    assert operators_after(fusion, model) == ["LayerNormalization"]
     assert (fusion.fused, fusion.declined) == (1, [])
-    agrees(model, {"x": array(2, 5, 6)}, {"x": array(3, 5, 6, seed=5) * 9 + 4})
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)}, {"x": array(3, 5, 6, seed=5) * 9 + 4})
 
 
-def test_what_pytorch_exports() -> None:
+def test_pytorch_export_is_fused() -> None:
     import torch
 
     block = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.LayerNorm(8))
     with torch.no_grad():
         block[1].weight.copy_(torch.arange(8.0)), block[1].bias.copy_(torch.arange(8.0) - 3)
     model, fusion = exported(block, [torch.randn(2, 5, 6)], 16), FuseLayerNorm()
-    assert of_nodes(model).count("ReduceMean") == 2
-    assert apply(fusion, model)[-1:] == ["LayerNormalization"]
-    agrees(model, {"x0": array(2, 5, 6)}, {"x0": array(3, 5, 6, seed=1)})
+    assert operators_in(model).count("ReduceMean") == 2
+    assert operators_after(fusion, model)[-1:] == ["LayerNormalization"]
+    assert_agrees_unfused(model, {"x0": array(2, 5, 6)}, {"x0": array(3, 5, 6, seed=1)})
 
 
-def test_a_residual_that_follows_is_no_bias() -> None:
+def test_residual_is_not_taken_for_a_bias() -> None:
     model, fusion = norm([*WHOLE[:-2], "n Mul gamma -> s", "s Add x -> y"]), FuseLayerNorm()
-    assert apply(fusion, model) == ["LayerNormalization", "Add"]
-    agrees(model, {"x": array(2, 5, 6)})
+    assert operators_after(fusion, model) == ["LayerNormalization", "Add"]
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)})
 
 
 HALF = ["Cast:float32 x -> w", *(line.replace("x", "w") for line in WHOLE[:-2])]
@@ -84,45 +84,45 @@ def half(lines: list[str]) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def test_casts_around_it_belong_to_it() -> None:
+def test_casts_around_the_formula_are_fused() -> None:
     model, fusion = half([*HALF, "Cast:float16 n -> h", "h Mul gamma -> s", "s Add beta -> y"]), FuseLayerNorm()
-    assert apply(fusion, model) == ["LayerNormalization"]
-    agrees(model, {"x": array(2, 5, 6, dtype=np.float16)}, rtol=2e-3, atol=2e-3)
+    assert operators_after(fusion, model) == ["LayerNormalization"]
+    assert_agrees_unfused(model, {"x": array(2, 5, 6, dtype=np.float16)}, rtol=2e-3, atol=2e-3)
 
 
-def test_what_is_scaled_before_the_cast_back_stays_in_float32() -> None:
+def test_cast_after_the_scale_is_not_fused() -> None:
     lines = [*HALF, *AFFINE[:1], "s Add beta -> z", "Cast:float16 z -> y"]
     model, fusion = formula(lines, array(2, 5, 6, dtype=np.float16), CONSTANTS), FuseLayerNorm()
-    assert apply(fusion, model) == ["Cast", "LayerNormalization", "Cast"]
-    agrees(model, {"x": array(2, 5, 6, dtype=np.float16)}, rtol=1e-3, atol=1e-3)
+    assert operators_after(fusion, model) == ["Cast", "LayerNormalization", "Cast"]
+    assert_agrees_unfused(model, {"x": array(2, 5, 6, dtype=np.float16)}, rtol=1e-3, atol=1e-3)
 
 
 DECLINED: list[tuple[str, list[str], dict[str, Any], str]] = [
-    ("axis not last", [line.replace("last", "middle").replace("gamma", "rows") for line in WHOLE], {}, "not the last ones"),
-    ("different axes", [line.replace("q last", "q both") for line in WHOLE], {}, "different axes"),
-    ("no epsilon", [*CENTRED, *VARIANCE[:2], "Sqrt v -> r", "d Div r -> n", *AFFINE], {}, "no constant is added"),
-    ("no scale", [*WHOLE[:-2], "n Add beta -> y"], {}, "nothing scales"),
-    ("computed scale", [*WHOLE[:-2], "n Mul x -> y"], {}, "no constant"),
-    ("scale by row", [*WHOLE[:-2], "n Mul rows -> y"], {}, "the last axes are [6]"),
-    ("scale of a number", [*WHOLE[:-2], "n Mul half -> y"], {}, "the last axes are [6]"),
-    ("read elsewhere", WHOLE, {"outputs": ("y", "d")}, "other nodes"),
-    ("axes computed", [line.replace("q last", "q a") for line in WHOLE], {"a": np.array([2], np.int64)}, "not constants"),
+    ("axis not last", [line.replace("last", "middle").replace("gamma", "rows") for line in WHOLE], {}, "last axes, but is over"),
+    ("different axes", [line.replace("q last", "q both") for line in WHOLE], {}, "must be over the same axes"),
+    ("no epsilon", [*CENTRED, *VARIANCE[:2], "Sqrt v -> r", "d Div r -> n", *AFFINE], {}, "A constant epsilon"),
+    ("no scale", [*WHOLE[:-2], "n Add beta -> y"], {}, "must scale the result"),
+    ("computed scale", [*WHOLE[:-2], "n Mul x -> y"], {}, "must be constant"),
+    ("scale by row", [*WHOLE[:-2], "n Mul rows -> y"], {}, "shape of the last axes, [6]"),
+    ("scale of a number", [*WHOLE[:-2], "n Mul half -> y"], {}, "shape of the last axes, [6]"),
+    ("read elsewhere", WHOLE, {"outputs": ("y", "d")}, "Other nodes"),
+    ("axes computed", [line.replace("q last", "q a") for line in WHOLE], {"a": np.array([2], np.int64)}, "must be constant"),
     ("cast in the middle", [*WHOLE[:-2], "Cast:float64 n -> z", "z Mul x -> y"], {"x64": True}, "cast to DOUBLE"),
 ]
 
 
 @pytest.mark.parametrize(("lines", "options", "reason"), [c[1:] for c in DECLINED], ids=[c[0] for c in DECLINED])
-def test_a_reason_where_it_stays(lines: list[str], options: dict[str, Any], reason: str) -> None:
-    given: dict[str, Array] = {"x": array(2, 5, 6)}
+def test_declines_with_a_reason(lines: list[str], options: dict[str, Any], reason: str) -> None:
+    inputs: dict[str, Array] = {"x": array(2, 5, 6)}
     if options.pop("x64", False):
         lines = [*lines[:-1], "Cast:float64 x -> w", "z Mul w -> y"]
     model, fusion = norm(lines, **options), FuseLayerNorm()
     if "a" in options:
         model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 1
-    assert "LayerNormalization" not in apply(fusion, model)
+    assert "LayerNormalization" not in operators_after(fusion, model)
     assert reasons(fusion) == [reasons(fusion)[0]]
     assert reason in reasons(fusion)[0]
-    agrees(model, given | ({"a": options["a"]} if "a" in options else {}))
+    assert_agrees_unfused(model, inputs | ({"a": options["a"]} if "a" in options else {}))
 
 
 OTHERS: list[tuple[str, list[str]]] = [
@@ -135,9 +135,9 @@ OTHERS: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize("lines", [c[1] for c in OTHERS], ids=[c[0] for c in OTHERS])
-def test_what_looks_like_it_is_no_candidate(lines: list[str]) -> None:
+def test_similar_formulas_are_not_candidates(lines: list[str]) -> None:
     model = formula(lines, array(2, 5, 6), {**CONSTANTS, "three": 4.0})
     fusion = FuseLayerNorm()
-    assert "LayerNormalization" not in apply(fusion, model)
+    assert "LayerNormalization" not in operators_after(fusion, model)
     assert fusion.declined == []
-    agrees(model, {"x": array(2, 5, 6)})
+    assert_agrees_unfused(model, {"x": array(2, 5, 6)})

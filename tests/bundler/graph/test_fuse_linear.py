@@ -1,4 +1,4 @@
-"""FuseLinear: one Linear for a product and its bias, and a reason wherever the two stay."""
+"""FuseLinear fuses a product and its bias, or gives a reason."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def product_and_sum(bias: Array, *, outputs: tuple[str, ...] = ("y",), swapped: 
 
 
 def fused(model: onnx.ModelProto) -> tuple[list[str], FuseLinear]:
-    """The operators after the pass, and the pass."""
+    """Return the operators after the pass, and the pass."""
     fusion = FuseLinear()
     return [node.op_type for node in fusion(ir.from_proto(model)).model.graph], fusion
 
 
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("shape", [(6,), (1, 6), (1, 1, 6)], ids=str)
-def test_a_product_and_its_bias_are_one(shape: tuple[int, ...], swapped: bool) -> None:
+def test_product_and_bias_become_one_linear(shape: tuple[int, ...], swapped: bool) -> None:
     model = product_and_sum(array(*shape, seed=2), swapped=swapped)
     operators, fusion = fused(model)
     assert operators == ["Linear"]
@@ -35,25 +35,25 @@ def test_a_product_and_its_bias_are_one(shape: tuple[int, ...], swapped: bool) -
 
 
 DECLINED: list[tuple[str, Array, tuple[str, ...], str]] = [
-    ("read elsewhere", array(6), ("y", "p"), "other nodes"),
-    ("a number", array(1), ("y",), "no vector of its width"),
-    ("by row", array(5, 1), ("y",), "no vector of its width"),
-    ("of a higher rank", array(1, 1, 1, 6), ("y",), "no vector of its width"),
+    ("read elsewhere", array(6), ("y", "p"), "Other nodes"),
+    ("a number", array(1), ("y",), "a vector of 6 numbers"),
+    ("by row", array(5, 1), ("y",), "a vector of 6 numbers"),
+    ("of a higher rank", array(1, 1, 1, 6), ("y",), "a vector of 6 numbers"),
 ]
 
 
 @pytest.mark.parametrize(("bias", "outputs", "reason"), [c[1:] for c in DECLINED], ids=[c[0] for c in DECLINED])
-def test_a_reason_where_they_stay(bias: Array, outputs: tuple[str, ...], reason: str) -> None:
+def test_declines_with_a_reason(bias: Array, outputs: tuple[str, ...], reason: str) -> None:
     model = product_and_sum(bias, outputs=outputs)
     operators, fusion = fused(model)
     assert operators == ["MatMul", "Add"]
-    assert [(left.node, reason in left.reason) for left in fusion.declined] == [("product", True)]
+    assert [(match.node, reason in match.reason) for match in fusion.declined] == [("product", True)]
     assert_agrees(model, {"x": array(2, 5, 4)})
 
 
-def test_a_computed_bias_stays() -> None:
+def test_declines_a_computed_bias() -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]
-    given = {"x": array(2, 5, 4), "b": array(2, 1, 6)}
-    operators, fusion = fused(model_of(nodes, given, ["y"], {"w": array(4, 6, seed=1)}))
+    inputs = {"x": array(2, 5, 4), "b": array(2, 1, 6)}
+    operators, fusion = fused(model_of(nodes, inputs, ["y"], {"w": array(4, 6, seed=1)}))
     assert operators == ["MatMul", "Add"]
-    assert "no constant" in fusion.declined[0].reason
+    assert "must be constant" in fusion.declined[0].reason

@@ -1,4 +1,4 @@
-"""FuseMaskedSoftmax: no test for NaN where the mask tells, and a reason wherever it stays."""
+"""FuseMaskedSoftmax removes the test for NaN if the mask makes it unnecessary, or gives a reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INPUTS: dict[str, Any] = {"s": array(1, 2, 3, 4), "m": MASK}
 def attention(
     *, lowest: float = -np.inf, swapped: bool = False, zero: float = 0.0, axis: int = -1, mask: bool = True
 ) -> onnx.ModelProto:
-    """softmax(s [1, 2, 3, 4] + mask [1, 1, 3, 4]) with zeros for NaN; the second row sees nothing."""
+    """softmax(s [1, 2, 3, 4] + mask [1, 1, 3, 4]) with NaN replaced by zero; the mask hides the whole second row."""
     terms = ["bias" if mask else "m2", "s"] if swapped else ["s", "bias" if mask else "m2"]
     nodes = [
         helper.make_node("Where", ["m", "none", "lowest"], ["bias"]),
@@ -46,11 +46,11 @@ def fused(model: onnx.ModelProto) -> tuple[list[str], FuseMaskedSoftmax]:
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize(("lowest", "left"), [(-np.inf, "MaskedSoftmax"), (LOWEST, "Softmax")])
-def test_the_test_for_nan_goes(lowest: float, left: str, swapped: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lowest", "result"), [(-np.inf, "MaskedSoftmax"), (LOWEST, "Softmax")])
+def test_replacement_of_nan_is_removed(lowest: float, result: str, swapped: bool, tmp_path: Path) -> None:
     model = attention(lowest=lowest, swapped=swapped)
     operators, fusion = fused(model)
-    assert left in operators and "IsNaN" not in operators
+    assert result in operators and "IsNaN" not in operators
     assert (fusion.fused, fusion.declined) == (1, [])
     assert_agrees(model, INPUTS)
     lowered = Lowered(model, INPUTS, tmp_path)
@@ -59,15 +59,15 @@ def test_the_test_for_nan_goes(lowest: float, left: str, swapped: bool, tmp_path
 
 
 DECLINED: list[tuple[dict[str, Any], str]] = [
-    ({"zero": 1.0}, "not zero"), ({"axis": 2}, "last axis"), ({"mask": False}, "neither addend"),
-    ({"lowest": 5.0}, "neither addend"),
+    ({"zero": 1.0}, "must be zero"), ({"axis": 2}, "last axis"), ({"mask": False}, "One addend must be a mask"),
+    ({"lowest": 5.0}, "One addend must be a mask"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("settings", "reason"), DECLINED, ids=str)
-def test_a_reason_where_it_stays(settings: dict[str, Any], reason: str) -> None:
+def test_declines_with_a_reason(settings: dict[str, Any], reason: str) -> None:
     model = attention(**settings)
     operators, fusion = fused(model)
     assert "IsNaN" in operators
-    assert [(left.node, reason in left.reason) for left in fusion.declined] == [("where", True)]
+    assert [(match.node, reason in match.reason) for match in fusion.declined] == [("where", True)]
     assert_agrees(model, INPUTS)

@@ -1,4 +1,4 @@
-"""PointwiseFirst: the same answers from a smaller convolution, and a reason wherever the graph stays as it is."""
+"""PointwiseFirst moves a 1x1 convolution before a Resize, or gives a reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def enlarged(
 
 
 def order_of(model: onnx.ModelProto) -> tuple[list[str], PointwiseFirst]:
-    """The operators after the pass, and the pass."""
+    """Return the operators after the pass, and the pass."""
     fusion = PointwiseFirst()
     graph = fusion(ir.from_proto(model)).model.graph
     return [node.op_type for node in graph], fusion
@@ -51,7 +51,7 @@ SWAPPED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("options", [case[1] for case in SWAPPED], ids=[case[0] for case in SWAPPED])
-def test_the_convolution_comes_first_and_answers_stay(options: dict[str, Any]) -> None:
+def test_convolution_comes_first_and_answers_stay(options: dict[str, Any]) -> None:
     model = enlarged(**options)
     operators, fusion = order_of(model)
     assert operators == ["Conv", "Resize"]
@@ -60,22 +60,22 @@ def test_the_convolution_comes_first_and_answers_stay(options: dict[str, Any]) -
 
 
 DECLINED: list[tuple[str, dict[str, Any], str]] = [
-    ("smaller", {"scales": np.array([1, 1, 0.5, 0.5], np.float32)}, "does not enlarge"),
-    ("channels too", {"scales": np.array([1, 1, 2, 2], np.float32), "axes": [0, 1, 2, 3], "outputs": ("y", "big")}, "other"),
-    ("fills in a value", {"coordinate_transformation_mode": "tf_crop_and_resize"}, "no weighted means"),
+    ("smaller", {"scales": np.array([1, 1, 0.5, 0.5], np.float32)}, "must enlarge"),
+    ("channels too", {"scales": np.array([1, 1, 2, 2], np.float32), "axes": [0, 1, 2, 3], "outputs": ("y", "big")}, "Other"),
+    ("fills in a value", {"coordinate_transformation_mode": "tf_crop_and_resize"}, "a weighted mean"),
 ]
 
 
 @pytest.mark.parametrize(("options", "reason"), [c[1:] for c in DECLINED], ids=[c[0] for c in DECLINED])
-def test_a_reason_where_it_stays(options: dict[str, Any], reason: str) -> None:
+def test_declines_with_a_reason(options: dict[str, Any], reason: str) -> None:
     operators, fusion = order_of(enlarged(**options))
     assert operators == ["Resize", "Conv"]
-    assert [left.node for left in fusion.declined] == ["conv"]
+    assert [match.node for match in fusion.declined] == ["conv"]
     assert reason in fusion.declined[0].reason
 
 
 @pytest.mark.parametrize("options", [{"kernel": 3}, {"conv": {"strides": [2, 2]}}, {"conv": {"pads": [1, 1, 1, 1]}}])
-def test_other_convolutions_are_no_candidates(options: dict[str, Any]) -> None:
+def test_other_convolutions_are_not_candidates(options: dict[str, Any]) -> None:
     operators, fusion = order_of(enlarged(**options))
     assert operators == ["Resize", "Conv"]
     assert fusion.declined == []

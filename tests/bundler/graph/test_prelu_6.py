@@ -1,4 +1,4 @@
-"""PRelu of opset 6: the slope goes along the channels, whatever the rank."""
+"""PRelu of opset 6 applies its slope per channel, whatever the rank."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def model(dims: list[Any] | None, slope: Any = SLOPE) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("spatial", [(), (4,), (4, 5)])
-def test_one_slope_a_channel(spatial: tuple[int, ...]) -> None:
+def test_one_slope_per_channel(spatial: tuple[int, ...]) -> None:
     x = array(2, 3, *spatial)
     got = native(model(["batch", 3, *spatial]))(x=x)["y"].numpy()
     slope = SLOPE.reshape(3, *(1 for _ in spatial))
     np.testing.assert_allclose(got, np.where(x < 0, x * slope, x), rtol=1e-6)
 
 
-def test_one_slope_for_all() -> None:
+def test_one_slope_for_all_channels() -> None:
     x = array(2, 3, 4)
     got = native(model(["batch", 3, 4], SLOPE[:1]))(x=x)["y"].numpy()
     np.testing.assert_allclose(got, np.where(x < 0, x * SLOPE[0], x), rtol=1e-6)
 
 
-def test_an_unknown_rank_is_refused() -> None:
+def test_unknown_rank_is_rejected() -> None:
     with pytest.raises(ConversionError, match="needs inputs of known rank"):
         native(model(None))

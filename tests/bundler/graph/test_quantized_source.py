@@ -1,4 +1,4 @@
-"""Models that come quantized, by ONNX Runtime's quantizer: integer operators with the very same scales."""
+"""Models that are already quantized become integer operators with the very same scales."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGE, ROWS = (1, 3, 16, 16), (1, 6, 8)
 
 
 def convolutional() -> onnx.ModelProto:
-    """Convolutions of both kinds, a sum of two branches, a pool, a mean and a product."""
+    """A model with dense and depthwise convolutions, a sum of two branches, a pool, a mean and a product."""
     node = helper.make_node
     nodes = [
         node("Conv", ["x", "k1", "b1"], ["c1"], "conv", pads=[1] * 4, strides=[2, 2]), node("Relu", ["c1"], ["r1"], "relu"),
@@ -74,7 +74,7 @@ FORMS = [(QuantType.QUInt8, True), (QuantType.QInt8, True), (QuantType.QInt8, Fa
 
 @pytest.mark.parametrize(("activations", "per_channel"), FORMS, ids=["uint8 by channel", "int8 by channel", "int8"])
 @pytest.mark.parametrize(("make", "shape"), [(convolutional, IMAGE), (linear, ROWS)], ids=["convolutional", "linear"])
-def test_scales_and_answers_are_the_models_own(
+def test_scales_and_answers_are_those_of_the_model(
     make: Any, shape: tuple[int, ...], activations: QuantType, per_channel: bool, tmp_path: Path
 ) -> None:
     file = quantize(make(), shape, tmp_path, activations, per_channel)
@@ -82,25 +82,25 @@ def test_scales_and_answers_are_the_models_own(
     lowered = Lowered(model, {"x": array(*shape, seed=9)}, tmp_path, "int8")
     assert count(operators(lowered.path), only_float=True) == {}
     assert lowered.delegation.share == 1.0
-    want, have = scales_of(model), scales_in(lowered.path)
-    for name, scales in want.items():
-        worst = max(float(np.min(np.abs(have - scale) / scale)) for scale in scales)
+    expected, actual = model_scales(model), file_scales(lowered.path)
+    for name, scales in expected.items():
+        worst = max(float(np.min(np.abs(actual - scale) / scale)) for scale in scales)
         assert worst <= 1e-6, f"{name} is off by {worst:.2g}"
-    lowered.assert_answers(atol=1.01 * float(want["y_scale"][0]), rtol=0)
+    lowered.assert_answers(atol=1.01 * float(expected["y_scale"][0]), rtol=0)
 
 
-def scales_of(model: onnx.ModelProto) -> Mapping[str, Array]:
-    """Of weights and activations; a bias has the product of both."""
+def model_scales(model: onnx.ModelProto) -> Mapping[str, Array]:
+    """Return the scales of weights and activations; that of a bias is the product of both."""
     arrays = {i.name: numpy_helper.to_array(i).reshape(-1) for i in model.graph.initializer}
     return {name: a for name, a in arrays.items() if name.endswith("_scale") and not name.startswith("b")}
 
 
-def scales_in(path: Path) -> Array:
+def file_scales(path: Path) -> Array:
     details = Interpreter(model_path=str(path)).get_tensor_details()
     return np.concatenate([detail["quantization_parameters"]["scales"] for detail in details])
 
 
-def test_no_calibration_is_asked_for(tmp_path: Path) -> None:
+def test_quantized_source_needs_no_calibration(tmp_path: Path) -> None:
     file = quantize(linear(), ROWS, tmp_path, QuantType.QInt8, False)
     assert comes_quantized(str(file))
     assert comes_quantized("quantized.onnx", tmp_path)
@@ -112,7 +112,7 @@ def test_no_calibration_is_asked_for(tmp_path: Path) -> None:
 
 
 class Quantized(torch.nn.Module):
-    """A product as PyTorch's export quantization (PT2E) writes it: activations by tensor, weights by channel."""
+    """A product as PyTorch's export quantization (PT2E) writes it: activations per tensor, weights per channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,19 +124,19 @@ class Quantized(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         ops = torch.ops.quantized_decomposed
-        taken = ops.quantize_per_tensor(x, 0.03, 124, 0, 255, torch.uint8)
-        taken = ops.dequantize_per_tensor(taken, 0.03, 124, 0, 255, torch.uint8)
+        inputs = ops.quantize_per_tensor(x, 0.03, 124, 0, 255, torch.uint8)
+        inputs = ops.dequantize_per_tensor(inputs, 0.03, 124, 0, 255, torch.uint8)
         weight = ops.dequantize_per_channel(self.weight, self.scales, self.zeros, 0, -128, 127, torch.int8)
-        product = torch.nn.functional.linear(taken, weight)
-        given = ops.quantize_per_tensor(product, 0.05, 128, 0, 255, torch.uint8)
-        return ops.dequantize_per_tensor(given, 0.05, 128, 0, 255, torch.uint8)
+        product = torch.nn.functional.linear(inputs, weight)
+        outputs = ops.quantize_per_tensor(product, 0.05, 128, 0, 255, torch.uint8)
+        return ops.dequantize_per_tensor(outputs, 0.05, 128, 0, 255, torch.uint8)
 
 
 MAKE = """
 import sys, warnings; warnings.simplefilter("ignore")
 import torch
 import torch.ao.quantization.fx._decomposed
-from tests.bundler.tflite.test_quantized_source import Quantized
+from tests.bundler.graph.test_quantized_source import Quantized
 batch = {0: torch.export.Dim("batch")}
 program = torch.export.export(Quantized().eval(), (torch.randn(2, 8),), dynamic_shapes=(batch,))
 torch.export.save(program, sys.argv[1])
@@ -173,38 +173,38 @@ torch.export.save(torch.export.export(convert_pt2e(prepared), (image,), dynamic_
 """
 
 
-def made_by(program: str, path: Path) -> Path:
-    """In a process of its own: what registers the operators must not be there when the file is read."""
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+def run_script(script: str, path: Path) -> Path:
+    """Write the file in a separate process, so that the import that registers the operators is not present when it is read."""
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return path
 
 
-def built(path: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_build(path: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bundler", "build", str(path), "-o", str(out), "--name", "q", "--tflite", "int8"]
     return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_a_program_of_export_quantization_becomes_integers(tmp_path: Path) -> None:
+def test_program_of_export_quantization_becomes_integers(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = built(made_by(MAKE, tmp_path / "q.pt2"), out, "--tolerance", "0.02")
+    done = run_build(run_script(MAKE, tmp_path / "q.pt2"), out, "--tolerance", "0.02")
     assert done.returncode == 0, done.stderr
     (file,) = out.glob("tflite/q/1/*int8.tflite")
     assert count(operators(file), only_float=True) == {}
-    np.testing.assert_allclose(sorted(set(scales_in(file)) & {np.float32(0.03), np.float32(0.05)}), [0.03, 0.05], rtol=1e-6)
+    np.testing.assert_allclose(sorted(set(file_scales(file)) & {np.float32(0.03), np.float32(0.05)}), [0.03, 0.05], rtol=1e-6)
 
 
 @pytest.mark.slow
-def test_what_torchao_quantizes_becomes_integers(tmp_path: Path) -> None:
+def test_program_of_torchao_becomes_integers(tmp_path: Path) -> None:
     require(TORCHAO.is_dir(), f"torchao in {TORCHAO} (make venv)")
-    path, out = made_by(QUANTIZE, tmp_path / "net.pt2"), tmp_path / "out"
-    strict = built(path, out)
+    path, out = run_script(QUANTIZE, tmp_path / "net.pt2"), tmp_path / "out"
+    strict = run_build(path, out)
     if strict.returncode:  # a value between two steps
         assert strict.returncode == 3
         assert "the model is quantized" in strict.stderr and "--tolerance 0.01" in strict.stderr
         assert not out.exists()
-    done = built(path, tmp_path / "allowed", "--tolerance", "0.01")
+    done = run_build(path, tmp_path / "allowed", "--tolerance", "0.01")
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "allowed").glob("tflite/q/1/*int8.tflite")
     found = operators(file)

@@ -1,4 +1,4 @@
-"""A model file as users write them, and the way to load a source."""
+"""A Python file with models as users write them, and a function that loads a source."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ Load = Callable[..., LoadedModel]
 
 @pytest.fixture(autouse=True)
 def import_path() -> Iterator[None]:
-    """Folders of models that tests load leave sys.path again."""
+    """Remove the folders of models that tests load from sys.path again."""
     before = list(sys.path)
     yield
     sys.path[:] = before
@@ -90,16 +90,16 @@ def import_path() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with model.py."""
+    """Return a folder with model.py."""
     (tmp_path / "model.py").write_text(MODEL)
     return tmp_path
 
 
 @pytest.fixture
 def load_source(folder: Path) -> Load:
-    """Load a source relative to the folder; keywords are those of a bundle.yaml's model."""
+    """Return a function that loads a source relative to the folder; its keywords are those of a model in bundle.yaml."""
 
-    def load_it(source: str, **settings: Any) -> LoadedModel:
+    def load_from_folder(source: str, **settings: Any) -> LoadedModel:
         return load(ModelSpec(name="m", source=source, **settings), base=folder)
 
-    return load_it
+    return load_from_folder

@@ -1,4 +1,4 @@
-"""Names and places of inputs, as `forward` has them."""
+"""Inputs are named after the parameters of `forward` and passed to them."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ def test_a_numpy_array_becomes_a_tensor() -> None:
     torch.testing.assert_close(kwargs["x"], X)
 
 
-def test_a_dict_is_taken_by_name_in_the_order_of_forward() -> None:
+def test_dict_is_bound_by_name_in_the_order_of_forward() -> None:
     names, _, kwargs = call(Plain(), {"mask": Y, "x": X, "flag": True})
     assert names == ("x", "mask")
     assert list(kwargs) == ["x", "mask", "flag"] and kwargs["flag"] is True
 
 
-def test_values_that_are_no_tensors_stay() -> None:
+def test_values_other_than_tensors_are_passed_unchanged() -> None:
     names, _, kwargs = call(Plain(), (X, 2.5, Y))
     assert names == ("x", "mask") and kwargs["scale"] == 2.5
 
 
-def test_a_dict_that_names_no_parameter_is_the_one_argument() -> None:
+def test_dict_that_names_no_parameter_is_the_only_argument() -> None:
     names, _, kwargs = call(One(), {"a": X, "b": {"c": Y, "n": 3}})
     assert names == ("batch.a", "batch.b.c")
     assert kwargs["batch"]["b"]["c"] is Y and kwargs["batch"]["b"]["n"] == 3
 
 
-def test_lists_and_named_tuples_number_and_name_their_tensors() -> None:
+def test_tensors_in_lists_are_numbered_and_in_named_tuples_named() -> None:
     names, _, kwargs = call(One(), ([X, Pair(X, Y)],))
     assert names == ("batch_0", "batch_1.first", "batch_1.second")
     assert isinstance(kwargs["batch"][1], Pair)
@@ -93,18 +93,18 @@ def test_variadic_keywords_keep_their_names() -> None:
 
 
 @pytest.mark.parametrize("example", [{"nope": X}, (X, 1.0, Y, Y), {}])
-def test_what_forward_does_not_take_is_told_with_what_it_takes(example: Any) -> None:
+def test_error_for_wrong_inputs_lists_the_parameters(example: Any) -> None:
     with pytest.raises(SourceError) as caught:
         call(Plain(), example)
     assert caught.value.fix is not None and "x" in caught.value.fix
 
 
-def test_another_type_of_example_is_an_error() -> None:
+def test_example_of_another_type_is_an_error() -> None:
     with pytest.raises(SourceError, match="type int"):
         call(Plain(), 5)
 
 
-def test_an_example_without_tensors_is_an_error() -> None:
+def test_example_without_tensors_is_an_error() -> None:
     with pytest.raises(SourceError, match="no tensor"):
         call(Plain(), (1, 2.0))
 
@@ -116,23 +116,23 @@ def test_specs_are_put_into_the_order_of_forward() -> None:
     assert binding.names == ("x", "mask") and args == () and kwargs["mask"] is Y
 
 
-def test_specs_name_variadic_inputs_freely() -> None:
+def test_variadic_inputs_may_have_any_names() -> None:
     specs = [TensorSpec.parse("left=float32[batch,3]"), TensorSpec.parse("right=float32[batch,1]")]
     binding = bind_specs(parameters(Many()), specs)
     args, _ = binding.call([X, Y])
     assert binding.names == ("left", "right") and args[0] is X and args[1] is Y
 
 
-def test_a_spec_that_names_no_parameter_is_an_error() -> None:
+def test_spec_that_names_no_parameter_is_an_error() -> None:
     with pytest.raises(SourceError, match="image"):
         bind_specs(parameters(Plain()), [TensorSpec.parse("image=float32[batch,3]")])
 
 
-def test_a_missing_method_lists_those_there_are() -> None:
+def test_error_for_a_missing_method_lists_the_methods() -> None:
     with pytest.raises(UsageError) as caught:
         parameters(Plain(), "decode")
     assert caught.value.fix is not None and "encode" in caught.value.fix
 
 
-def test_names_are_what_tensorflow_takes() -> None:
+def test_names_are_valid_in_tensorflow() -> None:
     assert [stable_name(n) for n in ("a", "a b:c", "2x", "x/y.z-1")] == ["a", "a_b_c", "_2x", "x/y.z-1"]

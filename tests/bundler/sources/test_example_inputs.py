@@ -1,4 +1,4 @@
-"""Inputs that are made up from `name=dtype[dims]`."""
+"""Example inputs drawn from `name=dtype[dims]`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_sizes_dtypes_and_masks() -> None:
     assert drawn["attention_mask"].all() and drawn["s"].dtype.kind == "U"
 
 
-def test_the_same_values_on_every_call_without_touching_the_global_generator() -> None:
+def test_values_are_the_same_on_every_call_and_leave_the_global_generator_alone() -> None:
     state = np.random.get_state()[1].copy()
     first, second = (random_inputs(specs("x=float32[4]"), {})["x"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
-def test_integers_fill_their_range_and_are_0_or_1_without_one() -> None:
+def test_integers_fill_their_range_or_are_0_or_1() -> None:
     drawn = random_inputs(specs("ids=int64[500]", "other=int32[500]"), {"ids": (3, 6)})
     assert set(np.unique(drawn["ids"])) == {3, 4, 5, 6}
     assert set(np.unique(drawn["other"])) == {0, 1} and drawn["other"].dtype == np.int32
@@ -50,8 +50,8 @@ class Lookup(nn.Module):
 
 
 def test_ranges_come_from_the_embedding_that_looks_an_input_up() -> None:
-    module, given = Lookup(), specs("ids=int64[batch,seq]", "kind=int64[batch,seq]", "shifted=int64[batch,seq]")
-    ranges = integer_ranges(module, bind_specs(parameters(module), given), given)
+    module, inputs = Lookup(), specs("ids=int64[batch,seq]", "kind=int64[batch,seq]", "shifted=int64[batch,seq]")
+    ranges = integer_ranges(module, bind_specs(parameters(module), inputs), inputs)
     assert ranges == {"ids": (0, 49), "kind": (0, 2), "shifted": (0, 2)}
 
 
@@ -62,8 +62,8 @@ def test_ranges_survive_a_model_that_does_not_run_on_zeros() -> None:
                 raise ValueError("zeros")
             return super().forward(ids, kind, shifted)
 
-    module, given = Picky(), specs("ids=int64[batch]", "kind=int64[batch]", "shifted=int64[batch]")
-    ranges = integer_ranges(module, bind_specs(parameters(module), given), given)
+    module, inputs = Picky(), specs("ids=int64[batch]", "kind=int64[batch]", "shifted=int64[batch]")
+    ranges = integer_ranges(module, bind_specs(parameters(module), inputs), inputs)
     assert ranges == {"ids": (0, 2), "kind": (0, 2), "shifted": (0, 2)}
 
 

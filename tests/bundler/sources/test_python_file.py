@@ -1,4 +1,4 @@
-"""`file.py:callable`."""
+"""`file.py:callable` sources: what a callable may return, and the message for every mistake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bundler.sources.conftest import Load
 X = "x=float32[batch,3]"
 
 
-def test_a_module_with_inputs_given(load_source: Load, folder: Path) -> None:
+def test_module_with_given_inputs(load_source: Load, folder: Path) -> None:
     loaded = load_source("model.py:net", inputs=(X,))
     assert loaded.input_specs == (TensorSpec.parse(X),)
     assert loaded.example_inputs["x"].shape == (2, 3)
@@ -27,7 +27,7 @@ def test_a_module_with_inputs_given(load_source: Load, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["with_example", "with_dict"])
-def test_a_module_with_its_own_example(load_source: Load, name: str) -> None:
+def test_module_with_its_own_example(load_source: Load, name: str) -> None:
     loaded = load_source(f"model.py:{name}")
     assert loaded.input_specs == (TensorSpec.parse(X),)
     np.testing.assert_array_equal(loaded.example_inputs["x"], np.zeros_like(loaded.example_inputs["x"]))
@@ -38,7 +38,7 @@ def test_classes_dotted_names_and_instances(load_source: Load, name: str) -> Non
     assert load_source(f"model.py:{name}", inputs=(X,)).provenance["class"] == "Net"
 
 
-def test_weights_go_into_the_module(load_source: Load, folder: Path) -> None:
+def test_weights_are_loaded_into_the_module(load_source: Load, folder: Path) -> None:
     loaded = load_source("model.py:net", inputs=(X,))
     assert isinstance(loaded.module, torch.nn.Module)
     torch.save(loaded.module.state_dict(), folder / "w.pt")
@@ -66,13 +66,13 @@ def test_files_import_their_neighbours(load_source: Load, folder: Path) -> None:
         ("model.py:leaves", "SystemExit: bye", 'raise SystemExit("bye")', "without arguments"),
         ("model.py:needs_argument", "missing 1 required positional argument: 'size'", None, "without arguments"),
         ("model.py:number", "returned int", None, "torch.nn.Module"),
-        ("model.py:bad_example", "type int", None, "tensor"),
+        ("model.py:bad_example", "have the type int", None, "tensor"),
         ("model.py:NUMBER", "type int, which cannot be called", None, "torch.nn.Module"),
-        ("model.py:net", "example inputs of Net are unknown", None, "--input 'x=float32[batch,…]'"),
-        (".:net", "no source that tfbundle knows", None, "file.py:callable"),
+        ("model.py:net", "Net has no example inputs", None, "--input 'x=float32[batch,…]'"),
+        (".:net", "Unknown source '.:net'.", None, "file.py:callable"),
     ],
 )
-def test_every_mistake_says_what_where_and_what_to_do(
+def test_message_says_what_is_wrong_where_and_what_to_do(
     load_source: Load, source: str, what: str, where: str | None, fix: str
 ) -> None:
     with pytest.raises((SourceError, UsageError)) as caught:
@@ -84,7 +84,7 @@ def test_every_mistake_says_what_where_and_what_to_do(
     assert "Traceback" not in str(caught.value)
 
 
-def test_the_users_own_line_is_named(load_source: Load, folder: Path) -> None:
+def test_message_names_the_line_of_the_user(load_source: Load, folder: Path) -> None:
     lines = (folder / "model.py").read_text().splitlines()
     number = lines.index('    return values["nope"]') + 1
     with pytest.raises(SourceError) as caught:
@@ -100,7 +100,7 @@ def test_the_users_own_line_is_named(load_source: Load, folder: Path) -> None:
         ("1 / 0\n", "ZeroDivisionError"),
     ],
 )
-def test_a_file_that_cannot_be_imported(load_source: Load, folder: Path, text: str, what: str) -> None:
+def test_file_that_cannot_be_imported_is_an_error(load_source: Load, folder: Path, text: str, what: str) -> None:
     (folder / "broken.py").write_text(text)
     with pytest.raises(SourceError, match="cannot be imported") as caught:
         load_source("broken.py:f")
@@ -109,29 +109,29 @@ def test_a_file_that_cannot_be_imported(load_source: Load, folder: Path, text: s
 
 
 @pytest.mark.parametrize(
-    ("given", "what"),
+    ("option", "what"),
     [
         ("x=float32[batch,4]", "mat1 and mat2 shapes cannot be multiplied"),
         ("x=int64[batch,3]", "must have the same dtype"),
     ],
 )
-def test_inputs_that_the_model_does_not_take(load_source: Load, folder: Path, given: str, what: str) -> None:
+def test_inputs_that_the_model_does_not_accept_are_an_error(load_source: Load, folder: Path, option: str, what: str) -> None:
     with pytest.raises(SourceError) as caught:
-        load_source("model.py:net", inputs=(given,))
-    assert given in caught.value.what and what in caught.value.what
+        load_source("model.py:net", inputs=(option,))
+    assert option in caught.value.what and what in caught.value.what
     assert caught.value.where is not None and caught.value.where.startswith(str(folder / "model.py"))
     assert "self.first(x)" in caught.value.where
 
 
-@pytest.mark.parametrize("given", ["x=float32[batch,4]", "x=float64[batch,3]", "x=float32[batch]", "x=float32[5,3]"])
-def test_inputs_that_contradict_the_example(load_source: Load, given: str) -> None:
+@pytest.mark.parametrize("option", ["x=float32[batch,4]", "x=float64[batch,3]", "x=float32[batch]", "x=float32[5,3]"])
+def test_inputs_that_contradict_the_example_are_an_error(load_source: Load, option: str) -> None:
     with pytest.raises(UsageError) as caught:
-        load_source("model.py:with_example", inputs=(given,))
-    assert given in caught.value.what and "x=float32[1,3]" in caught.value.what
+        load_source("model.py:with_example", inputs=(option,))
+    assert option in caught.value.what and "x=float32[1,3]" in caught.value.what
 
 
-def test_inputs_with_another_name(load_source: Load) -> None:
-    with pytest.raises(UsageError, match="the model's are x"):
+def test_inputs_with_another_name_are_an_error(load_source: Load) -> None:
+    with pytest.raises(UsageError, match="the model's inputs are x"):
         load_source("model.py:with_example", inputs=("image=float32[batch,3]",))
     with pytest.raises(SourceError, match="missing a required argument: 'x'"):
         load_source("model.py:net", inputs=("image=float32[batch,3]",))

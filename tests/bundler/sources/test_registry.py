@@ -1,4 +1,4 @@
-"""Which source takes a string, and what importing costs."""
+"""The form of a string selects its source, and selecting it imports no torch."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from bundler.spec.bundle_spec import ModelSpec
         ("hf:./folder/model.onnx", "huggingface"),
     ],
 )
-def test_the_form_of_a_string_chooses_the_source(text: str, module: str) -> None:
-    assert next(source for source in SOURCES if source.takes(text)).module == module
+def test_form_of_a_string_selects_the_source(text: str, module: str) -> None:
+    assert next(source for source in SOURCES if source.matches(text)).module == module
 
 
-def test_an_unknown_string_lists_every_form(tmp_path: Path) -> None:
+def test_error_for_an_unknown_source_lists_every_form(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load(ModelSpec(name="m", source="model.tar"), base=tmp_path)
     assert caught.value.exit_code == 2
@@ -39,8 +39,8 @@ def test_an_unknown_string_lists_every_form(tmp_path: Path) -> None:
         assert source.form in caught.value.fix
 
 
-def test_a_python_file_without_a_callable_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not say what to call"):
+def test_python_file_without_a_callable_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no callable"):
         load(ModelSpec(name="m", source="model.py"), base=tmp_path)
 
 

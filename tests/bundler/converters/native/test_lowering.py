@@ -39,7 +39,7 @@ def test_opsets_before_six_are_rejected_only_if_an_operator_changed() -> None:
     old.opset_import.append(helper.make_opsetid("", 5))
     with pytest.raises(ConversionError) as caught:
         native(old_batch_normalization())
-    assert "opset 5; 6 is the oldest one" in str(caught.value)
+    assert "opset 5; the oldest one supported is 6" in str(caught.value)
     np.testing.assert_array_equal(native(old)(x=x)["y"].numpy(), x.T)
 
 

@@ -258,7 +258,7 @@ def test_an_onnx_file_that_onnx_runtime_cannot_run_is_not_built(tmp_path: Path, 
     onnx.save(model(), str(tmp_path / "net.onnx"))
     with pytest.raises(SourceError) as caught:
         bundler.build(tmp_path / "net.onnx", out=tmp_path / "x", ops=shrink)
-    assert "cannot be proven: ONNX Runtime has no kernel for mylib:SoftShrink" in caught.value.what
+    assert "cannot be verified: ONNX Runtime has no kernel for mylib:SoftShrink" in caught.value.what
     assert "bundler.convert" in str(caught.value.fix)
 
 

@@ -1,10 +1,10 @@
-"""One runtime with one model, in a process of its own, that measures itself when asked.
+"""Runs one model in one runtime, in a separate process that measures itself on request.
 
-    python -m benchmarks.contender saved_model|onnxruntime|tflite PATH INPUTS.npz THREADS
+    python -m benchmarks.support.contender saved_model|onnxruntime|tflite PATH INPUTS.npz THREADS ANSWER.npz
 
-`Contender` talks to it: it answers each line `N BATCH` on stdin with the milliseconds of N calls with the example repeated
-BATCH times, as one line of JSON, or null where the model does not take that batch. When it is ready it says so, and its answer
-lies in the .npz that it was given. A process that waits for its turn does nothing, so that contenders do not disturb each other.
+The process writes its answer to ANSWER.npz and the line `ready` to stdout. For each line `N BATCH` on stdin it makes N calls with
+the example repeated BATCH times and writes their milliseconds as one line of JSON, or null if the model does not accept that
+batch. It sleeps until its next turn, so that contenders do not disturb each other. `Contender` is the other end.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import ROOT, BenchmarkError
+from benchmarks.support.common import ROOT, BenchmarkError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Run = Callable[[], Mapping[str, Array]]
 Bind = Callable[[Mapping[str, Array]], Run]
-"""Makes the call for these inputs; ValueError where the model does not take their shapes."""
+"""Returns a call for these inputs. Raises ValueError if the model does not accept their shapes."""
 
 
 class Contender:
-    """A runtime with a model, warm and waiting."""
+    """A runtime with a model, warmed up and waiting for its turn."""
 
     def __init__(self, kind: str, path: Path, inputs: Path, threads: int = 2) -> None:
         self._answer = tempfile.NamedTemporaryFile(suffix=".npz")  # noqa: SIM115  (closed in `close`)
@@ -45,17 +45,17 @@ class Contender:
             self.answer: dict[str, Array] = dict(data)
 
     def measure(self, calls: int, batch: int = 1) -> list[float]:
-        """Milliseconds of each of `calls` calls.
+        """Return the milliseconds of each of `calls` calls.
 
         Raises:
-            BenchmarkError: the model does not take the batch.
+            BenchmarkError: the model does not accept the batch.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(f"{calls} {batch}\n")
         self._process.stdin.flush()
         figures: list[float] | None = json.loads(self._receive())
         if figures is None:
-            raise BenchmarkError(f"{self._path} does not take a batch of {batch}")
+            raise BenchmarkError(f"{self._path} does not accept a batch of {batch}")
         return figures
 
     def _receive(self) -> str:
@@ -74,7 +74,7 @@ class Contender:
 
 
 def saved_model(path: Path, threads: int) -> Bind:
-    """serving_default of a SavedModel. An input of channels-last shape gets the image channels-last: not our cost."""
+    """Bind serving_default of a SavedModel. An image for a channels-last input is transposed here, outside of the measurement."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -84,18 +84,19 @@ def saved_model(path: Path, threads: int) -> Bind:
     specs = function.structured_input_signature[1]
 
     def bind(inputs: Mapping[str, Array], keep: Any = model) -> Run:
-        tensors = {name: tf.constant(_placed(a, specs[name].shape)) for name, a in _by_name(inputs, list(specs)).items()}
+        tensors = {name: tf.constant(_fitted(a, specs[name].shape)) for name, a in _by_name(inputs, list(specs)).items()}
         return lambda: {key: value.numpy() for key, value in function(**tensors).items()}
 
     return bind
 
 
 def onnxruntime(path: Path, threads: int) -> Bind:
+    """Bind an .onnx file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Its threads spin for a while after a call, which would slow down whoever comes next: 1.3 times, for a call of 6 ms.
+    # Its threads spin for a while after a call, which slows down the next contender: 1.3 times, for a call of 6 ms.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -103,38 +104,38 @@ def onnxruntime(path: Path, threads: int) -> Bind:
 
 
 def tflite(path: Path, threads: int) -> Bind:
-    """The one signature of a .tflite file, in the shapes that it has."""
+    """Bind the only signature of a .tflite file, with its own shapes."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner()
     details = runner.get_input_details()
-    places = {name: detail["index"] for name, detail in runner.get_output_details().items()}
-    del runner  # `invoke` is refused while it lives
+    outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
+    del runner  # `invoke` fails while it exists
 
     def bind(inputs: Mapping[str, Array]) -> Run:
         for name, array in _by_name(inputs, list(details)).items():
-            placed = _placed(array, details[name]["shape"]).astype(details[name]["dtype"])
-            interpreter.set_tensor(details[name]["index"], placed)
+            fitted = _fitted(array, details[name]["shape"]).astype(details[name]["dtype"])
+            interpreter.set_tensor(details[name]["index"], fitted)
         return call
 
     def call() -> Mapping[str, Array]:
         interpreter.invoke()
-        return {name: interpreter.get_tensor(place) for name, place in places.items()}
+        return {name: interpreter.get_tensor(index) for name, index in outputs.items()}
 
     return bind
 
 
 def _by_name(inputs: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
-    """The inputs under the model's own names; where these are others, in their order."""
+    """Return the inputs by the model's own names, assigned by order if the names differ."""
     if set(names) == inputs.keys():
         return dict(inputs)
     return dict(zip(sorted(names), inputs.values(), strict=True))
 
 
-def _placed(array: Array, shape: Any) -> Array:
-    """The array in the order of axes that fits a shape, in which None and -1 fit anything."""
+def _fitted(array: Array, shape: Any) -> Array:
+    """Return the array, channels last if only that fits a shape, in which None and -1 fit any size."""
     sizes = [None if size is None or size < 0 else int(size) for size in shape]
     for candidate in (array, *([array.transpose(0, 2, 3, 1)] if array.ndim == 4 else [])):
         if len(sizes) == candidate.ndim and all(s in (None, n) for s, n in zip(sizes, candidate.shape, strict=True)):
@@ -149,7 +150,7 @@ KINDS: dict[str, Callable[[Path, int], Bind]] = {
 
 def main(kind: str, path: str, inputs: str, threads: str, answer: str) -> None:
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries write to stdout as they please
+    os.dup2(2, 1)  # what libraries print to stdout goes to stderr
     with np.load(inputs) as data:
         example = dict(data)
     bind = KINDS[kind](Path(path), int(threads))
@@ -160,7 +161,7 @@ def main(kind: str, path: str, inputs: str, threads: str, answer: str) -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         count, batch = map(int, line.split())
-        time.sleep(0.02)  # until the threads of the one before are at rest
+        time.sleep(0.02)  # until the threads of the previous contender are at rest
         try:
             if batch not in calls:
                 calls[batch] = bind({name: np.concatenate([array] * batch) for name, array in example.items()})

@@ -1,7 +1,7 @@
-"""Our TFLite files of an ONNX model, each timed: `python -m benchmarks.tflite_build MODEL.onnx MODEL.npz FOLDER VARIANT…`.
+"""Makes and times our TFLite files: `python -m benchmarks.support.tflite_process MODEL.onnx MODEL.npz FOLDER VARIANT…`.
 
-Writes FOLDER/VARIANT.tflite and prints one line of JSON: variant -> seconds of its conversion, size, what XNNPACK takes, or
-the error; `lowering` -> the seconds that all share. int8 is calibrated with the one example: for its speed, not its accuracy.
+Writes FOLDER/VARIANT.tflite and prints one line of JSON: variant -> seconds of its conversion, size and delegation to XNNPACK, or
+the error; `lowering` -> the seconds that all variants share. int8 is calibrated with the single example, for its speed only.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def main(source: Path, example: Path, folder: Path, variants: list[str]) -> None
     write_static(function, model.signature.input_names, folder / "saved_model")
     results: dict[str, Any] = {"lowering": time.perf_counter() - began}
     for variant in variants:
-        results[variant] = _made(folder, variant, inputs)
+        results[variant] = _convert(folder, variant, inputs)
     print(json.dumps(results))
 
 
-def _made(folder: Path, variant: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def _convert(folder: Path, variant: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     began, path = time.perf_counter(), folder / f"{variant}.tflite"
     try:
         path.write_bytes(convert(folder / "saved_model", variant, lambda: iter([inputs])))

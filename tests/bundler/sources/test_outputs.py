@@ -1,4 +1,4 @@
-"""The rule by which outputs get their names."""
+"""Outputs are named after keys, fields and positions."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Pair(NamedTuple):
         ({"a b": A, "a:b": B}, ["a_b", "a_b_2"]),
     ],
 )
-def test_names(value: Any, names: list[str]) -> None:
+def test_outputs_are_named_by_the_rules(value: Any, names: list[str]) -> None:
     assert list(name_outputs(value)) == names
 
 
-def test_the_tensors_are_those_of_the_answer() -> None:
+def test_tensors_are_those_of_the_answer() -> None:
     named = name_outputs({"x": (A, B)})
     assert named["x_0"] is A and named["x_1"] is B
 
 
-def test_transformers_model_outputs_give_their_fields() -> None:
+def test_model_outputs_of_transformers_are_named_after_their_fields() -> None:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     answer = BaseModelOutputWithPooling(last_hidden_state=A, pooler_output=B)
@@ -60,12 +60,12 @@ def test_transformers_model_outputs_give_their_fields() -> None:
 
 
 @pytest.mark.parametrize("value", [{"a": A, "n": 3}, (A, "text"), 1.0])
-def test_what_is_no_tensor_is_an_error(value: Any) -> None:
+def test_value_other_than_a_tensor_is_an_error(value: Any) -> None:
     with pytest.raises(ExportError, match="not a tensor"):
         name_outputs(value)
 
 
 @pytest.mark.parametrize("value", [None, {}, ()])
-def test_an_empty_answer_is_an_error(value: Any) -> None:
-    with pytest.raises(ExportError, match="answers nothing"):
+def test_answer_without_tensors_is_an_error(value: Any) -> None:
+    with pytest.raises(ExportError, match="returns no tensor"):
         name_outputs(value)

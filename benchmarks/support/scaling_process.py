@@ -1,6 +1,6 @@
-"""One graph in a process of its own: `python -m benchmarks.scaling_process chain|constants NODES`.
+"""Converts one synthetic graph: `python -m benchmarks.support.scaling_process chain|constants NODES`.
 
-Prints processor seconds by stage as JSON.
+Prints the processor seconds of each stage as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 
-from benchmarks import synthetic
+from benchmarks.support import synthetic
 from bundler.converters.native.model import NativeModel
 from bundler.graph.load import load
 from bundler.graph.normalize import normalize

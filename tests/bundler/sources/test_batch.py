@@ -1,4 +1,4 @@
-"""Which first axes are a batch."""
+"""A first axis is a batch if the rows of the answer do not depend on each other."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ def dims(module: nn.Module, *tensors: Tensor) -> tuple[tuple[TensorSpec, ...], s
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_rows_that_do_not_know_of_each_other_are_a_batch(rows: int) -> None:
+def test_independent_rows_are_a_batch(rows: int) -> None:
     specs, reason = dims(Rows(), torch.randn(rows, 3))
     assert specs == (TensorSpec("x", "float32", ("batch", 3)),)
     assert reason.startswith("yes")
 
 
-def test_a_scalar_input_has_no_batch_and_stands_in_no_way() -> None:
+def test_scalar_input_has_no_batch_and_prevents_none() -> None:
     specs, _ = dims(Rows(), torch.randn(2, 3), torch.tensor(1.0))
     assert [spec.dims for spec in specs] == [("batch", 3), ()]
 
 
 @pytest.mark.parametrize(
-    ("module", "why"),
+    ("module", "explanation"),
     [(Fixed(), "does not run with 3 rows"), (Sequence(), "depend on each other"), (Mean(), "has the shape")],
 )
-def test_other_first_axes_stay_fixed_and_say_why(module: nn.Module, why: str) -> None:
+def test_other_first_axes_stay_fixed_with_an_explanation(module: nn.Module, explanation: str) -> None:
     x = torch.randn(2, 3) if not isinstance(module, Sequence) else torch.randn(2, 1, 3)
     specs, reason = dims(module, x)
     assert specs[0].dims == tuple(x.shape)
-    assert reason.startswith("fixed") and why in reason
+    assert reason.startswith("fixed") and explanation in reason
 
 
-def test_first_axes_of_two_sizes_stay_fixed() -> None:
+def test_first_axes_of_different_sizes_stay_fixed() -> None:
     specs, reason = dims(Rows(), torch.randn(2, 3), torch.randn(1, 3))
     assert [spec.dims for spec in specs] == [(2, 3), (1, 3)]
     assert "sizes [1, 2]" in reason

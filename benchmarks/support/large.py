@@ -1,4 +1,4 @@
-"""A PyTorch module of any size, as a source: `tfbundle build benchmarks/large.py:perceptron`."""
+"""A PyTorch module of any size, as a source: `tfbundle build benchmarks/support/large.py:perceptron`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def perceptron() -> nn.Module:
-    """TFBUNDLE_BENCH_LAYERS linear layers of TFBUNDLE_BENCH_WIDTH, a ReLU after each."""
+    """Return TFBUNDLE_BENCH_LAYERS linear layers of the width TFBUNDLE_BENCH_WIDTH, with a ReLU after each."""
     width = int(os.environ["TFBUNDLE_BENCH_WIDTH"])
     generator = torch.Generator().manual_seed(0)
     layers: list[nn.Module] = []

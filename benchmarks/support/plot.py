@@ -1,4 +1,4 @@
-"""The plot of benchmarks.converters: latency at batch 1 and seconds of the conversion, a group of bars a model."""
+"""Draws the results of benchmarks.converters: latency at batch 1 and seconds of the conversion, one group of bars per model."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.results import Results
+    from benchmarks.support.results import Results
 
 COLOURS = {"tfbundle": "#1b6ac9", "onnx-tf": "#d98324", "onnx2tf": "#9a9a9a", "ONNX Runtime": "#3d3d3d"}
 
 
 def draw(results: Mapping[str, Results], file: Path) -> None:
-    """Write an SVG. A converter that fails on a model leaves a gap."""
+    """Write an SVG file. A converter that fails on a model leaves a gap."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams["svg.hashsalt"] = "tfbundle"  # the same figures give the same file
+    mpl.rcParams["svg.hashsalt"] = "tfbundle"  # so that the same figures give the same file
     figure = Figure(figsize=(12, 7), layout="constrained")
     upper, lower = figure.subplots(2, 1)
     _bars(upper, results, tuple(COLOURS), lambda result, name: result.median(name))
@@ -32,11 +32,11 @@ def _bars(
     axes: Any, results: Mapping[str, Results], names: tuple[str, ...], value: Callable[[Results, str], float | None]
 ) -> None:
     width = 0.8 / len(names)
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         heights = {index: value(result, name) for index, result in enumerate(results.values())}
         known = {index: height for index, height in heights.items() if height is not None}
-        left = [index + (place - (len(names) - 1) / 2) * width for index in known]
-        bars = axes.bar(left, list(known.values()), width, label=name, color=COLOURS[name])
+        centres = [index + (position - (len(names) - 1) / 2) * width for index in known]
+        bars = axes.bar(centres, list(known.values()), width, label=name, color=COLOURS[name])
         axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=1)
     axes.set_xticks(range(len(results)), [name.replace("_", "\n") for name in results])
     axes.set_yscale("log")

@@ -1,12 +1,12 @@
-"""One model in every form that some contender reads: `python -m benchmarks.sources MODEL FOLDER`.
+"""Writes a model in every form that a contender reads: `python -m benchmarks.support.exports MODEL FOLDER`.
 
     MODEL.npz             one example, by input
-    MODEL.onnx            torch's export of today, every dynamic axis dynamic
-    MODEL.opset15.onnx    of torch's TorchScript exporter, the newest that onnx-tf reads; likewise opset12
+    MODEL.onnx            torch's current exporter, every dynamic axis dynamic
+    MODEL.opset15.onnx    torch's TorchScript exporter at the newest opset that onnx-tf reads; also opset12
     MODEL.static.onnx     the same at opset 15 with all axes fixed, batch 1
     MODEL.pt2             torch.export, batch 1
 
-A form that torch cannot write is told on stderr and left out.
+A form that torch cannot write is reported on stderr and left out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.models import NAMES
+from benchmarks.support.models import NAMES
 from tests.models import MODELS, RealModel
 
 
 class Flat(torch.nn.Module):
-    """The model with a tuple of tensors for its outputs: torch cannot read the classes of other packages back."""
+    """The model with a tuple of tensors as outputs, since torch cannot read the output classes of other packages back."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -39,25 +39,25 @@ class Flat(torch.nn.Module):
 
 def main(name: str, folder: Path) -> None:
     model = MODELS[NAMES[name]]()
-    one = _one(model)
+    example = {key: value[:1] for key, value in model.inputs.items()}
     warnings.simplefilter("ignore")
-    np.savez(folder / f"{name}.npz", **{key: value.numpy() for key, value in one.items()})
+    np.savez(folder / f"{name}.npz", **{key: value.numpy() for key, value in example.items()})
     export(model, folder / f"{name}.onnx")
     with torch.no_grad():
-        program = torch.export.export(Flat(model.module), (), kwargs=one, strict=False)
+        program = torch.export.export(Flat(model.module), (), kwargs=example, strict=False)
     torch.export.save(program, folder / f"{name}.pt2")
     for file, inputs, opset, dynamic in (
-        (folder / f"{name}.opset15.onnx", dict(model.inputs), 15, _named(model)),
-        (folder / f"{name}.static.onnx", one, 15, {}),
-        (folder / f"{name}.opset12.onnx", dict(model.inputs), 12, _named(model)),
+        (folder / f"{name}.opset15.onnx", dict(model.inputs), 15, _dynamic_axes(model)),
+        (folder / f"{name}.static.onnx", example, 15, {}),
+        (folder / f"{name}.opset12.onnx", dict(model.inputs), 12, _dynamic_axes(model)),
     ):
         if opset < 14:
-            _attention_in_steps(model.module)
-        _where_possible(partial(_torchscript, model, inputs, file, opset, dynamic), file)
+            _disable_fused_attention(model.module)
+        _write_if_possible(partial(_torchscript, model, inputs, file, opset, dynamic), file)
 
 
-def _attention_in_steps(module: torch.nn.Module) -> None:
-    """scaled_dot_product_attention cannot be written below opset 14: have transformers and timm spell it out."""
+def _disable_fused_attention(module: torch.nn.Module) -> None:
+    """Make transformers and timm compute attention step by step: opsets below 14 have no scaled_dot_product_attention."""
     if hasattr(module, "set_attn_implementation"):
         module.set_attn_implementation("eager")
     for part in module.modules():
@@ -66,15 +66,11 @@ def _attention_in_steps(module: torch.nn.Module) -> None:
 
 
 def export(model: RealModel, file: Path) -> None:
-    """torch's export of today."""
+    """Write an ONNX file with torch's current exporter."""
     torch.onnx.export(
-        model.module, (), file, kwargs=dict(model.inputs), dynamo=True, verbose=False, dynamic_shapes=_dynamic(model),
+        model.module, (), file, kwargs=dict(model.inputs), dynamo=True, verbose=False, dynamic_shapes=_dynamic_shapes(model),
         external_data=False,
     )  # fmt: skip
-
-
-def _one(model: RealModel) -> dict[str, torch.Tensor]:
-    return {key: value[:1] for key, value in model.inputs.items()}
 
 
 def _torchscript(
@@ -86,7 +82,7 @@ def _torchscript(
     )  # fmt: skip
 
 
-def _where_possible(write: Callable[[], None], file: Path) -> None:
+def _write_if_possible(write: Callable[[], None], file: Path) -> None:
     try:
         write()
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as exc:
@@ -94,8 +90,8 @@ def _where_possible(write: Callable[[], None], file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _named(model: RealModel) -> dict[str, dict[int, str]]:
-    """The dynamic axes of each input by index, as `specs` names them."""
+def _dynamic_axes(model: RealModel) -> dict[str, dict[int, str]]:
+    """Return the dynamic axes of each input by index, with the names in `specs`."""
     dims = {}
     for spec in model.specs:
         name, _, rest = spec.partition("=")
@@ -104,11 +100,11 @@ def _named(model: RealModel) -> dict[str, dict[int, str]]:
     return dims
 
 
-def _dynamic(model: RealModel) -> dict[str, dict[int, Any]]:
+def _dynamic_shapes(model: RealModel) -> dict[str, dict[int, Any]]:
     batch = torch.export.Dim("batch")
     return {
         name: {index: batch if axis == "batch" else torch.export.Dim.DYNAMIC for index, axis in axes.items()}
-        for name, axes in _named(model).items()
+        for name, axes in _dynamic_axes(model).items()
     }
 
 

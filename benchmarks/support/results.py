@@ -1,30 +1,28 @@
-"""Results of the contest of converters."""
+"""The results of benchmarks.converters for one model."""
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
 
-from benchmarks.common import ratio
-from benchmarks.contest import ONNX_RUNTIME
+from benchmarks.support.common import ratio
+from benchmarks.support.contest import ONNX_RUNTIME
 
 OURS, OURS_NHWC, ONNX_TF, ONNX2TF = "tfbundle", "tfbundle nhwc", "onnx-tf", "onnx2tf"
 CONTENDERS = (OURS, OURS_NHWC, ONNX_TF, ONNX2TF, ONNX_RUNTIME)
-
-
 CONVERTERS = (OURS, ONNX_TF, ONNX2TF)
-
-
 BATCHES = (1, 8)
 
 
 @dataclass
 class Results:
-    """Of one model, each by contender.
+    """The figures of one model by contender.
 
     Attributes:
-        ms: by batch: the median of each turn, in milliseconds.
-        seconds, peak_mb: of the conversion's whole process; ours is the median of several.
+        ms: batch -> contender -> the median milliseconds of each turn.
+        seconds: the time of the whole conversion process; ours is the median of several.
+        peak_mb: the peak memory of the whole conversion process.
+        transposes: the number of transposes in the SavedModel.
     """
 
     ms: dict[int, dict[str, list[float]]] = field(default_factory=lambda: {batch: {} for batch in BATCHES})
@@ -37,9 +35,9 @@ class Results:
         return statistics.median(turns) if turns else None
 
     def ratio(self, peer: str, batch: int = 1) -> float | None:
-        """Ours through the peer's; None where the peer did not run."""
+        """Return our latency divided by the peer's, or None if the peer did not run."""
         return ratio(self.ms[batch], OURS, peer) if peer in self.ms[batch] else None
 
-    def of_better(self) -> float | None:
-        """Ours through the better of the other converters."""
+    def ratio_to_better(self) -> float | None:
+        """Return our latency divided by that of the better of the other converters, or None if neither ran."""
         return max((value for value in map(self.ratio, (ONNX_TF, ONNX2TF)) if value is not None), default=None)

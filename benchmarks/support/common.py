@@ -1,4 +1,4 @@
-"""What the benchmarks share: cost of whole processes, interleaved rounds, tables and verdicts."""
+"""Measures the cost of whole processes, runs contenders in turns, and prints tables and verdicts."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from typing import IO, Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("TFBUNDLE_BENCH_CACHE", Path.home() / ".cache" / "tfbundle-bench"))
 MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole process took.
+    """The cost of a whole process.
 
     Attributes:
-        seconds: from its start to its end, on the wall clock.
-        cpu_seconds: processor time of it and its children; tells a slow program from a busy machine.
-        peak_mb: largest resident memory of the process and its children together, in MiB, sampled every
-            20 ms; at least the kernel's own maximum for the largest of them.
-        output: what it wrote to stdout.
+        seconds: the time from start to end, on the wall clock.
+        cpu_seconds: the processor time of the process and its children, which a busy machine does not change much.
+        peak_mb: the largest resident memory of the process and its children together, in MiB, sampled every 20 ms; at least
+            the kernel's own maximum for the largest of them.
+        output: what the process wrote to stdout.
     """
 
     seconds: float
@@ -45,14 +45,14 @@ class Cost:
 
 
 class BenchmarkError(Exception):
-    """A measured command failed: a figure for it would mean nothing."""
+    """Something could not be measured, such as a command that failed."""
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Cost:
-    """Run a command to its end and take its cost.
+    """Run a command to its end and return its cost.
 
     Raises:
-        BenchmarkError: it exited with anything but 0; the message ends with its last lines on stderr.
+        BenchmarkError: the exit status is not 0; the message ends with the last lines on stderr.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
@@ -62,11 +62,11 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Pa
         )  # fmt: skip
         peak, cpu = _watch(process)
         seconds = time.perf_counter() - began
-        said, complained = _text(output), _text(errors)
+        stdout, stderr = _text(output), _text(errors)
     if process.returncode != 0:
-        last = "\n".join((complained or said).splitlines()[-15:])
+        last = "\n".join((stderr or stdout).splitlines()[-15:])
         raise BenchmarkError(f"{' '.join(command)} exited with {process.returncode}:\n{last}")
-    return Cost(seconds, cpu, peak / MEBIBYTE, said)
+    return Cost(seconds, cpu, peak / MEBIBYTE, stdout)
 
 
 def _text(file: IO[bytes]) -> str:
@@ -75,7 +75,7 @@ def _text(file: IO[bytes]) -> str:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Wait for the end: peak resident bytes and processor seconds, both with all children."""
+    """Wait for the end of a process. Return peak resident bytes and processor seconds, both including all children."""
     peak, root = 0, psutil.Process(process.pid)
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -97,22 +97,26 @@ def _resident(root: psutil.Process) -> int:
 
 
 def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Let every contender have its turn in each round, so that what disturbs the machine disturbs them all.
+    """Give every contender one turn per round, so that a disturbance of the machine affects all of them.
 
     Args:
-        contenders: name -> one turn, which gives its own figure.
+        contenders: name -> a function that takes one turn and returns its figure.
+        rounds: the number of rounds.
+
+    Returns:
+        The figures by name, one per round.
     """
     figures: dict[str, list[float]] = {name: [] for name in contenders}
-    shuffle = random.Random(0).sample
+    sample = random.Random(0).sample
     for _ in range(rounds):
-        # In an order of its own each time: what one leaves behind (a busy cache, threads that still spin) hits no one always.
-        for name in shuffle(list(contenders), len(contenders)):
+        # A new order each time: the effects of one contender on the next (a full cache, spinning threads) are spread over all.
+        for name in sample(list(contenders), len(contenders)):
             figures[name].append(contenders[name]())
     return figures
 
 
 def ratio(figures: Mapping[str, Sequence[float]], ours: str, theirs: str) -> float:
-    """Median of the ratios round by round: a slow phase of the machine is in both figures of a round."""
+    """Return the median of the ratios per round; a slow phase of the machine is in both figures of a round."""
     return statistics.median(a / b for a, b in zip(figures[ours], figures[theirs], strict=True))
 
 
@@ -121,7 +125,7 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def turn_of(call: Callable[[], object], calls: int) -> Callable[[], float]:
-    """A turn for `interleave`: one call to get warm, then the mean milliseconds of `calls` of them."""
+    """Return a turn for `interleave`: one call to warm up, then the mean milliseconds of `calls` calls."""
 
     def run() -> float:
         call()
@@ -135,7 +139,7 @@ def turn_of(call: Callable[[], object], calls: int) -> Callable[[], float]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A figure against its limit: met when `value` < `limit`, or <= where `inclusive`."""
+    """A figure and its limit, which is met if `value` < `limit`, or <= if `inclusive`."""
 
     name: str
     value: float
@@ -155,7 +159,7 @@ class Verdict:
 
 @dataclass
 class Report:
-    """The result of one benchmark: a table, verdicts, and notes on what could not be measured."""
+    """The result of a benchmark: a table, verdicts, and notes on what could not be measured."""
 
     title: str
     columns: Sequence[str]
@@ -178,16 +182,27 @@ class Report:
             "notes": self.notes, "data": self.data,
         }  # fmt: skip
 
-    def finish(self, json_file: Path | None) -> int:
-        """Print the table, write the JSON where asked for; exit status 1 when a limit is not met."""
+    def judge_mean(self, name: str, ratios: Sequence[float], limit: float) -> None:
+        """Add the verdict that the geometric mean of the ratios, rounded to two decimals, is at most the limit."""
+        self.verdicts.append(Verdict(name, round(geometric_mean(ratios), 2), limit, "", inclusive=True))
+
+    def finish(self, args: argparse.Namespace) -> int:
+        """Print the table and write the JSON file, as `arguments` parsed them.
+
+        Returns:
+            The exit status: 1 if a limit is not met, else 0. With --one-row, limits are not judged.
+        """
+        if args.one_row:
+            self.verdicts.clear()
+            self.notes.append("one row only: limits are not judged")
         print(self.markdown(), flush=True)
-        if json_file is not None:
-            json_file.write_text(json.dumps(self.to_json(), indent=2) + "\n", "utf-8")
+        if args.json is not None:
+            args.json.write_text(json.dumps(self.to_json(), indent=2) + "\n", "utf-8")
         return 0 if all(verdict.met for verdict in self.verdicts) else 1
 
 
 def status_of(main: Callable[[], int]) -> int:
-    """Exit status of a benchmark: 0 all limits met, 1 one is not, 2 something could not be measured."""
+    """Return the exit status of a benchmark: 0 all limits met, 1 a limit not met, 2 something could not be measured."""
     try:
         return main()
     except BenchmarkError as exc:
@@ -196,7 +211,7 @@ def status_of(main: Callable[[], int]) -> int:
 
 
 def machine() -> str:
-    """The processor, the number of cores this process may use, and how busy the machine was."""
+    """Return the name of the processor, the number of cores that this process may use, and the load of the machine."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     name = names[0].split(":")[1].strip() if names else platform.processor()
     return f"{name}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
@@ -208,12 +223,13 @@ def versions() -> dict[str, str]:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks have."""
+    """Return a parser with the options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and verdicts to FILE too")
+    parser.add_argument("--one-row", action="store_true", help="measure only the smallest case, to see that nothing is broken")
     return parser
 
 
 def tfbundle(*arguments: str) -> list[str]:
-    """The command line of this environment's tfbundle."""
+    """Return the command line of the tfbundle of this environment."""
     return [str(Path(sys.executable).with_name("tfbundle")), *arguments]

@@ -1,4 +1,4 @@
-"""One task of `benchmarks.size` in a process of its own: `python -m benchmarks.size_process convert|compare ONNX FOLDER`."""
+"""Converts or compares a large model: `python -m benchmarks.support.size_process convert|compare ONNX FOLDER`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def main() -> None:
 
 
 def error(source: Path, saved: Path) -> float:
-    """The largest difference of the SavedModel's answer from NumPy's, beside the largest number of the latter."""
+    """Return the largest difference between the answers of the SavedModel and NumPy, relative to the largest value."""
     x = np.random.default_rng(1).standard_normal((BATCH, _rows(source)), dtype=np.float32)
-    (got,) = tf.saved_model.load(str(saved)).signatures["serving_default"](x=tf.constant(x)).values()
-    want = answer(source, x)
-    return float(np.abs(got.numpy() - want).max() / np.abs(want).max())
+    (actual,) = tf.saved_model.load(str(saved)).signatures["serving_default"](x=tf.constant(x)).values()
+    expected = answer(source, x)
+    return float(np.abs(actual.numpy() - expected).max() / np.abs(expected).max())
 
 
 def answer(source: Path, x: Array) -> Array:
-    """relu(x @ matrix + bias) for each layer, its weights mapped from the data file."""
+    """Compute relu(x @ matrix + bias) for each layer, with weights mapped from the data file."""
     weights = [_mapped(tensor, source.parent) for tensor in onnx.load(source, load_external_data=False).graph.initializer]
     for matrix, bias in zip(weights[::2], weights[1::2], strict=True):
         x = np.maximum(x @ matrix + bias, 0)

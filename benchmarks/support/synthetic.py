@@ -1,4 +1,4 @@
-"""Models made for a measurement: as many nodes, or as many bytes of weights, as it asks for."""
+"""Synthetic ONNX models with a given number of nodes, or a given size of weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 OPSET = 17
-"""Older than the engine's own, so that the version converter has its share."""
+"""Older than the engine's own opset, so that the version converter is measured too."""
 
 
 def chain(nodes: int) -> onnx.ModelProto:
-    """Blocks of a convolution and a linear layer with the arithmetic over shapes that exporters write around a view."""
+    """Return blocks of a convolution and a linear layer, with the shape arithmetic that exporters write around a view."""
     rng = np.random.default_rng(0)
     graph = _Graph()
     graph.constant("first", np.array(0))
@@ -32,7 +32,7 @@ def chain(nodes: int) -> onnx.ModelProto:
 
 
 def _block(graph: _Graph, name: str, value: str) -> str:
-    """Eleven nodes; the result has the shape of `value`."""
+    """Add eleven nodes, whose result has the shape of `value`."""
     conv = graph.node("Conv", value, f"{name}.kernel")
     active = graph.node("Relu", conv)
     size = graph.node("Gather", graph.node("Shape", value), "first", axis=0)
@@ -43,7 +43,7 @@ def _block(graph: _Graph, name: str, value: str) -> str:
 
 
 def constants(nodes: int) -> onnx.ModelProto:
-    """Two nodes for every constant, a third of them in Constant nodes, half of them large enough for a variable."""
+    """Return a chain with a constant for every two nodes: in turn an initializer of variable size and a small Constant node."""
     rng = np.random.default_rng(0)
     graph = _Graph()
     value = "x"
@@ -57,14 +57,14 @@ def constants(nodes: int) -> onnx.ModelProto:
 
 
 class _Graph:
-    """Nodes and constants as they come."""
+    """The nodes and constants of a graph, in the order in which they are added."""
 
     def __init__(self) -> None:
         self._nodes: list[NodeProto] = []
         self._constants: list[TensorProto] = []
 
     def node(self, op_type: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; the name of its output."""
+        """Add a node and return the name of its output."""
         number = len(self._nodes)
         output = f"v{number}"
         self._nodes.append(helper.make_node(op_type, list(inputs), [output], f"n{number}", **attributes))
@@ -75,11 +75,11 @@ class _Graph:
         return name
 
     def external(self, name: str, array: np.ndarray[Any, Any], data: BinaryIO) -> str:
-        """A constant whose numbers go to the file `data`, which is to lie beside the model."""
+        """Add a constant whose numbers are written to the file `data`, in the model's folder."""
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape, data_location=TensorProto.EXTERNAL)
         data.write(bytes(-data.tell() % 4096))  # memory is mapped by pages
-        facts = {"location": Path(data.name).name, "offset": data.tell(), "length": array.nbytes}
-        for key, value in facts.items():
+        entries = {"location": Path(data.name).name, "offset": data.tell(), "length": array.nbytes}
+        for key, value in entries.items():
             tensor.external_data.add(key=key, value=str(value))
         data.write(array.data)
         self._constants.append(tensor)
@@ -92,7 +92,7 @@ class _Graph:
 
 
 def perceptron(folder: Path, layers: int, width: int) -> Path:
-    """Linear layers with a Relu each, their weights beside the model; never more than one of them in memory."""
+    """Write linear layers with a Relu each, with external weights, of which at most one layer is in memory at a time."""
     rng = np.random.default_rng(0)
     graph, value = _Graph(), "x"
     with (folder / "perceptron.onnx.data").open("wb") as data:

@@ -1,6 +1,6 @@
-"""torch's own export of one of the models, and nothing else: `python -m benchmarks.export MODEL FILE`.
+"""Exports a model with torch alone: `python -m benchmarks.support.export_process MODEL FILE`.
 
-Prints the seconds that `torch.onnx.export` itself took.
+Prints the seconds that `torch.onnx.export` itself takes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.models import NAMES
-from benchmarks.sources import export
+from benchmarks.support.exports import export
+from benchmarks.support.models import NAMES
 from tests.models import MODELS
 
 

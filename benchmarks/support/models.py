@@ -1,4 +1,4 @@
-"""The eight models that converters are measured on, as sources: `tfbundle build benchmarks/models.py:resnet18`."""
+"""The eight models on which converters are measured, as sources: `tfbundle build benchmarks/support/models.py:resnet18`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# A source file is loaded on its own, outside of its package.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# A source file is imported alone, outside of its package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.models import MODELS
 
@@ -22,11 +22,14 @@ NAMES = {
     "bilstm": "bilstm",
     "unet": "unet",
 }
-"""Name in the tables -> name in tests.models. BERT has 6 layers of 384 and reads 64 tokens; the bi-LSTM 2 x 128, 32 steps."""
+"""Name in the tables -> name in tests.models.
+
+BERT has 6 layers of width 384 and reads 64 tokens; the bi-LSTM has 2 layers of width 128 and reads 32 steps.
+"""
 
 
 def load(name: str) -> tuple[Any, dict[str, Any]]:
-    """A module in eval mode and its example inputs, two of each."""
+    """Return a module in eval mode, and example inputs with a batch of two."""
     model = MODELS[NAMES[name]]()
     return model.module, dict(model.inputs)
 

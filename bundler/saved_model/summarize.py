@@ -18,6 +18,7 @@ _MOVE = "Einsum of one operand"
 """The name under which an Einsum that only transposes is counted."""
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_FAKE_QUANT = "FakeQuantWithMinMaxVars"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,24 @@ def signature_def(folder: Path, signature: str) -> Any:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
     """
     return _meta_graph(folder, signature).signature_def[signature]
+
+
+def is_quantized(folder: Path) -> bool:
+    """Return True if a SavedModel that was lowered for TFLite has fixed scales.
+
+    Raises:
+        OSError: the folder contains no SavedModel.
+    """
+    from serving.protocol.messages import message
+
+    model = message("tensorflow.SavedModel")()
+    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return any(
+        node.op.startswith(_FAKE_QUANT)
+        for graph in model.meta_graphs
+        for function in graph.graph_def.library.function
+        for node in function.node_def
+    )
 
 
 def _meta_graph(folder: Path, signature: str) -> Any:

@@ -26,8 +26,8 @@ from typing import Any
 
 from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
-from bundler.graph.quantized_source import is_quantized
 from bundler.process.stderr import captured_stderr
+from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.recurrent import start_from_zero
 from bundler.values.converted import SERVING_DEFAULT

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import TfliteError
-from bundler.graph.quantized_source import is_quantized
 from bundler.process.worker import answer_requests
+from bundler.saved_model.summarize import is_quantized
 from bundler.tflite import contents, exchange, quantize, sensitivity
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert

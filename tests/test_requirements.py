@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 
 OTHER_SKIPS = {
     "bundler/bundle/test_staging.py": "mounting a file system needs root",
-    "bundler/cli/test_build_command.py": "mounting a file system needs root",
+    "bundler/cli/test_build.py": "mounting a file system needs root",
     "bundler/operations/test_op_coverage.py": "docs/operators.md is for one version of onnx",
     "faults/test_process.py": "/dev/full exists on Linux only",
     "serving/protocol/test_messages.py": "the shipped descriptors are for one version of the packages",

@@ -1,26 +1,26 @@
-# `make demo` and `make test` work from a fresh clone: the first target makes .venv.
+# `make demo` and `make test` work from a fresh clone, because their targets make .venv if it is missing.
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import venv' 2>/dev/null && { command -v $$p; break; }; done)
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-# Tests and builds start many processes. What they import is compiled when it is first needed, and kept, whatever the shell says:
-# pip would compile all of it, most of which nothing here imports.
+# Tests and builds start many processes, so Python caches the bytecode of imported modules, whatever the shell's settings. pip does not
+# compile packages in advance, because most of their modules are never imported here.
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench docs lint house coverage venv clean
 
-help:  ## this list
+help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 venv: $(STAMP)  ## make .venv with everything that development needs
 
-# One call of the resolver, so that the bound on torch holds for all: a newer one brings gigabytes of CUDA.
-# Packages that declare requirements which no longer exist, or that we have already, come without them. torchao lies in a
-# folder of its own: transformers imports it wherever it finds it, which takes seconds.
+# pip resolves everything in one call, so that the upper bound on torch applies to all packages: a newer torch brings gigabytes of CUDA.
+# Packages whose declared requirements no longer exist, or are installed already, are installed without them. torchao gets a separate
+# folder, because transformers imports it if it can find it, which takes seconds.
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,27 +30,27 @@ $(STAMP): pyproject.toml
 	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/torchao torchao==0.18.0
 	@rm -f $(VENV)/.installed-* && touch $@
 
-demo: $(STAMP)  ## two real models: built, served, smoke-tested
+demo: $(STAMP)  ## build, serve and smoke-test two real models
 	$(BIN)/tfbundle demo
 
-test: $(STAMP)  ## the tests that every change has to pass
+test: $(STAMP)  ## run the tests that every change has to pass
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
 
-test-all: $(STAMP)  ## all tests, the long ones too
+test-all: $(STAMP)  ## run all tests, including the long ones
 	$(BIN)/pytest -q -n 2 --dist worksteal
 
-bench: $(STAMP)  ## time and memory beside other converters
+bench: $(STAMP)  ## measure time and memory, compared with other converters
 	$(BIN)/python -m benchmarks
 
-docs: $(STAMP)  ## screenshots of the playground and the report (needs Chromium)
+docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
-lint: $(STAMP)  ## ruff, mypy, and the layers of the house
+lint: $(STAMP)  ## ruff, mypy, and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-house: $(STAMP)  ## figures of the house: files, functions, rooms, circles, twins
+house: $(STAMP)  ## figures of the structure: files, functions, rooms, circles, twins
 	$(BIN)/python -m docs.house
 
 coverage: $(STAMP)  ## branch coverage of make test, printed per room

@@ -1,4 +1,4 @@
-"""The structure of the code keeps to its plan (docs/architecture.md; `make house` prints the figures)."""
+"""The structure of the code follows its plan (docs/architecture.md; `make house` prints the figures)."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ LOOSE = {"__init__.py", "__main__.py", "errors.py", "ops.py", "pipeline.py", "py
 
 
 @pytest.mark.parametrize("graph", [file_graph(), room_graph(), room_graph(of_serving=True)], ids=["files", "rooms", "serving"])
-def test_no_import_closes_a_circle(graph: nx.DiGraph) -> None:
-    found = circles(graph)
-    assert not found, "\n".join(explain_circle(graph, circle) for circle in found)
+def test_imports_form_no_circle(graph: nx.DiGraph) -> None:
+    groups = circles(graph)
+    assert not groups, "\n".join(explain_circle(graph, circle) for circle in groups)
 
 
-def test_rooms_and_arrows_stay_few(record_property: pytest.RecordProperty) -> None:
+def test_numbers_of_rooms_and_arrows_are_limited(record_property: pytest.RecordProperty) -> None:
     graph = room_graph()
     record_property("house", f"House: {len(graph)} rooms, {graph.size()} arrows, {len(circles(graph))} circles")
     assert len(graph) <= MOST_ROOMS and graph.size() <= MOST_ARROWS
 
 
-def test_bundler_has_few_loose_modules() -> None:
+def test_bundler_has_only_the_planned_modules_outside_of_rooms() -> None:
     assert {path.name for path in (ROOT / "bundler").iterdir() if path.is_file()} == LOOSE
 
 
-def test_functions_stay_short_and_narrow() -> None:
-    found = functions(*PACKAGES)
-    assert not too_long(found) and not too_wide(found)
+def test_functions_are_short_and_have_few_parameters() -> None:
+    measured = functions(*PACKAGES)
+    assert not too_long(measured) and not too_wide(measured)
 
 
-def test_places_that_repeat_each_other_stay_few() -> None:
+def test_repeated_code_is_rare() -> None:
     assert len(twins()) <= MOST_TWINS, "\n".join(map(str, twins()))
 
 
-def test_the_drawing_is_current() -> None:
-    message = "docs/house.svg is stale: python -m docs.house --draw"
+def test_drawing_is_up_to_date() -> None:
+    message = "docs/house.svg is out of date; run: python -m docs.house --draw"
     assert drawing.FILE.read_text("utf-8") == drawing.draw(), message
 
 
@@ -59,11 +59,11 @@ def test_architecture_has_a_paragraph_for_every_room() -> None:
     assert not missing
 
 
-def test_every_module_has_its_test_file_or_stands_in_the_list() -> None:
+def test_every_module_has_a_test_file_or_a_row_in_the_list() -> None:
     assert sorted(without_own_test()) == sorted(COVERED)
 
 
 @pytest.mark.parametrize("module", sorted(COVERED))
-def test_the_list_names_test_files_that_exist(module: str) -> None:
+def test_rows_of_the_list_name_existing_modules_and_test_files(module: str) -> None:
     assert (ROOT / COVERED[module]).is_file() and Path(COVERED[module]).name.startswith("test_")
     assert module in modules() and not mirrored_test(module).exists()

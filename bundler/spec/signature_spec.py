@@ -181,7 +181,7 @@ class TextSpec(Strict):
     padding: Literal["longest", "max_length"] = Field(
         "longest", description="Pad rows to the longest one of the request, or to max_length."
     )
-    lowercase: bool = Field(True, description="Whether a vocab.txt is of an uncased model. tokenizer.json says it itself.")
+    lowercase: bool = Field(True, description="Whether a vocab.txt is for an uncased model. tokenizer.json has its own setting.")
     ids: str = Field("input_ids", description="Input of the model for the token ids.")
     mask: str | None = Field("attention_mask", description="Input of the model for the attention mask, if it has one.")
     types: str | None = Field("token_type_ids", description="Input of the model for the segment ids, if it has one.")

@@ -1,4 +1,4 @@
-"""Prints branch coverage per room: `python -m docs.house.coverage FILE`, with the report that `coverage json` wrote."""
+"""Prints branch coverage per room: `python -m docs.house.coverage FILE`, where FILE is written by `coverage json`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pathlib import Path
 from docs.house.imports import PACKAGES, room_of
 
 LIMIT = 90.0
-"""Percent of the lines and branches of each package that the tests have to run."""
+"""Percentage of the lines and branches of each package that the tests must run."""
 
 
 @dataclass
 class Share:
-    """Lines and branches that were run, of those that there are."""
+    """The number of lines and branches that were run, and the number of all."""
 
     run: int = 0
     of: int = 0
 
     def add(self, summary: dict[str, int]) -> None:
-        """Add a file's counts."""
+        """Add the counts of a file, which has the keys of `summary` in coverage's JSON report."""
         self.run += summary["covered_lines"] + summary["covered_branches"]
         self.of += summary["num_statements"] + summary["num_branches"]
 
     @property
     def percent(self) -> float:
-        """The share in percent; 100 where there is nothing to run."""
+        """The share in percent; 100 if there is nothing to run."""
         return 100 * self.run / self.of if self.of else 100.0
 
 
 def shares(report: Path) -> tuple[dict[str, Share], dict[str, Share]]:
-    """Return the shares by package and by room, from a report in coverage's JSON format."""
+    """Return the shares by package and by room, read from a report in coverage's JSON format."""
     packages: dict[str, Share] = defaultdict(Share)
     rooms: dict[str, Share] = defaultdict(Share)
     for name, file in json.loads(report.read_text("utf-8"))["files"].items():
@@ -45,7 +45,7 @@ def shares(report: Path) -> tuple[dict[str, Share], dict[str, Share]]:
 
 
 def main(report: Path) -> int:
-    """Print a line per room and per package; the exit status is 1 if a package is below the limit."""
+    """Print one line per room and per package. Return the exit status: 1 if a package is below the limit, else 0."""
     packages, rooms = shares(report)
     for room, share in sorted(rooms.items()):
         print(f"{room:24}{share.percent:7.1f} %  of {share.of:6,} lines and branches")

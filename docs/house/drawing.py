@@ -1,4 +1,4 @@
-"""Draws the rooms and their arrows as an SVG: one row per layer, as the contracts in pyproject.toml order them."""
+"""Draws the rooms and their arrows as an SVG, with one row per layer, in the order of the contracts in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ path { fill: none; stroke: #7d8b99; stroke-width: 1.2; marker-end: url(#tip) }
 
 @dataclass(frozen=True)
 class Box:
-    """A room in the drawing: its name, and the middle and width of its box in pixels."""
+    """A room in the drawing: its name, the center of its box, and the width of its box, in pixels."""
 
     room: str
     x: float
@@ -40,7 +40,7 @@ class Box:
 
 
 def layers() -> list[list[str]]:
-    """Return the rooms of `bundler/` by layer, top floor first, with `serving/` as the ground."""
+    """Return the rooms by layer, from top to bottom: those of `bundler/`, then `serving/`."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     ordered = next(contract["layers"] for contract in contracts if contract.get("containers") == ["bundler"])
     rows = [[_room(name.strip()) for name in layer.split("|")] for layer in ordered]
@@ -48,9 +48,9 @@ def layers() -> list[list[str]]:
 
 
 def draw() -> str:
-    """Return the drawing.
+    """Return the drawing as SVG text.
 
-    An arrow that follows from others (A to B and B to C imply A to C) is left out, so that the way through the house can be seen.
+    An arrow that follows from others (A to B and B to C imply A to C) is left out to keep the drawing readable.
     """
     boxes = _boxes(layers())
     graph = nx.transitive_reduction(room_graph())
@@ -91,7 +91,7 @@ def _boxes(rows: list[list[str]]) -> dict[str, Box]:
 
 
 def _shift(number: int, rooms: int) -> float:
-    """Rooms alone on their floor stand to the left and to the right in turns, so that long arrows pass beside them."""
+    """Return the shift of a row with a single room: left and right alternate, so that long arrows pass beside the room."""
     return 0 if rooms > 1 else (-150 if number % 2 else 150)
 
 

@@ -1,4 +1,4 @@
-"""Measures functions: how many there are, how long they are, and how many parameters they take."""
+"""Measures functions: how many there are, how long they are, and how many parameters they have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from docs.house.imports import ROOT
 MAX_LINES = 50
 MAX_PARAMETERS = 8
 HANDLERS = "bundler/converters/native/ops/"
-"""Operator handlers are exempt from the limit on parameters: their signature is that of the operator's ONNX page."""
+"""The folder of the operator handlers, which may have more parameters: their signature follows the operator's ONNX page."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Function:
 
     Attributes:
         place: `file:line name`.
-        lines: from `def` to the last line, decorators not counted.
-        parameters: without `self` and `cls`.
+        lines: the number of lines from `def` to the end, without decorators.
+        parameters: the number of parameters, without `self` and `cls`.
         is_command: whether it is a command of the command line, whose parameters are its options.
     """
 
@@ -34,24 +34,24 @@ class Function:
 
 
 def sources(*folders: str) -> list[Path]:
-    """Return the Python files below folders of the repository."""
+    """Return the Python files below these folders of the repository."""
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 @cache
 def functions(*folders: str) -> tuple[Function, ...]:
-    """Return every function of the Python files below some folders of the repository."""
+    """Return all functions in the Python files below these folders of the repository."""
     return tuple(function for path in sources(*folders) for function in _functions(path))
 
 
-def too_long(found: tuple[Function, ...]) -> list[Function]:
-    """Return the functions over the limit of lines, longest first."""
-    return sorted((f for f in found if f.lines > MAX_LINES), key=lambda f: -f.lines)
+def too_long(measured: tuple[Function, ...]) -> list[Function]:
+    """Return the functions with more than MAX_LINES lines, longest first."""
+    return sorted((f for f in measured if f.lines > MAX_LINES), key=lambda f: -f.lines)
 
 
-def too_wide(found: tuple[Function, ...]) -> list[Function]:
-    """Return the functions over the limit of parameters, widest first; operator handlers and commands may exceed it."""
-    wide = (f for f in found if f.parameters > MAX_PARAMETERS and not f.place.startswith(HANDLERS) and not f.is_command)
+def too_wide(measured: tuple[Function, ...]) -> list[Function]:
+    """Return the functions with more than MAX_PARAMETERS parameters, without operator handlers and commands, widest first."""
+    wide = (f for f in measured if f.parameters > MAX_PARAMETERS and not f.place.startswith(HANDLERS) and not f.is_command)
     return sorted(wide, key=lambda f: -f.parameters)
 
 
@@ -70,5 +70,5 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _is_command(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function's parameters are a command's options: typer reads them from `Annotated[…, typer.Option(…)]`."""
+    """Return whether the parameters are options of a command, which typer reads from `Annotated[…, typer.Option(…)]`."""
     return path.parent == ROOT / "bundler" / "cli" and "typer.Option" in ast.unparse(node.args)

@@ -1,4 +1,4 @@
-"""Reads who imports whom, at the level of files and of rooms."""
+"""Reads which modules import which, and which rooms import which."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PACKAGES = ("bundler", "serving")
 
 @cache
 def file_graph() -> nx.DiGraph:
-    """Return the modules of both packages with an edge for every import, lazy and `TYPE_CHECKING` ones included.
+    """Return the modules of both packages with an edge for every import, including those inside functions or `TYPE_CHECKING`.
 
-    A package's `__init__` that only hands names on is a module like any other. An import of a submodule is one of the submodule
-    alone, although Python runs the `__init__` of its package too.
+    A package's `__init__` that only re-exports names is a module like any other. An import of a submodule counts as an import of
+    the submodule only, although Python also runs the `__init__` of its package.
     """
     imports = grimp.build_graph(*PACKAGES, cache_dir=None)
     graph = nx.DiGraph()
@@ -32,8 +32,11 @@ def room_of(module: str, *, of_serving: bool = False) -> str:
     """Return the room that a module belongs to, as a path.
 
     Args:
-        module: dotted name of a module of one of the two packages.
-        of_serving: tell the folders of `serving/` apart; otherwise all of it is one room.
+        module: the dotted name of a module in one of the two packages.
+        of_serving: whether each folder of `serving/` is a room; otherwise all of `serving/` is one room.
+
+    Returns:
+        Such as `bundler/graph/`, `bundler/errors.py` or `serving/`.
     """
     package, *rest = module.split(".")
     if package == "serving" and not of_serving:
@@ -45,7 +48,13 @@ def room_of(module: str, *, of_serving: bool = False) -> str:
 
 
 def room_graph(*, of_serving: bool = False) -> nx.DiGraph:
-    """Return the rooms with an edge for every pair of which one imports the other; `imports` counts the imports behind it."""
+    """Return the rooms with an edge from each room to every room that it imports.
+
+    The attribute `imports` of an edge is the number of imports between modules of the two rooms.
+
+    Args:
+        of_serving: whether to return the rooms inside `serving/` instead of those of the whole code.
+    """
     graph = nx.DiGraph()
     arrows: Counter[tuple[str, str]] = Counter()
     for importer, imported in file_graph().edges:
@@ -65,12 +74,12 @@ def room_graph(*, of_serving: bool = False) -> nx.DiGraph:
 
 
 def circles(graph: nx.DiGraph) -> list[list[str]]:
-    """Return the groups of nodes that reach each other, the largest first; a graph without a circle has none."""
+    """Return the groups of nodes that can reach each other, largest first; empty if the graph has no circle."""
     groups = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
     return sorted(groups, key=lambda group: (-len(group), group))
 
 
 def explain_circle(graph: nx.DiGraph, circle: list[str]) -> str:
-    """Return the arrows inside a circle, one per line."""
+    """Return text with the arrows inside a circle, one per line."""
     inside = graph.subgraph(circle).edges
     return "\n".join(f"  {importer} -> {imported}" for importer, imported in sorted(inside))

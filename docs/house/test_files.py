@@ -1,4 +1,4 @@
-"""Tells which modules have a test file of their own name, and which stand in the list of tests/covered_elsewhere.py."""
+"""Finds the modules that have a test file of their own name, and those that need a row in tests/covered_elsewhere.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from docs.house.imports import PACKAGES, ROOT
 
 
 def modules() -> list[str]:
-    """Return the modules of both packages that define something, as paths; a package's `__init__` that does not is no subject."""
+    """Return the paths of the modules of both packages, without files that only re-export names."""
     return [path.relative_to(ROOT).as_posix() for path in sources(*PACKAGES) if not _only_hands_on(path)]
 
 
 def mirrored_test(module: str) -> Path:
-    """Return the test file that a module has by its name: `bundler/spec/request.py` -> `tests/bundler/spec/test_request.py`."""
+    """Return the path of a module's own test file: `bundler/spec/request.py` -> `tests/bundler/spec/test_request.py`."""
     path = Path(module)
     stem = path.parent.name if path.stem == "__init__" else path.stem
     return ROOT / "tests" / path.parent / f"test_{stem.strip('_')}.py"
@@ -26,6 +26,6 @@ def without_own_test() -> list[str]:
 
 
 def _only_hands_on(path: Path) -> bool:
-    """Whether a file is a package's `__init__` or `__main__` without a function or class of its own."""
+    """Return whether a file is a package's `__init__` or `__main__` that defines no function or class."""
     text = path.read_text("utf-8")
     return path.name in ("__init__.py", "__main__.py") and "\ndef " not in text and "\nclass " not in text

@@ -1,4 +1,4 @@
-"""Finds places that repeat each other: runs of six or more lines of code that are the same, but for names and values."""
+"""Finds repeated code: runs of six or more lines that differ only in names and values."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from bundler.render.kubernetes.scripts import COPIES
 from docs.house.imports import ROOT
 
 RUN = 6
-"""Lines that a run has at least."""
+"""The smallest number of lines in a run."""
 COMMON = 8
-"""A run that stands in more places than this is an idiom, not a twin."""
+"""A run that occurs in more places than this is an idiom, not a twin."""
 SUFFIXES = (".py", ".sh", ".js", ".tpl")
 _THIN = re.compile(r"^[\W\d_]*$|^(from|import|#|//|@|else:|try:|finally:|return\b\W*$|pass$)")
 _WORD = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\b\d[\w.]*|\b[A-Za-z_]\w*")
 _KEYWORDS = frozenset({*keyword.kwlist, "self"})
 _DATA = re.compile(r"(?!.*x\()[^a-wyzA-Z]*")
-"""The shape of a row of a table, of a field or of prose: names, values and punctuation, no keyword and no call."""
+"""The shape of a row of a table, a field or prose, which has names, values and punctuation but no keyword or call."""
 _GENERATED = {f"k8s/{copy}" for copies in COPIES.values() for copy in copies}
-"""Copies that a command writes from one source: no twins."""
+"""Copies that a command writes from one source; they do not count as twins."""
 _SUBSTANCE, _LONG = 3, 16
-"""Lines of a run that must be longer than so many characters: a run of single names is punctuation."""
+"""A run counts only if at least _SUBSTANCE of its lines have more than _LONG characters; shorter ones are mostly punctuation."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A line that counts: its number, its shape (names, strings and numbers made alike), and its length as written."""
+    """A line of code: its number, its shape (with names, strings and numbers replaced by x), and its length as written."""
 
     number: int
     shape: str
@@ -41,7 +41,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class Twin:
-    """Two places that repeat each other: `file:first-last` each, and the number of lines that they share."""
+    """Two places with the same code, each as `file:first-last`, and the number of lines that they share."""
 
     first: str
     second: str
@@ -50,7 +50,7 @@ class Twin:
 
 @cache
 def twins() -> tuple[Twin, ...]:
-    """Return the pairs of places in the tracked source files that share a run, the longest first; one pair per two files."""
+    """Return the pairs of places in the tracked source files that share a run, longest first, with one pair per two files."""
     places: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
     numbered = {path: _lines(path) for path in _sources()}
     for path, lines in numbered.items():
@@ -59,11 +59,11 @@ def twins() -> tuple[Twin, ...]:
             if sum(line.length > _LONG for line in run) >= _SUBSTANCE:
                 places[tuple(line.shape for line in run)].append((path, start))
     longest: dict[tuple[Path, Path], Twin] = {}
-    for found in places.values():
-        if len(found) <= COMMON:
-            for (one, start), (other, begin) in combinations(found, 2):
-                if one is not other or begin - start >= RUN:
-                    _keep_longest(longest, numbered, (one, start), (other, begin))
+    for occurrences in places.values():
+        if len(occurrences) <= COMMON:
+            for (path, start), (other_path, other_start) in combinations(occurrences, 2):
+                if path is not other_path or other_start - start >= RUN:
+                    _keep_longest(longest, numbered, (path, start), (other_path, other_start))
     return tuple(sorted(longest.values(), key=lambda twin: (-twin.lines, twin.first)))
 
 
@@ -81,7 +81,7 @@ def _keep_longest(
 
 def _shared(first: list[_Line], second: list[_Line]) -> int:
     pairs = zip(first, second, strict=False)
-    return next((i for i, (one, other) in enumerate(pairs) if one.shape != other.shape), min(len(first), len(second)))
+    return next((i for i, (line, other) in enumerate(pairs) if line.shape != other.shape), min(len(first), len(second)))
 
 
 def _place(path: Path, start: int, length: int, numbered: dict[Path, list[_Line]]) -> str:

@@ -172,7 +172,7 @@ def test_the_command_promotes_rolls_back_and_lists_labels(bundle: Path) -> None:
         assert (result.exit_code, words in result.output) == (2, True), result.output
     result = run(bundle, "--label", "stable", "--version", 3, "--server", "localhost:9")
     assert result.exit_code == 1
-    assert "No connection to localhost:9" in result.output
+    assert "Cannot connect to localhost:9" in result.output
     assert served(bundle).labels == {"stable": 1}
 
 

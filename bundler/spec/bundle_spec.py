@@ -441,7 +441,8 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         data = YAML(typ="safe").load(path.read_text("utf-8"))
     except FileNotFoundError as exc:
-        raise SpecError(f"There is no file {path}.", fix="check the path, or write a bundle.yaml with `tfbundle init`") from exc
+        fix = "check the path, or write a bundle.yaml with `tfbundle init`"
+        raise SpecError(f"The file {path} does not exist.", fix=fix) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise SpecError(f"{path} cannot be read: {exc}.") from exc
     except YAMLError as exc:

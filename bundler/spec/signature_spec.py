@@ -217,7 +217,7 @@ class SignatureSpec(Strict):
         for first, second in (("image", "text"), ("classify", "regress")):
             if getattr(self, first) and getattr(self, second):
                 raise ValueError(
-                    f"{first} and {second} exclude each other; make two signatures, e.g. by_{first} and by_{second}"
+                    f"{first} and {second} cannot be combined; make two signatures, e.g. by_{first} and by_{second}"
                 )
         method_keys = {"method": self.method != "forward", "inputs": bool(self.inputs), "outputs": bool(self.outputs)}
         given = [key for key, is_given in method_keys.items() if is_given]

@@ -141,7 +141,7 @@ def test_a_model_that_differs_from_pytorch_is_not_published(tmp_path: Path) -> N
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path, mlp_onnx: Path) -> None:
-    with pytest.raises(UsageError, match="example_inputs are for a module"):
+    with pytest.raises(UsageError, match="example_inputs work only with a module"):
         bundler.build(mlp_onnx, [1, 2], tmp_path / "x")
     with pytest.raises(UsageError, match="converter: 'none' is not one of"):
         bundler.build(mlp_onnx, out=tmp_path / "x", converter="none")

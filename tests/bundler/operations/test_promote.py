@@ -104,7 +104,8 @@ def test_build_and_render_keep_labels(bundle: Path, mlp_onnx: Path) -> None:
     settings = parse_spec({"serving": {"rest_port": 9501, "labels": {"mlp": {"stable": 1, "old": 1}}}}, where="test")
     published = rerender(bundle, ("serving",), settings)
     assert served(bundle).labels == {"stable": 2, "old": 1}
-    assert any("label stable of mlp at version 1, but it was promoted to version 2" in notice for notice in published.notices)
+    expected = "label 'stable' of model 'mlp' stays at version 2, to which it was promoted"
+    assert any(expected in notice for notice in published.notices)
     assert len(Bundle.open(bundle).manifest.promotions) == 1
 
 

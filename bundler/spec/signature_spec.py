@@ -99,7 +99,7 @@ class ImageSpec(Strict):
         description="Size before the crop: the shorter side, or [height, width]. Default: the input's own size.",
         examples=[256],
     )
-    crop: Literal["none", "center"] = Field("none", description="Cut the input's size out of the center.")
+    crop: Literal["none", "center"] = Field("none", description="Crop the center to the input's size.")
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field("bilinear", description="Resize filter.")
     channels: Literal["rgb", "bgr"] = Field("rgb", description="Order of the color channels.")
     scale: float = Field(1 / 255, gt=0, description="Factor for the pixels, which are 0..255; 1 keeps them as they are.")
@@ -154,7 +154,7 @@ class ClassifySpec(Strict):
 class RegressSpec(Strict):
     """Return `outputs`, float32 [batch] or [batch, 1], as Regress needs it."""
 
-    output: str | None = Field(None, description="Output with the number. Default: the one whose shape fits.")
+    output: str | None = Field(None, description="Output that holds the number. Default: the one whose shape fits.")
 
 
 class ImageInputSpec(Strict):
@@ -181,7 +181,9 @@ class TextSpec(Strict):
     padding: Literal["longest", "max_length"] = Field(
         "longest", description="Pad rows to the longest one of the request, or to max_length."
     )
-    lowercase: bool = Field(True, description="Whether a vocab.txt is of an uncased model. tokenizer.json says it itself.")
+    lowercase: bool = Field(
+        True, description="Whether a vocab.txt belongs to an uncased model. A tokenizer.json records this itself."
+    )
     ids: str = Field("input_ids", description="Input of the model for the token ids.")
     mask: str | None = Field("attention_mask", description="Input of the model for the attention mask, if it has one.")
     types: str | None = Field("token_type_ids", description="Input of the model for the segment ids, if it has one.")

@@ -47,7 +47,7 @@ def test_a_second_build_is_version_2_and_version_1_is_untouched(copy: Path, mlp_
 def test_an_existing_version_is_refused_before_any_work(copy: Path, mlp_onnx: Path) -> None:
     before = tree(copy)
     events: list[StageEvent] = []
-    with pytest.raises(PublishError, match="Version 1 of model 'mlp' exists"):
+    with pytest.raises(PublishError, match="Version 1 of model 'mlp' already exists"):
         bundler.build(mlp_onnx, out=copy, version=1, progress=events.append)
     assert events == []
     assert tree(copy) == before

@@ -157,7 +157,7 @@ def test_an_existing_version_is_not_overwritten(small_bundle: Path, mlp_onnx: Pa
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "1"])
     assert result.exit_code == 1
-    assert "Version 1 of model 'mlp' exists" in result.stderr
+    assert "Version 1 of model 'mlp' already exists" in result.stderr
     assert "--version 2" in result.stderr
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "0"])
     assert result.exit_code == 2

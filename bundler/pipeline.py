@@ -469,7 +469,7 @@ def check_model(
         if model.ops:
             raise UsageError(
                 f"The converter {model.converter} does not support custom handlers (ops: {', '.join(model.ops)}).",
-                fix="leave --ops out, or use --converter native",
+                fix="omit --ops, or use --converter native",
             )
         return converter, None
     extension = plugins.find(model.ops, base=base)
@@ -534,7 +534,8 @@ def build(
     models = request.spec.models
     loaded = _loaded_models(source, example_inputs, models)
     if evaluate is not None and len(models) != 1:
-        raise UsageError("evaluate is for a single model.", where=text, fix="build the models one by one")
+        what = f"evaluate works with only one model, but bundle.yaml has {len(models)}."
+        raise UsageError(what, where=text, fix="build the models one by one")
     measures = {models[0].name: evaluate} if evaluate else None
     return build_bundle(
         request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures
@@ -557,7 +558,7 @@ def _loaded_models(
         return {models[0].name: _loaded_module(source, example_inputs, models[0])}
     if example_inputs is not None:
         raise UsageError(
-            "example_inputs are for a module; a source brings its own.",
+            "example_inputs work only with a module; a source provides its own.",
             where=str(source),
             fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
         )

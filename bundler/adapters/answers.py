@@ -148,7 +148,9 @@ def _select_output(
     """Return the name of the one output that fits and, if `requested` is set, has that name."""
     listed = ", ".join(map(str, base_outputs))
     if requested is not None and requested not in [spec.name for spec in base_outputs]:
-        raise UsageError(f"The signature {name!r} uses the output {requested!r}, which does not exist.", fix=f"one of: {listed}")
+        raise UsageError(
+            f"The signature {name!r} uses the output {requested!r}, which does not exist.", fix=f"choose one of: {listed}"
+        )
     candidates = [
         spec.name
         for spec in base_outputs
@@ -162,4 +164,6 @@ def _select_output(
             fix=f"choose one, e.g. output: {candidates[0]}",
         )
     mismatch = f"the output {requested!r} does not fit" if requested else "no output fits"
-    raise UsageError(f"The signature {name!r} needs {requirement}, but {mismatch}.", fix=f"the outputs are {listed}")
+    raise UsageError(
+        f"The signature {name!r} needs {requirement}, but {mismatch}.", fix=f"give the model such an output; it has {listed}"
+    )

@@ -197,7 +197,7 @@ def _reference(
     cases = [derived_case for call in calls if (derived_case := _case(derived, call, base, converted, tolerance))]
     if not cases:
         raise UsageError(
-            f"The signature {derived.name!r}: PyTorch's best scores for the example inputs are too close to rank.",
+            f"PyTorch's best scores for the example inputs of the signature {derived.name!r} are too close to rank.",
             fix="give example inputs that the model classifies with more confidence, or omit top_k",
         )
     exported = replace(base.exported, name=derived.name, signature=derived.signature, examples=dict(cases[0].inputs))

@@ -68,7 +68,7 @@ class ExamplesAdapter:
         if unknown:
             raise UsageError(
                 f"signatures.{name}.examples.features names {unknown[0]!r}, which is not an input of the base signature.",
-                fix=f"one of: {', '.join(target.name for target in base_inputs)}",
+                fix=f"choose one of: {', '.join(target.name for target in base_inputs)}",
             )
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec(INPUT, "string", (BATCH,)),)
         self.features = tuple(_feature(name, target, spec.features.get(target.name)) for target in base_inputs)

@@ -173,7 +173,7 @@ def _reader(
         if not candidates:
             raise UsageError(
                 f"signatures.{name}.image.input names {spec.input!r}, which is not an input of the model.",
-                fix=f"one of: {', '.join(candidate.name for candidate in base_inputs)}",
+                fix=f"choose one of: {', '.join(candidate.name for candidate in base_inputs)}",
             )
     else:
         candidates = [candidate for candidate in base_inputs if len(candidate.dims) == 4]

@@ -92,11 +92,15 @@ class ImageReader:
                     fix="give one number, or one per channel",
                 )
         if self.spec.dtype == "uint8" and (self.options.mean or self.options.std or "scale" in self.options.model_fields_set):
-            raise UsageError(f"The input {self.spec} takes unscaled pixels; scale, mean and std are not allowed.")
+            raise UsageError(
+                f"The input {self.spec} takes unscaled pixels; scale, mean and std are not allowed.", fix="omit them"
+            )
         resize = self.options.resize
         resized = (resize, resize) if isinstance(resize, int) else resize or (height, width)
         if self.options.crop == "center" and (resized[0] < height or resized[1] < width):
-            raise UsageError(f"tflite.images.resize {resize} is smaller than the crop of {height}x{width}.")
+            raise UsageError(
+                f"tflite.images.resize {resize} is smaller than the crop of {height}x{width}.", fix="increase resize"
+            )
         if self.options.crop == "none" and resize is not None and (height, width) != resized:
             raise UsageError(
                 f"tflite.images.resize {resize} does not match the input's {height}x{width}.",
@@ -149,7 +153,9 @@ class ImageReader:
             with Image.open(path) as opened:
                 prepared = self.prepare(opened)
         except (OSError, UnidentifiedImageError) as exc:
-            raise UsageError(f"Calibration sample {where} is not an image: {exc}", where=str(path)) from exc
+            raise UsageError(
+                f"Calibration sample {where} is not an image: {exc}.", where=str(path), fix="remove or replace the file"
+            ) from exc
         return Sample(where, {self.spec.name: prepared})
 
     def prepare(self, picture: Any) -> Array:

@@ -138,7 +138,8 @@ class TextAdapter:
             if array.shape != expected.shape or bool((array != expected).any()):
                 wrong = [t for t, a, b in zip(texts, array, expected, strict=True) if a.shape != b.shape or (a != b).any()]
                 raise ParityError(
-                    f"The signature {name!r}: the graph's {role} differ from those of tokenizers, for example for {wrong[0]!r}.",
+                    f"The signature {name!r} does not give the {role} that the package tokenizers gives, "
+                    f"for example for {wrong[0]!r}.",
                     fix="tokenize in the client, and report this with the tokenizer.json",
                 )
 
@@ -159,11 +160,14 @@ def _roles(name: str, base_inputs: Sequence[TensorSpec], spec: TextSpec) -> dict
         role = missing[0] if missing else "ids"
         raise UsageError(
             f"signatures.{name}.text.{role} is {names[role]!r}, but the model has no such input.",
-            fix=f"name one of {', '.join(by_name)}, e.g. {role}: {base_inputs[0].name}",
+            fix=f"choose one of: {', '.join(by_name)}; e.g. {role}: {base_inputs[0].name}",
         )
     for target in roles.values():
         if len(target.dims) != 2 or target.dtype.startswith("string"):
-            raise UsageError(f"The signature {name!r} makes rows of tokens, which the model's input {target} cannot take.")
+            raise UsageError(
+                f"The signature {name!r} gives rows of tokens, which the model's input {target} cannot take.",
+                fix=f"choose an input of numbers with two dims, [batch, tokens], for signatures.{name}.text",
+            )
     return roles
 
 
@@ -181,6 +185,6 @@ def _row_length(name: str, specs: Sequence[TensorSpec], spec: TextSpec, tokenize
         return size
     if spec.padding == "max_length":
         if max_length is None:
-            raise UsageError(f"signatures.{name}.text: `padding: max_length` needs max_length, e.g. max_length: 128")
+            raise UsageError(f"signatures.{name}.text: `padding: max_length` needs max_length.", fix="set e.g. max_length: 128")
         return max_length
     return None

@@ -53,8 +53,8 @@ def merge_serving(before: Manifest, serving: Record, stated: Collection[str]) ->
         in_spec = labels.get(model, {}).get(label, promoted)
         if in_spec != promoted:
             notices.append(
-                f"bundle.yaml has the label {label} of {model} at version {in_spec}, but it was promoted to version "
-                f"{promoted} and stays there; `tfbundle promote` changes it."
+                f"The label {label!r} of model {model!r} stays at version {promoted}, to which it was promoted, although "
+                f"bundle.yaml has version {in_spec}; change it with `tfbundle promote`."
             )
         set_label(labels, versions, model, label, promoted)
     return {**serving, "labels": labels, "versions": versions}, tuple(notices)

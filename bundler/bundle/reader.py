@@ -68,7 +68,7 @@ class BundleReader:
         """
         if model not in self.manifest.models:
             raise VerifyError(
-                f"The bundle {self.path} has no model {model!r}.", fix=f"one of: {', '.join(self.models())}"
+                f"The bundle {self.path} has no model {model!r}.", fix=f"choose one of: {', '.join(self.models())}"
             )
         return self.manifest.versions(model)
 
@@ -83,7 +83,7 @@ class BundleReader:
         if number not in versions:
             known = ", ".join(map(str, versions))
             raise VerifyError(
-                f"Model {model!r} has no version {number} in {self.path}.", fix=f"one of: {known}"
+                f"The model {model!r} has no version {number} in {self.path}.", fix=f"choose one of: {known}"
             )
         return self.manifest.models[model][number]
 

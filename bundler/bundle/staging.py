@@ -164,9 +164,9 @@ class Staging:
             return max(taken, default=0) + 1
         if requested in taken:
             raise PublishError(
-                f"Version {requested} of model {model!r} exists; a published version is never overwritten.",
+                f"Version {requested} of model {model!r} already exists; a published version is never overwritten.",
                 where=str(self._shown / "models" / model / str(requested)),
-                fix=f"leave --version out, or use --version {max(taken) + 1}",
+                fix=f"omit --version, or use --version {max(taken) + 1}",
             )
         return requested
 

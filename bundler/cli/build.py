@@ -79,7 +79,7 @@ def _build(request: BuildRequest, version: int | None, *, as_json: bool) -> None
     from bundler.errors import VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
-    consequence = f"nothing was published; {request.out} is as it was."
+    consequence = f"nothing was published; {request.out} is unchanged."
     try:
         with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
             bundle = build_bundle(
@@ -111,7 +111,7 @@ def summarize(bundle: Bundle, shown: Path) -> None:
             worst = _worst(record, f"tflite-{variant}")
             rows.append((f"TFLite {variant}", size(figures["size_bytes"]), worst, _accuracy(figures)))
         for variant, figures in record.get("tflite_refused", {}).items():
-            verdict = "below its gate" if figures["below_gate"] else "not made"
+            verdict = "below its gate" if figures["below_gate"] else "not built"
             rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
         table(("artifact", "size", "max relative error", "accuracy"), rows)
         for line in _variant_lines(record):
@@ -149,6 +149,6 @@ def _variant_lines(record: dict[str, Any]) -> list[str]:
             count = f"{data['samples']} of {data['available']} samples"
             lines.append(f"calibration: {count} of {data['source']}; {', '.join(ranges)}")
         if figures.get("float_layers"):
-            lines.append(f"{variant}: float: {listed(figures['float_layers'])}")
+            lines.append(f"{variant}: layers in float: {listed(figures['float_layers'])}")
         lines += [f"{variant}: {text}" for text in figures.get("notes", ())]
     return list(dict.fromkeys(lines))

@@ -55,7 +55,7 @@ def promote(options: PromoteOptions) -> None:
         raise UsageError(
             f"Which version should {options.label!r} point to?", fix="give either --version N or --rollback"
         )
-    with cleanly_interrupted(f"{options.bundle} is as it was, unless it was just being published."):
+    with cleanly_interrupted(f"{options.bundle} is unchanged, unless the change was just being published."):
         promoted = _move(options, options.label)
     _show(promoted, options.server, as_json=options.as_json)
 
@@ -82,7 +82,8 @@ def _show(promoted: Promoted, server: str | None, *, as_json: bool) -> None:
     now = f"points to version {promoted.version}" if promoted.version else "points to no version"
     served = ", ".join(map(str, promoted.versions))
     say(f"{promoted.model}: {promoted.label} {now} (before: {before}); served versions: {served}")
-    say(f"{server} serves it." if server else "To update a running server, give --server HOST:PORT or serving/models.config.")
+    hint = "To update a running server, repeat the command with --server HOST:PORT, or load serving/models.config in it."
+    say(f"{server} serves it." if server else hint)
 
 
 def _show_labels(bundle: Path, *, as_json: bool) -> None:

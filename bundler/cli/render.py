@@ -31,7 +31,7 @@ def render(
     from bundler.spec.bundle_spec import read_spec
 
     chosen = tuple(dict.fromkeys(parts or _ALL))
-    with cleanly_interrupted(f"{bundle} is as it was."):
+    with cleanly_interrupted(f"{bundle} is unchanged."):
         published = rerender(bundle, chosen, read_spec(spec) if spec else None)
     for notice in published.notices:
         note(notice)

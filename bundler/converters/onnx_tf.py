@@ -68,7 +68,7 @@ class OnnxTfConverter:
         if layout != "keep":
             raise UsageError(
                 f"The converter onnx-tf cannot build layout {layout!r}.",
-                fix="--layout keep, or --converter native, which takes images channels-last",
+                fix="use --layout keep, or --converter native, which takes images channels-last",
             )
         if importlib.util.find_spec("onnx_tf") is None:
             raise MissingExtraError("onnx-tf", "onnx-tf", purpose="--converter onnx-tf", command=INSTALL)
@@ -143,7 +143,7 @@ def _read_signature(name: str, path: Path) -> Signature:
         raise ConversionError(
             f"onnx-tf reads ONNX up to opset {MAX_OPSET}; the signature {name!r} has opset {opset}.",
             where=str(path),
-            fix=f"--opset {MAX_OPSET}, or --converter native, which reads all opsets",
+            fix=f"use --opset {MAX_OPSET}, or --converter native, which reads all opsets",
         )
     return signature_of(model)
 
@@ -160,7 +160,7 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
     try:
         status = worker.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
     except subprocess.TimeoutExpired as exc:
-        raise ConversionError(f"onnx-tf did not finish within {timeout_s:g} s.", fix="--converter native") from exc
+        raise ConversionError(f"onnx-tf did not finish within {timeout_s:g} s.", fix="use --converter native") from exc
     if not result.exists():
         raise _crashed(status, log)
     report = json.loads(result.read_text("utf-8"))
@@ -173,13 +173,15 @@ def _failed(report: Mapping[str, Any]) -> ConversionError:
     if report["stage"] == "import":
         return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL)
     where = f"ONNX node {report['node']}" if report["node"] else None
-    fix = "--converter native, or change the model so that it does not need this"
+    fix = "use --converter native, or change the model so that it does not need this"
     if report["message"].endswith("version 13 is not implemented."):
-        fix = "--converter native, or --opset 12, where this operator has the older form that onnx-tf supports"
+        fix = "use --converter native, or --opset 12, where this operator has the older form that onnx-tf supports"
     return ConversionError(f"onnx-tf could not {report['stage']} the model: {message}", where=where, fix=fix)
 
 
 def _crashed(status: int, log: Path) -> ConversionError:
     """Return the error for a worker that ended without a result: by a signal (often SIGKILL, out of memory) or an exit."""
-    fix = "free memory and try again, or --converter native" if worker.was_killed(status) else "--converter native"
+    fix = "use --converter native"
+    if worker.was_killed(status):
+        fix = f"free memory and try again, or {fix}"
     return ConversionError(f"The onnx-tf process {worker.how_it_ended(status, log)}", fix=fix)

@@ -35,7 +35,7 @@ def cast_signatures(exported: tuple[ExportedSignature, ...]) -> tuple[ExportedSi
         specs = ", ".join(str(spec) for spec in (*exported[0].signature.inputs, *exported[0].signature.outputs))
         raise UsageError(
             f"cast_half has nothing to cast: the model has no float16 or bfloat16 inputs or outputs ({specs}).",
-            fix="leave cast_half out, or give the model in half precision, e.g. model.half()",
+            fix="omit cast_half, or give the model in half precision, e.g. model.half()",
         )
     return tuple(_cast(signature) if _halves(signature.signature) else signature for signature in exported)
 

@@ -72,6 +72,6 @@ def choose_outputs(names: Sequence[str], selected: Sequence[str], signature: str
     if unknown:
         raise UsageError(
             f"The signature {signature!r} selects the output {unknown[0]!r}, which the model does not have.",
-            fix=f"select from its outputs: {', '.join(names)}",
+            fix=f"choose from its outputs: {', '.join(names)}",
         )
     return tuple(selected) or tuple(names)

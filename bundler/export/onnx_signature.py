@@ -89,7 +89,7 @@ def _check_opset(graph: ir.Model, model: ModelSpec, request: SignatureRequest) -
     if model.opset is not None and model.opset != opset:
         raise UsageError(
             f"--opset {model.opset} does not apply: {model.source} is an ONNX file, at opset {opset}.",
-            fix="leave --opset out, or export the model again at that opset",
+            fix="omit --opset, or export the model again at that opset",
         )
     if request.max_opset is not None and opset > request.max_opset:
         raise ExportError(

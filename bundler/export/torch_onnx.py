@@ -71,10 +71,10 @@ def choose_opset(requested: int | None, limit: int | None, *, torchscript: bool)
     if requested is None:
         return min(newest, limit or newest)
     if limit is not None and requested > limit:
-        raise UsageError(f"The converter reads ONNX up to opset {limit}; --opset is {requested}.", fix="leave --opset out")
+        raise UsageError(f"The converter reads ONNX up to opset {limit}; --opset is {requested}.", fix="omit --opset")
     if requested > newest:
         kind = "TorchScript" if torchscript else "PyTorch"
-        raise UsageError(f"torch writes {kind} models up to opset {newest}; --opset is {requested}.", fix="leave --opset out")
+        raise UsageError(f"torch writes {kind} models up to opset {newest}; --opset is {requested}.", fix="omit --opset")
     return requested
 
 
@@ -103,7 +103,7 @@ def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
     opset = model.opset_imports.get("", 0)
     if opset != job.opset:
         raise ExportError(
-            f"torch wrote {job.title} at opset {opset} instead of {job.opset}.", fix="leave --opset out, or use --opset 18"
+            f"torch wrote {job.title} at opset {opset} instead of {job.opset}.", fix="omit --opset, or use --opset 18"
         )
     return model
 

@@ -38,7 +38,7 @@ def load(path: Path) -> ir.Model:
     except Exception as exc:  # onnx_ir wraps errors several times, and Python raises many for a field of the wrong type
         raise ConversionError(
             f"{path} cannot be read as an ONNX model: {root_cause(exc)}.",
-            fix="check the file with onnx.checker; export it again, since a download may have been cut short",
+            fix="check the file with onnx.checker, or export it again: a download may have been cut short",
         ) from exc
     _check_names(model, path)
     for tensor in external_tensors(model):

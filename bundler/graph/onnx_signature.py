@@ -23,11 +23,11 @@ def load_graph(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except OSError as exc:
         raise ConversionError(
-            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="name an existing .onnx file"
+            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="give the path of an existing .onnx file"
         ) from exc
     except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is not valid UTF-8
         what = f"{path} is not an ONNX file, or is truncated: {str(exc).splitlines()[0] if str(exc) else exc!r}."
-        fix = "unpack it first: gunzip" if _is_gzip(path) else "export it again; a download may have been cut short"
+        fix = "unpack it first: gunzip" if _is_gzip(path) else "export it again: a download may have been cut short"
         raise ConversionError(what, fix=fix) from exc
     if not model.graph.node and not model.graph.output:
         raise ConversionError(f"{path} contains no ONNX graph.", fix="export it again")

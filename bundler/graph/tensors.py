@@ -25,7 +25,7 @@ _FIELDS: dict[int, str] = {
 }  # fmt: skip
 """Data type -> the field that holds the numbers (onnx.proto, TensorProto); int32_data for all other types."""
 
-_EXPORT_AGAIN = "export the model again; a copy may have been cut short"
+_EXPORT_AGAIN = "export the model again: a copy may have been cut short"
 
 
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -169,7 +169,7 @@ def _data_file(tensor: TensorProto, location: str, path: Path, folder: Path) -> 
     if file.stat().st_nlink > 1:
         raise ConversionError(
             f"The data file {location!r} of {path} is a hard link, which may point to a file outside of the model's folder.",
-            fix="replace it by a copy: cp --reflink=auto FILE COPY && mv COPY FILE",
+            fix="replace it with a copy: cp --reflink=auto FILE COPY && mv COPY FILE",
         )
     return file
 

@@ -107,7 +107,7 @@ def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
             f"No model of {bundle.path} has TFLite files.", fix="build the bundle with TFLite, e.g. --tflite float16,dynamic"
         )
     if options.labels and len(names) > 1:
-        raise UsageError("--labels needs a single model.", fix=f"select it with --model: {', '.join(names)}")
+        raise UsageError("--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}")
     return [read_model(bundle, name, options.version, options.variants) for name in names]
 
 
@@ -122,7 +122,7 @@ def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
         if not (options.mean or options.std):
             return replace(model, preprocessing=None)
         raise UsageError(
-            f"{model.name} takes no image with 1 or 3 channels, so mean and std are not allowed.",
+            f"The model {model.name!r} does not take an image with 1 or 3 channels, so mean and std are not allowed.",
             where=", ".join(map(str, model.variants[0].inputs)),
         )
     for name, values in (("mean", model.preprocessing.mean), ("std", model.preprocessing.std)):

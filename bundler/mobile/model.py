@@ -120,7 +120,7 @@ def _variant_names(model: str, version: int, record: Mapping[str, Any], requeste
             reason = record.get("tflite_refused", {}).get(variant, {}).get("reason")
             explanation = f" It was rejected: {reason}" if reason else ""
             raise UsageError(
-                f"There is no variant {variant!r}.{explanation}", where=where, fix=f"one of: {', '.join(available)}"
+                f"There is no variant {variant!r}.{explanation}", where=where, fix=f"choose one of: {', '.join(available)}"
             )
     return [variant for variant in available if not requested or variant in requested]
 
@@ -161,7 +161,7 @@ def _check_file(bundle: Bundle, path: Path) -> None:
     except OSError as exc:
         raise VerifyError(f"{relative} cannot be read: {exc.strerror}.", fix="build the model again") from exc
     if expected != actual:
-        raise VerifyError(f"{relative} is not the file that was built.", fix="run tfbundle verify for details")
+        raise VerifyError(f"{relative} is not the file that was built.", fix="run `tfbundle verify` for details")
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:

@@ -160,7 +160,7 @@ def arguments(
     for spec in specs:
         if spec.dtype not in TYPES:
             raise UsageError(
-                f"Code that passes {spec} cannot be generated.", fix=f"supported types: {', '.join(TYPES)}"
+                f"Cannot generate code that passes the tensor {spec}.", fix=f"supported types: {', '.join(TYPES)}"
             )
         ident = _ident(spec.name)
         while ident in idents:

@@ -33,7 +33,7 @@ def bench_request(
     signatures = bundle.signatures(name, version)
     if signature not in signatures:
         raise UsageError(
-            f"The model {name} has no signature {signature!r}.", fix=f"choose one of: {', '.join(signatures)}"
+            f"The model {name!r} has no signature {signature!r}.", fix=f"choose one of: {', '.join(signatures)}"
         )
     number = bundle.versions(name)[-1] if version is None else version
     golden = Golden.load(bundle.layout.golden_file(name, number))

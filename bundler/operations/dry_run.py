@@ -121,7 +121,7 @@ def dry_run(spec: BundleSpec, *, base: Path, progress: Progress) -> tuple[DryRun
 def _extension(model: ModelSpec, base: Path) -> Extension | None:
     if model.converter != "native":
         raise UsageError(
-            f"--dry-run works only with the native converter, but the model {model.name} uses {model.converter}.",
+            f"--dry-run works only with the native converter, but the model {model.name!r} uses {model.converter}.",
             fix="omit --converter or --dry-run",
         )
     return check_model(model, base)[1]

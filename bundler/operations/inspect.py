@@ -50,7 +50,7 @@ def kind_of(path: Path) -> str:
         UsageError: `path` does not exist, or is none of these.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist.")
+        raise UsageError(f"{path} does not exist.", fix="check the path")
     if path.is_dir():
         if (path / "bundle.json").is_file():
             return "bundle"
@@ -60,7 +60,7 @@ def kind_of(path: Path) -> str:
         return path.suffix[1:]
     raise UsageError(
         f"{path} is not a bundle, a SavedModel, an .onnx file or a .tflite file.",
-        fix="pass the folder with bundle.json or saved_model.pb, or the model file itself",
+        fix="give the folder with bundle.json or saved_model.pb, or the model file itself",
     )
 
 

@@ -142,7 +142,7 @@ def matching(rows: Sequence[Coverage], pattern: str) -> tuple[Coverage, ...]:
         f"No operator matches {pattern!r}.",
         fix=f"did you mean {' or '.join(similar)}?"
         if similar
-        else "run tfbundle ops to list all operators, or use a pattern such as '*Pool'",
+        else "run `tfbundle ops` to list all operators, or use a pattern such as '*Pool'",
     )
 
 

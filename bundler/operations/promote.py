@@ -88,7 +88,7 @@ def promote(root: Path, model: str | None, label: str, version: int, server: Run
         name = _model(manifest, model)
         if version not in manifest.versions(name):
             known = ", ".join(map(str, manifest.versions(name)))
-            raise UsageError(f"Model {name!r} has no version {version} in {root}.", fix=f"choose one of: {known}")
+            raise UsageError(f"The model {name!r} has no version {version} in {root}.", fix=f"choose one of: {known}")
         return _move(staging, name, label, version, "promote", server)
 
 
@@ -138,7 +138,7 @@ def _model(manifest: Manifest, name: str | None) -> str:
         return known[0]
     if name not in known:
         what = f"The bundle has no model {name!r}." if name else "The bundle has several models."
-        raise UsageError(what, fix=f"set --model to one of: {', '.join(known)}")
+        raise UsageError(what, fix=f"choose one with --model: {', '.join(known)}")
     return name
 
 
@@ -200,7 +200,7 @@ def _label(reload: Any, label: str, version: int | None) -> None:
         reload.label()
     except ServingError as exc:
         moved = f"points to version {version}" if version else "is removed"
-        exc.what = f"The label {label} {moved} in the bundle, but not in the server: {exc.what}"
+        exc.what = f"The label {label!r} {moved} in the bundle, but not in the server: {exc.what}"
         again = f"repeat the command with --label {label} --version {version} --server …, or " if version else ""
         exc.fix = f"{again}load the bundle's serving/models.config in the server"
         raise

@@ -191,10 +191,10 @@ def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> No
 
 
 def how_it_ended(status: int, log: Path) -> str:
-    """Describe the end of a process that gave no result: `was ended by SIGSEGV. Its last words: …`."""
-    cause = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+    """Describe the end of a process that gave no result: `was ended by SIGSEGV. Its last output: …`."""
+    cause = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     last = last_words(log)
-    return f"{cause}. Its last words: {last}" if last else f"{cause}."
+    return f"{cause}. Its last output: {last}" if last else f"{cause}."
 
 
 def last_words(log: Path) -> str | None:

@@ -54,7 +54,7 @@ def _copy_golden(layout: BundleLayout, model: str, version: int) -> Path:
     source = layout.golden_file(model, version)
     if not source.is_file():
         raise VerifyError(
-            f"The golden data of {model} version {version} is missing.",
+            f"The golden data of the model {model!r}, version {version}, is missing.",
             where=str(source),
             fix="build the model again, or remove the version from serving.versions and serving.labels",
         )

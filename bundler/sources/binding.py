@@ -63,7 +63,7 @@ def parameters(module: torch.nn.Module, method: str = "forward") -> list[inspect
         methods = [n for n in vars(type(module)) if not n.startswith("_") and callable(getattr(module, n))]
         raise UsageError(
             f"The model's class {type(module).__name__} has no method {method!r}.",
-            fix=f"name one of its methods: {', '.join(sorted(methods)) or 'none'}",
+            fix=f"choose one of its methods: {', '.join(sorted(methods)) or 'none'}",
         )
     schema = getattr(function, "schema", None)
     if schema is None:

@@ -66,7 +66,7 @@ def _read(path: Path) -> torch.export.ExportedProgram:
             raise SourceError(
                 f"{path.name} calls {unregistered[1]}, which is not registered in this process.",
                 where=str(path),
-                fix="name a file that imports the package that registers it: --ops FILE.py (ops: in bundle.yaml)",
+                fix="import the package that registers it in a file given with --ops FILE.py (ops: in bundle.yaml)",
             ) from exc
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise SourceError(
@@ -133,7 +133,7 @@ def _name_dims(
     by_name = {spec.name: spec for spec in user_specs}
     for name in by_name:
         if name not in names:
-            raise UsageError(f"The program has no input {name!r}.", fix=f"name one of its inputs: {', '.join(names)}")
+            raise UsageError(f"The program has no input {name!r}.", fix=f"choose one of its inputs: {', '.join(names)}")
     return tuple(_merge(spec, by_name.get(spec.name)) for spec in program_specs)
 
 

@@ -22,9 +22,9 @@ def find_file(text: str, base: Path, *, what: str) -> Path:
     """
     path = (base / Path(text).expanduser()).resolve()
     if path.is_dir():
-        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="name a file in it")
+        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="give a file in it")
     if not path.exists():
-        raise SourceError(f"There is no file {text}.", where=str(path), fix=_suggestion(path))
+        raise SourceError(f"The file {text} does not exist.", where=str(path), fix=_suggestion(path))
     try:
         with path.open("rb"):
             return path

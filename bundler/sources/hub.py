@@ -29,5 +29,5 @@ def unreachable(what: str, exc: Exception) -> SourceError:
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return SourceError(
         f"{what} cannot be downloaded: {type(exc).__name__}: {lines[0][:200] if lines else 'no answer'}",
-        fix="check the network, name a local file with --weights FILE, or use random weights with --no-pretrained",
+        fix="check the network, give a local file with --weights FILE, or use random weights with --no-pretrained",
     )

@@ -84,11 +84,11 @@ def _resolve(name: str, base: Path) -> str:
             raise SourceError(
                 f"The folder {name} is not a transformers checkpoint: it has no config.json.",
                 where=str(path),
-                fix="name a folder that save_pretrained wrote",
+                fix="give a folder that save_pretrained wrote",
             )
         return str(path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise SourceError(f"There is no folder {name}.", where=str(path), fix="check the path of the checkpoint")
+        raise SourceError(f"The folder {name} does not exist.", where=str(path), fix="check the path of the checkpoint")
     return name
 
 

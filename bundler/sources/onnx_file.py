@@ -71,7 +71,7 @@ def _specs(
     unknown = [name for name in by_name if name not in {spec.name for spec in graph_specs}]
     if unknown:
         names = ", ".join(spec.name for spec in graph_specs)
-        raise UsageError(f"The graph has no input {unknown[0]!r}.", fix=f"name one of its inputs: {names}")
+        raise UsageError(f"The graph has no input {unknown[0]!r}.", fix=f"choose one of its inputs: {names}")
     for spec in graph_specs:
         if spec.name not in shaped and spec.name not in by_name:
             raise SourceError(

@@ -55,7 +55,7 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
     file, _, name = reference.rpartition(":")
     if not file.endswith(".py") or not name:
         raise UsageError(
-            f"{reference!r} is not of the form file.py:callable.", fix="name a file and a callable, such as model.py:make_model"
+            f"{reference!r} is not of the form file.py:callable.", fix="give a file and a callable, such as model.py:make_model"
         )
     path = find_file(file, base, what="The Python file")
     target: Any = import_file(path)
@@ -86,4 +86,4 @@ def _unpack(result: Any, reference: str) -> tuple[nn.Module, Any]:
 
 def _callables(module: Any, path: Path) -> str:
     names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-    return f"name a callable of {path.name}: {', '.join(names)}" if names else f"define a callable in {path.name}"
+    return f"choose a callable of {path.name}: {', '.join(names)}" if names else f"define a callable in {path.name}"

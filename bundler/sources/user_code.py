@@ -88,7 +88,7 @@ def import_file(path: Path, prefix: str = "tfbundle_source_") -> ModuleType:
     name = f"{prefix}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SourceError(f"{path} cannot be imported.", fix="name a .py file")
+        raise SourceError(f"{path} cannot be imported.", fix="give a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if str(path.parent) not in sys.path:

@@ -90,13 +90,13 @@ class BuildOptions(TypedDict, total=False):
     """Build 'mix' with the smallest set of float layers that passes the accuracy gate."""
 
     select_tf_ops: bool
-    """Let TensorFlow kernels compute operators that TFLite lacks; the app needs the Flex delegate."""
+    """Use TensorFlow's kernels for operators that TFLite lacks; the app then needs the Flex delegate."""
 
     gate: str | None
     """Accuracy gate, module:function: returns a metric of predict (higher is better) or labelled samples."""
 
     max_drop: float
-    """With evaluate: how far below PyTorch's metric a variant's may be."""
+    """With evaluate: largest allowed drop of a variant's metric below PyTorch's."""
 
     min_sqnr: float
     """Without evaluate: lowest signal-to-quantization-noise ratio of each output, in dB."""

@@ -92,7 +92,7 @@ class TfliteSpec(Strict):
         False, description="Build 'mix' with the smallest set of float layers that passes the accuracy gate."
     )
     select_tf_ops: bool = Field(
-        False, description="Let TensorFlow kernels compute operators that TFLite lacks; the app needs the Flex delegate."
+        False, description="Use TensorFlow's kernels for operators that TFLite lacks; the app then needs the Flex delegate."
     )
     evaluate: Annotated[str | None, Option(keyword="gate")] = Field(
         None,
@@ -100,7 +100,7 @@ class TfliteSpec(Strict):
         examples=["metrics.py:accuracy"],
     )
     max_drop: Annotated[float, NUMBER] = Field(
-        0.01, ge=0, description="With evaluate: how far below PyTorch's metric a variant's may be."
+        0.01, ge=0, description="With evaluate: largest allowed drop of a variant's metric below PyTorch's."
     )
     min_sqnr: Annotated[float, NUMBER] = Field(
         10.0, description="Without evaluate: lowest signal-to-quantization-noise ratio of each output, in dB."
@@ -294,7 +294,7 @@ class KubernetesSpec(Strict):
     )
     components: tuple[Component, ...] = Field(
         ("autoscaling", "disruption-budget", "metrics", "network-policy", "topology-spread"),
-        description="Components of the 'prod' overlay, which the Helm chart switches on, too.",
+        description="Components to enable in the 'prod' overlay and in the Helm chart.",
     )
     canary_percent: int = Field(
         10, ge=0, le=100, description="canary: percentage of requests that a Gateway sends to the canary."
@@ -441,7 +441,8 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         data = YAML(typ="safe").load(path.read_text("utf-8"))
     except FileNotFoundError as exc:
-        raise SpecError(f"There is no file {path}.", fix="check the path, or write a bundle.yaml with `tfbundle init`") from exc
+        fix = "check the path, or write a bundle.yaml with `tfbundle init`"
+        raise SpecError(f"The file {path} does not exist.", fix=fix) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise SpecError(f"{path} cannot be read: {exc}.") from exc
     except YAMLError as exc:

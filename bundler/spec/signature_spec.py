@@ -99,7 +99,7 @@ class ImageSpec(Strict):
         description="Size before the crop: the shorter side, or [height, width]. Default: the input's own size.",
         examples=[256],
     )
-    crop: Literal["none", "center"] = Field("none", description="Cut the input's size out of the center.")
+    crop: Literal["none", "center"] = Field("none", description="Crop the center to the input's size.")
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field("bilinear", description="Resize filter.")
     channels: Literal["rgb", "bgr"] = Field("rgb", description="Order of the color channels.")
     scale: float = Field(1 / 255, gt=0, description="Factor for the pixels, which are 0..255; 1 keeps them as they are.")
@@ -154,7 +154,7 @@ class ClassifySpec(Strict):
 class RegressSpec(Strict):
     """Return `outputs`, float32 [batch] or [batch, 1], as Regress needs it."""
 
-    output: str | None = Field(None, description="Output with the number. Default: the one whose shape fits.")
+    output: str | None = Field(None, description="Output that holds the number. Default: the one whose shape fits.")
 
 
 class ImageInputSpec(Strict):
@@ -217,7 +217,7 @@ class SignatureSpec(Strict):
         for first, second in (("image", "text"), ("classify", "regress")):
             if getattr(self, first) and getattr(self, second):
                 raise ValueError(
-                    f"{first} and {second} exclude each other; make two signatures, e.g. by_{first} and by_{second}"
+                    f"{first} and {second} cannot be combined; make two signatures, e.g. by_{first} and by_{second}"
                 )
         method_keys = {"method": self.method != "forward", "inputs": bool(self.inputs), "outputs": bool(self.outputs)}
         given = [key for key, is_given in method_keys.items() if is_given]

@@ -173,7 +173,7 @@ def write_spec(path: Path, answers: Answers, *, force: bool = False) -> list[Pat
     text = spec_text(answers, path.name)
     if path.exists() and not force:
         raise UsageError(
-            f"{path} exists already.", fix="choose another name with -o, or overwrite it with --force"
+            f"{path} already exists.", fix="choose another name with -o, or overwrite it with --force"
         )
     schema = path.with_name(SCHEMA_FILE)
     try:

@@ -211,7 +211,7 @@ def _open_npz(path: Path) -> dict[str, Array]:
             return {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         raise UsageError(
-            f"The calibration file cannot be read: {exc}", where=str(path), fix="write it with numpy.savez"
+            f"The calibration file cannot be read: {exc}.", where=str(path), fix="write it with numpy.savez"
         ) from exc
 
 
@@ -220,7 +220,8 @@ def _npz_stacked(path: Path, sample_format: SampleFormat) -> list[Sample]:
     _check_names(arrays, sample_format, str(path))
     counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
-        raise UsageError(f"The arrays have different numbers of samples: {counts}.", where=str(path))
+        fix = "give every input an array with the same number of samples"
+        raise UsageError(f"The arrays have different numbers of samples: {counts}.", where=str(path), fix=fix)
     indices = range(next(iter(counts.values())))
     rows = ((f"{path.name}[{i}]", {name: array[i] for name, array in arrays.items()}) for i in indices)
     return [_checked(where, row, sample_format) for where, row in rows]
@@ -247,7 +248,8 @@ def samples_of_call(where: str, arrays: Mapping[str, Array], sample_format: Samp
     if not batched:
         return [_checked(where, arrays, sample_format)]
     if len(sizes) != 1:
-        raise UsageError(f"The inputs have different batch sizes: {sorted(sizes)}.", where=where)
+        fix = "give all inputs the same batch size"
+        raise UsageError(f"The inputs have different batch sizes: {sorted(sizes)}.", where=where, fix=fix)
     return [
         _checked(
             f"{where}[{i}]",
@@ -339,7 +341,8 @@ def as_dict(item: Any, sample_format: SampleFormat, where: str) -> dict[str, Arr
     values = item if isinstance(item, tuple | list) else (item,)
     if len(values) != len(names):
         raise UsageError(
-            f"{sample_format.purpose} sample {where} has {len(values)} arrays, but the model takes {', '.join(names)}.",
+            f"{sample_format.purpose} sample {where} has {len(values)} array{'' if len(values) == 1 else 's'}, "
+            f"but the model takes {', '.join(names)}.",
             fix="yield a dict by input name, or one array per input in this order",
         )
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}

@@ -59,7 +59,7 @@ class Predict:
         inputs = {name: np.asarray(array) for name, array in {**(arrays or {}), **named}.items()}
         expected = ", ".join(map(str, self._signature.inputs))
         if set(inputs) != set(self._signature.input_names):
-            raise UsageError(f"predict got {', '.join(inputs) or 'no inputs'}.", fix=f"the model takes {expected}")
+            raise UsageError(f"predict was called with {', '.join(inputs) or 'no inputs'}.", fix=f"call predict with {expected}")
         for spec in self._signature.inputs:
             array = inputs[spec.name]
             fits = array.ndim == len(spec.dims) and all(
@@ -67,7 +67,7 @@ class Predict:
             )
             if array.dtype.name != spec.dtype or not fits:
                 got = f"{spec.name}={array.dtype.name}{list(array.shape)}"
-                raise UsageError(f"predict got {got}.", fix=f"the model takes {expected}")
+                raise UsageError(f"predict was called with {got}.", fix=f"call predict with {expected}")
         return self._prediction({name: inputs[name] for name in self._signature.input_names})
 
 
@@ -116,7 +116,7 @@ class FilePrediction:
         got = ", ".join(f"{name}{list(array.shape)}" for name, array in served.items())
         expected = " or ".join(", ".join(map(str, model.inputs)) for model in self.models)
         raise UsageError(
-            f"predict got {got}; the TFLite file takes {expected}.",
+            f"predict was called with {got}, but the TFLite file takes {expected}.",
             fix="resize the data, or set tflite.dims and tflite.shapes in bundle.yaml",
         )
 
@@ -130,7 +130,8 @@ class FilePrediction:
             return np.concatenate(parts, axis)
         if len(parts) > 1:
             raise UsageError(
-                f"predict got more rows than the TFLite file takes, and the output {spec} has no batch axis to join them on.",
+                "predict was called with more rows than the TFLite file takes, "
+                f"and the output {spec} has no batch axis to join them on.",
                 fix="call predict with one row at a time",
             )
         return parts[0]

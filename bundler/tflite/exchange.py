@@ -184,11 +184,12 @@ class WorkerClient:
         self._process = None
 
     def _activity(self, variant: str) -> str:
-        """Return what the process was doing, as part of a sentence: `LiteRT, running the int8 file`."""
+        """Return what the process was doing, as part of a sentence: `running the int8 file with LiteRT`."""
         at = self._work / "at"
         step = at.read_text("utf-8") if at.exists() else ""
-        task = "LiteRT, running" if step.endswith(" running") else "TensorFlow's TFLite converter, making"
-        return f"{task} the {variant} file"
+        if step.endswith(" running"):
+            return f"running the {variant} file with LiteRT"
+        return f"building the {variant} file with TensorFlow's TFLite converter"
 
     def _crash_error(self, variant: str, status: int) -> TfliteError:
         fix = f"leave {variant} out of --tflite"
@@ -197,7 +198,7 @@ class WorkerClient:
         elif variant.startswith("int"):
             fix += "; TensorFlow's int8 quantizer is known to crash on recurrent layers"
         return TfliteError(
-            f"The process of {self._activity(variant)}, {worker.how_it_ended(status, self._log)}", fix=fix
+            f"The process {self._activity(variant)} {worker.how_it_ended(status, self._log)}", fix=fix
         )
 
     def _timeout_error(self, variant: str) -> TfliteError:
@@ -210,7 +211,7 @@ def worker_timeout_error(activity: str, subject: str, log: Path, timeout_s: floa
     """Return the error for a process that gave no result in time, and keep its log.
 
     Args:
-        activity: what the process was doing, as part of a sentence: `LiteRT, running the int8 file`.
+        activity: what the process was doing, as part of a sentence: `running the int8 file with LiteRT`.
         subject: what it was about, for the name of the log that is kept.
         log: the process's log, in a folder that will be deleted.
         timeout_s: the time-out in seconds.
@@ -219,8 +220,8 @@ def worker_timeout_error(activity: str, subject: str, log: Path, timeout_s: floa
     last = worker.last_words(log)
     kept = keep_report(subject, ".log", log.read_text("utf-8", "replace"))
     return TfliteError(
-        f"The process of {activity}, gave no result within {timeout_s:g} seconds and was killed."
-        + (f" Its last words: {last}" if last else ""),
+        f"The process {activity} gave no result within {timeout_s:g} seconds and was killed."
+        + (f" Its last output: {last}" if last else ""),
         where=str(kept),
         fix=f"if the machine is slow, allow more time with {worker.TIMEOUT_ENV}=SECONDS; otherwise {alternative}",
     )

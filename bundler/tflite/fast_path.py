@@ -75,7 +75,7 @@ def check_request(model: ModelSpec) -> None:
     additional = {**model.methods, **model.derived}
     if additional:
         raise UsageError(
-            f"The model {model.name} has additional signatures ({', '.join(additional)}), but a model.tflite can serve "
+            f"The model {model.name!r} has additional signatures ({', '.join(additional)}), but a model.tflite can serve "
             "only one signature.",
             fix=_ADVICE,
         )
@@ -145,16 +145,16 @@ def _run_worker(work: Path) -> dict[int, float]:
     try:
         status = worker.run_module(_WORKER, [str(work)], log, timeout_s=timeout_s)
     except subprocess.TimeoutExpired as exc:
-        activity = "TensorFlow's TFLite converter and LiteRT, making and running model.tflite"
+        activity = "building and running model.tflite with TensorFlow's TFLite converter and LiteRT"
         raise exchange.worker_timeout_error(activity, "fast-path", log, timeout_s, _ADVICE) from exc
     result = work / "result.json"
     if not result.exists():
         raise TfliteError(
-            f"The process that makes and runs model.tflite, {worker.how_it_ended(status, log)}", fix=_ADVICE
+            f"The process building and running model.tflite {worker.how_it_ended(status, log)}", fix=_ADVICE
         )
     answer = json.loads(result.read_text("utf-8"))
     if "error" in answer:
-        raise TfliteError(f"model.tflite could not be made. {answer['error']}", fix=_ADVICE)
+        raise TfliteError(f"model.tflite could not be built. {answer['error']}", fix=_ADVICE)
     return {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}
 
 

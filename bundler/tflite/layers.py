@@ -113,7 +113,7 @@ def matching_layers(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[L
             known = list(dict.fromkeys(layer.name for layer in candidates))
             raise UsageError(
                 f"No layer of the TFLite file matches {pattern!r} (tflite.float_layers).",
-                fix=f"its layers: {listed(known, 12)}",
+                fix=f"choose from its layers: {listed(known, 12)}",
             )
     return tuple(layer for layer in candidates if any(layer.matches(pattern) for pattern in patterns))
 

@@ -43,8 +43,8 @@ def signature_sizes(signature: Signature, examples: Mapping[str, Array], spec: T
 def _check_names(sizes: Mapping[str, int], model_dims: Mapping[str, int], key: str) -> None:
     unknown = sorted(set(sizes) - set(model_dims))
     if unknown:
-        known = f"its dynamic dims are {', '.join(model_dims)}" if model_dims else "it has no dynamic dims"
-        raise UsageError(f"{key} names {unknown[0]!r}, which is not a dynamic dim of the model.", fix=known)
+        fix = f"choose one of: {', '.join(model_dims)}" if model_dims else "omit it: the model has no dynamic dims"
+        raise UsageError(f"{key} names {unknown[0]!r}, which is not a dynamic dim of the model.", fix=fix)
 
 
 def static_shapes(

@@ -25,7 +25,7 @@ def find(text: str, base: Path, *, what: str) -> Any:
     module = _module(module_name, base, what)
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise UsageError(f"There is no function {function_name!r} in {module_name}.", where=text)
+        raise UsageError(f"{module_name} has no function {function_name!r}.", where=text)
     return function
 
 

@@ -125,7 +125,7 @@ def converting(variant: str) -> Iterator[None]:
         raise _converter_error(exc, variant) from exc
     except (ValueError, RuntimeError, tf.errors.OpError) as exc:
         raise TfliteError(
-            f"The {variant} TFLite file could not be made: {_reason(str(exc), noise.text)}",
+            f"The {variant} TFLite file could not be built: {_reason(str(exc), noise.text)}",
             fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
         ) from exc
 
@@ -153,12 +153,12 @@ def _converter_error(exc: Exception, variant: str) -> TfliteError:
             layers.setdefault(error.operator.name, []).append(layer)
     if not layers:
         return TfliteError(
-            f"The {variant} TFLite file could not be made: {_reason(str(exc), '')}",
+            f"The {variant} TFLite file could not be built: {_reason(str(exc), '')}",
             fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
         )
     named = "\n".join(f"  {op}{_places(places)}" for op, places in sorted(layers.items()))
     return TfliteError(
-        f"The {variant} TFLite file could not be made: TFLite has no builtin for these operators.\n{named}",
+        f"The {variant} TFLite file could not be built: TFLite has no builtin for these operators.\n{named}",
         fix="write these layers with other operators, add --select-tf-ops, or omit --tflite and use the SavedModel",
     )
 

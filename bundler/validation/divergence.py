@@ -80,10 +80,10 @@ def conversion_at_fault(call: FailedCall, *, native: bool, handlers: HandlerTabl
     try:
         OnnxModel(call.exported.onnx)
     except CannotLoadError as exc:
-        return f"the export or the conversion: {exc.what} So the two cannot be told apart{_suspects(call, handlers)}."
+        return f"the export or the conversion: {exc.what} It is unknown which of them is at fault{_suspects(call, handlers)}."
     fault = "the conversion: ONNX Runtime agrees with PyTorch, the SavedModel does not"
     if not native:
-        return f"{fault}; --converter native names the layer."
+        return f"{fault}; use --converter native to find the layer."
     from bundler.converters.native import run_intermediates
 
     try:

@@ -62,7 +62,7 @@ def run_reference(exported: ExportedSignature, seed: int = 0) -> ReferenceOutput
             if draw.name == "example":
                 raise
             reason = f"{type(exc).__name__}: {(str(exc).strip().splitlines() or ['no message'])[0]}"
-            left_out.append(f"{exported.name}, draw {draw.name}: PyTorch refuses it ({reason})")
+            left_out.append(f"{exported.name}, draw {draw.name}: PyTorch rejects it ({reason})")
     return ReferenceOutputs(exported, tuple(cases), tuple(left_out))
 
 

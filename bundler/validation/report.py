@@ -97,11 +97,11 @@ class ParityReport:
         lines += [f"  {row.explain()}" for row in worst[:5]]
         if len(worst) > 5:
             lines.append(f"  … and {len(worst) - 5} more")
-        fix = "see the layer named above; --tolerance N accepts a larger relative error where it is harmless"
+        fix = "see the layer named above, or accept a larger relative error with --tolerance N where it is harmless"
         if quantized:
             fix = (
-                "the model is quantized: a value between two steps may be rounded to either, and a step exceeds this "
-                f"tolerance; --tolerance {_STEPS:g} accepts that (a float model needs no more than 1e-4)"
+                f"accept rounding to another step with --tolerance {_STEPS:g}: the model is quantized, and a step exceeds this "
+                "tolerance (a float model needs no more than 1e-4)"
             )
         return ParityError("\n".join(lines), where=self.hint, fix=fix)
 

@@ -83,13 +83,15 @@ def dim_sizes(signature: Signature, examples: Mapping[str, Array]) -> dict[str, 
         shape = np.shape(examples[spec.name])
         if len(shape) != len(spec.dims):
             raise UsageError(
-                f"The example for {spec} has the shape {list(shape)}.", fix=f"give an example of rank {len(spec.dims)}"
+                f"The example for {spec} has the shape {list(shape)}; its rank must be {len(spec.dims)}.",
+                fix="give an example with one size per dim",
             )
         for dim, size in zip(spec.dims, shape, strict=True):
             expected = dim if isinstance(dim, int) else sizes.setdefault(dim, size) if dim is not None else size
             if expected != size:
+                rule = f"{dim!r} is {expected} elsewhere" if isinstance(dim, str) else f"the size {dim} is fixed"
                 raise UsageError(
-                    f"The example for {spec} has the shape {list(shape)}: {dim!r} is {expected} elsewhere.",
+                    f"The example for {spec} has the shape {list(shape)}, but {rule}.",
                     fix="give inputs whose sizes agree, or give an independent dim a name of its own",
                 )
     return sizes

@@ -62,7 +62,7 @@ class TensorSpec:
             raise UsageError(f"The input {text!r} does not have the form name=dtype[dims].", fix=example)
         dtype = match["dtype"]
         if dtype not in DTYPES:
-            raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"use one of {', '.join(DTYPES)}")
+            raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"choose one of: {', '.join(DTYPES)}")
         return cls(match["name"], dtype, tuple(_dim(part, text) for part in match["dims"].split(",") if match["dims"]))
 
 

@@ -47,7 +47,8 @@ def verdict(advice: Advice) -> str:
     if advice.best is None:
         return (
             f"No setting serves {clients} better than a server without flags: the best of {len(advice.trials)} "
-            f"({loaded.setting}) reached {loaded.gain:.2f} times its requests/s when measured again; at least {BETTER} counts."
+            f"({loaded.setting}) reached {loaded.gain:.2f} times its requests/s when measured again, "
+            f"and at least {BETTER} times is required."
         )
     return (
         f"{loaded.setting}: {loaded.gain:.2f} times the requests/s of a server without flags with {clients} "
@@ -57,7 +58,8 @@ def verdict(advice: Advice) -> str:
 
 
 def _flags_text(best: Setting, batching: Path, comments: list[str]) -> str:
-    usage = f"Use: tfbundle serve BUNDLE $(grep -v '^#' {batching.parent / SERVER_FLAGS}), or tensorflow_model_server likewise"
+    serve = f"tfbundle serve BUNDLE $(grep -v '^#' {batching.parent / SERVER_FLAGS})"
+    usage = f"Use: {serve}; tensorflow_model_server takes the same flags."
     flags = best.flags(str(batching))
     return _commented([*comments, usage]) + "\n".join(flags) + "\n"
 
@@ -71,7 +73,7 @@ def _comments(advice: Advice) -> list[str]:
     request = advice.request
     day = datetime.now(timezone.utc).date().isoformat()
     return [
-        f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load {advice.load:.1f} before),",
+        f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load before: {advice.load:.1f}),",
         "with the embedded server. A machine that is busy with other work favours a server with many threads.",
         f"{request.model} {request.signature}, {request.rows} row{'s' if request.rows > 1 else ''} per request.",
         "",

@@ -168,7 +168,7 @@ class GrpcTransport:
             return ConnectionFailedError(f"{self._target.address} does not speak gRPC.", where=where, fix=fix)
         if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
             fix = "check that the server is running and that this is its gRPC port"
-            what = f"No connection to {self._target.address}: {message}"
+            what = f"Cannot connect to {self._target.address}: {message}"
             return ConnectionFailedError(what, where=where, fix=fix)
         return RequestError(
             f"{status}: {message}", status=status, where=where, fix=hint(status, message, ref)

@@ -209,7 +209,7 @@ class RestTransport:
             fix = "set a longer timeout, or check whether the server is overloaded"
             return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
         if isinstance(exc, OSError):
-            what = f"No connection to {self._target.address}: {exc.strerror or exc}"
+            what = f"Cannot connect to {self._target.address}: {exc.strerror or exc}"
             fix = "check that the server is running and that this is its REST port"
             return ConnectionFailedError(what, where=where, fix=fix)
         what = f"{self._target.address} does not answer in HTTP ({type(exc).__name__})."

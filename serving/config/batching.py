@@ -47,7 +47,7 @@ class BatchingParameters(ConfigFile):
         for name in _NUMBERS:
             value, lowest = getattr(self, name), 0 if name == "batch_timeout_micros" else 1
             if value is not None and value < lowest:
-                raise ConfigError(f"{name} is {value}.", fix=f"use {lowest} or more, e.g. {name} {{ value: 32 }}")
+                raise ConfigError(f"{name} must be {lowest} or more, got {value}.", fix=f"write e.g. {name} {{ value: 32 }}")
         if self.enable_large_batch_splitting:
             self._check_splitting()
         if self.allowed_batch_sizes:
@@ -61,12 +61,13 @@ class BatchingParameters(ConfigFile):
         if self.max_execution_batch_size is None:
             raise ConfigError(
                 "enable_large_batch_splitting is set without max_execution_batch_size.",
-                fix="name the largest batch to run, e.g. max_execution_batch_size { value: 32 }",
+                fix="set the largest batch to run, e.g. max_execution_batch_size { value: 32 }",
             )
         if self.max_execution_batch_size > self._largest_request:
             raise ConfigError(
-                f"max_execution_batch_size is {self.max_execution_batch_size}, and max_batch_size is {self._largest_request}.",
-                fix="splitting is for requests larger than a batch: make max_batch_size the larger of the two",
+                f"max_execution_batch_size must be at most max_batch_size, {self._largest_request}, "
+                f"got {self.max_execution_batch_size}.",
+                fix="make max_batch_size the larger of the two, because only requests larger than a batch are split",
             )
 
     def _check_allowed_sizes(self) -> None:
@@ -77,11 +78,14 @@ class BatchingParameters(ConfigFile):
         """
         sizes, largest = self.allowed_batch_sizes, self._largest_request
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
-            raise ConfigError(f"allowed_batch_sizes is {list(sizes)}.", fix="list the sizes in ascending order, e.g. 1, 8, 32")
+            raise ConfigError(
+                f"allowed_batch_sizes must be positive and in ascending order, got {list(sizes)}.",
+                fix="sort the sizes, each once, e.g. 1, 8, 32",
+            )
         if sizes[-1] != largest:
             example = ", ".join(map(str, (*sizes[:-1], largest)))
             raise ConfigError(
-                f"The last of allowed_batch_sizes is {sizes[-1]}, and max_batch_size is {largest}.",
+                f"The last of allowed_batch_sizes must be max_batch_size, {largest}, got {sizes[-1]}.",
                 fix=f"make the last one equal max_batch_size, e.g. {example}",
             )
 

@@ -88,14 +88,14 @@ class ServedModel:
         if missing:
             raise ConfigError(
                 f"The model {self.name!r} has no version {min(missing)}, which its version policy names.",
-                fix=f"choose among the versions on disk: {_listed(sorted(available))}",
+                fix=f"choose one of the versions on disk: {_listed(sorted(available))}",
             )
         served = self.served(available)
         for label, version in self.labels.items():
             if version not in served:
                 raise ConfigError(
                     f"The label {label!r} of {self.name!r} points to version {version}, which is not served.",
-                    fix=f"choose among the served versions: {_listed(served)}; e.g. {label}: {max(served, default=1)}",
+                    fix=f"choose one of the served versions: {_listed(served)}; e.g. {label}: {max(served, default=1)}",
                 )
 
     def to_proto(self) -> Any:
@@ -170,7 +170,7 @@ class ModelServerConfig(ConfigFile):
         kind = config.WhichOneof("config")
         if kind != "model_config_list":
             raise ConfigError(
-                f"The config holds {'a ' + kind if kind else 'nothing'}.",
+                f"The config must hold a model_config_list, got {kind or 'nothing'}.",
                 fix="write model_config_list { config { name: … base_path: … model_platform: … } }",
             )
         return cls(tuple(ServedModel.from_proto(model) for model in config.model_config_list.config))

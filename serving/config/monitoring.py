@@ -29,8 +29,8 @@ class MonitoringConfig(ConfigFile):
     def __post_init__(self) -> None:
         if not self.path.startswith("/"):
             raise ConfigError(
-                f"The path of the metrics is {self.path!r}.",
-                fix=f'begin it with a slash, e.g. path: "{PROMETHEUS_PATH}"',
+                f"The path of the metrics must begin with a slash, got {self.path!r}.",
+                fix=f'write e.g. path: "{PROMETHEUS_PATH}"',
             )
 
     def to_proto(self) -> Any:

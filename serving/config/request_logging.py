@@ -27,7 +27,7 @@ class RequestLogging:
 
     def __post_init__(self) -> None:
         if not 0 <= self.sampling_rate <= 1:
-            raise ConfigError(f"sampling_rate is {self.sampling_rate}.", fix="use a rate between 0 and 1, e.g. 0.01")
+            raise ConfigError(f"sampling_rate must be between 0 and 1, got {self.sampling_rate}.", fix="set e.g. 0.01")
 
 
 def logging_from_proto(model_config: Any) -> RequestLogging | None:

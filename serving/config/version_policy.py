@@ -21,7 +21,8 @@ class Latest:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ConfigError(
-                f"The version policy latest has num_versions {self.count}.", fix="use 1 or more, e.g. num_versions: 2"
+                f"The version policy latest needs num_versions of 1 or more, got {self.count}.",
+                fix="set e.g. num_versions: 2",
             )
 
 
@@ -39,8 +40,8 @@ class Specific:
     def __post_init__(self) -> None:
         if not self.versions or len(set(self.versions)) != len(self.versions):
             raise ConfigError(
-                f"The version policy specific lists the versions {list(self.versions)}.",
-                fix="name at least one version, each once, e.g. specific { versions: 1 versions: 2 }",
+                f"The version policy specific must list at least one version, each once, got {list(self.versions)}.",
+                fix="write e.g. specific { versions: 1 versions: 2 }",
             )
 
 

@@ -63,8 +63,8 @@ class BinaryRunner(ProcessRunner):
             self._configs.mkdir(mode=0o700)
         except FileExistsError as exc:
             raise LaunchError(
-                f"{self._configs} exists already: another launch uses this port, or left the folder behind.",
-                fix=f"choose another --port or, if no server uses the folder, rm -r {shlex.quote(str(self._configs))}",
+                f"{self._configs} already exists: another launch uses this port, or left the folder behind.",
+                fix=f"choose another --port or, if no server uses the folder, remove it: rm -r {shlex.quote(str(self._configs))}",
             ) from exc
         self._has_configs = True
         for name, text in self._deployment.configs(str(self._deployment.folder / "models")).items():

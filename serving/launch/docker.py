@@ -94,7 +94,7 @@ class DockerRunner:
         self._check_daemon()
         if self._ask("container", "inspect", self.name).returncode == 0:
             raise LaunchError(
-                f"A container named {self.name} exists already: another launch uses this port, or left it behind.",
+                f"A container named {self.name} already exists: another launch uses this port, or left it behind.",
                 fix=f"choose another --port, or remove it: {self._removal}",
             )
         if self._ask("image", "inspect", self._settings.image).returncode != 0:
@@ -120,7 +120,7 @@ class DockerRunner:
         if pull.poll() != 0:
             raise LaunchError(
                 f"The image {image} cannot be pulled: {_last_line(' '.join(pull.tail))}",
-                fix="check that the registry is reachable, or name another image with --image or `docker:` in bundle.yaml",
+                fix="check that the registry is reachable, or choose another image with --image or `docker:` in bundle.yaml",
             )
 
     def start(self, log: Log) -> None:
@@ -137,8 +137,8 @@ class DockerRunner:
         if code == _DOCKER_FAILED:
             fix = "see Docker's own message above: it could not run the container"
         elif code == _KILLED:
-            limit = self._settings.memory or "without limit"
-            fix = f"raise --memory (now {limit}): it was killed, most likely for using too much"
+            limit = self._settings.memory or "unlimited"
+            fix = f"raise --memory (now {limit}): the container was killed, probably for using too much memory"
         return ended_error(f"The container {self.name}", code, self.command, self._process.tail, fix)
 
     def stop(self) -> None:
@@ -178,7 +178,7 @@ class DockerRunner:
             ) from exc
         except subprocess.TimeoutExpired as exc:
             raise LaunchError(
-                f"Docker did not answer within {seconds:g} s.", where=shlex.join(command), fix="check its daemon"
+                f"Docker did not answer within {seconds:g} s.", where=shlex.join(command), fix="check that its daemon is running"
             ) from exc
 
 

@@ -65,7 +65,7 @@ def read_requests(path: Path) -> RequestLog:
         others = "".join(f", only {count} of {name}" for name, count in sorted(left_out.items()))
         raise GoldenError(
             f"{path} has no predict, classify or regress request{others}.",
-            fix="log some requests with tfbundle serve DIR --log_requests=FOLDER",
+            fix="log some requests with `tfbundle serve DIR --log_requests=FOLDER`",
         )
     return RequestLog(tuple(requests), left_out)
 

@@ -280,7 +280,7 @@ class _Replay:
         served = info.signatures.get(signature)
         if served is None:
             names = ", ".join(sorted(info.signatures)) or "none"
-            raise _CheckFailedError(f"the signature is not served; served are: {names}")
+            raise _CheckFailedError(f"the signature is not served; served signatures: {names}")
         problems: list[str] = []
         for case in self.golden.cases:
             if case.signature == signature:
@@ -347,7 +347,7 @@ class _Replay:
 def _signature_problems(side: str, arrays: dict[str, Array], served: dict[str, TensorInfo]) -> Iterator[str]:
     for name in sorted(set(arrays) | set(served)):
         if name not in served:
-            yield f"{side} {name!r} is missing; served are: {', '.join(sorted(served))}"
+            yield f"{side} {name!r} is missing; served {side}s: {', '.join(sorted(served))}"
         elif name not in arrays:
             yield f"{side} {name!r} is served, but was not expected"
         elif served[name].dtype != array_dtype_name(arrays[name]):

@@ -47,7 +47,7 @@ def test_a_second_build_is_version_2_and_version_1_is_untouched(copy: Path, mlp_
 def test_an_existing_version_is_refused_before_any_work(copy: Path, mlp_onnx: Path) -> None:
     before = tree(copy)
     events: list[StageEvent] = []
-    with pytest.raises(PublishError, match="Version 1 of model 'mlp' exists"):
+    with pytest.raises(PublishError, match="Version 1 of model 'mlp' already exists"):
         bundler.build(mlp_onnx, out=copy, version=1, progress=events.append)
     assert events == []
     assert tree(copy) == before
@@ -141,7 +141,7 @@ def test_a_model_that_differs_from_pytorch_is_not_published(tmp_path: Path) -> N
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path, mlp_onnx: Path) -> None:
-    with pytest.raises(UsageError, match="example_inputs are for a module"):
+    with pytest.raises(UsageError, match="example_inputs work only with a module"):
         bundler.build(mlp_onnx, [1, 2], tmp_path / "x")
     with pytest.raises(UsageError, match="converter: 'none' is not one of"):
         bundler.build(mlp_onnx, out=tmp_path / "x", converter="none")

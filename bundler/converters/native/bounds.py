@@ -44,10 +44,10 @@ def window_problem(attributes: Mapping[str, Any]) -> str | None:
         numbers = attributes[name] if isinstance(attributes[name], list) else [attributes[name]]
         limit = _LARGEST_KERNEL if name == "kernel_shape" else _INT32
         if any(not isinstance(n, int) or not 0 < n < limit for n in numbers):
-            return f"its attribute {name} is {attributes[name]}, but must be above 0 and below {limit}"
+            return f"its attribute {name} must be above 0 and below {limit}, got {attributes[name]}"
     pads = attributes.get("pads")
     if isinstance(pads, list) and any(not isinstance(n, int) or abs(n) >= _INT32 for n in pads):
-        return f"its attribute pads is {pads}, but its numbers must be below 2^31"
+        return f"the numbers of its attribute pads must be below 2^31, got {pads}"
     return None
 
 

@@ -101,7 +101,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             tf.saved_model.save(root, str(path), signatures=dict(self._functions))
         except ValueError as exc:
             raise ConversionError(
-                f"TensorFlow cannot save the model's signatures: {root_cause(exc)[:300]}.", fix="give its inputs other names"
+                f"TensorFlow cannot save the model's signatures: {root_cause(exc)[:300]}.", fix="rename the model's inputs"
             ) from exc
         restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
         set_methods(path, self._methods)

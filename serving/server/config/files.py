@@ -133,7 +133,7 @@ def _bundle_config(folder: Path) -> Any:
     if not file.is_file():
         base_paths = {path.name: str(path) for path in sorted(models.iterdir()) if path.is_dir()}
         if not base_paths:
-            raise ConfigError(f"{models} contains no models.", fix="build the bundle with tfbundle build")
+            raise ConfigError(f"{models} contains no models.", fix="build the bundle with `tfbundle build`")
         return _config_of(base_paths)
     config = read_config(str(file), "ModelServerConfig")
     for model in config.model_config_list.config:
@@ -155,7 +155,7 @@ def prefers_tflite(folder: Path) -> bool:
         models = [model.get("fast_path") for model in spec["models"]]
         return bool(spec["serving"].get("fast_path") or any(models))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise ConfigError(f"{file} is damaged: {exc!r}.", fix="run tfbundle verify for details") from exc
+        raise ConfigError(f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details") from exc
 
 
 def _config_of(base_paths: dict[str, str]) -> Any:

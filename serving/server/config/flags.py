@@ -176,7 +176,7 @@ def _read(argument: str) -> tuple[str, Flag, Any]:
         raise TargetError(f"--{name} is not supported by the embedded server.", fix=UNSUPPORTED[name])
     if name not in FLAGS:
         near = get_close_matches(name, FLAGS, n=1)
-        fix = f"did you mean --{near[0]}?" if near else "the flags are those of tensorflow_model_server"
+        fix = f"did you mean --{near[0]}?" if near else "choose one of the flags that --help lists"
         raise TargetError(f"unknown argument: {argument}", fix=fix)
     flag = FLAGS[name]
     if not equals_sign:
@@ -187,7 +187,7 @@ def _read(argument: str) -> tuple[str, Flag, Any]:
         return name, flag, flag.read(text)
     except ValueError as exc:
         expected = "true or false" if flag.read is _boolean else "a number"
-        raise TargetError(f"--{name} has the value {text!r}.", fix=f"give {expected}, e.g. --{name}=1") from exc
+        raise TargetError(f"--{name} must be {expected}, got {text!r}.", fix=f"write it like --{name}=1") from exc
 
 
 def _options(values: dict[str, Any]) -> ServerOptions:

@@ -37,7 +37,7 @@ class RequestLog:
 
     def __init__(self, folder: str, rate: float, tags: tuple[str, ...]) -> None:
         if not 0 <= rate <= 1:
-            raise ConfigError(f"--log_requests_sample_rate is {rate}.", fix="give a number between 0 and 1, e.g. 0.01")
+            raise ConfigError(f"--log_requests_sample_rate must be between 0 and 1, got {rate}.", fix="set e.g. 0.01")
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = Path(folder) / f"requests-{stamp}-{os.getpid()}.tfrecord"
         try:

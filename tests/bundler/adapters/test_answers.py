@@ -166,7 +166,7 @@ def test_spec_that_does_not_fit_the_model_is_rejected(options: dict[str, Any], m
 @pytest.mark.parametrize(
     ("signature", "message"),
     [
-        ({"classify": {}, "regress": {}}, "classify and regress exclude each other"),
+        ({"classify": {}, "regress": {}}, "classify and regress cannot be combined"),
         ({"classify": {}, "method": "embed"}, "method cannot be set on a signature that wraps another one"),
         ({"of": "embed"}, "needs a conversion to wrap it with"),
         ({"of": "emb", "regress": {}}, "no signature 'emb' to wrap; choose one of serving_default"),

@@ -36,8 +36,8 @@ def test_a_promoted_label_wins_over_the_spec_with_a_notice() -> None:
     merged, notices = merge_serving(before, new, {"labels", "versions"})
     assert merged == serving({"m": {"stable": 2, "canary": 3}}, {"m": [1, 2, 3]})
     assert notices == (
-        "bundle.yaml has the label stable of m at version 1, but it was promoted to version 2 and stays there; "
-        "`tfbundle promote` changes it.",
+        "The label 'stable' of model 'm' stays at version 2, to which it was promoted, although bundle.yaml has version 1; "
+        "change it with `tfbundle promote`.",
     )
     assert new["labels"]["m"]["stable"] == 1, "the spec is not changed"
 

@@ -100,7 +100,7 @@ def test_two_models_share_a_bundle(tmp_path: Path) -> None:
 def test_a_requested_version_cannot_be_published_twice(tmp_path: Path) -> None:
     build(tmp_path, version=7)
     before = tree(tmp_path)
-    with pytest.raises(PublishError, match="Version 7 of model 'm' exists"):
+    with pytest.raises(PublishError, match="Version 7 of model 'm' already exists"):
         build(tmp_path, version=7)
     assert tree(tmp_path) == before
     assert build(tmp_path).manifest.versions("m") == [7, 8]

@@ -157,7 +157,7 @@ def test_an_existing_version_is_not_overwritten(small_bundle: Path, mlp_onnx: Pa
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "1"])
     assert result.exit_code == 1
-    assert "Version 1 of model 'mlp' exists" in result.stderr
+    assert "Version 1 of model 'mlp' already exists" in result.stderr
     assert "--version 2" in result.stderr
     result = CliRunner().invoke(app, ["build", str(mlp_onnx), "-o", str(copy), "--version", "0"])
     assert result.exit_code == 2
@@ -287,7 +287,7 @@ def test_missing_files_are_reported_before_any_work(nets: Path, tmp_path: Path) 
     missing = ("--tflite", "int8", "--calibration", "absent.npz")
     assert "is not an .npz file, a folder" in build(f"{nets}:make", *missing, out=out, code=2)
     missing = ("--tflite", "float16", "--evaluate", "absent.py:accuracy")
-    assert "There is no file absent.py" in build(f"{nets}:make", *missing, out=out, code=1)
+    assert "The file absent.py does not exist" in build(f"{nets}:make", *missing, out=out, code=1)
     missing = ("--tflite", "float16", "--evaluate", "accuracy")
     assert "does not have the form module:function" in build(f"{nets}:make", *missing, out=out, code=2)
 
@@ -317,7 +317,7 @@ def test_handlers_that_cannot_be_used_are_an_error(mlp_onnx: Path, tmp_path: Pat
     message = build(mlp_onnx, "--ops", handlers, out=out, code=1)
     assert "my_ops.py cannot be imported: SyntaxError" in message
     assert f"{handlers}:3" in message
-    assert "There is no file" in build(mlp_onnx, "--ops", tmp_path / "nothing.py", out=out, code=1)
+    assert "nothing.py does not exist" in build(mlp_onnx, "--ops", tmp_path / "nothing.py", out=out, code=1)
     handlers.write_text("from bundler.ops import op\n@op('Relu')\ndef relu(x): return x\n")
     message = build(mlp_onnx, "--ops", handlers, out=out, code=2)
     assert "my_ops.py:relu handles ai.onnx::Relu, which bundler." in message

@@ -187,8 +187,8 @@ def test_ops_of_a_bundle_yaml_are_read_from_its_folder(nets: Path, tmp_path: Pat
 
 def test_wrong_use_is_an_error(nets: Path, mlp_onnx: Path, tmp_path: Path) -> None:
     assert "native" in dry_run(mlp_onnx, "--converter", "onnx-tf", code=2).stderr
-    assert "There is no file" in dry_run(tmp_path / "nothing.onnx", code=1).stderr
-    assert "There is no file" in dry_run(mlp_onnx, "--ops", tmp_path / "nothing.py", code=1).stderr
+    assert "nothing.onnx does not exist" in dry_run(tmp_path / "nothing.onnx", code=1).stderr
+    assert "nothing.py does not exist" in dry_run(mlp_onnx, "--ops", tmp_path / "nothing.py", code=1).stderr
     (tmp_path / "noise.onnx").write_bytes(b"\xff\x00 no onnx" * 9)
     assert "noise.onnx" in dry_run(tmp_path / "noise.onnx", code=1).stderr
     (tmp_path / "bundle.yaml").write_text("models: []\n")

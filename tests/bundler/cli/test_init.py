@@ -71,7 +71,7 @@ def test_init_writes_what_build_reads(
     text = (tmp_path / "bundle.yaml").read_text()
     assert "# yaml-language-server: $schema=./bundle.schema.json" in text
     assert json.loads((tmp_path / "bundle.schema.json").read_text())["additionalProperties"] is False
-    assert "exists already" in run("init", "--yes", code=2).stderr
+    assert "already exists" in run("init", "--yes", code=2).stderr
     run("build", "bundle.yaml")
     assert list((tmp_path / "dist" / "net" / "tflite" / "net" / "1").iterdir())
     run("init", "--yes", "--force", "-o", "bundle.yaml")

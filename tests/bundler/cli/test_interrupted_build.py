@@ -44,7 +44,7 @@ def test_ctrl_c_and_sigterm_leave_nothing(
     assert done.returncode == code, done.stderr
     assert (
         done.stderr.splitlines()[-1]
-        == f"error: {word}: nothing was published; {tmp_path / 'x'} is as it was."
+        == f"error: {word}: nothing was published; {tmp_path / 'x'} is unchanged."
     )
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "x").exists()

@@ -60,10 +60,10 @@ def test_handlers_of_the_user_are_listed(tmp_path: Path) -> None:
 
 def test_wrong_use_is_an_error(tmp_path: Path) -> None:
     assert "did you mean LeakyRelu" in ops("LeekyRelu", code=2).stderr
-    assert "exclude each other" in ops("--json", "--markdown", code=2).stderr
+    assert "cannot be combined" in ops("--json", "--markdown", code=2).stderr
     assert "whole table" in ops("Relu", "--markdown", code=2).stderr
     assert "whole table" in ops("--missing", "--markdown", code=2).stderr
-    assert "There is no file" in ops("--ops", tmp_path / "nothing.py", code=1).stderr
+    assert "nothing.py does not exist" in ops("--ops", tmp_path / "nothing.py", code=1).stderr
     (tmp_path / "bad.py").write_text("1 / 0\n")
     assert f"{tmp_path / 'bad.py'}:1" in ops("--ops", tmp_path / "bad.py", code=1).stderr
     (tmp_path / "empty.py").write_text("")

@@ -283,7 +283,7 @@ def test_a_crash_of_the_worker_is_reported_and_leaves_no_files(
     )
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     path = export_convolution(tmp_path)
-    with pytest.raises(ConversionError, match=r"SIGKILL\. Its last words: no memory left") as failure:
+    with pytest.raises(ConversionError, match=r"SIGKILL\. Its last output: no memory left") as failure:
         OnnxTfConverter().convert({"serving_default": path})
     assert "free memory" in str(failure.value.fix)
     assert list(scratch.iterdir()) == []

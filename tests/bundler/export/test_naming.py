@@ -44,4 +44,4 @@ def test_all_outputs_are_selected_by_default() -> None:
     assert choose_outputs(["a", "b"], ["b"], "s") == ("b",)
     with pytest.raises(UsageError, match="selects the output 'c'") as caught:
         choose_outputs(["a", "b"], ["c"], "s")
-    assert caught.value.fix == "select from its outputs: a, b"
+    assert caught.value.fix == "choose from its outputs: a, b"

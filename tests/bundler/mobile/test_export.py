@@ -136,7 +136,7 @@ def test_command_prints_the_written_files(small_bundle: Path, tmp_path: Path) ->
         (["--model", "other"], 1, "no model 'other'"),
         (["--version", "7"], 1, "has no version 7"),
         (["--labels", "missing.txt"], 2, "cannot be read"),
-        (["--mean", "1"], 2, "takes no image"),
+        (["--mean", "1"], 2, "does not take an image"),
         (["--mean", "a"], 2, "is not a list of numbers"),
         (["--std", "nan"], 2, "is not a list of numbers"),
     ],

@@ -35,7 +35,7 @@ def test_names_become_unique_variables() -> None:
     assert [a.count for a in inputs] == [1, 1, 1, 6, 1]
     escaped = arguments((TensorSpec('a$b"', "float32", (1,)),))[0]
     assert (escaped.literal, escaped.kotlin_literal) == ('"a$b\\""', '"a\\$b\\""')
-    with pytest.raises(UsageError, match="cannot be generated"):
+    with pytest.raises(UsageError, match="Cannot generate code that passes"):
         arguments((TensorSpec("x", "string", (1,)),))
 
 

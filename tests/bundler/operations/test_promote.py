@@ -104,7 +104,8 @@ def test_build_and_render_keep_labels(bundle: Path, mlp_onnx: Path) -> None:
     settings = parse_spec({"serving": {"rest_port": 9501, "labels": {"mlp": {"stable": 1, "old": 1}}}}, where="test")
     published = rerender(bundle, ("serving",), settings)
     assert served(bundle).labels == {"stable": 2, "old": 1}
-    assert any("label stable of mlp at version 1, but it was promoted to version 2" in notice for notice in published.notices)
+    expected = "label 'stable' of model 'mlp' stays at version 2, to which it was promoted"
+    assert any(expected in notice for notice in published.notices)
     assert len(Bundle.open(bundle).manifest.promotions) == 1
 
 
@@ -172,7 +173,7 @@ def test_the_command_promotes_rolls_back_and_lists_labels(bundle: Path) -> None:
         assert (result.exit_code, words in result.output) == (2, True), result.output
     result = run(bundle, "--label", "stable", "--version", 3, "--server", "localhost:9")
     assert result.exit_code == 1
-    assert "No connection to localhost:9" in result.output
+    assert "Cannot connect to localhost:9" in result.output
     assert served(bundle).labels == {"stable": 1}
 
 

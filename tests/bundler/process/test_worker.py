@@ -81,7 +81,7 @@ def test_the_exit_status_of_a_worker_that_ends_is_reported(start: StartWorker, l
     with pytest.raises(WorkerEndedError) as caught:
         process.ask({"do": "exit"}, START_S)
     assert caught.value.status == 7
-    assert worker.how_it_ended(7, log) == "exited with 7. Its last words: giving up"
+    assert worker.how_it_ended(7, log) == "ended with exit code 7. Its last output: giving up"
     with pytest.raises(WorkerEndedError):
         process.ask({"do": "answer"}, START_S)
 
@@ -109,9 +109,9 @@ def test_closing_twice_does_no_harm(start: StartWorker) -> None:
 
 def test_the_end_by_a_signal_is_named_without_the_usual_chatter(log: Path) -> None:
     log.write_text("quantizer: no such loop\nI0000 00:00:1 1 loader.cc:1] chatter\n\n")
-    assert worker.how_it_ended(-signal.SIGSEGV, log) == "was ended by SIGSEGV. Its last words: quantizer: no such loop"
+    assert worker.how_it_ended(-signal.SIGSEGV, log) == "was ended by SIGSEGV. Its last output: quantizer: no such loop"
     log.write_text("INFO: Created TensorFlow Lite delegate\n")
-    assert worker.how_it_ended(1, log) == "exited with 1."
+    assert worker.how_it_ended(1, log) == "ended with exit code 1."
 
 
 def test_the_timeout_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

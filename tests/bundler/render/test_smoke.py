@@ -104,7 +104,7 @@ def test_golden_data_of_the_served_versions_is_included(tmp_path: Path) -> None:
 
 def test_missing_golden_data_is_an_error(tmp_path: Path) -> None:
     golden_data.save(tmp_path / "golden", golden_data.affine(2), 2)
-    with pytest.raises(VerifyError, match="golden data of echo version 7 is missing"):
+    with pytest.raises(VerifyError, match="golden data of the model 'echo', version 7, is missing"):
         renderer.render(make_context(), tmp_path)
 
 

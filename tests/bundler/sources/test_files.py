@@ -29,7 +29,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_folder_is_not_a_file(tmp_path: Path) -> None:
-    assert fix_for(".", tmp_path) == "name a file in it"
+    assert fix_for(".", tmp_path) == "give a file in it"
 
 
 def test_provenance_has_name_size_and_hash(tmp_path: Path) -> None:

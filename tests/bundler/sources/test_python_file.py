@@ -59,8 +59,8 @@ def test_files_import_their_neighbours(load_source: Load, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "what", "where", "fix"),
     [
-        ("nofile.py:net", "There is no file nofile.py", "nofile.py", "path"),
-        ("modle.py:net", "There is no file", "modle.py", "did you mean model.py"),
+        ("nofile.py:net", "The file nofile.py does not exist", "nofile.py", "path"),
+        ("modle.py:net", "The file modle.py does not exist", "modle.py", "did you mean model.py"),
         ("model.py:nett", "has no 'nett'", "model.py", "net, big"),
         ("model.py:raises", "KeyError: 'nope'", 'return values["nope"]', "without arguments"),
         ("model.py:leaves", "SystemExit: bye", 'raise SystemExit("bye")', "without arguments"),

@@ -67,7 +67,7 @@ def test_the_image_has_its_tag_and_its_digest() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"There is no file .*absent\.yaml"):
+    with pytest.raises(SpecError, match=r"The file .*absent\.yaml does not exist"):
         read_spec(tmp_path / "absent.yaml")
     with pytest.raises(SpecError, match="cannot be read"):
         read_spec(tmp_path)

@@ -18,7 +18,7 @@ def test_a_signature_is_a_method_or_wraps_another_signature() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"image": {}, "text": {"tokenizer": "t"}}, "image and text exclude each other; .* by_image and by_text"),
+        ({"image": {}, "text": {"tokenizer": "t"}}, "image and text cannot be combined; .* by_image and by_text"),
         ({"regress": {}, "inputs": ["x=int8[]"], "outputs": ["y"]}, "inputs, outputs cannot be set"),
         ({"of": "embed"}, "needs a conversion to wrap it with"),
         ({"inputs": ["x"]}, r"does not have the form name=dtype\[dims\]"),

@@ -68,7 +68,7 @@ def test_files_are_not_overwritten_and_the_schema_is_beside_them(tmp_path: Path)
     file = tmp_path / "new" / "bundle.yaml"
     assert write_spec(file, Answers()) == [file, file.with_name(SCHEMA_FILE)]
     assert json.loads(file.with_name(SCHEMA_FILE).read_text()) == BundleSpec.json_schema()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_spec(file, Answers("other"))
     write_spec(file, Answers("other"), force=True)
     assert parsed(file.read_text()).models[0].name == "other"

@@ -164,7 +164,7 @@ def test_error_for_int8_without_calibration_names_the_option() -> None:
 
 def test_error_names_a_dim_that_the_model_does_not_have(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), dims={"length": 6})
-    with pytest.raises(UsageError, match=r"names 'length'(.|\n)*dynamic dims are batch, seq"):
+    with pytest.raises(UsageError, match=r"names 'length'(.|\n)*choose one of: batch, seq"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
@@ -348,7 +348,7 @@ def test_converter_crash_is_an_error_and_the_other_variants_are_made(
     text = str(caught.value)
     assert "1 TFLite variant failed (made: float16, dynamic)" in text
     assert (
-        "The process of TensorFlow's TFLite converter, making the int8 file, was ended by SIGSEGV. "
-        "Its last words: quantizer: no such loop"
+        "The process building the int8 file with TensorFlow's TFLite converter was ended by SIGSEGV. "
+        "Its last output: quantizer: no such loop"
     ) in text
     assert "leave int8 out of --tflite" in text

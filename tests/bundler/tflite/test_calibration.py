@@ -142,9 +142,9 @@ def module_samples() -> list[np.ndarray]:
     [
         ("samples.py:broken", SourceError, r"raised: KeyError: 'no such picture'(.|\n)*samples\.py:21: raise KeyError"),
         ("samples.py:number", UsageError, "must yield samples, but it returned int"),
-        ("samples.py:absent", UsageError, r"no function 'absent' in samples\.py"),
+        ("samples.py:absent", UsageError, r"samples\.py has no function 'absent'"),
         ("samples.py:pairs", UsageError, r"item 0 has 2 arrays, but the model takes image"),
-        ("nowhere.py:dicts", SourceError, r"no file nowhere\.py"),
+        ("nowhere.py:dicts", SourceError, r"The file nowhere\.py does not exist"),
         ("no_such_module:dicts", SourceError, "no_such_module.* cannot be imported: ModuleNotFoundError"),
         ("nothing", UsageError, r"is not an \.npz file, a folder, or module:function"),
         ("absent.npz", UsageError, r"is not an \.npz file, a folder"),

@@ -133,11 +133,11 @@ def test_labelled_samples_give_the_top1_accuracy(tmp_path: Path) -> None:
         ("no_label", UsageError, r"Evaluation sample labelled\.py:no_label item 1 has no label"),
         ("word", UsageError, "returned 'good', which is not a finite number"),
         ("nan_metric", UsageError, "returned nan, which is not a finite number"),
-        ("narrow", UsageError, r"predict got x=float32\[3, 5\]\.(.|\n)*the model takes x=float32\[batch,3\]"),
-        ("other_name", UsageError, r"predict got image\.(.|\n)*the model takes x=float32\[batch,3\]"),
+        ("narrow", UsageError, r"predict was called with x=float32\[3, 5\]\.(.|\n)*call predict with x=float32\[batch,3\]"),
+        ("other_name", UsageError, r"predict was called with image\.(.|\n)*call predict with x=float32\[batch,3\]"),
         ("doubles", SourceError, r"doubles raised: "),
         ("stops", SourceError, r"The evaluate function labelled\.py:stops raised: OSError: disk gone(.|\n)*labelled\.py:49"),
-        ("absent", UsageError, r"no function 'absent' in labelled\.py"),
+        ("absent", UsageError, r"labelled\.py has no function 'absent'"),
     ],
 )
 def test_evaluate_function_that_cannot_be_used_is_rejected(

@@ -219,7 +219,7 @@ def test_error_names_an_operator_that_tflite_lacks(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.det(x)
 
-    with pytest.raises(TfliteError, match=r"model\.tflite could not be made.*\n.*MatrixDeterminant"):
+    with pytest.raises(TfliteError, match=r"model\.tflite could not be built.*\n.*MatrixDeterminant"):
         bundler.build(Inverse(), torch.randn(2, 3, 3), tmp_path / "x", name="m", fast_path=True)
 
 

@@ -21,5 +21,5 @@ def test_check_imports_nothing_but_reports_form_and_missing_file(tmp_path: Path)
     user_function.check("some.module:accuracy", tmp_path, what="evaluate")
     with pytest.raises(UsageError, match="does not have the form module:function"):
         user_function.check("metrics.py", tmp_path, what="evaluate")
-    with pytest.raises(SourceError, match=r"no file missing\.py"):
+    with pytest.raises(SourceError, match=r"The file missing\.py does not exist"):
         user_function.check("missing.py:accuracy", tmp_path, what="evaluate")

@@ -28,8 +28,8 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerClient:
 @pytest.mark.parametrize(
     ("step", "activity"),
     [
-        ("int8 converting", "TensorFlow's TFLite converter, making the int8 file"),
-        ("int8 running", "LiteRT, running the int8 file"),
+        ("int8 converting", "building the int8 file with TensorFlow's TFLite converter"),
+        ("int8 running", "running the int8 file with LiteRT"),
     ],
 )
 def test_the_error_names_the_activity_and_the_log(
@@ -38,7 +38,7 @@ def test_the_error_names_the_activity_and_the_log(
     (tmp_path / "work" / "at").write_text(step)
     with client, pytest.raises(TfliteError) as caught:
         client.make("int8")
-    assert caught.value.what.startswith(f"The process of {activity}, gave no result within 0.5 seconds and was killed.")
+    assert caught.value.what.startswith(f"The process {activity} gave no result within 0.5 seconds and was killed.")
     log = Path(str(caught.value.where))
     assert log.parent == tmp_path and log.name.startswith("tfbundle-tflite-int8-")
     assert str(caught.value.fix).endswith("leave int8 out of --tflite") and f"{TIMEOUT_ENV}=SECONDS" in str(caught.value.fix)

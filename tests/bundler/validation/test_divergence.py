@@ -48,4 +48,4 @@ def test_onnx_runtime_alone_is_at_fault_if_the_saved_model_agrees(tmp_path: Path
 
 def test_another_converter_cannot_name_the_layer(tmp_path: Path) -> None:
     hint = divergence.conversion_at_fault(failed_call(tmp_path / "m.onnx"), native=False)
-    assert hint.endswith("; --converter native names the layer.")
+    assert hint.endswith("; use --converter native to find the layer.")

@@ -46,7 +46,7 @@ def test_an_equal_model_passes_every_draw(tmp_path: Path, saved: Path) -> None:
 def test_a_length_that_pytorch_refuses_is_left_out_with_the_reason(tmp_path: Path, saved: Path) -> None:
     report = check(exported(tmp_path / "m.onnx"), saved)
     assert len(report.left_out) == 1
-    assert "serving_default, draw seq-15: PyTorch refuses it (RuntimeError: " in report.left_out[0]
+    assert "serving_default, draw seq-15: PyTorch rejects it (RuntimeError: " in report.left_out[0]
     assert report.to_json()["left_out"] == list(report.left_out)
 
 

@@ -49,7 +49,7 @@ def test_the_error_names_the_runtimes_and_the_five_worst_outputs() -> None:
 
 
 def test_the_error_of_a_quantized_model_suggests_a_tolerance() -> None:
-    assert "--tolerance 0.01 accepts that" in str(failing(1).error(quantized=True).fix)
+    assert "with --tolerance 0.01: the model is quantized" in str(failing(1).error(quantized=True).fix)
 
 
 def test_the_error_says_if_the_saved_model_was_not_compared() -> None:

@@ -229,7 +229,7 @@ def test_a_late_answer_is_a_deadline_error(client: Client) -> None:
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_missing_server_is_a_connection_error(scheme: str) -> None:
     with Client(f"{scheme}://127.0.0.1:{free_port()}") as client:
-        with pytest.raises(ConnectionFailedError, match=r"No connection to 127\.0\.0\.1") as caught:
+        with pytest.raises(ConnectionFailedError, match=r"Cannot connect to 127\.0\.0\.1") as caught:
             client.predict("affine", x=X, timeout=5)
         assert "check that the server is running" in str(caught.value)
 

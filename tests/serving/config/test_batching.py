@@ -34,14 +34,14 @@ def test_handwritten_parameters_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("max_batch_size { value: 4 } allowed_batch_sizes: [2, 3]", "is 3, and max_batch_size is 4"),
-        ("allowed_batch_sizes: [2, 4]", "max_batch_size is 1000"),
-        ("max_batch_size { value: 4 } allowed_batch_sizes: [4, 2, 4]", r"allowed_batch_sizes is \[4, 2, 4\]"),
-        ("num_batch_threads { }", "num_batch_threads is 0"),
-        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros is -1"),
+        ("max_batch_size { value: 4 } allowed_batch_sizes: [2, 3]", "must be max_batch_size, 4, got 3"),
+        ("allowed_batch_sizes: [2, 4]", "must be max_batch_size, 1000, got 4"),
+        ("max_batch_size { value: 4 } allowed_batch_sizes: [4, 2, 4]", r"ascending order, got \[4, 2, 4\]"),
+        ("num_batch_threads { }", "num_batch_threads must be 1 or more, got 0"),
+        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be 0 or more, got -1"),
         ("enable_large_batch_splitting { value: true }", "without max_execution_batch_size"),
-        (f"max_batch_size {{ value: 8 }} {SPLITTING} allowed_batch_sizes: 4", "is 4, and max_batch_size is 8"),
-        (f"max_batch_size {{ value: 2 }} {SPLITTING}", "max_execution_batch_size is 4, and max_batch_size is 2"),
+        (f"max_batch_size {{ value: 8 }} {SPLITTING} allowed_batch_sizes: 4", "must be max_batch_size, 8, got 4"),
+        (f"max_batch_size {{ value: 2 }} {SPLITTING}", "max_execution_batch_size must be at most max_batch_size, 2, got 4"),
         ("max_batch_size: 4", "max_batch_size"),
     ],
 )

@@ -67,7 +67,7 @@ def test_a_handwritten_config_gets_the_servers_defaults() -> None:
     ("text", "expected"),
     [
         ("model_config_list { foo: 1 }", 'no field named "foo"'),
-        ("", "holds nothing"),
+        ("", "got nothing"),
         (
             'model_config_list { config { name: "m" base_path: "m" model_platform: "tensorflow" } }',
             "not absolute",
@@ -78,7 +78,7 @@ def test_a_handwritten_config_gets_the_servers_defaults() -> None:
         (
             'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow"'
             " model_version_policy { specific { } } } }",
-            r"versions \[\]",
+            r"each once, got \[\]",
         ),
     ],
 )

@@ -19,7 +19,7 @@ def test_settings_survive_the_message() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5])
 def test_the_sampling_rate_is_between_0_and_1(rate: float) -> None:
-    with pytest.raises(ConfigError, match=f"sampling_rate is {rate}"):
+    with pytest.raises(ConfigError, match=f"sampling_rate must be between 0 and 1, got {rate}"):
         RequestLogging("file", "/logs", rate)
 
 

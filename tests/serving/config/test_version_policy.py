@@ -23,7 +23,7 @@ def test_a_policy_serves_these_versions(policy: VersionPolicy, served: tuple[int
 
 
 def test_latest_must_count_at_least_one_version() -> None:
-    with pytest.raises(ConfigError, match="num_versions 0"):
+    with pytest.raises(ConfigError, match="num_versions of 1 or more, got 0"):
         Latest(0)
 
 

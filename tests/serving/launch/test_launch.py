@@ -168,7 +168,7 @@ def test_a_container_that_ends_early_is_explained(mode: str, words: str, fix: st
 def test_a_container_that_is_never_ready_is_removed(deploy: Deploy, docker: FakeDocker) -> None:
     deployment = deploy(1)
     docker.misbehave("hangs")
-    with pytest.raises(NotReadyError, match=r"was not ready within [01][.\d]* s: No connection"):
+    with pytest.raises(NotReadyError, match=r"was not ready within [01][.\d]* s: Cannot connect"):
         launch(in_docker(deployment, docker), deployment, 1.0)
     assert docker.verbs[-2:] == ["stop", "rm"]
     assert not (docker.home / "container").exists()
@@ -206,7 +206,7 @@ def test_config_files_of_another_launch_are_not_touched(deploy: Deploy, tmp_path
     first.prepare(print)
     try:
         second = BinaryRunner(deployment, binary)
-        with pytest.raises(LaunchError, match="exists already"):
+        with pytest.raises(LaunchError, match="already exists"):
             second.prepare(print)
         second.stop()
         assert Path(first.by_hand.split("rm -rf ")[1]).is_dir()

@@ -38,7 +38,7 @@ def test_a_version_that_cannot_be_loaded_is_named(endpoints: ServerEndpoints) ->
 
 
 def test_a_missing_server_is_not_ready() -> None:
-    with pytest.raises(NotReadyError, match=r"No connection to 127\.0\.0\.1:9"):
+    with pytest.raises(NotReadyError, match=r"Cannot connect to 127\.0\.0\.1:9"):
         wait_until_available("127.0.0.1:9", {"m": (1,)}, seconds=0.3, ended=lambda: None)
 
 

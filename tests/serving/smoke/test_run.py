@@ -116,9 +116,9 @@ def test_other_names_dtypes_and_dims_fail_in_the_metadata(folder: Path) -> None:
         ),
         (
             lambda case: replace(case, outputs={"z": case.outputs["y"], "total": case.outputs["total"]}),
-            "output 'y' is served, but was not expected; output 'z' is missing; served are: total, y",
+            "output 'y' is served, but was not expected; output 'z' is missing; served outputs: total, y",
         ),
-        (lambda case: replace(case, signature="other"), "the signature is not served; served are: serving_default"),
+        (lambda case: replace(case, signature="other"), "the signature is not served; served signatures: serving_default"),
     ],
 )
 def test_golden_data_of_another_model_fails(endpoints: ServerEndpoints, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -151,7 +151,7 @@ def test_a_missing_server_fails_after_the_timeout(tmp_path: Path) -> None:
     report = run("127.0.0.1:9", files, timeout=0.5)
     assert time.monotonic() - started < 5
     assert [c.what for c in report.failures] == ["status", "status"]
-    assert "No connection to 127.0.0.1:9" in report.failures[0].message
+    assert "Cannot connect to 127.0.0.1:9" in report.failures[0].message
 
 
 def test_bad_golden_data_is_an_error(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def _seen(mask: Tensor, batch: Tensor, length: Tensor, total: Tensor) -> Tensor:
     elif rank in (2, 3):
         mask = tf.reshape(mask, [-1, 1, 1, tf.shape(mask)[1]]) if rank == 2 else mask[:, None]
     else:
-        raise ValueError(f"its mask has rank {rank}, but must have rank 1 to 4")
+        raise ValueError(f"its mask must have rank 1 to 4, got rank {rank}")
     return mask if mask.dtype == tf.bool else mask > 0
 
 

@@ -19,10 +19,10 @@ STORE = WeightStore(constants_only=True)
     ("attributes", "problem"),
     [
         ({"strides": [1, 2], "pads": [0, -1], "group": 1}, None),
-        ({"strides": [1, 0]}, "its attribute strides is [1, 0], but must be above 0 and below 2147483648"),
-        ({"kernel_shape": [1 << 20]}, "its attribute kernel_shape is [1048576], but must be above 0 and below 1048576"),
-        ({"blocksize": -1}, "its attribute blocksize is -1, but must be above 0 and below 2147483648"),
-        ({"pads": [1 << 31]}, "its attribute pads is [2147483648], but its numbers must be below 2^31"),
+        ({"strides": [1, 0]}, "its attribute strides must be above 0 and below 2147483648, got [1, 0]"),
+        ({"kernel_shape": [1 << 20]}, "its attribute kernel_shape must be above 0 and below 1048576, got [1048576]"),
+        ({"blocksize": -1}, "its attribute blocksize must be above 0 and below 2147483648, got -1"),
+        ({"pads": [1 << 31]}, "the numbers of its attribute pads must be below 2^31, got [2147483648]"),
     ],
 )
 def test_windows_that_tensorflow_cannot_run(attributes: dict[str, Any], problem: str | None) -> None:

@@ -164,7 +164,7 @@ def test_wrong_files_are_rejected_with_the_users_line(
 
 def test_paths_that_are_not_python_files_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
-    for name, what in {"nothing.py": "There is no file", "text.txt": "not a Python file", ".": "is a folder"}.items():
+    for name, what in {"nothing.py": "does not exist", "text.txt": "not a Python file", ".": "is a folder"}.items():
         with pytest.raises(SourceError, match=what):
             plugins.load([name], base=tmp_path)
 

@@ -45,8 +45,8 @@ def test_defaults_are_those_of_the_real_server() -> None:
         ("--prot=1", "unknown argument: --prot=1"),
         ("port=1", "unknown argument: port=1"),
         ("--port", "--port has no value"),
-        ("--port=x", "--port has the value 'x'"),
-        ("--enable_batching=maybe", "--enable_batching has the value 'maybe'"),
+        ("--port=x", "--port must be a number, got 'x'"),
+        ("--enable_batching=maybe", "--enable_batching must be true or false, got 'maybe'"),
         ("--use_alts_credentials=true", "--use_alts_credentials is not supported"),
     ],
 )

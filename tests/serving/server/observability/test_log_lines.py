@@ -46,7 +46,7 @@ def test_ids_that_are_unsafe_to_log_are_replaced() -> None:
 def test_log_format_is_read_from_the_command_line_and_checked() -> None:
     assert log_format(["--port=1", "--log_format=json"]) == "json"
     assert log_format([]) == "text"
-    with pytest.raises(TargetError, match="--log_format is 'xml'"):
+    with pytest.raises(TargetError, match="Unknown --log_format 'xml'"):
         configure_logging("xml")
 
 

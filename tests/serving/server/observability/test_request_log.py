@@ -103,7 +103,7 @@ def test_logged_classify_and_regress_requests_are_sent_again(inferred: Path) -> 
         command = ["bench", target, "--replay", str(inferred), "--seconds", "0.1", "--concurrency", "2", "--json"]
         benched = CliRunner().invoke(app, command)
         assert json.loads(benched.stdout)[0]["failed"] == 0
-        assert "1 records of multi_inference_log" in benched.stderr
+        assert "1 record of multi_inference_log" in benched.stderr
 
 
 def test_file_with_only_other_records_is_refused(inferred: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_rate_of_zero_writes_nothing_and_invalid_rate_is_refused(tmp_path: Path)
     assert not any(RequestLog(str(tmp_path), 0.0, ()).wants() for _ in range(100))
     drawn = sum(RequestLog(str(tmp_path), 0.5, ()).wants() for _ in range(1000))
     assert 300 < drawn < 700
-    with pytest.raises(ConfigError, match="sample_rate is 2"):
+    with pytest.raises(ConfigError, match="sample_rate must be between 0 and 1, got 2"):
         RequestLog(str(tmp_path), 2, ())
 
 

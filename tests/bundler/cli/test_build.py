@@ -323,5 +323,5 @@ def test_handlers_that_cannot_be_used_are_an_error(mlp_onnx: Path, tmp_path: Pat
     assert "my_ops.py:relu handles ai.onnx::Relu, which bundler." in message
     assert "override=True" in message
     message = build(mlp_onnx, "--ops", handlers, "--converter", "onnx-tf", out=out, code=2)
-    assert "onnx-tf takes no handlers of your own" in message
+    assert "The converter onnx-tf does not support custom handlers" in message
     assert not out.exists()

@@ -66,5 +66,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(agreeing)
     for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
         terminalreporter.write_line(line)
+    for report in terminalreporter.stats.get("passed", []):
+        for name, text in report.user_properties:
+            if name == "house":
+                terminalreporter.write_line(text)
     if line := recordings.summary([r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"]):
         terminalreporter.write_line(line)

@@ -30,6 +30,6 @@ def test_a_spec_without_models_is_rejected(tmp_path: Path) -> None:
 
 def test_other_converters_are_rejected(mlp_onnx: Path) -> None:
     models = [{"name": "mlp", "source": str(mlp_onnx), "converter": "onnx-tf"}]
-    with pytest.raises(UsageError, match="the model mlp uses onnx-tf") as caught:
+    with pytest.raises(UsageError, match="the model 'mlp' uses onnx-tf") as caught:
         dry_run(parse_spec({"models": models}, where="the test"), base=mlp_onnx.parent, progress=ignore)
     assert caught.value.fix == "omit --converter or --dry-run"

@@ -316,7 +316,7 @@ def test_invalid_shapes_are_rejected(tmp_path: Path, samples: Path) -> None:
         check_request(spec)
     (tmp_path / "sizes.py").write_text(SIZES)
     spec = TfliteSpec(variants=("float32",), evaluate=f"{tmp_path}/sizes.py:unknown_size")
-    with pytest.raises(UsageError, match=r"ids\[5, 7\]; the TFLite file takes .*ids=int64\[1,10\](.|\n)*tflite\.shapes"):
+    with pytest.raises(UsageError, match=r"ids\[5, 7\], but the TFLite file takes .*ids=int64\[1,10\](.|\n)*tflite\.shapes"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 

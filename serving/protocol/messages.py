@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from google.protobuf import descriptor_pb2, message_factory
@@ -29,10 +30,23 @@ DEFAULT_SIGNATURE = "serving_default"
 _DESCRIPTORS = Path(__file__).with_name("tf_serving.desc")
 
 
+_making = RLock()
+"""Held while the pool or a class is made: `cache` alone lets threads that come at once make one each, and messages of two pools
+do not mix."""
+
+
 @cache
-def pool() -> DescriptorPool:
-    """Return the shared pool with every file of `tf_serving.desc`, for reflection, text_format and json_format."""
+def _shared_pool() -> DescriptorPool:
     return new_pool()
+
+
+def pool() -> DescriptorPool:
+    """Return the shared pool with every file of `tf_serving.desc`, for reflection, text_format and json_format.
+
+    All threads get the same pool, even if they call this for the first time together.
+    """
+    with _making:
+        return _shared_pool()
 
 
 def new_pool() -> DescriptorPool:
@@ -53,7 +67,8 @@ def message(full_name: str) -> Any:
     Raises:
         KeyError: there is no message of this name.
     """
-    return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
+    with _making:
+        return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
 
 
 def serving_message(name: str) -> Any:

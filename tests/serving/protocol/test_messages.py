@@ -89,7 +89,7 @@ def test_the_shipped_messages_have_every_field_of_the_installed_ones() -> None:
 def test_loading_takes_under_50_ms() -> None:
     times = []
     for _ in range(3):
-        messages.pool.cache_clear()
+        messages._shared_pool.cache_clear()
         messages.message.cache_clear()
         start = time.perf_counter()
         messages.serving_message("PredictRequest")()

@@ -13,10 +13,14 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _DO = "journal.json"
 _UNDO = "undo.json"
+
+
+class JournalError(ValueError):
+    """Steps that lead out of the bundle, or a journal that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ def run(root: Path, staging: Path, steps: Sequence[Step]) -> None:
         steps: the renames, in order.
 
     Raises:
+        JournalError: a step leads out of the bundle; nothing has been renamed.
         OSError: a rename failed; the bundle is unchanged.
     """
+    _check(root, steps)
     _write(staging / _DO, steps)
     try:
         for step in steps:
@@ -59,19 +65,22 @@ def settle(root: Path, staging: Path, *, forward: bool = True) -> bool:
 
     Returns:
         True if a publication was finished.
+
+    Raises:
+        JournalError: the journal is not one that `run` writes, or a step leads out of the bundle; nothing has been renamed.
     """
     do, undo = staging / _DO, staging / _UNDO
     if not forward and do.exists():
         do.replace(undo)
     if undo.exists():
-        steps = _read(undo)
+        steps = _read(undo, root)
         for step in reversed(steps):
             _undo(root, step)
         _sync_parents(root, steps)
         undo.unlink()
         return False
     if do.exists():
-        steps = _read(do)
+        steps = _read(do, root)
         for step in steps:
             _do(root, step)
         _sync_parents(root, steps)
@@ -127,8 +136,35 @@ def _write(path: Path, steps: Sequence[Step]) -> None:
     _sync(path.parent)
 
 
-def _read(path: Path) -> list[Step]:
-    return [Step(*row) for row in json.loads(path.read_text("utf-8"))]
+def _read(path: Path, root: Path) -> list[Step]:
+    """Return the steps of a journal. Anybody may have written it, as a bundle can come from anywhere."""
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+    except ValueError as exc:
+        raise JournalError(f"it is not JSON ({exc})") from exc
+    if not isinstance(rows, list) or not all(map(_is_step, rows)):
+        raise JournalError("it is not a list of renames")
+    steps = [Step(*row) for row in rows]
+    _check(root, steps)
+    return steps
+
+
+def _is_step(row: object) -> bool:
+    if not isinstance(row, list) or len(row) != 3:
+        return False
+    return all(isinstance(path, str) for path in row[:2]) and isinstance(row[2], str | None)
+
+
+def _check(root: Path, steps: Sequence[Step]) -> None:
+    """Raise JournalError unless every path of every step is inside the bundle, with no symbolic link on the way to it."""
+    for step in steps:
+        for text in (step.source, step.target, *filter(None, [step.backup])):
+            path = PurePosixPath(text)
+            if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in text:
+                raise JournalError(f"the path {text!r} leads out of the bundle")
+            for parent in path.parents:
+                if (root / parent).is_symlink() and parent.parts:
+                    raise JournalError(f"the path {text!r} leads through the symbolic link {str(parent)!r}")
 
 
 def _sync_parents(root: Path, steps: Sequence[Step]) -> None:

@@ -22,7 +22,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from bundler.bundle import journal
-from bundler.bundle.journal import Step
+from bundler.bundle.journal import JournalError, Step
 from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
 from bundler.errors import PublishError
@@ -129,7 +129,15 @@ class Staging:
             ) from exc
 
     def _recover(self, stale: Path) -> None:
-        if journal.settle(self.bundle.root, stale):
+        try:
+            finished = journal.settle(self.bundle.root, stale)
+        except JournalError as exc:
+            raise PublishError(
+                f"{stale.name} holds a journal that no build of this bundle wrote: {exc}.",
+                where=str(self._shown / stale.name),
+                fix="check the bundle with `tfbundle verify`, delete that folder, and repeat the command",
+            ) from exc
+        if finished:
             self.notices.append("Finished the publication of an earlier build that was killed.")
         shutil.rmtree(stale)
 
@@ -182,6 +190,11 @@ class Staging:
         """
         try:
             return self._publish(manifest, notices)
+        except JournalError as exc:
+            raise PublishError(
+                f"The bundle {self._shown} cannot be written: {exc}; nothing was published.",
+                fix="put a real folder in the place of the link, or build into another folder with -o DIR",
+            ) from exc
         except OSError as exc:
             raise unwritable(exc, self._shown) from exc
 
@@ -313,7 +326,7 @@ def _part_files(layout: BundleLayout, model: str, number: int) -> Iterator[Path]
 
 def _staging_folders(root: Path) -> list[Path]:
     """Return the private folders of builds; while the lock is held, of dead ones only."""
-    return sorted(p for p in root.glob(f"{PREFIX}*") if p.is_dir())
+    return sorted(p for p in root.glob(f"{PREFIX}*") if p.is_dir() and not p.is_symlink())
 
 
 def _holder(root: Path) -> str:

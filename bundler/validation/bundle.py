@@ -71,12 +71,14 @@ class Bundle(BundleReader):
 
     def _unknown_files(self) -> Iterator[Problem]:
         unlisted = {self.layout.manifest.name, self.layout.lock.name}
+        for folder in sorted(self.path.glob(f"{PREFIX}*")):
+            yield Problem(folder.name, "left by a build that runs or was interrupted; the next build settles it", serious=False)
         for file in files_under(self.path):
             path = self.layout.relative(file)
             if path in self.manifest.files or path in unlisted:
                 continue
             if path.startswith(PREFIX):
-                continue  # the folder of a running build, or of a killed one, which the next build removes
+                continue
             served = path.split("/")[0] in ("models", "tflite", "onnx", "golden")
             yield Problem(path, "not part of the bundle", serious=served)
 

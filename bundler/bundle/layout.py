@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bundler.errors import UsageError
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}")
 
 
 def check_model_name(name: str) -> str:
@@ -29,7 +29,7 @@ def check_model_name(name: str) -> str:
     Raises:
         UsageError: the name has a character that one of these cannot hold, or has `..` in it.
     """
-    if not _NAME.match(name) or ".." in name:
+    if not _NAME.fullmatch(name) or ".." in name:
         raise UsageError(
             f"The model name {name!r} cannot be used as a folder and URL name.",
             fix="use at most 63 letters, digits, '_', '-' and single '.', starting with a letter or digit (e.g. resnet18)",
@@ -158,11 +158,11 @@ class BundleLayout:
         return path.relative_to(self.root).as_posix()
 
 
-_VERSIONED = re.compile(r"^(?:models|tflite|onnx|golden)/(?P<model>[^/]+)/(?P<version>\d+)(?:[/.].*)?$")
+_VERSIONED = re.compile(r"(?:models|tflite|onnx|golden)/(?P<model>[^/]+)/(?P<version>\d+)(?:[/.].*)?", re.DOTALL)
 
 
 def version_of(relative: str) -> tuple[str, int] | None:
     """Return the model and version that a path of bundle.json belongs to, or None for a generated file."""
-    match = _VERSIONED.match(relative)
+    match = _VERSIONED.fullmatch(relative)
     number = parse_version(match["version"]) if match else None
     return (match["model"], number) if match and number is not None else None

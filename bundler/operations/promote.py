@@ -22,7 +22,7 @@ from bundler.errors import UsageError
 if TYPE_CHECKING:
     from bundler.render import RenderContext
 
-_LABEL = re.compile(r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def promote(root: Path, model: str | None, label: str, version: int, server: Run
         PublishError: The folder cannot be written, or a build is writing to it.
         ServingError: The server cannot be updated. The bundle is unchanged unless the message says otherwise.
     """
-    if not _LABEL.match(label):
+    if not _LABEL.fullmatch(label):
         fix = "use letters, digits, '_' and '-', beginning with a letter, e.g. stable or canary"
         raise UsageError(f"{label!r} cannot be a label.", fix=fix)
     Manifest.read(BundleLayout(root).manifest)

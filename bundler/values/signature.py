@@ -18,7 +18,7 @@ DTYPES = (
     "float8_e4m3fn", "float8_e5m2", "int4", "uint4",
 )  # fmt: skip
 
-_INPUT = re.compile(r"^(?P<name>[A-Za-z_][\w.\-/]*)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")
+_INPUT = re.compile(r"(?P<name>[A-Za-z_][\w.\-/]*)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TensorSpec:
         Raises:
             UsageError: the text does not have this form; the message shows an example.
         """
-        match = _INPUT.match(text.replace(" ", ""))
+        match = _INPUT.fullmatch(text.replace(" ", ""))
         example = "write it like 'x=float32[batch,3,224,224]'"
         if match is None:
             raise UsageError(f"The input {text!r} does not have the form name=dtype[dims].", fix=example)

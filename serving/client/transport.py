@@ -16,7 +16,7 @@ from serving.protocol.tensors import Array
 Verb = Literal["Predict", "Classify", "Regress"]
 """RPCs that run one signature; REST uses the same names in lower case."""
 
-_ADDRESS = re.compile(r"^(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})$")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Target:
 
 
 def _checked(address: str, text: str) -> str:
-    match = _ADDRESS.match(address)
+    match = _ADDRESS.fullmatch(address)
     if match is None:
         raise _bad(text, "it is not HOST:PORT")
     if not 1 <= int(match[2]) <= 65535:

@@ -15,7 +15,7 @@ def test_a_valid_model_name_is_returned(name: str) -> None:
     assert check_model_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a..b", "-a", "a/b", "a b", "ä", "x" * 64])
+@pytest.mark.parametrize("name", ["", ".", "..", "a..b", "-a", "a/b", "a b", "ä", "x" * 64, "digits\n"])
 def test_an_invalid_model_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be used as a folder and URL name"):
         check_model_name(name)

@@ -123,8 +123,9 @@ def test_invalid_promotions_are_rejected(bundle: Path) -> None:
     assert caught.value.fix == "choose one of: 1, 2, 3"
     with pytest.raises(UsageError, match="no model 'nope'"):
         promote(bundle, "nope", "stable", 1)
-    with pytest.raises(UsageError, match="cannot be a label"):
-        promote(bundle, "mlp", "a/b", 1)
+    for label in ("a/b", "stable\n"):
+        with pytest.raises(UsageError, match="cannot be a label"):
+            promote(bundle, "mlp", label, 1)
     promote(bundle, "mlp", "canary", 2)
     promote(bundle, "mlp", "canary", 3)
     shutil.rmtree(bundle / "models" / "mlp" / "2")

@@ -21,6 +21,7 @@ def test_spaces_are_ignored() -> None:
     ("text", "message"),
     [
         ("x", "does not have the form"),
+        ("x=float32[2]\n", "does not have the form"),
         ("1x=float32[2]", "does not have the form"),
         ("x=float[2]", "the unknown dtype 'float'"),
         ("x=float32[0]", "the invalid dim '0'"),

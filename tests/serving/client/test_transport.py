@@ -25,7 +25,7 @@ def test_a_target_is_parsed(text: str, rest: bool, want: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["localhost", "", ":8500", "h:0", "h:70000", "h:x", "ftp://h:1", "grpc://h:1/x", "a b:1"]
+    "text", ["localhost", "", ":8500", "h:0", "h:70000", "h:x", "ftp://h:1", "grpc://h:1/x", "a b:1", "h:1\n"]
 )
 def test_a_malformed_target_is_a_usage_error(text: str) -> None:
     with pytest.raises(TargetError, match="localhost:8500") as caught:

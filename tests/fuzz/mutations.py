@@ -228,7 +228,8 @@ def change_dtype(model: ModelProto, rng: random.Random) -> None:
 
 def change_data(model: ModelProto, rng: random.Random) -> None:
     """Change an integer of a tensor to a size that may not fit into memory."""
-    tensor = rng.choice([t for t in _tensors(model) if t.data_type in (TensorProto.INT64, TensorProto.INT32)])
+    integers = [t for t in _tensors(model) if t.data_type in (TensorProto.INT64, TensorProto.INT32)]
+    tensor = rng.choice([t for t in integers if t.data_location != TensorProto.EXTERNAL])  # data elsewhere cannot be read here
     array = onnx.numpy_helper.to_array(tensor).reshape(-1).copy()
     array[rng.randrange(array.size)] = rng.choice(HUGE)
     tensor.ClearField("int64_data")

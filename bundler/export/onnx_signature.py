@@ -71,7 +71,7 @@ class OnnxFileWriter:
         self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
         self._model = OnnxModel(self._path)
         outputs = self._model(self.inputs.examples)
-        names = [str(value.name) for value in self._graph.graph.outputs]
+        names = _name_outputs_once(self._graph)
         self.example_outputs: Mapping[str, Array] = {name: outputs[name] for name in names}
 
     def write(self, outputs: OutputNames) -> ir.Model:
@@ -82,6 +82,14 @@ class OnnxFileWriter:
     def reference(self, outputs: OutputNames) -> OnnxReference:
         """Return the file as a function."""
         return OnnxReference(self._path, outputs.renamed, self._model)
+
+
+def _name_outputs_once(model: ir.Model) -> list[str]:
+    """Return the names of the outputs; an output that a file lists again is dropped, as a signature has each name once."""
+    outputs = {str(value.name): value for value in model.graph.outputs}
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(outputs.values())
+    return list(outputs)
 
 
 def _check_opset(graph: ir.Model, model: ModelSpec, request: SignatureRequest) -> None:

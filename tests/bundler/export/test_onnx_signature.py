@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 from bundler.errors import ExportError, UsageError
 from bundler.export.stage import export
@@ -36,3 +38,14 @@ def test_another_opset_than_that_of_the_file_is_refused(tmp_path: Path) -> None:
         export(loaded, spec, tmp_path)
     with pytest.raises(ExportError, match="reads ONNX up to opset 15"):
         export(loaded, spec.model_copy(update={"opset": None}), tmp_path, max_opset=15)
+
+
+def test_an_output_that_the_file_lists_twice_is_one_output(tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in ("x", "a", "b")]
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Neg", ["x"], ["b"])]
+    graph = helper.make_graph(nodes, "g", values[:1], [values[1], values[2], values[1]])
+    path = tmp_path / "twice.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    spec = ModelSpec(name="m", source=str(path))
+    (exported,) = export(load(spec, base=tmp_path), spec, tmp_path)
+    assert signature_text(exported) == "x=float32[2,3] -> a=float32[2,3] b=float32[2,3]"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from bundler.cli.output import note, plural, print_json, say, table
+from bundler.cli.output import note, print_json, say, table
 from bundler.cli.parameters import takes
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from serving.advise.search import Trial

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli.output import plural, print_json, say
+from bundler.cli.output import print_json, say
+from serving.texts import plural
 
 _MARKS = {"ok": ("✓", "green"), "optional": ("–", "yellow"), "problem": ("✗", "red")}
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
-from bundler.cli.output import plural, print_json, say, table
+from bundler.cli.output import print_json, say, table
 from bundler.cli.progress import stages
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.operations.dry_run import DryRun, FailedNode

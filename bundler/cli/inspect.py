@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bundler.cli.output import plural, print_json, say, size, table
+from bundler.cli.output import print_json, say, size, table
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.operations.inspect import ModelFacts

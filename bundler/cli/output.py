@@ -71,17 +71,6 @@ def size(count: float) -> str:
     return decimal_size_text(count)
 
 
-def plural(count: int, noun: str, nouns: str = "") -> str:
-    """Return a number with its noun: `1 file`, `2 files`.
-
-    Args:
-        count: the number.
-        noun: the noun in the singular.
-        nouns: the noun in the plural, if it is not formed with -s.
-    """
-    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
-
-
 def quiet_libraries() -> None:
     """Keep the messages that TensorFlow, torch and other libraries log at start off the terminal, except in debug mode."""
     from bundler.cli.debug import debugging

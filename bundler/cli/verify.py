@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bundler.cli.output import note, plural, print_error, print_json, say
+from bundler.cli.output import note, print_error, print_json, say
+from serving.texts import plural
 
 
 def verify(

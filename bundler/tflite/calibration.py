@@ -30,6 +30,7 @@ from bundler.tflite import user_function
 from bundler.tflite.ranges import InputRange
 from bundler.values import input_draws
 from bundler.values.arrays import Array
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteSpec
@@ -183,7 +184,7 @@ def _calibration(
 ) -> Calibration:
     if len(samples) < MIN_SAMPLES:
         raise UsageError(
-            f"The calibration data has {len(samples)} sample{'' if len(samples) == 1 else 's'}; "
+            f"The calibration data has {plural(len(samples), 'sample')}; "
             f"int8 needs at least {MIN_SAMPLES}.",
             where=source,
             fix="give 100 or more representative samples of the model's inputs",
@@ -341,7 +342,7 @@ def as_dict(item: Any, sample_format: SampleFormat, where: str) -> dict[str, Arr
     values = item if isinstance(item, tuple | list) else (item,)
     if len(values) != len(names):
         raise UsageError(
-            f"{sample_format.purpose} sample {where} has {len(values)} array{'' if len(values) == 1 else 's'}, "
+            f"{sample_format.purpose} sample {where} has {plural(len(values), 'array')}, "
             f"but the model takes {', '.join(names)}.",
             fix="yield a dict by input name, or one array per input in this order",
         )

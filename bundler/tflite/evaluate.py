@@ -29,6 +29,7 @@ from bundler.tflite.calibration import as_dict, function_items, samples_of_call
 from bundler.tflite.runner import TfliteModel
 from bundler.values.arrays import Array
 from bundler.values.reference import to_served
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.values.signature import Signature, TensorSpec
@@ -234,7 +235,7 @@ class Evaluation:
         rows = [labels] if len(samples) == 1 and labels.ndim == 0 else list(labels) if labels.ndim else []
         if len(rows) != len(samples) or labels.dtype.kind not in "iub":
             raise UsageError(
-                f"Evaluation sample {where} has {len(samples)} row{'' if len(samples) == 1 else 's'} but the labels "
+                f"Evaluation sample {where} has {plural(len(samples), 'row')} but the labels "
                 f"{labels.tolist()!r:.60}.",
                 fix="give one integer label per row",
             )

@@ -20,7 +20,7 @@ REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, Ar
 
 @dataclass(frozen=True)
 class Case:
-    """The inputs of one draw and PyTorch's outputs, both in PyTorch's order of axes."""
+    """The inputs of one draw, in PyTorch's order of axes unless its owner serves them in another, and PyTorch's outputs."""
 
     name: str
     inputs: dict[str, Array]

@@ -9,6 +9,7 @@ from pathlib import Path
 from serving.advise.search import BETTER, Advice, Setting, Trial
 from serving.bench.load import LoadFigures
 from serving.server.config.options import cores
+from serving.texts import plural
 
 BATCHING_CONFIG = "batching.config"
 SERVER_FLAGS = "server.flags"
@@ -43,7 +44,7 @@ def write_advice(advice: Advice, folder: Path) -> list[Path]:
 def verdict(advice: Advice) -> str:
     """Return the result as one sentence."""
     loaded, alone = advice.confirmed
-    clients = f"{loaded.figures.concurrency} client{'s' if loaded.figures.concurrency > 1 else ''}"
+    clients = plural(loaded.figures.concurrency, "client")
     if advice.best is None:
         return (
             f"No setting serves {clients} better than a server without flags: the best of {len(advice.trials)} "
@@ -75,7 +76,7 @@ def _comments(advice: Advice) -> list[str]:
     return [
         f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load before: {advice.load:.1f}),",
         "with the embedded server. A machine that is busy with other work favours a server with many threads.",
-        f"{request.model} {request.signature}, {request.rows} row{'s' if request.rows > 1 else ''} per request.",
+        f"{request.model} {request.signature}, {plural(request.rows, 'row')} per request.",
         "",
         *_figure_lines(loaded, alone),
         "",

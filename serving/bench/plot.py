@@ -8,6 +8,7 @@ from typing import Any
 
 from serving.bench.load import LoadFigures
 from serving.errors import TargetError
+from serving.texts import plural
 
 FORMATS = (".svg", ".png", ".pdf")
 
@@ -49,7 +50,7 @@ def _lines(results: Sequence[LoadFigures]) -> dict[str, list[LoadFigures]]:
     lines: dict[str, list[LoadFigures]] = {}
     for figures in sorted(results, key=lambda figures: figures.concurrency):
         if figures.requests:
-            rows = f"{figures.rows} row{'s' if figures.rows > 1 else ''} per request"
+            rows = f"{plural(figures.rows, 'row')} per request"
             lines.setdefault(f"{figures.target}, {rows}", []).append(figures)
     return lines
 

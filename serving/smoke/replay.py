@@ -24,6 +24,7 @@ from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.tensors import Array, from_proto
 from serving.protocol.tfrecord import read_records
 from serving.smoke.run import Check, Outcome, SmokeReport
+from serving.texts import plural
 
 TOLERANCE = 1e-4
 """Largest allowed relative error against a recorded answer: other batches and machines add in another order."""
@@ -151,7 +152,7 @@ def replay(
 
 
 def _not_replayed(count: int) -> str:
-    return f"{count} record{'s' if count != 1 else ''} of a kind that cannot be replayed"
+    return f"{plural(count, 'record')} of a kind that cannot be replayed"
 
 
 def _check(client: Client, request: PreparedRequest, number: int) -> Check:

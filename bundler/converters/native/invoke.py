@@ -14,6 +14,7 @@ from bundler.converters.native.nodes import attributes_of, is_read
 from bundler.converters.native.registry import AxisPolicy, Handler
 from bundler.converters.native.value import Value
 from bundler.values.arrays import Array
+from serving.texts import plural
 
 
 def call(handler: Handler, node: ir.Node, operands: list[Value | None], context: Context) -> list[Value | None]:
@@ -89,7 +90,7 @@ def _check_outputs(handler: Handler, node: ir.Node, results: Sequence[Value | No
     missing = [i for i in used if i >= len(results) or results[i] is None]
     if handler.origin and missing:
         count = len(results)
-        raise ValueError(f"it returned {count} output{'' if count == 1 else 's'}, and nothing for output {missing[0]}")
+        raise ValueError(f"it returned {plural(count, 'output')}, and nothing for output {missing[0]}")
 
 
 def _as_values(result: Any, laid_out: layouts.LaidOutOperands, context: Context) -> list[Value | None]:

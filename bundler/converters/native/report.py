@@ -11,6 +11,7 @@ from bundler.converters.native.registry import Handler, HandlerTable
 from bundler.errors import ConversionError, UnsupportedOpsError, first_message_line
 from bundler.graph.provenance import describe_node, source_line
 from bundler.sources.user_code import first_line, user_line
+from serving.texts import plural
 
 _MOST_LISTED = 20
 _MOST_PER_OPERATOR = 3
@@ -34,10 +35,10 @@ def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOpsError:
         by_operator.setdefault(f"{node.domain or 'ai.onnx'}::{node.op_type}", []).append(node)
     lines = []
     for operator, members in by_operator.items():
-        lines.append(f"  {operator} ({len(members)} node{'s' if len(members) > 1 else ''})")
+        lines.append(f"  {operator} ({plural(len(members), 'node')})")
         lines += [f"    {describe_node(node)}" for node in members[:_MOST_PER_OPERATOR]]
     first = next((line for line in map(source_line, nodes) if line), None)
-    count = f"{len(by_operator)} operator{'s' if len(by_operator) > 1 else ''}"
+    count = plural(len(by_operator), "operator")
     return UnsupportedOpsError(
         f"{count} of the model cannot be converted:\n" + "\n".join(lines), where=first,
         fix="express these lines with other PyTorch operations, or try --opset / --converter onnx-tf",

@@ -23,6 +23,7 @@ from bundler.render.report.schema import (
     VersionRecord,
 )
 from bundler.render.texts import milliseconds_text, size_text
+from serving.texts import plural
 
 T = TypeVar("T")
 
@@ -208,7 +209,7 @@ def _runtime(name: str) -> str:
 
 def _tflite(variants: Mapping[str, VariantRecord], tolerance: float) -> TfliteView:
     latencies = [
-        (f"{name}, {count} thread{'s' if count > 1 else ''}", value, milliseconds_text(value))
+        (f"{name}, {plural(count, 'thread')}", value, milliseconds_text(value))
         for name, variant in variants.items()
         for count, value in sorted(variant.latency_ms.items())
     ]

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import serving
 from bundler.bundle.layout import BundleLayout
@@ -34,10 +35,11 @@ def bare_python(request: pytest.FixtureRequest) -> Path:
     folder = request.config.cache.mkdir(key)
     python = folder / "bin" / "python"
     ready = folder / "ready"
-    if not ready.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--no-input", *pins], check=True)
-        ready.touch()
+    with FileLock(folder.with_name(f"{key}.lock")):  # the test processes run side by side and share the folder
+        if not ready.exists():
+            venv.create(folder, with_pip=True, clear=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", "--no-input", *pins], check=True)
+            ready.touch()
     return python
 
 

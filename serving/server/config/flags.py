@@ -76,6 +76,21 @@ def _iterations(text: str) -> int:
     return max(int(text), 1)
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("a number above 0")
+    return value
+
+
+def _positive_millis(text: str) -> float:
+    return _positive(text) / 1e3
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(host.strip().lower() for host in text.split(",") if host.strip())
+
+
 _IN_PYTHON = "this server runs in Python and manages its own threads and memory"
 
 FLAGS: dict[str, Flag] = {
@@ -126,11 +141,26 @@ FLAGS: dict[str, Flag] = {
     "xla_cpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "skip_initialize_tpu": Flag(_boolean, None, "there is no TPU"),
+    "max_request_bytes": Flag(_positive, "max_request_bytes"),
+    "max_decoded_bytes": Flag(_positive, "max_decoded_bytes"),
+    "max_tensor_elements": Flag(_positive, "max_tensor_elements"),
+    "max_nesting": Flag(_positive, "max_nesting"),
+    "max_large_bodies": Flag(_positive, "max_large_bodies"),
+    "write_timeout_in_ms": Flag(_positive_millis, "write_timeout_seconds", default="30000"),
+    "allowed_hosts": Flag(_hosts, "allowed_hosts", default=""),
 }
 """Every flag that is understood. Those in `OWN` are not the real server's."""
 
-OWN = ("host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format")
-"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, and logs through compiled-in collectors."""
+_EXPECTED: dict[Callable[[str], Any], str] = {
+    _boolean: "true or false", _positive: "a number above 0", _positive_millis: "a number above 0",
+}  # fmt: skip
+
+OWN = (
+    "host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "max_request_bytes",
+    "max_decoded_bytes", "max_tensor_elements", "max_nesting", "max_large_bodies", "write_timeout_in_ms", "allowed_hosts",
+)  # fmt: skip
+"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, logs through compiled-in collectors, and
+does not limit what a request costs."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",
@@ -186,7 +216,7 @@ def _read(argument: str) -> tuple[str, Flag, Any]:
     try:
         return name, flag, flag.read(text)
     except ValueError as exc:
-        expected = "true or false" if flag.read is _boolean else "a number"
+        expected = _EXPECTED.get(flag.read, "a number")
         raise TargetError(f"--{name} must be {expected}, got {text!r}.", fix=f"write it like --{name}=1") from exc
 
 

@@ -43,6 +43,14 @@ class ServerOptions:
         session_threads: value of intra_op_threads and inter_op_threads if neither is set; see `threads`.
         channel_arguments: options that are passed to the gRPC server.
         playground: show the playground at `/` of the REST port.
+        max_request_bytes: most bytes of a request as it is sent, over REST and gRPC.
+        max_decoded_bytes: most bytes of a request once it is unpacked and its values are decoded.
+        max_tensor_elements: most elements of a tensor in a request.
+        max_nesting: most arrays and objects of a JSON body inside each other.
+        max_large_bodies: large bodies that are decoded at once; more wait.
+        write_timeout_seconds: how long a client may take to read the next part of an answer.
+        allowed_hosts: names that a REST request's Host header may have besides this machine's; empty allows all, unless
+            `host` is this machine only.
     """
 
     host: str = LOCALHOST
@@ -86,6 +94,13 @@ class ServerOptions:
     inter_op_threads: int = 0
     grace_seconds: float = 30.0
     playground: bool = True
+    max_request_bytes: int = 128 * 2**20
+    max_decoded_bytes: int = 512 * 2**20
+    max_tensor_elements: int = 100_000_000
+    max_nesting: int = 128
+    max_large_bodies: int = 2
+    write_timeout_seconds: float = 30.0
+    allowed_hosts: tuple[str, ...] = ()
 
     @property
     def threads(self) -> tuple[int, int]:

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,13 +155,7 @@ class MemoryPeak:
             self.peak_mb = max(self.peak_mb, self._resident(), self._record())
 
     def _resident(self) -> float:
-        total = 0
-        try:
-            for process in (self._root, *self._root.children(recursive=True)):
-                total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            pass
-        return total / _MIB
+        return resident_mb(self._root.pid)
 
     def _forget_record(self) -> None:
         """Reset VmHWM to the current size, where the kernel allows it."""
@@ -177,6 +173,30 @@ class MemoryPeak:
         except OSError:
             return 0.0
         return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process and its children in MiB; 0 if the process is gone."""
+    total = 0
+    for process in _tree(pid):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total / _MIB
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process and its children."""
+    total = 0.0
+    for process in _tree(pid):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:2])
+    return total
+
+
+def _tree(pid: int) -> Iterator[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        yield from (root, *root.children(recursive=True))
 
 
 class LogBytes:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,13 @@ from benchmarks.support.common import machine
 from serving.server.config.options import ServerOptions
 from tests.faults.attacks import config_files, over_grpc, over_rest
 from tests.faults.attacks.attack import Attack
-from tests.faults.light_client import LightClient, LogBytes, MemoryPeak
+from tests.faults.light_client import LightClient, LogBytes, MemoryPeak, resident_mb
 from tests.faults.victim import Victim, save_model, victim
 
 FILE = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- fault table: python -m tests.faults.table -->", "<!-- end of the fault table -->"
-ATTACKS: tuple[Attack, ...] = (*over_rest.ATTACKS, *over_grpc.ATTACKS, *config_files.ATTACKS)
+NONE = Attack("none, for comparison", lambda _: "", "")
+ATTACKS: tuple[Attack, ...] = (NONE, *over_rest.ATTACKS, *over_grpc.ATTACKS, *config_files.ATTACKS)
 FLAGS = ("--rest_api_timeout_in_ms=5000", "--write_timeout_in_ms=3000")
 COLUMNS = ("attack", "limit", "answer", "memory peak, MB above idle", "lost requests", "p99, ms", "log, bytes")
 P99_SECONDS = 1.0
@@ -103,7 +104,7 @@ class Runner:
         except (AssertionError, OSError, RuntimeError, psutil.Error) as exc:
             row.failures.append(str(exc) or type(exc).__name__)
         row.judge()
-        if row.failures or attack.needs_own_server or _resident_mb(target) - self._idle_mb > _KEPT_MB:
+        if row.failures or attack.needs_own_server or resident_mb(target.server.pid) - self._idle_mb > _KEPT_MB:
             self.close()
         return row
 
@@ -132,7 +133,7 @@ class Runner:
         self._victim = self._stack.enter_context(started)
         with LightClient(self._victim.server):
             time.sleep(1.0)
-        self._idle_mb = _resident_mb(self._victim)
+        self._idle_mb = resident_mb(self._victim.server.pid)
 
     def close(self) -> None:
         """End the server."""
@@ -140,27 +141,20 @@ class Runner:
         self._victim = None
 
 
-def _in_background(call: object, problems: list[str]) -> None:
+def _in_background(call: Callable[[], object], problems: list[str]) -> None:
     """Run a function to its end in a thread of low priority, since an attacker has a machine of its own."""
 
     def work() -> None:
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
-            call()  # type: ignore[operator]
+            call()
         except (AssertionError, OSError) as exc:
             problems.append(str(exc) or type(exc).__name__)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-
-
-def _resident_mb(target: Victim) -> float:
-    try:
-        return float(psutil.Process(target.server.pid).memory_info().rss) / 2**20
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 def _escaped(text: str) -> str:

@@ -48,7 +48,8 @@ enable_large_batch_splitting { value: true } max_execution_batch_size { value: 3
 }
 WORDS = (
     b"{", b"}", b"[", b"]", b"<", b">", b":", b";", b",", b'"', b"'", b"#", b"\n", b"\\", b"\\x", b"\\u", b"\\777", b"any",
-    b"true",    b"custom_model_config", b"[type.googleapis.com/tensorflow.serving.X]", b"model_config_list", b"version_labels", b"inf", b"-",
+    b"true", b"inf", b"-", b"model_config_list", b"version_labels", b"custom_model_config",
+    b"[type.googleapis.com/tensorflow.serving.X]",
 )  # fmt: skip
 
 

@@ -219,7 +219,7 @@ class LogBytes:
 
 
 class _Sender:
-    """The threads that send; each has its own REST connection, and all share one gRPC channel."""
+    """The threads that send; each has its own REST connection, opened before the first request, and all share one gRPC channel."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -239,9 +239,12 @@ class _Sender:
         for _ in range(2):  # the first requests of a process are slow for reasons of the client
             self._send("REST")
             self._send("gRPC")
+        connections = [self._connection() for _ in range(_THREADS)]
+        for connection in connections:
+            connection.connect()
         print("ready", flush=True)
         self._began = time.monotonic()
-        workers = [threading.Thread(target=self._work) for _ in range(_THREADS)]
+        workers = [threading.Thread(target=self._work, args=(connection,)) for connection in connections]
         for worker in workers:
             worker.start()
         sys.stdin.read()
@@ -249,7 +252,11 @@ class _Sender:
         for worker in workers:
             worker.join()
 
-    def _work(self) -> None:
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._target.rest_port, timeout=TIMEOUT)
+
+    def _work(self, connection: http.client.HTTPConnection) -> None:
+        self._local.connection = connection
         while True:
             with self._lock:
                 tick = next(self._ticks)
@@ -277,10 +284,8 @@ class _Sender:
         return list(output.float_val)
 
     def _over_rest(self) -> Any:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self._target.rest_port, timeout=TIMEOUT)
-            self._local.connection = connection
+        connection = getattr(self._local, "connection", None) or self._connection()
+        self._local.connection = connection
         try:
             connection.request("POST", f"/v1/models/{self._target.model}:predict", self._body)
             response = connection.getresponse()

@@ -64,6 +64,7 @@ class Row:
     p99: float = 0.0
     log_bytes: int = 0
     seconds: float = 0.0
+    log_text: str = ""
     failures: list[str] = field(default_factory=list)
 
     def judge(self) -> None:
@@ -74,7 +75,7 @@ class Row:
             f"{self.losses} requests of the light client are lost": self.losses > 0,
             f"p99 of the light client is {self.p99:.2f} s": self.p99 >= P99_SECONDS,
             f"memory rises by {self.memory_mb:.0f} MB": self.memory_mb >= memory_limit_mb(),
-            f"{self.log_bytes} bytes are logged in {self.seconds:.0f} s": self.log_bytes > most,
+            f"{self.log_bytes} bytes are logged in {self.seconds:.0f} s{_quoted(self.log_text)}": self.log_bytes > most,
         }
         self.failures += [text for text, failed in checks.items() if failed]
 
@@ -125,7 +126,7 @@ class Runner:
                 answers.append(f"the server ended with {code}")
             elif attack.after:
                 answers.append(attack.after(target))
-        row.answer, row.log_bytes = "; ".join(answers), log.written
+        row.answer, row.log_bytes, row.log_text = "; ".join(answers), log.written, log.text()
 
     def _start(self, attack: Attack) -> None:
         self.close()
@@ -155,6 +156,11 @@ def _in_background(call: Callable[[], object], problems: list[str]) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
+
+
+def _quoted(log: str) -> str:
+    """Return the beginning of a log to show after a failure."""
+    return f": {log[:1500]}" if log else ""
 
 
 def _escaped(text: str) -> str:

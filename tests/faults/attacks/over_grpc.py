@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -154,7 +155,7 @@ def examples(count: int, context_bytes: int = 0) -> Callable[[], bytes]:
 def foreign_reload(victim: Victim) -> str:
     """Ask the server to load a model from outside the folders of its models."""
     foreign = victim.folder.parent / f"{victim.folder.name}-foreign"
-    foreign.symlink_to(victim.folder / "m")
+    shutil.copytree(victim.folder / "m", foreign)
     request = serving_message("ReloadConfigRequest")()
     models = request.config.model_config_list
     for name in ("m", *RECORDED):
@@ -164,7 +165,7 @@ def foreign_reload(victim: Victim) -> str:
         code, details = victim.call(request.SerializeToString(), f"/{MODEL_SERVICE}/HandleReloadConfigRequest")
         served, _ = victim.call(predict_message(model="foreign", x=tensor([1, 4], float_val=[1])).SerializeToString())
     finally:
-        foreign.unlink()
+        shutil.rmtree(foreign)
     assert code != "OK" and served != "OK", f"{code} {details}: the model is loaded"
     return code
 

@@ -105,7 +105,7 @@ def error_that_echoes(victim: Victim) -> str:
 
 
 def answers_that_nobody_reads(victim: Victim) -> str:
-    """Request 50 answers of 20 MB each and read none; the server must close the connections."""
+    """Request 50 answers of 25 MB each and read none; the server must close the connections."""
     body = b'{"signature_name":"fill","inputs":5000000}'
     request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with ExitStack() as opened:
@@ -234,7 +234,7 @@ ATTACKS = (
     Attack("5 MB of `{\"a\":`", posted(lambda: b'{"a":' * MIB, times=4), "--max_nesting"),
     Attack("5 MB of `[`", posted(lambda: b"[" * (5 * MIB), times=4), "--max_nesting"),
     Attack("1 MB of base64 for a float", error_that_echoes, "none needed"),
-    Attack("50 answers of 60 MB that nobody reads", answers_that_nobody_reads, "--write_timeout_in_ms"),
+    Attack("50 answers of 25 MB that nobody reads", answers_that_nobody_reads, "--write_timeout_in_ms"),
     Attack("200 heads, byte by byte", slowly(HEAD, b"X", 200), "--rest_api_timeout_in_ms"),
     Attack(
         "200 bodies, byte by byte", slowly(HEAD + b"Content-Length: 1000\r\n\r\n", b" ", 200), "--rest_api_timeout_in_ms"

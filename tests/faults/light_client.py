@@ -219,7 +219,7 @@ class LogBytes:
 
 
 class _Sender:
-    """The threads that send; each has its own REST connection, opened before the first request, and all share one gRPC channel."""
+    """The threads that send; each has its own REST connection, which is open before the start, and all share one gRPC channel."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -236,12 +236,12 @@ class _Sender:
         self.result = Result()
 
     def run_until_end_of_input(self) -> None:
-        for _ in range(2):  # the first requests of a process are slow for reasons of the client
+        connections = []
+        for _ in range(_THREADS):  # a server may cut off a connection without a request
+            connections.append(self._connection())
+            self._local.connection = connections[-1]
             self._send("REST")
-            self._send("gRPC")
-        connections = [self._connection() for _ in range(_THREADS)]
-        for connection in connections:
-            connection.connect()
+        self._send("gRPC")
         print("ready", flush=True)
         self._began = time.monotonic()
         workers = [threading.Thread(target=self._work, args=(connection,)) for connection in connections]

@@ -27,7 +27,6 @@ from tests.serving.server.recordings import ROWS
 
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 OWN = [predict_message(name, x=tensor([1, 4], float_val=[1, 2, 3, 4])) for name in ("single", "serving_default")]
-OWN += [predict_message("fill", n=tensor([], 3, int_val=[3])), predict_message("spin", turns=tensor([], 3, int_val=[1]))]
 OWN.append(predict_message("multiply", a=tensor([2, 3], float_val=[1]), b=tensor([3, 2], float_val=[1])))
 SEEDS = [("/tensorflow.serving.PredictionService/Predict", message.SerializeToString()) for message in OWN]
 RECORDINGS = [row for row in ROWS if row["kind"] == "grpc" and "request_base64" in row]

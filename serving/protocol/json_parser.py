@@ -147,6 +147,8 @@ class _ParseError(StatusError):
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_OPENINGS = re.compile(rb'(?:[ \t\r\n]*(?:\[|\{[ \t\r\n]*"[^"\\\x00-\x1f]*"[ \t\r\n]*:)){1,1000}')
+"""Matches the beginnings of up to 1,000 values inside each other."""
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _ESCAPES = {ord(key): value for key, value in zip('"/\\bfnrt', b'"/\\\b\f\n\r\t', strict=True)}
 _HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
@@ -232,10 +234,7 @@ class _Parser:
             raise _ParseError(_INVALID, self.at)
         if first in b"[{":
             if len(stack) == self.max_nesting:
-                raise invalid_argument(
-                    f"The JSON body has more than {self.max_nesting} arrays and objects inside each other at offset: "
-                    f"{self.at}; --max_nesting sets this limit."
-                )
+                raise self._too_deep()
             self.at += 1
             container: Any = [] if first == ord("[") else JsonObject()
             target.append(container)
@@ -250,6 +249,19 @@ class _Parser:
         else:
             target.append(self._number())
         return False
+
+    def _too_deep(self) -> StatusError:
+        """Return the error for a value below the limit: the server's own if nothing but such values follows."""
+        at = self.at
+        while openings := _OPENINGS.match(self.body, self.at):
+            self.at = openings.end()
+        self._skip()
+        if self._peek() == 0:
+            return _ParseError(_INVALID, self.at)
+        return invalid_argument(
+            f"The JSON body has more than {self.max_nesting} arrays and objects inside each other at offset: {at}; "
+            "--max_nesting sets this limit."
+        )
 
     def _literal(self, text: bytes, value: bool | None) -> bool | None:
         self.at += 1

@@ -23,10 +23,14 @@ from serving.protocol.json_text import debug_text
 from serving.protocol.status import Code, StatusError, invalid_argument
 
 # What the two parsers read differently: exponents that may overflow, integers over 64 bits, half of a surrogate pair.
-_AMBIGUOUS = re.compile(
-    rb"[eE][+-]?[0-9]{3}|[1-9][0-9]{19}|(?<![0-9])[0-9]{300}"
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{3}")
+_DIGIT_RUN = re.compile(rb"[1-9][0-9]{19}|[0-9](?<![0-9]{2})[0-9]{299}")
+_HALF_PAIR = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
+_ALL_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+_ALL_ZERO_AND_POINT = bytes.maketrans(b"123456789.", b"0" * 10)
+"""Make digits alike, so that a run of them is found by a search for zeros, ten times as fast as with a pattern."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -43,8 +47,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _EXACT = 16
 """Length of the longest text of a fraction whose digits always fit into 53 bits."""
-_LONG = re.compile(rb"[0-9.]{%d}|[0-9][eE][0-9+-]" % (_EXACT + 1))
-"""Matches a body in which RapidJSON may not round a number correctly."""
+_LONG = b"0" * (_EXACT + 1)
+_SCIENTIFIC = re.compile(rb"[eE](?<=[0-9].)[0-9+-]")
 _WHOLE = 18
 """Number of decimal digits that always fit into 63 bits."""
 
@@ -66,8 +70,8 @@ _SERVERS_DOUBLES = json.JSONDecoder(object_pairs_hook=_object, parse_float=_norm
 
 
 def has_long_numbers(body: bytes) -> bool:
-    """Return whether `servers_doubles` may change the doubles that `parse_object` reads."""
-    return _LONG.search(body) is not None
+    """Return whether `servers_doubles` may change the doubles that `parse_object` reads: RapidJSON may round a long one wrongly."""
+    return _LONG in body.translate(_ALL_ZERO_AND_POINT) or _SCIENTIFIC.search(body) is not None
 
 
 def parse_object(body: bytes, *, servers_doubles: bool = False, max_nesting: int | None = None) -> dict[str, Any]:
@@ -99,9 +103,16 @@ def parse_object(body: bytes, *, servers_doubles: bool = False, max_nesting: int
     return value
 
 
+def _is_ambiguous(body: bytes) -> bool:
+    """Return whether Python's parser may read a body otherwise than RapidJSON, or much more slowly."""
+    if _EXPONENT.search(body) or (b"\\u" in body and _HALF_PAIR.search(body)):
+        return True
+    return b"0" * 20 in body.translate(_ALL_ZERO) and _DIGIT_RUN.search(body) is not None
+
+
 def _parse_quickly(body: bytes, decoder: json.JSONDecoder) -> dict[str, Any] | None:
     """Parse with Python's parser; None if `_Parser` has to read the body."""
-    if _AMBIGUOUS.search(body):
+    if _is_ambiguous(body):
         return None
     text = body.removeprefix(_BOM).decode("utf-8", "surrogateescape").lstrip(" \t\r\n")
     try:

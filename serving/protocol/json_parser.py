@@ -70,7 +70,7 @@ _SERVERS_DOUBLES = json.JSONDecoder(object_pairs_hook=_object, parse_float=_norm
 
 
 def has_long_numbers(body: bytes) -> bool:
-    """Return whether `servers_doubles` may change the doubles that `parse_object` reads: RapidJSON may round a long one wrongly."""
+    """Return whether `servers_doubles` may change the doubles that `parse_object` reads: RapidJSON may misround long ones."""
     return _LONG in body.translate(_ALL_ZERO_AND_POINT) or _SCIENTIFIC.search(body) is not None
 
 
@@ -158,7 +158,7 @@ class _ParseError(StatusError):
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_OPENINGS = re.compile(rb'(?:[ \t\r\n]*(?:\[|\{[ \t\r\n]*"[^"\\\x00-\x1f]*"[ \t\r\n]*:)){1,1000}')
+_OPENINGS = re.compile(rb'(?:[ \t\r\n]*(?:\[+|\{[ \t\r\n]*"[^"\\\x00-\x1f]*"[ \t\r\n]*:)){1,1000}')
 """Matches the beginnings of up to 1,000 values inside each other."""
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _ESCAPES = {ord(key): value for key, value in zip('"/\\bfnrt', b'"/\\\b\f\n\r\t', strict=True)}

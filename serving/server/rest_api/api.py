@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from serving.protocol.json_codec import PredictBody, read_predict, write_error, write_predictions
@@ -93,8 +93,17 @@ class Reply:
     body: bytes | bytearray = b""
 
 
-Step = Callable[[], Reply]
-"""Continues a request whose answer is large and returns the reply."""
+@dataclass(frozen=True)
+class Unwritten:
+    """A large answer that is still to be written as JSON.
+
+    Attributes:
+        size: bytes of its tensors.
+        write: waits for a process that is free, writes the answer there and returns the reply.
+    """
+
+    size: int
+    write: Callable[[], Reply]
 
 
 def error_page(status: HTTPStatus) -> Reply:
@@ -126,10 +135,10 @@ class RestApi:
 
     def answer(self, request: RestRequest) -> Reply:
         """Answer a request. Errors are answers too; nothing is raised."""
-        step = self.begin(request, Cancellation())
-        return step if isinstance(step, Reply) else step()
+        reply = self.begin(request, Cancellation())
+        return reply if isinstance(reply, Reply) else reply.write()
 
-    def begin(self, request: RestRequest, cancellation: Cancellation) -> Reply | Step:
+    def begin(self, request: RestRequest, cancellation: Cancellation) -> Reply | Unwritten:
         """Answer a request like `answer`, but return before a large answer is written.
 
         Args:
@@ -137,7 +146,7 @@ class RestApi:
             cancellation: stops the work for the request.
 
         Returns:
-            The reply, or a function that returns it, which also waits for a process that is free.
+            The reply, or how to write it.
         """
         if request.method not in _METHODS:
             return error_page(HTTPStatus.NOT_IMPLEMENTED)
@@ -154,13 +163,12 @@ class RestApi:
         if request.method == "OPTIONS":
             return self._answer_preflight(request)
         call = _Call(self, request, cancellation)
-        return self._reply(call, call.answer)
+        code, status, body = call.run(call.answer)
+        if isinstance(body, bytes | bytearray):
+            return self._reply(call, code, status, body)
+        return Unwritten(body.size, lambda: self._reply(call, *call.run(body.write)))
 
-    def _reply(self, call: _Call, work: Callable[[], _Answer]) -> Reply | Step:
-        code, status, body = call.run(work)
-        if not isinstance(body, bytes | bytearray):
-            write = body
-            return lambda: self._reply(call, write)  # type: ignore[return-value]  # a written answer is a reply
+    def _reply(self, call: _Call, code: Code, status: int, body: bytes | bytearray) -> Reply:
         seconds = time.monotonic() - call.started
         self.metrics.record(call.model, call.api, "REST", code, seconds)
         headers = self._with_cors(_JSON)
@@ -180,12 +188,15 @@ class RestApi:
         return Reply(200, plain, self.metrics.text().encode())
 
     def timed_out(self) -> Reply:
-        """Return the reply to a request that took longer than --rest_api_timeout_in_ms."""
-        status = HTTP_STATUS[Code.DEADLINE_EXCEEDED]
-        return Reply(status, self._with_cors(_JSON), write_error("Timed out waiting for notification"))
+        """Return the reply to a request that took longer than --rest_api_timeout_in_ms.
+
+        The connection ends with it: the rest of the body must not be read as a request, and a client that does not read its
+        answers must not keep it.
+        """
+        return self.refused(HTTPStatus.GATEWAY_TIMEOUT, "Timed out waiting for notification")
 
     def refused(self, status: HTTPStatus, error: str) -> Reply:
-        """Return the reply to a request that is not read; the connection ends with it."""
+        """Return the reply to a request that is not read or answered; the connection ends with it."""
         return Reply(status.value, {**self._with_cors(_JSON), "Connection": "close"}, write_error(shortened(error)))
 
     def _answer_preflight(self, request: RestRequest) -> Reply:
@@ -212,7 +223,17 @@ _EXAMPLE_METHODS = {
 }
 
 
-_Answer = bytes | bytearray | Callable[[], bytes | bytearray]
+_Body = TypeVar("_Body")
+
+
+class _LargeAnswer(NamedTuple):
+    """Outputs of a model: their bytes, and a function that writes them as JSON."""
+
+    size: int
+    write: Callable[[], bytearray]
+
+
+_Answer = bytes | _LargeAnswer
 
 
 class _Call:
@@ -234,7 +255,7 @@ class _Call:
         self.api = ""
         self.started = time.monotonic()
 
-    def run(self, work: Callable[[], _Answer]) -> tuple[Code, int, _Answer]:
+    def run(self, work: Callable[[], _Body]) -> tuple[Code, int, _Body | bytes]:
         """Return the status, HTTP status and body that `work` returns or raises."""
         try:
             return Code.OK, HTTP_STATUS[Code.OK], work()
@@ -244,7 +265,7 @@ class _Call:
             return exc.code, exc.http_status, write_error(shortened(exc.message))
 
     def answer(self) -> _Answer:
-        """Return the body of the reply, or a function that writes it."""
+        """Return the body of the reply, or the outputs to write."""
         request = self.request
         if request.method == "POST":
             match = _PREDICTION.fullmatch(request.path)
@@ -316,13 +337,13 @@ class _Call:
         if self.codecs is None or not _is_large(outputs) or not all(map(is_sendable, outputs.values())):
             return write_predictions(outputs, row=row)
         codecs = self.codecs
+        size = sum(array.nbytes for array in outputs.values())
 
         def write() -> bytearray:
-            size = sum(array.nbytes for array in outputs.values())
             with codecs.lend(self.cancellation, size) as lease:
                 return lease.write_predictions(outputs, row=row)
 
-        return write
+        return _LargeAnswer(size, write)
 
     def _answer_examples(self, spec: Any) -> bytes:
         method = _EXAMPLE_METHODS[self.api]

@@ -1,4 +1,4 @@
-"""Read the bodies of requests within limits: bytes of one body, and bytes of all large bodies that are held at once."""
+"""Limits for what is held in memory: the body of one request, all large bodies, and all large answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from serving.protocol.status import Code, StatusError
 from serving.server.config.options import ServerOptions
 from serving.server.rest_api.api import SMALL_BODY
 from serving.server.rest_api.errors import TooLargeError
@@ -21,7 +22,8 @@ class Bodies:
     def __init__(self, options: ServerOptions) -> None:
         self._limit = options.max_request_bytes
         self._free = self._limit * max(options.max_large_bodies, 1)
-        self._changed = asyncio.Condition()
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
 
     async def read(self, request: web.BaseRequest, held: Held) -> bytes | bytearray:
         """Read a request's body.
@@ -50,18 +52,18 @@ class Bodies:
         return body
 
     async def _hold(self, held: Held, size: int) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= size)
+        async with self._turn:  # first come, first served
+            while self._free < size:
+                self._freed.clear()
+                await self._freed.wait()
             self._free -= size
             held.size = size
 
-    async def release(self, held: Held) -> None:
+    def release(self, held: Held) -> None:
         """Let other bodies use the bytes of one that is no longer needed."""
-        if held.size:
-            async with self._changed:
-                self._free += held.size
-                held.size = 0
-                self._changed.notify_all()
+        self._free += held.size
+        held.size = 0
+        self._freed.set()
 
 
 class Held:
@@ -69,3 +71,33 @@ class Held:
 
     def __init__(self) -> None:
         self.size = 0
+
+
+class Answers:
+    """Counts the bytes of the large answers that are held until they are written or sent; for use in one event loop.
+
+    They share `max_large_bodies` times `max_decoded_bytes`. An answer that would exceed this is dropped, since its model has
+    run and it cannot wait elsewhere.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.limit = options.max_decoded_bytes * max(options.max_large_bodies, 1)
+        self._size = 0
+
+    def hold(self, size: int) -> None:
+        """Count an answer's bytes.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED: there is no room for it.
+        """
+        if self._size + size > self.limit:
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED,
+                f"The answer has {size} bytes and other answers that are not sent yet have {self._size}; --max_large_bodies and "
+                f"--max_decoded_bytes allow {self.limit}.",
+            )
+        self._size += size
+
+    def release(self, size: int) -> None:
+        """Forget the bytes of an answer."""
+        self._size -= size

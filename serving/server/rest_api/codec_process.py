@@ -17,7 +17,6 @@ from typing import Any
 from serving.protocol.status import Code, StatusError
 from serving.protocol.tensors import Array
 from serving.server.config.options import ServerOptions
-from serving.server.models.memory import release
 from serving.server.rest_api.errors import TooLargeError
 from serving.server.rest_api.frames import Buffer, pack, receive, send, unpack
 
@@ -193,8 +192,6 @@ class CodecProcesses:
         if not is_kept:
             process.close()
         self._free.release()
-        if was_large:
-            release()
 
     def stop(self) -> None:
         """End the idle processes; those that are lent end when they come back."""

@@ -11,9 +11,11 @@ from http import HTTPStatus
 from aiohttp import web
 
 from serving.errors import ConfigError
+from serving.protocol.status import StatusError
 from serving.server.config.options import ServerOptions
+from serving.server.models.memory import release
 from serving.server.rest_api.api import Reply, RestApi, RestRequest, error_page
-from serving.server.rest_api.bodies import Bodies, Held
+from serving.server.rest_api.bodies import Answers, Bodies, Held
 from serving.server.rest_api.codec_process import Cancellation
 from serving.server.rest_api.connections import Connection, ConnectionServer
 from serving.server.rest_api.errors import TooLargeError
@@ -25,6 +27,7 @@ _MAX_LINE = 2**20
 """Most bytes of a request line or a header; the real server has no limit."""
 _PART = 2**16
 """Bytes of an answer that are given to the connection at once."""
+_RELEASE_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
 """How long the body of a refused request is thrown away, so that its client gets to read the answer."""
 
@@ -53,6 +56,8 @@ class RestServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest-server", daemon=True)
         self._runner: web.ServerRunner | None = None
         self._bodies: Bodies | None = None
+        self._answers = Answers(options)
+        self._will_release = False
 
     def start(self) -> None:
         """Begin to listen.
@@ -123,31 +128,61 @@ class RestServer:
         except TooLargeError as exc:
             return _response(self._api.refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, exc.message))
         except asyncio.TimeoutError:
-            response = _response(self._api.timed_out())
-            response.force_close()  # the rest of the body must not be read as a request
-            return response
+            return _response(self._api.timed_out())
         finally:
-            await self._bodies.release(held)
-        return await _sent(request, reply) if len(reply.body) > _PART else _response(reply)
+            self._bodies.release(held)
+        if len(reply.body) <= _PART:
+            return _response(reply)
+        try:
+            return await _sent(request, reply)
+        finally:
+            self._answers.release(len(reply.body))
+            self._release_memory()
 
     async def _reply(self, request: RestRequest) -> Reply:
-        """Answer a request in other threads. If this takes too long or the client has gone, the work for it ends."""
+        """Answer a request in other threads. If this takes too long or the client has gone, the work for it ends.
+
+        The bytes of a reply above `_PART` are counted in `_answers`.
+        """
         cancellation = Cancellation()
-        pool = self._large_pool if request.is_large else self._pool
-        end = self._loop.time() + self._options.rest_timeout_seconds
         try:
-            begun = self._loop.run_in_executor(pool, self._api.begin, request, cancellation)
-            step = await asyncio.wait_for(begun, self._options.rest_timeout_seconds)
-            if isinstance(step, Reply):
-                return step
-            written = self._loop.run_in_executor(self._large_pool, step)
-            return await asyncio.wait_for(written, end - self._loop.time())
+            reply = await asyncio.wait_for(self._written(request, cancellation), self._options.rest_timeout_seconds)
+            if len(reply.body) > _PART:
+                self._answers.hold(len(reply.body))
+            return reply
+        except StatusError as exc:
+            return self._api.refused(HTTPStatus(exc.http_status), exc.message)
         except asyncio.TimeoutError:
             cancellation.cancel()
             return self._api.timed_out()
         except asyncio.CancelledError:
             cancellation.cancel()
             raise
+        finally:
+            if request.is_large:
+                self._release_memory()
+
+    async def _written(self, request: RestRequest, cancellation: Cancellation) -> Reply:
+        pool = self._large_pool if request.is_large else self._pool
+        begun = await self._loop.run_in_executor(pool, self._api.begin, request, cancellation)
+        if isinstance(begun, Reply):
+            return begun
+        self._answers.hold(begun.size)
+        try:
+            return await self._loop.run_in_executor(self._large_pool, begun.write)
+        finally:
+            self._answers.release(begun.size)
+            self._release_memory()
+
+    def _release_memory(self) -> None:
+        """Return the memory of large requests to the system, once for those of a second."""
+        if not self._will_release:
+            self._will_release = True
+            self._loop.call_later(_RELEASE_SECONDS, self._release_now)
+
+    def _release_now(self) -> None:
+        self._will_release = False
+        self._loop.run_in_executor(self._pool, release)
 
 
 def _response(reply: Reply) -> web.Response:

@@ -337,11 +337,13 @@ class _Call:
         if self.codecs is None or not _is_large(outputs) or not all(map(is_sendable, outputs.values())):
             return write_predictions(outputs, row=row)
         codecs = self.codecs
-        size = sum(array.nbytes for array in outputs.values())
+        # TensorFlow keeps the memory of its outputs for other calls, so that those that wait would let it grow for good.
+        waiting = {name: array.copy() for name, array in outputs.items()}
+        size = sum(array.nbytes for array in waiting.values())
 
         def write() -> bytearray:
             with codecs.lend(self.cancellation, size) as lease:
-                return lease.write_predictions(outputs, row=row)
+                return lease.write_predictions(waiting, row=row)
 
         return _LargeAnswer(size, write)
 

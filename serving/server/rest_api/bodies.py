@@ -76,12 +76,12 @@ class Held:
 class Answers:
     """Counts the bytes of the large answers that are held until they are written or sent; for use in one event loop.
 
-    They share `max_large_bodies` times `max_decoded_bytes`. An answer that would exceed this is dropped, since its model has
+    They share `max_decoded_bytes`. An answer that would exceed this is dropped, since its model has
     run and it cannot wait elsewhere.
     """
 
     def __init__(self, options: ServerOptions) -> None:
-        self.limit = options.max_decoded_bytes * max(options.max_large_bodies, 1)
+        self.limit = options.max_decoded_bytes
         self._size = 0
 
     def hold(self, size: int) -> None:
@@ -93,8 +93,8 @@ class Answers:
         if self._size + size > self.limit:
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
-                f"The answer has {size} bytes and other answers that are not sent yet have {self._size}; --max_large_bodies and "
-                f"--max_decoded_bytes allow {self.limit}.",
+                f"The answer has {size} bytes and other answers that are not sent yet have {self._size}; --max_decoded_bytes "
+                f"allows {self.limit}.",
             )
         self._size += size
 

@@ -1,8 +1,8 @@
-"""`python -m serving.server.rest_api.codec_child BYTES`: a process that reads and writes large JSON for the server.
+"""`python -m serving.server.rest_api.codec_child`: a process that reads and writes large JSON for the server.
 
 It gets messages on its standard input and answers each on its standard output (`serving.server.rest_api.frames`). It imports
-NumPy and the protocol only, so that it starts in about 0.2 s and its memory is its own. BYTES limits the memory that it may
-take on top of what it has when it starts.
+NumPy and the protocol only, so that it starts in about 0.2 s and its memory is its own. Each message limits the memory that
+the process may take on top of what it has when it starts.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ _PRIORITY = 5
 
 
 class Codec:
-    """Answers messages. It keeps the last parsed body until its tensors are read."""
+    """Answers messages. It keeps the last parsed body until its tensors are read.
 
-    def __init__(self) -> None:
+    Args:
+        limit: limits the memory of this process to that many more bytes than at its start.
+    """
+
+    def __init__(self, limit: Callable[[int], None] = lambda size: None) -> None:
+        self._limit = limit
         self._body: PredictBody | None = None
 
     def answer(self, header: dict[str, Any], buffers: list[bytearray]) -> Answer:
@@ -43,6 +48,7 @@ class Codec:
             "write_predictions": self._write_predictions,
         }
         try:
+            self._limit(header["memory"])
             return jobs[header["job"]](header, buffers)
         except StatusError as exc:
             return {"error": [int(exc.code), exc.message]}, ()
@@ -79,49 +85,43 @@ def _content(header: dict[str, Any], buffers: list[bytearray]) -> bytes:
     return unpacked(body) if header["gzipped"] else bytes(body)
 
 
-def run(requests: Pipe, answers: Pipe) -> None:
+def run(codec: Codec, requests: Pipe, answers: Pipe) -> None:
     """Answer messages until the pipes are closed."""
-    codec = Codec()
     with suppress(EOFError, OSError):
         while True:
-            send(answers, *_next(codec, requests))
+            send(answers, *codec.answer(*receive(requests)))
             codec.rest()
 
 
-def _next(codec: Codec, requests: Pipe) -> Answer:
-    try:
-        message = receive(requests)
-    except MemoryError:  # the rest of the message is still in the pipe, so the server ends this process
-        return {"out_of_memory": True}, ()
-    return codec.answer(*message)
+class MemoryLimit:
+    """Limits the memory of this process, which also becomes the first that the system ends when it has none left."""
+
+    def __init__(self) -> None:
+        status = Path("/proc/self/status").read_text("ascii")
+        self._used = int(status.partition("VmData:")[2].split()[0]) * 1024
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+
+    def __call__(self, size: int) -> None:
+        """Let the process take at most `size` bytes more than it had at first."""
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = self._used + size
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
-def limit_memory(size: int) -> None:
-    """Let this process take at most `size` more bytes of memory, and be the first that the system ends when it has none."""
-    if not sys.platform.startswith("linux"):
-        return  # other systems do not enforce the limit
-    import resource
-
-    status = Path("/proc/self/status").read_text("ascii")
-    used = int(status.partition("VmData:")[2].split()[0]) * 1024
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = used + size
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-
-
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Answer messages on standard input and output. Return the exit code."""
     answers = os.dup(1)
     os.dup2(2, 1)  # nothing but answers may be written there
     with suppress(OSError, AttributeError):
         os.nice(_PRIORITY)
-    limit_memory(int(arguments[0]))
+    codec = Codec(MemoryLimit()) if sys.platform.startswith("linux") else Codec()  # other systems do not enforce the limit
     with FileIO(0, "rb", closefd=False) as requests, FileIO(answers, "wb") as out:
-        run(requests, out)
+        run(codec, requests, out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +24,8 @@ from serving.server.rest_api.frames import Buffer, pack, receive, send, unpack
 
 _RECYCLED = 2**22
 """A process that has worked on more bytes than this for one request is ended, and its memory with it."""
+_EXPANSION = 32
+"""Bytes of memory per byte of JSON that almost no body needs: an empty list takes 64 for three characters."""
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
 
@@ -65,28 +69,24 @@ class Cancellation:
 class CodecProcess:
     """A running `serving.server.rest_api.codec_child`.
 
-    Args:
-        max_decoded_bytes: most bytes of memory that it may take.
-
     Raises:
         OSError: the process cannot be started.
     """
 
-    def __init__(self, max_decoded_bytes: int) -> None:
+    def __init__(self) -> None:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.codec_child", str(max_decoded_bytes)],
+            [sys.executable, "-m", f"{__package__}.codec_child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0,
         )  # fmt: skip
-        self._max_decoded_bytes = max_decoded_bytes
 
     def call(self, header: Mapping[str, Any], buffers: Sequence[Buffer] = ()) -> tuple[dict[str, Any], list[bytearray]]:
         """Send a message and return its answer.
 
         Raises:
-            StatusError: the answer is an error.
-            TooLargeError: the process does not have enough memory.
+            StatusError: the answer is an error, or the process has failed.
+            MemoryError: the process does not have enough memory.
         """
         assert self._process.stdin and self._process.stdout
         try:
@@ -96,13 +96,13 @@ class CodecProcess:
             raise self._died() from exc
         if "out_of_memory" in answer:
             self.kill()
-            raise self._too_large()
+            raise MemoryError
         if "error" in answer:
             code, message = answer["error"]
             raise StatusError(Code(code), message)
         return answer, data
 
-    def _died(self) -> StatusError:
+    def _died(self) -> Exception:
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -110,13 +110,7 @@ class CodecProcess:
             code = self._process.wait()
         if code > 0:
             return StatusError(Code.INTERNAL, "The process that reads and writes JSON has failed; the log has its error.")
-        return self._too_large()  # ended by a signal, such as the system's when it has no memory
-
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(
-            f"The request or its answer needs more than {self._max_decoded_bytes} bytes of memory as JSON; "
-            "--max_decoded_bytes sets this limit."
-        )
+        return MemoryError()  # ended by a signal, such as the system's when it has no memory
 
     @property
     def is_running(self) -> bool:
@@ -137,17 +131,22 @@ class CodecProcess:
 
 
 class CodecProcesses:
-    """Lends processes to requests, at most `max_large_bodies` at once. They are started when they are first needed."""
+    """Lends processes to requests. They are started when they are first needed.
+
+    Together they may take `max_decoded_bytes` of memory. Up to `max_large_bodies` work at once, each with its part of that;
+    those on bodies for which the part may not suffice work alone, with all of it.
+    """
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self._free = threading.BoundedSemaphore(max(options.max_large_bodies, 1))
-        self._lock = threading.Lock()
+        self._parts = self._free = max(options.max_large_bodies, 1)
+        self._changed = threading.Condition()
+        self._waiting: deque[Cancellation] = deque()
         self._idle: list[CodecProcess] = []
         self._is_stopped = False
 
     def lend(self, cancellation: Cancellation, size: int) -> Lease:
-        """Wait for a process and lend it until the lease is closed.
+        """Wait for a process, in the order of the calls, and lend it until the lease is closed.
 
         Args:
             cancellation: ends the process if the request is cancelled.
@@ -156,8 +155,9 @@ class CodecProcesses:
         Raises:
             StatusError: CANCELLED: the request was cancelled while it waited; UNAVAILABLE: no process can be started.
         """
-        while not self._free.acquire(timeout=_POLL_SECONDS):
-            cancellation.check()
+        part = self.options.max_decoded_bytes // self._parts
+        parts = 1 if size * _EXPANSION <= part else self._parts
+        self._wait(cancellation, parts)
         try:
             process = self._take()
             try:
@@ -166,52 +166,81 @@ class CodecProcesses:
                 process.close()
                 raise
         except BaseException:
-            self._free.release()
+            self._give(parts)
             raise
-        return Lease(self, process, cancellation, size)
+        return Lease(self, process, cancellation, Job(size, parts, part * parts))
+
+    def _wait(self, cancellation: Cancellation, parts: int) -> None:
+        with self._changed:
+            self._waiting.append(cancellation)
+            try:
+                while self._waiting[0] is not cancellation or self._free < parts:
+                    self._changed.wait(_POLL_SECONDS)
+                    cancellation.check()
+                self._free -= parts
+            finally:
+                self._waiting.remove(cancellation)
+                self._changed.notify_all()
+
+    def _give(self, parts: int) -> None:
+        with self._changed:
+            self._free += parts
+            self._changed.notify_all()
 
     def _take(self) -> CodecProcess:
-        with self._lock:
+        with self._changed:
             while self._idle:
                 process = self._idle.pop()
                 if process.is_running:
                     return process
                 process.close()
         try:
-            return CodecProcess(self.options.max_decoded_bytes)
+            return CodecProcess()
         except OSError as exc:
             raise StatusError(Code.UNAVAILABLE, f"No process can be started to read the request: {exc}.") from exc
 
-    def take_back(self, process: CodecProcess, size: int) -> None:
-        """Keep a process for the next request, or end it if `size`, the bytes that it has worked on, is large."""
-        was_large = size > _RECYCLED
-        with self._lock:
-            is_kept = process.is_running and not was_large and not self._is_stopped
+    def take_back(self, process: CodecProcess, job: Job) -> None:
+        """Keep a process for the next request, or end it if it has worked on many bytes."""
+        with self._changed:
+            is_kept = process.is_running and job.size <= _RECYCLED and not self._is_stopped
             if is_kept:
                 self._idle.append(process)
         if not is_kept:
             process.close()
-        self._free.release()
+        self._give(job.parts)
 
     def stop(self) -> None:
         """End the idle processes; those that are lent end when they come back."""
-        with self._lock:
+        with self._changed:
             self._is_stopped = True
             idle, self._idle = self._idle, []
         for process in idle:
             process.close()
 
 
+@dataclass(frozen=True)
+class Job:
+    """The work that a process is lent for.
+
+    Attributes:
+        size: bytes that it reads or writes.
+        parts: parts of `max_decoded_bytes` that it may take.
+        memory: the same in bytes.
+    """
+
+    size: int
+    parts: int
+    memory: int
+
+
 class Lease:
     """A process that works for one request until the end of a `with` block."""
 
-    def __init__(
-        self, processes: CodecProcesses, process: CodecProcess, cancellation: Cancellation, size: int
-    ) -> None:
+    def __init__(self, processes: CodecProcesses, process: CodecProcess, cancellation: Cancellation, job: Job) -> None:
         self._processes = processes
         self._process = process
         self._cancellation = cancellation
-        self._size = size
+        self._job = job
 
     def __enter__(self) -> Lease:
         return self
@@ -222,7 +251,7 @@ class Lease:
         self._cancellation.attach(None)
         if kind is not None and not issubclass(kind, StatusError):
             self._process.kill()
-        self._processes.take_back(self._process, self._size)
+        self._processes.take_back(self._process, self._job)
 
     def read_predict(self, body: Buffer, *, gzipped: bool) -> RemoteBody:
         """Parse the body of `:predict`; as `serving.protocol.json_codec.read_predict`."""
@@ -249,10 +278,13 @@ class Lease:
 
     def _call(self, job: str, buffers: Sequence[Buffer] = (), **fields: Any) -> tuple[dict[str, Any], list[bytearray]]:
         try:
-            return self._process.call({"job": job, **fields}, buffers)
-        except TooLargeError:
+            return self._process.call({"job": job, "memory": self._job.memory, **fields}, buffers)
+        except MemoryError as exc:
             self._cancellation.check()  # a process that was ended for its request did not run out of memory
-            raise
+            raise TooLargeError(
+                f"As JSON, the request or its answer needs more than {self._job.memory} bytes of memory; "
+                "--max_decoded_bytes sets this limit."
+            ) from exc
 
 
 class RemoteBody:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, overload
 from urllib.parse import unquote
 
 from serving.protocol.json_codec import PredictBody, read_predict, write_error, write_predictions
@@ -26,8 +26,9 @@ from serving.server.models.sources import parse_version
 from serving.server.observability.log_lines import log_request, request_id
 from serving.server.observability.metrics import Metrics
 from serving.server.observability.request_log import RequestLog
+from serving.server.rest_api.answers import HeldAnswer
 from serving.server.rest_api.codec_process import Cancellation, CodecProcesses, Lease, RemoteBody
-from serving.server.rest_api.errors import TooLargeError, check_sizes, shortened
+from serving.server.rest_api.errors import LimitError, TooLargeError, check_sizes, shortened
 from serving.server.rest_api.frames import is_sendable
 from serving.server.rest_api.gzip_body import MAX_UNPACKED, claimed_size, is_gzipped, unpacked
 from serving.server.rest_api.playground import PATH as PLAYGROUND
@@ -98,11 +99,11 @@ class Unwritten:
     """A large answer that is still to be written as JSON.
 
     Attributes:
-        size: bytes of its tensors.
+        held: counts the bytes of its tensors.
         write: waits for a process that is free, writes the answer there and returns the reply.
     """
 
-    size: int
+    held: HeldAnswer
     write: Callable[[], Reply]
 
 
@@ -163,12 +164,13 @@ class RestApi:
         if request.method == "OPTIONS":
             return self._answer_preflight(request)
         call = _Call(self, request, cancellation)
-        code, status, body = call.run(call.answer)
-        if isinstance(body, bytes | bytearray):
-            return self._reply(call, code, status, body)
-        return Unwritten(body.size, lambda: self._reply(call, *call.run(body.write)))
+        result = call.run(call.answer)
+        if isinstance(result, _Result):
+            return self._reply(call, result)
+        return Unwritten(result.held, lambda: self._reply(call, call.run(result.write)))
 
-    def _reply(self, call: _Call, code: Code, status: int, body: bytes | bytearray) -> Reply:
+    def _reply(self, call: _Call, result: _Result) -> Reply:
+        code, body = result.code, result.body
         seconds = time.monotonic() - call.started
         self.metrics.record(call.model, call.api, "REST", code, seconds)
         headers = self._with_cors(_JSON)
@@ -179,7 +181,9 @@ class RestApi:
                 identity, model=call.model, api=call.api or "describe", entrypoint="REST", status=code.name, seconds=seconds,
                 error="" if code is Code.OK else body.decode("utf-8", "replace"),
             )  # fmt: skip
-        return Reply(status, headers, body)
+        if result.closes:
+            headers = {**headers, "Connection": "close"}
+        return Reply(result.status, headers, body)
 
     def _answer_metrics(self, target: ModelTarget) -> Reply:
         plain = {"Content-Type": "text/plain"}
@@ -223,13 +227,19 @@ _EXAMPLE_METHODS = {
 }
 
 
-_Body = TypeVar("_Body")
+class _Result(NamedTuple):
+    """A reply's status, body, and whether the connection ends with it."""
+
+    code: Code
+    status: int
+    body: bytes | bytearray
+    closes: bool = False
 
 
 class _LargeAnswer(NamedTuple):
-    """Outputs of a model: their bytes, and a function that writes them as JSON."""
+    """Outputs of a model: what counts their bytes, and a function that writes them as JSON."""
 
-    size: int
+    held: HeldAnswer
     write: Callable[[], bytearray]
 
 
@@ -255,14 +265,22 @@ class _Call:
         self.api = ""
         self.started = time.monotonic()
 
-    def run(self, work: Callable[[], _Body]) -> tuple[Code, int, _Body | bytes]:
-        """Return the status, HTTP status and body that `work` returns or raises."""
+    @overload
+    def run(self, work: Callable[[], bytearray]) -> _Result: ...
+
+    @overload
+    def run(self, work: Callable[[], _Answer]) -> _Result | _LargeAnswer: ...
+
+    def run(self, work: Callable[[], bytearray | _Answer]) -> _Result | _LargeAnswer:
+        """Return what `work` returns or raises."""
         try:
-            return Code.OK, HTTP_STATUS[Code.OK], work()
+            made = work()
         except _BadPathError as exc:
-            return exc.code, exc.http_status, b""
+            return _Result(exc.code, exc.http_status, b"")
         except StatusError as exc:
-            return exc.code, exc.http_status, write_error(shortened(exc.message))
+            error = write_error(shortened(exc.message))
+            return _Result(exc.code, exc.http_status, error, isinstance(exc, LimitError))
+        return made if isinstance(made, _LargeAnswer) else _Result(Code.OK, HTTP_STATUS[Code.OK], made)
 
     def answer(self) -> _Answer:
         """Return the body of the reply, or the outputs to write."""
@@ -337,15 +355,16 @@ class _Call:
         if self.codecs is None or not _is_large(outputs) or not all(map(is_sendable, outputs.values())):
             return write_predictions(outputs, row=row)
         codecs = self.codecs
+        size = sum(array.nbytes for array in outputs.values())
+        held = codecs.answers.hold(size)
         # TensorFlow keeps the memory of its outputs for other calls, so that those that wait would let it grow for good.
         waiting = {name: array.copy() for name, array in outputs.items()}
-        size = sum(array.nbytes for array in waiting.values())
 
         def write() -> bytearray:
             with codecs.lend(self.cancellation, size) as lease:
                 return lease.write_predictions(waiting, row=row)
 
-        return _LargeAnswer(size, write)
+        return _LargeAnswer(held, write)
 
     def _answer_examples(self, spec: Any) -> bytes:
         method = _EXAMPLE_METHODS[self.api]

@@ -1,4 +1,4 @@
-"""Limits for what is held in memory: the body of one request, all large bodies, and all large answers."""
+"""Read the bodies of requests within limits: the bytes of one body, and of all large bodies that are held at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 
 from aiohttp import web
 
-from serving.protocol.status import Code, StatusError
 from serving.server.config.options import ServerOptions
 from serving.server.rest_api.api import SMALL_BODY
 from serving.server.rest_api.errors import TooLargeError
@@ -71,33 +70,3 @@ class Held:
 
     def __init__(self) -> None:
         self.size = 0
-
-
-class Answers:
-    """Counts the bytes of the large answers that are held until they are written or sent; for use in one event loop.
-
-    They share `max_decoded_bytes`. An answer that would exceed this is dropped, since its model has
-    run and it cannot wait elsewhere.
-    """
-
-    def __init__(self, options: ServerOptions) -> None:
-        self.limit = options.max_decoded_bytes
-        self._size = 0
-
-    def hold(self, size: int) -> None:
-        """Count an answer's bytes.
-
-        Raises:
-            StatusError: RESOURCE_EXHAUSTED: there is no room for it.
-        """
-        if self._size + size > self.limit:
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED,
-                f"The answer has {size} bytes and other answers that are not sent yet have {self._size}; --max_decoded_bytes "
-                f"allows {self.limit}.",
-            )
-        self._size += size
-
-    def release(self, size: int) -> None:
-        """Forget the bytes of an answer."""
-        self._size -= size

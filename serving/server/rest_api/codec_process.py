@@ -19,6 +19,7 @@ from typing import Any
 from serving.protocol.status import Code, StatusError
 from serving.protocol.tensors import Array
 from serving.server.config.options import ServerOptions
+from serving.server.rest_api.answers import Answers
 from serving.server.rest_api.errors import TooLargeError
 from serving.server.rest_api.frames import Buffer, pack, receive, send, unpack
 
@@ -135,10 +136,15 @@ class CodecProcesses:
 
     Together they may take `max_decoded_bytes` of memory. Up to `max_large_bodies` work at once, each with its part of that;
     those on bodies for which the part may not suffice work alone, with all of it.
+
+    Attributes:
+        options: the server's options.
+        answers: counts the answers that wait for a process or are being sent.
     """
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
+        self.answers = Answers(options.max_decoded_bytes)
         self._parts = self._free = max(options.max_large_bodies, 1)
         self._changed = threading.Condition()
         self._waiting: deque[Cancellation] = deque()

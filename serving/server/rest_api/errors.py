@@ -13,11 +13,15 @@ _LONGEST = 4096
 """Most characters of an error's text. The real server sends all of it, even 1 MB of the client's own base64."""
 
 
-class TooLargeError(StatusError):
-    """A request exceeds one of this server's limits; its HTTP status is 413."""
+class LimitError(StatusError):
+    """A request exceeds one of this server's limits, or has no room beside others. The connection ends with the answer."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.RESOURCE_EXHAUSTED, message)
+
+
+class TooLargeError(LimitError):
+    """A request exceeds a limit by itself; its HTTP status is 413."""
 
     @property
     def http_status(self) -> int:

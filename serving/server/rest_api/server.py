@@ -15,7 +15,7 @@ from serving.protocol.status import StatusError
 from serving.server.config.options import ServerOptions
 from serving.server.models.memory import release
 from serving.server.rest_api.api import Reply, RestApi, RestRequest, error_page
-from serving.server.rest_api.bodies import Answers, Bodies, Held
+from serving.server.rest_api.bodies import Bodies, Held
 from serving.server.rest_api.codec_process import Cancellation
 from serving.server.rest_api.connections import Connection, ConnectionServer
 from serving.server.rest_api.errors import TooLargeError
@@ -56,7 +56,6 @@ class RestServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest-server", daemon=True)
         self._runner: web.ServerRunner | None = None
         self._bodies: Bodies | None = None
-        self._answers = Answers(options)
         self._will_release = False
 
     def start(self) -> None:
@@ -131,27 +130,13 @@ class RestServer:
             return _response(self._api.timed_out())
         finally:
             self._bodies.release(held)
-        if len(reply.body) <= _PART:
-            return _response(reply)
-        try:
-            return await _sent(request, reply)
-        finally:
-            self._answers.release(len(reply.body))
-            self._release_memory()
+        return _response(reply) if len(reply.body) <= _PART else await self._sent(request, reply)
 
     async def _reply(self, request: RestRequest) -> Reply:
-        """Answer a request in other threads. If this takes too long or the client has gone, the work for it ends.
-
-        The bytes of a reply above `_PART` are counted in `_answers`.
-        """
+        """Answer a request in other threads. If this takes too long or the client has gone, the work for it ends."""
         cancellation = Cancellation()
         try:
-            reply = await asyncio.wait_for(self._written(request, cancellation), self._options.rest_timeout_seconds)
-            if len(reply.body) > _PART:
-                self._answers.hold(len(reply.body))
-            return reply
-        except StatusError as exc:
-            return self._api.refused(HTTPStatus(exc.http_status), exc.message)
+            return await asyncio.wait_for(self._written(request, cancellation), self._options.rest_timeout_seconds)
         except asyncio.TimeoutError:
             cancellation.cancel()
             return self._api.timed_out()
@@ -167,11 +152,30 @@ class RestServer:
         begun = await self._loop.run_in_executor(pool, self._api.begin, request, cancellation)
         if isinstance(begun, Reply):
             return begun
-        self._answers.hold(begun.size)
         try:
             return await self._loop.run_in_executor(self._large_pool, begun.write)
         finally:
-            self._answers.release(begun.size)
+            begun.held.release()
+            self._release_memory()
+
+    async def _sent(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """Send a large reply in parts, each within the connection's time limit for writing."""
+        assert self._api.codecs is not None
+        try:
+            held = self._api.codecs.answers.hold(len(reply.body))
+        except StatusError as exc:
+            return _response(self._api.refused(HTTPStatus(exc.http_status), exc.message))
+        try:
+            response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+            response.content_length = len(reply.body)
+            await response.prepare(request)
+            rest = memoryview(reply.body)
+            for start in range(0, rest.nbytes, _PART):
+                await response.write(rest[start : start + _PART])
+            await response.write_eof()
+            return response
+        finally:
+            held.release()
             self._release_memory()
 
     def _release_memory(self) -> None:
@@ -189,16 +193,4 @@ def _response(reply: Reply) -> web.Response:
     response = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
     if reply.headers.get("Connection") == "close":
         response.force_close()
-    return response
-
-
-async def _sent(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-    """Send a large reply in parts, each within the connection's time limit for writing."""
-    response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
-    response.content_length = len(reply.body)
-    await response.prepare(request)
-    rest = memoryview(reply.body)
-    for start in range(0, rest.nbytes, _PART):
-        await response.write(rest[start : start + _PART])
-    await response.write_eof()
     return response

@@ -48,6 +48,7 @@ class Bodies:
                 raise TooLargeError(f"The body has more than the {self._limit} bytes that --max_request_bytes allows.")
             if len(body) > SMALL_BODY and not held.size:
                 await self._hold(held, self._limit)
+        self._shrink(held, len(body))
         return body
 
     async def _hold(self, held: Held, size: int) -> None:
@@ -60,9 +61,13 @@ class Bodies:
 
     def release(self, held: Held) -> None:
         """Let other bodies use the bytes of one that is no longer needed."""
-        self._free += held.size
-        held.size = 0
-        self._freed.set()
+        self._shrink(held, 0)
+
+    def _shrink(self, held: Held, size: int) -> None:
+        if held.size > size:
+            self._free += held.size - size
+            held.size = size
+            self._freed.set()
 
 
 class Held:

@@ -155,12 +155,22 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
     _boolean: "true or false", _positive: "a number above 0", _positive_millis: "a number above 0",
 }  # fmt: skip
 
-OWN = (
-    "host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "max_request_bytes",
-    "max_decoded_bytes", "max_tensor_elements", "max_nesting", "max_large_bodies", "write_timeout_in_ms", "allowed_hosts",
-)  # fmt: skip
-"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, logs through compiled-in collectors, and
-does not limit what a request costs."""
+OWN = {
+    "host": "address to listen on; 0.0.0.0 for all",
+    "enable_playground": "a page at / of the REST port",
+    "log_requests": "folder for a log of requests and answers",
+    "log_requests_sample_rate": "share of the requests that is logged",
+    "log_format": "text or json",
+    "max_request_bytes": "most bytes of a request as it is sent",
+    "max_decoded_bytes": "most bytes of a request once it is decoded, and of the memory that large JSON takes at once",
+    "max_tensor_elements": "most elements of a tensor in a request",
+    "max_nesting": "most JSON arrays and objects inside each other",
+    "max_large_bodies": "large JSON bodies that are decoded at once",
+    "write_timeout_in_ms": "how long a REST client may take to read the next part of an answer",
+    "allowed_hosts": "other names in the Host header and of pages that may post, with commas between; * for all",
+}
+"""Flags that the real server lacks, each with what it sets. The real server listens on all addresses, has no page at `/`, logs
+through compiled-in collectors, and does not limit what a request costs."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

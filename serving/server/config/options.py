@@ -44,10 +44,11 @@ class ServerOptions:
         channel_arguments: options that are passed to the gRPC server.
         playground: show the playground at `/` of the REST port.
         max_request_bytes: most bytes of a request as it is sent, over REST and gRPC.
-        max_decoded_bytes: most bytes of a request once it is unpacked and its values are decoded.
+        max_decoded_bytes: most bytes of a request once it is unpacked and its values are decoded, and most bytes of memory
+            that this takes for all large JSON bodies at once.
         max_tensor_elements: most elements of a tensor in a request.
         max_nesting: most arrays and objects of a JSON body inside each other.
-        max_large_bodies: large bodies that are decoded at once; more wait.
+        max_large_bodies: large JSON bodies that are decoded at once; more wait.
         write_timeout_seconds: how long a client may take to read the next part of an answer.
         allowed_hosts: names that a REST request's Host header may have besides this machine's; empty allows all, unless
             `host` is this machine only.

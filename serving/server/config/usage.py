@@ -31,7 +31,7 @@ def _flags() -> Iterator[tuple[str, str]]:
         if flag.option is None:
             yield f"--{name}", f"no effect: {flag.why}"
         else:
-            yield f"--{name}={flag.default_text(options)}", "not in tensorflow_model_server" if name in OWN else ""
+            yield f"--{name}={flag.default_text(options)}", f"not in tensorflow_model_server: {OWN[name]}" if name in OWN else ""
     yield "--version", "print the versions of this server and of TensorFlow"
     yield "--help", "print this help"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -82,3 +83,76 @@ def test_only_bodies_with_long_numbers_may_be_read_twice(body: bytes, long: bool
 @given(st.from_regex(r"-?(0|[1-9][0-9]{0,18})\.[0-9]{1,25}", fullmatch=True))
 def test_both_ways_to_read_a_double_agree(text: str) -> None:
     assert _normal_precision(text) == _Parser(text.encode())._number()
+
+
+DEEP = 128
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": ' + b"[" * (DEEP - 1) + b"1" + b"]" * (DEEP - 1) + b"}",
+        b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+        b'{"a": "' + b"[" * 1000 + b'"}',
+        b'{"a": "\\"' + b"[{" * 1000 + b'\\\\"}',
+        b'{"a": [' + b"[1]," * 1000 + b"1]}",
+        b'{"a": ["' + b"]" * 1000 + b'", ' + b"[" * (DEEP - 2) + b"]" * (DEEP - 2) + b"]}",
+    ],
+    ids=["lists", "objects", "string", "escapes", "side by side", "closed in a string"],
+)
+def test_body_within_the_nesting_limit_is_read(body: bytes) -> None:
+    assert parse_object(body, max_nesting=DEEP) == parse_object(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "offset"),
+    [
+        (b'{"a": ' + b"[" * DEEP + b"1" + b"]" * DEEP + b"}", 6 + DEEP - 1),
+        (b'{"a":' * (DEEP + 1) + b"1" + b"}" * (DEEP + 1), 5 * DEEP),
+        (b'{"b": "\\\\", "a": ' + b"[" * DEEP + b"1" + b"]" * DEEP + b"}", 17 + DEEP - 1),
+        (b'{"x": [' + b"1," * 2**19 + b'1], "a": ' + b"[" * DEEP + b"]" * DEEP + b"}", 7 + 2**20 + 9 + DEEP - 1),
+        (b'{"a": ["' + b"]" * 1000 + b'", ' + b"[" * DEEP + b"]" * DEEP + b"]}", 8 + 1000 + 3 + DEEP - 2),
+    ],
+    ids=["lists", "objects", "after an escape", "far behind", "closed in a string"],
+)
+def test_body_over_the_nesting_limit_is_refused(body: bytes, offset: int) -> None:
+    with pytest.raises(StatusError) as error:
+        parse_object(body, max_nesting=DEEP)
+    assert str(error.value) == (
+        f"INVALID_ARGUMENT: The JSON body has more than {DEEP} arrays and objects inside each other at offset: {offset}; "
+        "--max_nesting sets this limit."
+    )
+    parse_object(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "offset"), [(b"[" * 10**6, 10**6), (b'{"a":' * 10**5, 5 * 10**5), (b' { "a" : [\n' * 10**5, 11 * 10**5)]
+)
+def test_body_of_openings_only_has_the_servers_error(body: bytes, offset: int) -> None:
+    with pytest.raises(StatusError) as error:
+        parse_object(body, max_nesting=DEEP)
+    assert str(error.value) == f"INVALID_ARGUMENT: JSON Parse error: Invalid value. at offset: {offset}"
+
+
+def test_earlier_error_comes_before_the_nesting_limit() -> None:
+    with pytest.raises(StatusError, match="Missing a colon after a name of object member"):
+        parse_object(b'{"a" 1, "b": ' + b"[" * 1000 + b"]" * 1000 + b"}", max_nesting=DEEP)
+
+
+@pytest.mark.parametrize(
+    "part", [b'{"a":', b"[", b'[[],"', b'"\\"[', b"0." + b"0" * 297 + b",", b'{"a":"[', b"\\ud800", b"[1e5,"], ids=str
+)
+def test_hostile_body_takes_linear_time(part: bytes) -> None:
+    """Four times the bytes take four times the time, not sixteen times."""
+
+    def seconds(size: int) -> float:
+        body = b'{"x": [' + part * (size // len(part))
+        best = float("inf")
+        for _ in range(3):
+            began = time.process_time()
+            with pytest.raises(StatusError):
+                parse_object(body, max_nesting=DEEP)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(2**19) < 9 * seconds(2**17) + 0.02

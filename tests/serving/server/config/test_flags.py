@@ -109,3 +109,20 @@ def test_every_flag_sets_an_option_or_says_why_not() -> None:
     fields = set(ServerOptions.__dataclass_fields__)
     for name, flag in FLAGS.items():
         assert (flag.option in fields) if flag.option else flag.why, name
+
+
+def test_limits_of_requests_are_read() -> None:
+    options = parse_flags([
+        BASE, "--max_request_bytes=1", "--max_decoded_bytes=2", "--max_tensor_elements=3", "--max_nesting=4",
+        "--max_large_bodies=5", "--write_timeout_in_ms=1500", "--allowed_hosts=A.example, b.example,",
+    ])  # fmt: skip
+    assert (options.max_request_bytes, options.max_decoded_bytes, options.max_tensor_elements) == (1, 2, 3)
+    assert (options.max_nesting, options.max_large_bodies, options.write_timeout_seconds) == (4, 5, 1.5)
+    assert options.allowed_hosts == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", ""])
+def test_limit_must_be_a_number_above_0(value: str) -> None:
+    with pytest.raises(TargetError) as wrong:
+        parse_flags([BASE, f"--max_request_bytes={value}"])
+    assert wrong.value.what == f"--max_request_bytes must be a number above 0, got {value!r}."

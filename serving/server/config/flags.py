@@ -141,6 +141,7 @@ FLAGS: dict[str, Flag] = {
     "xla_cpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "skip_initialize_tpu": Flag(_boolean, None, "there is no TPU"),
+    "max_concurrent_rpcs": Flag(_positive, "max_concurrent_rpcs"),
     "max_request_bytes": Flag(_positive, "max_request_bytes"),
     "max_decoded_bytes": Flag(_positive, "max_decoded_bytes"),
     "max_tensor_elements": Flag(_positive, "max_tensor_elements"),
@@ -156,8 +157,8 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
 }  # fmt: skip
 
 OWN = (
-    "host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "max_request_bytes",
-    "max_decoded_bytes", "max_tensor_elements", "max_nesting", "max_large_bodies", "write_timeout_in_ms", "allowed_hosts",
+    "host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "max_concurrent_rpcs",
+    "max_request_bytes", "max_decoded_bytes", "max_tensor_elements", "max_nesting", "max_large_bodies", "write_timeout_in_ms", "allowed_hosts",
 )  # fmt: skip
 """Flags that the real server lacks: it listens on all addresses, has no page at `/`, logs through compiled-in collectors, and
 does not limit what a request costs."""

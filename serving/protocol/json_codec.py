@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ _READABLE = (*_INTEGERS, *_FLOATS, "bool", "string")
 _BOTH_KEYS = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
 _SEVERAL = "as multiple input tensors required as per tensorinfo_map"
 _INDENT = "    "
+_BLOCK = 2**14
+"""Number of values whose texts are made at once."""
 _MAX_RANK = 64
 """NumPy's limit on the rank of an array."""
 
@@ -94,13 +97,17 @@ class PredictBody:
         return _rows(instances, inputs, has_booleans)
 
 
-def read_predict(body: bytes) -> PredictBody:
+def read_predict(body: bytes, max_nesting: int | None = None) -> PredictBody:
     """Parse the body of a predict request.
 
+    Args:
+        body: the body of the request.
+        max_nesting: most arrays and objects inside each other; None for no limit.
+
     Raises:
-        StatusError: INVALID_ARGUMENT: the body is not a JSON object, or its `signature_name` is not a string.
+        StatusError: INVALID_ARGUMENT: the body is not a JSON object or is too deep, or its `signature_name` is not a string.
     """
-    document = parse_object(body)
+    document = parse_object(body, max_nesting=max_nesting)
     return PredictBody(body, document, read_signature_name(document))
 
 
@@ -402,18 +409,24 @@ def _outputs(outputs: Mapping[str, Array]) -> str:
 
 
 def _nested_text(name: str, array: Array, level: int) -> str:
-    leaves = iter(_leaf_texts(name, array, level + array.ndim))
+    leaves = _leaf_texts(name, array, level + array.ndim)
     return _pretty(leaves, array.shape, level)
 
 
 def _pretty(leaves: Iterator[str], shape: tuple[int, ...], level: int) -> str:
     if not shape:
         return next(leaves)
-    inner = [_pretty(leaves, shape[1:], level + 1) for _ in range(shape[0])]
-    if not inner:
+    if not shape[0]:
         return "[]"
-    separator = ",\n" + _INDENT * (level + 1)
-    return f"[\n{_INDENT * (level + 1)}{separator.join(inner)}\n{_INDENT * level}]"
+    inner = (_pretty(leaves, shape[1:], level + 1) for _ in range(shape[0]))
+    text = _joined(",\n" + _INDENT * (level + 1), inner, shape[0])
+    return f"[\n{_INDENT * (level + 1)}{text}\n{_INDENT * level}]"
+
+
+def _joined(separator: str, texts: Iterator[str], count: int) -> str:
+    """Join `count` texts in blocks, since a short text takes ten times its length in memory."""
+    blocks = (separator.join(islice(texts, _BLOCK)) for _ in range(0, count, _BLOCK))
+    return separator.join(blocks)
 
 
 def _predictions(outputs: Mapping[str, Array]) -> str:
@@ -422,14 +435,14 @@ def _predictions(outputs: Mapping[str, Array]) -> str:
         return f'{{\n{_INDENT}"predictions": []\n}}'
     if len(outputs) == 1:
         name, array = next(iter(outputs.items()))
-        rows = ", ".join(_row_texts(name, array, 2))
+        rows = _joined(", ", _row_texts(name, array, 2), batch)
         return f'{{\n{_INDENT}"predictions": [{rows}\n{_INDENT}]\n}}'
     columns = [(quote(name), _row_texts(name, array, 3)) for name, array in outputs.items()]
     items = (
-        ",\n".join(f"{_INDENT * 3}{name}: {texts[index]}" for name, texts in columns)
-        for index in range(batch)
+        ",\n".join([f"{_INDENT * 3}{name}: {next(texts)}" for name, texts in columns])
+        for _ in range(batch)
     )
-    body = ",\n".join(f"{_INDENT * 2}{{\n{item}\n{_INDENT * 2}}}" for item in items)
+    body = _joined(",\n", (f"{_INDENT * 2}{{\n{item}\n{_INDENT * 2}}}" for item in items), batch)
     return f'{{\n{_INDENT}"predictions": [\n{body}\n{_INDENT}]\n}}'
 
 
@@ -446,10 +459,10 @@ def _batch_size(outputs: Mapping[str, Array]) -> int:
     return batch
 
 
-def _row_texts(name: str, array: Array, level: int) -> list[str]:
-    """Return one text per row, with its arrays on one line."""
-    leaves = iter(_leaf_texts(name, array, level + array.ndim - 1))
-    return [_flat(leaves, array.shape[1:]) for _ in range(array.shape[0])]
+def _row_texts(name: str, array: Array, level: int) -> Iterator[str]:
+    """Yield one text per row, with its arrays on one line."""
+    leaves = _leaf_texts(name, array, level + array.ndim - 1)
+    return (_flat(leaves, array.shape[1:]) for _ in range(array.shape[0]))
 
 
 def _flat(leaves: Iterator[str], shape: tuple[int, ...]) -> str:
@@ -458,30 +471,37 @@ def _flat(leaves: Iterator[str], shape: tuple[int, ...]) -> str:
     return "[" + ", ".join([_flat(leaves, shape[1:]) for _ in range(shape[0])]) + "]"
 
 
-def _leaf_texts(name: str, array: Array, level: int) -> list[str]:
-    """Return the JSON texts of all values, in order.
+def _leaf_texts(name: str, array: Array, level: int) -> Iterator[str]:
+    """Return the JSON texts of all values, in order, made in blocks.
 
     Args:
         name: name of the output.
         array: its values.
         level: depth of the values in the document, for the indentation of the object that holds bytes.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: JSON cannot carry the dtype.
     """
     kind = array_dtype_name(array)
+    if array.size and kind not in (*_FLOATS, *_INTEGERS, "string", "bool"):
+        text = {"float16": "half"}.get(kind, kind)
+        raise invalid_argument(f"Failed to write JSON value for tensor type: {text}")
+    flat = array.ravel()
+    blocks = (flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK))
+    return chain.from_iterable(_block_texts(name, block, kind, level) for block in blocks)
+
+
+def _block_texts(name: str, array: Array, kind: str, level: int) -> list[str]:
     if kind == "string":
-        values = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+        values = [value.encode() if isinstance(value, str) else value for value in array.tolist()]
         if name.endswith("_bytes"):
             return [_base64_text(value, level) for value in values]
         return [quote(value.decode("utf-8", "surrogateescape")) for value in values]
     if kind == "bool":
-        return ["true" if value else "false" for value in array.ravel().tolist()]
+        return ["true" if value else "false" for value in array.tolist()]
     if kind in _FLOATS:
         return decimal_texts(array)
-    if kind in _INTEGERS:
-        return [str(value) for value in array.ravel().tolist()]
-    if not array.size:
-        return []
-    text = {"float16": "half"}.get(kind, kind)
-    raise invalid_argument(f"Failed to write JSON value for tensor type: {text}")
+    return [str(value) for value in array.tolist()]
 
 
 def _base64_text(value: bytes, level: int) -> str:

@@ -16,12 +16,13 @@ from serving.protocol.status import StatusError, invalid_argument
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
-def read_examples(body: bytes, proto: Any) -> str:
+def read_examples(body: bytes, proto: Any, max_nesting: int | None = None) -> str:
     """Read the examples of a request's body.
 
     Args:
         body: the body of the request.
         proto: the Input message to fill.
+        max_nesting: most arrays and objects inside each other; None for no limit.
 
     Returns:
         The name of the signature, which may have surrogate escapes; empty for the default one.
@@ -29,7 +30,7 @@ def read_examples(body: bytes, proto: Any) -> str:
     Raises:
         StatusError: INVALID_ARGUMENT with the server's text.
     """
-    document = parse_object(body)
+    document = parse_object(body, max_nesting=max_nesting)
     signature_name = read_signature_name(document)
     examples = proto.example_list.examples
     if "context" in document:

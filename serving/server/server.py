@@ -23,6 +23,7 @@ from serving.server.models.memory import freeze
 from serving.server.observability.metrics import DEFAULT_PATH, Metrics
 from serving.server.observability.request_log import RequestLog
 from serving.server.rest_api.api import RestApi
+from serving.server.rest_api.codec_process import CodecProcesses
 from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.server import RestServer
 from serving.server.servables.load import load_servable
@@ -153,7 +154,7 @@ class Server:
         playground = Playground(self.core, self._grpc.port or None, bool(self.options.ssl_config_file))
         api = RestApi(
             self.core, self.metrics, _metrics_path(self.options), playground if self.options.playground else None,
-            self._request_log,
+            self._request_log, CodecProcesses(self.options),
         )
         self._rest = RestServer(api, self.options)
         self._rest.start()

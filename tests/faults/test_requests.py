@@ -180,7 +180,7 @@ def test_invalid_100_mb_body_is_refused_over_rest(server: Server, fill: bytes) -
 
 def test_slow_head_is_cut_off(server: Server) -> None:
     with raw(server) as slow:
-        slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\n")
+        slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: localhost\r\n")
         assert slow.recv(1) == b""
 
 
@@ -191,7 +191,7 @@ def test_silent_connection_is_cut_off(server: Server) -> None:
 
 def test_slow_body_is_answered_with_the_time_limit(server: Server) -> None:
     with raw(server) as slow:
-        slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
 
 
@@ -220,7 +220,7 @@ def test_idle_connection_between_requests_is_kept(server: Server) -> None:
 def test_clients_that_vanish_over_rest_do_no_harm(server: Server) -> None:
     for _ in range(50):
         with raw(server) as gone:
-            head = b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(SINGLE)
+            head = b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(SINGLE)
             gone.sendall(head + SINGLE)
     assert rest(server, SINGLE)[0] == 200
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-import zlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
-from serving.protocol.json_codec import read_predict, write_error, write_predictions
+from serving.protocol.json_codec import PredictBody, read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples, write_classifications, write_regressions
 from serving.protocol.json_text import is_utf8
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
+from serving.protocol.tensors import Array
 from serving.server.methods.examples import classify, regress
 from serving.server.methods.model_info import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
 from serving.server.methods.model_spec import Method, answer_with_version
@@ -25,6 +26,10 @@ from serving.server.models.sources import parse_version
 from serving.server.observability.log_lines import log_request, request_id
 from serving.server.observability.metrics import Metrics
 from serving.server.observability.request_log import RequestLog
+from serving.server.rest_api.codec_process import Cancellation, CodecProcesses, Lease, RemoteBody
+from serving.server.rest_api.errors import TooLargeError, check_sizes, shortened
+from serving.server.rest_api.frames import is_sendable
+from serving.server.rest_api.gzip_body import MAX_UNPACKED, claimed_size, is_gzipped, unpacked
 from serving.server.rest_api.playground import PATH as PLAYGROUND
 from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.targets import ModelTarget, read_target
@@ -35,8 +40,12 @@ _VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
 _PREDICTION = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE)
 _MODEL = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
 
-MAX_UNPACKED = 100 * 1024 * 1024
-"""Most bytes of an unpacked gzip body (util/net_http/compression/gzip_zlib.h)."""
+SMALL_BODY = 2**18
+"""Most bytes of an unpacked body that a thread of the server reads. This takes less than 10 ms for numbers."""
+SMALL_ANSWER = 2**15
+"""Most values of an answer that a thread of the server writes as JSON."""
+_STRING_BYTES = 16
+"""Bytes of a string that take as long to write as a value."""
 
 _JSON = {"Content-Type": "application/json"}
 _CORS = {
@@ -62,7 +71,17 @@ class RestRequest:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | bytearray = b""
+
+    @property
+    def unpacked_size(self) -> int:
+        """Bytes of the body without gzip; known without unpacking it."""
+        return claimed_size(self.body) if is_gzipped(self.headers) else len(self.body)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the body must be read in a process of its own."""
+        return max(len(self.body), self.unpacked_size) > SMALL_BODY
 
 
 @dataclass(frozen=True)
@@ -71,7 +90,20 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = b""
+    body: bytes | bytearray = b""
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """A large answer that is still to be written as JSON.
+
+    Attributes:
+        size: bytes of its tensors.
+        write: waits for a process that is free, writes the answer there and returns the reply.
+    """
+
+    size: int
+    write: Callable[[], Reply]
 
 
 def error_page(status: HTTPStatus) -> Reply:
@@ -91,6 +123,7 @@ class RestApi:
         metrics_path: path of the metrics; None turns it off.
         playground: the page at `/`; None answers `/` with 404.
         request_log: logs a sample of the requests; None turns that off.
+        codecs: processes for large bodies and answers; None reads and writes all of them in the calling thread.
     """
 
     core: ServerCore
@@ -98,9 +131,23 @@ class RestApi:
     metrics_path: str | None = None
     playground: Playground | None = None
     request_log: RequestLog | None = None
+    codecs: CodecProcesses | None = None
 
     def answer(self, request: RestRequest) -> Reply:
         """Answer a request. Errors are answers too; nothing is raised."""
+        reply = self.begin(request, Cancellation())
+        return reply if isinstance(reply, Reply) else reply.write()
+
+    def begin(self, request: RestRequest, cancellation: Cancellation) -> Reply | Unwritten:
+        """Answer a request like `answer`, but return before a large answer is written.
+
+        Args:
+            request: the request. If it is large, this waits for a process that is free.
+            cancellation: stops the work for the request.
+
+        Returns:
+            The reply, or how to write it.
+        """
         if request.method not in _METHODS:
             return error_page(HTTPStatus.NOT_IMPLEMENTED)
         target = read_target(request.path)
@@ -115,31 +162,42 @@ class RestApi:
             return error_page(HTTPStatus.NOT_FOUND)
         if request.method == "OPTIONS":
             return self._answer_preflight(request)
-        started = time.monotonic()
-        call = _Call(self.core, request, self.request_log)
-        code, body = call.run()
-        seconds = time.monotonic() - started
+        call = _Call(self, request, cancellation)
+        code, status, body = call.run(call.answer)
+        if isinstance(body, bytes | bytearray):
+            return self._reply(call, code, status, body)
+        return Unwritten(body.size, lambda: self._reply(call, *call.run(body.write)))
+
+    def _reply(self, call: _Call, code: Code, status: int, body: bytes | bytearray) -> Reply:
+        seconds = time.monotonic() - call.started
         self.metrics.record(call.model, call.api, "REST", code, seconds)
         headers = self._with_cors(_JSON)
         if self.core.options.log_format == "json":
-            identity = request_id(request.headers.items())
+            identity = request_id(call.request.headers.items())
             headers = {**headers, "X-Request-Id": identity}
             log_request(
                 identity, model=call.model, api=call.api or "describe", entrypoint="REST", status=code.name, seconds=seconds,
                 error="" if code is Code.OK else body.decode("utf-8", "replace"),
             )  # fmt: skip
-        return Reply(HTTP_STATUS[code], headers, body)
+        return Reply(status, headers, body)
 
     def _answer_metrics(self, target: ModelTarget) -> Reply:
         plain = {"Content-Type": "text/plain"}
         if target.rest:
-            return Reply(400, plain, f"Unexpected path: {target.text}. Should be {target.path}".encode())
+            return Reply(400, plain, shortened(f"Unexpected path: {target.text}. Should be {target.path}").encode())
         return Reply(200, plain, self.metrics.text().encode())
 
     def timed_out(self) -> Reply:
-        """Return the reply to a request that took longer than --rest_api_timeout_in_ms."""
-        status = HTTP_STATUS[Code.DEADLINE_EXCEEDED]
-        return Reply(status, self._with_cors(_JSON), write_error("Timed out waiting for notification"))
+        """Return the reply to a request that took longer than --rest_api_timeout_in_ms.
+
+        The connection ends with it: the rest of the body must not be read as a request, and a client that does not read its
+        answers must not keep it.
+        """
+        return self.refused(HTTPStatus.GATEWAY_TIMEOUT, "Timed out waiting for notification")
+
+    def refused(self, status: HTTPStatus, error: str) -> Reply:
+        """Return the reply to a request that is not read or answered; the connection ends with it."""
+        return Reply(status.value, {**self._with_cors(_JSON), "Connection": "close"}, write_error(shortened(error)))
 
     def _answer_preflight(self, request: RestRequest) -> Reply:
         has_origin = re.search("https?://", request.headers.get("origin", ""))
@@ -165,36 +223,55 @@ _EXAMPLE_METHODS = {
 }
 
 
+_Body = TypeVar("_Body")
+
+
+class _LargeAnswer(NamedTuple):
+    """Outputs of a model: their bytes, and a function that writes them as JSON."""
+
+    size: int
+    write: Callable[[], bytearray]
+
+
+_Answer = bytes | _LargeAnswer
+
+
 class _Call:
     """A call of the API and its answer.
 
     Attributes:
         model: the model for the metrics; empty until it is known.
         api: the method for the metrics; empty until it is known.
+        started: when the call began, by `time.monotonic`.
     """
 
-    def __init__(self, core: ServerCore, request: RestRequest, request_log: RequestLog | None) -> None:
-        self.core = core
-        self.request_log = request_log
+    def __init__(self, api: RestApi, request: RestRequest, cancellation: Cancellation) -> None:
+        self.core = api.core
+        self.codecs = api.codecs
+        self.request_log = api.request_log
         self.request = request
+        self.cancellation = cancellation
         self.model = ""
         self.api = ""
+        self.started = time.monotonic()
 
-    def run(self) -> tuple[Code, bytes]:
+    def run(self, work: Callable[[], _Body]) -> tuple[Code, int, _Body | bytes]:
+        """Return the status, HTTP status and body that `work` returns or raises."""
         try:
-            return Code.OK, self._answer()
+            return Code.OK, HTTP_STATUS[Code.OK], work()
         except _BadPathError as exc:
-            return exc.code, b""
+            return exc.code, exc.http_status, b""
         except StatusError as exc:
-            return exc.code, write_error(exc.message)
+            return exc.code, exc.http_status, write_error(shortened(exc.message))
 
-    def _answer(self) -> bytes:
+    def answer(self) -> _Answer:
+        """Return the body of the reply, or the outputs to write."""
         request = self.request
-        malformed = invalid_argument(f"Malformed request: {request.method} {request.path}")
         if request.method == "POST":
             match = _PREDICTION.fullmatch(request.path)
         else:
             match = _MODEL.fullmatch(request.path) if request.method == "GET" else None
+        malformed = invalid_argument(f"Malformed request: {request.method} {request.path}")
         if match is None:
             raise malformed
         spec = _model_spec(*match.groups()[:3])
@@ -204,8 +281,19 @@ class _Call:
         if match[4] != "predict" and match[4] not in _EXAMPLE_METHODS:
             raise malformed  # the pattern ignores case, the methods' names do not
         self.api = match[4]
-        body = _unpacked_body(request)
-        return self._predict(spec, body) if self.api == "predict" else self._answer_examples(spec, body)
+        return self._predict(spec) if self.api == "predict" else self._answer_examples(spec)
+
+    def _small_body(self) -> bytes:
+        body = self.request.body
+        return unpacked(body) if is_gzipped(self.request.headers) else bytes(body)
+
+    def _lend(self, lent: ExitStack) -> Lease:
+        """Wait for a process that reads the body; it is given back at the end of `lent`."""
+        assert self.codecs is not None
+        limit, size = self.core.options.max_decoded_bytes, self.request.unpacked_size
+        if limit < size <= MAX_UNPACKED:
+            raise TooLargeError(f"The body has {size} bytes when unpacked; --max_decoded_bytes allows {limit}.")
+        return lent.enter_context(self.codecs.lend(self.cancellation, size))
 
     def _describe(self, spec: Any, resource: str | None) -> bytes:
         if not spec.name:
@@ -215,38 +303,65 @@ class _Call:
             return metadata_json(model_metadata(self.core, message))
         return status_json(model_status(self.core, serving_message("GetModelStatusRequest")(model_spec=spec)))
 
-    def _predict(self, spec: Any, body: bytes) -> bytes:
-        request = read_predict(body)
-        name = request.signature_name or DEFAULT_SIGNATURE
-        with self.core.servable(spec) as handle:
-            signature = handle.signatures.get(name)
-            if signature is None:
-                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-            if not signature.inputs:
-                raise invalid_argument(f"Failed to get input map for signature: {request.signature_name or 'DEFAULT'}")
-            tensors = request.tensors({alias: signature.inputs[alias].dtype for alias in sorted(signature.inputs)})
-            outputs = run_signature(
-                handle,
-                name,
-                tensors,
-                read=tensors.__getitem__,
-                check_method=self.core.options.check_method_names,
-            )
-            if self.request_log and self.request_log.wants():
-                self.request_log.write("Predict", *predict_messages(handle, spec, name, tensors, outputs))
-        return write_predictions(outputs, row=request.is_row)
+    def _predict(self, spec: Any) -> _Answer:
+        with ExitStack() as lent:
+            body = self._parsed(lent)
+            name = body.signature_name or DEFAULT_SIGNATURE
+            with self.core.servable(spec) as handle:
+                signature = handle.signatures.get(name)
+                if signature is None:
+                    raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+                if not signature.inputs:
+                    raise invalid_argument(f"Failed to get input map for signature: {body.signature_name or 'DEFAULT'}")
+                tensors = body.tensors({alias: signature.inputs[alias].dtype for alias in sorted(signature.inputs)})
+                lent.close()
+                check_sizes(tensors, self.core.options)
+                self.cancellation.check()
+                outputs = run_signature(
+                    handle,
+                    name,
+                    tensors,
+                    read=tensors.__getitem__,
+                    check_method=self.core.options.check_method_names,
+                )
+                if self.request_log and self.request_log.wants():
+                    self.request_log.write("Predict", *predict_messages(handle, spec, name, tensors, outputs))
+        return self._written(outputs, row=body.is_row)
 
-    def _answer_examples(self, spec: Any, body: bytes) -> bytes:
+    def _parsed(self, lent: ExitStack) -> PredictBody | RemoteBody:
+        if self.codecs is None or not self.request.is_large:
+            return read_predict(self._small_body(), self.core.options.max_nesting)
+        return self._lend(lent).read_predict(self.request.body, gzipped=is_gzipped(self.request.headers))
+
+    def _written(self, outputs: Mapping[str, Array], *, row: bool) -> _Answer:
+        if self.codecs is None or not _is_large(outputs) or not all(map(is_sendable, outputs.values())):
+            return write_predictions(outputs, row=row)
+        codecs = self.codecs
+        size = sum(array.nbytes for array in outputs.values())
+
+        def write() -> bytearray:
+            with codecs.lend(self.cancellation, size) as lease:
+                return lease.write_predictions(outputs, row=row)
+
+        return _LargeAnswer(size, write)
+
+    def _answer_examples(self, spec: Any) -> bytes:
         method = _EXAMPLE_METHODS[self.api]
         message = serving_message(method.request)(model_spec=spec)
-        self._read_examples(body, message)
+        self._read_examples(message)
+        self.cancellation.check()
         response = answer_with_version(self.core, message, method.answer)
         if self.request_log:
             self.request_log.offer(method.rpc, message, response)
         return method.write(response.result)
 
-    def _read_examples(self, body: bytes, message: Any) -> None:
-        name = read_examples(body, message.input)
+    def _read_examples(self, message: Any) -> None:
+        if self.codecs is None or not self.request.is_large:
+            name = read_examples(self._small_body(), message.input, self.core.options.max_nesting)
+        else:
+            with ExitStack() as lent:
+                lease, gzipped = self._lend(lent), is_gzipped(self.request.headers)
+                name = lease.read_examples(self.request.body, message.input, gzipped=gzipped)
         if is_utf8(name):
             message.model_spec.signature_name = name
             return
@@ -270,14 +385,11 @@ def _model_spec(name: str | None, version: str | None, label: str | None) -> Any
     return spec
 
 
-def _unpacked_body(request: RestRequest) -> bytes:
-    """Return the body without gzip. A damaged body, or one that is too large when unpacked, counts as empty."""
-    if "gzip" not in request.headers.get("content-encoding", ""):
-        return request.body
-    unpacking = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacking.decompress(request.body, MAX_UNPACKED)
-    except zlib.error:
-        return b""
-    # The real server reads the size from the end of the body, so nothing may follow the first gzip member.
-    return unpacked if unpacking.eof and not unpacking.unused_data else b""
+def _is_large(outputs: Mapping[str, Array]) -> bool:
+    """Return whether an answer takes long to write as JSON."""
+    size = 0
+    for array in outputs.values():
+        size += array.size
+        if array.dtype.kind == "O" and size <= SMALL_ANSWER:
+            size += sum(map(len, array.flat)) // _STRING_BYTES
+    return size > SMALL_ANSWER

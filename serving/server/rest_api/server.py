@@ -6,18 +6,30 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 from aiohttp import web
 
 from serving.errors import ConfigError
+from serving.protocol.status import StatusError
 from serving.server.config.options import ServerOptions
+from serving.server.models.memory import release
 from serving.server.rest_api.api import Reply, RestApi, RestRequest, error_page
+from serving.server.rest_api.bodies import Answers, Bodies, Held
+from serving.server.rest_api.codec_process import Cancellation
 from serving.server.rest_api.connections import Connection, ConnectionServer
+from serving.server.rest_api.errors import TooLargeError
+from serving.server.rest_api.origins import refusal
 
 log = logging.getLogger(__name__)
 
 _MAX_LINE = 2**20
 """Most bytes of a request line or a header; the real server has no limit."""
+_PART = 2**16
+"""Bytes of an answer that are given to the connection at once."""
+_RELEASE_SECONDS = 1.0
+_LINGER_SECONDS = 2.0
+"""How long the body of a refused request is thrown away, so that its client gets to read the answer."""
 
 
 class RestServer:
@@ -37,9 +49,15 @@ class RestServer:
         self._api = api
         self._options = options
         self._loop = asyncio.new_event_loop()
-        self._pool = ThreadPoolExecutor(max(options.rest_threads, 1), thread_name_prefix="rest")
+        threads = max(options.rest_threads, 1)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        # Large requests wait for each other in threads of their own, where they are not in the way of small ones.
+        self._large_pool = ThreadPoolExecutor(threads, thread_name_prefix="rest-large")
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest-server", daemon=True)
         self._runner: web.ServerRunner | None = None
+        self._bodies: Bodies | None = None
+        self._answers = Answers(options)
+        self._will_release = False
 
     def start(self) -> None:
         """Begin to listen.
@@ -65,13 +83,20 @@ class RestServer:
         self._thread.join()
         self._loop.close()
         self._pool.shutdown()
+        self._large_pool.shutdown()
+        if self._api.codecs is not None:
+            self._api.codecs.stop()
 
     async def _listen(self) -> None:
+        self._bodies = Bodies(self._options)
         # No auto_decompress: the API answers damaged gzip bodies itself.
         server = ConnectionServer(
             self._handle,
             refusal=lambda status: _response(error_page(status)),
             seconds=self._options.rest_timeout_seconds,
+            write_seconds=self._options.write_timeout_seconds,
+            handler_cancellation=True,
+            lingering_time=_LINGER_SECONDS,
             access_log=None,
             auto_decompress=False,
             max_line_size=_MAX_LINE,
@@ -92,24 +117,88 @@ class RestServer:
             connection.request_ends()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            body = await asyncio.wait_for(request.content.read(), self._options.rest_timeout_seconds)
-        except asyncio.TimeoutError:
-            response = _response(self._api.timed_out())
-            response.force_close()  # the rest of the body must not be read as a request
-            return response
         headers = {name.lower(): value for name, value in request.headers.items()}
-        rest_request = RestRequest(request.method, request.raw_path, headers, body)
-        answer = self._loop.run_in_executor(self._pool, self._api.answer, rest_request)
+        if error := refusal(request.method, headers, self._options):
+            return _response(self._api.refused(HTTPStatus.FORBIDDEN, error))
+        assert self._bodies is not None
+        held = Held()
         try:
-            reply = await asyncio.wait_for(answer, self._options.rest_timeout_seconds)
+            body = await asyncio.wait_for(self._bodies.read(request, held), self._options.rest_timeout_seconds)
+            reply = await self._reply(RestRequest(request.method, request.raw_path, headers, body))
+        except TooLargeError as exc:
+            return _response(self._api.refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, exc.message))
         except asyncio.TimeoutError:
-            reply = self._api.timed_out()
-        return _response(reply)
+            return _response(self._api.timed_out())
+        finally:
+            self._bodies.release(held)
+        if len(reply.body) <= _PART:
+            return _response(reply)
+        try:
+            return await _sent(request, reply)
+        finally:
+            self._answers.release(len(reply.body))
+            self._release_memory()
+
+    async def _reply(self, request: RestRequest) -> Reply:
+        """Answer a request in other threads. If this takes too long or the client has gone, the work for it ends.
+
+        The bytes of a reply above `_PART` are counted in `_answers`.
+        """
+        cancellation = Cancellation()
+        try:
+            reply = await asyncio.wait_for(self._written(request, cancellation), self._options.rest_timeout_seconds)
+            if len(reply.body) > _PART:
+                self._answers.hold(len(reply.body))
+            return reply
+        except StatusError as exc:
+            return self._api.refused(HTTPStatus(exc.http_status), exc.message)
+        except asyncio.TimeoutError:
+            cancellation.cancel()
+            return self._api.timed_out()
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+        finally:
+            if request.is_large:
+                self._release_memory()
+
+    async def _written(self, request: RestRequest, cancellation: Cancellation) -> Reply:
+        pool = self._large_pool if request.is_large else self._pool
+        begun = await self._loop.run_in_executor(pool, self._api.begin, request, cancellation)
+        if isinstance(begun, Reply):
+            return begun
+        self._answers.hold(begun.size)
+        try:
+            return await self._loop.run_in_executor(self._large_pool, begun.write)
+        finally:
+            self._answers.release(begun.size)
+            self._release_memory()
+
+    def _release_memory(self) -> None:
+        """Return the memory of large requests to the system, once for those of a second."""
+        if not self._will_release:
+            self._will_release = True
+            self._loop.call_later(_RELEASE_SECONDS, self._release_now)
+
+    def _release_now(self) -> None:
+        self._will_release = False
+        self._loop.run_in_executor(self._pool, release)
 
 
 def _response(reply: Reply) -> web.Response:
     response = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
     if reply.headers.get("Connection") == "close":
         response.force_close()
+    return response
+
+
+async def _sent(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    """Send a large reply in parts, each within the connection's time limit for writing."""
+    response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+    response.content_length = len(reply.body)
+    await response.prepare(request)
+    rest = memoryview(reply.body)
+    for start in range(0, rest.nbytes, _PART):
+        await response.write(rest[start : start + _PART])
+    await response.write_eof()
     return response

@@ -12,6 +12,7 @@ _CRASHES = "the real server crashes"
 _BLOCKS = "a new model without files blocks the real server's reloads for ever; ours refuses it"
 _PAGE = "`/` is the playground; with --enable_playground=false it is the real server's 404"
 _STARTS = "the real server starts despite an unknown flag; ours refuses it"
+_FOREIGN = "the real server runs a POST of any web page; ours refuses those of others without --rest_api_enable_cors_support"
 
 KNOWN: dict[str, str] = {
     **dict.fromkeys(
@@ -28,6 +29,7 @@ KNOWN: dict[str, str] = {
     "k_missing_path": _BLOCKS,
     "k_after_missing": _BLOCKS,
     "path_00_GET_/": _PAGE,
+    "cors_off": _FOREIGN,
     "s_unknown_flag": _STARTS,
 }  # fmt: skip
 """Id of a recording -> reason."""

@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def send(server: Server, line: bytes, body: bytes = b"", *headers: bytes) -> tuple[int, str, bytes]:
     """Send a raw request. Return status, content type and body of the answer."""
-    head = b"\r\n".join([line + b" HTTP/1.1", b"Host: h", b"Content-Length: %d" % len(body), *headers, b"", b""])
+    head = b"\r\n".join([line + b" HTTP/1.1", b"Host: localhost", b"Content-Length: %d" % len(body), *headers, b"", b""])
     with socket.create_connection(("127.0.0.1", server.rest_port or 0), timeout=20) as connection:
         connection.sendall(head + body)
         with connection.makefile("rb") as reply:

@@ -135,9 +135,17 @@ def array_dtype_name(array: Array) -> str:
 
 
 def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool = False) -> Any:
-    """Return an array as a `tensorflow.TensorProto` message.
+    """Return an array as a `tensorflow.TensorProto` message; arguments and errors are those of `fill_proto`."""
+    proto = message("tensorflow.TensorProto")()
+    fill_proto(proto, value, content=content, string_content=string_content)
+    return proto
+
+
+def fill_proto(proto: Any, value: npt.ArrayLike, *, content: bool = True, string_content: bool = False) -> None:
+    """Write an array to an empty `tensorflow.TensorProto` message, for example one within another message.
 
     Args:
+        proto: the message.
         value: the array, or nested lists.
         content: write numbers as `tensor_content`, which is faster; if False, as `*_val`, the way a model server answers.
         string_content: write strings as `tensor_content` too, which few readers besides TensorFlow support.
@@ -147,7 +155,7 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool
     """
     array = as_array(value)
     kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
-    proto = message("tensorflow.TensorProto")(dtype=kind.number)
+    proto.dtype = kind.number
     proto.tensor_shape.SetInParent()  # also for a scalar, whose shape has no dims
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -161,7 +169,6 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool
         proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     else:
         _write_values(proto, kind, array)
-    return proto
 
 
 def as_array(value: npt.ArrayLike) -> Array:
@@ -197,8 +204,8 @@ def _write_values(proto: Any, kind: _Kind, array: Array) -> None:
     flat = np.asarray(flat)
     if flat.size > _CHUNK and flat.dtype.kind in "fb":
         tag = proto.DESCRIPTOR.fields_by_name[kind.field].number << 3 | _LENGTH_DELIMITED
-        content = flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes()
-        proto.MergeFromString(b"".join((_as_varint(tag), _as_varint(len(content)), content)))
+        content = flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
+        proto.MergeFromString(b"".join((_as_varint(tag), _as_varint(content.nbytes), content)))
         return
     field = getattr(proto, kind.field)
     for start in range(0, flat.size, _CHUNK):

@@ -2,16 +2,20 @@
 
 grpc.server gives a call its thread before the call's message has arrived, and keeps a call until its client has read the
 answer. A client that opens calls and then sends or reads nothing would hold every thread. Here threads are plentiful, a
-semaphore bounds the calls that run, and among calls that wait for their client the oldest are cancelled when there are many. A
-client that does its part at once is never among them.
+semaphore bounds the calls that run, and among calls that wait for their client the oldest are cancelled when there are many, or
+when the process has grown by too much. A client that does its part at once is never among them.
+
+How much of a message has arrived is known to grpc's core only, so messages on their way are bounded by the size of the process.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -29,7 +33,9 @@ _LARGE = 8 * 2**20
 _DRAIN_SECONDS = 2.0
 """How long a stopping server waits for a message that has not arrived."""
 
-_TICK = 0.5
+_TICK = 0.1
+_SLOW_SECONDS = 0.5
+"""A message that takes longer to arrive is large, or its client slow; only such calls are cancelled when memory is short."""
 
 
 class Call:
@@ -39,14 +45,18 @@ class Call:
         context: grpc's own object for the call.
         since: when it began to wait for its client, in seconds of the monotonic clock.
         reserved: bytes that are reserved for it.
+        unread: bytes of its answer.
         ended: whether it has ended.
+        counts: whether it is one of the calls whose number is limited; refused and cancelled ones are not.
     """
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self.context = context
         self.since = 0.0
         self.reserved = 0
+        self.unread = 0
         self.ended = False
+        self.counts = False
 
 
 class Gate:
@@ -71,7 +81,10 @@ class Gate:
         self._count = 0
         self._waiting: dict[Call, None] = {}  # the order is that of their age
         self._unread: dict[Call, None] = {}
-        self._draining = False
+        self._unread_bytes = 0
+        self._most_growth = 2 * held_bytes
+        self._idle_size = 0
+        self._draining_since = math.inf
         self._closed = threading.Event()
         self._watch = threading.Thread(target=self._run_watch, name="grpc-watch", daemon=True)
 
@@ -81,7 +94,12 @@ class Gate:
 
     def drain(self) -> None:
         """Cancel calls whose message does not arrive soon, so that the server can stop."""
-        self._draining = True
+        self._draining_since = time.monotonic()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether no call has been there for a while since `drain`, so that none can come."""
+        return not self._count and time.monotonic() - self._draining_since > 2 * _DRAIN_SECONDS
 
     def close(self) -> None:
         """End the thread."""
@@ -95,11 +113,12 @@ class Gate:
         """
         call = Call(context)
         with self._lock:
-            self._count += 1
-            full = self._count > self._calls
+            if self._count < self._calls:
+                self._count += 1
+                call.counts = True
         if not context.add_callback(lambda: self._leave(call)):
             self._leave(call)
-        if full:
+        elif not call.counts:
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
                 f"The server has {self._calls} calls in progress, the most that --max_concurrent_rpcs allows. Try again later.",
@@ -108,14 +127,28 @@ class Gate:
 
     def _leave(self, call: Call) -> None:
         with self._lock:
-            self._count -= 1
-            self._unread.pop(call, None)
+            self._forget(call)
             call.ended = True
             size, call.reserved = call.reserved, 0
         if size:
             self._budget.release(size)
-        if size >= _LARGE:
+        if max(size, call.unread) >= _LARGE:
             memory.release_soon()
+
+    def _forget(self, call: Call) -> None:
+        """Count a call no longer, as it has ended or is about to. The lock must be held."""
+        self._count -= call.counts
+        call.counts = False
+        self._waiting.pop(call, None)
+        if call in self._unread:
+            del self._unread[call]
+            self._unread_bytes -= call.unread
+
+    def _cancel(self, calls: Iterable[Call]) -> None:
+        for call in calls:
+            with self._lock:
+                self._forget(call)
+            call.context.cancel()  # type: ignore[no-untyped-call]  # grpc-stubs lack its types
 
     @contextmanager
     def waiting(self, call: Call) -> Iterator[None]:
@@ -123,9 +156,8 @@ class Gate:
         call.since = time.monotonic()
         with self._lock:
             self._waiting[call] = None
-            oldest = next(iter(self._waiting)) if len(self._waiting) > self._calls // 2 else None
-        if oldest is not None:
-            _cancel(oldest)
+            oldest = list(islice(self._waiting, 1)) if len(self._waiting) > self._calls // 2 else []
+        self._cancel(oldest)
         try:
             yield
         finally:
@@ -148,44 +180,45 @@ class Gate:
         with self._lock:
             held, call.reserved = call.reserved, 0
         self._budget.exchange(held, size)
-        self._keep(call, size)
+        with self._lock:
+            if not call.ended:
+                call.reserved = size
+                return
+        self._budget.release(size)  # the client left while the call waited
 
     def answered(self, call: Call, size: int) -> None:
-        """Begin the time in which the client has to read an answer of `size` bytes, which count until it has.
+        """Begin the time in which the client has to read an answer of `size` bytes.
 
-        If a quarter of all calls have unread answers, the oldest is cancelled.
+        If a quarter of all calls have unread answers, or if these are twice as large as what running calls may hold, the oldest
+        is cancelled.
         """
-        if size > SMALL:
-            self._budget.add(size)
-            self._keep(call, size)
-        call.since = time.monotonic()
+        call.since, call.unread = time.monotonic(), size
         with self._lock:
             if not call.ended:
                 self._unread[call] = None
-            oldest = next(iter(self._unread)) if len(self._unread) > self._calls // 4 else None
-        if oldest is not None and oldest is not call:
-            _cancel(oldest)
-
-    def _keep(self, call: Call, size: int) -> None:
-        with self._lock:
-            if not call.ended:
-                call.reserved += size
-                return
-        self._budget.release(size)  # the client left while the call waited
+                self._unread_bytes += size
+            full = len(self._unread) > self._calls // 4 or self._unread_bytes > 2 * self._budget.size
+            oldest = list(islice(self._unread, 1)) if full and len(self._unread) > 1 else []
+        self._cancel(oldest)
 
     def _run_watch(self) -> None:
         while not self._closed.wait(_TICK):
             now = time.monotonic()
             with self._lock:
                 late = [call for call in self._unread if call.since < now - self._write_seconds]
-                if self._draining:
-                    late += [call for call in self._waiting if call.since < now - _DRAIN_SECONDS]
-            for call in late:
-                _cancel(call)
+                slow = [call for call in self._waiting if call.since < now - _SLOW_SECONDS]
+            if self._draining_since <= now:
+                late += [call for call in slow if call.since < now - _DRAIN_SECONDS]
+            self._cancel(late)
+            self._watch_memory(slow)
 
-
-def _cancel(call: Call) -> None:
-    call.context.cancel()  # type: ignore[no-untyped-call]  # grpc-stubs lack its types
+    def _watch_memory(self, slow: list[Call]) -> None:
+        """Cancel a quarter of the calls whose messages are slow to arrive, the oldest ones, if the process has grown too much."""
+        if not slow and not self._budget.held:
+            self._idle_size = memory.resident()
+        elif slow and self._idle_size and memory.resident() - self._idle_size > self._most_growth:
+            self._cancel(slow[: len(slow) // 4 + 1])
+            memory.release()
 
 
 class Budget:
@@ -193,11 +226,15 @@ class Budget:
 
     Args:
         size: the bytes.
+
+    Attributes:
+        size: the bytes.
+        held: bytes that are held.
     """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._held = 0
+        self.size = size
+        self.held = 0
         self._asked = 0
         self._changed = threading.Condition()
 
@@ -209,28 +246,23 @@ class Budget:
         """
         self.release(held)
         with self._changed:
-            if self._asked and self._asked + size > self._size:
+            if self._asked and self._asked + size > self.size:
                 raise StatusError(
                     Code.RESOURCE_EXHAUSTED,
-                    f"Requests of {self._asked:,} bytes wait for memory (--max_decoded_bytes={self._size}). Try again later.",
+                    f"Requests of {self._asked:,} bytes wait for memory (--max_decoded_bytes={self.size}). Try again later.",
                 )
             self._asked += size
             try:
-                while self._held and self._held + size > self._size:
+                while self.held and self.held + size > self.size:
                     self._changed.wait()
             finally:
                 self._asked -= size
-            self._held += size
-
-    def add(self, size: int) -> None:
-        """Hold `size` bytes more, even if there are not as many."""
-        with self._changed:
-            self._held += size
+            self.held += size
 
     def release(self, size: int) -> None:
         """Give back bytes."""
         with self._changed:
-            self._held -= size
+            self.held -= size
             self._changed.notify_all()
 
 

@@ -17,6 +17,10 @@ _MOST_ELEMENTS = 2**63
 """A shape with as many elements is not a shape; the error for it is the real server's."""
 
 
+_EXAMPLE_BYTES = 1024
+"""Bytes that an example takes, however small it is: its messages, its bytes, and its part of the answer."""
+
+
 def decoded_bytes(request: Any, options: ServerOptions) -> int:
     """Return how many bytes the arrays of a request take.
 
@@ -66,7 +70,7 @@ def _of_examples(message: Any) -> tuple[int, int]:
         return 0, 0
     part = getattr(message, kind)
     count = len(part.examples)
-    size = part.ByteSize()
+    size = int(part.ByteSize()) + count * _EXAMPLE_BYTES
     if kind == "example_list_with_context":
-        size += count * part.context.ByteSize()
+        size += count * int(part.context.ByteSize())
     return count, size

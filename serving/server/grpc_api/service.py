@@ -39,6 +39,8 @@ _SPARE_THREADS = 32
 _STREAMS = 256
 """Calls of one connection at once; a client's further calls wait on its side."""
 
+_POLL_SECONDS = 0.1
+
 _HANDSHAKE_MS = 20_000
 """Time for a new connection to speak HTTP/2; gRPC's default is two minutes."""
 
@@ -95,7 +97,7 @@ class GrpcServer:
             ThreadPoolExecutor(most, thread_name_prefix="grpc"),
             interceptors=[Guard(self._gate)],
             options=_arguments(options),
-            maximum_concurrent_rpcs=most,
+            maximum_concurrent_rpcs=4 * most,
         )
         self._server.add_generic_rpc_handlers(tuple(self._handlers()))
         # A watcher holds a thread, so that the gate can count it.
@@ -115,7 +117,10 @@ class GrpcServer:
         """Refuse new requests and wait up to `seconds` for the running ones."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._gate.drain()
-        self._server.stop(seconds).wait()
+        stopped = self._server.stop(seconds)
+        # A client that answers no ping keeps its connection for 20 s more, although no call is left.
+        while not (stopped.wait(_POLL_SECONDS) or self._gate.is_drained):
+            pass
         self._gate.close()
 
     def _set_health(self, status: Any) -> None:
@@ -203,21 +208,21 @@ class GrpcServer:
 
 
 def _arguments(options: ServerOptions) -> list[tuple[str, Any]]:
-    """Return the arguments of the gRPC server; the user's come last and win.
+    """Return the arguments of the gRPC server; the user's win.
 
     gRPC's own defaults already bound a call's metadata (16 KiB), pings (two strikes, then the connection is closed) and the
     windows of a stream.
     """
-    return [
+    own = {
         # It bounds a message that was compressed after it is unpacked, too.
-        ("grpc.max_receive_message_length", min(options.max_request_bytes, _MAX_MESSAGE)),
-        ("grpc.max_send_message_length", _MAX_MESSAGE),
-        ("grpc.so_reuseport", 0),  # a port in use is an error, not shared
-        ("grpc.max_concurrent_streams", _STREAMS),
-        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        *options.channel_arguments,
-    ]
+        "grpc.max_receive_message_length": min(options.max_request_bytes, _MAX_MESSAGE),
+        "grpc.max_send_message_length": _MAX_MESSAGE,
+        "grpc.so_reuseport": 0,  # a port in use is an error, not shared
+        "grpc.max_concurrent_streams": _STREAMS,
+        "grpc.server_handshake_timeout_ms": _HANDSHAKE_MS,
+        "grpc.keepalive_time_ms": _KEEPALIVE_MS,
+    }
+    return list({**own, **dict(options.channel_arguments)}.items())
 
 
 def _add_reflection(server: grpc.Server, *, with_health: bool) -> None:

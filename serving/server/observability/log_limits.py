@@ -18,7 +18,7 @@ SECONDS = 60.0
 _MOST_LINES = 100
 """Lines of a kind per period, for levels below WARNING: a server that loads many models writes many at once."""
 
-_MOST_WARNINGS = 10
+_MOST_WARNINGS = 5
 _MOST_TRACES = 1
 """Tracebacks of a kind per period; further lines of the kind are written without theirs."""
 

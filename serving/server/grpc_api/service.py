@@ -121,6 +121,7 @@ class GrpcServer:
         # A client that answers no ping keeps its connection for 20 s more, although no call is left.
         while not (stopped.wait(_POLL_SECONDS) or self._gate.is_drained):
             pass
+        stopped.set()  # ends grpc's thread that waits for the same, which the end of the process would wait for
         self._gate.close()
 
     def _set_health(self, status: Any) -> None:

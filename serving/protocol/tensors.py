@@ -88,6 +88,9 @@ _BITS = (
 """Dtypes that NumPy does not have and that are only read; `numpy` is the dtype of their bits, one element per value."""
 
 _VARIANT = 21
+_LENGTH_DELIMITED = 2
+"""Wire type of a packed field (protobuf's encoding)."""
+
 _BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_NUMBER = {kind.number: kind for kind in _KINDS}
 _READABLE = {kind.number: kind for kind in (*_KINDS, *_BITS)}
@@ -132,9 +135,17 @@ def array_dtype_name(array: Array) -> str:
 
 
 def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool = False) -> Any:
-    """Return an array as a `tensorflow.TensorProto` message.
+    """Return an array as a `tensorflow.TensorProto` message; arguments and errors are those of `fill_proto`."""
+    proto = message("tensorflow.TensorProto")()
+    fill_proto(proto, value, content=content, string_content=string_content)
+    return proto
+
+
+def fill_proto(proto: Any, value: npt.ArrayLike, *, content: bool = True, string_content: bool = False) -> None:
+    """Write an array to an empty `tensorflow.TensorProto` message, for example one within another message.
 
     Args:
+        proto: the message.
         value: the array, or nested lists.
         content: write numbers as `tensor_content`, which is faster; if False, as `*_val`, the way a model server answers.
         string_content: write strings as `tensor_content` too, which few readers besides TensorFlow support.
@@ -144,7 +155,7 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool
     """
     array = as_array(value)
     kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
-    proto = message("tensorflow.TensorProto")(dtype=kind.number)
+    proto.dtype = kind.number
     proto.tensor_shape.SetInParent()  # also for a scalar, whose shape has no dims
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -157,8 +168,7 @@ def to_proto(value: npt.ArrayLike, *, content: bool = True, string_content: bool
     elif content:
         proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     else:
-        getattr(proto, kind.field).extend(_field_values(kind, array))
-    return proto
+        _write_values(proto, kind, array)
 
 
 def as_array(value: npt.ArrayLike) -> Array:
@@ -178,7 +188,12 @@ def _as_bytes(array: Array) -> list[bytes]:
     return [value.encode() if isinstance(value, str) else value for value in values]
 
 
-def _field_values(kind: _Kind, array: Array) -> Sequence[Any]:
+_CHUNK = 65_536
+"""Elements that are made Python numbers at a time, each of which takes four times its size in an array."""
+
+
+def _write_values(proto: Any, kind: _Kind, array: Array) -> None:
+    """Write numbers to their `*_val` field. A float field is packed little-endian, so the array's bytes are the field's."""
     flat = np.ascontiguousarray(array).ravel()
     if kind.field == "half_val":
         flat = flat.view(np.uint16)
@@ -186,8 +201,15 @@ def _field_values(kind: _Kind, array: Array) -> Sequence[Any]:
         flat = flat.view(np.float32)
     elif kind.name == "complex128":
         flat = flat.view(np.float64)
-    values: list[Any] = np.asarray(flat).tolist()
-    return values
+    flat = np.asarray(flat)
+    if flat.size > _CHUNK and flat.dtype.kind in "fb":
+        tag = proto.DESCRIPTOR.fields_by_name[kind.field].number << 3 | _LENGTH_DELIMITED
+        content = flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
+        proto.MergeFromString(b"".join((_as_varint(tag), _as_varint(content.nbytes), content)))
+        return
+    field = getattr(proto, kind.field)
+    for start in range(0, flat.size, _CHUNK):
+        field.extend(flat[start : start + _CHUNK].tolist())
 
 
 def from_proto(proto: Any) -> Array:
@@ -206,6 +228,26 @@ def from_proto(proto: Any) -> Array:
     else:
         flat = _from_values(kind, getattr(proto, kind.field), count)
     return _as_kind(kind, flat).reshape(shape)
+
+
+_STRING_BYTES = 48
+"""Bytes of an empty bytes object and of the pointer to it, about."""
+
+
+def decoded_size(proto: Any) -> tuple[int, int]:
+    """Return how many elements and about how many bytes the array of a TensorProto message has, without making it.
+
+    Raises:
+        TensorError: as `from_proto`.
+    """
+    count = math.prod(_shape(proto))
+    if proto.dtype == _VARIANT:
+        return count, count
+    kind = _kind(proto.dtype, _READABLE)
+    if kind.name != "string":
+        return count, count * np.dtype(kind.numpy).itemsize
+    present = count if proto.tensor_content else min(count, len(proto.string_val))
+    return count, 8 * count + _STRING_BYTES * present + int(proto.ByteSize())
 
 
 def _shape(proto: Any) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Picks free ports, prints `grpc PORT rest PORT` once it answers, and ends when it
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from serving.errors import ServingError
 from serving.imports import leave_keras_out
 from serving.protocol.status import StatusError
 from serving.server.config.flags import read_flags
+from serving.server.observability.log_limits import limit_lines
 from serving.server.server import Server
 
 _PORTS = ("grpc_port", "rest_port")
@@ -30,6 +32,8 @@ def main(arguments: list[str]) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     leave_keras_out()
+    if logging.lastResort is not None:
+        limit_lines(logging.lastResort)
     source, *flags = arguments
     try:
         options = {name: value for name, value in read_flags(flags).items() if name not in _PORTS}

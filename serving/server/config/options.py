@@ -43,10 +43,12 @@ class ServerOptions:
         session_threads: value of intra_op_threads and inter_op_threads if neither is set; see `threads`.
         channel_arguments: options that are passed to the gRPC server.
         playground: show the playground at `/` of the REST port.
+        max_concurrent_rpcs: gRPC calls at once, those included that wait for a thread, their message or their reader; more are
+            refused.
         max_request_bytes: most bytes of a request as it is sent, over REST and gRPC.
         max_decoded_bytes: most bytes of a request once it is unpacked and its values are decoded, and most bytes of memory
             that this takes for all large JSON bodies at once.
-        max_tensor_elements: most elements of a tensor in a request.
+        max_tensor_elements: most elements of all tensors of a request together.
         max_nesting: most arrays and objects of a JSON body inside each other.
         max_large_bodies: large JSON bodies that are decoded at once; more wait.
         write_timeout_seconds: how long a client may take to read the next part of an answer.
@@ -95,6 +97,7 @@ class ServerOptions:
     inter_op_threads: int = 0
     grace_seconds: float = 30.0
     playground: bool = True
+    max_concurrent_rpcs: int = 512
     max_request_bytes: int = 128 * 2**20
     max_decoded_bytes: int = 512 * 2**20
     max_tensor_elements: int = 100_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -17,7 +17,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, new_pool, service, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.server.config.options import ServerOptions
+from serving.server.grpc_api.gate import Gate, Guard, read_message
 from serving.server.grpc_api.listen import listen
+from serving.server.grpc_api.request_size import decoded_bytes
 from serving.server.methods.examples import classify, multi_inference, regress
 from serving.server.methods.model_info import model_metadata, model_status, status_message
 from serving.server.methods.model_spec import answer_multi_inference, answer_with_version
@@ -31,6 +33,20 @@ Method = Callable[[ServerCore, Any], Any]
 """Answers a request message."""
 
 _MAX_MESSAGE = 2**31 - 1
+_SPARE_THREADS = 32
+"""Threads that tell the calls beyond --max_concurrent_rpcs that they are refused."""
+
+_STREAMS = 256
+"""Calls of one connection at once; a client's further calls wait on its side."""
+
+_POLL_SECONDS = 0.1
+
+_HANDSHAKE_MS = 20_000
+"""Time for a new connection to speak HTTP/2; gRPC's default is two minutes."""
+
+_KEEPALIVE_MS = 300_000
+"""A connection is asked after this time whether its client is still there; gRPC's default is two hours."""
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 METHODS: dict[str, dict[str, Method]] = {
@@ -70,11 +86,22 @@ class GrpcServer:
         self._logs_requests = options.log_format == "json"
         self._core = core
         self._metrics = metrics
+        self._gate = Gate(
+            calls=options.max_concurrent_rpcs,
+            running=max(options.grpc_threads, 1),
+            held_bytes=options.max_decoded_bytes,
+            write_seconds=options.write_timeout_seconds,
+        )
+        most = options.max_concurrent_rpcs + _SPARE_THREADS
         self._server = grpc.server(
-            ThreadPoolExecutor(max(options.grpc_threads, 1), thread_name_prefix="grpc"), options=_arguments(options)
+            ThreadPoolExecutor(most, thread_name_prefix="grpc"),
+            interceptors=[Guard(self._gate)],
+            options=_arguments(options),
+            maximum_concurrent_rpcs=4 * most,
         )
         self._server.add_generic_rpc_handlers(tuple(self._handlers()))
-        self._health = health.HealthServicer() if options.health else None
+        # A watcher holds a thread, so that the gate can count it.
+        self._health = health.HealthServicer(experimental_non_blocking=False) if options.health else None
         if self._health is not None:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         _add_reflection(self._server, with_health=options.health)
@@ -82,13 +109,20 @@ class GrpcServer:
 
     def start(self) -> None:
         """Begin to answer."""
+        self._gate.start()
         self._server.start()
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, seconds: float) -> None:
         """Refuse new requests and wait up to `seconds` for the running ones."""
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._server.stop(seconds).wait()
+        self._gate.drain()
+        stopped = self._server.stop(seconds)
+        # A client that answers no ping keeps its connection for 20 s more, although no call is left.
+        while not (stopped.wait(_POLL_SECONDS) or self._gate.is_drained):
+            pass
+        stopped.set()  # ends grpc's thread that waits for the same, which the end of the process would wait for
+        self._gate.close()
 
     def _set_health(self, status: Any) -> None:
         if self._health is not None:
@@ -108,13 +142,18 @@ class GrpcServer:
     def _handler(self, name: str, method: str, answer: Method) -> grpc.RpcMethodHandler[Any, Any]:
         descriptor = service(name).methods_by_name[method]
 
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
+        deserialize = GetMessageClass(descriptor.input_type).FromString
+        serialize = GetMessageClass(descriptor.output_type).SerializeToString
+
+        def respond(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            request, call = read_message(self._gate, messages, context, deserialize)
             started = time.monotonic()
-            if not context.is_active():
-                # The client left while the request waited for a thread; nobody would read the answer.
-                context.abort(grpc.StatusCode.CANCELLED, "The client cancelled the request or its deadline has passed.")
             try:
-                response = answer(self._core, request)
+                # The message itself is reserved twice: as bytes and parsed.
+                self._gate.reserve(call, call.reserved + decoded_bytes(request, self._core.options))
+                with self._gate.running:
+                    response = self._answer(answer, request, context)
+                    data: bytes = serialize(response)
             except StatusError as exc:
                 self._measure(method, request, exc.code, started)
                 self._log(method, request, context, started, exc)
@@ -123,13 +162,17 @@ class GrpcServer:
             self._log(method, request, context, started)
             if self._request_log:
                 self._request_log.offer(method, request, response)
-            return response
+            self._gate.answered(call, len(data))
+            return data
 
-        return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=GetMessageClass(descriptor.input_type).FromString,
-            response_serializer=GetMessageClass(descriptor.output_type).SerializeToString,
-        )
+        # Clients see a unary method. As a streaming one it gets its messages as bytes, when it asks for them.
+        return grpc.stream_unary_rpc_method_handler(respond)
+
+    def _answer(self, answer: Method, request: Any, context: grpc.ServicerContext) -> Any:
+        if not context.is_active():
+            # The client left while the request waited for a thread; nobody would read the answer.
+            context.abort(grpc.StatusCode.CANCELLED, "The client cancelled the request or its deadline has passed.")
+        return answer(self._core, request)
 
     def _log(
         self, method: str, request: Any, context: grpc.ServicerContext, started: float, exc: StatusError | None = None
@@ -166,12 +209,21 @@ class GrpcServer:
 
 
 def _arguments(options: ServerOptions) -> list[tuple[str, Any]]:
-    return [
-        ("grpc.max_receive_message_length", _MAX_MESSAGE),
-        ("grpc.max_send_message_length", _MAX_MESSAGE),
-        ("grpc.so_reuseport", 0),  # a port in use is an error, not shared
-        *options.channel_arguments,
-    ]
+    """Return the arguments of the gRPC server; the user's win.
+
+    gRPC's own defaults already bound a call's metadata (16 KiB), pings (two strikes, then the connection is closed) and the
+    windows of a stream.
+    """
+    own = {
+        # It bounds a message that was compressed after it is unpacked, too.
+        "grpc.max_receive_message_length": min(options.max_request_bytes, _MAX_MESSAGE),
+        "grpc.max_send_message_length": _MAX_MESSAGE,
+        "grpc.so_reuseport": 0,  # a port in use is an error, not shared
+        "grpc.max_concurrent_streams": _STREAMS,
+        "grpc.server_handshake_timeout_ms": _HANDSHAKE_MS,
+        "grpc.keepalive_time_ms": _KEEPALIVE_MS,
+    }
+    return list({**own, **dict(options.channel_arguments)}.items())
 
 
 def _add_reflection(server: grpc.Server, *, with_health: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from serving.errors import TensorError
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
-from serving.protocol.tensors import Array, from_proto, to_proto
+from serving.protocol.tensors import Array, fill_proto, from_proto, to_proto
 from serving.server.config.options import ServerOptions
 from serving.server.methods.model_spec import resolved
 from serving.server.models.core import Handle
@@ -41,7 +41,7 @@ def _response(
 ) -> Any:
     response = serving_message("PredictResponse")(model_spec=resolved(handle, name))
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(to_proto(array, content=content, string_content=string_content))
+        fill_proto(response.outputs[alias], array, content=content, string_content=string_content)
     return response
 
 

@@ -25,6 +25,9 @@ from serving.server.servables.protocol import Servable
 
 log = logging.getLogger(__name__)
 
+_LONGEST_DETAIL = 200
+"""Characters that are logged of why a config file does not parse, which quotes a line of it."""
+
 
 class Handle(NamedTuple):
     """A version in use.
@@ -202,7 +205,7 @@ class ServerCore:
             try:
                 self.reload(model_server_config(self.options))
             except ConfigTextError as exc:
-                log.warning("Failed to read ModelServerConfig file: %s: %s", exc.message, exc.detail)
+                log.warning("Failed to read ModelServerConfig file: %s: %s", exc.message, exc.detail[:_LONGEST_DETAIL])
             except StatusError as exc:
                 log.warning("The model config was read again but could not be applied: %s", exc)
 

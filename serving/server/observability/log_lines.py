@@ -15,10 +15,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from serving.errors import TargetError
+from serving.server.observability.log_limits import limit_lines
 
 REQUEST_ID = "x-request-id"
 FORMATS = ("text", "json")
 _LONGEST_ID = 128
+_LONGEST_ERROR = 1024
 
 access_log = logging.getLogger("serving.access")
 
@@ -30,7 +32,7 @@ def log_format(arguments: Iterable[str]) -> str:
 
 
 def configure_logging(log_format: str) -> None:
-    """Log to stderr.
+    """Log to stderr, a limited number of lines per kind.
 
     Args:
         log_format: one of FORMATS.
@@ -43,6 +45,7 @@ def configure_logging(log_format: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname).1s %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    limit_lines(handler)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -59,7 +62,7 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "request", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -92,5 +95,5 @@ def log_request(identity: str, *, model: str, api: str, entrypoint: str, status:
         "milliseconds": round(seconds * 1e3, 3),
     }  # fmt: skip
     if error:
-        fields["error"] = error
+        fields["error"] = error[:_LONGEST_ERROR]
     access_log.info("%s %s %s", api, model, status, extra={"request": fields})

@@ -92,9 +92,10 @@ class Interpreter:
             self._litert.set_tensor(index, array)
         try:
             self._litert.invoke()
+            # A kernel may leave an output of a shape that no array can have, as TOPK_V2 does for no rows.
+            return [self._litert.get_tensor(index) for index in fetches]
         except (ValueError, RuntimeError) as exc:
             raise StatusError(Code.INTERNAL, "Failed to invoke TfLite interpreter") from exc
-        return [self._litert.get_tensor(index) for index in fetches]
 
     def _allocate(self) -> None:
         try:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError, invalid_argument, not_found
 from serving.protocol.tensors import Array, array_dtype_name, as_array
 from serving.server.servables.dtype_error import wrong_dtype
+from serving.server.servables.zero_sizes import has_fused_products, needs_unfused_products
+
+log = logging.getLogger(__name__)
 
 Runner = Callable[..., list[Any]]
 
@@ -55,8 +58,11 @@ class SessionOptions:
 class SavedModelServable:
     """A `Servable` that runs a SavedModel in a session of its own."""
 
-    def __init__(self, path: str, session: tf.compat.v1.Session, signatures: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str, session: tf.compat.v1.Session, signatures: dict[str, Any], *, takes_empty: bool = True
+    ) -> None:
         self.path = path
+        self._takes_empty = takes_empty
         self.signatures = signatures
         self._session = session
         self._runners: dict[tuple[tuple[str, ...], tuple[str, ...]], Runner] = {}
@@ -71,15 +77,13 @@ class SavedModelServable:
             StatusError: it does not exist, is damaged, or cannot run in this TensorFlow.
         """
         _check_files(path)
-        session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options))
-        try:
-            graph = _load_graph(session, path, options.tags)
-            _check_variables(path, graph)
-        except BaseException:
+        session, graph = _opened(path, options, fuses=True)
+        if needs_unfused_products(graph.graph_def):
+            log.info("%s: products of arrays without fixed shapes are run unfused, as they may be empty.", path)
             session.close()
-            raise
+            session, graph = _opened(path, options, fuses=False)
         signatures = {name: _own_message(signature) for name, signature in sorted(graph.signature_def.items())}
-        return cls(path, session, signatures)
+        return cls(path, session, signatures, takes_empty=not has_fused_products(graph.graph_def))
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """Run the graph in the session, as `Runnable.run` describes.
@@ -89,6 +93,8 @@ class SavedModelServable:
         """
         names = tuple(sorted(feeds))
         self._check_dtypes(feeds, names)
+        if not self._takes_empty:
+            _check_filled(feeds, names)
         unique = tuple(dict.fromkeys(fetches))
         try:
             runner = self._runner(names, unique)
@@ -132,12 +138,43 @@ class SavedModelServable:
         return runner
 
 
-def _session_config(options: SessionOptions) -> Any:
-    return tf.compat.v1.ConfigProto(
+def _opened(path: str, options: SessionOptions, *, fuses: bool) -> tuple[tf.compat.v1.Session, Any]:
+    """Return a session with the graph and its variables, and the MetaGraphDef.
+
+    Args:
+        path: the SavedModel's folder.
+        options: how it is loaded.
+        fuses: whether TensorFlow may fuse ops (grappler's remapper).
+    """
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options, fuses=fuses))
+    try:
+        graph = _load_graph(session, path, options.tags)
+        _check_variables(path, graph)
+    except BaseException:
+        session.close()
+        raise
+    return session, graph
+
+
+def _session_config(options: SessionOptions, *, fuses: bool) -> Any:
+    config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=options.intra_op_threads,
         inter_op_parallelism_threads=options.inter_op_threads,
         use_per_session_threads=bool(options.intra_op_threads or options.inter_op_threads),
     )
+    if not fuses:
+        config.graph_options.rewrite_options.remapping = rewriter_config_pb2.RewriterConfig.OFF
+    return config
+
+
+def _check_filled(feeds: Mapping[str, Array], names: tuple[str, ...]) -> None:
+    """Raise INVALID_ARGUMENT for an array without elements."""
+    for name in names:
+        if not feeds[name].size:
+            raise invalid_argument(
+                f"Input {name} of shape {list(feeds[name].shape)} has no elements. This model was saved with fused products, "
+                "which cannot compute with such an array."
+            )
 
 
 def _check_files(path: str) -> None:

@@ -110,6 +110,8 @@ FLAGS: dict[str, Flag] = {
     "log_requests": Flag(str, "log_requests"),
     "log_requests_sample_rate": Flag(float, "log_requests_sample_rate"),
     "log_format": Flag(str, "log_format"),
+    "reload_base_path": Flag(str, "reload_base_path"),
+    "servable_versions_always_present": Flag(_boolean, "versions_always_present"),
     "enable_signature_method_name_check": Flag(_boolean, "check_method_names"),
     "enable_grpc_healthcheck_service": Flag(_boolean, "health"),
     "enable_serialization_as_tensor_content": Flag(_boolean, "answer_as_tensor_content"),
@@ -129,8 +131,12 @@ FLAGS: dict[str, Flag] = {
 }
 """Every flag that is understood. Those in `OWN` are not the real server's."""
 
-OWN = ("host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format")
-"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, and logs through compiled-in collectors."""
+OWN = (
+    "host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "reload_base_path",
+    "servable_versions_always_present",
+)  # fmt: skip
+"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, logs through compiled-in collectors, loads
+any path that a reload names, and sets `servable_versions_always_present` in no config that a user can write."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

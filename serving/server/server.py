@@ -14,6 +14,7 @@ from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
 from serving.server.batching import Batching
 from serving.server.config.files import model_server_config, prefers_tflite, read_config
+from serving.server.config.limits import check_limits
 from serving.server.config.options import LOCALHOST, ServerOptions
 from serving.server.grpc_api.service import GrpcServer
 from serving.server.methods.prediction_log import answer_log
@@ -98,12 +99,13 @@ class Server:
 
         Raises:
             StatusError: the config or a model is wrong.
-            ConfigError: a port cannot be used, or the folder is not a bundle.
+            ConfigError: a port cannot be used, the folder is not a bundle, or there are too few files or threads left.
         """
         self.options.check()
         check_flag(self.options)
         # The real server reports errors of the model config before those of the remaining options.
         config = model_server_config(self.options)
+        check_limits()
         try:
             self._prepare()
             self.options.check_session()

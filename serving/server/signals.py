@@ -3,7 +3,8 @@
 - Before the ports are open, nothing can be lost: the first signal ends the process at once with exit code 0, even while models
   are being loaded.
 - Later, the first signal starts the drain: running requests are answered, models unloaded, and the exit code is 0.
-- A second signal ends the process at once with 128 plus its number: 143 for SIGTERM, 130 for SIGINT.
+- A second signal ends the process at once with 128 plus its number: 143 for SIGTERM, 130 for SIGINT. Within half a second it
+  counts as the first one, as `timeout` and terminals send one signal to a process and to its group.
 - If the drain takes longer than the grace period and `SLACK_SECONDS`, because a kernel or a file system never returns, the
   process ends by itself with the first signal's code.
 """
@@ -14,6 +15,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 
 SLACK_SECONDS = 5.0
 """How long the drain may take beyond the grace period of the requests, to unload the models."""
+
+SAME_SECONDS = 0.5
+"""A signal that follows this soon is part of the first one."""
 
 _LOG_SECONDS = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -46,6 +51,7 @@ class ShutdownSignals:
         self._interrupt = interrupt
         self._seconds = grace_seconds + SLACK_SECONDS
         self._drained = threading.Event()
+        self._first_at = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> ShutdownSignals:
@@ -60,8 +66,9 @@ class ShutdownSignals:
             signal.signal(number, handler)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
+        self._first_at = time.monotonic()
         for each in _SIGNALS:
-            signal.signal(each, _second)
+            signal.signal(each, self._second)
         name = signal.Signals(number).name
         if not self._accepts():
             _log(logging.INFO, f"{name}: stopping before the models are loaded.")
@@ -72,14 +79,14 @@ class ShutdownSignals:
         self._interrupt()
         _log(logging.INFO, f"{name}: answering the running requests, then stopping. A second signal stops at once.")
 
+    def _second(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self._first_at >= SAME_SECONDS:
+            os._exit(128 + number)
+
     def _watch(self, number: int) -> None:
         if not self._drained.wait(self._seconds):
             _log(logging.ERROR, f"Stopping now: requests or loads are still running after {self._seconds:.0f} s.")
             os._exit(128 + number)
-
-
-def _second(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)
 
 
 def _log(level: int, text: str) -> None:

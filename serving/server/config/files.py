@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from serving.errors import ConfigError
+from serving.protocol.json_text import is_utf8
 from serving.protocol.messages import pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.server.config.options import ServerOptions
@@ -134,6 +135,7 @@ def _bundle_config(folder: Path) -> Any:
     The base paths in that file are those in a container; they are replaced by the bundle's own folders.
     """
     models = folder / "models"
+    _check_utf8(str(models))
     if not models.is_dir():
         fix = "give the folder that tfbundle build wrote, e.g. dist/digits"
         raise ConfigError(f"{folder} is not a bundle: it has no folder models/.", fix=fix)
@@ -173,8 +175,16 @@ def prefers_tflite(folder: Path) -> bool:
         raise ConfigError(f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details") from exc
 
 
+def _check_utf8(*texts: str) -> None:
+    """Raise if a text from the command line or the file system cannot be put into a message."""
+    for text in texts:
+        if not is_utf8(text):
+            raise ConfigError(f"{ascii(text)} is not UTF-8, as names and paths of models have to be.", fix="rename the folder")
+
+
 def _config_of(base_paths: dict[str, str]) -> Any:
     config = serving_message("ModelServerConfig")()
     for name, base_path in base_paths.items():
+        _check_utf8(name, base_path)
         config.model_config_list.config.add(name=name, base_path=base_path, model_platform=TENSORFLOW)
     return config

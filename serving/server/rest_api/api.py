@@ -27,6 +27,7 @@ from serving.server.observability.metrics import Metrics
 from serving.server.observability.request_log import RequestLog
 from serving.server.rest_api.playground import PATH as PLAYGROUND
 from serving.server.rest_api.playground import Playground
+from serving.server.rest_api.raw_names import RawNames
 from serving.server.rest_api.targets import ModelTarget, read_target
 
 # Matched against the raw path with its query string; names are percent-decoded afterwards.
@@ -171,6 +172,7 @@ class _Call:
     Attributes:
         model: the model for the metrics; empty until it is known.
         api: the method for the metrics; empty until it is known.
+        names: the names in the path, which may not be UTF-8.
     """
 
     def __init__(self, core: ServerCore, request: RestRequest, request_log: RequestLog | None) -> None:
@@ -179,6 +181,7 @@ class _Call:
         self.request = request
         self.model = ""
         self.api = ""
+        self.names = RawNames("", None, None)
 
     def run(self) -> tuple[Code, bytes]:
         try:
@@ -198,6 +201,7 @@ class _Call:
         if match is None:
             raise malformed
         spec = _model_spec(*match.groups()[:3])
+        self.names = RawNames.of(match[1], spec.version.value if match[2] else None, match[3])
         self.model = spec.name
         if request.method == "GET":
             return self._describe(spec, match[4])
@@ -211,12 +215,15 @@ class _Call:
         if not spec.name:
             raise invalid_argument("Missing model name in request.")
         if resource == "metadata":
+            self.names.check()
             message = serving_message("GetModelMetadataRequest")(model_spec=spec, metadata_field=[SIGNATURE_DEF])
             return metadata_json(model_metadata(self.core, message))
+        self.names.check(status=True)
         return status_json(model_status(self.core, serving_message("GetModelStatusRequest")(model_spec=spec)))
 
     def _predict(self, spec: Any, body: bytes) -> bytes:
         request = read_predict(body)
+        self.names.check()
         name = request.signature_name or DEFAULT_SIGNATURE
         with self.core.servable(spec) as handle:
             signature = handle.signatures.get(name)
@@ -240,6 +247,7 @@ class _Call:
         method = _EXAMPLE_METHODS[self.api]
         message = serving_message(method.request)(model_spec=spec)
         self._read_examples(body, message)
+        self.names.check()
         response = answer_with_version(self.core, message, method.answer)
         if self.request_log:
             self.request_log.offer(method.rpc, message, response)

@@ -28,7 +28,7 @@ from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.server import RestServer
 from serving.server.servables.load import load_servable
 from serving.server.servables.protocol import Servable
-from serving.server.signals import ShutdownSignals
+from serving.server.signals import ShutdownSignals, leave
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Server:
         metrics: the server's counters.
         core: the models.
         accepts: whether a port has been opened.
+        loads_abandoned: whether `stop()` has left a load running.
         owns_process: whether nothing else runs in this process (`serve`); the garbage collector is then tuned for the
             server, see `serving.server.models.memory`.
 
@@ -81,6 +82,7 @@ class Server:
         self._rest: RestServer | None = None
         self._stopped = threading.Event()
         self.accepts = False
+        self.loads_abandoned = False
         self.owns_process = False
         self._freezing = threading.Lock()
 
@@ -178,10 +180,11 @@ class Server:
             self._grpc.stop(self.options.grace_seconds)
         if rest_stop:
             rest_stop.join()
-        self.core.stop()
+        # A process that only serves ends without waiting for loads, which may take minutes.
+        self.loads_abandoned = not self.core.stop(abandon_loads=self.owns_process)
         if self._request_log:
             self._request_log.close()
-        if self._batching:
+        if self._batching and not self.loads_abandoned:
             self._batching.stop()
 
     def __enter__(self) -> Server:
@@ -215,6 +218,8 @@ def serve(options: ServerOptions) -> None:
                 raise
         finally:
             server.stop()
+        if server.loads_abandoned:
+            leave(0)
 
 
 def _options_for(source: Path, fields: dict[str, Any]) -> ServerOptions:

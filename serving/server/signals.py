@@ -5,8 +5,9 @@
 - Later, the first signal starts the drain: running requests are answered, models unloaded, and the exit code is 0.
 - A second signal ends the process at once with 128 plus its number: 143 for SIGTERM, 130 for SIGINT. Within half a second it
   counts as the first one, as `timeout` and terminals send one signal to a process and to its group.
-- If the drain takes longer than the grace period and `SLACK_SECONDS`, because a kernel or a file system never returns, the
-  process ends by itself with the first signal's code.
+- A load that is in progress during the drain is abandoned, as nothing can interrupt it.
+- If the drain takes longer than the grace period and `SLACK_SECONDS`, because a kernel never returns, the process ends by itself
+  with the exit code that a second signal would have given.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -85,8 +87,15 @@ class ShutdownSignals:
 
     def _watch(self, number: int) -> None:
         if not self._drained.wait(self._seconds):
-            _log(logging.ERROR, f"Stopping now: requests or loads are still running after {self._seconds:.0f} s.")
+            _log(logging.ERROR, f"Stopping now: requests are still running after {self._seconds:.0f} s.")
             os._exit(128 + number)
+
+
+def leave(code: int) -> None:
+    """End the process with an exit code although other threads are busy; the interpreter would wait for them."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _log(level: int, text: str) -> None:

@@ -138,13 +138,13 @@ class ServerCore:
         """Stop waiting for models to load: `start()` or `reload()` fails with CANCELLED."""
         self._stopping.set()
 
-    def stop(self) -> None:
-        """Unload all models after the requests that use them end."""
+    def stop(self, *, abandon_loads: bool = False) -> bool:
+        """Unload all models after the requests that use them end; see `Manager.stop` for argument and result."""
         self.interrupt()
         if self._poller is not None:
             self._poller.join(_JOIN_SECONDS)
         self._source.stop()
-        self._manager.stop()
+        return self._manager.stop(abandon_loads=abandon_loads)
 
     def reload_for_client(self, config: Any) -> None:
         """Serve the models of a client's ModelServerConfig message, if the client may load them (`models.reload_paths`).

@@ -93,6 +93,7 @@ class Manager:
         self._pending: dict[str, dict[int, str]] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._abandons_loads = False
         self._pool = ThreadPoolExecutor(max(threads, 1), thread_name_prefix="servable")
         self._thread = threading.Thread(target=self._run, name="manager", daemon=True)
 
@@ -100,17 +101,27 @@ class Manager:
         """Start the manager's thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Unload everything after the running requests end. New requests find no servable."""
+    def stop(self, *, abandon_loads: bool = False) -> bool:
+        """Unload everything after the running requests end. New requests find no servable.
+
+        Args:
+            abandon_loads: do not wait for loads, which nothing can interrupt. Their threads keep the interpreter from ending.
+
+        Returns:
+            Whether no load is left running.
+        """
         with self._changed:
             self._stopping = True
+            self._abandons_loads = abandon_loads
             self._pending = {name: {} for name in self._versions}
             for version in self._all():
                 version.cancelled.set()
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
-        self._pool.shutdown()
+        left = bool(self._all())
+        self._pool.shutdown(wait=not left)
+        return not left
 
     def aspire(self, name: str, versions: dict[int, str]) -> None:
         """Serve exactly these versions (version -> folder) of a model as soon as possible.
@@ -182,9 +193,13 @@ class Manager:
     def _all(self) -> list[_Version]:
         return [version for versions in self._versions.values() for version in versions.values()]
 
+    def _unfinished(self) -> list[_Version]:
+        """Return the versions that have to end before the manager may stop."""
+        return [v for v in self._all() if not (self._abandons_loads and v.phase is _Phase.LOADING)]
+
     def _run(self) -> None:
         with self._changed:
-            while not (self._stopping and not self._pending and not self._all()):
+            while not (self._stopping and not self._pending and not self._unfinished()):
                 self._forget_ended()
                 self._take_pending()
                 self._retry_loads()

@@ -179,7 +179,7 @@ def _check_utf8(*texts: str) -> None:
     """Raise if a text from the command line or the file system cannot be put into a message."""
     for text in texts:
         if not is_utf8(text):
-            raise ConfigError(f"{ascii(text)} is not UTF-8, as names and paths of models have to be.", fix="rename the folder")
+            raise ConfigError(f"{text!a} is not UTF-8, as names and paths of models have to be.", fix="rename the folder")
 
 
 def _config_of(base_paths: dict[str, str]) -> Any:

@@ -125,7 +125,8 @@ class RequestLog:
 def _make_folder(folder: Path) -> None:
     fix = "give a folder that can be written to"
     if folder.is_symlink():
-        raise ConfigError(f"Requests cannot be logged to {folder}: it is a symbolic link.", fix="give the folder that it leads to")
+        what = f"Requests cannot be logged to {folder}: it is a symbolic link."
+        raise ConfigError(what, fix="give the folder that it leads to")
     try:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)

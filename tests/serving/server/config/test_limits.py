@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -25,13 +25,13 @@ def most_files(count: int) -> Iterator[None]:
 
 
 def test_usual_limits_pass_and_nothing_is_kept() -> None:
-    before = threading.active_count(), len(os.listdir("/dev/fd"))
+    before = threading.active_count(), len(list(Path("/dev/fd").iterdir()))
     check_limits()
-    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == before
+    assert (threading.active_count(), len(list(Path("/dev/fd").iterdir()))) == before
 
 
 def test_too_few_files_are_refused() -> None:
-    with most_files(32), pytest.raises(ConfigError, match="more files can be opened .Too many open files.") as wrong:
+    with most_files(32), pytest.raises(ConfigError, match=r"more files can be opened \(Too many open files\)") as wrong:
         check_limits()
     assert "ulimit -n" in (wrong.value.fix or "")
 

@@ -79,7 +79,7 @@ def test_flag_replaces_the_default_and_may_be_a_link(models: Path, tmp_path: Pat
 
 
 def test_flag_that_names_no_folder_ends_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--reload_base_path=.*/none is not a folder"):
+    with pytest.raises(ConfigError, match=r"--reload_base_path=.*/none is not a folder"):
         check_flag(ServerOptions(reload_base_path=str(tmp_path / "none")))
 
 
@@ -93,7 +93,7 @@ def test_bundle_allows_its_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "example.org"])
 def test_reload_is_off_beyond_this_machine_unless_the_flag_is_given(host: str, models: Path) -> None:
-    with pytest.raises(StatusError, match="PERMISSION_DENIED: HandleReloadConfigRequest is off.*--reload_base_path=FOLDER"):
+    with pytest.raises(StatusError, match=r"PERMISSION_DENIED: HandleReloadConfigRequest is off.*--reload_base_path=FOLDER"):
         check_reload(config(models / "own"), config(models / "own"), ServerOptions(host=host))
     check_reload(config(models / "own"), config(models / "own"), ServerOptions(host=host, reload_base_path=str(models)))
 

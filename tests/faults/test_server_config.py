@@ -234,8 +234,12 @@ def test_broken_model_does_not_delay_the_good_ones(tmp_path: Path) -> None:
     assert "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: broken" in log.read_text()
 
 
-def test_start_with_too_few_file_descriptors_says_so(tmp_path: Path) -> None:
-    command = ["prlimit", "--nofile=20", sys.executable, "-m", "serving.server", f"--model_base_path={MODELS / 'rows'}"]
+def test_start_with_too_few_file_descriptors_says_so() -> None:
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20)); "
+        "runpy.run_module('serving.server', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", limited, f"--model_base_path={MODELS / 'rows'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == FAILED
     assert "more files can be opened (Too many open files), and it needs 64" in done.stdout

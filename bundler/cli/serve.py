@@ -26,12 +26,14 @@ def serve(
     The server takes the flags of tensorflow_model_server, with a bundle or instead of one, so that a command line works
     unchanged for both: --port --rest_api_port --model_config_file --model_name --model_base_path
     --monitoring_config_file --file_system_poll_wait_seconds … On Ctrl-C or SIGTERM it answers the requests that are in
-    progress, then stops.
+    progress, then stops; a second one stops it at once.
 
     Flags of its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
     `tfbundle smoke --replay` and `tfbundle bench --replay` send again. --log_format=json logs one JSON line per request.
     --max_request_bytes --max_decoded_bytes --max_tensor_elements --max_nesting --max_large_bodies --write_timeout_in_ms limit
     what a request may cost, and --allowed_hosts the names under which the server answers.
+    --reload_base_path=FOLDER is where `tfbundle promote --server` and other clients may load models from: by default the
+    bundle's models, and nowhere if --host is not this machine.
     """
     from serving.protocol.status import StatusError
     from serving.server import serve as run

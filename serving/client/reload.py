@@ -22,6 +22,10 @@ Versions = Mapping[str, Sequence[int]]
 """Model -> its versions on disk."""
 
 
+_ALLOW = "start the embedded server with --reload_base_path=FOLDER, the folder that holds its models"
+"""What to do if the embedded server refuses a reload: it listens beyond its machine, or the models are in another folder."""
+
+
 class Reload:
     """A change of a running server's config: call `load`, then `label`.
 
@@ -88,6 +92,8 @@ class Reload:
             paths = ", ".join(model.base_path for model in config.models)
             exc.what = f"The server did not accept the config: {exc.what}"
             exc.fix = f"check that the models are at {paths} where the server runs; --models-dir sets their folder"
+            if isinstance(exc, RequestError) and exc.status == "PERMISSION_DENIED":
+                exc.fix = _ALLOW
             raise
         finally:
             transport.close()

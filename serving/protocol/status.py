@@ -6,7 +6,10 @@ the server's own (model_servers/http_server.cc, model_servers/grpc_status_util.c
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 GRPC_MESSAGE_LIMIT = 1024
 """Most bytes of an error message that are sent over gRPC; REST sends all of it."""
@@ -67,6 +70,11 @@ class StatusError(Exception):
         return f"{self.code.name}: {self.message}"
 
     @property
+    def utf8_message(self) -> str:
+        """The message with U+FFFD in place of each surrogate escape, so that it can be encoded and put into messages."""
+        return _SURROGATE.sub("\ufffd", self.message)
+
+    @property
     def http_status(self) -> int:
         """The HTTP status of the code."""
         return HTTP_STATUS[self.code]
@@ -76,11 +84,12 @@ class StatusError(Exception):
         """The message as it is sent over gRPC, cut off if it is too long.
 
         The cut may be within a character. gRPC for Python cannot send half of one, so U+FFFD replaces it, which is also what
-        a client in Python reads in its place.
+        a client in Python reads in its place. U+FFFD replaces other bytes that are not UTF-8, too: the real server sends them
+        raw, which gRPC does not allow, and a client in Python then reads the whole text as Latin-1.
         """
-        text = self.message.encode(errors="replace")
+        text = self.utf8_message.encode()
         if len(text) <= GRPC_MESSAGE_LIMIT:
-            return self.message
+            return self.utf8_message
         return text[:GRPC_MESSAGE_LIMIT].decode(errors="replace") + "...TRUNCATED"
 
 

@@ -7,6 +7,7 @@ Modules and folders, from top to bottom. Each imports only from rows below its o
 
     __main__.py, child.py      start a server from a command line, or for the process that started this one
     server.py                  load the models, open the ports, drain and stop
+    signals.py                 SIGTERM and SIGINT
     grpc_api/   rest_api/      the two interfaces; rest_api/ also has the playground at `/`
     methods/                   Predict, Classify, Regress, MultiInference, metadata and status: message in, message out
     models/     batching/      which versions are served and their life cycle; requests that run as one batch

@@ -50,15 +50,23 @@ def main(arguments: list[str]) -> int:
     except StatusError as exc:
         return _failed(str(exc))
     except ServingError as exc:
-        print(exc)
+        _print(str(exc))
         return FAILED
     return 0
 
 
 def _failed(error: str) -> int:
-    print(f"Failed to start server. Error: {error}")
+    _print(f"Failed to start server. Error: {error}")
     return FAILED
 
 
+def _print(text: str) -> None:
+    """Print a text that may quote a path with bytes that are not UTF-8."""
+    print(text.encode("utf-8", "backslashreplace").decode())
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before the server handles signals
+        sys.exit(130)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
 from serving.server.batching import Batching
 from serving.server.config.files import model_server_config, prefers_tflite, read_config
+from serving.server.config.limits import check_limits
 from serving.server.config.options import LOCALHOST, ServerOptions
 from serving.server.grpc_api.service import GrpcServer
 from serving.server.methods.prediction_log import answer_log
 from serving.server.models.core import Handle, ServerCore
 from serving.server.models.memory import freeze
+from serving.server.models.reload_paths import check_flag
 from serving.server.observability.metrics import DEFAULT_PATH, Metrics
 from serving.server.observability.request_log import RequestLog
 from serving.server.rest_api.api import RestApi
@@ -28,6 +29,7 @@ from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.server import RestServer
 from serving.server.servables.load import load_servable
 from serving.server.servables.protocol import Servable
+from serving.server.signals import ShutdownSignals, leave
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Server:
         options: the complete options.
         metrics: the server's counters.
         core: the models.
+        accepts: whether a port has been opened.
+        loads_abandoned: whether `stop()` has left a load running.
         owns_process: whether nothing else runs in this process (`serve`); the garbage collector is then tuned for the
             server, see `serving.server.models.memory`.
 
@@ -78,6 +82,8 @@ class Server:
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
         self._stopped = threading.Event()
+        self.accepts = False
+        self.loads_abandoned = False
         self.owns_process = False
         self._freezing = threading.Lock()
 
@@ -96,15 +102,18 @@ class Server:
 
         Raises:
             StatusError: the config or a model is wrong.
-            ConfigError: a port cannot be used, or the folder is not a bundle.
+            ConfigError: a port cannot be used, the folder is not a bundle, or there are too few files or threads left.
         """
         self.options.check()
+        check_flag(self.options)
         # The real server reports errors of the model config before those of the remaining options.
         config = model_server_config(self.options)
+        check_limits()
         try:
             self._prepare()
             self.options.check_session()
             self.core.start(config)
+            self.accepts = True
             self._open_ports()
         except BaseException:
             self.stop()
@@ -172,10 +181,11 @@ class Server:
             self._grpc.stop(self.options.grace_seconds)
         if rest_stop:
             rest_stop.join()
-        self.core.stop()
+        # A process that only serves ends without waiting for loads, which may take minutes.
+        self.loads_abandoned = not self.core.stop(abandon_loads=self.owns_process)
         if self._request_log:
             self._request_log.close()
-        if self._batching:
+        if self._batching and not self.loads_abandoned:
             self._batching.stop()
 
     def __enter__(self) -> Server:
@@ -190,30 +200,27 @@ class Server:
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT, then answer the running requests and stop. Must be called in the main thread.
 
+    `serving.server.signals` says when the process ends at once, and with which exit code.
+
     Raises:
         StatusError: the config or a model is wrong.
         ConfigError: a port cannot be used, or the folder is not a bundle.
     """
-    stop_requested = threading.Event()
     server = Server(options)
     server.owns_process = True
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        log.info("%s: answering the running requests, then stopping.", signal.Signals(number).name)
-        stop_requested.set()
-        server.core.interrupt()
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        server.start()
-        stop_requested.wait()
-    except StatusError as exc:
-        if not (stop_requested.is_set() and exc.code is Code.CANCELLED):
-            raise
-    finally:
-        server.stop()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with ShutdownSignals(
+        accepts=lambda: server.accepts, interrupt=server.core.interrupt, grace_seconds=options.grace_seconds
+    ) as signals:
+        try:
+            server.start()
+            signals.requested.wait()
+        except StatusError as exc:
+            if not (signals.requested.is_set() and exc.code is Code.CANCELLED):
+                raise
+        finally:
+            server.stop()
+        if server.loads_abandoned:
+            leave(0)
 
 
 def _options_for(source: Path, fields: dict[str, Any]) -> ServerOptions:

@@ -11,9 +11,11 @@ from typing import Any
 from google.protobuf import text_format
 
 from serving.errors import ConfigError
+from serving.protocol.json_text import is_utf8
 from serving.protocol.messages import pool, serving_message
-from serving.protocol.status import Code, StatusError
+from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.server.config.options import ServerOptions
+from serving.server.config.regular_file import NotRegularError, read_regular
 
 TENSORFLOW = "tensorflow"
 """The only model platform (model_servers/model_platform_types.h)."""
@@ -60,7 +62,8 @@ def read_config(path: str, name: str) -> Any:
 
     Raises:
         StatusError: the file cannot be read, is empty or does not parse; codes and texts are those of util/proto_util.h and
-            TensorFlow's posix_file_system.cc.
+            TensorFlow's posix_file_system.cc. A FIFO, a device or a file of more than 16 MiB is refused, too; opening a FIFO
+            would make the real server wait.
     """
     text = _read(path).decode("utf-8", "surrogateescape")
     try:
@@ -71,18 +74,21 @@ def read_config(path: str, name: str) -> Any:
 
 def _read(path: str) -> bytes:
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
+    except NotRegularError as exc:
+        raise invalid_argument(f"{path} cannot be read: {exc.strerror}") from exc
     except IsADirectoryError as exc:
         # The real server maps the file into memory; a folder can be opened but not mapped.
-        raise _unreadable(path, errno.ENODEV) from exc
+        raise unreadable(path, errno.ENODEV) from exc
     except OSError as exc:
-        raise _unreadable(path, exc.errno or errno.EIO) from exc
+        raise unreadable(path, exc.errno or errno.EIO) from exc
     if not content:
-        raise _unreadable(path, errno.EINVAL)
+        raise unreadable(path, errno.EINVAL)
     return content
 
 
-def _unreadable(path: str, number: int) -> StatusError:
+def unreadable(path: str, number: int) -> StatusError:
+    """Return the real server's error for a file or folder that cannot be read, given the errno."""
     return StatusError(_CODES.get(number, Code.UNKNOWN), f"{path}; {os.strerror(number)}")
 
 
@@ -99,6 +105,9 @@ def model_server_config(options: ServerOptions) -> Any:
         return read_config(options.model_config_file, "ModelServerConfig")
     return _config_of({options.model_name: options.model_base_path})
 
+
+_BUNDLE_LIMIT = 256 * 1024 * 1024
+"""Most bytes of a bundle.json, which lists every file of every version."""
 
 CONTAINER_MODELS = "/models"
 """Folder of the models in the image tensorflow/serving; the base paths in a bundle's config files start with it."""
@@ -126,6 +135,7 @@ def _bundle_config(folder: Path) -> Any:
     The base paths in that file are those in a container; they are replaced by the bundle's own folders.
     """
     models = folder / "models"
+    _check_utf8(str(models))
     if not models.is_dir():
         fix = "give the folder that tfbundle build wrote, e.g. dist/digits"
         raise ConfigError(f"{folder} is not a bundle: it has no folder models/.", fix=fix)
@@ -137,8 +147,15 @@ def _bundle_config(folder: Path) -> Any:
         return _config_of(base_paths)
     config = read_config(str(file), "ModelServerConfig")
     for model in config.model_config_list.config:
+        if not _is_folder_name(model.name):
+            raise ConfigError(f"{model.name!r} is not a model's name.", where=str(file), fix="build the bundle again")
         model.base_path = str(models / model.name)
     return config
+
+
+def _is_folder_name(name: str) -> bool:
+    """Return whether a model's name is that of a folder in models/. Anybody may have written a bundle's models.config."""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
 def prefers_tflite(folder: Path) -> bool:
@@ -151,15 +168,23 @@ def prefers_tflite(folder: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        spec = json.loads(file.read_text("utf-8"))["spec"]
+        spec = json.loads(read_regular(file, _BUNDLE_LIMIT))["spec"]
         models = [model.get("fast_path") for model in spec["models"]]
         return bool(spec["serving"].get("fast_path") or any(models))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ConfigError(f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details") from exc
 
 
+def _check_utf8(*texts: str) -> None:
+    """Raise if a text from the command line or the file system cannot be put into a message."""
+    for text in texts:
+        if not is_utf8(text):
+            raise ConfigError(f"{text!a} is not UTF-8, as names and paths of models have to be.", fix="rename the folder")
+
+
 def _config_of(base_paths: dict[str, str]) -> Any:
     config = serving_message("ModelServerConfig")()
     for name, base_path in base_paths.items():
+        _check_utf8(name, base_path)
         config.model_config_list.config.add(name=name, base_path=base_path, model_platform=TENSORFLOW)
     return config

@@ -125,6 +125,8 @@ FLAGS: dict[str, Flag] = {
     "log_requests": Flag(str, "log_requests"),
     "log_requests_sample_rate": Flag(float, "log_requests_sample_rate"),
     "log_format": Flag(str, "log_format"),
+    "reload_base_path": Flag(str, "reload_base_path"),
+    "servable_versions_always_present": Flag(_boolean, "versions_always_present"),
     "enable_signature_method_name_check": Flag(_boolean, "check_method_names"),
     "enable_grpc_healthcheck_service": Flag(_boolean, "health"),
     "enable_serialization_as_tensor_content": Flag(_boolean, "answer_as_tensor_content"),
@@ -169,10 +171,13 @@ OWN = {
     "max_nesting": "most JSON arrays and objects inside each other",
     "max_large_bodies": "large JSON bodies that are decoded at once",
     "write_timeout_in_ms": "how long a REST client may take to read the next part of an answer",
+    "reload_base_path": "folder below which a reload over gRPC may load models",
+    "servable_versions_always_present": "keep a model's last version when its folder has none left",
     "allowed_hosts": "other names in the Host header and of pages that may post, with commas between; * for all",
 }
 """Flags that the real server lacks, each with what it sets. The real server listens on all addresses, has no page at `/`, logs
-through compiled-in collectors, and does not limit what a request costs."""
+through compiled-in collectors, does not limit what a request costs, loads any path that a reload names, and sets
+`servable_versions_always_present` in no config that a user can write."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

@@ -42,6 +42,9 @@ class ServerOptions:
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
         session_threads: value of intra_op_threads and inter_op_threads if neither is set; see `threads`.
         channel_arguments: options that are passed to the gRPC server.
+        reload_base_path: folder whose models a client may load with HandleReloadConfigRequest; empty for the default, see
+            `serving.server.models.reload_paths`.
+        versions_always_present: keep the last versions of a model although its base path has no version any more.
         playground: show the playground at `/` of the REST port.
         max_concurrent_rpcs: gRPC calls at once, those included that wait for a thread, their message or their reader; more are
             refused.
@@ -66,6 +69,8 @@ class ServerOptions:
     rest_cors: bool = False
     grpc_threads: int = field(default_factory=_threads)
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    reload_base_path: str = ""
+    versions_always_present: bool = False
     ssl_config_file: str = ""
     health: bool = False
     model_name: str = "default"

@@ -201,7 +201,7 @@ class GrpcServer:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
-        core.reload(request.config)
+        core.reload_for_client(request.config)
         response = serving_message("ReloadConfigResponse")(status=status_message(None))
         for name, value in before.items():
             response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - value)

@@ -76,7 +76,7 @@ def status_message(error: StatusError | None) -> Any:
     status = serving_message("StatusProto")()
     if error is not None:
         status.error_code = error.code.value
-        status.error_message = error.message
+        status.error_message = error.utf8_message
     return status
 
 

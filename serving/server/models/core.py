@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
 from serving.protocol.tensors import Array
 from serving.server.config.files import TENSORFLOW, ConfigTextError, in_bundle, model_server_config
 from serving.server.config.options import ServerOptions
 from serving.server.models.manager import Loader, Manager
+from serving.server.models.reload_paths import check_reload
 from serving.server.models.sources import FileSystemSource, ServableSource, find_versions, is_absolute, no_versions
 from serving.server.models.states import ManagerState, StateBoard
 from serving.server.observability.metrics import Metrics
@@ -25,8 +27,11 @@ from serving.server.servables.protocol import Servable
 
 log = logging.getLogger(__name__)
 
-_LONGEST_DETAIL = 200
-"""Characters that are logged of why a config file does not parse, which quotes a line of it."""
+_JOIN_SECONDS = 2.0
+"""How long a stop waits for a thread that may hang in a file system."""
+
+_MOST_DETAIL = 200
+"""Characters of a parser's message that are logged; it quotes the file, which may be of any kind."""
 
 
 class Handle(NamedTuple):
@@ -89,8 +94,11 @@ class ServerCore:
             settle_seconds=options.settle_seconds,
             threads=options.num_load_threads or options.rest_threads,
         )
-        self._source = FileSystemSource(self._manager.aspire, options.poll_seconds)
+        self._source = FileSystemSource(
+            self._manager.aspire, options.poll_seconds, always_present=options.versions_always_present
+        )
         self._config: Any = None
+        self._own_config: Any = None
         self._config_lock = threading.Lock()
         self._labels: dict[str, dict[str, int]] = {}
         self._stopping = threading.Event()
@@ -107,6 +115,7 @@ class ServerCore:
         Raises:
             StatusError: the config is wrong, or a model did not become available.
         """
+        self._own_config = config
         with self._config_lock:
             self._accept(config)
             self._manager.start()
@@ -129,13 +138,26 @@ class ServerCore:
         """Stop waiting for models to load: `start()` or `reload()` fails with CANCELLED."""
         self._stopping.set()
 
-    def stop(self) -> None:
-        """Unload all models after the requests that use them end."""
+    def stop(self, *, abandon_loads: bool = False) -> bool:
+        """Unload all models after the requests that use them end; see `Manager.stop` for argument and result."""
         self.interrupt()
         if self._poller is not None:
-            self._poller.join()
+            self._poller.join(_JOIN_SECONDS)
         self._source.stop()
-        self._manager.stop()
+        return self._manager.stop(abandon_loads=abandon_loads)
+
+    def reload_for_client(self, config: Any) -> None:
+        """Serve the models of a client's ModelServerConfig message, if the client may load them (`models.reload_paths`).
+
+        Raises:
+            StatusError: PERMISSION_DENIED: a base path is not allowed; else as in `reload`.
+        """
+        _check_list(config)
+        check_reload(self._located(config), self._own_config, self.options)
+        self.reload(config)
+
+    def _located(self, config: Any) -> Any:
+        return in_bundle(config, Path(self.options.bundle)) if self.options.bundle else config
 
     def reload(self, config: Any) -> None:
         """Serve the models of another ModelServerConfig message.
@@ -146,8 +168,7 @@ class ServerCore:
             StatusError: the config is wrong. As in the real server, a config that passes the first checks becomes the
                 current config even if a later step fails.
         """
-        if self.options.bundle:
-            config = in_bundle(config, Path(self.options.bundle))
+        config = self._located(config)
         with self._config_lock:
             new = {model.name for model in config.model_config_list.config} - self._source.names
             self._accept(config)
@@ -201,13 +222,25 @@ class ServerCore:
             raise StatusError(Code.UNKNOWN, f"{len(failed)} {noun} did not become available: {{{reasons}}}")
 
     def _poll_config(self) -> None:
+        reported = ""
         while not self._stopping.wait(self.options.config_poll_seconds):
-            try:
-                self.reload(model_server_config(self.options))
-            except ConfigTextError as exc:
-                log.warning("Failed to read ModelServerConfig file: %s: %s", exc.message, exc.detail[:_LONGEST_DETAIL])
-            except StatusError as exc:
-                log.warning("The model config was read again but could not be applied: %s", exc)
+            problem = self._reload_own_config()
+            # A file that stays wrong is read again at every poll; its error is logged once.
+            if problem and problem != reported:
+                log.warning("%s", problem)
+            reported = problem
+
+    def _reload_own_config(self) -> str:
+        """Read the config file and apply it. Return what is wrong with it, or an empty text."""
+        try:
+            config = model_server_config(self.options)
+            self._own_config = config
+            self.reload(config)
+        except ConfigTextError as exc:
+            return f"Failed to read ModelServerConfig file: {exc.message}: {exc.detail[:_MOST_DETAIL]}"
+        except (StatusError, ConfigError) as exc:
+            return f"The model config was read again but could not be applied: {exc}"
+        return ""
 
     def look_for_versions(self) -> None:
         """Scan the file system for versions now."""

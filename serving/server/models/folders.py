@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_LONGEST_SECONDS = 600.0
-"""A folder that keeps changing for longer is loaded as it is."""
+_LONGEST_SECONDS = 60.0
+"""A folder that keeps changing for longer is loaded as it is. At the start, all models wait for it, as ports open only after the
+initial loads. A copy that takes longer fails to load, and is loaded again once its folder has changed."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ class _Version:
         aspired: whether it should be served.
         users: requests that use it.
         failures: failed loads since it was aspired or its folder changed.
+        retry_at: time of the monotonic clock at which a failed load is repeated; None if none is waiting.
+        error: why the last load failed.
         tried: fingerprint of the folder at the last load.
         cancelled: set when it should no longer be loaded.
     """
@@ -60,6 +63,8 @@ class _Version:
     servable: Servable | None = None
     users: int = 0
     failures: int = 0
+    retry_at: float | None = None
+    error: StatusError | None = None
     tried: Fingerprint | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -88,6 +93,7 @@ class Manager:
         self._pending: dict[str, dict[int, str]] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._abandons_loads = False
         self._pool = ThreadPoolExecutor(max(threads, 1), thread_name_prefix="servable")
         self._thread = threading.Thread(target=self._run, name="manager", daemon=True)
 
@@ -95,17 +101,27 @@ class Manager:
         """Start the manager's thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Unload everything after the running requests end. New requests find no servable."""
+    def stop(self, *, abandon_loads: bool = False) -> bool:
+        """Unload everything after the running requests end. New requests find no servable.
+
+        Args:
+            abandon_loads: do not wait for loads, which nothing can interrupt. Their threads keep the interpreter from ending.
+
+        Returns:
+            Whether no load is left running.
+        """
         with self._changed:
             self._stopping = True
+            self._abandons_loads = abandon_loads
             self._pending = {name: {} for name in self._versions}
             for version in self._all():
                 version.cancelled.set()
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
-        self._pool.shutdown()
+        left = bool(self._all())
+        self._pool.shutdown(wait=not left)
+        return not left
 
     def aspire(self, name: str, versions: dict[int, str]) -> None:
         """Serve exactly these versions (version -> folder) of a model as soon as possible.
@@ -177,11 +193,16 @@ class Manager:
     def _all(self) -> list[_Version]:
         return [version for versions in self._versions.values() for version in versions.values()]
 
+    def _unfinished(self) -> list[_Version]:
+        """Return the versions that have to end before the manager may stop."""
+        return [v for v in self._all() if not (self._abandons_loads and v.phase is _Phase.LOADING)]
+
     def _run(self) -> None:
         with self._changed:
-            while not (self._stopping and not self._pending and not self._all()):
+            while not (self._stopping and not self._pending and not self._unfinished()):
                 self._forget_ended()
                 self._take_pending()
+                self._retry_loads()
                 acted = [self._take_step(list(versions.values())) for versions in self._versions.values()]
                 if not any(acted):
                     self._changed.wait(0.1)
@@ -226,20 +247,24 @@ class Manager:
     def _load(self, version: _Version) -> None:
         version.phase = _Phase.LOADING
         self._publish(version, ManagerState.LOADING)
-        future = self._pool.submit(self._load_with_retries, version)
-        future.add_done_callback(lambda done: self._finish_load(version, done))
+        self._attempt(version)
 
-    def _load_with_retries(self, version: _Version) -> Servable:
-        for attempts_left in reversed(range(self._most_attempts)):
-            try:
-                return self._load_complete(version)
-            except StatusError as exc:
-                state = ServableState(version.name, version.version, ManagerState.LOADING)
-                version.failures += 1
-                log.warning("Loading servable: %s failed: %s (%s)", state.servable, exc, version.path)
-                if not attempts_left or version.cancelled.wait(self._retry_seconds):
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+    def _attempt(self, version: _Version) -> None:
+        future = self._pool.submit(self._load_complete, version)
+        future.add_done_callback(lambda done: self._finish_attempt(version, done))
+
+    def _retry_loads(self) -> None:
+        """Repeat the failed loads whose wait is over. They do not wait in the pool, whose threads other models need."""
+        now = time.monotonic()
+        for version in self._all():
+            if version.retry_at is None:
+                continue
+            if version.cancelled.is_set():
+                version.retry_at = None
+                self._end_failed(version)
+            elif now >= version.retry_at:
+                version.retry_at = None
+                self._attempt(version)
 
     def _load_complete(self, version: _Version) -> Servable:
         """Load a folder once it has stopped changing."""
@@ -252,7 +277,7 @@ class Manager:
             servable.close()
         raise AssertionError("the last load returns or raises")
 
-    def _finish_load(self, version: _Version, done: Future[Servable]) -> None:
+    def _finish_attempt(self, version: _Version, done: Future[Servable]) -> None:
         failure = done.exception()
         with self._changed:
             if failure is None:
@@ -260,11 +285,23 @@ class Manager:
                 version.phase = _Phase.READY
                 self._publish(version, ManagerState.AVAILABLE)
             else:
-                version.phase = _Phase.ENDED
-                error = failure if isinstance(failure, StatusError) else _internal(failure)
-                self._publish(version, ManagerState.END, error)
-                log.error("Servable %s cannot be loaded: %s", _named(version), error)
+                self._finish_failed(version, failure)
             self._changed.notify_all()
+
+    def _finish_failed(self, version: _Version, failure: BaseException) -> None:
+        version.failures += 1
+        version.error = failure if isinstance(failure, StatusError) else _internal(failure)
+        if version.error is failure:
+            log.warning("Loading servable: %s failed: %s (%s)", _named(version), failure, version.path)
+            if version.failures < self._most_attempts and not version.cancelled.is_set():
+                version.retry_at = time.monotonic() + self._retry_seconds
+                return
+        self._end_failed(version)
+
+    def _end_failed(self, version: _Version) -> None:
+        version.phase = _Phase.ENDED
+        self._publish(version, ManagerState.END, version.error)
+        log.error("Servable %s cannot be loaded: %s", _named(version), version.error)
 
     def _unload(self, version: _Version) -> None:
         version.phase = _Phase.UNLOADING

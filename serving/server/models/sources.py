@@ -1,12 +1,14 @@
 """Which versions should be served: the version folders on disk, and the policy that chooses among them.
 
-The rules are those of sources/storage_path/file_system_storage_path_source.cc, except for two that protect the served models:
-a missing base path does not keep the other models from being scanned, and a base path that has lost all its versions does not
-unload the last version.
+The rules are those of sources/storage_path/file_system_storage_path_source.cc. A model whose base path has no version any more
+is unloaded, unless the server was started with --servable_versions_always_present; a model whose base path is missing or cannot
+be read keeps its versions. One difference protects the other models: the real server scans none of them while one base path is
+missing. Version folders may be symbolic links, also out of the base path.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import threading
@@ -15,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.protocol.status import StatusError, invalid_argument
+from serving.protocol.status import StatusError, invalid_argument, not_found
+from serving.server.config.files import unreadable
 
 log = logging.getLogger(__name__)
+
+_JOIN_SECONDS = 2.0
+"""How long a stop waits for a scan: one on a network file system that has gone may never end."""
 
 _INT64 = re.compile(r"\s*(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,19})\s*")
 _URI = re.compile(r"(?P<scheme>[a-zA-Z][0-9a-zA-Z.]*)://[^/]*(?P<path>.*)", re.DOTALL)
@@ -46,14 +52,14 @@ class ServableSource:
             StatusError: INVALID_ARGUMENT: it does not exist, or its URI has another scheme. The real server has file systems
                 for some schemes; here only local folders are supported.
         """
-        uri = _URI.fullmatch(self.base_path)
-        if uri and uri["scheme"] != "file":
+        folder = local_folder(self.base_path)
+        if folder is None:
+            scheme = self.base_path.partition(":")[0]
             raise self._missing(
-                f"UNIMPLEMENTED: File system scheme '{uri['scheme']}' not implemented (file: '{self.base_path}'); "
+                f"UNIMPLEMENTED: File system scheme '{scheme}' not implemented (file: '{self.base_path}'); "
                 "this server reads local folders only"
             )
-        folder = Path(uri["path"] if uri else self.base_path)
-        if not folder.is_absolute() or not folder.exists():
+        if not folder.is_absolute() or not _exists(folder):
             raise self._missing(f"NOT_FOUND: {self.base_path} not found")
         return folder
 
@@ -64,6 +70,21 @@ class ServableSource:
 
     def _missing(self, error: str) -> StatusError:
         return invalid_argument(f"Could not find base path {self.base_path} for servable {self.name} with error {error}")
+
+
+def local_folder(base_path: str) -> Path | None:
+    """Return a base path without `file://` and a host; None for a URI of another scheme."""
+    uri = _URI.fullmatch(base_path)
+    if uri and uri["scheme"] != "file":
+        return None
+    return Path(uri["path"] if uri else base_path)
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError:  # e.g. a folder on the way may not be searched
+        return False
 
 
 def is_absolute(base_path: str) -> bool:
@@ -80,23 +101,19 @@ def parse_version(text: str) -> int | None:
     return version if -(2**63) <= version < 2**63 else None
 
 
-def find_versions(source: ServableSource) -> dict[int, str] | None:
-    """Return the versions that the policy chooses.
-
-    Returns:
-        Version -> folder; None if the policy chooses no version that is on disk.
+def find_versions(source: ServableSource) -> dict[int, str]:
+    """Return the versions that the policy chooses among those on disk: version -> folder.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: the base path does not exist.
+        StatusError: the base path does not exist, or cannot be read.
     """
     base_path = source.folder
-    if source.asks_for_none:
-        log.warning("%s", no_versions(source))
-        return {}
-    chosen = _choose(source, _version_folders(base_path))
+    try:
+        chosen = {} if source.asks_for_none else _choose(source, _version_folders(base_path))
+    except OSError as exc:
+        raise unreadable(source.base_path, exc.errno or errno.EIO) from exc
     if not chosen:
         log.warning("%s", no_versions(source))
-        return None
     return chosen
 
 
@@ -112,7 +129,7 @@ def no_versions(source: ServableSource) -> str:
 
 def _version_folders(base_path: Path) -> dict[int, str]:
     folders: dict[int, str] = {}
-    for path in sorted(base_path.iterdir()) if base_path.is_dir() else ():
+    for path in sorted(base_path.iterdir()):
         version = parse_version(path.name)
         if version is None:
             continue
@@ -148,10 +165,15 @@ class FileSystemSource:
     Args:
         aspire: called with a model's name and the versions to serve (version -> folder).
         seconds: time between two scans; 0 scans once, a negative number never.
+        always_present: FileSystemStoragePathSourceConfig.servable_versions_always_present: a model must have a version when it
+            is added, and keeps its versions when its base path has none any more.
     """
 
-    def __init__(self, aspire: Callable[[str, dict[int, str]], None], seconds: float) -> None:
+    def __init__(
+        self, aspire: Callable[[str, dict[int, str]], None], seconds: float, *, always_present: bool = False
+    ) -> None:
         self._aspire = aspire
+        self._always_present = always_present
         self._seconds = seconds
         self._sources: dict[str, ServableSource] = {}
         self._lock = threading.Lock()
@@ -165,7 +187,14 @@ class FileSystemSource:
             return set(self._sources)
 
     def update(self, sources: dict[str, ServableSource]) -> None:
-        """Replace the models. New models count from the next scan on; removed models lose their versions at once."""
+        """Replace the models. New models count from the next scan on; removed models lose their versions at once.
+
+        Raises:
+            StatusError: with `always_present`: a model has no version; nothing is replaced.
+        """
+        if self._always_present:
+            for source in sources.values():
+                _check_present(source)
         with self._lock:
             removed = self._sources.keys() - sources.keys()
             self._sources = dict(sources)
@@ -182,7 +211,7 @@ class FileSystemSource:
         """End the scans."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -196,8 +225,15 @@ class FileSystemSource:
         with self._lock:
             for source in self._sources.values():
                 versions = _find_or_log(source)
-                if versions is not None:
+                if versions == {} and self._always_present:
+                    log.error("Refusing to unload all versions for Servable: %s", source.name)
+                elif versions is not None:
                     self._aspire(source.name, versions)
+
+
+def _check_present(source: ServableSource) -> None:
+    if not find_versions(source):
+        raise not_found(f"Unable to find a numerical version path for servable {source.name} at: {source.base_path}")
 
 
 def _find_or_log(source: ServableSource) -> dict[int, str] | None:
@@ -205,6 +241,4 @@ def _find_or_log(source: ServableSource) -> dict[int, str] | None:
         return find_versions(source)
     except StatusError as exc:
         log.warning("FileSystemStoragePathSource encountered a filesystem access error: %s", exc.message)
-    except OSError as exc:
-        log.warning("The base path %s of servable %s cannot be read: %s", source.base_path, source.name, exc)
     return None

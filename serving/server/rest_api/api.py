@@ -33,6 +33,7 @@ from serving.server.rest_api.frames import is_sendable
 from serving.server.rest_api.gzip_body import MAX_UNPACKED, claimed_size, is_gzipped, unpacked
 from serving.server.rest_api.playground import PATH as PLAYGROUND
 from serving.server.rest_api.playground import Playground
+from serving.server.rest_api.raw_names import RawNames
 from serving.server.rest_api.targets import ModelTarget, read_target
 
 # Matched against the raw path with its query string; names are percent-decoded afterwards.
@@ -253,6 +254,7 @@ class _Call:
         model: the model for the metrics; empty until it is known.
         api: the method for the metrics; empty until it is known.
         started: when the call began, by `time.monotonic`.
+        names: the names in the path, which may not be UTF-8.
     """
 
     def __init__(self, api: RestApi, request: RestRequest, cancellation: Cancellation) -> None:
@@ -264,6 +266,7 @@ class _Call:
         self.model = ""
         self.api = ""
         self.started = time.monotonic()
+        self.names = RawNames("", None, None)
 
     @overload
     def run(self, work: Callable[[], bytearray]) -> _Result: ...
@@ -293,6 +296,7 @@ class _Call:
         if match is None:
             raise malformed
         spec = _model_spec(*match.groups()[:3])
+        self.names = RawNames.of(match[1], spec.version.value if match[2] else None, match[3])
         self.model = spec.name
         if request.method == "GET":
             return self._describe(spec, match[4])
@@ -317,13 +321,16 @@ class _Call:
         if not spec.name:
             raise invalid_argument("Missing model name in request.")
         if resource == "metadata":
+            self.names.check()
             message = serving_message("GetModelMetadataRequest")(model_spec=spec, metadata_field=[SIGNATURE_DEF])
             return metadata_json(model_metadata(self.core, message))
+        self.names.check(status=True)
         return status_json(model_status(self.core, serving_message("GetModelStatusRequest")(model_spec=spec)))
 
     def _predict(self, spec: Any) -> _Answer:
         with ExitStack() as lent:
             body = self._parsed(lent)
+            self.names.check()
             name = body.signature_name or DEFAULT_SIGNATURE
             with self.core.servable(spec) as handle:
                 signature = handle.signatures.get(name)
@@ -370,6 +377,7 @@ class _Call:
         method = _EXAMPLE_METHODS[self.api]
         message = serving_message(method.request)(model_spec=spec)
         self._read_examples(message)
+        self.names.check()
         self.cancellation.check()
         response = answer_with_version(self.core, message, method.answer)
         if self.request_log:

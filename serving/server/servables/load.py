@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from serving.protocol.status import invalid_argument
 from serving.server.config.options import ServerOptions, cores
+from serving.server.config.regular_file import kind, special_files
 from serving.server.servables.protocol import Servable
 from serving.server.servables.tflite import TfliteOptions, TfliteServable
 
@@ -14,10 +18,26 @@ def load_servable(path: str, options: ServerOptions) -> Servable:
     (servables/tensorflow/saved_model_bundle_factory.cc). TensorFlow is imported only for a SavedModel.
 
     Raises:
-        StatusError: the files do not exist, are damaged or cannot run.
+        StatusError: the files do not exist, are damaged or cannot run. A FIFO, a device or a graph of 2 GiB and more is
+            refused before any file is opened.
     """
+    _check_files(path)
     if options.prefer_tflite and TfliteServable.is_at(path):
         return TfliteServable.load(path, TfliteOptions(options.tflite_pool_size, options.threads[0] or cores()))
     from serving.server.servables.saved_model import SavedModelServable, SessionOptions
 
     return SavedModelServable.load(path, SessionOptions(options.saved_model_tags, *options.threads))
+
+
+_GRAPH_LIMIT = 2**31
+"""A message of protobuf has fewer bytes. TensorFlow would read a larger file into memory before it fails."""
+
+
+def _check_files(path: str) -> None:
+    """Raise if TensorFlow would hang on a file of the version: it opens FIFOs and reads devices without end."""
+    for file, mode in special_files(path):
+        raise invalid_argument(f"{file} is {kind(mode)}, not a regular file")
+    for name in ("saved_model.pb", "saved_model.pbtxt"):
+        file = Path(path, name)
+        if file.is_file() and file.stat().st_size >= _GRAPH_LIMIT:
+            raise invalid_argument(f"{file} has {file.stat().st_size} bytes, but a SavedModel's graph has less than 2 GiB")

@@ -103,7 +103,7 @@ class SavedModelServable:
             raise StatusError(Code(exc.error_code), exc.message) from exc
         except UnicodeDecodeError as exc:
             # TensorFlow raises this for an error text that is not UTF-8, and the code is lost. Such texts quote bad input.
-            raise invalid_argument(exc.object.decode(errors="replace")) from exc
+            raise invalid_argument(exc.object.decode(errors="surrogateescape")) from exc
         return [as_array(results[name]) for name in fetches]
 
     def close(self) -> None:

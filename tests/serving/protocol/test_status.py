@@ -28,5 +28,13 @@ def test_a_message_is_cut_after_1024_bytes(message: str, sent: str) -> None:
     assert sent.removesuffix(CUT) == cut
 
 
+@pytest.mark.parametrize("filler", ["", "x" * 2000])
+def test_bytes_that_are_not_utf8_are_replaced_over_grpc(filler: str) -> None:
+    """gRPC allows UTF-8 only; a client in Python reads a text with one other byte as Latin-1."""
+    message = invalid_argument(f"a\udcffb{filler}").grpc_message
+    assert message.startswith("a\ufffdb") and len(message) < 1100
+    message.encode()
+
+
 def test_every_code_has_an_http_status() -> None:
     assert HTTP_STATUS.keys() == set(Code)

@@ -107,7 +107,8 @@ class Player:
         config = base / "d.config"
         config.write_text(placed(META["config_files"]["d.config"], base))
         self.server = Server(
-            replace(options, model_config_file=str(config), poll_seconds=0, grpc_port=0, rest_port=0)
+            # The real server loads every path that a reload names.
+            replace(options, model_config_file=str(config), poll_seconds=0, grpc_port=0, rest_port=0, reload_base_path="/")
         )
 
     def __enter__(self) -> Player:

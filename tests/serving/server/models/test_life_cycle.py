@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from serving.protocol.messages import MODEL_SERVICE, serving_message
@@ -115,9 +116,38 @@ def test_failed_load_is_repeated(base_path: Path, publish: Publish) -> None:
         assert predict_single(server) == [2, 4, 6, 8]
 
 
-def test_last_version_keeps_serving_when_its_folder_is_removed(base_path: Path) -> None:
+def test_last_version_is_unloaded_when_its_folder_is_removed(base_path: Path, publish: Publish) -> None:
+    """As in file_system_storage_path_source.cc, which `servable_versions_always_present` alone keeps from unloading it."""
     with Server(base_path, poll_seconds=0) as server:
         shutil.rmtree(base_path / "1")
+        server.core.look_for_versions()
+        assert wait_until(lambda: state(server, 1) is ManagerState.END, seconds=SECONDS)
+        with pytest.raises(grpc.RpcError, match=r"Servable not found for request: Latest\(m\)"):
+            predict_single(server)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.rest_port}/v1/models/m", timeout=SECONDS) as answer:
+            assert b'"state": "END"' in answer.read()
+        publish("2", MODELS / "rows" / "2")
+        server.core.look_for_versions()
+        assert serves(server, 2)
+
+
+def test_last_version_stays_with_servable_versions_always_present(
+    base_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(base_path, poll_seconds=0, versions_always_present=True) as server:
+        shutil.rmtree(base_path / "1")
+        server.core.look_for_versions()
+        time.sleep(0.3)
+        assert predict_single(server) == [1, 2, 3, 4]
+    assert "Refusing to unload all versions for Servable: m" in caplog.text
+
+
+@pytest.mark.parametrize("replacement", ["nothing", "a file"])
+def test_versions_stay_while_the_base_path_cannot_be_read(replacement: str, base_path: Path) -> None:
+    with Server(base_path, poll_seconds=0) as server:
+        base_path.rename(base_path.with_name("away"))
+        if replacement == "a file":
+            base_path.write_text("x")
         server.core.look_for_versions()
         time.sleep(0.3)
         assert predict_single(server) == [1, 2, 3, 4]
@@ -154,7 +184,7 @@ def test_labels_work_after_a_cold_start_and_follow_the_config_file(
 
 
 def test_reload_adds_and_drops_models(base_path: Path) -> None:
-    with Server(base_path, poll_seconds=0.05) as server:
+    with Server(base_path, poll_seconds=0.05, reload_base_path=str(MODELS)) as server:
         request = serving_message("ReloadConfigRequest")()
         request.config.model_config_list.config.add(
             name="texts", base_path=str(MODELS / "strs"), model_platform="tensorflow"

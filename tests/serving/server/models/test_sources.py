@@ -50,7 +50,7 @@ def test_policy_chooses_versions(policy: dict[str, Any], versions: set[int], bas
 
 
 def test_policy_without_a_match_chooses_nothing(base_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert find_versions(source(base_path, {"specific": {"versions": [7]}})) is None
+    assert find_versions(source(base_path, {"specific": {"versions": [7]}})) == {}
     assert "No versions of servable m found under base path" in caplog.text
 
 
@@ -69,6 +69,35 @@ def test_missing_base_path_is_an_error_and_does_not_stop_the_scan(base_path: Pat
     scanner.update({"missing": source("/nowhere"), "m": source(base_path)})
     scanner.poll()
     assert aspired == {"m": {10}}
+
+
+def test_empty_base_path_aspires_no_version_unless_versions_are_always_present(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    for always_present, aspired in ((False, [{1}, set()]), (True, [{1}])):
+        (tmp_path / "1").mkdir(exist_ok=True)
+        seen: list[set[int]] = []
+        scanner = FileSystemSource(lambda _, versions, seen=seen: seen.append(set(versions)), -1, always_present=always_present)
+        scanner.update({"m": source(tmp_path)})
+        scanner.poll()
+        (tmp_path / "1").rmdir()
+        scanner.poll()
+        assert seen == aspired
+    with pytest.raises(StatusError, match=f"NOT_FOUND: Unable to find a numerical version path for servable m at: {tmp_path}"):
+        scanner.update({"m": source(tmp_path)})
+
+
+def test_base_path_that_is_a_file_keeps_the_versions(tmp_path: Path) -> None:
+    file = tmp_path / "m"
+    file.write_text("x")
+    with pytest.raises(StatusError, match=f"FAILED_PRECONDITION: {file}; Not a directory"):
+        find_versions(source(file))
+
+
+def test_version_folder_may_be_a_link_out_of_the_base_path(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "3").symlink_to(tmp_path / "elsewhere")
+    assert find_versions(source(tmp_path / "m")) == {3: str(tmp_path / "m" / "3")}
 
 
 def test_removed_model_loses_its_versions_at_once(base_path: Path) -> None:

@@ -140,11 +140,15 @@ def test_label_never_points_at_a_version_that_does_not_serve(base_path: Path, pu
 
 
 def test_refused_reload_says_what_to_check(base_path: Path) -> None:
-    with Server(base_path) as server:
+    with Server(base_path, reload_base_path="/") as server:
         new = ModelServerConfig((ServedModel("other", "/nowhere/other"),))
         with pytest.raises(RequestError, match=r"did not accept the config: .*Could not find base path") as caught:
             Reload(f"127.0.0.1:{server.grpc_port}", new, new, {"other": (1,)}, timeout=SECONDS).label()
         assert "--models-dir" in (caught.value.fix or "")
+    with Server(base_path) as server:
+        with pytest.raises(RequestError, match="outside of") as caught:
+            Reload(f"127.0.0.1:{server.grpc_port}", new, new, {"other": (1,)}, timeout=SECONDS).label()
+        assert "--reload_base_path=FOLDER" in (caught.value.fix or "")
 
 
 RELOADS = """

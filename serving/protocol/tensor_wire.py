@@ -43,7 +43,7 @@ from serving.protocol.wire import (
 MAX_MESSAGE_BYTES = 2**31 - 1
 """Most bytes of a protobuf message."""
 
-_GROWTH = 64
+_GROWTH = 32
 """Bytes of memory that protobuf's own parser may need per byte of a message with many tiny parts."""
 
 _OUTPUTS, _INPUTS = 1, 2
@@ -94,7 +94,7 @@ def _output_tensors(data: bytes, max_bytes: int) -> Mapping[str, Any]:
     except (UnusualError, UnicodeDecodeError):
         pass
     try:
-        return dict(_parsed(serving_message("PredictResponse"), data, max_bytes).outputs.items())
+        return dict(parse_message(serving_message("PredictResponse"), data, max_bytes).outputs.items())
     except (DecodeError, TensorError) as exc:
         what = str(exc).rstrip(".")
         raise ProtocolError(f"The answer is not a PredictResponse: {what}.", fix=_fix(what)) from exc
@@ -113,7 +113,7 @@ def _entries(data: memoryview, number: int) -> Iterator[tuple[str, memoryview]]:
         yield str(parts[0].value, "utf-8"), parts[1].value
 
 
-def _parsed(kind: Any, data: bytes, max_bytes: int) -> Any:
+def parse_message(kind: Any, data: bytes, max_bytes: int) -> Any:
     """Parse a message with protobuf's own parser, unless it could need more memory than allowed.
 
     Raises:
@@ -121,7 +121,7 @@ def _parsed(kind: Any, data: bytes, max_bytes: int) -> Any:
         TensorError: the data are too long.
     """
     if len(data) * _GROWTH > max_bytes:
-        raise TensorError(f"Its {len(data)} bytes have an unusual form that may need {_LIMIT} of {max_bytes} bytes.")
+        raise TensorError(f"It has {len(data)} bytes in a form that may need {_LIMIT} of {max_bytes} bytes.")
     return kind.FromString(data)
 
 
@@ -130,7 +130,7 @@ def _read(tensor: Any, max_bytes: int) -> Array:
         try:
             return read_tensor(_Serialized(tensor), max_bytes)
         except UnusualError:
-            tensor = _parsed(message("tensorflow.TensorProto"), bytes(tensor), max_bytes)
+            tensor = parse_message(message("tensorflow.TensorProto"), bytes(tensor), max_bytes)
     return from_proto(tensor, max_bytes)
 
 

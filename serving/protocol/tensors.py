@@ -233,10 +233,17 @@ def as_array(value: npt.ArrayLike) -> Array:
 
 
 def _as_bytes(array: Array) -> list[bytes]:
-    return [value if isinstance(value, bytes) else _encoded(value) for value in array.ravel().tolist()]
+    return [value if isinstance(value, bytes) else string_bytes(value) for value in array.ravel().tolist()]
 
 
-def _encoded(value: object) -> bytes:
+def string_bytes(value: object) -> bytes:
+    """Return an element of a string tensor as bytes.
+
+    Raises:
+        TensorError: it is neither bytes nor a str that UTF-8 can hold.
+    """
+    if isinstance(value, bytes):
+        return value
     if not isinstance(value, str):
         kind = type(value).__name__
         raise TensorError(f"A string tensor cannot hold {reprlib.repr(value)} ({kind}).", fix="give str or bytes")

@@ -35,7 +35,7 @@ def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the usual form was left to protobuf's own parser")
 
-    monkeypatch.setattr(tensor_wire, "_parsed", fail)
+    monkeypatch.setattr(tensor_wire, "parse_message", fail)
 
 
 @pytest.mark.usefixtures("no_parser")

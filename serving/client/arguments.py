@@ -110,8 +110,8 @@ def certificates(value: object) -> bytes | None:
     """
     if value is None:
         return None
-    if not isinstance(value, bytes):
-        raise _wrong("root_certificates", value, "is not bytes", "give the content of a PEM file: Path(...).read_bytes()")
+    if not isinstance(value, bytes) or not value:
+        raise _wrong("root_certificates", value, "is not bytes of a PEM file", "give the content of a PEM file: Path(...).read_bytes()")
     try:
         ssl.create_default_context(cadata=value.decode("ascii"))
     except (ssl.SSLError, ValueError) as exc:
@@ -143,6 +143,8 @@ def examples(value: object, name: str = "examples") -> list[Any]:
     fix = "give a list with one dict of features, or one serialized tf.Example, per example"
     if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes | bytearray | memoryview):
         raise _wrong(name, value, "is not a list of examples", fix)
+    if _length(value) > _MAX_ELEMENTS:
+        raise _wrong(name, value, "has more examples than a request can carry", fix)
     if isinstance(value, np.ndarray) and value.ndim != 1:
         raise _wrong(name, value, f"has {value.ndim} dims, not 1", fix)
     return list(value.tolist() if isinstance(value, np.ndarray) else value)
@@ -208,8 +210,8 @@ def typed_array(name: str, value: Any, dtype: str | None) -> Array:
 def _length(value: Sized) -> int:
     try:
         return len(value)
-    except OverflowError:
-        return _MAX_ELEMENTS + 1
+    except (OverflowError, TypeError):  # beyond the range of len; an array without dims
+        return 0 if isinstance(value, np.ndarray) else _MAX_ELEMENTS + 1
 
 
 class _Shown(reprlib.Repr):

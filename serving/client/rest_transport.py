@@ -300,17 +300,17 @@ def _encode(name: str, array: Array) -> Any:
     if dtype != "string":
         return array.tolist()
     try:
-        return _encode_strings(array.tolist())
+        return _encode_strings(array)
     except TensorError as exc:
         exc.what = f"The input {name!r} cannot be sent: {exc.what}"
         raise
 
 
-def _encode_strings(value: Any) -> Any:
+def _encode_strings(array: Array) -> Any:
     """Encode every string as base64: bytes need it, and no text can then be mistaken for something else."""
-    if isinstance(value, list):
-        return [_encode_strings(item) for item in value]
-    return {"b64": base64.b64encode(string_bytes(value)).decode("ascii")}
+    encoded = np.empty(array.size, np.object_)
+    encoded[:] = [{"b64": base64.b64encode(string_bytes(v)).decode("ascii")} for v in array.ravel().tolist()]
+    return encoded.reshape(array.shape).tolist()
 
 
 def _decoded_size(data: bytes) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.errors import GoldenError
 from serving.golden.data import Golden, GoldenCase, batch_size, is_binary
 from serving.protocol.tensors import array_dtype_name, bfloat16_to_float32
 
@@ -38,9 +39,9 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "1.npz"
     with path.open("wb") as file:
         np.savez(file, x=np.zeros(1))
-    with pytest.raises(ValueError, match="has no __meta__"):
+    with pytest.raises(GoldenError, match="has no __meta__"):
         Golden.load(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(GoldenError, match="No such file"):
         Golden.load(tmp_path / "none.npz")
 
 

@@ -111,7 +111,8 @@ def certificates(value: object) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, bytes) or not value:
-        raise _wrong("root_certificates", value, "is not bytes of a PEM file", "give the content of a PEM file: Path(...).read_bytes()")
+        fix = "give the content of a PEM file: Path(...).read_bytes()"
+        raise _wrong("root_certificates", value, "is not bytes of a PEM file", fix)
     try:
         ssl.create_default_context(cadata=value.decode("ascii"))
     except (ssl.SSLError, ValueError) as exc:
@@ -131,7 +132,8 @@ def named_inputs(value: object, named: Mapping[str, Any] | None = None) -> dict[
     if not isinstance(value, Mapping):
         fix = "give a dict of arrays by input name, or keyword arguments: predict('digits', image=array)"
         raise _wrong("inputs", value, "is not a mapping", fix)
-    return {text(name, "name of an input"): item for name, item in {**value, **(named or {})}.items()}
+    inputs = {**value, **(named or {})}
+    return {text(name, "name of an input"): item for name, item in inputs.items()}
 
 
 def examples(value: object, name: str = "examples") -> list[Any]:

@@ -43,10 +43,11 @@ def to_message(example: Example) -> Any:
         except DecodeError as exc:
             raise TensorError(f"The bytes are not a serialized tf.Example: {exc}.", fix="give a dict of features") from exc
         return proto
-    if not isinstance(example, Mapping):
+    given: object = example
+    if not isinstance(given, Mapping):
         fix = "give a dict of features, or a serialized tf.Example"
         raise TensorError(f"The example {reprlib.repr(example)} is neither a mapping nor bytes.", fix=fix)
-    for name, values in example.items():
+    for name, values in given.items():
         try:
             string_bytes(name)  # a name is a text that UTF-8 can hold
             _fill(proto.features.feature[name], name, as_array(values))

@@ -317,7 +317,8 @@ def _decoded_size(data: bytes) -> int:
     """Return about how many bytes the objects of a JSON text need, from the characters of its structure."""
     lists, objects, commas, quotes = (data.count(mark) for mark in (b"[", b"{", b",", b'"'))
     text = len(data) * (1 if data.isascii() else 4)
-    return text + _LIST_BYTES * lists + _OBJECT_BYTES * objects + _VALUE_BYTES * (commas + lists + objects) + _QUOTE_BYTES * quotes
+    values = commas + lists + objects
+    return text + _LIST_BYTES * lists + _OBJECT_BYTES * objects + _VALUE_BYTES * values + _QUOTE_BYTES * quotes
 
 
 def _outputs(answer: Mapping[str, Any], outputs: Mapping[str, TensorInfo], row: bool) -> dict[str, Any] | None:

@@ -1,17 +1,19 @@
 """Read .npz files within a limit: an archive of a few kilobytes can claim, and unpack to, any number of bytes.
 
 NumPy allocates an array from its header before it reads a value. Here a header must fit what its member holds, and all members
-together are bounded before anything is unpacked; zipfile never unpacks more than a member's entry says. Nothing is unpickled.
+together are bounded before anything is unpacked, and no member is unpacked beyond what its entry says. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import os
+import reprlib
 import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -45,11 +47,19 @@ def read_npz(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, npt.NDArray[An
         with path.open("rb") as file, ZipFile(file) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
+            if sum(member.compress_size for member in members) > os.fstat(file.fileno()).st_size:
+                raise ValueError("its entries have more bytes than the file")
             if total > max_bytes or len(members) > MAX_MEMBERS:
                 raise ValueError(f"its {len(members)} arrays have {total} bytes; the limits are {MAX_MEMBERS} and {max_bytes}")
-            return {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
+            return {member.filename.removesuffix(".npy"): _array(_content(archive, member)) for member in members}
     except _DAMAGED as exc:
         raise unreadable(path, exc) from exc
+
+
+def _content(archive: ZipFile, member: ZipInfo) -> bytes:
+    # `archive.read` unpacks all that there is before it compares it with the entry.
+    with archive.open(member) as file:
+        return file.read(member.file_size)
 
 
 def unreadable(path: Path, reason: object) -> GoldenError:
@@ -70,6 +80,6 @@ def _array(data: bytes) -> npt.NDArray[Any]:
     start, count = file.tell(), math.prod(shape)
     size = len(data) - start
     if any(length < 0 for length in shape) or count * dtype.itemsize != size or (not dtype.itemsize and count):
-        raise ValueError(f"an array of shape {list(shape)} and dtype {dtype} does not have {size} bytes")
+        raise ValueError(f"an array of shape {reprlib.repr(shape)} and dtype {dtype} does not have {size} bytes")
     flat = np.frombuffer(data, dtype, count, start).copy() if count else np.empty(0, dtype)
     return flat.reshape(shape, order="F" if in_fortran_order else "C")

@@ -73,19 +73,23 @@ NUMBERS = [
     np.int8(1), np.float32(0.5), np.bool_(True), np.uint64(2**64 - 1), Decimal("NaN"), Fraction(1, 3), 1j, np.complex64(1),
 ]  # fmt: skip
 ARRAYS = [
-    np.array([object()], object), np.array([[1], [2, 3]], object), np.array([None]), np.zeros(2, [("a", np.int8), ("b", "f4")]),
+    np.array([object()], object), np.array([[1], [2, 3]], object), np.array([None]), np.array([10**400], object),
+    np.zeros(2, [("a", np.int8), ("b", "f4")]), np.array([np.array(1)], object),
     np.zeros(2, "datetime64[s]"), np.zeros(2, "timedelta64[s]"), np.zeros(2, np.complex64), np.zeros((2, 3), ">f4"),
     np.zeros((6, 3), np.float32)[::-2], np.asfortranarray(np.zeros((2, 3), np.float32)), np.float32(1), np.zeros((), np.float32),
     np.zeros((0, 3), np.float32), np.zeros(3, np.longdouble), np.zeros(2, np.clongdouble), np.array(["\ud800"]),
     np.array(["a\0"]), np.array([b"\xff"]), np.zeros(2, "V5"), np.ma.array([1.0, 2.0], mask=[True, False]),
-    np.ma.array([[1.0, 2.0, 3.0]], dtype=np.float32), np.broadcast_to(np.float32(1), (10**6, 10**6)), np.zeros((1,) * 33, np.float32),
-    np.rec.array([(1, 2)], dtype=[("a", "i4"), ("b", "i4")]), np.array([10**400], object), np.array([np.array(1)], object),
+    np.ma.array([[1.0, 2.0, 3.0]], dtype=np.float32), np.broadcast_to(np.float32(1), (10**6, 10**6)),
+    np.zeros((1,) * 32, np.float32),
+    np.rec.array([(1, 2)], dtype=[("a", "i4"), ("b", "i4")]),
 ]  # fmt: skip
 OTHERS = [
-    None, object(), Unprintable(), Frame(), Lazy(), itself, [], {}, set(), {1, 2}, frozenset(), (), range(3), range(10**12), iter([1]),
+    None, object(), Unprintable(), Frame(), Lazy(), itself, [], {}, set(), {1, 2}, frozenset(), (), range(3), iter([1]),
+    range(10**12),
     (i for i in range(3)), itertools.count(), b"", b"\xff\x00", bytearray(b"ab"), memoryview(b"ab"), [None], [[1], [2, 3]],
-    [b"a", 1], ["a", b"b"], {"a": 1}, {1: 2}, {"\ud800": 1}, {"x": {"y": 1}}, {"x": itself}, lambda: 1, Client, Ellipsis, NotImplemented,
-    Path("/"), type, [[[]]], ["\ud800"], [10**400], [math.nan], "text", ["1.5"], [[1, 2, 3]], {"x": X}, [{"x": [1.0]}], [{"x": None}],
+    [b"a", 1], ["a", b"b"], {"a": 1}, {1: 2}, {"\ud800": 1}, {"x": {"y": 1}}, {"x": itself}, lambda: 1, Client, ...,
+    Path("/"), type, [[[]]], ["\ud800"], [10**400], [math.nan], "text", ["1.5"], [[1, 2, 3]], {"x": X}, [{"x": [1.0]}],
+    [{"x": None}], NotImplemented,
     [{"x": [10**30]}], [{"x": [1j]}], [{1: [1]}], [{"x": ["\ud800"]}], [b"\xff\xff"], [None], [[]], [{"x": Unprintable()}],
     np.array([b"\xff"], object), np.array([{"x": [1.0]}], object), np.array([[b""]], object), [{"x": [[1], [2, 3]]}],
 ]  # fmt: skip
@@ -173,9 +177,10 @@ def test_every_odd_argument_is_accepted_or_refused_clearly(endpoints: ServerEndp
 
 TARGETS = [
     "", " ", "localhost", "localhost:", ":8500", "localhost:0", "localhost:99999", "localhost:8500/path", "localhost: 8500",
-    "http://[", "http://[::1", "http://]:1", "http://", "http:///v1", "http://h:port", "http://h:99999", "http://h:1/a b", "http://h:1/\n",
-    "http://h:1/ä", "http://user:secret@h:1", "http://h:1?q", "http://h:1#f", "ftp://h:1", "grpc://h:1/path", "://h:1", "unix:",
-    "unix://", "unix:a\0b", "unix:" + "a" * 200, "h\0:1", "h:1\n", "h:１", "\ud800:1", "a" * 70 + ".example:1", "a..b:1", "[::1]", "[x]:1",
+    "http://[", "http://[::1", "http://]:1", "http://", "http:///v1", "http://h:port", "http://h:99999", "http://h:1/a b",
+    "http://h:1/\n", "http://h:1/ä", "http://user:secret@h:1", "http://h:1?q", "http://h:1#f", "ftp://h:1", "grpc://h:1/path",
+    "://h:1", "unix:", "unix://", "unix:a\0b", "unix:" + "a" * 200, "h\0:1", "h:1\n", "h:１", "\ud800:1", "a" * 70 + ".example:1",
+    "a..b:1", "[::1]", "[x]:1",
     "@h:1", "h%00:1", "h:1:1", "http://h:1\\x", 5, None, b"h:1", ["h:1"], Path("h:1"), object(), Unprintable(),
 ]  # fmt: skip
 
@@ -183,7 +188,7 @@ TARGETS = [
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize("target", TARGETS, ids=range(len(TARGETS)))
 def test_a_wrong_target_is_a_target_error(target: Any, rest: bool) -> None:
-    with pytest.raises(TargetError, match="target|server address") as caught:
+    with pytest.raises(TargetError, match=r"target|server address") as caught:
         Client(target, rest=rest)
     assert caught.value.fix
     str(caught.value).encode()
@@ -200,7 +205,9 @@ def test_any_text_is_a_target_or_a_target_error(text: str, rest: bool) -> None:
     assert_clear(call)
 
 
-@pytest.mark.parametrize("target", ["unix:/nonexistent/socket", "127.0.0.1:1", "http://127.0.0.1:1", "http://[::1]:1", "grpcs://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "target", ["unix:/nonexistent/socket", "127.0.0.1:1", "http://127.0.0.1:1", "http://[::1]:1", "grpcs://127.0.0.1:1"]
+)
 def test_an_address_where_nobody_listens_is_a_connection_error(target: str) -> None:
     with Client(target, timeout=3) as client, pytest.raises(ConnectionFailedError):
         client.status("m")
@@ -210,7 +217,7 @@ OPTIONS: dict[str, list[Any]] = {
     "timeout": [None, 0, -1, math.nan, math.inf, "5", b"5", True, 1e300, 10**400, 1j, Decimal("NaN"), [5], object()],
     "rest": [None, "no", 1, [], object()],
     "rest_format": [None, "rows", "", "COLUMN", 5, ["row"], b"row"],
-    "root_certificates": ["text", 5, b"", b"no certificate", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+    "root_certificates": ["text", 5, b"", b"none", b"\xff", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"],
     "max_response_bytes": [None, 0, -1, 1.5, "5", True, 2**63, math.inf],
 }
 
@@ -265,7 +272,8 @@ def test_the_error_names_the_argument(client: Client, call: Callable[[Client], o
 def test_arrays_of_every_layout_arrive_unchanged(client: Client) -> None:
     base = np.arange(12, dtype=np.float32).reshape(4, 3)
     want = client.predict("affine", x=base, version=1)["y"]
-    for same in (np.asfortranarray(base), base.astype(">f4"), np.ma.array(base), np.repeat(base, 2, 0)[::2], base.tolist(), base[:]):
+    strided = np.repeat(base, 2, 0)[::2]
+    for same in (np.asfortranarray(base), base.astype(">f4"), np.ma.array(base), strided, base.tolist()):
         np.testing.assert_array_equal(client.predict("affine", x=same, version=1)["y"], want)
     np.testing.assert_array_equal(client.predict(np.str_("affine"), x=base, version=np.int64(1))["y"], want)
 
@@ -278,6 +286,23 @@ def test_a_closed_client_says_so(client: Client) -> None:
     for action in (lambda: other.status("affine"), lambda: other.predict("affine", x=X), call):
         with pytest.raises(ConnectionFailedError, match="closed"):
             action()
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (None, {}), (5, {}), ("", {}), ("a\0b", {}), ("\ud800", {}), (b"a", {}), (object(), {}), ("/nonexistent", {}),
+        (".", {"bogus": 1}), (".", {"grpc_port": "8500"}), (".", {"grpc_port": 65536}), (".", {"rest_port": -1}),
+        (".", {"grpc_port": None}), (".", {"rest_port": True}), (".", {"host": None}),
+    ],
+)  # fmt: skip
+def test_an_odd_argument_of_the_embedded_server_is_a_config_error(source: Any, options: dict[str, Any]) -> None:
+    from serving import Server
+
+    with pytest.raises(TargetError) as caught:
+        Server(source, **options)
+    str(caught.value).encode()
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize("path", [None, 5, "", "/nonexistent", b"a", object(), "a\0b", "\ud800", "/"])

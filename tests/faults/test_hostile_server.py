@@ -9,7 +9,6 @@ import socket
 import socketserver
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -20,8 +19,9 @@ import numpy as np
 import pytest
 
 from serving import Client, ProtocolError, RequestError, ServingError
-from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, message, serving_message
+from serving.protocol.messages import message, serving_message
 from serving.protocol.tensors import to_proto
+from tests.serving.memory import assert_allocates_less_than
 
 LIMIT = 4_000_000
 MEBIBYTE = 1 << 20
@@ -108,30 +108,18 @@ def grpc_server(answer: bytes, **options: Any) -> Iterator[str]:
     server.stop(0)
 
 
-def peak_of(call: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
-        call()
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return peak
-
-
 def refused(target: str, match: str, kind: type[ServingError] = ProtocolError, timeout: float = 5.0) -> ServingError:
     """Assert that predict fails with an error of this kind, in time and within the memory, and return it."""
-    error: list[ServingError] = []
-
-    def call() -> None:
-        with Client(target, timeout=timeout, max_response_bytes=LIMIT) as client, pytest.raises(kind, match=match) as caught:
-            client.predict("m", x=X)
-        error.append(caught.value)
-
     started = time.monotonic()
-    assert peak_of(call) < 3 * LIMIT + MEBIBYTE
+    with (
+        Client(target, timeout=timeout, max_response_bytes=LIMIT) as client,
+        assert_allocates_less_than(3 * LIMIT + MEBIBYTE),
+        pytest.raises(kind, match=match) as caught,
+    ):
+        client.predict("m", x=X)
     assert time.monotonic() - started < timeout + 3
-    assert error[0].fix
-    return error[0]
+    assert caught.value.fix
+    return caught.value
 
 
 def answer_of(**fields: Any) -> bytes:
@@ -202,18 +190,24 @@ def test_many_classes_are_counted_before_they_become_objects() -> None:
     example = response.result.classifications.add()
     for _ in range(50_000):
         example.classes.add()
-    with grpc_server(response.SerializeToString()) as target, Client(target, max_response_bytes=LIMIT) as client:
-        with pytest.raises(ProtocolError, match="50000 classes"):
-            client.classify("m", [{"x": [1.0]}])
+    with (
+        grpc_server(response.SerializeToString()) as target,
+        Client(target, max_response_bytes=LIMIT) as client,
+        pytest.raises(ProtocolError, match="50000 classes"),
+    ):
+        client.classify("m", [{"x": [1.0]}])
 
 
 def test_metadata_over_grpc_that_is_damaged_inside_is_a_clear_error() -> None:
     response = serving_message("GetModelMetadataResponse")()
     entry = response.metadata["signature_def"]
     entry.type_url, entry.value = "type.googleapis.com/tensorflow.serving.SignatureDefMap", b"\xff\xff"
-    with grpc_server(response.SerializeToString()) as target, Client(target) as client:
-        with pytest.raises(ProtocolError, match="metadata cannot be read"):
-            client.metadata("m")
+    with (
+        grpc_server(response.SerializeToString()) as target,
+        Client(target) as client,
+        pytest.raises(ProtocolError, match="metadata cannot be read"),
+    ):
+        client.metadata("m")
 
 
 def nested(depth: int) -> bytes:
@@ -225,7 +219,7 @@ HTTP_LIES = {
     "JSON nested beyond Python's stack": (http(nested(20_000)), "cannot be read"),
     "JSON nested beyond NumPy's dims": (http(nested(100)), "not a float32 tensor"),
     "JSON that is many times larger as objects": (http(b'{"outputs": [' + b"[]," * 100_000 + b"[]]}"), "decoded JSON"),
-    "JSON with one emoji that makes all characters wide": (http(b'{"outputs": "' + b"a" * 1_500_000 + "😀".encode() + b'"}'), "decoded"),
+    "an emoji that makes all characters wide": (http(b'{"outputs": "' + b"a" * 1_500_000 + "😀".encode() + b'"}'), "decoded"),
     "not UTF-8": (http(b'{"outputs": ["\xff\xfe"]}'), "cannot be read"),
     "a lone surrogate": (http(b'{"outputs": ["\\ud800"]}'), "not a float32 tensor"),
     "ragged lists": (http(b'{"outputs": [[1], [2, 3]]}'), "not a float32 tensor"),
@@ -237,7 +231,7 @@ HTTP_LIES = {
     "compressed content": (http(gzip.compress(bytes(10_000_000)), "Content-Encoding: gzip"), "cannot be read"),
     "an announced length beyond the limit": (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{", "exceeds the limit"),
     "less content than announced": (b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n{", "does not answer in HTTP"),
-    "a chunk of a length that is no number": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "not answer in HTTP"),
+    "a chunk without a length": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "not answer in HTTP"),
     "a chunk that is cut": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\nabc", "does not answer in HTTP"),
     "an endless status line": (b"HTTP/1.1 200 " + b"a" * 100_000, "does not answer in HTTP"),
     "too many headers": (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n", "does not answer in HTTP"),
@@ -277,7 +271,9 @@ def test_a_status_over_http_of_another_form_is_a_clear_error(answer: bytes) -> N
         client.status("m")
 
 
-@pytest.mark.parametrize("answer", [b"{}", b'{"results": 5}', b'{"results": [[5]]}', b'{"results": [{"a": 1}]}', b'{"results": null}'])
+@pytest.mark.parametrize(
+    "answer", [b"{}", b'{"results": 5}', b'{"results": [[5]]}', b'{"results": [{"a": 1}]}', b'{"results": null}']
+)
 @pytest.mark.parametrize("method", ["classify", "regress"])
 def test_results_of_another_form_are_a_clear_error(answer: bytes, method: str) -> None:
     with rest_server(http(answer)) as target, Client(target, timeout=5) as client, pytest.raises(ProtocolError):
@@ -350,12 +346,11 @@ def test_a_dripping_answer_ends_at_the_time_out(head: bytes, piece: bytes) -> No
 
 def test_a_connection_is_usable_after_each_kind_of_error() -> None:
     answers = iter([HTTP_LIES["an announced length beyond the limit"][0], CHUNKED + b"zz\r\n", http(b'{"outputs": [1.5]}')])
-    with rest_server(lambda sock: sock.sendall(next(answers))) as target, Client(target, timeout=5, max_response_bytes=LIMIT) as client:
+    with (
+        rest_server(lambda sock: sock.sendall(next(answers))) as target,
+        Client(target, timeout=5, max_response_bytes=LIMIT) as client,
+    ):
         for _ in range(2):
             with pytest.raises(ProtocolError):
                 client.predict("m", x=X)
         assert client.predict("m", x=X)["y"].tolist() == [1.5]
-
-
-def test_the_services_are_those_of_a_model_server() -> None:
-    assert (PREDICTION_SERVICE, MODEL_SERVICE) == ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")

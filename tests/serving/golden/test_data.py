@@ -55,3 +55,18 @@ def test_only_object_arrays_of_bytes_are_binary() -> None:
     assert is_binary(np.array([b"a"], np.object_))
     assert not is_binary(np.array(["a"], np.object_))
     assert not is_binary(np.array([b"a"]))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    ["5", "[]", "{}", '{"cases": 5}', '{"cases": [5]}', '{"cases": [{"signature": 1}]}', "[" * 5000, "\\ud800", "", "null",
+     '{"cases": [], "model": "m", "tolerance": "x", "bfloat16": []}',
+     '{"cases": [], "model": "m", "tolerance": 1, "bfloat16": 5}',
+     '{"cases": [], "model": "m", "tolerance": 1, "bfloat16": [], "binary": 5}'],
+)  # fmt: skip
+def test_meta_of_another_form_is_a_clear_error(tmp_path: Path, meta: str) -> None:
+    path = tmp_path / "1.npz"
+    np.savez(path, __meta__=np.array(meta))
+    with pytest.raises(GoldenError, match=r"1\.npz cannot be read") as caught:
+        Golden.load(path)
+    assert caught.value.fix

@@ -164,7 +164,10 @@ def read_varints(data: memoryview, dtype: Any, limit: int) -> Array:
 
 
 def _decode(chunk: Array, ends: Array) -> Array:
-    """Return the varints that end at the given positions as uint8 if all have one byte, else as uint64."""
+    """Return the varints that end at the given positions as uint8 if all have one byte, else as uint64.
+
+    The first eight bytes of every varint are loaded as one number, whose groups of 7 bits are then moved together.
+    """
     if ends.size == chunk.size:
         return chunk
     starts = np.empty_like(ends)
@@ -174,16 +177,34 @@ def _decode(chunk: Array, ends: Array) -> Array:
     longest = int(lengths.max())
     if longest > _LONGEST:
         raise UnusualError
-    values = (chunk[starts] & 0x7F).astype(np.uint64)
-    rows: Array | slice = slice(None)
-    for place in range(1, longest):
-        longer = np.flatnonzero(lengths > place)
-        rows = slice(None) if longer.size == lengths.size else longer
-        groups = (chunk[starts[rows] + place] & 0x7F).astype(np.uint64)
+    padded = np.zeros(chunk.size + _LONGEST, np.uint8)
+    padded[: chunk.size] = chunk
+    windows: Array = np.ndarray((chunk.size,), "<u8", buffer=padded.data, strides=(1,))
+    values = windows[starts].astype(np.uint64, copy=False)
+    values &= _GROUPS_OF_LENGTH[np.minimum(lengths, 8)]
+    for width, low, high in _STEPS:
+        values = (values & low) | ((values & high) >> width)
+    for place in range(8, longest):
+        rows = np.flatnonzero(lengths > place)
+        groups = (padded[starts[rows] + place] & 0x7F).astype(np.uint64)
         if place == _LONGEST - 1 and groups.max() > 1:
             raise UnusualError
         values[rows] |= groups << np.uint64(7 * place)
     return values
+
+
+_GROUPS_OF_LENGTH = np.array([0x7F7F7F7F7F7F7F7F & ((1 << 8 * length) - 1) for length in range(9)], np.uint64)
+"""The bits of a varint's first eight bytes that hold its value, by its number of bytes."""
+
+_STEPS = tuple(
+    (np.uint64(width), np.uint64(low), np.uint64(high))
+    for width, low, high in (
+        (1, 0x007F007F007F007F, 0x7F007F007F007F00),
+        (2, 0x00003FFF00003FFF, 0x3FFF00003FFF0000),
+        (4, 0x000000000FFFFFFF, 0x0FFFFFFF00000000),
+    )
+)
+"""How pairs of groups are joined: by how many bits the upper one moves, and the bits of the lower and of the upper ones."""
 
 
 def write_varints(array: Array) -> Iterator[bytes]:

@@ -99,11 +99,18 @@ Classes = list[list[tuple[str, float]]]
 
 
 def classes_as_outputs(rows: Classes) -> dict[str, npt.NDArray[Any]]:
-    """Return classes as the signature's outputs: `classes` as str [examples, n], `scores` as float32 [examples, n]."""
-    return {
-        "classes": np.array([[label for label, _ in row] for row in rows], np.str_),
-        "scores": np.array([[score for _, score in row] for row in rows], np.float32),
-    }
+    """Return classes as the signature's outputs: `classes` as objects [examples, n], `scores` as float32 [examples, n].
+
+    Raises:
+        ProtocolError: the examples have different numbers of classes.
+    """
+    counts = {len(row) for row in rows}
+    if len(counts) > 1:
+        what = f"The answer to classify has {min(counts)} classes for one example and {max(counts)} for another."
+        raise ProtocolError(what, fix=_NOT_THE_SERVER)
+    labels = np.empty((len(rows), *counts), np.object_)
+    labels.reshape(-1)[:] = [label for row in rows for label, _ in row]
+    return {"classes": labels, "scores": np.array([[score for _, score in row] for row in rows], np.float32)}
 
 
 def classes_from_proto(result: Any) -> Classes:

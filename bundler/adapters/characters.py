@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from bundler.values.arrays import Array
+from serving.lazy import once
 
 PAGE = 256
 UNCHANGED, OWN_WORD = 0, 1
@@ -40,7 +40,7 @@ class Characters:
     replacements: tuple[str, ...]
 
 
-@cache
+@once
 def measure_characters(normalizer: str, pre_tokenizer: str) -> Characters:
     """Measure the table of a normalizer and a pre-tokenizer, given as the JSON of their sections in a tokenizer.json."""
     from tokenizers import Tokenizer, models

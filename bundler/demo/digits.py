@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from bundler.errors import MissingExtraError
 from bundler.values.arrays import Array
+from serving.lazy import once
 
 if TYPE_CHECKING:
     from bundler.pipeline import BuiltModel
@@ -59,7 +59,7 @@ class Digits:
     test_labels: Array
 
 
-@cache
+@once
 def digits() -> Digits:
     """Return scikit-learn's 1,797 scanned digits, a quarter of them held out for testing.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
+
+from serving.lazy import once
 
 
 def write_files(folder: Path, files: Mapping[str, str], *, owned: Iterable[str] = ()) -> list[Path]:
@@ -53,7 +54,7 @@ def render_template(template: str, /, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-@cache
+@once
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("bundler.render"),
@@ -73,7 +74,7 @@ def read_yaml(text: str) -> Any:
     return copy.deepcopy(_parsed(text))
 
 
-@cache
+@once
 def _parsed(text: str) -> Any:
     return _yaml().load(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from threading import RLock
 from typing import Any
 
 _SCHEMAS = (
@@ -12,6 +13,10 @@ _SCHEMAS = (
 )
 _LIBRARIES: list[Any] = []
 """Keeps each torch.library.Library alive, since it withdraws its definitions when it is collected."""
+
+
+_importing = RLock()
+"""Held during the import: a second thread would declare the operators again, or see half of the modules deleted."""
 
 
 def import_torchvision() -> None:
@@ -26,15 +31,16 @@ def import_torchvision() -> None:
     Raises:
         ImportError: torchvision is not installed.
     """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as exc:
-        if "torchvision::nms" not in str(exc):
-            raise
-        _declare()
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        importlib.import_module("torchvision")
+    with _importing:
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError as exc:
+            if "torchvision::nms" not in str(exc):
+                raise
+            _declare()
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            importlib.import_module("torchvision")
 
 
 def _declare() -> None:

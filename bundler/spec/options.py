@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from bundler.spec.bundle_spec import MODEL_PANEL, TFLITE_PANEL, BundleSpec, ModelSpec, TfliteSpec
 from bundler.spec.fields import SpecField, walk
+from serving.lazy import once
 
 _WHOLE_BUNDLE = "a setting of the whole bundle, not of one model: bundle.yaml only"
 
@@ -86,7 +86,7 @@ class BuildOption:
         return self.field.option.panel or (TFLITE_PANEL if self.in_tflite else MODEL_PANEL)
 
 
-@lru_cache(maxsize=1)
+@once
 def build_options() -> tuple[BuildOption, ...]:
     """Return every option of a build, in the order of the models' fields."""
     model = [SpecField(("models", name), info) for name, info in ModelSpec.model_fields.items() if name != "tflite"]
@@ -95,7 +95,7 @@ def build_options() -> tuple[BuildOption, ...]:
     return tuple(option for option in options if option.keyword or option.flag)
 
 
-@lru_cache(maxsize=1)
+@once
 def spec_fields() -> tuple[SpecField, ...]:
     """Return every key of bundle.yaml, in order; each section comes before its keys."""
     return tuple(walk(BundleSpec))

@@ -96,14 +96,15 @@ class Bundle(BundleReader):
 
     def _wrong_outputs(self, model: str, number: int) -> Iterator[Problem]:
         from bundler.validation.golden_check import check_golden
+        from serving.errors import GoldenError
         from serving.golden.data import Golden
 
         folder, golden_file = self.layout.version_dir(model, number), self.layout.golden_file(model, number)
         path = self.layout.relative(folder)
         try:
             report = check_golden(Golden.load(golden_file), folder)
-        except (OSError, ValueError) as exc:
-            yield Problem(self.layout.relative(golden_file), f"cannot be read: {exc}")
+        except GoldenError as exc:
+            yield Problem(self.layout.relative(golden_file), exc.what)
         except ParityError as exc:
             yield Problem(path, exc.what)
         else:

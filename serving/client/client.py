@@ -13,22 +13,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
+from serving.client import arguments
 from serving.client.examples import EXAMPLES, Classes, Example, to_messages
 from serving.client.model_info import ModelInfo, SignatureInfo, VersionStatus
-from serving.client.transport import ModelRef, Target, Transport, Verb
+from serving.client.transport import MAX_RESPONSE_BYTES, VERBS, ModelRef, Target, Transport, Verb
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
     NotReadyError,
     RequestError,
     ServingError,
-    TensorError,
+    TargetError,
 )
 from serving.protocol.messages import DEFAULT_SIGNATURE
-from serving.protocol.tensors import Array, as_array, bfloat16_from_float32
+from serving.protocol.tensors import Array
 
 _POLL_SECONDS = (0.02, 1.0)
 """First and longest pause between two requests for a model's state."""
@@ -43,9 +43,11 @@ class Client:
         timeout: seconds to wait for an answer, unless a call sets its own.
         rest_format: form of the JSON over REST: one list per tensor (`column`) or one object per example (`row`).
         root_certificates: PEM of the certificate authority to trust over TLS; None trusts the system's.
+        max_response_bytes: most bytes of an answer, and of the arrays or JSON values that it is decoded to. A server can
+            describe a huge tensor in a few bytes; an answer beyond the limit is a ProtocolError.
 
     Raises:
-        TargetError: the target is not an address.
+        TargetError: the target is not an address, or another argument is wrong.
     """
 
     def __init__(
@@ -56,10 +58,16 @@ class Client:
         timeout: float = 30.0,
         rest_format: Literal["column", "row"] = "column",
         root_certificates: bytes | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        self.target = Target.parse(target, rest=rest)
-        self.timeout = timeout
-        self._transport = _open(self.target, rest_format, root_certificates)
+        self.target = Target.parse(target, rest=arguments.flag(rest, "rest"))
+        self.timeout = arguments.seconds(timeout)
+        is_row = arguments.choice(rest_format, "rest_format", ("column", "row")) == "row"
+        limit = arguments.integer(max_response_bytes, "max_response_bytes", 1, 2**63 - 1)
+        self._transport = _open(self.target, is_row, arguments.certificates(root_certificates), limit)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return arguments.seconds(self.timeout if timeout is None else timeout)
 
     def __enter__(self) -> Client:
         return self
@@ -101,12 +109,12 @@ class Client:
 
         Raises:
             RequestError: the server refused the request; the message is the server's.
-            ConnectionFailedError, DeadlineError, TensorError, ProtocolError: see `serving.errors`.
+            TargetError, TensorError: an argument is wrong; the message names it.
+            ConnectionFailedError, DeadlineError, ProtocolError: see `serving.errors`.
         """
-        ref = ModelRef(model, version, label)
-        seconds = self.timeout if timeout is None else timeout
-        signature = signature or DEFAULT_SIGNATURE
-        arrays = self._arrays(ref, signature, {**(inputs or {}), **named}, seconds)
+        ref, seconds = ModelRef(model, version, label), self._seconds(timeout)
+        signature = _signature(signature) or DEFAULT_SIGNATURE
+        arrays = self._arrays(ref, signature, arguments.named_inputs(inputs, named), seconds)
         return self._transport.predict(ref, signature, arrays, seconds)
 
     def classify(
@@ -132,8 +140,9 @@ class Client:
         Raises:
             ServingError: as in `predict`.
         """
-        seconds = self.timeout if timeout is None else timeout
-        return self._transport.classify(ModelRef(model, version, label), signature, to_messages(examples), seconds)
+        ref, seconds = ModelRef(model, version, label), self._seconds(timeout)
+        messages = to_messages(arguments.examples(examples))
+        return self._transport.classify(ref, _signature(signature), messages, seconds)
 
     def regress(
         self,
@@ -146,8 +155,9 @@ class Client:
         timeout: float | None = None,
     ) -> list[float]:
         """Return one number per example. Arguments and errors are those of `classify`."""
-        seconds = self.timeout if timeout is None else timeout
-        return self._transport.regress(ModelRef(model, version, label), signature, to_messages(examples), seconds)
+        ref, seconds = ModelRef(model, version, label), self._seconds(timeout)
+        messages = to_messages(arguments.examples(examples))
+        return self._transport.regress(ref, _signature(signature), messages, seconds)
 
     def prepare(
         self,
@@ -176,20 +186,28 @@ class Client:
         Raises:
             ServingError: as in `predict`.
         """
-        ref, signature = ModelRef(model, version, label), signature or DEFAULT_SIGNATURE
-        if verb != "Predict":
-            examples = to_messages([bytes(example) for example in np.asarray(inputs[EXAMPLES], np.object_).tolist()])
-            return self._transport.prepare_examples(verb, ref, signature, examples, self.timeout)
-        arrays = self._arrays(ref, signature, dict(inputs), self.timeout)
-        return self._transport.prepare(ref, signature, arrays, self.timeout)
+        ref, signature = ModelRef(model, version, label), _signature(signature) or DEFAULT_SIGNATURE
+        arguments.choice(verb, "verb", VERBS)
+        given, seconds = arguments.named_inputs(inputs), self._seconds(None)
+        if verb == "Predict":
+            return self._transport.prepare(ref, signature, self._arrays(ref, signature, given, seconds), seconds)
+        if set(given) != {EXAMPLES}:
+            raise TargetError(
+                f"{verb} has the one input {EXAMPLES!r}, not {arguments.shown(sorted(given))}.",
+                fix=f"give {{{EXAMPLES!r}: [serialized tf.Examples]}}",
+            )
+        examples = to_messages(arguments.examples(given[EXAMPLES], EXAMPLES))
+        return self._transport.prepare_examples(verb, ref, signature, examples, seconds)
 
     def _arrays(self, ref: ModelRef, signature: str, inputs: dict[str, Any], seconds: float) -> dict[str, Array]:
         info: SignatureInfo | None = None
         if not all(hasattr(value, "__array__") for value in inputs.values()):
             info = self._transport.metadata(ref, seconds).signatures.get(signature)
+        dtypes = {name: tensor.dtype for name, tensor in info.inputs.items()} if info else {}
         return {
-            # asanyarray keeps the class BFloat16Bits.
-            name: np.asanyarray(value) if hasattr(value, "__array__") else _typed(name, value, info)
+            name: arguments.array(name, value)
+            if hasattr(value, "__array__")
+            else arguments.typed_array(name, value, dtypes.get(name))
             for name, value in inputs.items()
         }
 
@@ -202,15 +220,13 @@ class Client:
         timeout: float | None = None,
     ) -> ModelInfo:
         """Return the signatures of a served version: names, dtypes and dims of their tensors. Errors as in `predict`."""
-        seconds = self.timeout if timeout is None else timeout
-        return self._transport.metadata(ModelRef(model, version, label), seconds)
+        return self._transport.metadata(ModelRef(model, version, label), self._seconds(timeout))
 
     def status(
         self, model: str, *, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
         """Return the states of the versions that the server knows, in ascending order. Errors as in `predict`."""
-        seconds = self.timeout if timeout is None else timeout
-        return self._transport.status(ModelRef(model, version), seconds)
+        return self._transport.status(ModelRef(model, version), self._seconds(timeout))
 
     def wait_until_ready(
         self,
@@ -225,13 +241,16 @@ class Client:
         Args:
             model: name of the model.
             version: the version to wait for; None for any, of which the newest available one is returned.
-            timeout: seconds to wait.
+            timeout: seconds to wait; with 0, the state is requested once.
             ended: called between two requests; returns why the server has ended, or None while it runs.
 
         Raises:
             NotReadyError: the version was not AVAILABLE in time, or could not be loaded; with its last known state.
             ServingError: the error that `ended` returned.
         """
+        timeout = arguments.seconds(timeout, or_zero=True)
+        if not callable(ended):
+            raise TargetError(f"The argument ended is not a function: {arguments.shown(ended)}.", fix="leave it out")
         deadline = time.monotonic() + timeout
         pause, longest = _POLL_SECONDS
         while True:
@@ -265,30 +284,20 @@ class Client:
         return "; ".join(map(str, states)) or "the server knows no version of this model"
 
 
-def _open(target: Target, rest_format: Literal["column", "row"], certificates: bytes | None) -> Transport:
+def _signature(name: str | None) -> str:
+    return "" if name is None else arguments.text(name, "signature")
+
+
+def _open(target: Target, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> Transport:
     if target.rest:
         from serving.client.rest_transport import RestTransport
 
-        return RestTransport(target, row=rest_format == "row", root_certificates=certificates)
+        return RestTransport(target, row=is_row, root_certificates=certificates, max_response_bytes=max_response_bytes)
     from serving.client.grpc_transport import GrpcTransport
 
-    return GrpcTransport(target, root_certificates=certificates)
+    return GrpcTransport(target, root_certificates=certificates, max_response_bytes=max_response_bytes)
 
 
 def _not_ready(what: str, model: str, version: int | None, target: Target) -> NotReadyError:
     fix = "read the server's log: it names the folder that it watches and says why a version could not be loaded"
     return NotReadyError(f"The model {ModelRef(model, version)} {what}", where=str(target), fix=fix)
-
-
-def _typed(name: str, value: Any, info: SignatureInfo | None) -> Array:
-    """Return a list or number as an array of the signature's dtype; an unknown name is left for the server to reject."""
-    dtype = info.inputs[name].dtype if info and name in info.inputs else None
-    try:
-        if dtype == "bfloat16":
-            return bfloat16_from_float32(np.asarray(value, np.float32))
-        return as_array(value) if dtype is None else np.asarray(value, {"string": np.object_}.get(dtype, dtype))
-    except (ValueError, TypeError, OverflowError) as exc:
-        raise TensorError(
-            f"The input {name!r} is not a {dtype or 'valid'} tensor: {exc}.",
-            fix="give numbers of that dtype, or nested lists of equal lengths",
-        ) from exc

@@ -7,6 +7,7 @@ int64, floats float32, and both str and bytes become bytes.
 from __future__ import annotations
 
 import base64
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from serving.errors import ProtocolError, TensorError
 from serving.protocol.messages import message
-from serving.protocol.tensors import as_array
+from serving.protocol.tensors import as_array, string_bytes
 
 Features = Mapping[str, npt.ArrayLike]
 Example = Features | bytes
@@ -32,33 +33,45 @@ def to_message(example: Example) -> Any:
     """Return an example as a `tensorflow.Example` message.
 
     Raises:
-        TensorError: the bytes are not a serialized tf.Example, or no feature can hold the values.
+        TensorError: the bytes are not a serialized tf.Example, the example is neither bytes nor a mapping, or no feature can
+            hold the values.
     """
     proto = message("tensorflow.Example")()
-    if isinstance(example, bytes):
+    if isinstance(example, bytes | bytearray | memoryview):
         try:
-            proto.ParseFromString(example)
+            proto.ParseFromString(bytes(example))
         except DecodeError as exc:
             raise TensorError(f"The bytes are not a serialized tf.Example: {exc}.", fix="give a dict of features") from exc
         return proto
-    for name, values in example.items():
-        _fill(proto.features.feature[name], name, as_array(values))
+    given: object = example
+    if not isinstance(given, Mapping):
+        fix = "give a dict of features, or a serialized tf.Example"
+        raise TensorError(f"The example {reprlib.repr(example)} is neither a mapping nor bytes.", fix=fix)
+    for name, values in given.items():
+        try:
+            string_bytes(name)  # a name is a text that UTF-8 can hold
+            _fill(proto.features.feature[name], name, as_array(values))
+        except Exception as exc:
+            reason = exc.what if isinstance(exc, TensorError) else str(exc)
+            fix = "give floats, integers, text or bytes, e.g. [0.5, 1.0]"
+            raise TensorError(f"The feature {name!r} cannot be in a tf.Example: {reason.rstrip('.')}.", fix=fix) from exc
     return proto
 
 
 def _fill(feature: Any, name: str, array: npt.NDArray[Any]) -> None:
-    flat = array.ravel().tolist()
+    if np.ma.is_masked(array):
+        raise TensorError("It has masked elements")
     if array.dtype.kind in "biu":
-        feature.int64_list.value.extend(map(int, flat))
-    elif array.dtype.kind == "f":
-        feature.float_list.value.extend(flat)
-    elif array.dtype.kind in "USO" and all(isinstance(value, (str, bytes)) for value in flat):
-        feature.bytes_list.value.extend(v.encode() if isinstance(v, str) else v for v in flat)
-    else:
-        raise TensorError(
-            f"The feature {name!r} holds {array.dtype}; a tf.Example can hold floats, integers or bytes.",
-            fix="convert it to one of these, e.g. [0.5, 1.0]",
-        )
+        feature.int64_list.value.extend(map(int, array.ravel().tolist()))
+        return
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            feature.float_list.value.extend(array.ravel().astype(np.float32).tolist())
+        return
+    flat = array.ravel().tolist()
+    if array.dtype.kind not in "USO" or not all(isinstance(value, (str, bytes)) for value in flat):
+        raise TensorError(f"It holds {array.dtype}; a tf.Example can hold floats, integers or bytes.")
+    feature.bytes_list.value.extend(map(string_bytes, flat))
 
 
 def to_json(example: Any) -> dict[str, Any]:
@@ -79,16 +92,25 @@ def to_json(example: Any) -> dict[str, Any]:
 EXAMPLES = "inputs"
 """The input of Classify and Regress signatures, which holds serialized tf.Examples."""
 
+_NOT_THE_SERVER = "check that the target is a TensorFlow Serving server"
+
 Classes = list[list[tuple[str, float]]]
 """For each example, its classes as (label, score) pairs."""
 
 
 def classes_as_outputs(rows: Classes) -> dict[str, npt.NDArray[Any]]:
-    """Return classes as the signature's outputs: `classes` as str [examples, n], `scores` as float32 [examples, n]."""
-    return {
-        "classes": np.array([[label for label, _ in row] for row in rows], np.str_),
-        "scores": np.array([[score for _, score in row] for row in rows], np.float32),
-    }
+    """Return classes as the signature's outputs: `classes` as objects [examples, n], `scores` as float32 [examples, n].
+
+    Raises:
+        ProtocolError: the examples have different numbers of classes.
+    """
+    counts = {len(row) for row in rows}
+    if len(counts) > 1:
+        what = f"The answer to classify has {min(counts)} classes for one example and {max(counts)} for another."
+        raise ProtocolError(what, fix=_NOT_THE_SERVER)
+    labels = np.empty((len(rows), *counts), np.object_)
+    labels.reshape(-1)[:] = [label for row in rows for label, _ in row]
+    return {"classes": labels, "scores": np.array([[score for _, score in row] for row in rows], np.float32)}
 
 
 def classes_from_proto(result: Any) -> Classes:
@@ -104,8 +126,8 @@ def classes_from_json(answer: Mapping[str, Any]) -> Classes:
     """
     try:
         return [[(str(label), float(score)) for label, score in example] for example in answer["results"]]
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ProtocolError(f"The answer to classify cannot be read: {exc}.") from exc
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise ProtocolError(f"The answer to classify cannot be read: {exc}.", fix=_NOT_THE_SERVER) from exc
 
 
 def values_from_json(answer: Mapping[str, Any]) -> list[float]:
@@ -116,8 +138,8 @@ def values_from_json(answer: Mapping[str, Any]) -> list[float]:
     """
     try:
         return [float(value) for value in answer["results"]]
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ProtocolError(f"The answer to regress cannot be read: {exc}.") from exc
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise ProtocolError(f"The answer to regress cannot be read: {exc}.", fix=_NOT_THE_SERVER) from exc
 
 
 def serialized_examples(proto: Any) -> list[bytes]:

@@ -6,20 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from serving.client.examples import Classes, classes_from_proto
 from serving.client.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
-from serving.client.transport import ModelRef, Target, Verb, hint
-from serving.errors import ConnectionFailedError, DeadlineError, ProtocolError, RequestError, ServingError
+from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, closed, hint, too_long
+from serving.errors import (
+    ConnectionFailedError,
+    DeadlineError,
+    ProtocolError,
+    RequestError,
+    ServingError,
+    TensorError,
+)
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, enum, service, serving_message
-from serving.protocol.tensors import Array, from_proto, to_proto
+from serving.protocol.tensor_wire import MAX_MESSAGE_BYTES, parse_message, predict_request, read_outputs
+from serving.protocol.tensors import Array
 
 _REQUESTS = {"Classify": "ClassificationRequest", "Regress": "RegressionRequest"}
 """Request message of each RPC that takes tf.Examples."""
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
     # Gives each client of a process its own connection.
     ("grpc.use_local_subchannel_pool", 1),
     # Reconnects quickly to a server that is starting: gRPC's default first back-off is a second, and it grows.
@@ -38,6 +46,12 @@ _NO_CONNECTION = (
 )
 """Fragments of gRPC's own messages for UNAVAILABLE. TensorFlow Serving's messages (a full queue) contain none of them."""
 
+_DECOMPRESSED = "Decompressed message larger than max"
+"""gRPC's own message for an answer whose decompression it has stopped; the client's requests are never compressed."""
+
+_CLASS_BYTES = 200
+"""Memory of one (label, score) pair besides the label's characters."""
+
 _NOT_GRPC = ("http1.x server", "Failed parsing HTTP/2")
 """Fragments of gRPC's own messages for a port that speaks HTTP/1."""
 
@@ -48,24 +62,34 @@ class GrpcTransport:
     Args:
         target: the server's address.
         root_certificates: PEM of the certificate authority to trust, for a `grpcs://` target; None trusts the system's.
+        max_response_bytes: most bytes of an answer, and of what it is decoded to.
     """
 
-    def __init__(self, target: Target, *, root_certificates: bytes | None = None) -> None:
+    def __init__(
+        self, target: Target, *, root_certificates: bytes | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES
+    ) -> None:
         self._target = target
+        self._max_bytes = max_response_bytes
+        self._max_message = min(max_response_bytes, MAX_MESSAGE_BYTES)
+        options = (*_OPTIONS, ("grpc.max_receive_message_length", self._max_message))
         if target.tls:
             credentials = grpc.ssl_channel_credentials(root_certificates)
-            self._channel = grpc.secure_channel(target.address, credentials, options=_OPTIONS)
+            self._channel = grpc.secure_channel(target.address, credentials, options=options)
         else:
-            self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
+            self._channel = grpc.insecure_channel(target.address, options=options)
         self._calls: dict[str, Callable[..., Any]] = {}
+        self._is_closed = False
 
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
     ) -> dict[str, Array]:
         """Run a signature; see `Transport.predict`."""
-        request = _predict_request(ref, signature, inputs)
-        response = self._call(PREDICTION_SERVICE, "Predict", request, ref, timeout)
-        return {name: from_proto(tensor) for name, tensor in response.outputs.items()}
+        data = self._exchange(PREDICTION_SERVICE, "Predict", _predict_request(ref, signature, inputs), ref, timeout)
+        try:
+            return read_outputs(data, self._max_bytes)
+        except ProtocolError as exc:
+            exc.where = self._where(ref)
+            raise
 
     def prepare(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
@@ -77,25 +101,23 @@ class GrpcTransport:
         self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
     ) -> Callable[[], object]:
         """Encode a classify or regress request once; see `Transport.prepare_examples`."""
-        return self._prepared(verb, _examples_request(_REQUESTS[verb], ref, signature, examples), ref, timeout)
+        request = _examples_request(_REQUESTS[verb], ref, signature, examples).SerializeToString()
+        return self._prepared(verb, request, ref, timeout)
 
-    def _prepared(self, verb: Verb, request: Any, ref: ModelRef, timeout: float) -> Callable[[], object]:
-        data = request.SerializeToString()
-        # Without serializers, bytes are sent and returned unchanged.
-        send = self._channel.unary_unary(f"/{PREDICTION_SERVICE}/{verb}", None, None)
-
+    def _prepared(self, verb: Verb, request: bytes, ref: ModelRef, timeout: float) -> Callable[[], object]:
         def call() -> object:
-            try:
-                return send(data, timeout=timeout)
-            except grpc.RpcError as exc:
-                raise self._error(exc, ref, timeout) from exc
+            return self._exchange(PREDICTION_SERVICE, verb, request, ref, timeout)
 
         return call
 
     def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
         """Return the classes of each example; see `Transport.classify`."""
         request = _examples_request(_REQUESTS["Classify"], ref, signature, examples)
-        return classes_from_proto(self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result)
+        result = self._call(PREDICTION_SERVICE, "Classify", request, ref, timeout).result
+        pairs = sum(len(example.classes) for example in result.classifications)
+        if pairs * _CLASS_BYTES > self._max_bytes:
+            raise too_long(f"The {pairs} classes of the answer", self._max_bytes, self._where(ref))
+        return classes_from_proto(result)
 
     def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
         """Return one number per example; see `Transport.regress`."""
@@ -110,7 +132,11 @@ class GrpcTransport:
         )
         response = self._call(PREDICTION_SERVICE, "GetModelMetadata", request, ref, timeout)
         signatures = serving_message("SignatureDefMap")()
-        if not response.metadata["signature_def"].Unpack(signatures):
+        try:
+            found = response.metadata["signature_def"].Unpack(signatures)
+        except DecodeError as exc:
+            raise self._unexpected("the metadata", ref, exc) from exc
+        if not found:
             raise ProtocolError(f"The metadata of {ref} has no signature_def.", where=str(self._target))
         version = response.model_spec.version.value
         return ModelInfo(response.model_spec.name, version, signatures_from_proto(signatures))
@@ -133,33 +159,61 @@ class GrpcTransport:
         """
         request = serving_message("ReloadConfigRequest")(config=config)
         names = ", ".join(model.name for model in config.model_config_list.config)
-        response = self._call(MODEL_SERVICE, "HandleReloadConfigRequest", request, ModelRef(names), timeout)
-        if response.status.error_code:
-            code = enum("tensorflow.error.Code").values_by_number[response.status.error_code].name
+        ref = ModelRef(names or "(none)")
+        response = self._call(MODEL_SERVICE, "HandleReloadConfigRequest", request, ref, timeout)
+        if number := response.status.error_code:
+            known = enum("tensorflow.error.Code").values_by_number
+            code = known[number].name if number in known else str(number)
             message = response.status.error_message
             raise RequestError(f"{code}: {message}", status=code, where=str(self._target))
 
     def close(self) -> None:
         """Close the channel."""
+        self._is_closed = True
         self._channel.close()
 
     def _call(self, service_name: str, method: str, request: Any, ref: ModelRef, timeout: float) -> Any:
-        path = f"/{service_name}/{method}"
-        if path not in self._calls:
-            output = service(service_name).methods_by_name[method].output_type.full_name
-            self._calls[path] = self._channel.unary_unary(
-                path,
-                request_serializer=lambda message: message.SerializeToString(),
-                response_deserializer=serving_message(output.rpartition(".")[2]).FromString,
-            )
+        data = self._exchange(service_name, method, request.SerializeToString(), ref, timeout)
+        output = service(service_name).methods_by_name[method].output_type.full_name
         try:
-            return self._calls[path](request, timeout=timeout)
+            return parse_message(serving_message(output.rpartition(".")[2]), data, self._max_bytes)
+        except TensorError as exc:
+            raise too_long(exc.what.removesuffix("."), self._max_bytes, self._where(ref)) from exc
+        except DecodeError as exc:
+            raise self._unexpected(method, ref, exc) from exc
+
+    def _exchange(self, service_name: str, method: str, request: bytes, ref: ModelRef, timeout: float) -> bytes:
+        """Send a serialized request and return the serialized answer."""
+        path = f"/{service_name}/{method}"
+        if self._is_closed:
+            raise closed(str(self._target))
+        try:
+            if path not in self._calls:
+                # Without serializers, bytes are sent and returned unchanged.
+                self._calls[path] = self._channel.unary_unary(path, None, None)
+            data: bytes = self._calls[path](request, timeout=timeout)
         except grpc.RpcError as exc:
             raise self._error(exc, ref, timeout) from exc
+        except ValueError as exc:
+            if self._is_closed:  # by another thread, since the check above
+                raise closed(str(self._target)) from exc
+            raise
+        return data
+
+    def _where(self, ref: ModelRef) -> str:
+        return f"{self._target}, model {ref}"
+
+    def _unexpected(self, what: str, ref: ModelRef, exc: Exception) -> ProtocolError:
+        fix = "check that this is the gRPC port of a TensorFlow Serving server"
+        return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=self._where(ref), fix=fix)
 
     def _error(self, exc: Any, ref: ModelRef, timeout: float) -> ServingError:
         status, message = exc.code().name, exc.details() or ""
-        where = f"{self._target}, model {ref}"
+        where = self._where(ref)
+        if self._is_closed and status == "CANCELLED":
+            return closed(str(self._target))
+        if status == "RESOURCE_EXHAUSTED" and (_DECOMPRESSED in message or f"vs. {self._max_message})" in message):
+            return too_long("The answer", self._max_message, where)
         if status == "DEADLINE_EXCEEDED":
             fix = "set a longer timeout, or check whether the server is overloaded"
             return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
@@ -175,11 +229,9 @@ class GrpcTransport:
         )
 
 
-def _predict_request(ref: ModelRef, signature: str, inputs: Mapping[str, Array]) -> Any:
-    request = serving_message("PredictRequest")(model_spec=_spec(ref, signature))
-    for name, array in inputs.items():
-        request.inputs[name].CopyFrom(to_proto(array))
-    return request
+def _predict_request(ref: ModelRef, signature: str, inputs: Mapping[str, Array]) -> bytes:
+    head = serving_message("PredictRequest")(model_spec=_spec(ref, signature)).SerializeToString()
+    return predict_request(head, inputs)
 
 
 def _examples_request(kind: str, ref: ModelRef, signature: str, examples: Sequence[Any]) -> Any:

@@ -39,8 +39,8 @@ class PreparedRequest:
     @property
     def rows(self) -> int:
         """Number of examples in the request: the first dim of its first input."""
-        first = next(iter(self.inputs.values()))
-        return int(first.shape[0]) if first.ndim else 1
+        first = next(iter(self.inputs.values()), None)
+        return int(first.shape[0]) if first is not None and first.ndim else 1
 
     def send(self, client: Client) -> dict[str, Array]:
         """Send the request and return the answer's arrays by output name. Errors as in `Client.predict`."""

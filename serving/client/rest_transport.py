@@ -1,4 +1,4 @@
-"""TensorFlow Serving over REST, with the standard library's HTTP client.
+"""TensorFlow Serving over REST, see `serving.client.http_exchange` for the connections.
 
 JSON carries no dtypes: answers get the dtypes of the signature's metadata, which is requested once per model, version or
 label, and again if an answer has other outputs. JSON cannot carry float16, bfloat16 and uint16 (TensorFlow Serving refuses
@@ -20,7 +20,9 @@ from urllib.parse import quote
 import numpy as np
 from google.protobuf import json_format
 
+from serving.client import arguments
 from serving.client.examples import Classes, classes_from_json, to_json, values_from_json
+from serving.client.http_exchange import Answer, Connection, TooLongError
 from serving.client.model_info import (
     ModelInfo,
     SignatureInfo,
@@ -29,7 +31,7 @@ from serving.client.model_info import (
     signatures_from_proto,
     statuses_from_proto,
 )
-from serving.client.transport import ModelRef, Target, Verb, hint
+from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, closed, hint, too_long
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -39,7 +41,7 @@ from serving.errors import (
     TensorError,
 )
 from serving.protocol.messages import serving_message
-from serving.protocol.tensors import Array, array_dtype_name
+from serving.protocol.tensors import Array, array_dtype_name, string_bytes
 
 NOT_IN_JSON = ("float16", "bfloat16", "uint16", "complex64", "complex128")
 """Dtypes that TensorFlow Serving's JSON cannot carry."""
@@ -51,6 +53,17 @@ _STATUS_OF_HTTP = {
 }  # fmt: skip
 """The most likely gRPC code for an HTTP status; several codes share a status."""
 
+_NOT_AS_EXPECTED = (json_format.ParseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What json_format and the code around it raise for JSON of another form."""
+
+_NOT_THE_SERVER = "check that this is TensorFlow Serving's REST port, and that no proxy in front of it answers"
+
+_MAX_MESSAGE = 4096
+"""Most characters of a server's error message that an error shows."""
+
+_LIST_BYTES, _OBJECT_BYTES, _VALUE_BYTES, _QUOTE_BYTES = 88, 232, 40, 30
+"""Memory of JSON's values as Python's objects: a list, an object, any value with its reference, half of a text's overhead."""
+
 
 class RestTransport:
     """Kept-alive connections to one server's REST port, one per thread.
@@ -59,14 +72,25 @@ class RestTransport:
         target: the server's address.
         row: send `instances` (one object per example) instead of `inputs` (one list per tensor).
         root_certificates: PEM of the certificate authority to trust, for an `https://` target; None trusts the system's.
+        max_response_bytes: most bytes of an answer, and of what its JSON is decoded to.
     """
 
-    def __init__(self, target: Target, *, row: bool = False, root_certificates: bytes | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        row: bool = False,
+        root_certificates: bytes | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         self._target = target
         self._row = row
-        self._certificates = root_certificates
+        self._max_bytes = max_response_bytes
+        cadata = root_certificates.decode("ascii") if root_certificates else None
+        self._context = ssl.create_default_context(cadata=cadata) if target.tls else None
+        self._is_closed = False
         self._local = threading.local()
-        self._connections: list[http.client.HTTPConnection] = []
+        self._connections: list[Connection] = []
         self._metadata: dict[ModelRef, ModelInfo] = {}
 
     def predict(
@@ -83,7 +107,9 @@ class RestTransport:
             values = _outputs(answer, outputs, self._row)
         if values is None:
             raise ProtocolError(
-                f"The answer of {ref} does not have exactly the outputs {sorted(outputs)}.", where=str(self._target)
+                f"The answer of {ref} does not have exactly the outputs {sorted(outputs)}.",
+                where=str(self._target),
+                fix=_NOT_THE_SERVER,
             )
         return {name: _decode(name, values[name], info) for name, info in outputs.items()}
 
@@ -103,9 +129,9 @@ class RestTransport:
         path = f"{self._path(ref)}:{verb.lower()}"
 
         def call() -> object:
-            status, data = self._exchange("POST", path, body, timeout)
+            answer = self._exchange("POST", path, body, timeout)
             # Errors are rare: the request is sent once more, to decode the answer.
-            return data if status == 200 else self._json("POST", path, ref, timeout, body)
+            return answer.body if answer.status == 200 else self._json("POST", path, ref, timeout, body)
 
         return call
 
@@ -134,8 +160,8 @@ class RestTransport:
                 ignore_unknown_fields=True,
             )
             spec = answer["model_spec"]
-            info = ModelInfo(spec["name"], int(spec["version"]), signatures_from_proto(signatures))
-        except (KeyError, TypeError, ValueError, json_format.ParseError) as exc:
+            info = ModelInfo(str(spec["name"]), int(spec["version"]), signatures_from_proto(signatures))
+        except _NOT_AS_EXPECTED as exc:
             raise self._unexpected(f"the metadata of {ref}", exc) from exc
         self._metadata[ref] = info
         return info
@@ -146,11 +172,12 @@ class RestTransport:
         try:
             response = serving_message("GetModelStatusResponse")()
             return statuses_from_proto(json_format.ParseDict(answer, response, ignore_unknown_fields=True))
-        except json_format.ParseError as exc:
+        except _NOT_AS_EXPECTED as exc:
             raise self._unexpected(f"the status of {ref}", exc) from exc
 
     def close(self) -> None:
         """Close the connections of all threads."""
+        self._is_closed = True
         for connection in self._connections:
             connection.close()
 
@@ -165,42 +192,59 @@ class RestTransport:
         if name not in info.signatures:
             info = self.metadata(ref, timeout)
         if name not in info.signatures:
-            raise ProtocolError(f"The metadata of {ref} has no signature {name!r}.", where=str(self._target))
+            fix = f"see client.metadata({ref.model!r}) for the signatures"
+            raise ProtocolError(f"The metadata of {ref} has no signature {name!r}.", where=str(self._target), fix=fix)
         return info.signatures[name]
 
     def _json(self, method: str, path: str, ref: ModelRef, timeout: float, body: bytes | None = None) -> Any:
-        status, data = self._exchange(method, path, body, timeout)
+        status, data, location = self._exchange(method, path, body, timeout)
+        if _decoded_size(data) > self._max_bytes:
+            raise too_long("The memory of the answer's decoded JSON", self._max_bytes, f"{self._target}, model {ref}")
         try:
             answer = json.loads(data)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             if status == 200:
                 raise self._unexpected(f"{method} {path}", exc) from exc
             answer = {"error": data[:200].decode("utf-8", "replace").strip()}
         if status == 200 and isinstance(answer, dict) and "error" not in answer:
             return answer
-        message = str(answer.get("error", answer) if isinstance(answer, dict) else answer)
-        code = _STATUS_OF_HTTP.get(status, "UNKNOWN")
-        raise RequestError(
-            f"HTTP {status}: {message}",
-            status=code,
-            http_status=status,
-            where=f"{self._target}, model {ref}",
-            fix=hint(code, message, ref),
-        )
+        raise self._refusal(status, answer, location, ref)
 
-    def _exchange(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
-        connection, reused = self._connection(timeout)
+    def _refusal(self, status: int, answer: Any, location: str, ref: ModelRef) -> RequestError:
+        code = _STATUS_OF_HTTP.get(status, "UNKNOWN")
+        error = answer.get("error", answer) if isinstance(answer, dict) else answer
+        message = error if isinstance(error, str) else arguments.shown(error)
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[:_MAX_MESSAGE]}… ({len(message)} characters)"
+        fix = hint(code, message, ref)
+        if location:
+            fix = f"the server redirects to {arguments.shown(location)}; if that is right, make the client with that address"
+        where = f"{self._target}, model {ref}"
+        return RequestError(f"HTTP {status}: {message}", status=code, http_status=status, where=where, fix=fix)
+
+    def _exchange(self, method: str, path: str, body: bytes | None, timeout: float) -> Answer:
+        if self._is_closed:
+            raise closed(str(self._target))
+        connection = self._connection()
+        reused = connection.sock is not None
         try:
             try:
-                return _send(connection, method, path, body)
+                return connection.exchange(method, path, body, timeout, self._max_bytes)
             except (ConnectionResetError, BrokenPipeError):
                 if not reused:
                     raise
                 # The server closed an idle connection, which has nothing to do with this request: send it again.
                 connection.close()
-                return _send(connection, method, path, body)
-        except (OSError, http.client.HTTPException) as exc:
+                return connection.exchange(method, path, body, timeout, self._max_bytes)
+        except TooLongError as exc:
             connection.close()
+            raise too_long(f"The answer to {method} {path}", self._max_bytes, str(self._target)) from exc
+        except (OSError, http.client.HTTPException, AttributeError, ValueError) as exc:
+            connection.close()
+            if self._is_closed:  # by another thread, while the connection was in use
+                raise closed(str(self._target)) from exc
+            if isinstance(exc, AttributeError | ValueError) and not isinstance(exc, ssl.CertificateError):
+                raise
             raise self._connection_error(exc, timeout) from exc
 
     def _connection_error(self, exc: OSError | http.client.HTTPException, timeout: float) -> ServingError:
@@ -216,37 +260,16 @@ class RestTransport:
         fix = "write HOST:PORT without http:// for a gRPC port, or give the REST port (8501 by default)"
         return ProtocolError(what, where=where, fix=fix)
 
-    def _connection(self, timeout: float) -> tuple[http.client.HTTPConnection, bool]:
-        """Return this thread's connection and whether it is already open."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+    def _connection(self) -> Connection:
+        """Return this thread's connection."""
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._new_connection()
+            connection = self._local.connection = Connection(self._target.address, self._context)
             self._connections.append(connection)
-        connection.timeout = timeout
-        if connection.sock is None:
-            return connection, False
-        connection.sock.settimeout(timeout)
-        return connection, True
-
-    def _new_connection(self) -> http.client.HTTPConnection:
-        if not self._target.tls:
-            return http.client.HTTPConnection(self._target.address)
-        cadata = self._certificates.decode("ascii") if self._certificates else None
-        return http.client.HTTPSConnection(
-            self._target.address, context=ssl.create_default_context(cadata=cadata)
-        )
+        return connection
 
     def _unexpected(self, what: str, exc: Exception) -> ProtocolError:
-        fix = "check that this is TensorFlow Serving's REST port, and that no proxy in front of it answers"
-        return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=str(self._target), fix=fix)
-
-
-def _send(
-    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
-) -> tuple[int, bytes]:
-    connection.request(method, path, body, {} if body is None else {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    return response.status, response.read()
+        return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=str(self._target), fix=_NOT_THE_SERVER)
 
 
 def _examples_body(signature: str, examples: Sequence[Any]) -> bytes:
@@ -274,20 +297,31 @@ def _encode(name: str, array: Array) -> Any:
     dtype = array_dtype_name(array)
     if dtype in NOT_IN_JSON:
         raise TensorError(f"The input {name!r} is {dtype}, which REST cannot carry.", fix="use gRPC")
-    return _encode_strings(array.tolist()) if dtype == "string" else array.tolist()
+    if dtype != "string":
+        return array.tolist()
+    try:
+        return _encode_strings(array)
+    except TensorError as exc:
+        exc.what = f"The input {name!r} cannot be sent: {exc.what}"
+        raise
 
 
-def _encode_strings(value: Any) -> Any:
+def _encode_strings(array: Array) -> Any:
     """Encode every string as base64: bytes need it, and no text can then be mistaken for something else."""
-    if isinstance(value, list):
-        return [_encode_strings(item) for item in value]
-    data = value.encode() if isinstance(value, str) else bytes(value)
-    return {"b64": base64.b64encode(data).decode("ascii")}
+    encoded = np.empty(array.size, np.object_)
+    encoded[:] = [{"b64": base64.b64encode(string_bytes(v)).decode("ascii")} for v in array.ravel().tolist()]
+    return encoded.reshape(array.shape).tolist()
 
 
-def _outputs(
-    answer: Mapping[str, Any], outputs: Mapping[str, TensorInfo], row: bool
-) -> dict[str, Any] | None:
+def _decoded_size(data: bytes) -> int:
+    """Return about how many bytes the objects of a JSON text need, from the characters of its structure."""
+    lists, objects, commas, quotes = (data.count(mark) for mark in (b"[", b"{", b",", b'"'))
+    text = len(data) * (1 if data.isascii() else 4)
+    values = commas + lists + objects
+    return text + _LIST_BYTES * lists + _OBJECT_BYTES * objects + _VALUE_BYTES * values + _QUOTE_BYTES * quotes
+
+
+def _outputs(answer: Mapping[str, Any], outputs: Mapping[str, TensorInfo], row: bool) -> dict[str, Any] | None:
     """Return the JSON value of each output by name, or None if the answer has other outputs.
 
     The server omits the name of an output that is the only one (util/json_tensor.cc).
@@ -295,11 +329,11 @@ def _outputs(
     value = answer.get("predictions" if row else "outputs")
     if len(outputs) == 1:
         return None if value is None or _names(value, row) else dict.fromkeys(outputs, value)
-    if _names(value, row) != set(outputs):
+    if not row:
+        return value if isinstance(value, dict) and value.keys() == outputs.keys() else None
+    if not isinstance(value, list) or any(not isinstance(example, dict) or example.keys() != outputs.keys() for example in value):
         return None
-    if row:
-        return {name: [example[name] for example in value or []] for name in outputs}
-    return dict(value or {})
+    return {name: [example[name] for example in value] for name in outputs} if value else None
 
 
 def _names(value: Any, row: bool) -> set[str]:
@@ -312,21 +346,25 @@ def _decode(name: str, value: Any, info: TensorInfo) -> Array:
     if info.dtype in NOT_IN_JSON:
         raise TensorError(f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC")
     try:
-        if info.dtype == "string":
-            array = _decode_strings(np.array(value, np.object_))
-        else:
-            array = np.array(value, info.dtype)
-    except (ValueError, TypeError, OverflowError) as exc:
-        raise ProtocolError(f"The output {name!r} is not a {info.dtype} tensor: {exc}.") from exc
-    return _restore_empty(array, info)
+        array = _decode_strings(np.array(value, np.object_)) if info.dtype == "string" else np.array(value, info.dtype)
+        return _restore_empty(array, info)
+    except (ValueError, TypeError, OverflowError, KeyError) as exc:
+        what = f"The output {name!r} is not a {info.dtype} tensor: {str(exc).rstrip('.')}."
+        raise ProtocolError(what, fix=_NOT_THE_SERVER) from exc
 
 
 def _decode_strings(array: Array) -> Array:
     flat = np.empty(array.size, np.object_)
     flat[:] = [
-        base64.b64decode(v["b64"]) if isinstance(v, dict) else str(v).encode() for v in array.ravel().tolist()
+        base64.b64decode(v["b64"]) if isinstance(v, dict) else _text_bytes(v) for v in array.ravel().tolist()
     ]
     return flat.reshape(array.shape)
+
+
+def _text_bytes(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"{arguments.shown(value)} is not a text")
+    return value.encode()
 
 
 def _restore_empty(array: Array, info: TensorInfo) -> Array:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 from urllib.parse import urlsplit
 
+from serving.client import arguments
 from serving.client.examples import Classes
 from serving.client.model_info import ModelInfo, VersionStatus
-from serving.errors import TargetError
+from serving.errors import ConnectionFailedError, ProtocolError, TargetError
 from serving.protocol.tensors import Array
 
 Verb = Literal["Predict", "Classify", "Regress"]
 """RPCs that run one signature; REST uses the same names in lower case."""
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
+VERBS: tuple[str, ...] = get_args(Verb)
+
+MAX_RESPONSE_BYTES = 2**30
+"""A client's default limit on the size of an answer, and of what it is decoded to."""
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~-]+)?\]|[^\s\x00-\x20\x7f:/\[\]@%?#\\]+):([0-9]{1,5})")
+_URL_PATH = re.compile(r"[!-~]*")
+
+_MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path that Linux allows."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +60,20 @@ class Target:
         Raises:
             TargetError: the text has none of these forms.
         """
+        text = arguments.text(text, "target")
         if text.startswith("unix:") and not rest:
-            return cls(text)
+            return cls(_checked_socket(text))
         scheme, separator, _ = text.partition("://")
         if not separator:
             return cls(_checked(text, text), rest)
         if scheme not in ("grpc", "grpcs", "http", "https"):
             raise _bad(text, f"the scheme {scheme!r} is unknown")
-        parts = urlsplit(text)
+        if not _URL_PATH.fullmatch(text.partition("://")[2].partition("/")[2]):
+            raise _bad(text, "a path may only have printable ASCII characters; write others as %XX")
+        try:
+            parts = urlsplit(text)
+        except ValueError as exc:
+            raise _bad(text, str(exc)) from exc
         tls, over_rest = scheme.endswith("s"), scheme.startswith("http")
         if parts.query or parts.fragment or (parts.path.strip("/") and not over_rest):
             raise _bad(text, "only host and port are allowed")
@@ -73,12 +89,25 @@ def _checked(address: str, text: str) -> str:
         raise _bad(text, "it is not HOST:PORT")
     if not 1 <= int(match[2]) <= 65535:
         raise _bad(text, f"the port {match[2]} is not between 1 and 65535")
+    try:
+        match[1].encode("ascii" if match[1].startswith("[") else "idna")
+    except UnicodeError as exc:
+        raise _bad(text, f"the host is not a name of the DNS ({exc})") from exc
     return address
+
+
+def _checked_socket(text: str) -> str:
+    path = text.removeprefix("unix:").removeprefix("//")
+    if not path or not path.isprintable():
+        raise _bad(text, "it has no path of a socket" if not path else "the path has control characters")
+    if len(path.encode()) > _MAX_SOCKET_PATH:
+        raise _bad(text, f"the path of a socket has at most {_MAX_SOCKET_PATH} bytes")
+    return text
 
 
 def _bad(text: str, why: str) -> TargetError:
     fix = "write it like localhost:8500 (gRPC), http://localhost:8501 (REST) or [::1]:8500"
-    return TargetError(f"{text!r} is not a valid server address: {why}.", fix=fix)
+    return TargetError(f"{arguments.shown(text)} is not a valid server address: {why}.", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -91,7 +120,7 @@ class ModelRef:
         label: label of the version, or None.
 
     Raises:
-        TargetError: the name is empty, or both a version and a label are given.
+        TargetError: the name is empty, both a version and a label are given, or one of them is wrong.
     """
 
     model: str
@@ -99,6 +128,12 @@ class ModelRef:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", arguments.text(self.model, "model"))
+        if self.version is not None:
+            version = arguments.integer(self.version, "version", 0, arguments.MAX_VERSION)
+            object.__setattr__(self, "version", version)
+        if self.label is not None:
+            object.__setattr__(self, "label", arguments.text(self.label, "label"))
         if not self.model:
             raise TargetError("The model's name is empty.", fix="give the name under which the model is served")
         if self.version is not None and self.label is not None:
@@ -145,6 +180,17 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+
+
+def closed(where: str) -> ConnectionFailedError:
+    """Return the error of a call to a client that has been closed."""
+    return ConnectionFailedError("The client is closed.", where=where, fix="make a new client, or close it after the last call")
+
+
+def too_long(what: str, limit: int, where: str) -> ProtocolError:
+    """Return the error of an answer that exceeds the client's limit."""
+    fix = "send smaller batches, or raise the client's max_response_bytes if the server can be trusted"
+    return ProtocolError(f"{what} exceeds the limit of {limit} bytes.", where=where, fix=fix)
 
 
 def hint(status: str, message: str, ref: ModelRef) -> str | None:

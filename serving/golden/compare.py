@@ -56,7 +56,7 @@ class Difference:
 def compare(output: str, want: Array, got: Array) -> Difference:
     """Compare one output with its expected values. Tensors that differ in dtype or shape give a `problem`, not an error."""
     if want.dtype.kind in "USO":
-        want, got = want.astype(str), _text(got)
+        want, got = _text(want), _text(got)
     elif got.dtype != want.dtype:
         return _incomparable(output, f"expected dtype {want.dtype}, got {got.dtype}")
     if got.shape != want.shape:
@@ -69,10 +69,12 @@ def compare(output: str, want: Array, got: Array) -> Difference:
 
 
 def _text(array: Array) -> Array:
-    if array.dtype.kind in "SO":
-        decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array.ravel()]
-        return np.array(decoded, dtype=str).reshape(array.shape)
-    return array
+    """Return strings as an array of str objects: NumPy's own text dtype gives every element the room of the longest one."""
+    if array.dtype.kind not in "SO":
+        return array
+    decoded = np.empty(array.size, np.object_)
+    decoded[:] = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array.ravel().tolist()]
+    return decoded.reshape(array.shape)
 
 
 def _incomparable(output: str, problem: str) -> Difference:

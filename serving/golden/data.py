@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.golden.npz import read_npz, unreadable
 from serving.protocol.tensors import Array
 
 
@@ -103,21 +104,28 @@ class Golden:
             np.savez_compressed(file, __meta__=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> Golden:
+    def load(cls, path: str | Path) -> Golden:
         """Read an .npz file that `save` wrote.
 
         Raises:
-            ValueError: the file is not an .npz file of this form.
-            OSError: the file cannot be read.
+            GoldenError: the file cannot be read, is damaged, too large, or not an .npz file of this form.
         """
-        with path.open("rb") as file:
-            data = np.load(file, allow_pickle=False)
-            if not isinstance(data, np.lib.npyio.NpzFile) or "__meta__" not in data:
-                raise ValueError(f"{path} has no __meta__: it is not golden data of tfbundle")
+        try:
+            path = Path(path)
+        except TypeError as exc:
+            raise unreadable(Path("?"), exc) from exc
+        data = read_npz(path)
+        if "__meta__" not in data:
+            raise unreadable(path, "it has no __meta__, so it is not golden data of tfbundle")
+        try:
             meta = json.loads(str(data["__meta__"]))
             binary = set(meta.get("binary", ()))
             cases = tuple(_case(row, data, binary) for row in meta["cases"])
-        return cls(meta["model"], meta["tolerance"], cases, tuple(meta["bfloat16"]))
+            return cls(str(meta["model"]), float(meta["tolerance"]), cases, tuple(map(str, meta["bfloat16"])))
+        except KeyError as exc:
+            raise unreadable(path, f"it has no {exc}") from exc
+        except (ValueError, TypeError, AttributeError, RecursionError) as exc:
+            raise unreadable(path, f"its __meta__ has another form ({exc})") from exc
 
 
 def batch_size(inputs: Mapping[str, Array]) -> int:

@@ -9,23 +9,28 @@ the bits as uint16, in their own class so that they are not mistaken for numbers
 Quantized types, 8-bit floats and integers of 4 and 2 bits are read but not written, because a server's error has to name the
 dtype that it was given. They become arrays of ml_dtypes' dtype, or else of a structured dtype whose field has the dtype's
 name, which is how TensorFlow's Python API represents quantized types.
+
+Many `*_val` elements are never converted to Python's objects: they are read from and written to the message's serialized bytes
+(`serving.protocol.wire`). `serving.protocol.tensor_wire` reads and writes tensors without a message.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import TensorError
 from serving.protocol.messages import enum, message
+from serving.protocol.wire import UnusualError, as_varint, field_head, fields, joined, read_varints, write_varints
 
 Array = npt.NDArray[Any]
 
@@ -87,9 +92,30 @@ _BITS = (
 )
 """Dtypes that NumPy does not have and that are only read; `numpy` is the dtype of their bits, one element per value."""
 
+CONTENT_FIELD = 4
+"""Number of `tensor_content`."""
+
+FIELD_NUMBERS = {
+    "float_val": 5, "double_val": 6, "int_val": 7, "string_val": 8, "scomplex_val": 9, "int64_val": 10, "bool_val": 11,
+    "dcomplex_val": 12, "half_val": 13, "uint32_val": 16, "uint64_val": 17, "float8_val": 18,
+}  # fmt: skip
+"""Numbers of the `*_val` fields (tensorflow/core/framework/tensor.proto)."""
+
+_FIXED_WIDTH = ("float_val", "double_val", "scomplex_val", "dcomplex_val")
+"""Fields whose packed form is the array itself, in little-endian order; the other packed fields hold varints."""
+
+_FEW = 64
+"""Up to so many values, a list of Python's objects is faster than the serialized bytes."""
+
+STRING_BYTES = 48
+"""Memory of one string in an array besides its characters: the reference, and what Python adds to every bytes object."""
+
+MAX_RANK = 254
+"""Most dims of a tensor (TensorShape's MaxDimensions); NumPy's own limit is lower."""
+
 _VARIANT = 21
-_LENGTH_DELIMITED = 2
-"""Wire type of a packed field (protobuf's encoding)."""
+_VARIANT_KIND = _Kind("variant", _VARIANT, np.uint8, "variant_val")
+"""Only TensorFlow can decode the values of variants; an array shows their dtype and shape."""
 
 _BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_NUMBER = {kind.number: kind for kind in _KINDS}
@@ -154,11 +180,8 @@ def fill_proto(proto: Any, value: npt.ArrayLike, *, content: bool = True, string
         TensorError: tensors do not have the dtype, or an object is neither str nor bytes.
     """
     array = as_array(value)
-    kind = _BY_NUMBER[dtype_number(array_dtype_name(array))]
-    proto.dtype = kind.number
-    proto.tensor_shape.SetInParent()  # also for a scalar, whose shape has no dims
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
+    fill_shape(proto, array)
+    kind = _BY_NUMBER[proto.dtype]
     if kind.name == "string":
         strings = _as_bytes(array)
         if string_content:
@@ -166,109 +189,250 @@ def fill_proto(proto: Any, value: npt.ArrayLike, *, content: bool = True, string
         else:
             proto.string_val.extend(strings)
     elif content:
-        proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        proto.tensor_content = content_bytes(array).tobytes()
     else:
-        _write_values(proto, kind, array)
+        pieces = list(_value_pieces(kind, array))
+        head = field_head(FIELD_NUMBERS[kind.field], sum(map(len, pieces)))
+        proto.MergeFromString(b"".join((head, *pieces)))
+
+
+def proto_without_values(array: Array) -> Any:
+    """Return a TensorProto message with dtype and shape of an array.
+
+    Raises:
+        TensorError: tensors do not have the dtype.
+    """
+    proto = message("tensorflow.TensorProto")()
+    fill_shape(proto, array)
+    return proto
+
+
+def fill_shape(proto: Any, array: Array) -> None:
+    """Write dtype and shape of an array to an empty `tensorflow.TensorProto` message.
+
+    Raises:
+        TensorError: tensors do not have the dtype.
+    """
+    proto.dtype = dtype_number(array_dtype_name(array))
+    proto.tensor_shape.SetInParent()  # also for a scalar, whose shape has no dims
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+
+
+def content_bytes(array: Array) -> memoryview:
+    """Return an array of numbers as `tensor_content` holds them: little-endian, in C order; not copied if it is like that."""
+    plain = np.asarray(array)
+    return np.ascontiguousarray(plain, plain.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+
+
+def _value_pieces(kind: _Kind, array: Array) -> Iterable[bytes | memoryview]:
+    """Return the content of the packed `*_val` field."""
+    if kind.field in _FIXED_WIDTH:
+        return (content_bytes(array),)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return write_varints(flat.view(np.uint16) if kind.field == "half_val" else flat)
 
 
 def as_array(value: npt.ArrayLike) -> Array:
-    """Return a value as an array. Text and bytes become objects, since NumPy's own string dtypes drop trailing zero bytes."""
+    """Return a value as an array. Text and bytes become objects, since NumPy's own string dtypes drop trailing zero bytes.
+
+    Raises:
+        TensorError: the value is a list of lists of unequal lengths, or NumPy cannot read it for another reason.
+    """
     if isinstance(value, np.ndarray):
         return value
-    array = np.asarray(value)
-    return np.asarray(value, np.object_) if array.dtype.kind in "US" else array
+    try:
+        array = np.asarray(value)
+        return np.asarray(value, np.object_) if array.dtype.kind in "US" else array
+    except (ValueError, TypeError, OverflowError) as exc:
+        fix = "give numbers, or nested lists of equal lengths"
+        raise TensorError(f"{reprlib.repr(value)} is not an array: {exc}.", fix=fix) from exc
 
 
 def _as_bytes(array: Array) -> list[bytes]:
-    values = array.ravel().tolist()
-    for value in values:
-        if not isinstance(value, str | bytes):
-            kind = type(value).__name__
-            raise TensorError(f"A string tensor cannot hold {value!r} ({kind}).", fix="give str or bytes")
-    return [value.encode() if isinstance(value, str) else value for value in values]
+    return [value if isinstance(value, bytes) else string_bytes(value) for value in array.ravel().tolist()]
 
 
-_CHUNK = 65_536
-"""Elements that are made Python numbers at a time, each of which takes four times its size in an array."""
+def string_bytes(value: object) -> bytes:
+    """Return an element of a string tensor as bytes.
+
+    Raises:
+        TensorError: it is neither bytes nor a str that UTF-8 can hold.
+    """
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise TensorError(f"A string tensor cannot hold {reprlib.repr(value)} ({kind}).", fix="give str or bytes")
+    try:
+        return value.encode()
+    except UnicodeEncodeError as exc:
+        fix = "give bytes, e.g. text.encode('utf-8', 'surrogateescape')"
+        raise TensorError(f"The text {reprlib.repr(value)} cannot be written as UTF-8: {exc.reason}.", fix=fix) from exc
 
 
-def _write_values(proto: Any, kind: _Kind, array: Array) -> None:
-    """Write numbers to their `*_val` field. A float field is packed little-endian, so the array's bytes are the field's."""
-    flat = np.ascontiguousarray(array).ravel()
-    if kind.field == "half_val":
-        flat = flat.view(np.uint16)
-    elif kind.name == "complex64":
-        flat = flat.view(np.float32)
-    elif kind.name == "complex128":
-        flat = flat.view(np.float64)
-    flat = np.asarray(flat)
-    if flat.size > _CHUNK and flat.dtype.kind in "fb":
-        tag = proto.DESCRIPTOR.fields_by_name[kind.field].number << 3 | _LENGTH_DELIMITED
-        content = flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
-        proto.MergeFromString(b"".join((_as_varint(tag), _as_varint(content.nbytes), content)))
-        return
-    field = getattr(proto, kind.field)
-    for start in range(0, flat.size, _CHUNK):
-        field.extend(flat[start : start + _CHUNK].tolist())
+class Source(Protocol):
+    """A TensorProto that `read_tensor` reads: a message or its serialized bytes.
+
+    Attributes:
+        dtype: value of enum tensorflow.DataType.
+        content: `tensor_content`.
+        has_variants: whether `variant_val` has an element.
+    """
+
+    @property
+    def dtype(self) -> int: ...  # noqa: D102
+
+    @property
+    def content(self) -> bytes | memoryview: ...  # noqa: D102
+
+    @property
+    def has_variants(self) -> bool: ...  # noqa: D102
+
+    def dims(self) -> Sequence[int]:
+        """Return the sizes in `tensor_shape`; at most `MAX_RANK` + 1 of them."""
+
+    def strings(self, limit: int) -> Sequence[bytes]:
+        """Return the elements of `string_val`, at most `limit`."""
+
+    def numbers(self, kind: _Kind, limit: int) -> Array:
+        """Return the elements of the kind's `*_val` field, at most `limit`; writable, of the kind's NumPy dtype."""
 
 
-def from_proto(proto: Any) -> Array:
+class _Message:
+    """A TensorProto message, of any descriptor pool."""
+
+    def __init__(self, proto: Any) -> None:
+        self._proto = proto
+        self.dtype = proto.dtype
+        self.content: bytes = proto.tensor_content
+        self.has_variants = bool(proto.variant_val)
+
+    def dims(self) -> Sequence[int]:
+        return [dim.size for dim in self._proto.tensor_shape.dim[: MAX_RANK + 1]]
+
+    def strings(self, limit: int) -> Sequence[bytes]:
+        return list(self._proto.string_val[:limit])
+
+    def numbers(self, kind: _Kind, limit: int) -> Array:
+        values = getattr(self._proto, kind.field)
+        if kind.field == "float8_val":
+            return np.array(np.frombuffer(values[:limit], kind.numpy)) if values else np.empty(0, kind.numpy)
+        parts = 2 if kind.name.startswith("complex") else 1
+        if len(values) > _FEW:
+            number = FIELD_NUMBERS[kind.field]
+            try:
+                packed = [f.value for f in fields(memoryview(self._proto.SerializeToString())) if f.number == number]
+                return packed_values(kind, joined(packed), limit)
+            except UnusualError:
+                pass  # the message also has many strings
+        stored: Array = np.array(values[: min(len(values) // parts, limit) * parts], _field_dtype(kind))
+        if kind.field == "half_val":
+            return stored.astype(np.uint16).view(kind.numpy)
+        return stored.view(kind.numpy) if parts == 2 else stored.astype(kind.numpy)
+
+
+def packed_values(kind: _Kind, data: memoryview, limit: int) -> Array:
+    """Return at most `limit` elements of a packed `*_val` field of numbers, writable.
+
+    Raises:
+        UnusualError: the data are damaged.
+    """
+    if kind.field in _FIXED_WIDTH:
+        dtype = np.dtype(kind.numpy).newbyteorder("<")
+        if len(data) % (4 if kind.field in ("float_val", "scomplex_val") else 8):
+            raise UnusualError
+        size = min(len(data) // dtype.itemsize, limit) * dtype.itemsize
+        return np.frombuffer(data[:size], dtype).astype(kind.numpy) if size else np.empty(0, kind.numpy)
+    stored = read_varints(data, np.uint16 if kind.field == "half_val" else kind.numpy, limit)
+    return stored.view(kind.numpy)
+
+
+def from_proto(proto: Any, max_bytes: int | None = None) -> Array:
     """Return the array of a `tensorflow.TensorProto` message (of any descriptor pool); writable, in C order.
 
+    A few bytes can describe a huge tensor, because the last value is repeated: see `element_count`.
+
+    Args:
+        proto: the message.
+        max_bytes: most bytes that the array may have; None for no limit. A string counts as `STRING_BYTES`.
+
     Raises:
-        TensorError: the dtype is not supported, the shape is not fully known, or the content does not have its size.
+        TensorError: the dtype is not supported, the shape is not fully known, the content does not have its size, or the
+            array would have more than `max_bytes`.
     """
-    if proto.dtype == _VARIANT:
-        return _variants(proto)
-    kind = _kind(proto.dtype, _READABLE)
-    shape = _shape(proto)
+    return read_tensor(_Message(proto), max_bytes)
+
+
+def element_count(proto: Any) -> int:
+    """Return the number of elements that `from_proto` makes of a TensorProto message, from its shape alone.
+
+    Raises:
+        TensorError: the shape is not fully known, or has more than `MAX_RANK` dims.
+    """
+    return math.prod(_shape(_Message(proto)))
+
+
+def read_tensor(source: Source, max_bytes: int | None = None) -> Array:
+    """Return the array of a tensor; see `from_proto`.
+
+    Args:
+        source: the tensor.
+        max_bytes: most bytes that the array may have, as in `from_proto`.
+
+    Raises:
+        TensorError: as in `from_proto`.
+        UnusualError: the serialized bytes are damaged.
+    """
+    kind = _VARIANT_KIND if source.dtype == _VARIANT else _kind(source.dtype, _READABLE)
+    shape = _shape(source)
     count = math.prod(shape)
-    if count and proto.tensor_content:
-        flat = _from_content(kind, proto.tensor_content, count)
-    else:
-        flat = _from_values(kind, getattr(proto, kind.field), count)
-    return _as_kind(kind, flat).reshape(shape)
+    needed = count * (STRING_BYTES if kind.name == "string" else np.dtype(kind.numpy).itemsize)
+    if max_bytes is not None and needed > max_bytes:
+        raise TensorError(f"The tensor of shape {list(shape)} has {needed} bytes, more than the limit of {max_bytes}.")
+    try:
+        return _as_kind(kind, _flat(kind, source, count)).reshape(shape)
+    except (ValueError, OverflowError, MemoryError) as exc:
+        raise TensorError(f"No array can have the shape {list(shape)} with {kind.name} elements: {exc}.") from exc
 
 
-_STRING_BYTES = 48
-"""Bytes of an empty bytes object and of the pointer to it, about."""
+def _flat(kind: _Kind, source: Source, count: int) -> Array:
+    if kind is _VARIANT_KIND:
+        if count and (source.content or source.has_variants):
+            raise TensorError("The values of a variant tensor cannot be read.", fix=f"use one of: {', '.join(_BY_NAME)}")
+        return np.zeros(count, np.uint8)
+    if count and source.content:
+        return _from_content(kind, source.content, count)
+    if kind.name == "string":
+        return _completed(kind, _object_array(source.strings(count)), count)
+    return _completed(kind, source.numbers(kind, count), count)
 
 
-def decoded_size(proto: Any) -> tuple[int, int]:
-    """Return how many elements and about how many bytes the array of a TensorProto message has, without making it.
-
-    Raises:
-        TensorError: as `from_proto`.
-    """
-    count = math.prod(_shape(proto))
-    if proto.dtype == _VARIANT:
-        return count, count
-    kind = _kind(proto.dtype, _READABLE)
-    if kind.name != "string":
-        return count, count * np.dtype(kind.numpy).itemsize
-    present = count if proto.tensor_content else min(count, len(proto.string_val))
-    return count, 8 * count + _STRING_BYTES * present + int(proto.ByteSize())
+def _completed(kind: _Kind, values: Array, count: int) -> Array:
+    """Return `count` elements: the last value is repeated, none gives zeros."""
+    present = values.size
+    if present == count:
+        return values
+    flat = np.empty(count, kind.numpy)
+    flat[:present] = values
+    none = b"" if kind.name == "string" else kind.numpy(0)
+    flat[present:] = values[-1] if present else none
+    return flat
 
 
-def _shape(proto: Any) -> tuple[int, ...]:
+def _shape(source: Source) -> tuple[int, ...]:
     # `unknown_rank` is ignored: without dims, the tensor is a scalar (TensorShape's IsValid, tensor_shape.cc).
-    dims = tuple(dim.size for dim in proto.tensor_shape.dim)
+    dims = tuple(source.dims())
+    if len(dims) > MAX_RANK:
+        raise TensorError(f"The tensor has more than {MAX_RANK} dims.", fix="use fewer dims")
     if any(size < 0 for size in dims):
         raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give the size of every dim")
     return dims
 
 
-def _variants(proto: Any) -> Array:
-    """Return the dtype and shape of a variant tensor; only TensorFlow can decode its values."""
-    shape = _shape(proto)
-    if math.prod(shape) and (proto.tensor_content or proto.variant_val):
-        raise TensorError("The values of a variant tensor cannot be read.", fix=f"use one of: {', '.join(_BY_NAME)}")
-    return np.zeros(shape, [("variant", np.uint8)])
-
-
-def _from_content(kind: _Kind, content: bytes, count: int) -> Array:
+def _from_content(kind: _Kind, content: bytes | memoryview, count: int) -> Array:
     if kind.name == "string":
-        return _object_array(_split_strings(content, count), count)
+        return _object_array(_split_strings(content, count))
     dtype = np.dtype(kind.numpy).newbyteorder("<")
     size = count * dtype.itemsize
     if len(content) != size:
@@ -286,15 +450,10 @@ def _booleans(flat: Array) -> Array:
 
 def _join_strings(strings: list[bytes]) -> bytes:
     """Return the bytes that `_split_strings` splits (TensorFlow's EncodeStringList)."""
-    return b"".join((*(_as_varint(len(string)) for string in strings), *strings))
+    return b"".join((*(as_varint(len(string)) for string in strings), *strings))
 
 
-def _as_varint(value: int) -> bytes:
-    groups = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 1), 7)]
-    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
-
-
-def _split_strings(content: bytes, count: int) -> list[bytes]:
+def _split_strings(content: bytes | memoryview, count: int) -> list[bytes]:
     """Split `count` lengths as varints and the bytes of all strings (TensorFlow's DecodeStringList)."""
     sizes, at = [], 0
     for _ in range(count):
@@ -303,10 +462,10 @@ def _split_strings(content: bytes, count: int) -> list[bytes]:
     actual, expected = len(content) - at, sum(sizes)
     if actual != expected:
         raise TensorError(f"tensor_content has {actual} bytes of strings; their lengths add up to {expected}.")
-    return [content[start:end] for start, end in pairwise(accumulate(sizes, initial=at))]
+    return [bytes(content[start:end]) for start, end in pairwise(accumulate(sizes, initial=at))]
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def _varint(content: bytes | memoryview, at: int) -> tuple[int, int]:
     """Return the 32-bit varint at a position, and the position after it."""
     value = 0
     for shift in range(0, 35, 7):
@@ -319,30 +478,10 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     raise TensorError("tensor_content of a string tensor ends within the lengths of its strings.")
 
 
-def _object_array(values: Sequence[Any], count: int) -> Array:
-    array = np.empty(count, np.object_)
-    array[:] = list(values)
+def _object_array(values: Sequence[Any]) -> Array:
+    array = np.empty(len(values), np.object_)
+    array[:] = values
     return array
-
-
-def _from_values(kind: _Kind, values: Any, count: int) -> Array:
-    """Return `count` elements of a `*_val` field: surplus ones are ignored, the last is repeated, none gives zeros."""
-    if kind.name == "string":
-        strings = list(values[:count]) or [b""]
-        return _object_array((strings + strings[-1:] * (count - len(strings)))[:count], count)
-    if kind.field == "float8_val":
-        values = list(values)  # the field is a bytes object with one byte per element
-    parts = 2 if kind.name.startswith("complex") else 1
-    present = min(len(values) // parts, count)
-    flat: Array = np.array(values[: present * parts], _field_dtype(kind))
-    if kind.field == "half_val":
-        flat = flat.astype(np.uint16).view(kind.numpy)
-    else:
-        flat = flat.view(kind.numpy) if parts == 2 else flat.astype(kind.numpy)
-    if present == count:
-        return flat
-    last = flat[-1] if present else kind.numpy(0)
-    return np.concatenate([flat, np.full(count - present, last, kind.numpy)])
 
 
 def _field_dtype(kind: _Kind) -> Any:
@@ -359,6 +498,8 @@ def _as_kind(kind: _Kind, flat: Array) -> Array:
         return bfloat16_from_bits(flat)
     if kind.number in _BY_NUMBER:
         return flat
+    if kind is _VARIANT_KIND:
+        return flat.view([("variant", np.uint8)])
     dtype = _ml_dtype(kind.name)
     return flat.view(np.dtype([(kind.name, kind.numpy)]) if dtype is None else dtype)
 

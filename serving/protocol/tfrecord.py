@@ -6,14 +6,18 @@ the data has to parse as a message anyway, and a file that was cut or shifted ha
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from serving.errors import GoldenError
 
 _POLYNOMIAL = 0x82F63B78
 _MASK = 0xA282EAD8
+_MAX_RECORD = 2**31 - 1
+"""Most bytes of a record: those of a protobuf message."""
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -22,20 +26,32 @@ def read_records(path: Path) -> Iterator[bytes]:
     Raises:
         GoldenError: the file cannot be read, is not a TFRecord file, or is incomplete.
     """
+    fix = "give the path of a TFRecord file"
     try:
-        content = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise GoldenError(f"{path} is not a regular file.", fix=fix)  # a FIFO would never end
+        with path.open("rb") as file:
+            yield from _records(path, file)
     except OSError as exc:
-        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix="give the path of a TFRecord file") from exc
-    at = 0
-    while at < len(content):
-        header = content[at : at + 12]
+        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix=fix) from exc
+    except ValueError as exc:  # a path with NUL
+        raise GoldenError(f"{str(path)!r} cannot be read: {exc}.", fix=fix) from exc
+
+
+def _records(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    at, size = 0, os.fstat(file.fileno()).st_size
+    while header := file.read(12):
         if len(header) < 12 or _masked_crc32c(header[:8]) != struct.unpack("<I", header[8:])[0]:
             fix = "give another file, or record the requests again"
             raise GoldenError(f"{path} is not a TFRecord file, or is damaged at byte {at}.", fix=fix)
         (length,) = struct.unpack("<Q", header[:8])
-        data = content[at + 12 : at + 12 + length]
-        if len(data) < length or len(content) < at + 16 + length:
-            raise GoldenError(f"{path} ends within the record at byte {at}.", fix="copy the whole file again")
+        # The length is compared with the file before that much memory is allocated.
+        data = file.read(length) if length <= min(size - at - 16, _MAX_RECORD) else b""
+        if len(data) < length or len(file.read(4)) < 4:
+            what = f"{path} ends within the record at byte {at}"
+            if length <= size:
+                raise GoldenError(f"{what}.", fix="copy the whole file again")
+            raise GoldenError(f"{what}, which claims {length} bytes.", fix="copy the whole file again")
         yield data
         at += 16 + length
 

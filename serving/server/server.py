@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from serving.client import arguments
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
 from serving.server.batching import Batching
@@ -73,8 +76,8 @@ class Server:
         if isinstance(source, ServerOptions):
             self.options = source
         else:
-            fields = {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, **options}
-            self.options = _options_for(Path(source), fields)
+            named = {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, **options}
+            self.options = _options_for(_path(source), _checked(named))
         self.metrics = Metrics()
         self._batching: Batching | None = None
         self._request_log: RequestLog | None = None
@@ -221,6 +224,28 @@ def serve(options: ServerOptions) -> None:
             server.stop()
         if server.loads_abandoned:
             leave(0)
+
+
+def _path(source: object) -> Path:
+    if not isinstance(source, str | PathLike):
+        what = f"The argument source is not a path: {arguments.shown(source)}."
+        raise ConfigError(what, fix="give a bundle's folder, a models.config file or a model's base path")
+    text = arguments.text(fspath(source), "source")
+    if not text or "\0" in text:
+        raise ConfigError(f"The argument source is not a path: {arguments.shown(text)}.", fix="use Path('.') for this folder")
+    return Path(text)
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of ServerOptions as given, after checks of their names and of the ports and the address."""
+    known = [field.name for field in dataclass_fields(ServerOptions)]
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigError(f"Server has no option {unknown[0]!r}.", fix=f"use one of: {', '.join(known)}")
+    arguments.text(options["host"], "host")
+    for name in ("grpc_port", "rest_port"):
+        if options[name] is not None or name == "grpc_port":
+            options[name] = arguments.integer(options[name], name, 0, 65535)
+    return options
 
 
 def _options_for(source: Path, fields: dict[str, Any]) -> ServerOptions:

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from serving.client.client import Client
 from serving.client.examples import EXAMPLES, classes_as_outputs, classes_from_proto, serialized_examples
 from serving.client.prepared_request import PreparedRequest
+from serving.client.transport import MAX_RESPONSE_BYTES
 from serving.errors import GoldenError, ServingError
 from serving.golden.compare import compare
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
@@ -74,8 +75,8 @@ def read_requests(path: Path) -> RequestLog:
 def _predict_request(entry: Any) -> PreparedRequest:
     return PreparedRequest(
         **_model_spec(entry),
-        inputs={name: from_proto(tensor) for name, tensor in sorted(entry.request.inputs.items())},
-        outputs={name: _decoded(from_proto(tensor)) for name, tensor in sorted(entry.response.outputs.items())},
+        inputs={name: from_proto(tensor, MAX_RESPONSE_BYTES) for name, tensor in sorted(entry.request.inputs.items())},
+        outputs={name: from_proto(tensor, MAX_RESPONSE_BYTES) for name, tensor in sorted(entry.response.outputs.items())},
     )
 
 
@@ -106,13 +107,6 @@ def _model_spec(entry: Any) -> dict[str, Any]:
 
 def _examples(entry: Any) -> dict[str, Array]:
     return {EXAMPLES: np.array(serialized_examples(entry.request.input), np.object_)}
-
-
-def _decoded(array: Array) -> Array:
-    """Return byte strings as text, the form of golden data; other arrays unchanged."""
-    if array.dtype != np.object_:
-        return array
-    return np.array([value.decode("utf-8", "replace") for value in array.ravel()], str).reshape(array.shape)
 
 
 def replay(

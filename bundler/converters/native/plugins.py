@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import SourceError, UsageError
+from serving.lazy import once
 
 if TYPE_CHECKING:
     from bundler.converters.native.registry import Handler, HandlerTable
@@ -71,7 +71,7 @@ def _from_file(path: Path) -> list[Handler]:
     return _checked(handlers, path.name)
 
 
-@lru_cache(maxsize=1)
+@once
 def installed() -> Extension:
     """Return the built-in handlers and those of installed packages; looked up once per process.
 

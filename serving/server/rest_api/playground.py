@@ -12,9 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
+from serving.lazy import once
 from serving.server.models.core import ServerCore
 
 PATH = "/"
@@ -67,7 +67,7 @@ class Playground:
         return json.dumps({"models": models, "grpc": grpc}).encode()
 
 
-@cache
+@once
 def read_page() -> Page:
     """Return the page, with a policy that allows its own style and script only."""
     html = (FOLDER / "index.html").read_text("utf-8")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.client.examples import to_json, to_message
-from serving.errors import TensorError
+from serving.client.examples import classes_as_outputs, to_json, to_message
+from serving.errors import ProtocolError, TensorError
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,10 @@ def test_a_serialized_example_is_kept() -> None:
 def test_values_that_no_feature_can_hold_are_an_error(example: Any) -> None:
     with pytest.raises(TensorError, match=r"tf\.Example"):
         to_message(example)
+
+
+def test_classes_of_examples_that_differ_in_number_are_an_error() -> None:
+    assert classes_as_outputs([[("a", 0.5)], [("b", 1.0)]])["classes"].tolist() == [["a"], ["b"]]
+    assert classes_as_outputs([])["classes"].size == 0
+    with pytest.raises(ProtocolError, match="1 classes for one example and 2"):
+        classes_as_outputs([[("a", 0.5)], [("a", 0.5), ("b", 0.5)]])

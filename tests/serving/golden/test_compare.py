@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from serving.golden.compare import compare
+from tests.serving.memory import assert_allocates_less_than
 
 NAN, INF = np.nan, np.inf
 
@@ -48,3 +49,12 @@ def test_integers_booleans_and_strings_must_be_equal() -> None:
     assert not compare("y", np.array([True]), np.array([False])).within(1.0)
     strings = compare("y", np.array(["ä", "b"]), np.array(["ä".encode(), b"c"], np.object_))
     assert (strings.index, strings.want, strings.got) == ((1,), "b", "c")
+
+
+def test_one_long_text_among_many_takes_no_room_for_all() -> None:
+    texts = np.array([b"a" * 1_000_000, *([b"b"] * 1000)], np.object_)
+    with assert_allocates_less_than(10_000_000):
+        assert compare("y", texts, texts.copy()).within(0)
+        other = texts.copy()
+        other[7] = b"c"
+        assert compare("y", texts, other).explain() == "output 'y' at [7]: expected b, got c (relative error inf)"

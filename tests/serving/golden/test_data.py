@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.errors import GoldenError
 from serving.golden.data import Golden, GoldenCase, batch_size, is_binary
 from serving.protocol.tensors import array_dtype_name, bfloat16_to_float32
 
@@ -38,9 +39,9 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "1.npz"
     with path.open("wb") as file:
         np.savez(file, x=np.zeros(1))
-    with pytest.raises(ValueError, match="has no __meta__"):
+    with pytest.raises(GoldenError, match="has no __meta__"):
         Golden.load(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(GoldenError, match="No such file"):
         Golden.load(tmp_path / "none.npz")
 
 
@@ -54,3 +55,18 @@ def test_only_object_arrays_of_bytes_are_binary() -> None:
     assert is_binary(np.array([b"a"], np.object_))
     assert not is_binary(np.array(["a"], np.object_))
     assert not is_binary(np.array([b"a"]))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    ["5", "[]", "{}", '{"cases": 5}', '{"cases": [5]}', '{"cases": [{"signature": 1}]}', "[" * 5000, "\\ud800", "", "null",
+     '{"cases": [], "model": "m", "tolerance": "x", "bfloat16": []}',
+     '{"cases": [], "model": "m", "tolerance": 1, "bfloat16": 5}',
+     '{"cases": [], "model": "m", "tolerance": 1, "bfloat16": [], "binary": 5}'],
+)  # fmt: skip
+def test_meta_of_another_form_is_a_clear_error(tmp_path: Path, meta: str) -> None:
+    path = tmp_path / "1.npz"
+    np.savez(path, __meta__=np.array(meta))
+    with pytest.raises(GoldenError, match=r"1\.npz cannot be read") as caught:
+        Golden.load(path)
+    assert caught.value.fix

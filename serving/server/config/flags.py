@@ -120,6 +120,7 @@ FLAGS: dict[str, Flag] = {
     "per_process_gpu_memory_fraction": Flag(float, None, _IN_PYTHON),
     "remove_unused_fields_from_bundle_metagraph": Flag(_boolean, None, _IN_PYTHON),
     "prefer_tflite_model": Flag(_boolean, "prefer_tflite"),
+    "allow_unsafe_ops": Flag(_boolean, "allow_unsafe_ops"),
     "num_tflite_pools": Flag(_iterations, "tflite_pool_size"),
     "num_tflite_interpreters_per_pool": Flag(int, None, "interpreters are created as calls need them"),
     "enable_profiler": Flag(_boolean, None, "there is no profiler service"),
@@ -129,8 +130,9 @@ FLAGS: dict[str, Flag] = {
 }
 """Every flag that is understood. Those in `OWN` are not the real server's."""
 
-OWN = ("host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format")
-"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, and logs through compiled-in collectors."""
+OWN = ("host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "allow_unsafe_ops")
+"""Flags that the real server lacks: it listens on all addresses, has no page at `/`, logs through compiled-in collectors, and
+loads any model."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

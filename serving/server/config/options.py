@@ -42,6 +42,7 @@ class ServerOptions:
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
         session_threads: value of intra_op_threads and inter_op_threads if neither is set; see `threads`.
         channel_arguments: options that are passed to the gRPC server.
+        allow_unsafe_ops: load models whose operators reach out of the graph, to files or the network for example.
         playground: show the playground at `/` of the REST port.
     """
 
@@ -80,6 +81,7 @@ class ServerOptions:
     log_requests_sample_rate: float = 1.0
     log_format: str = "text"
     prefer_tflite: bool = False
+    allow_unsafe_ops: bool = False
     tflite_pool_size: int = field(default_factory=cores)
     session_threads: int = 0
     intra_op_threads: int = 0

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from serving.protocol.status import Code, StatusError, not_found
+from serving.protocol.status import Code, RefusedModelError, StatusError, not_found
 from serving.server.models import memory
-from serving.server.models.folders import Fingerprint, settled
+from serving.server.models.folders import Fingerprint, manifest_state, settled
 from serving.server.models.states import ManagerState, ServableState, StateBoard, servable_name
 from serving.server.servables.protocol import Servable
 
@@ -49,6 +49,7 @@ class _Version:
         users: requests that use it.
         failures: failed loads since it was aspired or its folder changed.
         tried: fingerprint of the folder at the last load.
+        manifest: the state of the bundle's bundle.json at the last load.
         cancelled: set when it should no longer be loaded.
     """
 
@@ -61,6 +62,7 @@ class _Version:
     users: int = 0
     failures: int = 0
     tried: Fingerprint | None = None
+    manifest: tuple[int, int] | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -110,7 +112,7 @@ class Manager:
     def aspire(self, name: str, versions: dict[int, str]) -> None:
         """Serve exactly these versions (version -> folder) of a model as soon as possible.
 
-        A version that failed to load is not loaded again before its folder changes.
+        A version that failed to load is not loaded again before its folder, or the bundle.json that records it, changes.
         """
         changed = self._failed_and_changed(name)
         with self._changed:
@@ -127,7 +129,7 @@ class Manager:
         with self._changed:
             known = self._versions.get(name, {}).values()
             failed = [v for v in known if v.aspired and v.phase is _Phase.ENDED and v.tried is not None]
-        return [version for version in failed if Fingerprint.of(version.path) != version.tried]
+        return [v for v in failed if Fingerprint.of(v.path) != v.tried or manifest_state(v.path) != v.manifest]
 
     def wait_for_first_attempts(self) -> None:
         """Wait until every aspired version serves or has failed once."""
@@ -237,13 +239,14 @@ class Manager:
                 state = ServableState(version.name, version.version, ManagerState.LOADING)
                 version.failures += 1
                 log.warning("Loading servable: %s failed: %s (%s)", state.servable, exc, version.path)
-                if not attempts_left or version.cancelled.wait(self._retry_seconds):
+                if isinstance(exc, RefusedModelError) or not attempts_left or version.cancelled.wait(self._retry_seconds):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
     def _load_complete(self, version: _Version) -> Servable:
         """Load a folder once it has stopped changing."""
         for loads_left in reversed(range(_MOST_LOADS)):
+            version.manifest = manifest_state(version.path)
             version.tried = settled(version.path, self._settle_seconds, version.cancelled)
             servable = self._load_version(version.name, version.version, version.path)
             if not loads_left or version.cancelled.is_set() or Fingerprint.of(version.path) == version.tried:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from bundler.bundle.manifest import Manifest, files_under, hash_files
 from serving.protocol.messages import message
 
 _BATCH = tf.TensorSpec([None], tf.float32, name="x")
@@ -78,3 +81,20 @@ def prints(folder: Path, canary: Path) -> Path:
 def calls_python(folder: Path) -> Path:
     """Save a SavedModel that calls a Python function."""
     return save(folder, lambda x: tf.py_function(lambda value: value, [x], tf.float32))
+
+
+def bundle_with(bundle: Path, copy: Path, model: Path) -> Path:
+    """Copy the small bundle and put another SavedModel in the place of its own; bundle.json records the files as they are then."""
+    shutil.copytree(bundle, copy)
+    version = copy / "models" / "mlp" / "1"
+    shutil.rmtree(version)
+    shutil.copytree(model, version)
+    record_files(copy)
+    return copy
+
+
+def record_files(bundle: Path) -> None:
+    """Let bundle.json record all files as they are now, as whoever makes a bundle can."""
+    manifest = Manifest.read(bundle / "bundle.json")
+    files = [path for path in files_under(bundle) if path.name not in ("bundle.json", ".lock")]
+    (bundle / "bundle.json").write_bytes(replace(manifest, files=hash_files(bundle, files)).to_bytes())

@@ -52,7 +52,7 @@ def inspect_bundle(bundle: Bundle) -> dict[str, Any]:
     facts = bundle.inspect()
     for name, model in facts["models"].items():
         for number, version in model["versions"].items():
-            version["unsafe"] = [str(part) for part in unsafe_parts(bundle, name, int(number))]
+            version["unsafe"] = [str(part) for part in unsafe_parts(bundle.layout, name, int(number))]
     return facts
 
 

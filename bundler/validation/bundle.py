@@ -101,7 +101,7 @@ class Bundle(BundleReader):
 
         for model in self.models():
             for number in self.versions(model):
-                for part in unsafe_parts(self, model, number):
+                for part in unsafe_parts(self.layout, model, number):
                     yield Problem(part.path, f"does more than compute: {part.use}", serious=not allowed)
 
     def _wrong_outputs(self, model: str, number: int) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.bundle.layout import BundleLayout
 from bundler.bundle.reader import BundleReader
 from bundler.errors import UnsafeModelError
 from serving.protocol.saved_model_safety import unsafe_uses
@@ -33,20 +34,19 @@ class UnsafePart:
 
 
 def unsafe_parts(
-    bundle: BundleReader, model: str, version: int, *, served: bool = True, tflite: bool = True
+    layout: BundleLayout, model: str, version: int, *, served: bool = True, tflite: bool = True
 ) -> Iterator[UnsafePart]:
     """Yield what the models of a version do besides computing.
 
     Files that are missing or damaged are left out; `Bundle.verify` names them.
 
     Args:
-        bundle: the bundle.
+        layout: the paths of the bundle.
         model: the model's name.
         version: the version's number.
         served: whether to look at what a server loads: the SavedModel and the model.tflite beside it.
         tflite: whether to look at the TFLite variants.
     """
-    layout = bundle.layout
     folder = layout.version_dir(model, version)
     files = [path for path in layout.tflite_dir(model, version).rglob("*") if path.is_file()] if tflite else []
     if served:
@@ -90,7 +90,7 @@ def refuse_unsafe(
         str(part)
         for model, numbers in versions.items()
         for number in numbers
-        for part in unsafe_parts(bundle, model, number, served=served, tflite=tflite)
+        for part in unsafe_parts(bundle.layout, model, number, served=served, tflite=tflite)
     ]
     if found:
         raise unsafe_model(found, where=str(bundle.path))

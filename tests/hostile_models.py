@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def calls_python(folder: Path) -> Path:
 
 
 def bundle_with(bundle: Path, copy: Path, model: Path) -> Path:
-    """Copy the small bundle and put another SavedModel in the place of its own; bundle.json records the files as they are then."""
+    """Copy the small bundle with another SavedModel in the place of its own; bundle.json records the files as they are then."""
     shutil.copytree(bundle, copy)
     version = copy / "models" / "mlp" / "1"
     shutil.rmtree(version)
@@ -98,3 +99,17 @@ def record_files(bundle: Path) -> None:
     manifest = Manifest.read(bundle / "bundle.json")
     files = [path for path in files_under(bundle) if path.name not in ("bundle.json", ".lock")]
     (bundle / "bundle.json").write_bytes(replace(manifest, files=hash_files(bundle, files)).to_bytes())
+
+
+@cache
+def custom_tflite() -> bytes:
+    """Return a .tflite file with a custom operator, ReadFile, whose code a plugin would have to bring."""
+
+    @tf.function(input_signature=[tf.TensorSpec([2], tf.float32)])
+    def read(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.strings.length(tf.io.read_file("/etc/hostname")), x
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([read.get_concrete_function()])
+    converter.allow_custom_ops = True
+    content: bytes = converter.convert()
+    return content

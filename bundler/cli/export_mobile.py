@@ -53,7 +53,13 @@ def export_mobile(options: ExportMobileOptions) -> None:
 
     mean, std = parse_numbers(options.mean), parse_numbers(options.std)
     settings = ExportOptions(
-        tuple(options.model or ()), options.version, parse_names(options.variants), options.labels, mean, std, options.allow_unsafe_ops
+        tuple(options.model or ()),
+        options.version,
+        parse_names(options.variants),
+        options.labels,
+        mean,
+        std,
+        options.allow_unsafe_ops,
     )
     with cleanly_interrupted(f"{options.output} was not written."):
         exports = export(Bundle.open(options.bundle), options.output, settings)

@@ -30,6 +30,7 @@ def serve(
 
     Flags of its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
     `tfbundle smoke --replay` and `tfbundle bench --replay` send again. --log_format=json logs one JSON line per request.
+    --allow_unsafe_ops loads models that reach out to files, the network or Python, which are refused otherwise.
     """
     from serving.protocol.status import StatusError
     from serving.server import serve as run

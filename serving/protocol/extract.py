@@ -1,4 +1,4 @@
-"""Write `tf_serving.desc`, the descriptors of TensorFlow Serving's messages and services, and `tf_ops.txt`, TensorFlow's operators.
+"""Write `tf_serving.desc` (descriptors of TensorFlow Serving's messages and services) and `tf_ops.txt` (TensorFlow's operators).
 
 They are taken from the installed tensorflow-serving-api and TensorFlow, so that nothing else needs either.
 

@@ -89,7 +89,8 @@ class _Uses:
         graph = index.meta_graph
         saver = graph.saver_def
         outputs = [info.name for signature in graph.signature_def.values() for info in signature.outputs.values()]
-        main_ops = [name for key in _MAIN_OPS if key in graph.collection_def for name in graph.collection_def[key].node_list.value]
+        collections = [graph.collection_def[key] for key in _MAIN_OPS if key in graph.collection_def]
+        main_ops = [name for collection in collections for name in collection.node_list.value]
         functions = list(graph.object_graph_def.concrete_functions)
         self._requests: Reach = index.reach([*outputs, *main_ops], functions)
         self._runs: Reach = index.reach([*outputs, *main_ops, saver.restore_op_name], functions)

@@ -54,7 +54,7 @@ class Origins:
     ) -> None:
         self._index = index
         self._fed = set(fed)
-        self._origins: dict[str, Origin] = {name: ASSET for name in assets}
+        self._origins: dict[str, Origin] = dict.fromkeys(assets, ASSET)
         if filename:
             self._origins[filename] = FILENAME
         self._follows_variables = ASSET in self._origins.values()

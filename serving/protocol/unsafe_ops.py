@@ -125,7 +125,7 @@ def why_unsafe(op: str, attributes: Mapping[str, Any]) -> str | None:
     """
     if op in _DEPENDS:
         name, harmless, reason = _DEPENDS[op]
-        value = attributes[name] if name in attributes else None
+        value = attributes.get(name)
         return None if value is None or all(map(harmless.fullmatch, _texts(value))) else reason
     return _reason(op)
 

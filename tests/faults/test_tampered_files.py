@@ -49,7 +49,7 @@ def test_every_flipped_bit_of_the_graph_is_found(version: Path) -> None:
     for _ in range(FLIPS):
         before = file.read_bytes()
         flip(file, draw.randrange(len(before)), draw.randrange(8))
-        with pytest.raises(StatusError, match=r"DATA_LOSS: models/mlp/1/saved_model\.pb is not the file that was built: its sha256"):
+        with pytest.raises(StatusError, match=r"DATA_LOSS: models/mlp/1/saved_model\.pb is not the file that was built"):
             check_recorded(str(version))
         file.write_bytes(before)
     check_recorded(str(version))
@@ -74,11 +74,11 @@ def test_tampered_variables_are_found(version: Path, name: str) -> None:
         check_recorded(str(version))
 
 
-@pytest.mark.parametrize("name", ["saved_model.pbtxt", "model.tflite", "variables/variables.data-00001-of-00002", "assets/vocab.txt"])
+@pytest.mark.parametrize("name", ["saved_model.pbtxt", "model.tflite", "variables/more", "assets/vocab.txt"])
 def test_a_file_that_was_added_is_found(version: Path, name: str) -> None:
     (version / name).parent.mkdir(exist_ok=True)
     (version / name).write_text("x")
-    with pytest.raises(StatusError, match="it is not listed in bundle.json"):
+    with pytest.raises(StatusError, match=r"it is not listed in bundle\.json"):
         check_recorded(str(version))
 
 

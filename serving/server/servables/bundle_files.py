@@ -1,7 +1,7 @@
 """The check that a version of a bundle is what bundle.json records, before it is loaded.
 
-A damaged SavedModel often loads: one byte of its graph may change a constant, and the answers with it. The variables have checksums
-of their own, which TensorFlow checks (tensorflow/core/util/tensor_bundle/tensor_bundle.cc).
+A damaged SavedModel often loads: one byte of its graph may change a constant, and the answers with it. The variables have
+checksums of their own, which TensorFlow checks (tensorflow/core/util/tensor_bundle/tensor_bundle.cc).
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.reader import BundleReader
-from bundler.errors import UnsafeModelError
+from bundler.errors import UnsafeModelError, first_message_line
 from serving.protocol.saved_model_safety import unsafe_uses
 from serving.protocol.tflite_file import MODEL_FILE
 from serving.protocol.tflite_safety import unsafe_tflite_uses
-from serving.protocol.unsafe_ops import UnsafeUse
+from serving.protocol.unsafe_ops import UnsafeUse, printable
 
 _SHOWN = 8
 
@@ -38,7 +38,7 @@ def unsafe_parts(
 ) -> Iterator[UnsafePart]:
     """Yield what the models of a version do besides computing.
 
-    Files that are missing or damaged are left out; `Bundle.verify` names them.
+    Missing files are left out; `Bundle.verify` names them.
 
     Args:
         layout: the paths of the bundle.
@@ -57,19 +57,27 @@ def unsafe_parts(
 
 
 def saved_model_uses(folder: Path) -> list[UnsafeUse]:
-    """Return what a SavedModel does besides computing; nothing for one that cannot be read and so cannot be loaded either."""
+    """Return what a SavedModel does besides computing. One that is damaged counts, too, as nobody knows what it does."""
     try:
         return unsafe_uses(folder)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError) as exc:
+        return [_unreadable("the SavedModel", exc)]
 
 
 def tflite_uses(path: Path) -> list[UnsafeUse]:
-    """Return what a .tflite file does besides computing; nothing for one that cannot be read and so cannot be run either."""
+    """Return what a .tflite file does besides computing. One that is damaged counts, too, as nobody knows what it does."""
     try:
         return unsafe_tflite_uses(path.read_bytes())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError) as exc:
+        return [_unreadable("the file", exc)]
+
+
+def _unreadable(what: str, exc: Exception) -> UnsafeUse:
+    return UnsafeUse(what, f"cannot be checked: {printable(first_message_line(exc))}")
 
 
 def refuse_unsafe(

@@ -32,7 +32,9 @@ CHECKED_INPUT: Mapping[str, tuple[int, Origin]] = {
 """Operators that read a file: the input that names it, and the origin with which the file belongs to the model."""
 
 _USES_OF_A_HANDLE = frozenset({"ReadVariableOp", "VarIsInitializedOp", "DisableCopyOnRead", "Identity"})
-_MOST_CONTEXTS = 20_000
+_MOST_VISITS = 5_000_000
+"""Nodes that are looked at, each once for every kind of arguments that its function is called with. An ordinary model needs
+thousands; a graph that needs more is not followed, so that checking it takes no longer than some seconds."""
 
 _Context: TypeAlias = tuple[str, tuple[Origin, ...]]
 """A function (empty: the main graph) and the origins of its arguments."""
@@ -53,7 +55,8 @@ class Origins:
         self, index: GraphIndex, *, filename: str, assets: Iterable[str], fed: Iterable[str], functions: Iterable[_Context]
     ) -> None:
         self._index = index
-        self._fed = set(fed)
+        self._fed = {name if ":" in name else f"{name}:0" for name in fed}
+        self._visits = 0
         self._origins: dict[str, Origin] = dict.fromkeys(assets, ASSET)
         if filename:
             self._origins[filename] = FILENAME
@@ -76,7 +79,8 @@ class Origins:
             scope: the function that the node is in, or empty for the main graph.
             node: the node's name.
         """
-        return (scope, node) in self._proven and (scope, node) not in self._refuted
+        is_known = self._visits <= _MOST_VISITS
+        return is_known and (scope, node) in self._proven and (scope, node) not in self._refuted
 
     def _walk(self, calls: list[_Context]) -> None:
         self._proven.clear()
@@ -93,9 +97,13 @@ class Origins:
             context = todo.pop()
             if context not in seen:
                 seen.add(context)
-                if len(seen) > _MOST_CONTEXTS:
-                    raise ValueError(f"its functions are called with more than {_MOST_CONTEXTS} kinds of arguments")
+                self._visits += self._size(context[0])
+                if self._visits > _MOST_VISITS:
+                    return
                 todo += self._visit(context)
+
+    def _size(self, scope: str) -> int:
+        return len(self._index.functions[scope].node_def if scope else self._index.nodes) + 1
 
     def _unknown(self, function: str) -> tuple[Origin, ...]:
         return (None,) * len(self._index.functions[function].signature.input_arg)

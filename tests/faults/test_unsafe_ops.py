@@ -156,6 +156,14 @@ def test_launch_refuses_it_before_anything_is_started(stranger: Path, canary: Pa
     assert not canary.exists()
 
 
+@pytest.mark.slow
+def test_launch_serves_it_if_that_is_allowed(stranger: Path, canary: Path) -> None:
+    ports = ("--port", free_port(), "--rest-port", free_port())
+    done = tfbundle("launch", stranger, "--allow-unsafe-ops", "--check", "--no-smoke", *ports)
+    assert "mlp: version 1 AVAILABLE" in done.stdout
+    assert canary.read_text() == "written"
+
+
 def test_serve_refuses_it(stranger: Path, canary: Path) -> None:
     done = tfbundle("serve", stranger, f"--port={free_port()}", f"--rest_api_port={free_port()}", code=1)
     assert "PERMISSION_DENIED: The model does more than compute" in done.stderr

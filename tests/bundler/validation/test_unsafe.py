@@ -54,10 +54,13 @@ def test_the_saved_model_and_every_tflite_file_are_looked_at(bundle: Path, tmp_p
     assert sorted(parts(bundle)) == sorted(served + variants)
 
 
-def test_missing_and_damaged_files_are_left_to_the_other_checks(bundle: Path) -> None:
-    (bundle / "models" / "mlp" / "1" / "saved_model.pb").unlink()
-    (bundle / "models" / "mlp" / "1" / "model.tflite").write_bytes(b"x")
+def test_missing_files_are_left_to_the_other_checks_and_damaged_ones_count(bundle: Path) -> None:
+    version = bundle / "models" / "mlp" / "1"
+    (version / "saved_model.pb").unlink()
     assert parts(bundle) == []
+    (version / "saved_model.pb").write_bytes(b"\xff")
+    (version / "model.tflite").write_bytes(b"x")
+    assert parts(bundle) == [("models/mlp/1", "the SavedModel"), ("models/mlp/1/model.tflite", "the file")]
 
 
 def test_a_version_that_is_not_asked_for_does_not_matter(bundle: Path, tmp_path: Path) -> None:

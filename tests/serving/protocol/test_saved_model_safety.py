@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -377,6 +379,23 @@ def test_endless_identities_and_recursive_functions_end(model: Path) -> None:
         endless.node_def.add(name="again", op="endless")
 
     assert edit(model, change) == ["ReadFile"]
+
+
+def test_a_graph_with_too_many_kinds_of_calls_is_not_trusted(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.protocol.tensor_origins._MOST_VISITS", 20)
+    assert found(model) == ["InitializeTableFromTextFileV2", "ReadFile", "RestoreV2"]
+
+
+def test_damage_anywhere_ends_in_an_error_or_in_names(model: Path) -> None:
+    content = (model / "saved_model.pb").read_bytes()
+    draw = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for _ in range(draw.choice((1, 1, 4))):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        (model / "saved_model.pb").write_bytes(damaged)
+        with contextlib.suppress(ValueError):
+            unsafe_uses(model)
 
 
 # The folder

@@ -16,6 +16,7 @@ Every error says what happened, where, and what to do; the command line prints e
     ├── ParityError                 3   an artifact's answers differ from PyTorch's
     ├── PublishError                1   the bundle's folder could not be written
     └── VerifyError                 1   a bundle is damaged or incomplete
+        └── UnsafeModelError        1   … or its model does more than compute, and that was not allowed
 """
 
 from __future__ import annotations
@@ -108,6 +109,10 @@ class PublishError(TfbundleError):
 
 class VerifyError(TfbundleError):
     """A bundle is damaged or incomplete."""
+
+
+class UnsafeModelError(VerifyError):
+    """A model has operators that reach out of the graph, to files or the network for example, and that was not allowed."""
 
 
 def first_message_line(exc: BaseException) -> str:

@@ -46,6 +46,7 @@ from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
 from bundler.validation.report import ParityReport
+from bundler.validation.unsafe import unsafe_parts
 from bundler.values.converted import ConvertedModel
 from bundler.values.exported import ExportedSignature, Offloadable
 from bundler.values.reference import ReferenceOutputs
@@ -379,7 +380,12 @@ def _prove(
     file.parent.mkdir(parents=True, exist_ok=True)
     golden.save(file)
     write_warmup(golden, spec.name, layout.warmup(spec.name, task.version), served.methods)
-    return _Proof(report, tuple(f"{spec.name}, {note}" for note in report.not_run), golden.largest_batch)
+    notices = [f"{spec.name}, {note}" for note in report.not_run]
+    notices += [
+        f"{part.path} does more than compute: {part.use}; it is served only with --allow_unsafe_ops."
+        for part in unsafe_parts(layout, task.name, task.version)
+    ]
+    return _Proof(report, tuple(notices), golden.largest_batch)
 
 
 def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:

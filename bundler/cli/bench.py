@@ -68,6 +68,10 @@ class BenchOptions:
             help="Try servers with different batching and threads, and write the flags of the best one into this folder.",
         ),
     ] = None
+    allow_unsafe_ops: Annotated[
+        bool,
+        typer.Option("--allow-unsafe-ops", help="--advise: serve models that reach out to files, the network or Python, too."),
+    ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False
 
     @property
@@ -177,8 +181,14 @@ def _fail_if_any_failed(results: list[LoadFigures]) -> None:
 
 
 def _advise(bundle: Path, request: PreparedRequest, clients: int, options: BenchOptions, folder: Path) -> None:
+    from bundler.validation.bundle import Bundle
+    from bundler.validation.unsafe import refuse_unsafe
     from serving.advise.files import verdict, write_advice
     from serving.advise.search import advise
+
+    opened = Bundle.open(bundle)
+    if not options.allow_unsafe_ops:
+        refuse_unsafe(opened, {model: opened.versions(model) for model in opened.models()})
 
     def show(trial: Trial) -> None:
         figures = trial.figures
@@ -188,7 +198,8 @@ def _advise(bundle: Path, request: PreparedRequest, clients: int, options: Bench
         note(f"{trial.gain:5.2f}  {figures.per_second:9.1f} requests/s  p99 {figures.p99_ms:8.2f} ms  {trial.setting}")
 
     note(f"{request.model}, {plural(clients, 'client')}; each setting is compared with a server without flags, in turns:")
-    advice = advise(bundle, request, clients, seconds=options.seconds, progress=show)
+    allowed = ("--allow_unsafe_ops=true",) if options.allow_unsafe_ops else ()
+    advice = advise(bundle, request, clients, seconds=options.seconds, progress=show, flags=allowed)
     written = write_advice(advice, folder)
     if options.as_json:
         print_json({**advice.to_json(), "written": [str(path) for path in written]})

@@ -35,6 +35,9 @@ class ExportMobileOptions:
     std: Annotated[
         str, typer.Option(help="Standard deviation of the pixels: one number, or one per channel with commas.")
     ] = ""
+    allow_unsafe_ops: Annotated[
+        bool, typer.Option("--allow-unsafe-ops", help="Export files that reach out to files, the network or plugins, too.")
+    ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False
 
 
@@ -50,7 +53,13 @@ def export_mobile(options: ExportMobileOptions) -> None:
 
     mean, std = parse_numbers(options.mean), parse_numbers(options.std)
     settings = ExportOptions(
-        tuple(options.model or ()), options.version, parse_names(options.variants), options.labels, mean, std
+        tuple(options.model or ()),
+        options.version,
+        parse_names(options.variants),
+        options.labels,
+        mean,
+        std,
+        options.allow_unsafe_ops,
     )
     with cleanly_interrupted(f"{options.output} was not written."):
         exports = export(Bundle.open(options.bundle), options.output, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,24 +24,23 @@ def inspect(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
-    """Show versions, signatures, operators and sizes."""
-    from bundler.operations.inspect import inspect_model, kind_of
+    """Show versions, signatures, operators and sizes, and what a model does besides computing. No model is run."""
+    from bundler.operations.inspect import inspect_bundle, inspect_model, kind_of
     from bundler.validation.bundle import Bundle
 
     if kind_of(path) == "bundle":
         bundle = Bundle.open(path)
         if as_json:
-            print_json(bundle.inspect())
+            print_json(inspect_bundle(bundle))
         else:
-            _show_bundle(bundle)
+            _show_bundle(bundle, inspect_bundle(bundle))
     elif as_json:
         print_json(inspect_model(path).to_json())
     else:
         _show_model(inspect_model(path))
 
 
-def _show_bundle(bundle: Bundle) -> None:
-    facts = bundle.inspect()
+def _show_bundle(bundle: Bundle, facts: dict[str, Any]) -> None:
     say(f"bundle {bundle.name}: {plural(facts['files'], 'file')}, {size(facts['size_bytes'])}", style="bold")
     rows = []
     for model in bundle.models():
@@ -55,6 +55,14 @@ def _show_bundle(bundle: Bundle) -> None:
         say()
         for name, signature in bundle.signatures(model).items():
             _show_signature(f"{model} {name}", signature)
+    for model in facts["models"].values():
+        for version in model["versions"].values():
+            _show_unsafe(version["unsafe"])
+
+
+def _show_unsafe(uses: Sequence[str]) -> None:
+    for use in uses:
+        say(f"unsafe: {use}", style="bold red")
 
 
 def _show_model(facts: ModelFacts) -> None:
@@ -76,6 +84,7 @@ def _show_model(facts: ModelFacts) -> None:
         say("metadata", style="bold")
         for line in describe_metadata(facts.metadata):
             say(f"  {line}")
+    _show_unsafe(facts.unsafe)
     total = sum(facts.ops.values())
     say(f"{plural(total, 'operator')}: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))
 

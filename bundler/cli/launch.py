@@ -52,6 +52,10 @@ class LaunchOptions:
     ] = None
     memory: Annotated[str, typer.Option(help="docker: memory limit, e.g. 2g.")] = ""
     cpus: Annotated[str, typer.Option(help="docker: limit of CPU cores, e.g. 1.5.")] = ""
+    allow_unsafe_ops: Annotated[
+        bool,
+        typer.Option("--allow-unsafe-ops", help="Serve models that reach out to files, the network or Python, too."),
+    ] = False
     binary: Annotated[str, typer.Option(help="binary: name or path of the server.")] = "tensorflow_model_server"
 
 
@@ -62,11 +66,14 @@ def launch(options: LaunchOptions) -> None:
     from bundler.operations.smoke import served_golden_files
     from bundler.render.parts import render_context
     from bundler.validation.bundle import Bundle
+    from bundler.validation.unsafe import refuse_unsafe
 
     bundle = Bundle.open(options.bundle)
     context = render_context(bundle.name, bundle.manifest)
     golden_files = served_golden_files(bundle, context) if options.smoke else None
     target = deployment(bundle, context, host=options.host, grpc_port=options.port, rest_port=options.rest_port)
+    if not options.allow_unsafe_ops:
+        refuse_unsafe(bundle, target.versions)
     runner = _runner(options, context, target)
     say(shlex.join(runner.command))
     with cleanly_interrupted("the server was stopped and cleaned up."):
@@ -84,7 +91,8 @@ def _runner(options: LaunchOptions, context: RenderContext, target: Deployment) 
         return DockerRunner(target, settings)
     if options.runner is RunnerName.binary:
         return BinaryRunner(target, options.binary)
-    return EmbeddedRunner(target, (sys.executable, "-m", "bundler", "serve"))
+    allowed = ("--allow_unsafe_ops=true",) if options.allow_unsafe_ops else ()
+    return EmbeddedRunner(target, (sys.executable, "-m", "bundler", "serve", *allowed))
 
 
 def _run(runner: Runner, target: Deployment, golden_files: list[GoldenFile] | None, options: LaunchOptions) -> None:

@@ -17,13 +17,19 @@ def verify(
     parity: Annotated[
         bool, typer.Option("--parity/--no-parity", help="Run the SavedModels on the golden inputs again.")
     ] = True,
+    allow_unsafe_ops: Annotated[
+        bool, typer.Option("--allow-unsafe-ops", help="Run models that reach out to files, the network or Python, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs."""
+    """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs.
+
+    Models that do more than compute (read or write files, use the network, call Python) are named, and not run.
+    """
     from bundler.validation.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    problems = opened.verify(parity=parity)
+    problems = opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops)
     serious = [problem for problem in problems if problem.serious]
     if as_json:
         print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems]})

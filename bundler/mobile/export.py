@@ -33,6 +33,7 @@ from bundler.mobile.snippets import snippets
 from bundler.render.files import write_text
 from bundler.tflite.packed import pack
 from bundler.validation.bundle import Bundle
+from bundler.validation.unsafe import refuse_unsafe
 
 SUMS = "SHA256SUMS"
 
@@ -46,6 +47,7 @@ class ExportOptions:
         version: the version; None for the latest of each model.
         variants: names of the variants; empty for all.
         labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
+        allow_unsafe_ops: whether files may have operators that reach out of the model.
         mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
     """
 
@@ -55,6 +57,7 @@ class ExportOptions:
     labels: str | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    allow_unsafe_ops: bool = False
 
 
 def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[ExportedModel]:
@@ -71,6 +74,7 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
     Raises:
         UsageError: the folder is not empty, a model or variant does not exist, or labels or normalization do not fit.
         VerifyError: a file of the bundle has changed since it was built.
+        UnsafeModelError: a file does more than compute, and that is not allowed.
         TfliteError: metadata cannot be added to a file.
         PublishError: the folder cannot be written.
     """
@@ -108,7 +112,13 @@ def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
         )
     if options.labels and len(names) > 1:
         raise UsageError("--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}")
+    if not options.allow_unsafe_ops:
+        refuse_unsafe(bundle, {name: _chosen(bundle, name, options.version) for name in names}, served=False, tflite=True)
     return [read_model(bundle, name, options.version, options.variants) for name in names]
+
+
+def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:
+    return bundle.versions(name)[-1:] if version is None else [version]
 
 
 def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:

@@ -10,6 +10,8 @@ from typing import Any
 from bundler.bundle.manifest import files_under
 from bundler.errors import UsageError, VerifyError
 from bundler.saved_model import summarize
+from bundler.validation.bundle import Bundle
+from bundler.validation.unsafe import saved_model_uses, tflite_uses, unsafe_parts
 from bundler.values.signature import Signature, TensorSpec
 
 
@@ -25,6 +27,7 @@ class ModelFacts:
         ops: The number of operators by type, most frequent first.
         details: Facts that only this kind has, such as the opset or the TensorFlow version.
         transposes: For a SavedModel, the number of transposes by signature.
+        unsafe: What the model does besides computing, such as reading files; empty for most models.
         metadata: For a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
     """
 
@@ -36,11 +39,21 @@ class ModelFacts:
     details: dict[str, Any] = field(default_factory=dict)
     transposes: dict[str, int] | None = None
     metadata: dict[str, Any] | None = None
+    unsafe: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as `tfbundle inspect --json` prints them."""
         facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
         return {key: value for key, value in facts.items() if value is not None}
+
+
+def inspect_bundle(bundle: Bundle) -> dict[str, Any]:
+    """Return what bundle.json records, and for each version what its files do besides computing (`unsafe`)."""
+    facts = bundle.inspect()
+    for name, model in facts["models"].items():
+        for number, version in model["versions"].items():
+            version["unsafe"] = [str(part) for part in unsafe_parts(bundle.layout, name, int(number))]
+    return facts
 
 
 def kind_of(path: Path) -> str:
@@ -93,6 +106,8 @@ def _saved_model(path: Path) -> ModelFacts:
         saved.ParseFromString((path / "saved_model.pb").read_bytes())
     except (DecodeError, OSError) as exc:
         raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: {exc}.") from exc
+    if not saved.meta_graphs:
+        raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: it has no graph.")
     graph = saved.meta_graphs[0]
     nodes = [node.op for node in graph.graph_def.node]
     nodes += [node.op for function in graph.graph_def.library.function for node in function.node_def]
@@ -108,8 +123,9 @@ def _saved_model(path: Path) -> ModelFacts:
     }
     bytes_total = sum(file.stat().st_size for file in files_under(path))
     transposes = {name: summarize.transposes(graph, name) for name in signatures}
+    unsafe = tuple(map(str, saved_model_uses(path)))
     return ModelFacts(
-        str(path), "saved_model", bytes_total, signatures, _most_frequent(nodes), details, transposes
+        str(path), "saved_model", bytes_total, signatures, _most_frequent(nodes), details, transposes, unsafe=unsafe
     )
 
 
@@ -155,6 +171,7 @@ def _onnx(path: Path) -> ModelFacts:
 def _tflite(path: Path) -> ModelFacts:
     from ai_edge_litert.interpreter import Interpreter
 
+    unsafe = tflite_uses(path)
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
     except (ValueError, RuntimeError) as exc:
@@ -174,7 +191,14 @@ def _tflite(path: Path) -> ModelFacts:
         "files": contents.files,
     }
     return ModelFacts(
-        str(path), "tflite", path.stat().st_size, signatures, contents.ops, details, metadata=contents.metadata
+        str(path),
+        "tflite",
+        path.stat().st_size,
+        signatures,
+        contents.ops,
+        details,
+        metadata=contents.metadata,
+        unsafe=tuple(map(str, unsafe)),
     )
 
 

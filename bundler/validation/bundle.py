@@ -32,19 +32,21 @@ class Problem:
 class Bundle(BundleReader):
     """A bundle on disk that can be verified. Open one with `Bundle.open`; nothing here writes."""
 
-    def verify(self, *, parity: bool = True) -> list[Problem]:
+    def verify(self, *, parity: bool = True, allow_unsafe_ops: bool = False) -> list[Problem]:
         """Compare the bundle with its bundle.json.
 
-        The check covers the size and sha256 of every file, missing and unknown files, and the parts that each version must
-        have.
+        The check covers the size and sha256 of every file, missing and unknown files, the parts that each version must have,
+        and operators that reach out of a model, to files or the network for example.
 
         Args:
-            parity: whether to run the SavedModels on the golden inputs, too; versions with damaged files are left out.
+            parity: whether to run the SavedModels on the golden inputs, too; versions with damaged files are left out, and
+                so are versions that do more than compute, unless that is allowed.
+            allow_unsafe_ops: whether operators that reach out of a model are harmless differences.
 
         Returns:
             All problems. The bundle is what was built if none of them is `serious`.
         """
-        problems = [*self._damaged_files(), *self._unknown_files(), *self._missing_parts()]
+        problems = [*self._damaged_files(), *self._unknown_files(), *self._missing_parts(), *self._unsafe_parts(allow_unsafe_ops)]
         if parity:
             damaged = {version_of(problem.path) for problem in problems if problem.serious}
             versions = [(model, number) for model in self.models() for number in self.versions(model)]
@@ -93,6 +95,14 @@ class Bundle(BundleReader):
                 for path in map(self.layout.relative, required):
                     if path not in self.manifest.files:
                         yield Problem(path, "not listed in bundle.json, but every version must have it")
+
+    def _unsafe_parts(self, allowed: bool) -> Iterator[Problem]:
+        from bundler.validation.unsafe import unsafe_parts
+
+        for model in self.models():
+            for number in self.versions(model):
+                for part in unsafe_parts(self.layout, model, number):
+                    yield Problem(part.path, f"does more than compute: {part.use}", serious=not allowed)
 
     def _wrong_outputs(self, model: str, number: int) -> Iterator[Problem]:
         from bundler.validation.golden_check import check_golden

@@ -143,6 +143,7 @@ def advise(
     *,
     seconds: float = 3.0,
     progress: Callable[[Trial], None] | None = None,
+    flags: Sequence[str] = (),
 ) -> Advice:
     """Try settings for a model of a bundle.
 
@@ -152,14 +153,15 @@ def advise(
         clients: number of concurrent clients; each sends its next request when the last one is answered.
         seconds: how long each server is loaded for a setting.
         progress: called with each trial when it is done.
+        flags: flags that all servers get, whatever their setting.
 
     Raises:
         NotReadyError: a server does not start.
         ServingError: a server does not answer the first request, or its answer is wrong; see `serving.bench.load.measure`.
     """
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, server_process(source) as baseline:
-        rig = _Rig(source, baseline.grpc_target, request, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, server_process(source, flags) as baseline:
+        rig = _Rig(source, baseline.grpc_target, request, Path(folder), flags)
 
         def run(settings: Iterable[Setting]) -> list[Trial]:
             results = []
@@ -187,10 +189,12 @@ class _Rig:
         baseline: `host:port` of the server without flags.
         request: the request that each client sends.
         folder: where the batching parameters are written.
+        flags: flags that every server gets.
     """
 
-    def __init__(self, source: Path, baseline: str, request: PreparedRequest, folder: Path) -> None:
+    def __init__(self, source: Path, baseline: str, request: PreparedRequest, folder: Path, flags: Sequence[str]) -> None:
         self._source, self._baseline, self._request, self._folder = source, baseline, request, folder
+        self._flags = tuple(flags)
 
     def measure(self, setting: Setting, loads: Sequence[Load]) -> list[Trial]:
         """Return one trial per load."""
@@ -204,7 +208,7 @@ class _Rig:
         file = self._folder / "batching.config"
         if setting.batching:
             file.write_text(setting.batching.to_text(), "utf-8")
-        with server_process(self._source, setting.flags(str(file))) as endpoints:
+        with server_process(self._source, (*self._flags, *setting.flags(str(file)))) as endpoints:
             yield endpoints.grpc_target
 
 

@@ -1,10 +1,11 @@
-"""Write `tf_serving.desc`: the descriptors of TensorFlow Serving's messages and services.
+"""Write `tf_serving.desc` (descriptors of TensorFlow Serving's messages and services) and `tf_ops.txt` (TensorFlow's operators).
 
 They are taken from the installed tensorflow-serving-api and TensorFlow, so that nothing else needs either.
 
     python -m serving.protocol.extract
 
-Run it after an upgrade of TensorFlow, and update `EXTRACTED_FROM`. Only `extract` imports TensorFlow.
+Run it after an upgrade of TensorFlow, and update `EXTRACTED_FROM`. New operators must first be judged: see
+`serving.protocol.unsafe_ops`. Only `extract` and `operators` import TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 
 from serving.protocol.config_protos import config_files
+from serving.protocol.unsafe_ops import REVIEWED
 
 DESCRIPTORS = Path(__file__).with_name("tf_serving.desc")
 
@@ -52,6 +54,18 @@ def extract() -> bytes:
     return descriptor_pb2.FileDescriptorSet(file=files.values()).SerializeToString(deterministic=True)
 
 
+def operators() -> list[str]:
+    """Return the names of all operators that the installed TensorFlow registers, without its internal ones (`_Arg`), sorted.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+    """
+    session = import_module("tensorflow.python.client.pywrap_tf_session")
+    op_list = import_module("tensorflow.core.framework.op_def_pb2").OpList
+    registered = op_list.FromString(session.TF_GetBuffer(session.TF_GetAllOpList()))
+    return sorted(op.name for op in registered.op if not op.name.startswith("_"))
+
+
 def _collect(file: Any, files: dict[str, descriptor_pb2.FileDescriptorProto]) -> None:
     if file.name in files:
         return
@@ -61,10 +75,11 @@ def _collect(file: Any, files: dict[str, descriptor_pb2.FileDescriptorProto]) ->
 
 
 def main() -> None:
-    """Write the file beside this module."""
-    data = extract()
+    """Write the files beside this module."""
+    data, names = extract(), operators()
     DESCRIPTORS.write_bytes(data)
-    print(f"{DESCRIPTORS}: {len(data)} bytes from {installed_versions()}")
+    REVIEWED.write_text("\n".join(names) + "\n", "utf-8")
+    print(f"{DESCRIPTORS}: {len(data)} bytes, {REVIEWED}: {len(names)} operators from {installed_versions()}")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,10 @@ class StatusError(Exception):
         return text[:GRPC_MESSAGE_LIMIT].decode(errors="replace") + "...TRUNCATED"
 
 
+class RefusedModelError(StatusError):
+    """A version is not loaded because of what its files are. Loading them again would not help, so it is not tried."""
+
+
 def invalid_argument(message: str) -> StatusError:
     """Return an error with code INVALID_ARGUMENT."""
     return StatusError(Code.INVALID_ARGUMENT, message)

@@ -373,6 +373,22 @@ def element_count(proto: Any) -> int:
     return math.prod(_shape(_Message(proto)))
 
 
+def decoded_size(proto: Any) -> tuple[int, int]:
+    """Return how many elements and about how many bytes the array of a TensorProto message has, without making it.
+
+    Raises:
+        TensorError: as `from_proto`.
+    """
+    count = element_count(proto)
+    if proto.dtype == _VARIANT:
+        return count, count
+    kind = _kind(proto.dtype, _READABLE)
+    if kind.name != "string":
+        return count, count * np.dtype(kind.numpy).itemsize
+    present = count if proto.tensor_content else min(count, len(proto.string_val))
+    return count, 8 * count + STRING_BYTES * present + int(proto.ByteSize())
+
+
 def read_tensor(source: Source, max_bytes: int | None = None) -> Array:
     """Return the array of a tensor; see `from_proto`.
 

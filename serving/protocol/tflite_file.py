@@ -19,12 +19,12 @@ MODEL_FILE = "model.tflite"
 SIGNATURE_DEFS = "signature_defs_metadata"
 IDENTIFIER = b"TFL3"
 
-_BROKEN = (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError)
+BROKEN = (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError)
 """Errors of FlatBuffers' Python readers for malformed bytes."""
 
 
-def read_metadata(content: bytes) -> dict[str, bytes]:
-    """Return the metadata entries of a .tflite file by name.
+def parse_model(content: bytes) -> Any:
+    """Return the FlatBuffer table `tflite.Model` of a .tflite file. Damage in the file shows only when its fields are read.
 
     Args:
         content: the bytes of the file.
@@ -37,10 +37,25 @@ def read_metadata(content: bytes) -> dict[str, bytes]:
     if content[4:8] != IDENTIFIER:
         raise ValueError("the file does not have the identifier TFL3")
     try:
-        model = schema.Model.GetRootAs(content, 0)
+        return schema.Model.GetRootAs(content, 0)
+    except BROKEN as exc:
+        raise ValueError(f"the file is damaged ({exc})") from exc
+
+
+def read_metadata(content: bytes) -> dict[str, bytes]:
+    """Return the metadata entries of a .tflite file by name.
+
+    Args:
+        content: the bytes of the file.
+
+    Raises:
+        ValueError: the bytes are not a .tflite file.
+    """
+    model = parse_model(content)
+    try:
         entries = [model.Metadata(index) for index in range(model.MetadataLength())]
         return {entry.Name().decode(): _buffer(model, entry.Buffer()) for entry in entries}
-    except _BROKEN as exc:
+    except BROKEN as exc:
         raise ValueError(f"the file is damaged ({exc})") from exc
 
 
@@ -84,5 +99,5 @@ def unpack_signatures(entry: bytes) -> dict[str, Any]:
         serialized = {key.AsKey: value.AsStringBytes for key, value in zip(entries.Keys, entries.Values, strict=True)}
         kind = message("tensorflow.SignatureDef")
         return {name: kind.FromString(bytes(data).split(b"\0")[0]) for name, data in serialized.items()}
-    except (*_BROKEN, DecodeError) as exc:
+    except (*BROKEN, DecodeError) as exc:
         raise ValueError(f"Cannot parse signature def found in flatbuffer. ({exc})") from exc

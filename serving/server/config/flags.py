@@ -137,6 +137,7 @@ FLAGS: dict[str, Flag] = {
     "per_process_gpu_memory_fraction": Flag(float, None, _IN_PYTHON),
     "remove_unused_fields_from_bundle_metagraph": Flag(_boolean, None, _IN_PYTHON),
     "prefer_tflite_model": Flag(_boolean, "prefer_tflite"),
+    "allow_unsafe_ops": Flag(_boolean, "allow_unsafe_ops"),
     "num_tflite_pools": Flag(_iterations, "tflite_pool_size"),
     "num_tflite_interpreters_per_pool": Flag(int, None, "interpreters are created as calls need them"),
     "enable_profiler": Flag(_boolean, None, "there is no profiler service"),
@@ -173,11 +174,12 @@ OWN = {
     "write_timeout_in_ms": "how long a REST client may take to read the next part of an answer",
     "reload_base_path": "folder below which a reload over gRPC may load models",
     "servable_versions_always_present": "keep a model's last version when its folder has none left",
+    "allow_unsafe_ops": "load models that reach out to files, the network or Python",
     "allowed_hosts": "other names in the Host header and of pages that may post, with commas between; * for all",
 }
 """Flags that the real server lacks, each with what it sets. The real server listens on all addresses, has no page at `/`, logs
-through compiled-in collectors, does not limit what a request costs, loads any path that a reload names, and sets
-`servable_versions_always_present` in no config that a user can write."""
+through compiled-in collectors, does not limit what a request costs, loads any model and any path that a reload names, and
+sets `servable_versions_always_present` in no config that a user can write."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

@@ -45,6 +45,7 @@ class ServerOptions:
         reload_base_path: folder whose models a client may load with HandleReloadConfigRequest; empty for the default, see
             `serving.server.models.reload_paths`.
         versions_always_present: keep the last versions of a model although its base path has no version any more.
+        allow_unsafe_ops: load models whose operators reach out of the graph, to files or the network for example.
         playground: show the playground at `/` of the REST port.
         max_concurrent_rpcs: gRPC calls at once, those included that wait for a thread, their message or their reader; more are
             refused.
@@ -96,6 +97,7 @@ class ServerOptions:
     log_requests_sample_rate: float = 1.0
     log_format: str = "text"
     prefer_tflite: bool = False
+    allow_unsafe_ops: bool = False
     tflite_pool_size: int = field(default_factory=cores)
     session_threads: int = 0
     intra_op_threads: int = 0

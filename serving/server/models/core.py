@@ -8,20 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.errors import ConfigError
-from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
+from serving.protocol.status import Code, RefusedModelError, StatusError, failed_precondition, invalid_argument
 from serving.protocol.tensors import Array
 from serving.server.config.files import TENSORFLOW, ConfigTextError, in_bundle, model_server_config
 from serving.server.config.options import ServerOptions
 from serving.server.models.manager import Loader, Manager
 from serving.server.models.reload_paths import check_reload
 from serving.server.models.sources import FileSystemSource, ServableSource, find_versions, is_absolute, no_versions
-from serving.server.models.states import ManagerState, StateBoard
+from serving.server.models.states import ManagerState, ServableState, StateBoard
 from serving.server.observability.metrics import Metrics
 from serving.server.servables.protocol import Servable
 
@@ -121,7 +121,8 @@ class ServerCore:
             self._manager.start()
             self._source.update(_sources(config))
             self._source.start()
-            self._await(self.board, [model.name for model in config.model_config_list.config], "servable(s)")
+            names = [model.name for model in config.model_config_list.config]
+            self._await(self.board, names, "servable(s)", unless=self._serves_all_but_refused)
             # The real server waits for one version per model only; here labels work from the first request on.
             self._manager.wait_for_first_attempts()
             _check_logging(config)
@@ -209,12 +210,21 @@ class ServerCore:
                 labels.setdefault(model.name, {})[label] = version
         return labels
 
-    def _await(self, board: StateBoard, names: list[str], noun: str) -> None:
+    def _serves_all_but_refused(self, failed: Sequence[ServableState]) -> bool:
+        """Return whether the failed models were refused for what they are, which the real server never does, and others serve."""
+        if not all(isinstance(state.error, RefusedModelError) for state in failed):
+            return False
+        self._manager.wait_for_first_attempts()
+        return any(self.board.is_available(state.name, state.version) for state in self.board.all())
+
+    def _await(
+        self, board: StateBoard, names: list[str], noun: str, unless: Callable[[Sequence[ServableState]], bool] | None = None
+    ) -> None:
         reached = board.wait_for_models(names, stopped=self._stopping.is_set)
         if self._stopping.is_set():
             raise StatusError(Code.CANCELLED, "The server was stopped while loading its models.")
         failed = [state for state in reached if state.state is not ManagerState.AVAILABLE]
-        if failed:
+        if failed and not (unless and unless(failed)):
             reasons = "".join(
                 f"{{{state.servable}" + (f" due to error: {state.error}" if state.error else "") + "}, "
                 for state in failed

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.server.servables.bundle_files import manifest_of
+
 _LONGEST_SECONDS = 60.0
 """A folder that keeps changing for longer is loaded as it is. At the start, all models wait for it, as ports open only after the
 initial loads. A copy that takes longer fails to load, and is loaded again once its folder has changed."""
@@ -44,6 +46,16 @@ def _stats(root: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield path.relative_to(root).as_posix(), path.stat()
             except OSError:  # removed since os.walk, or a broken link
                 continue
+
+
+def manifest_state(path: str) -> tuple[int, int] | None:
+    """Return size and time of the last change of the bundle.json that records a version's folder; None if there is none."""
+    manifest = manifest_of(path)
+    try:
+        stat = manifest.stat() if manifest else None
+    except OSError:
+        return None
+    return (stat.st_size, stat.st_ctime_ns) if stat else None
 
 
 def settled(path: str, seconds: float, cancelled: threading.Event) -> Fingerprint:

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from serving.protocol.status import Code, StatusError, not_found
+from serving.protocol.status import Code, RefusedModelError, StatusError, not_found
 from serving.server.models import memory
-from serving.server.models.folders import Fingerprint, settled
+from serving.server.models.folders import Fingerprint, manifest_state, settled
 from serving.server.models.states import ManagerState, ServableState, StateBoard, servable_name
 from serving.server.servables.protocol import Servable
 
@@ -52,6 +52,7 @@ class _Version:
         retry_at: time of the monotonic clock at which a failed load is repeated; None if none is waiting.
         error: why the last load failed.
         tried: fingerprint of the folder at the last load.
+        manifest: the state of the bundle's bundle.json at the last load.
         cancelled: set when it should no longer be loaded.
     """
 
@@ -66,6 +67,7 @@ class _Version:
     retry_at: float | None = None
     error: StatusError | None = None
     tried: Fingerprint | None = None
+    manifest: tuple[int, int] | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -126,7 +128,7 @@ class Manager:
     def aspire(self, name: str, versions: dict[int, str]) -> None:
         """Serve exactly these versions (version -> folder) of a model as soon as possible.
 
-        A version that failed to load is not loaded again before its folder changes.
+        A version that failed to load is not loaded again before its folder, or the bundle.json that records it, changes.
         """
         changed = self._failed_and_changed(name)
         with self._changed:
@@ -143,7 +145,7 @@ class Manager:
         with self._changed:
             known = self._versions.get(name, {}).values()
             failed = [v for v in known if v.aspired and v.phase is _Phase.ENDED and v.tried is not None]
-        return [version for version in failed if Fingerprint.of(version.path) != version.tried]
+        return [v for v in failed if Fingerprint.of(v.path) != v.tried or manifest_state(v.path) != v.manifest]
 
     def wait_for_first_attempts(self) -> None:
         """Wait until every aspired version serves or has failed once."""
@@ -269,6 +271,7 @@ class Manager:
     def _load_complete(self, version: _Version) -> Servable:
         """Load a folder once it has stopped changing."""
         for loads_left in reversed(range(_MOST_LOADS)):
+            version.manifest = manifest_state(version.path)
             version.tried = settled(version.path, self._settle_seconds, version.cancelled)
             servable = self._load_version(version.name, version.version, version.path)
             if not loads_left or version.cancelled.is_set() or Fingerprint.of(version.path) == version.tried:
@@ -293,7 +296,8 @@ class Manager:
         version.error = failure if isinstance(failure, StatusError) else _internal(failure)
         if version.error is failure:
             log.warning("Loading servable: %s failed: %s (%s)", _named(version), failure, version.path)
-            if version.failures < self._most_attempts and not version.cancelled.is_set():
+            is_final = isinstance(failure, RefusedModelError) or version.failures >= self._most_attempts
+            if not is_final and not version.cancelled.is_set():
                 version.retry_at = time.monotonic() + self._retry_seconds
                 return
         self._end_failed(version)

@@ -88,6 +88,11 @@ class StateBoard:
         with self._changed:
             return [state for _, state in sorted(self._states.get(name, {}).items(), reverse=True)]
 
+    def all(self) -> list[ServableState]:
+        """Return the states of all versions of all models."""
+        with self._changed:
+            return [state for versions in self._states.values() for state in versions.values()]
+
     def get(self, name: str, version: int) -> ServableState | None:
         """Return the state of a version; None if it is unknown."""
         with self._changed:

@@ -7,6 +7,7 @@ from pathlib import Path
 from serving.protocol.status import invalid_argument
 from serving.server.config.options import ServerOptions, cores
 from serving.server.config.regular_file import kind, special_files
+from serving.server.servables.bundle_files import check_recorded
 from serving.server.servables.protocol import Servable
 from serving.server.servables.tflite import TfliteOptions, TfliteServable
 
@@ -18,15 +19,21 @@ def load_servable(path: str, options: ServerOptions) -> Servable:
     (servables/tensorflow/saved_model_bundle_factory.cc). TensorFlow is imported only for a SavedModel.
 
     Raises:
+        RefusedModelError: the files are not those that the version's bundle records, or the model does more than compute.
         StatusError: the files do not exist, are damaged or cannot run. A FIFO, a device or a graph of 2 GiB and more is
             refused before any file is opened.
     """
     _check_files(path)
+    check_recorded(path)
     if options.prefer_tflite and TfliteServable.is_at(path):
-        return TfliteServable.load(path, TfliteOptions(options.tflite_pool_size, options.threads[0] or cores()))
+        return TfliteServable.load(path, _tflite_options(options))
     from serving.server.servables.saved_model import SavedModelServable, SessionOptions
 
-    return SavedModelServable.load(path, SessionOptions(options.saved_model_tags, *options.threads))
+    return SavedModelServable.load(path, SessionOptions(options.saved_model_tags, *options.threads, options.allow_unsafe_ops))
+
+
+def _tflite_options(options: ServerOptions) -> TfliteOptions:
+    return TfliteOptions(options.tflite_pool_size, options.threads[0] or cores(), options.allow_unsafe_ops)
 
 
 _GRAPH_LIMIT = 2**31

@@ -20,6 +20,7 @@ from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError, invalid_argument, not_found
 from serving.protocol.tensors import Array, array_dtype_name, as_array
 from serving.server.servables.dtype_error import wrong_dtype
+from serving.server.servables.safety import check_saved_model
 from serving.server.servables.zero_sizes import has_fused_products, needs_unfused_products
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,13 @@ class SessionOptions:
         tags: tags of the meta graph to load.
         intra_op_threads: threads within an op; 0 lets TensorFlow choose.
         inter_op_threads: ops that run at once; 0 lets TensorFlow choose.
+        allow_unsafe_ops: whether the model may have operators that reach out of the graph.
     """
 
     tags: tuple[str, ...] = ("serve",)
     intra_op_threads: int = 0
     inter_op_threads: int = 0
+    allow_unsafe_ops: bool = False
 
 
 class SavedModelServable:
@@ -74,9 +77,12 @@ class SavedModelServable:
         """Load the SavedModel in folder `path`.
 
         Raises:
+            RefusedModelError: it does more than compute, and that is not allowed.
             StatusError: it does not exist, is damaged, or cannot run in this TensorFlow.
         """
         _check_files(path)
+        if not options.allow_unsafe_ops:
+            check_saved_model(path)
         session, graph = _opened(path, options, fuses=True)
         if needs_unfused_products(graph.graph_def):
             log.info("%s: products of arrays without fixed shapes are run unfused, as they may be empty.", path)

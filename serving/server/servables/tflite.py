@@ -18,6 +18,7 @@ from serving.protocol.tensors import Array, array_dtype_name, dtype_number
 from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata, unpack_signatures
 from serving.server.servables.dtype_error import wrong_dtype
 from serving.server.servables.interpreters import InterpreterPool, TfliteTensor
+from serving.server.servables.safety import check_tflite
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 
@@ -29,10 +30,12 @@ class TfliteOptions:
     Attributes:
         pool_size: interpreters that run at once.
         threads: threads of the first interpreter.
+        allow_unsafe_ops: whether the file may have operators that reach out of the graph.
     """
 
     pool_size: int = 1
     threads: int = 1
+    allow_unsafe_ops: bool = False
 
 
 class TfliteServable:
@@ -55,11 +58,14 @@ class TfliteServable:
         """Load the model.tflite in the version's folder `path`.
 
         Raises:
+            RefusedModelError: it does more than compute, and that is not allowed.
             StatusError: it is damaged, LiteRT cannot run it, or its signatures name unknown tensors.
         """
         content = (Path(path) / MODEL_FILE).read_bytes()
         try:
             entries = read_metadata(content)
+            if not options.allow_unsafe_ops:
+                check_tflite(path, content)
             signatures = unpack_signatures(entries[SIGNATURE_DEFS]) if SIGNATURE_DEFS in entries else {}
         except ValueError as exc:
             raise invalid_argument(f"Cannot build FlatBufferModel from buffer. {exc}") from exc

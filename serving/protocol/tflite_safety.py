@@ -1,0 +1,78 @@
+"""What a .tflite file may do besides computing, found without running it.
+
+TFLite's own operators only compute. Custom operators are code of whoever registers them; those whose name begins with `Flex` are
+TensorFlow's operators, which a runtime with the Flex delegate runs (tensorflow/lite/delegates/flex).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from serving.protocol.messages import message
+from serving.protocol.tflite_file import BROKEN, parse_model
+from serving.protocol.unsafe_ops import UnsafeUse, grouped, printable, why_unsafe
+
+_FLEX = "Flex"
+_OF_THE_RUNTIME = frozenset({"AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess"})
+"""Custom operators that every runtime registers itself (tensorflow/lite/core/kernels/register.cc)."""
+
+_PLUGIN = "is a custom operator; the code of a plugin would run"
+
+
+def unsafe_tflite_uses(content: bytes) -> list[UnsafeUse]:
+    """Return what a .tflite file may do besides computing: one entry per operator and reason.
+
+    Args:
+        content: the bytes of the file.
+
+    Raises:
+        ValueError: the bytes are not a .tflite file.
+    """
+    model = parse_model(content)
+    try:
+        return grouped(_uses(model))
+    except (*BROKEN, DecodeError) as exc:
+        raise ValueError(f"the file is damaged ({exc})") from exc
+
+
+def _uses(model: Any) -> Iterator[UnsafeUse]:
+    codes = [_custom_name(model.OperatorCodes(index)) for index in range(model.OperatorCodesLength())]
+    for name in codes:
+        if name is not None and not name.startswith(_FLEX) and name not in _OF_THE_RUNTIME:
+            yield UnsafeUse(printable(name), _PLUGIN)
+        elif name is not None and name.startswith(_FLEX):
+            yield from _flex_use(name, name.removeprefix(_FLEX), {})
+    for index in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(index)
+        for position in range(graph.OperatorsLength()):
+            operator = graph.Operators(position)
+            code = codes[operator.OpcodeIndex()]
+            if code is not None and code.startswith(_FLEX):
+                # The delegate runs the node in the options, whatever the operator's code says.
+                node = _flex_node(operator)
+                yield from _flex_use(code, node.op, node.attr)
+
+
+def _flex_use(name: str, op: str, attributes: Any) -> Iterator[UnsafeUse]:
+    reason = why_unsafe(op, attributes)
+    if reason is not None:
+        yield UnsafeUse(printable(name if name == _FLEX + op else f"{name} ({op})"), reason)
+
+
+def _custom_name(code: Any) -> str | None:
+    """Return the name of a custom operator, or None for one of TFLite's own."""
+    name = code.CustomCode()
+    return name.decode("utf-8", "replace") if name is not None else None
+
+
+def _flex_node(operator: Any) -> Any:
+    """Return the `tensorflow.NodeDef` in an operator's options: a FlexBuffer vector of the operator's name and the node."""
+    from flatbuffers import flexbuffers
+
+    if not operator.CustomOptionsLength():
+        raise ValueError("a Flex operator has no options")
+    options = flexbuffers.GetRoot(bytearray(operator.CustomOptionsAsNumpy().tobytes())).AsVector
+    return message("tensorflow.NodeDef").FromString(bytes(options[1].AsStringBytes))

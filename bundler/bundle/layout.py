@@ -20,6 +20,9 @@ from pathlib import Path
 
 from bundler.errors import UsageError
 
+LARGEST_VERSION = 2**63 - 1
+"""The largest version that TensorFlow Serving knows (apis/model.proto: google.protobuf.Int64Value)."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}")
 
 
@@ -39,8 +42,8 @@ def check_model_name(name: str) -> str:
 
 def parse_version(text: str) -> int | None:
     """Return the version that a folder name stands for, or None if tfbundle writes no such name (`1`, `2`, …)."""
-    canonical = text.isascii() and text.isdecimal() and not text.startswith("0")
-    return int(text) if canonical else None
+    canonical = text.isascii() and text.isdecimal() and not text.startswith("0") and len(text) <= len(str(LARGEST_VERSION))
+    return int(text) if canonical and int(text) <= LARGEST_VERSION else None
 
 
 @dataclass(frozen=True)

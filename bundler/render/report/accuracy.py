@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Bar, Chart, Kind, error_text
-from bundler.render.report.schema import (
+from bundler.bundle.schema import (
     AgreementRecord,
     FastPathRecord,
     JudgedRecord,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart
-from bundler.render.report.schema import FastPathRecord, GraphRecord, VariantRecord
+from bundler.bundle.schema import FastPathRecord, GraphRecord, VariantRecord
 from bundler.render.texts import size_text
 
 OPERATORS = 12

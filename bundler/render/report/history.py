@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart, error_text
-from bundler.render.report.schema import VersionRecord
+from bundler.bundle.schema import VersionRecord
 from bundler.render.texts import milliseconds_text, size_text
 
 NONE = "–"

@@ -12,7 +12,7 @@ from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_
 from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.graph import GraphView, graph_view
 from bundler.render.report.history import HistoryView, history_view, time_text
-from bundler.render.report.schema import (
+from bundler.bundle.schema import (
     DeviationRecord,
     EvaluationRecord,
     ModelRecord,

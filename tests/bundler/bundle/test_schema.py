@@ -8,7 +8,7 @@ import pytest
 
 from bundler.errors import VerifyError
 from bundler.render import report
-from bundler.render.report.schema import read_manifest
+from bundler.bundle.schema import read_manifest
 from tests.bundler.render.report.pages import make_manifest, with_manifest
 
 

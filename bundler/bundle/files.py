@@ -1,0 +1,64 @@
+"""Files and links in a bundle that anybody may have made: what is opened, and what a symbolic link leads to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+
+def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: the file.
+        follow: whether a symbolic link is followed.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file. A FIFO without a writer is not waited for.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is {kind_of_file(mode)} and not a file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def kind_of_file(mode: int) -> str:
+    """Return what a file of this mode is, as a noun with its article."""
+    kinds = {
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a file")
+
+
+def link_on(root: Path, relative: str) -> str | None:
+    """Return the first part of a path that is a symbolic link, relative to `root`; None if there is none."""
+    path = PurePosixPath()
+    for part in PurePosixPath(relative).parts:
+        path /= part
+        if (root / path).is_symlink():
+            return str(path)
+    return None
+
+
+def leads_out(root: Path, relative: str) -> bool:
+    """Return whether a path below `root` leads out of it through symbolic links, or in a circle."""
+    try:
+        return not (root / relative).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # Python before 3.13 raises RuntimeError for a circle
+        return True

@@ -8,6 +8,8 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from bundler.errors import VerifyError
+
 
 def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open a regular file for reading.
@@ -62,3 +64,22 @@ def leads_out(root: Path, relative: str) -> bool:
         return not (root / relative).resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # Python before 3.13 raises RuntimeError for a circle
         return True
+
+
+def own_file(root: Path, path: Path) -> Path:
+    """Return the path of a file of the bundle at `root`, if reading it reads the bundle and nothing else.
+
+    Raises:
+        VerifyError: a symbolic link on the way leads out of the bundle, or the path is that of a FIFO, socket or device.
+    """
+    relative = path.relative_to(root).as_posix()
+    link = link_on(root, relative)
+    if link is not None and leads_out(root, relative):
+        raise VerifyError(
+            f"{relative} leads out of the bundle through the symbolic link {link!r} and is not read.",
+            where=str(root),
+            fix="put a real folder or file in the place of the link",
+        )
+    if path.exists() and not path.is_file():
+        raise VerifyError(f"{relative} is {kind_of_file(path.stat().st_mode)} and not a file.", where=str(root))
+    return path

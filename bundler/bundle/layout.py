@@ -102,6 +102,11 @@ class BundleLayout:
         return [p for p in (*onnx, *others, self.version_dir(model, version)) if p.exists()]
 
     @property
+    def version_folders(self) -> tuple[Path, ...]:
+        """The folders that hold the parts of versions: a folder for each model, with files and folders for each version."""
+        return tuple(self.root / part for part in ("models", "tflite", "onnx", "golden"))
+
+    @property
     def serving_dir(self) -> Path:
         """The configuration of the server."""
         return self.root / "serving"
@@ -152,7 +157,7 @@ class BundleLayout:
 
     def taken_versions(self, model: str) -> set[int]:
         """Return the version numbers that any part of the model on disk already has."""
-        folders = (self.root / part / model for part in ("models", "tflite", "onnx", "golden"))
+        folders = (part / model for part in self.version_folders)
         names = (p.name.split(".")[0] for folder in folders if folder.is_dir() for p in folder.iterdir())
         return {number for number in map(parse_version, names) if number is not None}
 

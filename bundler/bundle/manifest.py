@@ -50,14 +50,14 @@ class FileEntry:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> FileEntry:
-        """Return the entry of a file on disk.
+    def of(cls, path: Path, *, follow: bool = True) -> FileEntry:
+        """Return the entry of a file on disk. Without `follow`, a symbolic link is an error.
 
         Raises:
             OSError: the file cannot be read, or is not a regular file; a FIFO is not waited for.
         """
         digest, size = hashlib.sha256(), 0
-        with open_regular(path) as file:
+        with open_regular(path, follow=follow) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)

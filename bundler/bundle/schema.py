@@ -123,7 +123,7 @@ class ParitySummaryRecord(_Record):
     max_abs: Number = INFINITE
     max_rel: Number = INFINITE
     worst_draw: str
-    verdict: str
+    verdict: Literal["passed", "FAILED", "reported"]
 
 
 class ParityRecord(_Record):
@@ -211,8 +211,8 @@ class VariantRecord(JudgedRecord):
 
     file: FileName
     size_bytes: Count
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     latency_ms: dict[int, Number]
     error: tuple[DeviationRecord, ...]
     operators: dict[str, Count]
@@ -265,6 +265,13 @@ class VersionRecord(_Record):
     fast_path: FastPathRecord | None = None
     stages: dict[str, Number]
     evaluation: EvaluationRecord | None = None
+
+    @field_validator("signatures")
+    @classmethod
+    def _has_the_model_itself(cls, signatures: dict[str, SignatureRecord]) -> dict[str, SignatureRecord]:
+        if "serving_default" not in signatures:
+            raise ValueError("serving_default is missing")
+        return signatures
 
 
 class ModelRecord(_Record):

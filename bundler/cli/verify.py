@@ -17,11 +17,18 @@ def verify(
     parity: Annotated[
         bool, typer.Option("--parity/--no-parity", help="Run the SavedModels on the golden inputs again.")
     ] = True,
+    fix: Annotated[
+        bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs."""
+    from bundler.bundle.recovery import repair
     from bundler.validation.bundle import Bundle
 
+    if fix:
+        for notice in repair(bundle):
+            note(notice)
     opened = Bundle.open(bundle)
     problems = opened.verify(parity=parity)
     serious = [problem for problem in problems if problem.serious]

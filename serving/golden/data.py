@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -111,13 +113,19 @@ class Golden:
             OSError: the file cannot be read.
         """
         with path.open("rb") as file:
-            data = np.load(file, allow_pickle=False)
-            if not isinstance(data, np.lib.npyio.NpzFile) or "__meta__" not in data:
-                raise ValueError(f"{path} has no __meta__: it is not golden data of tfbundle")
-            meta = json.loads(str(data["__meta__"]))
-            binary = set(meta.get("binary", ()))
-            cases = tuple(_case(row, data, binary) for row in meta["cases"])
-        return cls(meta["model"], meta["tolerance"], cases, tuple(meta["bfloat16"]))
+            try:
+                return cls._read(np.load(file, allow_pickle=False))
+            except (KeyError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile, zlib.error) as exc:
+                raise ValueError(f"{path} is not golden data of tfbundle ({type(exc).__name__}: {exc})") from exc
+
+    @classmethod
+    def _read(cls, data: Any) -> Golden:
+        if not isinstance(data, np.lib.npyio.NpzFile) or "__meta__" not in data:
+            raise ValueError("it has no __meta__: it is not golden data of tfbundle")
+        meta = json.loads(str(data["__meta__"]))
+        binary = set(meta.get("binary", ()))
+        cases = tuple(_case(row, data, binary) for row in meta["cases"])
+        return cls(str(meta["model"]), float(meta["tolerance"]), cases, tuple(meta["bfloat16"]))
 
 
 def batch_size(inputs: Mapping[str, Array]) -> int:

@@ -37,6 +37,7 @@ MAX_DEPTH = 64
 """Deepest nesting that is read; tfbundle writes about ten levels."""
 _TOOLS = ("tfbundle", "torch", "tensorflow", "onnx", "onnxruntime")
 _CHUNK = 1 << 20
+_LONGEST_KEY = 4096  # the longest path of Linux
 
 Record = dict[str, Any]
 """The entry of bundle.json for one version of a model."""
@@ -228,6 +229,8 @@ _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
+    if any(len(name) > _LONGEST_KEY for name in content):
+        raise ValueError(f"a key is longer than {_LONGEST_KEY} characters")
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import re
 import sysconfig
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 _WHOLE = re.compile(r"(?P<scheme>[a-z]+:)?(?P<path>/.*?)(?P<rest>:[\w.]+)?", re.DOTALL)
 """A source or an option that is an absolute path, such as `/home/me/net.py:make` or `hf:/home/me/model`."""
 
-_IN_TEXT = re.compile(r"""(?<![\w./~-])/[^\s:"'<>|,;()\[\]{}]+""")
-_FEWEST_PARTS = 2  # of a folder that is removed: "/" would remove too much
+_IN_TEXT = re.compile(r"""(?<![\w./~-])/[^"'<>|\n]+""")
+"""A piece of text that may begin with an absolute path; the path may have blanks, and other text may follow it."""
+
+_NAME_END = re.compile(r"[\s:,;()\[\]{}]")
+_FEWEST_PARTS = 2  # "/", and the name of a folder that every machine may have, such as /tmp
 
 
 class PortablePaths:
-    """Replaces absolute paths by paths relative to `base`, or by a file's name if it is elsewhere.
+    """Replaces absolute paths by paths relative to `base` or to Python's libraries, or by a file's name if it is elsewhere.
 
-    Only paths that exist on this machine are replaced: the names of layers and nodes may look like absolute paths, too.
+    Only paths that exist on this machine are replaced, and the folders of files that do not exist any more: the names of
+    layers and nodes may look like absolute paths, too.
 
     Args:
         base: folder that relative paths of the build start from.
     """
 
     def __init__(self, base: Path) -> None:
-        self._base = base.absolute()
         libraries = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
-        folders = [self._base, self._base.resolve(), Path.cwd(), *libraries, Path(tempfile.gettempdir())]
-        known = sorted({str(folder) for folder in folders if len(folder.parts) >= _FEWEST_PARTS}, key=len, reverse=True)
-        self._folders = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, known))})/")
+        self._roots = [base.absolute(), base.resolve(), *libraries]
 
     def value(self, value: Any) -> Any:
         """Return plain data with the paths in all its texts replaced; the keys of mappings stay."""
@@ -49,17 +50,49 @@ class PortablePaths:
         whole = _WHOLE.fullmatch(text)
         if whole and _exists(whole["path"]):
             return f"{whole['scheme'] or ''}{self._short(whole['path'])}{whole['rest'] or ''}"
-        return _IN_TEXT.sub(lambda match: self._short(match[0]) if _exists(match[0]) else match[0], self._folders.sub("", text))
+        return _IN_TEXT.sub(lambda match: self._shorten_start(match[0]), text)
+
+    def _shorten_start(self, text: str) -> str:
+        """Shorten the path that a text begins with, and those behind it."""
+        path = _longest_path(text)
+        if len(PurePath(path).parts) <= _FEWEST_PARTS:
+            head, blank, rest = text.partition(" ")
+            return head + blank + self.text(rest)
+        rest = text[len(path) :]
+        if not rest.startswith("/"):
+            return self._short(path) + self.text(rest)
+        folder = self._relative(path)  # of a file that does not exist any more
+        return (f"{folder}/" if folder not in (None, ".") else "") + self.text(rest.lstrip("/"))
 
     def _short(self, path: str) -> str:
-        try:
-            return PurePath(path).relative_to(self._base).as_posix()
-        except ValueError:
-            return PurePath(path).name or path
+        relative = self._relative(path)
+        if relative is not None:
+            return relative
+        return "~" if PurePath(path) == Path.home() else PurePath(path).name
+
+    def _relative(self, path: str) -> str | None:
+        for root in self._roots:
+            with suppress(ValueError):
+                return PurePath(path).relative_to(root).as_posix()
+        return None
 
 
-def _exists(path: str) -> bool:
+def _longest_path(text: str) -> str:
+    """Return the longest existing path that a text begins with."""
+    folder = ""
+    for name in text.split("/")[1:]:
+        ends = [len(name), *(match.start() for match in reversed(list(_NAME_END.finditer(name))))]
+        found = next((name[:end] for end in ends if end and _exists(f"{folder}/{name[:end]}", fewest=0)), None)
+        if found is None:
+            break
+        folder = f"{folder}/{found}"
+        if found != name:
+            break
+    return folder
+
+
+def _exists(path: str, *, fewest: int = _FEWEST_PARTS) -> bool:
     try:
-        return len(PurePath(path).parts) > _FEWEST_PARTS and Path(path).exists()
+        return len(PurePath(path).parts) > fewest and Path(path).exists()
     except (OSError, ValueError):  # too long, or with a NUL
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -49,12 +50,13 @@ def kind_of_file(mode: int) -> str:
 
 
 def link_on(root: Path, relative: str) -> str | None:
-    """Return the first part of a path that is a symbolic link, relative to `root`; None if there is none."""
+    """Return the first part of a path that is a symbolic link, relative to `root`; None if none is, or none can be seen."""
     path = PurePosixPath()
-    for part in PurePosixPath(relative).parts:
-        path /= part
-        if (root / path).is_symlink():
-            return str(path)
+    with suppress(PermissionError):
+        for part in PurePosixPath(relative).parts:
+            path /= part
+            if (root / path).is_symlink():
+                return str(path)
     return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundler.bundle import journal
 from bundler.bundle.layout import BundleLayout, version_of
+from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Staging, staging_folders
 from bundler.errors import VerifyError
 
@@ -108,9 +109,9 @@ def repair(root: Path) -> tuple[str, ...]:
         PublishError: the bundle cannot be written, a journal is not one that a build wrote, or a build is running.
         VerifyError: `root` is not a bundle, or is a damaged one.
     """
-    if not root.is_dir():
-        raise VerifyError(f"{root} is not a bundle: it is not a folder.", fix="give the folder that tfbundle build wrote")
     left = [folder.name for folder in staging_folders(root)]
+    if not left:
+        Manifest.read(BundleLayout(root).manifest)
     with Staging(root) as staging:
         notices = staging.notices
     return (*notices, *(f"Removed {name}." for name in left))

@@ -6,13 +6,14 @@ import re
 import sysconfig
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
 _WHOLE = re.compile(r"(?P<scheme>[a-z]+:)?(?P<path>/.*?)(?P<rest>:[\w.]+)?", re.DOTALL)
 """A source or an option that is an absolute path, such as `/home/me/net.py:make` or `hf:/home/me/model`."""
 
-_IN_TEXT = re.compile(r"""(?<![\w./~-])/[^"'<>|\n]+""")
+_IN_TEXT = re.compile(r"""(?<![\w./~-])/[^"'<>|\n]{1,1000}""")
 """A piece of text that may begin with an absolute path; the path may have blanks, and other text may follow it."""
 
 _NAME_END = re.compile(r"[\s:,;()\[\]{}]")
@@ -32,6 +33,7 @@ class PortablePaths:
     def __init__(self, base: Path) -> None:
         libraries = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
         self._roots = [base.absolute(), base.resolve(), *libraries]
+        self._start = lru_cache(self._shorten_start)  # the nodes of a graph share their stack frames
 
     def value(self, value: Any) -> Any:
         """Return plain data with the paths in all its texts replaced; the keys of mappings stay."""
@@ -50,19 +52,22 @@ class PortablePaths:
         whole = _WHOLE.fullmatch(text)
         if whole and _exists(whole["path"]):
             return f"{whole['scheme'] or ''}{self._short(whole['path'])}{whole['rest'] or ''}"
-        return _IN_TEXT.sub(lambda match: self._shorten_start(match[0]), text)
+        pieces, position = [], 0
+        while match := _IN_TEXT.search(text, position):
+            shortened, length = self._start(match[0])
+            pieces += [text[position : match.start()], shortened]
+            position = match.start() + length
+        return "".join([*pieces, text[position:]])
 
-    def _shorten_start(self, text: str) -> str:
-        """Shorten the path that a text begins with, and those behind it."""
+    def _shorten_start(self, text: str) -> tuple[str, int]:
+        """Return the shortened path that a text begins with, and the length of the path that it replaces."""
         path = _longest_path(text)
         if len(PurePath(path).parts) <= _FEWEST_PARTS:
-            head, blank, rest = text.partition(" ")
-            return head + blank + self.text(rest)
-        rest = text[len(path) :]
-        if not rest.startswith("/"):
-            return self._short(path) + self.text(rest)
+            return "/", 1
+        if not text.startswith("/", len(path)):
+            return self._short(path), len(path)
         folder = self._relative(path)  # of a file that does not exist any more
-        return (f"{folder}/" if folder not in (None, ".") else "") + self.text(rest.lstrip("/"))
+        return "" if folder in (None, ".") else f"{folder}/", len(path) + 1
 
     def _short(self, path: str) -> str:
         relative = self._relative(path)

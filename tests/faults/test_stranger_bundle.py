@@ -262,7 +262,7 @@ def with_new_key(content: dict[str, Any], path: tuple[str, ...]) -> dict[str, An
 def test_serve_polls_no_folder_outside_the_bundle(bundle: Path, name: str) -> None:
     config = bundle / "serving" / "models.config"
     config.write_text(config.read_text().replace('name: "mlp"', f'name: "{name}"'))
-    done = tfbundle("serve", bundle, "--port=18500", "--rest_api_port=18501", code=1)
+    done = tfbundle("serve", bundle, "--port=18500", "--rest_api_port=18501", code=2)
     assert "cannot be a folder in models/" in done.stderr.replace("\n", " ")
 
 

@@ -59,3 +59,8 @@ def test_all_texts_of_plain_data_are_replaced(base: Path) -> None:
 
 def test_a_base_of_root_removes_nothing_but_existing_paths(tmp_path: Path) -> None:
     assert PortablePaths(Path("/")).text("/no/such/node and /x") == "/no/such/node and /x"
+
+
+def test_a_long_list_of_names_stays(base: Path) -> None:
+    text = ", ".join(f"/layer{number}/conv" for number in range(5000))
+    assert PortablePaths(base).text(text) == text

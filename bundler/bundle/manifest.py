@@ -141,7 +141,7 @@ class Manifest:
         """
         if path.is_symlink():
             raise VerifyError(
-                f"{path} is a symbolic link ({ascii(os.readlink(path))}), which tfbundle does not follow.",
+                f"{path} is a symbolic link ({os.readlink(path)!a}), which tfbundle does not follow.",
                 fix="put the file itself in its place",
             )
         try:

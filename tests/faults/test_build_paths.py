@@ -96,7 +96,7 @@ def test_no_file_names_a_folder_of_the_build_machine(built: tuple[Path, Path]) -
 
 
 def test_what_was_built_is_still_named(built: tuple[Path, Path]) -> None:
-    folder, bundle = built
+    _, bundle = built
     content = json.loads((bundle / "bundle.json").read_text("utf-8"))
     net = content["models"]["net"]["versions"]["1"]
     assert net["source"]["source"] == "net.py:make"

@@ -151,7 +151,7 @@ def unexpected(name: str, call: Callable[[Bundle], object], root: Path) -> str |
     except (TfbundleError, ServingError) as exc:
         assert len(str(exc)) < 10_000
         return None
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  # the test reports whatever a command raises
         return f"{name}: {type(exc).__name__}: {exc}"
     return None
 
@@ -267,7 +267,9 @@ def test_serve_polls_no_folder_outside_the_bundle(bundle: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"x" * 100, pickle.dumps([1]), b"\x93NUMPY\x01\x00"], ids=["empty", "zip", "text", "pickle", "npy"]
+    "content",
+    [b"", b"PK\x03\x04", b"x" * 100, pickle.dumps([1]), b"\x93NUMPY\x01\x00"],
+    ids=["empty", "zip", "text", "pickle", "npy"],
 )
 def test_hostile_golden_data_are_explained(bundle: Path, content: bytes) -> None:
     (bundle / "golden" / "mlp" / "1.npz").write_bytes(content)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bundler.render.report.accuracy import accuracy_view
 from bundler.bundle.schema import RejectedRecord, VariantRecord
+from bundler.render.report.accuracy import accuracy_view
 from tests.bundler.render.report.pages import Page, assert_accessible, make_manifest, page_of, with_manifest
 
 METRIC = {"function": "metrics.py:accuracy", "pytorch": 0.98, "drop": 0.005, "floor": 0.97}

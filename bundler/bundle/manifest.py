@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -141,7 +140,7 @@ class Manifest:
         """
         if path.is_symlink():
             raise VerifyError(
-                f"{path} is a symbolic link ({os.readlink(path)!a}), which tfbundle does not follow.",
+                f"{path} is a symbolic link ({str(path.readlink())!a}), which tfbundle does not follow.",
                 fix="put the file itself in its place",
             )
         try:

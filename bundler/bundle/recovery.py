@@ -39,7 +39,8 @@ class HalfPublished:
         owners = sorted({owner for path in self.paths if (owner := version_of(path))})
         subject = " and ".join(f"version {number} of {model!r}" for model, number in owners) or "changed files"
         verb, outcome = ("undoing the publication of", "undoes it") if self.undoes else ("publishing", "finishes it")
-        return f"a command was killed while {verb} {subject}; `tfbundle verify DIR --repair` {outcome}, and so does the next build"
+        advice = f"`tfbundle verify DIR --repair` {outcome}, and so does the next build"
+        return f"a command was killed while {verb} {subject}; {advice}"
 
 
 def half_published(root: Path, folder: Path) -> HalfPublished | None:

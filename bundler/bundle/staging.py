@@ -345,7 +345,7 @@ def _check_parts(bundle: BundleLayout, shown: Path) -> None:
         if path.is_symlink():
             relative = bundle.relative(path)
             raise PublishError(
-                f"{relative} is a symbolic link (to {os.readlink(path)!a}), through which tfbundle does not write.",
+                f"{relative} is a symbolic link (to {str(path.readlink())!a}), through which tfbundle does not write.",
                 where=str(shown / relative),
                 fix="put a real folder or file in its place, or build into another folder with -o DIR",
             )

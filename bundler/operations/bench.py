@@ -45,7 +45,8 @@ def bench_request(
         return PreparedRequest(name, golden.inputs(case), signature, version, golden.outputs(case), golden.tolerance)
     if not cases:
         raise VerifyError(
-            f"The golden data of {name!r} version {number} has no call of the signature {signature!r}.", fix="build the model again"
+            f"The golden data of {name!r} version {number} has no call of the signature {signature!r}.",
+            fix="build the model again",
         )
     arrays = golden.inputs(cases[0])
     sizes = {dim: rows for dim in input_draws.dim_sizes(spec, arrays) if input_draws.is_batch(dim)}

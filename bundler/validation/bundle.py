@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ class Bundle(BundleReader):
         for path in filter(Path.is_symlink, files_under(self.path)):
             relative = self.layout.relative(path)
             if leads_out(self.path, relative):
-                target = ascii(os.readlink(path))
+                target = ascii(str(path.readlink()))
                 yield Problem(relative, f"symbolic link that leads out of the bundle, to {target}; it is not followed")
 
     def _damaged_files(self) -> Iterator[Problem]:

@@ -49,6 +49,7 @@ from bundler.validation.report import ParityReport
 from bundler.validation.unsafe import unsafe_parts
 from bundler.values.converted import ConvertedModel
 from bundler.values.exported import ExportedSignature, Offloadable
+from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature
 
@@ -218,7 +219,7 @@ def build_bundle(
     converters = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
     with Staging(out) as staging:
         tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
-        manifest, label_notices = _merge_manifest(staging.manifest, spec)
+        manifest, label_notices = _merge_manifest(staging.manifest, spec, base)
         _check_settings(manifest, tasks)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
         for build in builds:
@@ -298,7 +299,7 @@ def _build_model(
         **_artifact_record(graph, proof, outcome, fast),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
-    return ModelBuild(task.name, task.version, record, proof.notices, outcome.rejected)
+    return ModelBuild(task.name, task.version, PortablePaths(task.base).value(record), proof.notices, outcome.rejected)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -393,9 +394,10 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
     from bundler.graph.external_data import move_with_data
 
     name, version = task.name, task.version
-    opset = move_with_data(exported[0].onnx, task.layout.onnx_file(name, version))
+    paths = PortablePaths(task.base)
+    opset = move_with_data(exported[0].onnx, task.layout.onnx_file(name, version), paths)
     for signature in exported[1:]:
-        move_with_data(signature.onnx, task.layout.onnx_file(name, version, signature.name))
+        move_with_data(signature.onnx, task.layout.onnx_file(name, version, signature.name), paths)
     return opset
 
 
@@ -422,12 +424,13 @@ def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast:
     }
 
 
-def _merge_manifest(before: Manifest | None, spec: BundleSpec) -> tuple[Manifest, tuple[str, ...]]:
-    """Return the manifest with the new spec and today's tools, and notices about labels.
+def _merge_manifest(before: Manifest | None, spec: BundleSpec, base: Path) -> tuple[Manifest, tuple[str, ...]]:
+    """Return the manifest with the new spec and today's tools, and notices about labels. No path in it is absolute.
 
     Models of earlier builds, settings that the new spec does not mention, and promoted labels stay.
     """
     new = spec.model_dump(mode="json")
+    new["models"] = PortablePaths(base).value(new["models"])
     if before is None:
         return Manifest(new, tools=tool_versions()), ()
     built = {model.name for model in spec.models}

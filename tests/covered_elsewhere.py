@@ -6,6 +6,7 @@ COVERED: dict[str, str] = {
     "bundler/__init__.py": "tests/bundler/test_api.py",
     "bundler/adapters/tokenizer_file.py": "tests/bundler/adapters/test_text.py",
     "bundler/adapters/wordpiece.py": "tests/bundler/adapters/test_text.py",
+    "bundler/bundle/recovery.py": "tests/faults/test_killed_publish.py",
     "bundler/cli/__init__.py": "tests/bundler/cli/test_startup.py",
     "bundler/cli/app.py": "tests/bundler/cli/test_startup.py",
     "bundler/cli/bench.py": "tests/serving/bench/test_load.py",

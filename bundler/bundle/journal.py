@@ -15,8 +15,11 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 
+from bundler.bundle.files import open_regular
+
 _DO = "journal.json"
 _UNDO = "undo.json"
+_MAX_BYTES = 16 << 20
 
 
 class JournalError(ValueError):
@@ -89,6 +92,18 @@ def settle(root: Path, staging: Path, *, forward: bool = True) -> bool:
     return False
 
 
+def pending(root: Path, staging: Path) -> tuple[list[Step], bool] | None:
+    """Return the steps of an unfinished publication and whether they are being undone; None if there is none.
+
+    Raises:
+        JournalError: as `settle` does.
+    """
+    for name, undoes in ((_UNDO, True), (_DO, False)):
+        with suppress(FileNotFoundError):
+            return _read(staging / name, root), undoes
+    return None
+
+
 def sync_tree(folder: Path) -> None:
     """Force a folder, everything below it and its entry onto the disk."""
     for parent, _, files in os.walk(folder):
@@ -139,8 +154,13 @@ def _write(path: Path, steps: Sequence[Step]) -> None:
 def _read(path: Path, root: Path) -> list[Step]:
     """Return the steps of a journal. Anybody may have written it, as a bundle can come from anywhere."""
     try:
-        rows = json.loads(path.read_text("utf-8"))
-    except ValueError as exc:
+        with open_regular(path, follow=False) as file:
+            rows = json.loads(file.read(_MAX_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        raise JournalError(f"it cannot be read ({exc.strerror})") from exc
+    except (ValueError, RecursionError) as exc:
         raise JournalError(f"it is not JSON ({exc})") from exc
     if not isinstance(rows, list) or not all(map(_is_step, rows)):
         raise JournalError("it is not a list of renames")

@@ -20,6 +20,9 @@ from pathlib import Path
 
 from bundler.errors import UsageError
 
+LARGEST_VERSION = 2**63 - 1
+"""The largest version that TensorFlow Serving knows (apis/model.proto: google.protobuf.Int64Value)."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}")
 
 
@@ -39,8 +42,8 @@ def check_model_name(name: str) -> str:
 
 def parse_version(text: str) -> int | None:
     """Return the version that a folder name stands for, or None if tfbundle writes no such name (`1`, `2`, …)."""
-    canonical = text.isascii() and text.isdecimal() and not text.startswith("0")
-    return int(text) if canonical else None
+    canonical = text.isascii() and text.isdecimal() and not text.startswith("0") and len(text) <= len(str(LARGEST_VERSION))
+    return int(text) if canonical and int(text) <= LARGEST_VERSION else None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,11 @@ class BundleLayout:
         return [p for p in (*onnx, *others, self.version_dir(model, version)) if p.exists()]
 
     @property
+    def version_folders(self) -> tuple[Path, ...]:
+        """The folders that hold the parts of versions: a folder for each model, with files and folders for each version."""
+        return tuple(self.root / part for part in ("models", "tflite", "onnx", "golden"))
+
+    @property
     def serving_dir(self) -> Path:
         """The configuration of the server."""
         return self.root / "serving"
@@ -149,7 +157,7 @@ class BundleLayout:
 
     def taken_versions(self, model: str) -> set[int]:
         """Return the version numbers that any part of the model on disk already has."""
-        folders = (self.root / part / model for part in ("models", "tflite", "onnx", "golden"))
+        folders = (part / model for part in self.version_folders)
         names = (p.name.split(".")[0] for folder in folders if folder.is_dir() for p in folder.iterdir())
         return {number for number in map(parse_version, names) if number is not None}
 

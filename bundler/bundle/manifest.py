@@ -8,6 +8,8 @@
     files       path relative to the root -> size in bytes, sha256
     promotions  the changes made by `tfbundle promote`, oldest first (see bundler.operations.promote); absent if there are none
 
+`bundler.bundle.schema` has all keys; reading checks them once, so no command meets a missing or malformed one.
+
 The file's bytes are exactly `Manifest.to_bytes()`: sorted keys, an indent of two spaces, one newline at the end. A flipped
 byte anywhere, white space included, therefore makes the file invalid JSON, not canonical, or contradicts the digest.
 """
@@ -21,15 +23,20 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from bundler.bundle.layout import parse_version
+from bundler.bundle.files import open_regular
 from bundler.errors import VerifyError
 
 SCHEMA = "tfbundle/1"
+MAX_BYTES = 64 << 20
+"""Largest bundle.json that is read; a bundle of a dozen models has about a megabyte."""
+MAX_DEPTH = 64
+"""Deepest nesting that is read; tfbundle writes about ten levels."""
 _TOOLS = ("tfbundle", "torch", "tensorflow", "onnx", "onnxruntime")
 _CHUNK = 1 << 20
+_LONGEST_KEY = 4096  # the longest path of Linux
 
 Record = dict[str, Any]
 """The entry of bundle.json for one version of a model."""
@@ -43,14 +50,14 @@ class FileEntry:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> FileEntry:
-        """Return the entry of a file on disk.
+    def of(cls, path: Path, *, follow: bool = True) -> FileEntry:
+        """Return the entry of a file on disk. Without `follow`, a symbolic link is an error.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or is not a regular file; a FIFO is not waited for.
         """
         digest, size = hashlib.sha256(), 0
-        with path.open("rb") as file:
+        with open_regular(path, follow=follow) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
@@ -106,17 +113,20 @@ class Manifest:
         """Parse and check the content of a bundle.json; `where` names it in messages.
 
         Raises:
-            VerifyError: the content is not JSON, has another schema or a wrong digest, or is not canonical.
+            VerifyError: the content is not JSON, has another schema or a wrong digest, lacks a key or has a malformed one, or
+                is not canonical.
         """
         body = _parse(data, where)
         digest = body.pop("digest", None)
-        if digest != _digest(body):
-            raise _damaged(where, "its digest does not match its content")
         try:
-            promotions = tuple(dict(entry) for entry in body.get("promotions", ()))
-            manifest = cls(body["spec"], _models(body["models"]), _files(body["files"]), body["tools"], promotions)
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise _damaged(where, f"a part of it is missing or malformed ({exc})") from exc
+            matches = digest == _digest(body)
+        except ValueError as exc:
+            raise _damaged(where, f"it has text that is not Unicode ({exc})") from exc
+        if not matches:
+            raise _damaged(where, "its digest does not match its content")
+        _check_schema(data, where)
+        promotions = tuple(dict(entry) for entry in body.get("promotions", ()))
+        manifest = cls(body["spec"], _models(body["models"]), _files(body["files"]), body["tools"], promotions)
         if manifest.to_bytes() != data:
             raise _damaged(where, "it is not in the form that tfbundle writes")
         return manifest
@@ -126,10 +136,16 @@ class Manifest:
         """Read a bundle.json from disk.
 
         Raises:
-            VerifyError: the file does not exist, cannot be read, or is damaged.
+            VerifyError: the file does not exist, cannot be read, is a symbolic link or too large, or is damaged.
         """
+        if path.is_symlink():
+            raise VerifyError(
+                f"{path} is a symbolic link ({str(path.readlink())!a}), which tfbundle does not follow.",
+                fix="put the file itself in its place",
+            )
         try:
-            data = path.read_bytes()
+            with open_regular(path) as file:
+                data = file.read(MAX_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise VerifyError(
                 f"{path.parent} is not a bundle: it has no {path.name}.",
@@ -137,6 +153,8 @@ class Manifest:
             ) from exc
         except OSError as exc:
             raise VerifyError(f"{path} cannot be read: {exc.strerror}.") from exc
+        if len(data) > MAX_BYTES:
+            raise VerifyError(f"{path} is larger than {MAX_BYTES >> 20} MiB, the most that tfbundle reads.")
         return cls.from_bytes(data, where=str(path))
 
 
@@ -185,38 +203,80 @@ def _finite(value: Any) -> Any:
 
 def _parse(data: bytes, where: str) -> dict[str, Any]:
     try:
-        body = json.loads(data.decode("utf-8"))
+        body = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_object, parse_float=_finite_float, parse_constant=_no_constant
+        )
     except ValueError as exc:
         raise _damaged(where, f"it is not JSON ({exc})") from exc
+    except RecursionError as exc:
+        raise _damaged(where, _TOO_DEEP) from exc
     if not isinstance(body, dict):
         raise _damaged(where, "it is not a JSON object")
+    if _is_deeper(body, MAX_DEPTH):
+        raise _damaged(where, _TOO_DEEP)
     schema = body.get("schema")
     if schema != SCHEMA:
         raise VerifyError(
-            f"{where} has the schema {schema!r}; this tfbundle reads {SCHEMA!r}.",
+            f"{where} has the schema {_shown(schema)}; this tfbundle reads {SCHEMA!r}.",
             fix="build it again, or use the tfbundle that wrote it",
         )
     return body
 
 
-def _models(data: Mapping[str, Any]) -> dict[str, dict[int, Record]]:
-    return {
-        name: {_number(text): record for text, record in entry["versions"].items()}
-        for name, entry in data.items()
-    }
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
-def _number(text: str) -> int:
-    number = parse_version(text)
-    if number is None:
-        raise ValueError(f"version {text!r}")
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if any(len(name) > _LONGEST_KEY for name in content):
+        raise ValueError(f"a key is longer than {_LONGEST_KEY} characters")
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {_shown(twice)} occurs twice")
+    return content
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
     return number
 
 
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    if isinstance(value, dict):
+        return depth == 0 or any(_is_deeper(item, depth - 1) for item in value.values())
+    if isinstance(value, list):
+        return depth == 0 or any(_is_deeper(item, depth - 1) for item in value)
+    return False
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _check_schema(data: bytes, where: str) -> None:
+    from bundler.bundle.schema import check_content  # pydantic builds the schema on import, which --help does not need
+
+    try:
+        check_content(data)
+    except ValueError as exc:
+        raise _damaged(where, str(exc)) from exc
+
+
+def _models(data: Mapping[str, Any]) -> dict[str, dict[int, Record]]:
+    return {
+        name: {int(number): record for number, record in entry["versions"].items()} for name, entry in data.items()
+    }
+
+
 def _files(data: Mapping[str, Any]) -> dict[str, FileEntry]:
-    for path in data:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"the path {path!r} leads out of the bundle")
     return {path: FileEntry(entry["size"], entry["sha256"]) for path, entry in data.items()}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, Record
+from bundler.bundle.recovery import wait_until_published
 from bundler.errors import VerifyError
 from bundler.values.signature import Signature
 
@@ -36,6 +38,8 @@ class BundleReader:
             VerifyError: the folder has no bundle.json, or a damaged one.
         """
         layout = BundleLayout(Path(path).resolve())
+        if not os.path.lexists(layout.manifest):
+            wait_until_published(layout.root)  # the first publication may have been killed
         return cls(layout, Manifest.read(layout.manifest))
 
     def __repr__(self) -> str:

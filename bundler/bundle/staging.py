@@ -11,17 +11,19 @@ import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from filelock import FileLock, Timeout
 
 from bundler.bundle import journal
+from bundler.bundle.files import kind_of_file, link_on
 from bundler.bundle.journal import JournalError, Step
 from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
@@ -100,8 +102,9 @@ class Staging:
     def _open(self) -> None:
         root = self.bundle.root
         self._make(root)
+        _check_parts(self.bundle, self._shown)
         self._acquire()
-        for stale in _staging_folders(root):
+        for stale in staging_folders(root):
             self._recover(stale)
         if self.bundle.manifest.exists():
             self.manifest = self._without_lost_versions(Manifest.read(self.bundle.manifest))
@@ -248,11 +251,12 @@ class Staging:
     def _replace_generated(self, path: str) -> _Edit:
         """Put a generated file into its place; a file that the user has edited is kept under another name."""
         staged, final = self.layout.root / path, self.bundle.root / path
-        if not final.exists():
+        self._check_folders(path)
+        if not os.path.lexists(final):
             return _Edit((self._step(staged, final),))
         if self._is_ours(path):
             return _Edit((self._step(staged, final, backup=True),))
-        if FileEntry.of(final) == FileEntry.of(staged):
+        if self._entry(path) == FileEntry.of(staged):
             return _Edit(())
         saved = _free_name(final)
         notice = f"{path} had been edited; your version is kept beside it as {saved.name}."
@@ -261,14 +265,29 @@ class Staging:
     def _is_ours(self, path: str) -> bool:
         """Return whether a file is still as an earlier build wrote it."""
         known = self.manifest.files.get(path) if self.manifest else None
-        return known is not None and known == FileEntry.of(self.bundle.root / path)
+        return known is not None and known == self._entry(path)
+
+    def _entry(self, path: str) -> FileEntry | None:
+        """Return the entry of a file of the bundle; None for what no build wrote, such as a link, which is not followed."""
+        final = self.bundle.root / path
+        if not stat.S_ISREG(final.lstat().st_mode):
+            return None
+        return FileEntry.of(final, follow=False)
+
+    def _check_folders(self, path: str) -> None:
+        link = link_on(self.bundle.root, str(PurePosixPath(path).parent))
+        if link is not None:
+            raise JournalError(f"the path {path!r} leads through the symbolic link {link!r}")
 
     def _remove_leftovers(self, generated: list[str]) -> Iterator[_Edit]:
         """Remove generated files of an earlier build that this build did not write, in the parts that it wrote."""
         parts = {path.split("/")[0] for path in generated}
         for path in self.manifest.files if self.manifest else ():
             final = self.bundle.root / path
-            if version_of(path) or path in generated or path.split("/")[0] not in parts or not final.exists():
+            if version_of(path) or path in generated or path.split("/")[0] not in parts:
+                continue
+            self._check_folders(path)
+            if not os.path.lexists(final):
                 continue
             if self._is_ours(path):
                 yield _Edit((self._step(final, self.layout.root / "old" / path),))
@@ -319,18 +338,34 @@ def is_disk_full(exc: BaseException) -> bool:
     return False
 
 
+def _check_parts(bundle: BundleLayout, shown: Path) -> None:
+    """Raise PublishError if a part of a bundle is a link, through which nothing is written, or the lock is not a file."""
+    models = [child for folder in bundle.version_folders if folder.is_dir() for child in folder.iterdir()]
+    for path in (bundle.manifest, bundle.lock, *bundle.generated, *bundle.version_folders, *sorted(models)):
+        if path.is_symlink():
+            relative = bundle.relative(path)
+            raise PublishError(
+                f"{relative} is a symbolic link (to {str(path.readlink())!a}), through which tfbundle does not write.",
+                where=str(shown / relative),
+                fix="put a real folder or file in its place, or build into another folder with -o DIR",
+            )
+    if bundle.lock.exists() and not bundle.lock.is_file():
+        kind = kind_of_file(bundle.lock.stat().st_mode)
+        raise PublishError(f"{bundle.lock.name} is {kind} and not a file.", where=str(shown), fix="remove it")
+
+
 def _part_files(layout: BundleLayout, model: str, number: int) -> Iterator[Path]:
     for part in layout.version_parts(model, number):
         yield from files_under(part) if part.is_dir() else [part]
 
 
-def _staging_folders(root: Path) -> list[Path]:
+def staging_folders(root: Path) -> list[Path]:
     """Return the private folders of builds; while the lock is held, of dead ones only."""
     return sorted(p for p in root.glob(f"{PREFIX}*") if p.is_dir() and not p.is_symlink())
 
 
 def _holder(root: Path) -> str:
-    for folder in _staging_folders(root):
+    for folder in staging_folders(root):
         with suppress(OSError, ValueError, KeyError):  # the build may end before its folder is read
             owner = json.loads((folder / _OWNER).read_text("utf-8"))
             return f" (process {owner['pid']}, since {owner['started']})"
@@ -340,7 +375,7 @@ def _holder(root: Path) -> str:
 def _free_name(path: Path) -> Path:
     """Return `<name>.orig`, or `<name>.orig.2` and so on if that exists."""
     candidate, count = path.with_name(path.name + ".orig"), 1
-    while candidate.exists():
+    while os.path.lexists(candidate):
         count += 1
         candidate = path.with_name(f"{path.name}.orig.{count}")
     return candidate

@@ -68,6 +68,9 @@ def _explain(exc: Exception) -> int | None:
     if isinstance(exc, (TfbundleError, ServingError)):
         print_error(exc.what, where=exc.where, fix=exc.fix)
         return exc.exit_code
+    if isinstance(exc, PermissionError) and exc.filename:
+        print_error(f"{exc.filename}: {exc.strerror}.", fix="change the permissions, or run the command as a user who has them")
+        return 1
     first = (str(exc).strip().splitlines() or [""])[0]
     print_error(f"Unexpected {type(exc).__name__}: {first}", fix="run with --debug for the traceback")
     return 1

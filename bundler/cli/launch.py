@@ -62,12 +62,14 @@ class LaunchOptions:
 @takes(LaunchOptions)
 def launch(options: LaunchOptions) -> None:
     """Start a server, wait until it serves the bundle, run the smoke test and show the log. Ctrl-C stops it and cleans up."""
+    from bundler.bundle.recovery import wait_until_published
     from bundler.operations.launch import deployment
     from bundler.operations.smoke import served_golden_files
     from bundler.render.parts import render_context
     from bundler.validation.bundle import Bundle
     from bundler.validation.unsafe import refuse_unsafe
 
+    wait_until_published(options.bundle)
     bundle = Bundle.open(options.bundle)
     context = render_context(bundle.name, bundle.manifest)
     golden_files = served_golden_files(bundle, context) if options.smoke else None

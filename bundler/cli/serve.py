@@ -61,7 +61,9 @@ def serve(
 
 def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     from dataclasses import replace
+    from pathlib import Path
 
+    from bundler.bundle.recovery import wait_until_published
     from bundler.errors import UsageError
     from bundler.validation.bundle import Bundle
     from serving.server import parse_flags
@@ -73,6 +75,7 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
         raise UsageError(
             f"Only one bundle can be served, not {', '.join(folders)}.", fix="write flags as --name=value"
         )
+    wait_until_published(Path(folders[0]))
     bundle = Bundle.open(folders[0])
     ports = bundle.manifest.spec["serving"]
     defaults = [f"--port={ports['grpc_port']}", f"--rest_api_port={ports['rest_port']}"]

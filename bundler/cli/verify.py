@@ -20,14 +20,21 @@ def verify(
     allow_unsafe_ops: Annotated[
         bool, typer.Option("--allow-unsafe-ops", help="Run models that reach out to files, the network or Python, too.")
     ] = False,
+    fix: Annotated[
+        bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs.
 
     Models that do more than compute (read or write files, use the network, call Python) are named, and not run.
     """
+    from bundler.bundle.recovery import repair
     from bundler.validation.bundle import Bundle
 
+    if fix:
+        for notice in repair(bundle):
+            note(notice)
     opened = Bundle.open(bundle)
     problems = opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops)
     serious = [problem for problem in problems if problem.serious]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bundler.graph.onnx_signature import load_graph, opset_of
+from bundler.values.portable_paths import PortablePaths
 
 
-def move_with_data(source: Path, target: Path) -> int:
+def move_with_data(source: Path, target: Path, paths: PortablePaths) -> int:
     """Move an ONNX file to `target`, and its external data, which a model over 1.5 GB has, to `<target>.data`.
+
+    The stack traces and descriptions in the graph keep file names and lines, and lose the folders of this machine.
 
     Args:
         source: a file that the export wrote.
         target: its new path; the folder is made.
+        paths: how paths in the graph's texts are shortened.
 
     Returns:
         The model's opset.
@@ -33,8 +39,13 @@ def move_with_data(source: Path, target: Path) -> int:
     names = {entry.value for entry in entries}
     if len(names) > 1:
         raise ValueError(f"{source} has its weights in {len(names)} files; the export writes only one")
+    changed = _shorten_paths(model, paths)
     if not names:
-        source.replace(target)
+        if changed:
+            onnx.save(model, str(target))
+            source.unlink()
+        else:
+            source.replace(target)
         return opset_of(model)
     data = target.with_name(target.name + ".data")
     (source.parent / names.pop()).replace(data)
@@ -42,3 +53,30 @@ def move_with_data(source: Path, target: Path) -> int:
         entry.value = data.name
     onnx.save(model, str(target))
     return opset_of(model)
+
+
+def _shorten_paths(model: Any, paths: PortablePaths) -> bool:
+    """Shorten the paths in all descriptions and metadata of a model, in place. Return whether there were any."""
+    changed = False
+    for part in (model, *_described(model.graph), *(node for function in model.functions for node in (function, *function.node))):
+        entries = [(entry, "value") for entry in getattr(part, "metadata_props", ())]
+        for message, field in [(part, "doc_string"), *entries]:
+            before = getattr(message, field)
+            after = paths.text(before)
+            if after != before:
+                setattr(message, field, after)
+                changed = True
+    return changed
+
+
+def _described(graph: Any) -> Iterator[Any]:
+    """Yield a graph and its parts that can have a description or metadata, those of its subgraphs, too."""
+    yield graph
+    for part in (graph.initializer, graph.input, graph.output, graph.value_info):
+        yield from part
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield attribute
+            for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _described(subgraph)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from bundler.bundle.files import own_file
 from bundler.bundle.manifest import FileEntry
 from bundler.errors import UsageError, VerifyError
 from bundler.spec.bundle_spec import TfliteVariant
@@ -136,7 +137,7 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         {int(threads): float(ms) for threads, ms in figures.get("latency_ms", {}).items()},
         dict(figures.get("operators", {})),
         _accuracy(figures),
-        figures.get("delegation", {}).get("share"),
+        (figures.get("delegation") or {}).get("share"),
         _scales(path),
     )
 
@@ -157,7 +158,7 @@ def _check_file(bundle: Bundle, path: Path) -> None:
     relative = bundle.layout.relative(path)
     expected = bundle.manifest.files.get(relative)
     try:
-        actual = FileEntry.of(path)
+        actual = FileEntry.of(own_file(bundle.path, path))
     except OSError as exc:
         raise VerifyError(f"{relative} cannot be read: {exc.strerror}.", fix="build the model again") from exc
     if expected != actual:
@@ -166,11 +167,11 @@ def _check_file(bundle: Bundle, path: Path) -> None:
 
 def _accuracy(figures: Mapping[str, Any]) -> str:
     """Describe the most meaningful accuracy figure that is available."""
-    evaluation = figures.get("evaluation", {})
+    evaluation = figures.get("evaluation") or {}
     if "value" in evaluation and "pytorch" in evaluation:
-        return f"{evaluation['value']:.4g} (PyTorch {evaluation['pytorch']:.4g})"
-    outputs = figures.get("accuracy", {}).get("outputs", {}).values()
-    ratios = [output["sqnr_db"] for output in outputs if "sqnr_db" in output]
+        return f"{float(evaluation['value']):.4g} (PyTorch {float(evaluation['pytorch']):.4g})"
+    outputs = (figures.get("accuracy") or {}).get("outputs", {}).values()
+    ratios = [float(output["sqnr_db"]) for output in outputs if output.get("sqnr_db") is not None]
     if ratios:
         return f"SQNR {min(ratios):.1f} dB"
     # A non-finite error has no max_rel.

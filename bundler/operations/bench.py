@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bundler.errors import UsageError
+from bundler.bundle.files import own_file
+from bundler.errors import UsageError, VerifyError
 from bundler.validation.bundle import Bundle
 from bundler.values import input_draws
 from bundler.values.signature import Signature
@@ -24,7 +25,7 @@ def bench_request(
 
     Raises:
         UsageError: The signature does not exist, or the bundle has several models and none is named.
-        VerifyError: The bundle has no such model or version.
+        VerifyError: The bundle has no such model or version, or its golden data cannot be read.
     """
     names = bundle.models()
     if model is None and len(names) != 1:
@@ -36,15 +37,28 @@ def bench_request(
             f"The model {name!r} has no signature {signature!r}.", fix=f"choose one of: {', '.join(signatures)}"
         )
     number = bundle.versions(name)[-1] if version is None else version
-    golden = Golden.load(bundle.layout.golden_file(name, number))
+    golden = _golden(bundle, name, number)
     cases = [case for case in golden.cases if case.signature == signature]
     spec = signatures[signature]
     case = next((case for case in cases if _has_rows(case, spec, rows)), None)
     if case is not None:
         return PreparedRequest(name, golden.inputs(case), signature, version, golden.outputs(case), golden.tolerance)
+    if not cases:
+        raise VerifyError(
+            f"The golden data of {name!r} version {number} has no call of the signature {signature!r}.",
+            fix="build the model again",
+        )
     arrays = golden.inputs(cases[0])
     sizes = {dim: rows for dim in input_draws.dim_sizes(spec, arrays) if input_draws.is_batch(dim)}
     return PreparedRequest(name, input_draws.fit(spec, arrays, sizes), signature, version)
+
+
+def _golden(bundle: Bundle, model: str, version: int) -> Golden:
+    path = own_file(bundle.path, bundle.layout.golden_file(model, version))
+    try:
+        return Golden.load(path)
+    except (OSError, ValueError) as exc:
+        raise VerifyError(f"{path} cannot be read: {exc}.", fix="run `tfbundle verify` for details") from exc
 
 
 def _has_rows(case: GoldenCase, spec: Signature, rows: int) -> bool:

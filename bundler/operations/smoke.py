@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bundler.bundle.files import own_file
 from bundler.render import RenderContext
 from bundler.render.parts import render_context
 from bundler.render.tf_serving import served_versions
@@ -15,10 +16,13 @@ def served_golden_files(bundle: Bundle, context: RenderContext | None = None) ->
     Args:
         bundle: The bundle.
         context: Its render context, if the caller has it already.
+
+    Raises:
+        VerifyError: A file is a link that leads out of the bundle, or is not a file.
     """
     context = context or render_context(bundle.name, bundle.manifest)
     return [
-        GoldenFile(model, version, bundle.layout.golden_file(model, version))
+        GoldenFile(model, version, own_file(bundle.path, bundle.layout.golden_file(model, version)))
         for model, versions in served_versions(context).items()
         for version in versions
     ]

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.bundle.files import own_file
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, files_under
 from bundler.errors import UsageError
@@ -36,6 +37,7 @@ def render_parts(staging: Staging, manifest: Manifest, parts: Sequence[str] = tu
 
     Raises:
         SpecError: The spec names a model, version or label that does not exist.
+        VerifyError: A file of the bundle is a link that leads out of it.
     """
     _link_golden(staging, manifest)
     context = render_context(staging.bundle.root.name, manifest, staging.layout)
@@ -122,9 +124,9 @@ def _link_golden(staging: Staging, manifest: Manifest) -> None:
         for version in manifest.versions(model):
             source = staging.bundle.golden_file(model, version)
             target = staging.layout.golden_file(model, version)
-            if source.exists() and not target.exists():
+            if not target.exists() and own_file(staging.bundle.root, source).exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    os.link(source, target)
+                    os.link(source.resolve(), target)
                 except OSError:  # a file system without hard links
                     shutil.copyfile(source, target)

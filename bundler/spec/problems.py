@@ -63,7 +63,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     """Return the message for an unknown key of bundle.yaml or an unknown keyword."""
     names = list(known)
     listed = f"; the keys are {', '.join(names)}" if len(names) <= _LISTED else ""
-    return f"unknown key {key!r}{did_you_mean(key, names) or listed}"
+    return f"unknown key {show(key)}{did_you_mean(key, names) or listed}"
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:

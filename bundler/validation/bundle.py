@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from bundler.bundle.files import kind_of_file, leads_out, link_on
+from bundler.bundle.journal import JournalError
 from bundler.bundle.layout import version_of
 from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.reader import BundleReader
+from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
 from bundler.errors import ParityError
 
@@ -35,8 +40,10 @@ class Bundle(BundleReader):
     def verify(self, *, parity: bool = True, allow_unsafe_ops: bool = False) -> list[Problem]:
         """Compare the bundle with its bundle.json.
 
-        The check covers the size and sha256 of every file, missing and unknown files, the parts that each version must have,
-        and operators that reach out of a model, to files or the network for example.
+        The check covers the size and sha256 of every file, missing and unknown files, links that lead out of the bundle, files
+        that are none (FIFOs, sockets, devices), the parts that each version must have, and operators that reach out of a model,
+        to files or the network for example. Nothing outside the bundle is read. If a killed command left a publication half
+        done, that is one problem, and the files that it renames are not checked.
 
         Args:
             parity: whether to run the SavedModels on the golden inputs, too; versions with damaged files are left out, and
@@ -46,17 +53,53 @@ class Bundle(BundleReader):
         Returns:
             All problems. The bundle is what was built if none of them is `serious`.
         """
-        problems = [*self._damaged_files(), *self._unknown_files(), *self._missing_parts(), *self._unsafe_parts(allow_unsafe_ops)]
+        left, half = self._staging_folders()
+        found = [*self._damaged_files(), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
+        found += self._unsafe_parts(allow_unsafe_ops)
+        problems = [*left, *(each for each in found if not any(publication.covers(each.path) for publication in half))]
         if parity:
             damaged = {version_of(problem.path) for problem in problems if problem.serious}
             versions = [(model, number) for model in self.models() for number in self.versions(model)]
             for model, number in versions:
-                if (model, number) not in damaged:
+                parts = (self.layout.version_dir(model, number), self.layout.golden_file(model, number))
+                if (model, number) not in damaged and not any(self._is_outside(self.layout.relative(part)) for part in parts):
                     problems += self._wrong_outputs(model, number)
         return problems
 
+    def _staging_folders(self) -> tuple[list[Problem], list[HalfPublished]]:
+        """Return a problem for each staging folder, and the publications that were left half done in them."""
+        problems, half = [], []
+        for folder in sorted(self.path.glob(f"{PREFIX}*")):
+            if self._is_outside(folder.name):
+                continue  # reported with the other links
+            try:
+                publication = None if folder.is_symlink() else half_published(self.path, folder)
+            except JournalError as exc:
+                what = f"holds a journal that no build of this bundle wrote: {exc}; delete that folder"
+                problems.append(Problem(folder.name, what))
+                continue
+            if publication:
+                half.append(publication)
+                problems.append(Problem(folder.name, str(publication)))
+            else:
+                note = "left by a build that runs or was interrupted; the next build settles it"
+                problems.append(Problem(folder.name, note, serious=False))
+        return problems, half
+
+    def _is_outside(self, path: str) -> bool:
+        return link_on(self.path, path) is not None and leads_out(self.path, path)
+
+    def _links_out(self) -> Iterator[Problem]:
+        for path in filter(Path.is_symlink, files_under(self.path)):
+            relative = self.layout.relative(path)
+            if leads_out(self.path, relative):
+                target = ascii(str(path.readlink()))
+                yield Problem(relative, f"symbolic link that leads out of the bundle, to {target}; it is not followed")
+
     def _damaged_files(self) -> Iterator[Problem]:
         for path, recorded in sorted(self.manifest.files.items()):
+            if self._is_outside(path):
+                continue
             try:
                 entry = FileEntry.of(self.path / path)
             except (FileNotFoundError, NotADirectoryError):
@@ -73,13 +116,15 @@ class Bundle(BundleReader):
 
     def _unknown_files(self) -> Iterator[Problem]:
         unlisted = {self.layout.manifest.name, self.layout.lock.name}
-        for folder in sorted(self.path.glob(f"{PREFIX}*")):
-            yield Problem(folder.name, "left by a build that runs or was interrupted; the next build settles it", serious=False)
         for file in files_under(self.path):
             path = self.layout.relative(file)
             if path in self.manifest.files or path in unlisted:
                 continue
-            if path.startswith(PREFIX):
+            if path.startswith(PREFIX) or self._is_outside(path):
+                continue
+            mode = file.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                yield Problem(path, f"{kind_of_file(mode)}, which no bundle has; it is not opened")
                 continue
             served = path.split("/")[0] in ("models", "tflite", "onnx", "golden")
             yield Problem(path, "not part of the bundle", serious=served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import shutil
 import tempfile
@@ -27,7 +28,8 @@ class BinaryRunner(ProcessRunner):
         super().__init__()
         self._deployment = deployment
         self._binary = binary
-        self._configs = Path(tempfile.gettempdir()) / f"tfbundle-{deployment.name}-{deployment.grpc_port}"
+        name = f"tfbundle-{deployment.name}-{deployment.grpc_port}-{secrets.token_hex(4)}"
+        self._configs = Path(tempfile.gettempdir()) / name  # the command names it before it is made
         self._has_configs = False
 
     @property
@@ -50,7 +52,7 @@ class BinaryRunner(ProcessRunner):
         """Write the config files.
 
         Raises:
-            LaunchError: the executable is not installed, or another launch uses the same folder.
+            LaunchError: the executable is not installed, or the folder for the config files cannot be made.
         """
         if shutil.which(self._binary) is None:
             raise LaunchError(
@@ -61,10 +63,10 @@ class BinaryRunner(ProcessRunner):
             )
         try:
             self._configs.mkdir(mode=0o700)
-        except FileExistsError as exc:
+        except OSError as exc:
             raise LaunchError(
-                f"{self._configs} already exists: another launch uses this port, or left the folder behind.",
-                fix=f"choose another --port or, if no server uses the folder, remove it: rm -r {shlex.quote(str(self._configs))}",
+                f"The folder {self._configs} cannot be made: {exc.strerror}.",
+                fix="free space in the folder for temporary files, or choose another one with TMPDIR",
             ) from exc
         self._has_configs = True
         for name, text in self._deployment.configs(str(self._deployment.folder / "models")).items():

@@ -7,9 +7,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from bundler.bundle.layout import BundleLayout
+from bundler.bundle.schema import read_manifest
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_template, render_template, write_text
-from bundler.render.report.schema import read_manifest
 from bundler.render.report.view import model_view
 
 

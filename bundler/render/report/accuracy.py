@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bundler.render.report import charts
-from bundler.render.report.charts import Bar, Chart, Kind, error_text
-from bundler.render.report.schema import (
+from bundler.bundle.schema import (
     AgreementRecord,
     FastPathRecord,
     JudgedRecord,
@@ -16,6 +14,8 @@ from bundler.render.report.schema import (
     RejectedRecord,
     VariantRecord,
 )
+from bundler.render.report import charts
+from bundler.render.report.charts import Bar, Chart, Kind, error_text
 from bundler.render.texts import milliseconds_text, size_text
 
 LAYERS = 5

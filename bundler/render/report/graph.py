@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bundler.bundle.schema import FastPathRecord, GraphRecord, VariantRecord
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart
-from bundler.render.report.schema import FastPathRecord, GraphRecord, VariantRecord
 from bundler.render.texts import size_text
 
 OPERATORS = 12

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bundler.bundle.schema import VersionRecord
 from bundler.render.report import charts
 from bundler.render.report.charts import Chart, error_text
-from bundler.render.report.schema import VersionRecord
 from bundler.render.texts import milliseconds_text, size_text
 
 NONE = "–"

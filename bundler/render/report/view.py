@@ -6,13 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bundler.render import RenderedModel
-from bundler.render.report import charts
-from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_view, fast_path_view
-from bundler.render.report.charts import Chart, Kind, error_text
-from bundler.render.report.graph import GraphView, graph_view
-from bundler.render.report.history import HistoryView, history_view, time_text
-from bundler.render.report.schema import (
+from bundler.bundle.schema import (
     DeviationRecord,
     EvaluationRecord,
     ModelRecord,
@@ -22,6 +16,12 @@ from bundler.render.report.schema import (
     VariantRecord,
     VersionRecord,
 )
+from bundler.render import RenderedModel
+from bundler.render.report import charts
+from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_view, fast_path_view
+from bundler.render.report.charts import Chart, Kind, error_text
+from bundler.render.report.graph import GraphView, graph_view
+from bundler.render.report.history import HistoryView, history_view, time_text
 from bundler.render.texts import milliseconds_text, size_text
 from serving.texts import plural
 

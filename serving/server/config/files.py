@@ -97,7 +97,7 @@ def model_server_config(options: ServerOptions) -> Any:
 
     Raises:
         StatusError: a config file does not exist, is empty or does not parse.
-        ConfigError: the bundle's folder is not a bundle.
+        ConfigError: the bundle's folder is not a bundle, or a model in its config has a name that leads out of it.
     """
     if options.bundle:
         return _bundle_config(Path(options.bundle).absolute())
@@ -124,7 +124,7 @@ def in_bundle(config: Any, folder: Path) -> Any:
     local.CopyFrom(config)
     for model in local.model_config_list.config:
         base_path = folder.absolute() / "models" / model.name
-        if model.base_path == f"{CONTAINER_MODELS}/{model.name}" and base_path.is_dir():
+        if _is_folder_name(model.name) and model.base_path == f"{CONTAINER_MODELS}/{model.name}" and base_path.is_dir():
             model.base_path = str(base_path)
     return local
 
@@ -148,13 +148,14 @@ def _bundle_config(folder: Path) -> Any:
     config = read_config(str(file), "ModelServerConfig")
     for model in config.model_config_list.config:
         if not _is_folder_name(model.name):
-            raise ConfigError(f"{model.name!r} is not a model's name.", where=str(file), fix="build the bundle again")
+            what = f"{file} has a model with the name {model.name!r}, which cannot be a folder in models/."
+            raise ConfigError(what, fix="run `tfbundle verify` for details")
         model.base_path = str(models / model.name)
     return config
 
 
 def _is_folder_name(name: str) -> bool:
-    """Return whether a model's name is that of a folder in models/. Anybody may have written a bundle's models.config."""
+    """Return whether a model's name is one part of a path, so that its folder cannot be outside the bundle."""
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
@@ -171,7 +172,7 @@ def prefers_tflite(folder: Path) -> bool:
         spec = json.loads(read_regular(file, _BUNDLE_LIMIT))["spec"]
         models = [model.get("fast_path") for model in spec["models"]]
         return bool(spec["serving"].get("fast_path") or any(models))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigError(f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details") from exc
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from bundler.bundle.manifest import FileEntry, Manifest, tool_versions
 from bundler.errors import VerifyError
+from tests.bundler.bundle.records import SPEC, record
 
 MANIFEST = Manifest(
-    spec={"models": [{"name": "digits", "source": "m.py:make"}]},
-    models={"digits": {2: {"opset": 18}, 10: {"opset": 20, "parity": {"max_rel": 1.5e-7}}}},
+    spec={**SPEC, "models": [{"name": "digits", "source": "m.py:make"}]},
+    models={"digits": {2: record(), 10: record(opset=20, largest_batch=4)}},
     files={"models/digits/2/saved_model.pb": FileEntry(3, "ab" * 32)},
     tools={"python": "3.11.9"},
 )
@@ -39,7 +40,7 @@ def test_whitespace_at_the_end_is_noticed() -> None:
 
 def test_a_path_that_leads_out_of_the_bundle_is_refused() -> None:
     for path in ("../x", "/etc/passwd", "models/../../x"):
-        bad = Manifest(spec={}, files={path: FileEntry(0, "00")}).to_bytes()
+        bad = Manifest(spec=SPEC, files={path: FileEntry(0, "00" * 32)}).to_bytes()
         with pytest.raises(VerifyError, match="leads out of the bundle"):
             Manifest.from_bytes(bad, where="bundle.json")
 
@@ -51,7 +52,7 @@ def test_another_schema_is_refused_by_name() -> None:
 
 
 def test_non_finite_numbers_become_text() -> None:
-    manifest = Manifest(spec={}, models={"m": {1: {"error": [float("inf"), float("nan"), 1.0]}}})
+    manifest = Manifest(spec=SPEC, models={"m": {1: record(error=[float("inf"), float("nan"), 1.0])}})
     read = Manifest.from_bytes(manifest.to_bytes(), where="x")
     assert read.models["m"][1]["error"] == ["inf", "nan", 1.0]
 

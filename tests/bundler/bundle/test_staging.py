@@ -20,6 +20,7 @@ from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import PREFIX, Published, Staging
 from bundler.errors import PublishError, VerifyError
+from tests.bundler.bundle.records import SPEC, record
 
 
 def stage(staging: Staging, model: str, number: int, text: str) -> None:
@@ -45,8 +46,8 @@ def build(root: Path, model: str = "m", version: int | None = None, text: str = 
     with Staging(root) as staging:
         number = staging.next_version(model, version)
         stage(staging, model, number, f"{text}{number}")
-        before = staging.manifest or Manifest(spec={})
-        return staging.publish(before.with_version(model, number, {"opset": 18}))
+        before = staging.manifest or Manifest(spec=SPEC)
+        return staging.publish(before.with_version(model, number, record()))
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -112,7 +113,7 @@ def test_a_version_that_appears_during_the_build_is_not_overwritten(tmp_path: Pa
         theirs = tmp_path / "models" / "m" / "1"
         theirs.mkdir(parents=True)
         (theirs / "saved_model.pb").write_text("theirs")
-        staging.publish(Manifest(spec={}).with_version("m", 1, {}))
+        staging.publish(Manifest(spec=SPEC).with_version("m", 1, record()))
     assert tree(tmp_path) == {"models/m/1/saved_model.pb": hashlib.sha256(b"theirs").hexdigest()}
 
 

@@ -206,9 +206,11 @@ def test_config_files_of_another_launch_are_not_touched(deploy: Deploy, tmp_path
     first.prepare(print)
     try:
         second = BinaryRunner(deployment, binary)
-        with pytest.raises(LaunchError, match="already exists"):
-            second.prepare(print)
+        second.prepare(print)
+        assert second.by_hand != first.by_hand, "the name of the folder cannot be predicted"
+        assert Path(second.by_hand.split("rm -rf ")[1]).stat().st_mode & 0o777 == 0o700
         second.stop()
+        assert not Path(second.by_hand.split("rm -rf ")[1]).exists()
         assert Path(first.by_hand.split("rm -rf ")[1]).is_dir()
     finally:
         first.stop()

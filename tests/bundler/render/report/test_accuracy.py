@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bundler.bundle.schema import RejectedRecord, VariantRecord
 from bundler.render.report.accuracy import accuracy_view
-from bundler.render.report.schema import RejectedRecord, VariantRecord
 from tests.bundler.render.report.pages import Page, assert_accessible, make_manifest, page_of, with_manifest
 
 METRIC = {"function": "metrics.py:accuracy", "pytorch": 0.98, "drop": 0.005, "floor": 0.97}
@@ -67,8 +68,8 @@ def test_a_rejected_variant_is_shown_with_its_reason_and_its_worst_layers(page: 
 
 
 def test_rejected_variants_are_red_in_the_charts() -> None:
-    variant = VariantRecord.model_validate(judged()["models"]["digits"]["versions"]["3"]["tflite"]["mix"])
-    rejected = RejectedRecord.model_validate({"reason": "r", "accuracy": agreement(-3.0)})
+    variant = VariantRecord.model_validate_json(json.dumps(judged()["models"]["digits"]["versions"]["3"]["tflite"]["mix"]))
+    rejected = RejectedRecord.model_validate_json(json.dumps({"reason": "r", "accuracy": agreement(-3.0)}))
     view = accuracy_view({"mix": variant}, {"int8": rejected})
     assert view is not None
     metric, sqnr = view.charts

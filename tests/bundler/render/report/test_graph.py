@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bundler.bundle.schema import FastPathRecord, GraphRecord, read_manifest
 from bundler.render.report.graph import OPERATORS, graph_view
-from bundler.render.report.schema import FastPathRecord, GraphRecord, read_manifest
 from tests.bundler.render.report.pages import make_manifest
 
 

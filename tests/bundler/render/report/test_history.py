@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bundler.bundle.schema import read_manifest
 from bundler.render.report.history import history_view
-from bundler.render.report.schema import read_manifest
 from tests.bundler.render.report.pages import Page, make_manifest, page_of, with_manifest
 
 

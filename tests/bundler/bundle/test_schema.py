@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bundler.bundle.schema import read_manifest
 from bundler.errors import VerifyError
 from bundler.render import report
-from bundler.render.report.schema import read_manifest
 from tests.bundler.render.report.pages import make_manifest, with_manifest
 
 

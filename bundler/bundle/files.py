@@ -1,0 +1,87 @@
+"""Files and links in a bundle that anybody may have made: what is opened, and what a symbolic link leads to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from bundler.errors import VerifyError
+
+
+def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: the file.
+        follow: whether a symbolic link is followed.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file. A FIFO without a writer is not waited for.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is {kind_of_file(mode)} and not a file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def kind_of_file(mode: int) -> str:
+    """Return what a file of this mode is, as a noun with its article."""
+    kinds = {
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a file")
+
+
+def link_on(root: Path, relative: str) -> str | None:
+    """Return the first part of a path that is a symbolic link, relative to `root`; None if none is, or none can be seen."""
+    path = PurePosixPath()
+    with suppress(PermissionError):
+        for part in PurePosixPath(relative).parts:
+            path /= part
+            if (root / path).is_symlink():
+                return str(path)
+    return None
+
+
+def leads_out(root: Path, relative: str) -> bool:
+    """Return whether a path below `root` leads out of it through symbolic links, or in a circle."""
+    try:
+        return not (root / relative).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # Python before 3.13 raises RuntimeError for a circle
+        return True
+
+
+def own_file(root: Path, path: Path) -> Path:
+    """Return the path of a file of the bundle at `root`, if reading it reads the bundle and nothing else.
+
+    Raises:
+        VerifyError: a symbolic link on the way leads out of the bundle, or the path is that of a FIFO, socket or device.
+    """
+    relative = path.relative_to(root).as_posix()
+    link = link_on(root, relative)
+    if link is not None and leads_out(root, relative):
+        raise VerifyError(
+            f"{relative} leads out of the bundle through the symbolic link {link!r} and is not read.",
+            where=str(root),
+            fix="put a real folder or file in the place of the link",
+        )
+    if path.exists() and not path.is_file():
+        raise VerifyError(f"{relative} is {kind_of_file(path.stat().st_mode)} and not a file.", where=str(root))
+    return path

@@ -6,7 +6,6 @@ under the same name.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import uuid
@@ -15,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from serving.errors import TargetError
+from serving.texts import json_text, printable
 
 REQUEST_ID = "x-request-id"
 FORMATS = ("text", "json")
@@ -41,9 +41,22 @@ def configure_logging(log_format: str) -> None:
     if log_format not in FORMATS:
         raise TargetError(f"Unknown --log_format {log_format!r}.", fix=f"choose one of: {', '.join(FORMATS)}")
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname).1s %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname).1s %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as one line, followed by its traceback. What a client sent cannot begin a line or act on a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """Return the line of a record."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's name)
+        """Return the lines of a traceback."""
+        return printable(super().formatException(ei), lines=True)
 
 
 class JsonFormatter(logging.Formatter):
@@ -60,7 +73,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 def request_id(metadata: Iterable[tuple[str, Any]]) -> str:

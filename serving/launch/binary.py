@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from serving.errors import LaunchError
 from serving.launch.deployment import Deployment
 from serving.launch.runner import Log, ProcessRunner
+from serving.texts import shell_command
 
 BINARY = "tensorflow_model_server"
 
@@ -43,7 +43,7 @@ class BinaryRunner(ProcessRunner):
     @property
     def by_hand(self) -> str:
         """See `Runner.by_hand`."""
-        remove = f"rm -rf {shlex.quote(str(self._configs))}" if self._has_configs else ""
+        remove = shell_command("rm", "-rf", self._configs) if self._has_configs else ""
         return "; ".join(filter(None, (super().by_hand, remove)))
 
     def prepare(self, log: Log) -> None:
@@ -64,7 +64,8 @@ class BinaryRunner(ProcessRunner):
         except FileExistsError as exc:
             raise LaunchError(
                 f"{self._configs} already exists: another launch uses this port, or left the folder behind.",
-                fix=f"choose another --port or, if no server uses the folder, remove it: rm -r {shlex.quote(str(self._configs))}",
+                fix="choose another --port or, if no server uses the folder, remove it: "
+                f"{shell_command('rm', '-r', self._configs)}",
             ) from exc
         self._has_configs = True
         for name, text in self._deployment.configs(str(self._deployment.folder / "models")).items():

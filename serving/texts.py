@@ -75,3 +75,25 @@ def _shell_escape(character: str) -> str:
     if is_printable(character):
         return character
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+_MARKDOWN = re.compile(r"[\\`*\[\]<>&|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_WORD = r"[\w./:=$@%+,(){}\[\]*^~#!?;'\"-]+"
+_PLAIN_CODE = re.compile(f"{_WORD}(?: {_WORD})*")
+
+
+def markdown(text: object) -> str:
+    """Return a text for a paragraph, a heading or a table cell of Markdown: every character stands for itself."""
+    return _MARKDOWN.sub(lambda match: f"&#{ord(match[0])};", printable(str(text)))
+
+
+def markdown_code(text: object) -> str:
+    """Return a name in code style for a paragraph or a table cell of Markdown.
+
+    A code span cannot hold every name: in a table a bar ends the cell, even between backticks. Such a name becomes HTML.
+    """
+    shown = printable(str(text))
+    if _PLAIN_CODE.fullmatch(shown):
+        return f"`{shown}`"
+    escapes = "".join(character if character.isalnum() else f"&#{ord(character)};" for character in shown)
+    return f"<code>{escapes}</code>" if shown else ""

@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
+from serving.texts import markdown, markdown_code
+
 
 def write_files(folder: Path, files: Mapping[str, str], *, owned: Iterable[str] = ()) -> list[Path]:
     """Write texts under `folder`, and remove files of an earlier rendering that this one does not write.
@@ -47,6 +49,8 @@ def read_template(name: str) -> str:
 def render_template(template: str, /, **values: Any) -> str:
     """Fill a template in `bundler/render/templates/`. Values are escaped for HTML if its name ends in .html.j2.
 
+    For Markdown, the filters `md` and `md_code` escape a text and a name in code style.
+
     Raises:
         jinja2.UndefinedError: The template uses a name that `values` lacks.
     """
@@ -55,7 +59,7 @@ def render_template(template: str, /, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("bundler.render"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
@@ -63,6 +67,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"md": markdown, "md_code": markdown_code}
+    return environment
 
 
 def read_yaml(text: str) -> Any:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from html.parser import HTMLParser
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from serving.texts import is_printable, json_text, plural, printable, shell_command
+from serving.texts import is_printable, json_text, markdown, markdown_code, plural, printable, shell_command
 from tests.requirements import bash
 
 UNSAFE = "\x1b\r\n\t\x00\x7f\x9b\u202e\u2066\u200b\u2028\ufeff\U000e0041"
@@ -47,3 +51,44 @@ def test_shell_reads_the_words_of_a_command_back(word: str) -> None:
     assert all(is_printable(line) for line in command.split("\n"))
     done = subprocess.run([bash(), "-c", command], capture_output=True, check=True)
     assert done.stdout == os.fsencode(word) + b"\0end\0"
+
+
+class _Cells(HTMLParser):
+    """The texts of the cells, and the tags, of a table that Markdown was turned into."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(MarkdownIt("commonmark").enable("table").render(text))
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells and data != "\n":
+            self.cells[-1] += data
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+@example("a | b")
+@example("a\\|b")
+@example("`|`")
+@example("<img src=x onerror=alert(1)>")
+@example("[x](javascript:alert(1)) ![y](z)")
+@example("*a* _b_ __c__ ~~d~~ &amp; &#65; <!-- -->")
+@example("a\nb | c\r\n# d")
+@example("  two  blanks ")
+def test_markdown_cell_holds_the_text_and_nothing_else(text: str) -> None:
+    want = " ".join(printable(text).split(" "))
+    for write in (markdown, markdown_code):
+        table = _Cells(f"| {write(text)} | end |\n|---|---|\n| {write(text)} | end |\n")
+        assert table.tags <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
+        assert [cell.strip(" ") for cell in table.cells] == [want.strip(" "), "end"] * 2
+
+
+def test_usual_names_stay_readable_in_markdown() -> None:
+    assert markdown("nets/my_net.py:make, 3 - 4 (100%)") == "nets/my_net.py:make, 3 - 4 (100%)"
+    assert (markdown_code("input_ids"), markdown_code("a|b"), markdown_code("")) == ("`input_ids`", "<code>a&#124;b</code>", "")

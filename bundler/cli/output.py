@@ -6,10 +6,12 @@ terminal as escapes, and rich reads neither markup nor emoji codes in a text. JS
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from serving.texts import json_text, printable, shell_command
@@ -102,13 +104,22 @@ def size(count: float) -> str:
 def quiet_libraries() -> None:
     """Keep the messages that TensorFlow, torch and other libraries log at start off the terminal, except in debug mode."""
     from bundler.cli.debug import debugging
-    from bundler.process.stderr import captured_stderr
     from serving.imports import import_inside, leave_keras_out
 
     leave_keras_out()
     if debugging():
         return
-    import_inside("tensorflow", captured_stderr)  # absl logs before any log level applies
+    import_inside("tensorflow", _quiet_tensorflow)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore")
+
+
+@contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Keep off the terminal what absl logs during TensorFlow's import, and later its warnings, which quote names as they are."""
+    from bundler.process.stderr import captured_stderr
+
+    with captured_stderr():
+        yield
+    logging.getLogger("absl").setLevel(logging.ERROR)

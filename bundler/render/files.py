@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.resolver import implicit_resolvers
 
 from serving.texts import markdown, markdown_code
 
@@ -91,8 +93,23 @@ def write_yaml(document: Any) -> str:
     return stream.getvalue()
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes plain strings so that they stay strings in YAML 1.1, which kubectl, Helm and Docker read: `yes` needs quotes."""
+
+    def represent_text(self, text: str) -> Any:
+        """Return the node of a plain string."""
+        reads_as_text = text not in ("y", "Y", "n", "N") and not any(
+            pattern.match(text) for versions, _, pattern, _ in implicit_resolvers if (1, 1) in versions
+        )
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if reads_as_text else "'")
+
+
+_Representer.add_representer(str, _Representer.represent_text)
+
+
 def _yaml() -> YAML:
     yaml = YAML(typ="rt")
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096  # never fold a long string
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -47,15 +47,18 @@ class Strict(BaseModel):
     @field_validator("*")
     @classmethod
     def _visible(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.field_name in SENTENCES:
-            return value
+        is_allowed = _is_unicode if info.field_name in SENTENCES else is_printable
         for text in _strings(value):
-            wrong = next((character for character in text if not is_printable(character)), None)
+            wrong = next((character for character in text if not is_allowed(character)), None)
             if wrong is not None:
                 raise ValueError(
                     f"{text!r} has the character {escaped(wrong)}, which is not allowed; write one line of visible text"
                 )
         return value
+
+
+def _is_unicode(character: str) -> bool:
+    return not "\ud800" <= character <= "\udfff"
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import PublishError, UsageError
+from serving.texts import json_text
 
 if TYPE_CHECKING:
     from bundler.spec.fields import SpecField
@@ -146,7 +147,7 @@ def _yaml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_yaml, value)) + "]"
     is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z/][\w./:-]*\w", value) and value.lower() not in _YAML_WORDS
-    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
+    return str(value) if is_plain else json_text(value)
 
 
 _YAML_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})

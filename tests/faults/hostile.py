@@ -11,18 +11,20 @@ from bundler.spec.fields import SpecField, branches, is_model
 from bundler.spec.options import spec_fields
 
 STRINGS = (
-    "", " ", "a b", "a\nb", "a\r\nb: c", "a\0b", "\x1b[31mred\x1b]0;title\x07", "\x9b31m", "\u202eabc\u2066", "\u200b", "\ufeffx",
-    "größe", "名前", "😀", "e\u0301", "\u2028", "'", '"', "`", "'''", '"""', "\\", "\\n", "\\", "$", "$HOME", "${x}", "$(id)", "`id`",
-    "; rm -rf /", "| cat", "&& x", "> /tmp/x", "--flag", "-x", "=", "a=b", "#", "a # b", ": ", "- x", "{{7*7}}", "{% x %}", "{# x",
-    "${{x}}", "%s%n", "%", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "-->", "]]>", "</style>", "&amp;", "&#60;",
-    "| a | b |", "[x](javascript:alert(1))", "*a*", "_a_", "~~a~~", "/", "//", "..", "../x", "/etc/passwd", "a/../b", "C:\\x", "*", "?",
-    "~", "!!python/object:os.system", "&a", "*a", "!x", "@x", "%x", "yes", "null", "1e3", "0x1f", "2020-01-01", "1_000", ".inf", "<<",
-    "NaN", "true", "a" * 300, "\U000e0041", "\ud800", "name: x\nport: 1", "x\"\n}\nmodel_config_list {", "x\" HEALTHCHECK NONE",
-    "tensorflow/serving\nRUN id", "a,b", "a;b", "x[y]", "x(y)", "\\(x)", "*/", "//", "???/", "__proto__", "constructor",
+    "", " ", "a b", "a\nb", "a\r\nb: c", "a\0b", "\x1b[31mred\x1b]0;title\x07", "\x9b31m", "\u202eabc\u2066",
+    "\u200b", "\ufeffx", "größe", "名前", "😀", "e\u0301", "\u2028", "'", '"', "`", "'''", '"""', "\\", "\\n", "\\", "$",
+    "$HOME", "${x}", "$(id)", "`id`", "; rm -rf /", "| cat", "&& x", "> /tmp/x", "--flag", "-x", "=", "a=b", "#",
+    "a # b", ": ", "- x", "{{7*7}}", "{% x %}", "{# x", "${{x}}", "%s%n", "%", "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>", "-->", "]]>", "</style>", "&amp;", "&#60;", "| a | b |",
+    "[x](javascript:alert(1))", "*a*", "_a_", "~~a~~", "/", "//", "..", "../x", "/etc/passwd", "a/../b", "C:\\x", "*",
+    "?", "~", "!!python/object:os.system", "&a", "*a", "!x", "@x", "%x", "yes", "null", "1e3", "0x1f", "2020-01-01",
+    "1_000", ".inf", "<<", "NaN", "true", "a" * 300, "\U000e0041", "\ud800", "name: x\nport: 1",
+    "x\"\n}\nmodel_config_list {", "x\" HEALTHCHECK NONE", "tensorflow/serving\nRUN id", "a,b", "a;b", "x[y]", "x(y)",
+    "\\(x)", "*/", "//", "???/", "__proto__", "constructor",
 )  # fmt: skip
 """For each format: what ends a string, starts another value, is executed, or reads as another type."""
 
-RENDERED = ("yes", "null", "1e3", "2020-01-01", "a b", "'", '"', "$(id)", "{{7*7}}", ": ", "größe", "a" * 300)
+RENDERED = ("yes", "1e3", "$(id)")
 """Those that tests render in the short run, if a field takes them."""
 
 TEXTS = st.one_of(st.sampled_from(STRINGS), st.text(st.characters(codec="utf-8"), max_size=20))
@@ -74,7 +76,7 @@ def _values(annotation: Any, text: str) -> Iterator[Any]:
         if branch is str:
             yield text
         elif origin is tuple and any(_forms(arguments[0])):
-            yield [value for value in _values(arguments[0], text)]
+            yield list(_values(arguments[0], text))
         elif origin is dict:
             yield {text: next(_filled(arguments[1]))}
             yield from ({"x": value} for value in _values(arguments[1], text))

@@ -187,11 +187,11 @@ def test_bundle_of_odd_names_is_built_verified_and_exported(tmp_path: Path) -> N
 
 ARGUMENTS = [
     ("build", "\x1b[31m.onnx"), ("build", "\u202e.py:f"),
-    ("build", "net.onnx", "--input", "\x1b=float32[1]"),     ("build", "net.onnx", "--name", "a\x1b"),
-    ("build", "net.onnx", "--\x1b[31m"), ("build", "net.onnx", "--opset", "\x1b"),     ("build", "a\nb.yaml"),
-    ("build", "\udcff.yaml"), ("inspect", "\x1b[2J"), ("verify", "a\r\x1bb"), ("promote", "\x1b"), ("\x1b[31m"),
+    ("build", "net.onnx", "--input", "\x1b=float32[1]"), ("build", "net.onnx", "--name", "a\x1b"),
+    ("build", "net.onnx", "--\x1b[31m"), ("build", "net.onnx", "--opset", "\x1b"), ("build", "a\nb.yaml"),
+    ("build", "\udcff.yaml"), ("inspect", "\x1b[2J"), ("verify", "a\r\x1bb"), ("promote", "\x1b"), ("\x1b[31m",),
     ("serve", "\x1b", "--\x1b=1"), ("serve", "--port=\x1b"), ("smoke", "\x1b", "--bundle", "x"),
-    ("ops", "\x1b[31m"),     ("render", ".", "\x1b"), ("export-mobile", "\x1b", "-o", "x"),
+    ("ops", "\x1b[31m"), ("render", ".", "\x1b"), ("export-mobile", "\x1b", "-o", "x"),
     ("init", "-o", "/dev/null/\x1b"), ("bench", "\x1b", "--bundle", "."),
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from bundler.errors import UsageError
 from bundler.values.arrays import Array
 from bundler.values.input_draws import is_batch
 from bundler.values.signature import TensorSpec
+from serving.texts import shell_command
 
 BATCH = "batch"
 
@@ -94,7 +95,7 @@ def check_batched(name: str, specs: Sequence[TensorSpec], kind: str) -> None:
             raise UsageError(
                 f"The signature {name!r} takes one string per row, but the first dim of the model's {kind} {spec} is not a "
                 "dynamic batch.",
-                fix=f"declare it with a batch, e.g. --input '{spec.name}={spec.dtype}[{_with_batch(spec)}]'",
+                fix=f"declare it with a batch, e.g. --input {shell_command(f'{spec.name}={spec.dtype}[{_with_batch(spec)}]')}",
             )
 
 

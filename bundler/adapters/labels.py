@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.errors import UsageError
+from serving.texts import is_printable
 
 
 def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
@@ -21,8 +22,8 @@ def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
         return _checked(labels, "labels")
     path = base / labels
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
+        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
+    except (OSError, ValueError) as exc:  # ValueError: text that is not UTF-8, or a NUL in the path
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise UsageError(
             f"The labels {labels} cannot be read: {reason}.",
@@ -36,4 +37,11 @@ def _checked(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
     if not labels or "" in labels:
         number = labels.index("") + 1 if labels else 1
         raise UsageError(f"Label {number} is empty.", where=where, fix="give every class a name, one per line")
+    for number, label in enumerate(labels, 1):
+        if not is_printable(label):
+            raise UsageError(
+                f"Label {number}, {label!r}, has a character that cannot be shown.",
+                where=where,
+                fix="write one line of visible text for every class",
+            )
     return labels

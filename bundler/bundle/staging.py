@@ -27,7 +27,7 @@ from bundler.bundle.files import kind_of_file, link_on
 from bundler.bundle.journal import JournalError, Step
 from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
-from bundler.errors import PublishError
+from bundler.errors import PublishError, UsageError
 
 PREFIX = ".staging-"
 _OWNER = "owner.json"
@@ -167,8 +167,11 @@ class Staging:
         """Return the version number for a build of `model`: `requested`, or the number after the highest ever used.
 
         Raises:
+            UsageError: the requested version is not a positive int64, which TensorFlow Serving counts versions in.
             PublishError: the requested version exists. Versions are never overwritten.
         """
+        if requested is not None and not 1 <= requested < 2**63:
+            raise UsageError(f"The version {requested} is out of range.", fix=f"use a number from 1 to {2**63 - 1}")
         known = self.manifest.versions(model) if self.manifest else []
         taken = self.bundle.taken_versions(model) | set(known)
         if requested is None:

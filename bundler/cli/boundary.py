@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,7 +21,8 @@ import typer
 from typer.core import TyperGroup
 
 from bundler.cli.debug import DEBUG_ENV, debugging
-from bundler.cli.output import print_error
+from bundler.cli.output import echo, print_error
+from serving.texts import printable
 
 
 class Terminated(KeyboardInterrupt):
@@ -62,6 +62,7 @@ def _explain(exc: Exception) -> int | None:
     from serving.errors import ServingError
 
     if hasattr(exc, "format_message"):  # ClickException of click, or of the copy of click within typer
+        exc.message = printable(str(getattr(exc, "message", exc)), lines=True)  # type: ignore[attr-defined]
         return None
     if debugging():
         _print_traceback(exc)
@@ -86,7 +87,7 @@ def _explain_interrupt(exc: KeyboardInterrupt) -> None:
 def _print_traceback(exc: BaseException) -> None:
     import traceback
 
-    traceback.print_exception(exc, file=sys.stderr)
+    echo("".join(traceback.format_exception(exc)).rstrip("\n"))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
-from bundler.cli.output import note, print_json, say, size, table
+from bundler.cli.output import note, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def summarize(bundle: Bundle, shown: Path) -> None:
         for line in _variant_lines(record):
             say(line)
     say(f"Bundle: {shown}")
-    say(f"Next:   tfbundle serve {shown}   |   tfbundle verify {shown}   |   open {shown / 'report.html'}")
+    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), ("open", shown / "report.html"), column=7)
 
 
 def _worst(record: dict[str, Any], runtime: str) -> str:

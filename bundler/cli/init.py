@@ -11,6 +11,7 @@ import typer
 
 from bundler.cli.output import print_json, say
 from bundler.cli.parameters import takes
+from serving.texts import shell_command
 
 if TYPE_CHECKING:
     from bundler.spec.template import Answers
@@ -62,7 +63,7 @@ def init(options: InitOptions) -> None:
         return
     for path in write_spec(options.output, _answers(options), force=options.force):
         say(f"wrote {path}")
-    say(f"Next: edit it, then run tfbundle build {options.output}")
+    say(f"Next: edit it, then run {shell_command('tfbundle', 'build', options.output)}")
 
 
 def _answers(options: InitOptions) -> Answers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from enum import Enum
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
-from bundler.cli.output import note, print_error, say
+from bundler.cli.output import echo, note, print_error, say
 from bundler.cli.parameters import takes
+from serving.texts import shell_command
 
 if TYPE_CHECKING:
     from bundler.render import RenderContext
@@ -77,7 +77,7 @@ def launch(options: LaunchOptions) -> None:
     if not options.allow_unsafe_ops:
         refuse_unsafe(bundle, target.versions)
     runner = _runner(options, context, target)
-    say(shlex.join(runner.command))
+    say(shell_command(*runner.command))
     with cleanly_interrupted("the server was stopped and cleaned up."):
         _run(runner, target, golden_files, options)
 
@@ -147,5 +147,4 @@ def _note_leftovers(runner: Runner) -> None:
 
 
 def _log(line: str) -> None:
-    sys.stderr.write(f"server | {line}\n")
-    sys.stderr.flush()
+    echo(f"server | {line}")

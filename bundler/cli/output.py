@@ -1,13 +1,20 @@
-"""Output of the commands: results go to stdout, everything else to stderr; only terminals get colors."""
+"""Output of the commands: results go to stdout, everything else to stderr; only terminals get colors.
+
+Texts quote names that strangers chose: of models, tensors, files. Every function here writes characters that could act on a
+terminal as escapes, and rich reads neither markup nor emoji codes in a text. JSON stays JSON.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from serving.texts import json_text, printable, shell_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,17 +24,33 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that never wraps lines, so that scripts can read them."""
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
     """Print one line of a result to stdout."""
-    console().print(text, style=style)
+    console().print(printable(text), style=style)
 
 
 def note(text: str) -> None:
     """Print one line about a result to stderr."""
-    console(stderr=True).print(text, style="yellow")
+    console(stderr=True).print(printable(text), style="yellow")
+
+
+def say_next(*commands: Sequence[object], column: int = 0) -> None:
+    """Print the commands that a user may run next, ready to paste.
+
+    Args:
+        commands: the words of each command.
+        column: width of the heading `Next:`, for alignment with the lines above it.
+    """
+    say(f"{'Next:':<{column}} " + "   |   ".join(shell_command(*words) for words in commands))
+
+
+def echo(text: str) -> None:
+    """Print lines that another program made, such as a server's log, to stderr."""
+    sys.stderr.write(f"{printable(text, lines=True)}\n")
+    sys.stderr.flush()
 
 
 def print_error(what: str, *, where: str | None = None, fix: str | None = None) -> None:
@@ -35,16 +58,22 @@ def print_error(what: str, *, where: str | None = None, fix: str | None = None) 
     from rich.text import Text
 
     err = console(stderr=True)
-    err.print(Text.assemble(("error: ", "bold red"), what))
+    err.print(Text.assemble(("error: ", "bold red"), _indented(what)))
     if where:
-        err.print(Text.assemble(("  where: ", "bold"), where))
+        err.print(Text.assemble(("  where: ", "bold"), _indented(where)))
     if fix:
-        err.print(Text.assemble(("  to do: ", "bold"), fix))
+        err.print(Text.assemble(("  to do: ", "bold"), _indented(fix)))
+
+
+def _indented(text: str) -> str:
+    """Return a text whose further lines are indented, so that a line feed in a name cannot forge a line of its own."""
+    first, *others = printable(text, lines=True).split("\n")
+    return "\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in others)])
 
 
 def print_json(data: Any) -> None:
     """Print JSON to stdout for scripts, without colors or wrapping."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(data, indent=2) + "\n")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -52,6 +81,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.table import Table
 
+    columns, *rows = [[printable(cell) for cell in row] for row in (columns, *rows)]
     out = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
     for number, column in enumerate(columns):
         figures = bool(rows) and all(row[number][:1].isdigit() or not row[number] for row in rows)
@@ -74,13 +104,22 @@ def size(count: float) -> str:
 def quiet_libraries() -> None:
     """Keep the messages that TensorFlow, torch and other libraries log at start off the terminal, except in debug mode."""
     from bundler.cli.debug import debugging
-    from bundler.process.stderr import captured_stderr
     from serving.imports import import_inside, leave_keras_out
 
     leave_keras_out()
     if debugging():
         return
-    import_inside("tensorflow", captured_stderr)  # absl logs before any log level applies
+    import_inside("tensorflow", _quiet_tensorflow)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore")
+
+
+@contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Keep off the terminal what absl logs during TensorFlow's import, and later its warnings, which quote names as they are."""
+    from bundler.process.stderr import captured_stderr
+
+    with captured_stderr():
+        yield
+    logging.getLogger("absl").setLevel(logging.ERROR)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bundler.cli.output import console
+from bundler.cli.output import console, echo
+from serving.texts import printable
 
 if TYPE_CHECKING:
     from bundler.pipeline import Progress, StageEvent
@@ -42,7 +43,7 @@ def stages(total: int) -> Iterator[Progress]:
 def _lines() -> Iterator[Progress]:
     def show(event: StageEvent) -> None:
         if event.status == "finished" or (event.part and event.status == "failed"):
-            sys.stderr.write(f"{_title(event)}: {event.seconds:.1f} s{_suffix(event)}\n")
+            echo(f"{_title(event)}: {event.seconds:.1f} s{_suffix(event)}")
 
     yield show
 
@@ -60,7 +61,7 @@ def _bar(total: int) -> Iterator[Progress]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -82,7 +83,7 @@ def _bar(total: int) -> Iterator[Progress]:
 
 def _title(event: StageEvent) -> str:
     label = f"TFLite {event.part}" if event.part else _LABELS[event.stage]
-    return f"{event.model}: {label}" if event.model else label
+    return printable(f"{event.model}: {label}" if event.model else label)
 
 
 def _suffix(event: StageEvent) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_NOT_IN_A_NODE_NAME = re.compile(r"[^A-Za-z0-9_.\\/-]")
+_NOT_IN_A_NODE_NAME = re.compile(r"[^A-Za-z0-9_./-]")
 
 
 def tensor_names(names: Iterable[str]) -> dict[str, str]:

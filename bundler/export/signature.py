@@ -21,7 +21,7 @@ from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature, ReferenceFn
 from bundler.values.input_draws import dim_sizes, fit
-from bundler.values.signature import Signature, TensorSpec
+from bundler.values.signature import Signature, TensorSpec, check_names
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ def export_signature(
     user_names = output_names if request.spec.method == "forward" else ()
     names = choose_names(list(example_outputs), user_names, inputs.names)
     selected = choose_outputs(names, request.spec.outputs, request.name)
+    check_names(Signature(inputs.specs, tuple(TensorSpec(name, "", ()) for name in names)))
     outputs = OutputNames(dict(zip(names, example_outputs, strict=True)), selected)
     graph = writer.write(outputs)
     keep_outputs(graph, selected)

@@ -4,6 +4,7 @@
 - model.py: reads a model and its variants from a bundle; the only reader of bundle.json in this package
 - metadata.py: the metadata of a model's files (`bundler.tflite.packed` writes it into a file)
 - labels.py: labels of a classifier
+- literals.py: string literals of these languages
 - snippets.py: the calls in Python, Kotlin, Swift and C++
 - readme.py: README.md
 - exported.py: the record of an exported model

@@ -9,6 +9,7 @@ from bundler.adapters.labels import read_labels
 from bundler.errors import UsageError
 from bundler.mobile.metadata import Labels
 from bundler.values.signature import TensorSpec
+from serving.texts import shell_command
 
 
 def read_output_labels(text: str, outputs: Sequence[TensorSpec]) -> Labels:
@@ -28,7 +29,8 @@ def read_output_labels(text: str, outputs: Sequence[TensorSpec]) -> Labels:
         return Labels(candidates[0], names)
     if candidates:
         raise UsageError(
-            f"{len(names)} labels fit more than one output ({', '.join(candidates)}).", fix=f"write {candidates[0]}={file}"
+            f"{len(names)} labels fit more than one output ({', '.join(candidates)}).",
+            fix=f"write --labels {shell_command(f'{candidates[0]}={file}')}",
         )
     mismatch = f"the output {output!r} does not have" if equals else "no output has"
     count = "1 label" if len(names) == 1 else f"{len(names)} labels"

@@ -129,11 +129,15 @@ def _variant_names(model: str, version: int, record: Mapping[str, Any], requeste
 def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]) -> MobileVariant:
     path = folder / str(figures["file"])
     _check_file(bundle, path)
+    try:
+        inputs, outputs = (tuple(map(TensorSpec.read, figures[side])) for side in ("inputs", "outputs"))
+    except ValueError as exc:
+        raise VerifyError(f"bundle.json describes {path.name} wrongly: {exc}.", fix="build the model again") from exc
     return MobileVariant(
         name,
         path,
-        tuple(map(TensorSpec.parse, figures["inputs"])),
-        tuple(map(TensorSpec.parse, figures["outputs"])),
+        inputs,
+        outputs,
         {int(threads): float(ms) for threads, ms in figures.get("latency_ms", {}).items()},
         dict(figures.get("operators", {})),
         _accuracy(figures),

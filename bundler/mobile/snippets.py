@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.errors import UsageError
+from bundler.mobile.literals import cpp_literal, kotlin_literal, python_literal, swift_literal
 from bundler.mobile.metadata import Image, Labels
 from bundler.mobile.model import MobileModel
 from bundler.render.files import render_template
@@ -81,16 +81,6 @@ class Argument:
         return f"{text}, representing {self.scale:.9g} * (integer - {self.zero_point})"
 
     @property
-    def literal(self) -> str:
-        """The name as a string literal of Python, Swift and C++."""
-        return json.dumps(self.name)
-
-    @property
-    def kotlin_literal(self) -> str:
-        """The name as a string literal of Kotlin, with `$` escaped."""
-        return json.dumps(self.name).replace("$", "\\$")
-
-    @property
     def count(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
@@ -133,6 +123,10 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
         "labels": labels,
         "image": Image.of(variant.inputs[0]) if len(variant.inputs) == 1 else None,
         "preprocessing": model.preprocessing,
+        "python": python_literal,
+        "kotlin": kotlin_literal,
+        "swift": swift_literal,
+        "cpp": cpp_literal,
     }
     paths = {
         f"python/{_ident(model.name)}.py": "mobile/python.py.j2",

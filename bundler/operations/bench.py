@@ -8,6 +8,7 @@ from bundler.validation.bundle import Bundle
 from bundler.values import input_draws
 from bundler.values.signature import Signature
 from serving.client.prepared_request import PreparedRequest
+from serving.errors import GoldenError
 from serving.golden.data import Golden, GoldenCase
 
 
@@ -57,8 +58,8 @@ def _golden(bundle: Bundle, model: str, version: int) -> Golden:
     path = own_file(bundle.path, bundle.layout.golden_file(model, version))
     try:
         return Golden.load(path)
-    except (OSError, ValueError) as exc:
-        raise VerifyError(f"{path} cannot be read: {exc}.", fix="run `tfbundle verify` for details") from exc
+    except GoldenError as exc:
+        raise VerifyError(exc.what, fix="run `tfbundle verify` for details") from exc
 
 
 def _has_rows(case: GoldenCase, spec: Signature, rows: int) -> bool:

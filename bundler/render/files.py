@@ -10,8 +10,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.resolver import implicit_resolvers
 
 from serving.lazy import once
+from serving.texts import markdown, markdown_code
 
 
 def write_files(folder: Path, files: Mapping[str, str], *, owned: Iterable[str] = ()) -> list[Path]:
@@ -48,6 +51,8 @@ def read_template(name: str) -> str:
 def render_template(template: str, /, **values: Any) -> str:
     """Fill a template in `bundler/render/templates/`. Values are escaped for HTML if its name ends in .html.j2.
 
+    For Markdown, the filters `md` and `md_code` escape a text and a name in code style.
+
     Raises:
         jinja2.UndefinedError: The template uses a name that `values` lacks.
     """
@@ -56,7 +61,7 @@ def render_template(template: str, /, **values: Any) -> str:
 
 @once
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("bundler.render"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
@@ -64,6 +69,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"md": markdown, "md_code": markdown_code}
+    return environment
 
 
 def read_yaml(text: str) -> Any:
@@ -86,8 +93,23 @@ def write_yaml(document: Any) -> str:
     return stream.getvalue()
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes plain strings so that they stay strings in YAML 1.1, which kubectl, Helm and Docker read: `yes` needs quotes."""
+
+    def represent_text(self, text: str) -> Any:
+        """Return the node of a plain string."""
+        reads_as_text = text not in ("y", "Y", "n", "N") and not any(
+            pattern.match(text) for versions, _, pattern, _ in implicit_resolvers if (1, 1) in versions
+        )
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if reads_as_text else "'")
+
+
+_Representer.add_representer(str, _Representer.represent_text)
+
+
 def _yaml() -> YAML:
     yaml = YAML(typ="rt")
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096  # never fold a long string
     yaml.indent(mapping=2, sequence=4, offset=2)

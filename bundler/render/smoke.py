@@ -19,7 +19,7 @@ from bundler.render.files import render_template, write_text
 from bundler.render.tf_serving import served_versions
 
 PACKAGE_FILES = (
-    "__init__.py", "errors.py", "lazy.py", "client/__init__.py", "client/client.py", "client/examples.py",
+    "__init__.py", "errors.py", "lazy.py", "texts.py", "client/__init__.py", "client/client.py", "client/examples.py",
     "client/grpc_transport.py", "client/model_info.py", "client/rest_transport.py", "client/transport.py",
     "golden/__init__.py", "golden/compare.py", "golden/data.py",
     "smoke/__init__.py", "smoke/run.py", "smoke/standalone.py",

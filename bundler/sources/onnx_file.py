@@ -16,7 +16,8 @@ from bundler.sources import LoadedModel
 from bundler.sources.example_inputs import Range, random_inputs
 from bundler.sources.files import file_provenance, find_file
 from bundler.spec.bundle_spec import ModelSpec
-from bundler.values.signature import TensorSpec
+from bundler.values.signature import TensorSpec, check_names
+from serving.texts import shell_command
 
 LARGEST_EXAMPLE = 1 << 28
 """The most numbers that the fixed dims of an example input may have."""
@@ -37,10 +38,11 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     try:
         graph = load_graph(path)
         check_tensors(graph, path)
-        graph_specs = signature_of(graph).inputs
-    except ConversionError as exc:
+        signature = signature_of(graph)
+        check_names(signature)
+    except (ConversionError, UsageError) as exc:
         raise SourceError(exc.what, where=str(path), fix=exc.fix) from exc
-    specs = _specs(graph, graph_specs, [TensorSpec.parse(text) for text in model.inputs])
+    specs = _specs(graph, signature.inputs, [TensorSpec.parse(text) for text in model.inputs])
     _check_sizes(specs)
     examples = random_inputs(specs, _ranges(graph))
     try:
@@ -76,7 +78,7 @@ def _specs(
         if spec.name not in shaped and spec.name not in by_name:
             raise SourceError(
                 f"The graph does not state the number of axes of its input {spec.name!r}.",
-                fix=f"add --input '{spec.name}={spec.dtype}[batch,…]'",
+                fix=f"add --input {shell_command(f'{spec.name}={spec.dtype}[batch,…]')}",
             )
         merged = by_name.get(spec.name, spec)
         if merged.dtype != spec.dtype or (spec.name in shaped and not _fits(merged, spec)):

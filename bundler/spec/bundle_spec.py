@@ -7,26 +7,31 @@ the JSON Schema, the commented bundle.yaml of `tfbundle init` (template.py), the
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from bundler.bundle.layout import check_model_name
 from bundler.errors import SpecError, UsageError
+from bundler.spec.fields import INT32, INT64
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
 from bundler.spec.problems import find_problems
 from bundler.spec.signature_spec import (
     ClassifySpec,
+    DimSize,
     ImageSpec,
     InputText,
     Labels,
+    SignatureKey,
     SignatureName,
     SignatureSpec,
     Strict,
     reason,
 )
+from bundler.values.signature import LARGEST_DIM
 
 TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
 CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
@@ -51,6 +56,32 @@ def _model_name(name: str) -> str:
         raise ValueError(reason(exc)) from exc
 
 
+def _image(reference: str) -> str:
+    if not _IMAGE.fullmatch(reference) or len(reference) > 512:
+        raise ValueError(f"{reference!r} is not the name of an image; write it like registry.example.com/digits:1")
+    return reference
+
+
+def _repository(name: str) -> str:
+    if not _REPOSITORY.fullmatch(name) or len(name) > 255:
+        raise ValueError(f"{name!r} is not the name of an image without its tag; write it like registry.example.com/serving")
+    return name
+
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
+_REPOSITORY = re.compile(rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*")
+_IMAGE = re.compile(
+    rf"{_REPOSITORY.pattern}(?::[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+)
+"""A reference to an image (distribution/reference, reference.go)."""
+
+Image = Annotated[str, AfterValidator(_image)]
+Version = Annotated[int, Field(ge=1, le=INT64)]
+"""A version, an int64 of TensorFlow Serving."""
+Count = Annotated[int, Field(ge=1, le=INT32)]
+"""A positive 32-bit integer, as in TensorFlow Serving's batching and in Kubernetes."""
+LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 NUMBER = Option(parse=parse_number)
 
@@ -71,12 +102,12 @@ class TfliteSpec(Strict):
         False, description="Accept 'random' as calibration: value ranges of noise, only to try out sizes and speed."
     )
     images: ImageSpec | None = Field(None, description="Preprocessing of the images in a calibration folder.")
-    batch: int = Field(1, ge=1, description="Size of the dim named 'batch' in the .tflite files.")
-    dims: Annotated[dict[str, PositiveInt], Option(form="dim=size,...", parse=parse_dims)] = Field(
+    batch: int = Field(1, ge=1, le=LARGEST_DIM, description="Size of the dim named 'batch' in the .tflite files.")
+    dims: Annotated[dict[str, DimSize], Option(form="dim=size,...", parse=parse_dims)] = Field(
         {}, description="Sizes of dynamic dims in the .tflite files, by name.", examples=[{"seq": 64}]
     )
     shapes: Annotated[
-        dict[SignatureName, dict[str, PositiveInt]],
+        dict[SignatureName, dict[str, DimSize]],
         Option(flag="--shape", form="NAME:dim=size,...", parse=parse_shapes, repeat=True),
     ] = Field(
         {}, description="Additional signatures of the same file with other sizes.", examples=[{"long": {"seq": 256}}]
@@ -153,7 +184,7 @@ class ModelSpec(Strict):
         (), description="Names for the outputs, in the model's order. Default: the model's own.", examples=[["scores"]]
     )
     signatures: Annotated[
-        dict[str, SignatureSpec],
+        dict[SignatureKey, SignatureSpec],
         Option(flag="--signature", form="NAME=METHOD", parse=parse_signatures, repeat=True),
     ] = Field(
         {},
@@ -177,7 +208,7 @@ class ModelSpec(Strict):
         "native", description="Converter from ONNX to TensorFlow: native, onnx-tf, or another installed one."
     )
     opset: Annotated[int | None, NUMBER] = Field(
-        None, ge=7, description="ONNX opset to export. Default: the newest that torch exports well.", examples=[20]
+        None, ge=7, le=INT32, description="ONNX opset to export. Default: the newest that torch exports well.", examples=[20]
     )
     layout: SignatureLayout = Field(
         "keep", description="Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last."
@@ -222,22 +253,22 @@ class ServingSpec(Strict):
 
     grpc_port: int = Field(8500, ge=1, le=65535, description="gRPC port of the server.")
     rest_port: int = Field(8501, ge=1, le=65535, description="REST port of the server.")
-    labels: dict[str, dict[str, int]] = Field(
+    labels: dict[str, dict[LabelName, Version]] = Field(
         {}, description="Version that each label of a model points to.", examples=[{"digits": {"stable": 1}}]
     )
-    versions: dict[str, tuple[int, ...]] = Field(
+    versions: dict[str, tuple[Version, ...]] = Field(
         {}, description="Versions of a model to serve. Default: only the latest.", examples=[{"digits": [1, 2]}]
     )
     batching: bool = Field(False, description="Let the server combine requests into batches.")
-    max_batch_size: int = Field(32, ge=1, description="With batching: largest number of examples in a batch.")
+    max_batch_size: int = Field(32, ge=1, le=INT32, description="With batching: largest number of examples in a batch.")
     batch_timeout_micros: int = Field(
-        1000, ge=0, description="With batching: longest time that a batch waits for more requests, in microseconds."
+        1000, ge=0, le=INT64, description="With batching: longest time that a batch waits for more requests, in microseconds."
     )
     max_enqueued_batches: int = Field(
-        100, ge=1, description="With batching: number of waiting batches at which the server rejects requests."
+        100, ge=1, le=INT32, description="With batching: number of waiting batches at which the server rejects requests."
     )
-    num_batch_threads: int = Field(2, ge=1, description="With batching: number of batches that run at the same time.")
-    allowed_batch_sizes: tuple[int, ...] = Field(
+    num_batch_threads: int = Field(2, ge=1, le=INT32, description="With batching: number of batches that run at the same time.")
+    allowed_batch_sizes: tuple[Count, ...] = Field(
         (),
         description="With batching: sizes that batches are padded to; the last one is max_batch_size. Default: no padding.",
         examples=[[1, 8, 32]],
@@ -248,7 +279,9 @@ class ServingSpec(Strict):
     )
     monitoring: bool = Field(True, description="Export Prometheus metrics on the REST port.")
     monitoring_path: str = Field(
-        "/monitoring/prometheus/metrics", pattern=r"^/\S*$", description="Path of the metrics on the REST port."
+        "/monitoring/prometheus/metrics",
+        pattern=r"^/[A-Za-z0-9._~%@:+,=/-]*$",
+        description="Path of the metrics on the REST port.",
     )
 
     @model_validator(mode="after")
@@ -276,18 +309,21 @@ class KubernetesSpec(Strict):
         "default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Namespace of the objects."
     )
     name: str | None = Field(None, description="Name of the objects. Default: the bundle's name.", examples=["digits"])
-    replicas: int = Field(2, ge=1, description="Number of pods, or the smallest number with autoscaling.")
-    max_replicas: int = Field(10, ge=1, description="Largest number of pods with autoscaling.")
+    replicas: int = Field(2, ge=1, le=INT32, description="Number of pods, or the smallest number with autoscaling.")
+    max_replicas: int = Field(10, ge=1, le=INT32, description="Largest number of pods with autoscaling.")
     cpu: str = Field(
-        "1", pattern=r"^(\d+(\.\d+)?|\d+m)$", coerce_numbers_to_str=True, description="CPU request, e.g. 2 or 500m."
+        "1",
+        pattern=r"^([0-9]{1,9}(\.[0-9]{1,9})?|[0-9]{1,9}m)$",
+        coerce_numbers_to_str=True,
+        description="CPU request, e.g. 2 or 500m.",
     )
     memory: str | None = Field(
         None,
-        pattern=r"^\d+(\.\d+)?([KMGT]i|[kMGT])?$",
+        pattern=r"^([0-9]{1,18}|[0-9]{1,6}(\.[0-9]{1,6})?([KMGT]i|[kMGT]))$",
         description="Memory request; the limit is twice that. Default: computed from the size of the models.",
         examples=["1Gi"],
     )
-    models_image: str | None = Field(
+    models_image: Image | None = Field(
         None,
         description="Image that contains the models. Default: <name>:<version>.",
         examples=["registry.example.com/digits:1"],
@@ -320,14 +356,14 @@ class KubernetesSpec(Strict):
         description="tls, ingress: secret with the certificate. Default: <name>-tls.",
         examples=["digits-tls"],
     )
-    gpus: int = Field(1, ge=1, description="gpu: number of GPUs per pod.")
+    gpus: int = Field(1, ge=1, le=INT32, description="gpu: number of GPUs per pod.")
     storage_uri: str | None = Field(
         None,
-        pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]*(/[^\s,:]+)*/?$",
+        pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9._~@=+%-]+)*/?$",
         description="models-bucket, KServe: bucket path that the bundle's models/ folder was copied to.",
         examples=["s3://bucket/models"],
     )
-    volume_image: str | None = Field(
+    volume_image: Image | None = Field(
         None,
         description="models-volume: image built from docker/Dockerfile.models. Default: <name>-models:<version>.",
         examples=["registry.example.com/digits-models:1"],
@@ -353,8 +389,8 @@ class KubernetesSpec(Strict):
 class DockerSpec(Strict):
     """The image of TensorFlow Serving that k8s/ and docker/ use."""
 
-    image: str = Field("tensorflow/serving", description="Image of TensorFlow Serving.")
-    tag: str = Field("2.19.1", description="Tag of the image.")
+    image: Annotated[str, AfterValidator(_repository)] = Field("tensorflow/serving", description="Image of TensorFlow Serving.")
+    tag: str = Field("2.19.1", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", description="Tag of the image.")
     digest: str | None = Field(
         None,
         pattern=r"^sha256:[0-9a-f]{64}$",
@@ -433,18 +469,8 @@ def read_spec(path: Path) -> BundleSpec:
     """Read a bundle.yaml.
 
     Raises:
-        SpecError: if the file does not exist, is not YAML, or does not follow the schema.
+        SpecError: if the file does not exist, is not YAML, is too large, or does not follow the schema.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from bundler.spec.yaml_file import read_yaml_file
 
-    try:
-        data = YAML(typ="safe").load(path.read_text("utf-8"))
-    except FileNotFoundError as exc:
-        fix = "check the path, or write a bundle.yaml with `tfbundle init`"
-        raise SpecError(f"The file {path} does not exist.", fix=fix) from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SpecError(f"{path} cannot be read: {exc}.") from exc
-    except YAMLError as exc:
-        raise SpecError(f"{path} is not valid YAML: {exc}") from exc
-    return parse_spec(data, where=str(path))
+    return parse_spec(read_yaml_file(path), where=str(path))

@@ -16,6 +16,11 @@ from bundler.spec.option import Option
 
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 _PLURALS = {str: "strings", int: "whole numbers", float: "numbers"}
+INT32 = 2**31 - 1
+"""The largest 32-bit integer. Documentation leaves out upper bounds that only say how many bits a number has."""
+INT64 = 2**63 - 1
+"""The largest 64-bit integer."""
+
 _BOUNDS = {"ge": "at least {}", "gt": "greater than {}", "le": "at most {}", "lt": "less than {}"}
 
 
@@ -74,14 +79,15 @@ class SpecField:
     @property
     def bounds(self) -> str:
         """The allowed range of a number: `at least 7`, `from 1 to 65535`."""
-        if {"ge", "le"} <= set(self.limits):
-            return f"from {self.limits['ge']:g} to {self.limits['le']:g}"
-        return " and ".join(_BOUNDS[key].format(f"{value:g}") for key, value in self.limits.items())
+        limits = self.stated_limits
+        if {"ge", "le"} <= set(limits):
+            return f"from {limits['ge']:g} to {limits['le']:g}"
+        return " and ".join(_BOUNDS[key].format(f"{value:g}") for key, value in limits.items())
 
     @property
     def interval(self) -> str:
         """The allowed range of a number in short: `x>=7`, `0<x<=1`."""
-        limits = self.limits
+        limits = self.stated_limits
         low = next((f"{limits[key]:g}{sign}" for key, sign in (("ge", "<="), ("gt", "<")) if key in limits), "")
         high = next((f"{sign}{limits[key]:g}" for key, sign in (("le", "<="), ("lt", "<")) if key in limits), "")
         if low and not high:
@@ -93,6 +99,11 @@ class SpecField:
         """The range's ends: `ge`, `gt`, `le`, `lt`."""
         marks = [*self.info.metadata, *_constraints(self.info.annotation)]
         return {key: getattr(mark, key) for key in _BOUNDS for mark in marks if getattr(mark, key, None) is not None}
+
+    @property
+    def stated_limits(self) -> dict[str, float]:
+        """The range's ends without those that only say how many bits a number has."""
+        return {key: value for key, value in self.limits.items() if value not in (INT32, INT64)}
 
     @property
     def rule(self) -> str:

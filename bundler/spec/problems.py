@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from bundler.spec.fields import Place, SpecField, find_place, section_of, type_text
+from bundler.spec.fields import INT32, INT64, Place, SpecField, find_place, section_of, type_text
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -81,20 +81,27 @@ def _message(error: ErrorDetails, place: Place) -> str:
     kind, value, context, field = error["type"], error["input"], error.get("ctx", {}), place.field
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"{show(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+        return f"{show(value)} is not one of {', '.join(choices)}{did_you_mean(show(value), choices)}"
     if kind == "missing":
         return f"a value is required{_example(field)}"
     if kind == "value_error":
         text = error["msg"].removeprefix("Value error, ")
-        return text if isinstance(value, (dict, list, tuple)) or str(value) in text else f"{text} (not {show(value)})"
+        return text if isinstance(value, (dict, list, tuple)) or show(value) in text else f"{text} (not {show(value)})"
     if kind == "string_pattern_mismatch":
         return f"{show(value)} does not match the pattern {context['pattern']}{_example(field)}"
     if kind == "string_too_long":
         return f"{show(value)} is longer than {context['max_length']} characters"
     if kind.startswith(("greater_than", "less_than", "finite_number")):
-        bounds = (field and field.bounds) or error["msg"].removeprefix("Input should be ")
-        return f"{show(value)} is out of range; it must be {bounds}"
+        return f"{show(value)} is out of range; it must be {_bounds(error, field)}"
     return _wrong_type(value, place)
+
+
+def _bounds(error: ErrorDetails, field: SpecField | None) -> str:
+    limit = error.get("ctx", {}).get("le")
+    if limit in (INT32, INT64):
+        lower = f"{field.bounds} and " if field and field.bounds else ""
+        return f"{lower}at most {limit}"
+    return (field and field.bounds) or error["msg"].removeprefix("Input should be ")
 
 
 def _example(field: SpecField | None) -> str:
@@ -109,5 +116,8 @@ def _wrong_type(value: object, place: Place) -> str:
 def show(value: object) -> str:
     """Return a rejected value as YAML and Python users know it, cut to a readable length."""
     words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    try:
+        text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    except ValueError:  # Python prints at most 4,300 digits
+        return "a number with thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -7,7 +7,9 @@ the wrappers into the SavedModel's graph.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,22 +17,60 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveInt,
     field_validator,
     model_validator,
 )
+from pydantic_core.core_schema import ValidationInfo
 
 from bundler.errors import UsageError
-from bundler.values.signature import TensorSpec
+from bundler.spec.fields import INT32
+from bundler.values.signature import LARGEST_DIM, TensorSpec
+from serving.texts import escaped, is_printable
 
 FEATURE_DTYPES = ("float32", "int64", "string")
 """The dtypes that a tf.Example can hold (tensorflow/core/example/feature.proto)."""
 
 
-class Strict(BaseModel):
-    """A section of bundle.yaml: immutable, and unknown keys are errors. Its validator is built when it is first used."""
+SENTENCES = frozenset({"samples"})
+"""Fields whose strings are data for the model and may have several lines."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+class Strict(BaseModel):
+    """A section of bundle.yaml: immutable, and unknown keys are errors. Its validator is built when it is first used.
+
+    Numbers are finite. Every string, also as a key or in a list, is one line of visible characters: these names and paths end up
+    in configs, manifests, scripts, pages and on terminals.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _visible(cls, value: Any, info: ValidationInfo) -> Any:
+        is_allowed = _is_unicode if info.field_name in SENTENCES else is_printable
+        for text in _strings(value):
+            wrong = next((character for character in text if not is_allowed(character)), None)
+            if wrong is not None:
+                raise ValueError(
+                    f"{text!r} has the character {escaped(wrong)}, which is not allowed; write one line of visible text"
+                )
+        return value
+
+
+def _is_unicode(character: str) -> bool:
+    return not "\ud800" <= character <= "\udfff"
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield a string, or the strings in a tuple or mapping."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from (*_strings(key), *_strings(member))
+    elif isinstance(value, (tuple, list)):
+        for member in value:
+            yield from _strings(member)
 
 
 def reason(exc: UsageError) -> str:
@@ -56,6 +96,22 @@ def _signature_name(name: str) -> str:
 
 
 SignatureName = Annotated[str, AfterValidator(_signature_name)]
+
+_KEY = re.compile(r"[^\W_][\w.\-]{0,47}")
+
+
+def _signature_key(name: str) -> str:
+    if not _KEY.fullmatch(name) or ".." in name:
+        raise ValueError(
+            f"{name!r} is not a valid name for a signature, which is part of file names; "
+            "use at most 48 letters, digits, '_', '-' and single '.', beginning with a letter or digit, e.g. embed"
+        )
+    return name
+
+
+SignatureKey = Annotated[str, AfterValidator(_signature_key)]
+DimSize = Annotated[int, Field(gt=0, le=LARGEST_DIM)]
+_ImageSide = Annotated[int, Field(ge=1, le=65535)]  # JPEG's largest
 
 
 def _feature(text: str) -> str:
@@ -94,7 +150,7 @@ Labels = Annotated[str | tuple[str, ...], BeforeValidator(_labels)]
 class ImageSpec(Strict):
     """How an image file becomes an input. By default the whole image is resized, as RGB in 0..1."""
 
-    resize: int | tuple[int, int] | None = Field(
+    resize: _ImageSide | tuple[_ImageSide, _ImageSide] | None = Field(
         None,
         description="Size before the crop: the shorter side, or [height, width]. Default: the input's own size.",
         examples=[256],
@@ -148,7 +204,7 @@ class ClassifySpec(Strict):
         None, description="Class names: a list, or a file with one name per line. Default: the model's labels."
     )
     softmax: bool = Field(False, description="Apply softmax to the output to get scores (for logits).")
-    top_k: PositiveInt | None = Field(None, description="Number of classes to return, best first. Default: all.")
+    top_k: DimSize | None = Field(None, description="Number of classes to return, best first. Default: all.")
 
 
 class RegressSpec(Strict):
@@ -163,7 +219,7 @@ class ImageInputSpec(Strict):
     input: str | None = Field(None, description="Input of the model that takes the image. Default: the one that fits.")
     name: str = Field(
         "image_bytes",
-        pattern=r"^[A-Za-z]\w*_bytes$",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*_bytes$",
         description="Name of the new input. It ends with _bytes, which marks binary strings for TensorFlow Serving.",
     )
     preprocess: ImageSpec | None = Field(None, description="Preprocessing of the image. Default: tflite.images.")
@@ -173,8 +229,8 @@ class TextSpec(Strict):
     """Take sentences as the input, string [batch], and tokenize them in the graph with BERT's WordPiece."""
 
     tokenizer: str = Field(description="A tokenizer.json or vocab.txt file, or a folder that contains one.")
-    name: str = Field("text", pattern=r"^[A-Za-z]\w*$", description="Name of the new input.")
-    max_length: Annotated[int, Field(ge=2)] | None = Field(
+    name: str = Field("text", pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Name of the new input.")
+    max_length: Annotated[int, Field(ge=2, le=INT32)] | None = Field(
         None,
         description="Largest number of tokens, including [CLS] and [SEP]. Default: as tokenizer.json says, or no limit.",
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import PublishError, UsageError
+from serving.texts import json_text, shell_command
 
 if TYPE_CHECKING:
     from bundler.spec.fields import SpecField
@@ -83,7 +84,7 @@ def spec_text(answers: Answers, file: str = "bundle.yaml") -> str:
 
     from bundler.spec.bundle_spec import parse_spec
 
-    lines = [*_HEAD.format(schema=SCHEMA_FILE, file=file).splitlines(), *_lines(answers.by_key())]
+    lines = [*_HEAD.format(schema=SCHEMA_FILE, file=shell_command(file)).splitlines(), *_lines(answers.by_key())]
     text = "\n".join(lines) + "\n"
     parse_spec(YAML(typ="safe").load(text), where="the answers given")
     return text
@@ -146,7 +147,7 @@ def _yaml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_yaml, value)) + "]"
     is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z/][\w./:-]*\w", value) and value.lower() not in _YAML_WORDS
-    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
+    return str(value) if is_plain else json_text(value)
 
 
 _YAML_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})

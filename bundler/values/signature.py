@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bundler.errors import UsageError
+from serving.texts import is_printable
 
 Dim: TypeAlias = "int | str | None"
 """A fixed size, the name of a dynamic dim (`batch`, `seq`), or None for a dynamic dim without a name."""
@@ -18,7 +19,10 @@ DTYPES = (
     "float8_e4m3fn", "float8_e5m2", "int4", "uint4",
 )  # fmt: skip
 
-_INPUT = re.compile(r"(?P<name>[A-Za-z_][\w.\-/]*)=(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]")
+LARGEST_DIM = 2**31 - 1
+"""The largest size of a dim: TFLite's are 32-bit integers, and no runtime computes with a larger one."""
+
+_INPUT = re.compile(r" *(?P<name>\S|\S.*\S) *= *(?P<dtype>\w+) *\[(?P<dims>[^\]]*)\] *")
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,46 @@ class TensorSpec:
         Raises:
             UsageError: the text does not have this form; the message shows an example.
         """
-        match = _INPUT.fullmatch(text.replace(" ", ""))
+        match = _INPUT.fullmatch(text)
         example = "write it like 'x=float32[batch,3,224,224]'"
-        if match is None:
+        if match is None or not is_printable(text):
             raise UsageError(f"The input {text!r} does not have the form name=dtype[dims].", fix=example)
         dtype = match["dtype"]
         if dtype not in DTYPES:
             raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"choose one of: {', '.join(DTYPES)}")
-        return cls(match["name"], dtype, tuple(_dim(part, text) for part in match["dims"].split(",") if match["dims"]))
+        return cls(match["name"], dtype, tuple(_dim(part, text) for part in _dims(match["dims"])))
+
+    @classmethod
+    def read(cls, text: str) -> TensorSpec:
+        """Read what `str` wrote, for a spec whose dims are numbers or `?`: the name may hold any characters.
+
+        Raises:
+            ValueError: the text is not such a spec.
+        """
+        name, equals, rest = text.rpartition("=")
+        dtype, bracket, dims = rest.partition("[")
+        if not (equals and bracket and dims.endswith("]")):
+            raise ValueError(f"{text!r} is not a tensor")
+        return cls(name, dtype, tuple(None if part == "?" else int(part) for part in _dims(dims[:-1])))
+
+
+def check_names(signature: Signature) -> None:
+    """Check that the names of a signature's tensors and dims are texts that every artifact can hold and every screen can show.
+
+    Raises:
+        UsageError: a name is empty, or has control, invisible or direction-changing characters.
+    """
+    for spec in (*signature.inputs, *signature.outputs):
+        for kind, name in (("tensor", spec.name), *(("dim", dim) for dim in spec.dims if isinstance(dim, str))):
+            if not name or not is_printable(name):
+                raise UsageError(
+                    f"The name {name!r} of a {kind} is empty or has characters that cannot be shown.",
+                    fix="rename it in the model: a name is one line of visible characters, e.g. input_ids",
+                )
+
+
+def _dims(text: str) -> list[str]:
+    return [part.strip(" ") for part in text.split(",")] if text.strip(" ") else []
 
 
 def _dim(part: str, text: str) -> Dim:
@@ -71,11 +107,11 @@ def _dim(part: str, text: str) -> Dim:
         return None
     if part.isidentifier():
         return part
-    if part.isdecimal() and int(part) > 0:
+    if part.isascii() and part.isdecimal() and len(part) < 20 and 0 < int(part) <= LARGEST_DIM:
         return int(part)
     raise UsageError(
         f"The input {text!r} has the invalid dim {part!r}.",
-        fix="write a whole number of 1 or more, a name for a dynamic dim (batch, seq), or ?",
+        fix=f"write a whole number from 1 to {LARGEST_DIM}, a name for a dynamic dim (batch, seq), or ?",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from serving.advise.search import BETTER, Advice, Setting, Trial
 from serving.bench.load import LoadFigures
 from serving.server.config.options import cores
-from serving.texts import plural
+from serving.texts import plural, printable, shell_command
 
 BATCHING_CONFIG = "batching.config"
 SERVER_FLAGS = "server.flags"
@@ -59,14 +59,14 @@ def verdict(advice: Advice) -> str:
 
 
 def _flags_text(best: Setting, batching: Path, comments: list[str]) -> str:
-    serve = f"tfbundle serve BUNDLE $(grep -v '^#' {batching.parent / SERVER_FLAGS})"
+    serve = f"tfbundle serve BUNDLE $(grep -v '^#' {shell_command(batching.parent / SERVER_FLAGS)})"
     usage = f"Use: {serve}; tensorflow_model_server takes the same flags."
     flags = best.flags(str(batching))
     return _commented([*comments, usage]) + "\n".join(flags) + "\n"
 
 
 def _commented(lines: list[str]) -> str:
-    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    return "".join(f"# {printable(line)}".rstrip() + "\n" for line in lines)
 
 
 def _comments(advice: Advice) -> list[str]:

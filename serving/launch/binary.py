@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from serving.errors import LaunchError
 from serving.launch.deployment import Deployment
 from serving.launch.runner import Log, ProcessRunner
+from serving.texts import shell_command
 
 BINARY = "tensorflow_model_server"
 
@@ -45,7 +45,7 @@ class BinaryRunner(ProcessRunner):
     @property
     def by_hand(self) -> str:
         """See `Runner.by_hand`."""
-        remove = f"rm -rf {shlex.quote(str(self._configs))}" if self._has_configs else ""
+        remove = shell_command("rm", "-rf", self._configs) if self._has_configs else ""
         return "; ".join(filter(None, (super().by_hand, remove)))
 
     def prepare(self, log: Log) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from serving.errors import LaunchError
 from serving.launch.deployment import Deployment
 from serving.launch.runner import GRACE_SECONDS, Log, Process, ended_error
+from serving.texts import shell_command
 
 _ANSWER_SECONDS = 30.0
 """How long the daemon may take to answer a command."""
@@ -74,7 +74,7 @@ class DockerRunner:
 
     @property
     def _removal(self) -> str:
-        return f"{self._settings.docker} rm -f {self.name}"
+        return shell_command(self._settings.docker, "rm", "-f", self.name)
 
     @property
     def hosts(self) -> str:
@@ -178,7 +178,9 @@ class DockerRunner:
             ) from exc
         except subprocess.TimeoutExpired as exc:
             raise LaunchError(
-                f"Docker did not answer within {seconds:g} s.", where=shlex.join(command), fix="check that its daemon is running"
+                f"Docker did not answer within {seconds:g} s.",
+                where=shell_command(*command),
+                fix="check that its daemon is running",
             ) from exc
 
 

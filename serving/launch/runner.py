@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import threading
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from serving.errors import LaunchError
+from serving.texts import shell_command
 
 GRACE_SECONDS = 35.0
 """How long a server may take to end: requests in progress have 30 s (`ServerOptions.grace_seconds`)."""
@@ -186,4 +186,4 @@ def ended_error(
     """
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     log = "".join(f"\n  | {line}" for line in tail) or " it printed nothing."
-    return LaunchError(f"{who} {how}:{log}", where=shlex.join(command), fix=fix)
+    return LaunchError(f"{who} {how}:{log}", where=shell_command(*command), fix=fix)

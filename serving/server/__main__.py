@@ -16,6 +16,7 @@ from serving.server.config.files import ConfigTextError
 from serving.server.config.flags import parse_flags
 from serving.server.config.usage import asks_version, usage, versions
 from serving.server.observability.log_lines import configure_logging, log_format
+from serving.texts import printable
 
 FAILED = 255
 
@@ -50,13 +51,13 @@ def main(arguments: list[str]) -> int:
     except StatusError as exc:
         return _failed(str(exc))
     except ServingError as exc:
-        _print(str(exc))
+        _print(printable(str(exc), lines=True))
         return FAILED
     return 0
 
 
 def _failed(error: str) -> int:
-    _print(f"Failed to start server. Error: {error}")
+    _print(f"Failed to start server. Error: {printable(error, lines=True)}")
     return FAILED
 
 

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from serving.errors import ServingError
 from serving.smoke.run import Check, golden_files, run
+from serving.texts import json_text, printable
 
 
 def main(argv: Sequence[str], golden: Path) -> int:
@@ -36,14 +36,14 @@ def main(argv: Sequence[str], golden: Path) -> int:
             progress=None if options.json else _show,
         )
     except ServingError as exc:
-        print(exc, file=sys.stderr)
+        print(printable(str(exc), lines=True), file=sys.stderr)
         return exc.exit_code
-    print(json.dumps(report.to_json(), indent=1) if options.json else report.verdict())
+    print(json_text(report.to_json(), indent=1) if options.json else printable(report.verdict()))
     return 0 if report.passed else 1
 
 
 def _show(check: Check) -> None:
-    print(check, flush=True)
+    print(printable(str(check), lines=True), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,7 +25,7 @@ from bundler.graph.onnx_signature import graph_signature
 from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
-from bundler.values.signature import Signature, TensorSpec
+from bundler.values.signature import Signature, TensorSpec, check_names
 
 
 class NativeModel(tf.Module):  # type: ignore[misc]
@@ -51,6 +51,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         for model in self._graphs.values():
             check_supported(model.graph, model.opset_imports.get("", 1), self._handlers)
         declared = {name: graph_signature(model.graph) for name, model in self._graphs.items()}
+        for signature in declared.values():
+            check_names(signature)
         self.permutations = image_inputs(declared.values()) if layout == "nhwc" else {}
         self.signatures: Mapping[str, Signature] = {n: self._served(s) for n, s in declared.items()}
         self._functions = {name: self._trace(name) for name in self._graphs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import TypeVar
 
 from bundler.bundle.schema import (
@@ -142,8 +143,16 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
         graph_view(record.graph, model.size_bytes, _ordered(record.tflite), record.fast_path),
         _stages(_ordered(record.stages)),
         history_view(records.versions, served, ORDER),
-        ", ".join(f"{spec.name}={spec.name}" for spec in record.signatures[names[0]].inputs),
+        _arguments([spec.name for spec in record.signatures[names[0]].inputs]),
     )
+
+
+def _arguments(inputs: Sequence[str]) -> str:
+    """Return the inputs as arguments of `Client.predict`: keywords, or a dict if a name cannot be one."""
+    taken = ("version", "label", "signature", "timeout")  # the method's own parameters
+    if all(name.isidentifier() and not iskeyword(name) and name not in taken for name in inputs):
+        return ", ".join(f"{name}={name}" for name in inputs)
+    return "{" + ", ".join(f"{name!r}: input_{number}" for number, name in enumerate(inputs)) + "}"
 
 
 def _ordered(values: Mapping[str, T]) -> dict[str, T]:

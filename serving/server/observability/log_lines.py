@@ -6,7 +6,6 @@ under the same name.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import uuid
@@ -16,6 +15,7 @@ from typing import Any
 
 from serving.errors import TargetError
 from serving.server.observability.log_limits import limit_lines
+from serving.texts import json_text, printable
 
 REQUEST_ID = "x-request-id"
 FORMATS = ("text", "json")
@@ -43,10 +43,23 @@ def configure_logging(log_format: str) -> None:
     if log_format not in FORMATS:
         raise TargetError(f"Unknown --log_format {log_format!r}.", fix=f"choose one of: {', '.join(FORMATS)}")
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname).1s %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname).1s %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     limit_lines(handler)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as one line, followed by its traceback. What a client sent cannot begin a line or act on a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """Return the line of a record."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's name)
+        """Return the lines of a traceback."""
+        return printable(super().formatException(ei), lines=True)
 
 
 class JsonFormatter(logging.Formatter):
@@ -63,7 +76,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = record.exc_text or self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
 
 
 def request_id(metadata: Iterable[tuple[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from bundler.bundle import journal
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import PREFIX, Published, Staging
-from bundler.errors import PublishError, VerifyError
+from bundler.errors import PublishError, UsageError, VerifyError
 from tests.bundler.bundle.records import SPEC, record
 
 
@@ -357,3 +357,11 @@ def test_a_limit_on_file_size_is_reported_like_a_full_disk(tmp_path: Path) -> No
     done = python(code)
     assert "no space left" in done.stdout, done.stderr
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**63, 10**30])
+def test_version_that_no_server_can_count_is_refused(version: int, tmp_path: Path) -> None:
+    with Staging(tmp_path / "dist") as staging:
+        assert staging.next_version("m", 2**63 - 1) == 2**63 - 1
+        with pytest.raises(UsageError, match=f"The version {version} is out of range"):
+            staging.next_version("m", version)

@@ -33,8 +33,6 @@ def test_names_become_unique_variables() -> None:
     inputs = arguments(tuple(map(TensorSpec.parse, texts)))
     assert [a.ident for a in inputs] == ["input_1", "input_1_", "class_", "x_y", "outputs_"]
     assert [a.count for a in inputs] == [1, 1, 1, 6, 1]
-    escaped = arguments((TensorSpec('a$b"', "float32", (1,)),))[0]
-    assert (escaped.literal, escaped.kotlin_literal) == ('"a$b\\""', '"a\\$b\\""')
     with pytest.raises(UsageError, match="Cannot generate code that passes"):
         arguments((TensorSpec("x", "string", (1,)),))
 

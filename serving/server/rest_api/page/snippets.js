@@ -121,9 +121,10 @@ function decodes(text) {
   return text.includes("b64decode(") ? "from base64 import b64decode\n\n" : "";
 }
 
-/** Text as a Python literal. JSON's escapes are valid in Python. */
+/** Text as a Python literal. JSON's escapes are valid in Python. Characters that cannot be seen are escaped too. */
 function pythonText(text) {
-  return JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
+  const hidden = /[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+  return JSON.stringify(text).replace(hidden, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 function pythonBytes(value) {
@@ -144,7 +145,7 @@ function grpcurl(call, target) {
   const which = { v: { version: name }, l: { version_label: name } }[kind] ?? {};
   const spec = { name: call.model, ...which, signature_name: call.signature };
   const half = [...call.tensors.values()].find((tensor) => tensor.dtype.field === "half_val" || !tensor.dtype.field);
-  if (call.method === "predict" && half) return `# ${half.name} is ${half.dtype.numpy}, which has no readable JSON form; use Python.`;
+  if (call.method === "predict" && half) return `# ${pythonText(half.name)} is ${half.dtype.numpy}, which has no readable JSON form; use Python.`;
   const message = call.method === "predict"
     ? { model_spec: spec, inputs: Object.fromEntries([...call.texts].map(([input, text]) => [input, tensorProto(call.tensors.get(input), parseJson(text))])) }
     : { model_spec: spec, input: { example_list: { examples: examplesOf(call).map(exampleProto) } } };

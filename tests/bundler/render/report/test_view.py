@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from bundler.values.signature import Signature, TensorSpec
 from tests import chromium
+from tests.bundler.render.conftest import DIGITS
 from tests.bundler.render.report.pages import Page, assert_accessible, make_manifest, page_of, parity, with_manifest
 from tests.requirements import require, require_package
 
@@ -104,6 +107,19 @@ def test_names_from_the_user_are_escaped(tmp_path: Path) -> None:
     text = page_of(with_manifest(make_manifest(source={"source": evil})), tmp_path)
     assert "<script>" not in text
     assert evil in Page(text).text
+
+
+@pytest.mark.parametrize("names", [("a b", 'c"'), ("label",), ("class", "x")])
+def test_call_from_python_is_valid_for_names_that_are_no_keywords(names: tuple[str, ...], tmp_path: Path) -> None:
+    signature = Signature(tuple(TensorSpec(name, "float32", ("batch",)) for name in names), DIGITS.outputs)
+    manifest = make_manifest(signatures={"serving_default": signature.to_json()})
+    text = Page(page_of(with_manifest(manifest), tmp_path)).text
+    line = next(line for line in text.splitlines() if line.startswith('client.predict("digits"'))
+    (call,) = ast.parse(line).body
+    assert isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)
+    given = call.value.args[1]
+    assert isinstance(given, ast.Dict) and not call.value.keywords
+    assert [ast.literal_eval(key) for key in given.keys if key] == list(names)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (360, True)])

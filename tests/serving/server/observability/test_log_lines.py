@@ -12,7 +12,14 @@ import pytest
 
 from serving import Server
 from serving.errors import TargetError
-from serving.server.observability.log_lines import JsonFormatter, configure_logging, log_format, request_id
+from serving.server.observability.log_lines import (
+    JsonFormatter,
+    TextFormatter,
+    configure_logging,
+    log_format,
+    request_id,
+)
+from serving.texts import is_printable
 from tests.serving.server.calls import post_with_headers
 from tests.serving.server.recordings import MODELS
 
@@ -56,3 +63,20 @@ def test_server_logs_json_lines() -> None:
     assert done.returncode == 255
     line = json.loads(done.stderr.splitlines()[0])
     assert line["level"] == "WARNING" and "enable_profiler has no effect" in line["message"]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_name_in_a_log_line_cannot_act_on_a_terminal_or_forge_a_line(log_format: str) -> None:
+    formatter = JsonFormatter() if log_format == "json" else TextFormatter("%(levelname).1s %(message)s")
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        record = logging.LogRecord("serving", logging.INFO, "", 0, "model %s", ("a\nI forged\x9b\u202e",), sys.exc_info())
+    text = formatter.format(record)
+    lines = text.split("\n")
+    assert all(map(is_printable, lines))
+    if log_format == "json":
+        assert json.loads(text)["message"] == "model a\nI forged\x9b\u202e"
+    else:
+        assert lines[0] == r"I model a\nI forged\x9b\u202e"
+        assert lines[-1] == r"ValueError: \x1b[2J"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
-from serving.protocol.messages import PREDICTION_SERVICE, pool, serving_message
+from serving.protocol.messages import PREDICTION_SERVICE, message, pool, serving_message
 from serving.server import Server
 from tests import chromium, requirements
 from tests.serving.server.recordings import MODELS
@@ -35,14 +36,32 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 EVIL = "<img src=x onerror=document.title=1>'\"&/:%2F {{7*7}}"
+HIDDEN = f"{EVIL}\x85\u202e\u2028"
 SECONDS = 20
+
+
+def save_odd_names(folder: Path) -> None:
+    """Copy a model; its signature `two`, its tensors and its half-precision input get names that break formats."""
+    shutil.copytree(MODELS / "rows" / "1", folder)
+    file = folder / "saved_model.pb"
+    saved = message("tensorflow.SavedModel").FromString(file.read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    for name, renamed in (("two", HIDDEN), ("half", "# \nhalf"), ("single", "serving_default")):
+        before, after = signatures[name], signatures[renamed]
+        after.CopyFrom(before)
+        for side in ("inputs", "outputs") if name != "single" else ():
+            getattr(after, side).clear()
+            for key, info in getattr(before, side).items():
+                getattr(after, side)[f"{key} {renamed}"].CopyFrom(info)
+    file.write_bytes(saved.SerializeToString())
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("playground")
     save_pictures(folder / "pictures" / "1")
-    models = {"pictures": folder / "pictures", EVIL: MODELS / "nodefault"}
+    save_odd_names(folder / "odd" / "1")
+    models = {"pictures": folder / "pictures", EVIL: MODELS / "nodefault", "odd": folder / "odd"}
     models |= {name: MODELS / name for name in ("rows", "strs", "types", "clsreg")}
     config = serving_message("ModelServerConfig")()
     for name, path in models.items():
@@ -156,7 +175,7 @@ def run(command: list[str], **options: Any) -> str:
 
 def test_models_versions_states_and_labels_are_listed(page: Playground) -> None:
     rows = {row.find_element(By.TAG_NAME, "th").text: row.text for row in page.all("#models tr")}
-    assert set(rows) == {"pictures", EVIL, "rows", "strs", "types", "clsreg"}
+    assert set(rows) == {"pictures", EVIL, "odd", "rows", "strs", "types", "clsreg"}
     assert "2 AVAILABLE" in rows["rows"] and "1 AVAILABLE" in rows["rows"] and "stable → 1" in rows["rows"]
 
 
@@ -379,6 +398,36 @@ def test_names_are_never_interpreted_as_markup(page: Playground) -> None:
     assert json.loads(run(["bash", "-c", page.copied("curl")])) == page.reply()
     assert page.all("main img") == []
     assert page.browser.title == "Models served here"
+
+
+def test_names_of_tensors_and_signatures_are_never_interpreted(page: Playground) -> None:
+    page.model("odd")
+    signature = Select(page.get("#signature"))
+    signature.select_by_index(next(i for i, option in enumerate(signature.options) if EVIL in option.text))
+    page.wait(lambda: page.get("#call").get_attribute("aria-busy") == "false")
+    assert page.send().startswith("Answered"), page.text("#raw")
+    names = {f"a {HIDDEN}", f"b {HIDDEN}"}
+    body = json.loads(shlex.split(page.copied("curl").replace("\\\n", ""))[-1])
+    assert body["signature_name"] == HIDDEN
+    assert set(body.get("inputs") or body["instances"][0]) == names
+    for title in ("Python", "Python, plain gRPC"):
+        code = page.copied(title)
+        assert "\u202e" not in code and "\x85" not in code
+        texts = {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+        assert {HIDDEN, *names} <= texts
+    assert set(grpc_answer(page, "Predict", "PredictRequest", "PredictResponse").outputs) == {f"c {HIDDEN}", f"d {HIDDEN}"}
+    assert page.all("main img") == []
+    assert page.browser.title == "Models served here"
+
+
+def test_name_with_a_line_feed_stays_in_the_comment_of_a_call(page: Playground) -> None:
+    page.model("odd")
+    signature = Select(page.get("#signature"))
+    texts = [option.text for option in signature.options]
+    signature.select_by_index(next(i for i, text in enumerate(texts) if text.startswith("#") and "half" in text))
+    page.wait(lambda: page.get("#call").get_attribute("aria-busy") == "false")
+    page.tab("grpcurl")
+    assert page.copied("grpcurl").splitlines() == ['# "h # \\nhalf" is float16, which has no readable JSON form; use Python.']
 
 
 @pytest.mark.slow

@@ -123,6 +123,13 @@ def global_max_pool(x: Tensor) -> Tensor:
     return tf.reduce_max(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
+@op("GlobalLpPool", layout=AxisPolicy.SPATIAL)
+def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
+    """Lower GlobalLpPool: (sum |x|^p)^(1/p) over the spatial axes."""
+    powers = tf.pow(tf.abs(x), p)
+    return tf.pow(tf.reduce_sum(powers, list(range(1, x.shape.rank - 1)), keepdims=True), 1.0 / p)
+
+
 @op("LpPool", layout=AxisPolicy.VALUES)
 def lp_pool(
     ctx: Context, x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Sequence[int] | None = None,

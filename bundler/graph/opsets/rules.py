@@ -58,7 +58,7 @@ class NodeEditor:
         value = attribute.value
         return list(value) if isinstance(value, (tuple, list)) else value
 
-    def set(self, **attributes: int | float | str | Sequence[int]) -> None:
+    def set(self, **attributes: int | float | str | Sequence[int] | Sequence[float]) -> None:
         """Set attributes of the node."""
         for attribute in ir.convenience.convert_attributes(attributes):
             self.node.attributes.add(attribute)

@@ -10,7 +10,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 OPSET = 17
-"""Older than the engine's own opset, so that the version converter is measured too."""
+"""Older than the engine's own opset, so that raising it is measured too."""
 
 
 def chain(nodes: int) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Checks of attributes that would crash ONNX's version converter (SIGSEGV), made before it sees the model.
+"""Checks of attributes that no pass can work with, made before the first one sees the model.
 
 1. An attribute holds a value of the type that it declares.
 2. Its type is the one that the operator's schema requires.

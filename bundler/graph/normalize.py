@@ -6,7 +6,7 @@ The passes in order; each works on the result of those before it:
     InlinePass                      model-local functions -> their nodes
     LiftConstantsToInitializers     Constant nodes -> initializers
     LiftWeights                     large constants of branches and bodies -> the outermost graph
-    raise_opset                     any opset from 6 on -> OPSET; the Constant nodes that it adds are lifted too
+    raise_opset                     any opset -> OPSET; the Constant nodes that it adds are lifted too
     RemoveUnusedNodes               nodes that nothing reads -> removed
     infer_shapes                    -> shapes and dtypes on every value for which they can be inferred
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
@@ -67,7 +67,8 @@ def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.
         fusions: the fusions to run; a benchmark leaves one out to measure what it gains.
 
     Raises:
-        ConversionError: the model has no opset of the default domain, its opset is below 6, or ONNX's own tools reject the graph.
+        ConversionError: the model has no opset of the default domain, an operator of its opset cannot be expressed
+            in OPSET, or ONNX's own tools reject the graph.
     """
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     with conversion_errors("The ONNX graph cannot be brought to its normal form"):

@@ -1,86 +1,69 @@
-"""Raises a model to one opset with ONNX's own version converter.
+"""Raises a model to one opset, by rules of our own (`bundler.graph.opsets`).
 
-1. A model without an opset is rejected, unless it has no operator of ONNX's domain; one of OPSET or newer stays as it is.
-2. Below opset 6, only a model whose operators mean the same in opset 6 is accepted.
-3. PRelu of opset 6 and Scan of opset 8 are rewritten first, since the converter handles them wrongly.
-4. Operators in ONNX's domain that ONNX does not know are hidden from the converter.
+ONNX's version converter is not used: it keeps or changes the meaning of several operators wrongly (Resize of opset 10, Hardmax,
+GroupNormalization of opset 18, PRelu of opset 6, Scan of opset 8), knows neither `broadcast` of opset 6 in all its forms nor any
+opset below 6, and ends in assertions that say nothing of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
-import onnx
-import onnx.defs
 import onnx_ir as ir
-from onnx import version_converter
 
 from bundler.errors import ConversionError
-from bundler.graph.detached import through_proto
-from bundler.graph.hidden_nodes import HIDDEN, show_hidden
-from bundler.graph.load import root_cause
-from bundler.graph.prelu_6 import PRelu6ToPRelu7
-from bundler.graph.scan_8 import Scan8ToScan9
+from bundler.graph.infer import infer_shapes
+from bundler.graph.opsets import broadcasting, normalization, operands, sampling, scan_8
+from bundler.graph.opsets.rules import RULES, NodeEditor
 
 OPSET = 21
 """Handlers are written against this opset and newer ones; older models are raised to it."""
 
-OLDEST = 6
+RULE_MODULES = (broadcasting, normalization, operands, sampling, scan_8)
+"""The modules whose import fills the table of rules."""
 
 
 def raise_opset(model: ir.Model) -> ir.Model:
-    """Return a model of OPSET, or the model itself if its opset is newer.
+    """Return the model, raised in place to OPSET if its opset is older.
 
     Raises:
-        ConversionError: the model names no opset or one older than 6, or the version converter fails.
+        ConversionError: the model does not state its opset, or an operator of it cannot be expressed in OPSET.
     """
     opset = model.opset_imports.get("")
     if opset is None:
         if any(node.domain == "" for node in model.graph):
             raise ConversionError("The ONNX model does not state its opset.", fix="export it again")
         return model
-    if opset >= OPSET:
-        return model
-    if opset < OLDEST and not all(map(_unchanged(opset), ir.traversal.RecursiveGraphIterator(model.graph))):
-        raise ConversionError(
-            f"The ONNX model has opset {opset}; the oldest one supported is {OLDEST}.", fix="export it again"
-        )
-    if opset == 6:
-        PRelu6ToPRelu7()(model)
-    if opset == 8:
-        Scan8ToScan9()(model)
-    return _convert(model, opset)
+    if opset < OPSET:
+        _apply_rules(model, opset)
+        model.opset_imports[""] = OPSET
+    return model
 
 
-def _hide_unknown(model: ir.Model) -> None:
-    """Hide operators that ONNX does not know: ONNX Runtime (SimplifiedLayerNormalization) and users add some to its domain."""
+def _apply_rules(model: ir.Model, opset: int) -> None:
+    nodes = [node for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.domain == ""]
+    changed = [node for node in nodes if any(RULES.for_operator(node.op_type, opset))]
+    if not changed:
+        return
+    infer_shapes(model)
+    names = _unique_names(model)
+    for node in changed:
+        for rule in list(RULES.for_operator(node.op_type, opset)):
+            if node.graph is None:
+                break  # an earlier rule has replaced it
+            rule.rewrite(NodeEditor(node, opset, names))
+
+
+def _unique_names(model: ir.Model) -> Callable[[str], str]:
+    """Return a function that makes a name which no value or node of the model has."""
+    taken = {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        if node.domain == "" and not onnx.defs.has(node.op_type):
-            node.domain = HIDDEN
-            model.opset_imports[HIDDEN] = 1
+        taken |= {node.name, *(value.name for value in node.outputs)}
 
+    def unique(start: str) -> str:
+        name = next(name for number in count() if (name := f"{start}_{number}") not in taken)
+        taken.add(name)
+        return name
 
-def _unchanged(opset: int) -> Callable[[ir.Node], bool]:
-    """Return a test for nodes that mean the same in `opset` as in the oldest opset supported."""
-
-    def same(node: ir.Node) -> bool:
-        if node.domain != "":
-            return True
-        try:
-            versions = [onnx.defs.get_schema(node.op_type, n, "").since_version for n in (opset, OLDEST)]
-        except onnx.defs.SchemaError:
-            return False
-        return versions[0] == versions[1]
-
-    return same
-
-
-def _convert(model: ir.Model, opset: int) -> ir.Model:
-    _hide_unknown(model)
-    try:
-        return show_hidden(through_proto(model, lambda proto: version_converter.convert_version(proto, OPSET)))
-    except Exception as exc:  # RuntimeError, and ConvertError and InferenceError, which have no other base class
-        raise ConversionError(
-            f"The model of opset {opset} cannot be raised to opset {OPSET}: {root_cause(exc)}.",
-            fix=f"export it with --opset {OPSET}",
-        ) from exc
+    return unique

@@ -90,7 +90,7 @@ def _handled(table: HandlerTable, newest: dict[tuple[str, str], int]) -> Iterabl
 
 
 def _used(key: tuple[str, str], newest: dict[tuple[str, str], int]) -> bool:
-    """Return False for a deprecated operator of ONNX: the version converter replaces it in every model."""
+    """Return False for a deprecated operator of ONNX: `raise_opset` replaces it in every model."""
     return key[0] not in _LISTED or key in newest
 
 

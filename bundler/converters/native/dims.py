@@ -103,6 +103,31 @@ def divide(a: Element, b: Element) -> Element:
     return a if b == 1 else _expression("/", a, b, tf.truncatediv)
 
 
+def from_sizes(name: str, compute: Callable[..., Any], *sizes: Element) -> Element:
+    """Return `compute(*sizes)`: an int if all sizes are known, otherwise a Dim that computes it from int64 scalars.
+
+    Args:
+        name: what is computed, with everything but the sizes that the result depends on.
+        compute: arithmetic with `+ - * //` and the functions of this module that take both ints and tensors.
+        sizes: its arguments.
+    """
+    if not any(isinstance(size, Dim) for size in sizes):
+        return int(compute(*sizes))
+    return Dim(f"{name}({','.join(map(_text, sizes))})", lambda: compute(*map(tensor_of, sizes)))
+
+
+def larger(a: Any, b: Any) -> Any:
+    """Return the larger one of two numbers, ints or tensors."""
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else tf.maximum(a, b)
+
+
+def pad_pairs(pairs: Sequence[Sequence[Element]]) -> Any:
+    """Return pads before and after each axis in the form tf.pad takes."""
+    if all(isinstance(element, int) for pair in pairs for element in pair):
+        return [list(pair) for pair in pairs]
+    return tf.stack([tf.stack([tensor_of(element) for element in pair]) for pair in pairs])
+
+
 def _commutative(
     sign: str, a: Element, b: Element, neutral: int, exact: Callable[[int, int], int], compute: Callable[..., Tensor]
 ) -> Element:

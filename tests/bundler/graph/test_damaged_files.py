@@ -204,7 +204,7 @@ def test_damaged_model_is_converted_or_rejected(
 
 
 def test_weights_listed_as_inputs_are_constants(tmp_path: Path) -> None:
-    """IR version 3 in a whole build; ONNX's version converter expects weights among the inputs only in that version."""
+    """IR version 3 in a whole build, which lists weights among the inputs."""
     text = """<ir_version: 3, opset_import: ["" : 9]>
         g (float[batch,2] x, float[2,3] w) => (float[batch,3] y) <float[2,3] w = {1, 2, 3, 4, 5, 6}> { y = MatMul(x, w) }"""
     path = _write(tmp_path / "m.onnx", text)
@@ -223,7 +223,7 @@ def test_output_that_is_an_input_gets_its_own_name(tmp_path: Path) -> None:
 
 
 def test_attribute_of_the_wrong_type_is_rejected(tmp_path: Path) -> None:
-    """ONNX's version converter crashes on the first one (SIGSEGV)."""
+    """ONNX's own tools crash on the first one (SIGSEGV)."""
     text = """<ir_version: 8, opset_import: ["" : 9]> g (float[2,2] x) => (float[4,4] y) { y = Pad<pads = [1, 1, 1, 1]>(x) }"""
     for kind, words in ((onnx.AttributeProto.GRAPH, "no such value"), (onnx.AttributeProto.FLOAT, "requires ints")):
         model = onnx.parser.parse_model(text)

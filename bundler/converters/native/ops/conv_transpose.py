@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import tensor_of
+from bundler.converters.native.dims import (
+    Dim, Element, add, from_sizes, larger, multiply, pad_pairs, subtract, tensor_of,
+)  # fmt: skip
 from bundler.converters.native.ops.conv import add_bias, filters_of, known_size
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.pointwise import convolve_pointwise
@@ -39,7 +41,7 @@ def conv_transpose(
     dilation = list(dilations or [1] * spatial)
     extra = list(output_padding or [0] * spatial)
     kernel = [(known_size(k) - 1) * d + 1 for k, d in zip(kernel_shape or w.shape[2:], dilation, strict=True)]
-    begin, end = _transposed_pads(auto_pad, pads, output_shape, x, stride, kernel, extra)
+    begin, end = _transposed_pads(auto_pad, pads, output_shape, ctx.sizes(x)[2:], stride, kernel, extra)
     order = channels_last(spatial + 2)
     sizes = [ctx.dim(x, 0), *(ctx.dim(x, axis) for axis in range(2, spatial + 2))]
     if spatial not in (1, 2, 3):
@@ -54,7 +56,7 @@ def conv_transpose(
 
 
 def _is_blocks(
-    ctx: Context, w: Value, stride: Sequence[int], kernel: Sequence[int], group: int, pads: Sequence[int]
+    ctx: Context, w: Value, stride: Sequence[int], kernel: Sequence[int], group: int, pads: Sequence[Element]
 ) -> bool:
     """Whether the kernel is as large as the stride, so that it covers each square of the output once."""
     square = len(stride) == 2 and list(stride) == list(kernel) and stride[0] == stride[1] > 1
@@ -82,30 +84,29 @@ def _blocks(ctx: Context, x: Value, w: Value, bias: Value | None) -> Tensor:
 
 
 def _transposed_pads(
-    auto_pad: str, pads: Sequence[int] | None, output_shape: Sequence[int] | None, x: Value, stride: Sequence[int],
-    kernel: Sequence[int], extra: Sequence[int],
-) -> tuple[list[int], list[int]]:  # fmt: skip
-    """Return the pads before and after each axis; if not given, those that ONNX derives from output_shape or auto_pad."""
+    auto_pad: str, pads: Sequence[int] | None, output_shape: Sequence[int] | None, sizes: Sequence[Element],
+    stride: Sequence[int], kernel: Sequence[int], extra: Sequence[int],
+) -> tuple[list[Element], list[Element]]:  # fmt: skip
+    """Return the pads before and after each axis; if not given, those that ONNX derives from output_shape or auto_pad.
+
+    The larger half of an odd sum comes first, unless auto_pad is SAME_UPPER. Where the output is larger than the full result,
+    the pad at the end is negative: rows of zeros.
+    """
     spatial = len(stride)
     if output_shape is None and auto_pad in ("NOTSET", "VALID"):
         flat = list(pads or [0] * (2 * spatial))
-        return flat[:spatial], flat[spatial:]
-    begin, end = [], []
+        return list(flat[:spatial]), list(flat[spatial:])
+    begin: list[Element] = []
+    end: list[Element] = []
     for axis in range(spatial):
-        size = x.shape[axis + 2]
         if output_shape is None:
-            total = max(kernel[axis] + extra[axis] - stride[axis], 0)
-        elif size is None:
-            raise ValueError("its output_shape needs the spatial dims of the input to be known at build time")
+            total: Element = max(kernel[axis] + extra[axis] - stride[axis], 0)
         else:
-            total = stride[axis] * (size - 1) + extra[axis] + kernel[axis] - output_shape[-spatial:][axis]
-        if total < 0:  # larger than the full result: rows of zeros at the end
-            begin.append(0)
-            end.append(total)
-            continue
-        small, large = total // 2, total - total // 2
-        begin.append(small if auto_pad != "SAME_LOWER" else large)
-        end.append(large if auto_pad != "SAME_LOWER" else small)
+            rest = extra[axis] + kernel[axis] - stride[axis] - output_shape[-spatial:][axis]
+            total = add(multiply(sizes[axis], stride[axis]), rest)
+        half = 0 if auto_pad == "SAME_UPPER" else 1
+        begin.append(from_sizes(f"before_{half}", lambda t, half=half: larger((t + half) // 2, 0), total))
+        end.append(subtract(total, begin[-1]))
     return begin, end
 
 
@@ -143,13 +144,22 @@ def _stack(sizes: Sequence[Any]) -> Any:
     return tf.stack([tf.cast(s if tf.is_tensor(s) else tensor_of(s), tf.int32) for s in sizes])
 
 
-def _crop(full: Tensor, begin: Sequence[int], end: Sequence[int], extra: Sequence[int]) -> Tensor:
-    crops = [e - x for e, x in zip(end, extra, strict=True)]
-    if any(c < 0 for c in crops):
-        full = tf.pad(full, [[0, 0], *([0, max(-c, 0)] for c in crops), [0, 0]])
-    crops = [max(c, 0) for c in crops]
+def _crop(full: Tensor, begin: Sequence[Element], end: Sequence[Element], extra: Sequence[int]) -> Tensor:
+    crops = [subtract(e, x) for e, x in zip(end, extra, strict=True)]
+    missing = [from_sizes("missing", lambda c: larger(-c, 0), crop) for crop in crops]
+    if any(missing):
+        full = tf.pad(full, pad_pairs([[0, 0], *([0, m] for m in missing), [0, 0]]))
+    crops = [from_sizes("cropped", lambda c: larger(c, 0), crop) for crop in crops]
     if not any(begin) and not any(crops):
         return full
-    slices = [slice(b, -c if c else None) for b, c in zip(begin, crops, strict=True)]
+    slices = [_inner(b, c) for b, c in zip(begin, crops, strict=True)]
     window = (slice(None), *slices, slice(None))
     return full[window]
+
+
+def _inner(begin: Element, crop: Element) -> slice:
+    """Return the slice without `begin` items at the start and `crop` at the end; the end is negative, but not zero."""
+    if isinstance(begin, int) and isinstance(crop, int):
+        return slice(begin, -crop if crop else None)
+    end = from_sizes("end", lambda c: tf.where(c > 0, -c, tf.int64.max), crop) if isinstance(crop, Dim) else -crop or None
+    return slice(tensor_of(begin), end.tensor if isinstance(end, Dim) else None if end is None else tensor_of(end))

@@ -1,9 +1,11 @@
-"""Selection of boxes: NonMaxSuppression.
+"""Selection of boxes, and the maxima of regions of interest.
 
-https://onnx.ai/onnx/operators/onnx__NonMaxSuppression.html
+https://onnx.ai/onnx/operators/onnx__NonMaxSuppression.html, https://onnx.ai/onnx/operators/onnx__MaxRoiPool.html
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -40,6 +42,38 @@ def non_max_suppression(
     row, position = tf.meshgrid(tf.range(batches * classes), tf.range(limit), indexing="ij")
     table = tf.stack([row // classes, row % classes, tf.reshape(selected, tf.shape(row))], -1)
     return tf.cast(tf.boolean_mask(table, position < valid[:, None]), tf.int64)
+
+
+@op("MaxRoiPool")
+def max_roi_pool(x: Tensor, rois: Tensor, *, pooled_shape: Sequence[int], spatial_scale: float = 1.0) -> Tensor:
+    """Lower MaxRoiPool: the maxima of the bins of each region [image, x1, y1, x2, y2] of x [N, C, H, W]; 0 for an empty bin.
+
+    The bins are those of Fast R-CNN: corners are rounded, and bins that meet within a pixel share it.
+    """
+    height, width = tf.shape(x)[2], tf.shape(x)[3]
+    corners = tf.cast(tf.floor(rois[:, 1:] * spatial_scale + 0.5), tf.int32)
+    rows = _bins(corners[:, 1], corners[:, 3], pooled_shape[0], height)
+    columns = _bins(corners[:, 0], corners[:, 2], pooled_shape[1], width)
+    images = tf.gather(x, tf.cast(rois[:, 0], tf.int32))
+    lowest = x.dtype.min
+    by_row = [tf.reduce_max(tf.where(r[:, None, :, None], images, lowest), 2, keepdims=True) for r in rows]
+    tall = tf.concat(by_row, 2)
+    maxima = tf.concat([tf.reduce_max(tf.where(c[:, None, None, :], tall, lowest), 3, keepdims=True) for c in columns], 3)
+    filled = tf.stack([tf.reduce_any(r, 1) for r in rows], 1)[:, None, :, None]
+    filled &= tf.stack([tf.reduce_any(c, 1) for c in columns], 1)[:, None, None, :]
+    return tf.where(filled, maxima, tf.zeros([], x.dtype))
+
+
+def _bins(start: Tensor, end: Tensor, count: int, size: Tensor) -> list[Tensor]:
+    """Return for each bin a mask [rois, size] of the pixels in it."""
+    step = tf.cast(tf.maximum(end - start + 1, 1), tf.float32) / count
+    pixels = tf.range(size)[None]
+    masks = []
+    for number in range(count):
+        first = start + tf.cast(tf.floor(step * number), tf.int32)
+        last = start + tf.cast(tf.math.ceil(step * (number + 1)), tf.int32)
+        masks.append((pixels >= first[:, None]) & (pixels < last[:, None]))
+    return masks
 
 
 def _scalar(x: Tensor, dtype: tf.DType) -> Tensor:

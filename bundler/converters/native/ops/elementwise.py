@@ -124,9 +124,18 @@ def bitwise_not(x: Tensor) -> Tensor:
 
 
 @op("Div", layout=E)
-def div(a: Tensor, b: Tensor) -> Tensor:
-    """Lower Div; integers are divided towards zero."""
-    return tf.truncatediv(a, b) if a.dtype.is_integer else tf.divide(a, b)
+def div(ctx: Context, a: Tensor, b: Tensor) -> Tensor:
+    """Lower Div; integers are divided towards zero.
+
+    TFLite has no such kernel for int64: its quotients are rounded down, and one is added where that went away from zero.
+    """
+    if not a.dtype.is_integer:
+        return tf.divide(a, b)
+    if ctx.target == "serving" or a.dtype != tf.int64:
+        return tf.truncatediv(a, b)
+    quotient = tf.math.floordiv(a, b)
+    is_away = tf.logical_and(tf.not_equal(quotient * b, a), tf.not_equal(tf.less(a, 0), tf.less(b, 0)))
+    return quotient + tf.cast(is_away, tf.int64)
 
 
 @op("Mod", layout=E)

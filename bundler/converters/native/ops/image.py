@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from bundler.converters.native.bounds import LARGEST_FOLD
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import Dim, Element, full_shape, multiply
+from bundler.converters.native.dims import Dim, Element, full_shape, multiply, tensor_of
 from bundler.converters.native.ops.resize_dynamic import Settings, resize_at_run_time
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
@@ -357,11 +357,8 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
     """Lower DepthToSpace; TensorFlow's op is DCR on channels last, and CRD (PyTorch's pixel_shuffle) reorders channels first."""
     order = channels_last(4)
     data = x.in_order(order)
-    channels = data.shape[-1]
     if mode == "CRD":
-        out = channels // (blocksize * blocksize)
-        permutation = np.arange(channels).reshape(out, blocksize * blocksize).T.reshape(-1)
-        data = tf.gather(data, permutation.astype(np.int32), axis=-1)
+        data = tf.gather(data, _transposed_range(ctx.dim(x, 1), blocksize * blocksize), axis=-1)
     return ctx.value(tf.nn.depth_to_space(data, blocksize), order)
 
 
@@ -371,9 +368,13 @@ def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
     order = channels_last(4)
     deep = tf.nn.space_to_depth(x.in_order(order), blocksize)
     if mode == "CRD":
-        channels = x.shape[1]
-        if channels is None:
-            raise ctx.reject("SpaceToDepth needs the number of channels to be known at build time.")
-        permutation = np.arange(channels * blocksize * blocksize).reshape(-1, channels).T.reshape(-1)
-        deep = tf.gather(deep, permutation.astype(np.int32), axis=-1)
+        deep = tf.gather(deep, _transposed_range(multiply(ctx.dim(x, 1), blocksize**2), ctx.dim(x, 1)), axis=-1)
     return ctx.value(deep, order)
+
+
+def _transposed_range(count: Element, columns: Element) -> Any:
+    """Return 0, 1, … count - 1, written in rows of `columns` numbers and read by column."""
+    if isinstance(count, int) and isinstance(columns, int):
+        return np.arange(count, dtype=np.int32).reshape(-1, columns).T.reshape(-1)
+    table = tf.reshape(tf.range(tensor_of(count)), tf.stack([tf.constant(-1, tf.int64), tensor_of(columns)]))
+    return tf.reshape(tf.transpose(table), [-1])

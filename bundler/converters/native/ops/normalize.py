@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import tensor_shape
+from bundler.converters.native.dims import divide, tensor_shape
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
@@ -188,9 +188,7 @@ def group_normalization(
     order = channels_last(len(sizes))
     data = x.in_order(order)
     channels = sizes[1]
-    if not isinstance(channels, int):
-        raise ctx.reject("GroupNormalization needs the number of channels to be known at build time.")
-    stored = [sizes[0], *sizes[2:], num_groups, channels // num_groups]
+    stored = [sizes[0], *sizes[2:], num_groups, divide(channels, num_groups)]
     grouped = tf.reshape(data, tensor_shape(stored))
     axes = [*range(1, len(stored) - 2), len(stored) - 1]
     mean, variance = tf.nn.moments(tf.cast(grouped, tf.float32) if stash_type == 1 else grouped, axes, keepdims=True)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import Element, add, from_sizes, larger, pad_pairs, subtract
 from bundler.converters.native.nodes import is_read
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.unpool import max_with_indices
@@ -28,8 +30,8 @@ def max_pool(
     strides: Sequence[int] | None = None,
 ) -> Value | list[Value]:  # fmt: skip
     """Lower MaxPool; with explicit paddings if TensorFlow's kernel takes them, otherwise over padded data."""
-    window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    if ctx.node is not None and sum(map(is_read, ctx.node.outputs)) > 1:
+    window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    if ctx.node is not None and any(map(is_read, ctx.node.outputs[1:])):
         return _max_pool_with_indices(ctx, x, window, bool(storage_order))
     data = x.in_order(window.order)
     if window.is_native and ctx.target == "serving" and data.dtype.is_floating:
@@ -52,12 +54,9 @@ def _with_sign_of(x: Value, result: Value) -> Value:
 
 
 def _max_pool_with_indices(ctx: Context, x: Value, window: _Window, column_major: bool) -> list[Value]:
-    sizes = _known(x.in_order(window.order))
-    begin, end = (list(p) for p in (window.padding.begin, window.padding.end))
-    if window.padding.same:
-        begin, end = window.same_pads(sizes)
-    end = [e + extra for e, extra in zip(end, window.extra, strict=True)]
-    results = max_with_indices(x.tensor, window.kernel, window.stride, window.dilation, begin, end, column_major)
+    begin, end = window.pads
+    end = [add(e, extra) for e, extra in zip(end, window.extra, strict=True)]
+    results = max_with_indices(x.tensor, window.sizes, window, begin, end, column_major)
     return [ctx.value(t) for t in results]
 
 
@@ -68,7 +67,7 @@ def average_pool(
     strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
     """Lower AveragePool: the mean of each window; pads count if count_include_pad is set."""
-    window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     means = _average(x.in_order(window.order), window, include_pads=bool(count_include_pad))
     return _with_sign_of(x, ctx.value(means, window.order))
 
@@ -86,29 +85,30 @@ def _average_of_padded(data: Tensor, window: _Window, include_pads: bool) -> Ten
 
     Rows that only ceil_mode adds never count; the pads of the model count if `include_pads`.
     """
-    padding, extra = window.padding, window.extra
-    pairs = [[0, 0], *([b, e + x] for b, e, x in zip(padding.begin, padding.end, extra, strict=True)), [0, 0]]
-    if padding.same:
-        sizes = _known(data)
-        begin, end = window.same_pads(sizes)
-        pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
-    unpadded = replace(window, padding=Padding((0,) * window.count, (0,) * window.count), extra=(0,) * window.count)
-    means = _pool(tf.pad(data, pairs), unpadded, "AVG", "VALID")
-    if include_pads and not any(extra):
+    means = _mean_with_zeros(data, window)
+    if include_pads and not any(window.extra):
         return means
+    begin, end = window.pads
     ones = tf.ones_like(data[:1, ..., :1])
     if include_pads:
-        pads = [[0, 0], *([b, e] for b, e in zip(padding.begin, padding.end, strict=True)), [0, 0]]
-        ones = tf.pad(ones, pads, constant_values=1)
-        pairs = [[0, 0], *([0, x] for x in extra), [0, 0]]
-    return means / _pool(tf.pad(ones, pairs), unpadded, "AVG", "VALID")
+        ones = tf.pad(ones, _spatial_pairs(begin, end), constant_values=1)
+        begin, end = [0] * window.count, list(window.extra)
+    else:
+        end = [add(e, x) for e, x in zip(end, window.extra, strict=True)]
+    return means / _pool(tf.pad(ones, _spatial_pairs(begin, end)), window.without_pads, "AVG", "VALID")
 
 
-def _known(data: Tensor) -> list[int]:
-    sizes = data.shape.as_list()[1:-1]
-    if any(s is None for s in sizes):
-        raise ValueError("its padding needs the spatial dims of the input to be known at build time")
-    return [int(s) for s in sizes]
+def _mean_with_zeros(data: Tensor, window: _Window) -> Tensor:
+    """Return the means of the windows over the data with all pads, which are zeros and count."""
+    begin, end = window.pads
+    end = [add(e, x) for e, x in zip(end, window.extra, strict=True)]
+    padded = tf.pad(data, _spatial_pairs(begin, end)) if any(begin) or any(end) else data
+    return _pool(padded, window.without_pads, "AVG", "VALID")
+
+
+def _spatial_pairs(begin: Sequence[Element], end: Sequence[Element]) -> Any:
+    """Return the pads of channels-last data for tf.pad."""
+    return pad_pairs([[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]])
 
 
 @op("GlobalAveragePool", layout=AxisPolicy.SPATIAL)
@@ -123,14 +123,21 @@ def global_max_pool(x: Tensor) -> Tensor:
     return tf.reduce_max(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
+@op("GlobalLpPool", layout=AxisPolicy.SPATIAL)
+def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
+    """Lower GlobalLpPool: (sum |x|^p)^(1/p) over the spatial axes."""
+    powers = tf.pow(tf.abs(x), p)
+    return tf.pow(tf.reduce_sum(powers, list(range(1, x.shape.rank - 1)), keepdims=True), 1.0 / p)
+
+
 @op("LpPool", layout=AxisPolicy.VALUES)
 def lp_pool(
     ctx: Context, x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Sequence[int] | None = None,
     kernel_shape: Sequence[int], p: int = 2, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
 ) -> Value:  # fmt: skip
-    """Lower LpPool: (sum |x|^p)^(1/p), from the average of |x|^p."""
-    window = _Window.of(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    means = _average(tf.pow(tf.abs(x.in_order(window.order)), p), window, include_pads=True)
+    """Lower LpPool: (sum |x|^p)^(1/p), from the mean of |x|^p; pads add nothing to the sum."""
+    window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    means = _mean_with_zeros(tf.pow(tf.abs(x.in_order(window.order)), p), window)
     return ctx.value(tf.pow(means * float(np.prod(kernel_shape)), 1.0 / p), window.order)
 
 
@@ -139,6 +146,7 @@ class _Window:
     """The window of a pool: its geometry and the pads of its input.
 
     Attributes:
+        sizes: the spatial sizes of the input.
         extra: rows added at the end of each axis so that rounding down gives what ceil_mode rounds up.
     """
 
@@ -147,25 +155,26 @@ class _Window:
     dilation: list[int]
     padding: Padding
     order: tuple[int, ...]
-    extra: tuple[int, ...]
+    sizes: tuple[Element, ...]
+    extra: tuple[Element, ...]
 
     @classmethod
     def of(
-        cls, x: Value, kernel: Sequence[int], strides: Sequence[int] | None, dilations: Sequence[int] | None,
-        auto_pad: str, pads: Sequence[int] | None, ceil_mode: int,
+        cls, ctx: Context, x: Value, kernel: Sequence[int], strides: Sequence[int] | None,
+        dilations: Sequence[int] | None, auto_pad: str, pads: Sequence[int] | None, ceil_mode: int,
     ) -> _Window:  # fmt: skip
         """Return the window that the attributes of a pool over x describe."""
         count = len(kernel)
         stride, dilation = list(strides or [1] * count), list(dilations or [1] * count)
-        sizes = x.shape[2:]
-        padding = resolve_padding(auto_pad, pads, sizes, kernel, stride, dilation)
-        extra = (0,) * count
+        padding = resolve_padding(auto_pad, pads, x.shape[2:], kernel, stride, dilation)
+        sizes = tuple(ctx.sizes(x)[2:])
+        extra: tuple[Element, ...] = (0,) * count
         if ceil_mode and not padding.same and auto_pad == "NOTSET":
             extra = tuple(
                 _ceil_extra(n, k, s, d, b, e)
                 for n, k, s, d, b, e in zip(sizes, kernel, stride, dilation, padding.begin, padding.end, strict=True)
             )
-        return cls(list(kernel), stride, dilation, padding, channels_last(count + 2), extra)
+        return cls(list(kernel), stride, dilation, padding, channels_last(count + 2), sizes, extra)
 
     @property
     def count(self) -> int:
@@ -177,23 +186,32 @@ class _Window:
         """Whether TensorFlow's MaxPool kernel supports this window."""
         return self.count == 2 and set(self.dilation) == {1} and not any(self.extra)
 
-    def same_pads(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Return the pads before and after each axis that SAME stands for."""
+    @property
+    def without_pads(self) -> _Window:
+        """The window over data that have been padded."""
+        return replace(self, padding=Padding((0,) * self.count, (0,) * self.count), extra=(0,) * self.count)
+
+    @property
+    def pads(self) -> tuple[list[Element], list[Element]]:
+        """The pads before and after each axis, those too that SAME stands for, without the extra rows of ceil_mode."""
+        if not self.padding.same:
+            return list(self.padding.begin), list(self.padding.end)
         totals = [
-            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-            for n, k, s, d in zip(sizes, self.kernel, self.stride, self.dilation, strict=True)
+            from_sizes(f"same_{k}_{s}_{d}", lambda n, k=k, s=s, d=d: larger((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0), n)
+            for n, k, s, d in zip(self.sizes, self.kernel, self.stride, self.dilation, strict=True)
         ]
-        return [t // 2 for t in totals], [t - t // 2 for t in totals]
+        begin = [from_sizes("half", lambda t: t // 2, total) for total in totals]
+        return begin, [subtract(total, before) for total, before in zip(totals, begin, strict=True)]
 
 
-def _ceil_extra(size: int | None, kernel: int, stride: int, dilation: int, begin: int, end: int) -> int:
-    if size is None:
-        raise ValueError("its ceil_mode needs the spatial dims of the input to be known at build time")
-    span = size + begin + end - (kernel - 1) * dilation - 1
-    out = -(-span // stride) + 1
-    if (out - 1) * stride >= size + begin:  # a window that would begin in the padding at the end is left out
-        out -= 1
-    return max((out - 1) * stride - span, 0)
+def _ceil_extra(size: Element, kernel: int, stride: int, dilation: int, begin: int, end: int) -> Element:
+    def extra(n: Any) -> Any:
+        span = n + begin + end - (kernel - 1) * dilation - 1
+        steps = -(-span // stride)  # the last window, which must not begin in the padding at the end
+        steps = -larger(-steps, -((n + begin - 1) // stride))
+        return larger(steps * stride - span, 0)
+
+    return from_sizes(f"ceil_{kernel}_{stride}_{dilation}_{begin}_{end}", extra, size)
 
 
 def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[Tensor, str]:
@@ -203,22 +221,21 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
     """
     if window.padding.same and set(window.dilation) == {1}:
         return data, "SAME"
-    begin, end = window.padding.begin, window.padding.end
-    if window.padding.same:
-        begin, end = (tuple(p) for p in window.same_pads(_known(data)))
-    reaches_border = all(p < k for p, k in zip((*begin, *end), window.kernel * 2, strict=True))
-    end = tuple(e + x for e, x in zip(end, window.extra, strict=True))
+    begin, end = window.pads
+    known = [p for p in (*begin, *end) if isinstance(p, int)]
+    reaches_border = len(known) == 2 * window.count and all(p < k for p, k in zip(known, window.kernel * 2, strict=True))
+    end = [add(e, x) for e, x in zip(end, window.extra, strict=True)]
     if not any(begin) and not any(end):
         return data, "VALID"
-    pairs = [[0, 0], *([b, e] for b, e in zip(begin, end, strict=True)), [0, 0]]
     if non_negative:
-        return tf.pad(data, pairs), "VALID"
-    if reaches_border and set(window.dilation) == {1}:
-        return _border_repeated(data, pairs), "VALID"
-    return tf.pad(data, pairs, constant_values=data.dtype.min), "VALID"
+        return tf.pad(data, _spatial_pairs(begin, end)), "VALID"
+    repeats = [(0, 0), *((b, e) for b, e in zip(begin, end, strict=True) if isinstance(b, int) and isinstance(e, int)), (0, 0)]
+    if reaches_border and len(repeats) == window.count + 2 and set(window.dilation) == {1}:
+        return _border_repeated(data, repeats), "VALID"
+    return tf.pad(data, _spatial_pairs(begin, end), constant_values=data.dtype.min), "VALID"
 
 
-def _border_repeated(data: Tensor, pairs: list[list[int]]) -> Tensor:
+def _border_repeated(data: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Repeat the border by concatenation: XNNPACK supports that, but not MIRROR_PAD."""
     for axis, (begin, end) in enumerate(pairs):
         if begin or end:

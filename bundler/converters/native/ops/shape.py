@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import Dim, Element, divide, full_shape, product, tensor_of, tensor_shape
+from bundler.converters.native.dims import (
+    Dim, Element, divide, from_sizes, full_shape, larger, multiply, product, subtract, tensor_of, tensor_shape,
+)  # fmt: skip
 from bundler.converters.native.layouts import by_axis
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
@@ -264,12 +266,16 @@ def split(
     elif split is not None:
         parts = tf.split(x.stored, [int(n) for n in _constant(split)], storage_axis)
     else:
-        length = x.shape[axis]
-        if length is None:
-            raise ctx.reject("Split into equal parts needs the size of its axis to be known at build time.")
-        chunk = -(-length // count)
-        parts = tf.split(x.stored, [*([chunk] * (count - 1)), length - chunk * (count - 1)], storage_axis)
+        sizes = _equal_parts(ctx.dim(x, axis), count)
+        parts = tf.split(x.stored, full_shape(sizes), storage_axis, num=count)
     return [ctx.value(part, x.order) for part in parts]
+
+
+def _equal_parts(length: Element, count: int) -> list[Element]:
+    """Return the sizes of equal parts, of which the last one is smaller if need be."""
+    chunk = from_sizes(f"part_{count}", lambda n: -(-n // count), length)
+    rests = [subtract(length, multiply(chunk, number)) for number in range(count)]
+    return [from_sizes("size", lambda rest, part: larger(-larger(-rest, -part), 0), rest, chunk) for rest in rests]
 
 
 @op("Expand", layout=AxisPolicy.VALUES)

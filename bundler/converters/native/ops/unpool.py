@@ -6,55 +6,75 @@ https://onnx.ai/onnx/operators/onnx__MaxUnpool.html, https://onnx.ai/onnx/operat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import Element, add, from_sizes, larger, pad_pairs, product, subtract, tensor_of
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
-from bundler.values.arrays import Array
+
+
+class Taps(Protocol):
+    """The geometry of a window: one number per spatial axis."""
+
+    @property
+    def kernel(self) -> list[int]:
+        """The sizes of the window."""
+
+    @property
+    def stride(self) -> list[int]:
+        """The steps of the window."""
+
+    @property
+    def dilation(self) -> list[int]:
+        """The steps within the window."""
 
 
 def max_with_indices(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], begin: Sequence[int],
-    end: Sequence[int], column_major: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor, sizes: Sequence[Element], window: Taps, begin: Sequence[Element], end: Sequence[Element], column_major: bool
+) -> tuple[Tensor, Tensor]:
     """Return the maxima of the windows of x [N, C, s…] and their indices in the flattened x, both [N, C, o…].
 
     Args:
-        x: the data; its spatial sizes must be known.
-        kernel: the window's sizes.
-        stride: one number per spatial axis.
-        dilation: one number per spatial axis.
+        x: the data.
+        sizes: its spatial sizes.
+        window: the window.
         begin: pads before each axis.
         end: pads after each axis.
         column_major: whether the spatial axes are flattened with the first one running fastest.
     """
-    sizes = x.shape.as_list()[2:]
-    count = len(sizes)
-    padded = tf.pad(x, [[0, 0], [0, 0], *([b, e] for b, e in zip(begin, end, strict=True))], constant_values=x.dtype.min)
-    outs, windows = [], padded
+    kernel, stride, dilation, count = window.kernel, window.stride, window.dilation, len(sizes)
+    pairs = pad_pairs([[0, 0], [0, 0], *([b, e] for b, e in zip(begin, end, strict=True))])
+    windows, outs = tf.pad(x, pairs, constant_values=x.dtype.min), []
     for i in range(count):
-        out = (sizes[i] + begin[i] + end[i] - (kernel[i] - 1) * dilation[i] - 1) // stride[i] + 1
-        taps: Array = np.arange(out)[:, None] * stride[i] + np.arange(kernel[i])[None] * dilation[i]
-        windows = tf.gather(windows, taps.astype(np.int32), axis=2 + 2 * i)
+        span = subtract(add(add(sizes[i], begin[i]), end[i]), (kernel[i] - 1) * dilation[i] + 1)
+        out = tensor_of(from_sizes(f"windows_{stride[i]}", lambda n, step=stride[i]: larger(n // step + 1, 0), span))
+        taps = tf.range(out)[:, None] * stride[i] + tf.range(kernel[i], dtype=tf.int64)[None] * dilation[i]
+        windows = tf.gather(windows, taps, axis=2 + 2 * i)
         outs.append(out)
     order = [0, 1, *range(2, 2 + 2 * count, 2), *range(3, 2 + 2 * count, 2)]
-    flat = tf.reshape(tf.transpose(windows, order), tf.concat([tf.shape(x)[:2], outs, [int(np.prod(kernel))]], 0))
-    best = tf.argmax(flat, -1, output_type=tf.int64)
-    steps = np.cumprod([1, *sizes[:-1]]) if column_major else np.cumprod([1, *sizes[:0:-1]])[::-1]
-    place = tf.zeros_like(best)
-    remaining = best
+    images = tf.shape(x, tf.int64)[:2]
+    flat = tf.reshape(tf.transpose(windows, order), tf.concat([images, tf.stack([*outs, int(np.prod(kernel))])], 0))
+    place = tf.zeros(tf.shape(flat)[:-1], tf.int64)
+    remaining = tf.argmax(flat, -1, output_type=tf.int64)
+    steps = _steps(sizes, column_major)
     for i in reversed(range(count)):
         tap, remaining = remaining % kernel[i], remaining // kernel[i]
-        start = np.arange(outs[i], dtype=np.int64) * stride[i] - begin[i]
-        start = start.reshape([-1 if a == i else 1 for a in range(count)])
-        place += (start + tap * dilation[i]) * int(steps[i])
-    images = tf.reshape(tf.range(tf.reduce_prod(tf.shape(x, tf.int64)[:2])), tf.shape(x)[:2])
-    first = tf.reshape(images, tf.concat([tf.shape(x)[:2], [1] * count], 0)) * int(np.prod(sizes))
+        start = tf.range(outs[i]) * stride[i] - tensor_of(begin[i])
+        start = tf.reshape(start, [-1 if a == i else 1 for a in range(count)])
+        place += (start + tap * dilation[i]) * tensor_of(steps[i])
+    first = tf.reshape(tf.range(tf.reduce_prod(images)), tf.concat([images, [1] * count], 0)) * tensor_of(product(sizes))
     return tf.reduce_max(flat, -1), first + place
+
+
+def _steps(sizes: Sequence[Element], column_major: bool) -> list[Element]:
+    """Return the distance in the flattened image of two neighbours along each axis."""
+    count = len(sizes)
+    return [product(sizes[:axis] if column_major else sizes[axis + 1 : count]) for axis in range(count)]
 
 
 @op("MaxUnpool", layout=AxisPolicy.VALUES)

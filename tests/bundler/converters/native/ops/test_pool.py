@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
-from tests.bundler.converters.native.oracle import array, assert_node_agrees
+from tests.bundler.converters.native.oracle import array, assert_agrees, assert_node_agrees, model_of
 
 WINDOWS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("1-D", (2, 3, 11), {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
@@ -54,3 +55,35 @@ def test_global_pools(op_type: str, shape: tuple[int, ...]) -> None:
 
 def test_lp_pool() -> None:
     assert_node_agrees("LpPool", {"x": array(2, 3, 8, 8)}, kernel_shape=[3, 3], strides=[2, 2], p=3)
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize(
+    "window",
+    [{}, {"pads": [1, 1, 1, 1]}, {"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER", "ceil_mode": 0}],
+    ids=str,
+)
+def test_pool_over_images_of_any_size(op_type: str, window: dict[str, Any]) -> None:
+    """ceil_mode adds rows whose number depends on the size."""
+    node = helper.make_node(op_type, ["x"], ["y"], **{"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1, **window})
+    sizes = [(7, 8), (8, 9), (6, 6), (10, 5)]
+    inputs = [{"x": array(2, 3, *size) - 3} for size in sizes]
+    assert_agrees(model_of([node], inputs[0], ["y"], opset=22, dynamic={"x": ["n", 3, "h", "w"]}), *inputs)
+
+
+@pytest.mark.parametrize("read", [["y"], ["places"], ["y", "places"]], ids=str)
+def test_each_subset_of_the_outputs_of_max_pool_can_be_read(read: list[str]) -> None:
+    node = helper.make_node("MaxPool", ["x"], ["y", "places"], kernel_shape=[2, 3], strides=[2, 2], auto_pad="SAME_UPPER")
+    inputs = [{"x": array(2, 3, *size)} for size in ((6, 6), (5, 9))]
+    assert_agrees(model_of([node], inputs[0], read, dynamic={"x": ["n", 3, "h", "w"]}), *inputs)
+
+
+@pytest.mark.parametrize(("p", "dilation", "ceil"), [(1, 1, 1), (2, 2, 1), (3, 2, 0)])
+def test_pads_add_nothing_to_the_sum_of_lp_pool(p: int, dilation: int, ceil: int) -> None:
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "dilations": [dilation] * 2, "ceil_mode": ceil, "pads": [1] * 4}
+    assert_node_agrees("LpPool", {"x": array(2, 3, 7, 8)}, opset=22, p=p, **window)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_global_lp_pool(p: int) -> None:
+    assert_node_agrees("GlobalLpPool", {"x": array(2, 3, 5, 7)}, p=p)

@@ -1,4 +1,4 @@
-"""PRelu of opset 6 applies its slope per channel, whatever the rank."""
+"""Operands of opset 6 are aligned by `broadcast` and `axis`, and slopes of PRelu per channel."""
 
 from __future__ import annotations
 
@@ -37,5 +37,21 @@ def test_one_slope_for_all_channels() -> None:
 
 
 def test_unknown_rank_is_rejected() -> None:
-    with pytest.raises(ConversionError, match="needs inputs of known rank"):
+    with pytest.raises(ConversionError, match="the rank of 'x' must be known in this opset"):
         native(model(None))
+
+
+def test_axis_of_a_value_without_rank_is_rejected() -> None:
+    node = helper.make_node("Add", ["x", "slope"], ["y"], broadcast=1, axis=1)
+    without_rank = model(None)
+    without_rank.graph.node[0].CopyFrom(node)
+    with pytest.raises(ConversionError, match="Add of opset 6 is not supported here: the rank of 'x' must be known"):
+        native(without_rank)
+
+
+def test_axis_beyond_the_first_operand_is_rejected() -> None:
+    node = helper.make_node("Add", ["x", "slope"], ["y"], broadcast=1, axis=2)
+    beyond = model([2, 3, 3], np.ones((3, 3), np.float32))
+    beyond.graph.node[0].CopyFrom(node)
+    with pytest.raises(ConversionError, match="axis 2 leaves too few dims"):
+        native(beyond)

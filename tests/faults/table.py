@@ -159,8 +159,9 @@ def _in_background(call: Callable[[], object], problems: list[str]) -> None:
 
 
 def _quoted(log: str) -> str:
-    """Return the beginning of a log to show after a failure."""
-    return f": {log[:1500]}" if log else ""
+    """Return the beginning of a log in printable characters, to show after a failure."""
+    text = "".join(char if char.isprintable() or char == "\n" else "?" for char in log[:1500])
+    return f": {text}" if text else ""
 
 
 def _escaped(text: str) -> str:

@@ -18,6 +18,7 @@ OTHER_SKIPS = {
     "faults/test_process.py": "/dev/full exists on Linux only",
     "serving/protocol/test_messages.py": "the shipped descriptors are for one version of the packages",
     "serving/server/models/test_versions.py": "/proc exists on Linux only",
+    "serving/server/rest_api/test_codec_process.py": "limits of memory are enforced on Linux only",
 }
 """Files that skip tests for other reasons than something that is not installed."""
 

@@ -37,7 +37,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def patient() -> Iterator[Server]:
-    with Server(MODELS / "rows", rest_timeout_seconds=SECONDS) as running:
+    with Server(MODELS / "rows", rest_timeout_seconds=SECONDS, max_decoded_bytes=2**31) as running:
         yield running
 
 

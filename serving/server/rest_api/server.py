@@ -122,13 +122,16 @@ class RestServer:
         assert self._bodies is not None
         held = Held()
         try:
-            body = await asyncio.wait_for(self._bodies.read(request, held), self._options.rest_timeout_seconds)
-            reply = await self._reply(RestRequest(request.method, request.raw_path, headers, body))
+            reading = asyncio.wait_for(self._bodies.read(request, held), self._options.rest_timeout_seconds)
+            # No variable refers to the body, so that it does not live until the answer is sent.
+            reply = await self._reply(RestRequest(request.method, request.raw_path, headers, await reading))
         except TooLargeError as exc:
             return _response(self._api.refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, exc.message))
         except asyncio.TimeoutError:
             return _response(self._api.timed_out())
         finally:
+            if held.size:
+                self._release_memory()
             self._bodies.release(held)
         return _response(reply) if len(reply.body) <= _PART else await self._sent(request, reply)
 
@@ -143,9 +146,6 @@ class RestServer:
         except asyncio.CancelledError:
             cancellation.cancel()
             raise
-        finally:
-            if request.is_large:
-                self._release_memory()
 
     async def _written(self, request: RestRequest, cancellation: Cancellation) -> Reply:
         pool = self._large_pool if request.is_large else self._pool

@@ -123,11 +123,10 @@ def test_calls_without_a_message_do_not_hold_the_threads(attacked: Victim, metho
             calls.append(channel.stream_stream(method)(never_sent(over), timeout=60.0))
 
     calls: list[Any] = []
-    with beside(attacked):
-        with opened(attacked, 10, stall):
-            time.sleep(2.0)
-            alive = sum(call.is_active() for call in calls)
-            over.append("end")
+    with beside(attacked), opened(attacked, 10, stall):
+        time.sleep(2.0)
+        alive = sum(call.is_active() for call in calls)
+        over.append("end")
     assert alive <= 32
 
 
@@ -256,7 +255,6 @@ def test_sigterm_does_not_wait_for_messages_that_never_come() -> None:
 
 
 def test_status_of_a_call_without_a_message_is_unimplemented(attacked: Victim) -> None:
-    with grpc.insecure_channel(attacked.server.grpc_target) as channel:
-        with pytest.raises(grpc.RpcError) as refused:
-            channel.stream_unary(PREDICT)(iter(()), timeout=20.0)
+    with grpc.insecure_channel(attacked.server.grpc_target) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.stream_unary(PREDICT)(iter(()), timeout=20.0)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

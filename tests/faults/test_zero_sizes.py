@@ -6,7 +6,6 @@ Each model is served by a process of its own, as an abort cannot be caught.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest

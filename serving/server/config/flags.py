@@ -158,7 +158,8 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
 
 OWN = (
     "host", "enable_playground", "log_requests", "log_requests_sample_rate", "log_format", "max_concurrent_rpcs",
-    "max_request_bytes", "max_decoded_bytes", "max_tensor_elements", "max_nesting", "max_large_bodies", "write_timeout_in_ms", "allowed_hosts",
+    "max_request_bytes", "max_decoded_bytes", "max_tensor_elements", "max_nesting", "max_large_bodies", "write_timeout_in_ms",
+    "allowed_hosts",
 )  # fmt: skip
 """Flags that the real server lacks: it listens on all addresses, has no page at `/`, logs through compiled-in collectors, and
 does not limit what a request costs."""

@@ -52,7 +52,7 @@ def test_kinds_do_not_count_together(clock: list[float], lines: io.StringIO) -> 
         log.warning("a")
         log.warning("b")
         log.info("a")
-        log.warning(f"socket {number} is closed")  # noqa: G004 (as libraries do)
+        log.warning(f"socket {number} is closed")
     text = lines.getvalue().splitlines()
     assert (text.count("a"), text.count("b"), len(text)) == (55, 5, 65)
 

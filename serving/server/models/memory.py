@@ -43,7 +43,7 @@ _pending = threading.Lock()
 def release_soon() -> None:
     """Call `release` in half a second in a thread of its own. Further calls in that time do nothing.
 
-    For the end of a large request: after 100 MB that were decoded and answered, glibc keeps several times as much.
+    For the end of a large request, whose freed memory glibc would keep.
     """
     if _pending.acquire(blocking=False):
         timer = threading.Timer(_PAUSE, _release_now)

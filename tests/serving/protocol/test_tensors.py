@@ -251,3 +251,14 @@ def test_without_ml_dtypes_bfloat16_is_flagged_bits(monkeypatch: pytest.MonkeyPa
         assert_same(bfloat16_to_float32(got), want.astype(np.float32))
     assert to_proto(np.asarray(bfloat16_from_bits(np.zeros(1, np.uint16)))).dtype == 17
     assert_same(bfloat16_to_float32(want), want.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "int32", "int64", "uint8", "uint64", "bool", "complex64", "complex128"]
+)
+def test_large_arrays_are_written_to_their_field_as_small_ones_are(dtype: str) -> None:
+    array = (np.arange(150_000) % 251).reshape(3, -1).astype(dtype)
+    large, small = to_proto(array, content=False), to_proto(array[:, :2], content=False)
+    assert np.array_equal(from_proto(large), array)
+    assert not large.tensor_content
+    assert [field.name for field, _ in large.ListFields()] == [field.name for field, _ in small.ListFields()]

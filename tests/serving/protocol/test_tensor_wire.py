@@ -190,7 +190,7 @@ def test_requests_keep_bfloat16_bits_and_byte_order() -> None:
 def test_twenty_million_floats_are_read_in_a_fraction_of_a_second() -> None:
     array = np.arange(20_000_000, dtype=np.float32)
     data = answer(to_proto(array, content=False))
-    started = time.perf_counter()
+    started = time.process_time()
     got = read_outputs(data, LIMIT)["y"]
-    assert time.perf_counter() - started < 1.0  # 0.03 s on an idle machine; one Python object per value takes 2 s
+    assert time.process_time() - started < 0.5  # 0.05 s; one Python object per value takes 2 s
     np.testing.assert_array_equal(got, array)

@@ -13,7 +13,15 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import (
-    Dim, Element, add, from_sizes, larger, multiply, pad_pairs, subtract, tensor_of,
+    Dim,
+    Element,
+    add,
+    from_sizes,
+    larger,
+    multiply,
+    pad_pairs,
+    subtract,
+    tensor_of,
 )  # fmt: skip
 from bundler.converters.native.ops.conv import add_bias, filters_of, known_size
 from bundler.converters.native.ops.dilation import dilated

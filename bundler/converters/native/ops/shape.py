@@ -13,7 +13,17 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import (
-    Dim, Element, divide, from_sizes, full_shape, larger, multiply, product, subtract, tensor_of, tensor_shape,
+    Dim,
+    Element,
+    divide,
+    from_sizes,
+    full_shape,
+    larger,
+    multiply,
+    product,
+    subtract,
+    tensor_of,
+    tensor_shape,
 )  # fmt: skip
 from bundler.converters.native.layouts import by_axis
 from bundler.converters.native.ops.moves import offer_move

@@ -12,7 +12,7 @@ from bundler.errors import UnsafeModelError, first_message_line
 from serving.protocol.saved_model_safety import unsafe_uses
 from serving.protocol.tflite_file import MODEL_FILE
 from serving.protocol.tflite_safety import unsafe_tflite_uses
-from serving.protocol.unsafe_ops import UnsafeUse, printable
+from serving.protocol.unsafe_ops import UnsafeUse, shown
 
 _SHOWN = 8
 
@@ -77,7 +77,7 @@ def tflite_uses(path: Path) -> list[UnsafeUse]:
 
 
 def _unreadable(what: str, exc: Exception) -> UnsafeUse:
-    return UnsafeUse(what, f"cannot be checked: {printable(first_message_line(exc))}")
+    return UnsafeUse(what, f"cannot be checked: {shown(first_message_line(exc))}")
 
 
 def refuse_unsafe(

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from serving.protocol.graph_reach import GraphIndex, Reach
 from serving.protocol.saved_model_file import assets, read_saved_model
 from serving.protocol.tensor_origins import ASSET, CHECKED_INPUT, Origin, Origins, object_variable
-from serving.protocol.unsafe_ops import UnsafeUse, grouped, is_reviewed, printable, why_unsafe
+from serving.protocol.unsafe_ops import UnsafeUse, grouped, is_reviewed, shown, why_unsafe
 
 _SAVER_OPS = frozenset({"SaveV2", "MergeV2Checkpoints", "SaveSlices", "Save"})
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op", "saved_model_train_op")
@@ -53,19 +53,19 @@ def outside_files(folder: Path) -> Iterator[UnsafeUse]:
         for name in (*folders, *files):
             path = Path(parent, name)
             mode = path.lstat().st_mode
-            shown = printable(path.relative_to(root).as_posix())
+            relative = shown(path.relative_to(root).as_posix())
             if stat.S_ISLNK(mode):
                 if not path.resolve().is_relative_to(root):
-                    yield UnsafeUse(shown, "is a link that leads out of the model's folder")
+                    yield UnsafeUse(relative, "is a link that leads out of the model's folder")
             elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                yield UnsafeUse(shown, "is neither a file nor a folder")
+                yield UnsafeUse(relative, "is neither a file nor a folder")
 
 
 def _unsafe_assets(meta_graph: Any) -> Iterator[UnsafeUse]:
     for _, name in assets(meta_graph):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
-            yield UnsafeUse(printable(name), "is an asset outside of the model's folder")
+            yield UnsafeUse(shown(name), "is an asset outside of the model's folder")
 
 
 def _unsafe_nodes(meta_graph: Any) -> Iterator[UnsafeUse]:
@@ -78,8 +78,8 @@ def _unsafe_nodes(meta_graph: Any) -> Iterator[UnsafeUse]:
                 continue
             check = check or _Uses(index)
             if not check.is_ordinary(scope, node):
-                where = f"function {printable(scope)}, node {printable(node.name)}" if scope else f"node {printable(node.name)}"
-                yield UnsafeUse(printable(node.op), reason, where)
+                where = f"function {shown(scope)}, node {shown(node.name)}" if scope else f"node {shown(node.name)}"
+                yield UnsafeUse(shown(node.op), reason, where)
 
 
 class _Uses:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from serving.protocol.messages import message
 from serving.protocol.tflite_file import BROKEN, parse_model
-from serving.protocol.unsafe_ops import UnsafeUse, grouped, printable, why_unsafe
+from serving.protocol.unsafe_ops import UnsafeUse, grouped, shown, why_unsafe
 
 _FLEX = "Flex"
 _OF_THE_RUNTIME = frozenset({"AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess"})
@@ -42,7 +42,7 @@ def _uses(model: Any) -> Iterator[UnsafeUse]:
     codes = [_custom_name(model.OperatorCodes(index)) for index in range(model.OperatorCodesLength())]
     for name in codes:
         if name is not None and not name.startswith(_FLEX) and name not in _OF_THE_RUNTIME:
-            yield UnsafeUse(printable(name), _PLUGIN)
+            yield UnsafeUse(shown(name), _PLUGIN)
         elif name is not None and name.startswith(_FLEX):
             yield from _flex_use(name, name.removeprefix(_FLEX), {})
     for index in range(model.SubgraphsLength()):
@@ -59,7 +59,7 @@ def _uses(model: Any) -> Iterator[UnsafeUse]:
 def _flex_use(name: str, op: str, attributes: Any) -> Iterator[UnsafeUse]:
     reason = why_unsafe(op, attributes)
     if reason is not None:
-        yield UnsafeUse(printable(name if name == _FLEX + op else f"{name} ({op})"), reason)
+        yield UnsafeUse(shown(name if name == _FLEX + op else f"{name} ({op})"), reason)
 
 
 def _custom_name(code: Any) -> str | None:

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from serving.texts import printable
+
 REVIEWED = Path(__file__).with_name("tf_ops.txt")
 """All operators that TensorFlow registers and that `_TABLE` was checked against, one per line; internal ones are left out."""
 
@@ -77,6 +79,9 @@ _DEPENDS: dict[str, tuple[str, re.Pattern[str], str]] = {
 }
 """Operators that one attribute makes unsafe: the attribute, the values that are harmless, and the reason otherwise."""
 
+_COMPUTES = re.compile("_Fused.*|_Mkl.*")
+"""Internal operators that only compute: what the optimiser makes of several operators, in a graph that was saved optimised."""
+
 _INTERNAL = "is internal to TensorFlow's runtime and has no place in a saved model"
 _UNKNOWN = "is not an operator of TensorFlow that tfbundle knows; the code of a plugin would run"
 
@@ -110,10 +115,9 @@ def grouped(uses: Iterable[UnsafeUse]) -> list[UnsafeUse]:
     ]
 
 
-def printable(text: str) -> str:
+def shown(text: str) -> str:
     """Return a name of a stranger's file in a form that can be shown: short, and without control characters."""
-    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[:100])
-    return shown + ("…" if len(text) > 100 else "")
+    return printable(text[:100]) + ("…" if len(text) > 100 else "")
 
 
 def why_unsafe(op: str, attributes: Mapping[str, Any]) -> str | None:
@@ -148,7 +152,7 @@ def _reason(op: str) -> str | None:
         if pattern.fullmatch(op):
             return reason
     if op.startswith("_"):
-        return _INTERNAL
+        return None if _COMPUTES.fullmatch(op) else _INTERNAL
     return None if is_reviewed(op) else _UNKNOWN
 
 

@@ -125,17 +125,25 @@ def bitwise_not(x: Tensor) -> Tensor:
 
 @op("Div", layout=E)
 def div(ctx: Context, a: Tensor, b: Tensor) -> Tensor:
-    """Lower Div; integers are divided towards zero.
-
-    TFLite has no such kernel for int64: its quotients are rounded down, and one is added where that went away from zero.
-    """
+    """Lower Div; integers are divided towards zero."""
     if not a.dtype.is_integer:
         return tf.divide(a, b)
-    if ctx.target == "serving" or a.dtype != tf.int64:
-        return tf.truncatediv(a, b)
-    quotient = tf.math.floordiv(a, b)
-    is_away = tf.logical_and(tf.not_equal(quotient * b, a), tf.not_equal(tf.less(a, 0), tf.less(b, 0)))
-    return quotient + tf.cast(is_away, tf.int64)
+    return _quotient_of_int64(a, b) if ctx.target == "tflite" and a.dtype == tf.int64 else tf.truncatediv(a, b)
+
+
+def _quotient_of_int64(a: Tensor, b: Tensor) -> Tensor:
+    """Divide towards zero without a division of int64, for which TFLite has no kernel.
+
+    A float32 quotient is right to 22 bits, and what it leaves is divided again: three of them give all 64 bits. What they begin
+    with is a multiple of b, so that the last one leaves nothing.
+    """
+    remainder = tf.math.floormod(a, b)
+    rest, quotient = a - remainder, tf.zeros_like(a)
+    for _ in range(3):
+        part = tf.cast(tf.round(tf.cast(rest, tf.float32) / tf.cast(b, tf.float32)), tf.int64)
+        quotient, rest = quotient + part, rest - part * b
+    was_rounded_down = tf.logical_and(tf.not_equal(remainder, 0), tf.not_equal(tf.less(a, 0), tf.less(b, 0)))
+    return quotient + tf.cast(was_rounded_down, tf.int64)
 
 
 @op("Mod", layout=E)

@@ -77,7 +77,7 @@ def _shell_escape(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-_MARKDOWN = re.compile(r"[\\`*\[\]<>&|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>&|~$]|[^\S ]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _WORD = r"[\w./:=$@%+,(){}\[\]*^~#!?;'\"-]+"
 _PLAIN_CODE = re.compile(f"{_WORD}(?: {_WORD})*")
 

@@ -81,6 +81,7 @@ Version = Annotated[int, Field(ge=1, le=INT64)]
 """A version, an int64 of TensorFlow Serving."""
 Count = Annotated[int, Field(ge=1, le=INT32)]
 """A positive 32-bit integer, as in TensorFlow Serving's batching and in Kubernetes."""
+ModelName = Annotated[str, AfterValidator(_model_name)]
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 NUMBER = Option(parse=parse_number)
@@ -253,10 +254,10 @@ class ServingSpec(Strict):
 
     grpc_port: int = Field(8500, ge=1, le=65535, description="gRPC port of the server.")
     rest_port: int = Field(8501, ge=1, le=65535, description="REST port of the server.")
-    labels: dict[str, dict[LabelName, Version]] = Field(
+    labels: dict[ModelName, dict[LabelName, Version]] = Field(
         {}, description="Version that each label of a model points to.", examples=[{"digits": {"stable": 1}}]
     )
-    versions: dict[str, tuple[Version, ...]] = Field(
+    versions: dict[ModelName, tuple[Version, ...]] = Field(
         {}, description="Versions of a model to serve. Default: only the latest.", examples=[{"digits": [1, 2]}]
     )
     batching: bool = Field(False, description="Let the server combine requests into batches.")

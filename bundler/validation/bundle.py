@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Bundle(BundleReader):
         """
         left, half = self._staging_folders()
         found = [*self._damaged_files(), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
-        found += self._unsafe_parts(allow_unsafe_ops)
+        found += self._unsafe_parts({problem.path for problem in found}, allow_unsafe_ops)
         problems = [*left, *(each for each in found if not any(publication.covers(each.path) for publication in half))]
         if parity:
             damaged = {version_of(problem.path) for problem in problems if problem.serious}
@@ -141,13 +141,17 @@ class Bundle(BundleReader):
                     if path not in self.manifest.files:
                         yield Problem(path, "not listed in bundle.json, but every version must have it")
 
-    def _unsafe_parts(self, allowed: bool) -> Iterator[Problem]:
+    def _unsafe_parts(self, damaged: Collection[str], allowed: bool) -> Iterator[Problem]:
+        """Yield what models do besides computing. A file that cannot be read because it is damaged is named as such only."""
         from bundler.validation.unsafe import unsafe_parts
 
         for model in self.models():
             for number in self.versions(model):
                 for part in unsafe_parts(self.layout, model, number):
-                    yield Problem(part.path, f"does more than compute: {part.use}", serious=not allowed)
+                    if not part.is_unreadable:
+                        yield Problem(part.path, f"does more than compute: {part.use}", serious=not allowed)
+                    elif not any(path == part.path or path.startswith(f"{part.path}/") for path in damaged):
+                        yield Problem(part.path, str(part.use), serious=not allowed)
 
     def _wrong_outputs(self, model: str, number: int) -> Iterator[Problem]:
         from bundler.validation.golden_check import check_golden

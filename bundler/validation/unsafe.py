@@ -15,6 +15,7 @@ from serving.protocol.tflite_safety import unsafe_tflite_uses
 from serving.protocol.unsafe_ops import UnsafeUse, shown
 
 _SHOWN = 8
+_UNREADABLE = "cannot be checked"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class UnsafePart:
 
     path: str
     use: UnsafeUse
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether nobody knows what it does, as it is damaged."""
+        return self.use.why.startswith(_UNREADABLE)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.use}"
@@ -77,7 +83,7 @@ def tflite_uses(path: Path) -> list[UnsafeUse]:
 
 
 def _unreadable(what: str, exc: Exception) -> UnsafeUse:
-    return UnsafeUse(what, f"cannot be checked: {shown(first_message_line(exc))}")
+    return UnsafeUse(what, f"{_UNREADABLE}: {shown(first_message_line(exc))}")
 
 
 def refuse_unsafe(

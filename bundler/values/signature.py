@@ -91,7 +91,7 @@ def check_names(signature: Signature) -> None:
     """
     for spec in (*signature.inputs, *signature.outputs):
         for kind, name in (("tensor", spec.name), *(("dim", dim) for dim in spec.dims if isinstance(dim, str))):
-            if not name or not is_printable(name):
+            if type(name) is not str or not name or not is_printable(name):  # bytes: not UTF-8 in the ONNX file
                 raise UsageError(
                     f"The name {name!r} of a {kind} is empty or has characters that cannot be shown.",
                     fix="rename it in the model: a name is one line of visible characters, e.g. input_ids",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from bundler.render.report.schema import read_manifest
 from onnx import TensorProto, helper
 
 import bundler
+from bundler.bundle.schema import read_manifest
 from bundler.errors import SourceError, UsageError, VerifyError
 from bundler.mobile import ExportOptions, export_mobile
 from bundler.mobile.exported import ExportedModel

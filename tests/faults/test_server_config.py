@@ -116,7 +116,7 @@ def test_config_of_a_bundle_cannot_name_a_folder_outside_of_it(tmp_path: Path) -
         (bundle / "models" / "m").mkdir(parents=True, exist_ok=True)
         (bundle / "serving").mkdir(exist_ok=True)
         (bundle / "serving" / "models.config").write_text(config_text(**{name: Path("/models")}))
-        with pytest.raises(ConfigError, match="is not a model's name"):
+        with pytest.raises(ConfigError, match="cannot be a folder in models/"):
             Server(bundle).start()
 
 

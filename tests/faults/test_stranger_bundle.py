@@ -17,7 +17,7 @@ from bundler.bundle import manifest as manifest_module
 from bundler.bundle.manifest import MAX_DEPTH, Manifest
 from bundler.errors import TfbundleError, VerifyError
 from bundler.validation.bundle import Bundle
-from serving.errors import ServingError
+from serving.errors import GoldenError, ServingError
 from serving.golden.data import Golden
 from tests.bundler.cli.commands import run as tfbundle
 from tests.faults.test_hostile_journal import tree
@@ -277,8 +277,8 @@ def test_hostile_golden_data_are_explained(bundle: Path, content: bytes) -> None
         assert "Unexpected" not in tfbundle(*line, code=1).stderr
 
 
-def test_golden_data_with_a_hostile_description_are_a_value_error(tmp_path: Path) -> None:
+def test_golden_data_with_a_hostile_description_are_refused(tmp_path: Path) -> None:
     for meta in ("[]", "{}", "1", '{"cases": [1]}', '{"cases": [{"signature": 1}]}', "[" * 100_000, '{"cases": [], "model": 1}'):
         np.savez(tmp_path / "g.npz", __meta__=np.array(meta))
-        with pytest.raises(ValueError):
+        with pytest.raises(GoldenError, match="cannot be read"):
             Golden.load(tmp_path / "g.npz")

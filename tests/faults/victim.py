@@ -3,6 +3,7 @@
     serving_default, single   x float32[?,4] -> x
     fill                      n int32[] -> float32[n]: a large answer to a small request
     multiply                  a float32[?,?], b float32[?,?] -> their product
+    spin                      turns int32[] -> float32[]: takes as long as the client likes
 
 The models of the recordings are served too; `clsreg` has signatures for Classify and Regress.
 """
@@ -102,9 +103,18 @@ def save_model(path: Path) -> None:
         def multiply(self, a: Any, b: Any) -> dict[str, Any]:
             return {"y": tf.linalg.matmul(a, b)}
 
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="turns")])
+        def spin(self, turns: Any) -> dict[str, Any]:
+            matrix = tf.while_loop(
+                lambda turn, _: turn < turns,
+                lambda turn, m: (turn + 1, tf.tanh(tf.matmul(m, m))),
+                (tf.constant(0), tf.eye(200)),
+            )[1]
+            return {"y": 0.0 * tf.reduce_sum(matrix)}
+
     model = Model()
-    signatures = {"serving_default": model.single, "single": model.single, "fill": model.fill, "multiply": model.multiply}
-    tf.saved_model.save(model, str(path), signatures=signatures)
+    signatures = {"serving_default": model.single, "single": model.single, "fill": model.fill}
+    tf.saved_model.save(model, str(path), signatures={**signatures, "multiply": model.multiply, "spin": model.spin})
 
 
 def config_text(folder: Path, names: Iterable[str] = ("m", *RECORDED)) -> str:

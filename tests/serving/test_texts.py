@@ -81,6 +81,8 @@ class _Cells(HTMLParser):
 @example("*a* _b_ __c__ ~~d~~ &amp; &#65; <!-- -->")
 @example("a\nb | c\r\n# d")
 @example("  two  blanks ")
+@example("\xa0")
+@example("\u2003wide\u3000")
 def test_markdown_cell_holds_the_text_and_nothing_else(text: str) -> None:
     want = " ".join(printable(text).split(" "))
     for write in (markdown, markdown_code):

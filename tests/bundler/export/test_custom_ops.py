@@ -149,7 +149,7 @@ def test_a_build_checks_the_handler_and_names_the_runtime_that_was_not_compared(
     (file,) = record["source"]["ops"]
     assert file["file"] == "mixed_ops.py"
     assert len(file["sha256"]) == 64
-    assert json.loads((tmp_path / "x" / "bundle.json").read_text())["spec"]["models"][0]["ops"] == [str(handlers)]
+    assert json.loads((tmp_path / "x" / "bundle.json").read_text())["spec"]["models"][0]["ops"] == [handlers.name]
     assert bundle.verify() == []
 
 

@@ -20,7 +20,7 @@ def test_the_chart_names_the_most_frequent_operators_and_the_table_lists_all() -
 
 def test_each_tflite_file_has_a_column_of_operators() -> None:
     record = read_manifest(make_manifest()).models["digits"].versions[3]
-    fast_path = FastPathRecord(file="models/digits/3/model.tflite", size_bytes=1, latency_ms={}, operators={"PAD": 4})
+    fast_path = FastPathRecord(file="model.tflite", size_bytes=1, latency_ms={}, operators={"PAD": 4})
     view = graph_view(record.graph, 1, {"int8": record.tflite["int8"]}, fast_path)
     assert view.tflite_columns == ("Operator", "int8", "model.tflite")
     assert view.tflite_rows == (("CONV_2D", "3", "0"), ("FULLY_CONNECTED", "1", "0"), ("PAD", "0", "4"))

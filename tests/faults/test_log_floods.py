@@ -59,10 +59,11 @@ def test_binary_config_is_named_and_not_echoed(attacked: Victim) -> None:
     assert log.written < 2_000
 
 
+@pytest.mark.slow
 def test_too_many_open_files_log_a_few_lines() -> None:
     with victim(files=200) as small:
         with LogBytes(small.log) as log:
             connections(small)
         assert "Too many open files" in log.text()
-        assert log.written < 8_000, log.text()
-        assert log.text().count("Traceback") <= 1
+        assert log.written < 4_000, log.text()
+        assert "Traceback" not in log.text()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 
@@ -22,6 +24,9 @@ from serving.server.rest_api.errors import TooLargeError
 from serving.server.rest_api.origins import refusal
 
 log = logging.getLogger(__name__)
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors after which asyncio waits for a second before it accepts connections again."""
 
 _MAX_LINE = 2**20
 """Most bytes of a request line or a header; the real server has no limit."""
@@ -49,6 +54,7 @@ class RestServer:
         self._api = api
         self._options = options
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
         threads = max(options.rest_threads, 1)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         # Large requests wait for each other in threads of their own, where they are not in the way of small ones.
@@ -187,6 +193,15 @@ class RestServer:
     def _release_now(self) -> None:
         self._will_release = False
         self._loop.run_in_executor(self._pool, release)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in the event loop; a connection that cannot be accepted in one line, without a traceback."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
+        log.warning("REST accepts no connection for a second: %s. Raise the limit (ulimit -n).", error.strerror)
+    else:
+        loop.default_exception_handler(context)
 
 
 def _response(reply: Reply) -> web.Response:

@@ -2,51 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from bundler.errors import VerifyError
-
-
-def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
-    """Open a regular file for reading.
-
-    Args:
-        path: the file.
-        follow: whether a symbolic link is followed.
-
-    Raises:
-        OSError: the file cannot be opened, or is not a regular file. A FIFO without a writer is not waited for.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, f"it is {kind_of_file(mode)} and not a file", str(path))
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def kind_of_file(mode: int) -> str:
-    """Return what a file of this mode is, as a noun with its article."""
-    kinds = {
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFBLK: "a block device",
-        stat.S_IFCHR: "a character device",
-        stat.S_IFLNK: "a symbolic link",
-        stat.S_IFDIR: "a folder",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a file")
+from serving.regular_file import kind
 
 
 def link_on(root: Path, relative: str) -> str | None:
@@ -83,5 +43,5 @@ def own_file(root: Path, path: Path) -> Path:
             fix="put a real folder or file in the place of the link",
         )
     if path.exists() and not path.is_file():
-        raise VerifyError(f"{relative} is {kind_of_file(path.stat().st_mode)} and not a file.", where=str(root))
+        raise VerifyError(f"{relative} is {kind(path.stat().st_mode)} and not a file.", where=str(root))
     return path

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 
-from bundler.bundle.files import open_regular
+from serving.regular_file import open_regular
 
 _DO = "journal.json"
 _UNDO = "undo.json"

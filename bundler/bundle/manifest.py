@@ -26,8 +26,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bundler.bundle.files import open_regular
 from bundler.errors import VerifyError
+from serving.regular_file import open_regular
 
 SCHEMA = "tfbundle/1"
 MAX_BYTES = 64 << 20

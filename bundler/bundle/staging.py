@@ -23,11 +23,12 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from bundler.bundle import journal
-from bundler.bundle.files import kind_of_file, link_on
+from bundler.bundle.files import link_on
 from bundler.bundle.journal import JournalError, Step
 from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
 from bundler.errors import PublishError, UsageError
+from serving.regular_file import kind
 
 PREFIX = ".staging-"
 _OWNER = "owner.json"
@@ -353,8 +354,8 @@ def _check_parts(bundle: BundleLayout, shown: Path) -> None:
                 fix="put a real folder or file in its place, or build into another folder with -o DIR",
             )
     if bundle.lock.exists() and not bundle.lock.is_file():
-        kind = kind_of_file(bundle.lock.stat().st_mode)
-        raise PublishError(f"{bundle.lock.name} is {kind} and not a file.", where=str(shown), fix="remove it")
+        what = kind(bundle.lock.stat().st_mode)
+        raise PublishError(f"{bundle.lock.name} is {what} and not a file.", where=str(shown), fix="remove it")
 
 
 def _part_files(layout: BundleLayout, model: str, number: int) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.bundle.files import kind_of_file, leads_out, link_on
+from bundler.bundle.files import leads_out, link_on
 from bundler.bundle.journal import JournalError
 from bundler.bundle.layout import version_of
 from bundler.bundle.manifest import FileEntry, files_under
@@ -15,6 +15,7 @@ from bundler.bundle.reader import BundleReader
 from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
 from bundler.errors import ParityError
+from serving.regular_file import kind
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Bundle(BundleReader):
                 continue
             mode = file.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-                yield Problem(path, f"{kind_of_file(mode)}, which no bundle has; it is not opened")
+                yield Problem(path, f"{kind(mode)}, which no bundle has; it is not opened")
                 continue
             served = path.split("/")[0] in ("models", "tflite", "onnx", "golden")
             yield Problem(path, "not part of the bundle", serious=served)

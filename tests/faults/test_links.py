@@ -149,7 +149,7 @@ def test_special_files_are_named_and_never_opened(bundle: Path) -> None:
         os.chdir(before)
         found = {p.path: p.message for p in Bundle.open(bundle).verify(parity=False) if p.serious}
     assert found == {
-        "report.html": "cannot be read: it is a FIFO and not a file",
+        "report.html": "cannot be read: it is a FIFO, not a regular file",
         "k8s/pipe": "a FIFO, which no bundle has; it is not opened",
         "socket": "a socket, which no bundle has; it is not opened",
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.protocol.status import invalid_argument
+from serving.regular_file import kind, special_files
 from serving.server.config.options import ServerOptions, cores
-from serving.server.config.regular_file import kind, special_files
 from serving.server.servables.bundle_files import check_recorded
 from serving.server.servables.protocol import Servable
 from serving.server.servables.tflite import TfliteOptions, TfliteServable

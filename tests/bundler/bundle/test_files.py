@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
-from bundler.bundle.files import leads_out, link_on, open_regular, own_file
+from bundler.bundle.files import leads_out, link_on, own_file
 from bundler.errors import VerifyError
-
-
-def test_special_files_are_not_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(OSError, match="a FIFO and not a file"):
-        open_regular(tmp_path / "fifo")
-    with pytest.raises(OSError, match="a character device and not a file"):
-        open_regular(Path("/dev/zero"))
-    with pytest.raises(IsADirectoryError):
-        open_regular(tmp_path)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "s"))
-        with pytest.raises(OSError):
-            open_regular(tmp_path / "s")
-
-
-def test_links_are_followed_only_if_asked(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("a")
-    (tmp_path / "link").symlink_to("a")
-    with open_regular(tmp_path / "link") as file:
-        assert file.read() == b"a"
-    with pytest.raises(OSError):
-        open_regular(tmp_path / "link", follow=False)
 
 
 def test_links_on_a_path_are_found(tmp_path: Path) -> None:

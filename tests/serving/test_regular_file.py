@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.config.regular_file import NotRegularError, read_regular, special_files
+from serving.regular_file import NotRegularError, open_regular, read_regular, special_files
 
 
 def test_regular_files_and_links_to_them_are_read(tmp_path: Path) -> None:
@@ -29,6 +29,15 @@ def test_other_files_are_refused_at_once(tmp_path: Path) -> None:
         read_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "none")
+
+
+def test_links_are_followed_only_if_asked(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "link").symlink_to("a")
+    with open_regular(tmp_path / "link") as file:
+        assert file.read() == b"a"
+    with pytest.raises(OSError):
+        open_regular(tmp_path / "link", follow=False)
 
 
 def test_file_above_the_limit_is_refused_without_being_read_whole(tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 CONFIG_LIMIT = 16 * 1024 * 1024
 """Most bytes of a config file."""
 
-_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+_KINDS = {
+    stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder",
+}  # fmt: skip
 
 
 class NotRegularError(OSError):
@@ -34,25 +38,42 @@ def read_regular(path: Path | str, limit: int = CONFIG_LIMIT) -> bytes:
         IsADirectoryError: it is a folder.
         OSError: it cannot be opened or read.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open_regular(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise NotRegularError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
+    return content
+
+
+def open_regular(path: Path | str, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: the file.
+        follow: whether a symbolic link is followed.
+
+    Raises:
+        NotRegularError: the file is a FIFO, a device or a socket.
+        IsADirectoryError: it is a folder.
+        OSError: it cannot be opened, or is a link that is not followed.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
     try:
         mode = os.fstat(handle).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
             raise NotRegularError(errno.EINVAL, f"it is {kind(mode)}, not a regular file", str(path))
-        with os.fdopen(os.dup(handle), "rb") as file:
-            content = file.read(limit + 1)
-    finally:
+        return os.fdopen(handle, "rb")
+    except BaseException:
         os.close(handle)
-    if len(content) > limit:
-        raise NotRegularError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
-    return content
+        raise
 
 
 def kind(mode: int) -> str:
-    """Return what a file is that is neither a folder nor a regular file, with its article."""
-    return _KINDS.get(stat.S_IFMT(mode), "a special file")
+    """Return what a file of this mode is, as a noun with its article."""
+    return _KINDS.get(stat.S_IFMT(mode), "a file")
 
 
 def special_files(folder: Path | str) -> Iterator[tuple[Path, int]]:

@@ -28,6 +28,15 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def is_utf8(value: str) -> bool:
+    """Return whether UTF-8 can hold a str: whether it has no lone surrogate."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_printable(text: str) -> bool:
     """Return whether a text is one line without control, invisible or direction-changing characters."""
     return _UNSAFE_CHARACTER.search(text) is None

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
 
 from serving.regular_file import open_regular
+from serving.texts import is_utf8
 
 _DO = "journal.json"
 _UNDO = "undo.json"
@@ -51,7 +52,7 @@ def run(root: Path, staging: Path, steps: Sequence[Step]) -> None:
         JournalError: a step leads out of the bundle; nothing has been renamed.
         OSError: a rename failed; the bundle is unchanged.
     """
-    _check(root, steps)
+    _check(root, staging, steps)
     _write(staging / _DO, steps)
     try:
         for step in steps:
@@ -165,7 +166,7 @@ def _read(path: Path, root: Path) -> list[Step]:
     if not isinstance(rows, list) or not all(map(_is_step, rows)):
         raise JournalError("it is not a list of renames")
     steps = [Step(*row) for row in rows]
-    _check(root, steps)
+    _check(root, path.parent, steps)
     return steps
 
 
@@ -175,16 +176,23 @@ def _is_step(row: object) -> bool:
     return all(isinstance(path, str) for path in row[:2]) and isinstance(row[2], str | None)
 
 
-def _check(root: Path, steps: Sequence[Step]) -> None:
-    """Raise JournalError unless every path of every step is inside the bundle, with no symbolic link on the way to it."""
+def _check(root: Path, staging: Path, steps: Sequence[Step]) -> None:
+    """Raise JournalError unless every step is one that a build takes, inside the bundle, with no symbolic link on the way.
+
+    A step moves a file out of the staging folder or into it, or gives an edited file another name in its folder.
+    """
     for step in steps:
         for text in (step.source, step.target, *filter(None, [step.backup])):
             path = PurePosixPath(text)
-            if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in text:
+            if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in text or not is_utf8(text):
                 raise JournalError(f"the path {text!r} leads out of the bundle")
             for parent in path.parents:
                 if (root / parent).is_symlink() and parent.parts:
                     raise JournalError(f"the path {text!r} leads through the symbolic link {str(parent)!r}")
+        source, target = PurePosixPath(step.source), PurePosixPath(step.target)
+        is_staged = staging.relative_to(root) in (Path(source.parts[0]), Path(target.parts[0]))
+        if not is_staged and (source.parent != target.parent or not target.name.startswith(f"{source.name}.orig")):
+            raise JournalError(f"no build renames {step.source!r} to {step.target!r}")
 
 
 def _sync_parents(root: Path, steps: Sequence[Step]) -> None:

@@ -24,6 +24,9 @@ from bundler.cli.debug import DEBUG_ENV, debugging
 from bundler.cli.output import echo, print_error
 from serving.texts import printable
 
+_LONGEST_PATH = 300
+"""Characters of a path in a message."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception, so that context managers clean up."""
@@ -71,6 +74,9 @@ def _explain(exc: Exception) -> int | None:
         return exc.exit_code
     if isinstance(exc, PermissionError) and exc.filename:
         print_error(f"{exc.filename}: {exc.strerror}.", fix="change the permissions, or run the command as a user who has them")
+        return 1
+    if isinstance(exc, OSError) and exc.filename:
+        print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix="check the path, and the disk that it is on")
         return 1
     first = (str(exc).strip().splitlines() or [""])[0]
     print_error(f"Unexpected {type(exc).__name__}: {first}", fix="run with --debug for the traceback")

@@ -14,6 +14,7 @@ import numpy as np
 
 from serving.errors import TargetError, TensorError
 from serving.protocol.tensors import Array, array_dtype_name, as_array, bfloat16_from_float32, dtype_number
+from serving.texts import is_utf8
 
 MAX_SECONDS = 1_000_000
 """Longest time-out: eleven days, which every system call can wait."""
@@ -52,15 +53,6 @@ def text(value: object, name: str) -> str:
     if not is_utf8(value):
         raise _wrong(name, value, "cannot be written as UTF-8: it has a lone surrogate")
     return str(value)
-
-
-def is_utf8(value: str) -> bool:
-    """Return whether UTF-8 can hold a str: whether it has no lone surrogate."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def integer(value: object, name: str, least: int, most: int) -> int:

@@ -9,9 +9,10 @@ import numpy as np
 from serving.protocol.json_codec import decimal_texts, is_base64, narrowed, read_base64, read_signature_name
 from serving.protocol.json_object import c_string, members
 from serving.protocol.json_parser import parse_object
-from serving.protocol.json_text import debug_text, is_utf8, quote, type_name
+from serving.protocol.json_text import debug_text, quote, type_name
 from serving.protocol.messages import message
 from serving.protocol.status import StatusError, invalid_argument
+from serving.texts import is_utf8
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 

@@ -17,17 +17,11 @@ _CONTROL = {chr(code): f"\\u{code:04X}" for code in range(0x20)} | {
     "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\",
 }  # fmt: skip
 _SPECIAL = re.compile(r'["\\\x00-\x1f]')
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def quote(text: str) -> str:
     """Return a text as a JSON string, in which only the characters are escaped that must be."""
     return '"' + _SPECIAL.sub(lambda match: _CONTROL[match.group()], text) + '"'
-
-
-def is_utf8(text: str) -> bool:
-    """Return whether a string has no surrogate escapes, so that a protobuf message can hold it."""
-    return text.isascii() or not _SURROGATE.search(text)
 
 
 def type_name(value: object) -> str:

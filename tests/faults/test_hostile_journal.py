@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.bundle.journal import JournalError, Step, run
+from bundler.bundle.journal import JournalError, Step, run, settle
 from bundler.bundle.staging import PREFIX, Staging
 from bundler.errors import PublishError
 from bundler.validation.bundle import Bundle
@@ -102,3 +102,21 @@ def test_steps_through_a_link_are_not_taken(bundle: Path, tmp_path: Path) -> Non
     with pytest.raises(JournalError, match="leads through the symbolic link 'link'"):
         run(bundle, staging, [Step(PAYLOAD, "link/profile", PAYLOAD)])
     assert (tmp_path / "profile").read_text() == "the user's own"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ["bundle.json", "serving/new", None],
+        ["serving/models.config", "k8s/models.config", None],
+        ["serving/models.config", "serving/other", None],
+        ["serving/models.config", "\ud800", None],
+    ],
+    ids=["bundle.json", "other folder", "other name", "surrogate"],
+)
+def test_a_rename_that_no_build_makes_is_refused(bundle: Path, step: list[str | None]) -> None:
+    staging = plant(bundle, json.dumps([step]))
+    before = tree(bundle)
+    with pytest.raises(JournalError):
+        settle(bundle, staging)
+    assert tree(bundle) == before

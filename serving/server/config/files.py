@@ -11,11 +11,11 @@ from typing import Any
 from google.protobuf import text_format
 
 from serving.errors import ConfigError
-from serving.protocol.json_text import is_utf8
 from serving.protocol.messages import pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.regular_file import NotRegularError, read_regular
 from serving.server.config.options import ServerOptions
+from serving.texts import is_utf8
 
 TENSORFLOW = "tensorflow"
 """The only model platform (model_servers/model_platform_types.h)."""

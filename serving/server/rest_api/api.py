@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 from serving.protocol.json_codec import PredictBody, read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples, write_classifications, write_regressions
-from serving.protocol.json_text import is_utf8
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
 from serving.protocol.tensors import Array
@@ -35,6 +34,7 @@ from serving.server.rest_api.playground import PATH as PLAYGROUND
 from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.raw_names import RawNames
 from serving.server.rest_api.targets import ModelTarget, read_target
+from serving.texts import is_utf8
 
 # Matched against the raw path with its query string; names are percent-decoded afterwards.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from serving.protocol.json_text import is_utf8
 from serving.protocol.status import StatusError, invalid_argument, not_found
+from serving.texts import is_utf8
 
 
 class RawNames(NamedTuple):

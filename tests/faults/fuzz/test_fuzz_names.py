@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
 
+from bundler.cli.debug import DEBUG_ENV
 from tests.bundler.cli.commands import run as tfbundle
 from tests.faults.fuzz.fuzzing import Fuzzer, Sandbox, assert_harmless, bounded_memory, budgets, hostile, linked
 
@@ -67,6 +69,7 @@ def test_every_name_is_used_or_refused(seconds: float, sandbox: Sandbox, small_b
             for place, value in places.items():
                 part = part.replace(place, value)
             arguments.append(part)
+        os.environ.pop(DEBUG_ENV, None)  # set by a name that is --debug
         with sandbox.guarded(reads=False):
             result = tfbundle(*arguments, code=None)
         assert result.exit_code in (0, 1, 2, 3), f"{arguments}: exit code {result.exit_code}: {result.exception!r}"

@@ -286,7 +286,7 @@ class ManifestRecord(_Record):
     """The part of bundle.json that the report shows."""
 
     tools: dict[str, str]
-    models: dict[ModelName, ModelRecord] = Field(min_length=1)
+    models: dict[ModelName, ModelRecord]
 
 
 class FileRecord(_Record):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bundler.bundle.files import own_file
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, files_under
-from bundler.errors import UsageError
+from bundler.errors import UsageError, VerifyError
 from bundler.render import RenderContext, RenderedModel, dns_label
 from bundler.spec.bundle_spec import BundleSpec, parse_spec
 from bundler.values.signature import Signature
@@ -65,7 +65,8 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
     for part in parts:
         if part not in PARTS:
             raise UsageError(f"Unknown part {part!r}.", fix=f"choose one of: {', '.join(PARTS)}")
-    Manifest.read(BundleLayout(root).manifest)
+    if not Manifest.read(BundleLayout(root).manifest).models:
+        raise VerifyError("The bundle has no model, so nothing can be rendered.", where=str(root), fix="build the bundle again")
     with Staging(root) as staging:
         assert staging.manifest is not None
         manifest = staging.manifest

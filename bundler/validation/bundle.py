@@ -143,16 +143,15 @@ class Bundle(BundleReader):
                         yield Problem(path, "not listed in bundle.json, but every version must have it")
 
     def _unsafe_parts(self, damaged: Collection[str], allowed: bool) -> Iterator[Problem]:
-        """Yield what models do besides computing. A file that cannot be read because it is damaged is named as such only."""
+        """Yield what models do besides computing. One whose files differ from bundle.json is named as damaged only."""
         from bundler.validation.unsafe import unsafe_parts
 
         for model in self.models():
             for number in self.versions(model):
                 for part in unsafe_parts(self.layout, model, number):
-                    if not part.is_unreadable:
-                        yield Problem(part.path, f"does more than compute: {part.use}", serious=not allowed)
-                    elif not any(path == part.path or path.startswith(f"{part.path}/") for path in damaged):
-                        yield Problem(part.path, str(part.use), serious=not allowed)
+                    if not any(path == part.path or path.startswith(f"{part.path}/") for path in damaged):
+                        what = str(part.use) if part.is_unreadable else f"does more than compute: {part.use}"
+                        yield Problem(part.path, what, serious=not allowed)
 
     def _wrong_outputs(self, model: str, number: int) -> Iterator[Problem]:
         from bundler.validation.golden_check import check_golden

@@ -23,7 +23,7 @@ import numpy as np
 from bundler.bundle import journal
 from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.staging import unwritable
-from bundler.errors import PublishError, TfliteError, UsageError
+from bundler.errors import PublishError, TfliteError, UsageError, VerifyError
 from bundler.mobile.exported import ExportedModel
 from bundler.mobile.labels import read_output_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
@@ -170,9 +170,30 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
 
 def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
     original = variant.path.read_bytes()
-    metadata = model_metadata(model, variant, labels, Tensors.of(original))
+    tensors = Tensors.of(original)
+    _check_names(model, variant, tensors)
+    metadata = model_metadata(model, variant, labels, tensors)
     path.write_bytes(pack(original, metadata, {labels.file: labels.content} if labels else {}))
     _check_same_outputs(variant, path)
+
+
+def _check_names(model: MobileModel, variant: MobileVariant, tensors: Tensors) -> None:
+    """Check that bundle.json names the tensors of a file.
+
+    Raises:
+        VerifyError: it does not.
+    """
+    sides = (
+        (tensors.inputs, variant.inputs, model.signature.inputs), (tensors.outputs, variant.outputs, model.signature.outputs),
+    )  # fmt: skip
+    for names, recorded, signature in sides:
+        for specs in (recorded, signature):
+            missing = [name for name in names if name not in {spec.name for spec in specs}]
+            if missing:
+                raise VerifyError(
+                    f"bundle.json describes {variant.path.name} wrongly: it does not name the tensor {missing[0]!r}.",
+                    fix="build the model again",
+                )
 
 
 def _check_same_outputs(variant: MobileVariant, path: Path) -> None:

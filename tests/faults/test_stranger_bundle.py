@@ -282,3 +282,15 @@ def test_golden_data_with_a_hostile_description_are_refused(tmp_path: Path) -> N
         np.savez(tmp_path / "g.npz", __meta__=np.array(meta))
         with pytest.raises(GoldenError, match="cannot be read"):
             Golden.load(tmp_path / "g.npz")
+
+
+def test_tensors_of_a_tflite_file_that_bundle_json_does_not_name_are_explained(bundle: Path, tmp_path: Path) -> None:
+    content = json.loads((bundle / "bundle.json").read_text("utf-8"))
+    del content["digest"]
+    (record,) = (version for model in content["models"].values() for version in model["versions"].values())
+    signature = next(iter(record["signatures"].values()))
+    signature["outputs"][0]["name"] = "renamed"
+    (bundle / "bundle.json").write_bytes(signed(content))
+    done = tfbundle("export-mobile", bundle, "-o", tmp_path / "mobile", code=1)
+    assert "wrongly" in done.stderr and "renamed" not in done.stdout
+    assert not (tmp_path / "mobile").exists() or not list((tmp_path / "mobile").iterdir())

@@ -3,8 +3,8 @@
 1. The constant has more than SMALL elements, and is neither an input nor an output of its graph.
 2. It gets a name that no other value of the model has.
 
-ONNX's own tools work on protobuf, which is limited to 2 GB. `detached` removes the weights of the outermost graph meanwhile, but
-cannot remove those of an inner graph, whose inputs are determined by its operator.
+ONNX's own tools work on protobuf, which is limited to 2 GB. onnx_ir leaves the weights of the outermost graph out
+meanwhile, but cannot leave out those of an inner graph, whose inputs are determined by its operator.
 """
 
 from __future__ import annotations

@@ -15,7 +15,10 @@ from serving.protocol.tflite_safety import unsafe_tflite_uses
 from serving.protocol.unsafe_ops import UnsafeUse, shown
 
 _SHOWN = 8
-_UNREADABLE = "cannot be checked"
+
+
+class _UnreadableModel(UnsafeUse):
+    """A model that may do anything, as it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class UnsafePart:
     @property
     def is_unreadable(self) -> bool:
         """Whether nobody knows what it does, as it is damaged."""
-        return self.use.why.startswith(_UNREADABLE)
+        return isinstance(self.use, _UnreadableModel)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.use}"
@@ -82,8 +85,8 @@ def tflite_uses(path: Path) -> list[UnsafeUse]:
         return [_unreadable("the file", exc)]
 
 
-def _unreadable(what: str, exc: Exception) -> UnsafeUse:
-    return UnsafeUse(what, f"{_UNREADABLE}: {shown(first_message_line(exc))}")
+def _unreadable(what: str, exc: Exception) -> _UnreadableModel:
+    return _UnreadableModel(what, f"cannot be checked: {shown(first_message_line(exc))}")
 
 
 def refuse_unsafe(

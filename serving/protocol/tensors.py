@@ -30,9 +30,8 @@ import numpy.typing as npt
 
 from serving.errors import TensorError
 from serving.protocol.messages import enum, message
+from serving.protocol.wire import Array as Array
 from serving.protocol.wire import UnusualError, as_varint, field_head, fields, joined, read_varints, write_varints
-
-Array = npt.NDArray[Any]
 
 
 class BFloat16Bits(np.ndarray[Any, np.dtype[np.uint16]]):

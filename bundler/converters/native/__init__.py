@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class NativeConverter:
-    """The default converter; it reads opset 6 and newer.
+    """The default converter; it reads every opset.
 
     Args:
         handlers: the handlers that lower the nodes; default: the built-in ones and those of installed packages.

@@ -85,8 +85,9 @@ class NodeEditor:
     def constant(self, array: Any, dtype: Any = np.int64) -> ir.Value:
         """Insert a Constant before the node and return its output."""
         data = np.asarray(array, dtype)
-        value = self.add("Constant", [], value=ir.tensor(data))
-        value.dtype, value.shape, value.const_value = ir.DataType.from_numpy(data.dtype), ir.Shape(data.shape), ir.tensor(data)
+        tensor = ir.tensor(data)
+        value = self.add("Constant", [], value=tensor)
+        value.dtype, value.shape, value.const_value = tensor.dtype, ir.Shape(data.shape), tensor
         return value
 
     def scalar_like(self, number: float, like: ir.Value) -> ir.Value:

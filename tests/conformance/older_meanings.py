@@ -194,7 +194,9 @@ def batch_normalization(version: int) -> Iterator[OlderCase]:
     test = {"is_test": 1} if version < 7 else {}
     names = ["x", "scale", "bias", "mean", "var"]
     for shape, spatial in (((4, 1, 1), 1), ((4, 3, 5), 0)):
-        scale, bias, mean, variance = (np.random.default_rng(n).uniform(0.5, 2, shape).astype(np.float32) for n in range(4))
+        scale, bias, mean, variance = (
+            np.random.default_rng(n).uniform(0.5, 2, shape).astype(np.float32) for n in range(4)
+        )
         result = (X - mean) / np.sqrt(variance + 1e-3) * scale + bias
         weights = (a.reshape(4 if spatial else shape) for a in (scale, bias, mean, variance))
         stored = dict(zip(names[1:], weights, strict=True))
@@ -245,7 +247,9 @@ def _resize(op_type: str, version: int, mode: str, scales: tuple[float, ...]) ->
         node = helper.make_node(op_type, ["x", "scales"], ["y"], mode=mode)
         return OlderCase(node, {"x": X}, y, {"scales": np.float32(scales)})
     name = {"nearest": "nearest", "linear": "bilinear" if version == 1 else "linear"}[mode]
-    attributes: dict[str, Any] = {"scales": scales} if version >= 7 else {"height_scale": scales[2], "width_scale": scales[3]}
+    attributes: dict[str, Any] = (
+        {"scales": scales} if version >= 7 else {"height_scale": scales[2], "width_scale": scales[3]}
+    )
     return OlderCase(helper.make_node(op_type, ["x"], ["y"], mode=name, **attributes), {"x": X}, y)
 
 
@@ -270,7 +274,9 @@ def roi_align(version: int) -> Iterator[OlderCase]:
     places = 0.5 + np.arange(4)  # the sample points of two bins of two samples each, one pixel apart
     grid = places[:, None] * 6 + places[None, :]
     result = grid.reshape(2, 2, 2, 2).mean((1, 3)).astype(np.float32).reshape(1, 1, 2, 2)
-    node = helper.make_node("RoiAlign", ["x", "rois", "batch"], ["y"], output_height=2, output_width=2, sampling_ratio=2)
+    node = helper.make_node(
+        "RoiAlign", ["x", "rois", "batch"], ["y"], output_height=2, output_width=2, sampling_ratio=2
+    )
     yield OlderCase(node, {"x": x, "rois": rois, "batch": batch}, {"y": result})
 
 
@@ -320,13 +326,23 @@ def max_roi_pool(version: int) -> Iterator[OlderCase]:
 
 def loop(version: int) -> Iterator[OlderCase]:
     """Three rounds, each of which adds a vector and keeps the sum."""
-    infos = [("round", onnx.TensorProto.INT64, []), ("go", onnx.TensorProto.BOOL, []), ("sum", onnx.TensorProto.FLOAT, [5])]
+    infos = [
+        ("round", onnx.TensorProto.INT64, []),
+        ("go", onnx.TensorProto.BOOL, []),
+        ("sum", onnx.TensorProto.FLOAT, [5]),
+    ]
     nodes = [
         helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["sum", "x"], ["more"]),
         helper.make_node("Identity", ["more"], ["kept"]),
     ]  # fmt: skip
-    results = [("on", onnx.TensorProto.BOOL, []), ("more", onnx.TensorProto.FLOAT, [5]), ("kept", onnx.TensorProto.FLOAT, [5])]
-    body = helper.make_graph(nodes, "body", *([helper.make_tensor_value_info(*i) for i in group] for group in (infos, results)))
+    results = [
+        ("on", onnx.TensorProto.BOOL, []),
+        ("more", onnx.TensorProto.FLOAT, [5]),
+        ("kept", onnx.TensorProto.FLOAT, [5]),
+    ]
+    body = helper.make_graph(
+        nodes, "body", *([helper.make_tensor_value_info(*i) for i in group] for group in (infos, results))
+    )
     node = helper.make_node("Loop", ["rounds", "", "start"], ["last", "sums"], body=body)
     x, start = X[0, 0, 0], np.zeros(5, np.float32)
     sums = np.stack([x, x + x, x + x + x])

@@ -153,6 +153,18 @@ def assert_passes(case: Any, saved: Path | None = None) -> None:
             assert_equal(a, e, rtol=case.rtol, atol=case.atol)
 
 
+def assert_same_kind(case: Any, saved: Path | None = None) -> None:
+    """Run a case and compare the dtypes and shapes of its outputs.
+
+    Raises:
+        AssertionError: an output has another dtype or shape.
+        ConversionError: the model is rejected.
+    """
+    for actual, (_, expected) in zip(run(case, saved), case.data_sets, strict=True):
+        found = [(a.dtype, a.shape) for a in actual]
+        assert found == [(e.dtype, e.shape) for e in map(_plain, expected)]
+
+
 def outcome(case: Any, saved: Path | None = None) -> str | None:
     """Return why a case fails, or None if it passes."""
     try:

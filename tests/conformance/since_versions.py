@@ -64,7 +64,8 @@ WITHOUT_CASE: Mapping[str, str] = {
     **dict.fromkeys(("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"), _DRAWS),
     **dict.fromkeys(("RandomUniform", "RandomUniformLike"), _DRAWS),
     **dict.fromkeys(
-        ("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceLength"), _SEQUENCES
+        ("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceLength"),
+        _SEQUENCES,
     ),
     "Optional": _SEQUENCES,
 }
@@ -102,7 +103,9 @@ def written_cases(op_type: str, version: int) -> list[SinceCase]:
     """Return the cases of an operator that this project has written."""
     return [
         SinceCase(f"{op_type}-{version}-{number}", older.model(version), [(older.inputs, older.outputs)])
-        for number, older in enumerate(OLDER[op_type](version) if op_type in OLDER and _needs_own(op_type, version) else ())
+        for number, older in enumerate(
+            OLDER[op_type](version) if op_type in OLDER and _needs_own(op_type, version) else ()
+        )
     ]
 
 
@@ -115,7 +118,9 @@ def _set_back(op_type: str, version: int) -> Iterator[SinceCase]:
         model, inputs = onnx.ModelProto(), list(case.data_sets[0][0])
         model.CopyFrom(case.model)
         if _move_to_attributes(model.graph, inputs, op_type, version) and _is_valid(model, version):
-            yield SinceCase(f"{op_type}-{version}-{case.name}", model, [(inputs, case.data_sets[0][1])], case.rtol, case.atol)
+            yield SinceCase(
+                f"{op_type}-{version}-{case.name}", model, [(inputs, case.data_sets[0][1])], case.rtol, case.atol
+            )
 
 
 @cache
@@ -187,4 +192,3 @@ def _type_text(value: onnx.ValueInfoProto) -> str | None:
     if value.type.WhichOneof("value") != "tensor_type":
         return None
     return f"tensor({onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()})"
-

@@ -14,7 +14,9 @@ ORT_OLDEST = 7
 """ONNX Runtime guarantees no older opset (docs/Versioning.md)."""
 
 
-@pytest.mark.parametrize(("op_type", "version"), VERSIONS, ids=[f"{op_type}-{version}" for op_type, version in VERSIONS])
+@pytest.mark.parametrize(
+    ("op_type", "version"), VERSIONS, ids=[f"{op_type}-{version}" for op_type, version in VERSIONS]
+)
 def test_operator_keeps_its_meaning(op_type: str, version: int) -> None:
     from tests.conformance.runner import assert_passes
 

@@ -175,9 +175,8 @@ class ServerCore:
             self._accept(config)
             sources = _sources(config)
             _check_new(sources, new)
-            # Only states from now on count: the board may list versions of a new model as ended from an earlier time.
             new_states = StateBoard()
-            unsubscribe = self.board.subscribe(new_states.publish)
+            unsubscribe = self.board.subscribe(_states_of_new_loads(new_states))
             try:
                 self._source.update(sources)
                 self._await(new_states, sorted(new), "model(s)")
@@ -186,15 +185,21 @@ class ServerCore:
             _check_logging(config)
 
     def _accept(self, config: Any) -> None:
-        """Check a config and make it and its labels the current ones."""
+        """Check a config and make it and its labels the current ones.
+
+        In the real server a config with a wrong platform becomes the current one before it is refused, and from then on every
+        other config is refused as a change of platform. Here it changes nothing.
+        """
         _check_list(config)
         if self._config is not None:
             _check_platforms(self._config, config)
-        self._config = config
-        self._labels = self._checked_labels(config)
-        for model in config.model_config_list.config:
-            if _platform(model) != TENSORFLOW:
-                raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
+        wrong = _wrong_platform(config)
+        if wrong is None:
+            self._config = config
+        labels = self._checked_labels(config)
+        if wrong is not None:
+            raise wrong
+        self._labels = labels
 
     def _checked_labels(self, config: Any) -> dict[str, dict[str, int]]:
         labels: dict[str, dict[str, int]] = {}
@@ -282,6 +287,22 @@ class ServerCore:
         return version
 
 
+def _states_of_new_loads(board: StateBoard) -> Callable[[ServableState], None]:
+    """Return a listener that publishes states on a board, but not those of a version before it starts.
+
+    A version of a model that was removed and is added again may still be unloaded, and its end says nothing of the new load.
+    """
+    started: set[str] = set()
+
+    def listen(state: ServableState) -> None:
+        if state.state is ManagerState.START:
+            started.add(state.servable)
+        if state.servable in started:
+            board.publish(state)
+
+    return listen
+
+
 def _sources(config: Any) -> dict[str, ServableSource]:
     return {
         model.name: ServableSource(model.name, model.base_path, model.model_version_policy)
@@ -305,7 +326,7 @@ def _check_list(config: Any) -> None:
 
 
 def _check_platforms(old: Any, new: Any) -> None:
-    """Raise if a model's platform changes. The old config is checked too, as it may be one whose reload failed."""
+    """Raise if a model's platform changes."""
     platforms = {model.name: _platform(model) for model in old.model_config_list.config}
     for model in new.model_config_list.config:
         if model.name in platforms and _platform(model) != platforms[model.name]:
@@ -313,6 +334,18 @@ def _check_platforms(old: Any, new: Any) -> None:
                 f"Illegal to change a model's platform. For model {model.name} platform was {platforms[model.name]} "
                 f"and new platform requested is {_platform(model)}"
             )
+
+
+def _wrong_platform(config: Any) -> StatusError | None:
+    """Return what is wrong with a model's platform, if anything is."""
+    for model in config.model_config_list.config:
+        try:
+            platform = _platform(model)
+        except StatusError as exc:
+            return exc
+        if platform != TENSORFLOW:
+            return invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
+    return None
 
 
 def _platform(model: Any) -> str:

@@ -138,6 +138,8 @@ class Manager:
                     version.phase, version.failures = _Phase.NEW, 0
             if not self._stopping:
                 self._pending[name] = versions
+                # At once: a model that is removed and soon added again has to be unloaded and loaded, as others wait for both.
+                self._take_pending()
                 self._changed.notify_all()
 
     def _failed_and_changed(self, name: str) -> list[_Version]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from serving.protocol.messages import serving_message
 from serving.protocol.status import Code, StatusError
 from serving.server import Server
+from serving.server.models.states import wait_until
 from tests.serving.server.recordings import MODELS
 
 LOGGING = {"log_collector_config": {"type": "file", "filename_prefix": "/logs/m"}, "sampling_config": {"sampling_rate": 1}}
@@ -52,6 +54,30 @@ def test_logging_config_is_refused_after_the_models_are_applied(server: Server) 
     config = models(rows=ROWS, n=ROWS)
     config.model_config_list.config[1].logging_config.MergeFrom(serving_message("LoggingConfig")(**LOGGING))
     assert refusal(server, config) == "No request-logger-creator provided."
+    assert server.core.board.is_available("n", 2)
+
+
+@pytest.mark.parametrize("fields", [{}, {"model_platform": "other"}, {"model_platform": "tensorflow", "model_type": 1}])
+def test_wrong_platform_is_refused_and_changes_nothing(server: Server, fields: dict[str, Any]) -> None:
+    """The real server then refuses every other config (server_core.cc, ValidateNoModelsChangePlatforms)."""
+    config = models(rows=ROWS)
+    config.model_config_list.config.add(name="n", base_path=str(ROWS), **fields)
+    assert "platform" in refusal(server, config)
+    assert list(server.core.models()) == ["rows"]
+    server.core.reload(models(rows=ROWS, n=ROWS))
+    assert server.core.board.is_available("n", 2)
+
+
+def test_model_that_is_still_being_unloaded_is_added_again(server: Server) -> None:
+    server.core.reload(models(rows=ROWS, n=ROWS))
+    with futures.ThreadPoolExecutor(1) as pool:
+        with server.core.servable(serving_message("ModelSpec")(name="n")):
+            server.core.reload(models(rows=ROWS))
+            added = pool.submit(server.core.reload, models(rows=ROWS, n=ROWS))
+            assert wait_until(lambda: "n" in server.core.models(), seconds=10)
+            with pytest.raises(futures.TimeoutError):
+                added.result(timeout=0.5)  # it waits for the unloading, which waits for this block
+        added.result(timeout=30)
     assert server.core.board.is_available("n", 2)
 
 

@@ -57,8 +57,9 @@ def test_version_is_unloaded_only_after_its_last_request(spinners: Path, tmp_pat
     base = tmp_path / "m"
     shutil.copytree(spinners / "1", base / "1")
     answers: list[Any] = []
+    turns = turns_for(3.0)
     with Server(base, poll_seconds=0.05, settle_seconds=0) as server:
-        slow = threading.Thread(target=lambda: answers.append(post(server, "m:predict", {"inputs": turns_for(3.0)})))
+        slow = threading.Thread(target=lambda: answers.append(post(server, "m:predict", {"inputs": turns})))
         slow.start()
         time.sleep(0.3)
         shutil.copytree(spinners / "2", tmp_path / "staging")

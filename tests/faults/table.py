@@ -43,7 +43,7 @@ LOG_BYTES = 4096
 """Most bytes that a server logs on one attack."""
 
 NOT_MET = {
-    "100 MB, 8 at once": "grpc's core holds all messages that arrive at the same time, and tells nobody how large they are "
+    "64 MB, 8 at once": "grpc's core holds all messages that arrive at the same time, and tells nobody how large they are "
     "before their end; a smaller --max_request_bytes lowers the peak in proportion",
 }
 """Attacks that exceed the limit of memory or p99, each with the reason. No light request may be lost beside them either."""

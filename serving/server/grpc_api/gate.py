@@ -30,6 +30,9 @@ SMALL = 64 * 1024
 _LARGE = 8 * 2**20
 """Bytes from which on freed memory is returned to the system."""
 
+_COPIES = 3
+"""What a large message takes while its call runs: its bytes, the parsed message, and the arrays."""
+
 _DRAIN_SECONDS = 2.0
 """How long a stopping server waits for a message that has not arrived."""
 
@@ -323,7 +326,7 @@ def read_message(
     if data is None:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "The call requires exactly one request message.")
     try:
-        gate.reserve(call, 2 * len(data))
+        gate.reserve(call, _COPIES * len(data))
         return deserialize(data), call
     except StatusError as exc:
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, exc.message)

@@ -19,6 +19,7 @@ from tests.faults.victim import PREDICT, RECORDED, Victim, predict_message, tens
 MIB = 2**20
 ELEMENTS = "--max_tensor_elements"
 BYTES = "--max_request_bytes"
+DECODED = "--max_decoded_bytes"
 DAY_BYTES_PER_SECOND = 10e6 / 86400
 """10 MB of log per day."""
 
@@ -179,7 +180,8 @@ ATTACKS = (
     Attack("shape [3e8], 8 at once", called(filled(1), ok=False, times=8), ELEMENTS),
     Attack("gzip: 200 MB of zeros", called(zeros(200), gzip=True), BYTES),
     Attack("200 MB, 8 at once", called(zeros(200), times=8), BYTES),
-    Attack("100 MB, 8 at once", called(zeros(100), times=8), f"{BYTES}, --max_large_bodies"),
+    Attack("100 MB, 8 at once", called(zeros(100), times=8), BYTES),
+    Attack("64 MB, 8 at once", called(zeros(64), times=8), DECODED),
     Attack(
         "1,000 malformed messages per second", malformed_messages, "none needed", log_bytes_per_second=DAY_BYTES_PER_SECOND
     ),
@@ -188,7 +190,7 @@ ATTACKS = (
     Attack("products with an inner dimension of 0", empty_products, "none needed"),
     Attack("shapes that lie about their data", lying_tensors, ELEMENTS),
     Attack("Classify with a million examples", called(examples(10**6), CLASSIFY), ELEMENTS),
-    Attack("Classify: a context of 1 MB for 10,000 examples", called(examples(10**4, MIB), CLASSIFY), "--max_decoded_bytes"),
+    Attack("Classify: a context of 1 MB for 10,000 examples", called(examples(10**4, MIB), CLASSIFY), DECODED),
     Attack("reload of a model from a foreign folder", foreign_reload, "--reload_base_path"),
 )
 

@@ -41,21 +41,22 @@ def _short(answer: tuple[int, bytes]) -> str:
     return str(status) if status else data.decode()
 
 
-def rows_100_mb() -> bytes:
+def rows(mebibytes: int) -> Callable[[], bytes]:
+    """Return a function that makes a body with so many MiB of rows."""
     row = b"[1.00000000,2.00000000,3.00000000,4.00000000]"
-    return json_of(b'{"signature_name":"single","instances":[', row, 100 * MIB // (len(row) + 1), b"]}")
+    return lambda: json_of(b'{"signature_name":"single","instances":[', row, mebibytes * MIB // (len(row) + 1), b"]}")
 
 
-def digits_100_mb() -> bytes:
-    return json_of(b'{"instances":[', b"1", 50 * MIB, b"]}")
+def digits_60_mb() -> bytes:
+    return json_of(b'{"instances":[', b"1", 30 * MIB, b"]}")
 
 
-def blanks_100_mb() -> bytes:
-    return b" " * (100 * MIB)
+def blanks_60_mb() -> bytes:
+    return b" " * (60 * MIB)
 
 
-def text_100_mb() -> bytes:
-    return b'{"instances":["' + b"\\u0041" * (100 * MIB // 6) + b'"]}'
+def text_60_mb() -> bytes:
+    return b'{"instances":["' + b"\\u0041" * (60 * MIB // 6) + b'"]}'
 
 
 def gzip_of(start: bytes, part: bytes, mebibytes: int) -> Callable[[], bytes]:
@@ -148,7 +149,7 @@ def slowly(start: bytes, step: bytes, count: int) -> Callable[[Victim], str]:
 
 def work_after_the_answer(victim: Victim) -> str:
     """Send bodies that take long from clients that leave soon; then the server must stop working on them."""
-    body = rows_100_mb()[: 30 * MIB]
+    body = rows(31)()[: 30 * MIB]
     request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
 
     def ask() -> str:
@@ -223,10 +224,11 @@ def refused_header(header: str, value: str) -> Callable[[Victim], str]:
 
 
 ATTACKS = (
-    Attack("100 MB of rows as JSON", posted(rows_100_mb), DECODED),
-    Attack("100 MB of digits as JSON, 4 at once", posted(digits_100_mb, times=4), f"{DECODED}, --max_large_bodies"),
-    Attack("100 MB of blanks", posted(blanks_100_mb), BODY),
-    Attack("100 MB of escapes in one string", posted(text_100_mb), DECODED),
+    Attack("100 MB of rows as JSON", posted(rows(100)), BODY),
+    Attack("60 MB of rows as JSON, 4 at once", posted(rows(60), times=4), DECODED),
+    Attack("60 MB of digits as JSON, 4 at once", posted(digits_60_mb, times=4), f"{DECODED}, --max_large_bodies"),
+    Attack("60 MB of blanks", posted(blanks_60_mb), BODY),
+    Attack("60 MB of escapes in one string", posted(text_60_mb), DECODED),
     Attack("chunked body without an end", endless_body, BODY),
     Attack("gzip: 30 KB for 30 MB of `[`", posted(gzip_of(b"", b"[", 30), headers=GZIP, times=4), "--max_nesting"),
     Attack("gzip: 30 KB for 30 MB of blanks", posted(gzip_of(b"", b" ", 30), headers=GZIP, times=4), DECODED),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import preloaded
 from tests.zoo import summary as zoo
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -15,6 +17,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # A shell starts background jobs with SIGINT ignored, which children inherit; but some tests interrupt processes by SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes() -> Iterator[None]:
+    """Fork processes that import TensorFlow from one that has done so, if `make test` asks for it."""
+    if os.environ.get(preloaded.ENABLED) == "1" and preloaded.is_supported():
+        with preloaded.preloaded():
+            yield
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")

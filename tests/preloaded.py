@@ -1,9 +1,9 @@
 """Processes that start as copies of one that has imported TensorFlow already, so that each starts in a tenth of the time.
 
 `with preloaded():` replaces `subprocess.Popen`. Within the block, `python -m MODULE` of the modules below is forked from a
-process that has imported them (`python -m tests.preloaded`). It runs MODULE as `__main__`, with the arguments, folder, environment and
-streams that Popen would give it, and is a child of the caller: signals, exit codes and time-outs work as ever. All other
-commands, and those with options or variables that the imports would have had to see, start in the usual way.
+process that has imported them (`python -m tests.preloaded`). It runs MODULE as `__main__`, with the arguments, folder,
+environment and streams that Popen would give it, and is a child of the caller: signals, exit codes and time-outs work as ever.
+All other commands, and those with options or variables that the imports would have had to see, start in the usual way.
 
 `make test` sets TFBUNDLE_TESTS_PRELOAD=1, which puts all tests in such a block; `make test-all` starts every process afresh.
 """
@@ -23,17 +23,29 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 ENABLED = "TFBUNDLE_TESTS_PRELOAD"
-MODULES = ("serving.server", "serving.server.child", "bundler.tflite.worker", "bundler.tflite.fast_path_worker")
+MODULES = (
+    "serving.server", "serving.server.child", "bundler.tflite.worker", "bundler.tflite.fast_path_worker",
+    "bundler.converters.onnx_tf_worker",
+)  # fmt: skip
 """Modules whose processes are forked; all of them import TensorFlow."""
 
+COMMANDS = ("build", "serve")
+"""Commands of `python -m bundler` whose processes are forked, except for their help."""
+
 _IMPORTED = (
-    "tensorflow", "ai_edge_litert.interpreter", "serving.server.server", "bundler.tflite.exchange", "bundler.tflite.quantize",
-    "bundler.tflite.runner", "bundler.tflite.sensitivity", "bundler.tflite.variants", "bundler.tflite.fast_path",
+    "tensorflow", "onnx", "ai_edge_litert.interpreter", "serving.server.server", "bundler.cli.app",
+    "bundler.pipeline", "bundler.converters.native", "bundler.validation.parity", "bundler.tflite.exchange",
+    "bundler.tflite.quantize", "bundler.tflite.runner", "bundler.tflite.sensitivity", "bundler.tflite.variants",
+    "bundler.tflite.fast_path",
 )  # fmt: skip
+_STARTS_A_THREAD = "onnxruntime"
+"""A package whose import starts a thread, which a forked process lacks and would wait for at its end."""
+
 _READ_EARLY = (
     "TF_", "PYTHON", "LD_", "LANG", "LC_", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_", "DNNL_", "ONEDNN_", "GRPC_", "COVERAGE_"
 )  # fmt: skip
@@ -55,6 +67,16 @@ def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(_READ_EARLY)}
 
 
+@dataclass(frozen=True)
+class _Start:
+    """How a process starts: `python -m arguments` with an environment, in a folder, and maybe in a session of its own."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    in_new_session: bool
+
+
 class _Preloaded:
     """The process to fork from. It has the environment in which it is made, and starts with the first command that it can run."""
 
@@ -67,14 +89,14 @@ class _Preloaded:
         """Return whether the imports have seen what a process with this environment would have to see."""
         return _read_early(environment) == _read_early(self._environment)
 
-    def fork(self, arguments: list[str], environment: Mapping[str, str], folder: str, streams: list[int]) -> int:
-        """Return the id of a new process, a child of this one, that runs `python -m arguments`."""
+    def fork(self, start: _Start, streams: list[int]) -> int:
+        """Return the id of a new process, a child of this one, that has these streams as 0, 1 and 2."""
         with self._lock:
             if self._process is None:
                 self._start()
             _adopt_orphans(True)
             try:
-                request = json.dumps([arguments, dict(environment), folder]).encode()
+                request = json.dumps(asdict(start)).encode()
                 socket.send_fds(self._socket, [len(request).to_bytes(_LENGTH_BYTES, "big")], streams)
                 self._socket.sendall(request)
                 child = int.from_bytes(_received(self._socket, _LENGTH_BYTES), "big")
@@ -123,9 +145,9 @@ class _Popen(subprocess.Popen):  # type: ignore[type-arg]
         self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
         p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *others,
     ) -> None:  # fmt: skip
-        """See CPython's method; `others` begins with restore_signals."""
+        """See CPython's method; `others` is restore_signals, gid, gids, uid, umask, start_new_session, process_group."""
         is_plain = executable is None and close_fds and not (preexec_fn or pass_fds or shell)
-        is_plain = is_plain and all(value in (None, False, -1) for value in others[1:])
+        is_plain = is_plain and all(value in (None, -1) for value in (*others[1:5], *others[6:]))
         environment = os.environ if env is None else env
         if not (is_plain and _runs_a_module(args) and self.preloaded.fits(environment)):
             super()._execute_child(  # type: ignore[misc]
@@ -134,8 +156,8 @@ class _Popen(subprocess.Popen):  # type: ignore[type-arg]
             )  # fmt: skip
             return
         streams = [number if theirs == -1 else theirs for number, theirs in enumerate((p2cread, c2pwrite, errwrite))]
-        folder = os.fspath(cwd) if cwd is not None else str(Path.cwd())
-        self.pid = self.preloaded.fork(list(map(os.fspath, args[2:])), environment, folder, streams)
+        folder = os.path.realpath(cwd or ".")
+        self.pid = self.preloaded.fork(_Start(list(args[2:]), dict(environment), folder, others[5]), streams)
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
 
@@ -182,7 +204,7 @@ def _serve(connection: socket.socket) -> list[str]:
                 connection.close()
                 while os.getppid() == between:
                     time.sleep(0.001)
-                return _become(json.loads(request), streams)
+                return _become(_Start(**json.loads(request)), streams)
             connection.sendall(child.to_bytes(_LENGTH_BYTES, "big"))
             os._exit(0)
         for stream in streams:
@@ -191,17 +213,18 @@ def _serve(connection: socket.socket) -> list[str]:
         connection.sendall(_ADOPTED)
 
 
-def _become(request: list[Any], streams: list[int]) -> list[str]:
-    arguments, environment, folder = request
+def _become(start: _Start, streams: list[int]) -> list[str]:
+    if start.in_new_session:
+        os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     for stream in streams:
         os.close(stream)
     os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    sys.path[0] = folder
-    return arguments
+    os.environ.update(start.environment)
+    os.chdir(start.folder)
+    sys.path[0] = start.folder
+    return start.arguments
 
 
 def _main() -> None:
@@ -212,6 +235,7 @@ def _main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     for name in _IMPORTED:
         importlib.import_module(name)
+    assert _STARTS_A_THREAD not in sys.modules
     module, *arguments = _serve(connection)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

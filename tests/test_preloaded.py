@@ -82,15 +82,22 @@ def test_process_reads_the_end_of_its_input_while_others_run(echo: list[str], tm
         assert first.wait(10) == 0 and second.poll() is None
 
 
-@pytest.mark.parametrize(
-    "options", [{"env": {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}}, {"start_new_session": True}]
-)
-def test_process_that_the_imports_must_know_is_started_afresh(
+@pytest.mark.parametrize("options", [{"env": {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}}, {"umask": 0o77}])
+def test_process_with_other_variables_or_options_is_started_afresh(
     echo: list[str], tmp_path: Path, options: dict[str, object]
 ) -> None:
     (tmp_path / "echo_of_start.py").write_text("import sys; print('tensorflow' in sys.modules)")
     done = subprocess.run(echo, cwd=tmp_path, capture_output=True, text=True, check=True, **options)  # type: ignore[call-overload]
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("in_new_session", [False, True])
+def test_process_gets_a_session_of_its_own_if_asked(echo: list[str], tmp_path: Path, in_new_session: bool) -> None:
+    (tmp_path / "echo_of_start.py").write_text("import os; print(os.getsid(0) == os.getpid())")
+    done = subprocess.run(
+        echo, cwd=tmp_path, start_new_session=in_new_session, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{in_new_session}\n"
 
 
 def test_forked_server_answers_and_ends_with_0() -> None:

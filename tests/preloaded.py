@@ -11,6 +11,7 @@ All other commands, and those with options or variables that the imports would h
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -236,6 +237,8 @@ def _main() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
     assert _STARTS_A_THREAD not in sys.modules
+    gc.collect()
+    gc.freeze()  # the processes share the memory of what they do not write to
     module, *arguments = _serve(connection)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import preloaded
+from tests import preloaded, requirements
 from tests.serving.processes import server_process
 from tests.serving.server.recordings import MODELS
 
-if not preloaded.is_supported():
-    pytest.skip("processes are forked on Linux and without coverage only", allow_module_level=True)
+requirements.require(sys.platform == "linux", "Linux: elsewhere, a process cannot become the child of another")
 
 ECHO = """
 import atexit, json, os, sys

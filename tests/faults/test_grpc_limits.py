@@ -35,7 +35,7 @@ def beside(target: Victim, *, rise_mib: float = 2.5 * LIMIT_MIB) -> Iterator[Non
     """Assert that a light client is served during the block, and that memory stays within its limit."""
     with LightClient(target.server) as light, MemoryPeak(target.server.pid) as memory:
         yield
-        time.sleep(1.0)
+        time.sleep(0.5)
     assert target.server.process.poll() is None
     assert not light.result.losses, light.result
     assert light.result.p99 < 1.0, light.result

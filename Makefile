@@ -34,7 +34,7 @@ demo: $(STAMP)  ## build, serve and smoke-test two real models
 	$(BIN)/tfbundle demo
 
 test: $(STAMP)  ## run the tests that every change has to pass
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
+	TFBUNDLE_TESTS_PRELOAD=1 $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: $(STAMP)  ## run all tests, including the long ones
 	$(BIN)/pytest -q -n 2 --dist worksteal

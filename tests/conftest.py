@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import preloaded
 from tests.zoo import summary as zoo
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -15,6 +18,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # A shell starts background jobs with SIGINT ignored, which children inherit; but some tests interrupt processes by SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes() -> Iterator[None]:
+    """Fork processes that import TensorFlow from one that has done so, if `make test` asks for it."""
+    if os.environ.get(preloaded.ENABLED) == "1" and preloaded.is_supported():
+        with preloaded.preloaded():
+            yield
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +68,12 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest test first; at the end, one worker would wait for another that runs it."""
     items.sort(key=lambda item: "test_soak" not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of garbage collections, each of which would take a third of a second: builds ask for one."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

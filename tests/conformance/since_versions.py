@@ -93,9 +93,9 @@ def _is_experimental(schema: Any) -> bool:
     return schema.support_level == onnx.defs.OpSchema.SupportType.EXPERIMENTAL
 
 
-def cases(op_type: str, version: int) -> list[SinceCase]:
-    """Return the cases of an operator at a version."""
-    own = list(islice(_set_back(op_type, version), MOST_PER_VERSION)) if version >= CHANGED.get(op_type, 0) else []
+def cases(op_type: str, version: int, most: int = MOST_PER_VERSION) -> list[SinceCase]:
+    """Return the cases of an operator at a version, `most` of them at most where they are ONNX's."""
+    own = list(islice(_set_back(op_type, version), most)) if version >= CHANGED.get(op_type, 0) else []
     return own or written_cases(op_type, version)
 
 

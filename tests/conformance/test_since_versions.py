@@ -7,20 +7,19 @@ import onnxruntime
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from tests.conformance.since_versions import OLDER, WITHOUT_CASE, cases, versions, written_cases
+from tests.conformance.since_versions import MOST_PER_VERSION, OLDER, WITHOUT_CASE, cases, versions, written_cases
 
 VERSIONS = versions()
 ORT_OLDEST = 7
 """ONNX Runtime guarantees no older opset (docs/Versioning.md)."""
 
 
-@pytest.mark.parametrize(
-    ("op_type", "version"), VERSIONS, ids=[f"{op_type}-{version}" for op_type, version in VERSIONS]
-)
-def test_operator_keeps_its_meaning(op_type: str, version: int) -> None:
+@pytest.mark.parametrize("most", [1, pytest.param(MOST_PER_VERSION, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("op_type", "version"), VERSIONS, ids=[f"{op_type}-{version}" for op_type, version in VERSIONS])
+def test_operator_keeps_its_meaning(op_type: str, version: int, most: int) -> None:
     from tests.conformance.runner import assert_passes
 
-    found = cases(op_type, version)
+    found = cases(op_type, version, most)
     assert bool(found) != (op_type in WITHOUT_CASE), "an operator has a case or a row in WITHOUT_CASE, not both"
     for case in found:
         assert_passes(case)

@@ -35,7 +35,7 @@ def beside(target: Victim, *, rise_mib: float = 2.5 * LIMIT_MIB) -> Iterator[Non
     """Assert that a light client is served during the block, and that memory stays within its limit."""
     with LightClient(target.server) as light, MemoryPeak(target.server.pid) as memory:
         yield
-        time.sleep(1.0)
+        time.sleep(0.5)
     assert target.server.process.poll() is None
     assert not light.result.losses, light.result
     assert light.result.p99 < 1.0, light.result
@@ -144,7 +144,12 @@ def test_watchers_of_health_do_not_hold_the_threads(attacked: Victim) -> None:
 
 def headers(path: str) -> bytes:
     encoded = path.encode()
-    return b"\x83\x86\x04" + bytes([len(encoded)]) + encoded + b"\x01\x01x\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
+    return (
+        b"\x83\x86\x04"
+        + bytes([len(encoded)])
+        + encoded
+        + b"\x01\x01x\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
+    )
 
 
 _RST_STREAM = 3
@@ -175,24 +180,24 @@ def test_answers_that_are_not_read_are_dropped(attacked: Victim) -> None:
     with beside(attacked, rise_mib=7 * LIMIT_MIB), ExitStack() as kept:
         connections = [kept.enter_context(attacked.raw(attacked.server.grpc_port)) for _ in range(120)]
         for connection in connections:
-            connection.sendall(PREFACE + _frame(4, 0, 0, b"") + _frame(1, 4, 1, headers(PREDICT)) + _frame(0, 1, 1, body))
+            connection.sendall(
+                PREFACE + _frame(4, 0, 0, b"") + _frame(1, 4, 1, headers(PREDICT)) + _frame(0, 1, 1, body)
+            )
             time.sleep(0.02)
-        time.sleep(3.0)  # longer than --write_timeout_in_ms
         assert all(_is_reset(connection) for connection in connections)
 
 
 def _is_reset(connection: socket.socket) -> bool:
-    """Read all frames that have come, and return whether one of them resets stream 1."""
-    connection.settimeout(0.1)
+    """Read frames until one of them resets stream 1. Return False if the connection ends, or is silent for 5 s, before that."""
+    connection.settimeout(5.0)
     data = b""
     with suppress(OSError):
         while chunk := connection.recv(2**20):
             data += chunk
-    at = 0
-    while at + 9 <= len(data):
-        if data[at + 3] == _RST_STREAM:
-            return True
-        at += 9 + int.from_bytes(data[at : at + 3], "big")
+            while len(data) >= 9 and len(data) >= (size := 9 + int.from_bytes(data[:3], "big")):
+                if data[3] == _RST_STREAM:
+                    return True
+                data = data[size:]
     return False
 
 
@@ -204,7 +209,7 @@ def test_streams_that_are_reset_at_once_do_no_harm(attacked: Victim) -> None:
 @pytest.mark.parametrize("frame", [_frame(6, 0, 0, bytes(8)), _frame(4, 0, 0, b"")], ids=["ping", "settings"])
 def test_floods_of_control_frames_end_their_connection_or_do_no_harm(attacked: Victim, frame: bytes) -> None:
     with beside(attacked):
-        end = time.monotonic() + 3.0
+        end = time.monotonic() + 1.5
         while time.monotonic() < end:
             with attacked.raw(attacked.server.grpc_port) as connection, suppress(OSError):
                 connection.sendall(PREFACE + _frame(4, 0, 0, b""))
@@ -220,10 +225,11 @@ def test_metadata_is_limited(attacked: Victim) -> None:
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_calls_beyond_the_limit_are_refused_with_its_flag(attacked: Victim) -> None:
+def test_calls_beyond_the_limit_are_refused_with_its_flag() -> None:
+    """The server is a separate one, as its kernels go on after the calls are cancelled."""
     request = predict_message("spin", turns=tensor([], 3, int_val=[100_000])).SerializeToString()
     calls: list[Any] = []
-    with opened(attacked, 4, lambda channel, _: calls.extend(
+    with victim(*FLAGS) as busy, opened(busy, 4, lambda channel, _: calls.extend(
         channel.unary_unary(PREDICT).future(request, timeout=30.0) for _ in range(20)
     )):  # fmt: skip
         deadline = time.monotonic() + 20

@@ -116,12 +116,16 @@ def test_sigterm_ends_a_server_whose_kernel_never_returns(spinner: Path, tmp_pat
 
 
 def test_sigterm_ends_a_server_during_the_load_of_a_new_version(spinner: Path, endless: Path, tmp_path: Path) -> None:
-    base = tmp_path / "m"
+    base, log = tmp_path / "m", tmp_path / "log"
     base.mkdir()
     (base / "1").symlink_to(spinner / "1")
-    with server_process(*flags(base)) as server:
+    with log.open("wb") as output, server_process(*flags(base), stderr=output) as server:
         (base / "2").symlink_to(endless / "1")
-        time.sleep(5.0)
+        end = time.monotonic() + SECONDS
+        while log.read_text().count("Restoring parameters") < 2:
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        time.sleep(0.5)  # now the warm-up runs
         started = time.monotonic()
         assert server.terminate() == 0
         assert time.monotonic() - started < 5

@@ -133,7 +133,7 @@ def victim(*flags: str, models: Path | None = None, files: int | None = None) ->
         models: a folder with a model `m` saved before; None saves it.
         files: most file descriptors of the server; None leaves that as it is.
     """
-    limits = ["prlimit", f"--as={MEMORY_BYTES}", *([f"--nofile={files}"] if files else [])] if sys.platform == "linux" else []
+    wrapper = ("prlimit", f"--nofile={files}") if files and sys.platform == "linux" else ()
     with tempfile.TemporaryDirectory(prefix="tfbundle-victim-") as name:
         folder = Path(name)
         if models is None:
@@ -145,7 +145,7 @@ def victim(*flags: str, models: Path | None = None, files: int | None = None) ->
         (folder / "models.config").write_text(config_text(folder))
         with (folder / "log").open("wb") as log:
             config = f"--model_config_file={folder / 'models.config'}"
-            with server_process(config, *flags, stderr=log, wrapper=tuple(limits)) as server:
+            with server_process(config, *flags, stderr=log, wrapper=wrapper, memory_bytes=MEMORY_BYTES) as server:
                 yield Victim(server, folder)
 
 

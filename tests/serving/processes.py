@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import subprocess
@@ -40,18 +41,26 @@ class ServerProcess(ServerEndpoints):
 
 @contextmanager
 def server_process(
-    *flags: str, grpc_port: int = 0, rest_port: int = 0, stderr: IO[bytes] | None = None, wrapper: tuple[str, ...] = ()
+    *flags: str,
+    grpc_port: int = 0,
+    rest_port: int = 0,
+    stderr: IO[bytes] | None = None,
+    wrapper: tuple[str, ...] = (),
+    memory_bytes: int = 0,
 ) -> Iterator[ServerProcess]:
     """Run the server until the end of the block; yield once its REST port, the last one, is open.
 
     Args:
         stderr: where its log goes; None shows it in the test's output.
         wrapper: a command that runs the server, e.g. `prlimit --fsize=4096`.
+        memory_bytes: the most address space that it may take, on Linux; 0 for any.
     """
     ports = (grpc_port or free_port(), rest_port or free_port())
     command = [*wrapper, sys.executable, "-m", "serving.server", f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
     process = subprocess.Popen([*command, *flags], cwd=ROOT, stdout=stderr, stderr=stderr)
     try:
+        if memory_bytes and sys.platform == "linux":
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         _wait_for_port(process, ports[1])
         yield ServerProcess(*ports, process.pid, process)
     finally:

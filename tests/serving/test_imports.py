@@ -40,9 +40,12 @@ def test_the_first_import_runs_inside_every_context(tmp_path: Path, monkeypatch:
     monkeypatch.delitem(sys.modules, "costly_package")
 
 
-def test_tensorflow_is_imported_without_keras_which_still_works() -> None:
-    code = (
-        "import sys; from serving.imports import leave_keras_out; leave_keras_out(); import tensorflow as tf;"
-        "assert 'keras' not in sys.modules; tf.keras.layers.Dense(1); assert 'keras' in sys.modules"
-    )
+IMPORT = "import sys; from serving.imports import leave_keras_out; leave_keras_out(); import tensorflow as tf;"
+
+
+@pytest.mark.parametrize(
+    "use", ["", pytest.param("tf.keras.layers.Dense(1); assert 'keras' in sys.modules", marks=pytest.mark.slow)]
+)
+def test_tensorflow_is_imported_without_keras_which_still_works(use: str) -> None:
+    code = f"{IMPORT} assert 'keras' not in sys.modules; {use}"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

@@ -20,7 +20,6 @@ from tests.serving.processes import ServerProcess, server_process
 from tests.serving.server.recordings import MODELS
 
 REQUESTS = 1_000_000
-RELOAD_SECONDS = 10.0
 CLIENTS = 4
 WARM_UP = 0.3
 """Share of the time before memory is compared; it includes several reloads."""
@@ -82,27 +81,29 @@ def publish(base: Path, version: int) -> None:
         shutil.rmtree(base / str(version - 2))
 
 
-def watch(server: ServerProcess, base: Path, load: Load, seconds: float) -> list[int]:
-    """Publish versions for some seconds. Return the server's resident bytes, one number per second."""
+def watch(server: ServerProcess, base: Path, load: Load, seconds: float, pause: float) -> list[int]:
+    """Publish a version every `pause` seconds for some seconds. Return the server's resident bytes, two numbers per second."""
     process = psutil.Process(server.process.pid)
     start, version, resident = time.monotonic(), 1, []
     while time.monotonic() - start < seconds and load.sent < REQUESTS and not load.failures:
-        if time.monotonic() - start >= version * RELOAD_SECONDS:
+        if time.monotonic() - start >= version * pause:
             version += 1
             publish(base, version)
-        time.sleep(1)
+        time.sleep(0.5)
         resident.append(process.memory_info().rss)
     return resident
 
 
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize("minutes", [2, pytest.param(30, marks=pytest.mark.slow)])
-def test_soak(minutes: int, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "pause"), [(25, 2.5), pytest.param(1800, 10.0, marks=pytest.mark.slow)], ids=["25 s", "30 min"]
+)
+def test_soak(seconds: int, pause: float, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     base = tmp_path / "m"
     base.mkdir()
     publish(base, 1)
     with server_process("--model_name=m", f"--model_base_path={base}") as server, Load(server.grpc_target) as load:
-        resident = watch(server, base, load, minutes * 60)
+        resident = watch(server, base, load, seconds, pause)
         assert server.process.poll() is None
     assert not load.failures, load.failures[:5]
     warm = resident[int(len(resident) * WARM_UP) :]
@@ -110,5 +111,7 @@ def test_soak(minutes: int, tmp_path: Path, record_property: Callable[[str, obje
     before, after = (statistics.median(part) for part in (warm[:window], warm[-window:]))
     record_property("requests", load.sent)
     record_property("growth", after / before)
-    print(f"{load.sent} requests in {len(resident)} s, resident {before / 2**20:.1f} -> {after / 2**20:.1f} MiB")
+    print(
+        f"{load.sent} requests in {len(resident) / 2:.0f} s, resident {before / 2**20:.1f} -> {after / 2**20:.1f} MiB"
+    )
     assert after < before * GROWTH, f"resident memory grew from {before} to {after} bytes: {resident}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+@cache
 def files() -> dict[str, bytes]:
     """Two photographs, 427 x 640, as JPEG with and without subsampled chroma and as PNG of several modes."""
     out = {}

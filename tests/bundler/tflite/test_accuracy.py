@@ -52,6 +52,7 @@ def assert_accuracy_is_kept(outcome: Outcome) -> None:
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
 
 
+@pytest.mark.slow
 def test_the_demo_network_keeps_its_accuracy(tmp_path: Path) -> None:
     model, _ = demo.train()
     outcome = build_outcome(model, 8, tmp_path, variants=VARIANTS, calibration=CALIBRATION, evaluate=ACCURACY)

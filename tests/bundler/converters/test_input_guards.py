@@ -128,3 +128,16 @@ def test_a_function_for_tflite_has_no_checks() -> None:
 def test_shared_dims_are_those_with_a_name_that_occurs_more_than_once() -> None:
     specs = [TensorSpec("a", "int64", ("batch", "n", 3, "n")), TensorSpec("b", "int64", ("batch", None, 3, None))]
     assert [(dim.name, dim.places) for dim in shared_dims(specs)] == [("batch", ((0, 0), (1, 0))), ("n", ((0, 1), (0, 3)))]
+
+
+def test_a_reshape_cannot_regroup_the_rows_that_the_graph_declares(tmp_path: Path) -> None:
+    call = session_call(flattening(("batch", "seq", 8)), tmp_path)
+    assert [call(ones(rows, 8, 8)).shape for rows in (0, 1, 3)] == [(0, 64), (1, 64), (3, 64)]
+    for shape in ((2, 4, 8), (1, 16, 8), (8, 1, 8)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Input to reshape is a tensor with"):
+            call(ones(*shape))
+
+
+def test_a_reshape_that_joins_rows_in_any_number_does_so_whatever_the_graph_declares(tmp_path: Path) -> None:
+    call = session_call(flattening(("batch", "seq", 64)), tmp_path)
+    assert call(ones(2, 3, 64)).shape == (6, 64)

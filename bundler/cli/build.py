@@ -130,7 +130,7 @@ def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:
     """Return the line about the dims that have one size; none if all can vary, or for a bundle of an older tfbundle."""
     from bundler.values.fixed_dims import FixedDims
 
-    fixed = FixedDims.from_json(record["fixed_dims"]) if "fixed_dims" in record else FixedDims(())
+    fixed = FixedDims.from_json(record["fixed_dims"]) if "fixed_dims" in record else FixedDims()
     return [f"Fixed dims: {fixed.explained(in_file=in_file)}"] if fixed.dims else []
 
 

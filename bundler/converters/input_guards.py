@@ -5,16 +5,16 @@ clients. Behind a wrong size that still divides, `Reshape([-1, 64])` answers wit
 checks its inputs, and the request fails with INVALID_ARGUMENT:
 
 1. The rank and the fixed dims of an input: EnsureShape, whose error names the input and both shapes.
-2. Dims of one name, in several inputs or in one: Assert, whose error names the dim, the inputs and the sizes.
+2. Dims of one name, in several inputs or in one: a single Assert, whose error names the dims, the inputs and their shapes.
 
-An input without fixed dims whose names occur once is not checked.
+An input without fixed dims whose names occur once is not checked. XLA ignores Assert, so the second check is lost in a function
+that the caller compiles with `jit_compile`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
@@ -63,30 +63,42 @@ def guarded(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> list[Tens
     ]
     if not shared:
         return checked
-    with tf.control_dependencies(_equal_sizes(checked, specs, shared, sorted(compared))):
+    compared_shapes = {number: tf.shape(checked[number]) for number in sorted(compared)}
+    check = tf.raw_ops.Assert(
+        condition=_are_equal(compared_shapes, specs, shared),
+        data=[_rule(compared_shapes, specs, shared), *compared_shapes.values()],
+        summarize=max(len(specs[number].dims) for number in compared),
+    )
+    with tf.control_dependencies([check]):
         return [tf.identity(tensor) if number in compared else tensor for number, tensor in enumerate(checked)]
 
 
-def _equal_sizes(
-    tensors: Sequence[Tensor], specs: Sequence[TensorSpec], shared: Sequence[SharedDim], compared: Sequence[int]
-) -> list[Any]:
-    """Return an Assert for each shared dim. All read one vector, which holds the shapes of the compared inputs in a row."""
-    shapes = tf.concat([tf.shape(tensors[number]) for number in compared], 0)
+def _are_equal(shapes: Mapping[int, Tensor], specs: Sequence[TensorSpec], shared: Sequence[SharedDim]) -> Tensor:
+    """Return whether the dims of each name are equal, with few operators: each costs about as much as a small layer."""
+    first, *others = shapes
+    dims = specs[first].dims
+    if len(set(dims)) == len(dims) and None not in dims and others and all(specs[number].dims == dims for number in others):
+        rest = shapes[others[0]] if len(others) == 1 else tf.stack([shapes[number] for number in others])
+        return tf.reduce_all(tf.equal(rest, shapes[first]))
     starts, total = {}, 0
-    for number in compared:
+    for number in shapes:
         starts[number], total = total, total + len(specs[number].dims)
-    asserts = []
-    for dim in shared:
-        sizes = tf.gather(shapes, [starts[number] + axis for number, axis in dim.places])
-        text = f"The dim {dim.name} must have the same size in {_listed(dim, specs)}. The sizes are"
-        asserts.append(
-            tf.raw_ops.Assert(
-                condition=tf.reduce_all(tf.equal(sizes, sizes[:1])), data=[text, sizes], summarize=len(dim.places)
-            )
-        )
-    return asserts
+    places = [[starts[number] + axis for number, axis in dim.places] for dim in shared]
+    sizes = tf.concat(list(shapes.values()), 0)
+    left = tf.gather(sizes, [place for equal in places for place in equal[1:]])
+    right = tf.gather(sizes, [equal[0] for equal in places for _ in equal[1:]])
+    return tf.reduce_all(tf.equal(left, right))
 
 
-def _listed(dim: SharedDim, specs: Sequence[TensorSpec]) -> str:
-    places = [f"{specs[number].name} (axis {axis})" for number, axis in dim.places]
-    return f"{', '.join(places[:-1])} and {places[-1]}"
+def _rule(shapes: Iterable[int], specs: Sequence[TensorSpec], shared: Sequence[SharedDim]) -> str:
+    """Return what the inputs have to fulfil, followed by the beginning of a list of their shapes."""
+    rules = [
+        f"{dim.name} is {_listed([f'axis {axis} of {specs[number].name}' for number, axis in dim.places])}" for dim in shared
+    ]
+    names = [specs[number].name for number in shapes]
+    shapes_are = f"The shapes of {_listed(names)} are" if len(names) > 1 else f"The shape of {names[0]} is"
+    return f"Dims of one name must have the same size: {'; '.join(rules)}. {shapes_are}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"

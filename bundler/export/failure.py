@@ -24,7 +24,9 @@ _FIXED = re.compile(
 )
 SIZES_LOGGER = "torch.fx.experimental.symbolic_shapes"
 """The logger of torch that tells, at INFO, which line of the model's code compares a size with a number."""
-_SYMBOL = re.compile(r"^create_symbol (?P<symbol>\w+) = \d+ for L\['\w+'\]\[(?P<index>\d+)\]\.size\(\)\[(?P<axis>\d+)\]", re.MULTILINE)
+_SYMBOL = re.compile(
+    r"^create_symbol (?P<symbol>\w+) = \d+ for L\['\w+'\]\[(?P<index>\d+)\]\.size\(\)\[(?P<axis>\d+)\]", re.MULTILINE
+)
 _GUARD = r"^(?:eval|runtime_assert) Eq\({symbol}, {size}\) \[guard added\] (?P<code>.+?)  # (?P<file>.+?):(?P<line>\d+) in "
 
 _RULES: tuple[tuple[str, str, str], ...] = (
@@ -158,9 +160,9 @@ def _fixing_line(causes: list[BaseException], chatter: str) -> str | None:
 
 
 def _whole_path(path: str) -> str:
-    """Return the path of an imported file, which torch shortens at its start."""
+    """Return the path of an imported file, of which torch leaves out the characters that its own path begins with, too."""
     files = (str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values()))
-    return next((file for file in files if file.endswith(f"/{path}")), path)
+    return next((file for file in files if file.endswith(path)), path)
 
 
 def _keep(text: str, title: str, chatter: str) -> Path:

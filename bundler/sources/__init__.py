@@ -44,7 +44,7 @@ class LoadedModel:
     input_specs: tuple[TensorSpec, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     binding: Binding | None = None
-    fixed_dims: FixedDims = FixedDims(())
+    fixed_dims: FixedDims = field(default_factory=FixedDims)
 
 
 @dataclass(frozen=True)

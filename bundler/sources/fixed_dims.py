@@ -55,7 +55,7 @@ def of_module(
     """
     fixed = [(spec.name, axis) for spec in specs for axis, dim in enumerate(spec.dims) if isinstance(dim, int)]
     if not fixed:
-        return FixedDims(())
+        return FixedDims()
     trials = _Trials(module, binding, tensors, batched=any(spec.dims[:1] == ("batch",) for spec in specs))
     groups = _groups(specs)
     free = trials.free_groups(groups) if trials.can_run else [group for group in groups if _is_usual(specs, group)]
@@ -107,8 +107,11 @@ def _groups(specs: Sequence[TensorSpec]) -> list[Places]:
 
 def _is_usual(specs: Sequence[TensorSpec], group: Places) -> bool:
     """Return whether dims at these places can change in most models; channels and features cannot."""
-    ranks = {spec.name: len(spec.dims) for spec in specs}
-    return all(axis == 0 or (ranks[name], axis) in _NAMES for name, axis in group)
+    inputs = {spec.name: spec for spec in specs}
+    return all(
+        axis == 0 or ((rank := len(inputs[name].dims), axis) in _NAMES and (rank > 2 or "int" in inputs[name].dtype))
+        for name, axis in group
+    )
 
 
 def _named(specs: Sequence[TensorSpec], free: Sequence[Places], first: str = "batch") -> list[TensorSpec]:

@@ -47,7 +47,7 @@ class FixedDims:
         export: what to give torch's exporter in place of `free`, for a source that is an exported file.
     """
 
-    dims: tuple[FixedDim, ...]
+    dims: tuple[FixedDim, ...] = ()
     free: tuple[str, ...] = ()
     export: str = ""
 

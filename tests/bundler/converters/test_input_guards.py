@@ -82,18 +82,36 @@ def test_a_string_input_with_a_fixed_dim_is_checked(tmp_path: Path) -> None:
 def test_dims_of_one_name_must_be_equal_across_inputs(tmp_path: Path) -> None:
     call = session_call(added(("batch", "wide"), ("batch", "wide")), tmp_path)
     assert call(ones(3, 4), ones(3, 4)).shape == (3, 4)
-    text = "The dim batch must have the same size in a (axis 0) and b (axis 0). The sizes are] [3 1]"
+    rule = "Dims of one name must have the same size: batch is axis 0 of a and axis 0 of b; wide is axis 1 of a and axis 1 of b."
+    for other in ((1, 4), (3, 1)):
+        text = f"{rule} The shapes of a and b are] [3 4] [{other[0]} {other[1]}]"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(text)):
+            call(ones(3, 4), ones(*other))
+
+
+def test_one_name_at_different_axes_must_have_one_size(tmp_path: Path) -> None:
+    call = session_call(added(("batch", 4), (1, "batch")), tmp_path)
+    assert call(ones(4, 4), ones(1, 4)).shape == (4, 4)
+    text = "batch is axis 0 of a and axis 1 of b. The shapes of a and b are] [3 4] [1 4]"
     with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(text)):
         call(ones(3, 4), ones(1, 4))
-    text = "The dim wide must have the same size in a (axis 1) and b (axis 1). The sizes are] [4 1]"
-    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(text)):
-        call(ones(3, 4), ones(3, 1))
+
+
+def test_three_inputs_with_the_same_dims_are_compared(tmp_path: Path) -> None:
+    dims = dict.fromkeys("abc", ("batch", "wide"))
+    nodes = [helper.make_node("Sum", ["a", "b", "c"], ["sum"]), helper.make_node("Reshape", ["sum", "rows"], ["y"])]
+    call = session_call(model(dims, nodes, rows=4), tmp_path)
+    assert call(ones(3, 4), ones(3, 4), ones(3, 4)).shape == (3, 4)
+    for number in range(3):
+        arrays = [ones(1, 4) if at == number else ones(3, 4) for at in range(3)]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="batch is axis 0 of a, axis 0 of b and axis 0 of c"):
+            call(*arrays)
 
 
 def test_dims_of_one_name_must_be_equal_within_an_input(tmp_path: Path) -> None:
     call = session_call(model({"x": ("n", "n")}, [helper.make_node("Reshape", ["x", "rows"], ["y"])], rows=4), tmp_path)
     assert call(ones(4, 4)).shape == (4, 4)
-    text = "The dim n must have the same size in x (axis 0) and x (axis 1). The sizes are] [2 8]"
+    text = "Dims of one name must have the same size: n is axis 0 of x and axis 1 of x. The shape of x is] [2 8]"
     with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(text)):
         call(ones(2, 8))
 
@@ -105,8 +123,10 @@ def test_another_rank_of_an_input_with_shared_dims_is_refused_by_its_name(tmp_pa
 
 
 def test_dims_of_different_names_may_differ(tmp_path: Path) -> None:
-    call = session_call(added(("batch", 4), ("other", 4)), tmp_path)
+    call = session_call(added(("batch", 4), ("other", 4)), tmp_path / "named")
     assert call(ones(3, 4), ones(1, 4)).shape == (3, 4)
+    call = session_call(added(("batch", None), ("batch", None)), tmp_path / "without_names")
+    assert call(ones(3, 4), ones(3, 1)).shape == (3, 4)
 
 
 def ops(function: Any) -> set[str]:

@@ -26,6 +26,7 @@ from bundler.converters.native.dims import (
     tensor_shape,
 )  # fmt: skip
 from bundler.converters.native.layouts import by_axis
+from bundler.converters.native.nodes import dim_names_of
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.orders import Order, identity
@@ -127,9 +128,7 @@ def _declared_rows(
     From [batch, seq, 8], a Reshape to [-1, 64] answers any seq whose rows fill 64 numbers together. If the graph declares the
     result as [batch, 64], only seq = 8 is right, and a reshape to [batch, 64] refuses all others.
 
-    Args:
-        elements: the node's target.
-        sizes: the target as `resolve_target` returns it.
+    `elements` is the node's target, `sizes` the target as `resolve_target` returns it.
 
     Returns:
         None if the size of -1 follows from the sizes of x, or if the declared dim is not one of x.
@@ -137,8 +136,8 @@ def _declared_rows(
     if list(elements).count(-1) != 1 or ctx.node is None:
         return None
     axis = list(elements).index(-1)
-    declared = ctx.node.outputs[0].shape
-    name = declared[axis].value if declared is not None and len(declared) > axis and not isinstance(declared[axis], int) else None
+    names = dim_names_of(ctx.node.outputs[0]) or ()
+    name = names[axis] if axis < len(names) else None
     own, dim = ctx.sizes(x), ctx.dims.get(name or "")
     if dim is None or dim not in own or sizes[axis] == dim:
         return None
@@ -152,9 +151,7 @@ def _declared_rows(
 def view(ctx: Context, x: Value, target: list[Element], *, exact: bool = False) -> Value:
     """Reshape x; it keeps its storage order unless the reshape merges axes that are stored apart.
 
-    Args:
-        target: the sizes of the result.
-        exact: whether the reshape checks a single dynamic size in place of computing it.
+    If `exact` is set, the reshape checks a single dynamic size in place of computing it.
     """
     shape_of = full_shape if exact else tensor_shape
     sizes = ctx.sizes(x)

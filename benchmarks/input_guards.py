@@ -31,7 +31,7 @@ import torch
 from tensorflow.core.protobuf import config_pb2
 from torch import Tensor, nn
 
-from benchmarks.support.common import Report, arguments, interleave, ratio, status_of
+from benchmarks.support.common import Report, arguments, interleave, ratio, status_of, turn_of
 from bundler.converters.native.model import NativeModel
 from bundler.graph.load import from_proto
 from bundler.graph.normalize import normalize
@@ -86,7 +86,9 @@ class Network(nn.Module):
 
 
 def image(label: str, size: int, *widths: int) -> Case:
-    return Case(f"{label}, {size}x{size}", Network(*widths), {"image": torch.randn(1, widths[0], size, size)}, {0: "batch"})
+    return Case(
+        f"{label}, {size}x{size}", Network(*widths), {"image": torch.randn(1, widths[0], size, size)}, {0: "batch"}
+    )
 
 
 def text(label: str, length: int, layers: int, width: int) -> Case:
@@ -108,7 +110,9 @@ def main() -> int:
     args = parser.parse_args()
     report = Report("Checks of input shapes (batch 1, 2 threads)", ["model", "ms without", "ms with", "ratio"])
     torch.manual_seed(0)
-    ratios = [measure(make(), 1 if args.one_row else args.rounds, report) for make in CASES[: 1 if args.one_row else None]]
+    ratios = [
+        measure(make(), 1 if args.one_row else args.rounds, report) for make in CASES[: 1 if args.one_row else None]
+    ]
     report.judge_mean("with the checks / without", ratios, LIMIT)
     return report.finish(args)
 
@@ -117,7 +121,9 @@ def measure(case: Case, rounds: int, report: Report) -> float:
     """Add a row to the table. Return the time of the model with the checks divided by that of the one without."""
     model = export(case)
     with tempfile.TemporaryDirectory() as folder:
-        turns = {side: turn(save(model, Path(folder, side), checked=side == "with"), case) for side in ("without", "with")}
+        turns = {
+            side: turn(save(model, Path(folder, side), checked=side == "with"), case) for side in ("without", "with")
+        }
     figures = interleave(turns, rounds)
     value = ratio(figures, "with", "without")
     medians = [f"{statistics.median(figures[side]):.3f}" for side in ("without", "with")]
@@ -157,22 +163,9 @@ def turn(folder: Path, case: Case) -> Callable[[], float]:
     options = config_pb2.CallableOptions(feed=feeds, fetch=[signature.outputs["y"].name])
     call = session._make_callable_from_options(options)
     arrays: list[Any] = [tensor.numpy() for tensor in case.inputs.values()]
-    trial = processor_turn(lambda: call(*arrays), 20)
+    trial = turn_of(lambda: call(*arrays), 20, time.process_time)
     milliseconds = min(trial() for _ in range(5))
-    return processor_turn(lambda: call(*arrays), max(1, round(TURN_MS / milliseconds)))
-
-
-def processor_turn(call: Callable[[], object], calls: int) -> Callable[[], float]:
-    """Return a turn for `interleave`: one call to warm up, then the mean milliseconds of processor time of `calls` calls."""
-
-    def run() -> float:
-        call()
-        began = time.process_time()
-        for _ in range(calls):
-            call()
-        return (time.process_time() - began) / calls * 1e3
-
-    return run
+    return turn_of(lambda: call(*arrays), max(1, round(TURN_MS / milliseconds)), time.process_time)
 
 
 if __name__ == "__main__":

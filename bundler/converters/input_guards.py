@@ -58,7 +58,9 @@ def guarded(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> list[Tens
     shared = shared_dims(specs)
     compared = {number for dim in shared for number, _ in dim.places}
     checked = [
-        tf.ensure_shape(tensor, spec.shape) if number in compared or any(isinstance(dim, int) for dim in spec.dims) else tensor
+        tf.ensure_shape(tensor, spec.shape)
+        if number in compared or any(isinstance(dim, int) for dim in spec.dims)
+        else tensor
         for number, (tensor, spec) in enumerate(zip(tensors, specs, strict=True))
     ]
     if not shared:
@@ -77,7 +79,12 @@ def _are_equal(shapes: Mapping[int, Tensor], specs: Sequence[TensorSpec], shared
     """Return whether the dims of each name are equal, with few operators: each costs about as much as a small layer."""
     first, *others = shapes
     dims = specs[first].dims
-    if len(set(dims)) == len(dims) and None not in dims and others and all(specs[number].dims == dims for number in others):
+    if (
+        len(set(dims)) == len(dims)
+        and None not in dims
+        and others
+        and all(specs[number].dims == dims for number in others)
+    ):
         rest = shapes[others[0]] if len(others) == 1 else tf.stack([shapes[number] for number in others])
         return tf.reduce_all(tf.equal(rest, shapes[first]))
     starts, total = {}, 0
@@ -93,7 +100,8 @@ def _are_equal(shapes: Mapping[int, Tensor], specs: Sequence[TensorSpec], shared
 def _rule(shapes: Iterable[int], specs: Sequence[TensorSpec], shared: Sequence[SharedDim]) -> str:
     """Return what the inputs have to fulfil, followed by the beginning of a list of their shapes."""
     rules = [
-        f"{dim.name} is {_listed([f'axis {axis} of {specs[number].name}' for number, axis in dim.places])}" for dim in shared
+        f"{dim.name} is {_listed([f'axis {axis} of {specs[number].name}' for number, axis in dim.places])}"
+        for dim in shared
     ]
     names = [specs[number].name for number in shapes]
     shapes_are = f"The shapes of {_listed(names)} are" if len(names) > 1 else f"The shape of {names[0]} is"

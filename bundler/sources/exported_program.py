@@ -50,7 +50,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     program = _read(path)
     binding, fakes = _signature(program)
     specs = _name_dims(binding.names, fakes, [TensorSpec.parse(text) for text in model.inputs])
-    fixed = of_file(specs, _name_dims(binding.names, fakes, []), why="as the program was exported")
+    fixed = of_file(specs, _name_dims(binding.names, fakes, []), why="as the program was exported", dim="Dim.DYNAMIC")
     examples = _examples(program, binding, specs)
     count = sum(tensor.numel() for tensor in program.parameters())
     facts = {"source": model.source, **file_provenance(path), "class": path.stem, "parameters": count}

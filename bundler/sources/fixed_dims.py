@@ -70,13 +70,14 @@ def of_module(
     return FixedDims(tuple(dims), tuple(map(str, named)) if free else ())
 
 
-def of_file(specs: Sequence[TensorSpec], declared: Sequence[TensorSpec], *, why: str) -> FixedDims:
+def of_file(specs: Sequence[TensorSpec], declared: Sequence[TensorSpec], *, why: str, dim: str = "") -> FixedDims:
     """Return the fixed dims of an exported file.
 
     Args:
         specs: the inputs with the dims that they get.
         declared: the same inputs, with the dims that the file has.
         why: the reason for a dim that is fixed in the file.
+        dim: what the exporter takes for a dynamic dim; default: a name in quotes.
     """
     own = {spec.name: spec.dims for spec in declared}
     dims, given, exported = [], [], []
@@ -90,8 +91,11 @@ def of_file(specs: Sequence[TensorSpec], declared: Sequence[TensorSpec], *, why:
                 elif _is_usual(specs, ((spec.name, axis),)):
                     exported.append(((spec.name, axis),))
     names = {spec.name: spec.dims for spec in _named(specs, exported)}
-    shapes = {name: {axis: names[name][axis] for other, axis in (g[0] for g in exported) if other == name} for name in names}
-    export = f"export the file again with dynamic_shapes={ {name: axes for name, axes in shapes.items() if axes} }"
+    shapes: dict[str, list[str]] = {}
+    for ((name, axis),) in exported:
+        shapes.setdefault(name, []).append(f"{axis}: {dim or repr(names[name][axis])}")
+    texts = [f"{name!r}: {{{', '.join(axes)}}}" for name, axes in shapes.items()]
+    export = f"export the file again with dynamic_shapes={{{', '.join(texts)}}}"
     return FixedDims(tuple(dims), tuple(map(str, _named(specs, given))) if given else (), export if exported else "")
 
 

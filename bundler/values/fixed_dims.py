@@ -24,7 +24,7 @@ class FixedDim:
     """One dim with a fixed size.
 
     Attributes:
-        input: the input's name; `name of signature` for an input that only a further signature has.
+        input: the input's name; `name in signature` for an input that only a further signature has.
         axis: the axis, from 0.
         size: its only size.
         why: the reason, a clause.
@@ -55,7 +55,7 @@ class FixedDims:
         """Add the fixed dims of a further signature with inputs of its own."""
         why = f"as signatures: {name}: inputs: says"
         dims = [
-            FixedDim(f"{spec.name} of {name}", axis, size, why)
+            FixedDim(f"{spec.name} in {name}", axis, size, why)
             for spec in inputs
             for axis, size in enumerate(spec.dims)
             if isinstance(size, int)

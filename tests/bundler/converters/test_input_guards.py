@@ -36,7 +36,9 @@ def model(inputs: Dims, nodes: Sequence[Any], *, kind: int = TensorProto.FLOAT, 
     return native(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
 
 
-def flattening(dims: Sequence[int | str | None] = ROWS, *, rows: int = 64, kind: int = TensorProto.FLOAT) -> NativeModel:
+def flattening(
+    dims: Sequence[int | str | None] = ROWS, *, rows: int = 64, kind: int = TensorProto.FLOAT
+) -> NativeModel:
     """Return a model that answers y = reshape(x, [-1, rows])."""
     return model({"x": dims}, [helper.make_node("Reshape", ["x", "rows"], ["y"])], rows=rows, kind=kind)
 
@@ -67,7 +69,9 @@ def test_a_size_that_differs_from_a_fixed_dim_is_refused_by_the_graph(tmp_path: 
     call = session_call(flattening(), tmp_path)
     assert [call(ones(rows, 1, 8, 8)).shape for rows in (0, 1, 3)] == [(0, 64), (1, 64), (3, 64)]
     for shape in ((2, 1, 4, 8), (1, 2, 8, 8), (2, 1, 8, 4), (1, 64), (1, 8, 8), (2, 1, 8, 8, 1)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=r"Shape of tensor \S*_x_\S* \[.*expected shape \[\?,1,8,8\]"):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"Shape of tensor \S*_x_\S* \[.*expected shape \[\?,1,8,8\]"
+        ):
             call(ones(*shape))
 
 
@@ -147,7 +151,10 @@ def test_a_function_for_tflite_has_no_checks() -> None:
 
 def test_shared_dims_are_those_with_a_name_that_occurs_more_than_once() -> None:
     specs = [TensorSpec("a", "int64", ("batch", "n", 3, "n")), TensorSpec("b", "int64", ("batch", None, 3, None))]
-    assert [(dim.name, dim.places) for dim in shared_dims(specs)] == [("batch", ((0, 0), (1, 0))), ("n", ((0, 1), (0, 3)))]
+    assert [(dim.name, dim.places) for dim in shared_dims(specs)] == [
+        ("batch", ((0, 0), (1, 0))),
+        ("n", ((0, 1), (0, 3))),
+    ]
 
 
 def test_a_reshape_cannot_regroup_the_rows_that_the_graph_declares(tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ class NotCopied(nn.Module):
         return image.mean((1, 2, 3))
 
 
-def reasons(module: nn.Module, *examples: Tensor, inputs: tuple[str, ...] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
+def reasons(
+    module: nn.Module, *examples: Tensor, inputs: tuple[str, ...] = ()
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the reason of each fixed dim by `input.axis`, and what to write."""
     specs = [TensorSpec.parse(text) for text in inputs]
     fixed = from_module(module, examples=examples or None, inputs=specs).fixed_dims

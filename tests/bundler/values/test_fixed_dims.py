@@ -33,7 +33,7 @@ def test_inputs_with_the_same_fixed_dims_are_named_together() -> None:
 
 def test_a_further_signature_names_its_own_setting() -> None:
     fixed = FixedDims().with_signature("encode", [TensorSpec("x", "float32", ("batch", 3))])
-    assert fixed.explained() == "axis 1 of x of encode is 3 (as signatures: encode: inputs: says)."
+    assert fixed.explained() == "axis 1 of x in encode is 3 (as signatures: encode: inputs: says)."
 
 
 def test_json_keeps_everything() -> None:

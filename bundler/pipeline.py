@@ -49,9 +49,10 @@ from bundler.validation.report import ParityReport
 from bundler.validation.unsafe import unsafe_parts
 from bundler.values.converted import ConvertedModel
 from bundler.values.exported import ExportedSignature, Offloadable
+from bundler.values.fixed_dims import FixedDims
 from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
-from bundler.values.signature import Signature
+from bundler.values.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -294,6 +295,7 @@ def _build_model(
     opset = _move_onnx_files(task, exported)
     record = {
         **_model_record(task, model.provenance, served, opset),
+        "fixed_dims": _fixed_dims(task, model).to_json(),
         "parity": proof.report.to_json(),
         **evaluation,
         **_artifact_record(graph, proof, outcome, fast),
@@ -412,6 +414,14 @@ def _model_record(task: _ModelTask, provenance: Mapping[str, Any], served: _Serv
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
     }
+
+
+def _fixed_dims(task: _ModelTask, loaded: LoadedModel) -> FixedDims:
+    """Return the fixed dims of the model's inputs, and of those that further signatures state."""
+    fixed = loaded.fixed_dims
+    for name, signature in task.spec.methods.items():
+        fixed = fixed.with_signature(name, [TensorSpec.parse(text) for text in signature.inputs])
+    return fixed
 
 
 def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast: FastPath | None) -> Record:

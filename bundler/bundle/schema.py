@@ -247,6 +247,23 @@ class EvaluationRecord(_Record):
         return self
 
 
+class FixedDimRecord(_Record):
+    """A dim of an input that has one size (`bundler.values.fixed_dims.FixedDim`)."""
+
+    input: str
+    axis: Count
+    size: Count
+    why: str
+
+
+class FixedDimsRecord(_Record):
+    """The fixed dims of a model's inputs (`bundler.values.fixed_dims.FixedDims`)."""
+
+    dims: tuple[FixedDimRecord, ...]
+    free: tuple[str, ...]
+    export: str
+
+
 class VersionRecord(_Record):
     """The record of one version of a model."""
 
@@ -265,6 +282,7 @@ class VersionRecord(_Record):
     fast_path: FastPathRecord | None = None
     stages: dict[str, Number]
     evaluation: EvaluationRecord | None = None
+    fixed_dims: FixedDimsRecord | None = None
 
     @field_validator("signatures")
     @classmethod

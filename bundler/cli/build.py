@@ -72,10 +72,10 @@ def build(
     if dry:
         dry_run(request, as_json=as_json)
     else:
-        _build(request, version, as_json=as_json)
+        _build(request, version, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
 
 
-def _build(request: BuildRequest, version: int | None, *, as_json: bool) -> None:
+def _build(request: BuildRequest, version: int | None, *, as_json: bool, in_file: bool) -> None:
     from bundler.errors import VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
@@ -86,22 +86,28 @@ def _build(request: BuildRequest, version: int | None, *, as_json: bool) -> None
                 request.spec, request.out, base=request.base, version=version, progress=progress
             )
     except VariantsError as exc:
-        _show(cast("Bundle", exc.bundle), request.out, as_json=as_json)
+        _show(cast("Bundle", exc.bundle), request.out, as_json=as_json, in_file=in_file)
         raise
-    _show(bundle, request.out, as_json=as_json)
+    _show(bundle, request.out, as_json=as_json, in_file=in_file)
 
 
-def _show(bundle: Bundle, shown: Path, *, as_json: bool) -> None:
+def _show(bundle: Bundle, shown: Path, *, as_json: bool, in_file: bool) -> None:
     for notice in bundle.notices:
         note(notice)
     if as_json:
         print_json(bundle.inspect())
     else:
-        summarize(bundle, shown)
+        summarize(bundle, shown, in_file=in_file)
 
 
-def summarize(bundle: Bundle, shown: Path) -> None:
-    """Print the newest version of each model in a few lines, and the next commands for the bundle."""
+def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
+    """Print the newest version of each model in a few lines, and the next commands for the bundle.
+
+    Args:
+        bundle: the bundle.
+        shown: its path as the user gave it.
+        in_file: whether the settings are in a bundle.yaml and not on the command line.
+    """
     for model in bundle.models():
         version = bundle.versions(model)[-1]
         record = bundle.record(model, version)
@@ -114,10 +120,18 @@ def summarize(bundle: Bundle, shown: Path) -> None:
             verdict = "below its gate" if figures["below_gate"] else "not built"
             rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
         table(("artifact", "size", "max relative error", "accuracy"), rows)
-        for line in _variant_lines(record):
+        for line in (*_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
     say(f"Bundle: {shown}")
     say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), ("open", shown / "report.html"), column=7)
+
+
+def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:
+    """Return the line about the dims that have one size; none if all can vary, or for a bundle of an older tfbundle."""
+    from bundler.values.fixed_dims import FixedDims
+
+    fixed = FixedDims.from_json(record["fixed_dims"]) if "fixed_dims" in record else FixedDims()
+    return [f"Fixed dims: {fixed.explained(in_file=in_file)}"] if fixed.dims else []
 
 
 def _worst(record: dict[str, Any], runtime: str) -> str:

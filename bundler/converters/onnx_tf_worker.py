@@ -17,6 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from bundler.converters.signature_names import restore, tensor_names
+from bundler.graph.onnx_signature import signature_of
 from serving.imports import leave_keras_out
 
 
@@ -104,21 +105,25 @@ def write_saved_model(
     for name, model in models.items():
         rep = backend.prepare(model, logging_level="ERROR", auto_cast=False)
         holder.parts.append(list(rep.tf_module.variables))
-        signatures[name], names[name] = signature_function(rep, model.graph), list(rep.signatures)
+        signatures[name], names[name] = signature_function(rep, model), list(rep.signatures)
     progress["stage"] = "save"
     tf.saved_model.save(holder, str(folder), signatures=signatures)
     restore(folder, names)
 
 
-def signature_function(rep: Any, graph: onnx.GraphProto) -> Any:
+def signature_function(rep: Any, model: onnx.ModelProto) -> Any:
     """Return a ConcreteFunction with the graph's input and output names, and its output shapes where they are declared."""
     import tensorflow as tf
 
-    dims = {o.name: static_dims(o) for o in graph.output}
+    from bundler.converters.input_guards import guarded
+
+    dims = {o.name: static_dims(o) for o in model.graph.output}
+    declared = {spec.name: spec for spec in signature_of(model).inputs}
+    input_specs = [declared[name] for name in rep.signatures]
     run = rep.tf_module.__call__.python_function  # the tf.function around it would change names such as `x.1`
 
     def call(*inputs: Any) -> dict[str, Any]:
-        outputs = run(**dict(zip(rep.signatures, inputs, strict=True)))
+        outputs = run(**dict(zip(rep.signatures, guarded(inputs, input_specs), strict=True)))
         for name, output in outputs.items():
             if dims[name] is not None:
                 output.set_shape(dims[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,12 @@ _TORCH_OPERATORS = ("aten::", "aten.", "prims")
 _FIXED = re.compile(
     r"inferred a static shape of (?P<size>\d+) for dimension inputs\['\w+'\]\[(?P<index>\d+)\]\.shape\[(?P<axis>\d+)\]"
 )
+SIZES_LOGGER = "torch.fx.experimental.symbolic_shapes"
+"""The logger of torch that tells, at INFO, which line of the model's code compares a size with a number."""
+_SYMBOL = re.compile(
+    r"^create_symbol (?P<symbol>\w+) = \d+ for L\['\w+'\]\[(?P<index>\d+)\]\.size\(\)\[(?P<axis>\d+)\]", re.MULTILINE
+)
+_GUARD = r"^(?:eval|runtime_assert) Eq\({symbol}, {size}\) \[guard added\] (?P<code>.+?)  # (?P<file>.+?):(?P<line>\d+) in "
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
@@ -70,7 +77,7 @@ def explain(
     cause, fix = _cause(causes, inputs)
     return ExportError(
         f"torch cannot export {title} to ONNX: {cause}.",
-        where=_line(causes),
+        where=_line(causes) or _fixing_line(causes, chatter),
         fix=f"{fix}; torch's report is in {report}",
     )
 
@@ -137,6 +144,25 @@ def _line(causes: list[BaseException]) -> str | None:
         if line and is_user_file(line.partition(":")[0]):
             return line
     return None
+
+
+def _fixing_line(causes: list[BaseException], chatter: str) -> str | None:
+    """Return the line of the model's code that fixes a dim, if torch has logged it."""
+    dim = _FIXED.search("\n".join(map(str, causes)))
+    if dim is None:
+        return None
+    for created in _SYMBOL.finditer(chatter):
+        if (created["index"], created["axis"]) == (dim["index"], dim["axis"]):
+            guard = re.search(_GUARD.format(symbol=created["symbol"], size=dim["size"]), chatter, re.MULTILINE)
+            if guard and is_user_file(_whole_path(guard["file"])):
+                return f"{_whole_path(guard['file'])}:{guard['line']}: {guard['code'].strip()}"
+    return None
+
+
+def _whole_path(path: str) -> str:
+    """Return the path of an imported file, of which torch leaves out the characters that its own path begins with, too."""
+    files = (str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values()))
+    return next((file for file in files if file.endswith(path)), path)
 
 
 def _keep(text: str, title: str, chatter: str) -> Path:

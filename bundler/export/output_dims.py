@@ -96,12 +96,18 @@ def _depends_on_data(declared: Dim) -> bool:
     return isinstance(declared, str) and re.fullmatch(r"u\d+", declared) is not None
 
 
+def _shape(probe: _Probe, name: str, axis: int) -> tuple[int, ...] | None:
+    """Return the shape of an output in a probe, if it has the axis."""
+    shape = (probe.shapes or {}).get(name)
+    return shape if shape is not None and len(shape) > axis else None
+
+
 def _dim(name: str, axis: int, size: int, probes: Sequence[_Probe], declared: Dim) -> Dim:
-    for probe in probes:
-        shape = (probe.shapes or {}).get(name)
-        if shape is not None and len(shape) > axis and shape[axis] != size:
-            follows = (size, shape[axis]) == (probe.before, probe.after)
-            return probe.dim if follows and not _depends_on_data(declared) else None
+    changed = [(probe, shape[axis]) for probe in probes if (shape := _shape(probe, name, axis)) and shape[axis] != size]
+    if changed:
+        probe, after = changed[0]
+        follows = len(changed) == 1 and (size, after) == (probe.before, probe.after)
+        return probe.dim if follows and not _depends_on_data(declared) else None
     if isinstance(declared, int):
         return size
     unprobed = {probe.dim for probe in probes if probe.shapes is None}

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import uninteresting_files
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bundler.errors import ExportError, UsageError
+from bundler.export import substitutes
 from bundler.export.custom_ops import translation_table
-from bundler.export.failure import explain
+from bundler.export.failure import SIZES_LOGGER, explain
 from bundler.export.flat import FlatModule
 from bundler.export.rotary import expand_rotary_caches
 from bundler.export.script import flat_script
@@ -149,6 +152,7 @@ def _reporting(job: Job) -> Iterator[Path]:
     with (
         tempfile.TemporaryDirectory(prefix="tfbundle-export-") as name,
         silence() as chatter,
+        _logged_sizes(),
         _plain_attention(),
         _fresh_recurrence(),
     ):
@@ -159,6 +163,22 @@ def _reporting(job: Job) -> Iterator[Path]:
                 raise _Needs4dAttention from exc
             names = [spec.name for spec in job.inputs]
             raise explain(exc, job.title, names, Path(name), chatter.getvalue()) from exc
+
+
+@contextlib.contextmanager
+def _logged_sizes() -> Iterator[None]:
+    """Let torch log where the model's code compares a size with a number, for the message of a failure.
+
+    torch names the innermost line outside of its own files, which is that of the substitutes unless it skips them, too.
+    """
+    uninteresting_files().add(substitutes.__file__)  # a cached set
+    logger = logging.getLogger(SIZES_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import UsageError
+from bundler.values.fixed_dims import FixedDims
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ class LoadedModel:
         input_specs: names, dtypes and dims in the same order; named dims are dynamic.
         provenance: source string, file and its sha256, class, number of parameters and more, for bundle.json.
         binding: how the inputs are passed to `forward`; None if there is no Python `forward`.
+        fixed_dims: the dims of the inputs that have one size, with the reasons.
     """
 
     module: torch.nn.Module | torch.export.ExportedProgram | torch.jit.ScriptModule | None
@@ -42,6 +44,7 @@ class LoadedModel:
     input_specs: tuple[TensorSpec, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     binding: Binding | None = None
+    fixed_dims: FixedDims = field(default_factory=FixedDims)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, Slot
 from bundler.sources.example_inputs import random_inputs
 from bundler.sources.files import file_provenance, find_file
+from bundler.sources.fixed_dims import of_file
 from bundler.sources.pickles import check_exported_program
 from bundler.sources.tensors import dtype_name, to_numpy
 from bundler.spec.bundle_spec import ModelSpec
@@ -49,10 +50,11 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     program = _read(path)
     binding, fakes = _signature(program)
     specs = _name_dims(binding.names, fakes, [TensorSpec.parse(text) for text in model.inputs])
+    fixed = of_file(specs, _name_dims(binding.names, fakes, []), why="as the program was exported", dim="Dim.DYNAMIC")
     examples = _examples(program, binding, specs)
     count = sum(tensor.numel() for tensor in program.parameters())
     facts = {"source": model.source, **file_provenance(path), "class": path.stem, "parameters": count}
-    return LoadedModel(program, None, examples, specs, {**facts, "torch": torch.__version__}, binding)
+    return LoadedModel(program, None, examples, specs, {**facts, "torch": torch.__version__}, binding, fixed)
 
 
 def _read(path: Path) -> torch.export.ExportedProgram:

@@ -61,6 +61,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         examples=examples,
         inputs=user_specs or _specs(module, config, examples),
         ranges=_ranges(config),
+        sizes_from="" if user_specs else "as in the checkpoint's configuration",
         provenance=facts,
     )
 

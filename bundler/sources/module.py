@@ -13,8 +13,10 @@ from bundler.sources import LoadedModel
 from bundler.sources.batch import batch_dims
 from bundler.sources.binding import Binding, bind_example, bind_specs, parameters
 from bundler.sources.example_inputs import Range, integer_ranges, random_inputs
+from bundler.sources.fixed_dims import of_module
 from bundler.sources.tensors import dtype_name, to_numpy, to_torch
 from bundler.sources.user_code import first_line, user_line
+from bundler.values.fixed_dims import EXAMPLE, GIVEN
 from bundler.values.signature import TensorSpec
 
 
@@ -25,6 +27,7 @@ def from_module(
     inputs: Sequence[TensorSpec] = (),
     defaults: Sequence[TensorSpec] = (),
     ranges: Mapping[str, Range] | None = None,
+    sizes_from: str = "",
     provenance: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Return a LoadedModel of a module, which is put into eval mode.
@@ -35,6 +38,7 @@ def from_module(
         inputs: names, dtypes and dims of the inputs, as the user gives them (`--input`).
         defaults: the same, as the source knows them; used if the user gives none.
         ranges: smallest and largest value of integer inputs, as the source knows them.
+        sizes_from: where the sizes in `defaults` or `inputs` come from, a clause; default: the user.
         provenance: where the model comes from; class and number of parameters are added.
 
     Raises:
@@ -45,6 +49,7 @@ def from_module(
     params = parameters(module)
     facts: dict[str, Any] = {**(provenance or {}), **_describe(module)}
     specs = tuple(inputs) or tuple(defaults)
+    why = EXAMPLE if not specs else GIVEN if inputs and not sizes_from else sizes_from
     if examples is not None:
         binding, tensors = bind_example(params, examples)
         if specs:
@@ -59,8 +64,10 @@ def from_module(
     run_once(module, binding, tensors, specs)
     if not specs:
         specs, facts["dynamic_batch"] = batch_dims(module, binding, tensors)
+    first_axis = facts.get("dynamic_batch", "").partition("fixed: ")[2]
+    fixed = of_module(module, binding, tensors, specs, why=why, first_axis=first_axis)
     arrays = {name: to_numpy(tensor) for name, tensor in tensors.items()}
-    return LoadedModel(module, None, arrays, specs, facts, binding)
+    return LoadedModel(module, None, arrays, specs, facts, binding, fixed)
 
 
 def run_once(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> Any:

@@ -15,6 +15,7 @@ from bundler.graph.tensors import check_tensors
 from bundler.sources import LoadedModel
 from bundler.sources.example_inputs import Range, random_inputs
 from bundler.sources.files import file_provenance, find_file
+from bundler.sources.fixed_dims import of_file
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.signature import TensorSpec, check_names
 from serving.texts import shell_command
@@ -51,7 +52,8 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         raise _cannot_run(path, specs, exc) from exc
     producer = f"{graph.producer_name} {graph.producer_version}".strip()
     facts = {"source": model.source, **file_provenance(path), "opset": opset_of(graph), "producer": producer}
-    return LoadedModel(None, path, examples, specs, {**facts, "class": path.stem})
+    fixed = of_file(specs, signature.inputs, why="as the file states")
+    return LoadedModel(None, path, examples, specs, {**facts, "class": path.stem}, fixed_dims=fixed)
 
 
 def _cannot_run(path: Path, specs: Sequence[TensorSpec], exc: ParityError) -> SourceError:

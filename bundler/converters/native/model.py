@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bundler.adapters.adapter import InputAdapter
 from bundler.adapters.derive import DerivedSignature
+from bundler.converters.input_guards import guarded
 from bundler.converters.native.context import Target
 from bundler.converters.native.lowering import Lowering
 from bundler.converters.native.orders import channels_last
@@ -143,7 +144,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             opset = model.opset_imports.get("", 1)
             lowering = Lowering(model.graph, self._store, opset=opset, target=target, handlers=self._handlers)
-            values = {s.name: self._input(s.name, tensor) for s, tensor in zip(inputs, tensors, strict=True)}
+            checked = guarded(tensors, inputs) if target == "serving" else tensors  # TFLite has no operator that checks a shape
+            values = {s.name: self._input(s.name, tensor) for s, tensor in zip(inputs, checked, strict=True)}
             results = lowering.run(values)
             return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
 
@@ -167,7 +169,8 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         inputs = derived.signature.inputs
 
         def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            base_inputs = derived.to_base_inputs({s.name: tensor for s, tensor in zip(inputs, tensors, strict=True)})
+            checked = guarded(tensors, inputs) if derived.input_adapters else tensors  # otherwise, the base checks them
+            base_inputs = derived.to_base_inputs({s.name: tensor for s, tensor in zip(inputs, checked, strict=True)})
             outputs = self._functions[derived.base](*(base_inputs[s.name] for s in base.inputs))
             return {name: tf.identity(tensor) for name, tensor in derived.from_base_outputs(outputs).items()}
 

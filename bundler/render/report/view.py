@@ -24,6 +24,7 @@ from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.graph import GraphView, graph_view
 from bundler.render.report.history import HistoryView, history_view, time_text
 from bundler.render.texts import milliseconds_text, size_text
+from bundler.values.fixed_dims import FixedDims
 from serving.texts import plural
 
 T = TypeVar("T")
@@ -167,6 +168,8 @@ def _facts(model: RenderedModel, record: VersionRecord) -> tuple[tuple[str, str]
         ("Converter", f"{record.converter}, ONNX opset {record.opset}, layout {record.layout}"),
         ("SavedModel", f"{size_text(model.size_bytes)}, weights {size_text(record.graph.weight_bytes)}"),
     ]
+    if record.fixed_dims is not None and record.fixed_dims.dims:
+        facts.append(("Fixed dims", FixedDims.from_json(record.fixed_dims.model_dump()).explained()))
     facts += [(_words(key), _fact(value)) for key, value in record.source.items() if key != "source"]
     return tuple(facts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import subprocess
@@ -61,6 +62,7 @@ def test_a_build_prints_a_summary(mlp_onnx: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("net version 1\n")
     assert f"tfbundle serve {tmp_path / 'x'}" in result.stdout
+    assert "\nFixed dims: axis 1 of x is 4 (as the file states).\n" in result.stdout
     lines = result.stderr.splitlines()
     assert [line.split(": ")[0] for line in lines[:2]] == ["net", "net"]
     assert len(lines) == 7, "one plain line per stage"
@@ -76,6 +78,15 @@ def test_paths_of_a_bundle_yaml_are_relative_to_its_folder(mlp_onnx: Path, tmp_p
     (tmp_path / "bundle.yaml").write_text("models:\n  - {name: net, source: net.onnx, tolerance: 1.0e-3}\n")
     build(tmp_path / "bundle.yaml", out=tmp_path / "x", code=0)
     assert (tmp_path / "x" / "models" / "net" / "1" / "saved_model.pb").is_file()
+
+
+def test_a_build_says_which_dims_are_fixed_and_what_frees_them(nets: Path, tmp_path: Path) -> None:
+    text = "models: [{name: net, source: nets.py:bare, inputs: ['input=float32[3,4]']}]"
+    (tmp_path / "bundle.yaml").write_text(text)
+    printed = build(tmp_path / "bundle.yaml", out=tmp_path / "x", code=0)
+    dims = "axis 0 of input is 3 (as given), axis 1 of input is 4 (the model accepts no other size). To let them vary:"
+    assert f"Fixed dims: {dims} inputs: ['input=float32[batch,4]'] Bundle:" in printed
+    assert f"{dims} --input 'input=float32[batch,4]'" in html.unescape((tmp_path / "x" / "report.html").read_text())
 
 
 def test_a_missing_source_is_an_error(tmp_path: Path) -> None:

@@ -35,6 +35,24 @@ class FixedLength(nn.Module):
         return self.cell(x)[0]
 
 
+class Positions(nn.Module):
+    """Adds an embedding of 16 positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 2) + self.positions
+
+
+class OneLength(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 16:
+            raise ValueError("16 is the only length")
+        return x * 2
+
+
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -87,3 +105,12 @@ def test_success_leaves_no_report_and_prints_nothing(work: Path, capfd: pytest.C
 
 def test_a_report_without_operators_lists_none() -> None:
     assert unsupported_operators("# PyTorch ONNX Conversion Report\n\n- `x`: something else\n") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"), [(Positions(), "return (x * 2) + self.positions"), (OneLength(), "if x.shape[1] != 16:")]
+)
+def test_a_dim_that_torch_fixes_is_explained_with_the_line_that_fixes_it(module: nn.Module, line: str, work: Path) -> None:
+    error, _ = failure(module, work, "x=float32[batch,length]")
+    assert "axis 1 of 'x' as the constant 16" in error.what
+    assert error.where is not None and error.where.startswith(f"{__file__}:") and error.where.endswith(f": {line}")

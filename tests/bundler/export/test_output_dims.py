@@ -91,3 +91,13 @@ def test_a_size_that_depends_on_values_is_not_named_after_an_equal_input_dim() -
 
     (spec,) = output_specs(run, SPECS, EXAMPLES, run(EXAMPLES), {"y": ["u0"]})
     assert spec.dims == (None,)
+
+
+class Regrouped(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, 64)
+
+
+def test_a_dim_that_follows_two_dims_of_the_inputs_has_no_name(tmp_path: Path) -> None:
+    (exported,) = export_module(Regrouped(), tmp_path, torch.randn(4, 8, 8), inputs=("x=float32[batch,seq,8]",))
+    assert signature_text(exported) == "x=float32[batch,seq,8] -> output=float32[?,64]"

@@ -26,6 +26,7 @@ from bundler.converters.native.dims import (
     tensor_shape,
 )  # fmt: skip
 from bundler.converters.native.layouts import by_axis
+from bundler.converters.native.nodes import dim_names_of
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.orders import Order, identity
@@ -73,7 +74,9 @@ def reshape(ctx: Context, x: Value, target: Value, *, allowzero: int = 0) -> Val
     elements = target.elements
     if elements is None or x.rank is None:
         return _reshape_dynamic(ctx, x, target, bool(allowzero))
-    return view(ctx, x, resolve_target(ctx, x, elements, bool(allowzero)))
+    sizes = resolve_target(ctx, x, elements, bool(allowzero))
+    rows = _declared_rows(ctx, x, elements, sizes)
+    return view(ctx, x, sizes) if rows is None else view(ctx, x, rows, exact=True)
 
 
 def resolve_target(ctx: Context, x: Value, elements: Sequence[Element], allowzero: bool) -> list[Element]:
@@ -117,8 +120,40 @@ def _declared_size(ctx: Context, axis: int) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def view(ctx: Context, x: Value, target: list[Element]) -> Value:
-    """Reshape x; it keeps its storage order unless the reshape merges axes that are stored apart."""
+def _declared_rows(
+    ctx: Context, x: Value, elements: Sequence[Element], sizes: Sequence[Element]
+) -> list[Element] | None:
+    """Return the target with the dim that the graph declares in place of -1, if a reshape to -1 could regroup rows.
+
+    From [batch, seq, 8], a Reshape to [-1, 64] answers any seq whose rows fill 64 numbers together. If the graph declares the
+    result as [batch, 64], only seq = 8 is right, and a reshape to [batch, 64] refuses all others.
+
+    `elements` is the node's target, `sizes` the target as `resolve_target` returns it.
+
+    Returns:
+        None if the size of -1 follows from the sizes of x, or if the declared dim is not one of x.
+    """
+    if list(elements).count(-1) != 1 or ctx.node is None:
+        return None
+    axis = list(elements).index(-1)
+    names = dim_names_of(ctx.node.outputs[0]) or ()
+    name = names[axis] if axis < len(names) else None
+    own, dim = ctx.sizes(x), ctx.dims.get(name or "")
+    if dim is None or dim not in own or sizes[axis] == dim:
+        return None
+    fixed = product([size for size in own if isinstance(size, int)])
+    divisor = product([size for size in sizes if isinstance(size, int) and size != -1])
+    if not (isinstance(fixed, int) and isinstance(divisor, int) and fixed and divisor > fixed and divisor % fixed == 0):
+        return None  # the declaration holds for one size of the other dims at most, so it may be wrong
+    return [dim if at == axis else size for at, size in enumerate(sizes)]
+
+
+def view(ctx: Context, x: Value, target: list[Element], *, exact: bool = False) -> Value:
+    """Reshape x; it keeps its storage order unless the reshape merges axes that are stored apart.
+
+    If `exact` is set, the reshape checks a single dynamic size in place of computing it.
+    """
+    shape_of = full_shape if exact else tensor_shape
     sizes = ctx.sizes(x)
     if target == sizes:
         return x
@@ -126,9 +161,9 @@ def view(ctx: Context, x: Value, target: list[Element]) -> Value:
         return ctx.constant(x.array.reshape([e for e in target if isinstance(e, int)]))
     order = reshaped_order(sizes, target, x.order) if x.order is not None else None
     result = (
-        ctx.value(tf.reshape(x.stored, tensor_shape([target[axis] for axis in order])), order)
+        ctx.value(tf.reshape(x.stored, shape_of([target[axis] for axis in order])), order)
         if order is not None
-        else ctx.value(tf.reshape(x.tensor, tensor_shape(target)))
+        else ctx.value(tf.reshape(x.tensor, shape_of(target)))
     )
     result.non_negative = x.non_negative
     return _with_dims(ctx, result, target)

@@ -1,8 +1,8 @@
 """Gives the operands of a node one float dtype where its operator requires that and the model has several.
 
-torch's optimizer computes constants in float32 when it folds them (Conv + BatchNormalization in bfloat16, torch 2.13), so the model
-has float32 weights beside bfloat16 data. ONNX allows one type for all operands that share a type variable (the type constraints of
-each operator's page), and no runtime runs such a node.
+torch's optimizer computes constants in float32 when it folds them (Conv + BatchNormalization in bfloat16, torch 2.13), so the
+model has float32 weights beside bfloat16 data. ONNX allows one type for all operands that share a type variable (the type
+constraints of each operator's page), and no runtime runs such a node.
 
 1. The operands of one type variable have different float types (float16, bfloat16, float32, float64).
 2. The type of the node is that of the operands computed at run time: constants are cast to it. If these differ, or all are
@@ -40,6 +40,7 @@ class UniteOperandDtypes(ir.passes.InPlacePass):
             for node in list(graph):
                 for inputs, outputs in _groups(node, opset):
                     editor.unite(node, inputs, outputs)
+        editor.replace_unused()
         return ir.passes.PassResult(model, modified=editor.changed)
 
 
@@ -93,7 +94,7 @@ class _Casts:
 
     def __init__(self) -> None:
         self.changed = False
-        self._constants: dict[tuple[int, ir.DataType], ir.Value] = {}
+        self._constants: dict[tuple[int, ir.DataType], tuple[ir.Value, ir.Value]] = {}
 
     def unite(self, node: ir.Node, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         """Give the inputs at these positions one type, and keep the declared types of the outputs at these positions."""
@@ -116,14 +117,15 @@ class _Casts:
             return self._constant(value, target)
         cast = ir.node("Cast", [value], attributes={"to": int(target)})
         result = cast.outputs[0]
-        result.name, result.shape, result.type = f"{value.name}_as_{_name(target)}_{node.name}", value.shape, ir.TensorType(target)
+        result.name, result.shape = f"{value.name}_as_{_name(target)}_{node.name}", value.shape
+        result.type = ir.TensorType(target)
         graph = node.graph
         assert graph is not None
         graph.insert_before(node, cast)
         return result
 
     def _constant(self, value: ir.Value, target: ir.DataType) -> ir.Value:
-        """Return the constant in the type. It keeps its name if nothing else uses it, and the old one is removed."""
+        """Return the constant in the type."""
         key = (id(value), target)
         if key not in self._constants:
             tensor, graph = value.const_value, value.graph
@@ -133,8 +135,19 @@ class _Casts:
             cast = ir.Value(name=name, shape=value.shape, type=ir.TensorType(target))
             cast.const_value = ir.tensor(array, dtype=target, name=name)
             graph.register_initializer(cast)
-            self._constants[key] = cast
-        return self._constants[key]
+            self._constants[key] = (value, cast)
+        return self._constants[key][1]
+
+    def replace_unused(self) -> None:
+        """Remove the constants that are needed only in another type, and give their names to those."""
+        for value, cast in self._constants.values():
+            graph, name = value.graph, value.name
+            if graph is None or value.uses() or value.is_graph_output():
+                continue
+            assert isinstance(graph, ir.Graph) and name is not None and cast.name is not None
+            del graph.initializers[name], graph.initializers[cast.name]
+            cast.name = name
+            graph.register_initializer(cast)
 
 
 def _target(node: ir.Node, inputs: Sequence[int]) -> ir.DataType:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
 from bundler.converters.native.ops.half import in_single
-from tests.bundler.converters.native.oracle import Array, convert
+from tests.bundler.converters.native.oracle import Array, native
 
 KINDS = {"float16": (TensorProto.FLOAT16, np.float16), "bfloat16": (TensorProto.BFLOAT16, ml_dtypes.bfloat16)}
 MANY = 6000
@@ -50,7 +50,7 @@ def answer(operator: str, kind: str, data: Array) -> Array:
     ends = [helper.make_tensor_value_info("x", number, data.shape)], [helper.make_tensor_value_info("y", number, None)]
     opset = [helper.make_opsetid("", 23)]
     model = helper.make_model(helper.make_graph([node], "g", *ends, constants), opset_imports=opset)
-    (result,) = convert(model)(x=data.astype(dtype)).values()
+    (result,) = native(model)(x=tf.constant(data.astype(dtype))).values()
     return np.asarray(tf.cast(result, tf.float32))
 
 

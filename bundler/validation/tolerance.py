@@ -5,8 +5,8 @@
 2. Each dtype has a base tolerance (`BASE`). For float16 and bfloat16 it is FEW steps of the type, a step being the distance from
    1 to the next number: runtimes that round at different places differ by that much after a handful of layers.
 3. In a deep half-precision model rounding adds up, in PyTorch itself as well. So PyTorch runs the same inputs in float32 too, and
-   the distance of its half-precision outputs from these is measured. An implementation that is as far from float32 as PyTorch
-   may differ from PyTorch by twice that distance, which is the tolerance if it exceeds the base, up to LIMIT.
+   the distance of its half-precision outputs from these is measured. An implementation may be twice as far from float32 as
+   PyTorch, so the two may differ by three times that distance, which is the tolerance if it exceeds the base, up to LIMIT.
 
 The errors are relative as in `serving.golden.compare`. Integers, booleans and strings are always compared exactly.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bundler.values.reference import ReferenceOutputs
 
 FEW = 4
+_SPREAD = 3
 _STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 BASE = {"float64": 1e-9, "float32": 1e-4, **{dtype: FEW * step for dtype, step in _STEPS.items()}}
 LIMIT = 0.25
@@ -86,10 +87,10 @@ def choose_tolerance(requested: float | None, references: Sequence[ReferenceOutp
         return Tolerance(base, f"{rule}; the model could not be run in float32 for comparison", dtype)
     rounding = max(measured)
     known = f"PyTorch's {dtype} outputs differ from its float32 outputs by {rounding:.2g}"
-    if 2 * rounding <= base:
+    if _SPREAD * rounding <= base:
         return Tolerance(base, f"{rule}; {known}", dtype, rounding)
-    if 2 * rounding <= LIMIT:
-        return Tolerance(2 * rounding, f"{dtype}: twice its rounding, as {known}", dtype, rounding)
+    if _SPREAD * rounding <= LIMIT:
+        return Tolerance(_SPREAD * rounding, f"{dtype}: {_SPREAD} times its rounding, as {known}", dtype, rounding)
     return Tolerance(LIMIT, f"{dtype}: the largest that is chosen automatically, although {known}", dtype, rounding)
 
 

@@ -22,17 +22,17 @@ class Deep(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(layers))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
-            x = torch.tanh(layer(x) * 3 + x)
-        return x
+            input = input + torch.tanh(layer(input))
+        return input
 
 
 class Cancels(nn.Module):
     """Subtracts two numbers that half precision cannot tell apart."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x * 1e-4 + 1) - 1
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return (input * 1e-4 + 1) - 1
 
 
 def references(module: nn.Module, dtype: torch.dtype, folder: Path) -> tuple[ReferenceOutputs, ...]:
@@ -40,7 +40,7 @@ def references(module: nn.Module, dtype: torch.dtype, folder: Path) -> tuple[Ref
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.4)
     x = torch.randn(2, 16).to(dtype)
-    return parity.run_references(export_module(module.eval().to(dtype), folder, {"x": x}))
+    return parity.run_references(export_module(module.eval().to(dtype), folder, {"input": x}))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_a_shallow_model_gets_the_tolerance_of_its_dtype(dtype: torch.dtype, val
     assert chosen.margin == (value if dtype.itemsize == 2 else value / 10)
 
 
-def test_a_deep_half_model_gets_twice_the_rounding_of_pytorch(tmp_path: Path) -> None:
-    made = references(Deep(12), torch.bfloat16, tmp_path)
+def test_a_deep_half_model_gets_three_times_the_rounding_of_pytorch(tmp_path: Path) -> None:
+    made = references(Deep(8), torch.bfloat16, tmp_path)
     chosen = choose_tolerance(None, made)
     runner = made[0].exported.reference
     distances = []
@@ -71,9 +71,9 @@ def test_a_deep_half_model_gets_twice_the_rounding_of_pytorch(tmp_path: Path) ->
         scale = np.maximum(np.abs(exact["output"]), np.sqrt(np.mean(exact["output"] ** 2)))
         distances.append(np.max(np.abs(got - exact["output"]) / scale))
     assert chosen.rounding == pytest.approx(max(distances), rel=1e-5)
-    assert chosen.value == pytest.approx(2 * max(distances), rel=1e-5)
+    assert chosen.value == pytest.approx(3 * max(distances), rel=1e-5)
     assert 4 * 2**-7 < chosen.value < LIMIT
-    assert chosen.basis.startswith("bfloat16: twice its rounding")
+    assert chosen.basis.startswith("bfloat16: 3 times its rounding")
 
 
 def test_a_model_that_half_precision_cannot_compute_gets_the_limit(tmp_path: Path) -> None:

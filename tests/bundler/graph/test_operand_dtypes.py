@@ -19,7 +19,7 @@ ARRAYS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bf
 Constants = Mapping[str, tuple[str, Sequence[int]]]
 
 
-def model(operator: str, data: Mapping[str, tuple[str, Sequence[int]]], constants: Constants, result: str, **attributes: Any) -> ir.Model:
+def model(operator: str, data: Constants, constants: Constants, result: str, **attributes: Any) -> ir.Model:
     """Return a model of one node whose inputs are `data` and `constants`, each (dtype, shape), in this order."""
     graph = helper.make_graph(
         [helper.make_node(operator, [*data, *constants], ["y"], "node", **attributes)],
@@ -91,7 +91,8 @@ def test_a_constant_that_another_node_needs_as_it_is_stays() -> None:
     other.outputs[0].name = "z"
     built.graph.outputs.append(other.outputs[0])
     UniteOperandDtypes()(built)
-    assert {name: str(value.dtype) for name, value in built.graph.initializers.items()} == {"c": "FLOAT", "c_as_float16": "FLOAT16"}
+    found = {name: str(value.dtype) for name, value in built.graph.initializers.items()}
+    assert found == {"c": "FLOAT", "c_as_float16": "FLOAT16"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ the conversion is refused.
 from __future__ import annotations
 
 REASONS: dict[tuple[str, str], str] = {
+    ("fourier_operator", "bfloat16"): "PyTorch: Unsupported dtype BFloat16",
+    ("fourier_operator", "float16"): "PyTorch: Unsupported dtype Half",
     ("gat", "bfloat16"): "PyTorch: scatter(): Expected self.dtype to be equal to src.dtype",
     ("gat", "float16"): "PyTorch: scatter(): Expected self.dtype to be equal to src.dtype",
     ("gcn", "bfloat16"): "PyTorch: mat1 and mat2 must have the same dtype, but got Float and BFloat16",

@@ -16,10 +16,11 @@ HALVES = [torch.float16, torch.bfloat16]
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(4, 6, batch_first=True)
+        self.gru = nn.GRU(4, 6, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.lstm(x)[0]
+        states, _ = self.gru(x)
+        return states
 
 
 class CastsInside(nn.Module):

@@ -47,7 +47,7 @@ def attention(
     capped = product if not softcap else softcap * tf.tanh(product / softcap)
     lengths = None if nonpad_kv_seqlen is None else tf.cast(nonpad_kv_seqlen.tensor, tf.int32)
     allowed = _allowed_by_position(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
-    bias = _bias(attn_mask, allowed, key, query.dtype)
+    bias = _bias(attn_mask, allowed, key, dtype)
     bias = bias if bias is None else single(bias)
     biased = capped if bias is None else capped + bias
     sees_a_key = attn_mask is None and lengths is None and right_window_size < 0

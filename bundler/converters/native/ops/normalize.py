@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import divide, tensor_shape
-from bundler.converters.native.ops.half import in_single, single
+from bundler.converters.native.ops.half import in_single, is_half, single
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
@@ -32,14 +32,13 @@ def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Compute the softmax along an axis; half precision is computed in float32."""
-    return in_single(tf.nn.softmax)(x, axis)
+    """Compute the softmax along an axis; sums of half precision are taken in float32."""
+    return _softmax(x, axis) if is_half(x.dtype) else tf.nn.softmax(x, axis)
 
 
-@in_single
 def _softmax(x: Tensor, axis: int) -> Tensor:
     powers = tf.exp(x - tf.reduce_max(x, axis, keepdims=True))
-    return powers / tf.reduce_sum(powers, axis, keepdims=True)
+    return powers / tf.cast(tf.reduce_sum(single(powers), axis, keepdims=True), x.dtype)
 
 
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)

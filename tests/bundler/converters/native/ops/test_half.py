@@ -26,7 +26,6 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, Array], dict[str, Any]]] = {
     "AveragePool": ((1, 2, 80, 80), {}, {"kernel_shape": [80, 80]}),
     "CumSum": ((MANY,), {"axis": np.array(0)}, {}),
     "LpNormalization": ((2, MANY), {}, {"axis": 1}),
-    "Softmax": ((2, MANY), {}, {}),
     "MeanVarianceNormalization": ((2, 3, 50, 50), {}, {}),
     "InstanceNormalization": ((2, 3, 50, 50), {"s": np.ones(3), "b": np.zeros(3)}, {}),
     "GroupNormalization": ((2, 4, 50, 50), {"s": np.ones(4), "b": np.zeros(4)}, {"num_groups": 2}),

@@ -46,6 +46,7 @@ from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
 from bundler.validation.report import ParityReport
+from bundler.validation.tolerance import Tolerance, choose_tolerance
 from bundler.validation.unsafe import unsafe_parts
 from bundler.values.converted import ConvertedModel
 from bundler.values.exported import ExportedSignature, Offloadable
@@ -268,11 +269,12 @@ def _build_model(
     with stage("export"):
         exported = _export(task, model)
         references = parity.run_references(exported)
+        tolerance = choose_tolerance(spec.tolerance, references)
         if loaded is None:
             _offload_weights(exported, task.work)
     with stage("convert"):
         converted = task.converter.convert({each.name: each.onnx for each in exported}, layout=spec.layout)
-        derived = adapters.derive(spec, references, converted, task.base)
+        derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
     outcome, fast = Outcome(), None
@@ -286,7 +288,7 @@ def _build_model(
     del converted
     gc.collect()  # its functions and variables refer to each other
     with stage("parity"):
-        proof = _prove(task, served, references, derived, outcome.variants, fast)
+        proof = _prove(task, served, references, derived, outcome.variants, fast, tolerance)
     evaluation = {}
     if evaluate is not None:
         files: dict[str, Path] = {variant.variant: variant.path for variant in outcome.variants}
@@ -353,6 +355,7 @@ def _prove(
     derived: Sequence[ReferenceOutputs],
     variants: Sequence[VariantResult],
     fast: FastPath | None,
+    tolerance: Tolerance,
 ) -> _Proof:
     """Compare the artifacts with PyTorch, then write some of PyTorch's outputs as golden data and warm-up records.
 
@@ -363,19 +366,20 @@ def _prove(
     report = parity.check(
         references,
         task.saved_model,
-        tolerance=spec.tolerance,
+        tolerance=tolerance.value,
         permutations=served.permutations,
         derived=derived,
         variants=variants,
         fast_path=fast.rows if fast else (),
         engine=parity.Engine(spec.converter == "native", task.handlers),
     )
+    report = replace(report, basis=tolerance.basis)
     if not report.passed:
         raise report.error(quantized=comes_quantized(spec.source, task.base))
     golden = make_golden(
         spec.name,
         (*references, *derived),
-        tolerance=spec.tolerance,
+        tolerance=tolerance.value,
         permutations=served.permutations,
         max_rows=task.max_rows,
     )

@@ -83,6 +83,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     if agreeing := zoo.line(terminalreporter.stats):
         terminalreporter.write_line(agreeing)
+    for line in zoo.half_lines(terminalreporter.stats):
+        terminalreporter.write_line(line)
     for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
         terminalreporter.write_line(line)
     for report in terminalreporter.stats.get("passed", []):

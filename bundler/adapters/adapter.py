@@ -71,11 +71,11 @@ class OutputAdapter(Protocol):
     def reference(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """Convert PyTorch's outputs in NumPy."""
 
-    def stable_rows(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
+    def stable_rows(self, outputs: Mapping[str, Array], margin: float) -> Array:
         """Return a boolean mask of shape [rows].
 
-        A row is True if perturbing its scores by a tenth of the tolerance cannot change a returned class label; other rows are
-        left out of parity.
+        A row is True if perturbing its scores by `margin`, relative to the largest score, cannot change a returned class label;
+        other rows are left out of parity.
         """
 
 

@@ -76,13 +76,13 @@ class ClassifyAdapter:
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self._top_k]
         return {"classes": labels[order], "scores": np.take_along_axis(scores, order, 1)}
 
-    def stable_rows(self, outputs: Mapping[str, Array], tolerance: float) -> Array:
-        """Return a mask of the rows whose top_k labels cannot change within a tenth of the tolerance (see `OutputAdapter`)."""
+    def stable_rows(self, outputs: Mapping[str, Array], margin: float) -> Array:
+        """Return a mask of the rows whose top_k labels cannot change within the margin (see `OutputAdapter`)."""
         scores = self._scores(outputs).astype(np.float64)
         if self._top_k is None or not scores.size:
             return np.ones(len(scores), bool)
         best = -np.sort(-scores, axis=1)[:, : self._top_k + 1]
-        return np.asarray((-np.diff(best, axis=1) > tolerance / 10 * np.abs(scores).max()).all(axis=1))
+        return np.asarray((-np.diff(best, axis=1) > margin * np.abs(scores).max()).all(axis=1))
 
     def _scores(self, outputs: Mapping[str, Array]) -> Array:
         scores = outputs[self._output].astype(np.float32)

@@ -95,7 +95,12 @@ def check_request(model: ModelSpec, base: Path) -> None:
 
 
 def derive(
-    model: ModelSpec, references: Sequence[ReferenceOutputs], converted: ConvertedModel, base: Path
+    model: ModelSpec,
+    references: Sequence[ReferenceOutputs],
+    converted: ConvertedModel,
+    base: Path,
+    *,
+    margin: float = 1e-5,
 ) -> tuple[ReferenceOutputs, ...]:
     """Add the spec's derived signatures to the converted model.
 
@@ -104,6 +109,7 @@ def derive(
         references: PyTorch's outputs for the base signatures.
         converted: the converted model, which gains the signatures.
         base: folder that relative paths of the spec start from.
+        margin: the relative change that a score may have before its row is left out of parity (see `OutputAdapter`).
 
     Returns:
         PyTorch's outputs for each derived signature.
@@ -122,9 +128,7 @@ def derive(
     signatures = [_signature(name, spec, model, converted, base) for name, spec in model.derived.items()]
     converted.derive(signatures)
     base_references = {reference.exported.name: reference for reference in references}
-    return tuple(
-        _reference(derived, base_references[derived.base], converted, model.tolerance) for derived in signatures
-    )
+    return tuple(_reference(derived, base_references[derived.base], converted, margin) for derived in signatures)
 
 
 def _signature(
@@ -185,7 +189,7 @@ def _labels(name: str, model: ModelSpec, spec: SignatureSpec, base: Path) -> tup
 
 
 def _reference(
-    derived: DerivedSignature, base: ReferenceOutputs, converted: ConvertedModel, tolerance: float
+    derived: DerivedSignature, base: ReferenceOutputs, converted: ConvertedModel, margin: float
 ) -> ReferenceOutputs:
     """Build the derived signature's calls from the base signature's, and run PyTorch on what reaches the model."""
     calls = []
@@ -194,7 +198,7 @@ def _reference(
         calls.append(AdapterCall(case.name, served, served))
     for adapter in reversed(derived.input_adapters):
         calls = adapter.calls(calls)
-    cases = [derived_case for call in calls if (derived_case := _case(derived, call, base, converted, tolerance))]
+    cases = [derived_case for call in calls if (derived_case := _case(derived, call, base, converted, margin))]
     if not cases:
         raise UsageError(
             f"PyTorch's best scores for the example inputs of the signature {derived.name!r} are too close to rank.",
@@ -205,13 +209,13 @@ def _reference(
 
 
 def _case(
-    derived: DerivedSignature, call: AdapterCall, base: ReferenceOutputs, converted: ConvertedModel, tolerance: float
+    derived: DerivedSignature, call: AdapterCall, base: ReferenceOutputs, converted: ConvertedModel, margin: float
 ) -> Case | None:
     """Return the call with PyTorch's outputs, restricted to the rows that parity can compare; None if there are none."""
     outputs = base.exported.reference(_in_pytorch_order(call.base_inputs, converted.permutations))
     if derived.output_adapter is None:
         return Case(call.name, dict(call.inputs), outputs)
-    rows = derived.output_adapter.stable_rows(outputs, tolerance)
+    rows = derived.output_adapter.stable_rows(outputs, margin)
     if not rows.any():
         return None
     inputs = call.inputs if rows.all() else {name: array[rows] for name, array in call.inputs.items()}

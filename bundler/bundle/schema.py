@@ -130,6 +130,7 @@ class ParityRecord(_Record):
     """The comparison of a version with PyTorch; `left_out` says in words what was not compared."""
 
     tolerance: Number
+    tolerance_basis: str = ""
     passed: bool
     summary: tuple[ParitySummaryRecord, ...]
     results: tuple[ComparisonRecord, ...]

@@ -49,7 +49,7 @@ def _cast(exported: ExportedSignature) -> ExportedSignature:
     dtypes = {spec.name: spec.dtype for spec in exported.signature.inputs if spec.dtype in HALVES}
     signature = Signature(tuple(map(_float, exported.signature.inputs)), tuple(map(_float, exported.signature.outputs)))
     examples = {name: a.astype(np.float32) if name in dtypes else a for name, a in exported.examples.items()}
-    kind = _OffloadableCast if isinstance(exported.reference, Offloadable) else _CastReference
+    kind = _FullCast if isinstance(exported.reference, Offloadable) else _CastReference
     return replace(exported, signature=signature, examples=examples, reference=kind(exported.reference, dtypes))
 
 
@@ -64,16 +64,23 @@ class _CastReference:
         self._base, self._dtypes = base, dtypes
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = self._base(self._in_half(inputs))
+        return {name: a.astype(np.float32) if a.dtype.name in HALVES else a for name, a in outputs.items()}
+
+    def _in_half(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         import ml_dtypes
 
         types: dict[str, Any] = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-        halves = {n: a.astype(types[self._dtypes[n]]) if n in self._dtypes else a for n, a in inputs.items()}
-        outputs = self._base(halves)
-        return {name: a.astype(np.float32) if a.dtype.name in HALVES else a for name, a in outputs.items()}
+        return {n: a.astype(types[self._dtypes[n]]) if n in self._dtypes else a for n, a in inputs.items()}
 
 
-class _OffloadableCast(_CastReference):
-    """See `bundler.values.exported.Offloadable`."""
+class _FullCast(_CastReference):
+    """The reference of a model with weights: see `Offloadable` and `InFloat32` of `bundler.values.exported`."""
+
+    def in_float32(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        base: Any = self._base
+        outputs: dict[str, Array] = base.in_float32(self._in_half(inputs))
+        return outputs
 
     def offload_weights(self, folder: Path) -> None:
         base: Any = self._base

@@ -12,6 +12,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from bundler.export.flat import PREFIX
 from bundler.graph.infer import infer_shapes
 from bundler.graph.load import conversion_errors, load_external
+from bundler.graph.operand_dtypes import UniteOperandDtypes
 from bundler.graph.provenance import STACK_TRACE
 from bundler.process.logs import silence
 from bundler.values.signature import Dim, Signature, TensorSpec
@@ -36,6 +37,7 @@ def finish(model: ir.Model, signature: Signature) -> None:
     2. Inputs and outputs get the signature's dims. If torch has fixed a dynamic dim, or may have (recurrent nodes), the
        shapes of all values in between are dropped and inferred again.
     3. Frames of tfbundle are removed from the stack traces, so that the first frame is the user's.
+    4. The operands of each node get one float type where torch's optimizer left several.
     """
     make_way(model, signature.output_names)
     for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
@@ -51,6 +53,7 @@ def finish(model: ir.Model, signature: Signature) -> None:
     changed = _annotate(model.graph.outputs, signature.outputs) or changed
     if changed or any(node.op_type in _RECURRENT for node in model.graph.all_nodes()):
         _infer_again(model)
+    UniteOperandDtypes()(model)
 
 
 def keep_outputs(model: ir.Model, names: Iterable[str]) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bundler.errors import ExportError
+from bundler.export.in_float32 import in_float32 as computing_in_float32
+from bundler.export.in_float32 import widened
 from bundler.export.offloaded import offload_weights
 from bundler.export.substitutes import Substitutes
 from bundler.sources.binding import Binding
@@ -143,12 +145,29 @@ class TorchReference:
         Raises:
             SourceError: the model does not run on them; the message has their shapes and the user's line.
         """
+        return self._run(inputs, in_float32=False)
+
+    def _run(self, inputs: Mapping[str, Array], *, in_float32: bool) -> dict[str, Array]:
         names = self._flat.binding.names
         shapes = ", ".join(f"{name}={inputs[name].dtype}{list(inputs[name].shape)}" for name in names)
         # Not inference_mode: tensors that a module caches in it (position tables) could not be exported afterwards.
         with user_code(f"The model does not run on {shapes}", fix=_OTHER_SIZES), torch.no_grad():
-            answer = self._flat.answer([to_torch(inputs[name]) for name in names])
+            tensors = [to_torch(inputs[name]) for name in names]
+            if not in_float32:
+                answer = self._flat.answer(tensors)
+            else:
+                tensors = [widened(tensor) for tensor in tensors]
+                with computing_in_float32(self._flat.module):
+                    answer = self._flat.answer(tensors)
         return {self._names[name]: to_numpy(tensor) for name, tensor in answer.items()}
+
+    def in_float32(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs of the model computed in float32 (see `bundler.values.exported.InFloat32`).
+
+        Raises:
+            SourceError: the model depends on half precision, or fails in float32.
+        """
+        return self._run(inputs, in_float32=True)
 
     def offload_weights(self, folder: Path) -> None:
         """Move the module's large weights to files (see `bundler.export.offloaded`). TorchScript keeps its memory."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from bundler.errors import ExportError, UsageError
@@ -15,6 +17,7 @@ from bundler.export.signature import (
     SignatureRequest,
     check_forward_only,
 )
+from bundler.graph.in_float32 import HALVES, write_in_float32
 from bundler.graph.load import drop_constant_inputs, load
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources import LoadedModel
@@ -45,6 +48,20 @@ class OnnxReference:
         if self._model is None:
             self._model = OnnxModel(self._path)
         outputs = self._model(inputs)
+        return {name: outputs[file_name] for file_name, name in self._names.items()}
+
+    def in_float32(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs of the graph in float32 (see `bundler.values.exported.InFloat32`).
+
+        Raises:
+            ParityError: ONNX Runtime refuses the float32 graph or stopped.
+        """
+        with tempfile.TemporaryDirectory(prefix="tfbundle-float32-") as folder:
+            wide = Path(folder) / "float32.onnx"
+            write_in_float32(self._path, wide)
+            outputs = OnnxModel(wide)(
+                {n: a.astype(np.float32) if a.dtype.name in HALVES else a for n, a in inputs.items()}
+            )
         return {name: outputs[file_name] for file_name, name in self._names.items()}
 
     def offload_weights(self, folder: Path) -> None:

@@ -82,6 +82,8 @@ def _fold_into_conv(norm: ir.Node, conv: ir.Node, factor: Array, offset: Array) 
         raise Declined("The following convolution must not have padding.")
     weight = constant(conv.inputs[1])
     assert weight is not None
+    if weight.dtype.itemsize < 4:
+        raise Declined("Half precision would lose digits: the convolution of data before the mean is subtracted can be large.")
     shape = (1, -1, *[1] * (weight.ndim - 2))
     shift = (weight * offset.reshape(shape)).sum(tuple(range(1, weight.ndim)))
     bias = constant(conv.inputs[2]) if len(conv.inputs) > 2 else None

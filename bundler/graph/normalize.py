@@ -49,6 +49,7 @@ from bundler.graph.fusion import Fusion
 from bundler.graph.infer import infer_shapes
 from bundler.graph.lift_weights import LiftWeights
 from bundler.graph.load import conversion_errors, drop_constant_inputs
+from bundler.graph.operand_dtypes import UniteOperandDtypes
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 
@@ -78,6 +79,9 @@ def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.
         model = lift(raise_opset(model)).model
         model = common.RemoveUnusedNodesPass()(model).model
         infer_shapes(model)
+        if UniteOperandDtypes()(model).modified:
+            model = lift(model).model
+            infer_shapes(model)
         model = ExpandFunctions()(model).model
         for fusion in fusions:
             model = fusion()(model).model

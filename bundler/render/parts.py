@@ -104,7 +104,7 @@ def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLay
     record = manifest.models[name][versions[-1]]
     signatures = {key: Signature.from_json(value) for key, value in record["signatures"].items()}
     first = {"serving_default": signatures["serving_default"]} if "serving_default" in signatures else {}
-    tolerance = next((model.tolerance for model in spec.models if model.name == name), 1e-4)
+    tolerance = record.get("parity", {}).get("tolerance", 1e-4)
     size = _size(name, versions[-1], manifest, staged)
     fast_path = record.get("fast_path", {}).get("size_bytes", 0)
     largest_batch = max(manifest.models[name][version].get("largest_batch", 0) for version in versions)

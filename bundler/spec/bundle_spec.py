@@ -217,7 +217,13 @@ class ModelSpec(Strict):
     cast_half: bool = Field(
         False, description="float32 inputs and outputs for a half-precision model, because JSON has no half precision."
     )
-    tolerance: Annotated[float, NUMBER] = Field(1e-4, gt=0, description="Largest relative error allowed against PyTorch.")
+    tolerance: Annotated[float | None, NUMBER] = Field(
+        None,
+        gt=0,
+        description="Largest relative error allowed against PyTorch. Default: by the dtype in which the model computes: 1e-9 for "
+        "float64, 1e-4 for float32, 0.0039 for float16, 0.031 for bfloat16; up to 0.25 where PyTorch itself rounds that much.",
+        examples=[0.01],
+    )
     tflite: TfliteSpec = Field(TfliteSpec(), description="TFLite files.")
     fast_path: Annotated[bool | None, Option(panel=TFLITE_PANEL)] = Field(
         None,

@@ -35,6 +35,7 @@ class ParityReport:
     Attributes:
         left_out: the draws and runtimes that could not be compared, each with the reason.
         hint: the stage and the layer at fault, if the comparison failed.
+        basis: why the tolerance has this value; empty if unknown.
         not_run: the entries of `left_out` that concern a whole runtime.
     """
 
@@ -43,6 +44,7 @@ class ParityReport:
     left_out: tuple[str, ...] = ()
     hint: str | None = None
     not_run: tuple[str, ...] = ()
+    basis: str = ""
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -76,6 +78,7 @@ class ParityReport:
         """Return plain data for bundle.json, without errors that are not finite; their `problem` gives the reason."""
         return {
             "tolerance": self.tolerance,
+            **({"tolerance_basis": self.basis} if self.basis else {}),
             "passed": self.passed,
             "summary": [{k: v for k, v in vars(line).items() if _is_json(v)} for line in self.summary()],
             "results": [row.to_json(self.tolerance) for row in self.rows],
@@ -90,7 +93,10 @@ class ParityReport:
             quantized: whether the source model has quantized layers.
         """
         runtimes = ", ".join(dict.fromkeys(row.runtime for row in self.failures))
-        lines = [f"The outputs of {runtimes} differ from PyTorch's by more than the tolerance {self.tolerance:g}."]
+        basis = f" ({self.basis})" if self.basis else ""
+        lines = [
+            f"The outputs of {runtimes} differ from PyTorch's by more than the tolerance {self.tolerance:g}{basis}."
+        ]
         if not runtimes:
             lines = [f"The outputs of {SAVED_MODEL} were not compared with PyTorch's."]
         worst = sorted(self.failures, key=lambda row: -row.difference.max_rel)

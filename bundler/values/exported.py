@@ -22,6 +22,14 @@ class Offloadable(Protocol):
         """Free the memory of the weights. `folder` is for temporary files and may be deleted afterwards."""
 
 
+@runtime_checkable
+class InFloat32(Protocol):
+    """A reference of a half-precision model that can also compute in float32."""
+
+    def in_float32(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs for the same inputs without rounding to half precision in between."""
+
+
 @dataclass(frozen=True)
 class ExportedSignature:
     """One signature of a model, as ONNX.

@@ -39,7 +39,7 @@ def convert(entry: Entry, source: RealModel, work: Path) -> Converted:
     return Converted(exported, load_converter("native").convert({e.name: e.onnx for e in exported}))
 
 
-def assert_agrees(entry: Entry, converted: Converted, work: Path) -> None:
+def assert_agrees(entry: Entry, converted: Converted, work: Path, tolerance: float = TOLERANCE) -> None:
     """Assert that every signature answers as PyTorch does, at two or more sizes of every dynamic dim."""
     served = None
     if entry.saved:
@@ -51,9 +51,9 @@ def assert_agrees(entry: Entry, converted: Converted, work: Path) -> None:
         for case in reference.cases:
             name = reference.exported.name
             outputs = {k: v.numpy() for k, v in converted.model.run(name, case.inputs).items()}
-            _assert_close(differences(case.outputs, outputs), f"{name} {case.name}")
+            _assert_close(differences(case.outputs, outputs), f"{name} {case.name}", tolerance)
             if served is not None:
-                _assert_close(differences(case.outputs, served(name, case.inputs)), f"saved {name} {case.name}")
+                _assert_close(differences(case.outputs, served(name, case.inputs)), f"saved {name} {case.name}", tolerance)
 
 
 def _assert_sizes(reference: ReferenceOutputs) -> None:
@@ -64,9 +64,9 @@ def _assert_sizes(reference: ReferenceOutputs) -> None:
         assert any(case.name.startswith(f"{dim}-") for case in reference.cases), dim
 
 
-def _assert_close(found_differences: list[Difference], where: str) -> None:
+def _assert_close(found_differences: list[Difference], where: str, tolerance: float) -> None:
     for difference in found_differences:
-        assert difference.within(TOLERANCE), f"{where}: {difference.explain()}"
+        assert difference.within(tolerance), f"{where}: {difference.explain()}"
 
 
 def assert_transposes(entry: Entry, converted: Converted, work: Path) -> None:

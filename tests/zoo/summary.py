@@ -1,4 +1,4 @@
-"""The line at the end of a test run that counts the architectures of the zoo that agree with PyTorch."""
+"""The lines at the end of a test run that count the architectures of the zoo that agree with PyTorch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _TEST = "zoo/test_zoo.py::test_architecture["
+_HALF_TEST = "zoo/test_halves.py::test_half["
 
 
 def line(stats: Mapping[str, Iterable[Any]]) -> str | None:
@@ -24,3 +25,30 @@ def line(stats: Mapping[str, Iterable[Any]]) -> str | None:
 
 def _names(stats: Mapping[str, Iterable[Any]], outcome: str) -> set[str]:
     return {r.nodeid for r in stats.get(outcome, ()) if _TEST in getattr(r, "nodeid", "")}
+
+
+def half_lines(stats: Mapping[str, Iterable[Any]]) -> list[str]:
+    """Return a line per half-precision dtype that counts the architectures by outcome; none if none was tested.
+
+    Args:
+        stats: see `line`.
+    """
+    lines = []
+    for dtype in ("bfloat16", "float16"):
+        outcomes = {key: _half_reports(stats, key, dtype) for key in ("passed", "xfailed", "failed", "error", "xpassed")}
+        if any(outcomes.values()):
+            reasons = [str(getattr(report, "wasxfail", "")) for report in outcomes["xfailed"]]
+            torch = sum("PyTorch: " in reason for reason in reasons)
+            wrong = len({r.nodeid for key in ("failed", "error", "xpassed") for r in outcomes[key]})
+            lines.append(
+                f"zoo in {dtype}: {len(outcomes['passed'])} right, {torch} that PyTorch cannot run or export, "
+                f"{len(reasons) - torch} refused, {wrong} wrong"
+            )
+    return lines
+
+
+def _half_reports(stats: Mapping[str, Iterable[Any]], outcome: str, dtype: str) -> list[Any]:
+    return [
+        report for report in stats.get(outcome, ())
+        if _HALF_TEST in getattr(report, "nodeid", "") and report.nodeid.endswith(f"-{dtype}]")
+    ]  # fmt: skip

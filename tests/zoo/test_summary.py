@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.zoo.summary import line
+from tests.zoo.summary import half_lines, line
 
 
 def report(name: str, file: str = "tests/zoo/test_zoo.py::test_architecture") -> Any:
@@ -27,3 +27,18 @@ def test_failures_of_all_kinds_are_counted() -> None:
 
 def test_no_line_without_the_zoo() -> None:
     assert line({"passed": [report("x", "tests/test_other.py::test_it")]}) is None
+
+
+def test_half_precision_is_counted_by_dtype_and_by_whose_limit_it_is() -> None:
+    half = "tests/zoo/test_halves.py::test_half"
+    torch, refused = report("gcn-bfloat16", half), report("gat-bfloat16", half)
+    torch.wasxfail, refused.wasxfail = "PyTorch: cannot", "refused: cannot"
+    stats = {
+        "passed": [report("bert-bfloat16", half), report("bert-float16", half), report("bert")],
+        "xfailed": [torch, refused], "failed": [report("opt-float16", half)],
+    }  # fmt: skip
+    assert half_lines(stats) == [
+        "zoo in bfloat16: 1 right, 1 that PyTorch cannot run or export, 1 refused, 0 wrong",
+        "zoo in float16: 1 right, 0 that PyTorch cannot run or export, 0 refused, 1 wrong",
+    ]
+    assert half_lines({"passed": [report("bert")]}) == []

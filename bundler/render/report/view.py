@@ -58,7 +58,7 @@ class ParityView:
 
     Attributes:
         passed: Whether all gated comparisons passed.
-        tolerance: The largest relative error allowed, as text.
+        tolerance: The largest relative error allowed, as text, with the reason for this value.
         chart: The largest relative errors.
         rows: Rows of (runtime, signature, output, number of draws, absolute error, relative error, worst draw, verdict).
         draws: Rows of (runtime, signature, draw, output, absolute error, relative error, verdict).
@@ -212,7 +212,8 @@ def _parity(parity: ParityRecord) -> ParityView:
         for r in parity.results
     )  # fmt: skip
     chart = charts.errors(ERROR_TITLE, bars, parity.tolerance)
-    return ParityView(parity.passed, error_text(parity.tolerance), chart, rows, draws, parity.left_out)
+    tolerance = error_text(parity.tolerance) + (f" ({parity.tolerance_basis})" if parity.tolerance_basis else "")
+    return ParityView(parity.passed, tolerance, chart, rows, draws, parity.left_out)
 
 
 def _runtime(name: str) -> str:

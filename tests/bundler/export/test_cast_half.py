@@ -44,3 +44,35 @@ def test_rest_and_grpc_clients_send_and_get_float32(dtype: torch.dtype, tmp_path
 def test_cast_half_is_refused_for_a_float32_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cast_half has nothing to cast: .*float32"):
         bundler.build(network(), torch.zeros(2, 4), tmp_path / "d", name="m", cast_half=True)
+
+
+def normalized_convolution() -> nn.Module:
+    """torch's optimizer folds BatchNorm into the convolution, in bfloat16 with weights of float32."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = (nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
+        return nn.Sequential(*layers).eval()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cast_half"),
+    [
+        ("bfloat16", False),
+        pytest.param("bfloat16", True, marks=pytest.mark.slow),
+        pytest.param("float16", False, marks=pytest.mark.slow),
+        pytest.param("float16", True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_normalized_convolution_in_half_precision_builds_with_the_default_tolerance(
+    dtype: str, cast_half: bool, tmp_path: Path
+) -> None:
+    kind = getattr(torch, dtype)
+    bundle = bundler.build(
+        normalized_convolution().to(kind), torch.rand(2, 1, 8, 8).to(kind), tmp_path / "d", name="m", cast_half=cast_half
+    )
+    parity = bundle.manifest.models["m"][1]["parity"]
+    assert parity["tolerance"] >= {"bfloat16": 4 * 2**-7, "float16": 4 * 2**-10}[dtype]
+    assert parity["tolerance_basis"].startswith(f"{dtype}: ")
+    signature = bundle.signatures("m")["serving_default"]
+    assert {spec.dtype for spec in (*signature.inputs, *signature.outputs)} == {"float32" if cast_half else dtype}
+    assert bundle.verify() == []

@@ -35,8 +35,8 @@ def test_the_typed_dict_has_the_types_of_the_models() -> None:
     assert set(hints) == set(keywords())
     assert BuildOptions.__total__ is False
     assert typing.get_args(hints["layout"]) == ("keep", "nhwc")
-    assert hints["tolerance"] is float
-    assert '"""Largest relative error allowed against PyTorch."""' in keywords_text()
+    assert typing.get_args(hints["tolerance"]) == (float, type(None))
+    assert '"""Largest relative error allowed against PyTorch. Default: by the dtype' in keywords_text()
 
 
 def test_the_table_names_what_has_no_flag() -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import tensor_shape
 from bundler.converters.native.ops.dtypes import tensor_dtype
+from bundler.converters.native.ops.half import single
 from bundler.converters.native.ops.moves import moved
 from bundler.converters.native.ops.normalize import softmax
 from bundler.converters.native.registry import AxisPolicy, op
@@ -41,11 +42,13 @@ def attention(
         key, value = tf.concat([past_key.tensor, key], 2), tf.concat([past_value.tensor, value], 2)
     present = [ctx.value(key), ctx.value(value)]
     key, value = _shared_by_groups(query, key), _shared_by_groups(query, value)
+    dtype, query, key, value = query.dtype, single(query), single(key), single(value)
     product = _product(query, key, scale)
     capped = product if not softcap else softcap * tf.tanh(product / softcap)
     lengths = None if nonpad_kv_seqlen is None else tf.cast(nonpad_kv_seqlen.tensor, tf.int32)
     allowed = _allowed_by_position(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
-    bias = _bias(attn_mask, allowed, key, query.dtype)
+    bias = _bias(attn_mask, allowed, key, dtype)
+    bias = bias if bias is None else single(bias)
     biased = capped if bias is None else capped + bias
     sees_a_key = attn_mask is None and lengths is None and right_window_size < 0
     if ctx.target == "tflite" and bias is not None and qk_matmul_output_mode != _PROBABILITIES and softmax_precision is None:
@@ -53,8 +56,8 @@ def attention(
     else:
         probabilities = _softmax(biased, None if sees_a_key else bias, softmax_precision)
     modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
-    intermediate = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
-    result = tf.matmul(tf.cast(probabilities, value.dtype), value)
+    intermediate = tf.cast(modes.get(qk_matmul_output_mode, product), dtype)
+    result = tf.cast(tf.matmul(tf.cast(probabilities, value.dtype), value), dtype)
     return [ctx.value(_merged(ctx, result) if flat else result), *present, ctx.value(intermediate)]
 
 
@@ -85,14 +88,11 @@ def _shared_by_groups(query: Tensor, x: Tensor) -> Tensor:
 
 
 def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
-    """Compute q @ k' * scale. In half precision both sides are scaled by its root, as in ONNX, which avoids overflow."""
+    """Compute q @ k' * scale, in float32 or float64."""
     factor = 1.0 / np.sqrt(query.shape[3]) if scale is None else scale
     if factor == 1.0:  # FuseAttention has folded the scale into the weights
         return tf.matmul(query, key, transpose_b=True)
-    if query.dtype in (tf.float32, tf.float64):
-        return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
-    root = tf.constant(np.sqrt(factor), query.dtype)
-    return tf.matmul(query * root, key * root, transpose_b=True)
+    return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
 
 
 def _allowed_by_position(

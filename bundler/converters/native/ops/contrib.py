@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.delegate import MS, lower, sized_like
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
@@ -43,7 +44,7 @@ def quick_gelu(ctx: Context, x: Value, *, alpha: float = 1.702) -> Value:
 def bias_split_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """Lower BiasSplitGelu: the first half of x + bias times the GELU of its second half, by the last axis."""
     first, second = tf.split(x + bias, 2, -1)
-    return first * tf.nn.gelu(second, approximate=False)
+    return first * in_single(tf.nn.gelu)(second, approximate=False)
 
 
 @op("BiasAdd", layout=AxisPolicy.VALUES, domain=MS)

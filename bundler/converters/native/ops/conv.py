@@ -15,6 +15,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.pointwise import convolve_pointwise, is_pointwise, offer_channels_first
 from bundler.converters.native.orders import channels_last
@@ -229,7 +230,7 @@ def _conv3d(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
         parts = (
             zip(tf.split(image, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(image, filters)]
         )
-        results = [tf.nn.conv3d(d, f, [1, *stride, 1], mode, dilations=[1, *steps, 1]) for d, f in parts]
+        results = [in_single(tf.nn.conv3d)(d, f, [1, *stride, 1], mode, dilations=[1, *steps, 1]) for d, f in parts]
         return results[0] if group == 1 else tf.concat(results, -1)
 
     return in_batches(data, dilation, mode, filters.shape[:3].as_list(), convolved) if by_batches else convolved(data, mode)

@@ -25,6 +25,7 @@ from bundler.converters.native.dims import (
 )  # fmt: skip
 from bundler.converters.native.ops.conv import add_bias, filters_of, known_size
 from bundler.converters.native.ops.dilation import dilated
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.pointwise import convolve_pointwise
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
@@ -129,7 +130,7 @@ def _transposed_valid(
         data, stride, output = tf.expand_dims(data, 1), [1, *stride], [1, *output]
     shape = _stack([sizes[0], *output, known_size(w.shape[1])])
     permutation = (2, 3, 4, 1, 0) if spatial == 3 else (2, 3, 1, 0)
-    transposed = tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose
+    transposed = in_single(tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose)
     filters = filters_of(ctx, weight, permutation)
     if group == 1:
         result = transposed(data, filters, shape, stride, "VALID")

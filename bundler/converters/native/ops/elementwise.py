@@ -15,6 +15,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import both_flattened, elementwise
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
+from bundler.converters.native.ops.half import in_single, single
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
@@ -236,19 +237,20 @@ def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 @op("Selu", layout=E)
 def selu(x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Tensor:
     """Lower Selu: gamma * x where x > 0, otherwise gamma * alpha * (exp(x) - 1)."""
-    return gamma * (tf.nn.relu(x) + alpha * tf.math.expm1(tf.minimum(x, 0)))
+    wide = single(x)  # half precision would lose the difference to 1
+    return tf.cast(gamma * (tf.nn.relu(wide) + alpha * tf.math.expm1(tf.minimum(wide, 0))), x.dtype)
 
 
 @op("Gelu", layout=E)
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     """Lower Gelu: x * Phi(x), by erf or approximated by tanh."""
-    return tf.nn.gelu(x, approximate=approximate == "tanh")
+    return in_single(tf.nn.gelu)(x, approximate=approximate == "tanh")
 
 
 @op("Mish", layout=E)
 def mish(x: Tensor) -> Tensor:
     """Lower Mish: x * tanh(softplus(x))."""
-    return x * tf.tanh(tf.math.softplus(x))
+    return in_single(lambda wide: wide * tf.tanh(tf.math.softplus(wide)))(x)
 
 
 @op("Swish", layout=E)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.orders import identity
 from bundler.converters.native.registry import AxisPolicy, op
@@ -252,5 +253,5 @@ def _register_cumulative(name: str, compute: Callable[..., Tensor]) -> None:
         return ctx.value(compute(x.stored, storage_axis, **flags), x.order)
 
 
-_register_cumulative("CumSum", tf.cumsum)
-_register_cumulative("CumProd", tf.math.cumprod)
+_register_cumulative("CumSum", in_single(tf.cumsum))
+_register_cumulative("CumProd", in_single(tf.math.cumprod))

@@ -11,6 +11,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import known_rank
 from bundler.converters.native.ops.fake_quantize import product
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.orders import Order, identity
 from bundler.converters.native.registry import AxisPolicy, op
@@ -38,7 +39,7 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
 
 def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
     if rank_a == 1 and rank_b == 1:
-        return tf.reduce_sum(a * b)
+        return in_single(lambda x, y: tf.reduce_sum(x * y))(a, b)
     if rank_a == 1:
         return tf.squeeze(tf.matmul(tf.expand_dims(a, 0), b), -2)
     return tf.squeeze(tf.matmul(a, tf.expand_dims(b, -1)), -1)

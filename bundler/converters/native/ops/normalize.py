@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import divide, tensor_shape
+from bundler.converters.native.ops.half import in_single, is_half, single
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
@@ -32,23 +33,18 @@ def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Compute the softmax along an axis; sums of half precision are taken in float32."""
-    return _softmax(x, axis) if x.dtype in (tf.float16, tf.bfloat16) else tf.nn.softmax(x, axis)
+    return _softmax(x, axis) if is_half(x.dtype) else tf.nn.softmax(x, axis)
 
 
 def _softmax(x: Tensor, axis: int) -> Tensor:
     powers = tf.exp(x - tf.reduce_max(x, axis, keepdims=True))
-    return powers / tf.cast(tf.reduce_sum(_single(powers), axis, keepdims=True), x.dtype)
+    return powers / tf.cast(tf.reduce_sum(single(powers), axis, keepdims=True), x.dtype)
 
 
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower LogSoftmax; half precision is computed in float32."""
-    return tf.cast(tf.nn.log_softmax(_single(x), axis), x.dtype)
-
-
-def _single(x: Tensor) -> Tensor:
-    """Cast half precision to float32, in which TensorFlow's sums lose no precision."""
-    return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
+    return in_single(tf.nn.log_softmax)(x, axis)
 
 
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
@@ -95,8 +91,14 @@ def _normalized(
     mean = tf.reduce_mean(wide, axes, keepdims=True)
     centred = wide - mean
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axes, keepdims=True) + epsilon)
-    result = tf.cast(centred * inverse, x.dtype) * scale.tensor
-    return result if bias is None else result + bias.tensor, mean, inverse
+    result = _with_parameters(centred * inverse, scale.tensor, None if bias is None else bias.tensor)
+    return tf.cast(result, x.dtype), mean, inverse
+
+
+def _with_parameters(normal: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return normal * scale + bias in the dtype of `normal`: with half-precision data that is float32, as in PyTorch."""
+    result = normal * tf.cast(scale, normal.dtype)
+    return result if bias is None else result + tf.cast(bias, normal.dtype)
 
 
 MANY_ELEMENTS = 100_000
@@ -135,7 +137,7 @@ def rms_normalization(
     axes = list(range(axis % x.shape.rank, x.shape.rank))
     data = tf.cast(x, tf.float32) if stash_type == 1 else x
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
-    return tf.cast(data * inverse, x.dtype) * scale
+    return tf.cast(_with_parameters(data * inverse, scale), x.dtype)
 
 
 @op("BatchNormalization", layout=AxisPolicy.VALUES)
@@ -150,33 +152,36 @@ def batch_normalization(
         return _with_batch_statistics(ctx, data, order, (scale, bias, mean, variance), epsilon, momentum)
     arrays = [v.array for v in (scale, bias, mean, variance)]
     if any(a is None for a in arrays):
-        normal = tf.nn.batch_normalization(data, mean.tensor, variance.tensor, bias.tensor, scale.tensor, epsilon)
+        parameters = (single(v.tensor) for v in (mean, variance, bias, scale))
+        normal = tf.nn.batch_normalization(single(data), *parameters, epsilon)
         return ctx.value(tf.cast(normal, data.dtype), order)
     gamma, beta, center, spread = (np.asarray(a, np.float64) for a in arrays)
     factor = gamma / np.sqrt(spread + epsilon)
     offset = beta - center * factor
-    dtype = data.dtype.as_numpy_dtype
-    scaled = data * ctx.weight(factor.astype(dtype))
-    return ctx.value(tf.nn.bias_add(scaled, ctx.weight(offset.astype(dtype))), order)
+    wide = single(data)
+    dtype = wide.dtype.as_numpy_dtype
+    normal = tf.nn.bias_add(wide * ctx.weight(factor.astype(dtype)), ctx.weight(offset.astype(dtype)))
+    return ctx.value(tf.cast(normal, data.dtype), order)
 
 
 def _with_batch_statistics(
     ctx: Context, data: Tensor, order: Order, parameters: tuple[Value, Value, Value, Value], epsilon: float, momentum: float
 ) -> list[Value]:
     """Normalize by the batch's own mean and variance (training_mode); returns y, and the updated running ones."""
-    scale, bias, mean, variance = (v.tensor for v in parameters)
-    center, spread = tf.nn.moments(data, list(range(data.shape.rank - 1)))
-    y = tf.nn.batch_normalization(data, center, spread, bias, scale, epsilon)
+    scale, bias, mean, variance = (single(v.tensor) for v in parameters)
+    center, spread = tf.nn.moments(single(data), list(range(data.shape.rank - 1)))
+    y = tf.nn.batch_normalization(single(data), center, spread, bias, scale, epsilon)
     running = [old * momentum + new * (1.0 - momentum) for old, new in ((mean, center), (variance, spread))]
-    return [ctx.value(y, order), *map(ctx.value, running)]
+    dtypes = (parameters[2].dtype, parameters[3].dtype)
+    return [ctx.value(tf.cast(y, data.dtype), order), *(ctx.value(tf.cast(t, d)) for t, d in zip(running, dtypes, strict=True))]
 
 
 @op("InstanceNormalization", layout=AxisPolicy.SPATIAL)
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Lower InstanceNormalization, over the spatial axes."""
-    axes = list(range(1, x.shape.rank - 1))
-    mean, variance = tf.nn.moments(x, axes, keepdims=True)
-    return (x - mean) * (tf.math.rsqrt(variance + epsilon) * scale) + bias
+    axes, wide = list(range(1, x.shape.rank - 1)), single(x)
+    mean, variance = tf.nn.moments(wide, axes, keepdims=True)
+    return tf.cast((wide - mean) * (tf.math.rsqrt(variance + epsilon) * single(scale)) + single(bias), x.dtype)
 
 
 @op("GroupNormalization", layout=AxisPolicy.VALUES, since=21)
@@ -193,8 +198,8 @@ def group_normalization(
     axes = [*range(1, len(stored) - 2), len(stored) - 1]
     mean, variance = tf.nn.moments(tf.cast(grouped, tf.float32) if stash_type == 1 else grouped, axes, keepdims=True)
     normal = (tf.cast(grouped, mean.dtype) - mean) * tf.math.rsqrt(variance + epsilon)
-    flat = tf.cast(tf.reshape(normal, tensor_shape([sizes[0], *sizes[2:], channels])), data.dtype)
-    return ctx.value(flat * scale.tensor + bias.tensor, order)
+    flat = tf.reshape(normal, tensor_shape([sizes[0], *sizes[2:], channels]))
+    return ctx.value(tf.cast(_with_parameters(flat, scale.tensor, bias.tensor), data.dtype), order)
 
 
 @op("LRN", layout=AxisPolicy.SPATIAL)
@@ -204,21 +209,22 @@ def local_response_normalization(
     """Lower LRN: x / (bias + alpha / size * s)^beta, with s the sum of squares over `size` channels around each channel."""
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
     pads = [[0, 0]] * (x.shape.rank - 1) + [[before, after]]
-    sums = tf.math.cumsum(tf.pad(tf.square(x), pads), -1)
+    sums = tf.math.cumsum(tf.pad(tf.square(single(x)), pads), -1)
     sums = tf.pad(sums, [[0, 0]] * (x.shape.rank - 1) + [[1, 0]])
     window = sums[..., size:] - sums[..., :-size]
-    return x / tf.pow(bias + alpha / size * window, beta)
+    return tf.cast(single(x) / tf.pow(bias + alpha / size * window, beta), x.dtype)
 
 
 @op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
-    norm = tf.norm(x, ord=p, axis=axis, keepdims=True)
-    return tf.math.divide_no_nan(x, norm)
+    norm = tf.norm(single(x), ord=p, axis=axis, keepdims=True)
+    return tf.cast(tf.math.divide_no_nan(single(x), norm), x.dtype)
 
 
 @op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)
 def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
     """Lower MeanVarianceNormalization: (x - mean) / standard deviation."""
-    mean, variance = tf.nn.moments(x, list(axes), keepdims=True)
-    return (x - mean) / (tf.sqrt(variance) + 1e-9)
+    wide = single(x)
+    mean, variance = tf.nn.moments(wide, list(axes), keepdims=True)
+    return tf.cast((wide - mean) / (tf.sqrt(variance) + 1e-9), x.dtype)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import Element, add, from_sizes, larger, pad_pairs, subtract
 from bundler.converters.native.nodes import is_read
+from bundler.converters.native.ops.half import in_single, single
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.unpool import max_with_indices
 from bundler.converters.native.orders import channels_last
@@ -68,7 +69,7 @@ def average_pool(
 ) -> Value:  # fmt: skip
     """Lower AveragePool: the mean of each window; pads count if count_include_pad is set."""
     window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    means = _average(x.in_order(window.order), window, include_pads=bool(count_include_pad))
+    means = in_single(_average)(x.in_order(window.order), window, include_pads=bool(count_include_pad))
     return _with_sign_of(x, ctx.value(means, window.order))
 
 
@@ -114,7 +115,7 @@ def _spatial_pairs(begin: Sequence[Element], end: Sequence[Element]) -> Any:
 @op("GlobalAveragePool", layout=AxisPolicy.SPATIAL)
 def global_average_pool(x: Tensor) -> Tensor:
     """Lower GlobalAveragePool: the mean over the spatial axes."""
-    return tf.reduce_mean(x, list(range(1, x.shape.rank - 1)), keepdims=True)
+    return in_single(tf.reduce_mean)(x, list(range(1, x.shape.rank - 1)), keepdims=True)
 
 
 @op("GlobalMaxPool", layout=AxisPolicy.SPATIAL)
@@ -126,8 +127,9 @@ def global_max_pool(x: Tensor) -> Tensor:
 @op("GlobalLpPool", layout=AxisPolicy.SPATIAL)
 def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
     """Lower GlobalLpPool: (sum |x|^p)^(1/p) over the spatial axes."""
-    powers = tf.pow(tf.abs(x), p)
-    return tf.pow(tf.reduce_sum(powers, list(range(1, x.shape.rank - 1)), keepdims=True), 1.0 / p)
+    powers = tf.pow(tf.abs(single(x)), p)
+    sums = tf.reduce_sum(powers, list(range(1, x.shape.rank - 1)), keepdims=True)
+    return tf.cast(tf.pow(sums, 1.0 / p), x.dtype)
 
 
 @op("LpPool", layout=AxisPolicy.VALUES)
@@ -137,8 +139,9 @@ def lp_pool(
 ) -> Value:  # fmt: skip
     """Lower LpPool: (sum |x|^p)^(1/p), from the mean of |x|^p; pads add nothing to the sum."""
     window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    means = _mean_with_zeros(tf.pow(tf.abs(x.in_order(window.order)), p), window)
-    return ctx.value(tf.pow(means * float(np.prod(kernel_shape)), 1.0 / p), window.order)
+    data = x.in_order(window.order)
+    means = _mean_with_zeros(tf.pow(tf.abs(single(data)), p), window)
+    return ctx.value(tf.cast(tf.pow(means * float(np.prod(kernel_shape)), 1.0 / p), data.dtype), window.order)
 
 
 @dataclass(frozen=True)

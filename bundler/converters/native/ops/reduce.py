@@ -10,6 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.orders import identity
 from bundler.converters.native.registry import AxisPolicy, op
@@ -46,16 +47,16 @@ def _min(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
 
 
 _REDUCTIONS: dict[str, Reduction] = {
-    "ReduceL1": _l1,
-    "ReduceL2": _l2,
-    "ReduceLogSum": _log_sum,
-    "ReduceLogSumExp": tf.reduce_logsumexp,
+    "ReduceL1": in_single(_l1),
+    "ReduceL2": in_single(_l2),
+    "ReduceLogSum": in_single(_log_sum),
+    "ReduceLogSumExp": in_single(tf.reduce_logsumexp),
     "ReduceMax": _max,
-    "ReduceMean": tf.reduce_mean,
+    "ReduceMean": in_single(tf.reduce_mean),
     "ReduceMin": _min,
-    "ReduceProd": tf.reduce_prod,
-    "ReduceSum": tf.reduce_sum,
-    "ReduceSumSquare": _sum_square,
+    "ReduceProd": in_single(tf.reduce_prod),
+    "ReduceSum": in_single(tf.reduce_sum),
+    "ReduceSumSquare": in_single(_sum_square),
 }
 
 

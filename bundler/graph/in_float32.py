@@ -1,0 +1,53 @@
+"""A half-precision ONNX graph in float32: the same graph with float32 in place of float16 and bfloat16 everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+HALVES = ("float16", "bfloat16")
+_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+_DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
+
+
+def write_in_float32(path: Path, target: Path) -> None:
+    """Write the model of a file with every half-precision constant, value and cast widened to float32, with the weights inside.
+
+    Args:
+        path: the ONNX file.
+        target: the file to write.
+    """
+    model = ir.load(path)
+    for graph in model.graphs():
+        _widen_graph(graph)
+    for function in model.functions.values():
+        for graph in (function.graph, *function.subgraphs()):
+            _widen_graph(graph)
+    ir.save(model, target)
+
+
+def _widen_graph(graph: ir.Graph) -> None:
+    for value in _values(graph):
+        if value.dtype in _HALVES:
+            value.type = ir.TensorType(ir.DataType.FLOAT)
+        if value.const_value is not None and value.const_value.dtype in _HALVES:
+            value.const_value = _widened(value.const_value)
+    for node in graph:
+        for attribute in list(node.attributes.values()):
+            if attribute.type is ir.AttributeType.TENSOR and attribute.value.dtype in _HALVES:
+                node.attributes.add(ir.AttrTensor(attribute.name, _widened(attribute.value)))
+            elif attribute.name in _DTYPE_ATTRIBUTES and attribute.value in tuple(map(int, _HALVES)):
+                node.attributes.add(ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT)))
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    results = (output for node in graph for output in node.outputs)
+    return chain(graph.inputs, graph.initializers.values(), results)
+
+
+def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    return ir.tensor(np.asarray(tensor.numpy()).astype(np.float32), name=tensor.name)

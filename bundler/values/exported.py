@@ -23,6 +23,22 @@ class Offloadable(Protocol):
 
 
 @dataclass(frozen=True)
+class Referee:
+    """What computes the reference outputs of a model, which decide whether the artifacts are right.
+
+    Attributes:
+        name: such as "PyTorch", or for an ONNX file "ONNX Runtime".
+        reason: why it has to stand in for ONNX Runtime; None if it does not.
+    """
+
+    name: str
+    reason: str | None = None
+
+
+PYTORCH = Referee("PyTorch")
+
+
+@dataclass(frozen=True)
 class ExportedSignature:
     """One signature of a model, as ONNX.
 
@@ -32,6 +48,7 @@ class ExportedSignature:
         signature: the model's own names, order, dtypes and dims.
         examples: example inputs; every dynamic dim has a size of 2 or more.
         reference: PyTorch in eval mode without gradients (ONNX Runtime for an ONNX file).
+        referee: what `reference` runs.
     """
 
     name: str
@@ -39,3 +56,4 @@ class ExportedSignature:
     signature: Signature
     examples: dict[str, Array]
     reference: ReferenceFn
+    referee: Referee = PYTORCH

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundler.errors import ExportError, TfbundleError
+from bundler.export.packed import WAY_OUT
 from bundler.process.reports import keep_report
 from bundler.sources.user_code import first_line, is_user_file, user_line
 
@@ -21,6 +22,9 @@ _TORCH_OPERATORS = ("aten::", "aten.", "prims")
 _FIXED = re.compile(
     r"inferred a static shape of (?P<size>\d+) for dimension inputs\['\w+'\]\[(?P<index>\d+)\]\.shape\[(?P<axis>\d+)\]"
 )
+
+_PACKED_FILES = ("torch/nn/utils/rnn.py", "bundler/export/packed.py")
+_PACKED = re.compile(r"pack_(padded_)?sequence|pad_packed_sequence|PackedSequence")
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
@@ -68,6 +72,8 @@ def explain(
             fix=f"use other operators{hint}; torch's report is in {report}",
         )
     cause, fix = _cause(causes, inputs)
+    if _uses_packed_sequences(causes):
+        cause, fix = f"it uses pack_padded_sequence or a PackedSequence in a form that cannot be traced ({cause})", WAY_OUT
     return ExportError(
         f"torch cannot export {title} to ONNX: {cause}.",
         where=_line(causes),
@@ -137,6 +143,14 @@ def _line(causes: list[BaseException]) -> str | None:
         if line and is_user_file(line.partition(":")[0]):
             return line
     return None
+
+
+def _uses_packed_sequences(causes: list[BaseException]) -> bool:
+    """Whether an exception comes from torch's packed sequences, their substitute, or a line of the user that names them."""
+    frames = [frame for cause in causes for frame in traceback.extract_tb(cause.__traceback__)]
+    files = any(Path(frame.filename).as_posix().endswith(_PACKED_FILES) for frame in frames)
+    lines = [frame.line or "" for frame in frames if is_user_file(frame.filename)]
+    return files or any(_PACKED.search(line) for line in lines)
 
 
 def _keep(text: str, title: str, chatter: str) -> Path:

@@ -144,7 +144,7 @@ def test_nodes_of_one_name_run_in_onnx_runtime_and_keep_it_in_messages(tmp_path:
     with pytest.raises(ParityError) as caught:
         session({"x": X[:1]})
     assert "Reshape node 'n': " in caught.value.what
-    bundle = bundler.build(path, out=tmp_path / "b", name="m")
+    bundle = bundler.build(path, out=tmp_path / "b", name="m", inputs=("x=float32[2,3]",))
     assert bundle.verify() == []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundler.errors import ExportError, TfbundleError
 from bundler.export.packed import WAY_OUT
+from bundler.process.causes import chain_of
 from bundler.process.reports import keep_report
 from bundler.sources.user_code import first_line, is_user_file, user_line
 
@@ -104,12 +105,7 @@ def _place(report: str, node: str) -> str | None:
 
 def _chain(exc: BaseException) -> list[BaseException]:
     """Return the exception and its causes, the deepest first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = exc
-    while current is not None and current not in chain:
-        chain.insert(0, current)
-        current = current.__cause__ or current.__context__
-    return chain
+    return list(chain_of(exc))[::-1]
 
 
 def _cause(causes: list[BaseException], inputs: Sequence[str]) -> tuple[str, str]:

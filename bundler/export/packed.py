@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -47,8 +46,7 @@ _lengths: list[Tensor] = []
 @contextlib.contextmanager
 def padded_sequences() -> Iterator[None]:
     """Replace torch's functions and layers for packed sequences, wherever a model has got them from."""
-    code = {rnn.pack_padded_sequence: _pack_padded, rnn.pad_packed_sequence: _pad_packed}
-    functions: list[tuple[Any, FunctionType]] = list(code.items())
+    functions: list[tuple[Any, Any]] = [(rnn.pack_padded_sequence, _pack_padded), (rnn.pad_packed_sequence, _pad_packed)]
     originals = [function.__code__ for function, _ in functions]
     layers: list[tuple[Any, Callable[..., Any]]] = [(kind, kind.forward) for kind in (nn.LSTM, nn.GRU, nn.RNN)]
     try:
@@ -97,9 +95,10 @@ def pad(
     data, lengths = sequence.data, sequence.batch_sizes
     data = torch.where(_is_step(data, lengths), data, torch.as_tensor(padding_value, dtype=data.dtype))
     if total_length is None:
-        longest = lengths.max().item()
-        torch._check(longest >= 1)
-        torch._check(longest <= data.shape[0])
+        longest: Any = lengths.max().item()
+        check: Any = torch._check  # the size depends on values: the exporter has to be told its bounds
+        check(longest >= 1)
+        check(longest <= data.shape[0])
         data = data.narrow(0, 0, longest)
     elif total_length is not data.shape[0] and not _same(total_length, data.shape[0]):
         sides = [0, 0] * (data.dim() - 1) + [0, total_length - data.shape[0]]

@@ -25,6 +25,7 @@ from bundler.export.flat import FlatModule
 from bundler.export.packed import padded_sequences
 from bundler.export.rotary import expand_rotary_caches
 from bundler.export.script import flat_script
+from bundler.process.causes import chain_of
 from bundler.process.logs import silence
 from bundler.values.signature import TensorSpec
 
@@ -198,12 +199,7 @@ def _fresh_recurrence() -> Iterator[None]:
 
 
 def _causes(exc: BaseException) -> str:
-    chain: list[str] = []
-    current: BaseException | None = exc
-    while current is not None:
-        chain.append(str(current))
-        current = current.__cause__ or current.__context__
-    return "\n".join(chain)
+    return "\n".join(str(cause) for cause in chain_of(exc))
 
 
 def check_real(tensors: Sequence[Tensor], title: str) -> None:

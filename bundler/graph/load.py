@@ -61,8 +61,10 @@ def drop_constant_inputs(model: ir.Model) -> None:
 
 def root_cause(exc: BaseException) -> str:
     """Return the cause that the exception that was raised first states, or its type if it has no message."""
-    while exc.__cause__ is not None:
+    seen = {id(exc)}
+    while exc.__cause__ is not None and id(exc.__cause__) not in seen:
         exc = exc.__cause__
+        seen.add(id(exc))
     text = cause_of(exc) if str(exc).strip() else ""
     return text if text and not isinstance(exc, KeyError) else f"{type(exc).__name__} {text}".strip()
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 LONGEST = 500
 """The most characters of a cause: a message can quote a whole tensor."""
@@ -29,6 +30,16 @@ _CONDITION = re.compile(r"^\S+\.(?:h|cc|cpp|hpp):\d+ .*? was false\. ?", re.DOTA
 _FUNCTION = re.compile(
     r"^\S+\.(?:h|cc|cpp|hpp):\d+ (?:[^()\n]*\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[with [^\]]*\])?|\w+):? +"
 )
+
+
+def chain_of(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and its causes, the deepest last. A cause that is raised again from its own effect ends the chain."""
+    seen: set[int] = set()
+    current: BaseException | None = exc
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def cause_of(exc: BaseException) -> str:

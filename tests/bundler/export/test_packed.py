@@ -142,6 +142,15 @@ def test_lengths_as_a_list_are_refused_with_the_line_and_code_to_write(tmp_path:
     assert "packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)" in str(caught.value.fix)
 
 
+def test_a_packed_sequence_that_is_made_by_hand_is_refused_with_code_to_write(tmp_path: Path) -> None:
+    def by_hand(layer: nn.RNNBase, x: Tensor, lengths: Tensor) -> Tensor:
+        return layer(PackedSequence(x.flatten(0, 1), lengths))[0].data
+
+    with pytest.raises(ExportError, match="makes a PackedSequence without pack_padded_sequence") as caught:
+        built(nn.GRU(4, 6), by_hand, tmp_path, (5, 5, 5, 5, 5))
+    assert "packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)" in str(caught.value.fix)
+
+
 def test_an_lstm_with_a_projection_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="An LSTM with proj_size over packed sequences cannot be written to ONNX"):
         built(nn.LSTM(4, 6, proj_size=2, batch_first=True), outputs, tmp_path)

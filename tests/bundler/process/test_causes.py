@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundler.process.causes import LONGEST, cause_of
+from bundler.process.causes import LONGEST, cause_of, chain_of
 
 
 def caught(function: Callable[[], Any]) -> Exception:
@@ -169,3 +169,12 @@ def test_other_messages_are_cut_to_the_first_line_and_what_it_introduces(text: s
 def test_a_long_message_is_cut_with_an_ellipsis() -> None:
     cause = cause_of(ValueError("x" * 5000))
     assert len(cause) == LONGEST and cause.endswith("…")
+
+
+def test_a_cause_that_is_raised_again_ends_the_chain() -> None:
+    """An error within a library is raised again from the library's exception, which it caused."""
+    known, wrapped = ValueError("known"), RuntimeError("wrapped")
+    known.__cause__, wrapped.__cause__ = wrapped, known
+    assert list(chain_of(known)) == [known, wrapped]
+    assert list(chain_of(wrapped)) == [wrapped, known]
+    assert list(chain_of(OSError())) != []

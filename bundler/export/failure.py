@@ -59,6 +59,7 @@ def explain(
     causes = _chain(exc)
     known = next((cause for cause in causes if isinstance(cause, TfbundleError)), None)
     if known is not None:
+        known.where = known.where or _line(causes)
         return known
     text = "\n\n".join(path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md")))
     report = _keep(text or "".join(traceback.format_exception(exc)), title, chatter)
@@ -75,10 +76,11 @@ def explain(
     cause, fix = _cause(causes, inputs)
     if _uses_packed_sequences(causes):
         cause, fix = f"it uses pack_padded_sequence or a PackedSequence in a form that cannot be traced ({cause})", WAY_OUT
+    separator = "\n    " if "\n" in fix else "; "  # code to write has lines of its own
     return ExportError(
         f"torch cannot export {title} to ONNX: {cause}.",
         where=_line(causes),
-        fix=f"{fix}; torch's report is in {report}",
+        fix=separator.join((fix, f"torch's report is in {report}")),
     )
 
 

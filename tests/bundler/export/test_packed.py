@@ -148,6 +148,7 @@ def test_a_packed_sequence_that_is_made_by_hand_is_refused_with_code_to_write(tm
 
     with pytest.raises(ExportError, match="makes a PackedSequence without pack_padded_sequence") as caught:
         built(nn.GRU(4, 6), by_hand, tmp_path, (5, 5, 5, 5, 5))
+    assert "return layer(PackedSequence(x.flatten(0, 1), lengths))[0].data" in str(caught.value.where)
     assert "packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)" in str(caught.value.fix)
 
 

@@ -113,9 +113,3 @@ class VerifyError(TfbundleError):
 
 class UnsafeModelError(VerifyError):
     """A model has operators that reach out of the graph, to files or the network for example, and that was not allowed."""
-
-
-def first_message_line(exc: BaseException) -> str:
-    """Return the first line of an exception's message without its full stop, or its type's name if there is no message."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return (lines[0] if lines else type(exc).__name__).rstrip(".")

@@ -387,7 +387,7 @@ def _prove(
     file.parent.mkdir(parents=True, exist_ok=True)
     golden.save(file)
     write_warmup(golden, spec.name, layout.warmup(spec.name, task.version), served.methods)
-    notices = [f"{spec.name}, {note}" for note in report.not_run]
+    notices = [f"{spec.name}, {note}" for note in report.runtime_notes]
     notices += [
         f"{part.path} does more than compute: {part.use}; it is served only with --allow_unsafe_ops."
         for part in unsafe_parts(layout, task.name, task.version)

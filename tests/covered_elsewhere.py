@@ -47,6 +47,7 @@ COVERED: dict[str, str] = {
     "bundler/graph/lift_weights.py": "tests/bundler/graph/test_damaged_files.py",
     "bundler/graph/load.py": "tests/bundler/graph/test_damaged_files.py",
     "bundler/graph/normalize.py": "tests/conformance/test_nodes.py",
+    "bundler/graph/reference_worker.py": "tests/bundler/graph/test_witness.py",
     "bundler/graph/root_mean.py": "tests/bundler/graph/test_fuse_layer_norm.py",
     "bundler/graph/scaled_weights.py": "tests/bundler/graph/test_fold_scale.py",
     "bundler/graph/opsets/normalization.py": "tests/conformance/test_since_versions.py",

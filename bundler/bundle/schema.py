@@ -127,7 +127,13 @@ class ParitySummaryRecord(_Record):
 
 
 class ParityRecord(_Record):
-    """The comparison of a version with PyTorch; `left_out` says in words what was not compared."""
+    """The comparison of a version with its reference.
+
+    Attributes:
+        reference: what computed the reference outputs.
+        left_out: what was not compared, in sentences.
+        runtime_notes: those of them that say where ONNX Runtime could not confirm the reference.
+    """
 
     tolerance: Number
     tolerance_basis: str = ""
@@ -135,6 +141,8 @@ class ParityRecord(_Record):
     summary: tuple[ParitySummaryRecord, ...]
     results: tuple[ComparisonRecord, ...]
     left_out: tuple[str, ...] = ()
+    reference: str = "PyTorch"
+    runtime_notes: tuple[str, ...] = ()
 
 
 class GraphRecord(_Record):

@@ -28,6 +28,7 @@ from bundler.bundle.journal import JournalError, Step
 from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
 from bundler.errors import PublishError, UsageError
+from bundler.process.causes import chain_of
 from serving.regular_file import kind
 
 PREFIX = ".staging-"
@@ -332,14 +333,10 @@ def _full_disk(exc: Exception, root: Path) -> PublishError:
 
 def is_disk_full(exc: BaseException) -> bool:
     """Return whether a full disk caused an error; TensorFlow and torch report one in the text of their errors only."""
-    seen: BaseException | None = exc
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _FULL:
-            return True
-        if any(text in str(seen) for text in _FULL_TEXT):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    return any(
+        (isinstance(cause, OSError) and cause.errno in _FULL) or any(text in str(cause) for text in _FULL_TEXT)
+        for cause in chain_of(exc)
+    )
 
 
 def _check_parts(bundle: BundleLayout, shown: Path) -> None:

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from bundler.cli.debug import DEBUG_ENV, debugging
 from bundler.cli.output import echo, print_error
+from bundler.process.causes import cause_of
 from serving.texts import printable
 
 _LONGEST_PATH = 300
@@ -78,8 +79,8 @@ def _explain(exc: Exception) -> int | None:
     if isinstance(exc, OSError) and exc.filename:
         print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix="check the path, and the disk that it is on")
         return 1
-    first = (str(exc).strip().splitlines() or [""])[0]
-    print_error(f"Unexpected {type(exc).__name__}: {first}", fix="run with --debug for the traceback")
+    cause = cause_of(exc) if str(exc).strip() else ""
+    print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback")
     return 1
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli.output import note, print_error, print_json, say
 from serving.texts import plural
+
+if TYPE_CHECKING:
+    from bundler.validation.bundle import Bundle
 
 
 def verify(
@@ -51,6 +54,19 @@ def verify(
     if not as_json:
         count = sum(len(opened.versions(model)) for model in opened.models())
         verb = "gives" if count == 1 else "give"
-        answers = f", {plural(count, 'SavedModel')} {verb} PyTorch's answers" if parity else ""
+        references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in _records(opened)}))
+        answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity else ""
         files = len(opened.manifest.files)
         say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
+        for model, record in _records(opened) if parity else ():
+            for line in record["parity"].get("runtime_notes", ()):
+                note(f"note: {model}, {line}")
+
+
+def _records(bundle: Bundle) -> list[tuple[str, dict[str, Any]]]:
+    """Return (model and version, record) of every version of a bundle."""
+    return [
+        (f"{model} version {number}", bundle.record(model, number))
+        for model in bundle.models()
+        for number in bundle.versions(model)
+    ]

@@ -92,7 +92,7 @@ class OnnxTfModel:
         self._loaded: Any = None
         weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
 
-    def __call__(self, **inputs: Any) -> dict[str, Any]:
+    def __call__(self, /, **inputs: Any) -> dict[str, Any]:
         """Run serving_default on arrays or tensors by input name; return tensors by output name, in the model's order."""
         import tensorflow as tf
 

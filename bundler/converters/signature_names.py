@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ def tensor_names(names: Iterable[str]) -> dict[str, str]:
     accepted: dict[str, str] = {}
     for name in names:
         clean = _NOT_IN_A_NODE_NAME.sub("_", name)
+        if iskeyword(clean) or clean.endswith("/"):  # neither is a parameter; a scope's name ends with a slash
+            clean = f"{clean}_"
         base = candidate = clean if re.match(r"[A-Za-z0-9.]", clean) else f"x{clean}"
         count = 1
         while candidate in accepted.values():

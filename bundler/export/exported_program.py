@@ -19,6 +19,7 @@ from bundler.sources import LoadedModel
 from bundler.sources.tensors import to_numpy, to_torch
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.arrays import Array
+from bundler.values.exported import PYTORCH
 
 
 class ProgramWriter:
@@ -28,6 +29,8 @@ class ProgramWriter:
         ExportError: an input or output is complex.
         UsageError: the signature names another method or other inputs, or the opset is not supported.
     """
+
+    referee = PYTORCH
 
     def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
         check_forward_only(request, "an exported program (.pt2)")

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundler.errors import ExportError, TfbundleError
+from bundler.export.packed import WAY_OUT
+from bundler.process.causes import chain_of
 from bundler.process.reports import keep_report
 from bundler.sources.user_code import first_line, is_user_file, user_line
 
@@ -28,6 +30,9 @@ _SYMBOL = re.compile(
     r"^create_symbol (?P<symbol>\w+) = \d+ for L\['\w+'\]\[(?P<index>\d+)\]\.size\(\)\[(?P<axis>\d+)\]", re.MULTILINE
 )
 _GUARD = r"^(?:eval|runtime_assert) Eq\({symbol}, {size}\) \[guard added\] (?P<code>.+?)  # (?P<file>.+?):(?P<line>\d+) in "
+
+_PACKED_FILES = ("torch/nn/utils/rnn.py", "bundler/export/packed.py")
+_PACKED = re.compile(r"pack_(padded_)?sequence|pad_packed_sequence|PackedSequence")
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
@@ -61,6 +66,7 @@ def explain(
     causes = _chain(exc)
     known = next((cause for cause in causes if isinstance(cause, TfbundleError)), None)
     if known is not None:
+        known.where = known.where or _line(causes)
         return known
     text = "\n\n".join(path.read_text("utf-8", "replace") for path in sorted(reports.glob("*.md")))
     report = _keep(text or "".join(traceback.format_exception(exc)), title, chatter)
@@ -75,10 +81,13 @@ def explain(
             fix=f"use other operators{hint}; torch's report is in {report}",
         )
     cause, fix = _cause(causes, inputs)
+    if _uses_packed_sequences(causes):
+        cause, fix = f"it uses pack_padded_sequence or a PackedSequence in a form that cannot be traced ({cause})", WAY_OUT
+    separator = "\n    " if "\n" in fix else "; "  # code to write has lines of its own
     return ExportError(
         f"torch cannot export {title} to ONNX: {cause}.",
         where=_line(causes) or _fixing_line(causes, chatter),
-        fix=f"{fix}; torch's report is in {report}",
+        fix=separator.join((fix, f"torch's report is in {report}")),
     )
 
 
@@ -105,12 +114,7 @@ def _place(report: str, node: str) -> str | None:
 
 def _chain(exc: BaseException) -> list[BaseException]:
     """Return the exception and its causes, the deepest first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = exc
-    while current is not None and current not in chain:
-        chain.insert(0, current)
-        current = current.__cause__ or current.__context__
-    return chain
+    return list(chain_of(exc))[::-1]
 
 
 def _cause(causes: list[BaseException], inputs: Sequence[str]) -> tuple[str, str]:
@@ -163,6 +167,14 @@ def _whole_path(path: str) -> str:
     """Return the path of an imported file, of which torch leaves out the characters that its own path begins with, too."""
     files = (str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values()))
     return next((file for file in files if file.endswith(path)), path)
+
+
+def _uses_packed_sequences(causes: list[BaseException]) -> bool:
+    """Whether an exception comes from torch's packed sequences, their substitute, or a line of the user that names them."""
+    frames = [frame for cause in causes for frame in traceback.extract_tb(cause.__traceback__)]
+    files = any(Path(frame.filename).as_posix().endswith(_PACKED_FILES) for frame in frames)
+    lines = [frame.line or "" for frame in frames if is_user_file(frame.filename)]
+    return files or any(_PACKED.search(line) for line in lines)
 
 
 def _keep(text: str, title: str, chatter: str) -> Path:

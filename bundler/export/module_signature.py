@@ -20,6 +20,7 @@ from bundler.sources.user_code import user_code
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
+from bundler.values.exported import PYTORCH
 from bundler.values.signature import TensorSpec
 
 
@@ -31,6 +32,8 @@ class ModuleWriter:
         SourceError: the module does not run on its example inputs.
         UsageError: the module has no such method, or the inputs do not fit it.
     """
+
+    referee = PYTORCH
 
     def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
         module, method = loaded.module, request.spec.method

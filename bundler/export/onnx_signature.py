@@ -1,4 +1,4 @@
-"""One signature of an ONNX file: a copy with some of the outputs, and ONNX Runtime as the reference."""
+"""One signature of an ONNX file: a copy with some of the outputs, and what computes its reference outputs."""
 
 from __future__ import annotations
 
@@ -19,55 +19,56 @@ from bundler.export.signature import (
 )
 from bundler.graph.in_float32 import HALVES, write_in_float32
 from bundler.graph.load import drop_constant_inputs, load
-from bundler.graph.onnx_runtime import OnnxModel
+from bundler.graph.witness import WITNESSES, Run, Witness, find_witness
 from bundler.sources import LoadedModel
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.arrays import Array
+from bundler.values.exported import Referee
 
 
 class OnnxReference:
-    """ONNX Runtime's outputs for an ONNX file, under the names of a signature.
+    """A witness's outputs for an ONNX file (`bundler.graph.witness`), under the names of a signature.
 
     Args:
         path: the file.
         names: the name in the signature of each output, by its name in the file.
-        model: the loaded file; None: it is loaded by the first call.
+        witness: what runs the file.
     """
 
-    def __init__(self, path: Path, names: Mapping[str, str], model: OnnxModel | None = None) -> None:
+    def __init__(self, path: Path, names: Mapping[str, str], witness: Witness) -> None:
         self._path = path
         self._names = names
-        self._model = model
+        self._name = witness.referee.name
+        self._run: Run | None = witness.run
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model.
 
         Raises:
-            ParityError: ONNX Runtime refuses the file or stopped.
+            ParityError: the witness rejects the file or stops.
         """
-        if self._model is None:
-            self._model = OnnxModel(self._path)
-        outputs = self._model(inputs)
+        if self._run is None:
+            self._run = WITNESSES[self._name](self._path)
+        outputs = self._run(inputs)
         return {name: outputs[file_name] for file_name, name in self._names.items()}
 
     def in_float32(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs of the graph in float32 (see `bundler.values.exported.InFloat32`).
 
         Raises:
-            ParityError: ONNX Runtime refuses the float32 graph or stopped.
+            ParityError: the witness rejects the float32 graph or stops.
         """
         with tempfile.TemporaryDirectory(prefix="tfbundle-float32-") as folder:
             wide = Path(folder) / "float32.onnx"
             write_in_float32(self._path, wide)
-            outputs = OnnxModel(wide)(
-                {n: a.astype(np.float32) if a.dtype.name in HALVES else a for n, a in inputs.items()}
-            )
+            run = WITNESSES[self._name](wide)
+            outputs = run({n: a.astype(np.float32) if a.dtype.name in HALVES else a for n, a in inputs.items()})
         return {name: outputs[file_name] for file_name, name in self._names.items()}
 
     def offload_weights(self, folder: Path) -> None:
         """Close the session; the next call opens another."""
         del folder
-        self._model = None
+        self._run = None
 
 
 class OnnxFileWriter:
@@ -76,7 +77,7 @@ class OnnxFileWriter:
     Raises:
         UsageError: another opset is requested, or the signature names another method or other inputs.
         ExportError: the converter does not read the file's opset.
-        ParityError: ONNX Runtime refuses the file or stopped.
+        ParityError: no witness runs the file.
     """
 
     def __init__(self, loaded: LoadedModel, model: ModelSpec, request: SignatureRequest) -> None:
@@ -86,8 +87,7 @@ class OnnxFileWriter:
         drop_constant_inputs(self._graph)
         _check_opset(self._graph, model, request)
         self.inputs = SignatureInputs.widened(loaded.input_specs, loaded.example_inputs)
-        self._model = OnnxModel(self._path)
-        outputs = self._model(self.inputs.examples)
+        self._witness, outputs = find_witness(self._path, self.inputs.examples)
         names = _name_outputs_once(self._graph)
         self.example_outputs: Mapping[str, Array] = {name: outputs[name] for name in names}
 
@@ -98,7 +98,12 @@ class OnnxFileWriter:
 
     def reference(self, outputs: OutputNames) -> OnnxReference:
         """Return the file as a function."""
-        return OnnxReference(self._path, outputs.renamed, self._model)
+        return OnnxReference(self._path, outputs.renamed, self._witness)
+
+    @property
+    def referee(self) -> Referee:
+        """The witness."""
+        return self._witness.referee
 
 
 def _name_outputs_once(model: ir.Model) -> list[str]:

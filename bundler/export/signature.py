@@ -19,7 +19,7 @@ from bundler.export.naming import choose_names, choose_outputs, name_dims, unnam
 from bundler.export.output_dims import output_specs
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ExportedSignature, ReferenceFn
+from bundler.values.exported import ExportedSignature, Referee, ReferenceFn
 from bundler.values.input_draws import dim_sizes, fit
 from bundler.values.signature import Signature, TensorSpec, check_names
 
@@ -108,6 +108,10 @@ class GraphWriter(Protocol):
     def reference(self, outputs: OutputNames) -> ReferenceFn:
         """Return the function that computes the selected outputs."""
 
+    @property
+    def referee(self) -> Referee:
+        """What that function runs."""
+
 
 def export_signature(
     writer: GraphWriter, output_names: Sequence[str], request: SignatureRequest
@@ -138,7 +142,7 @@ def export_signature(
     signature = Signature(unname_dims(inputs.specs), unname_dims(specs))
     finish(graph, signature)
     save(graph, request.path)
-    return ExportedSignature(request.name, request.path, signature, inputs.examples, reference)
+    return ExportedSignature(request.name, request.path, signature, inputs.examples, reference, writer.referee)
 
 
 def check_forward_only(request: SignatureRequest, kind: str) -> None:

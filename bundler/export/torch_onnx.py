@@ -25,8 +25,10 @@ from bundler.export import substitutes
 from bundler.export.custom_ops import translation_table
 from bundler.export.failure import SIZES_LOGGER, explain
 from bundler.export.flat import FlatModule
+from bundler.export.packed import padded_sequences
 from bundler.export.rotary import expand_rotary_caches
 from bundler.export.script import flat_script
+from bundler.process.causes import chain_of
 from bundler.process.logs import silence
 from bundler.values.signature import TensorSpec
 
@@ -116,7 +118,7 @@ class _Needs4dAttention(Exception):  # noqa: N818
 
 
 def _write_dynamo(job: Job) -> ir.Model:
-    with _reporting(job) as folder:
+    with _reporting(job) as folder, padded_sequences():
         options: dict[str, Any] = {
             "dynamo": True, "opset_version": job.opset, "input_names": [s.name for s in job.inputs],
             "output_names": list(job.outputs), "verbose": False, "report": True, "artifacts_dir": folder,
@@ -217,12 +219,7 @@ def _fresh_recurrence() -> Iterator[None]:
 
 
 def _causes(exc: BaseException) -> str:
-    chain: list[str] = []
-    current: BaseException | None = exc
-    while current is not None:
-        chain.append(str(current))
-        current = current.__cause__ or current.__context__
-    return "\n".join(chain)
+    return "\n".join(str(cause) for cause in chain_of(exc))
 
 
 def check_real(tensors: Sequence[Tensor], title: str) -> None:

@@ -55,6 +55,14 @@ def move_with_data(source: Path, target: Path, paths: PortablePaths) -> int:
     return opset_of(model)
 
 
+def size_with_data(path: Path) -> int:
+    """Return the size of an ONNX file and of the external data of its outermost graph, in bytes."""
+    graph = load_graph(path).graph
+    places = {e.value for tensor in graph.initializer for e in tensor.external_data if e.key == "location"}
+    files = [path, *(path.parent / place for place in places)]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
 def _shorten_paths(model: Any, paths: PortablePaths) -> bool:
     """Shorten the paths in all descriptions and metadata of a model, in place. Return whether there were any."""
     changed = False

@@ -15,6 +15,7 @@ from bundler.errors import ConversionError
 from bundler.graph.attributes import check_attributes
 from bundler.graph.onnx_signature import load_graph
 from bundler.graph.tensors import check_tensors
+from bundler.process.causes import cause_of
 
 SMALL = 1024
 """The most elements of a constant that is taken for a shape or a parameter rather than a weight."""
@@ -59,11 +60,12 @@ def drop_constant_inputs(model: ir.Model) -> None:
 
 
 def root_cause(exc: BaseException) -> str:
-    """Return the first line of the exception that was raised first, or its type if it has no message."""
-    while exc.__cause__ is not None:
+    """Return the cause that the exception that was raised first states, or its type if it has no message."""
+    seen = {id(exc)}
+    while exc.__cause__ is not None and id(exc.__cause__) not in seen:
         exc = exc.__cause__
-    lines = str(exc).strip().splitlines()
-    text = lines[0][:300].rstrip(".") if lines else ""
+        seen.add(id(exc))
+    text = cause_of(exc) if str(exc).strip() else ""
     return text if text and not isinstance(exc, KeyError) else f"{type(exc).__name__} {text}".strip()
 
 

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from bundler.errors import ConversionError
+from bundler.process.causes import cause_of
 from bundler.values.signature import DTYPES, Dim, Signature, TensorSpec
 
 
@@ -26,7 +27,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
             f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="give the path of an existing .onnx file"
         ) from exc
     except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is not valid UTF-8
-        what = f"{path} is not an ONNX file, or is truncated: {str(exc).splitlines()[0] if str(exc) else exc!r}."
+        what = f"{path} is not an ONNX file, or is truncated: {cause_of(exc) if str(exc) else repr(exc)}."
         fix = "unpack it first: gunzip" if _is_gzip(path) else "export it again: a download may have been cut short"
         raise ConversionError(what, fix=fix) from exc
     if not model.graph.node and not model.graph.output:

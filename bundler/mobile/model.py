@@ -13,6 +13,7 @@ from typing import Any, get_args
 from bundler.bundle.files import own_file
 from bundler.bundle.manifest import FileEntry
 from bundler.errors import UsageError, VerifyError
+from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
@@ -152,7 +153,7 @@ def _scales(path: Path) -> dict[str, tuple[float, int]]:
     try:
         runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
     except (ValueError, RuntimeError) as exc:
-        raise VerifyError(f"{path} cannot be read: {str(exc).splitlines()[0]}.") from exc
+        raise VerifyError(f"{path} cannot be read: {cause_of(exc)}.") from exc
     details = {**runner.get_input_details(), **runner.get_output_details()}
     pairs = {name: detail["quantization"] for name, detail in details.items()}
     return {name: (float(scale), int(zero)) for name, (scale, zero) in pairs.items() if scale}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from bundler.errors import TfbundleError
+from bundler.process.causes import cause_of
 
 Status = Literal["ok", "optional", "problem"]
 GIGABYTE = 10**9
@@ -108,9 +109,8 @@ def _required(distribution: str, module: str) -> Finding:
     try:
         importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError, TypeError) as exc:
-        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
         fix = f"pip install --force-reinstall {distribution}=={number}"
-        return Finding(distribution, "problem", f"{number}, but importing it fails: {reason}", fix)
+        return Finding(distribution, "problem", f"{number}, but importing it fails: {cause_of(exc)}", fix)
     return Finding(distribution, "ok", f"{number} (imported in {time.perf_counter() - start:.1f} s)")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bundler.errors import ParityError, first_message_line
+from bundler.errors import ParityError
+from bundler.process.causes import cause_of
 from bundler.saved_model.summarize import input_names
 from bundler.values.arrays import Array
 
@@ -25,7 +26,7 @@ class SavedModel:
         try:
             self._loaded = tf.saved_model.load(where)
         except (OSError, ValueError, tf.errors.OpError) as exc:
-            raise ParityError(f"TensorFlow cannot load the folder: {first_message_line(exc)}.", where=where) from exc
+            raise ParityError(f"TensorFlow cannot load the folder: {cause_of(exc)}.", where=where) from exc
 
     def __call__(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a signature on inputs by name, and return the outputs by name.
@@ -47,5 +48,5 @@ class SavedModel:
         try:
             outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
         except (tf.errors.OpError, ValueError, TypeError) as exc:
-            raise ParityError(f"TensorFlow stopped: {first_message_line(exc)}.", where=str(self.folder)) from exc
+            raise ParityError(f"TensorFlow stopped: {cause_of(exc)}.", where=str(self.folder)) from exc
         return {name: tensor.numpy() for name, tensor in outputs.items()}

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from bundler.errors import SourceError, UsageError
 from bundler.sources.tensors import to_torch
@@ -229,6 +230,11 @@ def _slots(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
             raise SourceError(f"Two inputs have the name {name!r}.", fix="rename a key of the example inputs")
         tensors[name] = value if isinstance(value, Tensor) else to_torch(value)
         return Slot(len(tensors) - 1)
+    if isinstance(value, PackedSequence):
+        raise SourceError(
+            f"The example input {name!r} is a PackedSequence, which is not a tensor that a client could send.",
+            fix="let forward take the padded tensor and the lengths, and call pack_padded_sequence in it",
+        )
     return _rebuild(value, lambda child, suffix: _slots(child, name + suffix, tensors))
 
 

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from bundler.errors import SourceError, UsageError
 from bundler.graph.quantized_source import comes_quantized
+from bundler.process.causes import cause_of
 from bundler.sources import LoadedModel
 from bundler.sources.binding import Binding, Slot
 from bundler.sources.example_inputs import random_inputs
@@ -70,9 +71,8 @@ def _read(path: Path) -> torch.export.ExportedProgram:
                 where=str(path),
                 fix="import the package that registers it in a file given with --ops FILE.py (ops: in bundle.yaml)",
             ) from exc
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise SourceError(
-            f"{path.name} is damaged, or was written by another version of torch: {first}.",
+            f"{path.name} is damaged, or was written by another version of torch: {cause_of(exc)}.",
             where=str(path),
             fix=f"export and save it again with torch {torch.__version__.partition('+')[0]}",
         ) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bundler.errors import SourceError
+from bundler.process.causes import cause_of
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -26,8 +27,7 @@ def unreachable(what: str, exc: Exception) -> SourceError:
         what: what cannot be downloaded, at the start of the message.
         exc: the exception of the download.
     """
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return SourceError(
-        f"{what} cannot be downloaded: {type(exc).__name__}: {lines[0][:200] if lines else 'no answer'}",
+        f"{what} cannot be downloaded: {type(exc).__name__}: {cause_of(exc) if str(exc).strip() else 'no answer'}",
         fix="check the network, give a local file with --weights FILE, or use random weights with --no-pretrained",
     )

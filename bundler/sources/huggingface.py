@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from bundler.errors import MissingExtraError, SourceError
+from bundler.process.causes import cause_of
 from bundler.process.logs import silence
 from bundler.sources import LoadedModel
 from bundler.sources.binding import parameters
@@ -102,7 +103,7 @@ def _config(transformers: Any, name: str) -> Any:
         raise unreachable(f"The checkpoint {name}", exc) from exc
     except (ValueError, KeyError) as exc:
         raise SourceError(
-            f"transformers {transformers.__version__} does not support the model of {name}: {str(exc).splitlines()[0]}",
+            f"transformers {transformers.__version__} does not support the model of {name}: {cause_of(exc)}",
             fix="check model_type in config.json, or upgrade transformers; code that comes with a checkpoint is not run",
         ) from exc
 
@@ -121,8 +122,7 @@ def _module(transformers: Any, name: str, config: Any, model: ModelSpec) -> nn.M
     except OSError as exc:
         raise unreachable(f"The weights of {name}", exc) from exc
     except (ValueError, RuntimeError, ImportError) as exc:
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise SourceError(f"transformers cannot load {name}: {first}") from exc
+        raise SourceError(f"transformers cannot load {name}: {cause_of(exc)}") from exc
     return module
 
 

@@ -1,4 +1,4 @@
-"""`.onnx`: a graph of any exporter. ONNX Runtime computes the reference answers."""
+"""`.onnx`: a graph of any exporter. ONNX Runtime computes the reference answers, or what stands in for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import onnx
 
 from bundler.errors import ConversionError, ParityError, SourceError, UsageError
-from bundler.graph.onnx_runtime import CannotLoadError, OnnxModel
+from bundler.graph.onnx_runtime import CannotLoadError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 from bundler.graph.tensors import check_tensors
+from bundler.graph.witness import find_witness
 from bundler.sources import LoadedModel
 from bundler.sources.example_inputs import Range, random_inputs
 from bundler.sources.files import file_provenance, find_file
@@ -25,14 +26,14 @@ LARGEST_EXAMPLE = 1 << 28
 
 
 def load(model: ModelSpec, *, base: Path) -> LoadedModel:
-    """Read the signature of the graph, and run it once in ONNX Runtime.
+    """Read the signature of the graph, and run it once (`bundler.graph.witness`).
 
     Args:
         model: the source and the user's settings.
         base: the folder that relative paths start from.
 
     Raises:
-        SourceError: the file is damaged, external data is missing, or ONNX Runtime cannot run the model.
+        SourceError: the file is damaged, external data is missing, or nothing can run the model.
         UsageError: --input contradicts the graph.
     """
     path = find_file(model.source, base, what="The ONNX file")
@@ -47,7 +48,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     _check_sizes(specs)
     examples = random_inputs(specs, _ranges(graph))
     try:
-        OnnxModel(path)(examples)
+        find_witness(path, examples)
     except ParityError as exc:
         raise _cannot_run(path, specs, exc) from exc
     producer = f"{graph.producer_name} {graph.producer_version}".strip()
@@ -58,10 +59,13 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
 
 def _cannot_run(path: Path, specs: Sequence[TensorSpec], exc: ParityError) -> SourceError:
     if isinstance(exc, CannotLoadError):
-        what = f"{path.name} cannot be verified: {exc.what} The answers of an .onnx file are compared with those of ONNX Runtime."
-        fix = "build from PyTorch (file.py:callable), or convert without verification: bundler.convert(path, ops=…)"
+        what = (
+            f"{path.name} cannot be verified: {exc.what} {exc.fix} The answers of an .onnx file are compared with those of ONNX "
+            "Runtime or onnx.reference."
+        )
+        fix = "build from PyTorch (file.py:callable), or convert without verification: bundler.convert(path, ops=…).save(folder)"
     else:
-        what = f"{path.name} fails on the inputs {', '.join(map(str, specs))}. {exc.what}"
+        what = f"{path.name} fails on the inputs {', '.join(map(str, specs))}. {exc.what} {exc.fix}"
         fix = "export it again if the file is damaged; otherwise give --input with dims that the model accepts"
     return SourceError(what, where=str(path), fix=fix)
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from bundler.errors import MissingExtraError, SourceError
+from bundler.process.causes import cause_of
 from bundler.process.logs import silence
 from bundler.sources import LoadedModel
 from bundler.sources.hub import hub_errors, unreachable
@@ -68,5 +69,5 @@ def _create(timm: Any, name: str, *, pretrained: bool) -> nn.Module:
     except hub_errors() as exc:
         raise unreachable(f"The weights of timm's {name}", exc) from exc
     except RuntimeError as exc:
-        raise SourceError(f"timm cannot create {name}: {str(exc).splitlines()[0]}") from exc
+        raise SourceError(f"timm cannot create {name}: {cause_of(exc)}") from exc
     return module

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bundler.errors import SourceError
+from bundler.process.causes import cause_of
 from bundler.sources import LoadedModel
 from bundler.sources.files import file_provenance
 from bundler.sources.module import from_module
@@ -37,9 +38,8 @@ def load(model: ModelSpec, *, path: Path) -> LoadedModel:
     try:
         module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as exc:
-        first = str(exc).strip().splitlines()[0]
         raise SourceError(
-            f"{path.name} is damaged, or needs operators that are not installed: {first}.",
+            f"{path.name} is damaged, or needs operators that are not installed: {cause_of(exc)}.",
             where=str(path),
             fix=f"save it again with torch {torch.__version__.partition('+')[0]}",
         ) from exc

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bundler.errors import SourceError, TfbundleError
+from bundler.process.causes import cause_of
 
 _OURS = str(Path(__file__).parent.parent)
 
@@ -37,13 +38,13 @@ def user_code(what: str, *, fix: str | None = None) -> Iterator[None]:
 
 
 def first_line(exc: BaseException) -> str:
-    """Return `Type: first line of the message` of an exception."""
+    """Return `Type: cause` of an exception; the cause is the first line of most messages."""
     if isinstance(exc, SyntaxError):
         return f"SyntaxError: {exc.msg}"
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     if lines and lines[0].startswith("The following operation failed in the TorchScript interpreter"):
         return lines[-1]
-    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
+    return f"{type(exc).__name__}: {cause_of(exc)}" if lines else type(exc).__name__
 
 
 def user_line(exc: BaseException) -> str | None:

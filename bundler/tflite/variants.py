@@ -26,6 +26,7 @@ from typing import Any
 
 from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
+from bundler.process.causes import cause_of
 from bundler.process.stderr import captured_stderr
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import TfliteVariant
@@ -125,7 +126,7 @@ def converting(variant: str) -> Iterator[None]:
         raise _converter_error(exc, variant) from exc
     except (ValueError, RuntimeError, tf.errors.OpError) as exc:
         raise TfliteError(
-            f"The {variant} TFLite file could not be built: {_reason(str(exc), noise.text)}",
+            f"The {variant} TFLite file could not be built: {_reason(exc, noise.text)}",
             fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
         ) from exc
 
@@ -153,7 +154,7 @@ def _converter_error(exc: Exception, variant: str) -> TfliteError:
             layers.setdefault(error.operator.name, []).append(layer)
     if not layers:
         return TfliteError(
-            f"The {variant} TFLite file could not be built: {_reason(str(exc), '')}",
+            f"The {variant} TFLite file could not be built: {_reason(exc, '')}",
             fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
         )
     named = "\n".join(f"  {op}{_places(places)}" for op, places in sorted(layers.items()))
@@ -169,12 +170,13 @@ def _places(layers: Sequence[str]) -> str:
     return f" in {', '.join(known[:3])}{more}" if known else ""
 
 
-def _reason(message: str, noise: str) -> str:
-    """Return the line of the report that states the reason: MLIR's `error: …`, or else the first line."""
-    text = f"{message}\n{noise}"
+def _reason(exc: Exception, noise: str) -> str:
+    """Return the line of the report that states the reason: MLIR's `error: …`, or else the exception's cause."""
+    text = f"{exc}\n{noise}"
     flex = re.search(r"\(Flex(\w+)\) failed to prepare", text)
     if flex:
         return f"calibration has to run the model, but {flex[1]} needs the Flex delegate, which is not available for Python"
     error = re.search(r"error: (.+)", text)
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return error[1].strip() if error else (lines[0] if lines else "the converter gave no reason")
+    if error:
+        return error[1].strip()
+    return cause_of(exc) if str(exc).strip() else "the converter gave no reason"

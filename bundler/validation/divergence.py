@@ -1,7 +1,7 @@
 """Diagnosis of a failed comparison: the stage at fault, and the first layer whose value differs.
 
-1. If ONNX Runtime differs from PyTorch, the export is at fault, since the conversion starts from the ONNX file; or PyTorch
-   is not deterministic, or ONNX Runtime's own fusions are wrong.
+1. If ONNX Runtime differs from PyTorch too, the export is at fault, since the conversion starts from the ONNX file; or PyTorch
+   is not deterministic. ONNX Runtime runs the nodes as written, because its fusions have faults of their own.
 2. If ONNX Runtime agrees and the SavedModel differs, the conversion is at fault. ONNX Runtime and the native engine both
    return every intermediate value; the first that differs, in the order of the nodes, names the layer.
 """
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bundler.errors import TfbundleError
-from bundler.graph.onnx_runtime import CannotLoadError, OnnxModel, onnx_values
+from bundler.errors import ParityError, TfbundleError
+from bundler.graph.onnx_runtime import OnnxModel, onnx_values
 from bundler.values.arrays import Array
 from serving.golden.compare import Difference, compare
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from bundler.converters.native.registry import HandlerTable
     from bundler.values.exported import ExportedSignature
+
+_RANDOM = "PyTorch itself: two runs on the same inputs differ; the model is random even in eval mode."
 
 Intermediates = Iterable[tuple[str, Any, Array]]
 
@@ -47,26 +49,21 @@ class FailedCall:
         return compare(name, np.asarray(want), np.asarray(got)).within(self.tolerance)
 
 
-def export_at_fault(call: FailedCall, *, also_served: bool) -> str:
-    """Explain in one or two sentences why ONNX Runtime differs from PyTorch.
-
-    Args:
-        call: the call that differs.
-        also_served: whether the SavedModel differs, too.
-    """
-    if call.wrong(call.exported.reference(call.inputs)):
-        return "PyTorch itself: two runs on the same inputs differ; the model is random even in eval mode."
-    if not also_served:
-        return "ONNX Runtime alone: the SavedModel, made from the same ONNX file, agrees with PyTorch."
+def export_at_fault(call: FailedCall) -> str:
+    """Explain in one or two sentences why ONNX Runtime and the SavedModel both differ from PyTorch."""
+    if _is_random(call):
+        return _RANDOM
     try:
         plain = OnnxModel(call.exported.onnx, optimize=False)(call.inputs)
     except TfbundleError as exc:
         return f"the export: {exc.what}"
-    wrong = call.wrong(plain)
-    if not wrong:
-        return "ONNX Runtime's fusions and the SavedModel: without fusions ONNX Runtime agrees with PyTorch."
+    wrong = call.wrong(plain) or list(call.outputs)
     place = _producer(call.exported.onnx, wrong[0])
-    return f"the export: the ONNX file itself differs from PyTorch, in {place}."
+    return f"the export: the ONNX file itself differs from {call.exported.referee.name}, in {place}."
+
+
+def _is_random(call: FailedCall) -> bool:
+    return bool(call.wrong(call.exported.reference(call.inputs)))
 
 
 def conversion_at_fault(call: FailedCall, *, native: bool, handlers: HandlerTable | None = None) -> str:
@@ -78,10 +75,12 @@ def conversion_at_fault(call: FailedCall, *, native: bool, handlers: HandlerTabl
         handlers: its handlers; None: the built-in ones and those of installed packages.
     """
     try:
-        OnnxModel(call.exported.onnx)
-    except CannotLoadError as exc:
+        OnnxModel(call.exported.onnx, optimize=False)(call.inputs)
+    except ParityError as exc:
+        if _is_random(call):
+            return _RANDOM
         return f"the export or the conversion: {exc.what} It is unknown which of them is at fault{_suspects(call, handlers)}."
-    fault = "the conversion: ONNX Runtime agrees with PyTorch, the SavedModel does not"
+    fault = f"the conversion: ONNX Runtime agrees with {call.exported.referee.name}, the SavedModel does not"
     if not native:
         return f"{fault}; use --converter native to find the layer."
     from bundler.converters.native import run_intermediates
@@ -90,7 +89,8 @@ def conversion_at_fault(call: FailedCall, *, native: bool, handlers: HandlerTabl
         expected = onnx_values(call.exported.onnx, call.inputs)
         first = first_divergence(expected, run_intermediates(call.exported.onnx, call.inputs, handlers), call.tolerance)
     except TfbundleError as exc:
-        return f"{fault}; the layers could not be compared: {exc.what}"
+        place = f" ({exc.where})" if exc.where else ""
+        return f"{fault}; the layers could not be compared: {exc.what}{place}"
     if first is None:
         return f"{fault}; each layer agrees by itself, so the fault is in how the SavedModel combines them."
     node, difference = first

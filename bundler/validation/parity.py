@@ -3,7 +3,7 @@
 1. `run_references` runs PyTorch once on every draw of every signature.
 2. `check` runs the artifacts on the same inputs and compares (rule: `serving.golden.compare`). ONNX Runtime, the SavedModel
    and the float32 TFLite file are gated by the tolerance; the errors of the other variants, the price of their size, are
-   only reported.
+   only reported. So is a difference of ONNX Runtime alone (`onnx_check`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.errors import ParityError
-from bundler.graph.onnx_runtime import CannotLoadError, OnnxModel
+from bundler.process.causes import cause_of
 from bundler.saved_model.runner import SavedModel
 from bundler.validation import divergence
+from bundler.validation.onnx_check import judge, run_onnx
 from bundler.validation.report import ParityReport
 from bundler.values import input_draws
 from bundler.values.comparison import ONNX_RUNTIME, SAVED_MODEL, Row, compared_rows, failed_rows
+from bundler.values.exported import PYTORCH
 from bundler.values.reference import REFUSALS, Case, ReferenceOutputs, to_served
 
 if TYPE_CHECKING:
@@ -61,8 +63,8 @@ def run_reference(exported: ExportedSignature, seed: int = 0) -> ReferenceOutput
         except REFUSALS as exc:
             if draw.name == "example":
                 raise
-            reason = f"{type(exc).__name__}: {(str(exc).strip().splitlines() or ['no message'])[0]}"
-            left_out.append(f"{exported.name}, draw {draw.name}: PyTorch rejects it ({reason})")
+            reason = f"{type(exc).__name__}: {cause_of(exc) if str(exc).strip() else 'no message'}"
+            left_out.append(f"{exported.name}, draw {draw.name}: {exported.referee.name} rejects it ({reason})")
     return ReferenceOutputs(exported, tuple(cases), tuple(left_out))
 
 
@@ -96,52 +98,28 @@ def check(
     """
     rows: list[Row] = []
     left_out = [note for reference in (*references, *derived) for note in reference.left_out]
-    by_onnx = [_onnx_rows(reference) for reference in references]
-    not_run = tuple(onnx.not_run for onnx in by_onnx if onnx.not_run)
+    notes = [note for reference in references for note in _referee_note(reference)]
+    by_onnx = [run_onnx(reference, tolerance) for reference in references]
     served = SavedModel(saved_model)  # one runtime at a time: each holds all weights
-    for reference, onnx in zip(references, by_onnx, strict=True):
-        rows += onnx.rows
-        rows += _saved_model_rows(served, reference, permutations or {})
+    for reference, calls in zip(references, by_onnx, strict=True):
+        served_by = tuple(_saved_model_rows(served, reference, permutations or {}))
+        onnx_rows, onnx_notes = judge(calls, reference, served_by, tolerance)
+        rows += [*onnx_rows, *served_by]
+        notes += onnx_notes
     for reference in derived:
         rows += _saved_model_rows(served, reference, {})
     rows += fast_path
     rows += [row for variant in variants for row in variant_rows(variant)]
-    report = ParityReport(tolerance, tuple(rows), (*left_out, *not_run), not_run=not_run)
+    referee = references[0].exported.referee.name if references else PYTORCH.name
+    report = ParityReport(tolerance, tuple(rows), (*left_out, *notes), runtime_notes=tuple(notes), referee=referee)
     return report if report.passed else replace(report, hint=_hint(report, references, engine))
 
 
-@dataclass(frozen=True)
-class _OnnxRows:
-    """The comparison with ONNX Runtime, or why ONNX Runtime could not take part."""
-
-    rows: tuple[Row, ...]
-    not_run: str | None = None
-
-
-def _onnx_rows(reference: ReferenceOutputs) -> _OnnxRows:
-    try:
-        return _OnnxRows(tuple(_compare_onnx(reference)))
-    except CannotLoadError as exc:
-        return _OnnxRows((), f"{reference.exported.name}: not compared with ONNX Runtime: {exc.what}")
-
-
-def _compare_onnx(reference: ReferenceOutputs) -> Iterator[Row]:
-    name = reference.exported.name
-    try:
-        model = OnnxModel(reference.exported.onnx)
-    except CannotLoadError:
-        raise
-    except ParityError as exc:
-        for case in reference.cases:
-            yield from failed_rows(name, case.name, ONNX_RUNTIME, case.outputs, exc)
-        return
-    for case in reference.cases:
-        try:
-            outputs = model(case.inputs)
-        except ParityError as exc:
-            yield from failed_rows(name, case.name, ONNX_RUNTIME, case.outputs, exc)
-        else:
-            yield from compared_rows(name, case.name, ONNX_RUNTIME, case.outputs, outputs)
+def _referee_note(reference: ReferenceOutputs) -> Iterator[str]:
+    """Yield why something stands in for ONNX Runtime as the reference of an ONNX file, if it does."""
+    referee = reference.exported.referee
+    if referee.reason is not None:
+        yield f"{reference.exported.name}: the reference is {referee.name}, because {referee.reason}"
 
 
 def _saved_model_rows(
@@ -198,5 +176,5 @@ def _hint(report: ParityReport, references: Sequence[ReferenceOutputs], engine: 
 
 def _diagnosis(call: divergence.FailedCall, runtimes: Collection[str], engine: Engine) -> str:
     if ONNX_RUNTIME in runtimes:
-        return divergence.export_at_fault(call, also_served=SAVED_MODEL in runtimes)
+        return divergence.export_at_fault(call)
     return divergence.conversion_at_fault(call, native=engine.native, handlers=engine.handlers)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bundler.errors import ParityError
 from bundler.values.comparison import SAVED_MODEL, Row
+from bundler.values.exported import PYTORCH
 
 _STEPS = 0.01
 """A tolerance, relative to the RMS of an output, that covers one quantization step of an 8-bit model."""
@@ -36,14 +37,16 @@ class ParityReport:
         left_out: the draws and runtimes that could not be compared, each with the reason.
         hint: the stage and the layer at fault, if the comparison failed.
         basis: why the tolerance has this value; empty if unknown.
-        not_run: the entries of `left_out` that concern a whole runtime.
+        runtime_notes: the entries of `left_out` about ONNX Runtime: where it could not confirm the reference, or only in part.
+        referee: what computed the reference outputs.
     """
 
     tolerance: float
     rows: tuple[Row, ...]
     left_out: tuple[str, ...] = ()
     hint: str | None = None
-    not_run: tuple[str, ...] = ()
+    runtime_notes: tuple[str, ...] = ()
+    referee: str = PYTORCH.name
     basis: str = ""
 
     @property
@@ -80,9 +83,11 @@ class ParityReport:
             "tolerance": self.tolerance,
             **({"tolerance_basis": self.basis} if self.basis else {}),
             "passed": self.passed,
+            "reference": self.referee,
             "summary": [{k: v for k, v in vars(line).items() if _is_json(v)} for line in self.summary()],
             "results": [row.to_json(self.tolerance) for row in self.rows],
             "left_out": list(self.left_out),
+            **({"runtime_notes": list(self.runtime_notes)} if self.runtime_notes else {}),
             **({"hint": self.hint} if self.hint else {}),
         }
 
@@ -95,10 +100,10 @@ class ParityReport:
         runtimes = ", ".join(dict.fromkeys(row.runtime for row in self.failures))
         basis = f" ({self.basis})" if self.basis else ""
         lines = [
-            f"The outputs of {runtimes} differ from PyTorch's by more than the tolerance {self.tolerance:g}{basis}."
+            f"The outputs of {runtimes} differ from {self.referee}'s by more than the tolerance {self.tolerance:g}{basis}."
         ]
         if not runtimes:
-            lines = [f"The outputs of {SAVED_MODEL} were not compared with PyTorch's."]
+            lines = [f"The outputs of {SAVED_MODEL} were not compared with {self.referee}'s."]
         worst = sorted(self.failures, key=lambda row: -row.difference.max_rel)
         lines += [f"  {row.explain()}" for row in worst[:5]]
         if len(worst) > 5:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.reader import BundleReader
-from bundler.errors import UnsafeModelError, first_message_line
+from bundler.errors import UnsafeModelError
+from bundler.process.causes import cause_of
 from serving.protocol.saved_model_safety import unsafe_uses
 from serving.protocol.tflite_file import MODEL_FILE
 from serving.protocol.tflite_safety import unsafe_tflite_uses
@@ -86,7 +87,7 @@ def tflite_uses(path: Path) -> list[UnsafeUse]:
 
 
 def _unreadable(what: str, exc: Exception) -> _UnreadableModel:
-    return _UnreadableModel(what, f"cannot be checked: {shown(first_message_line(exc))}")
+    return _UnreadableModel(what, f"cannot be checked: {shown(cause_of(exc))}")
 
 
 def refuse_unsafe(

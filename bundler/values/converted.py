@@ -20,7 +20,7 @@ class ConvertedModel(Protocol):
     permutations: Mapping[str, tuple[int, ...]]
     """Axes that bring PyTorch's array into the served order, by input name (layout nhwc); empty for layout keep."""
 
-    def __call__(self, **inputs: Any) -> dict[str, Any]:
+    def __call__(self, /, **inputs: Any) -> dict[str, Any]:
         """Run serving_default on arrays or tensors, and return the outputs by name."""
 
     def save(self, path: Path) -> None:

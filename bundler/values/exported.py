@@ -31,6 +31,22 @@ class InFloat32(Protocol):
 
 
 @dataclass(frozen=True)
+class Referee:
+    """What computes the reference outputs of a model, which decide whether the artifacts are right.
+
+    Attributes:
+        name: such as "PyTorch", or for an ONNX file "ONNX Runtime".
+        reason: why it has to stand in for ONNX Runtime; None if it does not.
+    """
+
+    name: str
+    reason: str | None = None
+
+
+PYTORCH = Referee("PyTorch")
+
+
+@dataclass(frozen=True)
 class ExportedSignature:
     """One signature of a model, as ONNX.
 
@@ -40,6 +56,7 @@ class ExportedSignature:
         signature: the model's own names, order, dtypes and dims.
         examples: example inputs; every dynamic dim has a size of 2 or more.
         reference: PyTorch in eval mode without gradients (ONNX Runtime for an ONNX file).
+        referee: what `reference` runs.
     """
 
     name: str
@@ -47,3 +64,4 @@ class ExportedSignature:
     signature: Signature
     examples: dict[str, Array]
     reference: ReferenceFn
+    referee: Referee = PYTORCH

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from bundler.values.arrays import Array
+from bundler.values.exported import PYTORCH, Referee
 from bundler.values.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -83,6 +84,7 @@ class Exported:
     signature: Signature = SIGNATURE
     examples: dict[str, Array] = field(default_factory=examples)
     reference: Any = pytorch
+    referee: Referee = PYTORCH
 
 
 def exported(path: Path, **changed: Array) -> Exported:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.errors import MissingExtraError, TfbundleError, VariantsError, first_message_line
+from bundler.errors import MissingExtraError, VariantsError
 
 
 def test_a_missing_package_names_the_extra_or_the_command() -> None:
@@ -18,15 +18,3 @@ def test_a_missing_package_names_the_extra_or_the_command() -> None:
 @pytest.mark.parametrize(("below_gate", "code"), [(True, 3), (False, 1)])
 def test_missing_variants_exit_with_3_only_below_a_gate(below_gate: bool, code: int) -> None:
     assert VariantsError("int8 is missing.", below_gate=below_gate).exit_code == code
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("\n first. \nsecond"), "first"),
-        (KeyError(), "KeyError"),
-        (TfbundleError("It broke.", fix="mend it"), "It broke"),
-    ],
-)
-def test_the_first_line_of_a_message(error: Exception, line: str) -> None:
-    assert first_message_line(error) == line

@@ -66,7 +66,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         """The signature of serving_default."""
         return self.signatures[SERVING_DEFAULT]
 
-    def __call__(self, **inputs: Any) -> dict[str, Any]:
+    def __call__(self, /, **inputs: Any) -> dict[str, Any]:
         """Run serving_default on arrays or tensors by input name; return tensors by output name."""
         return self.run(SERVING_DEFAULT, inputs)
 
@@ -104,7 +104,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             tf.saved_model.save(root, str(path), signatures=dict(self._functions))
         except ValueError as exc:
             raise ConversionError(
-                f"TensorFlow cannot save the model's signatures: {root_cause(exc)[:300]}.", fix="rename the model's inputs"
+                f"TensorFlow cannot save the model's signatures: {root_cause(exc)}.", fix="rename the model's inputs"
             ) from exc
         restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
         set_methods(path, self._methods)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,6 +67,10 @@ def dim_names_of(value: ir.Value) -> tuple[str | None, ...] | None:
 
 
 def layer_scope(node: Any) -> str:
-    """Return the name that a node (onnx_ir's or ONNX's own) has in TensorFlow's graph."""
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in node.name or node.op_type)
-    return name if name[:1].isalnum() else f"n{name}"
+    """Return the name that a node (onnx_ir's or ONNX's own) has in TensorFlow's graph.
+
+    TensorFlow accepts ASCII letters and digits, and a few other characters behind the first (framework/ops.py,
+    `_VALID_SCOPE_NAME_REGEX`). It numbers equal names itself.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", node.name or node.op_type)
+    return name if re.match(r"[A-Za-z0-9]", name) else f"n{name}"

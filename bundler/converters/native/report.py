@@ -8,8 +8,9 @@ import onnx_ir as ir
 
 from bundler.converters.native.nodes import all_nodes
 from bundler.converters.native.registry import Handler, HandlerTable
-from bundler.errors import ConversionError, UnsupportedOpsError, first_message_line
+from bundler.errors import ConversionError, UnsupportedOpsError
 from bundler.graph.provenance import describe_node, source_line
+from bundler.process.causes import cause_of
 from bundler.sources.user_code import first_line, user_line
 from serving.texts import plural
 
@@ -57,7 +58,7 @@ def rejected(errors: Sequence[ConversionError]) -> ConversionError:
 def broken_node(node: ir.Node, exc: Exception) -> ConversionError:
     """Return the error for an exception of one of our handlers, or of TensorFlow within it."""
     return ConversionError(
-        f"{node.op_type} cannot be lowered: {first_message_line(exc)[:300]}", where=describe_node(node),
+        f"{node.op_type} cannot be lowered: {cause_of(exc)}", where=describe_node(node),
         fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
     )  # fmt: skip
 

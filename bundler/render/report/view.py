@@ -62,7 +62,9 @@ class ParityView:
         chart: The largest relative errors.
         rows: Rows of (runtime, signature, output, number of draws, absolute error, relative error, worst draw, verdict).
         draws: Rows of (runtime, signature, draw, output, absolute error, relative error, verdict).
+        reference: What computed the reference outputs.
         left_out: Sentences about what was not compared.
+        runtime_notes: Sentences on ONNX Runtime, where it could not confirm the reference.
     """
 
     passed: bool
@@ -71,6 +73,8 @@ class ParityView:
     rows: tuple[tuple[str, ...], ...]
     draws: tuple[tuple[str, ...], ...]
     left_out: tuple[str, ...]
+    reference: str
+    runtime_notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -212,8 +216,9 @@ def _parity(parity: ParityRecord) -> ParityView:
         for r in parity.results
     )  # fmt: skip
     chart = charts.errors(ERROR_TITLE, bars, parity.tolerance)
+    left_out = tuple(line for line in parity.left_out if line not in parity.runtime_notes)
     tolerance = error_text(parity.tolerance) + (f" ({parity.tolerance_basis})" if parity.tolerance_basis else "")
-    return ParityView(parity.passed, tolerance, chart, rows, draws, parity.left_out)
+    return ParityView(parity.passed, tolerance, chart, rows, draws, left_out, parity.reference, parity.runtime_notes)
 
 
 def _runtime(name: str) -> str:

@@ -14,6 +14,7 @@ def test_valid_names_are_kept_and_others_become_unique() -> None:
     assert tensor_names(["image", "x.1", "a/b-c"]) == {"image": "image", "x.1": "x.1", "a/b-c": "a/b-c"}
     assert tensor_names(["x:0", "x_0", "x 0"]) == {"x:0": "x_0", "x_0": "x_0_1", "x 0": "x_0_2"}
     assert tensor_names(["_x", "/a", "été"]) == {"_x": "x_x", "/a": "x/a", "été": "x_t_"}
+    assert tensor_names(["in", "class", "a/"]) == {"in": "in_", "class": "class_", "a/": "a/_"}  # Python's keywords, too
     assert tensor_names(["a\\b", 'c "d"']) == {"a\\b": "a_b", 'c "d"': "c__d_"}  # TFLite's converter refuses a backslash
 
 

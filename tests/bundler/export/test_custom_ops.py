@@ -143,7 +143,7 @@ def test_a_build_checks_the_handler_and_names_the_runtime_that_was_not_compared(
     bundle = bundler.build(model(), torch.ones(2, 4), tmp_path / "x", name="net", ops=handlers)
     record = bundle.record("net")
     assert {line["runtime"] for line in record["parity"]["summary"]} == {"saved_model"}
-    reason = "not compared with ONNX Runtime: ONNX Runtime has no kernel for mylib:Mixed."
+    reason = "not compared with ONNX Runtime: ONNX Runtime has no kernel for mylib:Mixed. PyTorch alone decided."
     assert bundle.notices == (f"net, serving_default: {reason}",)
     assert record["parity"]["left_out"] == [f"serving_default: {reason}"]
     (file,) = record["source"]["ops"]

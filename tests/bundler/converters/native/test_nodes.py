@@ -66,7 +66,11 @@ def test_initializers_of_strings_are_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "scope"), [("block.1", "block.1"), ("/layer/Conv:0", "n_layer_Conv_0"), ("", "Relu")]
-)
+    ("name", "scope"),
+    [
+        ("block.1", "block.1"), ("/layer/Conv:0", "n_layer_Conv_0"), ("", "Relu"), ("é", "n_"), ("層1", "n_1"),
+        ("a b", "a_b"), (".x", "n.x"),
+    ],
+)  # fmt: skip
 def test_layer_names_are_valid_in_tensorflow(name: str, scope: str) -> None:
     assert layer_scope(helper.make_node("Relu", ["x"], ["y"], name=name)) == scope

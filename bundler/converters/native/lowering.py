@@ -161,7 +161,7 @@ class Lowering:
         except TfbundleError:
             raise
         except Exception as exc:  # handlers and TensorFlow raise anything for a node that ONNX would not allow
-            raise report.broken_node(node, exc) from exc
+            raise report.broken_node(node, exc, self._context.opset) from exc
 
     def _results(self, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         if node.domain == "":

@@ -142,7 +142,7 @@ def concatenated(sequence: ListValue, axis: int) -> Tensor:
     if axis == 0:
         return _concatenated_rows(sequence)
     count = sequence.at(tf.constant(0)).shape.rank
-    order = _to_front(axis, tf.rank(sequence.at(tf.constant(0))) if count is None else tf.constant(count))
+    order = _to_front(axis, tf.size(tf.shape(sequence.at(tf.constant(0)))) if count is None else tf.constant(count))
     rows = make_list(sequence.length, lambda index: tf.transpose(sequence.at(index), order), sequence.store)
     return tf.transpose(_concatenated_rows(rows), tf.math.invert_permutation(order))
 
@@ -167,7 +167,7 @@ def stacked(sequence: ListValue, axis: int) -> Tensor:
     result.set_shape(tf.TensorShape([None]).concatenate(shape))
     if axis == 0:
         return result
-    order = _to_front(axis, tf.rank(result) if shape.rank is None else tf.constant(shape.rank + 1))
+    order = _to_front(axis, tf.size(tf.shape(result)) if shape.rank is None else tf.constant(shape.rank + 1))
     return tf.transpose(result, tf.math.invert_permutation(order))
 
 

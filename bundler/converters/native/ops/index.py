@@ -124,8 +124,15 @@ _SCATTERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+_OF_BOOLEANS = {"add": "max", "mul": "min", "max": "max", "min": "min"}
+"""A sum of booleans is a logical or, which is a maximum; a product is a logical and."""
+
+
 def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, reduction: str) -> Tensor:
     """Write updates into data at full or partial coordinates, or reduce them into it."""
+    if data.dtype == tf.bool and reduction in _OF_BOOLEANS:
+        numbers = [tf.cast(t, tf.int32) for t in (data, updates)]
+        return tf.cast(scatter(ctx, numbers[0], coordinates, numbers[1], _OF_BOOLEANS[reduction]), tf.bool)
     if reduction == "mul":
         return data * _scattered_product(data, coordinates, updates)
     if reduction not in _SCATTERS:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import divide, tensor_shape
 from bundler.converters.native.nodes import is_read_once
+from bundler.converters.native.ops.conv_integer import convolve_integers
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
 from bundler.converters.native.ops.padding import Padding, resolve_padding
@@ -40,6 +41,10 @@ def conv(
     if data.shape[-1] is None and w.shape[1] is not None:
         data = tf.ensure_shape(data, [*data.shape[:-1], w.shape[1] * group])
     padding = resolve_padding(auto_pad, pads, ctx.sizes(x)[2:], kernel, stride, dilation)
+    if data.dtype.is_integer:
+        numbers = padding.explicit(ctx.sizes(x)[2:], kernel, stride, dilation)
+        sums = convolve_integers(data, w.tensor, numbers, stride, dilation, group)
+        return ctx.value(sums if bias is None else sums + bias.tensor, order)
     window = Window(stride, dilation, group, padding)
     splits = _splits(ctx, x, w, window)
     if not splits and is_pointwise(ctx, w, kernel, stride, padding, group):

@@ -24,6 +24,7 @@ from bundler.converters.native.dims import (
     tensor_of,
 )  # fmt: skip
 from bundler.converters.native.ops.conv import add_bias, filters_of
+from bundler.converters.native.ops.conv_integer import convolve_integers_transposed
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.pointwise import convolve_pointwise
 from bundler.converters.native.orders import channels_last
@@ -125,6 +126,8 @@ def _transposed_valid(
 ) -> Tensor:
     spatial = len(stride)
     weight = dilated(ctx, w, dilation)
+    if data.dtype.is_integer:
+        return convolve_integers_transposed(ctx, data, weight, stride, group)
     output = [
         from_sizes(f"full_{s}", lambda n, k, s=s: (n - 1) * s + k, n, k)
         for n, s, k in zip(sizes[1:], stride, ctx.sizes(weight)[2:], strict=True)

@@ -44,6 +44,17 @@ class Padding:
         """The pads of a channels-last tensor (N, spatial…, C) in the form tf.pad and explicit paddings take."""
         return [[0, 0], *([b, e] for b, e in zip(self.begin, self.end, strict=True)), [0, 0]]
 
+    def explicit(
+        self, sizes: Sequence[Element], kernel: Sequence[Element], stride: Sequence[int], dilation: Sequence[int]
+    ) -> Padding:
+        """Return the same pads with the numbers that TensorFlow's SAME stands for."""
+        if not self.same:
+            return self
+        reach = [from_sizes(f"reach_{d}", lambda k, d=d: (k - 1) * d + 1, k) for k, d in zip(kernel, dilation, strict=True)]
+        totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
+        first = [from_sizes("smaller_half", lambda t: t // 2, total) for total in totals]
+        return Padding(tuple(first), tuple(subtract(total, half) for total, half in zip(totals, first, strict=True)))
+
     def apply(self, data: tf.Tensor, target: str) -> tuple[tf.Tensor, Any]:
         """Return the data and the `padding` argument of the op that follows.
 

@@ -17,7 +17,14 @@ from bundler.converters.native.by_rank import call_by_rank, unranked
 from bundler.converters.native.context import Context, Target
 from bundler.converters.native.dims import full_shape
 from bundler.converters.native.invoke import call
-from bundler.converters.native.nodes import attributes_of, dim_names_of, has_graph, initializer_array, layer_scope, name_of
+from bundler.converters.native.nodes import (
+    attributes_of,
+    dim_names_of,
+    has_graph,
+    initializer_array,
+    layer_scope,
+    name_of,
+)
 from bundler.converters.native.registry import Handler, HandlerTable, builtin
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore

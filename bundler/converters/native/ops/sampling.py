@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
@@ -18,7 +17,6 @@ from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
-from bundler.values.arrays import Array
 
 _CUBIC = -0.75
 """Keys' coefficient, PyTorch's and ONNX's."""

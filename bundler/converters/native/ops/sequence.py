@@ -6,6 +6,7 @@ https://onnx.ai/onnx/operators/onnx__SequenceAt.html, https://onnx.ai/onnx/opera
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def sequence_erase(ctx: Context, sequence: Value, position: Value | None = None)
     items = list(elements.items)
     if position is not None and position.array is None:
         erased = _index(position, len(items))
-        pairs = enumerate(zip(items[:-1], items[1:], strict=True))
+        pairs = enumerate(pairwise(items))
         chosen = [_chosen(ctx, tf.cast(place >= erased, tf.int32), pair) for place, pair in pairs]
         return SequenceValue(chosen, ctx.store, elements.item_dtype)
     del items[-1 if position is None else int(_constant(position))]
@@ -194,9 +195,9 @@ def _split_at_run_time(ctx: Context, x: Value, split: Value | None, axis: int, *
 
     def item(index: Tensor) -> Tensor:
         begin = begins[index]
-        if squeezed:
-            return data[(*before, begin, *after)]
-        return data[(*before, slice(begin, begin + sizes[index]), *after)]
+        part = begin if squeezed else slice(begin, begin + sizes[index])
+        place = (*before, part, *after)
+        return data[place]
 
     return make_list(tf.size(sizes), item, ctx.store)
 

@@ -96,7 +96,8 @@ CASES: dict[str, tuple[str, dict[str, Any], Dims, list[Feed]]] = {
 def test_operands_of_the_run_time_agree_with_onnx_runtime(name: str) -> None:
     text, attributes, dims, feeds = CASES[name]
     op_type, inputs = text.split(" ")
-    assert_agrees(model_of([helper.make_node(op_type, inputs.split(","), ["y"], **attributes)], feeds[0], ["y"], opset=20, dynamic=dims), *feeds)
+    node = helper.make_node(op_type, inputs.split(","), ["y"], **attributes)
+    assert_agrees(model_of([node], feeds[0], ["y"], opset=20, dynamic=dims), *feeds)
 
 
 @pytest.mark.parametrize("auto_pad", ["SAME_LOWER", "SAME_UPPER"])

@@ -20,7 +20,9 @@ def scalar(number: int) -> Array:
     return np.array(number, np.int64)
 
 
-def graph(nodes: list[onnx.NodeProto], inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.GraphProto:
+def graph(
+    nodes: list[onnx.NodeProto], inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+) -> onnx.GraphProto:
     return helper.make_graph(nodes, "inner", list(inputs), list(outputs))
 
 
@@ -39,12 +41,10 @@ def loop_over(nodes: list[onnx.NodeProto], condition: onnx.NodeProto) -> list[on
 
 
 _PAIR = Node("SequenceConstruct", ["x", "z"], ["q"])
-_NEGATED = graph(
-    [Node("Neg", ["e"], ["f"])], [helper.make_tensor_value_info("e", FLOATS, None)], [helper.make_tensor_value_info("f", FLOATS, None)]
-)
+_NEGATED = graph([Node("Neg", ["e"], ["f"])], *([helper.make_tensor_value_info(n, FLOATS, None)] for n in "ef"))
 _BRANCHES = {
-    "then_branch": graph([Node("SequenceConstruct", ["x", "x"], ["a"])], [], [helper.make_tensor_sequence_value_info("a", FLOATS, None)]),
-    "else_branch": graph([Node("SequenceConstruct", ["x"], ["b"])], [], [helper.make_tensor_sequence_value_info("b", FLOATS, None)]),
+    name: graph([Node("SequenceConstruct", items, [name])], [], [helper.make_tensor_sequence_value_info(name, FLOATS, None)])
+    for name, items in (("then_branch", ["x", "x"]), ("else_branch", ["x"]))
 }
 _ROWS = Node("SplitToSequence", ["x"], ["q"], axis=0)
 

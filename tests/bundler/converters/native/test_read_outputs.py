@@ -90,7 +90,9 @@ def _answers(name: str, read: tuple[int, ...], named: bool, *, ask: bool) -> tup
     opset = 23 if name == "Attention" else 20
     outputs = [f"o{i}" for i in read]
     domains = {_MICROSOFT: 1} if "domain" in options else None
-    model = model_of([node], feed, outputs, constants, opset=opset, domains=domains)
+    whole = helper.make_node(name, inputs.split(","), [f"o{i}" for i in range(count)], domain=node.domain, **attributes)
+    model = model_of([whole], feed, outputs, constants, opset=opset, domains=domains)
+    model.graph.node[0].CopyFrom(node)  # the types of the outputs are those of the whole node: ONNX cannot infer all of them
     ours = {k: v.numpy() for k, v in native(model)(**feed).items()}
     if not ask:
         return ours, {}

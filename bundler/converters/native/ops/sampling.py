@@ -245,7 +245,10 @@ def deform_conv(
     Returns [N, M, oh, ow].
     """
     if len(x.shape) != 4:
-        raise ctx.reject(f"DeformConv is supported over 2 spatial dims, not {len(x.shape) - 2}.")
+        raise ctx.reject(
+            f"DeformConv is supported over 2 spatial dims, not {len(x.shape) - 2}; the limit is tfbundle's.",
+            fix="express the line with other PyTorch operations, or provide a handler of your own with --ops",
+        )
     order = channels_last(4)
     data = x.in_order(order)
     sizes = tf.shape(w.tensor)

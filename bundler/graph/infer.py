@@ -10,6 +10,7 @@ runs second, and only if
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import onnx_ir as ir
@@ -20,8 +21,15 @@ from bundler.graph.load import SMALL
 LONGEST = 1 << 20
 
 
+logging.getLogger("onnx_ir.passes.common.shape_inference").setLevel(logging.ERROR)
+"""Where inference fails (data propagation does for some sequences), the pass would print a traceback as a warning."""
+
+
 def infer_shapes(model: ir.Model) -> None:
-    """Set the shapes and types of all values that ONNX can infer, in place."""
+    """Set the shapes and types of all values that ONNX can infer, in place.
+
+    Inference that fails changes nothing: what it would have found is known only at run time.
+    """
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
     if not any(map(_is_long, _values(model))):
         common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)

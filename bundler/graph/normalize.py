@@ -10,6 +10,7 @@ The passes in order; each works on the result of those before it:
     RemoveUnusedNodes               nodes that nothing reads -> removed
     infer_shapes                    -> shapes and dtypes on every value for which they can be inferred
     ExpandFunctions                 operators that ONNX defines by a graph, without a handler -> that graph
+    ReduceBooleans                  torch.any as a maximum of integers -> a maximum of booleans
     DropCasts                       Cast to the type that a value already has -> removed
     FuseFakeQuantize                QuantizeLinear + DequantizeLinear -> tfbundle::FakeQuantize
     FuseGelu                        its formula with erf or tanh -> Gelu
@@ -52,6 +53,7 @@ from bundler.graph.load import conversion_errors, drop_constant_inputs
 from bundler.graph.operand_dtypes import UniteOperandDtypes
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
+from bundler.graph.reduce_booleans import ReduceBooleans
 
 FUSIONS: tuple[type[Fusion], ...] = (
     DropCasts, FuseFakeQuantize, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax,
@@ -82,7 +84,7 @@ def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.
         if UniteOperandDtypes()(model).modified:
             model = lift(model).model
             infer_shapes(model)
-        model = ExpandFunctions()(model).model
+        model = ReduceBooleans()(ExpandFunctions()(model).model).model
         for fusion in fusions:
             model = fusion()(model).model
         model.graph.sort()

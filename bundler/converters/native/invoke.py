@@ -25,7 +25,7 @@ def call(handler: Handler, node: ir.Node, operands: list[Value | None], context:
         ValueError: the node has too many inputs, or the handler leaves out an output that the model uses.
     """
     results = apply(handler, operands, attributes_of(node), context)
-    _check_outputs(handler, node, results)
+    _check_outputs(handler, node, results, context)
     return results
 
 
@@ -80,17 +80,23 @@ def _static_arrays(handler: Handler, operands: Sequence[Value | None], context: 
     return arrays
 
 
-def _check_outputs(handler: Handler, node: ir.Node, results: Sequence[Value | None]) -> None:
-    """Check that a user's handler returns every output that the model uses.
+def _check_outputs(handler: Handler, node: ir.Node, results: Sequence[Value | None], context: Context) -> None:
+    """Check that a handler returns every output that the model uses.
 
     Raises:
-        ValueError: an output is missing.
+        ConversionError: a built-in handler does not compute an output.
+        ValueError: an output of a user's handler is missing.
     """
     used = [i for i, output in enumerate(node.outputs) if is_read(output)]
     missing = [i for i in used if i >= len(results) or results[i] is None]
     if handler.origin and missing:
         count = len(results)
         raise ValueError(f"it returned {plural(count, 'output')}, and nothing for output {missing[0]}")
+    if missing:
+        raise context.reject(
+            f"{node.op_type} is supported without its output {missing[0]}, which tfbundle does not compute.",
+            fix=f"export the model so that nothing reads {node.outputs[missing[0]].name!r}",
+        )
 
 
 def _as_values(result: Any, laid_out: layouts.LaidOutOperands, context: Context) -> list[Value | None]:

@@ -13,10 +13,18 @@ import onnx_ir as ir
 import tensorflow as tf
 
 from bundler.converters.native import bounds, folding, report, shapes
+from bundler.converters.native.by_rank import call_by_rank, unranked
 from bundler.converters.native.context import Context, Target
 from bundler.converters.native.dims import full_shape
 from bundler.converters.native.invoke import call
-from bundler.converters.native.nodes import attributes_of, dim_names_of, initializer_array, layer_scope, name_of
+from bundler.converters.native.nodes import (
+    attributes_of,
+    dim_names_of,
+    has_graph,
+    initializer_array,
+    layer_scope,
+    name_of,
+)
 from bundler.converters.native.registry import Handler, HandlerTable, builtin
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
@@ -161,7 +169,7 @@ class Lowering:
         except TfbundleError:
             raise
         except Exception as exc:  # handlers and TensorFlow raise anything for a node that ONNX would not allow
-            raise report.broken_node(node, exc) from exc
+            raise report.broken_node(node, exc, self._context.opset) from exc
 
     def _results(self, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         if node.domain == "":
@@ -178,11 +186,19 @@ class Lowering:
                 raise report.broken_handler(handler, node, exc) from exc
             raise
 
+    def _called(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
+        try:
+            return call(handler, node, operands, self._context)
+        except Exception:
+            if unranked(operands) is None or has_graph(node):
+                raise
+            return call_by_rank(lambda values, context: call(handler, node, values, context), operands, self._context)
+
     def _handled(self, handler: Handler, node: ir.Node, operands: list[Value | None]) -> list[Value | None]:
         if folding.can_fold(handler, node, operands, self._context):
             return folding.fold(handler, node, operands, self._context)
         with tf.name_scope(layer_scope(node)):
-            results = call(handler, node, operands, self._context)
+            results = self._called(handler, node, operands)
         windows = "kernel_shape" in node.attributes and not handler.origin
         if windows and bounds.is_empty(results) and not bounds.is_empty(operands):
             raise self._context.reject(

@@ -161,7 +161,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         except Exception as exc:  # errors of handlers name the node; these are inputs and outputs that TensorFlow cannot take
             raise ConversionError(
                 f"The signature {name!r} ({', '.join(map(str, inputs))}) cannot be traced: {root_cause(exc)}.",
-                fix="check the dims and types of the model's inputs and outputs with onnx.checker",
+                fix="the limit is tfbundle's or TensorFlow's: give the model other input dims, or report them with this message",
             ) from exc
 
     def _trace_derived(self, derived: DerivedSignature) -> Any:

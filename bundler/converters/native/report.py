@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import onnx
+import onnx.checker
+import onnx.shape_inference
 import onnx_ir as ir
 
-from bundler.converters.native.nodes import all_nodes
+from bundler.converters.native.nodes import all_nodes, has_graph
 from bundler.converters.native.registry import Handler, HandlerTable
 from bundler.errors import ConversionError, UnsupportedOpsError
+from bundler.graph.load import SMALL, root_cause
 from bundler.graph.provenance import describe_node, source_line
 from bundler.process.causes import cause_of
 from bundler.sources.user_code import first_line, user_line
@@ -55,12 +59,49 @@ def rejected(errors: Sequence[ConversionError]) -> ConversionError:
     return ConversionError(f"{len(errors)} nodes of the model cannot be converted:\n" + "\n".join(lines), fix=first.fix)
 
 
-def broken_node(node: ir.Node, exc: Exception) -> ConversionError:
-    """Return the error for an exception of one of our handlers, or of TensorFlow within it."""
+def broken_node(node: ir.Node, exc: Exception, opset: int) -> ConversionError:
+    """Return the error for an exception of one of our handlers, or of TensorFlow within it.
+
+    The model is called invalid only if ONNX's own checker or shape inference rejects the node.
+    """
+    problem = broken_rule(node, opset)
+    if problem is not None:
+        return ConversionError(
+            f"{node.op_type} breaks a rule of ONNX: {problem[:300]}.", where=describe_node(node),
+            fix="check the file with onnx.checker, and export it again",
+        )  # fmt: skip
     return ConversionError(
-        f"{node.op_type} cannot be lowered: {cause_of(exc)}", where=describe_node(node),
-        fix="check that the ONNX file is valid (onnx.checker); if it is, report this node and its shapes",
+        f"{node.op_type} is not supported here: {cause_of(exc)}", where=describe_node(node),
+        fix="express this line with other PyTorch operations, or provide a handler of your own with --ops; "
+        "the limit is tfbundle's: please report the node and its shapes",
     )  # fmt: skip
+
+
+def broken_rule(node: ir.Node, opset: int) -> str | None:
+    """Return how ONNX's checker or shape inference rejects a node, or None.
+
+    The node is checked alone: with the types of its inputs, and the values of those that are small constants. A node of another
+    domain, or with a branch or a body, which reads values around it, passes.
+    """
+    if node.domain or has_graph(node):
+        return None
+    inputs = {v.name: v for v in node.inputs if v is not None}
+    constants = [v.const_value for v in inputs.values() if v.const_value is not None and v.const_value.size <= SMALL]
+    try:
+        graph = onnx.helper.make_graph(
+            [ir.to_proto(node)], "node", [ir.to_proto(v) for v in inputs.values()],
+            [onnx.ValueInfoProto(name=v.name) for v in node.outputs if v.name], [ir.to_proto(t) for t in constants],
+        )  # fmt: skip
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+        context = type(onnx.checker.DEFAULT_CONTEXT)()
+        context.ir_version, context.opset_imports = model.ir_version, {"": opset}
+        onnx.checker.check_node(graph.node[0], context)
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        return root_cause(exc)
+    except (ValueError, TypeError, RuntimeError):  # the node cannot be written, or ONNX has no rule for it
+        return None
+    return None
 
 
 def broken_handler(handler: Handler, node: ir.Node, exc: Exception) -> ConversionError:

@@ -69,7 +69,10 @@ def _heads(ctx: Context, x: Value, heads: int | None) -> Tensor:
         raise ctx.reject("Attention over inputs of rank 3 needs the attributes q_num_heads and kv_num_heads.")
     batch, length, width = ctx.sizes(x)
     if not isinstance(width, int):
-        raise ctx.reject("Attention needs the last size of its inputs to be known at build time.")
+        raise ctx.reject(
+            "Attention over inputs of rank 3 is supported only if their last size is fixed; the limit is tfbundle's.",
+            fix="export the model with a fixed width of the embedding; batch and length may be dynamic",
+        )
     split = tf.reshape(x.tensor, tensor_shape([batch, length, heads, width // heads]))
     return moved(ctx, split, [0, 2, 1, 3])
 

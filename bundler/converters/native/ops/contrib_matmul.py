@@ -124,7 +124,10 @@ def mat_mul_n_bits(
     if g_idx is not None or weight_prepacked:
         raise ctx.reject("MatMulNBits with g_idx or prepacked weights is not supported.", fix="quantize the model again")
     if b.array is None or scales.array is None or (zero_points is not None and zero_points.array is None):
-        raise ctx.reject("MatMulNBits needs its weights, scales and zero points to be constants.")
+        raise ctx.reject(
+            "MatMulNBits is supported only if its weights, scales and zero points are constants; the limit is tfbundle's.",
+            fix="save the quantized weights in the model",
+        )
     zeros = None if zero_points is None else zero_points.array
     matrix = _unpacked(b.array.reshape(N, -1), scales.array.reshape(N, -1), zeros, bits, block_size)[:, :K]
     weights = ctx.constant(np.ascontiguousarray(matrix.T).astype(a.dtype.as_numpy_dtype))

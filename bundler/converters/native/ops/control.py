@@ -3,8 +3,8 @@
 https://onnx.ai/onnx/operators/onnx__If.html, https://onnx.ai/onnx/operators/onnx__Loop.html,
 https://onnx.ai/onnx/operators/onnx__Scan.html
 
-If the condition of an If is known at build time, its branch is lowered in place; a Loop over sequences is unrolled.
-Everything else becomes tf.cond and tf.while_loop.
+If the condition of an If is known at build time, its branch is lowered in place; a Loop over sequences is unrolled if its steps
+are known and few. Everything else becomes tf.cond and tf.while_loop, which carry a sequence as a list of TensorFlow's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.sequence import SequenceValue, flatten, restore, structure
+from bundler.converters.native.sequence import ListOf, SequenceValue, as_list, common_shape, flatten, restore, structure
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
 
 _MOST_UNROLLED = 64
-"""Most steps of a loop over sequences. Such a loop is unrolled, because TensorFlow's loops carry tensors only."""
+"""Most steps of a loop over sequences that is unrolled, so that the lengths of its sequences are known."""
 
 
 @op("If", layout=AxisPolicy.VALUES)
@@ -31,20 +31,52 @@ def if_(ctx: Context, condition: Value, *, then_branch: ir.Graph, else_branch: i
     """Lower If: in place if the condition is a constant, otherwise as tf.cond."""
     if condition.array is not None:
         return _lower(ctx, then_branch if bool(condition.array.reshape(-1)[0]) else else_branch, [])
+    try:
+        return _cond(ctx, condition, then_branch, else_branch, lists=False)
+    except _DifferentStructures:
+        pass
+    try:
+        return _cond(ctx, condition, then_branch, else_branch, lists=True)
+    except _DifferentStructures:
+        raise ctx.reject(
+            "If returns an optional that is empty in one branch only, which TensorFlow cannot represent.",
+            fix="return a tensor in both branches, and a flag that says whether it counts",
+        ) from None
+
+
+class _DifferentStructures(Exception):  # noqa: N818  (a signal between functions of this module)
+    """The branches of an If return sequences of different lengths, or an optional with and without an element."""
+
+
+def _cond(
+    ctx: Context, condition: Value, then_branch: ir.Graph, else_branch: ir.Graph, *, lists: bool
+) -> list[Value]:
+    """Lower the branches; `lists` gives all sequences the form whose length is dynamic."""
     structures: list[list[Any]] = []
 
     def branch(graph: ir.Graph) -> Callable[[], list[Tensor]]:
         def trace() -> list[Tensor]:
             results = _lower(ctx, graph, [])
+            if lists:
+                results = [as_list(v) if isinstance(v, SequenceValue) else v for v in results]
             structures.append([structure(v) for v in results])
-            if structures[0] != structures[-1]:
-                raise ctx.reject("If has branches that return sequences or optionals of different lengths.")
+            if any(not _is_same_kind(a, b) for a, b in zip(structures[0], structures[-1], strict=True)):
+                raise _DifferentStructures
             return [tf.identity(t) for v in results for t in flatten(v)]
 
         return trace
 
     tensors = tf.cond(tf.reshape(condition.tensor, []), branch(then_branch), branch(else_branch))
-    return restore(structures[0], tensors if isinstance(tensors, list) else [tensors], ctx.store)
+    kinds = [_merged(a, b) for a, b in zip(structures[0], structures[-1], strict=True)]
+    return restore(kinds, tensors if isinstance(tensors, list) else [tensors], ctx.store)
+
+
+def _is_same_kind(a: Any, b: Any) -> bool:
+    return isinstance(b, ListOf) and a.dtype == b.dtype if isinstance(a, ListOf) else bool(a == b)
+
+
+def _merged(a: Any, b: Any) -> Any:
+    return ListOf(a.dtype, common_shape(a.shape, b.shape)) if isinstance(a, ListOf) else a
 
 
 @op("Loop", layout=AxisPolicy.VALUES)
@@ -52,9 +84,12 @@ def loop(
     ctx: Context, count: Value | None = None, condition: Value | None = None, *carried: Value, body: ir.Graph
 ) -> list[Value]:
     """Lower Loop: body(step, condition, carried…) returns condition, carried…, scanned…; scanned outputs are stacked."""
-    steps = None if count is None else count.array
-    if steps is not None and (any(isinstance(v, SequenceValue) for v in carried) or _has_sequences(body)):
-        return _unrolled(ctx, int(steps.reshape(-1)[0]), condition, list(carried), body)
+    steps = None if count is None or count.array is None else int(count.array.reshape(-1)[0])
+    sequences = any(isinstance(v, SequenceValue) for v in carried) or _has_sequences(body)
+    if steps is not None and sequences and steps <= _MOST_UNROLLED:
+        results = _unrolled(ctx, steps, condition, list(carried), body)
+        if results is not None:
+            return results
     return _while(ctx, count, condition, list(carried), body)
 
 
@@ -69,14 +104,13 @@ def _has_sequences(graph: ir.Graph) -> bool:
 
 def _unrolled(
     ctx: Context, steps: int, condition: Value | None, carried: list[Value], body: ir.Graph
-) -> list[Value]:
-    if steps > _MOST_UNROLLED:
-        raise ctx.reject(f"Loop over sequences has {steps} steps; at most {_MOST_UNROLLED} are supported.")
+) -> list[Value] | None:
+    """Lower every step on its own; return None if the condition turns out to depend on the inputs."""
     go = condition
     scanned: list[list[Tensor]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
     for step in range(steps):
         if go is not None and go.array is None:
-            raise ctx.reject("Loop over sequences needs its condition to be known at build time.")
+            return None
         if go is not None and go.array is not None and not bool(go.array.reshape(-1)[0]):
             break
         current = ctx.constant(np.array(True)) if go is None else go
@@ -90,23 +124,23 @@ def _unrolled(
 def _while(
     ctx: Context, count: Value | None, condition: Value | None, carried: list[Value], body: ir.Graph
 ) -> list[Value]:
-    if any(isinstance(v, SequenceValue) for v in carried):
-        raise ctx.reject(
-            "Loop over sequences needs its number of steps to be known at build time.", fix="give it a fixed number of steps"
-        )
+    states = [as_list(v) if isinstance(v, SequenceValue) else v for v in carried]
+    kinds = [structure(v) for v in states]
     limit = None if count is None else tf.cast(tf.reshape(count.tensor, []), tf.int64)
     start = tf.constant(True) if condition is None else tf.reshape(condition.tensor, [])
-    initial = [v.tensor for v in carried]
+    initial = [t for v in states for t in flatten(v)]
 
     def step(index: Tensor, go: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        results = _lower(ctx, body, [ctx.value(t) for t in (index, go, *states)])
-        tensors = [v.tensor for v in results[1:]]
-        return tf.reshape(results[0].tensor, []), tensors[: len(states)], tensors[len(states) :]
+        results = _lower(ctx, body, [ctx.value(index), ctx.value(go), *restore(kinds, states, ctx.store)])
+        carried = [as_list(v) if isinstance(v, SequenceValue) else v for v in results[1 : len(kinds) + 1]]
+        kinds[:] = [_merged(kind, structure(v)) for kind, v in zip(kinds, carried, strict=True)]
+        tensors = [t for v in carried for t in flatten(v)]
+        return tf.reshape(results[0].tensor, []), tensors, [v.tensor for v in results[len(kinds) + 1 :]]
 
     def first(states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         return step(_unknown(tf.int64), _unknown(tf.bool), states)[1:]
 
-    shapes, outputs = _probe(initial, first)
+    shapes, outputs = _probe(initial, first, kinds)
 
     def run(index: Tensor, go: Tensor, states: list[Tensor], arrays: list[Any]) -> tuple[Any, ...]:
         go, new, scanned = step(index, go, states)
@@ -118,26 +152,29 @@ def _while(
     arrays = [
         tf.TensorArray(t.dtype, size=0, dynamic_size=True, element_shape=t.shape, infer_shape=False) for t in outputs
     ]
-    _, _, states, arrays = tf.while_loop(
+    _, _, final, arrays = tf.while_loop(
         proceed, run, [tf.constant(0, tf.int64), start, initial, arrays],
         shape_invariants=[tf.TensorShape([]), tf.TensorShape([]), shapes, [tf.TensorShape(None)] * len(arrays)],
     )  # fmt: skip
-    return [ctx.value(t) for t in (*states, *(a.stack() for a in arrays))]
+    return [*restore(kinds, final, ctx.store), *(ctx.value(a.stack()) for a in arrays)]
 
 
 def _probe(
-    initial: Sequence[Tensor], step: Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor]]]
+    initial: Sequence[Tensor], step: Callable[[list[Tensor]], tuple[list[Tensor], list[Tensor]]], kinds: Sequence[Any] = ()
 ) -> tuple[list[tf.TensorShape], list[tf.TensorSpec]]:
     """Return the shapes that loop-carried tensors have in every step, and the shapes and dtypes of a step's other outputs.
 
-    The body is traced for shapes only, and again for as long as it changes a size that was taken for fixed.
+    The body is traced for shapes only, and again for as long as it changes a size that was taken for fixed, or one in `kinds`:
+    the structures of the carried values, which a step updates.
     """
     shapes = [t.shape for t in initial]
     while True:
+        before = list(kinds)
         with tf.__internal__.FuncGraph("shapes").as_default():
             states, scanned = step([tf.compat.v1.placeholder(t.dtype, s) for t, s in zip(initial, shapes, strict=True)])
         invariant = [s.most_specific_compatible_shape(t.shape) for s, t in zip(shapes, states, strict=True)]
-        if [s.rank for s in invariant] == [s.rank for s in shapes] and all(map(_same, invariant, shapes)):
+        settled = all(_same_items(a, b) for a, b in zip(before, kinds, strict=True) if isinstance(a, ListOf))
+        if settled and [s.rank for s in invariant] == [s.rank for s in shapes] and all(map(_same, invariant, shapes)):
             return shapes, [tf.TensorSpec(t.shape, t.dtype) for t in scanned]
         shapes = invariant
 
@@ -149,6 +186,12 @@ def _unknown(dtype: tf.DType) -> Tensor:
 
 def _same(a: tf.TensorShape, b: tf.TensorShape) -> bool:
     return a.rank is None or bool(a.as_list() == b.as_list())
+
+
+def _same_items(a: ListOf, b: ListOf) -> bool:
+    if a.shape is None or b.shape is None:
+        return a.shape is b.shape
+    return a.shape.rank == b.shape.rank and _same(a.shape, b.shape)
 
 
 @op("Scan", layout=AxisPolicy.VALUES, since=9)

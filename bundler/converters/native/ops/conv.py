@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import divide, tensor_shape
 from bundler.converters.native.nodes import is_read_once
+from bundler.converters.native.ops.conv_integer import convolve_integers
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
 from bundler.converters.native.ops.half import in_single
@@ -32,14 +34,18 @@ def conv(
 ) -> Value:  # fmt: skip
     """Lower Conv of x [N, C, spatial…] with w [M, C/group, kernel…] and bias [M]; the form is chosen by shape."""
     spatial = len(w.shape) - 2
-    kernel = [known_size(k) for k in (kernel_shape or w.shape[2:])]
+    kernel = list(kernel_shape or ctx.sizes(w)[2:])
     stride = list(strides or [1] * spatial)
     dilation = list(dilations or [1] * spatial)
     order = channels_last(spatial + 2)
     data = x.in_order(order)
-    channels = known_size(w.shape[1]) * group
-    data = tf.ensure_shape(data, [*data.shape[:-1], channels]) if data.shape[-1] is None else data
-    padding = resolve_padding(auto_pad, pads, data.shape[1:-1].as_list(), kernel, stride, dilation)
+    if data.shape[-1] is None and w.shape[1] is not None:
+        data = tf.ensure_shape(data, [*data.shape[:-1], w.shape[1] * group])
+    padding = resolve_padding(auto_pad, pads, ctx.sizes(x)[2:], kernel, stride, dilation)
+    if data.dtype.is_integer:
+        numbers = padding.explicit(ctx.sizes(x)[2:], kernel, stride, dilation)
+        sums = convolve_integers(data, w.tensor, numbers, stride, dilation, group)
+        return ctx.value(sums if bias is None else sums + bias.tensor, order)
     window = Window(stride, dilation, group, padding)
     splits = _splits(ctx, x, w, window)
     if not splits and is_pointwise(ctx, w, kernel, stride, padding, group):
@@ -49,22 +55,11 @@ def conv(
     *others, (last, kernels) = _pieces(ctx, x, w) if splits else [(data, w)]
     result = _convolve(ctx, last, kernels, window)
     if bias is not None:
-        unsafe = _is_unsafe_to_fuse(ctx, window, known_size(data.shape[-1]))
+        unsafe = _is_unsafe_to_fuse(ctx, window, data.shape[-1])
         result = result + bias.tensor if unsafe else add_bias(result, bias.tensor)
     for piece, part in others:
         result = tf.add_n([result, _convolve(ctx, piece, part, window)])
     return ctx.value(result, order)
-
-
-def known_size(size: int | None) -> int:
-    """Return a size of a weight.
-
-    Raises:
-        ValueError: it is known only at run time.
-    """
-    if size is None:
-        raise ValueError("the shape of its weight is not known at build time")
-    return size
 
 
 def add_bias(x: Tensor, bias: Tensor) -> Tensor:
@@ -110,7 +105,7 @@ def _pieces(ctx: Context, x: Value, w: Value) -> list[tuple[Tensor, Value]]:
     assert w.array is not None
     pieces, begin = [], 0
     for part in x.parts:
-        end = begin + known_size(part.shape[1])
+        end = begin + (part.shape[1] or 0)
         kernels = ctx.constant(w.array[:, begin:end])
         kernels.name = w.name
         pieces.append((part.in_order(channels_last(4)), kernels))
@@ -137,7 +132,7 @@ def _convolve_lifted(ctx: Context, data: Tensor, w: Value, window: Window) -> Te
     return tf.nn.conv2d(data, filters_of(ctx, w, (2, 3, 1, 0)), stride, mode, dilations=dilation)
 
 
-def _is_unsafe_to_fuse(ctx: Context, window: Window, channels: int) -> bool:
+def _is_unsafe_to_fuse(ctx: Context, window: Window, channels: int | None) -> bool:
     """Whether the bias must be an Add instead of a BiasAdd.
 
     TensorFlow's optimiser fuses a BiasAdd with any convolution, and then fails on a grouped one without oneDNN. It fuses an
@@ -146,8 +141,11 @@ def _is_unsafe_to_fuse(ctx: Context, window: Window, channels: int) -> bool:
     return ctx.target == "serving" and window.group > 1 and not is_depthwise(window, channels)
 
 
-def is_depthwise(window: Window, channels: int) -> bool:
-    """Whether DepthwiseConv2dNative can run it: depthwise, one stride for both axes, and not both a stride and a dilation."""
+def is_depthwise(window: Window, channels: int | None) -> bool:
+    """Whether DepthwiseConv2dNative can run it: depthwise, one stride for both axes, and not both a stride and a dilation.
+
+    `channels` is None if their number is known only at run time.
+    """
     stride = window.stride[-2:] if len(window.stride) > 1 else [1, *window.stride]
     return window.group > 1 and window.group == channels and len(window.stride) < 3 and len(set(stride)) == 1 and (
         set(stride) == {1} or set(window.dilation) == {1}
@@ -178,11 +176,10 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
         single = _depthwise(ctx, tf.cast(data, tf.float32), wide, window)
         return tf.cast(single, data.dtype)
     stride, dilation, group, padding = window.stride, window.dilation, window.group, window.padding
-    multiplier = known_size(w.shape[0]) // group
-    kernel = [1, *w.shape[2:]] if len(w.shape) == 3 else list(w.shape[2:])
-    shape = [group, multiplier, *kernel]
+    kernel = [1, *ctx.sizes(w)[2:]] if len(w.shape) == 3 else ctx.sizes(w)[2:]
+    shape = [group, divide(ctx.dim(w, 0), group), *kernel]
     if w.array is not None:
-        array = w.array.reshape(shape).transpose(2, 3, 0, 1)
+        array = w.array.reshape([e for e in shape if isinstance(e, int)]).transpose(2, 3, 0, 1)
         grown = padding.same_with_zeros(data.shape.as_list()[1:-1], kernel, stride, dilation)
         if grown is not None and ctx.target == "serving":
             array = np.pad(array, [(0, grown[0]), (0, grown[1]), (0, 0), (0, 0)])
@@ -190,7 +187,7 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
         by_channel = np.ascontiguousarray(array.reshape(*array.shape[:2], -1))
         filters = tf.reshape(quantized_weight(ctx, w, ctx.weight(by_channel, w.name)), array.shape)
     else:
-        filters = tf.transpose(tf.reshape(w.tensor, shape), [2, 3, 0, 1])
+        filters = tf.transpose(tf.reshape(w.tensor, tensor_shape(shape)), [2, 3, 0, 1])
     data, mode = padding.apply(data, "tflite")
 
     def convolved(image: Tensor, mode: str, dilation: Sequence[int] = (1, 1)) -> Tensor:

@@ -23,7 +23,8 @@ from bundler.converters.native.dims import (
     subtract,
     tensor_of,
 )  # fmt: skip
-from bundler.converters.native.ops.conv import add_bias, filters_of, known_size
+from bundler.converters.native.ops.conv import add_bias, filters_of
+from bundler.converters.native.ops.conv_integer import convolve_integers_transposed
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.pointwise import convolve_pointwise
@@ -49,7 +50,8 @@ def conv_transpose(
     stride = list(strides or [1] * spatial)
     dilation = list(dilations or [1] * spatial)
     extra = list(output_padding or [0] * spatial)
-    kernel = [(known_size(k) - 1) * d + 1 for k, d in zip(kernel_shape or w.shape[2:], dilation, strict=True)]
+    taps = kernel_shape or ctx.sizes(w)[2:]
+    kernel = [from_sizes(f"reach_{d}", lambda k, d=d: (k - 1) * d + 1, k) for k, d in zip(taps, dilation, strict=True)]
     begin, end = _transposed_pads(auto_pad, pads, output_shape, ctx.sizes(x)[2:], stride, kernel, extra)
     order = channels_last(spatial + 2)
     sizes = [ctx.dim(x, 0), *(ctx.dim(x, axis) for axis in range(2, spatial + 2))]
@@ -65,7 +67,7 @@ def conv_transpose(
 
 
 def _is_blocks(
-    ctx: Context, w: Value, stride: Sequence[int], kernel: Sequence[int], group: int, pads: Sequence[Element]
+    ctx: Context, w: Value, stride: Sequence[int], kernel: Sequence[Element], group: int, pads: Sequence[Element]
 ) -> bool:
     """Whether the kernel is as large as the stride, so that it covers each square of the output once."""
     square = len(stride) == 2 and list(stride) == list(kernel) and stride[0] == stride[1] > 1
@@ -94,7 +96,7 @@ def _blocks(ctx: Context, x: Value, w: Value, bias: Value | None) -> Tensor:
 
 def _transposed_pads(
     auto_pad: str, pads: Sequence[int] | None, output_shape: Sequence[int] | None, sizes: Sequence[Element],
-    stride: Sequence[int], kernel: Sequence[int], extra: Sequence[int],
+    stride: Sequence[int], kernel: Sequence[Element], extra: Sequence[int],
 ) -> tuple[list[Element], list[Element]]:  # fmt: skip
     """Return the pads before and after each axis; if not given, those that ONNX derives from output_shape or auto_pad.
 
@@ -109,9 +111,10 @@ def _transposed_pads(
     end: list[Element] = []
     for axis in range(spatial):
         if output_shape is None:
-            total: Element = max(kernel[axis] + extra[axis] - stride[axis], 0)
+            rest = add(kernel[axis], extra[axis] - stride[axis])
+            total: Element = from_sizes("positive", lambda r: larger(r, 0), rest)
         else:
-            rest = extra[axis] + kernel[axis] - stride[axis] - output_shape[-spatial:][axis]
+            rest = add(kernel[axis], extra[axis] - stride[axis] - output_shape[-spatial:][axis])
             total = add(multiply(sizes[axis], stride[axis]), rest)
         half = 0 if auto_pad == "SAME_UPPER" else 1
         begin.append(from_sizes(f"before_{half}", lambda t, half=half: larger((t + half) // 2, 0), total))
@@ -124,11 +127,15 @@ def _transposed_valid(
 ) -> Tensor:
     spatial = len(stride)
     weight = dilated(ctx, w, dilation)
-    lengths = [known_size(k) for k in weight.shape[2:]]
-    output = [_scaled(n, s, k) for n, s, k in zip(sizes[1:], stride, lengths, strict=True)]
+    if data.dtype.is_integer:
+        return convolve_integers_transposed(ctx, data, weight, stride, group)
+    output = [
+        from_sizes(f"full_{s}", lambda n, k, s=s: (n - 1) * s + k, n, k)
+        for n, s, k in zip(sizes[1:], stride, ctx.sizes(weight)[2:], strict=True)
+    ]
     if spatial == 1:
         data, stride, output = tf.expand_dims(data, 1), [1, *stride], [1, *output]
-    shape = _stack([sizes[0], *output, known_size(w.shape[1])])
+    shape = _stack([sizes[0], *output, ctx.dim(w, 1)])
     permutation = (2, 3, 4, 1, 0) if spatial == 3 else (2, 3, 1, 0)
     transposed = in_single(tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose)
     filters = filters_of(ctx, weight, permutation)
@@ -138,13 +145,6 @@ def _transposed_valid(
         parts = zip(tf.split(data, group, -1), tf.split(filters, group, -1), strict=True)
         result = tf.concat([transposed(d, f, shape, stride, "VALID") for d, f in parts], -1)
     return tf.squeeze(result, 1) if spatial == 1 else result
-
-
-def _scaled(size: Any, stride: int, kernel: int) -> Any:
-    """Return (size - 1) * stride + kernel."""
-    if isinstance(size, int):
-        return (size - 1) * stride + kernel
-    return (size.tensor - 1) * stride + kernel
 
 
 def _stack(sizes: Sequence[Any]) -> Any:

@@ -35,9 +35,11 @@ def _constant(array: Array, dilation: Sequence[int]) -> Array:
 def _computed(x: Tensor, dilation: Sequence[int]) -> Tensor:
     for axis, step in enumerate(dilation, start=2):
         if step > 1:
-            length = (x.shape[axis] - 1) * step + 1
+            runtime = tf.shape(x)
+            known = [runtime[a] if size is None else size for a, size in enumerate(x.shape.as_list())]
+            length = (known[axis] - 1) * step + 1
             pads = [[0, 0]] * (axis + 1) + [[0, step - 1]] + [[0, 0]] * (x.shape.rank - axis - 1)
             spread = tf.pad(tf.expand_dims(x, axis + 1), pads)
-            sizes = [*x.shape[:axis], x.shape[axis] * step, *x.shape[axis + 1 :]]
+            sizes = [*known[:axis], known[axis] * step, *known[axis + 1 :]]
             x = tf.reshape(spread, sizes)[(slice(None),) * axis + (slice(0, length),)]
     return x

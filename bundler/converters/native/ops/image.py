@@ -45,7 +45,7 @@ def resize(
             bool(antialias), coordinate_transformation_mode, cubic_coeff_a, bool(exclude_outside), extrapolation_value,
             mode, nearest_mode, keep_aspect_ratio_policy,
         )  # fmt: skip
-        if not computed and _image_op_fits(x, factors, settings):
+        if not computed and _image_op_fits(ctx, x, axes, factors, outs, settings):
             return _resize_dynamic(ctx, x, axes, factors, outs, mode, coordinate_transformation_mode)
         return resize_at_run_time(ctx, x, axes, (roi, scales, sizes), settings)
     targets = _targets(x, axes, factors, outs, keep_aspect_ratio_policy)
@@ -130,16 +130,22 @@ _REPEATING = {
 """Coordinates and rounding by which `nearest` with a whole factor repeats every element."""
 
 
-def _image_op_fits(x: Value, scales: Array | None, settings: Settings) -> bool:
+def _image_op_fits(
+    ctx: Context, x: Value, axes: Sequence[int], scales: Array | None, sizes: Sequence[Element] | None, settings: Settings
+) -> bool:
     """Whether one of TensorFlow's image ops computes this resize for sizes that are not known yet.
 
-    They derive the scale from the sizes, so a factor must be a whole number.
+    They resize height and width, and derive the scale from the sizes, so a factor must be a whole number.
     """
+    if scales is not None:
+        outer = all(s == 1.0 for a, s in zip(axes, scales, strict=True) if a < 2)
+    else:
+        outer = all(n == ctx.dim(x, a) for a, n in zip(axes, sizes or (), strict=False) if a < 2)
     whole = scales is None or all(float(s).is_integer() for s in scales)
     linear = settings.mode == "linear" and settings.coordinates in _TF_COORDINATES and x.dtype == tf.float32
     repeats = settings.mode == "nearest" and scales is not None and (settings.coordinates, settings.nearest) in _REPEATING
     plain = not settings.antialias and settings.policy == "stretch"
-    return len(x.shape) == 4 and whole and plain and (linear or repeats)
+    return len(x.shape) == 4 and outer and whole and plain and (linear or repeats)
 
 
 def _resize_dynamic(

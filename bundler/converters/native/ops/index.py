@@ -110,12 +110,10 @@ def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0)
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
     """Return coordinates with negative ones counted from the end of their axis."""
     index = indices.tensor
-    depth = indices.shape[-1]
     if indices.array is not None and (indices.array >= 0).all():
         return index
-    sizes = tf.shape(data.tensor, out_type=index.dtype)[batch_dims : batch_dims + depth] if depth is not None else None
-    if sizes is None:
-        raise ValueError("the last dim of its indices is not known at build time")
+    depth = tf.shape(index)[-1] if indices.shape[-1] is None else indices.shape[-1]
+    sizes = tf.shape(data.tensor, out_type=index.dtype)[batch_dims : batch_dims + depth]
     return tf.where(index < 0, index + sizes, index)
 
 
@@ -127,8 +125,15 @@ _SCATTERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+_OF_BOOLEANS = {"add": "max", "mul": "min", "max": "max", "min": "min"}
+"""A sum of booleans is a logical or, which is a maximum; a product is a logical and."""
+
+
 def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, reduction: str) -> Tensor:
     """Write updates into data at full or partial coordinates, or reduce them into it."""
+    if data.dtype == tf.bool and reduction in _OF_BOOLEANS:
+        numbers = [tf.cast(t, tf.int32) for t in (data, updates)]
+        return tf.cast(scatter(ctx, numbers[0], coordinates, numbers[1], _OF_BOOLEANS[reduction]), tf.bool)
     if reduction == "mul":
         return data * _scattered_product(data, coordinates, updates)
     if reduction not in _SCATTERS:
@@ -138,7 +143,7 @@ def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, re
 
 def _scattered_product(data: Tensor, coordinates: Tensor, updates: Tensor) -> Tensor:
     """Return for every element of data the product of its updates; 1 if it has none."""
-    depth = coordinates.shape[-1]
+    depth = tf.shape(coordinates)[-1] if coordinates.shape[-1] is None else coordinates.shape[-1]
     sizes = tf.shape(data, out_type=tf.int64)
     strides = tf.math.cumprod(sizes[:depth], exclusive=True, reverse=True)
     flat = tf.reshape(tf.reduce_sum(tf.cast(coordinates, tf.int64) * strides, -1), [-1])

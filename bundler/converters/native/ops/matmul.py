@@ -111,5 +111,18 @@ def _bias(c: Value | None, beta: float, width: int | None) -> Tensor | None:
 
 @op("Einsum")
 def einsum(*tensors: Tensor, equation: str) -> Tensor:
-    """Lower Einsum: sums of products by the index letters of the equation."""
-    return tf.einsum(equation.replace(" ", ""), *tensors)
+    """Lower Einsum: sums of products by the index letters of the equation.
+
+    Without an output, that is the ellipsis and every letter that occurs once, in alphabetical order. TensorFlow needs the output
+    spelled out, and an ellipsis in it, whose axes are summed afterwards if the equation drops them.
+    """
+    terms, arrow, output = equation.replace(" ", "").partition("->")
+    if "..." not in terms:
+        return tf.einsum(f"{terms}{arrow}{output}", *tensors)
+    letters = terms.replace("...", "").replace(",", "")
+    if not arrow:
+        output = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+    if "..." in output:
+        return tf.einsum(f"{terms}->{output}", *tensors)
+    hidden = [t.shape.rank - len(term) + 3 for t, term in zip(tensors, terms.split(","), strict=True) if "..." in term]
+    return tf.reduce_sum(tf.einsum(f"{terms}->...{output}", *tensors), list(range(max(hidden))))

@@ -29,7 +29,7 @@ FEW_PIXELS = 1024
 
 
 def is_pointwise(
-    ctx: Context, w: Value, kernel: Sequence[int], stride: Sequence[int], padding: Padding, group: int
+    ctx: Context, w: Value, kernel: Sequence[Element], stride: Sequence[int], padding: Padding, group: int
 ) -> bool:
     """Whether `convolve_pointwise` applies: 1x1, stride 1, no pads, one group, a constant float32 weight, for serving."""
     simple = set(kernel) == {1} and set(stride) == {1} and padding.is_zero and group == 1

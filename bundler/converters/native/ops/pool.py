@@ -169,8 +169,8 @@ class _Window:
         """Return the window that the attributes of a pool over x describe."""
         count = len(kernel)
         stride, dilation = list(strides or [1] * count), list(dilations or [1] * count)
-        padding = resolve_padding(auto_pad, pads, x.shape[2:], kernel, stride, dilation)
         sizes = tuple(ctx.sizes(x)[2:])
+        padding = resolve_padding(auto_pad, pads, sizes, kernel, stride, dilation)
         extra: tuple[Element, ...] = (0,) * count
         if ceil_mode and not padding.same and auto_pad == "NOTSET":
             extra = tuple(
@@ -187,7 +187,7 @@ class _Window:
     @property
     def is_native(self) -> bool:
         """Whether TensorFlow's MaxPool kernel supports this window."""
-        return self.count == 2 and set(self.dilation) == {1} and not any(self.extra)
+        return self.count == 2 and set(self.dilation) == {1} and not any(self.extra) and not self.padding.is_dynamic
 
     @property
     def without_pads(self) -> _Window:
@@ -207,14 +207,14 @@ class _Window:
         return begin, [subtract(total, before) for total, before in zip(totals, begin, strict=True)]
 
 
-def _ceil_extra(size: Element, kernel: int, stride: int, dilation: int, begin: int, end: int) -> Element:
-    def extra(n: Any) -> Any:
+def _ceil_extra(size: Element, kernel: int, stride: int, dilation: int, begin: Element, end: Element) -> Element:
+    def extra(n: Any, begin: Any, end: Any) -> Any:
         span = n + begin + end - (kernel - 1) * dilation - 1
         steps = -(-span // stride)  # the last window, which must not begin in the padding at the end
         steps = -larger(-steps, -((n + begin - 1) // stride))
         return larger(steps * stride - span, 0)
 
-    return from_sizes(f"ceil_{kernel}_{stride}_{dilation}_{begin}_{end}", extra, size)
+    return from_sizes(f"ceil_{kernel}_{stride}_{dilation}", extra, size, begin, end)
 
 
 def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[Tensor, str]:

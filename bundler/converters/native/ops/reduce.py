@@ -67,7 +67,7 @@ def _register(name: str, compute: Reduction) -> None:
     ) -> Value:
         rank = len(x.shape)
         if axes is not None and axes.array is None and axes.shape != (0,):
-            return _by_computed_axes(ctx, compute, x, axes, bool(keepdims))
+            return _by_computed_axes(ctx, compute, x, axes, bool(keepdims), bool(noop_with_empty_axes))
         reduced = [] if axes is None or axes.array is None else [int(a) % rank for a in axes.array.reshape(-1)]
         if not reduced and noop_with_empty_axes:
             return ctx.value(compute(x.stored, [], keepdims=True), x.order)
@@ -80,9 +80,15 @@ def _register(name: str, compute: Reduction) -> None:
         return value
 
 
-def _by_computed_axes(ctx: Context, compute: Reduction, x: Value, axes: Value, keepdims: bool) -> Value:
-    """Reduce over axes that are known only at run time; their number gives the rank of the result."""
-    result = compute(x.tensor, axes.tensor, keepdims=keepdims)
+def _by_computed_axes(ctx: Context, compute: Reduction, x: Value, axes: Value, keepdims: bool, noop: bool) -> Value:
+    """Reduce over axes that are known only at run time; their number gives the rank of the result.
+
+    No axes stand for all axes unless `noop`.
+    """
+    chosen = axes.tensor
+    if axes.shape == (None,) and not noop:
+        chosen = tf.cond(tf.size(chosen) > 0, lambda: chosen, lambda: tf.range(tf.cast(len(x.shape), chosen.dtype)))
+    result = compute(x.tensor, chosen, keepdims=keepdims)
     count = axes.shape[0] if axes.rank == 1 else None
     if keepdims:
         result = tf.ensure_shape(result, [None] * len(x.shape))

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
@@ -18,7 +17,6 @@ from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
-from bundler.values.arrays import Array
 
 _CUBIC = -0.75
 """Keys' coefficient, PyTorch's and ONNX's."""
@@ -142,9 +140,19 @@ def affine_grid(theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tenso
 
     The result holds coordinates in [-1, 1], the last axis first.
     """
-    count = theta.shape[1]
+    count = theta.shape[1] or (None if size.shape[0] is None else size.shape[0] - 2)
+    if count is not None:
+        return _affine_grid(theta, size, count, bool(align_corners))
+    return tf.cond(
+        tf.equal(tf.shape(theta)[1], 2),
+        lambda: _affine_grid(theta, size, 2, bool(align_corners)),
+        lambda: _affine_grid(theta, size, 3, bool(align_corners)),
+    )
+
+
+def _affine_grid(theta: Tensor, size: Tensor, count: int, align_corners: bool) -> Tensor:
     sizes = tf.cast(size, tf.int32)[2:]
-    lines = [_line(sizes[i], bool(align_corners), theta.dtype) for i in range(count)]
+    lines = [_line(sizes[i], align_corners, theta.dtype) for i in range(count)]
     mesh = tf.meshgrid(*lines, indexing="ij")
     points = tf.stack([*reversed(mesh), tf.ones_like(mesh[0])], -1)
     flat = tf.reshape(points, [-1, count + 1])
@@ -237,12 +245,14 @@ def deform_conv(
     Returns [N, M, oh, ow].
     """
     if len(x.shape) != 4:
-        raise ctx.reject(f"DeformConv is supported over 2 spatial dims, not {len(x.shape) - 2}.")
+        raise ctx.reject(
+            f"DeformConv is supported over 2 spatial dims, not {len(x.shape) - 2}; the limit is tfbundle's.",
+            fix="express the line with other PyTorch operations, or provide a handler of your own with --ops",
+        )
     order = channels_last(4)
     data = x.in_order(order)
-    if None in w.shape:
-        raise ctx.reject("DeformConv needs the shape of its weight to be known at build time.")
-    out_channels, per_group, kh, kw = (n or 0 for n in w.shape)
+    sizes = tf.shape(w.tensor)
+    out_channels, per_group, kh, kw = (sizes[i] if n is None else n for i, n in enumerate(w.shape))
     offsets = tf.transpose(offset.tensor, [0, 2, 3, 1])
     batch, height, width = (tf.shape(offsets)[i] for i in range(3))
     moved = tf.reshape(offsets, [batch, height, width, offset_group, kh * kw, 2])
@@ -253,7 +263,7 @@ def deform_conv(
     for g, part in enumerate(tf.split(data, offset_group, -1)):
         coordinates = [tf.reshape(points[:, :, :, g, :, i], [batch, -1]) for i in range(2)]
         sampled = _sample(part, axes, coordinates, "linear", "zeros")
-        sampled = tf.reshape(sampled, [batch, height, width, kh * kw, part.shape[-1]])
+        sampled = tf.reshape(sampled, [batch, height, width, kh * kw, tf.shape(part)[-1]])
         if mask is not None:
             weights = tf.reshape(tf.transpose(mask.tensor, [0, 2, 3, 1]), [batch, height, width, offset_group, kh * kw])
             sampled *= weights[:, :, :, g, :, None]
@@ -268,13 +278,13 @@ def deform_conv(
 
 
 def _kernel_grid(
-    height: Tensor, width: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+    height: Tensor, width: Tensor, kernel: Sequence[int | Tensor], stride: Sequence[int], dilation: Sequence[int],
     pads: Sequence[int],
 ) -> Tensor:  # fmt: skip
     """Return where an undeformed kernel reads, [oh, ow, kh*kw, 2]."""
     lines = []
     for i, size in enumerate((height, width)):
-        taps: Array = np.arange(kernel[i], dtype=np.float32) * dilation[i]
+        taps = tf.cast(tf.range(kernel[i]) * dilation[i], tf.float32)
         starts = tf.cast(tf.range(size) * stride[i] - pads[i], tf.float32)
         lines.append(starts[:, None] + taps)
     rows = lines[0][:, None, :, None] + tf.zeros_like(lines[1])[None, :, None, :]

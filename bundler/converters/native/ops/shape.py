@@ -222,7 +222,7 @@ def squeeze(ctx: Context, x: Value, axes: Value | None = None) -> Value:
         return ctx.value(_squeezed(x.tensor, axes))
     if axes is None:
         if None in x.shape:
-            raise ctx.reject("Squeeze without axes needs all sizes to be known at build time.", fix="give it axes")
+            return ctx.value(tf.squeeze(x.tensor))  # which axes have size 1, and so the rank, is known only at run time
         removed = [a for a, n in enumerate(x.shape) if n == 1]
     else:
         removed = [int(a) % rank for a in _constant(axes).reshape(-1)]
@@ -255,14 +255,14 @@ def _squeezed(x: Tensor, axes: Value) -> Tensor:
 
 def _unsqueezed(x: Tensor, axes: Value) -> Tensor:
     """Add axes that are known only at run time."""
-    if axes.shape[0] is None:
-        raise ValueError("the number of axes that it adds is not known at build time")
-    rank = x.shape.rank + axes.shape[0]
-    added = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)
+    count = axes.shape[0] if axes.shape else 1
+    rank = x.shape.rank + (tf.size(axes.tensor) if count is None else count)
+    added = tf.math.floormod(tf.cast(tf.reshape(axes.tensor, [-1]), tf.int32), rank)
     is_new = tf.reduce_any(tf.equal(tf.range(rank)[:, None], added[None]), 1)
     source = tf.maximum(tf.cumsum(tf.cast(tf.logical_not(is_new), tf.int32)) - 1, 0)
     sizes = tf.where(is_new, 1, tf.gather(tf.concat([tf.shape(x), [1]], 0), source))
-    return tf.ensure_shape(tf.reshape(x, sizes), [None] * rank)
+    result = tf.reshape(x, sizes)
+    return result if count is None else tf.ensure_shape(result, [None] * rank)
 
 
 @op("Unsqueeze", layout=AxisPolicy.VALUES, since=13)
@@ -378,7 +378,11 @@ def constant_of_shape(ctx: Context, target: Value, *, value: Array | None = None
 @op("Range", layout=AxisPolicy.VALUES)
 def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
     """Lower Range: the numbers from start to limit (exclusive) in steps of delta."""
-    return ctx.value(tf.range(*(v.tensor if v.rank == 0 else tf.reshape(v.tensor, []) for v in (start, limit, delta))))
+    first, end, step = (v.tensor if v.rank == 0 else tf.reshape(v.tensor, []) for v in (start, limit, delta))
+    if not all(v.is_constant for v in (start, limit, delta)):
+        # TensorFlow refuses an interval that the step does not lead through; ONNX gives no number
+        end = tf.where(step > 0, tf.maximum(first, end), tf.minimum(first, end))
+    return ctx.value(tf.range(first, end, step))
 
 
 @op("Slice", layout=AxisPolicy.VALUES, since=10)
@@ -387,21 +391,26 @@ def slice_(
 ) -> Value:
     """Lower Slice; if its axes and steps are known, x keeps its storage order."""
     rank = len(x.shape)
-    if (axes is not None and axes.array is None) or (steps is not None and steps.array is None):
+    if (axes is not None and axes.array is None) or (steps is not None and steps.array is None) or _has_any_length(starts, ends):
         return ctx.value(_sliced(x.tensor, starts, ends, axes, steps))
     numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
     begin, end = _bounds(starts), _bounds(ends)
-    step = _bounds(steps) if steps is not None else [1] * len(begin)
+    step = [1] * len(begin) if steps is None else [int(n) for n in _constant(steps).reshape(-1)]
     order = x.order or identity(rank)
     slices: list[slice] = [slice(None)] * rank
     for i, axis in enumerate(numbers if numbers is not None else range(len(begin))):
-        slices[order.index(axis)] = _one_slice(ctx, begin[i], end[i], step[i])
+        slices[order.index(axis)] = _one_slice(begin[i], end[i], step[i])
     sizes = [size for size in x.shape if size is not None]
     if x.filling is not None and len(sizes) == rank and _are_known(slices):
         return Value.filled(x.filling, np.broadcast_to(x.filling, sizes)[tuple(slices)].shape, ctx.store)
     result = ctx.value(x.stored[tuple(slices)], x.order)
     result.non_negative = x.non_negative
     return result
+
+
+def _has_any_length(starts: Value, ends: Value) -> bool:
+    """Whether the number of sliced axes is known only at run time."""
+    return any(v.elements is None and v.rank != 0 and (v.rank is None or v.shape[0] is None) for v in (starts, ends))
 
 
 def _are_known(slices: Sequence[slice]) -> bool:
@@ -426,9 +435,7 @@ def _bounds(value: Value) -> list[int | Tensor]:
     """Return one bound per axis: an int if it is known at build time, otherwise an int64 scalar."""
     if value.elements is not None:
         return [e.tensor if isinstance(e, Dim) else e for e in value.elements]
-    count = value.shape[0] if value.shape else 1
-    if count is None:
-        raise ValueError("the number of axes that it slices is not known at build time")
+    count = (value.shape[0] or 0) if value.shape else 1
     flat = tf.reshape(tf.cast(value.tensor, tf.int64), [count])
     return [flat[i] for i in range(count)]
 
@@ -437,9 +444,7 @@ _TO_THE_END = 2**31 - 1
 """A bound of at least this (ONNX writes INT32_MAX or INT64_MAX) lies beyond the end of any axis."""
 
 
-def _one_slice(ctx: Context, start: int | Tensor, end: int | Tensor, step: int | Tensor) -> slice:
-    if not isinstance(step, int):
-        raise ctx.reject("Slice needs its steps to be known at build time.")
+def _one_slice(start: int | Tensor, end: int | Tensor, step: int) -> slice:
     if isinstance(start, int) and abs(start) >= _TO_THE_END:
         start = None if (start < 0) == (step > 0) else start
     if isinstance(start, int) and start >= _TO_THE_END:

@@ -95,7 +95,37 @@ def test_a_single_rejected_node_keeps_its_own_error() -> None:
 def test_an_exception_of_a_handler_names_the_node() -> None:
     node = helper.make_node("Resize", ["x", "", "scales"], ["y"], name="upsample", coordinate_transformation_mode="diagonal")
     constants = {"scales": array(4) * 0 + 1.5}
-    with pytest.raises(ConversionError, match=r"Resize cannot be lowered: .*'diagonal' is not defined by ONNX") as caught:
+    with pytest.raises(ConversionError, match=r"Resize is not supported here: .*'diagonal' is not defined") as caught:
         native(model_of([node], {"x": array(2, 3, 4, 4)}, ["y"], constants, dynamic={"x": [2, 3, 4, 4]}))
     assert "upsample" in str(caught.value.where)
+    assert "the limit is tfbundle's" in str(caught.value.fix)
+    assert "onnx.checker" not in str(caught.value)
+
+
+def test_an_unexpected_exception_names_the_users_line_and_does_not_call_the_model_invalid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise KeyError("boom")
+
+    monkeypatch.setattr("bundler.converters.native.lowering.call", explode)
+    node = helper.make_node("Softsign", ["x"], ["y"], name="soft")
+    node.metadata_props.append(
+        onnx.StringStringEntryProto(key=STACK_TRACE, value=TRACE.format(line=7, code="y = softsign(x)"))
+    )
+    with pytest.raises(ConversionError, match="Softsign is not supported here") as caught:
+        native(model_of([node], {"x": array(2, 3)}, ["y"]))
+    assert "node 'soft' (Softsign" in str(caught.value.where)
+    assert "/home/ada/model.py:7 in forward: y = softsign(x)" in str(caught.value.where)
+    assert "valid" not in str(caught.value) and "onnx.checker" not in str(caught.value)
+
+
+def test_a_node_that_onnx_itself_rejects_is_called_invalid() -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [onnx.numpy_helper.from_array(array(4, 5), "w")],
+    )  # fmt: skip
+    with pytest.raises(ConversionError, match=r"MatMul breaks a rule of ONNX: .*Incompatible dimensions") as caught:
+        native(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
     assert "onnx.checker" in str(caught.value.fix)

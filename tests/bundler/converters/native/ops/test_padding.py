@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bundler.converters.native.dims import Dim, tensor_of
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 
 
@@ -27,12 +28,15 @@ from bundler.converters.native.ops.padding import Padding, resolve_padding
 def test_attributes_become_pads(
     auto_pad: str, pads: list[int] | None, size: int | None, stride: int, expected: Padding
 ) -> None:
-    assert resolve_padding(auto_pad, pads, [size], [3], [stride], [1]) == expected
+    known = Dim("n", lambda: tf.constant(8, tf.int64)) if size is None else size
+    assert resolve_padding(auto_pad, pads, [known], [3], [stride], [1]) == expected
 
 
-def test_same_lower_over_a_dynamic_size_with_a_stride_is_rejected() -> None:
-    with pytest.raises(ValueError, match="SAME_LOWER needs the spatial dims of the input to be known at build time"):
-        resolve_padding("SAME_LOWER", None, [None], [3], [2], [1])
+def test_same_lower_over_a_dynamic_size_with_a_stride_is_computed_at_run_time() -> None:
+    size = Dim("n", lambda: tf.constant(8, tf.int64))
+    padding = resolve_padding("SAME_LOWER", None, [size], [3], [2], [1])
+    assert padding.is_dynamic
+    assert [int(tensor_of(p)) for p in (*padding.begin, *padding.end)] == [1, 0]
 
 
 @pytest.mark.parametrize(("target", "mode"), [("serving", [[0, 0], [1, 2], [0, 0]]), ("tflite", "VALID")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import products
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import tensor_shape
 from bundler.converters.native.ops.dtypes import tensor_dtype
@@ -54,7 +55,7 @@ def attention(
         probabilities = _softmax(biased, None if sees_a_key else bias, softmax_precision)
     modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
     intermediate = tf.cast(modes.get(qk_matmul_output_mode, product), query.dtype)
-    result = tf.matmul(tf.cast(probabilities, value.dtype), value)
+    result = products.matmul(tf.cast(probabilities, value.dtype), value)
     return [ctx.value(_merged(ctx, result) if flat else result), *present, ctx.value(intermediate)]
 
 
@@ -88,11 +89,11 @@ def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
     """Compute q @ k' * scale. In half precision both sides are scaled by its root, as in ONNX, which avoids overflow."""
     factor = 1.0 / np.sqrt(query.shape[3]) if scale is None else scale
     if factor == 1.0:  # FuseAttention has folded the scale into the weights
-        return tf.matmul(query, key, transpose_b=True)
+        return products.matmul(query, key, transpose_b=True)
     if query.dtype in (tf.float32, tf.float64):
-        return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
+        return products.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
     root = tf.constant(np.sqrt(factor), query.dtype)
-    return tf.matmul(query * root, key * root, transpose_b=True)
+    return products.matmul(query * root, key * root, transpose_b=True)
 
 
 def _allowed_by_position(

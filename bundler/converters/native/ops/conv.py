@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import Element, from_sizes
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
@@ -47,12 +48,32 @@ def conv(
         return value
     *others, (last, kernels) = _pieces(ctx, x, w) if splits else [(data, w)]
     result = _convolve(ctx, last, kernels, window)
+    sizes, takes_sum = _output_sizes(ctx, x, w, window, kernel), False
+    if _runs_in_batches(ctx, window, known_size(data.shape[-1])):
+        result = ctx.convolved(result, sizes, order).stored
     if bias is not None:
         unsafe = _is_unsafe_to_fuse(ctx, window, known_size(data.shape[-1]))
         result = result + bias.tensor if unsafe else add_bias(result, bias.tensor)
+        takes_sum = not unsafe and spatial == 2 and not others and result.dtype == tf.float32
     for piece, part in others:
         result = tf.add_n([result, _convolve(ctx, piece, part, window)])
-    return ctx.value(result, order)
+    return ctx.convolved(result, sizes, order, takes_sum=takes_sum)
+
+
+def _output_sizes(ctx: Context, x: Value, w: Value, window: Window, kernel: Sequence[int]) -> list[Element]:
+    """Return the sizes of the result, channels last."""
+    batch, _, *spatial = ctx.sizes(x)
+    padding = window.padding
+    steps = zip(spatial, kernel, window.stride, window.dilation, padding.begin, padding.end, strict=True)
+    return [batch, *(output_size(*step, same=padding.same) for step in steps), ctx.dim(w, 0)]
+
+
+def output_size(n: Element, kernel: int, stride: int, dilation: int, begin: int, end: int, *, same: bool) -> Element:
+    """Return how many windows fit into n elements with these pads."""
+    if same:
+        return from_sizes(f"ceil_{stride}", lambda n: -(-n // stride), n)
+    rest = begin + end - (kernel - 1) * dilation - 1
+    return from_sizes(f"windows_{rest}_{stride}", lambda n: (n + rest) // stride + 1, n)
 
 
 def known_size(size: int | None) -> int:
@@ -200,6 +221,12 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     if ctx.target == "serving" and set(dilation) != {1}:
         return in_batches(data, dilation, mode, filters.shape[:2].as_list(), convolved)
     return convolved(data, mode, dilation)
+
+
+def _runs_in_batches(ctx: Context, window: Window, channels: int) -> bool:
+    """Whether `in_batches` runs the convolution; then nothing is fused into it."""
+    three = len(window.stride) == 3 and set(window.stride) == {1}
+    return ctx.target == "serving" and set(window.dilation) != {1} and (three or is_depthwise(window, channels))
 
 
 def in_batches(

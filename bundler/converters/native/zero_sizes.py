@@ -11,7 +11,7 @@ from bundler.converters.native.tensors import Tensor
 
 def at_least_one(x: Tensor, axes: Collection[int]) -> Tensor:
     """Put one element, a zero, into each of these axes that has none. Where all have some, tf.pad returns x without a copy."""
-    unknown = [axis for axis in axes if not x.shape[axis]]
+    unknown = [axis % x.shape.rank for axis in axes if not x.shape[axis]]
     return _extended(x, {axis: 1 - tf.shape(x)[axis] for axis in unknown})
 
 

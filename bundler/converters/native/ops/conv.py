@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import Element, from_sizes
+from bundler.converters.native.dims import Element, from_sizes, full_shape
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
@@ -41,6 +41,9 @@ def conv(
     data = tf.ensure_shape(data, [*data.shape[:-1], channels]) if data.shape[-1] is None else data
     padding = resolve_padding(auto_pad, pads, data.shape[1:-1].as_list(), kernel, stride, dilation)
     window = Window(stride, dilation, group, padding)
+    if 0 in w.shape:  # TensorFlow's kernels divide by the size of their filter
+        nothing = tf.zeros(full_shape(_output_sizes(ctx, x, w, window, kernel)), data.dtype)
+        return ctx.value(nothing if bias is None else nothing + bias.tensor, order)
     splits = _splits(ctx, x, w, window)
     if not splits and is_pointwise(ctx, w, kernel, stride, padding, group):
         value = convolve_pointwise(ctx, x, w, bias)

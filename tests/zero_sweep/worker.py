@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeAlias
 import numpy as np
 
 from bundler.errors import ConversionError
-from tests.zero_sweep.cases import Arrays, SweepCase, all_cases
+from tests.zero_sweep.cases import Arrays, SweepCase, find
 
 Witness: TypeAlias = "Callable[[Arrays], Sequence[Any]]"
 
@@ -41,7 +41,7 @@ def main(cases: Path, results: Path) -> None:
     """Run the cases."""
     with results.open("a") as file:
         for name, first, runtime in json.loads(cases.read_text()):
-            run_case(all_cases()[name], first, Journal(file), runtime=runtime)
+            run_case(find(name), first, Journal(file), runtime=runtime)
 
 
 def run_case(case: SweepCase, first: int, journal: Journal, *, runtime: bool = True) -> None:

@@ -89,7 +89,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     for report in terminalreporter.stats.get("passed", []):
         for name, text in report.user_properties:
-            if name == "house":
-                terminalreporter.write_line(text)
+            if name in ("house", "zero sweep"):
+                terminalreporter.write_line(text if name == "house" else f"{name}: {text}")
     if line := recordings.summary([r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"]):
         terminalreporter.write_line(line)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.dims import Element, tensor_of, tensor_shape
+from bundler.converters.native.dims import Dim, Element, from_sizes, full_shape, larger, tensor_of, tensor_shape
 from bundler.converters.native.orders import Order, identity
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.weights import WeightStore
@@ -24,6 +25,7 @@ class Content:
         array: the value of a constant.
         filling: the number of a filling, as an array without axes.
         flattened_sizes: the sizes of a flattened tensor, in storage order.
+        image: the image that a convolution returns, or what was computed from it element by element.
         has_any_order: whether every storage order costs the same.
         is_symbolic: whether this is an integer vector with a dynamic element.
     """
@@ -31,6 +33,7 @@ class Content:
     array: Array | None = None
     filling: Array | None = None
     flattened_sizes: tuple[Element, ...] | None = None
+    image: Image | None = None
     has_any_order = False
     is_symbolic = False
 
@@ -200,6 +203,68 @@ class Flattened(Content):
     def stored(self, store: WeightStore, name: str) -> Tensor:
         """Reshape the rows."""
         return tf.reshape(self.rows, tensor_shape(self.flattened_sizes))
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a convolution returns, and what is computed from it element by element.
+
+    oneDNN's convolutions return their input's shape where there is nothing to compute (mkl_conv_ops.cc: "output with 0
+    elements"), so the shape is right only once it is set. TensorFlow fuses activations and sums into a convolution, so it is set
+    after those.
+
+    Attributes:
+        tensor: the image in storage order.
+        sizes: the sizes that it has, in storage order.
+        source: the convolution's own tensor. Images of one source have the same shape even if it is wrong.
+        takes_sum: whether this is a convolution with a bias, into which oneDNN fuses a sum.
+    """
+
+    tensor: Tensor
+    sizes: tuple[Element, ...]
+    source: Tensor
+    takes_sum: bool = False
+
+    def with_sizes(self) -> Tensor:
+        """Return the image with its sizes, one of which is dynamic. This costs no copy.
+
+        The optimizer removes a Reshape to the sizes that an image has by its own inference, where one of them or none is
+        unknown. So the channels are computed as max(-n, channels) from a dynamic size n.
+        """
+        *sizes, channels = self.sizes
+        dynamic = next(size for size in self.sizes if isinstance(size, Dim))
+        hidden = from_sizes("hidden", lambda n, count: larger(-n, count), dynamic, channels)
+        image = tf.reshape(self.tensor, full_shape([*sizes, hidden]))
+        image.set_shape(self.tensor.shape)
+        return image
+
+
+class Convolved(Content):
+    """An image; its sizes are set only if something else than an elementwise operator needs it."""
+
+    image: Image
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+
+    @property
+    def dtype(self) -> tf.DType:
+        """The image's dtype."""
+        return self.image.tensor.dtype
+
+    @property
+    def rank(self) -> int:
+        """The number of sizes."""
+        return len(self.image.sizes)
+
+    @property
+    def stored_sizes(self) -> Sequence[int | None]:
+        """The sizes, as far as they are known."""
+        return _static(self.image.sizes)
+
+    def stored(self, store: WeightStore, name: str) -> Tensor:
+        """Set the sizes."""
+        return self.image.with_sizes()
 
 
 class Stored(Content):

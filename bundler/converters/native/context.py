@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import tensorflow as tf
 
-from bundler.converters.native.dims import Dim
+from bundler.converters.native.contents import Image
+from bundler.converters.native.dims import Dim, full_shape
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.errors import ConversionError
@@ -43,6 +44,25 @@ class Context:
     def value(self, tensor: tf.Tensor, order: tuple[int, ...] | None = None) -> Value:
         """Wrap a tensor whose storage axes hold the ONNX axes `order`; None stands for ONNX's own order."""
         return Value.of(tensor, self.store, order)
+
+    def convolved(
+        self, image: tf.Tensor, sizes: Sequence[int | Dim], order: tuple[int, ...], *, takes_sum: bool = False
+    ) -> Value:
+        """Wrap what a convolution returns.
+
+        Where its sizes are dynamic, oneDNN may return another shape (contents.Image). TFLite does not run oneDNN.
+
+        Args:
+            image: the tensor.
+            sizes: the sizes that it has, in storage order.
+            order: the storage order.
+            takes_sum: whether TensorFlow fuses a sum into the convolution.
+        """
+        if 0 in sizes:
+            return self.value(tf.zeros(full_shape(sizes), image.dtype), order)
+        if self.target == "tflite" or all(isinstance(size, int) for size in sizes):
+            return self.value(image, order)
+        return Value.convolved(Image(image, tuple(sizes), image, takes_sum), self.store, order)
 
     def constant(self, array: Array) -> Value:
         """Wrap an array that is known at build time."""

@@ -53,9 +53,12 @@ def tensor_of(element: Element) -> Tensor:
 
 
 def tensor_shape(elements: Sequence[Element]) -> Any:
-    """Return sizes in the form tf.reshape takes: a list with -1 for a single dynamic size, otherwise a tensor."""
+    """Return sizes in the form tf.reshape takes: a list with -1 for a single dynamic size, otherwise a tensor.
+
+    TensorFlow cannot infer a size beside one of 0.
+    """
     dynamic = [e for e in elements if isinstance(e, Dim) or e == -1]
-    if len(dynamic) <= 1:
+    if not dynamic or (len(dynamic) == 1 and 0 not in elements):
         return [-1 if isinstance(e, Dim) else e for e in elements]
     return tf.stack([tensor_of(e) for e in elements])
 

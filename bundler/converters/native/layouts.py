@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native.contents import Image
 from bundler.converters.native.dims import Element
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy
@@ -27,17 +28,21 @@ class LaidOutOperands:
         attributes: the node's attributes with their axes re-mapped.
         order: the storage order of the result.
         flattened_sizes: if the tensors are rows, the sizes that the result's rows stand for.
+        image: the image that the tensors are computed from, if its sizes are not set yet.
     """
 
     tensors: list[Tensor | None]
     attributes: dict[str, Any]
     order: Order | None
     flattened_sizes: tuple[Element, ...] | None = None
+    image: Image | None = None
 
     def value(self, tensor: Tensor, store: WeightStore) -> Value:
         """Wrap the result, which is stored as the operands are."""
         if self.flattened_sizes is not None and tensor.shape.rank == 2:
             return Value.from_flattened(tensor, self.flattened_sizes, store, self.order)
+        if self.image is not None and tensor.shape.rank == len(self.image.sizes):
+            return Value.convolved(replace(self.image, tensor=tensor, takes_sum=False), store, self.order)
         return Value.of(tensor, store, self.order)
 
 
@@ -68,6 +73,10 @@ def elementwise(operands: Sequence[Value | None], attributes: dict[str, Any] | N
     """Bring the operands of an elementwise operator into one order; as rows, if they all consist of rows."""
     order = common_order(operands)
     rank = max((v.rank or 0 for v in operands if v is not None), default=0)
+    image = _common_image(operands)
+    if image is not None:
+        tensors = [None if v is None else v.image.tensor if v.image else aligned(v, order, rank) for v in operands]
+        return LaidOutOperands(tensors, attributes or {}, order, image=image)
     sizes = _common_flattened_sizes(operands, rank)
     if sizes is None:
         tensors = [None if v is None else aligned(v, order, rank) for v in operands]
@@ -86,6 +95,16 @@ def by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> Lai
             if key in attributes:
                 attributes[key] = storage_axes(attributes[key], order, rank)
     return LaidOutOperands([None if v is None else v.in_order(order) for v in operands], attributes, order)
+
+
+def _common_image(operands: Sequence[Value | None]) -> Image | None:
+    """Return an image of the source that all operands are computed from, apart from single numbers."""
+    present = [v for v in operands if v is not None]
+    images = [v.image for v in present if v.image is not None]
+    if not images or any(image.source is not images[0].source for image in images):
+        return None
+    is_number = (v.array is not None and v.array.size == 1 and v.array.ndim <= len(images[0].sizes) for v in present)
+    return images[0] if all(v.image is not None or number for v, number in zip(present, is_number, strict=True)) else None
 
 
 def _common_flattened_sizes(operands: Sequence[Value | None], rank: int) -> tuple[Element, ...] | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.contents import Constant, Content, Filling, Flattened, Sizes, Stored
+from bundler.converters.native.contents import Constant, Content, Convolved, Filling, Flattened, Image, Sizes, Stored
 from bundler.converters.native.dims import Dim, Element
 from bundler.converters.native.orders import Order, canonical, identity
 from bundler.converters.native.quant_params import QuantParams
@@ -82,6 +82,11 @@ class Value:
         return value
 
     @classmethod
+    def convolved(cls, image: Image, store: WeightStore, order: Order | None) -> Value:
+        """Wrap a convolution's image; its sizes are set only when needed, so that TensorFlow fuses what follows it."""
+        return cls(store, "", Convolved(image), order)
+
+    @classmethod
     def vector(cls, elements: Sequence[Element] | Element, store: WeightStore, dtype: Any = np.int64) -> Value:
         """Wrap the sizes of a shape-like integer vector, or of a scalar if `elements` is a single size."""
         scalar = isinstance(elements, (int, Dim))
@@ -127,6 +132,11 @@ class Value:
     def flattened_sizes(self) -> tuple[Element, ...] | None:
         """The sizes in storage order of a value that consists of rows (`from_flattened`), or None."""
         return self._content.flattened_sizes
+
+    @property
+    def image(self) -> Image | None:
+        """The image of a convolution whose sizes are not set yet (`convolved`), or None."""
+        return self._content.image
 
     @property
     def has_any_order(self) -> bool:

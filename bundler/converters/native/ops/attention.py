@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import products
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import tensor_shape
 from bundler.converters.native.ops.dtypes import tensor_dtype
@@ -57,7 +58,7 @@ def attention(
         probabilities = _softmax(biased, None if sees_a_key else bias, softmax_precision)
     modes = {_WITH_CAP: capped, _WITH_BIAS: biased, _PROBABILITIES: probabilities}
     intermediate = tf.cast(modes.get(qk_matmul_output_mode, product), dtype)
-    result = tf.cast(tf.matmul(tf.cast(probabilities, value.dtype), value), dtype)
+    result = tf.cast(products.matmul(tf.cast(probabilities, value.dtype), value), dtype)
     return [ctx.value(_merged(ctx, result) if flat else result), *present, ctx.value(intermediate)]
 
 
@@ -94,8 +95,8 @@ def _product(query: Tensor, key: Tensor, scale: float | None) -> Tensor:
     """Compute q @ k' * scale, in float32 or float64."""
     factor = 1.0 / np.sqrt(query.shape[3]) if scale is None else scale
     if factor == 1.0:  # FuseAttention has folded the scale into the weights
-        return tf.matmul(query, key, transpose_b=True)
-    return tf.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
+        return products.matmul(query, key, transpose_b=True)
+    return products.matmul(query * tf.constant(factor, query.dtype), key, transpose_b=True)
 
 
 def _allowed_by_position(

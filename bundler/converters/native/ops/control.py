@@ -21,6 +21,7 @@ from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.sequence import ListOf, SequenceValue, as_list, common_shape, flatten, restore, structure
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
+from bundler.converters.native.zero_sizes import at_least_one
 
 _MOST_UNROLLED = 64
 """Most steps of a loop over sequences that is unrolled, so that the lengths of its sequences are known."""
@@ -212,6 +213,7 @@ def scan(
     ]  # fmt: skip
     length = next((t.shape[0] for t in sliced if t.shape[0] is not None), None)
     total = tf.shape(sliced[0])[0] if length is None else tf.constant(length)
+    steps = total
 
     def step(index: Tensor, states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         results = _lower(ctx, body, [ctx.value(t) for t in (*states, *(s[index] for s in sliced))])
@@ -219,20 +221,27 @@ def scan(
         return tensors[:count], tensors[count:]
 
     shapes, outputs = _probe(initial, lambda states: step(_unknown(tf.int32), states))
+    tries_once = length is None and not all(t.shape.is_fully_defined() for t in outputs)
+    if tries_once:  # without a step, nothing tells the sizes of the outputs
+        sliced, steps = [at_least_one(t, [0]) for t in sliced], tf.maximum(total, 1)
 
     def run(index: Tensor, states: list[Tensor], arrays: list[Any]) -> tuple[Any, ...]:
         new, scanned = step(index, states)
         return index + 1, new, [a.write(index, t) for a, t in zip(arrays, scanned, strict=True)]
 
-    arrays = [tf.TensorArray(t.dtype, size=total, element_shape=t.shape) for t in outputs]
+    arrays = [tf.TensorArray(t.dtype, size=steps, element_shape=t.shape) for t in outputs]
     _, states, arrays = tf.while_loop(
-        lambda index, *_: index < total, run, [tf.constant(0), initial, arrays],
+        lambda index, *_: index < steps, run, [tf.constant(0), initial, arrays],
         shape_invariants=[tf.TensorShape([]), shapes, [tf.TensorShape(None)] * len(arrays)],
     )  # fmt: skip
+    outputs = [a.stack() for a in arrays]
+    if tries_once:
+        outputs = [t[:total] for t in outputs]
+        states = [tf.cond(total > 0, lambda t=t: t, lambda i=i: i) for t, i in zip(states, initial, strict=True)]
     axes, directions = _or_zeros(scan_output_axes, len(arrays)), _or_zeros(scan_output_directions, len(arrays))
     stacked = [
-        _from_first(a.stack(), axis, bool(backward))
-        for a, axis, backward in zip(arrays, axes, directions, strict=True)
+        _from_first(t, axis, bool(backward))
+        for t, axis, backward in zip(outputs, axes, directions, strict=True)
     ]
     return [ctx.value(t) for t in (*states, *stacked)]
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import divide, tensor_shape
+from bundler.converters.native.dims import Element, divide, from_sizes, full_shape, tensor_shape
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.conv_integer import convolve_integers
 from bundler.converters.native.ops.dilation import dilated
@@ -47,6 +48,9 @@ def conv(
         sums = convolve_integers(data, w.tensor, numbers, stride, dilation, group)
         return ctx.value(sums if bias is None else sums + bias.tensor, order)
     window = Window(stride, dilation, group, padding)
+    if 0 in w.shape:  # TensorFlow's kernels divide by the size of their filter
+        nothing = tf.zeros(full_shape(_output_sizes(ctx, x, w, window, kernel)), data.dtype)
+        return ctx.value(nothing if bias is None else nothing + bias.tensor, order)
     splits = _splits(ctx, x, w, window)
     if not splits and is_pointwise(ctx, w, kernel, stride, padding, group):
         value = convolve_pointwise(ctx, x, w, bias)
@@ -54,12 +58,37 @@ def conv(
         return value
     *others, (last, kernels) = _pieces(ctx, x, w) if splits else [(data, w)]
     result = _convolve(ctx, last, kernels, window)
+    sizes, takes_sum = _output_sizes(ctx, x, w, window, kernel), False
+    if _runs_in_batches(ctx, window, data.shape[-1]):
+        result = ctx.convolved(result, sizes, order).stored
     if bias is not None:
         unsafe = _is_unsafe_to_fuse(ctx, window, data.shape[-1])
         result = result + bias.tensor if unsafe else add_bias(result, bias.tensor)
+        takes_sum = not unsafe and spatial == 2 and not others and result.dtype == tf.float32
     for piece, part in others:
         result = tf.add_n([result, _convolve(ctx, piece, part, window)])
-    return ctx.value(result, order)
+    return ctx.convolved(result, sizes, order, takes_sum=takes_sum)
+
+
+def _output_sizes(ctx: Context, x: Value, w: Value, window: Window, kernel: Sequence[Element]) -> list[Element]:
+    """Return the sizes of the result, channels last."""
+    batch, _, *spatial = ctx.sizes(x)
+    padding = window.padding
+    steps = zip(spatial, kernel, window.stride, window.dilation, padding.begin, padding.end, strict=True)
+    return [batch, *(output_size(*step, same=padding.same) for step in steps), ctx.dim(w, 0)]
+
+
+def output_size(
+    n: Element, kernel: Element, stride: int, dilation: int, begin: Element, end: Element, *, same: bool
+) -> Element:
+    """Return how many windows fit into n elements with these pads."""
+    if same:
+        return from_sizes(f"ceil_{stride}", lambda n: -(-n // stride), n)
+
+    def windows(n: Any, kernel: Any, begin: Any, end: Any) -> Any:
+        return (n + begin + end - (kernel - 1) * dilation - 1) // stride + 1
+
+    return from_sizes(f"windows_{dilation}_{stride}", windows, n, kernel, begin, end)
 
 
 def add_bias(x: Tensor, bias: Tensor) -> Tensor:
@@ -198,6 +227,12 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     if ctx.target == "serving" and set(dilation) != {1}:
         return in_batches(data, dilation, mode, filters.shape[:2].as_list(), convolved)
     return convolved(data, mode, dilation)
+
+
+def _runs_in_batches(ctx: Context, window: Window, channels: int | None) -> bool:
+    """Whether `in_batches` runs the convolution; then nothing is fused into it."""
+    three = len(window.stride) == 3 and set(window.stride) == {1}
+    return ctx.target == "serving" and set(window.dilation) != {1} and (three or is_depthwise(window, channels))
 
 
 def in_batches(

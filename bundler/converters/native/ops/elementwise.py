@@ -12,8 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from bundler.converters.native.contents import Image
 from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import both_flattened, elementwise
+from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
 from bundler.converters.native.ops.half import in_single, single
 from bundler.converters.native.registry import AxisPolicy, op
@@ -80,10 +82,28 @@ def add(ctx: Context, a: Value, b: Value) -> Value:
     broadcast, which dynamic sizes hide from it.
     """
     if ctx.target == "serving" and a.dtype.is_floating and _same_sizes(ctx, a, b):
+        sum_ = _sum_with_convolution(ctx, a, b)
+        if sum_ is not None:
+            return sum_
         operands = elementwise(both_flattened(a, b))
         return operands.value(tf.add_n(operands.tensors), ctx.store)
     operands = elementwise((a, b))
     return operands.value(tf.add(*operands.tensors), ctx.store)
+
+
+def _sum_with_convolution(ctx: Context, a: Value, b: Value) -> Value | None:
+    """Add to a convolution's own result that only this node reads: TensorFlow fuses the sum into the convolution.
+
+    oneDNN's fused convolution returns its input's shape, whatever that of the addend, where there is nothing to compute.
+    """
+    if ctx.node is None:
+        return None
+    for value, other, source in zip((a, b), (b, a), ctx.node.inputs, strict=True):
+        image = value.image
+        if image is not None and image.takes_sum and is_read_once(source):
+            total = tf.add_n([image.tensor, other.in_order(value.order)])
+            return Value.convolved(Image(total, image.sizes, total), ctx.store, value.order)
+    return None
 
 
 def _same_sizes(ctx: Context, a: Value, b: Value) -> bool:

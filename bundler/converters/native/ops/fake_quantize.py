@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import products
 from bundler.converters.native.context import Context
 from bundler.converters.native.quant_params import QuantParams
 from bundler.converters.native.registry import AxisPolicy, op
@@ -69,7 +70,7 @@ def product(ctx: Context, x: Tensor, weight: Value, matrix: Tensor, bias: Tensor
     params = weight.quant_params
     by_column = ctx.target == "tflite" and params is not None and params.scale.size > 1
     if not by_column:
-        result = tf.matmul(x, quantized_weight(ctx, weight, matrix), transpose_a=flip)
+        result = products.matmul(x, quantized_weight(ctx, weight, matrix), transpose_a=flip)
         return result if bias is None else tf.nn.bias_add(result, bias)
     rows = tf.transpose(x) if flip else x
     filters = quantized_weight(ctx, weight, tf.reshape(matrix, [1, 1, *matrix.shape]))

@@ -24,6 +24,7 @@ from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
+from bundler.converters.native.zero_sizes import at_least_one, cut
 from bundler.values.arrays import Array
 
 
@@ -162,16 +163,36 @@ def _resize_dynamic(
             outs.append(sizes[position])
         else:
             outs.append(multiply(ctx.dim(x, axis), int((scales if scales is not None else [])[position])))
-    size = tf.cast(full_shape(outs), tf.int32)
     order = channels_last(4)
-    if mode == "linear":
-        half = coordinates in ("half_pixel", "pytorch_half_pixel")
-        resized = tf.raw_ops.ResizeBilinear(
-            images=x.in_order(order), size=size, align_corners=coordinates == "align_corners", half_pixel_centers=half
-        )
-    else:
-        resized = tf.raw_ops.ResizeNearestNeighbor(images=x.in_order(order), size=size)
+    half = coordinates in ("half_pixel", "pytorch_half_pixel")
+    resized = _by_image_op(ctx, x, outs, mode, aligned=coordinates == "align_corners", half=half, by_factor=sizes is None)
     return ctx.value(resized, order)
+
+
+def _by_image_op(
+    ctx: Context, x: Value, outs: Sequence[Element], mode: str, *, aligned: bool, half: bool, by_factor: bool
+) -> Tensor:
+    """Resize by an image op, which takes no empty image: what is empty gets an element, and loses it afterwards.
+
+    Nothing cannot be resized to something, so empty rows and columns are left to the op if the new sizes are given as numbers.
+    """
+    data = x.in_order(channels_last(4))
+    if ctx.target == "serving":
+        images = at_least_one(data, (1, 2, 3) if by_factor else (3,))
+    else:
+        images = data
+    size = tf.cast(full_shape(outs), tf.int32)
+    at_least = tf.maximum(size, 1) if by_factor and images is not data and tf.is_tensor(size) else size
+    if mode == "linear":
+        resized = tf.raw_ops.ResizeBilinear(images=images, size=at_least, align_corners=aligned, half_pixel_centers=half)
+    else:
+        resized = tf.raw_ops.ResizeNearestNeighbor(images=images, size=at_least)
+    if images is data:
+        return resized
+    batch, channels = ctx.dim(x, 0), ctx.dim(x, 1)
+    return tf.ensure_shape(cut(resized, tf.cast(full_shape([batch, *outs, channels]), tf.int32)), [
+        n if isinstance(n, int) else None for n in (batch, *outs, channels)
+    ])
 
 
 def _known(x: Value, axis: int) -> int:

@@ -17,6 +17,7 @@ from bundler.converters.native.orders import identity
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
+from bundler.converters.native.zero_sizes import reducible
 
 
 @op("Gather", layout=AxisPolicy.VALUES)
@@ -190,7 +191,7 @@ def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Ca
     axis = axis % len(x.shape)
     order = x.order or identity(len(x.shape))
     storage_axis = order.index(axis)
-    data = x.stored
+    data = reducible(x.stored, storage_axis)
     if last:
         size = tf.cast(tf.shape(data)[storage_axis], tf.int64)
         index = size - 1 - search(tf.reverse(data, [storage_axis]), storage_axis, output_type=tf.int64)

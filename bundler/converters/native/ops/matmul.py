@@ -8,7 +8,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import products
 from bundler.converters.native.context import Context
+from bundler.converters.native.dims import Dim, full_shape
+from bundler.converters.native.dims import product as size_product
 from bundler.converters.native.layouts import known_rank
 from bundler.converters.native.ops.fake_quantize import product
 from bundler.converters.native.ops.half import in_single
@@ -30,19 +33,19 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
     left, swap_left = _last_two(ctx, a)
     right, swap_right = _last_two(ctx, b)
     if left.dtype in (tf.int8, tf.uint8, tf.int16, tf.uint16, tf.uint32, tf.uint64):
-        product = tf.matmul(
+        product = products.matmul(
             tf.cast(left, tf.int64), tf.cast(right, tf.int64), transpose_a=swap_left, transpose_b=swap_right
         )
         return ctx.value(tf.cast(product, a.dtype))
-    return ctx.value(tf.matmul(left, right, transpose_a=swap_left, transpose_b=swap_right))
+    return ctx.value(products.matmul(left, right, transpose_a=swap_left, transpose_b=swap_right))
 
 
 def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
     if rank_a == 1 and rank_b == 1:
         return in_single(lambda x, y: tf.reduce_sum(x * y))(a, b)
     if rank_a == 1:
-        return tf.squeeze(tf.matmul(tf.expand_dims(a, 0), b), -2)
-    return tf.squeeze(tf.matmul(a, tf.expand_dims(b, -1)), -1)
+        return tf.squeeze(products.matmul(tf.expand_dims(a, 0), b), -2)
+    return tf.squeeze(products.matmul(a, tf.expand_dims(b, -1)), -1)
 
 
 def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:
@@ -65,17 +68,22 @@ def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value
     """
     if known_rank(x) == 2:
         return ctx.value(product(ctx, x.tensor, w, w.tensor, None if bias is None else bias.tensor))
-    rows = product(ctx, _rows(x, w), w, w.tensor, None if bias is None else bias.tensor)
-    outer = w.shape[1]
-    if outer is None:
-        return ctx.value(tf.reshape(rows, tf.concat([tf.shape(x.tensor)[:-1], [-1]], 0)))
-    return Value.from_flattened(rows, [*ctx.sizes(x)[:-1], outer], ctx.store)
+    *leading, _ = ctx.sizes(x)
+    rows = product(ctx, _rows(ctx, x, w), w, w.tensor, None if bias is None else bias.tensor)
+    outer = ctx.dim(w, 1)
+    if isinstance(outer, Dim):
+        return ctx.value(tf.reshape(rows, full_shape([*leading, outer])))
+    return Value.from_flattened(rows, [*leading, outer], ctx.store)
 
 
-def _rows(x: Value, w: Value) -> Tensor:
-    if x.order is None and x.shape[-1] is not None:
+def _rows(ctx: Context, x: Value, w: Value) -> Tensor:
+    """Return x as [rows, K]. Where K is dynamic, the rows are counted: for K = 0, -1 does not tell how many there are."""
+    if x.order is None and x.shape[-1]:
         return x.rows
-    return tf.reshape(x.tensor, [-1, tf.shape(w.tensor)[0] if w.shape[0] is None else w.shape[0]])
+    *leading, _ = ctx.sizes(x)
+    inner = ctx.dim(w, 0)
+    rows = -1 if isinstance(inner, int) and inner else size_product(leading)
+    return tf.reshape(x.tensor, full_shape([rows, inner]))
 
 
 @op("Gemm", layout=AxisPolicy.VALUES)
@@ -91,7 +99,7 @@ def gemm(
         weight = b if alpha == 1.0 else ctx.constant(scaled)
         result = product(ctx, a.tensor, weight, ctx.weight(scaled, b.name), bias, flip=bool(transA))
     else:
-        result = tf.matmul(a.tensor, b.tensor, transpose_a=bool(transA), transpose_b=bool(transB))
+        result = products.matmul(a.tensor, b.tensor, transpose_a=bool(transA), transpose_b=bool(transB))
         result = result if alpha == 1.0 else tf.cast(alpha, result.dtype) * result
         result = result if bias is None else tf.nn.bias_add(result, bias)
     if c is None or bias is not None:

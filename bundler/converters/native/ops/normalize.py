@@ -18,6 +18,7 @@ from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
+from bundler.converters.native.zero_sizes import at_least_one
 
 
 @op("Softmax", layout=AxisPolicy.AXIS, since=13)
@@ -50,7 +51,7 @@ def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower Hardmax: 1 at the first maximum along `axis`, otherwise 0."""
-    return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
+    return tf.one_hot(tf.argmax(at_least_one(x, [axis]), axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
 
 
 @op("LayerNormalization", layout=AxisPolicy.VALUES)

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import Element, tensor_shape
+from bundler.converters.native.dims import Element, full_shape, tensor_shape
+from bundler.converters.native.dims import product as size_product
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.padding import Padding
 from bundler.converters.native.orders import channels_last
@@ -46,7 +47,8 @@ def convolve_pointwise(ctx: Context, x: Value, w: Value, bias: Value | None) -> 
     if len(sizes) == 4 and not _has_few_pixels(sizes[2:]) and not _feeds_gelu(ctx):
         filters = ctx.weight(np.ascontiguousarray(matrix.T[None, None]), w.name)
         image = tf.nn.conv2d(data, filters, 1, "VALID")
-        return ctx.value(image if bias is None else tf.nn.bias_add(image, bias.tensor), order)
+        biased = image if bias is None else tf.nn.bias_add(image, bias.tensor)
+        return ctx.convolved(biased, [sizes[0], *sizes[2:], matrix.shape[0]], order, takes_sum=bias is not None)
     is_flattened = x.flattened_sizes is not None and x.order == order
     rows = x.rows if is_flattened else tf.reshape(data, [-1, matrix.shape[1]])
     product = tf.matmul(rows, ctx.weight(np.ascontiguousarray(matrix.T), w.name))
@@ -69,7 +71,7 @@ def offer_channels_first(ctx: Context, result: Value, x: Value, w: Value, bias: 
 def _channels_first(ctx: Context, x: Value, w: Value, bias: Value | None, sizes: Sequence[Element]) -> Tensor:
     assert w.array is not None
     matrix = w.array.reshape(len(w.array), -1)
-    data = tf.reshape(x.in_order(channels_last(len(sizes))), tensor_shape([sizes[0], -1, matrix.shape[1]]))
+    data = tf.reshape(x.in_order(channels_last(len(sizes))), full_shape([sizes[0], size_product(sizes[2:]), matrix.shape[1]]))
     product = tf.matmul(ctx.weight(np.ascontiguousarray(matrix), w.name), data, transpose_b=True)
     if bias is not None:
         product += tf.expand_dims(bias.tensor, -1)

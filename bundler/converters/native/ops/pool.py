@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import Element, add, from_sizes, larger, pad_pairs, subtract
+from bundler.converters.native.dims import Dim, Element, add, from_sizes, larger, pad_pairs, subtract
 from bundler.converters.native.nodes import is_read
 from bundler.converters.native.ops.half import in_single, single
 from bundler.converters.native.ops.padding import Padding, resolve_padding
@@ -34,7 +34,7 @@ def max_pool(
     window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     if ctx.node is not None and any(map(is_read, ctx.node.outputs[1:])):
         return _max_pool_with_indices(ctx, x, window, bool(storage_order))
-    data = x.in_order(window.order)
+    data = _large_enough(ctx, x.in_order(window.order), window)
     if window.is_native and ctx.target == "serving" and data.dtype.is_floating:
         data, mode = window.padding.apply(data, "serving")
         padding = mode if isinstance(mode, str) else "EXPLICIT"
@@ -47,6 +47,27 @@ def max_pool(
         data, mode = _padded_for_max(data, window, x.non_negative)
         result = _pool(data, window, "MAX", mode)
     return _with_sign_of(x, ctx.value(result, window.order))
+
+
+def _large_enough(ctx: Context, data: Tensor, window: _Window) -> Tensor:
+    """Return the data; at run time, with an error if the window is larger than they are.
+
+    oneDNN's MaxPool divides by zero then, which ends the process.
+    """
+    begin, end = window.pads
+    room = [
+        subtract(add(add(n, b), add(e, extra)), (k - 1) * d + 1)
+        for n, b, e, extra, k, d in zip(
+            window.sizes, begin, end, window.extra, window.kernel, window.dilation, strict=True
+        )
+    ]  # fmt: skip
+    unknown = [size.tensor for size in room if isinstance(size, Dim)]
+    if not unknown or window.padding.same or ctx.target == "tflite":
+        return data
+    text = "MaxPool has a window that is larger than its input, which has the shape"
+    check = tf.debugging.Assert(tf.reduce_min(tf.stack(unknown)) >= 0, [text, tf.shape(data)], summarize=5)
+    with tf.control_dependencies([check]):
+        return tf.identity(data)
 
 
 def _with_sign_of(x: Value, result: Value) -> Value:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from bundler.converters.native import products
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.conv import conv
 from bundler.converters.native.ops.dtypes import convert, limits, tensor_dtype
@@ -116,7 +117,7 @@ def mat_mul_integer(
     a: Tensor, b: Tensor, a_zero_point: Tensor | None = None, b_zero_point: Tensor | None = None
 ) -> Tensor:
     """Lower MatMulInteger: int32, with zero points by row of a and by column of b."""
-    product = tf.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
+    product = products.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
     return tf.cast(product, tf.int32)
 
 
@@ -126,7 +127,7 @@ def q_linear_mat_mul(
     y_zero_point: Tensor,
 ) -> Tensor:  # fmt: skip
     """Lower QLinearMatMul: the integer product, rescaled and quantized."""
-    product = tf.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
+    product = products.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
     factor = tf.cast(a_scale, tf.float64) * tf.cast(b_scale, tf.float64) / tf.cast(y_scale, tf.float64)
     return _saturated(tf.round(product * factor) + convert(y_zero_point, tf.float64), y_zero_point.dtype)
 

@@ -265,9 +265,14 @@ def _block_lstm(
         w=kernel, wci=p_i, wcf=p_f, wco=p_o, b=ctx.weight(bias[order]), cell_clip=0.0, use_peephole=peepholes is not None,
     )  # fmt: skip
     if inputs.lengths is None:
-        return result.h, [result.h[-1], result.cs[-1]]
+        return result.h, [_last(s, i) for s, i in zip((result.h, result.cs), inputs.states, strict=True)]
     finals = [_at_length(s, inputs.lengths, i) for s, i in zip((result.h, result.cs), inputs.states, strict=True)]
     return result.h * _mask(inputs, result.h), finals
+
+
+def _last(states: Tensor, initial: Tensor) -> Tensor:
+    """Return the state after the last step, [B, H]; the initial one if there is no step."""
+    return states[-1] if states.shape[0] else tf.concat([initial[None], states[-1:]], 0)[-1]
 
 
 def _mask(inputs: _Run, like: Tensor) -> Tensor:
@@ -298,7 +303,17 @@ def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Ten
         return t + 1, outs.write(t, out), new
 
     _, outputs, finals = tf.while_loop(lambda t, *_: t < length, body, [tf.constant(0), outputs, list(inputs.states)])
-    return outputs.stack(), list(finals)
+    return _stacked(outputs, inputs.states[0]), list(finals)
+
+
+def _stacked(outputs: tf.TensorArray, like: Tensor) -> Tensor:
+    """Stack the outputs of all steps, of which there may be none: then only the state tells their shape."""
+    if like.shape.is_fully_defined() or tf.executing_eagerly():
+        return outputs.stack()
+    stacked = tf.raw_ops.TensorListStack(
+        input_handle=outputs.flow, element_shape=tf.shape(like), element_dtype=outputs.dtype, num_elements=-1
+    )
+    return tf.ensure_shape(stacked, [None, *like.shape])
 
 
 def _lstm_step(

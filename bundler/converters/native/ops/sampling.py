@@ -201,7 +201,7 @@ def _roi_side(start: Tensor, end: Tensor, out: int, size: Tensor, ratio: int, ha
     length = end - start if half else tf.maximum(end - start, 1.0)
     step = length / out
     count = tf.fill(tf.shape(start), float(ratio)) if ratio > 0 else tf.math.ceil(step)
-    samples = tf.range(tf.cast(tf.reduce_max(tf.maximum(count, 1.0)), tf.int32))
+    samples = tf.range(tf.cast(tf.maximum(tf.reduce_max(count), 1.0), tf.int32))  # the maximum of nothing is below 1
     inner = (tf.cast(samples, tf.float32) + 0.5) / tf.maximum(count, 1.0)[:, None]
     cells = tf.range(out, dtype=tf.float32)
     positions = start[:, None, None] + step[:, None, None] * (cells[None, :, None] + inner[:, None, :])

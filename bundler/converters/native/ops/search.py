@@ -12,6 +12,7 @@ from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
+from bundler.converters.native.zero_sizes import at_least_one, cut
 
 
 @op("Compress", layout=AxisPolicy.VALUES)
@@ -80,7 +81,10 @@ def tensor_scatter(
     if mode == "circular":
         positions = tf.math.floormod(positions, tf.shape(cache)[1])
     rows = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(positions))
-    return ctx.value(tf.tensor_scatter_nd_update(cache, tf.stack([rows, positions], -1), new), order)
+    inner = range(2, rank)
+    filled, rest = at_least_one(cache, inner), at_least_one(new, inner)
+    written = tf.tensor_scatter_nd_update(filled, tf.stack([rows, positions], -1), rest)
+    return ctx.value(written if filled is cache else cut(written, tf.shape(cache)), order)
 
 
 @op("EyeLike")

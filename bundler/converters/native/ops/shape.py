@@ -33,6 +33,7 @@ from bundler.converters.native.orders import Order, identity
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
+from bundler.converters.native.zero_sizes import cut
 from bundler.values.arrays import Array
 
 
@@ -499,12 +500,29 @@ def _padded_at_run_time(
     return _padded(ctx, x, [[pairs[a, 0], pairs[a, 1]] for a in range(rank)], mode, value)
 
 
+def _reflected(ctx: Context, data: Tensor, pairs: Any) -> Tensor:
+    """Mirror the data at their borders.
+
+    TensorFlow refuses an empty axis even where nothing is added to it. Such an axis gets an element, and loses it afterwards.
+    """
+    known = None if tf.is_tensor(pairs) else pairs
+    if ctx.target == "tflite" or all(size or (known and any(known[axis])) for axis, size in enumerate(data.shape)):
+        return tf.pad(data, pairs, "REFLECT")
+    added = tf.reduce_sum(tf.cast(pairs, tf.int32), 1)
+    sizes = tf.shape(data)
+    missing = tf.cast(tf.logical_and(tf.equal(sizes, 0), tf.equal(added, 0)), tf.int32)
+    filled = tf.pad(data, tf.stack([tf.zeros_like(missing), missing], 1))
+    result = cut(tf.pad(filled, pairs, "REFLECT"), sizes + added)
+    static = [None if size is None or known is None else size + sum(known[a]) for a, size in enumerate(data.shape)]
+    return tf.ensure_shape(result, static)
+
+
 def _padded(ctx: Context, data: Tensor, pairs: Any, mode: str, value: Value | None) -> Tensor:
     if mode == "constant":
         fill = 0 if value is None else tf.reshape(value.tensor, [])
         return tf.pad(data, pairs, constant_values=fill)
     if mode == "reflect":
-        return tf.pad(data, pairs, "REFLECT")
+        return _reflected(ctx, data, pairs)
     if mode not in ("edge", "wrap"):
         raise ctx.reject(f"Pad has the mode {mode!r}, which is not defined by ONNX.")
     for axis, (begin, end) in enumerate(pairs):

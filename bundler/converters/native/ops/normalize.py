@@ -11,11 +11,12 @@ from math import prod
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import divide, tensor_shape
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, transpose
 from bundler.converters.native.value import Value
 
 
@@ -30,9 +31,21 @@ def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
     return softmax(x, axis) if last or ctx.target == "tflite" else _softmax(x, axis)
 
 
+_SOFTMAX_AXES = 4
+"""The axes of LiteRT's Softmax. TensorFlow's takes any number of them, but only 5 with oneDNN."""
+
+
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Compute the softmax along an axis; sums of half precision are taken in float32."""
-    return _softmax(x, axis) if x.dtype in (tf.float16, tf.bfloat16) else tf.nn.softmax(x, axis)
+    if x.dtype in (tf.float16, tf.bfloat16):
+        return _softmax(x, axis)
+    if x.shape.rank <= _SOFTMAX_AXES:
+        return tf.nn.softmax(x, axis)
+    if axis % x.shape.rank == x.shape.rank - 1:
+        matrix, sizes = ranks.rows(x)
+        return ranks.reshaped(tf.nn.softmax(matrix), sizes)
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    return ranks.reshaped(tf.nn.softmax(block, 1), sizes)
 
 
 def _softmax(x: Tensor, axis: int) -> Tensor:
@@ -43,7 +56,11 @@ def _softmax(x: Tensor, axis: int) -> Tensor:
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower LogSoftmax; half precision is computed in float32."""
-    return tf.cast(tf.nn.log_softmax(_single(x), axis), x.dtype)
+    wide = _single(x)
+    if x.shape.rank <= _SOFTMAX_AXES:
+        return tf.cast(tf.nn.log_softmax(wide, axis), x.dtype)
+    block, sizes = ranks.around(wide, axis % x.shape.rank)
+    return tf.cast(ranks.reshaped(tf.nn.log_softmax(block, 1), sizes), x.dtype)
 
 
 def _single(x: Tensor) -> Tensor:
@@ -54,7 +71,9 @@ def _single(x: Tensor) -> Tensor:
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower Hardmax: 1 at the first maximum along `axis`, otherwise 0."""
-    return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    size = block.shape[1] or tf.shape(block)[1]
+    return ranks.reshaped(tf.one_hot(tf.argmax(block, 1), size, axis=1, dtype=x.dtype), sizes)
 
 
 @op("LayerNormalization", layout=AxisPolicy.VALUES)
@@ -220,5 +239,16 @@ def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
 @op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)
 def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
     """Lower MeanVarianceNormalization: (x - mean) / standard deviation."""
-    mean, variance = tf.nn.moments(x, list(axes), keepdims=True)
+    rank = x.shape.rank
+    reduced = sorted(axis % rank for axis in axes)
+    if rank <= ranks.MOST_AXES["serving"]:
+        return _standardized(x, reduced)
+    matrix, sizes = ranks.kept_and_reduced(x, reduced)
+    moved = [axis for axis in range(rank) if axis not in reduced] + reduced
+    result = ranks.reshaped(_standardized(matrix, [1]), [sizes[axis] for axis in moved])
+    return transpose(result, [moved.index(axis) for axis in range(rank)])
+
+
+def _standardized(x: Tensor, axes: list[int]) -> Tensor:
+    mean, variance = tf.nn.moments(x, axes, keepdims=True)
     return (x - mean) / (tf.sqrt(variance) + 1e-9)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.shape import drop_axes
 from bundler.converters.native.orders import identity
@@ -45,11 +46,19 @@ def _min(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
     return tf.reduce_all(x, axes, keepdims) if x.dtype == tf.bool else tf.reduce_min(x, axes, keepdims)
 
 
+def _log_sum_exp(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
+    if x.shape.rank <= ranks.MOST_AXES["serving"] or not isinstance(axes, list) or not axes:
+        return tf.reduce_logsumexp(x, axes, keepdims=keepdims)
+    matrix, sizes = ranks.kept_and_reduced(x, axes)
+    kept = [1 if axis in axes else size for axis, size in enumerate(sizes) if keepdims or axis not in axes]
+    return ranks.reshaped(tf.reduce_logsumexp(matrix, [1]), kept)
+
+
 _REDUCTIONS: dict[str, Reduction] = {
     "ReduceL1": _l1,
     "ReduceL2": _l2,
     "ReduceLogSum": _log_sum,
-    "ReduceLogSumExp": tf.reduce_logsumexp,
+    "ReduceLogSumExp": _log_sum_exp,
     "ReduceMax": _max,
     "ReduceMean": tf.reduce_mean,
     "ReduceMin": _min,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import (
     Dim,
@@ -294,7 +295,9 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
     elements = target.elements
     if elements is None or x.rank is None:
         common = tf.broadcast_dynamic_shape(tf.shape(x.tensor, out_type=tf.int64), tf.cast(target.tensor, tf.int64))
-        return ctx.value(tf.broadcast_to(x.tensor, common))
+        if x.rank is None or common.shape[0] is None:
+            return ctx.value(tf.broadcast_to(x.tensor, common))
+        return ctx.value(ranks.broadcast_to(x.tensor, tf.unstack(common), ctx.target))
     sizes = ctx.sizes(x)
     rank = max(len(sizes), len(elements))
     current = [1] * (rank - len(sizes)) + sizes
@@ -304,7 +307,9 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
         return x
     if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
         return _with_dims(ctx, Value.filled(x.array, final, ctx.store), final)
-    return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
+    if rank <= ranks.MOST_AXES[ctx.target]:
+        return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
+    return ctx.value(ranks.broadcast_to(x.tensor, [e if isinstance(e, int) else e.tensor for e in final], ctx.target))
 
 
 def _broadcast(a: Element, b: Element) -> Element:
@@ -324,10 +329,10 @@ def _broadcast(a: Element, b: Element) -> Element:
 def tile(ctx: Context, x: Value, repeats: Value) -> Value:
     """Lower Tile: repeat x along each axis."""
     if repeats.array is None:
-        return ctx.value(tf.tile(x.tensor, repeats.tensor))
+        return ctx.value(ranks.tiled(x.tensor, repeats.tensor, ctx.target))
     counts = [int(n) for n in repeats.array]
     order = x.order or identity(len(counts))
-    return ctx.value(tf.tile(x.stored, [counts[axis] for axis in order]), x.order)
+    return ctx.value(ranks.tiled(x.stored, [counts[axis] for axis in order], ctx.target), x.order)
 
 
 @op("ConstantOfShape", layout=AxisPolicy.VALUES)
@@ -353,7 +358,7 @@ def slice_(
     """Lower Slice; if its axes and steps are known, x keeps its storage order."""
     rank = len(x.shape)
     if (axes is not None and axes.array is None) or (steps is not None and steps.array is None):
-        return ctx.value(_sliced(x.tensor, starts, ends, axes, steps))
+        return ctx.value(_sliced(ctx, x.tensor, starts, ends, axes, steps))
     numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
     begin, end = _bounds(starts), _bounds(ends)
     step = _bounds(steps) if steps is not None else [1] * len(begin)
@@ -364,7 +369,7 @@ def slice_(
     sizes = [size for size in x.shape if size is not None]
     if x.filling is not None and len(sizes) == rank and _are_known(slices):
         return Value.filled(x.filling, np.broadcast_to(x.filling, sizes)[tuple(slices)].shape, ctx.store)
-    result = ctx.value(x.stored[tuple(slices)], x.order)
+    result = ctx.value(ranks.sliced(x.stored, slices, ctx.target), x.order)
     result.non_negative = x.non_negative
     return result
 
@@ -373,7 +378,9 @@ def _are_known(slices: Sequence[slice]) -> bool:
     return not any(tf.is_tensor(bound) for s in slices for bound in (s.start, s.stop))
 
 
-def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None) -> Tensor:
+def _sliced(
+    ctx: Context, x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None
+) -> Tensor:
     """Slice along axes, or by steps, that are known only at run time."""
     rank = x.shape.rank
     first, last = tf.cast(starts.tensor, tf.int64), tf.cast(ends.tensor, tf.int64)
@@ -384,7 +391,9 @@ def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Va
     stride = tf.ones([rank], tf.int64)
     if steps is not None:
         stride = tf.tensor_scatter_nd_update(stride, place, tf.cast(steps.tensor, tf.int64))
-    return tf.strided_slice(x, begin, end, stride)
+    if rank <= ranks.SLICE_AXES[ctx.target]:
+        return tf.ensure_shape(tf.strided_slice(x, begin, end, stride), [None] * rank)
+    return ranks.sliced(x, [slice(begin[a], end[a], stride[a]) for a in range(rank)], ctx.target)
 
 
 def _bounds(value: Value) -> list[int | Tensor]:
@@ -435,7 +444,8 @@ def pad(
     stored = [pairs[axis] for axis in order]
     data = x.stored
     if any(p < 0 for pair in stored for p in pair):
-        data = data[tuple(slice(max(-b, 0), min(e, 0) or None) for b, e in stored)]
+        crops = [slice(max(-b, 0) or None, min(e, 0) or None) for b, e in stored]
+        data = ranks.sliced(data, crops, ctx.target)
         stored = [[max(b, 0), max(e, 0)] for b, e in stored]
     if not any(p for pair in stored for p in pair):
         return ctx.value(data, x.order)
@@ -462,9 +472,9 @@ def _padded_at_run_time(
 def _padded(ctx: Context, data: Tensor, pairs: Any, mode: str, value: Value | None) -> Tensor:
     if mode == "constant":
         fill = 0 if value is None else tf.reshape(value.tensor, [])
-        return tf.pad(data, pairs, constant_values=fill)
+        return ranks.padded(data, pairs, ctx.target, value=fill)
     if mode == "reflect":
-        return tf.pad(data, pairs, "REFLECT")
+        return ranks.padded(data, pairs, ctx.target, "REFLECT")
     if mode not in ("edge", "wrap"):
         raise ctx.reject(f"Pad has the mode {mode!r}, which is not defined by ONNX.")
     for axis, (begin, end) in enumerate(pairs):

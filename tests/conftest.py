@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import onednn
 from tests.zoo import summary as zoo
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -63,9 +64,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from tests.serving.server import known_differences as recordings
 
     if agreeing := zoo.line(terminalreporter.stats):
-        terminalreporter.write_line(agreeing)
-    for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
-        terminalreporter.write_line(line)
+        terminalreporter.write_line(agreeing + onednn.suffix())
+    passed = (r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call")
+    for number, line in enumerate(summary(passed)):
+        terminalreporter.write_line(line + (onednn.suffix() if number == 0 else ""))
     for report in terminalreporter.stats.get("passed", []):
         for name, text in report.user_properties:
             if name == "house":

@@ -29,7 +29,7 @@ class LaidOutOperands:
         attributes: the node's attributes with their axes re-mapped.
         order: the storage order of the result.
         flattened_sizes: if the tensors are rows, the sizes that the result's rows stand for.
-        merged_sizes: if axes of the tensors are merged, because they are too many for a kernel, the result's sizes in storage order.
+        merged_sizes: if axes of the tensors are merged because they are too many for a kernel, the result's sizes.
     """
 
     tensors: list[Tensor | None]

@@ -1,9 +1,9 @@
 """Calls of kernels on tensors with more axes than they take.
 
-Most kernels of TensorFlow and LiteRT are written for up to some number of axes: a SavedModel or .tflite file with more of them loads,
-and its first request fails. docs/kernel_limits.md has the numbers by kernel. Neighbouring axes that a kernel treats alike are one
-axis to it, so these functions merge them before the call and split them after it, also where sizes are known only at run time.
-Tensors with few axes are passed to the kernel as they are.
+Most kernels of TensorFlow and LiteRT are written for up to some number of axes: a SavedModel or .tflite file with more of them
+loads, and its first request fails. docs/kernel_limits.md has the numbers by kernel. Neighbouring axes that a kernel treats alike
+are one axis to it, so these functions merge them before the call and split them after it, also where sizes are known only at run
+time. Tensors with few axes are passed to the kernel as they are.
 """
 
 from __future__ import annotations
@@ -19,17 +19,23 @@ from bundler.converters.native.tensors import Tensor, transpose
 Size: TypeAlias = Any
 """A size: an int if it is known, otherwise an int64 scalar."""
 
-MOST_AXES: Mapping[Target, int] = {"serving": 5, "tflite": 4}
-"""The axes that every kernel takes, after those that it merges itself (`serving`)."""
+MOST_AXES: Mapping[Target, int] = {"serving": 5, "tflite": 8}
+"""The axes along which operands are broadcast; TensorFlow's kernels merge those that are alike before they count."""
 
-_WHOLE: Mapping[Target, int] = {"serving": 8, "tflite": 4}
-"""The axes that elementwise kernels take before they merge any; TensorFlow's SelectV2 does not."""
+_WHOLE = 8
+"""The axes of operands before any are merged: SelectV2 merges none."""
 
-SLICE_AXES: Mapping[Target, int] = {"serving": 8, "tflite": 5}
+SLICE_AXES: Mapping[Target, int] = {"serving": 8, "tflite": 6}
 """The axes that StridedSlice takes."""
 
 TRANSPOSED_AXES: Mapping[Target, int] = {"serving": 254, "tflite": 6}
 """The axes that Transpose takes."""
+
+REDUCED_AXES: Mapping[Target, int] = {"serving": 254, "tflite": 6}
+"""The axes that reductions take; XNNPACK's have a limit."""
+
+_CONCATENATED_AXES: Mapping[Target, int] = {"serving": 254, "tflite": 6}
+_PRODUCT_AXES: Mapping[Target, int] = {"serving": 254, "tflite": 5}
 
 MOST_COORDINATES = 7
 """The coordinates per element that GatherNd and TensorScatterUpdate take."""
@@ -84,6 +90,33 @@ def kept_and_reduced(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, list[Size]
     sizes, kept = sizes_of(x), [axis for axis in range(x.shape.rank) if axis not in axes]
     moved = transpose(x, [*kept, *axes])
     return reshaped(moved, [joined([sizes[axis] for axis in group]) for group in (kept, axes)]), sizes
+
+
+def reduced(
+    compute: Callable[..., Tensor], x: Tensor, axes: Sequence[int], most: int, *, keepdims: bool
+) -> Tensor:
+    """Reduce x over axes by `compute(x, axes, keepdims)`, which takes at most `most` axes."""
+    if x.shape.rank <= most:
+        return compute(x, list(axes), keepdims)
+    sizes, groups = sizes_of(x), _alike([axis in axes for axis in range(x.shape.rank)])
+    if len(groups) <= most:
+        view = reshaped(x, [joined([sizes[axis] for axis in group]) for group in groups])
+        result = compute(view, [place for place, group in enumerate(groups) if group[0] in axes], True)
+    else:
+        result = compute(kept_and_reduced(x, axes)[0], [1], True)
+    left = [1 if axis in axes else size for axis, size in enumerate(sizes) if keepdims or axis not in axes]
+    return reshaped(result, left)
+
+
+def _alike(kinds: Sequence[bool]) -> list[list[int]]:
+    """Return runs of neighbouring axes of one kind."""
+    groups: list[list[int]] = []
+    for axis, kind in enumerate(kinds):
+        if groups and kinds[groups[-1][-1]] == kind:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
 
 
 def with_one_coordinate(data: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +210,7 @@ def sliced(x: Tensor, slices: Sequence[slice], target: Target) -> Tensor:
 def padded(x: Tensor, pairs: Any, target: Target, mode: str = "CONSTANT", value: Any = 0) -> Tensor:
     """Pad x by pairs of numbers [before, after], ints or an int tensor [rank, 2]."""
     reflects = mode == "REFLECT"
-    most = (5 if reflects else 6) if target == "serving" else 4
+    most = {"serving": 5 if reflects else 6, "tflite": 254 if reflects else 5}[target]
     if x.shape.rank <= most:
         return tf.pad(x, pairs, mode, constant_values=value)
 
@@ -189,25 +222,6 @@ def padded(x: Tensor, pairs: Any, target: Target, mode: str = "CONSTANT", value:
 
     axes = [a for a in range(x.shape.rank) if tf.is_tensor(pairs) or any(tf.is_tensor(n) or n for n in pairs[a])]
     return by_axes(x, axes, compute, most)
-
-
-def tiled(x: Tensor, counts: Any, target: Target) -> Tensor:
-    """Repeat x along each axis; `counts` are ints or an int tensor [rank]."""
-    if x.shape.rank <= _tile_most(target):
-        return tf.tile(x, counts)
-
-    def compute(view: Tensor, places: Mapping[int, int]) -> Tensor:
-        chosen: list[Any] = [1] * view.shape.rank
-        for axis, place in places.items():
-            chosen[place] = counts[axis]
-        return tf.tile(view, chosen)
-
-    axes = [a for a in range(x.shape.rank) if tf.is_tensor(counts) or counts[a] != 1]
-    return by_axes(x, axes, compute, _tile_most(target))
-
-
-def _tile_most(target: Target) -> int:
-    return 254 if target == "serving" else 4
 
 
 def broadcast_to(x: Tensor, sizes: Sequence[Size], target: Target = "serving") -> Tensor:
@@ -229,6 +243,28 @@ def broadcast_to(x: Tensor, sizes: Sequence[Size], target: Target = "serving") -
     result = by_axes(x, axes, compute, most)
     result.set_shape([size if isinstance(size, int) else None for size in sizes])
     return result
+
+
+def concatenated(tensors: Sequence[Tensor], axis: int, target: Target) -> Tensor:
+    """Concatenate tensors of equal rank along an axis."""
+    rank = tensors[0].shape.rank
+    if rank is None or rank <= _CONCATENATED_AXES[target]:
+        return tf.concat(tensors, axis)
+    blocks, sizes = zip(*(around(x, axis) for x in tensors), strict=True)
+    joint = tf.concat(blocks, 1)
+    return reshaped(joint, [*sizes[0][:axis], sizes_of(joint)[1], *sizes[0][axis + 1 :]])
+
+
+def product(a: Tensor, b: Tensor, target: Target, **swapped: bool) -> Tensor:
+    """Multiply stacks of matrices [..., M, K] and [..., K, N], whose leading axes are broadcast; `swapped` as in tf.matmul."""
+    rank = max(a.shape.rank, b.shape.rank)
+    if rank <= _PRODUCT_AXES[target]:
+        return tf.matmul(a, b, **swapped)
+    stacks = [([1] * (rank - x.shape.rank) + sizes_of(x))[:-2] for x in (a, b)]
+    batch = [_common_size(pair) for pair in zip(*stacks, strict=True)]
+    flat = [reshaped(broadcast_to(x, [*batch, *sizes_of(x)[-2:]], target), [joined(batch), *sizes_of(x)[-2:]]) for x in (a, b)]
+    result = tf.matmul(*flat, **swapped)
+    return reshaped(result, [*batch, *sizes_of(result)[1:]])
 
 
 # -- operations on operands that are broadcast -------------------------------------------------------------------------
@@ -263,7 +299,7 @@ def merged_operands(
     whole = [x for x in present if x.shape.rank]
     groups = _broadcast_groups([_widened_sizes(x, rank) for x in whole], rank)
     few = len(groups) <= MOST_AXES[target]
-    if few and rank <= _WHOLE[target]:
+    if few and rank <= _WHOLE:
         return list(tensors), None
     sizes = _common_sizes(whole, rank)
 

@@ -83,8 +83,10 @@ def layer_normalization(
 ) -> list[Value | None]:  # fmt: skip
     """Lower LayerNormalization: y, mean and 1 / standard deviation; in float32 with stash_type 1, whatever the dtype of x."""
     if not _is_by_row(ctx, x, scale, bias, axis):
-        axes = list(range(axis % len(x.shape), len(x.shape)))
-        return [ctx.value(t) for t in _normalized(x.tensor, axes, scale, bias, epsilon, stash_type == 1)]
+        data, axes, sizes = _with_leading_merged(x.tensor, axis % len(x.shape))
+        y, *statistics = _normalized(data, axes, scale, bias, epsilon, stash_type == 1)
+        ones = [*sizes[: axis % len(x.shape)], *[1] * len(axes)]
+        return [ctx.value(ranks.reshaped(y, sizes)), *(ctx.value(ranks.reshaped(t, ones)) for t in statistics)]
     rows = x.rows if x.flattened_sizes is not None and x.order is None else tf.reshape(x.tensor, [-1, x.shape[-1]])
     if bias is not None and epsilon >= _SMALLEST_EPSILON and _elements_per_example(x) >= MANY_ELEMENTS:
         results = _normalized_by_kernel(rows, scale, bias, epsilon)
@@ -92,6 +94,15 @@ def layer_normalization(
         results = _normalized(rows, [1], scale, bias, epsilon, True)
     sizes = ctx.sizes(x)
     return [Value.from_flattened(t, [*sizes[:-1], t.shape[-1]], ctx.store) for t in results]
+
+
+def _with_leading_merged(x: Tensor, axis: int) -> tuple[Tensor, list[int], list[ranks.Size]]:
+    """Return x, the axes from `axis` on, and the sizes; the axes before it are merged if there are many."""
+    sizes, rank = ranks.sizes_of(x), x.shape.rank
+    if rank <= ranks.REDUCED_AXES["tflite"] or axis < 2:
+        return x, list(range(axis, rank)), sizes
+    view = ranks.reshaped(x, [ranks.joined(sizes[:axis]), *sizes[axis:]])
+    return view, list(range(1, view.shape.rank)), sizes
 
 
 def _elements_per_example(x: Value) -> int:
@@ -151,10 +162,10 @@ def rms_normalization(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
     """Lower RMSNormalization: x over its root mean square, times scale; in float32 with stash_type 1."""
-    axes = list(range(axis % x.shape.rank, x.shape.rank))
-    data = tf.cast(x, tf.float32) if stash_type == 1 else x
+    view, axes, sizes = _with_leading_merged(x, axis % x.shape.rank)
+    data = tf.cast(view, tf.float32) if stash_type == 1 else view
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
-    return tf.cast(data * inverse, x.dtype) * scale
+    return ranks.reshaped(tf.cast(data * inverse, x.dtype) * scale, sizes)
 
 
 @op("BatchNormalization", layout=AxisPolicy.VALUES)
@@ -232,8 +243,10 @@ def local_response_normalization(
 @op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
-    norm = tf.norm(x, ord=p, axis=axis, keepdims=True)
-    return tf.math.divide_no_nan(x, norm)
+    if x.shape.rank <= ranks.REDUCED_AXES["tflite"]:
+        return tf.math.divide_no_nan(x, tf.norm(x, ord=p, axis=axis, keepdims=True))
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    return ranks.reshaped(tf.math.divide_no_nan(block, tf.norm(block, ord=p, axis=1, keepdims=True)), sizes)
 
 
 @op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import Element, add, from_sizes, larger, pad_pairs, subtract
 from bundler.converters.native.nodes import is_read
@@ -44,7 +45,9 @@ def max_pool(
         )  # fmt: skip
     else:
         data, mode = _padded_for_max(data, window, x.non_negative)
-        result = _pool(data, window, "MAX", mode)
+        by_planes = window.count == 3 and set(window.dilation) == {1} and data.dtype.is_floating
+        has_kernel = ctx.target == "serving" and data.dtype in (tf.float32, tf.bfloat16)
+        result = _max_by_planes(data, window, mode) if by_planes and not has_kernel else _pool(data, window, "MAX", mode)
     return _with_sign_of(x, ctx.value(result, window.order))
 
 
@@ -233,6 +236,20 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
     if reaches_border and len(repeats) == window.count + 2 and set(window.dilation) == {1}:
         return _border_repeated(data, repeats), "VALID"
     return tf.pad(data, _spatial_pairs(begin, end), constant_values=data.dtype.min), "VALID"
+
+
+def _max_by_planes(data: Tensor, window: _Window, mode: str) -> Tensor:
+    """Take the maximum over three spatial axes as that over the last two, then over the first.
+
+    TensorFlow's MaxPool3D has no kernel for float16 and float64, and TFLite has no such operator.
+    """
+    batch, depth, height, width, channels = ranks.sizes_of(data)
+    planes = ranks.reshaped(data, [batch * depth, height, width, channels])
+    planes = tf.nn.max_pool2d(planes, window.kernel[1:], window.stride[1:], mode)
+    _, height, width, _ = ranks.sizes_of(planes)
+    columns = ranks.reshaped(planes, [batch, depth, height * width, channels])
+    columns = tf.nn.max_pool2d(columns, [window.kernel[0], 1], [window.stride[0], 1], mode)
+    return ranks.reshaped(columns, [batch, ranks.sizes_of(columns)[1], height, width, channels])
 
 
 def _border_repeated(data: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:

@@ -46,19 +46,11 @@ def _min(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
     return tf.reduce_all(x, axes, keepdims) if x.dtype == tf.bool else tf.reduce_min(x, axes, keepdims)
 
 
-def _log_sum_exp(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
-    if x.shape.rank <= ranks.MOST_AXES["serving"] or not isinstance(axes, list) or not axes:
-        return tf.reduce_logsumexp(x, axes, keepdims=keepdims)
-    matrix, sizes = ranks.kept_and_reduced(x, axes)
-    kept = [1 if axis in axes else size for axis, size in enumerate(sizes) if keepdims or axis not in axes]
-    return ranks.reshaped(tf.reduce_logsumexp(matrix, [1]), kept)
-
-
 _REDUCTIONS: dict[str, Reduction] = {
     "ReduceL1": _l1,
     "ReduceL2": _l2,
     "ReduceLogSum": _log_sum,
-    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceLogSumExp": tf.reduce_logsumexp,
     "ReduceMax": _max,
     "ReduceMean": tf.reduce_mean,
     "ReduceMin": _min,
@@ -82,7 +74,8 @@ def _register(name: str, compute: Reduction) -> None:
         reduced = reduced or list(range(rank))
         order = x.order or identity(rank)
         storage_axes = [order.index(axis) for axis in reduced]
-        result = compute(x.stored, storage_axes, keepdims=bool(keepdims))
+        most = min(ranks.REDUCED_AXES[ctx.target], ranks.MOST_AXES["serving"] if name == "ReduceLogSumExp" else 254)
+        result = ranks.reduced(compute, x.stored, storage_axes, most, keepdims=bool(keepdims))
         value = ctx.value(result, x.order if keepdims else drop_axes(order, reduced))
         value.non_negative = x.non_negative and name in ("ReduceMean", "ReduceMax", "ReduceSum")
         return value

@@ -26,7 +26,7 @@ from bundler.converters.native.dims import (
     tensor_of,
     tensor_shape,
 )  # fmt: skip
-from bundler.converters.native.layouts import by_axis
+from bundler.converters.native.layouts import by_axis, known_rank
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
 from bundler.converters.native.orders import Order, identity
@@ -258,7 +258,8 @@ def concat(ctx: Context, *values: Value, axis: int) -> Value:
     if len(values) == 1:
         return values[0]
     operands = by_axis(values, {"axis": axis})
-    result = ctx.value(tf.concat(operands.tensors, operands.attributes["axis"]), operands.order)
+    place = operands.attributes["axis"] % known_rank(values[0]) if values[0].rank is not None else axis
+    result = ctx.value(ranks.concatenated(operands.tensors, place, ctx.target), operands.order)
     if axis == 1:
         result.parts = values
     return result
@@ -329,10 +330,15 @@ def _broadcast(a: Element, b: Element) -> Element:
 def tile(ctx: Context, x: Value, repeats: Value) -> Value:
     """Lower Tile: repeat x along each axis."""
     if repeats.array is None:
-        return ctx.value(ranks.tiled(x.tensor, repeats.tensor, ctx.target))
+        return ctx.value(_tiled(x.tensor, repeats.tensor))
     counts = [int(n) for n in repeats.array]
     order = x.order or identity(len(counts))
-    return ctx.value(ranks.tiled(x.stored, [counts[axis] for axis in order], ctx.target), x.order)
+    return ctx.value(_tiled(x.stored, [counts[axis] for axis in order]), x.order)
+
+
+def _tiled(x: Tensor, counts: Any) -> Tensor:
+    """Repeat x along each axis; TensorFlow has no kernel for uint16."""
+    return tf.cast(tf.tile(tf.cast(x, tf.int32), counts), x.dtype) if x.dtype == tf.uint16 else tf.tile(x, counts)
 
 
 @op("ConstantOfShape", layout=AxisPolicy.VALUES)

@@ -86,7 +86,8 @@ def _typed(x: Array, dtype: Any) -> Array:
 def _binary(op_type: str, dtype: Any = np.float32) -> Callable[[int], Cases]:
     def cases(rank: int) -> Cases:
         a, b = (_typed(x, dtype) for x in _alternating(rank))
-        yield RankCase(op_type, rank, np.dtype(dtype).name, {"a": a, "b": b + np.asarray(9, dtype) if op_type in ("Div", "Mod") else b})
+        divisor = b + np.asarray(9, dtype) if op_type in ("Div", "Mod") else b
+        yield RankCase(op_type, rank, np.dtype(dtype).name, {"a": a, "b": divisor})
 
     return cases
 

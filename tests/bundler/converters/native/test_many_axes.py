@@ -18,9 +18,10 @@ from tests.bundler.converters.native.oracle import array, model_of, native
 from tests.bundler.converters.native.rank_cases import RankCase, cases
 
 FAST = (
-    "Add-6-float32", "Where-9", "PRelu-7", "Softmax-7-axis 6", "Softmax-7-axis 3", "ReduceLogSumExp-9-from 0 0", "ArgMax-9-axis 4 1",
-    "Slice-9-back run time", "Pad-9-constant", "Pad-7-reflect run time", "Expand-9-run time", "GatherND-8-depth 8", "OneHot-9-axis 4",
-    "ScatterElements-8-axis 4 add", "NonZero-9", "ReverseSequence-6", "MeanVarianceNormalization-9",
+    "Add-6-float32", "Where-9", "PRelu-7", "Softmax-7-axis 6", "Softmax-7-axis 3", "ReduceLogSumExp-9-from 0 0",
+    "ArgMax-9-axis 4 1", "Slice-9-back run time", "Slice-9-steps axes at run time", "Pad-9-constant", "Pad-7-reflect run time",
+    "Expand-9-run time", "GatherND-8-depth 8", "OneHot-9-axis 4", "ScatterElements-8-axis 4 add", "NonZero-9",
+    "ReverseSequence-6", "MeanVarianceNormalization-9",
 )  # fmt: skip
 
 ALL = {case.name: case for case in cases()}
@@ -71,6 +72,14 @@ def test_operator(name: str, dynamic: bool) -> None:
 
 def test_all_fast_cases_exist() -> None:
     assert set(FAST) <= set(ALL)
+
+
+def test_tile_of_uint16_has_no_kernel_of_its_own() -> None:
+    x = np.arange(6, dtype=np.uint16).reshape(2, 3)
+    node = helper.make_node("Tile", ["x", "n"], ["y"])
+    got = native(model_of([node], {"x": x}, ["y"], {"n": np.array([1, 2], np.int64)}))(x=x)["y"].numpy()
+    assert got.dtype == np.uint16
+    np.testing.assert_array_equal(got, np.tile(x, (1, 2)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])

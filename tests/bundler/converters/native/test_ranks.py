@@ -76,20 +76,33 @@ def test_pads_of_many_axes(mode: str, known: bool) -> None:
     np.testing.assert_array_equal(got, np.pad(x, pairs, mode.lower()))  # type: ignore[call-overload]
 
 
-def test_tiles_of_many_axes(known: bool) -> None:
-    x, counts = array(2, 3, 2, 3, 2), [2, 1, 3, 1, 2]
-    _, got = traced(lambda t: ranks.tiled(t, counts, "tflite"), x, known=known)
-    np.testing.assert_array_equal(got, np.tile(x, counts))
-    _, got = traced(lambda t, c: ranks.tiled(t, c, "tflite"), x, np.array(counts, np.int32), known=known)
-    np.testing.assert_array_equal(got, np.tile(x, counts))
-
-
 @pytest.mark.parametrize("rank", [7, 9])
 def test_slices_of_many_axes(rank: int, known: bool) -> None:
     x = array(*(3,) * rank)
     slices = [slice(1, None), slice(None), slice(None, None, -1), slice(0, -1), slice(None, None, 2), *[slice(1, 3)] * (rank - 5)]
     _, got = traced(lambda t: ranks.sliced(t, slices, "serving"), x, known=known)
     np.testing.assert_array_equal(got, x[tuple(slices)])
+
+
+@pytest.mark.parametrize("target", ["serving", "tflite"])
+def test_products_of_stacks(target: str, known: bool) -> None:
+    a, b = array(2, 1, 3, 1, 2, 4), array(4, 1, 3, 5, 4, seed=1)
+    _, got = traced(lambda x, y: ranks.product(x, y, target, transpose_b=True), a, b, known=known)  # type: ignore[arg-type]
+    np.testing.assert_allclose(got, a @ b.swapaxes(-1, -2), rtol=1e-5, atol=1e-5)
+
+
+def test_concatenation_of_many_axes(known: bool) -> None:
+    a, b = array(2, 1, 3, 1, 2, 4, 2), array(2, 1, 3, 5, 2, 4, 2, seed=1)
+    _, got = traced(lambda x, y: ranks.concatenated([x, y], 3, "tflite"), a, b, known=known)
+    np.testing.assert_array_equal(got, np.concatenate([a, b], 3))
+
+
+@pytest.mark.parametrize("keepdims", [True, False])
+@pytest.mark.parametrize("axes", [[0, 2, 4, 6], [1, 2, 3], [6]], ids=str)
+def test_reductions_of_many_axes(axes: list[int], keepdims: bool, known: bool) -> None:
+    x = array(2, 3, 2, 3, 2, 3, 2)
+    _, got = traced(lambda t: ranks.reduced(tf.reduce_sum, t, axes, 5, keepdims=keepdims), x, known=known)
+    np.testing.assert_allclose(got, x.sum(tuple(axes), keepdims=keepdims), rtol=1e-4)
 
 
 def test_broadcast_adds_and_repeats_axes(known: bool) -> None:

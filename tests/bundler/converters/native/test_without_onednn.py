@@ -1,7 +1,7 @@
 """Convolutions, and tensors of many axes, with and without oneDNN.
 
-TensorFlow uses it on CPUs with AVX-512 VNNI, and a SavedModel must run on all. `make test-all` runs the tests of conformance and of
-the zoo with and without it.
+TensorFlow uses it on CPUs with AVX-512 VNNI, and a SavedModel must run on all. `make test-all` runs the tests of conformance
+and of the zoo with and without it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ LiteRT.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from docs.kernel_probes import DTYPES, MOST_AXES, Probe, probes
+from serving.imports import leave_keras_out
 
 RUNTIMES: Mapping[str, Mapping[str, str]] = {
     "TensorFlow": {"TF_ENABLE_ONEDNN_OPTS": "0"},
@@ -101,6 +103,7 @@ def _by_litert(probe: Probe, tensors: Sequence[Any]) -> Any:
 
 def serve(runtime: str) -> None:
     """Answer calls, one JSON list per line of standard input, until it ends."""
+    leave_keras_out()
     table = probes()
     for line in sys.stdin:
         name, rank, dtype = json.loads(line)
@@ -118,11 +121,12 @@ class _Worker:
         """Return `right`, `wrong`, `refused` or `crash`."""
         process = self._process or self._started()
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(call) + "\n")
-        process.stdin.flush()
-        for line in process.stdout:
-            if line.startswith("answer:"):
-                return line.strip().removeprefix("answer:")
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(call) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if line.startswith("answer:"):
+                    return line.strip().removeprefix("answer:")
         self.stop()
         return "crash"
 
@@ -130,7 +134,8 @@ class _Worker:
         """End the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(BrokenPipeError):  # the last call may still be in the buffer
+                self._process.communicate()
         self._process = None
 
     def _started(self) -> subprocess.Popen[str]:
@@ -189,11 +194,11 @@ def table(answers: Mapping[str, Mapping[Call, str]]) -> str:
 
 INTRODUCTION = """# What TensorFlow's and LiteRT's kernels take
 
-Written by `python -m docs.kernel_limits > docs/kernel_limits.md`, which calls kernels that the engine uses, in TensorFlow
-{version} on the CPU without and with oneDNN (`TF_ENABLE_ONEDNN_OPTS`), and in a .tflite file. TensorFlow uses oneDNN by default on
-Linux with an x86 CPU that has AVX-512 VNNI, so the same SavedModel meets both. `bundler/converters/native/ranks.py` merges neighbouring
-axes before a kernel that takes fewer than a tensor has, for TensorFlow with and without oneDNN alike; handlers cast to a dtype
-that has a kernel.
+Written by `python -m docs.kernel_limits > docs/kernel_limits.md`, which calls kernels that the engine uses: in TensorFlow
+{version} on the CPU, without and with oneDNN (`TF_ENABLE_ONEDNN_OPTS`), and in a .tflite file. TensorFlow uses oneDNN by
+default on Linux with an x86 CPU that has AVX-512 VNNI, so the same SavedModel meets both.
+`bundler/converters/native/ranks.py` merges neighbouring axes before a kernel that takes fewer than a tensor has, for TensorFlow
+with and without oneDNN alike; handlers cast to a dtype that has a kernel.
 
 ## Axes
 

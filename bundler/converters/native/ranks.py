@@ -44,7 +44,9 @@ MOST_COORDINATES = 7
 def sizes_of(x: Tensor) -> list[Size]:
     """Return the sizes of a tensor, known ones as ints."""
     known = x.shape.as_list()
-    shape = tf.shape(x, out_type=tf.int64) if None in known else None
+    if None not in known:
+        return list(known)
+    shape = tf.shape(x, out_type=tf.int64)
     return [shape[axis] if size is None else size for axis, size in enumerate(known)]
 
 
@@ -315,7 +317,7 @@ def merged_operands(
 
 
 def _widened_sizes(x: Tensor, rank: int) -> list[int | None]:
-    return [1] * (rank - x.shape.rank) + x.shape.as_list()
+    return [*[1] * (rank - x.shape.rank), *x.shape.as_list()]
 
 
 def _broadcast_groups(shapes: Sequence[Sequence[int | None]], rank: int) -> list[list[int]]:

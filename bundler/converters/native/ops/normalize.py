@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import divide, tensor_shape
+from bundler.converters.native.dims import divide, product, tensor_shape
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor, transpose
@@ -204,9 +204,12 @@ def _with_batch_statistics(
 @op("InstanceNormalization", layout=AxisPolicy.SPATIAL)
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Lower InstanceNormalization, over the spatial axes."""
+    sizes = ranks.sizes_of(x)
+    if len(sizes) > ranks.REDUCED_AXES["tflite"]:
+        x = ranks.reshaped(x, [sizes[0], ranks.joined(sizes[1:-1]), sizes[-1]])
     axes = list(range(1, x.shape.rank - 1))
     mean, variance = tf.nn.moments(x, axes, keepdims=True)
-    return (x - mean) * (tf.math.rsqrt(variance + epsilon) * scale) + bias
+    return ranks.reshaped((x - mean) * (tf.math.rsqrt(variance + epsilon) * scale) + bias, sizes)
 
 
 @op("GroupNormalization", layout=AxisPolicy.VALUES, since=21)
@@ -218,7 +221,8 @@ def group_normalization(
     order = channels_last(len(sizes))
     data = x.in_order(order)
     channels = sizes[1]
-    stored = [sizes[0], *sizes[2:], num_groups, divide(channels, num_groups)]
+    spatial = sizes[2:] if len(sizes) < ranks.REDUCED_AXES["tflite"] else [product(sizes[2:])]
+    stored = [sizes[0], *spatial, num_groups, divide(channels, num_groups)]
     grouped = tf.reshape(data, tensor_shape(stored))
     axes = [*range(1, len(stored) - 2), len(stored) - 1]
     mean, variance = tf.nn.moments(tf.cast(grouped, tf.float32) if stash_type == 1 else grouped, axes, keepdims=True)

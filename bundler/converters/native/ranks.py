@@ -41,6 +41,11 @@ MOST_COORDINATES = 7
 """The coordinates per element that GatherNd and TensorScatterUpdate take."""
 
 
+def exceeds(x: Tensor, most: int) -> bool:
+    """Whether a tensor has more than `most` axes. A tensor whose rank is known only at run time is left to the kernel."""
+    return x.shape.rank is not None and x.shape.rank > most
+
+
 def sizes_of(x: Tensor) -> list[Size]:
     """Return the sizes of a tensor, known ones as ints."""
     known = x.shape.as_list()
@@ -213,7 +218,7 @@ def padded(x: Tensor, pairs: Any, target: Target, mode: str = "CONSTANT", value:
     """Pad x by pairs of numbers [before, after], ints or an int tensor [rank, 2]."""
     reflects = mode == "REFLECT"
     most = {"serving": 5 if reflects else 6, "tflite": 254 if reflects else 5}[target]
-    if x.shape.rank <= most:
+    if not exceeds(x, most):
         return tf.pad(x, pairs, mode, constant_values=value)
 
     def compute(view: Tensor, places: Mapping[int, int]) -> Tensor:
@@ -249,8 +254,7 @@ def broadcast_to(x: Tensor, sizes: Sequence[Size], target: Target = "serving") -
 
 def concatenated(tensors: Sequence[Tensor], axis: int, target: Target) -> Tensor:
     """Concatenate tensors of equal rank along an axis."""
-    rank = tensors[0].shape.rank
-    if rank is None or rank <= _CONCATENATED_AXES[target]:
+    if not exceeds(tensors[0], _CONCATENATED_AXES[target]):
         return tf.concat(tensors, axis)
     blocks, sizes = zip(*(around(x, axis) for x in tensors), strict=True)
     joint = tf.concat(blocks, 1)

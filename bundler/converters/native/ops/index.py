@@ -97,7 +97,7 @@ def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0)
 
 def _taken(data: Tensor, coordinates: Tensor) -> Tensor:
     """Return the elements or slices of data at coordinates, of which there may be more than GatherNd takes."""
-    if coordinates.shape[-1] <= ranks.MOST_COORDINATES:
+    if (coordinates.shape[-1] or 0) <= ranks.MOST_COORDINATES:
         return tf.gather_nd(data, coordinates)
     return tf.gather_nd(*ranks.with_one_coordinate(data, coordinates))
 
@@ -118,14 +118,21 @@ def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0)
     index = wrapped_nd(data, indices, batch_dims)
     if not batch_dims:
         return ctx.value(_taken(data.tensor, index))
-    sizes, index_sizes = ranks.sizes_of(data.tensor), ranks.sizes_of(index)
-    rows = ranks.reshaped(data.tensor, [ranks.joined(sizes[:batch_dims]), *sizes[batch_dims:]])
+    if batch_dims + (index.shape[-1] or 0) <= ranks.MOST_COORDINATES:
+        return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+    return ctx.value(_taken_by_batch(data.tensor, index, batch_dims))
+
+
+def _taken_by_batch(data: Tensor, index: Tensor, batch_dims: int) -> Tensor:
+    """Gather within each of the first `batch_dims` axes, merged, with the number of the batch as the first coordinate."""
+    sizes, index_sizes = ranks.sizes_of(data), ranks.sizes_of(index)
+    rows = ranks.reshaped(data, [ranks.joined(sizes[:batch_dims]), *sizes[batch_dims:]])
     places = ranks.reshaped(index, [ranks.joined(index_sizes[:batch_dims]), *index_sizes[batch_dims:]])
     row = tf.range(tf.shape(places, out_type=index.dtype)[0])
     row = tf.reshape(row, [-1, *[1] * (places.shape.rank - 1)])
-    row = ranks.broadcast_to(row, [*ranks.sizes_of(places)[:-1], 1], ctx.target)
+    row = ranks.broadcast_to(row, [*ranks.sizes_of(places)[:-1], 1])
     taken = _taken(rows, tf.concat([row, places], -1))
-    return ctx.value(ranks.reshaped(taken, [*index_sizes[:-1], *sizes[batch_dims + index.shape[-1] :]]))
+    return ranks.reshaped(taken, [*index_sizes[:-1], *sizes[batch_dims + index.shape[-1] :]])
 
 
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
@@ -260,7 +267,7 @@ _WHERE_AXES = 8
 def non_zero(x: Tensor) -> Tensor:
     """Lower NonZero: the coordinates [rank, count], in row-major order."""
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
-    if x.shape.rank <= _WHERE_AXES:
+    if not ranks.exceeds(x, _WHERE_AXES):
         return tf.transpose(tf.where(condition))
     sizes = tf.shape(x, out_type=tf.int64)
     strides = tf.math.cumprod(sizes, exclusive=True, reverse=True)

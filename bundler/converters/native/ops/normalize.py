@@ -31,15 +31,15 @@ def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
     return softmax(x, axis) if last or ctx.target == "tflite" else _softmax(x, axis)
 
 
-_SOFTMAX_AXES = 4
-"""The axes of LiteRT's Softmax. TensorFlow's takes any number of them, but only 5 with oneDNN."""
+_SOFTMAX_AXES = 5
+"""The axes of Softmax with oneDNN; LiteRT's takes 6, and TensorFlow's own kernel any number of them."""
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Compute the softmax along an axis; sums of half precision are taken in float32."""
     if x.dtype in (tf.float16, tf.bfloat16):
         return _softmax(x, axis)
-    if x.shape.rank <= _SOFTMAX_AXES:
+    if not ranks.exceeds(x, _SOFTMAX_AXES):
         return tf.nn.softmax(x, axis)
     if axis % x.shape.rank == x.shape.rank - 1:
         matrix, sizes = ranks.rows(x)
@@ -57,7 +57,7 @@ def _softmax(x: Tensor, axis: int) -> Tensor:
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower LogSoftmax; half precision is computed in float32."""
     wide = _single(x)
-    if x.shape.rank <= _SOFTMAX_AXES:
+    if not ranks.exceeds(x, _SOFTMAX_AXES):
         return tf.cast(tf.nn.log_softmax(wide, axis), x.dtype)
     block, sizes = ranks.around(wide, axis % x.shape.rank)
     return tf.cast(ranks.reshaped(tf.nn.log_softmax(block, 1), sizes), x.dtype)
@@ -71,9 +71,11 @@ def _single(x: Tensor) -> Tensor:
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower Hardmax: 1 at the first maximum along `axis`, otherwise 0."""
+    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
+        return tf.one_hot(tf.argmax(x, axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
     block, sizes = ranks.around(x, axis % x.shape.rank)
-    size = block.shape[1] or tf.shape(block)[1]
-    return ranks.reshaped(tf.one_hot(tf.argmax(block, 1), size, axis=1, dtype=x.dtype), sizes)
+    hot = tf.one_hot(tf.argmax(block, 1), block.shape[1] or tf.shape(block)[1], axis=1, dtype=x.dtype)
+    return ranks.reshaped(hot, sizes)
 
 
 @op("LayerNormalization", layout=AxisPolicy.VALUES)
@@ -247,7 +249,7 @@ def local_response_normalization(
 @op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
-    if x.shape.rank <= ranks.REDUCED_AXES["tflite"]:
+    if not ranks.exceeds(x, ranks.REDUCED_AXES["tflite"]):
         return tf.math.divide_no_nan(x, tf.norm(x, ord=p, axis=axis, keepdims=True))
     block, sizes = ranks.around(x, axis % x.shape.rank)
     return ranks.reshaped(tf.math.divide_no_nan(block, tf.norm(block, ord=p, axis=1, keepdims=True)), sizes)
@@ -257,9 +259,9 @@ def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
 def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
     """Lower MeanVarianceNormalization: (x - mean) / standard deviation."""
     rank = x.shape.rank
+    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
+        return _standardized(x, list(axes))
     reduced = sorted(axis % rank for axis in axes)
-    if rank <= ranks.MOST_AXES["serving"]:
-        return _standardized(x, reduced)
     matrix, sizes = ranks.kept_and_reduced(x, reduced)
     moved = [axis for axis in range(rank) if axis not in reduced] + reduced
     result = ranks.reshaped(_standardized(matrix, [1]), [sizes[axis] for axis in moved])

@@ -62,6 +62,8 @@ def _sorted_slices(x: Tensor, axis: int) -> Tensor:
 @op("ReverseSequence", since=10)
 def reverse_sequence(x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
     """Lower ReverseSequence: each sequence reversed within its own length."""
+    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
+        return tf.reverse_sequence(x, lengths, seq_axis=time_axis, batch_axis=batch_axis)
     time, batch = time_axis % x.shape.rank, batch_axis % x.shape.rank
     view, places, sizes = ranks.merged(x, [time, batch])
     return ranks.reshaped(tf.reverse_sequence(view, lengths, seq_axis=places[time], batch_axis=places[batch]), sizes)

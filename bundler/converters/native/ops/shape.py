@@ -296,7 +296,7 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
     elements = target.elements
     if elements is None or x.rank is None:
         common = tf.broadcast_dynamic_shape(tf.shape(x.tensor, out_type=tf.int64), tf.cast(target.tensor, tf.int64))
-        if x.rank is None or common.shape[0] is None:
+        if x.rank is None or (common.shape[0] or 0) <= ranks.MOST_AXES[ctx.target]:
             return ctx.value(tf.broadcast_to(x.tensor, common))
         return ctx.value(ranks.broadcast_to(x.tensor, tf.unstack(common), ctx.target))
     sizes = ctx.sizes(x)
@@ -468,7 +468,10 @@ def _padded_at_run_time(
         place = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)[:, None]
         pairs = tf.tensor_scatter_nd_update(tf.zeros([rank, 2], tf.int32), place, pairs)
     crop = tf.maximum(-pairs, 0)
-    x = tf.slice(x, crop[:, 0], tf.shape(x) - crop[:, 0] - crop[:, 1])
+    if rank <= ranks.SLICE_AXES[ctx.target]:
+        x = tf.slice(x, crop[:, 0], tf.shape(x) - crop[:, 0] - crop[:, 1])
+    else:
+        x = ranks.sliced(x, [slice(crop[a, 0], tf.shape(x)[a] - crop[a, 1]) for a in range(rank)], ctx.target)
     pairs = tf.ensure_shape(tf.maximum(pairs, 0), [rank, 2])
     if mode in ("constant", "reflect"):
         return _padded(ctx, x, pairs, mode, value)

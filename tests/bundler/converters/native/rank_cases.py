@@ -195,7 +195,9 @@ def _pad(rank: int) -> Cases:
         yield RankCase("Pad", rank, f"{mode} run time", {**x, **pads}, {}, {"mode": mode})
     both = np.array([*begin, *begin], np.int64)
     yield RankCase("Pad", rank, "number", x, {"pads": both, "value": np.array(7, np.float32)})
-    yield RankCase("Pad", rank, "crop", x, {"pads": -np.array([*begin, *[0] * rank], np.int64)})
+    crop = {"pads": -np.array([*begin, *[0] * rank], np.int64)}
+    yield RankCase("Pad", rank, "crop", x, crop)
+    yield RankCase("Pad", rank, "crop run time", {**x, **crop})
 
 
 def _expand(rank: int) -> Cases:

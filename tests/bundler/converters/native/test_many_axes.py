@@ -19,9 +19,10 @@ from tests.bundler.converters.native.rank_cases import RankCase, cases
 
 FAST = (
     "Add-6-float32", "Where-9", "PRelu-7", "Softmax-7-axis 6", "Softmax-7-axis 3", "ReduceLogSumExp-9-from 0 0",
-    "ArgMax-9-axis 4 1", "Slice-9-back run time", "Slice-9-steps axes at run time", "Pad-9-constant", "Pad-7-reflect run time",
-    "Expand-9-run time", "GatherND-8-depth 8", "OneHot-9-axis 4", "ScatterElements-8-axis 4 add", "NonZero-9",
-    "ReverseSequence-6", "MeanVarianceNormalization-9",
+    "ArgMax-9-axis 4 1", "Slice-9-back run time", "Slice-9-steps axes at run time", "Pad-9-constant",
+    "Pad-9-crop run time", "Pad-7-reflect run time", "Expand-9-run time", "GatherND-8-depth 8", "GatherND-9-batch",
+    "OneHot-9-axis 4", "ScatterElements-8-axis 4 add", "NonZero-9", "ReverseSequence-6",
+    "MeanVarianceNormalization-9",
 )  # fmt: skip
 
 ALL = {case.name: case for case in cases()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import preloaded
+from tests import onednn, preloaded
 from tests.zoo import summary as zoo
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -82,11 +82,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from tests.serving.server import known_differences as recordings
 
     if agreeing := zoo.line(terminalreporter.stats):
-        terminalreporter.write_line(agreeing)
+        terminalreporter.write_line(agreeing + onednn.suffix())
     for line in zoo.half_lines(terminalreporter.stats):
         terminalreporter.write_line(line)
-    for line in summary(r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"):
-        terminalreporter.write_line(line)
+    passed = (r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call")
+    for number, line in enumerate(summary(passed)):
+        terminalreporter.write_line(line + (onednn.suffix() if number == 0 else ""))
     for report in terminalreporter.stats.get("passed", []):
         for name, text in report.user_properties:
             if name in ("house", "zero sweep"):

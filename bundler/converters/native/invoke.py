@@ -41,7 +41,8 @@ def apply(
     if handler.layout is AxisPolicy.VALUES:
         result = handler.function(*leading, *arguments, **attributes)
         return _as_values(result, layouts.LaidOutOperands([], {}, None), context)
-    laid_out = layouts.lay_out(handler.layout, operands, static.keys(), {**handler.axis_defaults, **attributes})
+    attributes = {**handler.axis_defaults, **attributes}
+    laid_out = layouts.lay_out(handler.layout, operands, static.keys(), attributes, context.target)
     arguments = [static.get(i, t) for i, t in enumerate(laid_out.tensors)]
     return _as_values(handler.function(*leading, *arguments, **laid_out.attributes), laid_out, context)
 

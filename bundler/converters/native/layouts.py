@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.contents import Image
+from bundler.converters.native.context import Target
 from bundler.converters.native.dims import Element
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy
@@ -29,6 +31,7 @@ class LaidOutOperands:
         order: the storage order of the result.
         flattened_sizes: if the tensors are rows, the sizes that the result's rows stand for.
         image: the image that the tensors are computed from, if its sizes are not set yet.
+        merged_sizes: if axes of the tensors are merged because they are too many for a kernel, the result's sizes.
     """
 
     tensors: list[Tensor | None]
@@ -36,6 +39,7 @@ class LaidOutOperands:
     order: Order | None
     flattened_sizes: tuple[Element, ...] | None = None
     image: Image | None = None
+    merged_sizes: list[ranks.Size] | None = None
 
     def value(self, tensor: Tensor, store: WeightStore) -> Value:
         """Wrap the result, which is stored as the operands are."""
@@ -43,12 +47,15 @@ class LaidOutOperands:
             return Value.from_flattened(tensor, self.flattened_sizes, store, self.order)
         if self.image is not None and tensor.shape.rank == len(self.image.sizes):
             return Value.convolved(replace(self.image, tensor=tensor, takes_sum=False), store, self.order)
+        if self.merged_sizes is not None:
+            tensor = ranks.reshaped(tensor, self.merged_sizes)
         return Value.of(tensor, store, self.order)
 
 
 def lay_out(
-    policy: AxisPolicy, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any]
-) -> LaidOutOperands:
+    policy: AxisPolicy, operands: Sequence[Value | None], static: Collection[int], attributes: dict[str, Any],
+    target: Target,
+) -> LaidOutOperands:  # fmt: skip
     """Bring operands into the order that a handler declares.
 
     Args:
@@ -56,10 +63,11 @@ def lay_out(
         operands: the node's inputs; None for one that is left out.
         static: positions of the operands that the handler takes as arrays; they are left to the caller.
         attributes: the node's attributes.
+        target: what the graph is for.
     """
     dynamic = [None if i in static else v for i, v in enumerate(operands)]
     if policy is AxisPolicy.ELEMENTWISE:
-        return elementwise(dynamic, attributes)
+        return elementwise(dynamic, attributes, target)
     if policy is AxisPolicy.AXIS:
         return by_axis(dynamic, attributes)
     if policy is AxisPolicy.SPATIAL:
@@ -69,8 +77,13 @@ def lay_out(
     return LaidOutOperands([None if v is None else v.tensor for v in dynamic], attributes, None)
 
 
-def elementwise(operands: Sequence[Value | None], attributes: dict[str, Any] | None = None) -> LaidOutOperands:
-    """Bring the operands of an elementwise operator into one order; as rows, if they all consist of rows."""
+def elementwise(
+    operands: Sequence[Value | None], attributes: dict[str, Any] | None = None, target: Target = "serving"
+) -> LaidOutOperands:
+    """Bring the operands of an elementwise operator into one order.
+
+    They become rows if they all consist of rows; otherwise axes are merged if there are more of them than kernels take.
+    """
     order = common_order(operands)
     rank = max((v.rank or 0 for v in operands if v is not None), default=0)
     image = _common_image(operands)
@@ -78,11 +91,12 @@ def elementwise(operands: Sequence[Value | None], attributes: dict[str, Any] | N
         tensors = [None if v is None else v.image.tensor if v.image else aligned(v, order, rank) for v in operands]
         return LaidOutOperands(tensors, attributes or {}, order, image=image)
     sizes = _common_flattened_sizes(operands, rank)
-    if sizes is None:
-        tensors = [None if v is None else aligned(v, order, rank) for v in operands]
-    else:
+    if sizes is not None:
         tensors = [None if v is None else _flattened_operand(v, rank) for v in operands]
-    return LaidOutOperands(tensors, attributes or {}, order, sizes)
+        return LaidOutOperands(tensors, attributes or {}, order, sizes)
+    tensors = [None if v is None else aligned(v, order, rank) for v in operands]
+    tensors, merged_sizes = ranks.merged_operands(tensors, target)
+    return LaidOutOperands(tensors, attributes or {}, order, merged_sizes=merged_sizes)
 
 
 def by_axis(operands: Sequence[Value | None], attributes: dict[str, Any]) -> LaidOutOperands:

@@ -12,11 +12,13 @@ import tensorflow as tf
 from bundler.adapters.adapter import InputAdapter
 from bundler.adapters.derive import DerivedSignature
 from bundler.converters.input_guards import guarded
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Target
 from bundler.converters.native.lowering import Lowering
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import HandlerTable, builtin
 from bundler.converters.native.report import check_supported
+from bundler.converters.native.tensors import transposing_at_most
 from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.converters.signature_names import restore, set_methods, tensor_names
@@ -146,8 +148,9 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             lowering = Lowering(model.graph, self._store, opset=opset, target=target, handlers=self._handlers)
             checked = guarded(tensors, inputs) if target == "serving" else tensors  # TFLite has no operator that checks a shape
             values = {s.name: self._input(s.name, tensor) for s, tensor in zip(inputs, checked, strict=True)}
-            results = lowering.run(values)
-            return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
+            with transposing_at_most(ranks.TRANSPOSED_AXES[target]):
+                results = lowering.run(values)
+                return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
 
         return self._traced(name, inputs, function)
 

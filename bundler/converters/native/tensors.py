@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import tensorflow as tf
@@ -39,6 +42,19 @@ class TensorCache(Generic[Key]):
         self._tensors[tf.compat.v1.get_default_graph(), key] = tensor
 
 
+_MOST_TRANSPOSED: ContextVar[int] = ContextVar("most_transposed", default=254)
+
+
+@contextmanager
+def transposing_at_most(axes: int) -> Iterator[None]:
+    """Let `transpose` emit only transposes of so many axes in the block; TensorFlow's kernel takes any number."""
+    token = _MOST_TRANSPOSED.set(axes)
+    try:
+        yield
+    finally:
+        _MOST_TRANSPOSED.reset(token)
+
+
 def transpose(tensor: Tensor, permutation: Sequence[int]) -> Tensor:
     """Transpose a tensor; by a reshape where only axes of size 1 move, which leaves the data where it is."""
     sizes = tensor.shape.as_list()
@@ -48,4 +64,36 @@ def transpose(tensor: Tensor, permutation: Sequence[int]) -> Tensor:
     target = [sizes[axis] for axis in permutation]
     if moving == sorted(moving) and sum(size is None for size in target) <= 1:
         return tf.reshape(tensor, [-1 if size is None else size for size in target])
-    return tf.transpose(tensor, permutation)
+    if len(sizes) <= _MOST_TRANSPOSED.get() or None in sizes:
+        return tf.transpose(tensor, permutation)
+    return _transposed_in_parts(tensor, permutation, _MOST_TRANSPOSED.get())
+
+
+def _transposed_in_parts(tensor: Tensor, permutation: Sequence[int], most: int) -> Tensor:
+    """Transpose a tensor of known sizes, with axes that stay together merged, and with one axis at a time if that is too many."""
+    sizes, runs = tensor.shape.as_list(), _runs(permutation)
+    target = [sizes[axis] for axis in permutation]
+    if len(runs) <= most:
+        stored = sorted(runs)
+        view = tf.reshape(tensor, [math.prod(sizes[axis] for axis in run) for run in stored])
+        return tf.reshape(tf.transpose(view, [stored.index(run) for run in runs]), target)
+    current = list(range(len(sizes)))
+    for place, axis in enumerate(permutation):
+        begin = current.index(axis)
+        if begin != place:
+            lengths = [sizes[a] for a in current]
+            parts = [lengths[:place], lengths[place:begin], lengths[begin : begin + 1], lengths[begin + 1 :]]
+            tensor = tf.transpose(tf.reshape(tensor, [math.prod(part) for part in parts]), [0, 2, 1, 3])
+            current.insert(place, current.pop(begin))
+    return tf.reshape(tensor, target)
+
+
+def _runs(permutation: Sequence[int]) -> list[list[int]]:
+    """Return the axes of a permutation in runs that stay together and in order."""
+    runs: list[list[int]] = []
+    for axis in permutation:
+        if runs and runs[-1][-1] + 1 == axis:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    return runs

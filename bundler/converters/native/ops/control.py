@@ -19,7 +19,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.sequence import ListOf, SequenceValue, as_list, common_shape, flatten, restore, structure
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, transpose
 from bundler.converters.native.value import Value
 from bundler.converters.native.zero_sizes import at_least_one
 
@@ -263,4 +263,4 @@ def _from_first(stacked: Tensor, axis: int, backward: bool) -> Tensor:
     data = tf.reverse(stacked, [0]) if backward else stacked
     rank = data.shape.rank
     axis = axis % rank
-    return data if axis == 0 else tf.transpose(data, [*range(1, axis + 1), 0, *range(axis + 1, rank)])
+    return data if axis == 0 else transpose(data, [*range(1, axis + 1), 0, *range(axis + 1, rank)])

@@ -85,9 +85,9 @@ def add(ctx: Context, a: Value, b: Value) -> Value:
         sum_ = _sum_with_convolution(ctx, a, b)
         if sum_ is not None:
             return sum_
-        operands = elementwise(both_flattened(a, b))
+        operands = elementwise(both_flattened(a, b), target=ctx.target)
         return operands.value(tf.add_n(operands.tensors), ctx.store)
-    operands = elementwise((a, b))
+    operands = elementwise((a, b), target=ctx.target)
     return operands.value(tf.add(*operands.tensors), ctx.store)
 
 
@@ -214,7 +214,7 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
 @op("Relu", layout=AxisPolicy.VALUES)
 def relu(ctx: Context, x: Value) -> Value:
     """Lower Relu: max(0, x); the result is known to be non-negative."""
-    operands = elementwise((x,))
+    operands = elementwise((x,), target=ctx.target)
     result = operands.value(tf.nn.relu(operands.tensors[0]), ctx.store)
     result.non_negative = True
     return result

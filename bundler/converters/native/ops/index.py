@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.shape import drop_axes
@@ -45,6 +46,10 @@ def _take_one(ctx: Context, data: Value, index: int, axis: int) -> Value:
     """Take a constant scalar index by a slice that drops the axis, whatever order the data has."""
     order = data.order or identity(len(data.shape))
     place, size = order.index(axis), data.shape[axis]
+    if len(order) > ranks.SLICE_AXES[ctx.target]:
+        block, sizes = ranks.around(data.stored, place)
+        one = block[:, slice(index, index + 1 or None)]
+        return ctx.value(ranks.reshaped(one, [*sizes[:place], *sizes[place + 1 :]]), drop_axes(order, [axis]))
     slices: list[slice | int] = [slice(None)] * len(order)
     slices[place] = index
     if ctx.target == "tflite" and size is not None:  # XNNPACK slices, but cannot drop an axis
@@ -67,7 +72,8 @@ def _take_neighbours(ctx: Context, data: Value, neighbours: tuple[int, int], sha
     first, end = neighbours
     whole = end - first == data.shape[axis]
     order = data.order or identity(len(data.shape))
-    taken = data.stored if whole else data.stored[tuple(slice(first, end) if a == axis else slice(None) for a in order)]
+    slices = [slice(first, end) if a == axis else slice(None) for a in order]
+    taken = data.stored if whole else ranks.sliced(data.stored, slices, ctx.target)
     if len(shape) == 1:
         return data if whole else ctx.value(taken, data.order)
     moved = ctx.value(taken, data.order).tensor
@@ -81,14 +87,21 @@ def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor
         return tf.constant(np.where(array < 0, array + size, array) if size is not None else array)
     index = indices.tensor
     length = tf.cast(tf.shape(data)[axis], index.dtype) if size is None else tf.constant(size, index.dtype)
-    return tf.where(index < 0, index + length, index)
+    return ranks.elementwise(lambda i: tf.where(i < 0, i + length, i), index)
 
 
 @op("GatherElements", layout=AxisPolicy.VALUES)
 def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Lower GatherElements: for axis 0, out[i][j] = data[index[i][j]][j]."""
     coordinates = element_coordinates(data, indices, axis % len(data.shape))
-    return ctx.value(tf.gather_nd(data.tensor, coordinates))
+    return ctx.value(_taken(data.tensor, coordinates))
+
+
+def _taken(data: Tensor, coordinates: Tensor) -> Tensor:
+    """Return the elements or slices of data at coordinates, of which there may be more than GatherNd takes."""
+    if (coordinates.shape[-1] or 0) <= ranks.MOST_COORDINATES:
+        return tf.gather_nd(data, coordinates)
+    return tf.gather_nd(*ranks.with_one_coordinate(data, coordinates))
 
 
 def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
@@ -105,7 +118,23 @@ def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
 def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     """Lower GatherND: the elements or slices of data at coordinates."""
     index = wrapped_nd(data, indices, batch_dims)
-    return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+    if not batch_dims:
+        return ctx.value(_taken(data.tensor, index))
+    if batch_dims + (index.shape[-1] or 0) <= ranks.MOST_COORDINATES:
+        return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+    return ctx.value(_taken_by_batch(data.tensor, index, batch_dims))
+
+
+def _taken_by_batch(data: Tensor, index: Tensor, batch_dims: int) -> Tensor:
+    """Gather within each of the first `batch_dims` axes, merged, with the number of the batch as the first coordinate."""
+    sizes, index_sizes = ranks.sizes_of(data), ranks.sizes_of(index)
+    rows = ranks.reshaped(data, [ranks.joined(sizes[:batch_dims]), *sizes[batch_dims:]])
+    places = ranks.reshaped(index, [ranks.joined(index_sizes[:batch_dims]), *index_sizes[batch_dims:]])
+    row = tf.range(tf.shape(places, out_type=index.dtype)[0])
+    row = tf.reshape(row, [-1, *[1] * (places.shape.rank - 1)])
+    row = ranks.broadcast_to(row, [*ranks.sizes_of(places)[:-1], 1])
+    taken = _taken(rows, tf.concat([row, places], -1))
+    return ranks.reshaped(taken, [*index_sizes[:-1], *sizes[batch_dims + index.shape[-1] :]])
 
 
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
@@ -115,7 +144,7 @@ def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
         return index
     depth = tf.shape(index)[-1] if indices.shape[-1] is None else indices.shape[-1]
     sizes = tf.shape(data.tensor, out_type=index.dtype)[batch_dims : batch_dims + depth]
-    return tf.where(index < 0, index + sizes, index)
+    return ranks.elementwise(lambda i, s: tf.where(i < 0, i + s, i), index, sizes)
 
 
 _SCATTERS: dict[str, Callable[..., Tensor]] = {
@@ -139,7 +168,11 @@ def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, re
         return data * _scattered_product(data, coordinates, updates)
     if reduction not in _SCATTERS:
         raise ctx.reject(f"The reduction {reduction!r} is not defined by ONNX.")
-    return _SCATTERS[reduction](data, coordinates, updates)
+    depth = coordinates.shape[-1]
+    if depth is None or depth <= ranks.MOST_COORDINATES:
+        return _SCATTERS[reduction](data, coordinates, updates)
+    flat, places = ranks.with_one_coordinate(data, coordinates)
+    return ranks.reshaped(_SCATTERS[reduction](flat, places, updates), ranks.sizes_of(data))
 
 
 def _scattered_product(data: Tensor, coordinates: Tensor, updates: Tensor) -> Tensor:
@@ -191,12 +224,16 @@ def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Ca
     axis = axis % len(x.shape)
     order = x.order or identity(len(x.shape))
     storage_axis = order.index(axis)
-    data = reducible(x.stored, storage_axis)
+    data, sizes = (x.stored, None) if len(order) <= ranks.MOST_AXES[ctx.target] else ranks.around(x.stored, storage_axis)
+    place = storage_axis if sizes is None else 1
+    data = reducible(data, place)
     if last:
-        size = tf.cast(tf.shape(data)[storage_axis], tf.int64)
-        index = size - 1 - search(tf.reverse(data, [storage_axis]), storage_axis, output_type=tf.int64)
+        size = tf.cast(tf.shape(data)[place], tf.int64)
+        index = size - 1 - search(tf.reverse(data, [place]), place, output_type=tf.int64)
     else:
-        index = search(data, storage_axis, output_type=tf.int64)
+        index = search(data, place, output_type=tf.int64)
+    if sizes is not None:
+        index = ranks.reshaped(index, [*sizes[:storage_axis], *sizes[storage_axis + 1 :]])
     if keepdims:
         return ctx.value(tf.expand_dims(index, storage_axis), x.order)
     return ctx.value(index, drop_axes(order, [axis]))
@@ -227,14 +264,22 @@ def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: 
     off, on = values.tensor[0], values.tensor[1]
     rank = len(indices.shape) + 1
     hot = tf.one_hot(index, tf.cast(count, tf.int32), on_value=True, off_value=False, axis=axis % rank, dtype=tf.bool)
-    return ctx.value(tf.where(hot, on, off))
+    return ctx.value(ranks.elementwise(lambda h: tf.where(h, on, off), hot, target=ctx.target))
+
+
+_WHERE_AXES = 8
+"""The axes of TensorFlow's Where."""
 
 
 @op("NonZero")
 def non_zero(x: Tensor) -> Tensor:
     """Lower NonZero: the coordinates [rank, count], in row-major order."""
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
-    return tf.transpose(tf.where(condition))
+    if not ranks.exceeds(x, _WHERE_AXES):
+        return tf.transpose(tf.where(condition))
+    sizes = tf.shape(x, out_type=tf.int64)
+    strides = tf.math.cumprod(sizes, exclusive=True, reverse=True)
+    return tf.transpose(tf.where(tf.reshape(condition, [-1]))) // strides[:, None] % sizes[:, None]
 
 
 @op("Trilu", layout=AxisPolicy.VALUES)
@@ -245,7 +290,8 @@ def trilu(ctx: Context, x: Value, k: Value | None = None, *, upper: int = 1) -> 
     diagonal = tf.constant(0, tf.int64) if k is None else tf.reshape(tf.cast(k.tensor, tf.int64), [])
     distance = tf.range(columns)[None, :] - tf.range(rows)[:, None]
     keep = distance >= diagonal if upper else distance <= diagonal
-    return ctx.value(tf.where(keep, data, tf.zeros([], data.dtype)))
+    zero = tf.zeros([], data.dtype)
+    return ctx.value(ranks.elementwise(lambda k, d: tf.where(k, d, zero), keep, data, target=ctx.target))
 
 
 def _register_cumulative(name: str, compute: Callable[..., Tensor]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native import products
+from bundler.converters.native import products, ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import Dim, full_shape
 from bundler.converters.native.dims import product as size_product
@@ -27,25 +27,23 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
     """Lower MatMul: a [..., M, K] @ b [..., K, N] by NumPy's rules for vectors and broadcasting."""
     rank_a, rank_b = known_rank(a), known_rank(b)
     if rank_a == 1 or rank_b == 1:
-        return ctx.value(_with_vector(a.tensor, b.tensor, rank_a, rank_b))
+        return ctx.value(_with_vector(ctx, a.tensor, b.tensor, rank_a, rank_b))
     if rank_b == 2 and rank_a > 2:
         return linear(ctx, a, b)
     left, swap_left = _last_two(ctx, a)
     right, swap_right = _last_two(ctx, b)
     if left.dtype in (tf.int8, tf.uint8, tf.int16, tf.uint16, tf.uint32, tf.uint64):
-        product = products.matmul(
-            tf.cast(left, tf.int64), tf.cast(right, tf.int64), transpose_a=swap_left, transpose_b=swap_right
-        )
-        return ctx.value(tf.cast(product, a.dtype))
-    return ctx.value(products.matmul(left, right, transpose_a=swap_left, transpose_b=swap_right))
+        left, right = tf.cast(left, tf.int64), tf.cast(right, tf.int64)
+    swapped = {"transpose_a": swap_left, "transpose_b": swap_right}
+    return ctx.value(tf.cast(ranks.product(left, right, ctx.target, **swapped), a.dtype))
 
 
-def _with_vector(a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
+def _with_vector(ctx: Context, a: Tensor, b: Tensor, rank_a: int, rank_b: int) -> Tensor:
     if rank_a == 1 and rank_b == 1:
         return in_single(lambda x, y: tf.reduce_sum(x * y))(a, b)
     if rank_a == 1:
-        return tf.squeeze(products.matmul(tf.expand_dims(a, 0), b), -2)
-    return tf.squeeze(products.matmul(a, tf.expand_dims(b, -1)), -1)
+        return tf.squeeze(ranks.product(tf.expand_dims(a, 0), b, ctx.target), -2)
+    return tf.squeeze(ranks.product(a, tf.expand_dims(b, -1), ctx.target), -1)
 
 
 def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.orders import Order, identity
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, transpose
 from bundler.converters.native.value import Value
 
 _AXES = "abcd"
@@ -22,7 +22,7 @@ _AXES = "abcd"
 def moved(ctx: Context, x: Tensor, permutation: Sequence[int]) -> Tensor:
     """Transpose x, as an Einsum where that is faster."""
     if not _is_move_of_heads(ctx, x, permutation):
-        return tf.transpose(x, permutation)
+        return transpose(x, permutation)
     return tf.raw_ops.Einsum(inputs=[x], equation=f"{_AXES}->{''.join(_AXES[axis] for axis in permutation)}")
 
 

@@ -11,12 +11,13 @@ from math import prod
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import divide, tensor_shape
+from bundler.converters.native.dims import divide, product, tensor_shape
 from bundler.converters.native.ops.half import in_single, is_half, single
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, transpose
 from bundler.converters.native.value import Value
 from bundler.converters.native.zero_sizes import at_least_one
 
@@ -32,9 +33,21 @@ def softmax_along(ctx: Context, x: Tensor, *, axis: int = -1) -> Tensor:
     return softmax(x, axis) if last or ctx.target == "tflite" else _softmax(x, axis)
 
 
+_SOFTMAX_AXES = 5
+"""The axes of Softmax with oneDNN; LiteRT's takes 6, and TensorFlow's own kernel any number of them."""
+
+
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Compute the softmax along an axis; sums of half precision are taken in float32."""
-    return _softmax(x, axis) if is_half(x.dtype) else tf.nn.softmax(x, axis)
+    if is_half(x.dtype):
+        return _softmax(x, axis)
+    if not ranks.exceeds(x, _SOFTMAX_AXES):
+        return tf.nn.softmax(x, axis)
+    if axis % x.shape.rank == x.shape.rank - 1:
+        matrix, sizes = ranks.rows(x)
+        return ranks.reshaped(tf.nn.softmax(matrix), sizes)
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    return ranks.reshaped(tf.nn.softmax(block, 1), sizes)
 
 
 def _softmax(x: Tensor, axis: int) -> Tensor:
@@ -45,13 +58,24 @@ def _softmax(x: Tensor, axis: int) -> Tensor:
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower LogSoftmax; half precision is computed in float32."""
-    return in_single(tf.nn.log_softmax)(x, axis)
+    if not ranks.exceeds(x, _SOFTMAX_AXES):
+        return in_single(tf.nn.log_softmax)(x, axis)
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    return ranks.reshaped(in_single(tf.nn.log_softmax)(block, 1), sizes)
 
 
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower Hardmax: 1 at the first maximum along `axis`, otherwise 0."""
-    return tf.one_hot(tf.argmax(at_least_one(x, [axis]), axis), x.shape[axis] or tf.shape(x)[axis], axis=axis, dtype=x.dtype)
+    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
+        return _first_maximum(x, axis)
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    return ranks.reshaped(_first_maximum(block, 1), sizes)
+
+
+def _first_maximum(x: Tensor, axis: int) -> Tensor:
+    size = x.shape[axis] or tf.shape(x)[axis]
+    return tf.one_hot(tf.argmax(at_least_one(x, [axis]), axis), size, axis=axis, dtype=x.dtype)
 
 
 @op("LayerNormalization", layout=AxisPolicy.VALUES)
@@ -61,8 +85,10 @@ def layer_normalization(
 ) -> list[Value | None]:  # fmt: skip
     """Lower LayerNormalization: y, mean and 1 / standard deviation; in float32 with stash_type 1, whatever the dtype of x."""
     if not _is_by_row(ctx, x, scale, bias, axis):
-        axes = list(range(axis % len(x.shape), len(x.shape)))
-        return [ctx.value(t) for t in _normalized(x.tensor, axes, scale, bias, epsilon, stash_type == 1)]
+        data, axes, sizes = _with_leading_merged(x.tensor, axis % len(x.shape))
+        y, *statistics = _normalized(data, axes, scale, bias, epsilon, stash_type == 1)
+        ones = [*sizes[: axis % len(x.shape)], *[1] * len(axes)]
+        return [ctx.value(ranks.reshaped(y, sizes)), *(ctx.value(ranks.reshaped(t, ones)) for t in statistics)]
     rows = x.rows if x.flattened_sizes is not None and x.order is None else tf.reshape(x.tensor, [-1, x.shape[-1]])
     if bias is not None and epsilon >= _SMALLEST_EPSILON and _elements_per_example(x) >= MANY_ELEMENTS:
         results = _normalized_by_kernel(rows, scale, bias, epsilon)
@@ -70,6 +96,15 @@ def layer_normalization(
         results = _normalized(rows, [1], scale, bias, epsilon, True)
     sizes = ctx.sizes(x)
     return [Value.from_flattened(t, [*sizes[:-1], t.shape[-1]], ctx.store) for t in results]
+
+
+def _with_leading_merged(x: Tensor, axis: int) -> tuple[Tensor, list[int], list[ranks.Size]]:
+    """Return x, the axes from `axis` on, and the sizes; the axes before it are merged if there are many."""
+    sizes, rank = ranks.sizes_of(x), x.shape.rank
+    if rank <= ranks.REDUCED_AXES["tflite"] or axis < 2:
+        return x, list(range(axis, rank)), sizes
+    view = ranks.reshaped(x, [ranks.joined(sizes[:axis]), *sizes[axis:]])
+    return view, list(range(1, view.shape.rank)), sizes
 
 
 def _elements_per_example(x: Value) -> int:
@@ -135,10 +170,10 @@ def rms_normalization(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
     """Lower RMSNormalization: x over its root mean square, times scale; in float32 with stash_type 1."""
-    axes = list(range(axis % x.shape.rank, x.shape.rank))
-    data = tf.cast(x, tf.float32) if stash_type == 1 else x
+    view, axes, sizes = _with_leading_merged(x, axis % x.shape.rank)
+    data = tf.cast(view, tf.float32) if stash_type == 1 else view
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
-    return tf.cast(_with_parameters(data * inverse, scale), x.dtype)
+    return ranks.reshaped(tf.cast(_with_parameters(data * inverse, scale), x.dtype), sizes)
 
 
 @op("BatchNormalization", layout=AxisPolicy.VALUES)
@@ -180,9 +215,13 @@ def _with_batch_statistics(
 @op("InstanceNormalization", layout=AxisPolicy.SPATIAL)
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Lower InstanceNormalization, over the spatial axes."""
+    sizes = ranks.sizes_of(x)
+    if len(sizes) > ranks.REDUCED_AXES["tflite"]:
+        x = ranks.reshaped(x, [sizes[0], ranks.joined(sizes[1:-1]), sizes[-1]])
     axes, wide = list(range(1, x.shape.rank - 1)), single(x)
     mean, variance = tf.nn.moments(wide, axes, keepdims=True)
-    return tf.cast((wide - mean) * (tf.math.rsqrt(variance + epsilon) * single(scale)) + single(bias), x.dtype)
+    result = (wide - mean) * (tf.math.rsqrt(variance + epsilon) * single(scale)) + single(bias)
+    return ranks.reshaped(tf.cast(result, x.dtype), sizes)
 
 
 @op("GroupNormalization", layout=AxisPolicy.VALUES, since=21)
@@ -194,7 +233,8 @@ def group_normalization(
     order = channels_last(len(sizes))
     data = x.in_order(order)
     channels = sizes[1]
-    stored = [sizes[0], *sizes[2:], num_groups, divide(channels, num_groups)]
+    spatial = sizes[2:] if len(sizes) < ranks.REDUCED_AXES["tflite"] else [product(sizes[2:])]
+    stored = [sizes[0], *spatial, num_groups, divide(channels, num_groups)]
     grouped = tf.reshape(data, tensor_shape(stored))
     axes = [*range(1, len(stored) - 2), len(stored) - 1]
     mean, variance = tf.nn.moments(tf.cast(grouped, tf.float32) if stash_type == 1 else grouped, axes, keepdims=True)
@@ -219,6 +259,13 @@ def local_response_normalization(
 @op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
+    if not ranks.exceeds(x, ranks.REDUCED_AXES["tflite"]):
+        return _over_norm(x, axis, p)
+    block, sizes = ranks.around(x, axis % x.shape.rank)
+    return ranks.reshaped(_over_norm(block, 1, p), sizes)
+
+
+def _over_norm(x: Tensor, axis: int, p: int) -> Tensor:
     norm = tf.norm(single(x), ord=p, axis=axis, keepdims=True)
     return tf.cast(tf.math.divide_no_nan(single(x), norm), x.dtype)
 
@@ -226,6 +273,17 @@ def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
 @op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)
 def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -> Tensor:
     """Lower MeanVarianceNormalization: (x - mean) / standard deviation."""
+    rank = x.shape.rank
+    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
+        return _standardized(x, list(axes))
+    reduced = sorted(axis % rank for axis in axes)
+    matrix, sizes = ranks.kept_and_reduced(x, reduced)
+    moved = [axis for axis in range(rank) if axis not in reduced] + reduced
+    result = ranks.reshaped(_standardized(matrix, [1]), [sizes[axis] for axis in moved])
+    return transpose(result, [moved.index(axis) for axis in range(rank)])
+
+
+def _standardized(x: Tensor, axes: list[int]) -> Tensor:
     wide = single(x)
-    mean, variance = tf.nn.moments(wide, list(axes), keepdims=True)
+    mean, variance = tf.nn.moments(wide, axes, keepdims=True)
     return tf.cast((wide - mean) / (tf.sqrt(variance) + 1e-9), x.dtype)

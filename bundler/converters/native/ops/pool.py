@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import Dim, Element, add, from_sizes, larger, pad_pairs, subtract
 from bundler.converters.native.nodes import is_read
@@ -45,7 +46,8 @@ def max_pool(
         )  # fmt: skip
     else:
         data, mode = _padded_for_max(data, window, x.non_negative)
-        result = _pool(data, window, "MAX", mode)
+        by_planes = ctx.target == "tflite" and window.count == 3 and set(window.dilation) == {1} and data.dtype.is_floating
+        result = _by_planes(data, window, "MAX", mode) if by_planes else _pool(data, window, "MAX", mode)
     return _with_sign_of(x, ctx.value(result, window.order))
 
 
@@ -259,6 +261,22 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
     return tf.pad(data, _spatial_pairs(begin, end), constant_values=data.dtype.min), "VALID"
 
 
+def _by_planes(data: Tensor, window: _Window, kind: str, mode: str) -> Tensor:
+    """Pool over the last two of three spatial axes, then over the first.
+
+    TensorFlow has no kernels over three axes for float16 and float64, and TFLite has no such operators. Means are the same too,
+    because each plane in a window has the same number of elements.
+    """
+    pool = tf.nn.max_pool2d if kind == "MAX" else tf.nn.avg_pool2d
+    batch, depth, height, width, channels = ranks.sizes_of(data)
+    planes = ranks.reshaped(data, [batch * depth, height, width, channels])
+    planes = pool(planes, window.kernel[1:], window.stride[1:], mode)
+    _, height, width, _ = ranks.sizes_of(planes)
+    columns = ranks.reshaped(planes, [batch, depth, height * width, channels])
+    columns = pool(columns, [window.kernel[0], 1], [window.stride[0], 1], mode)
+    return ranks.reshaped(columns, [batch, ranks.sizes_of(columns)[1], height, width, channels])
+
+
 def _border_repeated(data: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Repeat the border by concatenation: XNNPACK supports that, but not MIRROR_PAD."""
     for axis, (begin, end) in enumerate(pairs):
@@ -279,6 +297,8 @@ def _pool(data: Tensor, window: _Window, kind: str, mode: str) -> Tensor:
             wide = tf.expand_dims(data, 1)
             pool = tf.nn.max_pool2d if kind == "MAX" else tf.nn.avg_pool2d
             return tf.squeeze(pool(wide, [1, *window.kernel], [1, *window.stride], mode), 1)
+        if window.count == 3 and data.dtype not in (tf.float32, tf.bfloat16):
+            return _by_planes(data, window, kind, mode)
         pools = {
             ("MAX", 2): tf.nn.max_pool2d, ("MAX", 3): tf.nn.max_pool3d,
             ("AVG", 2): tf.nn.avg_pool2d, ("AVG", 3): tf.nn.avg_pool3d,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.ops.shape import drop_axes
@@ -74,7 +75,8 @@ def _register(name: str, compute: Reduction) -> None:
         reduced = reduced or list(range(rank))
         order = x.order or identity(rank)
         storage_axes = [order.index(axis) for axis in reduced]
-        result = compute(x.stored, storage_axes, keepdims=bool(keepdims))
+        most = min(ranks.REDUCED_AXES[ctx.target], ranks.MOST_AXES["serving"] if name == "ReduceLogSumExp" else 254)
+        result = ranks.reduced(compute, x.stored, storage_axes, most, keepdims=bool(keepdims))
         value = ctx.value(result, x.order if keepdims else drop_axes(order, reduced))
         value.non_negative = x.non_negative and name in ("ReduceMean", "ReduceMax", "ReduceSum")
         return value

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.dtypes import tensor_dtype
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, transpose
 from bundler.converters.native.value import Value
 from bundler.converters.native.zero_sizes import at_least_one, cut
 
@@ -46,7 +47,7 @@ def unique(ctx: Context, x: Value, *, axis: int | None = None, sorted: int = 1) 
 
 def _sorted_slices(x: Tensor, axis: int) -> Tensor:
     """Return the order that sorts the slices along `axis` lexicographically: stably, by their last element first."""
-    rows = tf.reshape(tf.transpose(x, [axis, *(a for a in range(x.shape.rank) if a != axis)]), [tf.shape(x)[axis], -1])
+    rows = tf.reshape(transpose(x, [axis, *(a for a in range(x.shape.rank) if a != axis)]), [tf.shape(x)[axis], -1])
     if x.dtype == tf.string:
         raise ValueError("TensorFlow cannot sort strings; use sorted=0")
     x = tf.cast(x, tf.int32) if x.dtype == tf.bool else x
@@ -63,7 +64,11 @@ def _sorted_slices(x: Tensor, axis: int) -> Tensor:
 @op("ReverseSequence", since=10)
 def reverse_sequence(x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0) -> Tensor:
     """Lower ReverseSequence: each sequence reversed within its own length."""
-    return tf.reverse_sequence(x, lengths, seq_axis=time_axis, batch_axis=batch_axis)
+    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
+        return tf.reverse_sequence(x, lengths, seq_axis=time_axis, batch_axis=batch_axis)
+    time, batch = time_axis % x.shape.rank, batch_axis % x.shape.rank
+    view, places, sizes = ranks.merged(x, [time, batch])
+    return ranks.reshaped(tf.reverse_sequence(view, lengths, seq_axis=places[time], batch_axis=places[batch]), sizes)
 
 
 @op("TensorScatter", layout=AxisPolicy.VALUES, since=24)

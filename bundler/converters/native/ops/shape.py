@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import (
     Dim,
@@ -25,7 +26,7 @@ from bundler.converters.native.dims import (
     tensor_of,
     tensor_shape,
 )  # fmt: skip
-from bundler.converters.native.layouts import by_axis
+from bundler.converters.native.layouts import by_axis, known_rank
 from bundler.converters.native.nodes import dim_names_of
 from bundler.converters.native.ops.moves import offer_move
 from bundler.converters.native.ops.reorder import reshaped_order
@@ -293,7 +294,8 @@ def concat(ctx: Context, *values: Value, axis: int) -> Value:
     if len(values) == 1:
         return values[0]
     operands = by_axis(values, {"axis": axis})
-    result = ctx.value(tf.concat(operands.tensors, operands.attributes["axis"]), operands.order)
+    place = operands.attributes["axis"] % known_rank(values[0]) if values[0].rank is not None else axis
+    result = ctx.value(ranks.concatenated(operands.tensors, place, ctx.target), operands.order)
     if axis == 1:
         result.parts = values
     return result
@@ -330,7 +332,9 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
     elements = target.elements
     if elements is None or x.rank is None:
         common = tf.broadcast_dynamic_shape(tf.shape(x.tensor, out_type=tf.int64), tf.cast(target.tensor, tf.int64))
-        return ctx.value(tf.broadcast_to(x.tensor, common))
+        if x.rank is None or (common.shape[0] or 0) <= ranks.MOST_AXES[ctx.target]:
+            return ctx.value(tf.broadcast_to(x.tensor, common))
+        return ctx.value(ranks.broadcast_to(x.tensor, tf.unstack(common), ctx.target))
     sizes = ctx.sizes(x)
     rank = max(len(sizes), len(elements))
     current = [1] * (rank - len(sizes)) + sizes
@@ -340,7 +344,9 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
         return x
     if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
         return _with_dims(ctx, Value.filled(x.array, final, ctx.store), final)
-    return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
+    if rank <= ranks.MOST_AXES[ctx.target]:
+        return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
+    return ctx.value(ranks.broadcast_to(x.tensor, [e if isinstance(e, int) else e.tensor for e in final], ctx.target))
 
 
 def _broadcast(a: Element, b: Element) -> Element:
@@ -360,10 +366,15 @@ def _broadcast(a: Element, b: Element) -> Element:
 def tile(ctx: Context, x: Value, repeats: Value) -> Value:
     """Lower Tile: repeat x along each axis."""
     if repeats.array is None:
-        return ctx.value(tf.tile(x.tensor, repeats.tensor))
+        return ctx.value(_tiled(x.tensor, repeats.tensor))
     counts = [int(n) for n in repeats.array]
     order = x.order or identity(len(counts))
-    return ctx.value(tf.tile(x.stored, [counts[axis] for axis in order]), x.order)
+    return ctx.value(_tiled(x.stored, [counts[axis] for axis in order]), x.order)
+
+
+def _tiled(x: Tensor, counts: Any) -> Tensor:
+    """Repeat x along each axis; TensorFlow has no kernel for uint16."""
+    return tf.cast(tf.tile(tf.cast(x, tf.int32), counts), x.dtype) if x.dtype == tf.uint16 else tf.tile(x, counts)
 
 
 @op("ConstantOfShape", layout=AxisPolicy.VALUES)
@@ -393,7 +404,7 @@ def slice_(
     """Lower Slice; if its axes and steps are known, x keeps its storage order."""
     rank = len(x.shape)
     if (axes is not None and axes.array is None) or (steps is not None and steps.array is None) or _has_any_length(starts, ends):
-        return ctx.value(_sliced(x.tensor, starts, ends, axes, steps))
+        return ctx.value(_sliced(ctx, x.tensor, starts, ends, axes, steps))
     numbers = [int(a) % rank for a in axes.array.reshape(-1)] if axes is not None and axes.array is not None else None
     begin, end = _bounds(starts), _bounds(ends)
     step = [1] * len(begin) if steps is None else [int(n) for n in _constant(steps).reshape(-1)]
@@ -404,7 +415,7 @@ def slice_(
     sizes = [size for size in x.shape if size is not None]
     if x.filling is not None and len(sizes) == rank and _are_known(slices):
         return Value.filled(x.filling, np.broadcast_to(x.filling, sizes)[tuple(slices)].shape, ctx.store)
-    result = ctx.value(x.stored[tuple(slices)], x.order)
+    result = ctx.value(ranks.sliced(x.stored, slices, ctx.target), x.order)
     result.non_negative = x.non_negative
     return result
 
@@ -418,7 +429,9 @@ def _are_known(slices: Sequence[slice]) -> bool:
     return not any(tf.is_tensor(bound) for s in slices for bound in (s.start, s.stop))
 
 
-def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None) -> Tensor:
+def _sliced(
+    ctx: Context, x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Value | None
+) -> Tensor:
     """Slice along axes, or by steps, that are known only at run time."""
     rank = x.shape.rank
     first, last = tf.cast(starts.tensor, tf.int64), tf.cast(ends.tensor, tf.int64)
@@ -429,7 +442,9 @@ def _sliced(x: Tensor, starts: Value, ends: Value, axes: Value | None, steps: Va
     stride = tf.ones([rank], tf.int64)
     if steps is not None:
         stride = tf.tensor_scatter_nd_update(stride, place, tf.cast(steps.tensor, tf.int64))
-    return tf.strided_slice(x, begin, end, stride)
+    if rank <= ranks.SLICE_AXES[ctx.target]:
+        return tf.ensure_shape(tf.strided_slice(x, begin, end, stride), [None] * rank)
+    return ranks.sliced(x, [slice(begin[a], end[a], stride[a]) for a in range(rank)], ctx.target)
 
 
 def _bounds(value: Value) -> list[int | Tensor]:
@@ -476,7 +491,8 @@ def pad(
     stored = [pairs[axis] for axis in order]
     data = x.stored
     if any(p < 0 for pair in stored for p in pair):
-        data = data[tuple(slice(max(-b, 0), min(e, 0) or None) for b, e in stored)]
+        crops = [slice(max(-b, 0) or None, min(e, 0) or None) for b, e in stored]
+        data = ranks.sliced(data, crops, ctx.target)
         stored = [[max(b, 0), max(e, 0)] for b, e in stored]
     if not any(p for pair in stored for p in pair):
         return ctx.value(data, x.order)
@@ -493,7 +509,10 @@ def _padded_at_run_time(
         place = tf.math.floormod(tf.cast(axes.tensor, tf.int32), rank)[:, None]
         pairs = tf.tensor_scatter_nd_update(tf.zeros([rank, 2], tf.int32), place, pairs)
     crop = tf.maximum(-pairs, 0)
-    x = tf.slice(x, crop[:, 0], tf.shape(x) - crop[:, 0] - crop[:, 1])
+    if rank <= ranks.SLICE_AXES[ctx.target]:
+        x = tf.slice(x, crop[:, 0], tf.shape(x) - crop[:, 0] - crop[:, 1])
+    else:
+        x = ranks.sliced(x, [slice(crop[a, 0], tf.shape(x)[a] - crop[a, 1]) for a in range(rank)], ctx.target)
     pairs = tf.ensure_shape(tf.maximum(pairs, 0), [rank, 2])
     if mode in ("constant", "reflect"):
         return _padded(ctx, x, pairs, mode, value)
@@ -507,12 +526,12 @@ def _reflected(ctx: Context, data: Tensor, pairs: Any) -> Tensor:
     """
     known = None if tf.is_tensor(pairs) else pairs
     if ctx.target == "tflite" or all(size or (known and any(known[axis])) for axis, size in enumerate(data.shape)):
-        return tf.pad(data, pairs, "REFLECT")
+        return ranks.padded(data, pairs, ctx.target, "REFLECT")
     added = tf.reduce_sum(tf.cast(pairs, tf.int32), 1)
     sizes = tf.shape(data)
     missing = tf.cast(tf.logical_and(tf.equal(sizes, 0), tf.equal(added, 0)), tf.int32)
     filled = tf.pad(data, tf.stack([tf.zeros_like(missing), missing], 1))
-    result = cut(tf.pad(filled, pairs, "REFLECT"), sizes + added)
+    result = cut(ranks.padded(filled, pairs, ctx.target, "REFLECT"), sizes + added)
     static = [None if size is None or known is None else size + sum(known[a]) for a, size in enumerate(data.shape)]
     return tf.ensure_shape(result, static)
 
@@ -520,7 +539,7 @@ def _reflected(ctx: Context, data: Tensor, pairs: Any) -> Tensor:
 def _padded(ctx: Context, data: Tensor, pairs: Any, mode: str, value: Value | None) -> Tensor:
     if mode == "constant":
         fill = 0 if value is None else tf.reshape(value.tensor, [])
-        return tf.pad(data, pairs, constant_values=fill)
+        return ranks.padded(data, pairs, ctx.target, value=fill)
     if mode == "reflect":
         return _reflected(ctx, data, pairs)
     if mode not in ("edge", "wrap"):

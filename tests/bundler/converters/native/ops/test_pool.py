@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
 
-from tests.bundler.converters.native.oracle import array, assert_agrees, assert_node_agrees, model_of
+from tests.bundler.converters.native.oracle import array, assert_agrees, assert_node_agrees, model_of, native
 
 WINDOWS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("1-D", (2, 3, 11), {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
@@ -87,3 +88,17 @@ def test_pads_add_nothing_to_the_sum_of_lp_pool(p: int, dilation: int, ceil: int
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_global_lp_pool(p: int) -> None:
     assert_node_agrees("GlobalLpPool", {"x": array(2, 3, 5, 7)}, p=p)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("attributes", [{}, {"pads": [1] * 6, "strides": [2, 1, 2]}, {"auto_pad": "SAME_UPPER"}], ids=str)
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+def test_pools_of_volumes_without_a_kernel_for_the_dtype(op_type: str, dtype: Any, attributes: dict[str, Any]) -> None:
+    x = array(2, 3, 5, 6, 7).astype(dtype)
+    node = helper.make_node(op_type, ["x"], ["y"], kernel_shape=[2, 3, 2], **attributes)
+    dims = {"x": ["batch", 3, "depth", "height", 7]}
+    got = native(model_of([node], {"x": x}, ["y"], dynamic=dims))(x=x)["y"].numpy()
+    model = model_of([node], {"x": x.astype(np.float32)}, ["y"], dynamic=dims)
+    want = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x.astype(np.float32)})[0]
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)

@@ -103,7 +103,30 @@ def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
 def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     """Lower GatherND: the elements or slices of data at coordinates."""
     index = wrapped_nd(data, indices, batch_dims)
-    return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+    depth = index.shape[-1]
+    if depth is None or not _may_be_empty(data.shape[batch_dims + depth :]):
+        return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+    sizes, index_sizes = tf.shape(data.tensor), tf.shape(index)
+    batch, inner = index_sizes[:batch_dims], sizes[batch_dims + depth :]
+    rows = tf.reshape(index, tf.concat([batch, [tf.reduce_prod(index_sizes[batch_dims:-1]), depth]], 0))
+    count = _rows_to_move(rows, batch_dims, inner)
+    taken = tf.gather_nd(data.tensor, rows[(*[slice(None)] * batch_dims, slice(count))], batch_dims=batch_dims)
+    result = tf.reshape(taken, tf.concat([index_sizes[:-1], inner], 0))
+    return ctx.value(tf.ensure_shape(result, [*index.shape[:-1], *data.tensor.shape[batch_dims + depth :]]))
+
+
+def _may_be_empty(sizes: Sequence[int | None]) -> bool:
+    """Return whether slices of these sizes have no elements, or may have none at run time."""
+    return any(size is None or size == 0 for size in sizes)
+
+
+def _rows_to_move(rows: Tensor, axis: int, inner: Tensor) -> Tensor:
+    """Return the number of rows along the axis; 0 if slices of the sizes `inner` have no elements.
+
+    Kernels of TensorFlow that gather or scatter slices refuse empty tensors, unless there is nothing to gather or scatter
+    (`Requested more than 0 entries, but params is empty`).
+    """
+    return tf.where(tf.equal(tf.reduce_prod(inner), 0), 0, tf.shape(rows)[axis])
 
 
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
@@ -132,6 +155,13 @@ def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, re
         return data * _scattered_product(data, coordinates, updates)
     if reduction not in _SCATTERS:
         raise ctx.reject(f"The reduction {reduction!r} is not defined by ONNX.")
+    depth = coordinates.shape[-1]
+    if depth is not None and _may_be_empty(data.shape[depth:]):
+        inner = tf.shape(data)[depth:]
+        coordinates = tf.reshape(coordinates, [-1, depth])
+        updates = tf.reshape(updates, tf.concat([tf.shape(coordinates)[:1], inner], 0))
+        count = _rows_to_move(coordinates, 0, inner)
+        coordinates, updates = coordinates[:count], updates[:count]
     return _SCATTERS[reduction](data, coordinates, updates)
 
 

@@ -1,7 +1,7 @@
 """The cases whose answer is not compared or not right, each with its reason.
 
-`listed.txt` names them. `python -m tests.opinfo --write` writes it from a run of all operators; it refuses outcomes that no reason
-explains. The list is strict: a listed case that becomes right, or has another reason, must be listed anew.
+`listed.txt` names them. `python -m tests.opinfo --write` writes it after a run, and prints the outcomes without a reason.
+The list is strict: a test fails if a listed case becomes right or has another reason.
 """
 
 from __future__ import annotations

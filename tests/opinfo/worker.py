@@ -1,8 +1,8 @@
 """Runs the cases of the operators named on stdin, and prints the outcomes as JSON, one per line.
 
-A line of input is {"op": …, "dtypes": {dtype: [samples, dynamic samples]}, "skip": [cases], "alone": bool}. {"begin": [cases]} comes before
-each batch, {"case": case, "kind": …, "detail": …} after each case, and {"done": op} after all. After a crash, the last `begin` names
-the batch in which it was; the operator is then asked again with `alone`, which makes a batch of each case.
+A line of input is {"op": …, "dtypes": {dtype: [samples, dynamic samples]}, "skip": [cases], "alone": bool}. {"begin": [cases]}
+comes before each batch, {"case": case, "kind": …, "detail": …} after each case, and {"done": op} after all. After a crash, the
+last `begin` names the batch in which it was; the operator is then asked again with `alone`, which makes a batch of each case.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0)
     batch, inner = index_sizes[:batch_dims], sizes[batch_dims + depth :]
     rows = tf.reshape(index, tf.concat([batch, [tf.reduce_prod(index_sizes[batch_dims:-1]), depth]], 0))
     count = _rows_to_move(rows, batch_dims, inner)
-    taken = tf.gather_nd(data.tensor, rows[(*[slice(None)] * batch_dims, slice(count))], batch_dims=batch_dims)
+    taken = tf.gather_nd(data.tensor, rows[tuple([slice(None)] * batch_dims + [slice(count)])], batch_dims=batch_dims)
     result = tf.reshape(taken, tf.concat([index_sizes[:-1], inner], 0))
     return ctx.value(tf.ensure_shape(result, [*index.shape[:-1], *data.tensor.shape[batch_dims + depth :]]))
 

@@ -40,9 +40,62 @@ COLUMNS = (RIGHT, EXPORT, HOLD, REFUSED, "wrong", "crash", NONE)
 
 REASONS: dict[str, Reason] = {
     "no-translation": Reason(
-        EXPORT, "export", "which does not support:", "torch has no ONNX form of an operator that the sample calls."
+        EXPORT, "export", "which does not support:",
+        "torch has no ONNX form of an operator that the sample calls.",
     ),
-}
+    "no-overload": Reason(
+        EXPORT, "export", "Required parameter .* is not provided|received all None or empty|has no attribute 'ndim'",
+        "torch's translation of the operator does not take this form of its arguments.",
+    ),
+    "complex": Reason(
+        EXPORT, "export", "has complex inputs or outputs",
+        "The result is complex, which torch cannot write.",
+    ),
+    "dtype": Reason(
+        EXPORT, "export", "has the dtype .*, which a served signature",
+        "The result has a dtype that a signature does not support.",
+    ),
+    "data-dependent": Reason(
+        EXPORT, "export", "depends on values, which a graph cannot express",
+        "A branch or the size of a tensor depends on values.",
+    ),
+    "not-functional": Reason(
+        EXPORT, "export", "expected to have an entirely functional graph",
+        "The sample writes into its inputs, which torch cannot trace.",
+    ),
+    "fixed-size": Reason(
+        EXPORT, "export", "as the constant|works with one size only|fixes the dim|not in VR",
+        "torch takes the dynamic size for a constant.",
+    ),
+    "untraceable": Reason(
+        EXPORT, "export", "torch cannot export",
+        "torch fails while it traces or translates the sample; the message is torch's own.",
+    ),
+    "not-tensors": Reason(
+        EXPORT, "export", "which is not a tensor|returns no tensor",
+        "The sample also returns a number, which a graph cannot.",
+    ),
+    "torch-graph": Reason(
+        EXPORT, "export", "torch's graph:",
+        "The graph that torch writes means something else: ONNX Runtime answers as TensorFlow does.",
+    ),
+    "training-dropout": Reason(
+        REFUSED, "refused", "Dropout is in training mode",
+        "Dropout in training mode draws random numbers, which a served model must not.",
+    ),
+    "not-on-this-machine": Reason(
+        NONE, "none", "PyTorch: |torch makes no samples",
+        "PyTorch itself cannot run the sample on a CPU.",
+    ),
+    "no-tensor": Reason(
+        NONE, "none", "the answer has no tensor",
+        "The operator returns a number.",
+    ),
+    "one-size": Reason(
+        NONE, "none", "no other size of the first dim",
+        "The sample works with one size of the first dim only.",
+    ),
+}  # fmt: skip
 
 
 def reason(result: Result) -> str | None:
@@ -114,6 +167,6 @@ def problem(result: Result) -> str | None:
 def column(result: Result) -> str:
     """Return the column of the counts that an outcome belongs to."""
     key = reason(result)
-    if result.kind == RIGHT or key is None:
-        return result.kind if result.kind in COLUMNS else "wrong"
-    return REASONS[key].column
+    if key is not None:
+        return REASONS[key].column
+    return {"export": EXPORT, "refused": REFUSED, "none": NONE}.get(result.kind, result.kind)

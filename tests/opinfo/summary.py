@@ -22,23 +22,30 @@ def counts(results: Iterable[Result]) -> str:
 
 
 def lines(stats: Mapping[str, Iterable[Any]]) -> list[str]:
-    """Return a table of counts and the reasons of what is refused by us; an empty list if no case ran.
+    """Return the table of a test run; an empty list if no case ran.
 
     Args:
         stats: the reports of a terminal reporter by outcome; under xdist, the controller's contains those of all workers.
     """
+    reports = [report for outcome in ("passed", "failed") for report in stats.get(outcome, ())]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    return table(text for name, text in properties if name == PROPERTY)
+
+
+def table(texts: Iterable[str]) -> list[str]:
+    """Return the sums of several `counts` by dtype, and the sentences of what is refused by us; an empty list without any."""
     rows: dict[str, Counter[str]] = {}
-    for outcome in ("passed", "failed"):
-        for report in stats.get(outcome, ()):
-            for name, text in getattr(report, "user_properties", ()):
-                if name == PROPERTY:
-                    for dtype, row in json.loads(text).items():
-                        rows.setdefault(dtype, Counter()).update(row)
+    for text in texts:
+        for dtype, row in json.loads(text).items():
+            rows.setdefault(dtype, Counter()).update(row)
     if not rows:
         return []
     ordered = {dtype: rows[dtype] for dtype in PLAN if dtype in rows}
     if len(ordered) > 1:
         ordered["all"] = sum(ordered.values(), Counter())
-    table = ["OpInfo: " + " / ".join(listed.COLUMNS)]
-    table += [f"{dtype:>9}: " + " / ".join(f"{row[column]:,}" for column in listed.COLUMNS) for dtype, row in ordered.items()]
-    return table + [f"  refused: {r.sentence}" for r in listed.REASONS.values() if r.column == listed.REFUSED]
+    width = [max(len(column), 7) for column in listed.COLUMNS]
+    cells = [("", listed.COLUMNS), *((d, [f"{row[column]:,}" for column in listed.COLUMNS]) for d, row in ordered.items())]
+    lines = [f"OpInfo {name:>8}  " + "  ".join(c.rjust(w) for c, w in zip(row, width, strict=True)) for name, row in cells]
+    if any(row[listed.REFUSED] for row in rows.values()):
+        lines += [f"  refused: {r.sentence}" for r in listed.REASONS.values() if r.column == listed.REFUSED]
+    return lines

@@ -229,6 +229,8 @@ def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Ca
 def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:
     """Lower TopK: values and int64 indices; equal values keep the order of their indices."""
     rank = len(x.shape)
+    if rank == 0:  # torch writes a TopK of a scalar, which it sorts as one element
+        return [ctx.value(x.tensor), ctx.value(tf.zeros([], tf.int64))]
     axis = axis % rank
     count = tf.cast(tf.reshape(k.tensor, []), tf.int32) if k.array is None else int(k.array.reshape(-1)[0])
     last = (*(a for a in range(rank) if a != axis), axis)

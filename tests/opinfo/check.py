@@ -90,12 +90,24 @@ def outcomes(cases: Mapping[Case, Sample]) -> Iterator[tuple[Case, Outcome]]:
             yield case, call
         else:
             calls.append(call)
-    together = _together(calls) if len(calls) > 1 else {}
+    yield from _outcomes(calls)
+
+
+def _outcomes(calls: Sequence[Call]) -> Iterator[tuple[Case, Outcome]]:
+    """Yield the outcomes of calls: of all together, of those not right by static and dynamic, then of each alone."""
+    found = _together(calls) if calls else {}
+    if len(calls) == 1:
+        yield calls[0].case, found[0]
+        return
+    others = []
     for index, call in enumerate(calls):
-        if together.get(index) == Outcome(RIGHT):
-            yield call.case, Outcome(RIGHT)
+        if found[index].kind == RIGHT:
+            yield call.case, found[index]
         else:
-            yield call.case, _together([call])[0]
+            others.append(call)
+    parts = [[call for call in others if call.case.dynamic is dynamic] for dynamic in (False, True)]
+    for part in parts if all(parts) and len(others) == len(calls) else [[call] for call in others]:
+        yield from _outcomes(part)
 
 
 def _call(case: Case, sample: Sample) -> Call | Outcome:
@@ -172,14 +184,13 @@ def _compared(calls: Sequence[Call], exported: ExportedSignature, model: Any) ->
     """Run the model at every size, and return the outcome of each call: its first problem, or that it is right."""
     found: dict[int, Outcome] = {}
     draws = _draws(exported.onnx)
-    for size in DYNAMIC_SIZES if calls[0].case.dynamic else (3,):
+    for size in DYNAMIC_SIZES if any(call.dims for call in calls) else (3,):
         present = [index for index, call in enumerate(calls) if not call.dims or size in call.sizes]
         if not present:
             continue
         tensors = [t for i, call in enumerate(calls) for t in call.tensors(size if i in present else 3)]
         inputs = {f"x_{index}": to_numpy(t) for index, t in enumerate(tensors)}
         want = exported.reference(inputs)
-        at = f"at {size}: " if calls[0].dims else ""
         try:
             got = {name: tensor.numpy() for name, tensor in model.run(exported.name, inputs).items()}
         except (tf.errors.OpError, ValueError, TypeError) as exc:
@@ -191,6 +202,7 @@ def _compared(calls: Sequence[Call], exported: ExportedSignature, model: Any) ->
             problem = failure if got is None else _problem(part, _of(index, got), tolerance)
             if problem is not None:
                 outcome = _witnessed(problem, part, got, exported, inputs, tolerance) if len(calls) == 1 else Outcome(WRONG)
+                at = f"at {size}: " if call.dims else ""
                 found.setdefault(index, Outcome(outcome.kind, at + outcome.detail))
     return {index: found.get(index, Outcome(RIGHT)) for index in range(len(calls))}
 

@@ -11,6 +11,7 @@ from tests.opinfo import listed
 from tests.opinfo.pool import PLAN, Result
 
 PROPERTY = "opinfo"
+SECONDS = "opinfo-seconds"
 
 
 def counts(results: Iterable[Result]) -> str:
@@ -29,7 +30,9 @@ def lines(stats: Mapping[str, Iterable[Any]]) -> list[str]:
     """
     reports = [report for outcome in ("passed", "failed") for report in stats.get(outcome, ())]
     properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
-    return table(text for name, text in properties if name == PROPERTY)
+    lines = table(text for name, text in properties if name == PROPERTY)
+    seconds = sum(value for name, value in properties if name == SECONDS)
+    return [*lines, f"OpInfo took {seconds:,} s of its workers' time"] if lines else []
 
 
 def table(texts: Iterable[str]) -> list[str]:

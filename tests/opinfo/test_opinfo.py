@@ -5,6 +5,7 @@ Each part runs its operators in a worker process, which may crash. `python -m te
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 import pytest
 
 from tests.opinfo import listed, pool
-from tests.opinfo.summary import PROPERTY, counts
+from tests.opinfo.summary import PROPERTY, SECONDS, counts
 
 PARTS = 24
 FAST = (
-    "add", "argmax", "bmm", "cat", "clamp", "cumsum", "div.floor_rounding", "expand", "flip", "gather", "index_select",
-    "masked_fill", "mean", "nn.functional.gelu", "nn.functional.layer_norm", "nn.functional.linear", "permute", "repeat",
-    "reshape", "softmax", "sort", "sum", "topk", "where", "unsqueeze",
+    "add", "argmax", "bmm", "cat", "clamp", "cumsum", "cumprod", "div.floor_rounding", "expand", "flip", "masked_fill", "maximum",
+    "mean", "nn.functional.gelu", "nn.functional.linear", "nn.functional.silu", "permute", "repeat", "softmax", "sort", "sum",
+    "topk", "transpose",
 )  # fmt: skip
 
 
@@ -33,8 +34,10 @@ def assert_as_listed(
     worker: pool.Worker, names: list[str], plan: Mapping[str, Any], record: Any, *, complete: bool
 ) -> None:
     """Run operators, and assert that all cases are right but the listed ones. `complete` runs have all listed cases of them."""
+    began = time.monotonic()
     results = [result for name in names for result in worker.run(pool.Request(name, plan))]
     record(PROPERTY, counts(results))
+    record(SECONDS, round(time.monotonic() - began))
     problems = [text for text in map(listed.problem, results) if text]
     if complete:
         ran, own = {result.case for result in results}, {f"{name} " for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from tests.opinfo.pool import Result
-from tests.opinfo.summary import PROPERTY, counts, lines
+from tests.opinfo.summary import PROPERTY, SECONDS, counts, lines
 
 RESULTS = [
     Result("add float32 0 static", "right", ""),
@@ -17,8 +17,8 @@ RESULTS = [
 
 
 def test_outcomes_are_counted_by_dtype() -> None:
-    report = SimpleNamespace(user_properties=[(PROPERTY, counts(RESULTS)), ("house", "x")])
-    title, *rows, sentence = lines({"passed": [report], "failed": [report], "": [SimpleNamespace()]})
+    report = SimpleNamespace(user_properties=[(PROPERTY, counts(RESULTS)), (SECONDS, 30), ("house", "x")])
+    title, *rows, sentence, time = lines({"passed": [report], "failed": [report], "": [SimpleNamespace()]})
     assert title.split("  ")[-1].strip() == "nothing to compare"
     assert [row.split()[1:] for row in rows] == [
         ["float32", "2", "2", "0", "2", "0", "0", "0"],
@@ -26,6 +26,7 @@ def test_outcomes_are_counted_by_dtype() -> None:
         ["all", "2", "2", "0", "4", "2", "0", "0"],
     ]
     assert "Dropout in training mode" in sentence
+    assert time == "OpInfo took 60 s of its workers' time"
 
 
 def test_no_lines_without_opinfo() -> None:

@@ -1,8 +1,8 @@
 """Runs the cases of the operators named on stdin, and prints the outcomes as JSON, one per line.
 
 A line of input is {"op": …, "dtypes": {dtype: [samples, dynamic samples]}, "skip": [cases], "alone": bool}. {"begin": [cases]}
-comes before each batch, {"case": case, "kind": …, "detail": …} after each case, and {"done": op} after all. After a crash, the
-last `begin` names the batch in which it was; the operator is then asked again with `alone`, which makes a batch of each case.
+comes before cases that run together, {"case": case, "kind": …, "detail": …} after each case, and {"done": op} after all. After a
+crash, the last `begin` names the cases in which it was; the operator is then asked again with `alone`, which runs each by itself.
 """
 
 from __future__ import annotations
@@ -62,18 +62,11 @@ def _operator(channel: Any, request: dict[str, Any]) -> None:
             detail = f"torch makes no samples: {' '.join(str(exc).split())[:200]}"
             _answer(channel, {"case": f"{op} {dtype} samples", "kind": check.NONE, "detail": detail})
     cases = {case: sample for case, sample in cases.items() if str(case) not in request["skip"]}
-    for batch in _batches(list(cases), request["alone"]):
+    for batch in [[case] for case in cases] if request["alone"] else [list(cases)]:
         _answer(channel, {"begin": [str(case) for case in batch]})
         for case, outcome in check.outcomes({case: cases[case] for case in batch}):
             _answer(channel, {"case": str(case), "kind": outcome.kind, "detail": outcome.detail})
     _answer(channel, {"done": op})
-
-
-def _batches(cases: list[Any], alone: bool) -> list[list[Any]]:
-    """Return the cases as one static and one dynamic batch, or each alone."""
-    if alone:
-        return [[case] for case in cases]
-    return [batch for dynamic in (False, True) if (batch := [case for case in cases if case.dynamic is dynamic])]
 
 
 def _remember_tables() -> None:

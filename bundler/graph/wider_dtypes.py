@@ -31,6 +31,11 @@ WIDER: dict[ir.DataType, tuple[ir.DataType, ...]] = {
     _T.BFLOAT16: (_T.FLOAT, _T.DOUBLE),
 }
 """The dtypes that hold the values of another dtype, in the order of preference. Of int64, float64 holds those below 2^53."""
+_REAL = (
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cos", "Cosh", "Erf", "Exp", "Log", "Pow", "Reciprocal", "Sigmoid", "Sin",
+    "Sinh", "Softmax", "Softplus", "Sqrt", "Tan", "Tanh",
+)  # fmt: skip
+"""Operators whose result is not an integer where their operands are: PyTorch's result is a float, but the declared one is not."""
 FLOATS = (_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE)
 _COUNTS = (_T.BOOL, *_SMALL_INTEGERS, _T.INT32, _T.INT64)
 
@@ -90,7 +95,7 @@ def _widen(node: ir.Node, variable: _Variable) -> bool:
     places = [index for index, value in enumerate(node.inputs) if value is not None and _has(variable.inputs, index)]
     dtypes = {value.dtype for index in places if (value := node.inputs[index]) is not None}
     dtype, wider = _types({dtype for dtype in dtypes if dtype is not None}, variable.allowed)
-    if dtype is None or wider is None:
+    if dtype is None or wider is None or (node.op_type in _REAL and dtype not in FLOATS):
         return False
     for index in places:
         value = node.inputs[index]

@@ -76,8 +76,12 @@ REASONS: dict[str, Reason] = {
         "The sample also returns a number, which a graph cannot.",
     ),
     "torch-graph": Reason(
-        EXPORT, "export", "torch's graph:",
+        EXPORT, "export", "torch's graph: ",
         "The graph that torch writes means something else: ONNX Runtime answers as TensorFlow does.",
+    ),
+    "torch-graph-fails": Reason(
+        EXPORT, "export", "torch's graph does not run:",
+        "The graph that torch writes fails at this size in ONNX Runtime and in TensorFlow.",
     ),
     "training-dropout": Reason(
         REFUSED, "refused", "Dropout is in training mode",

@@ -77,6 +77,7 @@ def test_an_integer_beside_a_float_becomes_that_float() -> None:
         "(float[n] a, float[n] b) => (float[n] y) { y = Add(a, b) }",
         "(bool[n] a, bool[n] b) => (bool[n] y) { y = Or(a, b) }",
         "(string[n] a, string[n] b) => (string[n] y) { y = Add(a, b) }",
+        "(int64[n] a) => (int64[n] y) { y = Exp(a) }",
     ],
 )
 def test_a_node_that_onnx_defines_or_that_has_no_wider_dtype_is_left_as_it_is(text: str) -> None:

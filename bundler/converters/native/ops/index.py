@@ -258,6 +258,8 @@ def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: 
 @op("NonZero")
 def non_zero(x: Tensor) -> Tensor:
     """Lower NonZero: the coordinates [rank, count], in row-major order."""
+    if x.shape.rank == 0:  # one element at the coordinate [0], as in ONNX Runtime; tf.where does not take it
+        x = tf.reshape(x, [1])
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
     return tf.transpose(tf.where(condition))
 

@@ -68,3 +68,16 @@ def test_a_coordinate_outside_of_the_data_is_refused_unless_nothing_is_gathered(
             model(**call)
     else:
         assert model(**call)["y"].shape == (2, 0)
+
+
+def test_the_largest_of_a_scalar_is_itself() -> None:
+    model = converted("(float x) => (float y, int64 i) <int64[1] k = {1}> { y, i = TopK(x, k) }")
+    got = model(x=np.float32(2.5))
+    assert_same(got["y"], np.array(2.5, np.float32))
+    assert_same(got["i"], np.array(0))
+
+
+@pytest.mark.parametrize(("x", "want"), [(0.0, np.zeros((1, 0), np.int64)), (3.0, np.zeros((1, 1), np.int64))])
+def test_a_scalar_has_one_coordinate_if_it_is_not_zero(x: float, want: Array) -> None:
+    model = converted("(float x) => (int64[1, n] y) { y = NonZero(x) }")
+    assert_same(model(x=np.float32(x))["y"], want)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bundler.converters import load_converter
-from bundler.errors import ConversionError, ExportError, SourceError
+from bundler.errors import ConversionError, ExportError, SourceError, TfbundleError
 from bundler.graph.onnx_runtime import OnnxModel
 from bundler.sources.tensors import to_numpy
 from bundler.values.arrays import Array
@@ -33,6 +33,7 @@ from tests.opinfo.samples import DYNAMIC_SIZES, UNINITIALIZED, Case, Sample, fir
 TOLERANCES = {"float16": 1e-2, "bfloat16": 8e-2}
 """Relative tolerances by dtype (see serving.golden.compare), about ten units in the last place; 1e-4 for other dtypes."""
 
+_REJECTED = "ONNX Runtime rejects the model"
 ABSOLUTE = 1e-6
 """An absolute error that is always within tolerance, a tenth of what torch's own tests of these samples allow."""
 
@@ -162,7 +163,8 @@ def _together(calls: Sequence[Call]) -> dict[int, Outcome]:
             exported = _exported(calls, Path(folder))
             model = load_converter("native").convert({exported.name: exported.onnx})
         except ConversionError as exc:
-            failure = Outcome(REFUSED, _line(exc))
+            invalid = _invalid(Path(folder)) if len(calls) == 1 else None
+            failure = Outcome(EXPORT, f"torch's graph is not valid: {invalid}") if invalid else Outcome(REFUSED, _line(exc))
         except (ExportError, SourceError) as exc:
             failure = Outcome(EXPORT, _line(exc))
         except Exception as exc:  # noqa: BLE001 (this is what the suite looks for)
@@ -170,6 +172,15 @@ def _together(calls: Sequence[Call]) -> dict[int, Outcome]:
         else:
             return _compared(calls, exported, model)
     return dict.fromkeys(range(len(calls)), failure)
+
+
+def _invalid(folder: Path) -> str | None:
+    """Return why ONNX Runtime rejects the graph in a folder, or None if it does not."""
+    try:
+        OnnxModel(folder / "serving_default.onnx")
+    except TfbundleError as exc:
+        return _line(exc) if _REJECTED in _line(exc) else None
+    return None
 
 
 def _exported(calls: Sequence[Call], folder: Path) -> ExportedSignature:
@@ -229,6 +240,8 @@ def _witnessed(
         try:
             reference = run(exported.onnx)(inputs)
         except Exception as exc:  # noqa: BLE001 (a witness that does not answer says nothing)
+            if _REJECTED in _line(exc):
+                return Outcome(EXPORT, f"torch's graph is not valid: {_line(exc)[:200]}")
             if got is None and "ONNX Runtime failed" in _line(exc):
                 return Outcome(EXPORT, f"torch's graph does not run: {_line(exc)[:200]}")
             remarks.append(f"{name}: {_line(exc)[:120]}")

@@ -83,6 +83,14 @@ REASONS: dict[str, Reason] = {
         EXPORT, "export", "torch's graph does not run:",
         "The graph that torch writes fails at this size in ONNX Runtime and in TensorFlow.",
     ),
+    "torch-graph-invalid": Reason(
+        EXPORT, "export", "torch's graph is not valid:",
+        "The graph that torch writes breaks ONNX's rules of types or shapes, so that ONNX Runtime does not load it.",
+    ),
+    "rank": Reason(
+        HOLD, "refused", "Squeeze without axes needs",
+        "The rank of the result depends on a dynamic size, which no signature holds.",
+    ),
     "training-dropout": Reason(
         REFUSED, "refused", "Dropout is in training mode",
         "Dropout in training mode draws random numbers, which a served model must not.",

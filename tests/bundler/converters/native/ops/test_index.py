@@ -1,4 +1,4 @@
-"""Gathers and scatters of slices that have no elements; other operators of this module run in tests/conformance."""
+"""Gathers and scatters of slices that have no elements, and operands at the limits of an operator; other operators of this module run in tests/conformance."""
 
 from __future__ import annotations
 
@@ -81,3 +81,9 @@ def test_the_largest_of_a_scalar_is_itself() -> None:
 def test_a_scalar_has_one_coordinate_if_it_is_not_zero(x: float, want: Array) -> None:
     model = converted("(float x) => (int64[1, n] y) { y = NonZero(x) }")
     assert_same(model(x=np.float32(x))["y"], want)
+
+
+@pytest.mark.parametrize("operator", ["DepthToSpace", "SpaceToDepth"])
+def test_blocks_of_one_change_nothing(operator: str) -> None:
+    model = converted(f"(float[n,2,3,3] x) => (float[n,2,3,3] y) {{ y = {operator}<blocksize = 1>(x) }}")
+    assert_same(model(x=data(2, 2, 3, 3))["y"], data(2, 2, 3, 3))

@@ -1,4 +1,4 @@
-"""Gathers and scatters of slices that have no elements, and operands at the limits of an operator; other operators of this module run in tests/conformance."""
+"""Slices without elements, scalars and blocks of one; the operators of this module run in tests/conformance."""
 
 from __future__ import annotations
 

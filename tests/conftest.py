@@ -79,6 +79,7 @@ def pytest_collection_finish() -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print counts at the end of a run. The hook is here because the controller of xdist loads no conftest.py of a subfolder."""
     from tests.conformance.summary import summary
+    from tests.opinfo import summary as opinfo
     from tests.serving.server import known_differences as recordings
 
     if agreeing := zoo.line(terminalreporter.stats):
@@ -92,5 +93,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, text in report.user_properties:
             if name in ("house", "zero sweep"):
                 terminalreporter.write_line(text if name == "house" else f"{name}: {text}")
+    for line in opinfo.lines(terminalreporter.stats):
+        terminalreporter.write_line(line)
     if line := recordings.summary([r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"]):
         terminalreporter.write_line(line)

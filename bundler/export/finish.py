@@ -14,6 +14,7 @@ from bundler.graph.infer import infer_shapes
 from bundler.graph.load import conversion_errors, load_external
 from bundler.graph.operand_dtypes import UniteOperandDtypes
 from bundler.graph.provenance import STACK_TRACE
+from bundler.graph.wider_dtypes import WidenOperands
 from bundler.process.logs import silence
 from bundler.values.signature import Dim, Signature, TensorSpec
 
@@ -37,8 +38,10 @@ def finish(model: ir.Model, signature: Signature) -> None:
     2. Inputs and outputs get the signature's dims. If torch has fixed a dynamic dim, or may have (recurrent nodes), the
        shapes of all values in between are dropped and inferred again.
     3. Frames of tfbundle are removed from the stack traces, so that the first frame is the user's.
-    4. The operands of each node get one float type where torch's optimizer left several.
+    4. Nodes that ONNX does not define for the dtype of their operands compute in a wider one.
+    5. The operands of each node get one float type where torch's optimizer left several.
     """
+    WidenOperands()(model)
     make_way(model, signature.output_names)
     for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
         short = name.removeprefix(PREFIX)

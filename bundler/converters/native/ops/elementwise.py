@@ -185,7 +185,19 @@ def power(x: Tensor, exponent: Tensor) -> Tensor:
             return special(x)
     if x.dtype.is_integer and exponent.dtype.is_floating:
         return tf.cast(tf.pow(tf.cast(x, exponent.dtype), exponent), x.dtype)
-    return tf.pow(x, tf.cast(exponent, x.dtype))
+    exponent = tf.cast(exponent, x.dtype)
+    known = None if known is None else known.astype(x.dtype.as_numpy_dtype)
+    if x.dtype.is_integer and not x.dtype.is_unsigned and (known is None or (known < 0).any()):
+        return _integer_power(x, exponent)
+    return tf.pow(x, exponent)
+
+
+def _integer_power(x: Tensor, exponent: Tensor) -> Tensor:
+    """Return the power of integers; a negative one is rounded towards zero as in PyTorch, while tf.pow refuses it."""
+    one, zero = tf.ones([], x.dtype), tf.zeros([], x.dtype)
+    odd = tf.not_equal(tf.math.floormod(exponent, one + one), zero)
+    negative = tf.where(tf.equal(x, one), one, tf.where(tf.equal(x, -one), tf.where(odd, -one, one), zero))
+    return tf.where(exponent < zero, negative, tf.pow(x, tf.maximum(exponent, zero)))
 
 
 @op("Mean", layout=E)

@@ -382,6 +382,8 @@ def _sizes(data: Tensor) -> list[Any]:
 @op("DepthToSpace", layout=AxisPolicy.VALUES)
 def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """Lower DepthToSpace; TensorFlow's op is DCR on channels last, and CRD (PyTorch's pixel_shuffle) reorders channels first."""
+    if blocksize == 1:  # TensorFlow takes 2 and more
+        return x
     order = channels_last(4)
     data = x.in_order(order)
     if mode == "CRD":
@@ -392,6 +394,8 @@ def depth_to_space(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR")
 @op("SpaceToDepth", layout=AxisPolicy.VALUES)
 def space_to_depth(ctx: Context, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """Lower SpaceToDepth; TensorFlow's op is DCR on channels last, and CRD reorders its channels."""
+    if blocksize == 1:  # TensorFlow takes 2 and more
+        return x
     order = channels_last(4)
     deep = tf.nn.space_to_depth(x.in_order(order), blocksize)
     if mode == "CRD":

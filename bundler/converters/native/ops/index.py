@@ -100,8 +100,8 @@ def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0)
 def _taken(data: Tensor, coordinates: Tensor) -> Tensor:
     """Return the elements or slices of data at coordinates, of which there may be more than GatherNd takes."""
     if (coordinates.shape[-1] or 0) <= ranks.MOST_COORDINATES:
-        return tf.gather_nd(data, coordinates)
-    return tf.gather_nd(*ranks.with_one_coordinate(data, coordinates))
+        return _gathered(data, coordinates)
+    return _gathered(*ranks.with_one_coordinate(data, coordinates))
 
 
 def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
@@ -121,7 +121,7 @@ def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0)
     if not batch_dims:
         return ctx.value(_taken(data.tensor, index))
     if batch_dims + (index.shape[-1] or 0) <= ranks.MOST_COORDINATES:
-        return ctx.value(tf.gather_nd(data.tensor, index, batch_dims=batch_dims))
+        return ctx.value(_gathered(data.tensor, index, batch_dims))
     return ctx.value(_taken_by_batch(data.tensor, index, batch_dims))
 
 
@@ -135,6 +135,34 @@ def _taken_by_batch(data: Tensor, index: Tensor, batch_dims: int) -> Tensor:
     row = ranks.broadcast_to(row, [*ranks.sizes_of(places)[:-1], 1])
     taken = _taken(rows, tf.concat([row, places], -1))
     return ranks.reshaped(taken, [*index_sizes[:-1], *sizes[batch_dims + index.shape[-1] :]])
+
+
+def _gathered(data: Tensor, index: Tensor, batch_dims: int = 0) -> Tensor:
+    """Return tf.gather_nd of slices that may have no elements."""
+    depth = index.shape[-1]
+    if depth is None or not _may_be_empty(data.shape[batch_dims + depth :]):
+        return tf.gather_nd(data, index, batch_dims=batch_dims)
+    sizes, index_sizes = tf.shape(data), tf.shape(index)
+    batch, inner = index_sizes[:batch_dims], sizes[batch_dims + depth :]
+    rows = tf.reshape(index, tf.concat([batch, [tf.reduce_prod(index_sizes[batch_dims:-1]), depth]], 0))
+    count = _rows_to_move(rows, batch_dims, inner)
+    taken = tf.gather_nd(data, rows[tuple([slice(None)] * batch_dims + [slice(count)])], batch_dims=batch_dims)
+    result = tf.reshape(taken, tf.concat([index_sizes[:-1], inner], 0))
+    return tf.ensure_shape(result, [*index.shape[:-1], *data.shape[batch_dims + depth :]])
+
+
+def _may_be_empty(sizes: Sequence[int | None]) -> bool:
+    """Return whether slices of these sizes have no elements, or may have none at run time."""
+    return any(size is None or size == 0 for size in sizes)
+
+
+def _rows_to_move(rows: Tensor, axis: int, inner: Tensor) -> Tensor:
+    """Return the number of rows along the axis; 0 if slices of the sizes `inner` have no elements.
+
+    Kernels of TensorFlow that gather or scatter slices refuse empty tensors, unless there is nothing to gather or scatter
+    (`Requested more than 0 entries, but params is empty`).
+    """
+    return tf.where(tf.equal(tf.reduce_prod(inner), 0), 0, tf.shape(rows)[axis])
 
 
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
@@ -169,10 +197,16 @@ def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, re
     if reduction not in _SCATTERS:
         raise ctx.reject(f"The reduction {reduction!r} is not defined by ONNX.")
     depth = coordinates.shape[-1]
-    if depth is None or depth <= ranks.MOST_COORDINATES:
-        return _SCATTERS[reduction](data, coordinates, updates)
-    flat, places = ranks.with_one_coordinate(data, coordinates)
-    return ranks.reshaped(_SCATTERS[reduction](flat, places, updates), ranks.sizes_of(data))
+    if depth is not None and depth > ranks.MOST_COORDINATES:
+        flat, places = ranks.with_one_coordinate(data, coordinates)
+        return ranks.reshaped(scatter(ctx, flat, places, updates, reduction), ranks.sizes_of(data))
+    if depth is not None and _may_be_empty(data.shape[depth:]):
+        inner = tf.shape(data)[depth:]
+        coordinates = tf.reshape(coordinates, [-1, depth])
+        updates = tf.reshape(updates, tf.concat([tf.shape(coordinates)[:1], inner], 0))
+        count = _rows_to_move(coordinates, 0, inner)
+        coordinates, updates = coordinates[:count], updates[:count]
+    return _SCATTERS[reduction](data, coordinates, updates)
 
 
 def _scattered_product(data: Tensor, coordinates: Tensor, updates: Tensor) -> Tensor:
@@ -243,6 +277,8 @@ def _arg(ctx: Context, x: Value, axis: int, keepdims: int, last: int, search: Ca
 def top_k(ctx: Context, x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> list[Value]:
     """Lower TopK: values and int64 indices; equal values keep the order of their indices."""
     rank = len(x.shape)
+    if rank == 0:  # torch writes a TopK of a scalar, which it sorts as one element
+        return [ctx.value(x.tensor), ctx.value(tf.zeros([], tf.int64))]
     axis = axis % rank
     count = tf.cast(tf.reshape(k.tensor, []), tf.int32) if k.array is None else int(k.array.reshape(-1)[0])
     last = (*(a for a in range(rank) if a != axis), axis)
@@ -274,6 +310,8 @@ _WHERE_AXES = 8
 @op("NonZero")
 def non_zero(x: Tensor) -> Tensor:
     """Lower NonZero: the coordinates [rank, count], in row-major order."""
+    if x.shape.rank == 0:  # one element at the coordinate [0], as in ONNX Runtime; tf.where does not take it
+        x = tf.reshape(x, [1])
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
     if not ranks.exceeds(x, _WHERE_AXES):
         return tf.transpose(tf.where(condition))

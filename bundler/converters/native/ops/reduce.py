@@ -69,7 +69,8 @@ def _register(name: str, compute: Reduction) -> None:
         rank = len(x.shape)
         if axes is not None and axes.array is None and axes.shape != (0,):
             return _by_computed_axes(ctx, compute, x, axes, bool(keepdims), bool(noop_with_empty_axes))
-        reduced = [] if axes is None or axes.array is None else [int(a) % rank for a in axes.array.reshape(-1)]
+        # torch writes the axis 0 for a scalar too (aminmax), and ONNX Runtime ignores it.
+        reduced = [] if rank == 0 or axes is None or axes.array is None else [int(a) % rank for a in axes.array.reshape(-1)]
         if not reduced and noop_with_empty_axes:
             return ctx.value(compute(x.stored, [], keepdims=True), x.order)
         reduced = reduced or list(range(rank))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx.parser
 import pytest
 from onnx import helper
 
@@ -218,3 +219,11 @@ def test_the_common_order_is_that_of_a_reordered_operand() -> None:
     constant = Value.constant(np.zeros((1, 3, 2, 2), np.float32), store)
     assert common_order([plain, last, constant]) == (0, 2, 3, 1)
     assert common_order([plain, constant]) is None
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean"])
+def test_the_axis_of_a_scalar_is_ignored(operator: str) -> None:
+    text = f"scalar (float x) => (float y) <int64[1] axes = {{0}}> {{ y = {operator}<keepdims = 0>(x, axes) }}"
+    model = native(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]>\n{text}'))
+    got = model(x=np.float32(2.5))["y"].numpy()
+    assert (got.dtype, got.shape, float(got)) == (np.float32, (), 2.5)

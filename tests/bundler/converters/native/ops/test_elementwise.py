@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import pytest
 import tensorflow as tf
+import torch
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.ops.elementwise import div
 from bundler.converters.native.weights import WeightStore
 from bundler.values.arrays import Array
+from tests.bundler.converters.native.oracle import native
 
 
 def numbers(most: int, seed: int) -> Array:
@@ -35,3 +38,19 @@ def test_int64_is_divided_towards_zero_without_a_division(a: int, b: int) -> Non
             ]
         ),
     )
+
+
+@pytest.mark.parametrize("exponent", ["y", "constant"])
+def test_a_negative_power_of_an_integer_is_rounded_towards_zero(exponent: str) -> None:
+    x, y = np.array([-2, -1, -1, 1, 2, 3, 0]), np.array([-1, -3, -2, -5, -1, 2, 0])
+    numbers_of_y = ", ".join(map(str, y.tolist()))
+    constant = f"<int64[7] constant = {{{numbers_of_y}}}>" if exponent == "constant" else ""
+    model = native(
+        onnx.parser.parse_model(
+            f'<ir_version: 10, opset_import: ["" : 18]>\npower (int64[7] x, int64[n] y) => (int64[7] z) '
+            f"{constant} {{ z = Pow(x, {exponent}) }}"
+        )
+    )
+    got = model(x=x, y=y)["z"].numpy()
+    assert got.dtype == np.int64
+    np.testing.assert_array_equal(got, torch.pow(torch.from_numpy(x), torch.from_numpy(y)).numpy())

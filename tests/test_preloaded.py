@@ -67,7 +67,7 @@ def test_signal_is_seen_by_the_caller(echo: list[str], tmp_path: Path, number: s
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
         assert process.poll() is None
         process.send_signal(number)
-        assert process.wait(10) == -number
+        assert process.wait(60) == -number
 
 
 def test_process_reads_the_end_of_its_input_while_others_run(echo: list[str], tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_process_reads_the_end_of_its_input_while_others_run(echo: list[str], tm
     ):
         assert first.stdin is not None
         first.stdin.close()
-        assert first.wait(10) == 0 and second.poll() is None
+        assert first.wait(60) == 0 and second.poll() is None
 
 
 @pytest.mark.parametrize("options", [{"env": {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}}, {"umask": 0o77}])

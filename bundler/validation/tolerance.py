@@ -5,8 +5,9 @@
 2. Each dtype has a base tolerance (`BASE`). For float16 and bfloat16 it is FEW steps of the type, a step being the distance from
    1 to the next number: runtimes that round at different places differ by that much after a handful of layers.
 3. In a deep half-precision model rounding adds up, in PyTorch itself as well. So PyTorch runs the same inputs in float32 too, and
-   the distance of its half-precision outputs from these is measured. An implementation may be twice as far from float32 as
-   PyTorch, so the two may differ by three times that distance, which is the tolerance if it exceeds the base, up to LIMIT.
+   the distance of its half-precision outputs from these is measured. Another implementation may be three times as far from
+   float32, because weights that absorb a BatchNorm are rounded again (DenseNet-121 in float16: 2.3 times). So the two may differ
+   by four times the distance, which is the tolerance if it exceeds the base, up to LIMIT.
 
 The errors are relative as in `serving.golden.compare`. Integers, booleans and strings are always compared exactly.
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from bundler.values.reference import ReferenceOutputs
 
 FEW = 4
-_SPREAD = 3
+_SPREAD = 4
 _STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 BASE = {"float64": 1e-9, "float32": 1e-4, **{dtype: FEW * step for dtype, step in _STEPS.items()}}
 LIMIT = 0.25

@@ -14,7 +14,7 @@ from tests.zoo import table
 from tests.zoo.halves import DTYPES
 from tests.zoo.known_half_failures import REASONS
 
-FAST = {("dlrm", "bfloat16"), ("wide_and_deep", "float16"), ("u_net_1d", "bfloat16")}
+FAST = {("dlrm", "bfloat16"), ("wide_and_deep", "float16"), ("dlrm", "float16")}
 
 
 def _parameter(name: str, dtype: str) -> object:

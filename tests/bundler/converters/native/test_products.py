@@ -57,8 +57,9 @@ def test_a_product_over_nothing_is_its_bias(onednn: str, tmp_path: Path) -> None
 )
 def test_a_convolution_of_no_rows_has_its_own_channels(module: torch.nn.Module, onednn: str, tmp_path: Path) -> None:
     module.eval()
-    bundler.build(module, {"x": torch.rand(2, 2, 6, 7)}, out=tmp_path / "o", name="m", inputs=["x=float32[batch,2,6,7]"])
-    answer = served(tmp_path, {"x": np.zeros((0, 2, 6, 7), np.float32)}, onednn)
+    example = {"input": torch.rand(2, 2, 6, 7)}
+    bundler.build(module, example, out=tmp_path / "o", name="m", inputs=["input=float32[batch,2,6,7]"])
+    answer = served(tmp_path, {"input": np.zeros((0, 2, 6, 7), np.float32)}, onednn)
     assert answer.shape == tuple(module(torch.zeros(0, 2, 6, 7)).shape)
 
 

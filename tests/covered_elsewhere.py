@@ -20,7 +20,6 @@ COVERED: dict[str, str] = {
     "bundler/converters/native/ops/decode.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/delegate.py": "tests/bundler/converters/native/ops/test_contrib.py",
     "bundler/converters/native/ops/detection.py": "tests/conformance/test_nodes.py",
-    "bundler/converters/native/ops/index.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/loss.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/moves.py": "tests/bundler/converters/native/ops/test_forms.py",
     "bundler/converters/native/ops/normalize.py": "tests/bundler/converters/native/ops/test_forms.py",

@@ -69,8 +69,8 @@ _ALWAYS_NAMED = {"TopK": 2, "DynamicQuantizeLinear": 3, "BatchNormalization": 3,
 """Operators whose outputs are all part of a valid node: their names may be empty, but not missing at the end."""
 
 _ASKED_ONCE = {"Split", "Loop", "If", "BatchNormalization"}
-"""ONNX Runtime (1.32) crashes on an empty output of Split, Loop and If, and takes a training BatchNormalization of which one output is read
-for one of inference. So it is asked where all outputs are read."""
+"""ONNX Runtime (1.32) crashes on an empty output of Split, Loop and If, and takes a training BatchNormalization of which one
+output is read for one of inference. So it is asked where all outputs are read."""
 
 _NEVER_ASKED = {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
 """ONNX Runtime's CPU kernels do not write the mean and the deviation. test_contrib_normalize.py compares the others."""

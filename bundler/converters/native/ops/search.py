@@ -47,10 +47,10 @@ def unique(ctx: Context, x: Value, *, axis: int | None = None, sorted: int = 1) 
 
 def _sorted_slices(x: Tensor, axis: int) -> Tensor:
     """Return the order that sorts the slices along `axis` lexicographically: stably, by their last element first."""
+    x = tf.cast(x, tf.int32) if x.dtype == tf.bool else x
     rows = tf.reshape(transpose(x, [axis, *(a for a in range(x.shape.rank) if a != axis)]), [tf.shape(x)[axis], -1])
     if x.dtype == tf.string:
         raise ValueError("TensorFlow cannot sort strings; use sorted=0")
-    x = tf.cast(x, tf.int32) if x.dtype == tf.bool else x
     start = tf.range(tf.shape(rows)[0])
 
     def by_column(step: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:

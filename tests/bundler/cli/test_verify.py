@@ -11,7 +11,7 @@ from tests.bundler.cli.commands import run
 def test_verify_accepts_an_intact_bundle(copy: Path) -> None:
     text = run("verify", copy).stdout
     assert "is intact" in text
-    assert "1 SavedModel gives PyTorch's answers" in text
+    assert "1 SavedModel gives ONNX Runtime's answers" in text  # it was built from an .onnx file
     assert json.loads(run("verify", copy, "--json", "--no-parity").stdout) == {"passed": True, "problems": []}
 
 

@@ -20,6 +20,12 @@ from bundler.export.packed import padded_sequences
 from tests.bundler.cli.commands import run
 
 
+@pytest.fixture(autouse=True)
+def _reports_in_the_tests_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's report of a failed export is kept in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Recurrent(nn.Module):
     """A recurrent layer over packed rows; `use` makes the answer of it."""
 

@@ -96,7 +96,7 @@ def _sum_with_convolution(ctx: Context, a: Value, b: Value) -> Value | None:
 
     oneDNN's fused convolution returns its input's shape, whatever that of the addend, where there is nothing to compute.
     """
-    if ctx.node is None:
+    if ctx.node is None or ctx.node.op_type != "Add":  # other operators lower a part of theirs as an Add
         return None
     for value, other, source in zip((a, b), (b, a), ctx.node.inputs, strict=True):
         image = value.image

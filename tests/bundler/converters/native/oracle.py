@@ -36,11 +36,11 @@ def model_of(
 
     Args:
         domains: versions of other operator sets.
-        dynamic: all dims of an input; by default its first dim is `batch` and the others are known.
+        dynamic: all dims of an input; by default its first dim is dynamic and the others are known.
     """
     declared = []
     for name, value in inputs.items():
-        dims = (dynamic or {}).get(name, ["batch", *value.shape[1:]] if value.ndim else [])
+        dims = (dynamic or {}).get(name, dims_of(name, value, inputs))
         declared.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), dims))
     results = [onnx.ValueInfoProto(name=name) for name in outputs]
     weights = [numpy_helper.from_array(v, k) for k, v in (constants or {}).items()]
@@ -48,6 +48,14 @@ def model_of(
     versions = {"": opset, **(domains or {})}
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*v) for v in versions.items()], ir_version=9)
     return typed(onnx.shape_inference.infer_shapes(model))
+
+
+def dims_of(name: str, value: Array, inputs: Mapping[str, Array]) -> list[str | int]:
+    """Return the dims of an input with a dynamic first one: `batch` if it has the size of the first input's."""
+    if not value.ndim:
+        return []
+    is_batch = value.shape[:1] == next(iter(inputs.values())).shape[:1]
+    return ["batch" if is_batch else f"{name}_rows", *value.shape[1:]]
 
 
 def typed(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -21,7 +21,7 @@ from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature, Referee, ReferenceFn
 from bundler.values.input_draws import dim_sizes, fit
-from bundler.values.signature import Signature, TensorSpec, check_names
+from bundler.values.signature import Signature, TensorSpec, check_dtypes, check_names
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def export_signature(
     selected_outputs = {name: example_outputs[outputs.model_names[name]] for name in selected}
     specs = output_specs(reference, inputs.specs, inputs.examples, selected_outputs, annotated_outputs(graph))
     signature = Signature(unname_dims(inputs.specs), unname_dims(specs))
+    check_dtypes(signature)
     finish(graph, signature)
     save(graph, request.path)
     return ExportedSignature(request.name, request.path, signature, inputs.examples, reference, writer.referee)

@@ -131,6 +131,11 @@ def dtype_name(number: int) -> str:
     return _kind(number, _BY_NUMBER).name
 
 
+def has_dtype(name: str) -> bool:
+    """Return whether requests and answers can hold arrays of a dtype (framework/tensor.proto, framework/types.proto)."""
+    return name in _BY_NAME
+
+
 def dtype_number(name: str) -> int:
     """Return the value of enum tensorflow.DataType for a dtype name.
 

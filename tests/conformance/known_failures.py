@@ -135,11 +135,6 @@ REASONS: dict[str, tuple[str, ...]] = {
         "test_resize_downsample_scales_cubic_align_corners",
         "test_resize_downsample_scales_linear_align_corners",
     ),
-    "the rank of this expansion is known only at run time; AffineGrid itself passes": (
-        "test_affine_grid_2d_align_corners_expanded",
-        "test_affine_grid_2d_expanded",
-        "test_affine_grid_3d_align_corners_expanded",
-    ),
     "whether an optional has an element is known only at run time": ("test_if_opt",),
     "Gradient (ai.onnx.preview.training) is for training; a served model has none": (
         "simple/test_gradient_of_add",

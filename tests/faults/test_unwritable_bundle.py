@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -15,6 +14,15 @@ import pytest
 PR_CAPBSET_DROP = 24
 DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2  # the capabilities that let root ignore modes (linux/capability.h)
 REASONS = ("ermission denied", "cannot be read", "not readable")
+OBEY_MODES = f"""
+import ctypes, os, sys
+if os.getuid() == 0:
+    for capability in {DAC_OVERRIDE, DAC_READ_SEARCH}:
+        ctypes.CDLL(None).prctl({PR_CAPBSET_DROP}, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+"""Replaces the process by one, root's too, that can do only what the modes of files allow."""
+
 RUN = """
 import os, sys
 from typer.testing import CliRunner
@@ -33,18 +41,12 @@ def bundle(small_bundle: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chmod", "-R", "u+rwX", str(copy)], check=True)
 
 
-def obey_modes() -> None:
-    """Let the process, root's too, do only what the modes of files allow."""
-    libc = ctypes.CDLL(None)
-    for capability in (DAC_OVERRIDE, DAC_READ_SEARCH):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-
-
 def run_without_rights(lines: list[str]) -> list[tuple[int, str]]:
     """Run commands in a process that the modes of files bind; return exit code and error of each."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN], input="\n".join(lines), env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        preexec_fn=obey_modes if os.getuid() == 0 else None, capture_output=True, text=True, timeout=200, check=False,
+        [sys.executable, "-c", OBEY_MODES, RUN], input="\n".join(lines),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split(" ", 1) for line in done.stdout.splitlines() if line[:1].isdigit()]

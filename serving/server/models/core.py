@@ -185,21 +185,15 @@ class ServerCore:
             _check_logging(config)
 
     def _accept(self, config: Any) -> None:
-        """Check a config and make it and its labels the current ones.
-
-        In the real server a config with a wrong platform becomes the current one before it is refused, and from then on every
-        other config is refused as a change of platform. Here it changes nothing.
-        """
+        """Check a config and make it and its labels the current ones."""
         _check_list(config)
         if self._config is not None:
             _check_platforms(self._config, config)
-        wrong = _wrong_platform(config)
-        if wrong is None:
-            self._config = config
-        labels = self._checked_labels(config)
-        if wrong is not None:
-            raise wrong
-        self._labels = labels
+        self._config = config
+        self._labels = self._checked_labels(config)
+        for model in config.model_config_list.config:
+            if _platform(model) != TENSORFLOW:
+                raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
 
     def _checked_labels(self, config: Any) -> dict[str, dict[str, int]]:
         labels: dict[str, dict[str, int]] = {}
@@ -326,7 +320,7 @@ def _check_list(config: Any) -> None:
 
 
 def _check_platforms(old: Any, new: Any) -> None:
-    """Raise if a model's platform changes."""
+    """Raise if a model's platform changes. The old config is checked too, as it may be one whose reload failed."""
     platforms = {model.name: _platform(model) for model in old.model_config_list.config}
     for model in new.model_config_list.config:
         if model.name in platforms and _platform(model) != platforms[model.name]:
@@ -334,18 +328,6 @@ def _check_platforms(old: Any, new: Any) -> None:
                 f"Illegal to change a model's platform. For model {model.name} platform was {platforms[model.name]} "
                 f"and new platform requested is {_platform(model)}"
             )
-
-
-def _wrong_platform(config: Any) -> StatusError | None:
-    """Return what is wrong with a model's platform, if anything is."""
-    for model in config.model_config_list.config:
-        try:
-            platform = _platform(model)
-        except StatusError as exc:
-            return exc
-        if platform != TENSORFLOW:
-            return invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
-    return None
 
 
 def _platform(model: Any) -> str:

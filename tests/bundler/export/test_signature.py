@@ -21,7 +21,7 @@ from bundler.export.signature import (
 )
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
-from bundler.values.exported import ReferenceFn
+from bundler.values.exported import PYTORCH, ReferenceFn
 from bundler.values.signature import TensorSpec
 
 GRAPH = """<ir_version: 10, opset_import: ["" : 18]>
@@ -30,6 +30,8 @@ g (float[N, 3] x) => (float[N, 3] up, float[N, 3] down) { down = Neg(x)  up = Ab
 
 class Writer:
     """A `GraphWriter` of GRAPH."""
+
+    referee = PYTORCH
 
     def __init__(self) -> None:
         self.inputs = SignatureInputs.widened([TensorSpec.parse("x=float32[?,3]")], {"x": -np.ones((1, 3), np.float32)})

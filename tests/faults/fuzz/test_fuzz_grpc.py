@@ -166,7 +166,10 @@ def test_server_answers_every_message(seconds: float, server: Victim) -> None:
 
 
 def own_folders(method: str, body: bytes, server: Victim) -> bytes:
-    """Return the request; one for a reload names the server's own folders only, as the server may wait for others."""
+    """Return the request; one for a reload has valid folders and platforms.
+
+    The server may wait for other folders, and after a wrong platform it refuses every reload, as the real server does.
+    """
     if method != RELOAD:
         return body
     try:
@@ -175,6 +178,8 @@ def own_folders(method: str, body: bytes, server: Victim) -> bytes:
         return body
     for model in message.config.model_config_list.config:
         model.base_path = str(server.folder / "m")
+        model.model_platform = "tensorflow"
+        model.ClearField("model_type")
         model.ClearField("model_version_policy")
     data: bytes = message.SerializeToString()
     return data

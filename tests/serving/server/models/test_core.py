@@ -57,17 +57,6 @@ def test_logging_config_is_refused_after_the_models_are_applied(server: Server) 
     assert server.core.board.is_available("n", 2)
 
 
-@pytest.mark.parametrize("fields", [{}, {"model_platform": "other"}, {"model_platform": "tensorflow", "model_type": 1}])
-def test_wrong_platform_is_refused_and_changes_nothing(server: Server, fields: dict[str, Any]) -> None:
-    """The real server then refuses every other config (server_core.cc, ValidateNoModelsChangePlatforms)."""
-    config = models(rows=ROWS)
-    config.model_config_list.config.add(name="n", base_path=str(ROWS), **fields)
-    assert "platform" in refusal(server, config)
-    assert list(server.core.models()) == ["rows"]
-    server.core.reload(models(rows=ROWS, n=ROWS))
-    assert server.core.board.is_available("n", 2)
-
-
 def test_model_that_is_still_being_unloaded_is_added_again(server: Server) -> None:
     server.core.reload(models(rows=ROWS, n=ROWS))
     with futures.ThreadPoolExecutor(1) as pool:

@@ -73,7 +73,12 @@ def _normalizations() -> Iterator[SweepCase]:
     tables = {"words": array(20, 8), "places": array(16, 8, seed=1), **scale, **shift}
     ids = {"ids": Input("batch length", np.int32, high=20), "mask": Input("batch length", np.int32)}
     yield _case(
-        "EmbedLayerNormalization", ids, tables, order="ids _ words places _ gamma beta mask", outputs=2, mask_index_type=1
+        "EmbedLayerNormalization",
+        ids,
+        tables,
+        order="ids _ words places _ gamma beta mask",
+        outputs=2,
+        mask_index_type=1,
     )
     image, settings = {"x": Input(IMAGE)}, {"groups": 4, "activation": 1, "channels_last": 0}
     weights = {**scale, **shift}
@@ -81,7 +86,9 @@ def _normalizations() -> Iterator[SweepCase]:
     def normalized(x: Any) -> Any:
         if not x.size:
             return x
-        result = torch.nn.functional.group_norm(*map(torch.from_numpy, (x,)), 4, *map(torch.from_numpy, weights.values()))
+        result = torch.nn.functional.group_norm(
+            *map(torch.from_numpy, (x,)), 4, *map(torch.from_numpy, weights.values())
+        )
         return torch.nn.functional.silu(result).numpy()
 
     yield _case("GroupNorm", image, weights, answer=lambda x: [normalized(x)], **settings)
@@ -99,13 +106,20 @@ def _products() -> Iterator[SweepCase]:
     a, b = {"a": Input("batch rows items")}, {"b": Input("batch items columns")}
     yield _case("TransposeMatMul", {**a, **b}, alpha=0.5)
     yield _case(
-        "FusedMatMulActivation", {**a, **b}, activation="Relu", alpha=0.5, answer=lambda a, b: [np.maximum(a @ b * 0.5, 0)]
+        "FusedMatMulActivation",
+        {**a, **b},
+        activation="Relu",
+        alpha=0.5,
+        answer=lambda a, b: [np.maximum(a @ b * 0.5, 0)],
     )
     weights = {"w": array(4, 3, 3, 3, seed=1), "b": array(4, seed=2)}
     images = {"x": Input("batch 3 height width"), "z": Input("batch 4 height width")}
     yield _case("FusedConv", images, weights, order="x w b z", activation="Relu", pads=[1, 1, 1, 1])
     rng = np.random.default_rng(0)
-    packed = {"b": rng.integers(0, 256, (6, 3, 8)).astype(np.uint8), "scales": rng.uniform(0.01, 0.1, (6, 3)).astype(np.float32)}
+    packed = {
+        "b": rng.integers(0, 256, (6, 3, 8)).astype(np.uint8),
+        "scales": rng.uniform(0.01, 0.1, (6, 3)).astype(np.float32),
+    }
     yield _case("MatMulNBits", {"a": Input("batch rows 40")}, packed, K=40, N=6, bits=4, block_size=16)
 
 
@@ -206,6 +220,17 @@ def _estimators() -> Iterator[SweepCase]:
     yield _case("SVMRegressor", rows, domain=ML, n_supports=4, **svm)
     yield _case("SVMClassifier", rows, domain=ML, outputs=2, classlabels_ints=[4, 9], vectors_per_class=[2, 2], **svm)
     nodes, leaves = random_forest(2)
-    yield _case("TreeEnsembleRegressor", rows, domain=ML, version=3, n_targets=1, **nodes, **leaf_weights(leaves, "target", [0]))
+    yield _case(
+        "TreeEnsembleRegressor", rows, domain=ML, version=3, n_targets=1, **nodes, **leaf_weights(leaves, "target", [0])
+    )
     weights = leaf_weights(leaves, "class", [0, 1, 2], low=0.0)
-    yield _case("TreeEnsembleClassifier", rows, domain=ML, version=3, outputs=2, classlabels_int64s=[4, 7, 9], **nodes, **weights)
+    yield _case(
+        "TreeEnsembleClassifier",
+        rows,
+        domain=ML,
+        version=3,
+        outputs=2,
+        classlabels_int64s=[4, 7, 9],
+        **nodes,
+        **weights,
+    )

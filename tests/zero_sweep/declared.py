@@ -14,7 +14,18 @@ from onnx import helper
 from tests.bundler.converters.native.oracle import model_of, typed
 from tests.zero_sweep.cases import MOST_AXES, SweepCase
 
-SIZES = {"batch": 2, "length": 5, "keys": 7, "past": 3, "rows": 3, "columns": 4, "height": 6, "width": 8, "items": 3, "more": 4}
+SIZES = {
+    "batch": 2,
+    "length": 5,
+    "keys": 7,
+    "past": 3,
+    "rows": 3,
+    "columns": 4,
+    "height": 6,
+    "width": 8,
+    "items": 3,
+    "more": 4,
+}
 """The sizes of named dims where they are not 0."""
 
 
@@ -78,7 +89,9 @@ def _model(
 ) -> onnx.ModelProto:  # fmt: skip
     if not dtype:
         return model_of(nodes, arrays, outputs, constants, opset=opset, domains=domains, dynamic=dims)
-    inputs = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), dims[k]) for k, a in arrays.items()]
+    inputs = [
+        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), dims[k]) for k, a in arrays.items()
+    ]
     results = [helper.make_tensor_value_info(name, dtype, None) for name in outputs]
     weights = [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()]
     versions = [helper.make_opsetid(*v) for v in {"": opset, **(domains or {})}.items()]

@@ -66,7 +66,11 @@ def _lengths() -> Iterator[SweepCase]:
 
 def _windows(op_type: str) -> Any:
     """Return the page's periodic window."""
-    factors = {"HannWindow": (0.5, 0.5, 0.0), "HammingWindow": (25 / 46, 21 / 46, 0.0), "BlackmanWindow": (0.42, 0.5, 0.08)}
+    factors = {
+        "HannWindow": (0.5, 0.5, 0.0),
+        "HammingWindow": (25 / 46, 21 / 46, 0.0),
+        "BlackmanWindow": (0.42, 0.5, 0.08),
+    }
     a, b, c = factors[op_type]
 
     def answer(x: Any) -> list[Any]:
@@ -85,7 +89,11 @@ def _sequences() -> Iterator[SweepCase]:
     yield _case("SequenceAt", [made, _node("SequenceAt", "q one")], pair, one)
     erased = [made, _node("SequenceErase", "q one", "e"), _node("ConcatFromSequence", "e", axis=0)]
     yield _case("SequenceErase", erased, pair, one)
-    grown = [_node("SequenceEmpty", "", "e"), _node("SequenceInsert", "e x", "q"), _node("ConcatFromSequence", "q", axis=0)]
+    grown = [
+        _node("SequenceEmpty", "", "e"),
+        _node("SequenceInsert", "e x", "q"),
+        _node("ConcatFromSequence", "q", axis=0),
+    ]
     yield _case("SequenceInsert", grown)
     yield _case("SequenceEmpty", grown, name="case_SequenceEmpty")
     yield _case("SequenceLength", [*grown[:2], _node("SequenceLength", "q")])

@@ -30,7 +30,8 @@ class Outcome:
     Attributes:
         case: the case's name.
         feed: the feed's number.
-        kind: right, wrong, refused, undefined, crash, or not converted.
+        kind: right, wrong, refused, refused by all (no witness has an answer either), unwitnessed (no witness has an answer, the
+            engine has one), crash, or not converted.
         text: the error or difference.
         by: the witnesses that have an answer.
     """
@@ -63,7 +64,9 @@ def run(names: Sequence[str], folder: Path, *, onednn: bool) -> list[Outcome]:
 
 
 def _outcome(record: dict[str, Any]) -> Outcome:
-    return Outcome(record["case"], record.get("feed", -1), record["outcome"], record.get("text", ""), record.get("by", ""))
+    return Outcome(
+        record["case"], record.get("feed", -1), record["outcome"], record.get("text", ""), record.get("by", "")
+    )
 
 
 def _run_worker(todo: Sequence[Start], folder: Path, *, onednn: bool) -> list[dict[str, Any]]:

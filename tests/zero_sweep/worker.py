@@ -77,11 +77,11 @@ def _judged(answer: Callable[[Arrays], list[Any]], feed: Arrays, wanted: Mapping
     try:
         actual = answer(feed)
     except tf.errors.OpError as exc:
-        kind = "undefined" if not wanted else "refused"
+        kind = "refused by all" if not wanted else "refused"
         text = f"{type(exc).__name__}: {_what_failed(exc.message)}"
         return {"outcome": kind, "text": text, "by": ", ".join(wanted)}
     if not wanted:
-        return {"outcome": "undefined", "text": "answers " + ", ".join(str(list(a.shape)) for a in actual)}
+        return {"outcome": "unwitnessed", "text": "answers " + ", ".join(str(list(a.shape)) for a in actual)}
     problems = [_difference(actual, outputs) for outputs in wanted.values()]
     if None in problems:
         return {"outcome": "right"}

@@ -59,7 +59,9 @@ def conv_transpose(
     if spatial not in (1, 2, 3):
         raise ValueError(f"transposed convolutions are supported over 1, 2 or 3 spatial dims, not {spatial}")
     if 0 in w.shape:  # TensorFlow's kernels end the process, or refuse the filter
-        nothing = tf.zeros(full_shape(_output_sizes(ctx, x, w, group, stride, kernel, begin, end, extra)), x.tensor.dtype)
+        nothing = tf.zeros(
+            full_shape(_output_sizes(ctx, x, w, group, stride, kernel, begin, end, extra)), x.tensor.dtype
+        )
         return ctx.value(nothing if bias is None else nothing + bias.tensor, order)
     if _is_blocks(ctx, w, stride, kernel, group, [*begin, *end, *extra]):
         return ctx.value(_blocks(ctx, x, w, bias), order)
@@ -80,9 +82,7 @@ def _output_sizes(
     """Return the sizes of the result, channels last."""
     batch, _, *spatial = ctx.sizes(x)
     axes = zip(spatial, stride, kernel, begin, end, extra, strict=True)
-    sizes = [
-        subtract(subtract(add(multiply(subtract(n, 1), s), add(k, e)), b), after) for n, s, k, b, after, e in axes
-    ]
+    sizes = [subtract(subtract(add(multiply(subtract(n, 1), s), add(k, e)), b), after) for n, s, k, b, after, e in axes]
     return [batch, *sizes, multiply(ctx.dim(w, 1), group)]
 
 
@@ -190,5 +190,7 @@ def _inner(begin: Element, crop: Element) -> slice:
     """Return the slice without `begin` items at the start and `crop` at the end; the end is negative, but not zero."""
     if isinstance(begin, int) and isinstance(crop, int):
         return slice(begin, -crop if crop else None)
-    end = from_sizes("end", lambda c: tf.where(c > 0, -c, tf.int64.max), crop) if isinstance(crop, Dim) else -crop or None
+    end = (
+        from_sizes("end", lambda c: tf.where(c > 0, -c, tf.int64.max), crop) if isinstance(crop, Dim) else -crop or None
+    )
     return slice(tensor_of(begin), end.tensor if isinstance(end, Dim) else None if end is None else tensor_of(end))

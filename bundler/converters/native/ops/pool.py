@@ -47,7 +47,9 @@ def max_pool(
         )  # fmt: skip
     else:
         data, mode = _padded_for_max(data, window, x.non_negative)
-        by_planes = ctx.target == "tflite" and window.count == 3 and set(window.dilation) == {1} and data.dtype.is_floating
+        by_planes = (
+            ctx.target == "tflite" and window.count == 3 and set(window.dilation) == {1} and data.dtype.is_floating
+        )
         result = _by_planes(data, window, "MAX", mode) if by_planes else _pool(data, window, "MAX", mode)
     return _with_sign_of(x, ctx.value(_without_rows(result, window, room) if room else result, window.order))
 
@@ -78,7 +80,10 @@ def _large_enough(data: Tensor, window: _Window, room: Sequence[Element]) -> Ten
     fits = tf.logical_or(tf.reduce_min(unknown) >= 0, tf.equal(sizes[0], 0))
     check = tf.debugging.Assert(fits, [text, sizes], summarize=5)
     with tf.control_dependencies([check]):
-        grown = [tensor_of(add(n, from_sizes("short", lambda r: larger(-r, 0), r))) for n, r in zip(window.sizes, room, strict=True)]
+        grown = [
+            tensor_of(add(n, from_sizes("short", lambda r: larger(-r, 0), r)))
+            for n, r in zip(window.sizes, room, strict=True)
+        ]
         shape = tf.concat([sizes[:1], tf.cast(tf.stack(grown), tf.int32), sizes[-1:]], 0)
         known = [None if isinstance(r, Dim) else size for size, r in zip(data.shape[1:-1], room, strict=True)]
         return tf.ensure_shape(tf.reshape(data, shape), [data.shape[0], *known, data.shape[-1]])
@@ -246,7 +251,9 @@ class _Window:
         if not self.padding.same:
             return list(self.padding.begin), list(self.padding.end)
         totals = [
-            from_sizes(f"same_{k}_{s}_{d}", lambda n, k=k, s=s, d=d: larger((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0), n)
+            from_sizes(
+                f"same_{k}_{s}_{d}", lambda n, k=k, s=s, d=d: larger((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0), n
+            )
             for n, k, s, d in zip(self.sizes, self.kernel, self.stride, self.dilation, strict=True)
         ]
         begin = [from_sizes("half", lambda t: t // 2, total) for total in totals]
@@ -272,13 +279,19 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
         return data, "SAME"
     begin, end = window.pads
     known = [p for p in (*begin, *end) if isinstance(p, int)]
-    reaches_border = len(known) == 2 * window.count and all(p < k for p, k in zip(known, window.kernel * 2, strict=True))
+    reaches_border = len(known) == 2 * window.count and all(
+        p < k for p, k in zip(known, window.kernel * 2, strict=True)
+    )
     end = [add(e, x) for e, x in zip(end, window.extra, strict=True)]
     if not any(begin) and not any(end):
         return data, "VALID"
     if non_negative:
         return tf.pad(data, _spatial_pairs(begin, end)), "VALID"
-    repeats = [(0, 0), *((b, e) for b, e in zip(begin, end, strict=True) if isinstance(b, int) and isinstance(e, int)), (0, 0)]
+    repeats = [
+        (0, 0),
+        *((b, e) for b, e in zip(begin, end, strict=True) if isinstance(b, int) and isinstance(e, int)),
+        (0, 0),
+    ]
     if reaches_border and len(repeats) == window.count + 2 and set(window.dilation) == {1}:
         return _border_repeated(data, repeats), "VALID"
     return tf.pad(data, _spatial_pairs(begin, end), constant_values=data.dtype.min), "VALID"

@@ -40,7 +40,7 @@ def test_no_lowering_has_a_wrong_answer_or_a_crash(tmp_path: Path, record_proper
     outcomes = run(list(all_cases()), tmp_path, onednn=True)
     assert_right_or_explained(outcomes, "oneDNN", record_property)
     used = {row_of(o.kind, find(o.case).operator, o.text) for o in outcomes}
-    assert [row for row in ROWS if row not in used] == [], "these rows no longer apply"
+    assert [row for row in ROWS if row.is_certain and row not in used] == [], "these rows no longer apply"
 
 
 @pytest.mark.slow

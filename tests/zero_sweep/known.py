@@ -157,6 +157,7 @@ ROWS: tuple[Row, ...] = (
     Row("unwitnessed", "LSTM", "answers", SUM),
     Row("unwitnessed", "RNN", "answers", SUM),
     Row("unwitnessed", "GridSample", "answers", NO_PIXELS),
+    Row("unwitnessed", "NonMaxSuppression", "answers", CONTRADICTION),
     Row("unwitnessed", "Scan", "answers", CONTRADICTION),
     Row("unwitnessed", "Gather", "answers", CONTRADICTION),
     Row("unwitnessed", "Scatter", "answers", CONTRADICTION),

@@ -29,7 +29,9 @@ def non_max_suppression(
     limit = tf.cast(tf.minimum(tf.cast(limit, tf.int64), tf.cast(count, tf.int64)), tf.int32)
     overlap = tf.constant(0.0) if iou_threshold is None else _scalar(iou_threshold, tf.float32)
     lowest = tf.constant(float("-inf")) if score_threshold is None else _scalar(score_threshold, tf.float32)
-    corners, scores = at_least_one(corners, [0]), at_least_one(scores, [0, 1])  # without a row, map_fn knows no sizes
+    scores = at_least_one(scores, [0, 1])  # without a row, map_fn knows no sizes
+    missing = tf.where(tf.equal(batches, 0), tf.maximum(1 - tf.shape(corners)[0], 0), 0)
+    corners = tf.pad(corners, [[0, missing], [0, 0], [0, 0]])
     divisor = tf.maximum(classes, 1)
     rows = tf.reshape(scores, tf.stack([tf.shape(scores)[0] * divisor, count]))
 

@@ -19,12 +19,8 @@ IMAGE = {"x": Input("batch 3 height width")}
 
 def structure_cases() -> Iterator[SweepCase]:
     """Return the cases."""
-    yield from _casts()
-    yield from _random()
-    yield from _lengths()
-    yield from _sequences()
-    yield from _subgraphs()
-    yield from _pools()
+    for make in (_casts, _random, _lengths, _sequences, _subgraphs, _pools):
+        yield from make()
 
 
 def _case(

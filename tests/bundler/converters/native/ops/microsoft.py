@@ -22,7 +22,7 @@ def run(op_type: str, inputs: dict[str, Array], outputs: int = 1, dtype: int = 1
     """Run a node that ONNX Runtime has no CPU kernel for."""
     names = [f"y{i}" for i in range(outputs)]
     node = helper.make_node(op_type, list(inputs), names, domain=MS, **attributes)
-    declared = [helper.make_tensor_value_info(k, 1, ["batch", *v.shape[1:]]) for k, v in inputs.items()]
+    declared = [helper.make_tensor_value_info(k, 1, [f"{k}_rows", *v.shape[1:]]) for k, v in inputs.items()]
     results = [helper.make_tensor_value_info(name, dtype, None) for name in names]
     graph = helper.make_graph([node], "test", declared, results)
     versions = [helper.make_opsetid("", 21), helper.make_opsetid(MS, 1)]

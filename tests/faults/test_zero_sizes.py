@@ -6,13 +6,19 @@ Each model is served by a process of its own, as an abort cannot be caught.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
+import bundler
 from serving import Client, ServingError
+from serving.server.servables.zero_sizes import needs_unfused_products
+from tests.bundler.converters.native.oracle import model_of
 from tests.serving.processes import ServerProcess, server_process
-from tests.serving.server.servables.product_models import save_dense, save_fused, save_products
+from tests.serving.server.servables.product_models import graph_of, save_dense, save_fused, save_products
 
 Array = np.ndarray
 
@@ -105,3 +111,23 @@ def test_no_rows_have_no_answers(server: ServerProcess) -> None:
 def test_saved_fused_product_is_refused(server: ServerProcess) -> None:
     with pytest.raises(ServingError, match=r"Input a:0 of shape \[1, 0\] has no elements"):
         ask(server, "fused", "product", a=ones(1, 0), b=ones(0, 2))
+
+
+@pytest.mark.parametrize("onednn", ["1", "0"], ids=["oneDNN", "no oneDNN"])
+def test_built_product_of_inputs_is_its_bias(onednn: str, tmp_path: Path) -> None:
+    """The graph of a bundle is right as it is: `x @ w + b` with an inner size of 0 that only the request knows."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]
+    example = {"x": ones(2, 3), "w": ones(3, 4), "b": ones(4)}
+    model = model_of(nodes, example, ["y"], dynamic={"x": ["rows", "inner"], "w": ["inner", 4], "b": [4]})
+    onnx.save(model, tmp_path / "product.onnx")
+    bundler.build(str(tmp_path / "product.onnx"), out=tmp_path / "bundle", name="product")
+    base = next((tmp_path / "bundle" / "models").glob("product"))
+    assert not needs_unfused_products(graph_of(base / "1"))
+    flags = ("--model_name=product", f"--model_base_path={base}")
+    with server_process(*flags, wrapper=("env", f"TF_ENABLE_ONEDNN_OPTS={onednn}")) as server:
+        for inner in (0, 3):
+            for rows in (2, 0):
+                bias = np.arange(4, dtype=np.float32)
+                got = ask(server, "product", "serving_default", x=ones(rows, inner), w=ones(inner, 4), b=bias)
+                np.testing.assert_array_equal(got, ones(rows, inner) @ ones(inner, 4) + bias)
+        assert server.process.poll() is None

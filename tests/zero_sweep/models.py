@@ -11,6 +11,8 @@ from onnx import helper
 
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.zero_sweep.cases import SweepCase, swept
+from tests.zero_sweep.contrib import contrib_cases
+from tests.zero_sweep.structures import structure_cases
 
 MS = "com.microsoft"
 
@@ -20,6 +22,8 @@ def own_cases() -> Iterator[SweepCase]:
     yield from _products()
     yield from _convolutions()
     yield from _shapes()
+    yield from structure_cases()
+    yield from contrib_cases()
 
 
 def _case(
@@ -59,8 +63,14 @@ def _products() -> Iterator[SweepCase]:
     for number, equation in enumerate(("ij,jk->ik", "bij,bjk->bik", "bhqd,bhkd->bhqk", "ij,j->i")):
         shapes = ((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 3, 5, 8), (2, 3, 7, 8)), ((2, 3), (3,))
         left, right = shapes[number]
-        yield _case(f"einsum_{number}", [_node("Einsum", "a b", "y", equation=equation)], {"a": array(*left), "b": array(*right)})
-    yield _case("fused_matmul", [_node("FusedMatMul", "a b", "y", domain=MS, alpha=0.5)], {"a": a, "b": b}, domains={MS: 1})
+        yield _case(
+            f"einsum_{number}",
+            [_node("Einsum", "a b", "y", equation=equation)],
+            {"a": array(*left), "b": array(*right)},
+        )
+    yield _case(
+        "fused_matmul", [_node("FusedMatMul", "a b", "y", domain=MS, alpha=0.5)], {"a": a, "b": b}, domains={MS: 1}
+    )
     gemm = _node("FusedGemm", "a b c", "y", domain=MS, activation="Relu")
     yield _case("fused_gemm", [gemm], {"a": a, "b": b, "c": bias}, domains={MS: 1})
 
@@ -105,6 +115,14 @@ def _convolutions() -> Iterator[SweepCase]:
         channels = shape[1] * (2 if name == "grouped" else 1)
         kernels = {"w": array(*shape), "c": array(channels)}
         yield _case(f"transposed_{name}", [_node("ConvTranspose", "x w c", "y", **attributes)], {"x": x}, kernels)
+    for name, size, attributes in (
+        ("plain", 3, {}),
+        ("blocks", 2, {"strides": [2, 2]}),
+        ("padded", 3, {"pads": [1, 1, 1, 1]}),
+    ):
+        nothing = {"w": array(0, 3, size, size), "c": array(3)}
+        node = _node("ConvTranspose", "x w c", "y", **attributes)
+        yield _case(f"transposed_without_channels_{name}", [node], {"x": array(2, 0, 6, 7)}, nothing)
     empty = {"w": array(6, 0, 3, 3), "c": array(6)}
     yield _case("conv_without_channels", [_node("Conv", "x w c", "y")], {"x": array(2, 0, 6, 7)}, empty)
 

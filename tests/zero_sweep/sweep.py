@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from tests.zero_sweep.cases import find
 
 TIMEOUT_S = 3600
 
@@ -27,7 +30,8 @@ class Outcome:
     Attributes:
         case: the case's name.
         feed: the feed's number.
-        kind: right, wrong, refused, undefined, crash, or not converted.
+        kind: right, wrong, refused, refused by all (no witness has an answer either), unwitnessed (no witness has an answer, the
+            engine has one), crash, or not converted.
         text: the error or difference.
         by: the witnesses that have an answer.
     """
@@ -60,12 +64,14 @@ def run(names: Sequence[str], folder: Path, *, onednn: bool) -> list[Outcome]:
 
 
 def _outcome(record: dict[str, Any]) -> Outcome:
-    return Outcome(record["case"], record.get("feed", -1), record["outcome"], record.get("text", ""), record.get("by", ""))
+    return Outcome(
+        record["case"], record.get("feed", -1), record["outcome"], record.get("text", ""), record.get("by", "")
+    )
 
 
 def _run_worker(todo: Sequence[Start], folder: Path, *, onednn: bool) -> list[dict[str, Any]]:
-    cases, results = folder / "cases.json", folder / "results.jsonl"
-    cases.write_text(json.dumps(todo))
+    cases, results = folder / "cases.pickle", folder / "results.jsonl"
+    cases.write_bytes(pickle.dumps([(find(name), first, runtime) for name, first, runtime in todo]))
     results.write_text("")
     command = [sys.executable, "-m", "tests.zero_sweep.worker", str(cases), str(results)]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": str(int(onednn)), "TF_CPP_MIN_LOG_LEVEL": "3"}

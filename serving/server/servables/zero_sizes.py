@@ -9,7 +9,8 @@ or returns an error.
 The dims that matter are those of the second operand, which in nearly all graphs is a weight whose shape is known when the
 graph is loaded. If it is known and has no 0, a first operand with an inner dim of 0 does not fit and fails in the op's own
 check. So only graphs with a second operand of unknown shape need their remapper turned off, and they are found at load time:
-requests are not looked at, and arrays that become empty within the graph are covered too.
+requests are not looked at, and arrays that become empty within the graph are covered too. A MatMul that is read only by
+EnsureShape is never fused: tfbundle's own graphs guard their products so.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def needs_unfused_products(graph_def: Any) -> bool:
     return any(
         not _is_filled(shapes.of_input(function, node, 1))
         for function, node in shapes.nodes()
-        if node.op in _PRODUCTS and len(node.input) > 1
+        if node.op in _PRODUCTS
+        and len(node.input) > 1
+        and not (node.op == "MatMul" and shapes.is_guarded(function, node))
     )
 
 
@@ -76,6 +79,7 @@ class _Shapes:
         self._arguments: dict[str, dict[str, int]] = {}
         self._attributes: dict[str, Any] = {}
         self._callers: dict[str, list[tuple[str, Any, int]]] = defaultdict(list)
+        self._readers: dict[tuple[str, str], set[str]] = defaultdict(set)
         for function in graph_def.library.function:
             name = function.signature.name
             self._arguments[name] = {arg.name: at for at, arg in enumerate(function.signature.input_arg)}
@@ -90,6 +94,17 @@ class _Shapes:
 
     def nodes(self) -> Iterator[tuple[str, Any]]:
         return _nodes(self._graph_def)
+
+    def is_guarded(self, function: str, node: Any) -> bool:
+        """Return whether a node of this function is read by EnsureShape, and by nothing else."""
+        if not self._readers:
+            for scope, reader in self.nodes():
+                for name in reader.input:
+                    self._readers[scope, name.split(":")[0]].add(reader.op)
+            for called in self._graph_def.library.function:
+                for name in called.ret.values():
+                    self._readers[called.signature.name, name.split(":")[0]].add("return")
+        return self._readers[function, node.name] == {"EnsureShape"}
 
     def of_input(self, function: str, node: Any, at: int, seen: frozenset[tuple[str, int]] = frozenset()) -> Dims:
         """Return the shape of input `at` of a node in a function, as far as it is known."""

@@ -153,11 +153,24 @@ def _while(
     arrays = [
         tf.TensorArray(t.dtype, size=0, dynamic_size=True, element_shape=t.shape, infer_shape=False) for t in outputs
     ]
-    _, _, final, arrays = tf.while_loop(
+    count_of_steps, _, final, arrays = tf.while_loop(
         proceed, run, [tf.constant(0, tf.int64), start, initial, arrays],
         shape_invariants=[tf.TensorShape([]), tf.TensorShape([]), shapes, [tf.TensorShape(None)] * len(arrays)],
     )  # fmt: skip
-    return [*restore(kinds, final, ctx.store), *(ctx.value(a.stack()) for a in arrays)]
+    stacked = [_stacked(a, spec, count_of_steps) for a, spec in zip(arrays, outputs, strict=True)]
+    return [*restore(kinds, final, ctx.store), *map(ctx.value, stacked)]
+
+
+def _stacked(array: Any, spec: tf.TensorSpec, steps: Tensor) -> Tensor:
+    """Return the items of a TensorArray as one tensor.
+
+    Without a step, nothing tells the sizes of an item that are unknown at build time; they are 0 then, as in ONNX Runtime.
+    """
+    if spec.shape.rank is None or spec.shape.is_fully_defined():
+        return array.stack()
+    nothing = tf.zeros([0, *(size or 0 for size in spec.shape)], spec.dtype)
+    result = tf.cond(steps > 0, array.stack, lambda: nothing)
+    return tf.ensure_shape(result, [None, *spec.shape])
 
 
 def _probe(

@@ -17,6 +17,7 @@ from bundler.converters.native.dims import (
     Element,
     add,
     from_sizes,
+    full_shape,
     larger,
     multiply,
     pad_pairs,
@@ -57,13 +58,32 @@ def conv_transpose(
     sizes = [ctx.dim(x, 0), *(ctx.dim(x, axis) for axis in range(2, spatial + 2))]
     if spatial not in (1, 2, 3):
         raise ValueError(f"transposed convolutions are supported over 1, 2 or 3 spatial dims, not {spatial}")
+    if 0 in w.shape:  # TensorFlow's kernels end the process, or refuse the filter
+        nothing = tf.zeros(
+            full_shape(_output_sizes(ctx, x, w, group, stride, kernel, begin, end, extra)), x.tensor.dtype
+        )
+        return ctx.value(nothing if bias is None else nothing + bias.tensor, order)
     if _is_blocks(ctx, w, stride, kernel, group, [*begin, *end, *extra]):
         return ctx.value(_blocks(ctx, x, w, bias), order)
-    full = _transposed_valid(ctx, x.in_order(order), w, stride, dilation, group, sizes)
+    data = x.in_order(order)
+    if data.shape[-1] is None and w.shape[0] is not None:
+        data = tf.ensure_shape(data, [*data.shape[:-1], w.shape[0]])
+    full = _transposed_valid(ctx, data, w, stride, dilation, group, sizes)
     result = _crop(full, begin, end, extra)
     if bias is not None:
         result = add_bias(result, bias.tensor)
     return ctx.value(result, order)
+
+
+def _output_sizes(
+    ctx: Context, x: Value, w: Value, group: int, stride: Sequence[int], kernel: Sequence[Element],
+    begin: Sequence[Element], end: Sequence[Element], extra: Sequence[int],
+) -> list[Element]:  # fmt: skip
+    """Return the sizes of the result, channels last."""
+    batch, _, *spatial = ctx.sizes(x)
+    axes = zip(spatial, stride, kernel, begin, end, extra, strict=True)
+    sizes = [subtract(subtract(add(multiply(subtract(n, 1), s), add(k, e)), b), after) for n, s, k, b, after, e in axes]
+    return [batch, *sizes, multiply(ctx.dim(w, 1), group)]
 
 
 def _is_blocks(
@@ -170,5 +190,7 @@ def _inner(begin: Element, crop: Element) -> slice:
     """Return the slice without `begin` items at the start and `crop` at the end; the end is negative, but not zero."""
     if isinstance(begin, int) and isinstance(crop, int):
         return slice(begin, -crop if crop else None)
-    end = from_sizes("end", lambda c: tf.where(c > 0, -c, tf.int64.max), crop) if isinstance(crop, Dim) else -crop or None
+    end = (
+        from_sizes("end", lambda c: tf.where(c > 0, -c, tf.int64.max), crop) if isinstance(crop, Dim) else -crop or None
+    )
     return slice(tensor_of(begin), end.tensor if isinstance(end, Dim) else None if end is None else tensor_of(end))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bundler.converters.native.registry import op
 from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.zero_sizes import at_least_one
 
 
 @op("NonMaxSuppression", since=10)
@@ -28,19 +29,24 @@ def non_max_suppression(
     limit = tf.cast(tf.minimum(tf.cast(limit, tf.int64), tf.cast(count, tf.int64)), tf.int32)
     overlap = tf.constant(0.0) if iou_threshold is None else _scalar(iou_threshold, tf.float32)
     lowest = tf.constant(float("-inf")) if score_threshold is None else _scalar(score_threshold, tf.float32)
-    rows = tf.reshape(scores, [batches * classes, count])
+    scores = at_least_one(scores, [0, 1])  # without a row, map_fn knows no sizes
+    missing = tf.where(tf.equal(batches, 0), tf.maximum(1 - tf.shape(corners)[0], 0), 0)
+    corners = tf.pad(corners, [[0, missing], [0, 0], [0, 0]])
+    divisor = tf.maximum(classes, 1)
+    rows = tf.reshape(scores, tf.stack([tf.shape(scores)[0] * divisor, count]))
 
     def select(row: Tensor) -> tuple[Tensor, Tensor]:
         result = tf.raw_ops.NonMaxSuppressionV4(
-            boxes=tf.gather(corners, row // classes), scores=rows[row], max_output_size=limit, iou_threshold=overlap,
+            boxes=tf.gather(corners, row // divisor), scores=rows[row], max_output_size=limit, iou_threshold=overlap,
             score_threshold=lowest, pad_to_max_output_size=True,
         )  # fmt: skip
         return result.selected_indices, result.valid_outputs
 
     signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
-    selected, valid = tf.map_fn(select, tf.range(batches * classes), fn_output_signature=signature)
+    found, counts = tf.map_fn(select, tf.range(tf.maximum(batches * classes, 1)), fn_output_signature=signature)
+    selected, valid = found[: batches * classes], counts[: batches * classes]
     row, position = tf.meshgrid(tf.range(batches * classes), tf.range(limit), indexing="ij")
-    table = tf.stack([row // classes, row % classes, tf.reshape(selected, tf.shape(row))], -1)
+    table = tf.stack([row // divisor, row % divisor, tf.reshape(selected, tf.shape(row))], -1)
     return tf.cast(tf.boolean_mask(table, position < valid[:, None]), tf.int64)
 
 

@@ -96,8 +96,8 @@ def _sum_with_convolution(ctx: Context, a: Value, b: Value) -> Value | None:
 
     oneDNN's fused convolution returns its input's shape, whatever that of the addend, where there is nothing to compute.
     """
-    if ctx.node is None or ctx.node.op_type != "Add":  # other operators lower a part of theirs as an Add
-        return None
+    if ctx.node is None or ctx.node.op_type not in ("Add", "Sum") or len(ctx.node.inputs) != 2:
+        return None  # another operator lowers a part of its own as an Add
     for value, other, source in zip((a, b), (b, a), ctx.node.inputs, strict=True):
         image = value.image
         if image is not None and image.takes_sum and is_read_once(source):

@@ -139,21 +139,23 @@ def _taken_by_batch(data: Tensor, index: Tensor, batch_dims: int) -> Tensor:
 
 def _gathered(data: Tensor, index: Tensor, batch_dims: int = 0) -> Tensor:
     """Return tf.gather_nd of slices that may have no elements."""
-    depth = index.shape[-1]
-    if depth is None or not _may_be_empty(data.shape[batch_dims + depth :]):
+    if not _has_empty_slices(data, index.shape[-1], batch_dims):
         return tf.gather_nd(data, index, batch_dims=batch_dims)
     sizes, index_sizes = tf.shape(data), tf.shape(index)
+    depth = index_sizes[-1] if index.shape[-1] is None else index.shape[-1]
     batch, inner = index_sizes[:batch_dims], sizes[batch_dims + depth :]
     rows = tf.reshape(index, tf.concat([batch, [tf.reduce_prod(index_sizes[batch_dims:-1]), depth]], 0))
     count = _rows_to_move(rows, batch_dims, inner)
     taken = tf.gather_nd(data, rows[tuple([slice(None)] * batch_dims + [slice(count)])], batch_dims=batch_dims)
     result = tf.reshape(taken, tf.concat([index_sizes[:-1], inner], 0))
+    if index.shape[-1] is None:
+        return result
     return tf.ensure_shape(result, [*index.shape[:-1], *data.shape[batch_dims + depth :]])
 
 
-def _may_be_empty(sizes: Sequence[int | None]) -> bool:
-    """Return whether slices of these sizes have no elements, or may have none at run time."""
-    return any(size is None or size == 0 for size in sizes)
+def _has_empty_slices(data: Tensor, depth: int | None, batch_dims: int = 0) -> bool:
+    """Return whether the slices behind coordinates of this depth have no elements, or may have none at run time."""
+    return any(not size for size in data.shape[batch_dims + (depth or 0) :])
 
 
 def _rows_to_move(rows: Tensor, axis: int, inner: Tensor) -> Tensor:
@@ -200,7 +202,8 @@ def scatter(ctx: Context, data: Tensor, coordinates: Tensor, updates: Tensor, re
     if depth is not None and depth > ranks.MOST_COORDINATES:
         flat, places = ranks.with_one_coordinate(data, coordinates)
         return ranks.reshaped(scatter(ctx, flat, places, updates, reduction), ranks.sizes_of(data))
-    if depth is not None and _may_be_empty(data.shape[depth:]):
+    if _has_empty_slices(data, depth):
+        depth = tf.shape(coordinates)[-1] if depth is None else depth
         inner = tf.shape(data)[depth:]
         coordinates = tf.reshape(coordinates, [-1, depth])
         updates = tf.reshape(updates, tf.concat([tf.shape(coordinates)[:1], inner], 0))

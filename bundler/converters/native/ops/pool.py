@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
-from bundler.converters.native.dims import Dim, Element, add, from_sizes, larger, pad_pairs, subtract
+from bundler.converters.native.dims import Dim, Element, add, from_sizes, larger, pad_pairs, subtract, tensor_of
 from bundler.converters.native.nodes import is_read
 from bundler.converters.native.ops.half import in_single, single
 from bundler.converters.native.ops.padding import Padding, resolve_padding
@@ -35,7 +35,8 @@ def max_pool(
     window = _Window.of(ctx, x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     if ctx.node is not None and any(map(is_read, ctx.node.outputs[1:])):
         return _max_pool_with_indices(ctx, x, window, bool(storage_order))
-    data = _large_enough(ctx, x.in_order(window.order), window)
+    room = _unknown_room(ctx, window)
+    data = _large_enough(x.in_order(window.order), window, room) if room else x.in_order(window.order)
     if window.is_native and ctx.target == "serving" and data.dtype.is_floating:
         data, mode = window.padding.apply(data, "serving")
         padding = mode if isinstance(mode, str) else "EXPLICIT"
@@ -46,16 +47,17 @@ def max_pool(
         )  # fmt: skip
     else:
         data, mode = _padded_for_max(data, window, x.non_negative)
-        by_planes = ctx.target == "tflite" and window.count == 3 and set(window.dilation) == {1} and data.dtype.is_floating
+        by_planes = (
+            ctx.target == "tflite" and window.count == 3 and set(window.dilation) == {1} and data.dtype.is_floating
+        )
         result = _by_planes(data, window, "MAX", mode) if by_planes else _pool(data, window, "MAX", mode)
-    return _with_sign_of(x, ctx.value(result, window.order))
+    return _with_sign_of(x, ctx.value(_without_rows(result, window, room) if room else result, window.order))
 
 
-def _large_enough(ctx: Context, data: Tensor, window: _Window) -> Tensor:
-    """Return the data; at run time, with an error if the window is larger than they are.
-
-    oneDNN's MaxPool divides by zero then, which ends the process.
-    """
+def _unknown_room(ctx: Context, window: _Window) -> list[Element]:
+    """Return how many positions beside the first the window has along each axis; nothing if that is known at build time."""
+    if window.padding.same or ctx.target == "tflite":
+        return []
     begin, end = window.pads
     room = [
         subtract(add(add(n, b), add(e, extra)), (k - 1) * d + 1)
@@ -63,13 +65,39 @@ def _large_enough(ctx: Context, data: Tensor, window: _Window) -> Tensor:
             window.sizes, begin, end, window.extra, window.kernel, window.dilation, strict=True
         )
     ]  # fmt: skip
-    unknown = [size.tensor for size in room if isinstance(size, Dim)]
-    if not unknown or window.padding.same or ctx.target == "tflite":
-        return data
+    return room if any(isinstance(size, Dim) for size in room) else []
+
+
+def _large_enough(data: Tensor, window: _Window, room: Sequence[Element]) -> Tensor:
+    """Return the data; at run time, with an error if the window is larger than they are.
+
+    oneDNN's MaxPool divides by zero then, which ends the process. A batch of 0 has no elements, so its images may be declared
+    as large as the window.
+    """
+    unknown = tf.stack([size.tensor for size in room if isinstance(size, Dim)])
     text = "MaxPool has a window that is larger than its input, which has the shape"
-    check = tf.debugging.Assert(tf.reduce_min(tf.stack(unknown)) >= 0, [text, tf.shape(data)], summarize=5)
+    sizes = tf.shape(data)
+    fits = tf.logical_or(tf.reduce_min(unknown) >= 0, tf.equal(sizes[0], 0))
+    check = tf.debugging.Assert(fits, [text, sizes], summarize=5)
     with tf.control_dependencies([check]):
-        return tf.identity(data)
+        grown = [
+            tensor_of(add(n, from_sizes("short", lambda r: larger(-r, 0), r)))
+            for n, r in zip(window.sizes, room, strict=True)
+        ]
+        shape = tf.concat([sizes[:1], tf.cast(tf.stack(grown), tf.int32), sizes[-1:]], 0)
+        known = [None if isinstance(r, Dim) else size for size, r in zip(data.shape[1:-1], room, strict=True)]
+        return tf.ensure_shape(tf.reshape(data, shape), [data.shape[0], *known, data.shape[-1]])
+
+
+def _without_rows(result: Tensor, window: _Window, room: Sequence[Element]) -> Tensor:
+    """Return the result for a batch of 0 with the sizes that images smaller than the window have by ONNX's formula."""
+    sizes = tf.shape(result)
+    spatial = [
+        tensor_of(from_sizes(f"windows_of_{s}", lambda r, s=s: larger(r // s + 1, 0), r))
+        for r, s in zip(room, window.stride, strict=True)
+    ]
+    shape = tf.concat([sizes[:1], tf.cast(tf.stack(spatial), tf.int32), sizes[-1:]], 0)
+    return tf.ensure_shape(tf.reshape(result, shape), result.shape)
 
 
 def _with_sign_of(x: Value, result: Value) -> Value:
@@ -223,7 +251,9 @@ class _Window:
         if not self.padding.same:
             return list(self.padding.begin), list(self.padding.end)
         totals = [
-            from_sizes(f"same_{k}_{s}_{d}", lambda n, k=k, s=s, d=d: larger((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0), n)
+            from_sizes(
+                f"same_{k}_{s}_{d}", lambda n, k=k, s=s, d=d: larger((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0), n
+            )
             for n, k, s, d in zip(self.sizes, self.kernel, self.stride, self.dilation, strict=True)
         ]
         begin = [from_sizes("half", lambda t: t // 2, total) for total in totals]
@@ -249,13 +279,19 @@ def _padded_for_max(data: Tensor, window: _Window, non_negative: bool) -> tuple[
         return data, "SAME"
     begin, end = window.pads
     known = [p for p in (*begin, *end) if isinstance(p, int)]
-    reaches_border = len(known) == 2 * window.count and all(p < k for p, k in zip(known, window.kernel * 2, strict=True))
+    reaches_border = len(known) == 2 * window.count and all(
+        p < k for p, k in zip(known, window.kernel * 2, strict=True)
+    )
     end = [add(e, x) for e, x in zip(end, window.extra, strict=True)]
     if not any(begin) and not any(end):
         return data, "VALID"
     if non_negative:
         return tf.pad(data, _spatial_pairs(begin, end)), "VALID"
-    repeats = [(0, 0), *((b, e) for b, e in zip(begin, end, strict=True) if isinstance(b, int) and isinstance(e, int)), (0, 0)]
+    repeats = [
+        (0, 0),
+        *((b, e) for b, e in zip(begin, end, strict=True) if isinstance(b, int) and isinstance(e, int)),
+        (0, 0),
+    ]
     if reaches_border and len(repeats) == window.count + 2 and set(window.dilation) == {1}:
         return _border_repeated(data, repeats), "VALID"
     return tf.pad(data, _spatial_pairs(begin, end), constant_values=data.dtype.min), "VALID"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 
 class Products(tf.Module):
@@ -53,6 +54,28 @@ def save_products(folder: Path) -> None:
     model = Products()
     names = ("product", "sliced", "convolution")
     tf.saved_model.save(model, str(folder), signatures={name: getattr(model, name) for name in names})
+
+
+class Guarded(tf.Module):
+    """A product of inputs that the EnsureShape after it keeps apart from its bias, as tfbundle writes it."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([None, None]), tf.TensorSpec([None])],
+        autograph=False,
+    )
+    def product(self, a: Any, b: Any, c: Any) -> Any:
+        product = tf.raw_ops.EnsureShape(input=tf.matmul(a, b), shape=[None, None])
+        return {"y": tf.nn.relu(tf.nn.bias_add(product, c))}
+
+
+def graph_of(folder: Path) -> Any:
+    """Return the GraphDef of a saved model."""
+    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+
+
+def save_guarded(folder: Path) -> None:
+    model = Guarded()
+    tf.saved_model.save(model, str(folder), signatures={"product": model.product})
 
 
 def save_dense(folder: Path) -> None:

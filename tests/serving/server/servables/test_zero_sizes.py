@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.protocol.status import Code, StatusError
 from serving.server.servables.saved_model import SavedModelServable, SessionOptions
 from serving.server.servables.zero_sizes import has_fused_products, needs_unfused_products
 from tests.serving.server.recordings import MODELS
-from tests.serving.server.servables.product_models import save_dense, save_fused, save_products
-
-
-def graph_of(folder: Path) -> Any:
-    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+from tests.serving.server.servables.product_models import graph_of, save_dense, save_fused, save_guarded, save_products
 
 
 @pytest.mark.parametrize(
-    ("save", "unfused", "fused"), [(save_products, True, False), (save_dense, False, False), (save_fused, False, True)]
+    ("save", "unfused", "fused"),
+    [(save_products, True, False), (save_guarded, False, False), (save_dense, False, False), (save_fused, False, True)],
 )
 def test_only_weights_of_unknown_shape_count(
     save: Callable[[Path], None], unfused: bool, fused: bool, tmp_path: Path

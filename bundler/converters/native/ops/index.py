@@ -92,9 +92,20 @@ def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor
 
 @op("GatherElements", layout=AxisPolicy.VALUES)
 def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
-    """Lower GatherElements: for axis 0, out[i][j] = data[index[i][j]][j]."""
+    """Lower GatherElements: for axis 0, out[i][j] = data[index[i][j]][j]. A scalar is a vector of one element."""
+    if not data.shape:
+        return _scalar(ctx, gather_elements(ctx, *_vectors(ctx, data, indices)))
     coordinates = element_coordinates(data, indices, axis % len(data.shape))
     return ctx.value(_taken(data.tensor, coordinates))
+
+
+def _vectors(ctx: Context, *scalars: Value) -> list[Value]:
+    """Return operands of one element each as vectors. torch writes scatter of scalars, which ONNX does not define, as it is."""
+    return [ctx.value(tf.reshape(scalar.tensor, [1])) for scalar in scalars]
+
+
+def _scalar(ctx: Context, vector: Value) -> Value:
+    return ctx.value(tf.reshape(vector.tensor, []))
 
 
 def _taken(data: Tensor, coordinates: Tensor) -> Tensor:
@@ -225,7 +236,9 @@ def _scattered_product(data: Tensor, coordinates: Tensor, updates: Tensor) -> Te
 def scatter_elements(
     ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
-    """Lower ScatterElements: for axis 0, out[index[i][j]][j] = updates[i][j]."""
+    """Lower ScatterElements: for axis 0, out[index[i][j]][j] = updates[i][j]. A scalar is a vector of one element."""
+    if not data.shape:
+        return _scalar(ctx, scatter_elements(ctx, *_vectors(ctx, data, indices, updates), reduction=reduction))
     coordinates = element_coordinates(data, indices, axis % len(data.shape))
     return ctx.value(scatter(ctx, data.tensor, coordinates, updates.tensor, reduction))
 

@@ -87,3 +87,14 @@ def test_a_scalar_has_one_coordinate_if_it_is_not_zero(x: float, want: Array) ->
 def test_blocks_of_one_change_nothing(operator: str) -> None:
     model = converted(f"(float[n,2,3,3] x) => (float[n,2,3,3] y) {{ y = {operator}<blocksize = 1>(x) }}")
     assert_same(model(x=data(2, 2, 3, 3))["y"], data(2, 2, 3, 3))
+
+
+@pytest.mark.parametrize("reduction", ["none", "add"])
+def test_scalars_are_scattered_and_gathered_as_vectors_of_one_element(reduction: str) -> None:
+    model = converted(
+        f'(float x, int64 i, float u) => (float y, float z) {{ y = ScatterElements<reduction = "{reduction}">(x, i, u) '
+        "z = GatherElements(x, i) }"
+    )
+    got = model(x=np.float32(2), i=np.int64(0), u=np.float32(3))
+    assert_same(got["y"], np.array(5 if reduction == "add" else 3, np.float32))
+    assert_same(got["z"], np.array(2, np.float32))

@@ -79,7 +79,7 @@ REASONS: dict[str, Reason] = {
         "The sample also returns a number, which a graph cannot.",
     ),
     "sparse": Reason(
-        EXPORT, "export", "does not run on its example inputs: NotImplementedError.*aten::sparse",
+        EXPORT, "export", "does not run on its example inputs: NotImplementedError.*aten::_?sparse",
         "The operands are sparse tensors, which no served signature holds.",
     ),
     "training-statistics": Reason(
@@ -126,6 +126,11 @@ REASONS: dict[str, Reason] = {
     "training-dropout": Reason(
         REFUSED, "refused", "Dropout is in training mode",
         "Dropout in training mode draws random numbers, which a served model must not.",
+    ),
+    "half-coordinates": Reason(
+        NONE, "wrong", "output 'c0' at",
+        "PyTorch rounds the coordinates to half precision. The model computes them in float32, as PyTorch does at float32.",
+        "grid_sampler_2d",
     ),
     "not-on-this-machine": Reason(
         NONE, "none", "PyTorch: |torch makes no samples",

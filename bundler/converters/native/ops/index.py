@@ -322,9 +322,14 @@ _WHERE_AXES = 8
 
 @op("NonZero")
 def non_zero(x: Tensor) -> Tensor:
-    """Lower NonZero: the coordinates [rank, count], in row-major order."""
-    if x.shape.rank == 0:  # one element at the coordinate [0], as in ONNX Runtime; tf.where does not take it
-        x = tf.reshape(x, [1])
+    """Lower NonZero: the coordinates [rank, count], in row-major order; [0, count] of a scalar, as in PyTorch.
+
+    ONNX Runtime returns [1, count] for a scalar, which the page excludes.
+
+    Source: https://onnx.ai/onnx/operators/onnx__NonZero.html
+    """
+    if x.shape.rank == 0:  # tf.where does not take it
+        return non_zero(tf.reshape(x, [1]))[:0]
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
     if not ranks.exceeds(x, _WHERE_AXES):
         return tf.transpose(tf.where(condition))

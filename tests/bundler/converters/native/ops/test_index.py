@@ -77,10 +77,10 @@ def test_the_largest_of_a_scalar_is_itself() -> None:
     assert_same(got["i"], np.array(0))
 
 
-@pytest.mark.parametrize(("x", "want"), [(0.0, np.zeros((1, 0), np.int64)), (3.0, np.zeros((1, 1), np.int64))])
-def test_a_scalar_has_one_coordinate_if_it_is_not_zero(x: float, want: Array) -> None:
-    model = converted("(float x) => (int64[1, n] y) { y = NonZero(x) }")
-    assert_same(model(x=np.float32(x))["y"], want)
+@pytest.mark.parametrize(("x", "count"), [(0.0, 0), (3.0, 1)])
+def test_a_scalar_that_is_not_zero_is_counted_without_coordinates(x: float, count: int) -> None:
+    model = converted("(float x) => (int64[m, n] y) { y = NonZero(x) }")
+    assert_same(model(x=np.float32(x))["y"], np.zeros((0, count), np.int64))
 
 
 @pytest.mark.parametrize("operator", ["DepthToSpace", "SpaceToDepth"])

@@ -21,6 +21,7 @@ from bundler.values.signature import Dim, Signature, TensorSpec
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+, in [^\n]*(?:\n(?!\s*File ")[^\n]*)*')
 _OURS = str(Path(__file__).parent)
 _RECURRENT = ("LSTM", "GRU", "RNN")
+_HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 EXTERNAL_DATA = 3 * 2**29
 """The size of weights, in bytes, from which they get a file of their own: 1.5 GB, as a protobuf cannot exceed 2 GB."""
 
@@ -40,7 +41,9 @@ def finish(model: ir.Model, signature: Signature) -> None:
     3. Frames of tfbundle are removed from the stack traces, so that the first frame is the user's.
     4. Nodes that ONNX does not define for the dtype of their operands compute in a wider one.
     5. The operands of each node get one float type where torch's optimizer left several.
+    6. An output that is float32 in the graph and half precision in the model is cast.
     """
+    _cast_halves(model, signature)
     WidenOperands()(model)
     make_way(model, signature.output_names)
     for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
@@ -57,6 +60,25 @@ def finish(model: ir.Model, signature: Signature) -> None:
     if changed or any(node.op_type in _RECURRENT for node in model.graph.all_nodes()):
         _infer_again(model)
     UniteOperandDtypes()(model)
+
+
+def _cast_halves(model: ir.Model, signature: Signature) -> None:
+    """Cast outputs to the half precision that the model returns, in place.
+
+    torch (2.13) writes operators such as abs, sum and mse_loss in float32 between two casts, and omits the second one if its
+    result is an output of the graph.
+    """
+    dtypes = {spec.name: spec.dtype for spec in signature.outputs}
+    for index, value in enumerate(model.graph.outputs):
+        half = _HALVES.get(dtypes[str(value.name)])
+        if half is None or value.dtype is not ir.DataType.FLOAT or value.producer() is None:
+            continue
+        node = ir.Node("", "Cast", [value], [ir.AttrInt64("to", half)], name=f"{value.name}_to_half")
+        cast = node.outputs[0]
+        cast.name, cast.shape, cast.type = value.name, value.shape, ir.TensorType(half)
+        value.name = f"{value.name}_in_float32"
+        model.graph.append(node)
+        model.graph.outputs[index] = cast
 
 
 def keep_outputs(model: ir.Model, names: Iterable[str]) -> None:

@@ -75,6 +75,8 @@ def _variables(operator: str, opset: int) -> tuple[_Variable, ...]:
         schema = onnx.defs.get_schema(operator, opset, "")
     except onnx.defs.SchemaError:
         return ()
+    if any("(tensor(" in text for constraint in schema.type_constraints for text in constraint.allowed_type_strs):
+        return ()  # a sequence or an optional cannot be cast back
     return tuple(
         _Variable(
             frozenset(filter(None, map(_dtype, constraint.allowed_type_strs))),
@@ -100,7 +102,7 @@ def _widen(node: ir.Node, variable: _Variable) -> bool:
     for index in places:
         value = node.inputs[index]
         assert value is not None
-        if value.dtype not in (None, wider):
+        if value.dtype is not wider:  # torch declares no dtype for the result of CastLike
             node.replace_input_with(index, _cast_before(node, value, wider, index))
     for index, value in enumerate(node.outputs):
         declared = value.dtype or dtype

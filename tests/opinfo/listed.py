@@ -23,20 +23,23 @@ class Reason:
     """Why some cases are listed.
 
     Attributes:
-        column: the column of the counts: `torch cannot export`, `TensorFlow cannot hold`, `refused by us`, `nothing to compare`.
+        column: the column of the counts, one of COLUMNS.
         kind: the outcome's kind (see tests.opinfo.check).
         pattern: a regular expression that the outcome's detail matches.
         sentence: what a reader should know.
+        operators: a regular expression of the names that the reason holds for.
     """
 
     column: str
     kind: str
     pattern: str
     sentence: str
+    operators: str = ".*"
 
 
 EXPORT, HOLD, REFUSED, NONE = "torch cannot export", "TensorFlow cannot hold", "refused by us", "nothing to compare"
-COLUMNS = (RIGHT, EXPORT, HOLD, REFUSED, "wrong", "crash", NONE)
+GRAPH = "exported graph at fault"
+COLUMNS = (RIGHT, EXPORT, GRAPH, HOLD, REFUSED, "wrong", "crash", NONE)
 
 REASONS: dict[str, Reason] = {
     "no-translation": Reason(
@@ -75,17 +78,46 @@ REASONS: dict[str, Reason] = {
         EXPORT, "export", "which is not a tensor|returns no tensor",
         "The sample also returns a number, which a graph cannot.",
     ),
+    "sparse": Reason(
+        EXPORT, "export", "does not run on its example inputs: NotImplementedError.*aten::_?sparse",
+        "The operands are sparse tensors, which no served signature holds.",
+    ),
+    "training-statistics": Reason(
+        GRAPH, "export", "torch's graph( by ONNX's reference)?: ",
+        "torch writes batch normalization in training mode as in inference: with the stored statistics instead of the batch's.",
+        ".*batch_norm.*",
+    ),
+    "ties": Reason(
+        GRAPH, "export", "torch's graph( by ONNX's reference)?: output 'c0(_1)?' at",
+        "Equal elements are in another order: PyTorch promises none, ONNX's TopK has the lowest index first.",
+        "sort|argsort|msort|topk",
+    ),
+    "log-ndtr": Reason(
+        GRAPH, "wrong", "NaN or infinity are at other positions than expected \\(ONNX Runtime: output .* NaN or infinity",
+        "torch writes log(ndtr(x)), whose argument is 0 for large negative x, from a slightly other x on in each runtime.",
+        "special.log_ndtr",
+    ),
+    "emptied-axis": Reason(
+        GRAPH, "wrong", "GatherV2: indices.*ONNX's reference: index can't contain negative values",
+        "Edges of an axis that negative pads have emptied are repeated. ONNX Runtime has no bfloat16, and refuses float32.",
+        "nn.functional.pad.replicate_negative",
+    ),
+    "half-overflow": Reason(
+        GRAPH, "export", "torch's graph by ONNX's reference: .* NaN or infinity",
+        "A power in the graph exceeds float16, as it does in ONNX's reference. ONNX Runtime keeps float32 between such nodes.",
+    ),
     "torch-graph": Reason(
-        EXPORT, "export", "torch's graph: ",
-        "The graph that torch writes means something else: ONNX Runtime answers as TensorFlow does.",
+        GRAPH, "export", "torch's graph( by ONNX's reference)?: ",
+        "The graph that torch writes means something else than the sample: ONNX Runtime answers as TensorFlow does, or ONNX's "
+        "reference where that has no kernel.",
     ),
     "torch-graph-fails": Reason(
-        EXPORT, "export", "torch's graph does not run:",
-        "The graph that torch writes fails at this size in ONNX Runtime and in TensorFlow.",
+        GRAPH, "export", "torch's graph does not run:",
+        "The exported graph itself fails at this size in ONNX Runtime, as it does in TensorFlow.",
     ),
     "torch-graph-invalid": Reason(
-        EXPORT, "export", "torch's graph is not valid:",
-        "The graph that torch writes breaks ONNX's rules of types or shapes, so that ONNX Runtime does not load it.",
+        GRAPH, "export", "torch's graph is not valid:",
+        "ONNX Runtime does not load the exported graph, since it breaks ONNX's rules of types or shapes.",
     ),
     "rank": Reason(
         HOLD, "refused", "Squeeze without axes needs",
@@ -94,6 +126,11 @@ REASONS: dict[str, Reason] = {
     "training-dropout": Reason(
         REFUSED, "refused", "Dropout is in training mode",
         "Dropout in training mode draws random numbers, which a served model must not.",
+    ),
+    "half-coordinates": Reason(
+        NONE, "wrong", "output 'c0' at",
+        "PyTorch rounds the coordinates to half precision. The model computes them in float32, as PyTorch does at float32.",
+        "grid_sampler_2d",
     ),
     "not-on-this-machine": Reason(
         NONE, "none", "PyTorch: |torch makes no samples",
@@ -112,9 +149,13 @@ REASONS: dict[str, Reason] = {
 
 def reason(result: Result) -> str | None:
     """Return the key of the first reason that explains an outcome, or None."""
-    return next(
-        (key for key, r in REASONS.items() if r.kind == result.kind and re.search(r.pattern, result.detail)), None
-    )
+    operator = result.case.split(" ")[0]
+    return next((key for key, r in REASONS.items() if _holds(r, operator, result)), None)
+
+
+def _holds(why: Reason, operator: str, result: Result) -> bool:
+    fits = why.kind == result.kind and re.fullmatch(why.operators, operator)
+    return bool(fits and re.search(why.pattern, result.detail))
 
 
 @cache
@@ -170,7 +211,9 @@ def problem(result: Result) -> str | None:
     """Return how an outcome contradicts the list, or None."""
     known, found = listed().get(result.case), reason(result)
     if result.kind == RIGHT:
-        return None if known is None else f"{result.case} is right now: remove it from tests/opinfo/listed.txt ({known})"
+        return (
+            None if known is None else f"{result.case} is right now: remove it from tests/opinfo/listed.txt ({known})"
+        )
     if known is not None and known == found:
         return None
     return f"{result.case}: {result.kind}: {result.detail}" + (f" (listed as {known})" if known else "")

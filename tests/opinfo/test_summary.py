@@ -9,7 +9,9 @@ from tests.opinfo.summary import PROPERTY, SECONDS, counts, lines
 
 RESULTS = [
     Result("add float32 0 static", "right", ""),
-    Result("svd float32 0 static", "export", "torch cannot export Batch to ONNX, which does not support: aten._linalg_svd"),
+    Result(
+        "svd float32 0 static", "export", "torch cannot export Batch to ONNX, which does not support: aten._linalg_svd"
+    ),
     Result("dropout float32 0 static", "refused", "Dropout is in training mode."),
     Result("add bool 0 static", "wrong", "output 'c0' differs"),
     Result("item bool 0 static", "refused", "a refusal without a reason"),
@@ -21,9 +23,9 @@ def test_outcomes_are_counted_by_dtype() -> None:
     title, *rows, sentence, time = lines({"passed": [report], "failed": [report], "": [SimpleNamespace()]})
     assert title.split("  ")[-1].strip() == "nothing to compare"
     assert [row.split()[1:] for row in rows] == [
-        ["float32", "2", "2", "0", "2", "0", "0", "0"],
-        ["bool", "0", "0", "0", "2", "2", "0", "0"],
-        ["all", "2", "2", "0", "4", "2", "0", "0"],
+        ["float32", "2", "2", "0", "0", "2", "0", "0", "0"],
+        ["bool", "0", "0", "0", "0", "2", "2", "0", "0"],
+        ["all", "2", "2", "0", "0", "4", "2", "0", "0"],
     ]
     assert "Dropout in training mode" in sentence
     assert time == "OpInfo took 60 s of its workers' time"

@@ -71,3 +71,24 @@ def test_nodes_that_no_output_needs_are_removed() -> None:
     finish.keep_outputs(model, ["second"])
     assert [value.name for value in model.graph.outputs] == ["second"]
     assert [node.op_type for node in model.graph] == ["Identity"]
+
+
+class HalfEnds(nn.Module):
+    """Outputs of operators that torch computes in float32; one of them is also an operand."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        magnitude = torch.abs(x)
+        return {"abs": magnitude, "sum": x.sum(), "twice": magnitude * 2}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_outputs_keep_the_half_precision_of_the_model(dtype: torch.dtype, tmp_path: Path) -> None:
+    name = str(dtype).removeprefix("torch.")
+    x = torch.tensor([[1.5, -2.0, 0.25]], dtype=dtype)
+    exported = export_module(HalfEnds(), tmp_path, (x,), (f"x={name}[n,3]",))[0]
+    graph = ir.load(exported.onnx).graph
+    assert {str(value.dtype).lower() for value in graph.outputs} == {name}
+    assert [value.name for value in graph.outputs] == ["abs", "sum", "twice"]
+    onnx.checker.check_model(onnx.load(exported.onnx), full_check=True)
+    if dtype is torch.float16:  # ONNX Runtime has few kernels for bfloat16
+        assert_same_answers(exported, tolerance=1e-2)

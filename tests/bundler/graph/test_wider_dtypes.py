@@ -99,3 +99,18 @@ def test_pytorchs_arithmetic_with_booleans_is_converted(tmp_path: Path) -> None:
     for name, array in want.items():
         assert got[name].numpy().dtype == array.dtype
         np.testing.assert_array_equal(got[name].numpy(), array)
+
+
+def test_sequences_of_bfloat16_are_left_as_they_are() -> None:
+    modified, _ = widened(
+        "(bfloat16[n] a, bfloat16[n] b) => (bfloat16[m] y) "
+        "{ s = SequenceConstruct(a, b) y = ConcatFromSequence<axis = 0>(s) }"
+    )
+    assert not modified
+
+
+def test_an_operand_without_a_declared_dtype_is_cast_with_the_others() -> None:
+    modified, model = widened("(bool[n] a, float[1] one) => (bool[n] y) { c = CastLike(one, a) y = Mul(c, a) }")
+    assert modified
+    (got,) = answers(model, a=BOOLS[0], one=np.ones(1, np.float32))
+    np.testing.assert_array_equal(got, BOOLS[0])

@@ -92,9 +92,20 @@ def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor
 
 @op("GatherElements", layout=AxisPolicy.VALUES)
 def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
-    """Lower GatherElements: for axis 0, out[i][j] = data[index[i][j]][j]."""
+    """Lower GatherElements: for axis 0, out[i][j] = data[index[i][j]][j]. A scalar is a vector of one element."""
+    if not data.shape:
+        return _scalar(ctx, gather_elements(ctx, *_vectors(ctx, data, indices)))
     coordinates = element_coordinates(data, indices, axis % len(data.shape))
     return ctx.value(_taken(data.tensor, coordinates))
+
+
+def _vectors(ctx: Context, *scalars: Value) -> list[Value]:
+    """Return operands of one element each as vectors. torch writes scatter of scalars, which ONNX does not define, as it is."""
+    return [ctx.value(tf.reshape(scalar.tensor, [1])) for scalar in scalars]
+
+
+def _scalar(ctx: Context, vector: Value) -> Value:
+    return ctx.value(tf.reshape(vector.tensor, []))
 
 
 def _taken(data: Tensor, coordinates: Tensor) -> Tensor:
@@ -228,7 +239,9 @@ def _scattered_product(data: Tensor, coordinates: Tensor, updates: Tensor) -> Te
 def scatter_elements(
     ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
 ) -> Value:
-    """Lower ScatterElements: for axis 0, out[index[i][j]][j] = updates[i][j]."""
+    """Lower ScatterElements: for axis 0, out[index[i][j]][j] = updates[i][j]. A scalar is a vector of one element."""
+    if not data.shape:
+        return _scalar(ctx, scatter_elements(ctx, *_vectors(ctx, data, indices, updates), reduction=reduction))
     coordinates = element_coordinates(data, indices, axis % len(data.shape))
     return ctx.value(scatter(ctx, data.tensor, coordinates, updates.tensor, reduction))
 
@@ -312,9 +325,14 @@ _WHERE_AXES = 8
 
 @op("NonZero")
 def non_zero(x: Tensor) -> Tensor:
-    """Lower NonZero: the coordinates [rank, count], in row-major order."""
-    if x.shape.rank == 0:  # one element at the coordinate [0], as in ONNX Runtime; tf.where does not take it
-        x = tf.reshape(x, [1])
+    """Lower NonZero: the coordinates [rank, count], in row-major order; [0, count] of a scalar, as in PyTorch.
+
+    ONNX Runtime returns [1, count] for a scalar, which the page excludes.
+
+    Source: https://onnx.ai/onnx/operators/onnx__NonZero.html
+    """
+    if x.shape.rank == 0:  # tf.where does not take it
+        return non_zero(tf.reshape(x, [1]))[:0]
     condition = x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype)) if x.dtype != tf.string else x != ""
     if not ranks.exceeds(x, _WHERE_AXES):
         return tf.transpose(tf.where(condition))

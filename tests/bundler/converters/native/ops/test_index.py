@@ -77,13 +77,24 @@ def test_the_largest_of_a_scalar_is_itself() -> None:
     assert_same(got["i"], np.array(0))
 
 
-@pytest.mark.parametrize(("x", "want"), [(0.0, np.zeros((1, 0), np.int64)), (3.0, np.zeros((1, 1), np.int64))])
-def test_a_scalar_has_one_coordinate_if_it_is_not_zero(x: float, want: Array) -> None:
-    model = converted("(float x) => (int64[1, n] y) { y = NonZero(x) }")
-    assert_same(model(x=np.float32(x))["y"], want)
+@pytest.mark.parametrize(("x", "count"), [(0.0, 0), (3.0, 1)])
+def test_a_scalar_that_is_not_zero_is_counted_without_coordinates(x: float, count: int) -> None:
+    model = converted("(float x) => (int64[m, n] y) { y = NonZero(x) }")
+    assert_same(model(x=np.float32(x))["y"], np.zeros((0, count), np.int64))
 
 
 @pytest.mark.parametrize("operator", ["DepthToSpace", "SpaceToDepth"])
 def test_blocks_of_one_change_nothing(operator: str) -> None:
     model = converted(f"(float[n,2,3,3] x) => (float[n,2,3,3] y) {{ y = {operator}<blocksize = 1>(x) }}")
     assert_same(model(x=data(2, 2, 3, 3))["y"], data(2, 2, 3, 3))
+
+
+@pytest.mark.parametrize("reduction", ["none", "add"])
+def test_scalars_are_scattered_and_gathered_as_vectors_of_one_element(reduction: str) -> None:
+    model = converted(
+        f'(float x, int64 i, float u) => (float y, float z) {{ y = ScatterElements<reduction = "{reduction}">(x, i, u) '
+        "z = GatherElements(x, i) }"
+    )
+    got = model(x=np.float32(2), i=np.int64(0), u=np.float32(3))
+    assert_same(got["y"], np.array(5 if reduction == "add" else 3, np.float32))
+    assert_same(got["z"], np.array(2, np.float32))

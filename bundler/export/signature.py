@@ -21,7 +21,8 @@ from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature, Referee, ReferenceFn
 from bundler.values.input_draws import dim_sizes, fit
-from bundler.values.signature import Signature, TensorSpec, check_dtypes, check_names
+from bundler.values.signature import Signature, TensorSpec, check_names
+from serving.protocol.tensors import has_dtype
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,21 @@ def export_signature(
     finish(graph, signature)
     save(graph, request.path)
     return ExportedSignature(request.name, request.path, signature, inputs.examples, reference, writer.referee)
+
+
+def check_dtypes(signature: Signature) -> None:
+    """Check that requests and answers can hold the tensors of a signature.
+
+    Raises:
+        UsageError: a dtype has no place in a TensorProto, such as float8_e4m3fn.
+    """
+    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if not has_dtype(spec.dtype):
+                raise UsageError(
+                    f"The {kind} {spec.name} has the dtype {spec.dtype}, which requests and answers cannot hold.",
+                    fix="cast it inside the model, or convert without serving: bundler.convert(path).save(folder)",
+                )
 
 
 def check_forward_only(request: SignatureRequest, kind: str) -> None:

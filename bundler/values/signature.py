@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bundler.errors import UsageError
-from serving.protocol.tensors import has_dtype
 from serving.texts import is_printable
 
 Dim: TypeAlias = "int | str | None"
@@ -96,21 +95,6 @@ def check_names(signature: Signature) -> None:
                 raise UsageError(
                     f"The name {name!r} of a {kind} is empty or has characters that cannot be shown.",
                     fix="rename it in the model: a name is one line of visible characters, e.g. input_ids",
-                )
-
-
-def check_dtypes(signature: Signature) -> None:
-    """Check that requests and answers can hold the tensors of a signature.
-
-    Raises:
-        UsageError: a dtype has no place in a TensorProto, such as float8_e4m3fn.
-    """
-    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
-        for spec in specs:
-            if not has_dtype(spec.dtype):
-                raise UsageError(
-                    f"The {kind} {spec.name} has the dtype {spec.dtype}, which requests and answers cannot hold.",
-                    fix="cast it inside the model, or convert without serving: bundler.convert(path).save(folder)",
                 )
 
 

@@ -16,13 +16,14 @@ from bundler.export.signature import (
     OutputNames,
     SignatureInputs,
     SignatureRequest,
+    check_dtypes,
     check_forward_only,
     export_signature,
 )
 from bundler.spec.signature_spec import SignatureSpec
 from bundler.values.arrays import Array
 from bundler.values.exported import PYTORCH, ReferenceFn
-from bundler.values.signature import TensorSpec
+from bundler.values.signature import Signature, TensorSpec
 
 GRAPH = """<ir_version: 10, opset_import: ["" : 18]>
 g (float[N, 3] x) => (float[N, 3] up, float[N, 3] down) { down = Neg(x)  up = Abs(x) }"""
@@ -75,3 +76,10 @@ def test_a_graph_with_one_method_refuses_other_methods_and_inputs(tmp_path: Path
 def test_examples_that_do_not_fit_the_specs_are_refused() -> None:
     with pytest.raises(UsageError, match="has the shape"):
         SignatureInputs.widened([TensorSpec.parse("x=float32[batch,3]")], {"x": np.ones((2, 4), np.float32)})
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "int4"])
+def test_dtype_without_a_place_in_a_request_is_refused(dtype: str) -> None:
+    fine = TensorSpec("x", "bfloat16", (1,))
+    with pytest.raises(UsageError, match=f"The output y has the dtype {dtype}, which requests and answers cannot hold"):
+        check_dtypes(Signature((fine,), (TensorSpec("y", dtype, (1,)),)))

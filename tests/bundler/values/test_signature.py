@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bundler.errors import UsageError
-from bundler.values.signature import Signature, TensorSpec, check_dtypes, check_names
+from bundler.values.signature import Signature, TensorSpec, check_names
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,3 @@ def test_names_that_cannot_be_shown_are_refused(name: str) -> None:
         with pytest.raises(UsageError, match="cannot be shown") as caught:
             check_names(signature)
         assert caught.value.fix
-
-
-@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "int4"])
-def test_dtype_without_a_place_in_a_request_is_refused(dtype: str) -> None:
-    fine = TensorSpec("x", "bfloat16", (1,))
-    with pytest.raises(UsageError, match=f"The output y has the dtype {dtype}, which requests and answers cannot hold"):
-        check_dtypes(Signature((fine,), (TensorSpec("y", dtype, (1,)),)))

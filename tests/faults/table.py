@@ -43,8 +43,8 @@ LOG_BYTES = 4096
 """Most bytes that a server logs on one attack."""
 
 NOT_MET = {
-    "64 MB, 8 at once": "grpc's core holds all messages that arrive at the same time, and tells nobody how large they are "
-    "before their end; a smaller --max_request_bytes lowers the peak in proportion",
+    "64 MB, 8 at once": "one thread of grpc copies each message while it holds Python's lock, so calls over gRPC wait for all of "
+    "them; a smaller --max_request_bytes shortens that in proportion",
 }
 """Attacks that exceed the limit of memory or p99, each with the reason. No light request may be lost beside them either."""
 

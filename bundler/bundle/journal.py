@@ -179,7 +179,8 @@ def _is_step(row: object) -> bool:
 def _check(root: Path, staging: Path, steps: Sequence[Step]) -> None:
     """Raise JournalError unless every step is one that a build takes, inside the bundle, with no symbolic link on the way.
 
-    A step moves a file out of the staging folder or into it, or gives an edited file another name in its folder.
+    A step moves a file out of the staging folder or into it, or gives an edited file another name in its folder. bundle.json is
+    replaced, but never moved away.
     """
     for step in steps:
         for text in (step.source, step.target, *filter(None, [step.backup])):
@@ -190,7 +191,12 @@ def _check(root: Path, staging: Path, steps: Sequence[Step]) -> None:
                 if (root / parent).is_symlink() and parent.parts:
                     raise JournalError(f"the path {text!r} leads through the symbolic link {str(parent)!r}")
         source, target = PurePosixPath(step.source), PurePosixPath(step.target)
-        is_staged = staging.relative_to(root) in (Path(source.parts[0]), Path(target.parts[0]))
+        if source == PurePosixPath("bundle.json"):
+            raise JournalError("no build moves bundle.json away")
+        own = staging.relative_to(root).as_posix()
+        if step.backup is not None and PurePosixPath(step.backup).parts[0] != own:
+            raise JournalError(f"no build keeps a backup in {step.backup!r}")
+        is_staged = own in (source.parts[0], target.parts[0])
         if not is_staged and (source.parent != target.parent or not target.name.startswith(f"{source.name}.orig")):
             raise JournalError(f"no build renames {step.source!r} to {step.target!r}")
 

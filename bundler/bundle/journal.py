@@ -194,7 +194,7 @@ def _check(root: Path, staging: Path, steps: Sequence[Step]) -> None:
         if source == PurePosixPath("bundle.json"):
             raise JournalError("no build moves bundle.json away")
         own = staging.relative_to(root).as_posix()
-        if step.backup is not None and PurePosixPath(step.backup).parts[0] != own:
+        if step.backup is not None and PurePosixPath(step.backup).parts[:1] != (own,):
             raise JournalError(f"no build keeps a backup in {step.backup!r}")
         is_staged = own in (source.parts[0], target.parts[0])
         if not is_staged and (source.parent != target.parent or not target.name.startswith(f"{source.name}.orig")):

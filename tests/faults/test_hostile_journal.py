@@ -110,11 +110,12 @@ def test_steps_through_a_link_are_not_taken(bundle: Path, tmp_path: Path) -> Non
         ["bundle.json", "serving/new", None],
         ["bundle.json", f"{PREFIX}planted/kept", None],
         [PAYLOAD, "serving/models.config", "bundle.json"],
+        [PAYLOAD, "serving/models.config", ""],
         ["serving/models.config", "k8s/models.config", None],
         ["serving/models.config", "serving/other", None],
         ["serving/models.config", "\ud800", None],
     ],
-    ids=["bundle.json", "bundle.json to staging", "bundle.json as a backup", "other folder", "other name", "surrogate"],
+    ids=["bundle.json", "bundle.json to staging", "bundle.json as a backup", "empty backup", "other folder", "other name", "surrogate"],
 )
 def test_a_rename_that_no_build_makes_is_refused(bundle: Path, step: list[str | None]) -> None:
     staging = plant(bundle, json.dumps([step]))

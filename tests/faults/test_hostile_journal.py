@@ -116,8 +116,14 @@ def test_steps_through_a_link_are_not_taken(bundle: Path, tmp_path: Path) -> Non
         ["serving/models.config", "\ud800", None],
     ],
     ids=[
-        "bundle.json", "bundle.json to staging", "bundle.json as a backup", "empty backup", "other folder", "other name", "surrogate",
-    ],  # fmt: skip
+        "bundle.json",
+        "bundle.json to staging",
+        "bundle.json as a backup",
+        "empty backup",
+        "other folder",
+        "other name",
+        "surrogate",
+    ],
 )
 def test_a_rename_that_no_build_makes_is_refused(bundle: Path, step: list[str | None]) -> None:
     staging = plant(bundle, json.dumps([step]))

@@ -52,13 +52,14 @@ def verify(
     if serious:
         raise typer.Exit(1)
     if not as_json:
-        count = sum(len(opened.versions(model)) for model in opened.models())
+        records = _records(opened)
+        count = len(records)
         verb = "gives" if count == 1 else "give"
-        references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in _records(opened)}))
+        references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
         answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity else ""
         files = len(opened.manifest.files)
         say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
-        for model, record in _records(opened) if parity else ():
+        for model, record in records if parity else ():
             for line in record["parity"].get("runtime_notes", ()):
                 note(f"note: {model}, {line}")
 

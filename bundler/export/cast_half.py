@@ -16,11 +16,11 @@ import numpy as np
 import onnx_ir as ir
 
 from bundler.errors import UsageError
+from bundler.graph.in_float32 import HALVES, arrays_in_float32
 from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature, Offloadable, ReferenceFn
 from bundler.values.signature import Signature, TensorSpec
 
-HALVES = ("float16", "bfloat16")
 _HALF = {ir.DataType.FLOAT16: 10, ir.DataType.BFLOAT16: 16}
 _FLOAT = 1
 
@@ -64,8 +64,7 @@ class _CastReference:
         self._base, self._dtypes = base, dtypes
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        outputs = self._base(self._in_half(inputs))
-        return {name: a.astype(np.float32) if a.dtype.name in HALVES else a for name, a in outputs.items()}
+        return arrays_in_float32(self._base(self._in_half(inputs)))
 
     def _in_half(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         import ml_dtypes

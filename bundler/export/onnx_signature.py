@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from bundler.errors import ExportError, UsageError
@@ -17,7 +16,7 @@ from bundler.export.signature import (
     SignatureRequest,
     check_forward_only,
 )
-from bundler.graph.in_float32 import HALVES, write_in_float32
+from bundler.graph.in_float32 import arrays_in_float32, write_in_float32
 from bundler.graph.load import drop_constant_inputs, load
 from bundler.graph.witness import WITNESSES, Run, Witness, find_witness
 from bundler.sources import LoadedModel
@@ -62,7 +61,7 @@ class OnnxReference:
             wide = Path(folder) / "float32.onnx"
             write_in_float32(self._path, wide)
             run = WITNESSES[self._name](wide)
-            outputs = run({n: a.astype(np.float32) if a.dtype.name in HALVES else a for n, a in inputs.items()})
+            outputs = run(arrays_in_float32(inputs))
         return {name: outputs[file_name] for file_name, name in self._names.items()}
 
     def offload_weights(self, folder: Path) -> None:

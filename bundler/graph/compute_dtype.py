@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bundler.graph.infer import infer_shapes
+from bundler.graph.walk import all_graphs
 
 _NAMES = {
     ir.DataType.BFLOAT16: "bfloat16", ir.DataType.FLOAT16: "float16", ir.DataType.FLOAT: "float32", ir.DataType.DOUBLE: "float64",
@@ -37,8 +38,7 @@ def compute_dtype(path: Path) -> str:
 
 def _results(model: ir.Model) -> Iterator[ir.Value]:
     """Yield the outputs of all nodes that compute, in subgraphs and functions too."""
-    roots = (model.graph, *(function.graph for function in model.functions.values()))
-    for graph in (graph for root in roots for graph in (root, *root.subgraphs())):
+    for graph in all_graphs(model):
         for node in graph:
             if node.op_type not in MOVES:
                 yield from node.outputs

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from bundler.graph.walk import all_graphs
+from bundler.values.arrays import Array
+
 HALVES = ("float16", "bfloat16")
 _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
+
+
+def arrays_in_float32(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return arrays by name, those of half precision widened to float32."""
+    return {name: a.astype(np.float32) if a.dtype.name in HALVES else a for name, a in arrays.items()}
 
 
 def write_in_float32(path: Path, target: Path) -> None:
@@ -22,11 +30,8 @@ def write_in_float32(path: Path, target: Path) -> None:
         target: the file to write.
     """
     model = ir.load(path)
-    for graph in model.graphs():
+    for graph in all_graphs(model):
         _widen_graph(graph)
-    for function in model.functions.values():
-        for graph in (function.graph, *function.subgraphs()):
-            _widen_graph(graph)
     ir.save(model, target)
 
 

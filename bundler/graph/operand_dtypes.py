@@ -23,6 +23,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from bundler.graph.casts import cast_operand, cast_result
+from bundler.graph.walk import all_graphs
+
 _FLOATS = (ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _RANK = {dtype: rank for rank, dtype in enumerate(_FLOATS)}
 _NORMALIZATIONS = ("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization")
@@ -35,21 +38,13 @@ class UniteOperandDtypes(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Cast the operands that differ from the others of their node."""
         editor = _Casts()
-        for graph in _graphs(model):
+        for graph in all_graphs(model):
             opset = graph.opset_imports.get("") or model.opset_imports.get("", 0)
             for node in list(graph):
                 for inputs, outputs in _groups(node, opset):
                     editor.unite(node, inputs, outputs)
         editor.replace_unused()
         return ir.passes.PassResult(model, modified=editor.changed)
-
-
-def _graphs(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
-    """Yield the graphs of the model and of its functions, and all their subgraphs."""
-    yield from model.graphs()
-    for function in model.functions.values():
-        yield function
-        yield from function.subgraphs()
 
 
 Group = tuple[tuple[int, ...], tuple[int, ...]]
@@ -107,22 +102,14 @@ class _Casts:
         for index in outputs:
             value = node.outputs[index]
             value.type = ir.TensorType(target)
-            if declared not in (None, target):
-                assert declared is not None
-                _cast_result(node, value, declared)
+            if declared is not None and declared is not target:
+                cast_result(node, value, target, declared)
         self.changed = True
 
     def _cast(self, node: ir.Node, value: ir.Value, target: ir.DataType) -> ir.Value:
         if value.is_initializer() and value.const_value is not None and not value.is_graph_input():
             return self._constant(value, target)
-        cast = ir.node("Cast", [value], attributes={"to": int(target)})
-        result = cast.outputs[0]
-        result.name, result.shape = f"{value.name}_as_{_name(target)}_{node.name}", value.shape
-        result.type = ir.TensorType(target)
-        graph = node.graph
-        assert graph is not None
-        graph.insert_before(node, cast)
-        return result
+        return cast_operand(node, value, target, f"{value.name}_as_{_name(target)}_{node.name}")
 
     def _constant(self, value: ir.Value, target: ir.DataType) -> ir.Value:
         """Return the constant in the type."""
@@ -169,19 +156,6 @@ def _declared(node: ir.Node, outputs: Sequence[int]) -> ir.DataType | None:
     """Return the float type that the model declares for the outputs at these positions."""
     dtypes = [node.outputs[index].dtype for index in outputs]
     return next((dtype for dtype in dtypes if dtype in _RANK), None)
-
-
-def _cast_result(node: ir.Node, value: ir.Value, declared: ir.DataType) -> None:
-    """Put a Cast to the declared type behind an output, which keeps its name for all that use it."""
-    graph = node.graph
-    assert graph is not None
-    cast = ir.node("Cast", [value], attributes={"to": int(declared)})
-    result = cast.outputs[0]
-    result.shape, result.type = value.shape, ir.TensorType(declared)
-    value.replace_all_uses_with(result, replace_graph_outputs=True)
-    cast.replace_input_with(0, value)
-    result.name, value.name = value.name, f"{value.name}_uncast"
-    graph.insert_after(node, cast)
 
 
 def _name(dtype: ir.DataType) -> str:

@@ -20,6 +20,8 @@ from functools import lru_cache
 import onnx
 import onnx_ir as ir
 
+from bundler.graph.casts import cast_operand, cast_result
+
 _T = ir.DataType
 _SMALL_INTEGERS = (_T.INT8, _T.UINT8, _T.INT16, _T.UINT16)
 WIDER: dict[ir.DataType, tuple[ir.DataType, ...]] = {
@@ -103,11 +105,11 @@ def _widen(node: ir.Node, variable: _Variable) -> bool:
         value = node.inputs[index]
         assert value is not None
         if value.dtype is not wider:  # torch declares no dtype for the result of CastLike
-            node.replace_input_with(index, _cast_before(node, value, wider, index))
+            node.replace_input_with(index, cast_operand(node, value, wider, f"{node.name}_wide_{index}"))
     for index, value in enumerate(node.outputs):
         declared = value.dtype or dtype
         if _has(variable.outputs, index) and declared != wider:
-            _cast_after(node, value, wider, declared)
+            cast_result(node, value, wider, declared)
     return True
 
 
@@ -127,26 +129,3 @@ def _types(
 
 def _has(formal: Sequence[bool], index: int) -> bool:
     return formal[min(index, len(formal) - 1)] if formal else False
-
-
-def _cast_before(node: ir.Node, value: ir.Value, dtype: ir.DataType, index: int) -> ir.Value:
-    cast = ir.node("Cast", [value], attributes={"to": int(dtype)}, name=f"{node.name}_widened_{index}")
-    result = cast.outputs[0]
-    result.name, result.shape, result.type = f"{node.name}_wide_{index}", value.shape, ir.TensorType(dtype)
-    assert node.graph is not None
-    cast.metadata_props.update(node.metadata_props)
-    node.graph.insert_before(node, cast)
-    return result
-
-
-def _cast_after(node: ir.Node, value: ir.Value, wider: ir.DataType, dtype: ir.DataType) -> None:
-    """Put a Cast behind an output; its result has the output's name for all that use it."""
-    cast = ir.node("Cast", [value], attributes={"to": int(dtype)}, name=f"{node.name}_narrowed_{value.name}")
-    result = cast.outputs[0]
-    result.shape, result.type = value.shape, ir.TensorType(dtype)
-    value.replace_all_uses_with(result, replace_graph_outputs=True)
-    cast.replace_input_with(0, value)
-    result.name, value.name, value.type = value.name, f"{value.name}_wide", ir.TensorType(wider)
-    assert node.graph is not None
-    cast.metadata_props.update(node.metadata_props)
-    node.graph.insert_after(node, cast)

@@ -87,6 +87,14 @@ def around(x: Tensor, axis: int) -> tuple[Tensor, list[Size]]:
     return reshaped(x, [joined(sizes[:axis]), sizes[axis], joined(sizes[axis + 1 :])]), sizes
 
 
+def along(compute: Callable[[Tensor, int], Tensor], x: Tensor, axis: int, most: int) -> Tensor:
+    """Apply `compute(x, axis)`, which treats one axis, takes at most `most` axes and keeps the shape."""
+    if not exceeds(x, most):
+        return compute(x, axis)
+    block, sizes = around(x, axis % x.shape.rank)
+    return reshaped(compute(block, 1), sizes)
+
+
 def rows(x: Tensor) -> tuple[Tensor, list[Size]]:
     """Return x as [rows, last axis], and the sizes of x."""
     sizes = sizes_of(x)

@@ -23,14 +23,6 @@ from tests.bundler.hand_written import Converted, Exported, exported, slightly_w
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The SavedModel of the unchanged model."""
-    folder = tmp_path_factory.mktemp("saved") / "1"
-    Converted().save(folder)
-    return folder
-
-
 @pytest.fixture
 def one(tmp_path: Path) -> Exported:
     return exported(tmp_path / "m.onnx")

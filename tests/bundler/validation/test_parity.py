@@ -20,14 +20,6 @@ from tests.bundler.hand_written import Converted, Exported, exported, slightly_w
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The SavedModel of the unchanged model."""
-    folder = tmp_path_factory.mktemp("saved") / "1"
-    Converted().save(folder)
-    return folder
-
-
 def check(one: Exported, folder: Path, **options: Any) -> ParityReport:
     return parity.check(parity.run_references([one]), folder, tolerance=TOLERANCE, **options)
 

@@ -18,7 +18,7 @@ from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.conv_integer import convolve_integers
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
-from bundler.converters.native.ops.half import in_single
+from bundler.converters.native.ops.half import in_single, is_half
 from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.pointwise import convolve_pointwise, is_pointwise, offer_channels_first
 from bundler.converters.native.orders import channels_last
@@ -200,7 +200,7 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     inference inside the memory optimiser). If a row of zeros at the kernel's end turns them into SAME, that is done
     instead: a separate Pad costs more than the zeros.
     """
-    if data.dtype in (tf.float16, tf.bfloat16):  # TensorFlow's kernel would accumulate in half precision
+    if is_half(data.dtype):  # TensorFlow's kernel would accumulate in half precision
         wide = ctx.value(tf.cast(w.tensor, tf.float32)) if w.array is None else ctx.constant(w.array.astype(np.float32))
         single = _depthwise(ctx, tf.cast(data, tf.float32), wide, window)
         return tf.cast(single, data.dtype)

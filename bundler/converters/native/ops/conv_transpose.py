@@ -28,6 +28,7 @@ from bundler.converters.native.ops.conv import add_bias, filters_of
 from bundler.converters.native.ops.conv_integer import convolve_integers_transposed
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.half import in_single
+from bundler.converters.native.ops.padding import reach
 from bundler.converters.native.ops.pointwise import convolve_pointwise
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
@@ -51,8 +52,7 @@ def conv_transpose(
     stride = list(strides or [1] * spatial)
     dilation = list(dilations or [1] * spatial)
     extra = list(output_padding or [0] * spatial)
-    taps = kernel_shape or ctx.sizes(w)[2:]
-    kernel = [from_sizes(f"reach_{d}", lambda k, d=d: (k - 1) * d + 1, k) for k, d in zip(taps, dilation, strict=True)]
+    kernel = reach(kernel_shape or ctx.sizes(w)[2:], dilation)
     begin, end = _transposed_pads(auto_pad, pads, output_shape, ctx.sizes(x)[2:], stride, kernel, extra)
     order = channels_last(spatial + 2)
     sizes = [ctx.dim(x, 0), *(ctx.dim(x, axis) for axis in range(2, spatial + 2))]

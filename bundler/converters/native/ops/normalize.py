@@ -41,13 +41,10 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Compute the softmax along an axis; sums of half precision are taken in float32."""
     if is_half(x.dtype):
         return _softmax(x, axis)
-    if not ranks.exceeds(x, _SOFTMAX_AXES):
-        return tf.nn.softmax(x, axis)
-    if axis % x.shape.rank == x.shape.rank - 1:
+    if ranks.exceeds(x, _SOFTMAX_AXES) and axis % x.shape.rank == x.shape.rank - 1:
         matrix, sizes = ranks.rows(x)
         return ranks.reshaped(tf.nn.softmax(matrix), sizes)
-    block, sizes = ranks.around(x, axis % x.shape.rank)
-    return ranks.reshaped(tf.nn.softmax(block, 1), sizes)
+    return ranks.along(tf.nn.softmax, x, axis, _SOFTMAX_AXES)
 
 
 def _softmax(x: Tensor, axis: int) -> Tensor:
@@ -58,19 +55,13 @@ def _softmax(x: Tensor, axis: int) -> Tensor:
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower LogSoftmax; half precision is computed in float32."""
-    if not ranks.exceeds(x, _SOFTMAX_AXES):
-        return in_single(tf.nn.log_softmax)(x, axis)
-    block, sizes = ranks.around(x, axis % x.shape.rank)
-    return ranks.reshaped(in_single(tf.nn.log_softmax)(block, 1), sizes)
+    return ranks.along(in_single(tf.nn.log_softmax), x, axis, _SOFTMAX_AXES)
 
 
 @op("Hardmax", layout=AxisPolicy.AXIS, since=13)
 def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
     """Lower Hardmax: 1 at the first maximum along `axis`, otherwise 0."""
-    if not ranks.exceeds(x, ranks.MOST_AXES["serving"]):
-        return _first_maximum(x, axis)
-    block, sizes = ranks.around(x, axis % x.shape.rank)
-    return ranks.reshaped(_first_maximum(block, 1), sizes)
+    return ranks.along(_first_maximum, x, axis, ranks.MOST_AXES["serving"])
 
 
 def _first_maximum(x: Tensor, axis: int) -> Tensor:
@@ -259,15 +250,12 @@ def local_response_normalization(
 @op("LpNormalization", layout=AxisPolicy.AXIS)
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
-    if not ranks.exceeds(x, ranks.REDUCED_AXES["tflite"]):
-        return _over_norm(x, axis, p)
-    block, sizes = ranks.around(x, axis % x.shape.rank)
-    return ranks.reshaped(_over_norm(block, 1, p), sizes)
 
+    def over_norm(x: Tensor, axis: int) -> Tensor:
+        norm = tf.norm(single(x), ord=p, axis=axis, keepdims=True)
+        return tf.cast(tf.math.divide_no_nan(single(x), norm), x.dtype)
 
-def _over_norm(x: Tensor, axis: int, p: int) -> Tensor:
-    norm = tf.norm(single(x), ord=p, axis=axis, keepdims=True)
-    return tf.cast(tf.math.divide_no_nan(single(x), norm), x.dtype)
+    return ranks.along(over_norm, x, axis, ranks.REDUCED_AXES["tflite"])
 
 
 @op("MeanVarianceNormalization", layout=AxisPolicy.AXIS)

@@ -50,10 +50,8 @@ class Padding:
         """Return the same pads with the numbers that TensorFlow's SAME stands for."""
         if not self.same:
             return self
-        reach = [from_sizes(f"reach_{d}", lambda k, d=d: (k - 1) * d + 1, k) for k, d in zip(kernel, dilation, strict=True)]
-        totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
-        first = [from_sizes("smaller_half", lambda t: t // 2, total) for total in totals]
-        return Padding(tuple(first), tuple(subtract(total, half) for total, half in zip(totals, first, strict=True)))
+        totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach(kernel, dilation), stride, strict=True)]
+        return Padding(*_halves(totals))
 
     def apply(self, data: tf.Tensor, target: str) -> tuple[tf.Tensor, Any]:
         """Return the data and the `padding` argument of the op that follows.
@@ -106,6 +104,17 @@ class Padding:
         return grown if not self.same and not self.is_zero else None
 
 
+def reach(kernel: Sequence[Element], dilation: Sequence[int]) -> list[Element]:
+    """Return how many elements the kernel spans along each axis."""
+    return [from_sizes(f"reach_{d}", lambda k, d=d: (k - 1) * d + 1, k) for k, d in zip(kernel, dilation, strict=True)]
+
+
+def _halves(totals: Sequence[Element]) -> tuple[tuple[Element, ...], tuple[Element, ...]]:
+    """Return the smaller half of each number, and the rest."""
+    first = tuple(from_sizes("smaller_half", lambda t: t // 2, total) for total in totals)
+    return first, tuple(subtract(total, half) for total, half in zip(totals, first, strict=True))
+
+
 def _crop(begin: Element, end: Element) -> slice:
     return slice(max(-begin, 0), min(end, 0) or None) if isinstance(begin, int) and isinstance(end, int) else slice(None)
 
@@ -128,11 +137,9 @@ def resolve_padding(
     whole = not any(isinstance(k, Dim) for k in kernel)
     if auto_pad == "SAME_UPPER" and whole:
         return Padding((0,) * count, (0,) * count, same=True)
-    reach = [from_sizes(f"reach_{d}", lambda k, d=d: (k - 1) * d + 1, k) for k, d in zip(kernel, dilation, strict=True)]
-    totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach, stride, strict=True)]
+    totals = [_same_total(n, k, s) for n, k, s in zip(sizes, reach(kernel, dilation), stride, strict=True)]
     if auto_pad in ("SAME_LOWER", "SAME_UPPER"):
-        first = tuple(from_sizes("smaller_half", lambda t: t // 2, total) for total in totals)
-        second = tuple(subtract(total, half) for total, half in zip(totals, first, strict=True))
+        first, second = _halves(totals)
         begin, end = (first, second) if auto_pad == "SAME_UPPER" else (second, first)
     else:
         flat: list[Element] = list(pads or [0] * (2 * count)) if auto_pad == "NOTSET" else [0] * (2 * count)

@@ -248,16 +248,8 @@ class _Window:
     @property
     def pads(self) -> tuple[list[Element], list[Element]]:
         """The pads before and after each axis, those too that SAME stands for, without the extra rows of ceil_mode."""
-        if not self.padding.same:
-            return list(self.padding.begin), list(self.padding.end)
-        totals = [
-            from_sizes(
-                f"same_{k}_{s}_{d}", lambda n, k=k, s=s, d=d: larger((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0), n
-            )
-            for n, k, s, d in zip(self.sizes, self.kernel, self.stride, self.dilation, strict=True)
-        ]
-        begin = [from_sizes("half", lambda t: t // 2, total) for total in totals]
-        return begin, [subtract(total, before) for total, before in zip(totals, begin, strict=True)]
+        padding = self.padding.explicit(self.sizes, self.kernel, self.stride, self.dilation)
+        return list(padding.begin), list(padding.end)
 
 
 def _ceil_extra(size: Element, kernel: int, stride: int, dilation: int, begin: Element, end: Element) -> Element:

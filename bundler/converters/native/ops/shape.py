@@ -344,8 +344,6 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
         return x
     if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
         return _with_dims(ctx, Value.filled(x.array, final, ctx.store), final)
-    if rank <= ranks.MOST_AXES[ctx.target]:
-        return ctx.value(tf.broadcast_to(x.tensor, full_shape(final)))
     return ctx.value(ranks.broadcast_to(x.tensor, [e if isinstance(e, int) else e.tensor for e in final], ctx.target))
 
 

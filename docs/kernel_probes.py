@@ -88,28 +88,38 @@ def _updated(x: Array, index: Array, updates: Array) -> Array:
     return result
 
 
+def _steps(rank: int, step: int | None) -> tuple[slice, ...]:
+    return tuple(slice(None, None, step) if axis % 2 == 0 else slice(None) for axis in range(rank))
+
+
+def _perm(rank: int) -> list[int]:
+    return [*range(1, rank, 2), *range(0, rank, 2)]
+
+
+def _pads(rank: int) -> list[list[int]]:
+    return [[1, 0] if axis % 2 == 0 else [0, 0] for axis in range(rank)]
+
+
+def _tiles(rank: int) -> list[int]:
+    return [2 if axis % 2 else 1 for axis in range(rank)]
+
+
+def _equation(rank: int) -> str:
+    letters = string.ascii_lowercase
+    return f"{letters[:rank]},{letters[:rank:2]}->{letters[1:rank:2]}"
+
+
 def probes() -> Mapping[str, Probe]:
     """Return the probes by the kernel's name in TensorFlow."""
     import tensorflow as tf
 
-    raw, letters = tf.raw_ops, string.ascii_lowercase
-    flipped = tuple[slice, ...]
+    tables = (_broadcasts(tf), _elementwise(tf), _products(tf), _moves(tf), _lookups(tf), _windows_of(tf), _others(tf))
+    return {name: probe for table in tables for name, probe in table.items()}
 
-    def steps(rank: int, step: int | None) -> flipped:
-        return tuple(slice(None, None, step) if axis % 2 == 0 else slice(None) for axis in range(rank))
 
-    def perm(rank: int) -> list[int]:
-        return [*range(1, rank, 2), *range(0, rank, 2)]
-
-    def pads(rank: int) -> list[list[int]]:
-        return [[1, 0] if axis % 2 == 0 else [0, 0] for axis in range(rank)]
-
-    def tiles(rank: int) -> list[int]:
-        return [2 if axis % 2 else 1 for axis in range(rank)]
-
-    def einsum(rank: int) -> str:
-        return f"{letters[:rank]},{letters[:rank:2]}->{letters[1:rank:2]}"
-
+def _broadcasts(tf: Any) -> dict[str, Probe]:
+    """Return the probes of kernels over two operands, and of reductions."""
+    raw = tf.raw_ops
     binaries: dict[str, Any] = {
         "AddV2": np.add, "Sub": np.subtract, "Mul": np.multiply, "RealDiv": np.divide, "FloorMod": np.fmod, "Pow": np.power,
         "Maximum": np.maximum, "Less": np.less, "Equal": np.equal, "SquaredDifference": lambda a, b: (a - b) ** 2,
@@ -127,7 +137,13 @@ def probes() -> Mapping[str, Probe]:
         )
         for name, compute in reductions.items()
     }
-    return table | {
+    return table
+
+
+def _elementwise(tf: Any) -> dict[str, Probe]:
+    """Return the probes of activations, choices and sums."""
+    raw = tf.raw_ops
+    return {
         "Softmax": Probe(_one, lambda x: raw.Softmax(logits=x), _softmax),
         "LogSoftmax": Probe(_one, lambda x: raw.LogSoftmax(logits=x), lambda x: np.log(_softmax(x))),
         "SelectV2": Probe(
@@ -139,6 +155,13 @@ def probes() -> Mapping[str, Probe]:
             lambda rank: [whole(rank), whole(1, offset=2)[:1].repeat(sized(rank)[-1])],
             lambda x, b: raw.BiasAdd(value=x, bias=b), np.add, ranks=range(2, MOST_AXES + 1),
         ),
+    }  # fmt: skip
+
+
+def _products(tf: Any) -> dict[str, Probe]:
+    """Return the probes of products of matrices."""
+    raw = tf.raw_ops
+    return {
         "BatchMatMulV2": Probe(
             lambda rank: [np.concatenate([x, x], axis) for axis, x in zip((-1, -2), _matrices(rank), strict=True)],
             lambda a, b: raw.BatchMatMulV2(x=a, y=b), np.matmul, ranks=range(2, MOST_AXES + 1),
@@ -148,10 +171,17 @@ def probes() -> Mapping[str, Probe]:
         ),
         "Einsum": Probe(
             lambda rank: [whole(rank), np.ones(sized(rank)[::2])],
-            lambda a, b: raw.Einsum(inputs=[a, b], equation=einsum(a.shape.rank)),
-            lambda a, b: np.einsum(einsum(a.ndim), a, b),
+            lambda a, b: raw.Einsum(inputs=[a, b], equation=_equation(a.shape.rank)),
+            lambda a, b: np.einsum(_equation(a.ndim), a, b),
         ),
-        "Transpose": Probe(_one, lambda x: raw.Transpose(x=x, perm=perm(x.shape.rank)), lambda x: x.transpose(perm(x.ndim))),
+    }  # fmt: skip
+
+
+def _moves(tf: Any) -> dict[str, Probe]:
+    """Return the probes of kernels that move, repeat or leave out elements."""
+    raw = tf.raw_ops
+    return {
+        "Transpose": Probe(_one, lambda x: raw.Transpose(x=x, perm=_perm(x.shape.rank)), lambda x: x.transpose(_perm(x.ndim))),
         "Reshape": Probe(_one, lambda x: raw.Reshape(tensor=x, shape=[-1]), lambda x: x.reshape(-1)),
         "Squeeze": Probe(
             lambda rank: [whole(rank)[..., :1]], lambda x: raw.Squeeze(input=x, axis=[x.shape.rank - 1]),
@@ -162,23 +192,23 @@ def probes() -> Mapping[str, Probe]:
             lambda x: np.broadcast_to(x, sized(x.ndim)),
         ),
         "Tile": Probe(
-            _one, lambda x: raw.Tile(input=x, multiples=tiles(x.shape.rank)), lambda x: np.tile(x, tiles(x.ndim))
+            _one, lambda x: raw.Tile(input=x, multiples=_tiles(x.shape.rank)), lambda x: np.tile(x, _tiles(x.ndim))
         ),
         "StridedSlice": Probe(
-            lambda rank: [np.concatenate([whole(rank)] * 2, 0)], lambda x: x[steps(x.shape.rank, -1)],
-            lambda x: x[steps(x.ndim, -1)],
+            lambda rank: [np.concatenate([whole(rank)] * 2, 0)], lambda x: x[_steps(x.shape.rank, -1)],
+            lambda x: x[_steps(x.ndim, -1)],
         ),
         "Slice": Probe(
-            _one, lambda x: raw.Slice(input=x, begin=[p[0] for p in pads(x.shape.rank)], size=[-1] * x.shape.rank),
-            lambda x: x[tuple(slice(p[0], None) for p in pads(x.ndim))],
+            _one, lambda x: raw.Slice(input=x, begin=[p[0] for p in _pads(x.shape.rank)], size=[-1] * x.shape.rank),
+            lambda x: x[tuple(slice(p[0], None) for p in _pads(x.ndim))],
         ),
         "PadV2": Probe(
-            _one, lambda x: raw.PadV2(input=x, paddings=pads(x.shape.rank), constant_values=tf.zeros([], x.dtype)),
-            lambda x: np.pad(x, pads(x.ndim)),
+            _one, lambda x: raw.PadV2(input=x, paddings=_pads(x.shape.rank), constant_values=tf.zeros([], x.dtype)),
+            lambda x: np.pad(x, _pads(x.ndim)),
         ),
         "MirrorPad": Probe(
-            _one, lambda x: raw.MirrorPad(input=x, paddings=pads(x.shape.rank), mode="REFLECT"),
-            lambda x: np.pad(x, pads(x.ndim), "reflect"),
+            _one, lambda x: raw.MirrorPad(input=x, paddings=_pads(x.shape.rank), mode="REFLECT"),
+            lambda x: np.pad(x, _pads(x.ndim), "reflect"),
         ),
         "ReverseV2": Probe(
             _one, lambda x: raw.ReverseV2(tensor=x, axis=list(_spread(x.shape.rank))), lambda x: np.flip(x, _spread(x.ndim))
@@ -202,6 +232,13 @@ def probes() -> Mapping[str, Probe]:
             lambda x: raw.SplitV(value=x, size_splits=[1, -1], axis=x.shape.rank // 2, num_split=2)[0],
             lambda x: np.take(x, [0], x.ndim // 2),
         ),
+    }  # fmt: skip
+
+
+def _lookups(tf: Any) -> dict[str, Probe]:
+    """Return the probes of kernels that find elements, or take them by their place."""
+    raw = tf.raw_ops
+    return {
         "GatherV2": Probe(
             lambda rank: [whole(rank), np.array([1, 0.0])],
             lambda x, i: raw.GatherV2(params=x, indices=i, axis=x.shape.rank // 2),
@@ -233,6 +270,13 @@ def probes() -> Mapping[str, Probe]:
         "MatrixBandPart": Probe(
             _one, lambda x: raw.MatrixBandPart(input=x, num_lower=-1, num_upper=0), np.tril, ranks=range(2, MOST_AXES + 1)
         ),
+    }  # fmt: skip
+
+
+def _windows_of(tf: Any) -> dict[str, Probe]:
+    """Return the probes of convolutions and pools."""
+    raw = tf.raw_ops
+    return {
         "Conv2D": Probe(
             lambda _: _windows(2), lambda x, w: raw.Conv2D(input=x, filter=w, strides=[1] * 4, padding="SAME"), None,
             ranks=(4,), rank=4,
@@ -271,6 +315,13 @@ def probes() -> Mapping[str, Probe]:
             lambda x: raw.MaxPool3D(input=x, ksize=[1, 2, 2, 2, 1], strides=[1] * 5, padding="SAME"), None,
             ranks=(5,), rank=5,
         ),
+    }  # fmt: skip
+
+
+def _others(tf: Any) -> dict[str, Probe]:
+    """Return the probes of other kernels."""
+    raw = tf.raw_ops
+    return {
         "Relu": Probe(_one, lambda x: raw.Relu(features=x), lambda x: np.maximum(x, 0)),
         "Exp": Probe(_one, lambda x: raw.Exp(x=x), np.exp),
         "MatrixDeterminant": Probe(

@@ -215,7 +215,11 @@ _HINTS = (  # status, fragment of the message, what to do
     ),
     ("FAILED_PRECONDITION", "ignature", "see client.metadata({model!r}) for the signatures"),
     ("INVALID_ARGUMENT", "", "see client.metadata({model!r}) for names, dtypes and dims of the inputs"),
-    ("RESOURCE_EXHAUSTED", "", "send smaller batches, or raise the server's limit on the size of messages"),
+    (
+        "RESOURCE_EXHAUSTED",
+        "",
+        "send smaller batches, or raise the server's limit on the size of messages (tfbundle serve --max_request_bytes)",
+    ),
     ("UNAVAILABLE", "", "try again in a moment: the server is overloaded, starting or stopping"),
     ("UNIMPLEMENTED", "", "check that this is the gRPC port of a TensorFlow Serving server"),
 )

@@ -37,7 +37,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def patient() -> Iterator[Server]:
-    with Server(MODELS / "rows", rest_timeout_seconds=SECONDS, max_decoded_bytes=2**31) as running:
+    """A server with limits for requests of 100 MB; their values take longer as JSON than the time limit of the other tests."""
+    limits = {"max_request_bytes": 128 * 2**20, "max_decoded_bytes": 2**31}
+    with Server(MODELS / "rows", rest_timeout_seconds=SECONDS, **limits) as running:
         yield running
 
 
@@ -144,15 +146,22 @@ def test_tensor_shape_larger_than_memory_is_refused(server: Server) -> None:
     assert code_of(server, request.SerializeToString()) == ("INVALID_ARGUMENT", "tensor parsing error: x")
 
 
-def test_64_mb_message_is_answered_over_grpc(server: Server) -> None:
-    assert code_of(server, request_for(np.ones((64 * 2**20 // 16, 4), np.float32))) == ("OK", "")
+@pytest.mark.parametrize(("mebibytes", "limits"), [(32, "default"), (100, "larger")])
+def test_large_message_is_answered_over_grpc(server: Server, patient: Server, mebibytes: int, limits: str) -> None:
+    target = server if limits == "default" else patient
+    assert code_of(target, request_for(np.ones((mebibytes * 2**20 // 16, 4), np.float32))) == ("OK", "")
+
+
+def test_message_above_the_default_limit_is_refused_over_grpc(server: Server) -> None:
+    code, details = code_of(server, request_for(np.ones((34 * 2**20 // 16, 4), np.float32)))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert details == f"SERVER: Received message larger than max (35651633 vs. {33 * 2**20})"
 
 
 @pytest.mark.slow
-def test_64_mb_body_is_answered_over_rest(patient: Server) -> None:
-    """Reading and writing the values as JSON takes longer than the time limit in the other tests."""
+def test_100_mb_body_is_answered_over_rest(patient: Server) -> None:
     row = b"[1.00000000, 2.00000000, 3.00000000, 4.00000000],"
-    count = 64 * 2**20 // len(row)
+    count = 100 * 2**20 // len(row)
     status, answer = rest(patient, b'{"signature_name": "single", "instances": [' + (row * count)[:-1] + b"]}")
     assert status == 200
     assert isinstance(answer, dict)
@@ -171,8 +180,8 @@ def test_gzip_bomb_counts_as_an_empty_body(server: Server) -> None:
 
 
 @pytest.mark.parametrize("fill", [b"x", b" "], ids=["text", "blanks"])
-def test_invalid_64_mb_body_is_refused_over_rest(server: Server, fill: bytes) -> None:
-    status, answer = rest(server, fill * (64 * 2**20))
+def test_invalid_32_mb_body_is_refused_over_rest(server: Server, fill: bytes) -> None:
+    status, answer = rest(server, fill * (32 * 2**20))
     assert status in (400, 504)
     assert isinstance(answer, dict)
     assert answer["error"]

@@ -215,7 +215,8 @@ def test_work_ends_with_its_request(models: Path, leaves: bool) -> None:
     body = b'{"inputs": [' + b"1.25," * 10_000_000 + b"1]}"
     request = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (PATH.encode(), len(body))
     others = codecs()
-    with Server(models / "m", rest_timeout_seconds=SECONDS if leaves else 1.0) as running:
+    seconds = SECONDS if leaves else 1.0
+    with Server(models / "m", rest_timeout_seconds=seconds, max_request_bytes=64 * MIB) as running:
         with raw(running) as connection:
             connection.sendall(request + body)
             if leaves:

@@ -10,7 +10,7 @@ import pytest
 from tests.faults import table
 from tests.faults.attacks.attack import Attack
 from tests.faults.attacks.over_grpc import DAY_BYTES_PER_SECOND
-from tests.faults.table import ATTACKS, NOT_MET, Row, Runner
+from tests.faults.table import ATTACKS, Row, Runner
 from tests.faults.victim import Victim, save_model
 
 HARMLESS = Attack("a | b", lambda _: "400", "--flag")
@@ -46,14 +46,6 @@ def test_figures_within_the_limits_pass() -> None:
 def test_each_limit_is_judged(figure: str) -> None:
     value, failure = FAILING[figure]
     assert row_of(**{figure: value}).failures == [failure]
-
-
-def test_known_excess_of_memory_is_expected_and_nothing_else() -> None:
-    (name,) = NOT_MET
-    attack = Attack(name, lambda _: "", "")
-    assert not row_of(attack, memory_mb=1e6, p99=2.0).surprises
-    assert row_of(attack, memory_mb=1e6, losses=1).surprises == ["1 requests of the light client are lost"]
-    assert row_of(attack).surprises == ["it stays within the limits: remove it from NOT_MET"]
 
 
 def test_log_of_an_endless_attack_is_judged_by_the_day() -> None:
@@ -99,4 +91,4 @@ def test_answer_that_does_harm_is_a_failure(runner: Runner) -> None:
 def test_attack_stays_within_its_limits(runner: Runner, attack: Attack) -> None:
     row = runner.run(attack)
     print(*row.cells(), sep=" | ")
-    assert not row.surprises
+    assert not row.failures

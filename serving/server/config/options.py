@@ -49,7 +49,7 @@ class ServerOptions:
         playground: show the playground at `/` of the REST port.
         max_concurrent_rpcs: gRPC calls at once, those included that wait for a thread, their message or their reader; more are
             refused.
-        max_request_bytes: most bytes of a request as it is sent, over REST and gRPC: an array of 64 MiB and what is around it.
+        max_request_bytes: most bytes of a request as it is sent, over REST and gRPC: an array of 32 MiB and what is around it.
         max_decoded_bytes: most bytes of a request once it is unpacked and its values are decoded, and most bytes of memory
             that this takes for all large JSON bodies at once.
         max_tensor_elements: most elements of all tensors of a request together.
@@ -105,7 +105,7 @@ class ServerOptions:
     grace_seconds: float = 30.0
     playground: bool = True
     max_concurrent_rpcs: int = 512
-    max_request_bytes: int = 65 * 2**20
+    max_request_bytes: int = 33 * 2**20
     max_decoded_bytes: int = 512 * 2**20
     max_tensor_elements: int = 100_000_000
     max_nesting: int = 128

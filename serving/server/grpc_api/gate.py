@@ -22,6 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from serving.protocol.status import Code, StatusError
+from serving.server.methods.copies import one_at_a_time
 from serving.server.models import memory
 
 SMALL = 64 * 1024
@@ -327,7 +328,8 @@ def read_message(
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "The call requires exactly one request message.")
     try:
         gate.reserve(call, _COPIES * len(data))
-        return deserialize(data), call
+        with one_at_a_time(len(data)):
+            return deserialize(data), call
     except StatusError as exc:
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, exc.message)
     except DecodeError:

@@ -51,6 +51,11 @@ def decoded_bytes(request: Any, options: ServerOptions) -> int:
     return size
 
 
+def answer_bytes(response: Any) -> int:
+    """Return how many bytes the arrays of a response take; 0 for methods whose answers hold none."""
+    return _of_tensors(response.outputs)[1] if "outputs" in response.DESCRIPTOR.fields_by_name else 0
+
+
 def _of_tensors(inputs: Any) -> tuple[int, int]:
     elements = size = 0
     for alias in inputs:

@@ -19,7 +19,8 @@ from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.server.config.options import ServerOptions
 from serving.server.grpc_api.gate import Gate, Guard, read_message
 from serving.server.grpc_api.listen import listen
-from serving.server.grpc_api.request_size import decoded_bytes
+from serving.server.grpc_api.request_size import answer_bytes, decoded_bytes
+from serving.server.methods.copies import one_at_a_time
 from serving.server.methods.examples import classify, multi_inference, regress
 from serving.server.methods.model_info import model_metadata, model_status, status_message
 from serving.server.methods.model_spec import answer_multi_inference, answer_with_version
@@ -153,7 +154,8 @@ class GrpcServer:
                 self._gate.reserve(call, call.reserved + decoded_bytes(request, self._core.options))
                 with self._gate.running:
                     response = self._answer(answer, request, context)
-                    data: bytes = serialize(response)
+                    with one_at_a_time(max(call.reserved, answer_bytes(response))):
+                        data: bytes = serialize(response)
             except StatusError as exc:
                 self._measure(method, request, exc.code, started)
                 self._log(method, request, context, started, exc)

@@ -8,8 +8,9 @@ from typing import Any
 from serving.errors import TensorError
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
 from serving.protocol.status import Code, StatusError, failed_precondition, invalid_argument
-from serving.protocol.tensors import Array, fill_proto, from_proto, to_proto
+from serving.protocol.tensors import Array, decoded_size, fill_proto, from_proto, to_proto
 from serving.server.config.options import ServerOptions
+from serving.server.methods.copies import one_at_a_time
 from serving.server.methods.model_spec import resolved
 from serving.server.models.core import Handle
 from serving.server.servables.protocol import Runnable
@@ -40,8 +41,9 @@ def _response(
     handle: Handle, name: str, outputs: Mapping[str, Array], *, content: bool, string_content: bool = False
 ) -> Any:
     response = serving_message("PredictResponse")(model_spec=resolved(handle, name))
-    for alias, array in outputs.items():
-        fill_proto(response.outputs[alias], array, content=content, string_content=string_content)
+    with one_at_a_time(sum(array.nbytes for array in outputs.values())):
+        for alias, array in outputs.items():
+            fill_proto(response.outputs[alias], array, content=content, string_content=string_content)
     return response
 
 
@@ -73,7 +75,8 @@ def read_tensor(alias: str, proto: Any) -> Array:
         StatusError: INVALID_ARGUMENT: the message does not describe an array.
     """
     try:
-        return from_proto(proto)
+        with one_at_a_time(decoded_size(proto)[1]):
+            return from_proto(proto)
     except (TensorError, ValueError, MemoryError, OverflowError) as exc:
         raise invalid_argument(f"tensor parsing error: {alias}") from exc
 

@@ -180,8 +180,8 @@ ATTACKS = (
     Attack("shape [3e8], 8 at once", called(filled(1), ok=False, times=8), ELEMENTS),
     Attack("gzip: 200 MB of zeros", called(zeros(200), gzip=True), BYTES),
     Attack("200 MB, 8 at once", called(zeros(200), times=8), BYTES),
-    Attack("100 MB, 8 at once", called(zeros(100), times=8), BYTES),
-    Attack("64 MB, 8 at once", called(zeros(64), times=8), DECODED),
+    Attack("64 MB, 8 at once", called(zeros(64), times=8), BYTES),
+    Attack("32 MB, 8 at once", called(zeros(32), times=8), DECODED),
     Attack(
         "1,000 malformed messages per second", malformed_messages, "none needed", log_bytes_per_second=DAY_BYTES_PER_SECOND
     ),

@@ -47,16 +47,16 @@ def rows(mebibytes: int) -> Callable[[], bytes]:
     return lambda: json_of(b'{"signature_name":"single","instances":[', row, mebibytes * MIB // (len(row) + 1), b"]}")
 
 
-def digits_60_mb() -> bytes:
-    return json_of(b'{"instances":[', b"1", 30 * MIB, b"]}")
+def digits_32_mb() -> bytes:
+    return json_of(b'{"instances":[', b"1", 16 * MIB, b"]}")
 
 
-def blanks_60_mb() -> bytes:
-    return b" " * (60 * MIB)
+def blanks_32_mb() -> bytes:
+    return b" " * (32 * MIB)
 
 
-def text_60_mb() -> bytes:
-    return b'{"instances":["' + b"\\u0041" * (60 * MIB // 6) + b'"]}'
+def text_32_mb() -> bytes:
+    return b'{"instances":["' + b"\\u0041" * (32 * MIB // 6) + b'"]}'
 
 
 def gzip_of(start: bytes, part: bytes, mebibytes: int) -> Callable[[], bytes]:
@@ -225,10 +225,10 @@ def refused_header(header: str, value: str) -> Callable[[Victim], str]:
 
 ATTACKS = (
     Attack("100 MB of rows as JSON", posted(rows(100)), BODY),
-    Attack("60 MB of rows as JSON, 4 at once", posted(rows(60), times=4), DECODED),
-    Attack("60 MB of digits as JSON, 4 at once", posted(digits_60_mb, times=4), f"{DECODED}, --max_large_bodies"),
-    Attack("60 MB of blanks", posted(blanks_60_mb), BODY),
-    Attack("60 MB of escapes in one string", posted(text_60_mb), DECODED),
+    Attack("32 MB of rows as JSON, 4 at once", posted(rows(32), times=4), DECODED),
+    Attack("32 MB of digits as JSON, 4 at once", posted(digits_32_mb, times=4), f"{DECODED}, --max_large_bodies"),
+    Attack("32 MB of blanks", posted(blanks_32_mb), BODY),
+    Attack("32 MB of escapes in one string", posted(text_32_mb), DECODED),
     Attack("chunked body without an end", endless_body, BODY),
     Attack("gzip: 30 KB for 30 MB of `[`", posted(gzip_of(b"", b"[", 30), headers=GZIP, times=4), "--max_nesting"),
     Attack("gzip: 30 KB for 30 MB of blanks", posted(gzip_of(b"", b" ", 30), headers=GZIP, times=4), DECODED),

@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import uninteresting_files
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bundler.errors import ExportError, UsageError
-from bundler.export import substitutes
+from bundler.export import half_norms, substitutes
 from bundler.export.custom_ops import translation_table
 from bundler.export.failure import SIZES_LOGGER, explain
 from bundler.export.flat import FlatModule
@@ -122,7 +122,7 @@ def _write_dynamo(job: Job) -> ir.Model:
         options: dict[str, Any] = {
             "dynamo": True, "opset_version": job.opset, "input_names": [s.name for s in job.inputs],
             "output_names": list(job.outputs), "verbose": False, "report": True, "artifacts_dir": folder,
-            "custom_translation_table": translation_table(job.translations),
+            "custom_translation_table": {**half_norms.translations(), **translation_table(job.translations)},
         }  # fmt: skip
         if isinstance(job.module, torch.export.ExportedProgram):
             program = torch.onnx.export(job.module, (), **options)

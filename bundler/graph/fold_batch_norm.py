@@ -8,6 +8,8 @@
 3. Before: its only reader is a Conv with a constant weight and one group. The Conv has no padding, which would consist of zeros
    of the normalized image, not of x.
 
+Weights of half precision stay as they are: the rounding of the scaled ones is the same for all data, and adds up.
+
 PyTorch's exporter folds most of those after a convolution itself; other exporters, and training graphs set to inference, do not.
 """
 
@@ -64,10 +66,17 @@ def _factor_and_offset(norm: ir.Node) -> tuple[Array, Array]:
 
 def _fold_into_product(product: ir.Node, norm: ir.Node, factor: Array, offset: Array) -> None:
     check_sole_reader(product, norm)
+    _check_precision(product)
     if channels_of(product)[0] != factor.size or (product.op_type in ("MatMul", "Linear") and not _is_matrix(norm)):
         raise Declined("BatchNormalization must normalize the channels of the product.")
     scale(product, factor, offset)
     take_over(product, norm)
+
+
+def _check_precision(product: ir.Node) -> None:
+    weight = constant(product.inputs[1])
+    if weight is not None and weight.dtype.itemsize < 4:
+        raise Declined("Weights of half precision would be rounded again.")
 
 
 def _is_matrix(norm: ir.Node) -> bool:
@@ -80,10 +89,9 @@ def _fold_into_conv(norm: ir.Node, conv: ir.Node, factor: Array, offset: Array) 
         raise Declined("The following convolution must have constant weights and one group.")
     if any(attribute(conv, "pads", ())) or attribute(conv, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise Declined("The following convolution must not have padding.")
+    _check_precision(conv)
     weight = constant(conv.inputs[1])
     assert weight is not None
-    if weight.dtype.itemsize < 4:
-        raise Declined("Half precision would lose digits: the convolution of data before the mean is subtracted can be large.")
     shape = (1, -1, *[1] * (weight.ndim - 2))
     shift = (weight * offset.reshape(shape)).sum(tuple(range(1, weight.ndim)))
     bias = constant(conv.inputs[2]) if len(conv.inputs) > 2 else None

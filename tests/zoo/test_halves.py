@@ -1,4 +1,4 @@
-"""Architectures in bfloat16 and float16 answer as PyTorch does, within the tolerance that a build chooses for them.
+"""Architectures in bfloat16 and float16 answer as PyTorch does, within the tolerance that a build chooses (or see halves.py).
 
 An architecture that PyTorch cannot run or export in this dtype, or that is refused, is listed with the reason in
 tests/zoo/known_half_failures.py. A small sample is part of `make test`.
@@ -26,15 +26,11 @@ def _parameter(name: str, dtype: str) -> object:
 
 @pytest.mark.parametrize(("name", "dtype"), [_parameter(name, dtype) for dtype in DTYPES for name in table.ENTRIES])
 def test_half(name: str, dtype: str, tmp_path: Path) -> None:
-    from bundler.validation import parity
-    from bundler.validation.tolerance import choose_tolerance
     from tests.zoo import check
-    from tests.zoo.halves import in_half
+    from tests.zoo.halves import assert_agrees, in_half
 
     entry, source = in_half(table.ENTRIES[name], dtype)
-    converted = check.convert(entry, source, tmp_path)
-    tolerance = choose_tolerance(None, parity.run_references(converted.exported)).value
-    check.assert_agrees(entry, converted, tmp_path, tolerance)
+    assert_agrees(entry, check.convert(entry, source, tmp_path), tmp_path)
 
 
 def test_known_failures_exist_and_say_whose_they_are() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from bundler.graph.fold_batch_norm import FoldBatchNorm
 from bundler.graph.fuse_linear import FuseLinear
@@ -128,6 +128,18 @@ def test_declines_with_a_reason(model: onnx.ModelProto, reason: str) -> None:
     assert reason in reasons(fusion)[0]
     shape = [d.dim_value or 2 for d in model.graph.input[0].type.tensor_type.shape.dim]
     assert_agrees_unfused(model, {"x": array(*shape)})
+
+
+@pytest.mark.parametrize("model", [norm_after(**CONV), norm_before()], ids=["after", "before"])
+def test_declines_weights_of_half_precision(model: onnx.ModelProto) -> None:
+    """Scaled weights would be rounded again, and these errors are the same for all data."""
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    fusion = FoldBatchNorm()
+    assert "BatchNormalization" in operators_after(fusion, model)
+    assert reasons(fusion) == ["Weights of half precision would be rounded again."]
 
 
 def test_declines_training_mode_and_computed_parameters() -> None:

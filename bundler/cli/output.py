@@ -111,7 +111,7 @@ def quiet_libraries() -> None:
         return
     import_inside("tensorflow", _quiet_tensorflow)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     warnings.filterwarnings("ignore")
 
 

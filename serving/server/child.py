@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
         The exit code.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     leave_keras_out()
     if logging.lastResort is not None:
         limit_lines(logging.lastResort)

@@ -176,11 +176,16 @@ class MemoryPeak:
 
 
 def resident_mb(pid: int) -> float:
-    """Return the resident memory of a process and its children in MiB; 0 if the process is gone."""
+    """Return the resident memory of a process and its children in MiB; 0 if the process is gone.
+
+    A child that still has the command line of its parent is between fork and exec: its memory is the parent's, counted already.
+    """
     total = 0
     for process in _tree(pid):
         with suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
+            parent = process.parent() if process.pid != pid else None
+            if parent is None or process.cmdline() != parent.cmdline():
+                total += process.memory_info().rss
     return total / _MIB
 
 

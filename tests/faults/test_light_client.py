@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.faults.light_client import PER_SECOND, LightClient, LogBytes, MemoryPeak, Result
+from tests.faults.light_client import PER_SECOND, LightClient, LogBytes, MemoryPeak, Result, resident_mb
 from tests.serving.processes import ServerProcess, server_process
 from tests.serving.server.recordings import MODELS
 
@@ -84,6 +85,18 @@ def test_peak_of_memory_is_seen(taken: str) -> None:
         assert process.stdout.readline() == "done\n"
         process.stdin.close()
     assert 180 < memory.rise_mb < 300
+
+
+def test_a_child_before_its_exec_is_not_counted_twice() -> None:
+    """It has the resident memory of its parent until it runs another program."""
+    script = "import os, time\nx = b'x' * (200 << 20)\nprint(os.fork(), flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline()
+            assert 180 < resident_mb(process.pid) < 300
+        finally:
+            for each in (*psutil.Process(process.pid).children(), process):
+                each.kill()
 
 
 def test_bytes_of_a_log_are_counted(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from onnx_ir.passes import common
 
 from bundler.graph.infer import infer_shapes
 
+_DOMAIN = "tfbundle.expanded"
+
 EXPANDED = frozenset(
     {
         ("", "CausalConvWithState"),
@@ -24,7 +26,21 @@ EXPANDED = frozenset(
 )
 """(domain, operator). Operators that TensorFlow can express well have handlers instead."""
 
-_DOMAIN = "tfbundle.expanded"
+
+def inline(model: ir.Model) -> None:
+    """Replace the calls of the model's functions by their nodes, in place.
+
+    A call may leave out optional outputs, and name optional inputs as omitted that the function does not have.
+    """
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            function = model.functions.get(node.op_identifier())
+            if function is None:
+                continue
+            if not any(node.inputs[len(function.inputs) :]):
+                node.resize_inputs(min(len(function.inputs), len(node.inputs)))
+            node.resize_outputs(max(len(function.outputs), len(node.outputs)))
+    common.InlinePass()(model)
 
 
 class ExpandFunctions(ir.passes.InPlacePass):
@@ -36,7 +52,7 @@ class ExpandFunctions(ir.passes.InPlacePass):
         for number, node in enumerate(nodes):
             _expand(model, node, number)
         if nodes:
-            common.InlinePass()(model)
+            inline(model)
             infer_shapes(model)
         return ir.passes.PassResult(model, modified=bool(nodes))
 

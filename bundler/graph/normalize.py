@@ -3,7 +3,7 @@
 The passes in order; each works on the result of those before it:
 
     drop_constant_inputs            constants that IR version 3 lists as inputs -> constants only
-    InlinePass                      model-local functions -> their nodes
+    inline                          model-local functions -> their nodes
     LiftConstantsToInitializers     Constant nodes -> initializers
     LiftWeights                     large constants of branches and bodies -> the outermost graph
     raise_opset                     any opset -> OPSET; the Constant nodes that it adds are lifted too
@@ -34,7 +34,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from bundler.graph.drop_casts import DropCasts
-from bundler.graph.expand import ExpandFunctions
+from bundler.graph.expand import ExpandFunctions, inline
 from bundler.graph.fold_batch_norm import FoldBatchNorm
 from bundler.graph.fold_scale import FoldScale
 from bundler.graph.fuse_attention import FuseAttention
@@ -76,7 +76,7 @@ def normalize(model: ir.Model, fusions: Sequence[type[Fusion]] = FUSIONS) -> ir.
     lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     with conversion_errors("The ONNX graph cannot be brought to its normal form"):
         drop_constant_inputs(model)
-        model = common.InlinePass()(model).model
+        inline(model)
         model = LiftWeights()(lift(model).model).model
         model = lift(raise_opset(model)).model
         model = common.RemoveUnusedNodesPass()(model).model

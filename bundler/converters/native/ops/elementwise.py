@@ -44,12 +44,12 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Not": tf.logical_not,
     "Reciprocal": tf.math.reciprocal,
     "Round": tf.round,
-    "Sigmoid": tf.sigmoid,
+    "Sigmoid": in_single(tf.sigmoid),
     "Sign": tf.sign,
     "Sin": tf.sin,
     "Sinh": tf.sinh,
-    "Softplus": tf.math.softplus,
-    "Softsign": tf.math.softsign,
+    "Softplus": in_single(tf.math.softplus),
+    "Softsign": in_single(tf.math.softsign),
     "Sqrt": tf.sqrt,
     "Tan": tf.tan,
     "Tanh": tf.tanh,
@@ -233,65 +233,70 @@ def relu(ctx: Context, x: Value) -> Value:
 
 
 @op("LeakyRelu", layout=E)
+@in_single
 def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
     """Lower LeakyRelu: x where x >= 0, otherwise alpha * x."""
     return tf.nn.leaky_relu(x, alpha)
 
 
 @op("PRelu", layout=E)
+@in_single
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """Lower PRelu: x where x >= 0, otherwise slope * x; slope is broadcast to the shape of x."""
     return tf.nn.relu(x) - slope * tf.nn.relu(-x)
 
 
 @op("ThresholdedRelu", layout=E)
+@in_single
 def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Lower ThresholdedRelu: x where x > alpha, otherwise 0."""
     return tf.where(x > alpha, x, tf.zeros([], x.dtype))
 
 
 @op("Elu", layout=E)
+@in_single
 def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Lower Elu: x where x >= 0, otherwise alpha * (exp(x) - 1)."""
-    if x.dtype.size < 4:  # half precision would lose the difference to 1
-        return tf.cast(elu(tf.cast(x, tf.float32), alpha=alpha), x.dtype)
     return tf.nn.elu(x) if alpha == 1.0 else tf.where(x < 0, alpha * tf.math.expm1(tf.minimum(x, 0)), x)
 
 
 @op("Celu", layout=E)
+@in_single
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Lower Celu: max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
-    if x.dtype.size < 4:
-        return tf.cast(celu(tf.cast(x, tf.float32), alpha=alpha), x.dtype)
     return tf.nn.elu(x) if alpha == 1.0 else tf.nn.relu(x) + tf.minimum(0.0, alpha * tf.math.expm1(x / alpha))
 
 
 @op("Selu", layout=E)
+@in_single
 def selu(x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Tensor:
     """Lower Selu: gamma * x where x > 0, otherwise gamma * alpha * (exp(x) - 1)."""
-    wide = single(x)  # half precision would lose the difference to 1
-    return tf.cast(gamma * (tf.nn.relu(wide) + alpha * tf.math.expm1(tf.minimum(wide, 0))), x.dtype)
+    return gamma * (tf.nn.relu(x) + alpha * tf.math.expm1(tf.minimum(x, 0)))
 
 
 @op("Gelu", layout=E)
+@in_single
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
     """Lower Gelu: x * Phi(x), by erf or approximated by tanh."""
-    return in_single(tf.nn.gelu)(x, approximate=approximate == "tanh")
+    return tf.nn.gelu(x, approximate=approximate == "tanh")
 
 
 @op("Mish", layout=E)
+@in_single
 def mish(x: Tensor) -> Tensor:
     """Lower Mish: x * tanh(softplus(x))."""
-    return in_single(lambda wide: wide * tf.tanh(tf.math.softplus(wide)))(x)
+    return x * tf.tanh(tf.math.softplus(x))
 
 
 @op("Swish", layout=E)
+@in_single
 def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Lower Swish: x * sigmoid(alpha * x), as two ops: TensorFlow's remapper fuses exactly this pair for alpha 1."""
     return x * tf.sigmoid(x if alpha == 1.0 else alpha * x)
 
 
 @op("HardSigmoid", layout=E)
+@in_single
 def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """Lower HardSigmoid: max(0, min(1, alpha * x + beta)).
 
@@ -303,12 +308,14 @@ def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
 
 
 @op("HardSwish", layout=E)
+@in_single
 def hard_swish(x: Tensor) -> Tensor:
     """Lower HardSwish: x * relu6(x + 3) / 6, in the order of factors that TFLite's converter matches as HARD_SWISH."""
     return x * (tf.nn.relu6(x + tf.constant(3, x.dtype)) * tf.constant(1 / 6, x.dtype))
 
 
 @op("Shrink", layout=E)
+@in_single
 def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
     """Lower Shrink: x + bias where x < -lambd, x - bias where x > lambd, otherwise 0."""
     bias_ = tf.cast(bias, x.dtype)

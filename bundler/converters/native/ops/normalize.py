@@ -37,19 +37,19 @@ _SOFTMAX_AXES = 5
 """The axes of Softmax with oneDNN; LiteRT's takes 6, and TensorFlow's own kernel any number of them."""
 
 
+@in_single
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Compute the softmax along an axis; sums of half precision are taken in float32."""
-    if is_half(x.dtype):
-        return _softmax(x, axis)
+    """Compute the softmax along an axis; half precision is computed in float32."""
     if ranks.exceeds(x, _SOFTMAX_AXES) and axis % x.shape.rank == x.shape.rank - 1:
         matrix, sizes = ranks.rows(x)
         return ranks.reshaped(tf.nn.softmax(matrix), sizes)
     return ranks.along(tf.nn.softmax, x, axis, _SOFTMAX_AXES)
 
 
+@in_single
 def _softmax(x: Tensor, axis: int) -> Tensor:
     powers = tf.exp(x - tf.reduce_max(x, axis, keepdims=True))
-    return powers / tf.cast(tf.reduce_sum(single(powers), axis, keepdims=True), x.dtype)
+    return powers / tf.reduce_sum(powers, axis, keepdims=True)
 
 
 @op("LogSoftmax", layout=AxisPolicy.AXIS, since=13)

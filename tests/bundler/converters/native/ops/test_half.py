@@ -32,10 +32,28 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, Array], dict[str, Any]]] = {
     "LayerNormalization": ((2, MANY), {"s": np.ones(MANY), "b": np.zeros(MANY)}, {}),
     "RMSNormalization": ((2, MANY), {"s": np.ones(MANY)}, {}),
     "BatchNormalization": ((2, 3, 8), {"s": np.ones(3), "b": np.ones(3), "m": np.full(3, 200.0), "v": np.full(3, 0.5)}, {}),
+    "Softmax": ((4, 300), {}, {"axis": 1}),
+    "Softmax of the first axis": ((300, 4), {}, {"axis": 0}),
+    "LogSoftmax": ((4, 300), {}, {"axis": 1}),
+    "Celu": ((64,), {}, {"alpha": 0.7}),
+    "Elu": ((64,), {}, {"alpha": 0.7}),
     "Gelu": ((64,), {}, {}),
+    "Gelu by tanh": ((64,), {}, {"approximate": "tanh"}),
+    "HardSigmoid": ((64,), {}, {}),
+    "HardSigmoid of torch": ((64,), {}, {"alpha": 1 / 6}),
+    "HardSwish": ((64,), {}, {}),
+    "LeakyRelu": ((64,), {}, {}),
     "Mish": ((64,), {}, {}),
+    "PRelu": ((64,), {"slope": np.array([0.3])}, {}),
     "Selu": ((64,), {}, {}),
+    "Shrink": ((64,), {}, {"lambd": 0.3, "bias": 0.1}),
+    "Sigmoid": ((64,), {}, {}),
+    "Softplus": ((64,), {}, {}),
+    "Softsign": ((64,), {}, {}),
+    "Swish": ((64,), {}, {"alpha": 0.7}),
+    "ThresholdedRelu": ((64,), {}, {"alpha": 0.3}),
 }
+"""Shape, parameters and attributes; the first word of the key is the operator."""
 
 
 def answer(operator: str, kind: str, data: Array) -> Array:
@@ -45,9 +63,9 @@ def answer(operator: str, kind: str, data: Array) -> Array:
     constants = [
         numpy_helper.from_array(a if a.dtype.kind == "i" else a.astype(dtype), name) for name, a in parameters.items()
     ]
-    node = helper.make_node(operator, ["x", *parameters], ["y"], **attributes)
+    node = helper.make_node(operator.split()[0], ["x", *parameters], ["y"], **attributes)
     ends = [helper.make_tensor_value_info("x", number, data.shape)], [helper.make_tensor_value_info("y", number, None)]
-    opset = [helper.make_opsetid("", 23)]
+    opset = [helper.make_opsetid("", 24)]
     model = helper.make_model(helper.make_graph([node], "g", *ends, constants), opset_imports=opset)
     (result,) = native(model)(x=tf.constant(data.astype(dtype))).values()
     return np.asarray(tf.cast(result, tf.float32))

@@ -12,16 +12,18 @@ import bundler
 from tests.bundler.converters.native.oracle import Array, array
 
 FEEDS = {"x": array(2, 4, 7), "w": array(4, 1, 3, seed=1), "b": array(4, seed=2), "past": array(2, 4, 2, seed=3)}
-INPUTS = (["x", "w"], ["x", "w", ""], ["x", "w", "", ""], ["x", "w", "b"], ["x", "w", "b", ""], ["x", "w", "", "past"], ["x", "w", "b", "past"])
+INPUTS = (
+    ["x", "w"], ["x", "w", ""], ["x", "w", "", ""], ["x", "w", "b"], ["x", "w", "b", ""], ["x", "w", "", "past"],
+    ["x", "w", "b", "past"],
+)  # fmt: skip
 OUTPUTS = (["y"], ["y", ""], ["y", "state"], ["", "state"])
 
 
 def causal_conv(inputs: list[str], outputs: list[str]) -> tuple[onnx.ModelProto, dict[str, Array]]:
     """Return a model of one CausalConvWithState with a dynamic batch, and its inputs."""
     feeds = {name: FEEDS[name] for name in inputs if name}
-    declared = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch" if d == 2 else d for d in a.shape]) for name, a in feeds.items()
-    ]
+    dims = {name: ["batch", *a.shape[1:]] if name in ("x", "past") else a.shape for name, a in feeds.items()}
+    declared = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in dims.items()]
     results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name]
     node = helper.make_node("CausalConvWithState", inputs, outputs, activation="silu")
     graph = helper.make_graph([node], "g", declared, results)

@@ -17,7 +17,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import both_flattened, elementwise
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
-from bundler.converters.native.ops.half import in_single, is_half, single
+from bundler.converters.native.ops.half import in_single, is_half
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value

@@ -14,7 +14,7 @@ import tensorflow as tf
 from bundler.converters.native import ranks
 from bundler.converters.native.context import Context
 from bundler.converters.native.dims import divide, product, tensor_shape
-from bundler.converters.native.ops.half import in_single, is_half, single
+from bundler.converters.native.ops.half import in_single, single
 from bundler.converters.native.orders import Order, channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor, transpose

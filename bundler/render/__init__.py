@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,13 @@ from bundler.values.signature import Signature
 _TAG_LENGTH = 128
 """Maximum length of a container image tag (distribution/reference, `[\\w][\\w.-]{0,127}`)."""
 
-_LABEL_LENGTH = 63 - len("-dev")
-"""Maximum length of a DNS label (RFC 1123), and so of a Service's name, less room for an overlay's suffix."""
+_LABEL_LENGTH = 63 - len("-predictor")
+"""Maximum length of a DNS label (RFC 1123), and so of a Service's name, less room for the longest suffix that is added to it.
+
+The suffixes are -dev, -kserve, -canary and -metrics; KServe adds -predictor to an InferenceService's name.
+"""
+
+_HASH_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,22 @@ class RenderContext:
 def dns_label(name: str) -> str:
     """Return `name` as a DNS label: lower-case letters, digits and `-`.
 
-    A Service's name must begin with a letter (RFC 1035), so a name that begins with a digit is prefixed with `m-`.
+    A Service's name must begin with a letter (RFC 1035), so a name that begins with a digit is prefixed with `m-`. A label that
+    is too long is cut and ends in a hash of the name.
     """
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "bundle"
     if not label[0].isalpha():
         label = f"m-{label}"
-    return label[:_LABEL_LENGTH].rstrip("-")
+    return label if len(label) <= _LABEL_LENGTH else _hashed(label, name)
+
+
+def dns_labels(names: Iterable[str]) -> dict[str, str]:
+    """Return a DNS label for each name. Names that would have the same one, such as my_model and my-model, get hashes."""
+    labels = {name: dns_label(name) for name in names}
+    count = Counter(labels.values())
+    return {name: _hashed(label, name) if count[label] > 1 else label for name, label in labels.items()}
+
+
+def _hashed(label: str, name: str) -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{label[: _LABEL_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{digest}"

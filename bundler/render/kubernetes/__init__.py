@@ -35,13 +35,15 @@ _OPTIONAL = (
     "components/canary/config/monitoring.config",
     "kserve/config/batching.config",
     "kserve/config/monitoring.config",
+    "components/canary/grpcroute.yaml",
+    "components/gateway/grpcroute.yaml",
     "components/metrics/kustomization.yaml",
     "components/metrics/annotations.yaml",
     "components/service-monitor/kustomization.yaml",
     "components/service-monitor/service.yaml",
     "components/service-monitor/servicemonitor.yaml",
 )
-"""Files that are written only with some settings."""
+"""Files that are written only with some settings, or that earlier releases wrote."""
 
 
 def render(context: RenderContext, folder: Path) -> list[Path]:

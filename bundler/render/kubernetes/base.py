@@ -18,6 +18,9 @@ Connections therefore spread over all pods. They also leave a terminating pod be
 drains nothing.
 """
 
+_BEFORE_START = 600
+"""Seconds for a pod to be scheduled, which may need a new node, and to pull its image."""
+
 
 def edits(context: RenderContext) -> dict[str, Edit]:
     """Return the edit of each file of the tree, by path."""
@@ -68,10 +71,19 @@ def deployment(context: RenderContext, document: Any) -> None:
     """Set everything in a Deployment that depends on the bundle."""
     _set_name(context, document)
     document["spec"]["replicas"] = context.spec.kubernetes.replicas
+    document["spec"]["progressDeadlineSeconds"] = progress_deadline(context)
     pod = document["spec"]["template"]["spec"]
     pod["serviceAccountName"] = context.objects_name
     pod["volumes"][0]["configMap"]["name"] = config_name(context)
     _container(context, pod["containers"][0])
+
+
+def progress_deadline(context: RenderContext) -> int:
+    """Return after how many seconds without a ready pod a rollout has failed: its start-up time, and 10 minutes before that.
+
+    Kubernetes' default, 600 s, would end before a pod with large models is ready.
+    """
+    return startup_seconds(context) + _BEFORE_START
 
 
 def state_command(context: RenderContext, targets: tuple[str, ...]) -> list[str]:

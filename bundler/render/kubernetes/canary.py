@@ -24,8 +24,7 @@ def edits(context: RenderContext) -> dict[str, Edit]:
         "deployment.yaml": partial(_deployment, context),
         "service.yaml": partial(_service, context),
         "stable.yaml": partial(_stable, context),
-        "grpcroute.yaml": partial(_route, context, 0),
-        "httproute.yaml": partial(_route, context, 1),
+        "httproute.yaml": partial(_route, context),
     }
     return {f"components/canary/{path}": edit for path, edit in table.items()}
 
@@ -105,6 +104,8 @@ def _deployment(context: RenderContext, document: Any) -> None:
     for labels in (document["metadata"]["labels"], document["spec"]["selector"]["matchLabels"]):
         _set_instance(context, labels)
     _set_instance(context, template["metadata"]["labels"])
+    for constraint in template["spec"]["topologySpreadConstraints"]:
+        _set_instance(context, constraint["labelSelector"]["matchLabels"])
     template["spec"]["volumes"][0]["configMap"]["name"] = f"{context.objects_name}-canary-config"
     container = template["spec"]["containers"][0]
     container["args"][:] = [*base.pod_flags(context), *extra_flags(context)]
@@ -119,8 +120,9 @@ def _stable(context: RenderContext, document: Any) -> None:
         del document[2]
 
 
-def _route(context: RenderContext, port: int, document: Any) -> None:
+def _route(context: RenderContext, document: Any) -> None:
     rename(context, document)
-    stable_weight, canary_backend, header_rule = document
-    stable_weight["value"], canary_backend["value"]["weight"] = weights(context)
-    canary_backend["value"]["port"] = header_rule["value"]["backendRefs"][0]["port"] = ports(context)[port]
+    shares, by_header = (document[0:2], document[2:4]), document[4:]
+    for (stable_weight, canary_backend), rule, port in zip(shares, by_header, ports(context), strict=True):
+        stable_weight["value"], canary_backend["value"]["weight"] = weights(context)
+        canary_backend["value"]["port"] = rule["value"]["backendRefs"][0]["port"] = port

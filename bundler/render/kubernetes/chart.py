@@ -46,6 +46,7 @@ def _values(context: RenderContext, document: Any) -> None:
         maxReplicas=settings.max_replicas,
         livenessPath=f"/v1/models/{context.models[0].name}",
         startupFailureThreshold=math.ceil(sizes.startup_seconds(context) / PROBE_PERIOD),
+        progressDeadlineSeconds=base.progress_deadline(context),
         monitoringPath=context.spec.serving.monitoring_path,
         host=components.host(context),
         gateway=components.gateway(context),

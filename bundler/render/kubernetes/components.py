@@ -21,11 +21,10 @@ _UNCHANGED = (
     "tls/ingress.yaml",
     "tls/service.yaml",
     "topology-spread/kustomization.yaml",
-    "topology-spread/spread.yaml",
 )
 """Files in which nothing depends on the bundle."""
 
-_RENAMED = ("disruption-budget/pdb.yaml", "network-policy/networkpolicy.yaml")
+_RENAMED = ("disruption-budget/pdb.yaml", "network-policy/networkpolicy.yaml", "topology-spread/spread.yaml")
 """Files in which only names depend on the bundle."""
 
 
@@ -35,8 +34,7 @@ def edits(context: RenderContext) -> dict[str, Edit]:
     table.update(dict.fromkeys(_RENAMED, partial(rename, context)))
     table |= {
         "autoscaling/hpa.yaml": partial(_hpa, context),
-        "gateway/grpcroute.yaml": partial(_route, context, 0),
-        "gateway/httproute.yaml": partial(_route, context, 1),
+        "gateway/httproute.yaml": partial(_route, context),
         "gpu/gpu.yaml": partial(_gpu, context),
         "ingress/grpc.yaml": partial(_ingress, context),
         "ingress/rest.yaml": partial(_ingress, context),
@@ -93,12 +91,13 @@ def _service_monitor(context: RenderContext, document: Any) -> None:
     document["spec"]["endpoints"][0]["path"] = context.spec.serving.monitoring_path
 
 
-def _route(context: RenderContext, port: int, document: Any) -> None:
+def _route(context: RenderContext, document: Any) -> None:
     rename(context, document)
     spec = document["spec"]
     spec["parentRefs"][0].update(gateway(context))
     spec["hostnames"][0] = host(context)
-    spec["rules"][0]["backendRefs"][0]["port"] = ports(context)[port]
+    for rule, port in zip(spec["rules"], ports(context), strict=True):
+        rule["backendRefs"][0]["port"] = port
 
 
 def _ingress(context: RenderContext, document: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bundler.render import RenderContext, RenderedModel, dns_label, tf_serving
+from bundler.render import RenderContext, RenderedModel, dns_labels, tf_serving
 from bundler.render.files import read_yaml, write_yaml
 from bundler.render.kubernetes import base
 from bundler.render.kubernetes.sizes import memory, startup_seconds
@@ -36,8 +36,10 @@ def files(context: RenderContext) -> dict[str, str]:
     """Return path and text of each config file, and of the InferenceServices: one document per model."""
     config = {f"kserve/config/{name}": text for name, text in _config_files(context).items()}
     documents = []
+    names = dns_labels(model.name for model in context.models)
     for model in context.models:
         document = read_yaml(shipped(SERVICES))
+        document["metadata"]["name"] = names[model.name]
         _service(context, model, document)
         documents.append(write_yaml(document))
     return {**config, SERVICES: "---\n".join(documents)}
@@ -77,7 +79,7 @@ def _runtime(context: RenderContext, document: Any) -> None:
     rename(context, document)
     spec = document["spec"]
     if context.spec.serving.monitoring:
-        spec["annotations"]["prometheus.kserve.io/path"] = context.spec.serving.monitoring_path
+        spec["annotations"]["prometheus.io/path"] = context.spec.serving.monitoring_path
     else:
         del spec["annotations"]
     container = spec["containers"][0]
@@ -88,7 +90,6 @@ def _runtime(context: RenderContext, document: Any) -> None:
 
 def _service(context: RenderContext, model: RenderedModel, document: Any) -> None:
     """Edit the service of one model. It has neither versions nor labels: KServe serves the newest version in storageUri."""
-    document["metadata"]["name"] = dns_label(model.name)
     predictor = document["spec"]["predictor"]
     predictor["minReplicas"] = context.spec.kubernetes.replicas
     predictor["maxReplicas"] = context.spec.kubernetes.max_replicas
@@ -98,6 +99,7 @@ def _service(context: RenderContext, model: RenderedModel, document: Any) -> Non
     container["args"][0] = f"--model_name={model.name}"
     for probe in ("startupProbe", "readinessProbe"):
         container[probe]["exec"]["command"][2:] = [str(REST_PORT), model.name]
+    container["livenessProbe"]["httpGet"]["path"] = f"/v1/models/{model.name}"
     single = _single_model(context, model)
     startup = container["startupProbe"]
     startup["failureThreshold"] = math.ceil(startup_seconds(single) / startup["periodSeconds"])

@@ -11,7 +11,7 @@ k8s/base/deployment.yaml explain each field.
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  name: {{ .name }}
+  name: {{ .name | quote }}
   labels:
     {{- $labels | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
@@ -25,6 +25,7 @@ spec:
     matchLabels:
       {{- $labels | nindent 6 }}
       app.kubernetes.io/component: {{ .component }}
+  progressDeadlineSeconds: {{ $values.progressDeadlineSeconds }}
   strategy:
     rollingUpdate:
       maxSurge: {{ ternary 0 1 $with.gpu }}
@@ -39,10 +40,10 @@ spec:
         {{- if $with.metrics }}
         prometheus.io/scrape: 'true'
         prometheus.io/port: {{ $values.ports.rest | quote }}
-        prometheus.io/path: {{ $values.monitoringPath }}
+        prometheus.io/path: {{ $values.monitoringPath | quote }}
         {{- end }}
     spec:
-      serviceAccountName: {{ $values.name }}
+      serviceAccountName: {{ $values.name | quote }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       shareProcessNamespace: true
@@ -83,7 +84,7 @@ spec:
       {{- include "bundle.init" .root | nindent 6 }}
       containers:
         - name: tensorflow-serving
-          image: {{ include "bundle.image" .root }}
+          image: {{ include "bundle.image" .root | quote }}
           imagePullPolicy: IfNotPresent
           command:
             - tensorflow_model_server
@@ -107,10 +108,10 @@ spec:
             failureThreshold: {{ $values.startupFailureThreshold }}
           readinessProbe:
             {{- include "bundle.state" . | nindent 12 }}
-            failureThreshold: 2
+            failureThreshold: 3
           livenessProbe:
             httpGet:
-              path: {{ $values.livenessPath }}
+              path: {{ $values.livenessPath | quote }}
               port: rest
             periodSeconds: 10
             timeoutSeconds: 10
@@ -141,7 +142,7 @@ spec:
       volumes:
         - name: config
           configMap:
-            name: {{ .config }}
+            name: {{ .config | quote }}
         - name: tmp
           emptyDir:
             sizeLimit: 64Mi

@@ -1,7 +1,7 @@
 {{- /* Written by tfbundle. */}}
 {{- define "bundle.labels" -}}
 app.kubernetes.io/name: tensorflow-serving
-app.kubernetes.io/instance: {{ .Values.name }}
+app.kubernetes.io/instance: {{ .Values.name | quote }}
 {{- end }}
 
 {{- define "bundle.image" -}}

@@ -3,7 +3,7 @@
 apiVersion: v1
 kind: Service
 metadata:
-  name: {{ .name }}
+  name: {{ .name | quote }}
   labels:
     {{- include "bundle.labels" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}

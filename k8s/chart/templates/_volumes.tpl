@@ -18,11 +18,11 @@
 {{- if $with.tls }}
 - name: tls-secret
   secret:
-    secretName: {{ .Values.tlsSecret }}
+    secretName: {{ .Values.tlsSecret | quote }}
     defaultMode: 288
 - name: tls-script
   configMap:
-    name: {{ .Values.name }}-tls-script
+    name: {{ printf "%s-tls-script" .Values.name | quote }}
 - name: tls-config
   emptyDir:
     medium: Memory
@@ -31,17 +31,17 @@
 {{- if index $with "models-pvc" }}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ .Values.name }}-models
+    claimName: {{ printf "%s-models" .Values.name | quote }}
     readOnly: true
 {{- else if index $with "models-volume" }}
 - name: models
   image:
-    reference: {{ .Values.volumeImage }}
+    reference: {{ .Values.volumeImage | quote }}
     pullPolicy: IfNotPresent
 {{- else if index $with "models-bucket" }}
 - name: models
   emptyDir:
-    sizeLimit: {{ .Values.copySize }}
+    sizeLimit: {{ .Values.copySize | quote }}
 {{- end }}
 {{- end }}
 
@@ -57,13 +57,13 @@ initContainers:
       {{- toYaml .Values.copyArguments | nindent 6 }}
     envFrom:
       - secretRef:
-          name: {{ .Values.name }}-bucket
+          name: {{ printf "%s-bucket" .Values.name | quote }}
           optional: true
     resources:
       requests:
         cpu: 100m
         memory: 64Mi
-        ephemeral-storage: {{ .Values.copySize }}
+        ephemeral-storage: {{ .Values.copySize | quote }}
       limits:
         memory: 256Mi
     securityContext:
@@ -76,7 +76,7 @@ initContainers:
 {{- end }}
 {{- if $with.tls }}
   - name: tls
-    image: {{ include "bundle.image" . }}
+    image: {{ include "bundle.image" . | quote }}
     command:
       - bash
       - /scripts/ssl-config.sh

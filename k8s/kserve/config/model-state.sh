@@ -15,14 +15,19 @@ fi
 port=$1
 shift
 
+# All models are asked before an answer is read, so that many models take no longer than the slowest.
+connections=()
 for model in "$@"; do
-  if ! exec 3<>"/dev/tcp/127.0.0.1/$port"; then
+  if ! exec {connection}<>"/dev/tcp/127.0.0.1/$port"; then
     echo "nothing listens on port $port: the models are not loaded yet, or the server is gone" >&2
     exit 1
   fi
-  printf 'GET /v1/models/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$model" >&3
-  reply=$(cat <&3)
-  exec 3>&-
+  printf 'GET /v1/models/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$model" >&"$connection"
+  connections+=("$connection")
+done
+for model in "$@"; do
+  reply=$(cat <&"${connections[0]}")
+  connections=("${connections[@]:1}")
   if [[ ! $reply =~ \"state\":\ *\"AVAILABLE\" ]]; then
     echo "$model is not AVAILABLE: $reply" >&2
     exit 1

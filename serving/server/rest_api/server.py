@@ -32,6 +32,7 @@ _MAX_LINE = 2**20
 """Most bytes of a request line or a header; the real server has no limit."""
 _PART = 2**16
 """Bytes of an answer that are given to the connection at once."""
+_STATUS_THREADS = 4
 _RELEASE_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
 """How long the body of a refused request is thrown away, so that its client gets to read the answer."""
@@ -57,6 +58,8 @@ class RestServer:
         self._loop.set_exception_handler(_report)
         threads = max(options.rest_threads, 1)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        # Probes and metrics are answered while all other threads are busy, so that overload does not look like an outage.
+        self._status_pool = ThreadPoolExecutor(_STATUS_THREADS, thread_name_prefix="rest-status")
         # Large requests wait for each other in threads of their own, where they are not in the way of small ones.
         self._large_pool = ThreadPoolExecutor(threads, thread_name_prefix="rest-large")
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest-server", daemon=True)
@@ -87,8 +90,8 @@ class RestServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._pool.shutdown()
-        self._large_pool.shutdown()
+        for pool in (self._pool, self._status_pool, self._large_pool):
+            pool.shutdown()
         if self._api.codecs is not None:
             self._api.codecs.stop()
 
@@ -154,7 +157,7 @@ class RestServer:
             raise
 
     async def _written(self, request: RestRequest, cancellation: Cancellation) -> Reply:
-        pool = self._large_pool if request.is_large else self._pool
+        pool = self._large_pool if request.is_large else self._status_pool if request.method == "GET" else self._pool
         begun = await self._loop.run_in_executor(pool, self._api.begin, request, cancellation)
         if isinstance(begun, Reply):
             return begun

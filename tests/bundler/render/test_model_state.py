@@ -47,13 +47,17 @@ def status_body(*states: tuple[str, str]) -> str:
 
 
 @contextmanager
-def answering(bodies: Mapping[str, str]) -> Iterator[int]:
-    """Run an HTTP server on a free port that answers each path with its body and, like the real one, always status 200."""
+def answering(bodies: Mapping[str, str], *, seconds: float = 0.0) -> Iterator[int]:
+    """Run an HTTP server on a free port that answers each path with its body after so many seconds.
+
+    Like the real one, it answers with status 200 whatever the state of the model.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:  # the name is http.server's
+            time.sleep(seconds)
             body = bodies.get(self.path, '{"error": "Could not find any versions of model"}').encode()
             self.send_response(200 if self.path in bodies else 404)
             self.send_header("Content-Length", str(len(body)))
@@ -100,6 +104,15 @@ def test_all_targets_must_be_available() -> None:
         assert state(port, "a", "b/versions/2").returncode == 0
         assert state(port, "a", "b/versions/2", "c").returncode == 1
         assert "b/versions/3 is not AVAILABLE" in state(port, "b/versions/3").stderr
+
+
+def test_many_models_take_no_longer_than_the_slowest() -> None:
+    models = [f"m{number}" for number in range(8)]
+    bodies = {f"/v1/models/{name}": status_body(("AVAILABLE", "OK")) for name in models}
+    with answering(bodies, seconds=0.5) as port:
+        began = time.monotonic()
+        assert state(port, *models).returncode == 0
+        assert 0.5 <= time.monotonic() - began < 2.0
 
 
 def test_a_closed_port_is_not_ready() -> None:

@@ -67,6 +67,7 @@ def test_flags_with_all_settings(context: RenderContext) -> None:
     assert tf_serving.server_flags(context) == (
         "--port=8500",
         "--rest_api_port=8501",
+        "--rest_api_num_threads=64",
         "--model_config_file=/etc/tf-serving/models.config",
         "--monitoring_config_file=/etc/tf-serving/monitoring.config",
         "--enable_batching=true",
@@ -81,6 +82,7 @@ def test_flags_with_the_fewest_settings() -> None:
     assert tf_serving.server_flags(least, "/x") == (
         "--port=9000",
         "--rest_api_port=9001",
+        "--rest_api_num_threads=64",
         "--model_config_file=/x/models.config",
         "--enable_profiler=false",
     )

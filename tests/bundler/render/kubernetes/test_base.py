@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bundler.errors import SpecError
-from bundler.render import RenderContext, RenderedModel, dns_label, kubernetes, tf_serving
+from bundler.render import RenderContext, RenderedModel, dns_label, dns_labels, kubernetes, tf_serving
+from bundler.render.files import read_yaml
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes import cluster
@@ -253,12 +254,30 @@ def test_nothing_is_written_for_settings_that_cannot_be_served(tmp_path: Path) -
         ("My_Models.v2", "my-models-v2"),
         ("7b", "m-7b"),
         ("___", "bundle"),
-        ("x" * 80, "x" * 59),
-        (f"{'x' * 58}-y", "x" * 58),
+        ("x" * 53, "x" * 53),
+        ("x" * 54, f"{'x' * 46}-45f316"),
+        (f"{'x' * 45}-{'y' * 9}", f"{'x' * 45}-bb421f"),
     ],
 )
 def test_names_become_dns_labels(name: str, label: str) -> None:
+    """They leave room for the suffixes of objects: 63 characters are the most of a Service's name."""
     assert dns_label(name) == label
+
+
+def test_names_that_would_become_the_same_label_get_hashes() -> None:
+    labels = dns_labels(["my_model", "my-model", "other", "x" * 60 + "1", "x" * 60 + "2"])
+    assert len(set(labels.values())) == 5
+    assert labels["other"] == "other"
+    assert all(re.fullmatch(r"my-model-[0-9a-f]{6}", labels[name]) for name in ("my_model", "my-model"))
+
+
+@pytest.mark.parametrize("size", [MIB, 2**33])
+def test_a_rollout_fails_only_after_the_time_that_a_start_may_take(size: int, tmp_path: Path) -> None:
+    context = RenderContext("demo", BundleSpec(), (RenderedModel("large", (1,), size),))
+    kubernetes.render(context, tmp_path)
+    deployment = read_yaml((tmp_path / "k8s" / "base" / "deployment.yaml").read_text())["spec"]
+    probe = deployment["template"]["spec"]["containers"][0]["startupProbe"]
+    assert deployment["progressDeadlineSeconds"] >= probe["periodSeconds"] * probe["failureThreshold"] + 590
 
 
 def test_many_models_get_a_short_image_tag() -> None:

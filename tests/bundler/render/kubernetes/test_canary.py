@@ -76,13 +76,14 @@ def test_a_gateway_splits_by_weight_and_by_header(tmp_path: Path) -> None:
     settings = {"canary_percent": 25, "gateway": "infra/public", "host": "models.example.org"}
     kubernetes.render(make_context(kubernetes=settings), tmp_path)
     found = overlay_objects(tmp_path / "k8s", "gateway", "canary")
-    for kind, port in (("GRPCRoute", 8500), ("HTTPRoute", 8501)):
-        spec = found[kind, "demo"]["spec"]
-        assert spec["parentRefs"] == [{"name": "public", "namespace": "infra"}]
-        assert spec["hostnames"] == ["models.example.org"]
-        split, named = spec["rules"]
+    spec = found["HTTPRoute", "demo"]["spec"]
+    assert spec["parentRefs"] == [{"name": "public", "namespace": "infra"}]
+    assert spec["hostnames"] == ["models.example.org"]
+    splits, by_header = spec["rules"][:2], spec["rules"][2:]
+    for split, named, port in zip(splits, by_header, (8500, 8501), strict=True):
         shares = {ref["name"]: ref["weight"] for ref in split["backendRefs"]}
         assert shares == {"demo": 75, "demo-canary": 25}
         assert named["matches"][0]["headers"] == [{"name": "x-model-label", "value": "canary"}]
+        assert named["matches"][0]["path"] == split["matches"][0]["path"]
         assert [ref["name"] for ref in named["backendRefs"]] == ["demo-canary"]
-        assert {ref["port"] for rule in spec["rules"] for ref in rule["backendRefs"]} == {port}
+        assert {ref["port"] for rule in (split, named) for ref in rule["backendRefs"]} == {port}

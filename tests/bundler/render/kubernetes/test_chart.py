@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from bundler.render import RenderContext, kubernetes
 from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
-from tests.bundler.render.kubernetes.cluster import Object, assert_valid, by_name, kustomize, overlay
+from tests.bundler.render.kubernetes.cluster import VERSIONS, Object, assert_valid, by_name, kustomize, overlay
 from tests.requirements import require_package
 
 helm = require_package("helm_python", "pip install helm-python-sdk")
@@ -41,10 +41,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "k8s"
 
 
-def helm_objects(tree: Path, values: dict[str, Any] | None = None) -> list[Object]:
+def helm_objects(tree: Path, values: dict[str, Any] | None = None, yaml: tuple[int, int] = (1, 2)) -> list[Object]:
+    """Return the objects that Helm renders, as a reader of a version of YAML sees them."""
     with helm.Chart.load(str(tree / "chart")) as chart:
         manifests = chart.render(values, name="release", namespace="default")
-    loaded = [d for text in manifests.values() for d in YAML(typ="safe").load_all(text)]
+    reader = YAML(typ="safe", pure=True)
+    reader.version = yaml
+    loaded = [d for text in manifests.values() for d in reader.load_all(text)]
     return [document for document in loaded if document]
 
 
@@ -126,6 +129,23 @@ def test_chart_and_overlay_are_equal_without_monitoring(plain: RenderContext, tm
 def test_invalid_values_are_rejected(components: dict[str, Any], expected: str, tree: Path) -> None:
     with pytest.raises(helm.HelmError, match=expected):
         helm_objects(tree, {"components": components})
+
+
+STRINGS = (
+    "name", "image", "serverImage", "host", "ingressClass", "tlsSecret", "monitoringPath", "livenessPath", "volumeImage",
+)  # fmt: skip
+"""Values that are strings."""
+
+
+@pytest.mark.parametrize("word", ["no", "on", "y", "n", "123", "1e3", "null", "0x1f"])
+@pytest.mark.parametrize("source", ["models-volume", "models-pvc"])
+def test_words_that_yaml_reads_as_something_else_stay_strings(word: str, source: str, tree: Path) -> None:
+    """Readers of YAML 1.1 and 1.2 see the same objects, and the schemas find strings where strings belong."""
+    switches = {name: not name.startswith("models-") or name == source for name in COMPONENTS}
+    values = {"components": switches, "gateway": {"name": word}, **dict.fromkeys(STRINGS, word)}
+    rendered = helm_objects(tree, values)
+    assert rendered == helm_objects(tree, values, (1, 1))
+    assert_valid(rendered, VERSIONS[-1:])
 
 
 def test_a_changed_configuration_triggers_a_rollout(tree: Path) -> None:

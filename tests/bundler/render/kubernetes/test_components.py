@@ -38,8 +38,7 @@ def test_all_versions_of_kubernetes_are_checked() -> None:
 def test_the_schemas_reject_invalid_objects(tree: Path) -> None:
     found = overlay_objects(tree, "gateway", "service-monitor")
     wrong = {
-        "GRPCRoute": lambda spec: spec["rules"][0]["matches"][0].update(path="/"),
-        "HTTPRoute": lambda spec: spec["rules"][0]["timeouts"].update(request="35 seconds"),
+        "HTTPRoute": lambda spec: spec["rules"][1]["timeouts"].update(request="35 seconds"),
         "ServiceMonitor": lambda spec: spec.pop("endpoints"),
         "Deployment": lambda spec: spec.update(replica=1),
     }
@@ -69,9 +68,8 @@ def test_all_components_together_are_valid_and_refer_to_each_other(
     end = "-eu" if suffix else ""
     services = {name for kind, name in found if kind == "Service"}
     assert services == {f"demo{end}", f"demo-canary{end}", f"demo-metrics{end}"}
-    for kind in ("GRPCRoute", "HTTPRoute"):
-        rules = found[kind, f"demo{end}"]["spec"]["rules"]
-        assert {ref["name"] for rule in rules for ref in rule["backendRefs"]} == services - {f"demo-metrics{end}"}
+    rules = found["HTTPRoute", f"demo{end}"]["spec"]["rules"]
+    assert {ref["name"] for rule in rules for ref in rule["backendRefs"]} == services - {f"demo-metrics{end}"}
     for part in ("grpc", "rest"):
         paths = found["Ingress", f"demo-{part}{end}"]["spec"]["rules"][0]["http"]["paths"]
         assert {path["backend"]["service"]["name"] for path in paths} == {f"demo{end}"}
@@ -100,14 +98,26 @@ def test_prod_has_the_components_of_the_spec(chosen: tuple[str, ...], tmp_path: 
     assert {kind for kind, _ in by_name(prod)} == {kind for kind, _ in own}
 
 
+def test_an_ingress_takes_bodies_of_images_over_grpc_and_rest(tree: Path) -> None:
+    """ingress-nginx limits bodies to 1 MB by default, those of gRPC too."""
+    found = overlay_objects(tree, "ingress")
+    for part in ("grpc", "rest"):
+        assert found["Ingress", f"demo-{part}"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"] == "64m"
+
+
+def test_no_two_routes_share_a_host_name_and_a_listener(tree: Path) -> None:
+    """A Gateway accepts only one of an HTTPRoute and a GRPCRoute (Gateway API, GEP-1016, "Cross Serving")."""
+    found = overlay_objects(tree, "gateway", "canary", "tls")
+    assert [kind for kind, _ in found if kind.endswith("Route")] == ["HTTPRoute"]
+
+
 def test_no_route_from_outside_reaches_a_reload_or_the_metrics(tree: Path) -> None:
     found = overlay_objects(tree, "gateway", "ingress", "canary")
-    for rule in found["GRPCRoute", "demo"]["spec"]["rules"]:
-        for match in rule["matches"]:
-            allowed = {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"}
-            assert match["method"]["service"] in allowed
-            if match["method"]["service"].endswith("ModelService"):
-                assert match["method"]["method"] == "GetModelStatus"
+    routed = [match["path"] for rule in found["HTTPRoute", "demo"]["spec"]["rules"] for match in rule["matches"]]
+    assert {(path["type"], path["value"]) for path in routed} == {
+        ("PathPrefix", "/tensorflow.serving.PredictionService"), ("PathPrefix", "/v1/models"),
+        ("Exact", "/tensorflow.serving.ModelService/GetModelStatus"),
+    }  # fmt: skip
     paths = {
         path["path"]
         for part in ("grpc", "rest")
@@ -118,8 +128,6 @@ def test_no_route_from_outside_reaches_a_reload_or_the_metrics(tree: Path) -> No
         "/tensorflow.serving.ModelService/GetModelStatus",
         "/v1/models",
     }
-    for rule in found["HTTPRoute", "demo"]["spec"]["rules"]:
-        assert [match["path"]["value"] for match in rule["matches"]] == ["/v1/models"]
 
 
 def test_gpu_rollouts_need_no_spare_gpu(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bundler.render import RenderContext, kubernetes, tf_serving
+from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
+from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import assert_container_restricted, assert_valid, by_name, kustomize
 
@@ -66,6 +67,15 @@ def test_pods_are_restricted_and_drain(objects: dict[tuple[str, str], Any]) -> N
     assert predictor["securityContext"]["runAsNonRoot"] is True
     assert predictor["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert int(container["lifecycle"]["preStop"]["exec"]["command"][1]) < predictor["terminationGracePeriodSeconds"]
+
+
+def test_services_of_similar_names_are_two(tmp_path: Path) -> None:
+    models = tuple(RenderedModel(name, (1,), 2**20) for name in ("my_model", "my-model"))
+    kubernetes.render(RenderContext("demo", BundleSpec(), models), tmp_path)
+    found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
+    served = [o["spec"]["predictor"]["model"] for (kind, _), o in found.items() if kind == "InferenceService"]
+    assert sorted(model["args"][0] for model in served) == ["--model_name=my-model", "--model_name=my_model"]
+    assert {model["livenessProbe"]["httpGet"]["path"] for model in served} == {"/v1/models/my-model", "/v1/models/my_model"}
 
 
 def test_each_service_reads_its_model_from_the_bucket(tmp_path: Path) -> None:

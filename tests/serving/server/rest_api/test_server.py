@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import urllib.error
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bundler.render.kubernetes import STATE_SCRIPT, TREE
 from serving.server import Server
 from tests.serving.server.calls import post
 from tests.serving.server.recordings import MODELS
@@ -43,3 +46,17 @@ def test_request_over_the_time_limit_is_504(spinners: Path) -> None:
         post(running, f"{spinners.name}:predict", b'{"inputs": 5000}')
     assert late.value.code == 504
     assert json.load(late.value) == {"error": "Timed out waiting for notification"}
+
+
+def test_probes_are_answered_while_all_threads_are_busy(spinners: Path) -> None:
+    """Otherwise a probe that times out takes a busy server out of its Service, and overload becomes an outage."""
+    script = str(TREE / STATE_SCRIPT)
+    with Server(spinners, rest_threads=2) as running, ThreadPoolExecutor(24) as clients:
+        requests = [clients.submit(post, running, f"{spinners.name}:predict", b'{"inputs": 300}') for _ in range(24)]
+        probes = []
+        while not all(request.done() for request in requests):
+            command = ["bash", script, str(running.rest_port), spinners.name]
+            probes.append(subprocess.run(command, capture_output=True, text=True, timeout=5.0))
+        assert len(probes) > 3
+        assert [probe.stderr for probe in probes if probe.returncode] == []
+        assert all(request.result() == {"outputs": 2.0} for request in requests)

@@ -39,7 +39,6 @@ def _values(context: RenderContext, document: Any) -> None:
     grpc, rest = ports(context)
     chosen = base.chosen_components(context)
     document.update(
-        name=context.objects_name,
         image=context.image,
         serverImage=context.spec.docker.reference,
         replicas=settings.replicas,

@@ -43,7 +43,7 @@ spec:
         prometheus.io/path: {{ $values.monitoringPath | quote }}
         {{- end }}
     spec:
-      serviceAccountName: {{ $values.name | quote }}
+      serviceAccountName: {{ include "bundle.name" .root | quote }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       shareProcessNamespace: true

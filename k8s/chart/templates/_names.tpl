@@ -1,7 +1,20 @@
 {{- /* Written by tfbundle. */}}
+{{- /*
+The name of the objects, by Helm's convention: fullnameOverride, or the release's name if it contains the chart's, or both. It
+leaves room for suffixes such as -metrics.
+*/}}
+{{- define "bundle.name" -}}
+{{- $chart := default .Chart.Name .Values.nameOverride }}
+{{- $name := printf "%s-%s" .Release.Name $chart }}
+{{- if .Values.fullnameOverride }}{{ $name = .Values.fullnameOverride }}
+{{- else if contains $chart .Release.Name }}{{ $name = .Release.Name }}
+{{- end }}
+{{- $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+
 {{- define "bundle.labels" -}}
 app.kubernetes.io/name: tensorflow-serving
-app.kubernetes.io/instance: {{ .Values.name | quote }}
+app.kubernetes.io/instance: {{ include "bundle.name" . | quote }}
 {{- end }}
 
 {{- define "bundle.image" -}}

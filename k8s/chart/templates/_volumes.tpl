@@ -22,7 +22,7 @@
     defaultMode: 288
 - name: tls-script
   configMap:
-    name: {{ printf "%s-tls-script" .Values.name | quote }}
+    name: {{ printf "%s-tls-script" (include "bundle.name" .) | quote }}
 - name: tls-config
   emptyDir:
     medium: Memory
@@ -31,7 +31,7 @@
 {{- if index $with "models-pvc" }}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ printf "%s-models" .Values.name | quote }}
+    claimName: {{ printf "%s-models" (include "bundle.name" .) | quote }}
     readOnly: true
 {{- else if index $with "models-volume" }}
 - name: models
@@ -57,7 +57,7 @@ initContainers:
       {{- toYaml .Values.copyArguments | nindent 6 }}
     envFrom:
       - secretRef:
-          name: {{ printf "%s-bucket" .Values.name | quote }}
+          name: {{ printf "%s-bucket" (include "bundle.name" .) | quote }}
           optional: true
     resources:
       requests:

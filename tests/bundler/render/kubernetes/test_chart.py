@@ -13,6 +13,7 @@ from bundler.render import RenderContext, kubernetes
 from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import VERSIONS, Object, assert_valid, by_name, kustomize, overlay
+from tests.bundler.render.kubernetes.test_two_bundles import pods_of, selectors_of
 from tests.requirements import require_package
 
 helm = require_package("helm_python", "pip install helm-python-sdk")
@@ -41,10 +42,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "k8s"
 
 
-def helm_objects(tree: Path, values: dict[str, Any] | None = None, yaml: tuple[int, int] = (1, 2)) -> list[Object]:
-    """Return the objects that Helm renders, as a reader of a version of YAML sees them."""
+def helm_objects(
+    tree: Path, values: dict[str, Any] | None = None, yaml: tuple[int, int] = (1, 2), release: str | None = None
+) -> list[Object]:
+    """Return the objects of a release, by default one with the chart's name, as a reader of a version of YAML sees them."""
+    name = YAML(typ="safe").load((tree / "chart" / "Chart.yaml").read_text())["name"]
     with helm.Chart.load(str(tree / "chart")) as chart:
-        manifests = chart.render(values, name="release", namespace="default")
+        manifests = chart.render(values, name=release or name, namespace="default")
     reader = YAML(typ="safe", pure=True)
     reader.version = yaml
     loaded = [d for text in manifests.values() for d in reader.load_all(text)]
@@ -132,7 +136,7 @@ def test_invalid_values_are_rejected(components: dict[str, Any], expected: str, 
 
 
 STRINGS = (
-    "name", "image", "serverImage", "host", "ingressClass", "tlsSecret", "monitoringPath", "livenessPath", "volumeImage",
+    "fullnameOverride", "image", "serverImage", "host", "ingressClass", "tlsSecret", "monitoringPath", "livenessPath", "volumeImage",
 )  # fmt: skip
 """Values that are strings."""
 
@@ -146,6 +150,27 @@ def test_words_that_yaml_reads_as_something_else_stay_strings(word: str, source:
     rendered = helm_objects(tree, values)
     assert rendered == helm_objects(tree, values, (1, 1))
     assert_valid(rendered, VERSIONS[-1:])
+
+
+@pytest.mark.parametrize("source", ["models-pvc", "models-volume", "models-bucket"])
+def test_two_releases_in_a_namespace_keep_apart(source: str, tree: Path) -> None:
+    switches = {name: not name.startswith("models-") or name == source for name in COMPONENTS}
+    one, two = (helm_objects(tree, {"components": switches}, release=name) for name in ("one", "two"))
+    assert not {(o["kind"], o["metadata"]["name"]) for o in one} & {(o["kind"], o["metadata"]["name"]) for o in two}
+    for objects, others in ((one, two), (two, one)):
+        for labels in selectors_of([o.get("spec", {}) for o in objects]):
+            assert labels and not [pod for pod in pods_of(others) if labels.items() <= pod.items()]
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "name"),
+    [
+        ("demo", {}, "demo"), ("demo-eu", {}, "demo-eu"), ("eu", {}, "eu-demo"), ("eu", {"nameOverride": "models"}, "eu-models"),
+        ("eu", {"fullnameOverride": "mine"}, "mine"), ("x" * 53, {}, "x" * 53),
+    ],
+)  # fmt: skip
+def test_names_follow_helms_convention(release: str, values: dict[str, Any], name: str, tree: Path) -> None:
+    assert ("Deployment", name) in by_name(helm_objects(tree, values, release=release))
 
 
 def test_a_changed_configuration_triggers_a_rollout(tree: Path) -> None:

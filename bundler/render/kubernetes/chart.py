@@ -16,6 +16,8 @@ from bundler.spec.bundle_spec import COMPONENTS
 PROBE_PERIOD = 5
 """periodSeconds of the startup probe in the chart's templates."""
 
+_PORT_FLAGS = ("--port=", "--rest_api_port=")
+
 
 def edits(context: RenderContext) -> dict[str, Edit]:
     """Return the edit of each file of the chart, by path."""
@@ -23,9 +25,10 @@ def edits(context: RenderContext) -> dict[str, Edit]:
 
 
 def files() -> dict[str, str]:
-    """Return path and text of each template; they are the same for every bundle."""
+    """Return path and text of the templates, the schema of the values, and .helmignore; they are the same for every bundle."""
     templates = sorted(path.name for path in (TREE / "chart" / "templates").iterdir())
-    return {f"chart/templates/{name}": shipped(f"chart/templates/{name}") for name in templates}
+    paths = ("chart/.helmignore", "chart/values.schema.json", *(f"chart/templates/{name}" for name in templates))
+    return {path: shipped(path) for path in paths}
 
 
 def _chart(context: RenderContext, document: Any) -> None:
@@ -63,7 +66,8 @@ def _values(context: RenderContext, document: Any) -> None:
     document["config"] = {
         name: LiteralScalarString(text) for name, text in tf_serving.config_files(context).items()
     }
-    _replace(document["flags"], base.pod_flags(context))
+    # The templates add the flags of the ports, which therefore follow `ports`.
+    _replace(document["flags"], [flag for flag in base.pod_flags(context) if not flag.startswith(_PORT_FLAGS)])
     _replace(document["state"], tf_serving.state_targets(context))
     _replace(document["copyArguments"], models.copy_arguments(context))
     _canary(context, document["canary"])

@@ -89,6 +89,8 @@ spec:
           command:
             - tensorflow_model_server
           args:
+            - --port={{ int $values.ports.grpc }}
+            - --rest_api_port={{ int $values.ports.rest }}
             {{- concat $values.flags .flags | toYaml | nindent 12 }}
             {{- if $with.tls }}
             - --ssl_config_file=/etc/tf-serving-tls/ssl.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,9 +24,10 @@ class NotInFloat32Error(RuntimeError):
 def in_float32(module: nn.Module) -> Iterator[None]:
     """Make a module compute in float32 for a block. Its weights are copied to float32 meanwhile, which changes no value.
 
-    TorchScript keeps its weights, which are widened where they are used.
+    TorchScript keeps its weights, which are widened where they are used. What torch compiles for control flow meanwhile is
+    forgotten: outside of the context, torch (2.13) fails on it.
     """
-    with InFloat32():  # type: ignore[no-untyped-call]
+    with _compiled_code_forgotten(), InFloat32():  # type: ignore[no-untyped-call]
         if isinstance(module, torch.jit.ScriptModule):
             yield
             return
@@ -33,6 +35,15 @@ def in_float32(module: nn.Module) -> Iterator[None]:
         wide = {name: tensor.detach().float() for name, tensor in tensors if tensor.dtype in _HALVES}
         with _reparametrize_module(module, wide, tie_weights=True):
             yield
+
+
+@contextmanager
+def _compiled_code_forgotten() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled, and the reset would import the compiler
+            torch.compiler.reset()
 
 
 class InFloat32(TorchDispatchMode):  # type: ignore[no-untyped-call]

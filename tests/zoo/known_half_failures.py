@@ -1,12 +1,23 @@
 """Architectures that cannot be compared in half precision, each with the reason; one that agrees must be removed from the list.
 
 A reason starts with `PyTorch: ` where PyTorch itself does not run or export the model in the dtype, and with `refused: ` where
-the conversion is refused.
+the conversion is refused. With `ties: `, indices of equal scores differ.
 """
 
 from __future__ import annotations
 
+FAR = "PyTorch: its outputs differ from its float32 outputs by more than half"
+TIES = "ties: scores that round to the same number, whose order PyTorch does not promise"
+
 REASONS: dict[tuple[str, str], str] = {
+    ("centernet", "bfloat16"): FAR,
+    ("coat_lite_tiny", "bfloat16"): "PyTorch: Input type (c10::BFloat16) and bias type (float) should be the same",
+    ("coat_lite_tiny", "float16"): "PyTorch: Input type (c10::Half) and bias type (float) should be the same",
+    ("fake_quantized", "bfloat16"): "PyTorch: fake_quantize_per_channel_affine has no kernel for BFloat16",
+    ("fake_quantized", "float16"): "PyTorch: fake_quantize_per_channel_affine has no kernel for Half",
+    ("fnet", "bfloat16"): "PyTorch: Unsupported dtype BFloat16",
+    ("fnet", "float16"): "PyTorch: Unsupported dtype Half",
+    ("sequential_recommender", "bfloat16"): TIES,
     ("fourier_operator", "bfloat16"): "PyTorch: Unsupported dtype BFloat16",
     ("fourier_operator", "float16"): "PyTorch: Unsupported dtype Half",
     ("gat", "bfloat16"): "PyTorch: scatter(): Expected self.dtype to be equal to src.dtype",

@@ -89,3 +89,21 @@ def test_a_model_that_reads_bits_cannot_run_in_float32() -> None:
     module = WritesBits()
     with in_float32(module), pytest.raises(NotInFloat32Error, match="reads the bits"):
         module(torch.ones(2, dtype=torch.bfloat16))
+
+
+class Branches(nn.Module):
+    """A branch that torch compiles when it is run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.mean() > 0, lambda y: y * 3, lambda y: y / 3, (x,))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_control_flow_runs_before_and_after_the_block(dtype: torch.dtype) -> None:
+    """torch keeps the compiled code of a branch, which must not be that of the block."""
+    module, x = Branches(), torch.tensor([1.0, 2.0, 0.1]).to(dtype)
+    for _ in range(2):
+        assert torch.equal(module(x), x * 3)
+        with in_float32(module):
+            assert torch.equal(module(x), x.float() * 3)
+    assert torch.equal(module(-x), -x / 3)

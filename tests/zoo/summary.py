@@ -38,11 +38,11 @@ def half_lines(stats: Mapping[str, Iterable[Any]]) -> list[str]:
         outcomes = {key: _half_reports(stats, key, dtype) for key in ("passed", "xfailed", "failed", "error", "xpassed")}
         if any(outcomes.values()):
             reasons = [str(getattr(report, "wasxfail", "")) for report in outcomes["xfailed"]]
-            torch = sum("PyTorch: " in reason for reason in reasons)
+            torch, ties = (sum(word in reason for reason in reasons) for word in ("PyTorch: ", "ties: "))
             wrong = len({r.nodeid for key in ("failed", "error", "xpassed") for r in outcomes[key]})
             lines.append(
                 f"zoo in {dtype}: {len(outcomes['passed'])} right, {torch} that PyTorch cannot run or export, "
-                f"{len(reasons) - torch} refused, {wrong} wrong"
+                f"{ties} with equal scores in another order, {len(reasons) - torch - ties} refused, {wrong} wrong"
             )
     return lines
 

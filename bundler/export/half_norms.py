@@ -28,7 +28,9 @@ def _batch_norm(
     data: Any, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
 ) -> tuple[Any, Any, Any]:
     """Write `aten::_native_batch_norm_legit_no_training`; ONNX's momentum is 1 minus PyTorch's."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its annotations are those of eager mode
 
     def wide(value: Any) -> Any:
         return op.Cast(value, to=ir.DataType.FLOAT.value) if value.dtype in HALVES else value

@@ -137,7 +137,8 @@ def test_invalid_values_are_rejected(components: dict[str, Any], expected: str, 
 
 
 STRINGS = (
-    "fullnameOverride", "image", "serverImage", "host", "ingressClass", "tlsSecret", "monitoringPath", "livenessPath", "volumeImage",
+    "fullnameOverride", "image", "serverImage", "host", "ingressClass", "tlsSecret", "monitoringPath", "livenessPath",
+    "volumeImage",
 )  # fmt: skip
 """Values that are strings."""
 

@@ -54,7 +54,7 @@ def test_two_bundles_keep_apart(chosen: tuple[str, ...], trees: dict[str, Path])
     names = [{(o["kind"], o["metadata"]["name"]) for o in objects} for objects in rendered.values()]
     assert not names[0] & names[1]
     for objects, others in (("one", "two"), ("two", "one")):
-        found = [labels for o in rendered[objects] for labels in selectors_of(o["spec"] if "spec" in o else {})]
+        found = [labels for o in rendered[objects] for labels in selectors_of(o.get("spec", {}))]
         assert found
         for labels in found:
             assert labels and not [pod for pod in pods_of(rendered[others]) if labels.items() <= pod.items()]

@@ -38,7 +38,6 @@ COVERED: dict[str, str] = {
     "bundler/export/module_signature.py": "tests/bundler/export/test_stage.py",
     "bundler/graph/attributes.py": "tests/bundler/graph/test_damaged_files.py",
     "bundler/graph/channel_paths.py": "tests/bundler/graph/test_fuse_attention.py",
-    "bundler/graph/expand.py": "tests/conformance/test_nodes.py",
     "bundler/graph/fusion.py": "tests/bundler/graph/test_fuse_linear.py",
     "bundler/graph/infer.py": "tests/bundler/graph/test_damaged_files.py",
     "bundler/graph/lift_weights.py": "tests/bundler/graph/test_damaged_files.py",

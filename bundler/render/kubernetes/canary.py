@@ -19,14 +19,10 @@ _LABELS_FLAG = "--allow_version_labels_for_unavailable_models=true"
 
 def edits(context: RenderContext) -> dict[str, Edit]:
     """Return the edit of each file of the component, by path."""
-    table: dict[str, Edit] = {
-        "kustomization.yaml": partial(_kustomization, context),
-        "deployment.yaml": partial(_deployment, context),
-        "service.yaml": partial(_service, context),
-        "stable.yaml": partial(_stable, context),
-        "httproute.yaml": partial(_route, context),
-    }
-    return {f"components/canary/{path}": edit for path, edit in table.items()}
+    own = {
+        "kustomization": _kustomization, "deployment": _deployment, "service": _service, "stable": _stable, "httproute": _route,
+    }  # fmt: skip
+    return {f"components/canary/{name}.yaml": partial(edit, context) for name, edit in own.items()}
 
 
 def config_files(context: RenderContext) -> dict[str, str]:

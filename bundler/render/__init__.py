@@ -97,18 +97,33 @@ class RenderContext:
 
     @property
     def image(self) -> str:
-        """The image with server, models and configuration: `kubernetes.models_image`, or else `<name>:<tag>`."""
-        return self.spec.kubernetes.models_image or f"{self.name}:{self.tag}"
+        """The image with server, models and configuration: `kubernetes.models_image` or `<name>`, with `tag` unless it has one."""
+        return tagged(self.spec.kubernetes.models_image or self.name, self.tag)
 
     @property
     def tag(self) -> str:
-        """An image tag that names the content: `2` for a single model at version 2, `digits-2_minilm-1` for several."""
+        """An image tag that names the models and the server, so that a new one of either is rolled out: `2-2.19.1`.
+
+        A digest of the server's image is named by its first characters.
+        """
+        docker = self.spec.docker
+        server = "-".join(part for part in (docker.tag, (docker.digest or "").partition(":")[2][:_HASH_LENGTH]) if part)
+        tag = f"{self.models_tag}-{server}"
+        return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{_hash(tag, 16)}"
+
+    @property
+    def models_tag(self) -> str:
+        """An image tag that names the models: `2` for a single one at version 2, `digits-2_minilm-1` for several."""
         if len(self.models) == 1:
             return str(self.models[0].latest)
         tag = "_".join(f"{m.name}-{m.latest}" for m in self.models)
-        if len(tag) <= _TAG_LENGTH:
-            return tag
-        return f"{len(self.models)}-models-{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
+        return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{_hash(tag, 16)}"
+
+
+def tagged(reference: str, tag: str) -> str:
+    """Return an image reference with a tag, unless it has a tag or a digest; `latest` would never be rolled out."""
+    has_one = "@" in reference or ":" in reference.rpartition("/")[2]
+    return reference if has_one else f"{reference}:{tag}"
 
 
 def dns_label(name: str) -> str:
@@ -131,5 +146,8 @@ def dns_labels(names: Iterable[str]) -> dict[str, str]:
 
 
 def _hashed(label: str, name: str) -> str:
-    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
-    return f"{label[: _LABEL_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
+    return f"{label[: _LABEL_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{_hash(name, _HASH_LENGTH)}"
+
+
+def _hash(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

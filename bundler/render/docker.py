@@ -48,7 +48,7 @@ def _dockerfile(context: RenderContext) -> str:
         "Dockerfile.j2",
         base=f"{context.spec.docker.image}:{context.spec.docker.tag}",
         digest=context.spec.docker.digest,
-        title=context.name,
+        image=context.image,
         labels=_labels(context, f"TensorFlow Serving with {_models_text(context)}") | _base_labels(context),
         folders=_version_folders(context),
         configs=sorted(tf_serving.config_files(context)),
@@ -86,7 +86,7 @@ def _models_text(context: RenderContext) -> str:
 
 def _labels(context: RenderContext, description: str) -> dict[str, str]:
     """Return the OCI image labels (opencontainers/image-spec, annotations.md), with values quoted for a Dockerfile."""
-    values = {"title": context.name, "description": description, "version": context.tag}
+    values = {"title": context.name, "description": description, "version": context.models_tag}
     return {f"org.opencontainers.image.{key}": json.dumps(value) for key, value in values.items()}
 
 

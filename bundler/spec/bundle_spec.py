@@ -332,7 +332,7 @@ class KubernetesSpec(Strict):
     )
     models_image: Image | None = Field(
         None,
-        description="Image that contains the models. Default: <name>:<version>.",
+        description="Image that contains the models. Default: <name>. Without a tag, it gets <version>-<docker.tag>.",
         examples=["registry.example.com/digits:1"],
     )
     components: tuple[Component, ...] = Field(
@@ -372,7 +372,8 @@ class KubernetesSpec(Strict):
     )
     volume_image: Image | None = Field(
         None,
-        description="models-volume: image built from docker/Dockerfile.models. Default: <name>-models:<version>.",
+        description="models-volume: image built from docker/Dockerfile.models. Default: <name>-models. Without a tag, it gets "
+        "<version>.",
         examples=["registry.example.com/digits-models:1"],
     )
 

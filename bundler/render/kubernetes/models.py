@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from bundler.render import RenderContext, tf_serving
+from bundler.render import RenderContext, tagged, tf_serving
 from bundler.render.kubernetes import canary, sizes
 from bundler.render.kubernetes.tree import Edit, rename, set_image, split_image
 
@@ -61,7 +61,7 @@ def bucket(context: RenderContext) -> str:
 
 def volume_image(context: RenderContext) -> str:
     """Return the name of the image that docker/Dockerfile.models builds, with only the models."""
-    return context.spec.kubernetes.volume_image or f"{context.name}-models:{context.tag}"
+    return tagged(context.spec.kubernetes.volume_image or f"{context.name}-models", context.models_tag)
 
 
 def _kustomization(context: RenderContext, document: Any) -> None:

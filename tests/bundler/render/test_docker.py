@@ -148,7 +148,7 @@ def test_compose_file_agrees_with_the_dockerfile(
 ) -> None:
     root, instructions = rendered
     service = compose(root)["services"]["serving"]
-    assert service["image"] == context.image == "demo:digits-3_minilm-4"
+    assert service["image"] == context.image == "demo:digits-3_minilm-4-2.19.1"
     assert (root / "docker" / service["build"]["context"]).resolve() == root
     assert (root / service["build"]["dockerfile"]).exists()
     assert service["read_only"] is True

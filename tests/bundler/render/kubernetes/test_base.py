@@ -195,7 +195,7 @@ def test_the_image_follows_the_spec(image: str, tmp_path: Path) -> None:
 
 
 def test_an_image_of_several_models_is_named_after_them(rendered: Path) -> None:
-    assert container_of(kustomize(rendered / "overlays" / "dev"))["image"] == "demo:digits-3_minilm-4"
+    assert container_of(kustomize(rendered / "overlays" / "dev"))["image"] == "demo:digits-3_minilm-4-2.19.1"
 
 
 def test_names_namespace_and_ports_follow_the_spec(tmp_path: Path) -> None:
@@ -282,8 +282,32 @@ def test_a_rollout_fails_only_after_the_time_that_a_start_may_take(size: int, tm
 
 def test_many_models_get_a_short_image_tag() -> None:
     models = tuple(RenderedModel(f"a-rather-long-model-name-{i}", (1,), MIB) for i in range(9))
-    tag = RenderContext("demo", BundleSpec(), models).tag
-    assert re.fullmatch(r"9-models-[0-9a-f]{16}", tag)
+    context = RenderContext("demo", BundleSpec(), models)
+    assert re.fullmatch(r"9-models-[0-9a-f]{16}", context.models_tag)
+    assert context.tag == f"{context.models_tag}-2.19.1"
+
+
+def overlay_of(folder: Path, **sections: Any) -> Any:
+    """Return the image and the pod of the overlay prod of a bundle with these settings."""
+    kubernetes.render(make_context(**sections), folder)
+    return kustomize(folder / "k8s" / "overlays" / "prod")["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+@pytest.mark.parametrize(
+    "docker", [{"tag": "2.20.0"}, {"digest": "sha256:" + "a" * 64}, {"tag": "2.20.0", "digest": "sha256:" + "b" * 64}], ids=str
+)
+@pytest.mark.parametrize("image", [None, "registry.example.com:5000/team/models"])
+def test_a_new_server_image_is_rolled_out(docker: dict[str, str], image: str | None, tmp_path: Path) -> None:
+    settings = {"models_image": image} if image else {}
+    old = overlay_of(tmp_path / "old", kubernetes=settings)
+    new = overlay_of(tmp_path / "new", kubernetes=settings, docker=docker)
+    assert old == f"{image or 'demo'}:digits-3_minilm-4-2.19.1"
+    assert new != old and new.rpartition(":")[0] == old.rpartition(":")[0]
+
+
+@pytest.mark.parametrize("image", ["registry.example.com:5000/models:7", f"models@sha256:{'c' * 64}"])
+def test_an_image_with_a_tag_or_digest_keeps_it(image: str, tmp_path: Path) -> None:
+    assert overlay_of(tmp_path, kubernetes={"models_image": image}) == image
 
 
 def test_every_file_names_tfbundle_as_its_author(rendered: Path) -> None:

@@ -15,6 +15,7 @@ from bundler.errors import SpecError
 from bundler.render import RenderContext, RenderedModel
 from bundler.render.files import render_template, write_files
 from bundler.render.texts import milliseconds_text, size_text
+from bundler.spec.server_flags import as_argument
 from serving.config.batching import BatchingParameters
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.monitoring import MonitoringConfig
@@ -74,7 +75,7 @@ def server_flags(context: RenderContext, config_dir: str = CONFIG_DIR) -> tuple[
     REST is off unless `--rest_api_port` is given. A batching file without `--enable_batching` is a start-up error. The
     profiler is a service without authentication and is on by default. `--enable_serialization_as_tensor_content` breaks REST
     replies and is never set. `--enable_grpc_healthcheck_service` reports SERVING whatever state the models are in, so
-    nothing relies on it.
+    nothing relies on it. The user's own flags (`serving.flags`) come last, or in place of the same one.
     """
     serving = context.spec.serving
     flags = [
@@ -94,7 +95,9 @@ def server_flags(context: RenderContext, config_dir: str = CONFIG_DIR) -> tuple[
     if has_labels(context):
         # A starting server reads the labels before it has loaded any version, and would otherwise refuse to start.
         flags.append("--allow_version_labels_for_unavailable_models=true")
-    return (*flags, "--enable_profiler=false")
+    by_name = {flag.partition("=")[0]: flag for flag in (*flags, "--enable_profiler=false")}
+    own = (as_argument(name, value) for name, value in serving.flags.items())
+    return tuple((by_name | {flag.partition("=")[0]: flag for flag in own}).values())
 
 
 def tflite_pools(context: RenderContext) -> int:

@@ -19,6 +19,7 @@ from bundler.spec.fields import INT32, INT64
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
 from bundler.spec.problems import find_problems
+from bundler.spec.server_flags import Value, check_flags
 from bundler.spec.signature_spec import (
     ClassifySpec,
     DimSize,
@@ -289,6 +290,12 @@ class ServingSpec(Strict):
         "/monitoring/prometheus/metrics",
         pattern=r"^/[A-Za-z0-9._~%@:+,=/-]*$",
         description="Path of the metrics on the REST port.",
+    )
+
+    flags: Annotated[dict[str, Value], AfterValidator(check_flags)] = Field(
+        {},
+        description="Further flags of tensorflow_model_server, by name without dashes.",
+        examples=[{"tensorflow_intra_op_parallelism": 2}],
     )
 
     @model_validator(mode="after")

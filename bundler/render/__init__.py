@@ -97,7 +97,7 @@ class RenderContext:
 
     @property
     def image(self) -> str:
-        """The image with server, models and configuration: `kubernetes.models_image` or `<name>`, with `tag` unless it has one."""
+        """The image with server, models and configuration: `kubernetes.models_image` or `<name>`, with `tag` if it lacks one."""
         return tagged(self.spec.kubernetes.models_image or self.name, self.tag)
 
     @property

@@ -7,15 +7,19 @@ The build context is the bundle's folder: `docker compose -f docker/compose.yaml
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, kubernetes, tf_serving
 from bundler.render.files import read_template, read_yaml, render_template, write_files, write_yaml
-from bundler.render.kubernetes import models
+from bundler.render.kubernetes import models, sizes
 
 USER = "10001:10001"
 """User and group of the server process: not root, and no account of the base image."""
+
+_BINARY = {"Ki": "k", "Mi": "m", "Gi": "g"}
 
 SCRIPT = "/usr/local/bin/model-state.sh"
 """Path in the image of the script that reads the models' state."""
@@ -116,6 +120,15 @@ def _dockerignore(sources: list[str]) -> str:
     return "\n".join([*lines, *(f"!{path}" for path in sources), ""])
 
 
+def _compose_size(quantity: str) -> str:
+    """Return a Kubernetes quantity of memory in the units of Compose, powers of 1024 (compose-spec, "byte value")."""
+    number, unit = re.fullmatch(r"([\d.]+)(\D*)", quantity).groups()  # type: ignore[union-attr]  # sizes.memory
+    if unit in _BINARY and number.isdecimal():
+        return f"{number}{_BINARY[unit]}"
+    base, letter = (1024, unit[:-1]) if unit.endswith("i") else (1000, unit)
+    return f"{math.ceil(float(number) * base ** ' kmgt'.index(letter.lower() or ' '))}b"
+
+
 def _compose(context: RenderContext) -> str:
     document = read_yaml(read_template("compose.yaml"))
     document["name"] = context.name
@@ -123,6 +136,7 @@ def _compose(context: RenderContext) -> str:
     server["image"] = context.image
     for index, port in enumerate((context.spec.serving.grpc_port, context.spec.serving.rest_port)):
         server["ports"][index] = f"127.0.0.1:{port}:{port}"
+    server["mem_limit"] = _compose_size(sizes.memory(context)[1])
     check = server["healthcheck"]
     check["start_period"] = f"{kubernetes.startup_seconds(context)}s"
     check["test"][1:] = healthcheck(context)

@@ -159,6 +159,24 @@ def test_compose_file_agrees_with_the_dockerfile(
     assert service["healthcheck"]["test"] == ["CMD", *healthcheck]
 
 
+@pytest.mark.parametrize(
+    ("memory", "limit"),
+    [("1Gi", "2g"), ("512Mi", "1024m"), ("1.5Gi", "3g"), ("1G", "2000000000b"), ("0.3Gi", "644245095b"), ("1000", "2000b")],
+)
+def test_the_container_may_take_twice_the_memory_that_it_needs(memory: str, limit: str, tmp_path: Path) -> None:
+    docker.render(make_context(kubernetes={"memory": memory}), tmp_path)
+    service = compose(tmp_path)["services"]["serving"]
+    assert service["mem_limit"] == limit
+    assert service["tmpfs"] == ["/tmp:size=64m"]
+
+
+def test_models_belong_to_root_so_that_the_server_cannot_change_them(rendered: tuple[Path, list[Instruction]]) -> None:
+    for name in ("Dockerfile", "Dockerfile.models"):
+        copies = arguments(parse_dockerfile((rendered[0] / "docker" / name).read_text()), "COPY")
+        assert copies and all(copy.startswith("--chmod=755 ") for copy in copies)
+    assert arguments(rendered[1], "USER") == ["10001:10001"]
+
+
 def test_ports_follow_the_spec(tmp_path: Path) -> None:
     docker.render(make_context(serving={"grpc_port": 9000, "rest_port": 9001}), tmp_path)
     assert compose(tmp_path)["services"]["serving"]["ports"] == [

@@ -34,7 +34,7 @@ def test_a_wrong_flag_is_named(flags: dict[str, Any], message: str) -> None:
 
 
 def test_flags_that_only_the_real_server_has_are_taken() -> None:
-    flags = {name: "value" for name in UNSUPPORTED} | {"xla_cpu_compilation_enabled": True, "num_unload_threads": 1}
+    flags = dict.fromkeys(UNSUPPORTED, "value") | {"xla_cpu_compilation_enabled": True, "num_unload_threads": 1}
     assert parse_spec({"serving": {"flags": flags}}, where="bundle.yaml").serving.flags == flags
 
 

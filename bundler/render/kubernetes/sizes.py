@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from bundler.render import RenderContext, tf_serving
 
@@ -37,7 +38,7 @@ def memory(context: RenderContext) -> tuple[str, str]:
         request = math.ceil(memory_bytes(context) / (64 * MIB)) * 64
         return f"{request}Mi", f"{2 * request}Mi"
     number, unit = re.fullmatch(r"([\d.]+)(\D*)", configured).groups()  # type: ignore[union-attr]  # KubernetesSpec.memory
-    return configured, f"{2 * float(number):g}{unit}"
+    return configured, f"{(2 * Decimal(number)).normalize():f}{unit}"
 
 
 def startup_seconds(context: RenderContext) -> int:

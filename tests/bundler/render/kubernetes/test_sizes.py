@@ -27,6 +27,7 @@ def test_memory_follows_the_models(context: RenderContext, plain: RenderContext)
         ("3Gi", ("3Gi", "6Gi")),
         ("1.5Gi", ("1.5Gi", "3Gi")),
         ("750M", ("750M", "1500M")),
+        ("1073741824", ("1073741824", "2147483648")),
     ],
 )
 def test_memory_of_the_pod_follows_the_settings(memory: str | None, expected: tuple[str, str], tmp_path: Path) -> None:

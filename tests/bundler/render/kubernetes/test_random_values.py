@@ -1,0 +1,92 @@
+"""Random settings: kustomize and Helm render the same valid objects, whatever version of YAML a reader knows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from bundler.render import kubernetes
+from bundler.spec.bundle_spec import COMPONENTS
+from tests.bundler.render.conftest import make_context
+from tests.bundler.render.kubernetes.cluster import VERSIONS, assert_valid, kustomize
+from tests.bundler.render.kubernetes.test_chart import helm_objects, normal
+
+WORDS = ("no", "on", "yes", "y", "n", "null", "true", "off", "nan")
+"""Names that YAML 1.1 reads as something else."""
+NUMBERS = ("123", "1e3", "0x1f", "0777", "1-2")
+SOURCES = tuple(name for name in COMPONENTS if name.startswith("models-"))
+
+names = st.sampled_from((*WORDS, *NUMBERS, "digits", "my_model", "a" * 53, "b" * 80))
+labels = st.sampled_from((*WORDS, *NUMBERS, "team-a"))
+images = st.sampled_from((
+    None, "no", "registry.example.com:5000/team/models", "models:7", "models:1e3", f"models@sha256:{'c' * 64}",
+))  # fmt: skip
+
+
+@st.composite
+def component_sets(draw: st.DrawFn) -> list[str]:
+    """Draw components, of which at most one is a source of models."""
+    others = draw(st.sets(st.sampled_from([name for name in COMPONENTS if name not in SOURCES])))
+    source = draw(st.sampled_from((None, *SOURCES)))
+    return [name for name in COMPONENTS if name in others or name == source]
+
+
+kubernetes_settings = st.fixed_dictionaries(
+    {
+        "name": names, "namespace": labels, "components": component_sets(), "replicas": st.integers(1, 5),
+        "max_replicas": st.integers(5, 2**31 - 1), "canary_percent": st.integers(0, 100), "gpus": st.integers(1, 8),
+        "cpu": st.sampled_from(("1", "500m", "0.25", "16")), "ingress_class": labels, "models_image": images, "volume_image": images,
+        "memory": st.sampled_from((None, "1Gi", "1.5G", "1073741824")), "tls_secret": st.one_of(st.none(), labels),
+        "host": st.sampled_from((None, "no.example.com", "1.2.3.nip.io")),
+        "gateway": st.sampled_from(("on", "no/yes", "123/1e3", "infra/public")),
+        "storage_uri": st.sampled_from((None, "s3://no/models", "gs://b1e3/x")),
+    }
+)  # fmt: skip
+serving_settings = st.fixed_dictionaries(
+    {
+        "grpc_port": st.integers(1, 30000), "rest_port": st.integers(30001, 65535), "batching": st.booleans(),
+        "monitoring": st.booleans(), "monitoring_path": st.sampled_from(("/on", "/monitoring/prometheus/metrics", "/1e3")),
+        "labels": st.sampled_from(({}, {"digits": {"stable": 1, "canary": 3}}, {"digits": {"no": 2}})),
+        "flags": st.sampled_from(({}, {"num_load_threads": 4}, {"rest_api_num_threads": 16, "enable_profiler": True})),
+    }
+)  # fmt: skip
+docker_settings = st.fixed_dictionaries(
+    {"tag": st.sampled_from(("2.19.1", "2.20.0", "1e3", "no")), "digest": st.sampled_from((None, f"sha256:{'d' * 64}"))}
+)
+
+
+def check(folder: Path, sections: dict[str, Any]) -> None:
+    """Render a bundle with these settings, and assert that both ways give the same valid objects."""
+    kubernetes.render(make_context(**sections), folder)
+    rendered = helm_objects(folder / "k8s")
+    assert rendered == helm_objects(folder / "k8s", yaml=(1, 1))
+    objects = kustomize(folder / "k8s" / "overlays" / "prod")
+    assert normal(rendered) == normal(objects)
+    assert_valid(objects, VERSIONS[-1:])
+    old = YAML(typ="safe", pure=True)
+    old.version = (1, 1)
+    for file in (folder / "k8s").rglob("*.yaml"):
+        if "templates" not in file.parts:
+            assert list(old.load_all(file.read_text())) == list(YAML(typ="safe", pure=True).load_all(file.read_text())), file.name
+
+
+@pytest.mark.parametrize(
+    "examples", [pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]), pytest.param(12)], ids=str
+)
+def test_kustomize_and_helm_agree_for_random_settings(examples: int) -> None:
+    # Shrinking a failure would take minutes; its settings are printed.
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)
+    checks = list(HealthCheck)
+    @settings(max_examples=examples, deadline=None, suppress_health_check=checks, derandomize=examples < 100, phases=phases)
+    @given(kubernetes_settings, serving_settings, docker_settings)
+    def agree(cluster: dict[str, Any], serving: dict[str, Any], image: dict[str, Any]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            check(Path(folder), {"kubernetes": cluster, "serving": serving, "docker": image})
+
+    agree()

@@ -319,8 +319,11 @@ class ServingSpec(Strict):
 class KubernetesSpec(Strict):
     """Settings of the manifests in k8s/ (docs/kubernetes.md)."""
 
-    namespace: str = Field(
-        "default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Namespace of the objects."
+    namespace: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Namespace of the objects. Default: the one that kubectl or Helm applies them to.",
+        examples=["models"],
     )
     name: str | None = Field(None, description="Name of the objects. Default: the bundle's name.", examples=["digits"])
     replicas: int = Field(2, ge=1, le=INT32, description="Number of pods, or the smallest number with autoscaling.")

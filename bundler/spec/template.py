@@ -41,8 +41,8 @@ _GROUPS = {
 """Keys that a blank line comes before, with the heading of the group that they begin."""
 _SET = frozenset({
     "models.name", "models.source", "models.tolerance", "models.tflite.variants", "serving.grpc_port", "serving.rest_port",
-    "serving.batching", "serving.monitoring", "kubernetes.namespace", "kubernetes.replicas", "kubernetes.max_replicas",
-    "kubernetes.cpu", "docker.image", "docker.tag",
+    "serving.batching", "serving.monitoring", "kubernetes.replicas", "kubernetes.max_replicas", "kubernetes.cpu",
+    "docker.image", "docker.tag",
 })  # fmt: skip
 """Keys that are not commented out."""
 _NOT_SPELLED_OUT = ("models.signatures",)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes.sizes import memory, startup_seconds
-from bundler.render.kubernetes.tree import INSTANCE, Edit, ports, set_image
+from bundler.render.kubernetes.tree import INSTANCE, Edit, ports, set_image, set_namespace
 from bundler.spec.bundle_spec import COMPONENTS
 
 CONNECTION_AGE = "--grpc_channel_arguments=grpc.max_connection_age_ms=10000"
@@ -112,14 +112,14 @@ def _container(context: RenderContext, container: Any) -> None:
 
 
 def _dev(context: RenderContext, document: Any) -> None:
-    document["namespace"] = context.spec.kubernetes.namespace
+    set_namespace(context, document)
     document["labels"][0]["pairs"][INSTANCE] = f"{context.objects_name}-dev"
     document["replicas"][0]["name"] = context.objects_name
     document["patches"][0]["target"]["name"] = context.objects_name
 
 
 def _prod(context: RenderContext, document: Any) -> None:
-    document["namespace"] = context.spec.kubernetes.namespace
+    set_namespace(context, document)
     document["labels"][0]["pairs"][INSTANCE] = context.objects_name
     names = [f"../../components/{name}" for name in chosen_components(context)]
     if names:

@@ -11,7 +11,7 @@ from bundler.render import RenderContext, RenderedModel, dns_labels, tf_serving
 from bundler.render.files import read_yaml, write_yaml
 from bundler.render.kubernetes import base
 from bundler.render.kubernetes.sizes import memory, startup_seconds
-from bundler.render.kubernetes.tree import INSTANCE, Edit, rename, shipped, unchanged
+from bundler.render.kubernetes.tree import INSTANCE, Edit, rename, set_namespace, shipped, unchanged
 
 REST_PORT = 8080
 GRPC_PORT = 9000
@@ -69,7 +69,7 @@ def _config_files(context: RenderContext) -> dict[str, str]:
 
 def _kustomization(context: RenderContext, document: Any) -> None:
     rename(context, document)
-    document["namespace"] = context.spec.kubernetes.namespace
+    set_namespace(context, document)
     document["labels"][0]["pairs"][INSTANCE] = f"{context.objects_name}-kserve"
     names = sorted(("model-state.sh", *_config_files(context)))
     document["configMapGenerator"][0]["files"][:] = [f"config/{name}" for name in names]

@@ -54,6 +54,12 @@ def _rename(document: Any, name: str) -> None:
             _rename(value, name)
 
 
+def set_namespace(context: RenderContext, document: Any) -> None:
+    """Set the namespace of a kustomization, after apiVersion and kind; without the setting, whoever applies it chooses."""
+    if context.spec.kubernetes.namespace is not None:
+        document.insert(2, "namespace", context.spec.kubernetes.namespace)
+
+
 def ports(context: RenderContext) -> tuple[int, int]:
     """Return the gRPC port and the REST port."""
     return context.spec.serving.grpc_port, context.spec.serving.rest_port

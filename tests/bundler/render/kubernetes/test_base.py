@@ -198,6 +198,11 @@ def test_an_image_of_several_models_is_named_after_them(rendered: Path) -> None:
     assert container_of(kustomize(rendered / "overlays" / "dev"))["image"] == "demo:digits-3_minilm-4-2.19.1"
 
 
+def test_without_the_setting_whoever_applies_the_objects_chooses_the_namespace(rendered: Path) -> None:
+    for overlay in OVERLAYS:
+        assert not any("namespace" in o["metadata"] for o in kustomize(rendered / "overlays" / overlay).values())
+
+
 def test_names_namespace_and_ports_follow_the_spec(tmp_path: Path) -> None:
     kubernetes.render(
         make_context(

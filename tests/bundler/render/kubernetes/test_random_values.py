@@ -41,7 +41,8 @@ kubernetes_settings = st.fixed_dictionaries(
     {
         "name": names, "namespace": labels, "components": component_sets(), "replicas": st.integers(1, 5),
         "max_replicas": st.integers(5, 2**31 - 1), "canary_percent": st.integers(0, 100), "gpus": st.integers(1, 8),
-        "cpu": st.sampled_from(("1", "500m", "0.25", "16")), "ingress_class": labels, "models_image": images, "volume_image": images,
+        "cpu": st.sampled_from(("1", "500m", "0.25", "16")), "ingress_class": labels, "models_image": images,
+        "volume_image": images,
         "memory": st.sampled_from((None, "1Gi", "1.5G", "1073741824")), "tls_secret": st.one_of(st.none(), labels),
         "host": st.sampled_from((None, "no.example.com", "1.2.3.nip.io")),
         "gateway": st.sampled_from(("on", "no/yes", "123/1e3", "infra/public")),

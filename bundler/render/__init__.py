@@ -27,6 +27,7 @@ The suffixes are -dev, -kserve, -canary and -metrics; KServe adds -predictor to 
 """
 
 _HASH_LENGTH = 6
+_DIGEST_LENGTH = 12
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class RenderContext:
         A digest of the server's image is named by its first characters.
         """
         docker = self.spec.docker
-        server = "-".join(part for part in (docker.tag, (docker.digest or "").partition(":")[2][:_HASH_LENGTH]) if part)
+        server = "-".join(part for part in (docker.tag, (docker.digest or "").partition(":")[2][:_DIGEST_LENGTH]) if part)
         tag = f"{self.models_tag}-{server}"
         return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{_hash(tag, 16)}"
 

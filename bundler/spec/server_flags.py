@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from bundler.spec.problems import did_you_mean
 
 SETTINGS = {
-    "port": "serving.grpc_port",
-    "rest_api_port": "serving.rest_port",
-    "model_config_file": "serving.labels and serving.versions",
-    "model_name": "models",
-    "model_base_path": "models",
-    "monitoring_config_file": "serving.monitoring",
-    "enable_batching": "serving.batching",
-    "batching_parameters_file": "serving.batching and its keys",
-    "prefer_tflite_model": "serving.fast_path",
-    "grpc_channel_arguments": "nothing: k8s/ sets the age of connections with it",
-    "ssl_config_file": "kubernetes.components: [tls]",
+    "port": "set serving.grpc_port",
+    "rest_api_port": "set serving.rest_port",
+    "model_config_file": "set serving.labels and serving.versions",
+    "model_name": "set the models",
+    "model_base_path": "set the models",
+    "monitoring_config_file": "set serving.monitoring",
+    "enable_batching": "set serving.batching",
+    "batching_parameters_file": "set serving.batching and its keys",
+    "prefer_tflite_model": "set serving.fast_path",
+    "grpc_channel_arguments": "change the age of connections in an overlay",
+    "ssl_config_file": "add tls to kubernetes.components",
 }
-"""Flags that tfbundle writes itself, and the setting that each follows."""
+"""Flags that tfbundle writes itself, and what to do instead."""
 
 Value = bool | int | float | str
 
@@ -43,7 +43,7 @@ def check_flags(flags: Mapping[str, Value]) -> dict[str, Value]:
     known = (FLAGS.keys() | UNSUPPORTED.keys()) - OWN.keys()
     for name, value in flags.items():
         if name in SETTINGS:
-            raise ValueError(f"--{name} is written by tfbundle; set {SETTINGS[name]} instead")
+            raise ValueError(f"--{name} is written by tfbundle; {SETTINGS[name]} instead")
         if name not in known:
             raise ValueError(f"tensorflow_model_server has no flag --{name}{did_you_mean(name, known)}")
         if isinstance(value, str) and not value.isprintable():

@@ -53,7 +53,7 @@ class BuildOptions(TypedDict, total=False):
     """float32 inputs and outputs for a half-precision model, because JSON has no half precision."""
 
     tolerance: float | None
-    """Largest relative error allowed against PyTorch. Default: by the dtype in which the model computes: 1e-9 for
+    """Largest relative error allowed against PyTorch. Default: by the dtype in which the model computes: 1e-7 for
     float64, 1e-4 for float32, 0.0039 for float16, 0.031 for bfloat16; up to 0.25 where PyTorch itself rounds
     that much."""
 

@@ -221,7 +221,7 @@ class ModelSpec(Strict):
     tolerance: Annotated[float | None, NUMBER] = Field(
         None,
         gt=0,
-        description="Largest relative error allowed against PyTorch. Default: by the dtype in which the model computes: 1e-9 for "
+        description="Largest relative error allowed against PyTorch. Default: by the dtype in which the model computes: 1e-7 for "
         "float64, 1e-4 for float32, 0.0039 for float16, 0.031 for bfloat16; up to 0.25 where PyTorch itself rounds that much.",
         examples=[0.01],
     )

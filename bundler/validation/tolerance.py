@@ -2,7 +2,8 @@
 
 1. The dtype of a model is the coarsest float type that a node of its graph computes in (`bundler.graph.compute_dtype`). Nodes
    that only move values do not count, nor do weights that are stored in half precision and widened before use.
-2. Each dtype has a base tolerance (`BASE`). For float16 and bfloat16 it is FEW steps of the type, a step being the distance from
+2. Each dtype has a base tolerance (`BASE`). That of float64 allows for ONNX's attributes, which are float32, such as the epsilon
+   of a LayerNorm: a ViT differs by 3e-9. For float16 and bfloat16 it is FEW steps of the type, a step being the distance from
    1 to the next number: runtimes that round at different places differ by that much after a handful of layers.
 3. In a deep half-precision model rounding adds up, in PyTorch itself as well. So PyTorch runs the same inputs in float32 too, and
    the distance of its half-precision outputs from these is measured. Another implementation may be three times as far from
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 FEW = 4
 _SPREAD = 4
 _STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
-BASE = {"float64": 1e-9, "float32": 1e-4, **{dtype: FEW * step for dtype, step in _STEPS.items()}}
+BASE = {"float64": 1e-7, "float32": 1e-4, **{dtype: FEW * step for dtype, step in _STEPS.items()}}
 LIMIT = 0.25
 """The largest tolerance that is chosen without the user: beyond it, the outputs of a half-precision model prove nothing."""
 

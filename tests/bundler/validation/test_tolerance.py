@@ -46,7 +46,7 @@ def references(module: nn.Module, dtype: torch.dtype, folder: Path) -> tuple[Ref
 @pytest.mark.parametrize(
     ("dtype", "value", "basis"),
     [
-        (torch.float64, 1e-9, "float64"),
+        (torch.float64, 1e-7, "float64"),
         (torch.float32, 1e-4, "float32"),
         (torch.float16, 4 * 2**-10, "float16: 4 steps of 2^-10; PyTorch's float16 outputs differ from its float32 outputs by "),
         (torch.bfloat16, 4 * 2**-7, "bfloat16: 4 steps of 2^-7; PyTorch's bfloat16 outputs differ from its float32 outputs by "),

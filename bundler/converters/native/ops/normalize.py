@@ -74,7 +74,7 @@ def layer_normalization(
     ctx: Context, x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> list[Value | None]:  # fmt: skip
-    """Lower LayerNormalization: y, mean and 1 / standard deviation; in float32 with stash_type 1, whatever the dtype of x."""
+    """Lower LayerNormalization: y, mean and 1 / standard deviation; half precision in float32 with stash_type 1."""
     if not _is_by_row(ctx, x, scale, bias, axis):
         data, axes, sizes = _with_leading_merged(x.tensor, axis % len(x.shape))
         y, *statistics = _normalized(data, axes, scale, bias, epsilon, stash_type == 1)
@@ -114,12 +114,13 @@ def _is_by_row(ctx: Context, x: Value, scale: Value, bias: Value | None, axis: i
 def _normalized(
     x: Tensor, axes: list[int], scale: Value, bias: Value | None, epsilon: float, widened: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    wide = tf.cast(x, tf.float32) if widened else x
+    wide = single(x) if widened else x
     mean = tf.reduce_mean(wide, axes, keepdims=True)
     centred = wide - mean
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axes, keepdims=True) + epsilon)
     result = _with_parameters(centred * inverse, scale.tensor, None if bias is None else bias.tensor)
-    return tf.cast(result, x.dtype), mean, inverse
+    kind = tf.float32 if widened else x.dtype  # that of the operator's other outputs
+    return tf.cast(result, x.dtype), tf.cast(mean, kind), tf.cast(inverse, kind)
 
 
 def _with_parameters(normal: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -162,7 +163,7 @@ def rms_normalization(
 ) -> Tensor:
     """Lower RMSNormalization: x over its root mean square, times scale; in float32 with stash_type 1."""
     view, axes, sizes = _with_leading_merged(x, axis % x.shape.rank)
-    data = tf.cast(view, tf.float32) if stash_type == 1 else view
+    data = single(view) if stash_type == 1 else view
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
     return ranks.reshaped(tf.cast(_with_parameters(data * inverse, scale), x.dtype), sizes)
 
@@ -228,7 +229,7 @@ def group_normalization(
     stored = [sizes[0], *spatial, num_groups, divide(channels, num_groups)]
     grouped = tf.reshape(data, tensor_shape(stored))
     axes = [*range(1, len(stored) - 2), len(stored) - 1]
-    mean, variance = tf.nn.moments(tf.cast(grouped, tf.float32) if stash_type == 1 else grouped, axes, keepdims=True)
+    mean, variance = tf.nn.moments(single(grouped) if stash_type == 1 else grouped, axes, keepdims=True)
     normal = (tf.cast(grouped, mean.dtype) - mean) * tf.math.rsqrt(variance + epsilon)
     flat = tf.reshape(normal, tensor_shape([sizes[0], *sizes[2:], channels]))
     return ctx.value(tf.cast(_with_parameters(flat, scale.tensor, bias.tensor), data.dtype), order)

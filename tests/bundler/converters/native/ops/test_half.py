@@ -95,3 +95,19 @@ def test_other_dtypes_are_not_cast() -> None:
     for dtype in (tf.float64, tf.float32, tf.int32, tf.float16, tf.bfloat16):
         assert in_single(record)(tf.ones([2], dtype)).dtype == dtype
     assert seen == [tf.float64, tf.float32, tf.int32, tf.float32, tf.float32]
+
+
+@pytest.mark.parametrize("operator", ["LayerNormalization", "RMSNormalization", "GroupNormalization"])
+def test_float64_is_not_narrowed_to_float32(operator: str) -> None:
+    """`stash_type` 1 means float32 at least; PyTorch normalizes float64 in float64."""
+    shape, parameters, attributes = CASES[operator]
+    data = np.random.default_rng(0).normal(100.0, 1.0, shape)
+    node = helper.make_node(operator, ["x", *parameters], ["y"], epsilon=2.0**-20, **attributes)
+    ends = [[helper.make_tensor_value_info(name, TensorProto.DOUBLE, dims)] for name, dims in (("x", shape), ("y", None))]
+    constants = [numpy_helper.from_array(a.astype(np.float64), name) for name, a in parameters.items()]
+    graph = helper.make_graph([node], "g", *ends, constants)
+    (result,) = native(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)]))(x=tf.constant(data)).values()
+    groups = data.reshape(2, 2, -1) if operator == "GroupNormalization" else data.reshape(2, 1, -1)
+    mean = 0.0 if operator == "RMSNormalization" else groups.mean(-1, keepdims=True)
+    expected = (groups - mean) / np.sqrt(np.mean((groups - mean) ** 2, -1, keepdims=True) + 2.0**-20)
+    np.testing.assert_allclose(np.asarray(result), expected.reshape(shape), rtol=1e-11, atol=1e-11)

@@ -30,6 +30,8 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # Gives each client of a process its own connection.
     ("grpc.use_local_subchannel_pool", 1),
+    # Calls take turns over all addresses of a name, such as the pods of a headless Service. By default all go to the first one.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     # Reconnects quickly to a server that is starting: gRPC's default first back-off is a second, and it grows.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -38,6 +40,7 @@ _OPTIONS = (
 
 _NO_CONNECTION = (
     "failed to connect",
+    "all backends failing",
     "Connection re",
     "Socket closed",
     "name resolution",

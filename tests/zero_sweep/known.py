@@ -62,6 +62,7 @@ ROWS: tuple[Row, ...] = (
     Row("refused", "LinearAttention", "requested shape has 0", COPIED),
     Row("refused", "NonMaxSuppression", "scores has incompatible shape", CONTRADICTION),
     Row("wrong", "LSTM", "Not equal", UNINITIALIZED, is_certain=False),
+    Row("wrong", "Scan", "Not equal", UNINITIALIZED, is_certain=False),
     Row("refused", "MatMulInteger", "Incompatible shapes", CONTRADICTION),
     Row("refused", "QLinearMatMul", "Incompatible shapes", CONTRADICTION),
     Row("refused", "TensorScatter", "Incompatible shapes", CONTRADICTION),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bundler.spec.problems import did_you_mean
+from bundler.spec.problems import did_you_mean, show
 
 SETTINGS = {
     "port": "set serving.grpc_port",
@@ -45,7 +45,7 @@ def check_flags(flags: Mapping[str, Value]) -> dict[str, Value]:
         if name in SETTINGS:
             raise ValueError(f"--{name} is written by tfbundle; {SETTINGS[name]} instead")
         if name not in known:
-            raise ValueError(f"tensorflow_model_server has no flag --{name}{did_you_mean(name, known)}")
+            raise ValueError(f"tensorflow_model_server has no flag {show(name)}{did_you_mean(name, known)}")
         if isinstance(value, str) and not value.isprintable():
             raise ValueError(f"--{name} must be one line of printable characters")
         if name in FLAGS and FLAGS[name].option is not None:

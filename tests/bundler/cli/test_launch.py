@@ -155,7 +155,8 @@ def test_a_bundle_is_deployed_with_its_pinned_image_and_its_own_ports(small_bund
     context = render_context(bundle.name, bundle.manifest)
     to = deployment(bundle, context, host="127.0.0.1", grpc_port=None, rest_port=9501)
     assert (to.grpc_port, to.rest_port, to.versions) == (8500, 9501, {"mlp": (1,)})
-    assert to.flags("/c")[:3] == ("--port=8500", "--rest_api_port=9501", "--model_config_file=/c/models.config")
+    ports = ("--port=8500", "--rest_api_port=9501")
+    assert to.flags("/c")[:4] == (*ports, "--rest_api_num_threads=64", "--model_config_file=/c/models.config")
     assert f'base_path: "{small_bundle}/models/mlp"' in to.configs(f"{small_bundle}/models")["models.config"]
     settings = docker_settings(context, image=None, user=None, memory="1g", cpus="")
     assert settings.image == bundle.manifest.spec["docker"]["image"] + ":" + bundle.manifest.spec["docker"]["tag"]

@@ -21,7 +21,7 @@ FLAGS_OF_A_USER = {"tensorflow_intra_op_parallelism": 2, "enable_profiler": True
     ("flags", "message"),
     [
         ({"tensorflow_intra_op_paralelism": 2}, "did you mean 'tensorflow_intra_op_parallelism'"),
-        ({"enable_playground": True}, "tensorflow_model_server has no flag --enable_playground"),
+        ({"enable_playground": True}, "tensorflow_model_server has no flag 'enable_playground'"),
         ({"port": 9000}, "set serving.grpc_port instead"),
         ({"num_load_threads": "many"}, "--num_load_threads must be a number"),
         ({"saved_model_tags": "serve\n- --x"}, "one line of printable characters"),

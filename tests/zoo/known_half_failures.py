@@ -10,6 +10,7 @@ FAR = "PyTorch: its outputs differ from its float32 outputs by more than half"
 TIES = "ties: scores that round to the same number, whose order PyTorch does not promise"
 
 REASONS: dict[tuple[str, str], str] = {
+    ("bart", "float16"): "PyTorch: in float16 alone, the model has a branch that depends on values (a clamp of infinities)",
     ("centernet", "bfloat16"): FAR,
     ("coat_lite_tiny", "bfloat16"): "PyTorch: Input type (c10::BFloat16) and bias type (float) should be the same",
     ("coat_lite_tiny", "float16"): "PyTorch: Input type (c10::Half) and bias type (float) should be the same",
@@ -18,6 +19,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("fnet", "bfloat16"): "PyTorch: Unsupported dtype BFloat16",
     ("fnet", "float16"): "PyTorch: Unsupported dtype Half",
     ("sequential_recommender", "bfloat16"): TIES,
+    ("sequential_recommender", "float16"): TIES,
     ("fourier_operator", "bfloat16"): "PyTorch: Unsupported dtype BFloat16",
     ("fourier_operator", "float16"): "PyTorch: Unsupported dtype Half",
     ("gat", "bfloat16"): "PyTorch: scatter(): Expected self.dtype to be equal to src.dtype",

@@ -1,13 +1,13 @@
 """Architectures that cannot be compared in half precision, each with the reason; one that agrees must be removed from the list.
 
 A reason starts with `PyTorch: ` where PyTorch itself does not run or export the model in the dtype, and with `refused: ` where
-the conversion is refused. With `ties: `, indices of equal scores differ.
+the conversion is refused. With `ties: `, the indices of sorted scores differ where rounding decides their order.
 """
 
 from __future__ import annotations
 
 FAR = "PyTorch: its outputs differ from its float32 outputs by more than half"
-TIES = "ties: scores that round to the same number, whose order PyTorch does not promise"
+TIES = "ties: scores that are equal or one step apart, whose order rounding decides"
 
 REASONS: dict[tuple[str, str], str] = {
     ("bart", "float16"): "PyTorch: in float16 alone, the model has a branch that depends on values (a clamp of infinities)",

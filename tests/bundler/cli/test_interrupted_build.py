@@ -65,3 +65,22 @@ def test_kill_9_leaves_no_version_and_the_next_build_cleans_up(mlp_onnx: Path, t
     bundle = Bundle.open(out)
     assert bundle.versions("mlp")[-1] == len(bundle.versions("mlp"))
     assert bundle.verify() == []
+
+
+def test_an_interrupt_within_a_del_is_not_lost() -> None:
+    """Python prints an exception of a __del__ and goes on."""
+    code = """
+import sys, time
+from bundler import cli
+sys.unraisablehook = cli._keep_interrupt
+class Value:
+    def __del__(self):
+        raise KeyboardInterrupt
+try:
+    Value()
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+from bundler.graph.in_float32 import HALF_TYPES
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -33,7 +33,7 @@ def _batch_norm(
     op: Any = opset18  # its annotations are those of eager mode
 
     def wide(value: Any) -> Any:
-        return op.Cast(value, to=ir.DataType.FLOAT.value) if value.dtype in HALVES else value
+        return op.Cast(value, to=ir.DataType.FLOAT.value) if value.dtype in HALF_TYPES else value
 
     def filled(number: float) -> Any:
         return op.Expand(op.Constant(value_float=number), op.Shape(mean))
@@ -42,5 +42,5 @@ def _batch_norm(
         wide(data), filled(1.0) if weight is None else wide(weight), filled(0.0) if bias is None else wide(bias),
         wide(mean), wide(variance), epsilon=eps, momentum=1.0 - momentum,
     )  # fmt: skip
-    result = op.Cast(normal, to=data.dtype.value) if data.dtype in HALVES else normal
+    result = op.Cast(normal, to=data.dtype.value) if data.dtype in HALF_TYPES else normal
     return result, op.Identity(mean), op.Identity(variance)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from bundler.graph.infer import infer_shapes
+from bundler.graph.walk import all_graphs
 
 _DOMAIN = "tfbundle.expanded"
 
@@ -32,8 +33,8 @@ def inline(model: ir.Model) -> None:
 
     A call may leave out optional outputs, and name optional inputs as omitted that the function does not have.
     """
-    for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        for node in ir.traversal.RecursiveGraphIterator(graph):
+    for graph in all_graphs(model):
+        for node in graph:
             function = model.functions.get(node.op_identifier())
             if function is None:
                 continue

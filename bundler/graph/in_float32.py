@@ -13,7 +13,7 @@ from bundler.graph.walk import all_graphs
 from bundler.values.arrays import Array
 
 HALVES = ("float16", "bfloat16")
-_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+HALF_TYPES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _DTYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
 
 
@@ -37,15 +37,15 @@ def write_in_float32(path: Path, target: Path) -> None:
 
 def _widen_graph(graph: ir.Graph) -> None:
     for value in _values(graph):
-        if value.dtype in _HALVES:
+        if value.dtype in HALF_TYPES:
             value.type = ir.TensorType(ir.DataType.FLOAT)
-        if value.const_value is not None and value.const_value.dtype in _HALVES:
+        if value.const_value is not None and value.const_value.dtype in HALF_TYPES:
             value.const_value = _widened(value.const_value)
     for node in graph:
         for attribute in list(node.attributes.values()):
-            if attribute.type is ir.AttributeType.TENSOR and attribute.value.dtype in _HALVES:
+            if attribute.type is ir.AttributeType.TENSOR and attribute.value.dtype in HALF_TYPES:
                 node.attributes.add(ir.AttrTensor(attribute.name, _widened(attribute.value)))
-            elif attribute.name in _DTYPE_ATTRIBUTES and attribute.value in tuple(map(int, _HALVES)):
+            elif attribute.name in _DTYPE_ATTRIBUTES and attribute.value in tuple(map(int, HALF_TYPES)):
                 node.attributes.add(ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT)))
 
 

@@ -109,15 +109,16 @@ class RenderContext:
         """
         docker = self.spec.docker
         server = "-".join(part for part in (docker.tag, (docker.digest or "").partition(":")[2][:_DIGEST_LENGTH]) if part)
-        tag = f"{self.models_tag}-{server}"
-        return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{_hash(tag, 16)}"
+        return self._cut(f"{self.models_tag}-{server}")
 
     @property
     def models_tag(self) -> str:
         """An image tag that names the models: `2` for a single one at version 2, `digits-2_minilm-1` for several."""
         if len(self.models) == 1:
             return str(self.models[0].latest)
-        tag = "_".join(f"{m.name}-{m.latest}" for m in self.models)
+        return self._cut("_".join(f"{m.name}-{m.latest}" for m in self.models))
+
+    def _cut(self, tag: str) -> str:
         return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{_hash(tag, 16)}"
 
 

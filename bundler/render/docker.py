@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout
@@ -122,11 +121,11 @@ def _dockerignore(sources: list[str]) -> str:
 
 def _compose_size(quantity: str) -> str:
     """Return a Kubernetes quantity of memory in the units of Compose, powers of 1024 (compose-spec, "byte value")."""
-    number, unit = re.fullmatch(r"([\d.]+)(\D*)", quantity).groups()  # type: ignore[union-attr]  # sizes.memory
-    if unit in _BINARY and number.isdecimal():
-        return f"{number}{_BINARY[unit]}"
+    number, unit = sizes.split_quantity(quantity)
+    if unit in _BINARY and number == int(number):
+        return f"{int(number)}{_BINARY[unit]}"
     base, letter = (1024, unit[:-1]) if unit.endswith("i") else (1000, unit)
-    return f"{math.ceil(float(number) * base ** ' kmgt'.index(letter.lower() or ' '))}b"
+    return f"{math.ceil(number * base ** ' kmgt'.index(letter.lower() or ' '))}b"
 
 
 def _compose(context: RenderContext) -> str:

@@ -37,8 +37,14 @@ def memory(context: RenderContext) -> tuple[str, str]:
     if configured is None:
         request = math.ceil(memory_bytes(context) / (64 * MIB)) * 64
         return f"{request}Mi", f"{2 * request}Mi"
-    number, unit = re.fullmatch(r"([\d.]+)(\D*)", configured).groups()  # type: ignore[union-attr]  # KubernetesSpec.memory
-    return configured, f"{(2 * Decimal(number)).normalize():f}{unit}"
+    number, unit = split_quantity(configured)
+    return configured, f"{(2 * number).normalize():f}{unit}"
+
+
+def split_quantity(quantity: str) -> tuple[Decimal, str]:
+    """Return number and unit of a quantity of memory as KubernetesSpec allows it, e.g. 1.5 and `Gi`."""
+    number, unit = re.fullmatch(r"([\d.]+)(\D*)", quantity).groups()  # type: ignore[union-attr]  # it matches
+    return Decimal(number), unit
 
 
 def startup_seconds(context: RenderContext) -> int:

@@ -54,9 +54,10 @@ def bias_add(ctx: Context, x: Value, bias: Value, skip: Value) -> Value:
 
 
 @op("Inverse", domain=MS)
+@in_single
 def inverse(x: Tensor) -> Tensor:
     """Lower Inverse: the inverse of the matrices in the last two axes; half precision is computed in float32."""
-    return tf.cast(tf.linalg.inv(tf.cast(x, tf.float32) if x.dtype.size < 4 else x), x.dtype)
+    return tf.linalg.inv(x)
 
 
 @op("CDist", domain=MS)

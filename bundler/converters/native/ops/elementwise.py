@@ -17,7 +17,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.layouts import both_flattened, elementwise
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.dtypes import convert, tensor_dtype
-from bundler.converters.native.ops.half import in_single, is_half
+from bundler.converters.native.ops.half import in_single
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
@@ -168,10 +168,9 @@ def _quotient_of_int64(a: Tensor, b: Tensor) -> Tensor:
 
 
 @op("Mod", layout=E)
+@in_single
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     """Lower Mod; the result has the sign of the dividend with fmod=1 (C's fmod), otherwise that of the divisor."""
-    if is_half(a.dtype):
-        return tf.cast(mod(tf.cast(a, tf.float32), tf.cast(b, tf.float32), fmod=fmod), a.dtype)
     return tf.raw_ops.TruncateMod(x=a, y=b) if fmod else tf.math.floormod(a, b)
 
 

@@ -252,9 +252,9 @@ def local_response_normalization(
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
     """Lower LpNormalization: x over its p-norm along `axis`; 0 where the norm is 0."""
 
+    @in_single
     def over_norm(x: Tensor, axis: int) -> Tensor:
-        norm = tf.norm(single(x), ord=p, axis=axis, keepdims=True)
-        return tf.cast(tf.math.divide_no_nan(single(x), norm), x.dtype)
+        return tf.math.divide_no_nan(x, tf.norm(x, ord=p, axis=axis, keepdims=True))
 
     return ranks.along(over_norm, x, axis, ranks.REDUCED_AXES["tflite"])
 

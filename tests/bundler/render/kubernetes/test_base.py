@@ -292,8 +292,8 @@ def test_many_models_get_a_short_image_tag() -> None:
     assert context.tag == f"{context.models_tag}-2.19.1"
 
 
-def overlay_of(folder: Path, **sections: Any) -> Any:
-    """Return the image and the pod of the overlay prod of a bundle with these settings."""
+def image_of(folder: Path, **sections: Any) -> Any:
+    """Return the image of the overlay prod of a bundle with these settings."""
     kubernetes.render(make_context(**sections), folder)
     return kustomize(folder / "k8s" / "overlays" / "prod")["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
 
@@ -304,15 +304,15 @@ def overlay_of(folder: Path, **sections: Any) -> Any:
 @pytest.mark.parametrize("image", [None, "registry.example.com:5000/team/models"])
 def test_a_new_server_image_is_rolled_out(docker: dict[str, str], image: str | None, tmp_path: Path) -> None:
     settings = {"models_image": image} if image else {}
-    old = overlay_of(tmp_path / "old", kubernetes=settings)
-    new = overlay_of(tmp_path / "new", kubernetes=settings, docker=docker)
+    old = image_of(tmp_path / "old", kubernetes=settings)
+    new = image_of(tmp_path / "new", kubernetes=settings, docker=docker)
     assert old == f"{image or 'demo'}:digits-3_minilm-4-2.19.1"
     assert new != old and new.rpartition(":")[0] == old.rpartition(":")[0]
 
 
 @pytest.mark.parametrize("image", ["registry.example.com:5000/models:7", f"models@sha256:{'c' * 64}"])
 def test_an_image_with_a_tag_or_digest_keeps_it(image: str, tmp_path: Path) -> None:
-    assert overlay_of(tmp_path, kubernetes={"models_image": image}) == image
+    assert image_of(tmp_path, kubernetes={"models_image": image}) == image
 
 
 def test_every_file_names_tfbundle_as_its_author(rendered: Path) -> None:

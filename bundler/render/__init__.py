@@ -26,6 +26,7 @@ _LABEL_LENGTH = 63 - len("-predictor")
 The suffixes are -dev, -kserve, -canary and -metrics; KServe adds -predictor to an InferenceService's name.
 """
 
+_LABEL_VALUE_LENGTH = 63
 _HASH_LENGTH = 6
 _DIGEST_LENGTH = 12
 
@@ -112,6 +113,11 @@ class RenderContext:
         return self._cut(f"{self.models_tag}-{server}")
 
     @property
+    def version_label(self) -> str:
+        """The tag as the value of a label, which has at most 63 characters and begins and ends with a letter or a digit."""
+        return self.tag[:_LABEL_VALUE_LENGTH].strip("._-")
+
+    @property
     def models_tag(self) -> str:
         """An image tag that names the models: `2` for a single one at version 2, `digits-2_minilm-1` for several."""
         if len(self.models) == 1:
@@ -119,7 +125,7 @@ class RenderContext:
         return self._cut("_".join(f"{m.name}-{m.latest}" for m in self.models))
 
     def _cut(self, tag: str) -> str:
-        return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{_hash(tag, 16)}"
+        return tag if len(tag) <= _TAG_LENGTH else f"{len(self.models)}-models-{short_hash(tag, 16)}"
 
 
 def tagged(reference: str, tag: str) -> str:
@@ -148,8 +154,9 @@ def dns_labels(names: Iterable[str]) -> dict[str, str]:
 
 
 def _hashed(label: str, name: str) -> str:
-    return f"{label[: _LABEL_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{_hash(name, _HASH_LENGTH)}"
+    return f"{label[: _LABEL_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{short_hash(name, _HASH_LENGTH)}"
 
 
-def _hash(text: str, length: int) -> str:
+def short_hash(text: str, length: int = 8) -> str:
+    """Return a few hexadecimal digits that tell texts apart, for the end of a name."""
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -7,15 +7,16 @@ the JSON Schema, the commented bundle.yaml of `tfbundle init` (template.py), the
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from bundler.bundle.layout import check_model_name
 from bundler.errors import SpecError, UsageError
 from bundler.spec.fields import INT32, INT64
+from bundler.spec.image_names import Repository
+from bundler.spec.kubernetes_spec import KubernetesSpec
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
 from bundler.spec.problems import find_problems
@@ -38,12 +39,6 @@ TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int
 CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
 """The variants whose value ranges come from calibration data."""
 SignatureLayout = Literal["keep", "nhwc"]
-Component = Literal[
-    "gateway", "ingress", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor", "network-policy",
-    "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket",
-]  # fmt: skip
-COMPONENTS: tuple[Component, ...] = get_args(Component)
-"""Components of k8s/ in the order in which an overlay lists them: those that patch others come after those that add."""
 
 ADVICE = "list the options with `tfbundle build --help`, or write a commented bundle.yaml with `tfbundle init`"
 MODEL_PANEL = "The model (not with a bundle.yaml)"
@@ -57,27 +52,6 @@ def _model_name(name: str) -> str:
         raise ValueError(reason(exc)) from exc
 
 
-def _image(reference: str) -> str:
-    if not _IMAGE.fullmatch(reference) or len(reference) > 512:
-        raise ValueError(f"{reference!r} is not the name of an image; write it like registry.example.com/digits:1")
-    return reference
-
-
-def _repository(name: str) -> str:
-    if not _REPOSITORY.fullmatch(name) or len(name) > 255:
-        raise ValueError(f"{name!r} is not the name of an image without its tag; write it like registry.example.com/serving")
-    return name
-
-
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
-_REPOSITORY = re.compile(rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*")
-_IMAGE = re.compile(
-    rf"{_REPOSITORY.pattern}(?::[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
-)
-"""A reference to an image (distribution/reference, reference.go)."""
-
-Image = Annotated[str, AfterValidator(_image)]
 Version = Annotated[int, Field(ge=1, le=INT64)]
 """A version, an int64 of TensorFlow Serving."""
 Count = Annotated[int, Field(ge=1, le=INT32)]
@@ -316,98 +290,10 @@ class ServingSpec(Strict):
         return self
 
 
-class KubernetesSpec(Strict):
-    """Settings of the manifests in k8s/ (docs/kubernetes.md)."""
-
-    namespace: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="Namespace of the objects. Default: the one that kubectl or Helm applies them to.",
-        examples=["models"],
-    )
-    name: str | None = Field(None, description="Name of the objects. Default: the bundle's name.", examples=["digits"])
-    replicas: int = Field(2, ge=1, le=INT32, description="Number of pods, or the smallest number with autoscaling.")
-    max_replicas: int = Field(10, ge=1, le=INT32, description="Largest number of pods with autoscaling.")
-    cpu: str = Field(
-        "1",
-        pattern=r"^([0-9]{1,9}(\.[0-9]{1,9})?|[0-9]{1,9}m)$",
-        coerce_numbers_to_str=True,
-        description="CPU request, e.g. 2 or 500m.",
-    )
-    memory: str | None = Field(
-        None,
-        pattern=r"^([0-9]{1,18}|[0-9]{1,6}(\.[0-9]{1,6})?([KMGT]i|[kMGT]))$",
-        description="Memory request; the limit is twice that. Default: computed from the size of the models.",
-        examples=["1Gi"],
-    )
-    models_image: Image | None = Field(
-        None,
-        description="Image that contains the models. Default: <name>. Without a tag, it gets <version>-<docker.tag>.",
-        examples=["registry.example.com/digits:1"],
-    )
-    components: tuple[Component, ...] = Field(
-        ("autoscaling", "disruption-budget", "metrics", "network-policy", "topology-spread"),
-        description="Components to enable in the 'prod' overlay and in the Helm chart.",
-    )
-    canary_percent: int = Field(
-        10, ge=0, le=100, description="canary: percentage of requests that a Gateway sends to the canary."
-    )
-    host: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$",
-        max_length=253,
-        description="gateway, ingress: host name for clients outside the cluster. Default: <name>.example.com.",
-        examples=["digits.example.com"],
-    )
-    gateway: str = Field(
-        "gateway",
-        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
-        description="gateway: Gateway to attach to, as name or namespace/name.",
-    )
-    ingress_class: str = Field(
-        "nginx", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="ingress: class of the Ingress."
-    )
-    tls_secret: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
-        description="tls, ingress: secret with the certificate. Default: <name>-tls.",
-        examples=["digits-tls"],
-    )
-    gpus: int = Field(1, ge=1, le=INT32, description="gpu: number of GPUs per pod.")
-    storage_uri: str | None = Field(
-        None,
-        pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9._~@=+%-]+)*/?$",
-        description="models-bucket, KServe: bucket path that the bundle's models/ folder was copied to.",
-        examples=["s3://bucket/models"],
-    )
-    volume_image: Image | None = Field(
-        None,
-        description="models-volume: image built from docker/Dockerfile.models. Default: <name>-models. Without a tag, it gets "
-        "<version>.",
-        examples=["registry.example.com/digits-models:1"],
-    )
-
-    @field_validator("components")
-    @classmethod
-    def _one_source(cls, components: tuple[Component, ...]) -> tuple[Component, ...]:
-        sources = [name for name in components if name.startswith("models-")]
-        if len(set(sources)) > 1:
-            raise ValueError(f"{' and '.join(sources)} both mount /models; choose one of them")
-        return tuple(dict.fromkeys(components))
-
-    @model_validator(mode="after")
-    def _replicas_rise(self) -> KubernetesSpec:
-        if self.max_replicas < self.replicas:
-            raise ValueError(
-                f"max_replicas {self.max_replicas} is less than replicas {self.replicas}; set e.g. max_replicas: {self.replicas}"
-            )
-        return self
-
-
 class DockerSpec(Strict):
     """The image of TensorFlow Serving that k8s/ and docker/ use."""
 
-    image: Annotated[str, AfterValidator(_repository)] = Field("tensorflow/serving", description="Image of TensorFlow Serving.")
+    image: Repository = Field("tensorflow/serving", description="Image of TensorFlow Serving.")
     tag: str = Field("2.19.1", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", description="Tag of the image.")
     digest: str | None = Field(
         None,
@@ -438,6 +324,17 @@ class BundleSpec(Strict):
         if twice:
             raise ValueError(f"two models have the name {twice[0]!r}; give every model a name of its own")
         return models
+
+    @model_validator(mode="after")
+    def _gpu_needs_cuda(self) -> BundleSpec:
+        """Refuse the component gpu with a CPU image of tensorflow/serving, which would leave the GPU idle and paid for."""
+        is_official = self.docker.image.endswith("tensorflow/serving")
+        if "gpu" in self.kubernetes.components and is_official and "gpu" not in self.docker.tag:
+            raise ValueError(
+                f"kubernetes.components has gpu, but {self.docker.image}:{self.docker.tag} is an image for CPUs; set "
+                f"docker.tag: {self.docker.tag}-gpu"
+            )
+        return self
 
     def has_fast_path(self, model: ModelSpec) -> bool:
         """Return whether a model.tflite is built for a model and served instead of its SavedModel."""

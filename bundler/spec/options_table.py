@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from bundler.spec.bundle_spec import DockerSpec, KubernetesSpec, ModelSpec, ServingSpec, TfliteSpec
+from bundler.spec.bundle_spec import DockerSpec, ModelSpec, ServingSpec, TfliteSpec
 from bundler.spec.fields import SpecField
+from bundler.spec.kubernetes_spec import AutoscalingSpec, ClaimSpec, KubernetesSpec, ServiceMonitorSpec
 from bundler.spec.options import NOT_ON_THE_COMMAND_LINE, BuildOption, build_options
+from bundler.spec.pod_spec import PodSpec, ResourcesSpec
 from bundler.spec.signature_spec import (
     ClassifySpec,
     ExamplesSpec,
@@ -40,6 +42,11 @@ _SECTIONS: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     RegressSpec: ("Numbers: `regress` of a signature", ("models", "signatures", "regress")),
     ServingSpec: ("TensorFlow Serving: `serving`", ("serving",)),
     KubernetesSpec: ("Kubernetes: `kubernetes`", ("kubernetes",)),
+    PodSpec: ("Pods: `kubernetes.pod`", ("kubernetes", "pod")),
+    ResourcesSpec: ("Resources of pods: `kubernetes.pod.resources`", ("kubernetes", "pod", "resources")),
+    AutoscalingSpec: ("The autoscaler: `kubernetes.autoscaling`", ("kubernetes", "autoscaling")),
+    ServiceMonitorSpec: ("The ServiceMonitor: `kubernetes.service_monitor`", ("kubernetes", "service_monitor")),
+    ClaimSpec: ("The volume claim: `kubernetes.claim`", ("kubernetes", "claim")),
     DockerSpec: ("Docker: `docker`", ("docker",)),
 }
 

@@ -47,7 +47,11 @@ _SET = frozenset({
 """Keys that are not commented out."""
 _NOT_SPELLED_OUT = ("models.signatures",)
 """Sections whose keys depend on the kind of signature: the template has an example, docs/signatures.md has each kind."""
-_IMAGES = ("models", "tflite", "images")  # the one section that is commented out
+_COMMENTED_OUT = (
+    ("models", "tflite", "images"), ("kubernetes", "pod"), ("kubernetes", "autoscaling"), ("kubernetes", "service_monitor"),
+    ("kubernetes", "claim"),
+)  # fmt: skip
+"""Sections that are commented out as a whole."""
 _WIDTH = 120
 _COMMENT = 44  # column of the descriptions
 
@@ -116,8 +120,10 @@ def _margin(field: SpecField, *, is_set: bool) -> str:
     """Return what comes before a key: the indentation, and '# ' if the key or its section is commented out."""
     depth = len(field.path) - 1
     indent = 2 * depth + (2 if field.path[0] == "models" and depth else 0)
-    if field.path[:3] == _IMAGES:
-        return f"{' ' * 6}# {' ' * (indent - 6)}"
+    for section in _COMMENTED_OUT:
+        if field.path[: len(section)] == section:
+            outer = indent - 2 * (len(field.path) - len(section))
+            return f"{' ' * outer}# {' ' * (indent - outer)}"
     if field.path == ("models", "name"):
         return f"{' ' * (indent - 2)}- "
     return " " * indent + ("" if is_set else "# ")

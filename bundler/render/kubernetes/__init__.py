@@ -4,6 +4,7 @@ The shipped tree is complete: it serves a model `digits`, and `kubectl kustomize
 functions of these modules each take one of its files, set what differs for the bundle, and keep the rest, including comments.
 
     tree.py        reading the shipped files, and the names and images in them
+    pods.py        settings of pods
     scripts.py     the shell scripts and their copies
     sizes.py       memory, start-up time and storage, computed from the models
     base.py        base/ and overlays/
@@ -31,14 +32,19 @@ __all__ = ["STATE_SCRIPT", "TREE", "memory_bytes", "render", "split_image", "sta
 _OPTIONAL = (
     "base/config/batching.config",
     "base/config/monitoring.config",
+    "base/serviceaccount.yaml",
     "components/canary/config/batching.config",
     "components/canary/config/monitoring.config",
+    "kserve/claim.yaml",
     "kserve/config/batching.config",
     "kserve/config/monitoring.config",
+    "kserve/fill.yaml",
     "components/canary/grpcroute.yaml",
     "components/gateway/grpcroute.yaml",
+    "components/gpu/autoscaling.yaml",
     "components/metrics/kustomization.yaml",
     "components/metrics/annotations.yaml",
+    "components/models-pvc/claim.yaml",
     "components/service-monitor/kustomization.yaml",
     "components/service-monitor/service.yaml",
     "components/service-monitor/servicemonitor.yaml",
@@ -54,7 +60,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     """
     files = {"README.md": shipped("README.md"), **scripts.files()}
     files.update({f"base/config/{name}": text for name, text in tf_serving.config_files(context).items()})
-    files |= canary.config_files(context) | kserve.files(context) | chart.files()
+    files |= canary.config_files(context) | kserve.files(context) | chart.files(context)
     edits: dict[str, Edit] = {}
     for module in (base, components, canary, models, kserve, chart):
         edits |= module.edits(context)

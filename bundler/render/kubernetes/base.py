@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from bundler.render import RenderContext, tf_serving
-from bundler.render.kubernetes.sizes import memory, startup_seconds
-from bundler.render.kubernetes.tree import INSTANCE, Edit, ports, set_image, set_namespace
-from bundler.spec.bundle_spec import COMPONENTS
+from bundler.render.kubernetes import pods
+from bundler.render.kubernetes.sizes import startup_seconds
+from bundler.render.kubernetes.tree import INSTANCE, VERSION, Edit, ports, set_image, set_namespace
+from bundler.spec.kubernetes_spec import COMPONENTS
 
 CONNECTION_AGE = "--grpc_channel_arguments=grpc.max_connection_age_ms=10000"
 """Server flag that makes clients reconnect after 10 s, once calls in flight have ended (gRFC A9).
@@ -24,9 +25,11 @@ _BEFORE_START = 600
 
 def edits(context: RenderContext) -> dict[str, Edit]:
     """Return the edit of each file of the tree, by path."""
-    return {
+    own_account: dict[str, Edit] = {}
+    if context.spec.kubernetes.pod.service_account is None:
+        own_account["base/serviceaccount.yaml"] = partial(_account, context)
+    return own_account | {
         "base/kustomization.yaml": partial(_base, context),
-        "base/serviceaccount.yaml": partial(_set_name, context),
         "base/service.yaml": partial(service, context),
         "base/deployment.yaml": partial(deployment, context),
         "overlays/dev/kustomization.yaml": partial(_dev, context),
@@ -51,8 +54,16 @@ def _set_name(context: RenderContext, document: Any) -> None:
     document["metadata"]["name"] = context.objects_name
 
 
+def _account(context: RenderContext, document: Any) -> None:
+    _set_name(context, document)
+    if annotations := context.spec.kubernetes.pod.service_account_annotations:
+        document["metadata"]["annotations"] = dict(annotations)
+
+
 def _base(context: RenderContext, document: Any) -> None:
-    document["labels"][0]["pairs"][INSTANCE] = context.objects_name
+    _set_labels(context, document)
+    if context.spec.kubernetes.pod.service_account is not None:
+        document["resources"].remove("serviceaccount.yaml")
     set_image(document["images"][0], context.image)
     config = document["configMapGenerator"][0]
     config["name"] = config_name(context)
@@ -60,9 +71,14 @@ def _base(context: RenderContext, document: Any) -> None:
     config["files"][:] = [f"config/{name}" for name in names]
 
 
+def _set_labels(context: RenderContext, document: Any) -> None:
+    document["labels"][0]["pairs"].update({INSTANCE: context.objects_name, VERSION: context.version_label})
+
+
 def service(context: RenderContext, document: Any) -> None:
-    """Set name and ports of a Service."""
+    """Set name, selector and ports of a Service."""
     _set_name(context, document)
+    document["spec"]["selector"][INSTANCE] = context.objects_name
     for port, number in zip(document["spec"]["ports"], ports(context), strict=True):
         port["port"] = number
 
@@ -72,10 +88,15 @@ def deployment(context: RenderContext, document: Any) -> None:
     _set_name(context, document)
     document["spec"]["replicas"] = context.spec.kubernetes.replicas
     document["spec"]["progressDeadlineSeconds"] = progress_deadline(context)
-    pod = document["spec"]["template"]["spec"]
-    pod["serviceAccountName"] = context.objects_name
-    pod["volumes"][0]["configMap"]["name"] = config_name(context)
-    _container(context, pod["containers"][0])
+    template = document["spec"]["template"]
+    for labels in (
+        document["metadata"]["labels"], document["spec"]["selector"]["matchLabels"], template["metadata"]["labels"],
+        *(rule["labelSelector"]["matchLabels"] for rule in template["spec"]["topologySpreadConstraints"]),
+    ):  # fmt: skip
+        labels[INSTANCE] = context.objects_name
+    template["spec"]["volumes"][0]["configMap"]["name"] = config_name(context)
+    _container(context, template["spec"]["containers"][0])
+    pods.set_pod(context, template)
 
 
 def progress_deadline(context: RenderContext) -> int:
@@ -106,9 +127,6 @@ def _container(context: RenderContext, container: Any) -> None:
     startup = container["startupProbe"]
     startup["failureThreshold"] = math.ceil(startup_seconds(context) / startup["periodSeconds"])
     container["livenessProbe"]["httpGet"]["path"] = f"/v1/models/{context.models[0].name}"
-    request, limit = memory(context)
-    container["resources"]["requests"].update(cpu=context.spec.kubernetes.cpu, memory=request)
-    container["resources"]["limits"]["memory"] = limit
 
 
 def _dev(context: RenderContext, document: Any) -> None:
@@ -120,7 +138,7 @@ def _dev(context: RenderContext, document: Any) -> None:
 
 def _prod(context: RenderContext, document: Any) -> None:
     set_namespace(context, document)
-    document["labels"][0]["pairs"][INSTANCE] = context.objects_name
+    _set_labels(context, document)
     names = [f"../../components/{name}" for name in chosen_components(context)]
     if names:
         document["components"][:] = names

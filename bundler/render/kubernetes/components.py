@@ -6,16 +6,15 @@ from functools import partial
 from typing import Any
 
 from bundler.render import RenderContext, dns_label
+from bundler.render.kubernetes import pods
 from bundler.render.kubernetes.tree import Edit, ports, rename, set_image, unchanged
-
-_HOST = "digits.example.com"
 
 _UNCHANGED = (
     "autoscaling/kustomization.yaml",
     "disruption-budget/kustomization.yaml",
     "gateway/kustomization.yaml",
     "gateway/names.yaml",
-    "gpu/kustomization.yaml",
+    "headless/kustomization.yaml",
     "ingress/kustomization.yaml",
     "network-policy/kustomization.yaml",
     "tls/ingress.yaml",
@@ -24,7 +23,7 @@ _UNCHANGED = (
 )
 """Files in which nothing depends on the bundle."""
 
-_RENAMED = ("disruption-budget/pdb.yaml", "network-policy/networkpolicy.yaml", "topology-spread/spread.yaml")
+_RENAMED = ("disruption-budget/pdb.yaml", "topology-spread/spread.yaml")
 """Files in which only names depend on the bundle."""
 
 
@@ -36,11 +35,16 @@ def edits(context: RenderContext) -> dict[str, Edit]:
         "autoscaling/hpa.yaml": partial(_hpa, context),
         "gateway/httproute.yaml": partial(_route, context),
         "gpu/gpu.yaml": partial(_gpu, context),
+        "gpu/kustomization.yaml": partial(_gpu_kustomization, context),
+        "headless/service.yaml": partial(_headless, context),
         "ingress/grpc.yaml": partial(_ingress, context),
         "ingress/rest.yaml": partial(_ingress, context),
+        "network-policy/networkpolicy.yaml": partial(_policy, context),
         "tls/kustomization.yaml": partial(_tls, context),
         "tls/tls.yaml": partial(_tls_patch, context),
     }
+    if not context.spec.kubernetes.autoscaling.metrics:
+        table["gpu/autoscaling.yaml"] = unchanged
     if context.spec.serving.monitoring:
         table |= {
             "metrics/kustomization.yaml": unchanged,
@@ -72,6 +76,23 @@ def _hpa(context: RenderContext, document: Any) -> None:
     rename(context, document)
     document["spec"]["minReplicas"] = context.spec.kubernetes.replicas
     document["spec"]["maxReplicas"] = context.spec.kubernetes.max_replicas
+    settings = context.spec.kubernetes.autoscaling
+    if settings.metrics:
+        document["spec"]["metrics"] = pods.plain(settings.metrics)
+    else:
+        document["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] = settings.cpu_percent
+
+
+def _headless(context: RenderContext, document: Any) -> None:
+    rename(context, document)
+    for port, number in zip(document["spec"]["ports"], ports(context), strict=True):
+        port["port"] = number
+
+
+def _policy(context: RenderContext, document: Any) -> None:
+    rename(context, document)
+    prometheus = document["spec"]["ingress"][-1]["from"][0]["namespaceSelector"]["matchLabels"]
+    prometheus["kubernetes.io/metadata.name"] = context.spec.kubernetes.prometheus_namespace
 
 
 def _annotations(context: RenderContext, document: Any) -> None:
@@ -88,7 +109,10 @@ def _metrics_service(context: RenderContext, document: Any) -> None:
 
 def _service_monitor(context: RenderContext, document: Any) -> None:
     rename(context, document)
-    document["spec"]["endpoints"][0]["path"] = context.spec.serving.monitoring_path
+    settings = context.spec.kubernetes.service_monitor
+    document["spec"]["endpoints"][0].update(path=context.spec.serving.monitoring_path, interval=settings.interval)
+    if settings.labels:
+        document["metadata"]["labels"] = dict(settings.labels)
 
 
 def _route(context: RenderContext, document: Any) -> None:
@@ -110,8 +134,16 @@ def _ingress(context: RenderContext, document: Any) -> None:
 
 def _gpu(context: RenderContext, document: Any) -> None:
     rename(context, document)
-    container = document["spec"]["template"]["spec"]["containers"][0]
-    container["resources"]["limits"]["nvidia.com/gpu"] = context.spec.kubernetes.gpus
+    spec = document["spec"]["template"]["spec"]
+    spec["containers"][0]["resources"]["limits"][pods.GPU] = context.spec.kubernetes.gpus
+    # A patch replaces the whole list of tolerations, so it repeats the user's.
+    spec["tolerations"][:0] = pods.plain(context.spec.kubernetes.pod.tolerations)
+
+
+def _gpu_kustomization(context: RenderContext, document: Any) -> None:
+    rename(context, document)
+    if context.spec.kubernetes.autoscaling.metrics:
+        del document["patches"][1]
 
 
 def _tls(context: RenderContext, document: Any) -> None:
@@ -121,7 +153,19 @@ def _tls(context: RenderContext, document: Any) -> None:
 
 def _tls_patch(context: RenderContext, document: Any) -> None:
     rename(context, document)
+    group = pods.file_group(context)
+    if group is None:
+        del document[_index(document, "/fsGroup")]
+    else:
+        document[_index(document, "/fsGroup")]["value"] = group
+    init = document[_index(document, "/initContainers")]["value"][0]
+    pods.set_mapping(init["securityContext"], pods.container_security(context))
     for patch in document:
         secret = isinstance(patch["value"], dict) and patch["value"].get("secret")
         if secret:
             secret["secretName"] = tls_secret(context)
+
+
+def _index(patches: Any, end: str) -> int:
+    """Return the index of the JSON patch whose path has the given end."""
+    return next(index for index, patch in enumerate(patches) if patch["path"].endswith(end))

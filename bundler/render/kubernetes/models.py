@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
-from bundler.render import RenderContext, tagged, tf_serving
-from bundler.render.kubernetes import canary, sizes
-from bundler.render.kubernetes.tree import Edit, rename, set_image, split_image
+from bundler.render import RenderContext, short_hash, tagged, tf_serving
+from bundler.render.kubernetes import canary, pods, sizes
+from bundler.render.kubernetes.tree import INSTANCE, Edit, rename, set_image, split_image
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
@@ -16,26 +17,40 @@ def edits(context: RenderContext) -> dict[str, Edit]:
         f"models-{kind}/kustomization.yaml": partial(_kustomization, context)
         for kind in ("pvc", "volume", "bucket")
     }
+    if context.spec.kubernetes.claim.existing is None:
+        table["models-pvc/claim.yaml"] = partial(own_claim, context)
     table |= {
-        "models-pvc/claim.yaml": partial(_claim, context),
-        "models-pvc/volume.yaml": partial(rename, context),
+        "fill-claim/job.yaml": partial(_fill, context),
+        "fill-claim/kustomization.yaml": partial(_fill_kustomization, context),
+        "models-pvc/volume.yaml": partial(_claim_volume, context),
         "models-volume/volume.yaml": partial(_image_volume, context),
-        "models-bucket/networkpolicy.yaml": partial(rename, context),
+        "models-bucket/networkpolicy.yaml": partial(_bucket_policy, context),
         "models-bucket/volume.yaml": partial(_bucket_volume, context),
         "models-bucket/init.yaml": partial(_bucket_init, context),
     }
     return {f"components/{path}": edit for path, edit in table.items()}
 
 
-def rclone_remote(uri: str) -> str:
+def rclone_remote(uri: str, endpoint: str | None = None) -> str:
     """Return `s3://bucket/path` or `gs://bucket/path` as a connection string (rclone.org/docs, "connection strings").
 
     Credentials come from the pod's environment or its ServiceAccount (`env_auth`). `bucket_policy_only` keeps rclone from
     using access lists, which a GCS bucket with uniform access rejects.
+
+    Args:
+        uri: the folder.
+        endpoint: address of an S3 store that is not AWS.
     """
     scheme, _, path = uri.partition("://")
-    remote = {"s3": ":s3,env_auth=true,provider=AWS", "gs": ":gcs,env_auth=true,bucket_policy_only=true"}[scheme]
+    provider = f'provider=Other,endpoint="{endpoint}"' if endpoint else "provider=AWS"
+    remote = {"s3": f":s3,env_auth=true,{provider}", "gs": ":gcs,env_auth=true,bucket_policy_only=true"}[scheme]
     return f"{remote}:{path.rstrip('/')}"
+
+
+def store_port(context: RenderContext) -> int:
+    """Return the port of the object store: that of `storage_endpoint`, or that of HTTPS."""
+    endpoint = urlsplit(context.spec.kubernetes.storage_endpoint or "https://store")
+    return endpoint.port or {"http": 80, "https": 443}[endpoint.scheme]
 
 
 def copy_arguments(context: RenderContext) -> list[str]:
@@ -49,7 +64,7 @@ def copy_arguments(context: RenderContext) -> list[str]:
         "--config=/tmp/none",
         "--retries=5",
         *(f"--include=/{name}/{version}/**" for name, numbers in versions.items() for version in sorted(numbers)),
-        rclone_remote(bucket(context)),
+        rclone_remote(bucket(context), context.spec.kubernetes.storage_endpoint),
         tf_serving.MODELS_DIR,
     ]
 
@@ -64,16 +79,89 @@ def volume_image(context: RenderContext) -> str:
     return tagged(context.spec.kubernetes.volume_image or f"{context.name}-models", context.models_tag)
 
 
+def claim(context: RenderContext) -> str:
+    """Return the name of the volume claim with the models."""
+    return context.spec.kubernetes.claim.existing or f"{context.objects_name}-models"
+
+
+def claim_size(context: RenderContext) -> str:
+    """Return the size of the bundle's own claim."""
+    return context.spec.kubernetes.claim.size or sizes.claim_size(context)
+
+
+def fill_name(name: str, image: str) -> str:
+    """Return the name of the Job that fills the claim of the objects `name`: a Job of its own for each image.
+
+    It leaves room for a suffix such as -dev within the 63 characters of the label that a Job gives its pods.
+    """
+    return f"{name[:44].rstrip('-')}-fill-{short_hash(name + image)}"
+
+
+def own_claim(context: RenderContext, document: Any) -> None:
+    """Set name, class, mode and size of a claim."""
+    settings = context.spec.kubernetes.claim
+    document["metadata"]["name"] = claim(context)
+    if not settings.keep:
+        del document["metadata"]["annotations"]
+    spec = document["spec"]
+    spec["accessModes"][0] = settings.access_mode
+    if settings.storage_class is not None:
+        spec.insert(0, "storageClassName", settings.storage_class)
+    spec["resources"]["requests"]["storage"] = claim_size(context)
+
+
+def set_fill(context: RenderContext, document: Any, *, name: str, config: str, claim: str) -> None:
+    """Set names, labels and pod settings of a Job that fills a claim.
+
+    Args:
+        context: the bundle.
+        document: the Job.
+        name: name of the objects that it belongs to.
+        config: name of the ConfigMap with the script.
+        claim: name of the claim.
+    """
+    document["metadata"]["name"] = fill_name(name, context.image)
+    template = document["spec"]["template"]
+    for labels in (document["metadata"]["labels"], template["metadata"]["labels"]):
+        labels[INSTANCE] = name
+    pods.set_metadata(context, template)
+    spec = template["spec"]
+    spec.update(pods.pod_fields(context))
+    group = pods.file_group(context)
+    pods.set_mapping(spec["securityContext"], pods.security(context) | ({} if group is None else {"fsGroup": group}))
+    pods.set_mapping(spec["containers"][0]["securityContext"], pods.container_security(context))
+    spec["volumes"][0]["configMap"]["name"] = config
+    spec["volumes"][1]["persistentVolumeClaim"]["claimName"] = claim
+
+
 def _kustomization(context: RenderContext, document: Any) -> None:
     rename(context, document)
     image = document["images"][0]
     image["name"] = split_image(context.image)[0]
     set_image(image, context.spec.docker.reference)
+    if "claim.yaml" in document.get("resources", ()) and context.spec.kubernetes.claim.existing:
+        del document["resources"]
 
 
-def _claim(context: RenderContext, document: Any) -> None:
+def _claim_volume(context: RenderContext, document: Any) -> None:
+    document[1]["value"]["persistentVolumeClaim"]["claimName"] = claim(context)
+
+
+def _fill(context: RenderContext, document: Any) -> None:
+    name = context.objects_name
+    set_fill(context, document, name=name, config=f"{name}-fill-script", claim=claim(context))
+
+
+def _fill_kustomization(context: RenderContext, document: Any) -> None:
     rename(context, document)
-    document["spec"]["resources"]["requests"]["storage"] = sizes.claim_size(context)
+    set_image(document["images"][0], context.image)
+
+
+def _bucket_policy(context: RenderContext, document: Any) -> None:
+    rename(context, document)
+    document["spec"]["egress"][0]["ports"][-1]["port"] = store_port(context)
+    if context.spec.kubernetes.storage_endpoint is not None:
+        del document["spec"]["egress"][1]  # the identity that a cloud provides is of no use there
 
 
 def _image_volume(context: RenderContext, document: Any) -> None:
@@ -87,6 +175,8 @@ def _bucket_volume(context: RenderContext, document: Any) -> None:
 def _bucket_init(context: RenderContext, document: Any) -> None:
     document["metadata"]["name"] = context.objects_name
     init = document["spec"]["template"]["spec"]["initContainers"][0]
+    init["image"] = context.spec.kubernetes.copy_image
     init["args"][:] = copy_arguments(context)
+    pods.set_mapping(init["securityContext"], pods.container_security(context))
     init["envFrom"][0]["secretRef"]["name"] = f"{context.objects_name}-bucket"
     init["resources"]["requests"]["ephemeral-storage"] = sizes.copy_size(context)

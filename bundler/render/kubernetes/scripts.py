@@ -19,6 +19,9 @@ STATE_SCRIPT = "base/config/model-state.sh"
 TLS_SCRIPT = "components/tls/ssl-config.sh"
 """Writes the server's ssl_config_file from a Kubernetes secret."""
 
+FILL_SCRIPT = "components/fill-claim/fill-claim.sh"
+"""Copies the models of an image to a volume claim."""
+
 COPIES = {
     STATE_SCRIPT: (
         "components/canary/config/model-state.sh",
@@ -26,6 +29,7 @@ COPIES = {
         "chart/files/model-state.sh",
     ),
     TLS_SCRIPT: ("chart/files/ssl-config.sh",),
+    FILL_SCRIPT: ("kserve/config/fill-claim.sh", "chart/files/fill-claim.sh"),
 }
 """Path of a script in the tree to the paths of its copies."""
 

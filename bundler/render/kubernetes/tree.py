@@ -16,6 +16,7 @@ EXAMPLE = "digits"
 """Name of the bundle and of the model that the shipped tree serves."""
 
 INSTANCE = "app.kubernetes.io/instance"
+VERSION = "app.kubernetes.io/version"
 
 CONTAINER = "/spec/template/spec/containers/0"
 """Path of the server's container in a JSON patch of the Deployment."""

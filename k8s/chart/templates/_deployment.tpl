@@ -6,118 +6,121 @@ k8s/base/deployment.yaml explain each field.
 */}}
 {{- define "bundle.deployment" -}}
 {{- $values := .root.Values }}
-{{- $with := $values.components }}
-{{- $labels := include "bundle.labels" .root }}
+{{- $selector := include "bundle.selector" .root }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ .name | quote }}
   labels:
-    {{- $labels | nindent 4 }}
+    {{- include "bundle.labels" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
 spec:
   {{- if eq .component "canary" }}
   replicas: 1
-  {{- else if not $with.autoscaling }}
-  replicas: {{ $values.replicas }}
+  {{- else if not $values.autoscaling.enabled }}
+  replicas: {{ $values.replicaCount }}
   {{- end }}
   selector:
     matchLabels:
-      {{- $labels | nindent 6 }}
+      {{- $selector | nindent 6 }}
       app.kubernetes.io/component: {{ .component }}
   progressDeadlineSeconds: {{ $values.progressDeadlineSeconds }}
   strategy:
     rollingUpdate:
-      maxSurge: {{ ternary 0 1 $with.gpu }}
-      maxUnavailable: {{ ternary 1 0 $with.gpu }}
+      maxSurge: {{ ternary 0 1 $values.gpu.enabled }}
+      maxUnavailable: {{ ternary 1 0 $values.gpu.enabled }}
   template:
     metadata:
       labels:
-        {{- $labels | nindent 8 }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        {{- $selector | nindent 8 }}
         app.kubernetes.io/component: {{ .component }}
       annotations:
         checksum/config: {{ .data | toJson | sha256sum }}
-        {{- if $with.metrics }}
+        {{- if $values.metrics.enabled }}
         prometheus.io/scrape: 'true'
-        prometheus.io/port: {{ $values.ports.rest | quote }}
-        prometheus.io/path: {{ $values.monitoringPath | quote }}
+        prometheus.io/port: {{ $values.containerPorts.rest | quote }}
+        prometheus.io/path: {{ $values.metrics.path | quote }}
+        {{- end }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      serviceAccountName: {{ include "bundle.name" .root | quote }}
-      automountServiceAccountToken: false
+      serviceAccountName: {{ include "bundle.account" .root | quote }}
+      automountServiceAccountToken: {{ $values.serviceAccount.automount }}
       enableServiceLinks: false
       shareProcessNamespace: true
       terminationGracePeriodSeconds: 60
-      {{- if $with.gpu }}
-      tolerations:
-        - key: nvidia.com/gpu
-          operator: Exists
-          effect: NoSchedule
-      {{- end }}
+      {{- include "bundle.scheduling" (dict "root" .root "gpu" $values.gpu.enabled) | nindent 6 }}
       topologySpreadConstraints:
         - maxSkew: 1
           topologyKey: kubernetes.io/hostname
           whenUnsatisfiable: ScheduleAnyway
           labelSelector:
             matchLabels:
-              {{- $labels | nindent 14 }}
+              {{- $selector | nindent 14 }}
               app.kubernetes.io/component: {{ .component }}
-        {{- if index $with "topology-spread" }}
+        {{- if $values.zoneSpread.enabled }}
         - maxSkew: 1
           topologyKey: topology.kubernetes.io/zone
           whenUnsatisfiable: ScheduleAnyway
           labelSelector:
             matchLabels:
-              {{- $labels | nindent 14 }}
+              {{- $selector | nindent 14 }}
           matchLabelKeys:
             - pod-template-hash
         {{- end }}
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: 10001
-        runAsGroup: 10001
-        {{- if $with.tls }}
-        fsGroup: 10001
+        {{- with $values.topologySpreadConstraints }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
-        seccompProfile:
-          type: RuntimeDefault
+      securityContext:
+        {{- include "bundle.podSecurity" (dict "root" .root "group" $values.tls.enabled) | nindent 8 }}
       {{- include "bundle.init" .root | nindent 6 }}
       containers:
         - name: tensorflow-serving
           image: {{ include "bundle.image" .root | quote }}
-          imagePullPolicy: IfNotPresent
+          imagePullPolicy: {{ $values.image.pullPolicy }}
           command:
             - tensorflow_model_server
           args:
-            - --port={{ int $values.ports.grpc }}
-            - --rest_api_port={{ int $values.ports.rest }}
+            - --port={{ int $values.containerPorts.grpc }}
+            - --rest_api_port={{ int $values.containerPorts.rest }}
             {{- concat $values.flags .flags | toYaml | nindent 12 }}
-            {{- if $with.tls }}
+            {{- if $values.tls.enabled }}
             - --ssl_config_file=/etc/tf-serving-tls/ssl.config
             {{- end }}
-          {{- if $with.gpu }}
+          {{- if or $values.gpu.enabled $values.env }}
           env:
+            {{- with $values.env }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+            {{- if $values.gpu.enabled }}
             - name: TF_FORCE_GPU_ALLOW_GROWTH
               value: 'true'
+            {{- end }}
+          {{- end }}
+          {{- with $values.envFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
           {{- end }}
           ports:
             - name: grpc
-              containerPort: {{ $values.ports.grpc }}
+              containerPort: {{ $values.containerPorts.grpc }}
             - name: rest
-              containerPort: {{ $values.ports.rest }}
+              containerPort: {{ $values.containerPorts.rest }}
           startupProbe:
             {{- include "bundle.state" . | nindent 12 }}
-            failureThreshold: {{ $values.startupFailureThreshold }}
+            {{- toYaml $values.startupProbe | nindent 12 }}
           readinessProbe:
             {{- include "bundle.state" . | nindent 12 }}
-            failureThreshold: 3
+            {{- toYaml $values.readinessProbe | nindent 12 }}
           livenessProbe:
             httpGet:
               path: {{ $values.livenessPath | quote }}
               port: rest
-            periodSeconds: 10
-            timeoutSeconds: 10
-            failureThreshold: 6
+            {{- toYaml $values.livenessProbe | nindent 12 }}
           lifecycle:
             preStop:
               exec:
@@ -129,11 +132,11 @@ spec:
               {{- toYaml $values.resources.requests | nindent 14 }}
             limits:
               {{- toYaml $values.resources.limits | nindent 14 }}
-              {{- if $with.gpu }}
-              nvidia.com/gpu: {{ $values.gpus }}
+              {{- if $values.gpu.enabled }}
+              nvidia.com/gpu: {{ $values.gpu.count }}
               {{- end }}
           securityContext:
-            {{- include "bundle.restricted" . | nindent 12 }}
+            {{- toYaml $values.securityContext | nindent 12 }}
           volumeMounts:
             - name: config
               mountPath: /etc/tf-serving
@@ -156,8 +159,48 @@ exec:
   command:
     - bash
     - /etc/tf-serving/model-state.sh
-    - {{ .root.Values.ports.rest | quote }}
+    - {{ .root.Values.containerPorts.rest | quote }}
     {{- toYaml .state | nindent 4 }}
-periodSeconds: 5
-timeoutSeconds: 5
+{{- end }}
+
+{{- /* Where pods run, and with whose credentials images are pulled. The argument is a dict with "root" ($) and "gpu". */}}
+{{- define "bundle.scheduling" -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if or .root.Values.tolerations .gpu }}
+tolerations:
+  {{- with .root.Values.tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- if .gpu }}
+  - key: nvidia.com/gpu
+    operator: Exists
+    effect: NoSchedule
+  {{- end }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.runtimeClassName }}
+runtimeClassName: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* securityContext of pods. If "group" is true, files of volumes belong to the pods' group. */}}
+{{- define "bundle.podSecurity" -}}
+{{- $security := deepCopy .root.Values.podSecurityContext }}
+{{- if and .group (not (hasKey $security "fsGroup")) (hasKey $security "runAsGroup") }}
+{{- $security = set $security "fsGroup" $security.runAsGroup }}
+{{- end }}
+{{- toYaml $security }}
 {{- end }}

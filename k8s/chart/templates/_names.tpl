@@ -12,40 +12,68 @@ leaves room for suffixes such as -metrics.
 {{- $name | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
-{{- define "bundle.labels" -}}
+{{- /* Labels of selectors and pods. */}}
+{{- define "bundle.selector" -}}
 app.kubernetes.io/name: tensorflow-serving
 app.kubernetes.io/instance: {{ include "bundle.name" . | quote }}
 {{- end }}
 
-{{- define "bundle.image" -}}
-{{- if or (index .Values.components "models-pvc") (index .Values.components "models-volume") (index .Values.components "models-bucket") -}}
-{{ .Values.serverImage }}
+{{- /* Labels of objects: those of selectors, and labels that change with a version. */}}
+{{- define "bundle.labels" -}}
+{{ include "bundle.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | trunc 63 | trimAll "._-" | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "._-" | quote }}
+{{- end }}
+
+{{- define "bundle.account" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "bundle.name" .) .Values.serviceAccount.name }}
 {{- else -}}
-{{ .Values.image }}
+{{ default "default" .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
+{{- define "bundle.reference" -}}
+{{ .repository }}{{ with .tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{- /* The image with the models. Without a digest it needs a tag, by convention the chart's appVersion. */}}
+{{- define "bundle.modelsImage" -}}
+{{- $image := deepCopy .Values.image }}
+{{- if not (or $image.tag $image.digest) }}{{ $image = set $image "tag" .Chart.AppVersion }}{{ end }}
+{{- include "bundle.reference" $image }}
+{{- end }}
+
+{{- define "bundle.image" -}}
+{{- if or .Values.persistence.enabled .Values.imageVolume.enabled .Values.bucket.enabled -}}
+{{ include "bundle.reference" .Values.serverImage }}
+{{- else -}}
+{{ include "bundle.modelsImage" . }}
+{{- end }}
+{{- end }}
+
+{{- define "bundle.claim" -}}
+{{ default (printf "%s-models" (include "bundle.name" .)) .Values.persistence.existingClaim }}
+{{- end }}
+
+{{- /* Values that are valid by themselves, but not together. */}}
 {{- define "bundle.check" -}}
-{{- range $name, $on := .Values.components }}
-{{- if not (kindIs "bool" $on) }}{{ fail (printf "components: %s is %v, but must be true or false" $name $on) }}{{ end }}
-{{- end }}
-{{- $known := list "gateway" "ingress" "canary" "autoscaling" "disruption-budget" "metrics" "service-monitor" "network-policy" "topology-spread" "gpu" "tls" "models-pvc" "models-volume" "models-bucket" }}
-{{- range keys .Values.components | sortAlpha }}
-{{- if not (has . $known) }}{{ fail (printf "components: there is no %s; values.yaml lists all components" .) }}{{ end }}
-{{- end }}
 {{- $sources := 0 }}
-{{- range list "models-pvc" "models-volume" "models-bucket" }}
-{{- if index $.Values.components . }}{{ $sources = add1 $sources }}{{ end }}
+{{- range list .Values.persistence .Values.imageVolume .Values.bucket }}
+{{- if .enabled }}{{ $sources = add1 $sources }}{{ end }}
 {{- end }}
 {{- if gt (int $sources) 1 }}
-{{- fail "components: enable only one of models-pvc, models-volume and models-bucket, because each mounts /models" }}
+{{- fail "persistence, imageVolume, bucket: enable only one of them, because each mounts /models" }}
 {{- end }}
+{{- if and .Values.persistence.fill.enabled (not .Values.persistence.enabled) }}
+{{- fail "persistence.fill.enabled: the Job fills the claim, so set persistence.enabled: true" }}
 {{- end }}
-
-{{- define "bundle.restricted" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop:
-    - ALL
+{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) }}
+{{- fail (printf "autoscaling.maxReplicas: %v is less than minReplicas, %v" .Values.autoscaling.maxReplicas .Values.autoscaling.minReplicas) }}
+{{- end }}
+{{- $server := .Values.serverImage }}
+{{- if and .Values.gpu.enabled (hasSuffix "tensorflow/serving" $server.repository) (not (contains "gpu" $server.tag)) }}
+{{- fail (printf "gpu.enabled: %s:%s is an image for CPUs; render the bundle again with docker.tag: %s-gpu" $server.repository $server.tag $server.tag) }}
+{{- end }}
 {{- end }}

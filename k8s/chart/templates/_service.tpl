@@ -1,4 +1,5 @@
 {{- /* Written by tfbundle. */}}
+{{- /* The Service of a track. The argument is a dict with "root" ($), "component", "name", and "annotations". */}}
 {{- define "bundle.service" -}}
 apiVersion: v1
 kind: Service
@@ -7,17 +8,28 @@ metadata:
   labels:
     {{- include "bundle.labels" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
+  {{- with .root.Values.service.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
+  {{- if ne .root.Values.service.type "ClusterIP" }}
+  type: {{ .root.Values.service.type }}
+  {{- end }}
   selector:
-    {{- include "bundle.labels" .root | nindent 4 }}
+    {{- include "bundle.selector" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
   ports:
-    - name: grpc
-      port: {{ .root.Values.ports.grpc }}
-      targetPort: grpc
-      appProtocol: {{ ternary "https" "kubernetes.io/h2c" .root.Values.components.tls }}
-    - name: rest
-      port: {{ .root.Values.ports.rest }}
-      targetPort: rest
-      appProtocol: http
+    {{- include "bundle.servicePorts" (dict "root" .root "grpc" .root.Values.service.grpcPort "rest" .root.Values.service.port) | nindent 4 }}
+{{- end }}
+
+{{- define "bundle.servicePorts" -}}
+- name: grpc
+  port: {{ .grpc }}
+  targetPort: grpc
+  appProtocol: {{ ternary "https" "kubernetes.io/h2c" .root.Values.tls.enabled }}
+- name: rest
+  port: {{ .rest }}
+  targetPort: rest
+  appProtocol: http
 {{- end }}

@@ -1,24 +1,25 @@
 {{- /* Written by tfbundle. */}}
 {{- define "bundle.mounts" -}}
-{{- $with := .Values.components }}
-{{- if $with.tls }}
+{{- if .Values.tls.enabled }}
 - name: tls-config
   mountPath: /etc/tf-serving-tls
   readOnly: true
 {{- end }}
-{{- if or (index $with "models-pvc") (index $with "models-volume") (index $with "models-bucket") }}
+{{- if or .Values.persistence.enabled .Values.imageVolume.enabled .Values.bucket.enabled }}
 - name: models
   mountPath: /models
   readOnly: true
 {{- end }}
+{{- with .Values.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "bundle.volumes" -}}
-{{- $with := .Values.components }}
-{{- if $with.tls }}
+{{- if .Values.tls.enabled }}
 - name: tls-secret
   secret:
-    secretName: {{ .Values.tlsSecret | quote }}
+    secretName: {{ .Values.tls.secretName | quote }}
     defaultMode: 288
 - name: tls-script
   configMap:
@@ -28,53 +29,55 @@
     medium: Memory
     sizeLimit: 1Mi
 {{- end }}
-{{- if index $with "models-pvc" }}
+{{- if .Values.persistence.enabled }}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ printf "%s-models" (include "bundle.name" .) | quote }}
+    claimName: {{ include "bundle.claim" . | quote }}
     readOnly: true
-{{- else if index $with "models-volume" }}
+{{- else if .Values.imageVolume.enabled }}
 - name: models
   image:
-    reference: {{ .Values.volumeImage | quote }}
-    pullPolicy: IfNotPresent
-{{- else if index $with "models-bucket" }}
+    reference: {{ .Values.imageVolume.reference | quote }}
+    pullPolicy: {{ .Values.imageVolume.pullPolicy }}
+{{- else if .Values.bucket.enabled }}
 - name: models
   emptyDir:
-    sizeLimit: {{ .Values.copySize | quote }}
+    sizeLimit: {{ .Values.bucket.size | quote }}
+{{- end }}
+{{- with .Values.volumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
 {{- define "bundle.init" -}}
-{{- $with := .Values.components }}
-{{- if or $with.tls (index $with "models-bucket") }}
+{{- if or .Values.tls.enabled .Values.bucket.enabled }}
 initContainers:
 {{- end }}
-{{- if index $with "models-bucket" }}
+{{- if .Values.bucket.enabled }}
   - name: models
-    image: rclone/rclone:1.71.0
+    image: {{ .Values.bucket.image | quote }}
     args:
-      {{- toYaml .Values.copyArguments | nindent 6 }}
+      {{- toYaml .Values.bucket.arguments | nindent 6 }}
     envFrom:
       - secretRef:
-          name: {{ printf "%s-bucket" (include "bundle.name" .) | quote }}
+          name: {{ default (printf "%s-bucket" (include "bundle.name" .)) .Values.bucket.secretName | quote }}
           optional: true
     resources:
       requests:
         cpu: 100m
         memory: 64Mi
-        ephemeral-storage: {{ .Values.copySize | quote }}
+        ephemeral-storage: {{ .Values.bucket.size | quote }}
       limits:
         memory: 256Mi
     securityContext:
-      {{- include "bundle.restricted" . | nindent 6 }}
+      {{- toYaml .Values.securityContext | nindent 6 }}
     volumeMounts:
       - name: models
         mountPath: /models
       - name: tmp
         mountPath: /tmp
 {{- end }}
-{{- if $with.tls }}
+{{- if .Values.tls.enabled }}
   - name: tls
     image: {{ include "bundle.image" . | quote }}
     command:
@@ -84,7 +87,7 @@ initContainers:
       - /etc/tf-serving-tls/ssl.config
     env:
       - name: CLIENT_VERIFY
-        value: 'false'
+        value: {{ .Values.tls.clientVerify | quote }}
     resources:
       requests:
         cpu: 10m
@@ -92,7 +95,7 @@ initContainers:
       limits:
         memory: 64Mi
     securityContext:
-      {{- include "bundle.restricted" . | nindent 6 }}
+      {{- toYaml .Values.securityContext | nindent 6 }}
     volumeMounts:
       - name: tls-secret
         mountPath: /secret

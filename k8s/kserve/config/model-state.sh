@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Succeeds when every model named is AVAILABLE in the TensorFlow Serving on this machine. Needs bash and cat alone: the
-# image tensorflow/serving has no curl.
+# Succeeds when every model named is AVAILABLE in the TensorFlow Serving on this machine, or on SERVER_HOST if that is set. Needs
+# bash and cat alone: the image tensorflow/serving has no curl.
 #
 #   model-state.sh REST_PORT MODEL[/versions/N]...
 #
@@ -13,13 +13,14 @@ if (($# < 2)); then
   exit 2
 fi
 port=$1
+host=${SERVER_HOST:-127.0.0.1}
 shift
 
 # All models are asked before an answer is read, so that many models take no longer than the slowest.
 connections=()
 for model in "$@"; do
-  if ! exec {connection}<>"/dev/tcp/127.0.0.1/$port"; then
-    echo "nothing listens on port $port: the models are not loaded yet, or the server is gone" >&2
+  if ! exec {connection}<>"/dev/tcp/$host/$port"; then
+    echo "nothing listens on port $port of $host: the models are not loaded yet, or the server is gone" >&2
     exit 1
   fi
   printf 'GET /v1/models/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$model" >&"$connection"

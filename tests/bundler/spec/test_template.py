@@ -37,8 +37,8 @@ def test_the_answers_fill_the_template() -> None:
 
 
 def test_every_key_that_is_commented_out_can_be_used() -> None:
-    """Each example is valid; a few exclude each other or need a second one."""
-    text = spec_text(Answers())
+    """Each example is valid; of those that exclude others, the others are used."""
+    text = re.sub(r"^ *# +(existing|service_account): .*\n", "", spec_text(Answers()), flags=re.MULTILINE)
     keys = re.findall(r"^( *)# (  )?(\w+: \S.*?)(?: +# .*)?$", text, re.MULTILINE)
     assert len(keys) > 50
     lines = []

@@ -14,7 +14,21 @@ from kubernetes_validate import utils
 from referencing import Registry, Resource
 from ruamel.yaml import YAML
 
+from bundler.spec.kubernetes_spec import COMPONENTS, SOURCES
 from tests import requirements
+
+OTHERS = tuple(name for name in COMPONENTS if name not in SOURCES and name != "fill-claim")
+"""Components that can all be used together."""
+
+ALONE: tuple[tuple[str, ...], ...] = tuple(
+    ("models-pvc", name) if name == "fill-claim" else (name,) for name in COMPONENTS
+)
+"""Each component, with the one that it builds on."""
+
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    OTHERS, (*OTHERS, "models-pvc", "fill-claim"), (*OTHERS, "models-volume"), (*OTHERS, "models-bucket"),
+)  # fmt: skip
+"""All components, for each source of models."""
 
 Object = dict[str, Any]
 
@@ -105,7 +119,7 @@ def newer(version: str, than: str) -> bool:
 
 
 def pod_of(document: Object) -> Any:
-    return document["spec"]["template"]["spec"] if document["kind"] == "Deployment" else None
+    return document["spec"]["template"]["spec"] if document["kind"] in ("Deployment", "Job") else None
 
 
 def volumes_of(document: Object) -> set[str]:
@@ -118,7 +132,7 @@ def assert_restricted(pod: Any) -> None:
     """Check a pod against each rule of the Pod Security Standard "restricted", and that its root is read-only."""
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"].get("runAsUser", 1) > 0  # without it, OpenShift chooses a user
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
     kinds = {key for volume in pod.get("volumes", []) for key in volume if key != "name"}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bundler.render import RenderContext, kubernetes
+from bundler.errors import SpecError
+from bundler.render import RenderContext, RenderedModel, kubernetes
 from bundler.render.kubernetes import canary
+from bundler.spec.bundle_spec import parse_spec
 from serving.config.model_server import ModelServerConfig, Specific
 from tests.bundler.render.conftest import make_context
-from tests.bundler.render.kubernetes.cluster import overlay_objects, pod_spec
+from tests.bundler.render.kubernetes.cluster import VERSIONS, assert_valid, kustomize, overlay_objects, pod_spec
 
 
 def test_selectors_distinguish_the_canarys_pods_from_the_bases(tree: Path) -> None:
@@ -72,18 +75,89 @@ def test_the_canary_equals_the_base_except_for_version_name_and_labels(tree: Pat
     assert other["spec"]["strategy"] == base["spec"]["strategy"]
 
 
-def test_a_gateway_splits_by_weight_and_by_header(tmp_path: Path) -> None:
+def routed(spec: Any, path: str, headers: dict[str, str] | None = None) -> dict[str, int]:
+    """Return the Services that an HTTPRoute sends a request to, with their weights (Gateway API, HTTPRouteRule, "precedence")."""
+
+    def rank(match: Any) -> tuple[bool, int, int] | None:
+        kind, value = match["path"]["type"], match["path"]["value"]
+        fits = path == value or (kind == "PathPrefix" and path.startswith(f"{value}/"))
+        wanted = {header["name"]: header["value"] for header in match.get("headers", [])}
+        return (kind == "Exact", len(value), len(wanted)) if fits and wanted.items() <= (headers or {}).items() else None
+
+    ranked = [(rank(match), rule) for rule in spec["rules"] for match in rule["matches"]]
+    found = [(best, rule) for best, rule in ranked if best is not None]
+    assert found, path
+    best = max(found, key=lambda item: item[0])[1]
+    return {ref["name"]: ref.get("weight", 1) for ref in best["backendRefs"]}
+
+
+@pytest.fixture
+def route(tmp_path: Path) -> Any:
+    """The HTTPRoute of a bundle whose model digits has a canary (3), a stable version (2) and a further label of the latter."""
     settings = {"canary_percent": 25, "gateway": "infra/public", "host": "models.example.org"}
-    kubernetes.render(make_context(kubernetes=settings), tmp_path)
-    found = overlay_objects(tmp_path / "k8s", "gateway", "canary")
-    spec = found["HTTPRoute", "demo"]["spec"]
-    assert spec["parentRefs"] == [{"name": "public", "namespace": "infra"}]
-    assert spec["hostnames"] == ["models.example.org"]
-    splits, by_header = spec["rules"][:2], spec["rules"][2:]
-    for split, named, port in zip(splits, by_header, (8500, 8501), strict=True):
-        shares = {ref["name"]: ref["weight"] for ref in split["backendRefs"]}
-        assert shares == {"demo": 75, "demo-canary": 25}
-        assert named["matches"][0]["headers"] == [{"name": "x-model-label", "value": "canary"}]
-        assert named["matches"][0]["path"] == split["matches"][0]["path"]
-        assert [ref["name"] for ref in named["backendRefs"]] == ["demo-canary"]
-        assert {ref["port"] for rule in (split, named) for ref in rule["backendRefs"]} == {port}
+    labels = {"digits": {"stable": 2, "canary": 3, "prod": 2}}
+    kubernetes.render(make_context(kubernetes=settings, serving={"labels": labels}), tmp_path)
+    return overlay_objects(tmp_path / "k8s", "gateway", "canary")["HTTPRoute", "demo"]["spec"]
+
+
+SHARED = {"demo": 75, "demo-canary": 25}
+CANARY, STABLE = {"demo-canary": 1}, {"demo": 1}
+GRPC = "/tensorflow.serving.PredictionService/Predict"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        (GRPC, {}, SHARED), (STATUS, {}, SHARED), ("/v1/models/digits:predict", {}, SHARED), ("/v1/models/digits", {}, SHARED),
+        ("/v1/models/minilm/metadata", {}, SHARED),
+        # By header.
+        (GRPC, {"x-model-label": "canary"}, CANARY), (GRPC, {"x-model-label": "stable"}, STABLE),
+        (STATUS, {"x-model-label": "canary"}, CANARY), ("/v1/models/digits:predict", {"x-model-label": "canary"}, CANARY),
+        (GRPC, {"x-model-version": "3"}, CANARY), (GRPC, {"x-model-version": "2"}, STABLE),
+        (GRPC, {"x-model-label": "prod"}, STABLE),
+        (GRPC, {"x-model-version": "4"}, SHARED), (GRPC, {"x-model-label": "other"}, SHARED),
+        # By path.
+        *((f"/v1/models/digits/labels/{label}{end}", {}, to)
+          for label, to in (("canary", CANARY), ("stable", STABLE), ("prod", STABLE))
+          for end in ("", "/metadata", ":predict", ":classify", ":regress")),
+        *((f"/v1/models/digits/versions/{version}{end}", {}, to) for version, to in ((3, CANARY), (2, STABLE))
+          for end in ("", "/metadata", ":predict")),
+        ("/v1/models/minilm/versions/4:predict", {}, SHARED), ("/v1/models/minilm/labels/canary:predict", {}, CANARY),
+        # The path says more than a header.
+        ("/v1/models/digits/versions/2:predict", {"x-model-label": "canary"}, STABLE),
+    ],
+)  # fmt: skip
+def test_requests_that_name_a_label_or_a_version_reach_the_pods_that_serve_it(
+    path: str, headers: dict[str, str], expected: dict[str, int], route: Any
+) -> None:
+    assert routed(route, path, headers) == expected
+
+
+def test_the_route_has_the_settings_and_the_ports(route: Any) -> None:
+    assert route["parentRefs"] == [{"name": "public", "namespace": "infra"}]
+    assert route["hostnames"] == ["models.example.org"]
+    for rule in route["rules"]:
+        is_rest = rule["matches"][0]["path"]["value"].startswith("/v1/")
+        assert {ref["port"] for ref in rule["backendRefs"]} == {8501 if is_rest else 8500}
+        assert rule.get("timeouts") == ({"request": "35s"} if is_rest else None)
+
+
+def test_a_tracks_pods_serve_all_labels_of_its_version() -> None:
+    context = make_context(serving={"labels": {"digits": {"stable": 2, "canary": 3, "prod": 2}}})
+    assert canary.labels(context, "stable") == {"digits": ["stable", "prod"], "minilm": ["stable"]}
+    assert canary.labels(context, "canary") == {"digits": ["canary"], "minilm": ["canary"]}
+
+
+def test_a_route_for_too_many_models_is_refused_if_it_is_used(tmp_path: Path) -> None:
+    models = tuple(RenderedModel(f"model{number}", (1, 2), 2**20) for number in range(8))
+
+    def context(**settings: Any) -> RenderContext:
+        return RenderContext("demo", parse_spec({"kubernetes": settings}, where="the test"), models)
+
+    kubernetes.render(context(), tmp_path)
+    with pytest.raises(SpecError, match="needs 143 matches for 8 models"):
+        kubernetes.render(context(components=["canary", "gateway"]), tmp_path / "used")
+    fits = RenderContext("demo", context(components=["canary", "gateway"]).spec, models[:7])
+    kubernetes.render(fits, tmp_path / "fits")
+    assert_valid(kustomize(tmp_path / "fits" / "k8s" / "overlays" / "prod"), VERSIONS[-1:])

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from bundler.render import kubernetes
-from bundler.spec.bundle_spec import COMPONENTS
+from bundler.spec.kubernetes_spec import COMPONENTS, SOURCES
 from serving.config.text_proto import parse_text
 from tests import requirements
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import (
+    ALONE,
+    TOGETHER,
     VERSIONS,
     assert_valid,
     by_name,
@@ -23,11 +25,13 @@ from tests.bundler.render.kubernetes.cluster import (
     overlay_objects,
     pod_spec,
 )
+from tests.bundler.render.kubernetes.test_two_bundles import selectors_of
 
-SOURCES = ("models-pvc", "models-volume", "models-bucket")
-OTHERS = tuple(name for name in COMPONENTS if name not in SOURCES)
-TOGETHER = [OTHERS, *((*OTHERS, source) for source in SOURCES)]
-PAIRS = [pair for pair in itertools.combinations(COMPONENTS, 2) if not set(pair) <= set(SOURCES)]
+PAIRS = [
+    pair
+    for pair in itertools.combinations(COMPONENTS, 2)
+    if not set(pair) <= set(SOURCES) and ("fill-claim" not in pair or "models-pvc" in pair)
+]
 
 
 def test_all_versions_of_kubernetes_are_checked() -> None:
@@ -50,9 +54,9 @@ def test_the_schemas_reject_invalid_objects(tree: Path) -> None:
             assert_valid([document], VERSIONS[-1:])
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_each_component_is_valid(component: str, tree: Path) -> None:
-    assert_valid(list(overlay_objects(tree, component).values()))
+@pytest.mark.parametrize("chosen", ALONE, ids="+".join)
+def test_each_component_is_valid(chosen: tuple[str, ...], tree: Path) -> None:
+    assert_valid(list(overlay_objects(tree, *chosen).values()))
 
 
 @pytest.mark.parametrize(
@@ -67,9 +71,9 @@ def test_all_components_together_are_valid_and_refer_to_each_other(
     assert_valid(list(found.values()))
     end = "-eu" if suffix else ""
     services = {name for kind, name in found if kind == "Service"}
-    assert services == {f"demo{end}", f"demo-canary{end}", f"demo-metrics{end}"}
+    assert services == {f"demo{end}", f"demo-canary{end}", f"demo-headless{end}", f"demo-metrics{end}"}
     rules = found["HTTPRoute", f"demo{end}"]["spec"]["rules"]
-    assert {ref["name"] for rule in rules for ref in rule["backendRefs"]} == services - {f"demo-metrics{end}"}
+    assert {ref["name"] for rule in rules for ref in rule["backendRefs"]} == {f"demo{end}", f"demo-canary{end}"}
     for part in ("grpc", "rest"):
         paths = found["Ingress", f"demo-{part}{end}"]["spec"]["rules"][0]["http"]["paths"]
         assert {path["backend"]["service"]["name"] for path in paths} == {f"demo{end}"}
@@ -91,7 +95,7 @@ def test_each_pair_of_components_is_valid(pair: tuple[str, str], tree: Path) -> 
 
 @pytest.mark.parametrize("chosen", [(), ("gateway", "canary", "gpu", "tls", "models-bucket"), ("models-pvc", "metrics")])
 def test_prod_has_the_components_of_the_spec(chosen: tuple[str, ...], tmp_path: Path) -> None:
-    kubernetes.render(make_context(kubernetes={"components": chosen}), tmp_path)
+    kubernetes.render(make_context(kubernetes={"components": chosen}, docker={"tag": "2.19.1-gpu"}), tmp_path)
     prod = kustomize(tmp_path / "k8s" / "overlays" / "prod")
     assert_valid(prod)
     own = by_name(kustomize(overlay(tmp_path / "k8s", chosen)))
@@ -114,7 +118,7 @@ def test_no_two_routes_share_a_host_name_and_a_listener(tree: Path) -> None:
 def test_no_route_from_outside_reaches_a_reload_or_the_metrics(tree: Path) -> None:
     found = overlay_objects(tree, "gateway", "ingress", "canary")
     routed = [match["path"] for rule in found["HTTPRoute", "demo"]["spec"]["rules"] for match in rule["matches"]]
-    assert {(path["type"], path["value"]) for path in routed} == {
+    assert {(path["type"], path["value"]) for path in routed if not path["value"].startswith("/v1/models/")} == {
         ("PathPrefix", "/tensorflow.serving.PredictionService"), ("PathPrefix", "/v1/models"),
         ("Exact", "/tensorflow.serving.ModelService/GetModelStatus"),
     }  # fmt: skip
@@ -138,6 +142,58 @@ def test_gpu_rollouts_need_no_spare_gpu(tmp_path: Path) -> None:
     limits = pod_spec(found)["containers"][0]["resources"]["limits"]
     assert limits["nvidia.com/gpu"] == 2
     assert limits["memory"]
+
+
+def test_the_autoscaler_looks_at_the_gpus_instead_of_the_cpu(tmp_path: Path) -> None:
+    kubernetes.render(make_context(kubernetes={"autoscaling": {"cpu_percent": 55}}), tmp_path)
+    tree = tmp_path / "k8s"
+
+    def metrics(*components: str) -> Any:
+        found = overlay_objects(tree, *components)
+        assert_valid(list(found.values()), VERSIONS[-1:])
+        return found["HorizontalPodAutoscaler", "demo"]["spec"]["metrics"]
+
+    (cpu,) = metrics("autoscaling")
+    assert cpu["resource"]["target"]["averageUtilization"] == 55
+    (gpu,) = metrics("autoscaling", "gpu")
+    assert gpu["pods"]["metric"]["name"] == "DCGM_FI_DEV_GPU_UTIL"
+    own = [{"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "8"}}}]
+    kubernetes.render(make_context(kubernetes={"autoscaling": {"metrics": own}}), tmp_path)
+    assert metrics("autoscaling", "gpu") == own
+    assert not (tree / "components" / "gpu" / "autoscaling.yaml").exists()
+
+
+def test_a_headless_service_lists_the_ready_pods_of_the_base(tree: Path) -> None:
+    found = overlay_objects(tree, "headless", "canary")
+    headless, service = (found["Service", name]["spec"] for name in ("demo-headless", "demo"))
+    assert headless["clusterIP"] == "None"
+    assert headless["selector"] == service["selector"]
+    assert headless["ports"] == service["ports"]
+    assert "publishNotReadyAddresses" not in headless
+
+
+def test_prometheus_has_its_namespace_its_labels_and_its_interval(tmp_path: Path) -> None:
+    monitor = {"labels": {"release": "prometheus"}, "interval": "1m"}
+    kubernetes.render(make_context(kubernetes={"prometheus_namespace": "observability", "service_monitor": monitor}), tmp_path)
+    found = overlay_objects(tmp_path / "k8s", "network-policy", "service-monitor")
+    assert_valid(list(found.values()), VERSIONS[-1:])
+    peers = [peer for rule in found["NetworkPolicy", "demo"]["spec"]["ingress"] for peer in rule["from"]]
+    assert {"kubernetes.io/metadata.name": "observability"} in [
+        peer["namespaceSelector"]["matchLabels"] for peer in peers if "namespaceSelector" in peer
+    ]
+    scraped = found["ServiceMonitor", "demo"]
+    assert scraped["metadata"]["labels"]["release"] == "prometheus"
+    assert scraped["spec"]["endpoints"][0]["interval"] == "1m"
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_objects_have_the_recommended_labels_and_selectors_only_those_that_stay(overlay: str, tree: Path) -> None:
+    for document in kustomize(tree / "overlays" / overlay):
+        labels = document["metadata"]["labels"]
+        assert labels["app.kubernetes.io/version"] == make_context().version_label
+        assert labels["app.kubernetes.io/managed-by"] == "tfbundle"
+        for selector in selectors_of(document.get("spec", {})):
+            assert not {"app.kubernetes.io/version", "app.kubernetes.io/managed-by"} & selector.keys()
 
 
 def test_pods_are_spread_over_zones_and_nodes(tree: Path) -> None:

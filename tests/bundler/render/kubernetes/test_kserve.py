@@ -21,7 +21,8 @@ def objects(context: RenderContext, tmp_path: Path) -> dict[tuple[str, str], Any
 
 def test_all_objects_are_valid(objects: dict[tuple[str, str], Any]) -> None:
     assert_valid(list(objects.values()))
-    assert {kind for kind, _ in objects} == {"ConfigMap", "ServingRuntime", "InferenceService"}
+    kinds = {kind for kind, _ in objects}
+    assert kinds == {"ConfigMap", "ServingRuntime", "InferenceService", "PersistentVolumeClaim", "Job"}
 
 
 def test_the_shipped_objects_are_valid() -> None:
@@ -52,7 +53,7 @@ def test_flags_are_the_bundles_except_for_ports_and_model(objects: dict[tuple[st
 def test_each_model_has_a_service_with_its_own_memory(objects: dict[tuple[str, str], Any]) -> None:
     digits, minilm = (objects["InferenceService", name]["spec"]["predictor"] for name in ("digits", "minilm"))
     assert digits["model"]["args"] == ["--model_name=digits"]
-    assert digits["model"]["storageUri"] == "pvc://demo-models/digits"
+    assert digits["model"]["storageUri"] == "pvc://demo-kserve-models/digits"
     assert digits["model"]["readinessProbe"]["exec"]["command"][1:] == [
         f"{tf_serving.CONFIG_DIR}/model-state.sh", "8080", "digits",
     ]  # fmt: skip
@@ -67,6 +68,66 @@ def test_pods_are_restricted_and_drain(objects: dict[tuple[str, str], Any]) -> N
     assert predictor["securityContext"]["runAsNonRoot"] is True
     assert predictor["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert int(container["lifecycle"]["preStop"]["exec"]["command"][1]) < predictor["terminationGracePeriodSeconds"]
+
+
+def test_grpc_has_a_port_of_its_own_after_the_one_for_rest(objects: dict[tuple[str, str], Any]) -> None:
+    """KServe's Service gives the first port number 80, and each further one its own."""
+    ports = objects["ServingRuntime", "demo"]["spec"]["containers"][0]["ports"]
+    assert [(port["name"], port["containerPort"]) for port in ports] == [("http1", 8080), ("grpc", 9000)]
+
+
+def test_a_claim_of_its_own_is_filled_from_the_image(objects: dict[tuple[str, str], Any], context: RenderContext) -> None:
+    assert ("PersistentVolumeClaim", "demo-kserve-models") in objects
+    (job,) = (o for (kind, _), o in objects.items() if kind == "Job")
+    pod = job["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == context.image
+    config, claim = pod["volumes"]
+    assert "fill-claim.sh" in objects["ConfigMap", config["configMap"]["name"]]["data"]
+    assert claim["persistentVolumeClaim"]["claimName"] == "demo-kserve-models"
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds", "uri"),
+    [
+        ({"storage_uri": "s3://bucket"}, set(), "s3://bucket/digits"),
+        ({"claim": {"existing": "mine"}}, set(), "pvc://mine/digits"),
+        ({"claim": {"existing": "mine"}, "components": ["models-pvc", "fill-claim"]}, {"Job"}, "pvc://mine/digits"),
+    ],
+)
+def test_other_sources_need_no_claim(settings: dict[str, Any], kinds: set[str], uri: str, tmp_path: Path) -> None:
+    kubernetes.render(make_context(), tmp_path)
+    kubernetes.render(make_context(kubernetes=settings), tmp_path)
+    found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
+    assert_valid(list(found.values()))
+    assert {kind for kind, _ in found} - {"ConfigMap", "ServingRuntime", "InferenceService"} == kinds
+    assert found["InferenceService", "digits"]["spec"]["predictor"]["model"]["storageUri"] == uri
+
+
+def test_pods_are_replaced_when_the_runtime_changes(tmp_path: Path) -> None:
+    def annotation(**sections: Any) -> str:
+        kubernetes.render(make_context(**sections), tmp_path)
+        service = by_name(kustomize(tmp_path / "k8s" / "kserve"))["InferenceService", "digits"]
+        return str(service["metadata"]["annotations"]["tfbundle/settings"])
+
+    first = annotation()
+    assert annotation(kubernetes={"replicas": 5, "host": "a.example.com"}) == first
+    assert annotation(docker={"tag": "2.20.0"}) != first
+    assert annotation(serving={"batching": True}) != first
+    assert annotation(kubernetes={"pod": {"env": [{"name": "A", "value": "b"}]}}) != first
+
+
+def test_gpus_and_pod_settings_reach_the_pods(tmp_path: Path) -> None:
+    pod = {"priority_class": "high", "tolerations": [{"key": "ml", "operator": "Exists"}], "labels": {"team": "ml"}}
+    settings = {"components": ["gpu"], "gpus": 2, "pod": pod}
+    kubernetes.render(make_context(kubernetes=settings, docker={"tag": "2.19.1-gpu"}), tmp_path)
+    found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
+    assert_valid(list(found.values()))
+    predictor = found["InferenceService", "minilm"]["spec"]["predictor"]
+    assert predictor["model"]["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert [toleration["key"] for toleration in predictor["tolerations"]] == ["ml", "nvidia.com/gpu"]
+    assert (predictor["priorityClassName"], predictor["labels"]) == ("high", {"team": "ml"})
+    container = found["ServingRuntime", "demo"]["spec"]["containers"][0]
+    assert container["env"] == [{"name": "TF_FORCE_GPU_ALLOW_GROWTH", "value": "true"}]
 
 
 def test_services_of_similar_names_are_two(tmp_path: Path) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
+from bundler.render.kubernetes import models
+from bundler.render.kubernetes.scripts import FILL_SCRIPT
+from bundler.render.kubernetes.tree import TREE
 from bundler.spec.bundle_spec import BundleSpec
+from bundler.spec.kubernetes_spec import SOURCES
+from tests import requirements
 from tests.bundler.render.conftest import make_context
-from tests.bundler.render.kubernetes.cluster import overlay_objects, pod_spec
-
-SOURCES = ("models-pvc", "models-volume", "models-bucket")
+from tests.bundler.render.kubernetes.cluster import assert_valid, kustomize, overlay, overlay_objects, pod_spec
 
 
 def test_policies_allow_only_the_egress_that_a_bucket_needs(tree: Path) -> None:
@@ -47,3 +54,128 @@ def test_image_volume_and_claim_have_the_bundles_name_and_size(tmp_path: Path) -
     assert volume["image"]["reference"] == "big-models:2"
     claim = overlay_objects(tmp_path / "k8s", "models-pvc")["PersistentVolumeClaim", "big-models"]
     assert claim["spec"]["resources"]["requests"]["storage"] == "12Gi"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"), [("http://minio.storage:9000", 9000), ("https://store", 443), ("http://store", 80)]
+)
+def test_a_store_of_ones_own_is_read_at_its_address_and_port(endpoint: str, port: int, tmp_path: Path) -> None:
+    settings = {"storage_uri": "s3://models/digits", "storage_endpoint": endpoint, "copy_image": "mirror/rclone:1"}
+    kubernetes.render(make_context(kubernetes=settings), tmp_path)
+    found = overlay_objects(tmp_path / "k8s", "models-bucket")
+    (init,) = pod_spec(found)["initContainers"]
+    assert init["image"] == "mirror/rclone:1"
+    assert init["args"][-2] == f':s3,env_auth=true,provider=Other,endpoint="{endpoint}":models/digits'
+    (rule,) = found["NetworkPolicy", "demo-bucket"]["spec"]["egress"]  # no address of a cloud's credentials
+    assert [(rule["port"], rule["protocol"]) for rule in rule["ports"]] == [(53, "UDP"), (53, "TCP"), (port, "TCP")]
+
+
+def test_the_bundles_own_claim_has_the_settings(tmp_path: Path) -> None:
+    settings = {"storage_class": "nfs", "access_mode": "ReadWriteOnce", "size": "5Gi", "keep": False}
+    kubernetes.render(make_context(), tmp_path)
+    claim = overlay_objects(tmp_path / "k8s", "models-pvc")["PersistentVolumeClaim", "demo-models"]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    kubernetes.render(make_context(kubernetes={"claim": settings}), tmp_path)
+    claim = overlay_objects(tmp_path / "k8s", "models-pvc")["PersistentVolumeClaim", "demo-models"]
+    assert "annotations" not in claim["metadata"]
+    spec = claim["spec"]
+    assert (spec["storageClassName"], spec["accessModes"], spec["resources"]["requests"]) == (
+        "nfs", ["ReadWriteOnce"], {"storage": "5Gi"},
+    )  # fmt: skip
+
+
+def test_an_existing_claim_is_mounted_and_not_changed(tmp_path: Path) -> None:
+    kubernetes.render(make_context(), tmp_path)
+    kubernetes.render(make_context(kubernetes={"claim": {"existing": "shared"}}), tmp_path)
+    found = overlay_objects(tmp_path / "k8s", "models-pvc", "fill-claim")
+    assert not [name for kind, name in found if kind == "PersistentVolumeClaim"]
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for o in found.values()
+        if o["kind"] in ("Deployment", "Job")
+        for volume in o["spec"]["template"]["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    ]
+    assert claims == ["shared", "shared"]
+
+
+def test_the_job_that_fills_the_claim_runs_the_image_with_the_models(tree: Path) -> None:
+    found = overlay_objects(tree, "models-pvc", "fill-claim")
+    assert_valid(list(found.values()))
+    (job,) = (o for (kind, _), o in found.items() if kind == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == make_context().image
+    assert pod_spec(found)["containers"][0]["image"] == "tensorflow/serving:2.19.1"
+    service = found["Service", "demo"]["spec"]["selector"]
+    assert not service.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_each_image_has_a_job_of_its_own_with_a_name_that_fits() -> None:
+    names = {models.fill_name("a" * 53, image) for image in ("digits:1", "digits:2")} | {models.fill_name("a" * 52, "digits:1")}
+    assert len(names) == 3
+    assert max(map(len, names)) <= 63 - len("-dev")
+
+
+def fill(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [requirements.bash(), str(TREE / FILL_SCRIPT), str(source), str(target)]
+    return subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_versions_are_copied_once_and_completely(tmp_path: Path) -> None:
+    source, claim = tmp_path / "image", tmp_path / "claim"
+    claim.mkdir()
+    for path in ("digits/1/saved_model.pb", "digits/2/variables/data", "my model/7/saved_model.pb"):
+        (source / path).parent.mkdir(parents=True)
+        (source / path).write_text(path)
+    left_over = claim / "digits" / "incomplete-2" / "half"  # of a Job that was killed
+    left_over.parent.mkdir(parents=True)
+    left_over.write_text("half")
+    done = fill(source, claim)
+    assert done.returncode == 0, done.stderr
+    assert files_of(claim) == files_of(source)
+    (claim / "digits/1/saved_model.pb").write_text("served")
+    again = fill(source, claim)
+    assert "digits/1 is there already" in again.stdout
+    assert (claim / "digits/1/saved_model.pb").read_text() == "served"
+
+
+def test_a_full_claim_leaves_no_version(tmp_path: Path) -> None:
+    source, claim = tmp_path / "image", tmp_path / "claim"
+    (source / "digits" / "1").mkdir(parents=True)
+    (source / "digits" / "1" / "saved_model.pb").write_bytes(bytes(100_000))
+    claim.mkdir()
+    script = f"ulimit -f 10; exec bash {TREE / FILL_SCRIPT} {source} {claim}"
+    done = subprocess.run([requirements.bash(), "-c", script], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert not (claim / "digits" / "1").exists()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [([], "usage:"), (["/nowhere", "/tmp"], "has no <model>/<version>/")])
+def test_the_script_says_what_is_wrong(arguments: list[str], message: str) -> None:
+    command = [requirements.bash(), str(TREE / FILL_SCRIPT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+
+
+def test_an_overlays_images_entry_takes_effect_as_the_base_says(tree: Path) -> None:
+    """The name in an overlay is the `newName` of the base, as its comment says; the base's own `bundle` is gone by then."""
+    entry = "images:\n  - name: demo\n    newName: registry.example.com/demo\n    newTag: '5'\n"
+    assert pod_spec(overlay_objects(tree, lines=entry))["containers"][0]["image"] == "registry.example.com/demo:5"
+    assert "whose `name` is the `newName` below" in (tree / "base" / "kustomization.yaml").read_text().replace("\n# ", " ")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_order_of_components_that_patch_the_image_does_not_matter(source: Any, tree: Path) -> None:
+    one, two = (
+        kustomize(overlay(tree, names, name=f"order-{source}-{index}"))
+        for index, names in enumerate((("tls", source), (source, "tls")))
+    )
+    images = [{c["image"] for o in found if o["kind"] == "Deployment" for c in o["spec"]["template"]["spec"]["containers"]}
+              for found in (one, two)]  # fmt: skip
+    assert images[0] == images[1] == {"tensorflow/serving:2.19.1"}

@@ -9,15 +9,10 @@ from typing import Any
 import pytest
 
 from bundler.render import kubernetes
-from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
-from tests.bundler.render.kubernetes.cluster import Object, kustomize, overlay
+from tests.bundler.render.kubernetes.cluster import ALONE, TOGETHER, Object, kustomize, overlay
 
-SOURCES = ("models-pvc", "models-volume", "models-bucket")
-SETS = (
-    (), *((name,) for name in COMPONENTS),
-    *(tuple(name for name in COMPONENTS if name not in SOURCES or name == source) for source in SOURCES),
-)  # fmt: skip
+SETS = ((), *ALONE, *TOGETHER)
 SELECTORS = ("selector", "podSelector", "labelSelector")
 
 
@@ -44,7 +39,7 @@ def selectors_of(value: Any) -> Iterator[dict[str, str]]:
 
 def pods_of(objects: list[Object]) -> list[dict[str, str]]:
     """Return the labels of the pods of each Deployment."""
-    return [o["spec"]["template"]["metadata"]["labels"] for o in objects if o["kind"] == "Deployment"]
+    return [o["spec"]["template"]["metadata"]["labels"] for o in objects if o["kind"] in ("Deployment", "Job")]
 
 
 @pytest.mark.parametrize("chosen", SETS, ids=lambda names: "+".join(names)[:60] or "base")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from bundler.cli.output import note, print_json, say, table
+from bundler.cli.output import note, print_json, say, say_next, table
 from bundler.cli.parameters import takes
 from serving.texts import plural
 
 if TYPE_CHECKING:
-    from serving.advise.search import Trial
+    from serving.advise.search import Advice, Trial
     from serving.bench.load import LoadFigures
     from serving.client.prepared_request import PreparedRequest
 
@@ -68,6 +68,14 @@ class BenchOptions:
             help="Try servers with different batching and threads, and write the flags of the best one into this folder.",
         ),
     ] = None
+    update_spec: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="--advise: write the best setting into the section serving of this bundle.yaml, too.",
+            show_default=False,
+        ),
+    ] = None
     allow_unsafe_ops: Annotated[
         bool,
         typer.Option("--allow-unsafe-ops", help="--advise: serve models that reach out to files, the network or Python, too."),
@@ -95,7 +103,8 @@ def bench(options: BenchOptions) -> None:
     that disturbs the machine disturbs all of them; compare a SavedModel with its fast path this way.
 
     With --advise no server is given. Embedded servers with and without batching run in processes of their own, and
-    batching.config and server.flags are written with the figures that support them.
+    batching.config and server.flags are written with the figures that support them. --update-spec puts the same setting into
+    a bundle.yaml, from which tfbundle render writes the deployments.
     """
     _check(options)
     clients = options.clients
@@ -122,6 +131,12 @@ def _check(options: BenchOptions) -> None:
         )
     if bool(options.bundle) == bool(options.replay) or (options.advise and not options.bundle):
         raise UsageError("Give either --bundle or --replay; --advise needs --bundle.", fix="e.g. --bundle dist/digits")
+    if options.update_spec:
+        from bundler.operations.advise import check_spec_file
+
+        if not options.advise:
+            raise UsageError("--update-spec needs --advise, which finds the setting to write.", fix="add e.g. --advise tuned")
+        check_spec_file(options.update_spec)
 
 
 def _golden_requests(options: BenchOptions) -> list[Requests]:
@@ -201,14 +216,26 @@ def _advise(bundle: Path, request: PreparedRequest, clients: int, options: Bench
     allowed = ("--allow_unsafe_ops=true",) if options.allow_unsafe_ops else ()
     advice = advise(bundle, request, clients, seconds=options.seconds, progress=show, flags=allowed)
     written = write_advice(advice, folder)
+    changed = _update(options.update_spec, advice)
     if options.as_json:
-        print_json({**advice.to_json(), "written": [str(path) for path in written]})
+        print_json({**advice.to_json(), "written": [str(path) for path in (*written, *changed)]})
         return
     say(verdict(advice))
-    for path in written:
+    for path in (*written, *changed):
         say(f"Wrote {path}")
     if not written:
         say("Nothing was written.")
+    if options.update_spec and not changed:
+        say(f"{options.update_spec} is unchanged{': it has this setting already' if advice.best else ''}.")
+    if changed:
+        say_next(("tfbundle", "render", bundle, "--spec", *changed))
+
+
+def _update(spec: Path | None, advice: Advice) -> list[Path]:
+    """Write the best setting into a bundle.yaml, and return the file if it changed."""
+    from bundler.operations.advise import update_spec
+
+    return [spec] if spec and advice.best and update_spec(spec, advice.best) else []
 
 
 def _print(results: list[LoadFigures]) -> None:

@@ -37,7 +37,15 @@ def read_yaml_file(path: Path) -> Any:
     Raises:
         SpecError: if it is not a regular file of UTF-8 text, not one valid YAML document, or too large.
     """
-    text = _text(path)
+    return parse_yaml(read_yaml_text(path), path)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """Return the content of the text of a YAML file, as `read_yaml_file` does.
+
+    Raises:
+        SpecError: if it is not one valid YAML document, or too large.
+    """
     try:
         _check_events(text, path)
         return YAML(typ="safe").load(text)
@@ -54,7 +62,12 @@ def read_yaml_file(path: Path) -> Any:
         raise _invalid(path, *_wrong_scalar(text)) from exc
 
 
-def _text(path: Path) -> str:
+def read_yaml_text(path: Path) -> str:
+    """Return the text of a YAML file, which need not be valid YAML; symbolic links are followed.
+
+    Raises:
+        SpecError: it is not a regular file of UTF-8 text, or too large.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

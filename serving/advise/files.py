@@ -112,20 +112,28 @@ def _length_notes(advice: Advice) -> list[str]:
     ]
 
 
+def serving_section(setting: Setting) -> dict[str, bool | int | dict[str, int]]:
+    """Return a setting as keys of the section `serving` in bundle.yaml."""
+    section: dict[str, bool | int | dict[str, int]] = {}
+    if setting.batching:
+        numbers = {
+            "max_batch_size": setting.batching.max_batch_size,
+            "batch_timeout_micros": setting.batching.batch_timeout_micros,
+            "max_enqueued_batches": setting.batching.max_enqueued_batches,
+            "num_batch_threads": setting.batching.num_batch_threads,
+        }
+        section = {"batching": True, **{name: number for name, number in numbers.items() if number is not None}}
+    return {**section, "flags": setting.thread_flags} if setting.thread_flags else section
+
+
 def _bundle_yaml(best: Setting) -> list[str]:
-    batching = best.batching
-    if batching is None:
-        return []
-    return [
-        "",
-        "The same settings in bundle.yaml, for generated deployments:",
-        "  serving:",
-        "    batching: true",
-        f"    max_batch_size: {batching.max_batch_size}",
-        f"    batch_timeout_micros: {batching.batch_timeout_micros}",
-        f"    max_enqueued_batches: {batching.max_enqueued_batches}",
-        f"    num_batch_threads: {batching.num_batch_threads}",
-    ]
+    lines = ["", "The same settings in bundle.yaml, for generated deployments (--update-spec writes them there):", "  serving:"]
+    for name, value in serving_section(best).items():
+        if isinstance(value, dict):
+            lines += [f"    {name}:", *(f"      {flag}: {number}" for flag, number in value.items())]
+        else:
+            lines.append(f"    {name}: {str(value).lower()}")
+    return lines
 
 
 def _processor() -> str:

@@ -32,6 +32,10 @@ WAIT_MICROS = 2000
 """The `batch_timeout_micros` to try besides 0."""
 
 
+THREAD_FLAGS = ("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism", "grpc_max_threads")
+"""Flags of tensorflow_model_server that a setting may have, besides those of batching."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Batching and thread settings of a server.
@@ -48,14 +52,15 @@ class Setting:
     grpc_threads: int = 0
     batching: BatchingParameters | None = None
 
+    @property
+    def thread_flags(self) -> dict[str, int]:
+        """Number by name of each flag in `THREAD_FLAGS` that the setting has."""
+        numbers = zip(THREAD_FLAGS, (self.intra, self.inter, self.grpc_threads), strict=True)
+        return {name: number for name, number in numbers if number}
+
     def flags(self, batching_file: str) -> tuple[str, ...]:
         """Return the flags of tensorflow_model_server; `batching_file` is the path of the batching parameters."""
-        numbers = {
-            "tensorflow_intra_op_parallelism": self.intra,
-            "tensorflow_inter_op_parallelism": self.inter,
-            "grpc_max_threads": self.grpc_threads,
-        }
-        flags = [f"--{name}={number}" for name, number in numbers.items() if number]
+        flags = [f"--{name}={number}" for name, number in self.thread_flags.items()]
         if self.batching:
             flags += ["--enable_batching=true", f"--batching_parameters_file={batching_file}"]
         return tuple(flags)

@@ -14,7 +14,7 @@ from serving.client.prepared_request import PreparedRequest
 from serving.config.batching import BatchingParameters
 
 REQUEST = PreparedRequest("m", {"ids": np.zeros((2, 7), np.int64), "x": np.zeros(2, np.float32)})
-BATCHED = Setting(1, 1, 64, BatchingParameters(max_batch_size=32, batch_timeout_micros=0, num_batch_threads=2))
+BATCHED = Setting(1, 1, 64, BatchingParameters(32, 0, 20, 2))
 
 
 def figures(per_second: float, *, clients: int = 64, failed: int = 0) -> LoadFigures:
@@ -32,7 +32,9 @@ def test_files_have_the_figures_and_can_be_read_back(tmp_path: Path) -> None:
     text = batching.read_text()
     assert BatchingParameters.from_text(text).max_batch_size == 32
     assert "     64  these          200.0      1.00      3.50" in text
-    assert "the requests of a" in text and "ids" in text and "max_batch_size: 32" in text
+    assert "the requests of a" in text and "ids" in text
+    for part in ("batching: true", "max_batch_size: 32", "max_enqueued_batches: 20", "flags:\n#       tensorflow_intra_op"):
+        assert f"#     {part}" in text and f"#     {part}" in flags.read_text()
     lines = [line for line in flags.read_text().splitlines() if not line.startswith("#")]
     assert lines == list(BATCHED.flags(str(batching)))
     assert "2.00 times" in verdict(advice(2.0))
@@ -49,5 +51,7 @@ def test_nothing_is_written_if_no_setting_is_better(gain: float, failed: int, tm
 
 def test_thread_settings_alone_remove_the_batching_file(tmp_path: Path) -> None:
     (tmp_path / "batching.config").write_text("max_batch_size { value: 2 }")
-    assert [path.name for path in write_advice(advice(1.5, Setting(1, 2)), tmp_path)] == ["server.flags"]
+    (flags,) = write_advice(advice(1.5, Setting(1, 2)), tmp_path)
+    assert flags.name == "server.flags"
+    assert "#   serving:\n#     flags:\n#       tensorflow_intra_op_parallelism: 1\n" in flags.read_text()
     assert not (tmp_path / "batching.config").exists()

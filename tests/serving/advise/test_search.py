@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from bundler.cli.app import app
+from bundler.spec.bundle_spec import read_spec
 from serving.advise.search import Setting, layout_settings, size_settings, thread_settings
 from serving.config.batching import BatchingParameters
 from serving.server import parse_flags
@@ -38,14 +40,22 @@ def test_flags_are_the_servers_own() -> None:
 
 @pytest.mark.slow
 def test_the_command_tries_settings_and_prints_a_verdict(small_bundle: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "bundle.yaml"
+    spec.write_text("models: []  # none\n")
     command = ["bench", "--bundle", str(small_bundle), "--advise", str(tmp_path / "tuned"), "--concurrency", "4"]
-    result = CliRunner().invoke(app, [*command, "--seconds", "0.2"])
+    result = CliRunner().invoke(app, [*command, "--seconds", "0.2", "--update-spec", str(spec)])
     assert result.exit_code == 0, result.output
     if (tmp_path / "tuned").exists():
         assert "times the requests/s of a server without flags" in result.stdout
-        assert (tmp_path / "tuned" / "server.flags").read_text().count("--") >= 1
+        flags = (tmp_path / "tuned" / "server.flags").read_text().splitlines()
+        assert [line for line in flags if line.startswith("--")]
+        serving = read_spec(spec).serving
+        assert serving.batching or serving.flags
+        rendered = CliRunner().invoke(app, ["render", str(shutil.copytree(small_bundle, tmp_path / "b")), "--spec", str(spec)])
+        assert rendered.exit_code == 0, rendered.output
     else:
         assert "Nothing was written." in result.stdout
+        assert spec.read_text() == "models: []  # none\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["127.0.0.1:1", "--advise", "x"]])

@@ -37,6 +37,10 @@ _POLL_SECONDS = (0.02, 1.0)
 class Client:
     """A client of one server, safe to use from several threads; close it, or use it as a context manager.
 
+    A request that names a label or a version carries it also as a header, `x-model-label` or `x-model-version` (over gRPC, as
+    metadata), so that a gateway can send it to the servers of that version. Labels that are not visible ASCII, or are longer than
+    256 characters, are sent without.
+
     Args:
         target: `host:port` or a URL, see `serving.client.transport.Target`.
         rest: whether a target without a scheme is a REST port.

@@ -186,7 +186,7 @@ class GrpcTransport:
             raise self._unexpected(method, ref, exc) from exc
 
     def _exchange(self, service_name: str, method: str, request: bytes, ref: ModelRef, timeout: float) -> bytes:
-        """Send a serialized request and return the serialized answer."""
+        """Send a serialized request, with the headers of the model version, and return the serialized answer."""
         path = f"/{service_name}/{method}"
         if self._is_closed:
             raise closed(str(self._target))
@@ -194,7 +194,7 @@ class GrpcTransport:
             if path not in self._calls:
                 # Without serializers, bytes are sent and returned unchanged.
                 self._calls[path] = self._channel.unary_unary(path, None, None)
-            data: bytes = self._calls[path](request, timeout=timeout)
+            data: bytes = self._calls[path](request, timeout=timeout, metadata=ref.headers)
         except grpc.RpcError as exc:
             raise self._error(exc, ref, timeout) from exc
         except ValueError as exc:

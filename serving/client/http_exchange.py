@@ -12,7 +12,10 @@ import io
 import socket
 import ssl
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+Headers: TypeAlias = Iterable[tuple[str, str]]
 
 _PIECE = 1 << 20
 """Most bytes that are read at a time: memory grows with what has arrived, not with what a server announces."""
@@ -62,7 +65,9 @@ class Connection:
         """Close the connection; the next exchange opens it again."""
         self._http.close()
 
-    def exchange(self, method: str, path: str, body: bytes | None, seconds: float, max_bytes: int) -> Answer:
+    def exchange(
+        self, method: str, path: str, body: bytes | None, seconds: float, max_bytes: int, headers: Headers = ()
+    ) -> Answer:
         """Send a request and read the whole answer.
 
         Args:
@@ -71,6 +76,7 @@ class Connection:
             body: JSON, or None.
             seconds: longest time from now to the end of the answer.
             max_bytes: most bytes of the answer's content.
+            headers: names and values of further headers.
 
         Raises:
             TooLongError: the answer has more bytes.
@@ -81,7 +87,8 @@ class Connection:
         self._http.timeout = seconds
         if self._http.sock is not None:
             self._http.sock.settimeout(seconds)
-        self._http.request(method, path, body, {} if body is None else {"Content-Type": "application/json"})
+        content_type = () if body is None else (("Content-Type", "application/json"),)
+        self._http.request(method, path, body, dict((*content_type, *headers)))
         with self._http.getresponse() as response:
             return Answer(response.status, _read(response, max_bytes), response.headers.get("Location", ""))
 

@@ -129,7 +129,7 @@ class RestTransport:
         path = f"{self._path(ref)}:{verb.lower()}"
 
         def call() -> object:
-            answer = self._exchange("POST", path, body, timeout)
+            answer = self._exchange("POST", path, body, ref, timeout)
             # Errors are rare: the request is sent once more, to decode the answer.
             return answer.body if answer.status == 200 else self._json("POST", path, ref, timeout, body)
 
@@ -197,7 +197,7 @@ class RestTransport:
         return info.signatures[name]
 
     def _json(self, method: str, path: str, ref: ModelRef, timeout: float, body: bytes | None = None) -> Any:
-        status, data, location = self._exchange(method, path, body, timeout)
+        status, data, location = self._exchange(method, path, body, ref, timeout)
         if _decoded_size(data) > self._max_bytes:
             raise too_long("The memory of the answer's decoded JSON", self._max_bytes, f"{self._target}, model {ref}")
         try:
@@ -222,20 +222,21 @@ class RestTransport:
         where = f"{self._target}, model {ref}"
         return RequestError(f"HTTP {status}: {message}", status=code, http_status=status, where=where, fix=fix)
 
-    def _exchange(self, method: str, path: str, body: bytes | None, timeout: float) -> Answer:
+    def _exchange(self, method: str, path: str, body: bytes | None, ref: ModelRef, timeout: float) -> Answer:
+        """Send a request, with the headers of the model version, and return the answer."""
         if self._is_closed:
             raise closed(str(self._target))
         connection = self._connection()
         reused = connection.sock is not None
         try:
             try:
-                return connection.exchange(method, path, body, timeout, self._max_bytes)
+                return connection.exchange(method, path, body, timeout, self._max_bytes, ref.headers)
             except (ConnectionResetError, BrokenPipeError):
                 if not reused:
                     raise
                 # The server closed an idle connection, which has nothing to do with this request: send it again.
                 connection.close()
-                return connection.exchange(method, path, body, timeout, self._max_bytes)
+                return connection.exchange(method, path, body, timeout, self._max_bytes, ref.headers)
         except TooLongError as exc:
             connection.close()
             raise too_long(f"The answer to {method} {path}", self._max_bytes, str(self._target)) from exc

@@ -25,6 +25,13 @@ MAX_RESPONSE_BYTES = 2**30
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~-]+)?\]|[^\s\x00-\x20\x7f:/\[\]@%?#\\]+):([0-9]{1,5})")
 _URL_PATH = re.compile(r"[!-~]*")
 
+_LABEL_HEADER, _VERSION_HEADER = "x-model-label", "x-model-version"
+"""Headers that name the label or the version of a request, for proxies that choose a server by it."""
+
+_HEADER_VALUE = re.compile(r"[!-~]{1,256}")
+"""Values that gRPC's metadata and HTTP's headers carry unchanged (gRPC over HTTP2, "ASCII-Value"; RFC 9110, 5.5), and no proxy
+refuses for their length. Spaces are left out because a leading or trailing one would be lost."""
+
 _MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path that Linux allows."""
 
@@ -141,6 +148,18 @@ class ModelRef:
                 f"Both version {self.version} and label {self.label!r} were given for {self.model!r}.",
                 fix="give only one of them",
             )
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The header that names the version or label, lower-case name and value; none if it cannot be a header's value.
+
+        Over gRPC the label or version is in the request's body, which a proxy does not read.
+        """
+        if self.version is not None:
+            return ((_VERSION_HEADER, str(self.version)),)
+        if self.label is not None and _HEADER_VALUE.fullmatch(self.label):
+            return ((_LABEL_HEADER, self.label),)
+        return ()
 
     def __str__(self) -> str:
         if self.version is not None:

@@ -45,6 +45,21 @@ def test_a_model_version_as_text(ref: ModelRef, text: str) -> None:
     assert str(ref) == text
 
 
+@pytest.mark.parametrize(
+    ("ref", "headers"),
+    [
+        (ModelRef("digits"), ()),
+        (ModelRef("digits", 0), (("x-model-version", "0"),)),
+        (ModelRef("digits", label="v1.2_b-3"), (("x-model-label", "v1.2_b-3"),)),
+        (ModelRef("digits", label="x" * 256), (("x-model-label", "x" * 256),)),
+        (ModelRef("digits", label="a b"), ()),
+        (ModelRef("digits", label="a\n"), ()),
+    ],
+)
+def test_a_version_or_label_as_a_header(ref: ModelRef, headers: tuple[tuple[str, str], ...]) -> None:
+    assert ref.headers == headers
+
+
 def test_an_empty_model_name_is_refused() -> None:
     with pytest.raises(TargetError, match="name is empty"):
         ModelRef("")

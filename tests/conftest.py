@@ -78,6 +78,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print counts at the end of a run. The hook is here because the controller of xdist loads no conftest.py of a subfolder."""
+    from tests.bundler.render.kubernetes import accepted
     from tests.conformance.summary import summary
     from tests.opinfo import summary as opinfo
     from tests.serving.server import known_differences as recordings
@@ -96,4 +97,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in opinfo.lines(terminalreporter.stats):
         terminalreporter.write_line(line)
     if line := recordings.summary([r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"]):
+        terminalreporter.write_line(line)
+    for line in accepted.lines(terminalreporter.stats):
         terminalreporter.write_line(line)

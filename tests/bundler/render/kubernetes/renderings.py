@@ -1,0 +1,66 @@
+"""What the renderers write, in the forms that users apply: the input of the linters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bundler.render import docker, kubernetes
+from bundler.spec.bundle_spec import COMPONENTS
+from tests.bundler.render.conftest import make_context
+from tests.bundler.render.kubernetes.cluster import Object, kustomize, overlay
+from tests.bundler.render.kubernetes.test_chart import helm_objects
+from tests.bundler.render.kubernetes.test_components import OTHERS, SOURCES
+
+Renderings = dict[str, list[Object]]
+
+
+def write_bundle(folder: Path) -> None:
+    """Write k8s/ and docker/ of a bundle with two models, labels and batching."""
+    context = make_context(serving={"labels": {"digits": {"stable": 1, "canary": 3}}, "batching": True})
+    kubernetes.render(context, folder)
+    docker.render(context, folder)
+
+
+def render_all(tree: Path) -> Renderings:
+    """Return the objects by rendering: kustomize and Helm, with default and all components by source of models, and KServe."""
+    found = {"overlays/prod": kustomize(tree / "overlays" / "prod"), "chart": helm_objects(tree)}
+    for source in (None, *SOURCES):
+        chosen = (*OTHERS, source) if source else OTHERS
+        name = source or "no source"
+        found[f"kustomize, all, {name}"] = kustomize(overlay(tree, chosen, name=f"all-{source}"))
+        found[f"helm, all, {name}"] = helm_objects(tree, {"components": {item: item in chosen for item in COMPONENTS}})
+    found["kserve"] = kustomize(tree / "kserve")
+    return found
+
+
+def predictors(objects: list[Object]) -> Iterator[Object]:
+    """Yield the Deployments that KServe makes of InferenceServices and their runtime, because linters know only Deployments.
+
+    KServe merges the model's settings over those of the runtime's container, appends its arguments, and adds the predictor's
+    settings of the pod (source: pkg/controller/v1beta1/inferenceservice/components/predictor.go, utils.MergeRuntimeContainers).
+    """
+    runtimes = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "ServingRuntime"}
+    for service in (item for item in objects if item["kind"] == "InferenceService"):
+        predictor: dict[str, Any] = dict(service["spec"]["predictor"])
+        model = dict(predictor.pop("model"))
+        runtime = runtimes[model.pop("runtime")]
+        (container,) = runtime["containers"]
+        own = {key: value for key, value in model.items() if key not in ("modelFormat", "storageUri")}
+        merged = {**container, **own, "args": [*container["args"], *model["args"]]}
+        pod = {key: value for key, value in predictor.items() if key not in ("minReplicas", "maxReplicas")}
+        labels = {"app": f"isvc.{service['metadata']['name']}-predictor"}
+        yield {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": f"{service['metadata']['name']}-predictor", "labels": labels},
+            "spec": {
+                "replicas": predictor["minReplicas"],
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {**pod, "containers": [merged], "volumes": runtime["volumes"]},
+                },
+            },
+        }

@@ -67,7 +67,7 @@ ACCEPTED = (
     ),
     Accepted(
         "checkov", "CKV2_K8S_6", ("Pod/*-predictor.*",),
-        "kserve/ has no NetworkPolicy: requests come from KServe's gateway and models from a store, both where the cluster has them",
+        "kserve/ has no NetworkPolicy: requests come from KServe's gateway and models from a store, wherever a cluster has them",
     ),
     Accepted(
         "checkov", "CKV_DOCKER_2", ("Dockerfile.models",),
@@ -108,4 +108,4 @@ def lines(stats: Mapping[str, Iterable[Any]]) -> list[str]:
     if not ran:
         return []
     accepted = [f"  {row.linter} {row.check} {', '.join(row.where)}: {row.reason}" for row in ACCEPTED]
-    return [f"Linters without other findings than these {len(accepted)}: {'; '.join(ran)}", *accepted]
+    return [f"Linters of Kubernetes and Docker files: {', '.join(ran)}", f" {len(accepted)} findings are accepted:", *accepted]

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from bundler.spec.kubernetes_spec import COMPONENTS, SOURCES
 from tests import requirements
+from tests.bundler.render.kubernetes import custom
 
 OTHERS = tuple(name for name in COMPONENTS if name not in SOURCES and name != "fill-claim")
 """Components that can all be used together."""
@@ -42,14 +43,6 @@ VERSIONS = tuple(
 
 IMAGE_VOLUMES_SINCE = "1.31"
 """The first version with volumes[].image. The profile `restricted` allows it since 1.33; it needs no feature gate since 1.35."""
-
-CUSTOM = {
-    "gateway.networking.k8s.io/v1": "gateway-api.json",
-    "monitoring.coreos.com/v1": "service-monitor.json",
-    "serving.kserve.io/v1alpha1": "kserve.json",
-    "serving.kserve.io/v1beta1": "kserve.json",
-}
-"""apiVersion to the file in schemas/."""
 
 POD_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
@@ -104,12 +97,18 @@ def pod_spec(objects: dict[tuple[str, str], Any], name: str = "demo") -> Any:
 
 
 def assert_valid(objects: list[Object], versions: tuple[str, ...] = VERSIONS) -> None:
-    """Check every object for every version of Kubernetes, with unknown keys as errors, and that every pod is restricted."""
+    """Check every object for every version of Kubernetes, with unknown keys as errors, and that every pod is restricted.
+
+    A custom resource is checked for every release of the project that defines it, older ones with the newest Kubernetes.
+    """
     for document in objects:
         text = json.dumps(document, sort_keys=True)
+        *older, newest = custom.releases(document["apiVersion"]) or ("",)
         for version in versions:
             if "image" not in volumes_of(document) or newer(version, IMAGE_VOLUMES_SINCE):
-                _assert_valid_for(text, version)
+                assert_valid_for(text, version, newest)
+        for release in older:
+            assert_valid_for(text, versions[-1], release)
         if pod := pod_of(document):
             assert_restricted(pod)
 
@@ -152,23 +151,24 @@ def assert_container_restricted(container: Any) -> None:
 
 
 @cache
-def _assert_valid_for(text: str, version: str) -> None:
+def assert_valid_for(text: str, version: str, release: str) -> None:
+    """Check an object, as JSON, for a version of Kubernetes, or for a release of the project that defines it."""
     document = json.loads(text)
     try:
-        _validator(document["apiVersion"], document["kind"], version).validate(document)
+        _validator(document["apiVersion"], document["kind"], version, release).validate(document)
     except jsonschema.ValidationError as exc:
         where = "/".join(map(str, exc.path))
         name = f"{document['kind']} {document['metadata']['name']}"
-        raise AssertionError(f"{name} for Kubernetes {version}: {where}: {exc.message[:500]}") from None
+        of = f" and {document['apiVersion'].partition('/')[0]} {release}" if release else ""
+        raise AssertionError(f"{name} for Kubernetes {version}{of}: {where}: {exc.message[:500]}") from None
 
 
 @cache
-def _validator(api_version: str, kind: str, version: str) -> Any:
+def _validator(api_version: str, kind: str, version: str, release: str) -> Any:
     folder = f"kubernetes-json-schema/v{version}.0-local-strict"
     definitions = _definitions(folder, version)
-    if api_version in CUSTOM:
-        document = json.loads((Path(__file__).parent / "schemas" / CUSTOM[api_version]).read_text("utf-8"))
-        schema = {"$id": "https://kubernetes.io/api/custom.json", "$ref": f"#/$defs/{document['kinds'][kind]}", **document}
+    if release:
+        schema = custom.schema(api_version, kind, release)
     else:
         group = api_version.split("/")[0].split(".")[0] + "-" if "/" in api_version else ""
         name = f"{kind.lower()}-{group}{api_version.split('/')[-1]}.json"

@@ -9,11 +9,14 @@ from typing import Any
 from bundler.render import docker, kubernetes
 from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
+from tests.bundler.render.kubernetes.accepted import SETTLED
 from tests.bundler.render.kubernetes.cluster import Object, kustomize, overlay
 from tests.bundler.render.kubernetes.test_chart import helm_objects
 from tests.bundler.render.kubernetes.test_components import OTHERS, SOURCES
 
 Renderings = dict[str, list[Object]]
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
 
 def write_bundle(folder: Path) -> None:
@@ -21,6 +24,18 @@ def write_bundle(folder: Path) -> None:
     context = make_context(serving={"labels": {"digits": {"stable": 1, "canary": 3}}, "batching": True})
     kubernetes.render(context, folder)
     docker.render(context, folder)
+
+
+def render_settled(folder: Path) -> Renderings:
+    """Return the objects of bundles whose settings name a namespace and the digest of every image."""
+    found = {}
+    for source in SOURCES:
+        settings = {"namespace": "models", "models_image": f"registry.example.com/demo@{DIGEST}", "components": [*OTHERS, source]}
+        context = make_context(docker={"digest": DIGEST}, kubernetes=settings)
+        kubernetes.render(context, folder / source)
+        found[f"{SETTLED}, {source}"] = kustomize(folder / source / "k8s" / "overlays" / "prod")
+    found[f"{SETTLED}, kserve"] = kustomize(folder / SOURCES[0] / "k8s" / "kserve")
+    return found
 
 
 def render_all(tree: Path) -> Renderings:
@@ -50,11 +65,12 @@ def predictors(objects: list[Object]) -> Iterator[Object]:
         own = {key: value for key, value in model.items() if key not in ("modelFormat", "storageUri")}
         merged = {**container, **own, "args": [*container["args"], *model["args"]]}
         pod = {key: value for key, value in predictor.items() if key not in ("minReplicas", "maxReplicas")}
-        labels = {"app": f"isvc.{service['metadata']['name']}-predictor"}
+        name = f"{service['metadata']['name']}-predictor"
+        labels = {"app": f"isvc.{name}"}
         yield {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": f"{service['metadata']['name']}-predictor", "labels": labels},
+            "metadata": {**service["metadata"], "name": name, "labels": labels},
             "spec": {
                 "replicas": predictor["minReplicas"],
                 "selector": {"matchLabels": labels},

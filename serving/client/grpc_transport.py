@@ -34,8 +34,10 @@ _OPTIONS = (
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     # Reconnects quickly to a server that is starting: gRPC's default first back-off is a second, and it grows.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # Despite its name, the time that one attempt to connect may take (gRPC core, subchannel.cc, min_connect_timeout). A gateway
+    # on another continent needs several round trips for TCP, TLS and HTTP/2.
+    ("grpc.min_reconnect_backoff_ms", 5000),
 )
 
 _NO_CONNECTION = (

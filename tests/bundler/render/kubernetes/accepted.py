@@ -51,17 +51,20 @@ class Accepted:
 SERVERS = ("Deployment/demo", "Deployment/demo-canary", "Deployment/*-predictor")
 """The pods of the server; KServe makes the last from kserve/."""
 
+FILL = ("Job/demo-fill-*", "Job/demo-kserve-fill-*")
+"""The Jobs that copy the models of the image to a claim."""
+
 ACCEPTED = (
     Accepted(
         "checkov", "CKV_K8S_11", SERVERS,
         "no CPU limit: throttling adds latency; the request guarantees a share, and memory has a limit",
     ),
     Accepted(
-        "checkov", "CKV_K8S_15", SERVERS,
+        "checkov", "CKV_K8S_15", (*SERVERS, *FILL),
         "imagePullPolicy IfNotPresent: tags name versions, and pods have to start while the registry is down",
     ),
     Accepted(
-        "checkov", "CKV_K8S_21", ("Deployment/*", "Service/*", "ServiceAccount/*", "ConfigMap/*", "Ingress/*"),
+        "checkov", "CKV_K8S_21", ("Deployment/*", "Job/*", "Service/*", "ServiceAccount/*", "ConfigMap/*", "Ingress/*"),
         "no namespace: whoever applies chooses it, or kubernetes.namespace does",
         avoidable=True,
     ),
@@ -71,12 +74,12 @@ ACCEPTED = (
         "the Secret is optional, a ServiceAccount's identity needs none",
     ),
     Accepted(
-        "checkov", "CKV_K8S_43", SERVERS,
-        "an image without a digest: only a registry knows it; kubernetes.models_image and docker.digest take one",
+        "checkov", "CKV_K8S_43", (*SERVERS, *FILL),
+        "an image without a digest: only a registry knows it; kubernetes.models_image, copy_image and docker.digest take one",
         avoidable=True,
     ),
     Accepted(
-        "checkov", "CKV2_K8S_6", ("Pod/*-predictor.*",),
+        "checkov", "CKV2_K8S_6", ("Pod/*-predictor.*", "Pod/demo-kserve-fill-*"),
         "kserve/ has no NetworkPolicy: requests come from KServe's gateway and models from a store, wherever a cluster has them",
     ),
     Accepted(

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bundler.render import docker, kubernetes
-from bundler.spec.bundle_spec import COMPONENTS
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.accepted import SETTLED
-from tests.bundler.render.kubernetes.cluster import Object, kustomize, overlay
-from tests.bundler.render.kubernetes.test_chart import helm_objects
-from tests.bundler.render.kubernetes.test_components import OTHERS, SOURCES
+from tests.bundler.render.kubernetes.cluster import TOGETHER, Object, kustomize, overlay
+from tests.bundler.render.kubernetes.test_chart import helm_objects, switches
 
 Renderings = dict[str, list[Object]]
 
@@ -21,7 +19,8 @@ DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
 def write_bundle(folder: Path) -> None:
     """Write k8s/ and docker/ of a bundle with two models, labels and batching."""
-    context = make_context(serving={"labels": {"digits": {"stable": 1, "canary": 3}}, "batching": True})
+    labels = {"digits": {"stable": 1, "canary": 3}}
+    context = make_context(serving={"labels": labels, "batching": True}, docker={"tag": "2.19.1-gpu"})
     kubernetes.render(context, folder)
     docker.render(context, folder)
 
@@ -29,23 +28,23 @@ def write_bundle(folder: Path) -> None:
 def render_settled(folder: Path) -> Renderings:
     """Return the objects of bundles whose settings name a namespace and the digest of every image."""
     found = {}
-    for source in SOURCES:
-        settings = {"namespace": "models", "models_image": f"registry.example.com/demo@{DIGEST}", "components": [*OTHERS, source]}
-        context = make_context(docker={"digest": DIGEST}, kubernetes=settings)
-        kubernetes.render(context, folder / source)
-        found[f"{SETTLED}, {source}"] = kustomize(folder / source / "k8s" / "overlays" / "prod")
-    found[f"{SETTLED}, kserve"] = kustomize(folder / SOURCES[0] / "k8s" / "kserve")
+    images = {"models_image": f"registry.example.com/demo@{DIGEST}", "copy_image": f"rclone/rclone@{DIGEST}"}
+    for chosen in TOGETHER[1:]:
+        settings = {"namespace": "models", "components": chosen, **images}
+        context = make_context(docker={"tag": "2.19.1-gpu", "digest": DIGEST}, kubernetes=settings)
+        root = folder / chosen[-1]
+        kubernetes.render(context, root)
+        found[f"{SETTLED}, {chosen[-1]}"] = kustomize(root / "k8s" / "overlays" / "prod")
+    found[f"{SETTLED}, kserve"] = kustomize(root / "k8s" / "kserve")
     return found
 
 
 def render_all(tree: Path) -> Renderings:
     """Return the objects by rendering: kustomize and Helm, with default and all components by source of models, and KServe."""
     found = {"overlays/prod": kustomize(tree / "overlays" / "prod"), "chart": helm_objects(tree)}
-    for source in (None, *SOURCES):
-        chosen = (*OTHERS, source) if source else OTHERS
-        name = source or "no source"
-        found[f"kustomize, all, {name}"] = kustomize(overlay(tree, chosen, name=f"all-{source}"))
-        found[f"helm, all, {name}"] = helm_objects(tree, {"components": {item: item in chosen for item in COMPONENTS}})
+    for chosen, name in zip(TOGETHER, ("no source", "claim", "volume", "bucket"), strict=True):
+        found[f"kustomize, all, {name}"] = kustomize(overlay(tree, chosen, name=f"all-{name[:2]}"))
+        found[f"helm, all, {name}"] = helm_objects(tree, switches(*chosen))
     found["kserve"] = kustomize(tree / "kserve")
     return found
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from bundler.spec.problems import did_you_mean, show
 from bundler.spec.signature_spec import Strict
@@ -201,6 +201,22 @@ class PodSpec(Strict):
         (), description="Where the server sees these volumes.", examples=[[{"name": "data", "mountPath": "/data"}]]
     )
     resources: ResourcesSpec = Field(ResourcesSpec(), description="Requests and limits besides `cpu` and `memory`.")
+
+    @field_validator("image_pull_secrets")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _no_name_twice(self) -> PodSpec:
+        for field, key, members in (
+            ("env", "name", self.env), ("volumes", "name", self.volumes), ("volume_mounts", "mountPath", self.volume_mounts)
+        ):  # fmt: skip
+            found = [member[key] for member in members]
+            for name in found:
+                if found.count(name) > 1:
+                    raise ValueError(f"{field}: two members have the {key} {name!r}; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> PodSpec:

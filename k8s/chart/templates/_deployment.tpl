@@ -18,13 +18,13 @@ spec:
   {{- if eq .component "canary" }}
   replicas: 1
   {{- else if not $values.autoscaling.enabled }}
-  replicas: {{ $values.replicaCount }}
+  replicas: {{ $values.replicaCount | toJson }}
   {{- end }}
   selector:
     matchLabels:
       {{- $selector | nindent 6 }}
       app.kubernetes.io/component: {{ .component }}
-  progressDeadlineSeconds: {{ $values.progressDeadlineSeconds }}
+  progressDeadlineSeconds: {{ $values.progressDeadlineSeconds | toJson }}
   strategy:
     rollingUpdate:
       maxSurge: {{ ternary 0 1 $values.gpu.enabled }}
@@ -107,9 +107,9 @@ spec:
           {{- end }}
           ports:
             - name: grpc
-              containerPort: {{ $values.containerPorts.grpc }}
+              containerPort: {{ $values.containerPorts.grpc | toJson }}
             - name: rest
-              containerPort: {{ $values.containerPorts.rest }}
+              containerPort: {{ $values.containerPorts.rest | toJson }}
           startupProbe:
             {{- include "bundle.state" . | nindent 12 }}
             {{- toYaml $values.startupProbe | nindent 12 }}
@@ -133,7 +133,7 @@ spec:
             limits:
               {{- toYaml $values.resources.limits | nindent 14 }}
               {{- if $values.gpu.enabled }}
-              nvidia.com/gpu: {{ $values.gpu.count }}
+              nvidia.com/gpu: {{ $values.gpu.count | toJson }}
               {{- end }}
           securityContext:
             {{- toYaml $values.securityContext | nindent 12 }}

@@ -72,8 +72,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) }}
 {{- fail (printf "autoscaling.maxReplicas: %v is less than minReplicas, %v" .Values.autoscaling.maxReplicas .Values.autoscaling.minReplicas) }}
 {{- end }}
+{{- $live := list (.Values.livenessPath | trimPrefix "/v1/models/") }}
+{{- include "bundle.checkState" (dict "key" "state" "targets" .Values.state "models" (index .Values.config "models.config") "of" "config.models.config") }}
+{{- include "bundle.checkState" (dict "key" "livenessPath" "targets" $live "models" (index .Values.config "models.config") "of" "config.models.config") }}
+{{- if .Values.canary.enabled }}
+{{- include "bundle.checkState" (dict "key" "canary.state" "targets" .Values.canary.state "models" .Values.canary.models "of" "canary.models") }}
+{{- include "bundle.checkState" (dict "key" "canary.stableState" "targets" .Values.canary.stableState "models" .Values.canary.stableModels "of" "canary.stableModels") }}
+{{- end }}
 {{- $server := .Values.serverImage }}
 {{- if and .Values.gpu.enabled (hasSuffix "tensorflow/serving" $server.repository) (not (contains "gpu" $server.tag)) }}
 {{- fail (printf "gpu.enabled: %s:%s is an image for CPUs; render the bundle again with docker.tag: %s-gpu" $server.repository $server.tag $server.tag) }}
+{{- end }}
+{{- end }}
+
+{{- /* Probes that ask for a model that the server does not have never succeed. */}}
+{{- define "bundle.checkState" -}}
+{{- $ := . }}
+{{- range .targets }}
+{{- $name := regexReplaceAll "/versions/[0-9]+$" . "" }}
+{{- if not (regexMatch (printf "name\\s*:\\s*[\"']%s[\"']" (regexQuoteMeta $name)) $.models) }}
+{{- fail (printf "%s: a probe asks for the model %s, which %s does not have; name one of its models" $.key $name $.of) }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -25,11 +25,11 @@ spec:
 
 {{- define "bundle.servicePorts" -}}
 - name: grpc
-  port: {{ .grpc }}
+  port: {{ .grpc | toJson }}
   targetPort: grpc
   appProtocol: {{ ternary "https" "kubernetes.io/h2c" .root.Values.tls.enabled }}
 - name: rest
-  port: {{ .rest }}
+  port: {{ .rest | toJson }}
   targetPort: rest
   appProtocol: http
 {{- end }}

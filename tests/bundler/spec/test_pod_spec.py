@@ -80,6 +80,8 @@ def assert_shape(shape: Any, schema: dict[str, Any], definitions: dict[str, Any]
         ({"volumes": [{"name": "a", "emptydir": {}}]}, "unknown key 'emptydir'; did you mean 'emptyDir'?"),
         ({"volume_mounts": [{"name": "a", "mountPath": "/a"}]}, "there is no volume 'a'; add it to volumes"),
         ({"volume_mounts": [{"name": "tmp"}]}, "0: the key mountPath is required"),
+        ({"env": [{"name": "A", "value": "1"}, {"name": "A"}]}, "env: two members have the name 'A'; leave one of them out"),
+        ({"volumes": [{"name": "a"}, {"name": "a"}]}, "volumes: two members have the name 'a'"),
         ({"resources": {"limits": {"cpu": "lots"}}}, "'lots' is not a quantity; e.g. 500m or 2Gi"),
         ({"service_account": "a", "service_account_annotations": {"b": "c"}}, "does not change the existing account 'a'"),
         ({"pull_secrets": ["x"]}, "unknown key 'pull_secrets'; did you mean 'image_pull_secrets'?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,9 @@ def test_chart_and_overlay_are_equal_without_monitoring(plain: RenderContext, tm
     assert_same(helm_objects(tmp_path / "k8s"), kustomize(tmp_path / "k8s" / "overlays" / "prod"))
 
 
+OTHER_MODEL = 'model_config_list { config { name: "other" base_path: "/models/other" model_platform: "tensorflow" } }'
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -184,6 +188,10 @@ def test_chart_and_overlay_are_equal_without_monitoring(plain: RenderContext, tm
         (switches("fill-claim"), "persistence.enabled: true"),
         (switches("gpu") | {"serverImage": {"tag": "2.19.1"}}, "render the bundle again with docker.tag: 2.19.1-gpu"),
         ({"autoscaling": {"minReplicas": 4, "maxReplicas": 3}}, "autoscaling.maxReplicas: 3"),
+        ({"state": ["other"]}, "state: a probe asks for the model other, which config.models.config does not have"),
+        ({"livenessPath": "/v1/models/other"}, "livenessPath: a probe asks for the model other"),
+        ({"config": {"models.config": OTHER_MODEL}}, "state: a probe asks for the model digits"),
+        (switches("canary") | {"canary": {"enabled": True, "state": ["a.b"]}}, "canary.state: a probe asks for the model a.b"),
     ],
 )
 def test_values_that_exclude_each_other_are_refused(values: dict[str, Any], expected: str, tree: Path) -> None:
@@ -205,7 +213,7 @@ def with_strings(word: str) -> dict[str, Any]:
         "tolerations": [{"key": word, "value": word, "operator": "Equal"}], "runtimeClassName": word,
         "env": [{"name": "A", "value": word}], "envFrom": [{"configMapRef": {"name": word}}],
         "volumes": [{"name": "data", "secret": {"secretName": word}}], "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-        "service": {"annotations": {"a": word}}, "livenessPath": f"/{word}", "metrics": {"path": f"/{word}"},
+        "service": {"annotations": {"a": word}}, "metrics": {"path": f"/{word}"},
         "httpRoute": {"parentRefs": [{"name": word}], "hostnames": [word]}, "networkPolicy": {"prometheusNamespace": word},
         "ingress": {"className": word, "hosts": [{"host": word}], "tls": [{"secretName": word, "hosts": [word]}]},
         "tls": {"secretName": word}, "persistence": {"existingClaim": word}, "imageVolume": {"reference": word},
@@ -315,6 +323,13 @@ def test_helm_test_asks_the_service_for_all_models(tree: Path) -> None:
         assert not labels.items() <= pod["metadata"]["labels"].items()
 
 
+def test_a_models_config_of_ones_own_is_served_with_probes_that_fit(tree: Path) -> None:
+    values = {"config": {"models.config": OTHER_MODEL}, "state": ["other"], "livenessPath": "/v1/models/other"}
+    (container,) = by_name(helm_objects(tree, values))["Deployment", "demo"]["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["exec"]["command"][3:] == ["other"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/v1/models/other"
+
+
 def test_service_ports_of_their_own_leave_the_containers_alone(tree: Path) -> None:
     found = by_name(helm_objects(tree, {"service": {"port": 80, "grpcPort": 9000, "type": "LoadBalancer"}} | switches("gateway")))
     spec = found["Service", "demo"]["spec"]
@@ -376,13 +391,39 @@ def test_conventional_values_are_taken_up(path: str, tree: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_two_releases_keep_apart_with_any_components(tree: Path) -> None:
-    """All 24,576 combinations: what a release would add to the names and selectors of another."""
+    """All 20,480 combinations, also if the releases have different ones: names, selectors and pods of all are compared."""
     sources = ((), ("models-pvc",), ("models-pvc", "fill-claim"), ("models-volume",), ("models-bucket",))
-    for size in range(len(OTHERS) + 1):
-        for chosen in itertools.combinations(OTHERS, size):
-            for source in sources:
-                one, two = (helm_objects(tree, switches(*chosen, *source), release=name) for name in ("one", "two"))
-                assert not {(o["kind"], o["metadata"]["name"]) for o in one} & {(o["kind"], o["metadata"]["name"]) for o in two}
-                for objects, others in ((one, two), (two, one)):
-                    for labels in selectors_of([o.get("spec", {}) for o in objects]):
-                        assert labels and not [pod for pod in pods_of(others) if labels.items() <= pod.items()]
+    sets = [(*chosen, *source) for size in range(len(OTHERS) + 1) for chosen in itertools.combinations(OTHERS, size)
+            for source in sources]  # fmt: skip
+    assert len(sets) == 20480
+    one, two = (seen_in(tree, name, sets) for name in ("one", "two"))
+    assert one.names and not one.names & two.names
+    for release, other in ((one, two), (two, one)):
+        assert all(release.selectors)
+        assert not [(selector, pod) for selector in release.selectors for pod in other.pods if selector <= pod]
+
+
+@dataclass
+class Seen:
+    """What the objects of a release use: kinds and names, labels in selectors, and labels of pods."""
+
+    names: set[tuple[str, str]] = field(default_factory=set)
+    selectors: set[frozenset[tuple[str, str]]] = field(default_factory=set)
+    pods: set[frozenset[tuple[str, str]]] = field(default_factory=set)
+
+
+def seen_in(tree: Path, release: str, sets: list[tuple[str, ...]]) -> Seen:
+    """Return what a release uses with any of the sets of components."""
+    seen = Seen()
+    reader = YAML(typ="safe")  # in C
+    known: dict[str, list[Object]] = {}
+    with helm.Chart.load(str(tree / "chart")) as loaded:
+        for chosen in sets:
+            for text in loaded.render(switches(*chosen), name=release, namespace="default").values():
+                if text not in known and "apiVersion" in text:
+                    known[text] = [document for document in reader.load_all(text) if document]
+                    seen.names |= {(o["kind"], o["metadata"]["name"]) for o in known[text]}
+                    found = (labels for o in known[text] for labels in selectors_of(o.get("spec", {})))
+                    seen.selectors |= {frozenset(labels.items()) for labels in found}
+                    seen.pods |= {frozenset(labels.items()) for labels in pods_of(known[text])}
+    return seen

@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench docs lint house coverage venv clean
+.PHONY: help demo test test-all bench docs lint house coverage release venv clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,10 @@ coverage: $(STAMP)  ## branch coverage of make test, printed per room
 	$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal -m "not slow"
 	$(BIN)/coverage combine -q && $(BIN)/coverage json -q -o .coverage.json
 	$(BIN)/python -m docs.house.coverage .coverage.json
+
+release:  ## move the unreleased changes under a version: make release VERSION=1.2.3
+	@test -n "$(VERSION)" || { echo "Which version? E.g. make release VERSION=1.2.3"; exit 1; }
+	@$(PYTHON) -m docs.release cut "$(VERSION)"
 
 clean:  ## remove caches and built bundles, keep .venv
 	rm -rf dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

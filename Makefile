@@ -50,10 +50,12 @@ bench: $(STAMP)  ## measure time and memory, compared with other converters
 docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
-lint: $(STAMP)  ## ruff, mypy, and the order of the rooms
+lint: $(STAMP)  ## ruff, mypy, the order of the rooms, and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
 
 house: $(STAMP)  ## figures of the structure: files, functions, rooms, circles, twins
 	$(BIN)/python -m docs.house

@@ -117,6 +117,7 @@ def test_command_prints_the_error_and_no_traceback(capsys: pytest.CaptureFixture
 
 def test_this_repository_can_be_released(tmp_path: Path) -> None:
     for name in ("CHANGELOG.md", "pyproject.toml", "CITATION.cff"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+        text = (ROOT / name).read_text("utf-8").replace("## [Unreleased]\n", "## [Unreleased]\n\n### Added\n\n- A line.\n", 1)
+        (tmp_path / name).write_text(text, "utf-8")
     release.cut(tmp_path, "999.0.0", date(2026, 3, 1))
-    assert release.notes(tmp_path, "v999.0.0").startswith("### ")
+    assert release.notes(tmp_path, "v999.0.0").startswith("### Added\n\n- A line.\n")

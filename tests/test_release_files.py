@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from docs import release
 from tests import requirements
-from tests.test_documents import DOCUMENTS, make_targets
+from tests.test_document_references import DOCUMENTS, make_targets
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"

@@ -113,6 +113,11 @@ def test_workflows_call_make_targets_and_modules_that_exist() -> None:
     assert modules and all((ROOT / f"{name.replace('.', '/')}.py").is_file() for name in modules)
 
 
+def test_the_site_is_published_from_where_it_is_built() -> None:
+    uploads = [step["with"]["path"] for step in steps() if "upload-pages-artifact" in step.get("uses", "")]
+    assert len(uploads) == 1 and re.search(rf"^docs:.*\b{uploads[0]}\b", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
 def test_every_supported_python_is_tested() -> None:
     tested = load(GITHUB / "workflows" / "tests.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
     project = (ROOT / "pyproject.toml").read_text("utf-8")

@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench docs lint house coverage release venv clean
+.PHONY: help demo test test-all bench docs lint house coverage venv clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,12 +50,12 @@ bench: $(STAMP)  ## measure time and memory, compared with other converters
 docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
-lint: $(STAMP)  ## ruff, mypy, the order of the rooms, and the workflows
+lint: $(STAMP)  ## ruff, mypy, and the order of the rooms
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 house: $(STAMP)  ## figures of the structure: files, functions, rooms, circles, twins
 	$(BIN)/python -m docs.house
@@ -66,6 +66,7 @@ coverage: $(STAMP)  ## branch coverage of make test, printed per room
 	$(BIN)/coverage combine -q && $(BIN)/coverage json -q -o .coverage.json
 	$(BIN)/python -m docs.house.coverage .coverage.json
 
+.PHONY: release
 release:  ## move the unreleased changes under a version: make release VERSION=1.2.3
 	@test -n "$(VERSION)" || { echo "Which version? E.g. make release VERSION=1.2.3"; exit 1; }
 	@$(PYTHON) -m docs.release cut "$(VERSION)"

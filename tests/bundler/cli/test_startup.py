@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -77,7 +78,7 @@ def test_every_command_has_help() -> None:
 
 def test_version_is_one_line() -> None:
     result = CliRunner().invoke(app, ["--version"])
-    assert (result.exit_code, result.output) == (0, "tfbundle 0.1.0\n")
+    assert (result.exit_code, result.output) == (0, f"tfbundle {version('tfbundle')}\n")
 
 
 def test_wrong_usage_exits_with_2() -> None:

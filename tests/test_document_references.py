@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -25,6 +26,12 @@ _MODULE = re.compile(r"python -m ((?:bundler|serving|docs|tests|benchmarks)(?:\.
 _OWN_PAGE = re.compile(r"https://github\.com/[\w-]+/tfbundle/(?:blob|tree|raw)/main/")
 IN_BUNDLES = ("serving/models.config",)
 """Paths of files in a bundle whose first folder has the name of a folder of the repository."""
+
+MADE_BY_THE_SITE = {
+    *(f"docs/{name}.md" for name in ("contributing", "changelog")),
+    *(f"docs/reference/{name}.md" for name in ("cli", "bundler", "ops", "serving")),
+}
+"""Pages that `make docs` adds to those of docs/, and whose links it checks."""
 
 
 def relative(path: Path) -> str:
@@ -59,7 +66,9 @@ def broken(path: Path, link: str) -> bool:
     if re.match(r"[a-z]+:", link):
         return False
     name, _, anchor = link.partition("#")
-    target = path if not name else ROOT / name[1:] if name.startswith("/") else path.parent / name
+    target = path if not name else ROOT / name[1:] if name.startswith("/") else Path(os.path.normpath(path.parent / name))
+    if target.is_relative_to(ROOT) and relative(target) in MADE_BY_THE_SITE:
+        return False
     return not target.exists() or bool(anchor and target.suffix == ".md" and anchor not in anchors(target.resolve()))
 
 

@@ -18,7 +18,8 @@ CHANGELOG = Path(__file__).parents[3] / "CHANGELOG.md"
 def test_manifest_of_an_earlier_release_is_read_with_its_spec(path: Path) -> None:
     manifest = Manifest.read(path)
     assert manifest.tools["tfbundle"] == path.stem
-    assert {model.name for model in parse_spec(dict(manifest.spec), where=path.name).models} == set(manifest.models) == {"digits", "minilm"}
+    spec = parse_spec(dict(manifest.spec), where=path.name)
+    assert {model.name for model in spec.models} == set(manifest.models) == {"digits", "minilm"}
 
 
 def test_every_release_left_its_manifest() -> None:

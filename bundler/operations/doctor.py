@@ -47,7 +47,7 @@ _CLIENT = {"grpcio": "grpc", "protobuf": "google.protobuf", "numpy": "numpy"}
 """What every installation needs: distribution name to the module to import."""
 
 _PARTS = {"serve": "tensorflow", "onnx": "onnx", "build": "torch"}
-"""The extras that add a part of tfbundle, each with the package that shows that it was installed; each includes those before it."""
+"""The extras that add a part of tfbundle, each with the package that shows that it was installed, in the order of inclusion."""
 
 _PURPOSES = {
     "serve": "tfbundle serve, verify and export-mobile",
@@ -78,12 +78,8 @@ _TOOLS = {
 }
 
 
-CPU_TORCH = (
-    "nothing, if the disk space does not matter; otherwise: pip uninstall {packages}; "
-    "pip install --force-reinstall --no-deps torch --index-url https://download.pytorch.org/whl/cpu; "
-    "with uv: uv pip install --reinstall-package torch --torch-backend cpu torch"
-)
-"""How the build of torch without CUDA takes the place of the one with it."""
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds without CUDA."""
 
 
 def examine(*, build: bool = True) -> Iterator[Finding]:
@@ -129,13 +125,29 @@ def _parts() -> Iterator[Finding]:
 
 
 def _nvidia() -> Iterator[Finding]:
-    """Yield a finding if CUDA's libraries, which PyPI's torch for Linux requires, are on a machine that cannot use them."""
-    found = {each.name: each for each in distributions() if re.match(r"nvidia-|cuda-|triton$", each.name or "")}
-    if not found or has_gpu():
+    """Yield a finding if NVIDIA's libraries, which PyPI's torch for Linux requires, are on a machine that cannot use them."""
+    found = {each.name: each for each in distributions() if re.match(r"nvidia-|triton$", each.name or "")}
+    if not any(name.startswith("nvidia-") for name in found) or has_gpu():
         return
     size = sum(_size(each) for each in found.values())
-    text = f"{plural(len(found), 'package')}, {size / GIGABYTE:.1f} GB, but no NVIDIA GPU: torch was installed with CUDA"
-    yield Finding("nvidia packages", "optional", text, CPU_TORCH.format(packages=" ".join(sorted(found))))
+    text = f"{plural(len(found), 'package')}, {size / GIGABYTE:.1f} GB, on a machine without an NVIDIA GPU"
+    fix = f"to free the space: pip uninstall -y {' '.join(sorted(found))}"
+    torch = _version("torch")
+    if torch is not None and not torch.endswith("+cpu"):
+        text += f"; they came with torch {torch}, which PyPI has only with CUDA for Linux"
+        number = torch.partition("+")[0]
+        fix += (
+            f" && pip install --force-reinstall --no-deps torch=={number} --index-url {CPU_INDEX} "
+            f"(with uv: uv pip install --reinstall-package torch --torch-backend cpu torch=={number})"
+        )
+    yield Finding("nvidia packages", "optional", text, fix)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def has_gpu() -> bool:
@@ -150,19 +162,16 @@ def _size(distribution: Distribution) -> int:
 
 
 def _required(distribution: str, module: str, fix: str) -> Finding:
-    try:
-        number = version(distribution)
-    except PackageNotFoundError:
-        if not is_installed(module.partition(".")[0]):  # tensorflow-cpu, for example, has another name and the same module
-            return Finding(distribution, "problem", "not installed", fix)
-        number = "another distribution"
+    number = _version(distribution)
+    if number is None and not is_installed(module.partition(".")[0]):  # tensorflow-cpu has another name and the same module
+        return Finding(distribution, "problem", "not installed", fix)
     start = time.perf_counter()
     try:
         importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError, TypeError) as exc:
-        fix = f"pip install --force-reinstall {distribution}=={number}"
-        return Finding(distribution, "problem", f"{number}, but importing it fails: {cause_of(exc)}", fix)
-    return Finding(distribution, "ok", f"{number} (imported in {time.perf_counter() - start:.1f} s)")
+        again = f"pip install --force-reinstall {distribution}=={number}" if number else fix
+        return Finding(distribution, "problem", f"{number or 'found'}, but importing it fails: {cause_of(exc)}", again)
+    return Finding(distribution, "ok", f"{number or 'found'} (imported in {time.perf_counter() - start:.1f} s)")
 
 
 def _optional(distribution: str, purpose: str, fix: str) -> Finding:

@@ -12,7 +12,7 @@ ARG DIGEST=
 FROM python:${PYTHON}-slim${DIGEST} AS build
 # PyPI's torch for Linux includes gigabytes of CUDA libraries; PyTorch's own index has a build for CPU.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# Extras: timm, hf, images, demo (see pyproject.toml).
+# Extras: serve, onnx, build, and timm, hf, demo, which include build; images and plots (see pyproject.toml).
 ARG EXTRAS=hf,images
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/tfbundle

@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench docs lint house coverage venv clean
+.PHONY: help demo test test-all bench docs lint dist house coverage venv clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,12 +50,16 @@ bench: $(STAMP)  ## measure time and memory, compared with other converters
 docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
-lint: $(STAMP)  ## ruff, mypy, and the order of the rooms
+lint: $(STAMP)  ## ruff, mypy, the order of the rooms, and declared requirements
 	$(BIN)/ruff check .
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry bundler serving
+
+dist: $(STAMP)  ## make wheel and sdist in dist/, twice and the same, and check them
+	$(BIN)/python -m docs.dist
 
 house: $(STAMP)  ## figures of the structure: files, functions, rooms, circles, twins
 	$(BIN)/python -m docs.house

@@ -28,7 +28,12 @@ _MODULES = {"Bundle": "bundler.validation.bundle", "build": "bundler.pipeline", 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
+        try:
+            return getattr(import_module(_MODULES[name]), name)
+        except ImportError as exc:
+            from bundler.process.extras import explained
+
+            raise explained(exc, f"bundler.{name}") or exc from exc
     if name == "__version__":
         from importlib.metadata import version
 

@@ -5,7 +5,7 @@ Every error says what happened, where, and what to do; the command line prints e
     TfbundleError                   1   a `serving.errors.ExplainedError`
     ├── UsageError                  2   a flag, a name or a file given by the user is wrong
     │   └── SpecError               2   bundle.yaml does not follow its schema
-    ├── MissingExtraError           1   an optional dependency is not installed
+    ├── MissingExtraError           2   an optional dependency is not installed
     ├── SourceError                 1   the model could not be loaded
     ├── ExportError                 1   torch could not turn the model into ONNX
     ├── ConversionError             1   ONNX could not be turned into TensorFlow
@@ -21,6 +21,7 @@ Every error says what happened, where, and what to do; the command line prints e
 
 from __future__ import annotations
 
+import serving.errors
 from serving.errors import ExplainedError
 
 
@@ -38,23 +39,8 @@ class SpecError(UsageError):
     """A bundle.yaml does not follow its schema."""
 
 
-class MissingExtraError(TfbundleError):
-    """An optional dependency is not installed; the message names the extra that installs it.
-
-    Args:
-        package: name of the missing package.
-        extra: the extra of tfbundle that requires it.
-        purpose: the feature that needs it, as the subject of the message.
-        command: the command to recommend instead of the extra, where installing the extra would do harm.
-    """
-
-    def __init__(self, package: str, extra: str, *, purpose: str, command: str | None = None) -> None:
-        super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed.",
-            fix=command or f"pip install 'tfbundle[{extra}]'",
-        )
-        self.package = package
-        self.extra = extra
+class MissingExtraError(TfbundleError, serving.errors.MissingExtraError):
+    """An optional dependency is not installed; the message names the extra that installs it."""
 
 
 class SourceError(TfbundleError):

@@ -13,9 +13,13 @@ These four names are the whole interface; they keep their meaning from release t
 
 from __future__ import annotations
 
-from bundler.converters.native.context import Context
-from bundler.converters.native.declarations import op
-from bundler.converters.native.registry import AxisPolicy as Layout
-from bundler.converters.native.value import Value
+from bundler.process.extras import require
+
+require("onnx", "A handler for operators")
+
+from bundler.converters.native.context import Context  # noqa: E402
+from bundler.converters.native.declarations import op  # noqa: E402
+from bundler.converters.native.registry import AxisPolicy as Layout  # noqa: E402
+from bundler.converters.native.value import Value  # noqa: E402
 
 __all__ = ["Context", "Layout", "Value", "op"]

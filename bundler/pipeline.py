@@ -31,13 +31,14 @@ from bundler.converters.native.plugins import Extension
 from bundler.errors import UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
+from bundler.process.extras import require
 from bundler.process.worker import worker_timeout
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
 from bundler.saved_model.summarize import GraphSummary, methods, summarize
 from bundler.saved_model.warmup import write_warmup
 from bundler.saved_model.write import write
-from bundler.sources import LoadedModel, load
+from bundler.sources import LoadedModel, load, require_packages
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
 from bundler.tflite.rejected import variants_error
@@ -478,7 +479,9 @@ def check_model(
     Raises:
         UsageError: there is no such converter, it does not support custom handlers, or the handlers contradict each other.
         SourceError: a file of `ops` cannot be used.
+        MissingExtraError: the build needs packages that are not installed.
     """
+    require_packages(model.source)
     if model.tflite.wanted:
         check_request(model.tflite, base, model.source)
     if has_fast_path:
@@ -589,6 +592,7 @@ def _loaded_models(
 
 
 def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpec) -> LoadedModel:
+    require_packages(model.source)
     from bundler.sources.module import from_module
     from bundler.values.signature import TensorSpec
 
@@ -617,7 +621,9 @@ def convert(
         ConversionError: if a node cannot be converted; the message names it and the line of the model it comes from.
         SourceError: if a file of `ops` does not exist or cannot be imported.
         UsageError: if `layout` or a handler of `ops` is wrong.
+        MissingExtraError: if the packages of `tfbundle[onnx]` are not installed.
     """
+    require("onnx", "A conversion of ONNX")
     import tempfile
 
     from bundler.converters.native import NativeConverter, plugins

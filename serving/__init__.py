@@ -3,7 +3,8 @@
     serving.Client("localhost:8500").predict("digits", image=array)
     with serving.Server("dist/x") as server: ...
 
-Public names are imported on first use: the client needs only grpcio, protobuf and NumPy; the server also needs TensorFlow.
+Public names are imported on first use: the client needs only grpcio, protobuf and NumPy; the server also needs
+the packages of `pip install 'tfbundle[serve]'`, among them TensorFlow.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ __all__ = [
     "VersionStatus",
 ]
 
-__getattr__ = lazy_attributes(__name__, _MODULES)
+__getattr__ = lazy_attributes(__name__, _MODULES, {"Server": ("serve", "The embedded server")})
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ Every error says what happened, where, and what to do; the command line prints e
 
     ExplainedError                  1   base of both packages' errors; `bundler.errors` derives from it too
     └── ServingError                1
+        ├── MissingExtraError       2   a package of an extra that was not installed
         ├── TargetError             2   HOST:PORT, a flag or an argument given by the user is wrong
         │   └── ConfigError         2   a config file of TensorFlow Serving is wrong (also a start-up error)
         ├── TensorError             1   an array cannot become a tensor, or a tensor cannot be parsed
@@ -48,8 +49,35 @@ class ExplainedError(Exception):
         return "\n".join(lines)
 
 
+_SHOWN = 3
+"""The most packages that the message about missing packages names."""
+
+
 class ServingError(ExplainedError):
     """Base of all errors of the run side."""
+
+
+class MissingExtraError(ServingError):
+    """Packages are not installed; the message names the extra that installs them.
+
+    Args:
+        packages: names of the missing packages, with commas.
+        extra: the extra of tfbundle that requires them.
+        purpose: the feature that needs them, as the subject of the message.
+        command: the command to recommend instead of the extra, where installing the extra would do harm.
+    """
+
+    exit_code = 2
+
+    def __init__(self, packages: str, extra: str, *, purpose: str, command: str | None = None) -> None:
+        names = packages.split(", ")
+        shown, more = names[:_SHOWN], len(names) - _SHOWN
+        quoted = [*map(repr, shown), *([f"{more} more"] if more > 0 else [])]
+        first, last = ", ".join(quoted[:-1]), quoted[-1]
+        text = f"packages {first} and {last}, which are" if first else f"package {last}, which is"
+        super().__init__(f"{purpose} needs the {text} not installed.", fix=command or f"pip install 'tfbundle[{extra}]'")
+        self.package = packages
+        self.extra = extra
 
 
 class TargetError(ServingError):

@@ -9,6 +9,8 @@ from importlib import import_module
 from threading import RLock
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from serving.extras import require
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -36,17 +38,23 @@ class once(Generic[P, T]):  # noqa: N801 - a decorator
             self._cached.cache_clear()
 
 
-def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_attributes(
+    package: str, modules: Mapping[str, str], extras: Mapping[str, tuple[str, str]] | None = None
+) -> Callable[[str], Any]:
     """Return a module-level `__getattr__` (PEP 562) for a package.
 
     Args:
         package: full name of the package, its `__name__`.
         modules: public name -> name of the module inside the package that defines it.
+        extras: public name -> the extra of tfbundle that it needs, and what it is, for the error if that is not installed.
     """
+    needs = extras or {}
 
     def load(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if name in needs:
+            require(*needs[name])
         value = getattr(import_module(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value

@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 from bundler.cli.debug import DEBUG_ENV, debugging
 from bundler.cli.output import echo, print_error
 from bundler.process.causes import cause_of
+from bundler.process.extras import explained
 from serving.texts import printable
 
 _LONGEST_PATH = 300
@@ -79,6 +80,10 @@ def _explain(exc: Exception) -> int | None:
     if isinstance(exc, OSError) and exc.filename:
         print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix="check the path, and the disk that it is on")
         return 1
+    missing = explained(exc, "This command") if isinstance(exc, ImportError) else None
+    if missing is not None:
+        print_error(missing.what, fix=missing.fix)
+        return missing.exit_code
     cause = cause_of(exc) if str(exc).strip() else ""
     print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback")
     return 1

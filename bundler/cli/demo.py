@@ -28,7 +28,9 @@ def demo(
     sentence encoder (all-MiniLM-L6-v2) is built with its published weights.
     """
     from bundler.demo import steps
+    from bundler.process.extras import require
 
+    require("demo", "The demo")
     start = time.perf_counter()
     with cleanly_interrupted(f"every version in {output} is complete."):
         say("1. Train a small network on real digits and build it with TFLite variants", style="bold")

@@ -84,6 +84,7 @@ def launch(options: LaunchOptions) -> None:
 
 def _runner(options: LaunchOptions, context: RenderContext, target: Deployment) -> Runner:
     from bundler.operations.launch import docker_settings
+    from bundler.process.extras import require
     from serving.launch import BinaryRunner, DockerRunner, EmbeddedRunner
 
     if options.runner is RunnerName.docker:
@@ -93,6 +94,7 @@ def _runner(options: LaunchOptions, context: RenderContext, target: Deployment) 
         return DockerRunner(target, settings)
     if options.runner is RunnerName.binary:
         return BinaryRunner(target, options.binary)
+    require("serve", "--runner embedded", otherwise="use --runner docker or --runner binary")
     allowed = ("--allow_unsafe_ops=true",) if options.allow_unsafe_ops else ()
     return EmbeddedRunner(target, (sys.executable, "-m", "bundler", "serve", *allowed))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from bundler.export.flat import PREFIX
 from bundler.graph.infer import infer_shapes
 from bundler.graph.load import conversion_errors, load_external
 from bundler.graph.operand_dtypes import UniteOperandDtypes
@@ -17,6 +16,9 @@ from bundler.graph.provenance import STACK_TRACE
 from bundler.graph.wider_dtypes import WidenOperands
 from bundler.process.logs import silence
 from bundler.values.signature import Dim, Signature, TensorSpec
+
+_PREFIX = "module."
+"""The prefix that `FlatModule` gives the names of all weights, as its member `module`."""
 
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+, in [^\n]*(?:\n(?!\s*File ")[^\n]*)*')
 _OURS = str(Path(__file__).parent)
@@ -46,8 +48,8 @@ def finish(model: ir.Model, signature: Signature) -> None:
     _cast_halves(model, signature)
     WidenOperands()(model)
     make_way(model, signature.output_names)
-    for name in [n for n in model.graph.initializers if n.startswith(PREFIX)]:
-        short = name.removeprefix(PREFIX)
+    for name in [n for n in model.graph.initializers if n.startswith(_PREFIX)]:
+        short = name.removeprefix(_PREFIX)
         if short not in model.graph.initializers:
             value = model.graph.initializers.pop(name)
             value.name = short

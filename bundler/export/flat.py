@@ -22,9 +22,6 @@ from bundler.sources.tensors import to_numpy, to_torch
 from bundler.sources.user_code import user_code
 from bundler.values.arrays import Array
 
-PREFIX = "module."
-"""The prefix of the names of all weights of the wrapped module."""
-
 _OTHER_SIZES = "if a dim cannot take every size, fix it: give it a number with --input"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bundler.graph.onnx_signature import load_graph, opset_of
 from bundler.values.portable_paths import PortablePaths
 
 
@@ -27,6 +26,8 @@ def move_with_data(source: Path, target: Path, paths: PortablePaths) -> int:
         ValueError: the weights are in more than one file.
     """
     import onnx
+
+    from bundler.graph.onnx_signature import load_graph, opset_of
 
     model = load_graph(source)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,8 @@ def move_with_data(source: Path, target: Path, paths: PortablePaths) -> int:
 
 def size_with_data(path: Path) -> int:
     """Return the size of an ONNX file and of the external data of its outermost graph, in bytes."""
+    from bundler.graph.onnx_signature import load_graph
+
     graph = load_graph(path).graph
     places = {e.value for tensor in graph.initializer for e in tensor.external_data if e.key == "location"}
     files = [path, *(path.parent / place for place in places)]

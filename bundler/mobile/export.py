@@ -30,6 +30,7 @@ from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
 from bundler.mobile.snippets import snippets
+from bundler.process.extras import require
 from bundler.render.files import write_text
 from bundler.tflite.packed import pack
 from bundler.validation.bundle import Bundle
@@ -77,7 +78,9 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
         UnsafeModelError: a file does more than compute, and that is not allowed.
         TfliteError: metadata cannot be added to a file.
         PublishError: the folder cannot be written.
+        MissingExtraError: the packages of `tfbundle[serve]`, among them LiteRT, are not installed.
     """
+    require("serve", "An export for mobile apps")
     options = options or ExportOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} already exists.", fix="give a new folder with -o")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -12,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, entry_points, version
 from pathlib import Path
 from typing import Literal
 
 from bundler.errors import TfbundleError
 from bundler.process.causes import cause_of
+from serving.extras import PACKAGES, install_command, is_installed, missing
+from serving.texts import plural
 
 Status = Literal["ok", "optional", "problem"]
 GIGABYTE = 10**9
@@ -40,18 +43,20 @@ class Finding:
     fix: str | None = None
 
 
-_REQUIRED = {
-    "torch": "torch",
-    "onnx": "onnx",
-    "onnxscript": "onnxscript",
-    "onnxruntime": "onnxruntime",
-    "tensorflow": "tensorflow",
-    "ai-edge-litert": "ai_edge_litert.interpreter",
-    "grpcio": "grpc",
-    "protobuf": "google.protobuf",
-    "numpy": "numpy",
+_CLIENT = {"grpcio": "grpc", "protobuf": "google.protobuf", "numpy": "numpy"}
+"""What every installation needs: distribution name to the module to import."""
+
+_PARTS = {"serve": "tensorflow", "onnx": "onnx", "build": "torch"}
+"""The extras that add a part of tfbundle, each with the package that shows that it was installed, in the order of inclusion."""
+
+_PURPOSES = {
+    "serve": "tfbundle serve, verify and export-mobile",
+    "onnx": "builds from .onnx files",
+    "build": "builds from PyTorch",
 }
-"""Distribution name to the module to import."""
+
+_MODULES = {"ai_edge_litert": "ai_edge_litert.interpreter"}
+"""The module to import, where importing the top-level one would show nothing."""
 
 _OPTIONAL = {
     "timm": ("sources timm:NAME", "pip install 'tfbundle[timm]'"),
@@ -73,6 +78,10 @@ _TOOLS = {
 }
 
 
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds without CUDA."""
+
+
 def examine(*, build: bool = True) -> Iterator[Finding]:
     """Run all checks and yield each result as it is known.
 
@@ -80,8 +89,10 @@ def examine(*, build: bool = True) -> Iterator[Finding]:
         build: Whether to also build a small model with the whole pipeline, which takes some seconds.
     """
     yield _python()
-    for distribution, module in _REQUIRED.items():
-        yield _required(distribution, module)
+    for distribution, module in _CLIENT.items():
+        yield _required(distribution, module, f"pip install {distribution}")
+    yield from _parts()
+    yield from _nvidia()
     for distribution, (purpose, fix) in _OPTIONAL.items():
         yield _optional(distribution, purpose, fix)
     for tool, purpose in _TOOLS.items():
@@ -89,7 +100,7 @@ def examine(*, build: bool = True) -> Iterator[Finding]:
     yield _converters()
     yield from (_port(number, protocol) for number, protocol in ((8500, "gRPC"), (8501, "REST")))
     yield _disk(Path.cwd())
-    if build:
+    if build and not missing("build"):
         yield _attempt("a small build", _small_build)
 
 
@@ -100,18 +111,67 @@ def _python() -> Finding:
     return Finding("python", "problem", text, "use Python 3.10 to 3.13")
 
 
-def _required(distribution: str, module: str) -> Finding:
+def _parts() -> Iterator[Finding]:
+    """Yield the packages of the extras that are installed, and one line for each that is not."""
+    installed = True
+    for extra, sign in _PARTS.items():
+        installed = installed and is_installed(sign)
+        if installed:
+            for distribution, module in PACKAGES[extra].items():
+                yield _required(distribution, _MODULES.get(module, module), install_command(extra))
+        else:
+            detail = f"not installed; needed for {_PURPOSES[extra]}"
+            yield Finding(f"tfbundle[{extra}]", "optional", detail, install_command(extra))
+
+
+def _nvidia() -> Iterator[Finding]:
+    """Yield a finding if NVIDIA's libraries, which PyPI's torch for Linux requires, are on a machine that cannot use them."""
+    found = {each.name: each for each in distributions() if re.match(r"nvidia-|triton$", each.name or "")}
+    if not any(name.startswith("nvidia-") for name in found) or has_gpu():
+        return
+    size = sum(_size(each) for each in found.values())
+    text = f"{plural(len(found), 'package')}, {size / GIGABYTE:.1f} GB, on a machine without an NVIDIA GPU"
+    fix = f"to free the space: pip uninstall -y {' '.join(sorted(found))}"
+    torch = _version("torch")
+    if torch is not None and not torch.endswith("+cpu"):
+        text += f"; they came with torch {torch}, which PyPI has only with CUDA for Linux"
+        number = torch.partition("+")[0]
+        fix += (
+            f" && pip install --force-reinstall --no-deps torch=={number} --index-url {CPU_INDEX} "
+            f"(with uv: uv pip install --reinstall-package torch --torch-backend cpu torch=={number})"
+        )
+    yield Finding("nvidia packages", "optional", text, fix)
+
+
+def _version(distribution: str) -> str | None:
     try:
-        number = version(distribution)
+        return version(distribution)
     except PackageNotFoundError:
-        return Finding(distribution, "problem", "not installed", f"pip install {distribution}")
+        return None
+
+
+def has_gpu() -> bool:
+    """Return whether the driver of an NVIDIA GPU is loaded on this machine; Windows and WSL have another place for it."""
+    return any(Path(path).exists() for path in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")) or bool(
+        shutil.which("nvidia-smi")
+    )
+
+
+def _size(distribution: Distribution) -> int:
+    return sum(file.size or 0 for file in distribution.files or ())
+
+
+def _required(distribution: str, module: str, fix: str) -> Finding:
+    number = _version(distribution)
+    if number is None and not is_installed(module.partition(".")[0]):  # tensorflow-cpu has another name and the same module
+        return Finding(distribution, "problem", "not installed", fix)
     start = time.perf_counter()
     try:
         importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError, TypeError) as exc:
-        fix = f"pip install --force-reinstall {distribution}=={number}"
-        return Finding(distribution, "problem", f"{number}, but importing it fails: {cause_of(exc)}", fix)
-    return Finding(distribution, "ok", f"{number} (imported in {time.perf_counter() - start:.1f} s)")
+        again = f"pip install --force-reinstall {distribution}=={number}" if number else fix
+        return Finding(distribution, "problem", f"{number or 'found'}, but importing it fails: {cause_of(exc)}", again)
+    return Finding(distribution, "ok", f"{number or 'found'} (imported in {time.perf_counter() - start:.1f} s)")
 
 
 def _optional(distribution: str, purpose: str, fix: str) -> Finding:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bundler.bundle.manifest import files_under
 from bundler.errors import UsageError, VerifyError
+from bundler.process.extras import require
 from bundler.saved_model import summarize
 from bundler.validation.bundle import Bundle
 from bundler.validation.unsafe import saved_model_uses, tflite_uses, unsafe_parts
@@ -144,6 +145,7 @@ def _tf_spec(name: str, info: Any) -> TensorSpec:
 
 
 def _onnx(path: Path) -> ModelFacts:
+    require("onnx", "The inspection of an .onnx file")
     from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 
     model = load_graph(path)
@@ -169,6 +171,7 @@ def _onnx(path: Path) -> ModelFacts:
 
 
 def _tflite(path: Path) -> ModelFacts:
+    require("serve", "The inspection of a .tflite file")
     from ai_edge_litert.interpreter import Interpreter
 
     unsafe = tflite_uses(path)

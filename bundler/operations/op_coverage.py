@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bundler.errors import UsageError
+from bundler.process.extras import require
 
 if TYPE_CHECKING:
     from bundler.converters.native.registry import Handler, HandlerTable
@@ -66,6 +67,7 @@ def coverage(
         SourceError: A file or package with handlers cannot be loaded.
         UsageError: A handler would never be called.
     """
+    require("onnx", "The list of operators")
     from bundler.converters.native import plugins
     from bundler.converters.native.registry import builtin
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import UsageError
+from bundler.process.extras import require
 from bundler.values.fixed_dims import FixedDims
 
 if TYPE_CHECKING:
@@ -55,11 +56,13 @@ class Source:
         form: the form of its strings, as shown to users.
         matches: whether a string has this form.
         module: the module of this package that loads it.
+        extra: the extra of tfbundle that a build of it needs.
     """
 
     form: str
     matches: Callable[[str], bool]
     module: str
+    extra: str = "build"
 
 
 def _suffix(*suffixes: str) -> Callable[[str], bool]:
@@ -75,11 +78,11 @@ def _python(text: str) -> bool:
 
 
 SOURCES: tuple[Source, ...] = (
-    Source("timm:NAME (an architecture of timm)", _prefix("timm:"), "timm_model"),
-    Source("hf:NAME_OR_PATH (a transformers checkpoint or its folder)", _prefix("hf:"), "huggingface"),
+    Source("timm:NAME (an architecture of timm)", _prefix("timm:"), "timm_model", "timm"),
+    Source("hf:NAME_OR_PATH (a transformers checkpoint or its folder)", _prefix("hf:"), "huggingface", "hf"),
     Source("file.py:callable (returns a module, or module and example inputs)", _python, "python_file"),
     Source("model.pt2 (torch.export)", _suffix(".pt2"), "exported_program"),
-    Source("model.onnx", _suffix(".onnx"), "onnx_file"),
+    Source("model.onnx", _suffix(".onnx"), "onnx_file", "onnx"),
     Source(
         "weights.pt, .pth, .bin, .ckpt or .safetensors (with --architecture file.py:callable), or TorchScript",
         _suffix(".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".ts", ".torchscript"),
@@ -112,6 +115,12 @@ def is_onnx(text: str) -> bool:
         UsageError: the source is unknown.
     """
     return _find(text).module == "onnx_file"
+
+
+def require_packages(text: str) -> None:
+    """Raise MissingExtraError if a package that a build of a source needs is not installed; a module is a source like a file."""
+    extra = next((source.extra for source in SOURCES if source.matches(text)), "build")
+    require(extra, f"A build from {text}")
 
 
 def _find(text: str) -> Source:

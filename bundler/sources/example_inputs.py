@@ -5,22 +5,26 @@
    have no defined answer for a row that is fully masked.
 3. Integers are in a range that the model accepts: the one that the source knows, else below the size of the embedding that
    looks them up, else below the smallest embedding of the model, else 0 and 1.
+
+A `.onnx` file is built without torch, so only the functions that run a module import it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from bundler.sources.binding import Binding
-from bundler.sources.tensors import BFLOAT16, to_torch
 from bundler.values.arrays import Array
 from bundler.values.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bundler.sources.binding import Binding
 
 BATCH = 2
 LENGTH = 16
@@ -54,7 +58,7 @@ def _draw(spec: TensorSpec, shape: tuple[int, ...], bounds: Range, rng: np.rando
     if spec.dtype == "string":
         return np.asarray(rng.choice(_WORDS, size=shape))
     if spec.dtype == "bfloat16":
-        return np.asarray(rng.standard_normal(shape)).astype(BFLOAT16)
+        return np.asarray(rng.standard_normal(shape)).astype(ml_dtypes.bfloat16)
     dtype = np.dtype(spec.dtype)
     if "mask" in spec.name and dtype.kind in "biu":
         return np.ones(shape, dtype)
@@ -79,6 +83,10 @@ def integer_ranges(
         specs: all inputs of `method`.
         method: the method that is called.
     """
+    from torch import nn
+
+    from bundler.sources.tensors import BFLOAT16, to_torch
+
     integers = [spec for spec in specs if spec.dtype.startswith(("int", "uint"))]
     sizes = [part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)]
     if not integers or not sizes:
@@ -91,6 +99,9 @@ def integer_ranges(
 
 def _embedding_rows(module: nn.Module, method: str, binding: Binding, tensors: Sequence[Tensor]) -> dict[int, int]:
     """Return the smallest number of rows of the embeddings that look up a tensor, by the tensor's id."""
+    import torch
+    from torch import nn
+
     rows: dict[int, int] = {}
 
     def record(part: nn.Module, args: tuple[Any, ...]) -> None:
@@ -109,6 +120,8 @@ def _embedding_rows(module: nn.Module, method: str, binding: Binding, tensors: S
 
 @contextmanager
 def _hooks(module: nn.Module, hook: Any) -> Iterator[None]:
+    from torch import nn
+
     embeddings = [part for part in module.modules() if isinstance(part, nn.Embedding)]
     handles = [part.register_forward_pre_hook(hook) for part in embeddings]
     try:

@@ -4,7 +4,8 @@ A module is run with other sizes of its fixed dims: one more, or twice as many. 
 several inputs change together; dims of one size that cannot change alone are tried together, too (a square matrix). A copy of
 the module is run, because some modules remember the sizes that they have seen; it shares the weights.
 
-A `.onnx` or `.pt2` file fixes its dims itself, and only another export can free them.
+A `.onnx` or `.pt2` file fixes its dims itself, and only another export can free them. A `.onnx` file is built without torch, so
+only the runs of a module import it.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, TypeAlias
 
 from bundler.process.logs import silence
-from bundler.sources.binding import Binding
-from bundler.sources.outputs import name_outputs
 from bundler.values.fixed_dims import GIVEN, NEEDED, FixedDim, FixedDims
 from bundler.values.reference import REFUSALS
 from bundler.values.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bundler.sources.binding import Binding
 
 Places: TypeAlias = "tuple[tuple[str, int], ...]"
 """Dims that change together, as (input, axis)."""
@@ -172,6 +173,8 @@ class _Trials:
 
     def _changes(self, group: Places) -> bool:
         """Return whether the module accepts another size of these dims, and keep that size for the trials to come."""
+        import torch
+
         name, axis = group[0]
         size = int(self._inputs[name].shape[axis])
         for other in (size + 1, 2 * size) if size else ():
@@ -190,6 +193,10 @@ class _Trials:
 
     def _run(self, inputs: Mapping[str, Tensor]) -> tuple[int, ...] | None:
         """Return the size of the first axis of each output, or None if the module fails."""
+        import torch
+
+        from bundler.sources.outputs import name_outputs
+
         args, kwargs = self._binding.call([inputs[name] for name in self._binding.names])
         try:
             with silence(), torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -15,6 +15,7 @@ from bundler.bundle.reader import BundleReader
 from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
 from bundler.errors import ParityError
+from bundler.process.extras import require
 from serving.regular_file import kind
 
 
@@ -53,7 +54,12 @@ class Bundle(BundleReader):
 
         Returns:
             All problems. The bundle is what was built if none of them is `serious`.
+
+        Raises:
+            MissingExtraError: the models are to run, and the packages of `tfbundle[serve]` are not installed.
         """
+        if parity:
+            require("serve", "The run of a bundle's models", otherwise="leave it out: --no-parity, or parity=False in Python")
         left, half = self._staging_folders()
         found = [*self._damaged_files(), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
         found += self._unsafe_parts({problem.path for problem in found}, allow_unsafe_ops)

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bundler.graph.compute_dtype import compute_dtype
 from bundler.values.exported import InFloat32
 from bundler.values.reference import REFUSALS
 from serving.golden.compare import compare
@@ -73,6 +72,8 @@ def choose_tolerance(requested: float | None, references: Sequence[ReferenceOutp
         requested: the user's tolerance; None: by dtype.
         references: PyTorch's outputs for the signatures.
     """
+    from bundler.graph.compute_dtype import compute_dtype
+
     order = list(reversed(BASE))
     dtype = min(
         (compute_dtype(reference.exported.onnx) for reference in references), key=order.index, default="float32"

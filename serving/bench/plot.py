@@ -8,6 +8,7 @@ from typing import Any
 
 from serving.bench.load import LoadFigures
 from serving.errors import TargetError
+from serving.extras import require
 from serving.texts import plural
 
 FORMATS = (".svg", ".png", ".pdf")
@@ -21,18 +22,16 @@ def draw(results: Sequence[LoadFigures], file: Path) -> None:
         file: where to write the image; its suffix chooses the format.
 
     Raises:
-        TargetError: the suffix is not .svg, .png or .pdf, or matplotlib is not installed.
+        TargetError: the suffix is not .svg, .png or .pdf.
+        MissingExtraError: matplotlib is not installed.
     """
     if file.suffix not in FORMATS:
         fix = f"give a name that ends with one of {', '.join(FORMATS)}"
         raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix)
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as exc:
-        raise TargetError(
-            "A plot needs matplotlib, which is not installed.", fix="pip install 'tfbundle[plots]'"
-        ) from exc
+    require("plots", "A plot")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     mpl.rcParams["svg.hashsalt"] = "tfbundle"  # makes the file the same for the same figures
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from serving.errors import NotReadyError
+from serving.extras import require
 
 _LAST_LINES = 8
 
@@ -45,7 +46,9 @@ def server_process(source: Path | str, flags: Sequence[str] = ()) -> Iterator[Se
 
     Raises:
         NotReadyError: the server did not start; with the last lines of its log.
+        MissingExtraError: the packages of `tfbundle[serve]` are not installed.
     """
+    require("serve", "The embedded server")
     command = [sys.executable, "-m", "serving.server.child", str(source), *flags]
     with child_server(command, where=f"{source} {' '.join(flags)}".strip()) as endpoints:
         yield endpoints

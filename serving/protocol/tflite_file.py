@@ -8,7 +8,7 @@ signature from the tensors' names (servables/tensorflow/tflite_session.cc).
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serving.protocol.messages import message
@@ -23,8 +23,74 @@ BROKEN = (struct.error, IndexError, TypeError, ValueError, OverflowError, Attrib
 """Errors of FlatBuffers' Python readers for malformed bytes."""
 
 
-def parse_model(content: bytes) -> Any:
-    """Return the FlatBuffer table `tflite.Model` of a .tflite file. Damage in the file shows only when its fields are read.
+class FlatTable:
+    """A table of a FlatBuffer. Damage in the file shows only when a field is read, as one of the errors in `BROKEN`.
+
+    Fields are numbered in the order of tensorflow/compiler/mlir/lite/schema/schema.fbs. The package of LiteRT has a class for
+    each table of that schema, but it is too large for those who only want to know what a file does.
+
+    Args:
+        content: the bytes of the file.
+        position: where the table begins.
+    """
+
+    def __init__(self, content: bytes, position: int) -> None:
+        from flatbuffers.table import Table
+
+        self._content = content
+        self._table = Table(content, position)
+
+    def _offset(self, field: int) -> int:
+        return int(self._table.Offset(4 + 2 * field))
+
+    def tables(self, field: int) -> Iterator[FlatTable]:
+        """Yield the tables of a vector; none if the field is not set."""
+        offset = self._offset(field)
+        if offset:
+            start = self._table.Vector(offset)
+            for index in range(self._table.VectorLen(offset)):
+                yield FlatTable(self._content, self._table.Indirect(start + 4 * index))
+
+    def string(self, field: int) -> bytes | None:
+        """Return a string, or None if the field is not set."""
+        offset = self._offset(field)
+        return bytes(self._table.String(offset + self._table.Pos)) if offset else None
+
+    def octets(self, field: int) -> bytes:
+        """Return a vector of bytes; empty if the field is not set."""
+        from flatbuffers.number_types import Uint8Flags
+
+        offset = self._offset(field)
+        if not offset or not self._table.VectorLen(offset):
+            return b""
+        return bytes(self._table.GetVectorAsNumpy(Uint8Flags, offset).tobytes())
+
+    def number(self, field: int) -> int:
+        """Return an unsigned integer of 32 bits, or its default 0."""
+        from flatbuffers.number_types import Uint32Flags
+
+        offset = self._offset(field)
+        return int(self._table.Get(Uint32Flags, offset + self._table.Pos)) if offset else 0
+
+
+OPERATOR_CODES, SUBGRAPHS, BUFFERS, METADATA = 1, 2, 4, 6
+"""Fields of the root table, `tflite.Model`."""
+
+CUSTOM_CODE = 1
+"""Field of `OperatorCode`."""
+
+OPERATORS = 3
+"""Field of `SubGraph`."""
+
+OPCODE_INDEX, CUSTOM_OPTIONS = 0, 5
+"""Fields of `Operator`."""
+
+_BUFFER_DATA = 0
+_METADATA_NAME, _METADATA_BUFFER = 0, 1
+
+
+def parse_model(content: bytes) -> FlatTable:
+    """Return the root table of a .tflite file. Damage in the file shows only when its fields are read.
 
     Args:
         content: the bytes of the file.
@@ -32,12 +98,10 @@ def parse_model(content: bytes) -> Any:
     Raises:
         ValueError: the bytes are not a .tflite file.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     if content[4:8] != IDENTIFIER:
         raise ValueError("the file does not have the identifier TFL3")
     try:
-        return schema.Model.GetRootAs(content, 0)
+        return FlatTable(content, *struct.unpack_from("<I", content))
     except BROKEN as exc:
         raise ValueError(f"the file is damaged ({exc})") from exc
 
@@ -53,15 +117,13 @@ def read_metadata(content: bytes) -> dict[str, bytes]:
     """
     model = parse_model(content)
     try:
-        entries = [model.Metadata(index) for index in range(model.MetadataLength())]
-        return {entry.Name().decode(): _buffer(model, entry.Buffer()) for entry in entries}
+        buffers = list(model.tables(BUFFERS))
+        return {
+            (entry.string(_METADATA_NAME) or b"").decode(): buffers[entry.number(_METADATA_BUFFER)].octets(_BUFFER_DATA)
+            for entry in model.tables(METADATA)
+        }
     except BROKEN as exc:
         raise ValueError(f"the file is damaged ({exc})") from exc
-
-
-def _buffer(model: Any, index: int) -> bytes:
-    buffer = model.Buffers(index)
-    return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
 
 
 def pack_signatures(signatures: Mapping[str, Any]) -> bytes:

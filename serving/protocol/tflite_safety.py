@@ -12,7 +12,17 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from serving.protocol.messages import message
-from serving.protocol.tflite_file import BROKEN, parse_model
+from serving.protocol.tflite_file import (
+    BROKEN,
+    CUSTOM_CODE,
+    CUSTOM_OPTIONS,
+    OPCODE_INDEX,
+    OPERATOR_CODES,
+    OPERATORS,
+    SUBGRAPHS,
+    FlatTable,
+    parse_model,
+)
 from serving.protocol.unsafe_ops import UnsafeUse, grouped, shown, why_unsafe
 
 _FLEX = "Flex"
@@ -38,18 +48,16 @@ def unsafe_tflite_uses(content: bytes) -> list[UnsafeUse]:
         raise ValueError(f"the file is damaged ({exc})") from exc
 
 
-def _uses(model: Any) -> Iterator[UnsafeUse]:
-    codes = [_custom_name(model.OperatorCodes(index)) for index in range(model.OperatorCodesLength())]
+def _uses(model: FlatTable) -> Iterator[UnsafeUse]:
+    codes = [_custom_name(code) for code in model.tables(OPERATOR_CODES)]
     for name in codes:
         if name is not None and not name.startswith(_FLEX) and name not in _OF_THE_RUNTIME:
             yield UnsafeUse(shown(name), _PLUGIN)
         elif name is not None and name.startswith(_FLEX):
             yield from _flex_use(name, name.removeprefix(_FLEX), {})
-    for index in range(model.SubgraphsLength()):
-        graph = model.Subgraphs(index)
-        for position in range(graph.OperatorsLength()):
-            operator = graph.Operators(position)
-            code = codes[operator.OpcodeIndex()]
+    for graph in model.tables(SUBGRAPHS):
+        for operator in graph.tables(OPERATORS):
+            code = codes[operator.number(OPCODE_INDEX)]
             if code is not None and code.startswith(_FLEX):
                 # The delegate runs the node in the options, whatever the operator's code says.
                 node = _flex_node(operator)
@@ -62,17 +70,18 @@ def _flex_use(name: str, op: str, attributes: Any) -> Iterator[UnsafeUse]:
         yield UnsafeUse(shown(name if name == _FLEX + op else f"{name} ({op})"), reason)
 
 
-def _custom_name(code: Any) -> str | None:
+def _custom_name(code: FlatTable) -> str | None:
     """Return the name of a custom operator, or None for one of TFLite's own."""
-    name = code.CustomCode()
+    name = code.string(CUSTOM_CODE)
     return name.decode("utf-8", "replace") if name is not None else None
 
 
-def _flex_node(operator: Any) -> Any:
+def _flex_node(operator: FlatTable) -> Any:
     """Return the `tensorflow.NodeDef` in an operator's options: a FlexBuffer vector of the operator's name and the node."""
     from flatbuffers import flexbuffers
 
-    if not operator.CustomOptionsLength():
+    content = operator.octets(CUSTOM_OPTIONS)
+    if not content:
         raise ValueError("a Flex operator has no options")
-    options = flexbuffers.GetRoot(bytearray(operator.CustomOptionsAsNumpy().tobytes())).AsVector
+    options = flexbuffers.GetRoot(bytearray(content)).AsVector
     return message("tensorflow.NodeDef").FromString(bytes(options[1].AsStringBytes))

@@ -32,4 +32,4 @@ _MODULES = {"Server": "server", "ServerOptions": "config.options", "parse_flags"
 
 __all__ = ["Server", "ServerOptions", "parse_flags", "serve"]
 
-__getattr__ = lazy_attributes(__name__, _MODULES)
+__getattr__ = lazy_attributes(__name__, _MODULES, dict.fromkeys(("Server", "serve"), ("serve", "The embedded server")))

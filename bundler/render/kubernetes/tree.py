@@ -9,8 +9,11 @@ from typing import Any
 
 from bundler.render import RenderContext
 
-TREE = Path(__file__).resolve().parents[3] / "k8s"
-"""The folder k8s/, next to the packages both in the repository and in an installation."""
+_IN_PACKAGE = Path(__file__).resolve().with_name("shipped")
+_IN_REPOSITORY = Path(__file__).resolve().parents[3] / "k8s"
+
+TREE = _IN_PACKAGE if _IN_PACKAGE.is_dir() else _IN_REPOSITORY
+"""The shipped tree: k8s/ at the top of the repository, which the wheel carries as a folder of this package (pyproject.toml)."""
 
 EXAMPLE = "digits"
 """Name of the bundle and of the model that the shipped tree serves."""

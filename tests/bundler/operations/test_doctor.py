@@ -14,17 +14,59 @@ from bundler.operations import doctor
 
 
 def test_a_missing_requirement_is_a_problem_and_a_missing_extra_is_not() -> None:
-    required = doctor._required("no-such-distribution", "no_such_module")
+    required = doctor._required("no-such-distribution", "no_such_module", "pip install no-such-distribution")
     assert (required.status, required.fix) == ("problem", "pip install no-such-distribution")
     extra = doctor._optional("no-such-distribution", "nothing", "pip install it")
     assert (extra.status, extra.detail) == ("optional", "not installed; needed for nothing")
 
 
 def test_a_package_that_cannot_be_imported_is_a_problem() -> None:
-    broken = doctor._required("numpy", "numpy.no_such_module")
+    broken = doctor._required("numpy", "numpy.no_such_module", "pip install numpy")
     assert broken.status == "problem"
     assert "importing it fails: No module named 'numpy.no_such_module'" in broken.detail
     assert str(broken.fix).startswith("pip install --force-reinstall numpy==")
+
+
+def install(folder: Path, name: str, number: str, *files: str) -> None:
+    """Write the metadata of a distribution, as pip does."""
+    info = folder / f"{name.replace('-', '_')}-{number}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    (info / "RECORD").write_text("".join(f"{file},,2000000000\n" for file in files))
+
+
+@pytest.mark.parametrize("torch", ["9.9.1", "9.9.1+cpu"])
+def test_nvidia_packages_on_a_machine_without_a_gpu_are_named_with_the_way_to_the_cpu_build(
+    torch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "nvidia-cudnn-cu12", "9.1", "cudnn.so")
+    install(tmp_path, "triton", "3.0")
+    install(tmp_path, "torch", torch)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+    assert list(doctor._nvidia()) == []
+    monkeypatch.setattr(doctor, "has_gpu", lambda: False)
+    (finding,) = doctor._nvidia()
+    assert finding.status == "optional"
+    assert finding.detail.startswith("2 packages, 2.0 GB, on a machine without an NVIDIA GPU")
+    assert str(finding.fix).startswith("to free the space: pip uninstall -y nvidia-cudnn-cu12 triton")
+    pip = "pip install --force-reinstall --no-deps torch==9.9.1 --index-url https://download.pytorch.org/whl/cpu"
+    assert (pip in str(finding.fix)) == (torch == "9.9.1")
+    assert ("--torch-backend cpu" in str(finding.fix)) == (torch == "9.9.1")
+
+
+def test_extras_that_are_not_installed_are_no_problem_and_half_installed_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = {"tensorflow", "ai_edge_litert", "onnx", "onnx_ir", "onnxruntime", "torch", "onnxscript", "safetensors"}
+    monkeypatch.setattr(doctor, "is_installed", lambda module: module not in absent)
+    findings = list(doctor._parts())
+    assert [finding.name for finding in findings] == ["tfbundle[serve]", "tfbundle[onnx]", "tfbundle[build]"]
+    assert {finding.status for finding in findings} == {"optional"}
+    assert findings[2].fix == "pip install 'tfbundle[build]'"
+    monkeypatch.setattr(doctor, "is_installed", lambda module: module not in {"onnx", "aiohttp"})
+    monkeypatch.setitem(doctor.PACKAGES, "serve", {"no-such-distribution": "aiohttp"})
+    half, *others = doctor._parts()
+    assert (half.status, half.fix) == ("problem", "pip install 'tfbundle[serve]'")
+    assert [finding.name for finding in others] == ["tfbundle[onnx]", "tfbundle[build]"]
 
 
 def test_a_port_in_use_is_reported() -> None:

@@ -369,7 +369,10 @@ def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpe
     """
     if not isinstance(data, dict):
         raise SpecError(
-            "The content of a bundle.yaml must be a mapping with the key 'models'.", where=where, fix=ADVICE
+            "The content of a bundle.yaml must be a mapping with the key 'models'.",
+            where=where,
+            fix=ADVICE,
+            code="TFB1103",
         )
     try:
         return BundleSpec.model_validate(data)
@@ -377,7 +380,9 @@ def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpe
         problems = find_problems(exc, BundleSpec)
         keys = ", ".join(dict.fromkeys(problem.path for problem in problems if problem.path))
         place = f"{where}, {keys}" if show_keys and keys else where
-        raise SpecError("\n".join(str(problem) for problem in problems), where=place, fix=ADVICE) from exc
+        raise SpecError(
+            "\n".join(str(problem) for problem in problems), where=place, fix=ADVICE, code="TFB1103"
+        ) from exc
 
 
 def read_spec(path: Path) -> BundleSpec:

@@ -79,7 +79,7 @@ def _explain(exc: Exception) -> int | None:
         return 1
     if isinstance(exc, OSError) and exc.filename:
         fix = "check the path, and the disk that it is on"
-        print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix=fix, code="TFB8102")
+        print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix=fix, code="TFB8101")
         return 1
     cause = cause_of(exc) if str(exc).strip() else ""
     print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback", code="TFB8901")

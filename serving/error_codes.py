@@ -22,7 +22,9 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("error_pages")
 
 _AREA = re.compile(r"# (?P<prefix>TFB\d): (?P<title>.+)")
-_PAGE = re.compile(r"(?P<code>TFB\d{4}): (?P<title>.+)\n\n(?P<cause>.+?)\n\n```text\n(?P<example>.+?)\n```\n\n(?P<way_out>.+)", re.S)
+_PAGE = re.compile(
+    r"(?P<code>TFB\d{4}): (?P<title>[^\n]+)\n\n(?P<cause>.+?)\n\n```text\n(?P<example>.+?)\n```\n\n(?P<way_out>.+)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -72,6 +73,8 @@ def _explain(exc: Exception) -> int | None:
         _print_traceback(exc)
     if isinstance(exc, (TfbundleError, ServingError)):
         print_error(exc.what, where=exc.where, fix=exc.fix, code=exc.code)
+        if exc.code and explains():
+            echo(f"  more: tfbundle explain {exc.code}")
         return exc.exit_code
     if isinstance(exc, PermissionError) and exc.filename:
         fix = "change the permissions, or run the command as a user who has them"
@@ -84,6 +87,11 @@ def _explain(exc: Exception) -> int | None:
     cause = cause_of(exc) if str(exc).strip() else ""
     print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback", code="TFB8901")
     return 1
+
+
+def explains() -> bool:
+    """Return whether an error is followed by the command that explains its code: only if a person reads it."""
+    return sys.stderr.isatty()
 
 
 def _explain_interrupt(exc: KeyboardInterrupt) -> None:

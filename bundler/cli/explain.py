@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
@@ -62,4 +63,5 @@ def _show(page: ErrorPage) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    Console().print(Markdown(page.markdown()))
+    # A relative link leads nowhere on a terminal: `[security](../security.md)` becomes `security (docs/security.md)`.
+    Console().print(Markdown(re.sub(r"\[([^]]+)\]\(\.\./(\S+?)\)", r"\1 (docs/\2)", page.markdown())))

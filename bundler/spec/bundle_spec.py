@@ -19,7 +19,7 @@ from bundler.spec.image_names import Repository
 from bundler.spec.kubernetes_spec import KubernetesSpec
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
-from bundler.spec.problems import find_problems
+from bundler.spec.problems import common_code, find_problems
 from bundler.spec.server_flags import Value, check_flags
 from bundler.spec.signature_spec import (
     ClassifySpec,
@@ -381,7 +381,7 @@ def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpe
         keys = ", ".join(dict.fromkeys(problem.path for problem in problems if problem.path))
         place = f"{where}, {keys}" if show_keys and keys else where
         raise SpecError(
-            "\n".join(str(problem) for problem in problems), where=place, fix=ADVICE, code="TFB1103"
+            "\n".join(str(problem) for problem in problems), where=place, fix=ADVICE, code=common_code(exc)
         ) from exc
 
 

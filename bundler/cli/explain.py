@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from itertools import groupby
@@ -41,6 +40,8 @@ def explain(
 
 
 def _page(text: str) -> ErrorPage:
+    import difflib
+
     from bundler.errors import UsageError
     from serving.error_codes import normalized, pages
 

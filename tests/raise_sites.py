@@ -63,20 +63,23 @@ def _classes() -> _Classes:
     """Return the error classes with their own or inherited codes, and the messages that a class makes itself."""
     found = _Classes()
     definitions = [node for nodes in _nodes().values() for node in nodes if isinstance(node, ast.ClassDef)]
-    before = -1
-    while len(found.codes) != before:
-        before = len(found.codes)
+    before: dict[str, str | None] = {}
+    while found.codes != before:
+        before = dict(found.codes)
         for node in definitions:
-            base = next((_name(base) for base in node.bases if _name(base) in found.codes), None)
-            if base and node.name not in found.codes:
-                found.codes[node.name] = _own_code(node) or found.codes[base]
-                found.messages[node.name] = tuple(
-                    text
-                    for call in ast.walk(node)
-                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and call.args
-                    for text in _templates(call.args[0], {})
-                )
+            bases = [_name(base) for base in node.bases if _name(base) in found.codes]
+            if bases and not found.codes.get(node.name):
+                found.codes[node.name] = _own_code(node) or next(filter(None, map(found.codes.get, bases)), None)
+            if bases and not found.messages.get(node.name):
+                found.messages[node.name] = _own_messages(node)
     return found
+
+
+def _own_messages(node: ast.ClassDef) -> tuple[str, ...]:
+    calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and call.args]
+    return tuple(
+        text for call in calls if ast.unparse(call.func) == "super().__init__" for text in _templates(call.args[0], {})
+    )
 
 
 def _own_code(node: ast.ClassDef) -> str | None:

@@ -27,7 +27,7 @@ def draw(results: Sequence[LoadFigures], file: Path) -> None:
     """
     if file.suffix not in FORMATS:
         fix = f"give a name that ends with one of {', '.join(FORMATS)}"
-        raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix)
+        raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix, code="TFB1002")
     require("plots", "A plot")
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -199,6 +199,7 @@ class Client:
             raise TargetError(
                 f"{verb} has the one input {EXAMPLES!r}, not {arguments.shown(sorted(given))}.",
                 fix=f"give {{{EXAMPLES!r}: [serialized tf.Examples]}}",
+                code="TFB7009",
             )
         examples = to_messages(arguments.examples(given[EXAMPLES], EXAMPLES))
         return self._transport.prepare_examples(verb, ref, signature, examples, seconds)
@@ -254,7 +255,9 @@ class Client:
         """
         timeout = arguments.seconds(timeout, or_zero=True)
         if not callable(ended):
-            raise TargetError(f"The argument ended is not a function: {arguments.shown(ended)}.", fix="leave it out")
+            raise TargetError(
+                f"The argument ended is not a function: {arguments.shown(ended)}.", fix="leave it out", code="TFB7009"
+            )
         deadline = time.monotonic() + timeout
         pause, longest = _POLL_SECONDS
         while True:

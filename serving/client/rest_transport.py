@@ -259,7 +259,7 @@ class RestTransport:
             return ConnectionFailedError(what, where=where, fix=fix)
         what = f"{self._target.address} does not answer in HTTP ({type(exc).__name__})."
         fix = "write HOST:PORT without http:// for a gRPC port, or give the REST port (8501 by default)"
-        return ProtocolError(what, where=where, fix=fix)
+        return ProtocolError(what, where=where, fix=fix, code="TFB7003")
 
     def _connection(self) -> Connection:
         """Return this thread's connection."""
@@ -287,6 +287,7 @@ def _rows(inputs: Mapping[str, Array]) -> dict[str, Any]:
         raise TensorError(
             f"The row format needs inputs of the same first dim, got {sizes}.",
             fix="use rest_format='column'",
+            code="TFB7101",
         )
     encoded = {name: _encode(name, array) for name, array in inputs.items()}
     return {
@@ -297,7 +298,7 @@ def _rows(inputs: Mapping[str, Array]) -> dict[str, Any]:
 def _encode(name: str, array: Array) -> Any:
     dtype = array_dtype_name(array)
     if dtype in NOT_IN_JSON:
-        raise TensorError(f"The input {name!r} is {dtype}, which REST cannot carry.", fix="use gRPC")
+        raise TensorError(f"The input {name!r} is {dtype}, which REST cannot carry.", fix="use gRPC", code="TFB7102")
     if dtype != "string":
         return array.tolist()
     try:
@@ -345,7 +346,9 @@ def _names(value: Any, row: bool) -> set[str]:
 def _decode(name: str, value: Any, info: TensorInfo) -> Array:
     """Return a JSON value as an array of the signature's dtype."""
     if info.dtype in NOT_IN_JSON:
-        raise TensorError(f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC")
+        raise TensorError(
+            f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC", code="TFB7102"
+        )
     try:
         array = _decode_strings(np.array(value, np.object_)) if info.dtype == "string" else np.array(value, info.dtype)
         return _restore_empty(array, info)

@@ -1,6 +1,7 @@
 """Errors of the build side.
 
-Every error says what happened, where, and what to do; the command line prints exactly that and exits with `exit_code`.
+Every error says what happened, where, and what to do; the command line prints exactly that and exits with `exit_code`. Its `code`
+is explained in `serving.errors`.
 
     TfbundleError                   1   a `serving.errors.ExplainedError`
     ├── UsageError                  2   a flag, a name or a file given by the user is wrong
@@ -48,6 +49,8 @@ class MissingExtraError(TfbundleError):
         command: the command to recommend instead of the extra, where installing the extra would do harm.
     """
 
+    code = "TFB8001"
+
     def __init__(self, package: str, extra: str, *, purpose: str, command: str | None = None) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed.",
@@ -72,6 +75,8 @@ class ConversionError(TfbundleError):
 class UnsupportedOpsError(ConversionError):
     """An ONNX model has operators without a handler."""
 
+    code = "TFB3001"
+
 
 class TfliteError(TfbundleError):
     """A TFLite variant could not be built."""
@@ -80,6 +85,7 @@ class TfliteError(TfbundleError):
 class GateError(TfliteError):
     """A TFLite variant is less accurate than its gate requires."""
 
+    code = "TFB4301"
     exit_code = 3
 
 
@@ -91,6 +97,8 @@ class VariantsError(TfbundleError):
         exit_code: 3 if a variant is below its gate, else 1.
     """
 
+    code = "TFB4302"
+
     def __init__(self, what: str, *, below_gate: bool, fix: str | None = None) -> None:
         super().__init__(what, fix=fix)
         self.exit_code = GateError.exit_code if below_gate else TfliteError.exit_code
@@ -100,6 +108,7 @@ class VariantsError(TfbundleError):
 class ParityError(TfbundleError):
     """An artifact's answers differ from PyTorch's by more than the tolerance."""
 
+    code = "TFB3401"
     exit_code = 3
 
 
@@ -113,3 +122,5 @@ class VerifyError(TfbundleError):
 
 class UnsafeModelError(VerifyError):
     """A model has operators that reach out of the graph, to files or the network for example, and that was not allowed."""
+
+    code = "TFB5105"

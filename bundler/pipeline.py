@@ -216,7 +216,7 @@ def build_bundle(
         TfbundleError: a stage failed; the bundle is unchanged.
     """
     if not spec.models:
-        raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
+        raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml", code="TFB1103")
     report, loaded, evaluate = progress or _ignore, loaded or {}, evaluate or {}
     converters = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
     with Staging(out) as staging:
@@ -493,6 +493,7 @@ def check_model(
             raise UsageError(
                 f"The converter {model.converter} does not support custom handlers (ops: {', '.join(model.ops)}).",
                 fix="omit --ops, or use --converter native",
+                code="TFB1206",
             )
         return converter, None
     extension = plugins.find(model.ops, base=base)
@@ -558,7 +559,7 @@ def build(
     loaded = _loaded_models(source, example_inputs, models)
     if evaluate is not None and len(models) != 1:
         what = f"evaluate works with only one model, but bundle.yaml has {len(models)}."
-        raise UsageError(what, where=text, fix="build the models one by one")
+        raise UsageError(what, where=text, fix="build the models one by one", code="TFB1001")
     measures = {models[0].name: evaluate} if evaluate else None
     return build_bundle(
         request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures
@@ -584,6 +585,7 @@ def _loaded_models(
             "example_inputs work only with a module; a source provides its own.",
             where=str(source),
             fix="return (module, example_inputs) from the callable, or give inputs=('x=float32[batch,3]',)",
+            code="TFB1001",
         )
     return {}
 

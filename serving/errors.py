@@ -16,6 +16,10 @@ Every error says what happened, where, and what to do; the command line prints e
         ├── RequestError            1   the server answered with an error status (`.status`)
         └── ProtocolError           1   the server's answer does not follow TensorFlow Serving's protocol
 
+Every error has a code, such as TFB7002, which stands for one kind of problem with its own cause and way out:
+`serving.error_codes` has a page for each, and `tfbundle explain CODE` prints it. A class whose errors are all of one kind
+states the code itself; otherwise each place that raises an error gives `code=`.
+
 The server half answers errors as status codes instead, see `serving.protocol.status`.
 """
 
@@ -29,15 +33,21 @@ class ExplainedError(Exception):
         what: what happened, in one sentence that quotes the offending value.
         where: the file, node, flag, server or line of the user's model that it concerns.
         fix: what the user can do about it, as an imperative.
+        code: the code of this kind of problem, if the class does not state it.
     """
 
     exit_code = 1
+    code = ""
 
-    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, where: str | None = None, fix: str | None = None, code: str | None = None
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.fix = fix
+        if code:
+            self.code = code
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -77,13 +87,19 @@ class LaunchError(ServingError):
 class ConnectionFailedError(ServingError):
     """No server answers at the target."""
 
+    code = "TFB7002"
+
 
 class DeadlineError(ServingError):
     """A server did not answer in time."""
 
+    code = "TFB7004"
+
 
 class NotReadyError(DeadlineError):
     """A model did not become available in time, or could not be loaded."""
+
+    code = "TFB7005"
 
 
 class RequestError(ServingError):
@@ -94,6 +110,8 @@ class RequestError(ServingError):
         http_status: the HTTP status over REST, None over gRPC.
     """
 
+    code = "TFB7006"
+
     def __init__(
         self,
         what: str,
@@ -102,11 +120,14 @@ class RequestError(ServingError):
         http_status: int | None = None,
         where: str | None = None,
         fix: str | None = None,
+        code: str | None = None,
     ) -> None:
-        super().__init__(what, where=where, fix=fix)
+        super().__init__(what, where=where, fix=fix, code=code)
         self.status = status
         self.http_status = http_status
 
 
 class ProtocolError(ServingError):
     """A server's answer does not follow TensorFlow Serving's protocol, or is not the expected one."""
+
+    code = "TFB7007"

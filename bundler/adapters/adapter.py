@@ -96,6 +96,7 @@ def check_batched(name: str, specs: Sequence[TensorSpec], kind: str) -> None:
                 f"The signature {name!r} takes one string per row, but the first dim of the model's {kind} {spec} is not a "
                 "dynamic batch.",
                 fix=f"declare it with a batch, e.g. --input {shell_command(f'{spec.name}={spec.dtype}[{_with_batch(spec)}]')}",
+                code="TFB1302",
             )
 
 

@@ -46,6 +46,7 @@ class ClassifyAdapter:
             raise UsageError(
                 f"signatures.{name}.classify.top_k is {spec.top_k}, but there are only {len(labels)} labels.",
                 fix=f"set top_k to at most {len(labels)}, or omit it to return all classes",
+                code="TFB1303",
             )
         self._top_k = spec.top_k
         size = spec.top_k or len(labels)
@@ -149,7 +150,9 @@ def _select_output(
     listed = ", ".join(map(str, base_outputs))
     if requested is not None and requested not in [spec.name for spec in base_outputs]:
         raise UsageError(
-            f"The signature {name!r} uses the output {requested!r}, which does not exist.", fix=f"choose one of: {listed}"
+            f"The signature {name!r} uses the output {requested!r}, which does not exist.",
+            fix=f"choose one of: {listed}",
+            code="TFB1301",
         )
     candidates = [
         spec.name
@@ -162,8 +165,11 @@ def _select_output(
         raise UsageError(
             f"The signature {name!r} needs {requirement}; several outputs fit: {', '.join(candidates)}.",
             fix=f"choose one, e.g. output: {candidates[0]}",
+            code="TFB1301",
         )
     mismatch = f"the output {requested!r} does not fit" if requested else "no output fits"
     raise UsageError(
-        f"The signature {name!r} needs {requirement}, but {mismatch}.", fix=f"give the model such an output; it has {listed}"
+        f"The signature {name!r} needs {requirement}, but {mismatch}.",
+        fix=f"give the model such an output; it has {listed}",
+        code="TFB1302",
     )

@@ -124,6 +124,7 @@ def derive(
         raise UsageError(
             f"The converter {model.converter} cannot build the signatures {', '.join(model.derived)}.",
             fix="omit --converter, or use --converter native",
+            code="TFB1206",
         )
     signatures = [_signature(name, spec, model, converted, base) for name, spec in model.derived.items()]
     converted.derive(signatures)
@@ -184,6 +185,7 @@ def _labels(name: str, model: ModelSpec, spec: SignatureSpec, base: Path) -> tup
         raise UsageError(
             f"The signature {name!r} returns classes, but the model has no labels.",
             fix="give labels, a list or a file with one per line, e.g. labels: labels.txt",
+            code="TFB1303",
         )
     return read_labels(labels, base)
 
@@ -203,6 +205,7 @@ def _reference(
         raise UsageError(
             f"PyTorch's best scores for the example inputs of the signature {derived.name!r} are too close to rank.",
             fix="give example inputs that the model classifies with more confidence, or omit top_k",
+            code="TFB1204",
         )
     exported = replace(base.exported, name=derived.name, signature=derived.signature, examples=dict(cases[0].inputs))
     return ReferenceOutputs(exported, tuple(cases), served=True)

@@ -69,6 +69,7 @@ class ExamplesAdapter:
             raise UsageError(
                 f"signatures.{name}.examples.features names {unknown[0]!r}, which is not an input of the base signature.",
                 fix=f"choose one of: {', '.join(target.name for target in base_inputs)}",
+                code="TFB1301",
             )
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec(INPUT, "string", (BATCH,)),)
         self.features = tuple(_feature(name, target, spec.features.get(target.name)) for target in base_inputs)
@@ -123,6 +124,7 @@ def _feature(name: str, target: TensorSpec, declaration: str | None) -> Feature:
             f"The signature {name!r} cannot read the input {target} from tf.Examples: only the first dim after the batch may "
             "be dynamic.",
             fix="build the model with fixed sizes for the other dims",
+            code="TFB1302",
         )
     return Feature(target, target.name, _feature_dtype(name, target), dims)
 
@@ -135,10 +137,12 @@ def _declared_feature(name: str, target: TensorSpec, declaration: str) -> Featur
         raise UsageError(
             f"signatures.{name}.examples: the feature {declaration} does not fill the input {target}.",
             fix=f"its size per example must be {count}, e.g. {spec.name}={spec.dtype}[{count}]",
+            code="TFB1302",
         )
     if (spec.dtype == "string") != (target.dtype == "string"):
         raise UsageError(
-            f"signatures.{name}.examples: the feature {declaration} cannot be converted to the input {target}."
+            f"signatures.{name}.examples: the feature {declaration} cannot be converted to the input {target}.",
+            code="TFB1302",
         )
     return Feature(target, spec.name, spec.dtype, spec.dims)
 
@@ -151,7 +155,8 @@ def _feature_dtype(name: str, target: TensorSpec) -> str:
     if target.dtype.startswith(("float", "bfloat")):
         return "float32"
     raise UsageError(
-        f"The signature {name!r} cannot read the input {target} from tf.Examples, which cannot hold {target.dtype}."
+        f"The signature {name!r} cannot read the input {target} from tf.Examples, which cannot hold {target.dtype}.",
+        code="TFB1302",
     )
 
 

@@ -125,6 +125,7 @@ class ImageAdapter:
                     f"The image signature's pixels differ from Pillow's by {deviation}, for an image of {size[0]}x{size[1]} "
                     f"pixels; rounding explains at most {MAX_WORST:g}, {MAX_MEAN:g} and {MAX_BIAS:g}.",
                     fix="report this with the versions that `tfbundle doctor` prints",
+                    code="TFB3403",
                 )
 
     def _pixel_spec(self) -> Any:
@@ -226,6 +227,7 @@ def _reader(
             raise UsageError(
                 f"signatures.{name}.image.input names {spec.input!r}, which is not an input of the model.",
                 fix=f"choose one of: {', '.join(candidate.name for candidate in base_inputs)}",
+                code="TFB1301",
             )
     else:
         candidates = [candidate for candidate in base_inputs if len(candidate.dims) == 4]
@@ -235,6 +237,7 @@ def _reader(
             raise UsageError(
                 f"The signature {name!r} takes images, so the model needs one input of 4 dims, but {count} 4 dims.",
                 fix=f"choose one, e.g. image: {{input: {base_inputs[0].name}}}; the inputs are {listed}",
+                code="TFB1301",
             )
     return ImageReader.of_input(candidates[0], candidates[0].shape[1:], preprocessing)
 

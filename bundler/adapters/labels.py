@@ -29,6 +29,7 @@ def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
             f"The labels {labels} cannot be read: {reason}.",
             where=str(path),
             fix="give a text file with one label per line; bundle.yaml also takes a list, e.g. labels: [cat, dog]",
+            code="TFB1303",
         ) from exc
     return _checked(tuple(line.strip() for line in lines), str(path))
 
@@ -36,12 +37,15 @@ def read_labels(labels: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
 def _checked(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
     if not labels or "" in labels:
         number = labels.index("") + 1 if labels else 1
-        raise UsageError(f"Label {number} is empty.", where=where, fix="give every class a name, one per line")
+        raise UsageError(
+            f"Label {number} is empty.", where=where, fix="give every class a name, one per line", code="TFB1303"
+        )
     for number, label in enumerate(labels, 1):
         if not is_printable(label):
             raise UsageError(
                 f"Label {number}, {label!r}, has a character that cannot be shown.",
                 where=where,
                 fix="write one line of visible text for every class",
+                code="TFB1303",
             )
     return labels

@@ -57,7 +57,9 @@ class ImageReader:
         """
         specs = sample_format.signature.inputs
         if len(specs) != 1:
-            raise UsageError(f"The model has {len(specs)} inputs; images can fill only one.", fix=_ALTERNATIVE)
+            raise UsageError(
+                f"The model has {len(specs)} inputs; images can fill only one.", fix=_ALTERNATIVE, code="TFB1306"
+            )
         return cls.of_input(specs[0], sample_format.sample_shape(specs[0]), options)
 
     @classmethod
@@ -75,9 +77,13 @@ class ImageReader:
         first = len(shape) == 3 and shape[0] in _MODES
         sizes = tuple(size for size in shape if size is not None)
         if len(sizes) != len(shape) or len(sizes) != 3 or not (first or sizes[-1] in _MODES):
-            raise UsageError(f"The input {spec} is not an image with 1 or 3 channels.", fix=_ALTERNATIVE)
+            raise UsageError(
+                f"The input {spec} is not an image with 1 or 3 channels.", fix=_ALTERNATIVE, code="TFB1306"
+            )
         if spec.dtype not in ("float32", "float16", "uint8"):
-            raise UsageError(f"The input {spec} does not take float32 or uint8 pixels.", fix=_ALTERNATIVE)
+            raise UsageError(
+                f"The input {spec} does not take float32 or uint8 pixels.", fix=_ALTERNATIVE, code="TFB1306"
+            )
         reader = cls(spec, (sizes[0], sizes[1], sizes[2]), first, options or ImageSpec())
         reader._check()
         return reader
@@ -90,21 +96,27 @@ class ImageReader:
                     f"tflite.images.{key} has {len(values)} numbers, but the input {self.spec} has "
                     f"{'3 channels' if channels == 3 else '1 channel'}.",
                     fix="give one number, or one per channel",
+                    code="TFB1306",
                 )
         if self.spec.dtype == "uint8" and (self.options.mean or self.options.std or "scale" in self.options.model_fields_set):
             raise UsageError(
-                f"The input {self.spec} takes unscaled pixels; scale, mean and std are not allowed.", fix="omit them"
+                f"The input {self.spec} takes unscaled pixels; scale, mean and std are not allowed.",
+                fix="omit them",
+                code="TFB1306",
             )
         resize = self.options.resize
         resized = (resize, resize) if isinstance(resize, int) else resize or (height, width)
         if self.options.crop == "center" and (resized[0] < height or resized[1] < width):
             raise UsageError(
-                f"tflite.images.resize {resize} is smaller than the crop of {height}x{width}.", fix="increase resize"
+                f"tflite.images.resize {resize} is smaller than the crop of {height}x{width}.",
+                fix="increase resize",
+                code="TFB1306",
             )
         if self.options.crop == "none" and resize is not None and (height, width) != resized:
             raise UsageError(
                 f"tflite.images.resize {resize} does not match the input's {height}x{width}.",
                 fix="add crop: center, or omit resize",
+                code="TFB1306",
             )
 
     @property
@@ -154,7 +166,10 @@ class ImageReader:
                 prepared = self.prepare(opened)
         except (OSError, UnidentifiedImageError) as exc:
             raise UsageError(
-                f"Calibration sample {where} is not an image: {exc}.", where=str(path), fix="remove or replace the file"
+                f"Calibration sample {where} is not an image: {exc}.",
+                where=str(path),
+                fix="remove or replace the file",
+                code="TFB4002",
             ) from exc
         return Sample(where, {self.spec.name: prepared})
 

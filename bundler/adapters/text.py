@@ -141,6 +141,7 @@ class TextAdapter:
                     f"The signature {name!r} does not give the {role} that the package tokenizers gives, "
                     f"for example for {wrong[0]!r}.",
                     fix="tokenize in the client, and report this with the tokenizer.json",
+                    code="TFB3403",
                 )
 
 
@@ -161,12 +162,14 @@ def _roles(name: str, base_inputs: Sequence[TensorSpec], spec: TextSpec) -> dict
         raise UsageError(
             f"signatures.{name}.text.{role} is {names[role]!r}, but the model has no such input.",
             fix=f"choose one of: {', '.join(by_name)}; e.g. {role}: {base_inputs[0].name}",
+            code="TFB1301",
         )
     for target in roles.values():
         if len(target.dims) != 2 or target.dtype.startswith("string"):
             raise UsageError(
                 f"The signature {name!r} gives rows of tokens, which the model's input {target} cannot take.",
                 fix=f"choose an input of numbers with two dims, [batch, tokens], for signatures.{name}.text",
+                code="TFB1302",
             )
     return roles
 
@@ -181,10 +184,15 @@ def _row_length(name: str, specs: Sequence[TensorSpec], spec: TextSpec, tokenize
             raise UsageError(
                 f"signatures.{name}.text.max_length is {spec.max_length}, but the model takes {size} tokens.",
                 fix=f"set max_length: {size}, or omit it",
+                code="TFB1302",
             )
         return size
     if spec.padding == "max_length":
         if max_length is None:
-            raise UsageError(f"signatures.{name}.text: `padding: max_length` needs max_length.", fix="set e.g. max_length: 128")
+            raise UsageError(
+                f"signatures.{name}.text: `padding: max_length` needs max_length.",
+                fix="set e.g. max_length: 128",
+                code="TFB1302",
+            )
         return max_length
     return None

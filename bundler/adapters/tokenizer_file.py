@@ -75,7 +75,7 @@ def read_tokenizer(spec: TextSpec, base: Path) -> WordPiece:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as exc:  # the library raises a bare Exception for a file that it cannot read
         what = f"{path.name} is not a tokenizer: {exc}."
-        raise UsageError(what, where=str(path), fix="give a tokenizer.json or vocab.txt") from exc
+        raise UsageError(what, where=str(path), fix="give a tokenizer.json or vocab.txt", code="TFB1304") from exc
     return _word_piece(tokenizer, path, spec)
 
 
@@ -87,6 +87,7 @@ def _find(tokenizer: str, base: Path) -> Path:
             f"The tokenizer {tokenizer} does not exist.",
             where=str(path),
             fix="give a tokenizer.json, a vocab.txt, or a folder with one of them",
+            code="TFB1304",
         )
     return files[0]
 
@@ -98,13 +99,21 @@ def _from_vocabulary(path: Path, lowercase: bool) -> Any:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(
-            f"{path.name} cannot be read: {exc}.", where=str(path), fix="give a UTF-8 file with one token per line"
+            f"{path.name} cannot be read: {exc}.",
+            where=str(path),
+            fix="give a UTF-8 file with one token per line",
+            code="TFB1304",
         ) from exc
     tokens = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     ids = {token: index for index, token in enumerate(tokens)}
     missing = [token for token in ("[UNK]", "[CLS]", "[SEP]", "[PAD]") if token not in ids]
     if missing:
-        raise UsageError(f"{path.name} has no token {missing[0]}.", where=str(path), fix="give the vocab.txt of a BERT model")
+        raise UsageError(
+            f"{path.name} has no token {missing[0]}.",
+            where=str(path),
+            fix="give the vocab.txt of a BERT model",
+            code="TFB1304",
+        )
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -154,6 +163,7 @@ def _unsupported(path: Path, reason: str) -> UsageError:
         f"The tokenizer {path.name} cannot be built into the graph: {reason}.",
         where=str(path),
         fix="tokenize in the client, and send the ids to serving_default",
+        code="TFB1305",
     )
 
 

@@ -41,7 +41,8 @@ def own_file(root: Path, path: Path) -> Path:
             f"{relative} leads out of the bundle through the symbolic link {link!r} and is not read.",
             where=str(root),
             fix="put a real folder or file in the place of the link",
+            code="TFB5003",
         )
     if path.exists() and not path.is_file():
-        raise VerifyError(f"{relative} is {kind(path.stat().st_mode)} and not a file.", where=str(root))
+        raise VerifyError(f"{relative} is {kind(path.stat().st_mode)} and not a file.", where=str(root), code="TFB5003")
     return path

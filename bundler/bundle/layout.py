@@ -36,6 +36,7 @@ def check_model_name(name: str) -> str:
         raise UsageError(
             f"The model name {name!r} cannot be used as a folder and URL name.",
             fix="use at most 63 letters, digits, '_', '-' and single '.', starting with a letter or digit (e.g. resnet18)",
+            code="TFB1003",
         )
     return name
 

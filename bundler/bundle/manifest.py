@@ -142,6 +142,7 @@ class Manifest:
             raise VerifyError(
                 f"{path} is a symbolic link ({str(path.readlink())!a}), which tfbundle does not follow.",
                 fix="put the file itself in its place",
+                code="TFB5003",
             )
         try:
             with open_regular(path) as file:
@@ -150,11 +151,14 @@ class Manifest:
             raise VerifyError(
                 f"{path.parent} is not a bundle: it has no {path.name}.",
                 fix="give the folder that tfbundle build wrote",
+                code="TFB5101",
             ) from exc
         except OSError as exc:
-            raise VerifyError(f"{path} cannot be read: {exc.strerror}.") from exc
+            raise VerifyError(f"{path} cannot be read: {exc.strerror}.", code="TFB5102") from exc
         if len(data) > MAX_BYTES:
-            raise VerifyError(f"{path} is larger than {MAX_BYTES >> 20} MiB, the most that tfbundle reads.")
+            raise VerifyError(
+                f"{path} is larger than {MAX_BYTES >> 20} MiB, the most that tfbundle reads.", code="TFB5102"
+            )
         return cls.from_bytes(data, where=str(path))
 
 
@@ -219,6 +223,7 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
         raise VerifyError(
             f"{where} has the schema {_shown(schema)}; this tfbundle reads {SCHEMA!r}.",
             fix="build it again, or use the tfbundle that wrote it",
+            code="TFB5103",
         )
     return body
 
@@ -284,4 +289,5 @@ def _damaged(where: str, how: str) -> VerifyError:
     return VerifyError(
         f"{where} is damaged: {how}.",
         fix="fetch the bundle again, or build it again; do not edit bundle.json by hand",
+        code="TFB5102",
     )

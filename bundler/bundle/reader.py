@@ -72,7 +72,9 @@ class BundleReader:
         """
         if model not in self.manifest.models:
             raise VerifyError(
-                f"The bundle {self.path} has no model {model!r}.", fix=f"choose one of: {', '.join(self.models())}"
+                f"The bundle {self.path} has no model {model!r}.",
+                fix=f"choose one of: {', '.join(self.models())}",
+                code="TFB1006",
             )
         return self.manifest.versions(model)
 
@@ -87,7 +89,9 @@ class BundleReader:
         if number not in versions:
             known = ", ".join(map(str, versions))
             raise VerifyError(
-                f"The model {model!r} has no version {number} in {self.path}.", fix=f"choose one of: {known}"
+                f"The model {model!r} has no version {number} in {self.path}.",
+                fix=f"choose one of: {known}",
+                code="TFB1006",
             )
         return self.manifest.models[model][number]
 

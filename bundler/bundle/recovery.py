@@ -67,9 +67,16 @@ def wait_until_published(root: Path) -> None:
     layout = BundleLayout(root)
     while found := _first(root):
         if not is_locked(layout) and (again := _first(root)):
-            raise VerifyError(f"{root} is half published: {again}.", fix=f"run `tfbundle verify {root} --repair`")
+            raise VerifyError(
+                f"{root} is half published: {again}.", fix=f"run `tfbundle verify {root} --repair`", code="TFB5006"
+            )
         if time.monotonic() > deadline:
-            raise VerifyError(f"{root} is being written by another command.", where=found.folder, fix="wait until it ends")
+            raise VerifyError(
+                f"{root} is being written by another command.",
+                where=found.folder,
+                fix="wait until it ends",
+                code="TFB5005",
+            )
         time.sleep(0.05)
 
 
@@ -80,6 +87,7 @@ def _first(root: Path) -> HalfPublished | None:
         raise VerifyError(
             f"{root} has a staging folder with a journal that no build of this bundle wrote: {exc}.",
             fix="run `tfbundle verify` for details",
+            code="TFB5006",
         ) from exc
 
 

@@ -442,5 +442,7 @@ def read_manifest(content: Mapping[str, Any]) -> ManifestRecord:
     except ValidationError as exc:
         lines = [f"{_place(error['loc'])}: {error['msg']}" for error in exc.errors()]
         raise VerifyError(
-            "bundle.json lacks data that the report shows:\n" + "\n".join(lines), fix="build the model again"
+            "bundle.json lacks data that the report shows:\n" + "\n".join(lines),
+            fix="build the model again",
+            code="TFB5102",
         ) from exc

@@ -131,6 +131,7 @@ class Staging:
             raise PublishError(
                 f"Another build is writing into {self._shown}{_holder(self.bundle.root)}.",
                 fix="wait until it ends, or build into another folder with -o",
+                code="TFB5005",
             ) from exc
 
     def _recover(self, stale: Path) -> None:
@@ -141,6 +142,7 @@ class Staging:
                 f"{stale.name} holds a journal that no build of this bundle wrote: {exc}.",
                 where=str(self._shown / stale.name),
                 fix="check the bundle with `tfbundle verify`, delete that folder, and repeat the command",
+                code="TFB5006",
             ) from exc
         if finished:
             self.notices.append("Finished the publication of an earlier build that was killed.")
@@ -173,7 +175,9 @@ class Staging:
             PublishError: the requested version exists. Versions are never overwritten.
         """
         if requested is not None and not 1 <= requested < 2**63:
-            raise UsageError(f"The version {requested} is out of range.", fix=f"use a number from 1 to {2**63 - 1}")
+            raise UsageError(
+                f"The version {requested} is out of range.", fix=f"use a number from 1 to {2**63 - 1}", code="TFB5004"
+            )
         known = self.manifest.versions(model) if self.manifest else []
         taken = self.bundle.taken_versions(model) | set(known)
         if requested is None:
@@ -183,6 +187,7 @@ class Staging:
                 f"Version {requested} of model {model!r} already exists; a published version is never overwritten.",
                 where=str(self._shown / "models" / model / str(requested)),
                 fix=f"omit --version, or use --version {max(taken) + 1}",
+                code="TFB5004",
             )
         return requested
 
@@ -202,6 +207,7 @@ class Staging:
             raise PublishError(
                 f"The bundle {self._shown} cannot be written: {exc}; nothing was published.",
                 fix="put a real folder in the place of the link, or build into another folder with -o DIR",
+                code="TFB5003",
             ) from exc
         except OSError as exc:
             raise unwritable(exc, self._shown) from exc
@@ -320,6 +326,7 @@ def unwritable(exc: OSError, root: Path) -> PublishError:
         f"The bundle's folder {root} cannot be written: {exc.strerror or exc}.",
         where=str(exc.filename) if exc.filename else None,
         fix="choose a folder that you may write to, with -o DIR",
+        code="TFB5001",
     )
 
 
@@ -328,6 +335,7 @@ def _full_disk(exc: Exception, root: Path) -> PublishError:
         f"There is no space left to write the bundle {root}; nothing was published.",
         where=str(exc.filename) if isinstance(exc, OSError) and exc.filename else None,
         fix="free space on that disk or raise its quota, or build into another folder with -o",
+        code="TFB5002",
     )
 
 
@@ -349,10 +357,13 @@ def _check_parts(bundle: BundleLayout, shown: Path) -> None:
                 f"{relative} is a symbolic link (to {str(path.readlink())!a}), through which tfbundle does not write.",
                 where=str(shown / relative),
                 fix="put a real folder or file in its place, or build into another folder with -o DIR",
+                code="TFB5003",
             )
     if bundle.lock.exists() and not bundle.lock.is_file():
         what = kind(bundle.lock.stat().st_mode)
-        raise PublishError(f"{bundle.lock.name} is {what} and not a file.", where=str(shown), fix="remove it")
+        raise PublishError(
+            f"{bundle.lock.name} is {what} and not a file.", where=str(shown), fix="remove it", code="TFB5003"
+        )
 
 
 def _part_files(layout: BundleLayout, model: str, number: int) -> Iterator[Path]:

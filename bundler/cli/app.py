@@ -11,6 +11,7 @@ from bundler.cli import (
     build,
     demo,
     doctor,
+    explain,
     export_mobile,
     init,
     inspect,
@@ -68,4 +69,5 @@ app.command("promote")(promote.promote)
 app.command("render")(render.render)
 app.command("export-mobile")(export_mobile.export_mobile)
 app.command("doctor")(doctor.doctor)
+app.command("explain")(explain.explain)
 app.command("demo")(demo.demo)

@@ -128,14 +128,23 @@ def _check(options: BenchOptions) -> None:
         raise UsageError(
             "Give the servers to measure, or --advise DIR.",
             fix="e.g. tfbundle bench localhost:8500 --bundle DIR, or tfbundle bench --bundle DIR --advise tuned",
+            code="TFB1001",
         )
     if bool(options.bundle) == bool(options.replay) or (options.advise and not options.bundle):
-        raise UsageError("Give either --bundle or --replay; --advise needs --bundle.", fix="e.g. --bundle dist/digits")
+        raise UsageError(
+            "Give either --bundle or --replay; --advise needs --bundle.",
+            fix="e.g. --bundle dist/digits",
+            code="TFB1001",
+        )
     if options.update_spec:
         from bundler.operations.advise import check_spec_file
 
         if not options.advise:
-            raise UsageError("--update-spec needs --advise, which finds the setting to write.", fix="add e.g. --advise tuned")
+            raise UsageError(
+                "--update-spec needs --advise, which finds the setting to write.",
+                fix="add e.g. --advise tuned",
+                code="TFB1001",
+            )
         check_spec_file(options.update_spec)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -71,17 +72,26 @@ def _explain(exc: Exception) -> int | None:
     if debugging():
         _print_traceback(exc)
     if isinstance(exc, (TfbundleError, ServingError)):
-        print_error(exc.what, where=exc.where, fix=exc.fix)
+        print_error(exc.what, where=exc.where, fix=exc.fix, code=exc.code)
+        if exc.code and explains():
+            echo(f"  more: tfbundle explain {exc.code}")
         return exc.exit_code
     if isinstance(exc, PermissionError) and exc.filename:
-        print_error(f"{exc.filename}: {exc.strerror}.", fix="change the permissions, or run the command as a user who has them")
+        fix = "change the permissions, or run the command as a user who has them"
+        print_error(f"{exc.filename}: {exc.strerror}.", fix=fix, code="TFB8101")
         return 1
     if isinstance(exc, OSError) and exc.filename:
-        print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix="check the path, and the disk that it is on")
+        fix = "check the path, and the disk that it is on"
+        print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix=fix, code="TFB8101")
         return 1
     cause = cause_of(exc) if str(exc).strip() else ""
-    print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback")
+    print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback", code="TFB8901")
     return 1
+
+
+def explains() -> bool:
+    """Return whether an error is followed by the command that explains its code: only if a person reads it."""
+    return sys.stderr.isatty()
 
 
 def _explain_interrupt(exc: KeyboardInterrupt) -> None:

@@ -125,7 +125,7 @@ def _smoke(target: Deployment, golden_files: list[GoldenFile]) -> None:
 
     def show(check: Check) -> None:
         if check.outcome == "failed":
-            print_error(str(check))
+            print_error(str(check), code="TFB7203")
 
     report = run(target.grpc_target, golden_files, rest=target.rest_target, progress=show)
     say(report.verdict(), style="bold green" if report.passed else "bold red")

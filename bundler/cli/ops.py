@@ -32,9 +32,11 @@ def ops(
     from bundler.operations.op_coverage import coverage, markdown, matching, summary
 
     if as_json and as_markdown:
-        raise UsageError("--json and --markdown cannot be combined.", fix="choose one of them")
+        raise UsageError("--json and --markdown cannot be combined.", fix="choose one of them", code="TFB1001")
     if as_markdown and (name or missing):
-        raise UsageError("--markdown always prints the whole table.", fix="omit NAME and --missing, or use --json")
+        raise UsageError(
+            "--markdown always prints the whole table.", fix="omit NAME and --missing, or use --json", code="TFB1001"
+        )
     rows: Sequence[Coverage] = coverage(files or (), packages=not as_markdown)
     if as_markdown:
         typer.echo(markdown(rows), nl=False)

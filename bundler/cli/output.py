@@ -53,12 +53,12 @@ def echo(text: str) -> None:
     sys.stderr.flush()
 
 
-def print_error(what: str, *, where: str | None = None, fix: str | None = None) -> None:
-    """Print an error to stderr: what happened, where, and what to do."""
+def print_error(what: str, *, where: str | None = None, fix: str | None = None, code: str = "") -> None:
+    """Print an error to stderr: its code, what happened, where, and what to do."""
     from rich.text import Text
 
     err = console(stderr=True)
-    err.print(Text.assemble(("error: ", "bold red"), _indented(what)))
+    err.print(Text.assemble((f"error {code}: " if code else "error: ", "bold red"), _indented(what)))
     if where:
         err.print(Text.assemble(("  where: ", "bold"), _indented(where)))
     if fix:

@@ -48,12 +48,14 @@ def promote(options: PromoteOptions) -> None:
 
     if options.label is None:
         if options.rollback or options.version is not None:
-            raise UsageError("Which label should be moved?", fix="name one, e.g. --label stable")
+            raise UsageError("Which label should be moved?", fix="name one, e.g. --label stable", code="TFB1001")
         _show_labels(options.bundle, as_json=options.as_json)
         return
     if options.rollback == (options.version is not None):
         raise UsageError(
-            f"Which version should {options.label!r} point to?", fix="give either --version N or --rollback"
+            f"Which version should {options.label!r} point to?",
+            fix="give either --version N or --rollback",
+            code="TFB1001",
         )
     with cleanly_interrupted(f"{options.bundle} is unchanged, unless the change was just being published."):
         promoted = _move(options, options.label)

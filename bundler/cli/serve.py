@@ -55,7 +55,7 @@ def serve(
         options.check()
         run(options)
     except StatusError as exc:
-        print_error(f"The server did not start: {exc}", where=getattr(exc, "detail", None))
+        print_error(f"The server did not start: {exc}", where=getattr(exc, "detail", None), code="TFB6205")
         raise typer.Exit(1) from exc
 
 
@@ -73,7 +73,9 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
         return parse_flags(flags)
     if len(folders) > 1:
         raise UsageError(
-            f"Only one bundle can be served, not {', '.join(folders)}.", fix="write flags as --name=value"
+            f"Only one bundle can be served, not {', '.join(folders)}.",
+            fix="write flags as --name=value",
+            code="TFB1001",
         )
     wait_until_published(Path(folders[0]))
     bundle = Bundle.open(folders[0])

@@ -40,7 +40,7 @@ def smoke(
 
     def show(check: Check) -> None:
         if check.outcome == "failed":
-            print_error(str(check))
+            print_error(str(check), code="TFB7203")
         else:
             say(str(check))
 
@@ -52,7 +52,8 @@ def smoke(
     elif bundle and not replay:
         report = run(target, served_golden_files(Bundle.open(bundle)), rest=rest, timeout=timeout, progress=progress)
     else:
-        raise UsageError("Give either --bundle or --replay.", fix="e.g. tfbundle smoke localhost:8500 --bundle DIR")
+        fix = "e.g. tfbundle smoke localhost:8500 --bundle DIR"
+        raise UsageError("Give either --bundle or --replay.", fix=fix, code="TFB1001")
     if as_json:
         print_json(report.to_json())
     else:

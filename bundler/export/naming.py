@@ -49,16 +49,21 @@ def choose_names(model_names: Sequence[str], user_names: Sequence[str], inputs: 
         return tuple(f"{name}_output" if name in inputs else name for name in model_names)
     shared = [name for name in user_names if name in inputs]
     if shared:
-        raise UsageError(f"The output name {shared[0]!r} is an input's name.", fix="give the output another name")
+        raise UsageError(
+            f"The output name {shared[0]!r} is an input's name.", fix="give the output another name", code="TFB1202"
+        )
     if len(user_names) != len(model_names):
         raise UsageError(
             f"--output gives {len(user_names)} {'name' if len(user_names) == 1 else 'names'}, but the model has "
             f"{len(model_names)} {'output' if len(model_names) == 1 else 'outputs'} ({', '.join(model_names)}).",
             fix="give --output once for each output, in this order, or not at all",
+            code="TFB1202",
         )
     repeated = sorted({name for name in user_names if list(user_names).count(name) > 1})
     if repeated:
-        raise UsageError(f"Two outputs have the name {repeated[0]!r}.", fix="give each output its own name")
+        raise UsageError(
+            f"Two outputs have the name {repeated[0]!r}.", fix="give each output its own name", code="TFB1202"
+        )
     return tuple(user_names)
 
 
@@ -73,5 +78,6 @@ def choose_outputs(names: Sequence[str], selected: Sequence[str], signature: str
         raise UsageError(
             f"The signature {signature!r} selects the output {unknown[0]!r}, which the model does not have.",
             fix=f"choose from its outputs: {', '.join(names)}",
+            code="TFB1301",
         )
     return tuple(selected) or tuple(names)

@@ -119,9 +119,11 @@ def _check_opset(graph: ir.Model, model: ModelSpec, request: SignatureRequest) -
         raise UsageError(
             f"--opset {model.opset} does not apply: {model.source} is an ONNX file, at opset {opset}.",
             fix="omit --opset, or export the model again at that opset",
+            code="TFB1205",
         )
     if request.max_opset is not None and opset > request.max_opset:
         raise ExportError(
             f"The converter {model.converter} reads ONNX up to opset {request.max_opset}; {model.source} has {opset}.",
             fix=f"export it again at opset {request.max_opset}, or use --converter native",
+            code="TFB1205",
         )

@@ -123,6 +123,7 @@ def check_padded(sequence: PackedSequence) -> None:
     if not any(sequence.batch_sizes is lengths for lengths in _lengths):
         raise ExportError(
             "The model makes a PackedSequence without pack_padded_sequence, which ONNX cannot express.", fix=WAY_OUT,
+            code="TFB2305",
         )
 
 
@@ -155,6 +156,7 @@ def run(layer: nn.RNNBase, data: Tensor, lengths: Tensor, initial: Any) -> tuple
         raise ExportError(
             "An LSTM with proj_size over packed sequences cannot be written to ONNX, whose LSTM has no projection.",
             fix="use proj_size=0 and a Linear layer behind the LSTM, or call the layer with the padded tensor",
+            code="TFB2305",
         )
     directions = 2 if layer.bidirectional else 1
     given = () if initial is None else initial if isinstance(initial, tuple) else (initial,)

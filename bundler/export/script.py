@@ -51,4 +51,5 @@ def _argument(value: object, names: list[str]) -> str:
     raise ExportError(
         f"An input of the TorchScript model is of type {type(value).__name__}.",
         fix="save a model whose forward takes each tensor as a separate parameter",
+        code="TFB2005",
     )

@@ -159,6 +159,7 @@ def check_dtypes(signature: Signature) -> None:
                 raise UsageError(
                     f"The {kind} {spec.name} has the dtype {spec.dtype}, which requests and answers cannot hold.",
                     fix="cast it inside the model, or convert without serving: bundler.convert(path).save(folder)",
+                    code="TFB2007",
                 )
 
 
@@ -172,4 +173,5 @@ def check_forward_only(request: SignatureRequest, kind: str) -> None:
         raise UsageError(
             f"The signature {request.name!r} names another method or other inputs, but {kind} has only one of each.",
             fix="give only outputs for it, or build from Python (file.py:callable)",
+            code="TFB1301",
         )

@@ -76,10 +76,16 @@ def choose_opset(requested: int | None, limit: int | None, *, torchscript: bool)
     if requested is None:
         return min(newest, limit or newest)
     if limit is not None and requested > limit:
-        raise UsageError(f"The converter reads ONNX up to opset {limit}; --opset is {requested}.", fix="omit --opset")
+        raise UsageError(
+            f"The converter reads ONNX up to opset {limit}; --opset is {requested}.", fix="omit --opset", code="TFB1205"
+        )
     if requested > newest:
         kind = "TorchScript" if torchscript else "PyTorch"
-        raise UsageError(f"torch writes {kind} models up to opset {newest}; --opset is {requested}.", fix="omit --opset")
+        raise UsageError(
+            f"torch writes {kind} models up to opset {newest}; --opset is {requested}.",
+            fix="omit --opset",
+            code="TFB1205",
+        )
     return requested
 
 
@@ -108,7 +114,9 @@ def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
     opset = model.opset_imports.get("", 0)
     if opset != job.opset:
         raise ExportError(
-            f"torch wrote {job.title} at opset {opset} instead of {job.opset}.", fix="omit --opset, or use --opset 18"
+            f"torch wrote {job.title} at opset {opset} instead of {job.opset}.",
+            fix="omit --opset, or use --opset 18",
+            code="TFB1205",
         )
     return model
 
@@ -234,6 +242,7 @@ def check_real(tensors: Sequence[Tensor], title: str) -> None:
         raise ExportError(
             f"{title} has complex inputs or outputs, which torch cannot write to ONNX.",
             fix="use torch.view_as_real(x) for inputs and outputs, and torch.view_as_complex inside",
+            code="TFB2007",
         )
 
 
@@ -254,6 +263,7 @@ def check_dynamic_inputs(model: ir.Model, specs: Sequence[TensorSpec], title: st
                     "uses the size as a constant.",
                     fix=f"use x.shape[{axis}] or -1 in place of the number, or fix the dim: "
                     f"--input '{_fixed(spec, axis, shape[axis])}'",
+                    code="TFB2304",
                 )
 
 

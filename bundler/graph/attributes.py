@@ -63,6 +63,7 @@ def _check(attribute: AttributeProto, required: int | None, node: NodeProto, pat
     raise ConversionError(
         f"The attribute {attribute.name[:100]!r} of the node {name!r} ({node.op_type[:100]}) of {path} {problem}.",
         fix="check the file with onnx.checker, and export it again",
+        code="TFB3003",
     )
 
 

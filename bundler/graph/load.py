@@ -40,6 +40,7 @@ def load(path: Path) -> ir.Model:
         raise ConversionError(
             f"{path} cannot be read as an ONNX model: {root_cause(exc)}.",
             fix="check the file with onnx.checker, or export it again: a download may have been cut short",
+            code="TFB3004",
         ) from exc
     _check_names(model, path)
     for tensor in external_tensors(model):
@@ -78,7 +79,7 @@ def conversion_errors(what: str) -> Iterator[None]:
         raise
     except Exception as exc:
         raise ConversionError(
-            f"{what}: {root_cause(exc)}.", fix="check the file with onnx.checker, and export it again"
+            f"{what}: {root_cause(exc)}.", fix="check the file with onnx.checker, and export it again", code="TFB3003"
         ) from exc
 
 
@@ -142,7 +143,9 @@ def _check_names(model: ir.Model, path: Path) -> None:
         names: list[object] = [*texts, *(value.name for value in values)]
         invalid = next((name for name in names if isinstance(name, bytes)), None)
         if invalid is not None:
-            raise ConversionError(f"{path} has a name that is not valid UTF-8: {invalid[:100]!r}.", fix="export it again")
+            raise ConversionError(
+                f"{path} has a name that is not valid UTF-8: {invalid[:100]!r}.", fix="export it again", code="TFB3003"
+            )
 
 
 def _load_small(model: ir.Model) -> None:

@@ -34,6 +34,8 @@ _REPEATED_NAME = "two nodes with same node name"
 class CannotLoadError(ParityError):
     """The runtime has no kernel for an operator or type of the model, so its answers cannot be compared."""
 
+    code = "TFB3402"
+
 
 def onnx_runtime_errors() -> tuple[type[Exception], ...]:
     """Return the exception classes of ONNX Runtime, which have no common base class."""
@@ -81,7 +83,9 @@ class OnnxModel:
             unregistered = _UNREGISTERED.search(str(exc))
             if unregistered:
                 raise CannotLoadError(f"ONNX Runtime has no kernel for {unregistered['op']}.", where=where) from exc
-            raise ParityError(f"ONNX Runtime rejects the model: {self._cause(exc)}.", where=where) from exc
+            raise ParityError(
+                f"ONNX Runtime rejects the model: {self._cause(exc)}.", where=where, code="TFB3402"
+            ) from exc
         arguments = (*self._session.get_inputs(), *self._session.get_outputs())
         if any("bfloat16" in value.type for value in arguments):
             raise CannotLoadError("ONNX Runtime's Python interface does not accept bfloat16 arrays.", where=where)
@@ -102,7 +106,9 @@ class OnnxModel:
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))
         except run_errors as exc:
-            raise ParityError(f"ONNX Runtime failed: {self._cause(exc)}.", where=str(self.path)) from exc
+            raise ParityError(
+                f"ONNX Runtime failed: {self._cause(exc)}.", where=str(self.path), code="TFB3402"
+            ) from exc
 
     def _cause(self, exc: Exception) -> str:
         """Return the cause of an exception, with the names that nodes have in the file."""

@@ -24,14 +24,16 @@ def load_graph(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except OSError as exc:
         raise ConversionError(
-            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.", fix="give the path of an existing .onnx file"
+            f"The ONNX file {path} cannot be read: {exc.strerror or exc}.",
+            fix="give the path of an existing .onnx file",
+            code="TFB2002",
         ) from exc
     except (DecodeError, ValueError, RecursionError) as exc:  # ValueError: text that is not valid UTF-8
         what = f"{path} is not an ONNX file, or is truncated: {cause_of(exc) if str(exc) else repr(exc)}."
         fix = "unpack it first: gunzip" if _is_gzip(path) else "export it again: a download may have been cut short"
-        raise ConversionError(what, fix=fix) from exc
+        raise ConversionError(what, fix=fix, code="TFB3004") from exc
     if not model.graph.node and not model.graph.output:
-        raise ConversionError(f"{path} contains no ONNX graph.", fix="export it again")
+        raise ConversionError(f"{path} contains no ONNX graph.", fix="export it again", code="TFB3004")
     return model
 
 
@@ -78,6 +80,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
         raise ConversionError(
             f"{value.name!r} is a {str(kind).removesuffix('_type')}; a signature supports tensors only.",
             fix="use only tensors as inputs and outputs (with skl2onnx: options={'zipmap': False})",
+            code="TFB2007",
         )
     tensor = value.type.tensor_type
     dtype = _dtype(value.name, tensor.elem_type)
@@ -90,7 +93,7 @@ def _dtype(name: str, element: int) -> str:
     known = element in TensorProto.DataType.values() and element
     dtype = helper.tensor_dtype_to_np_dtype(element).name if known else "undefined"
     if dtype not in DTYPES:
-        raise ConversionError(f"{name!r} has the dtype {dtype}, which a signature does not support.")
+        raise ConversionError(f"{name!r} has the dtype {dtype}, which a signature does not support.", code="TFB2007")
     return dtype
 
 

@@ -33,7 +33,7 @@ def raise_opset(model: ir.Model) -> ir.Model:
     opset = model.opset_imports.get("")
     if opset is None:
         if any(node.domain == "" for node in model.graph):
-            raise ConversionError("The ONNX model does not state its opset.", fix="export it again")
+            raise ConversionError("The ONNX model does not state its opset.", fix="export it again", code="TFB3003")
         return model
     if opset < OPSET:
         _apply_rules(model, opset)

@@ -90,6 +90,7 @@ def _elements(tensor: TensorProto, path: Path) -> int:
         raise ConversionError(
             f"The tensor {_quoted_name(tensor)} of {path} has the shape {list(tensor.dims)[:16]}; a size cannot be negative.",
             fix=_EXPORT_AGAIN,
+            code="TFB3003",
         )
     return math.prod(tensor.dims)
 
@@ -104,6 +105,7 @@ def _required_bytes(tensor: TensorProto, path: Path) -> int:
         raise ConversionError(
             f"The tensor {_quoted_name(tensor)} of {path} has the data type {tensor.data_type}, which ONNX does not define.",
             fix="export the model again",
+            code="TFB3003",
         )
     elements = _elements(tensor, path)
     return elements if dtype is ir.DataType.STRING else math.ceil(elements * dtype.bitwidth / 8)
@@ -123,6 +125,7 @@ def _check_embedded(tensor: TensorProto, path: Path) -> None:
             f"The tensor {_quoted_name(tensor)} of {path} has the type {dtype.name} and the shape {list(tensor.dims)[:16]}, "
             f"which takes {required} {unit}; the file has {actual}.",
             fix=_EXPORT_AGAIN,
+            code="TFB3003",
         )
 
 
@@ -135,16 +138,20 @@ def _check_external(tensor: TensorProto, size: int, path: Path, folder: Path) ->
         raise ConversionError(
             f"The tensor {_quoted_name(tensor)} of {path} has strings in {location!r}; ONNX allows them in the model only.",
             fix="export the model again",
+            code="TFB3003",
         )
     if length is not None and length != size:
         raise ConversionError(
             f"The weight {_quoted_name(tensor)} of {path} has the shape {list(tensor.dims)[:16]}, which takes {size} bytes; the "
             f"model states a length of {length} bytes in {location!r}.",
             fix=_EXPORT_AGAIN,
+            code="TFB3005",
         )
     if file.stat().st_size < (offset or 0) + size:
         raise ConversionError(
-            f"The data file {location!r} of {path} is too short for the weight {_quoted_name(tensor)}.", fix=_EXPORT_AGAIN
+            f"The data file {location!r} of {path} is too short for the weight {_quoted_name(tensor)}.",
+            fix=_EXPORT_AGAIN,
+            code="TFB3005",
         )
 
 
@@ -160,16 +167,19 @@ def _data_file(tensor: TensorProto, location: str, path: Path, folder: Path) -> 
         raise ConversionError(
             f"The weight {_quoted_name(tensor)} of {path} refers to {location!r}, outside of the model's folder.",
             fix="export the model again with its data in the same folder; no other file is read",
+            code="TFB3005",
         )
     if not exists:
         raise ConversionError(
             f"The weight {_quoted_name(tensor)} of {path} is in {location[:200]!r}, which is missing.",
             fix=f"put the data file into {folder}",
+            code="TFB3005",
         )
     if file.stat().st_nlink > 1:
         raise ConversionError(
             f"The data file {location!r} of {path} is a hard link, which may point to a file outside of the model's folder.",
             fix="replace it with a copy: cp --reflink=auto FILE COPY && mv COPY FILE",
+            code="TFB3005",
         )
     return file
 
@@ -181,6 +191,7 @@ def _number(tensor: TensorProto, text: str | None, key: str, path: Path) -> int 
         raise ConversionError(
             f"The data {key} of the weight {_quoted_name(tensor)} of {path} is {text[:40]!r}, which is not a number of bytes.",
             fix="export the model again",
+            code="TFB3005",
         )
     return int(text)
 

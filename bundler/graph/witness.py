@@ -52,6 +52,7 @@ class ReferenceModel:
             raise ParityError(
                 f"{ONNX_REFERENCE} runs files of up to {LARGEST_BYTES >> 20} MiB only, and this one has {size >> 20} MiB.",
                 where=str(path),
+                code="TFB3402",
             )
         self.path, self._longest_s = path, longest_s
 
@@ -71,11 +72,13 @@ class ReferenceModel:
                 )
             except subprocess.TimeoutExpired:
                 what = f"{ONNX_REFERENCE} did not answer within {self._longest_s:g} seconds."
-                raise ParityError(what, where=where) from None
+                raise ParityError(what, where=where, code="TFB3402") from None
             if (folder / ERROR).exists():
-                raise ParityError(f"{ONNX_REFERENCE} failed: {(folder / ERROR).read_text('utf-8')}.", where=where)
+                raise ParityError(
+                    f"{ONNX_REFERENCE} failed: {(folder / ERROR).read_text('utf-8')}.", where=where, code="TFB3402"
+                )
             if status:
-                raise ParityError(f"{ONNX_REFERENCE} {how_it_ended(status, log)}", where=where)
+                raise ParityError(f"{ONNX_REFERENCE} {how_it_ended(status, log)}", where=where, code="TFB3402")
             return dict(unpack(folder / ANSWER))
 
 
@@ -111,4 +114,4 @@ def find_witness(path: Path, inputs: Mapping[str, Array]) -> tuple[Witness, dict
         else:
             return Witness(Referee(name, errors[0].what if errors else None), run), outputs
     first, last = errors[0], errors[-1]
-    raise type(first)(first.what, where=first.where, fix=last.what) from last
+    raise type(first)(first.what, where=first.where, fix=last.what, code=first.code) from last

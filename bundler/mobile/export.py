@@ -80,7 +80,7 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
     """
     options = options or ExportOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} already exists.", fix="give a new folder with -o")
+        raise UsageError(f"{out} already exists.", fix="give a new folder with -o", code="TFB1004")
     models = [_normalized(model, options) for model in _models(bundle, options)]
     labels = {model.name: _labels(model, options) for model in models}
     try:
@@ -101,17 +101,23 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
 
 def _unwritable(exc: OSError, out: Path) -> PublishError:
     error = unwritable(exc, out)
-    return PublishError(error.what.replace("The bundle's folder", "The folder"), where=error.where, fix=error.fix)
+    return PublishError(
+        error.what.replace("The bundle's folder", "The folder"), where=error.where, fix=error.fix, code=error.code
+    )
 
 
 def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
     names = options.models or tuple(n for n in bundle.models() if bundle.record(n, options.version).get("tflite"))
     if not names:
         raise UsageError(
-            f"No model of {bundle.path} has TFLite files.", fix="build the bundle with TFLite, e.g. --tflite float16,dynamic"
+            f"No model of {bundle.path} has TFLite files.",
+            fix="build the bundle with TFLite, e.g. --tflite float16,dynamic",
+            code="TFB4501",
         )
     if options.labels and len(names) > 1:
-        raise UsageError("--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}")
+        raise UsageError(
+            "--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}", code="TFB1006"
+        )
     if not options.allow_unsafe_ops:
         refuse_unsafe(bundle, {name: _chosen(bundle, name, options.version) for name in names}, served=False, tflite=True)
     return [read_model(bundle, name, options.version, options.variants) for name in names]
@@ -134,6 +140,7 @@ def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
         raise UsageError(
             f"The model {model.name!r} does not take an image with 1 or 3 channels, so mean and std are not allowed.",
             where=", ".join(map(str, model.variants[0].inputs)),
+            code="TFB1306",
         )
     for name, values in (("mean", model.preprocessing.mean), ("std", model.preprocessing.std)):
         if len(values) not in (1, images[0].channels):
@@ -141,10 +148,13 @@ def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
                 f"{name} has {len(values)} numbers, but the image has "
                 f"{'1 channel' if images[0].channels == 1 else f'{images[0].channels} channels'}.",
                 fix="give one number, or one per channel",
+                code="TFB1306",
             )
     if 0 in model.preprocessing.std:
         raise UsageError(
-            "std must not be 0, because pixels are divided by it.", fix="give the training's std, for pixels of 0 to 255"
+            "std must not be 0, because pixels are divided by it.",
+            fix="give the training's std, for pixels of 0 to 255",
+            code="TFB1306",
         )
     return model
 
@@ -193,6 +203,7 @@ def _check_names(model: MobileModel, variant: MobileVariant, tensors: Tensors) -
                 raise VerifyError(
                     f"bundle.json describes {variant.path.name} wrongly: it does not name the tensor {missing[0]!r}.",
                     fix="build the model again",
+                    code="TFB5102",
                 )
 
 
@@ -213,7 +224,7 @@ def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
     want, got = before(inputs), after(inputs)
     for name, array in want.items():
         if got[name].tobytes() != array.tobytes():
-            raise TfliteError(f"With metadata, the output {name} of {path.name} is different.")
+            raise TfliteError(f"With metadata, the output {name} of {path.name} is different.", code="TFB4502")
 
 
 def _write_overview(folder: Path, title: str, exported: Sequence[ExportedModel]) -> None:

@@ -31,6 +31,7 @@ def read_output_labels(text: str, outputs: Sequence[TensorSpec]) -> Labels:
         raise UsageError(
             f"{len(names)} labels fit more than one output ({', '.join(candidates)}).",
             fix=f"write --labels {shell_command(f'{candidates[0]}={file}')}",
+            code="TFB1303",
         )
     mismatch = f"the output {output!r} does not have" if equals else "no output has"
     count = "1 label" if len(names) == 1 else f"{len(names)} labels"
@@ -38,6 +39,7 @@ def read_output_labels(text: str, outputs: Sequence[TensorSpec]) -> Labels:
         f"The file has {count}, but {mismatch} this many entries along its last axis.",
         where=file,
         fix=f"give one label per line; the outputs are {', '.join(map(str, outputs))}",
+        code="TFB1303",
     )
 
 

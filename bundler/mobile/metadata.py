@@ -155,7 +155,7 @@ class Tensors:
         signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
         signature = next((candidate for candidate in signatures if candidate.SubgraphIndex() == 0), None)
         if signature is None:
-            raise TfliteError("The file has no signature.")
+            raise TfliteError("The file has no signature.", code="TFB4502")
         inputs = {m.TensorIndex(): m.Name() for m in map(signature.Inputs, range(signature.InputsLength()))}
         outputs = {m.TensorIndex(): m.Name() for m in map(signature.Outputs, range(signature.OutputsLength()))}
         return cls(_names(graph.InputsAsNumpy(), inputs), _names(graph.OutputsAsNumpy(), outputs))
@@ -164,5 +164,5 @@ class Tensors:
 def _names(indices: Any, by_index: Mapping[int, bytes]) -> tuple[str, ...]:
     tensors = [] if isinstance(indices, int) else [int(index) for index in indices]
     if any(index not in by_index for index in tensors):
-        raise TfliteError("A tensor of the file has no name in its signature.")
+        raise TfliteError("A tensor of the file has no name in its signature.", code="TFB4502")
     return tuple(by_index[index].decode() for index in tensors)

@@ -115,14 +115,20 @@ def _variant_names(model: str, version: int, record: Mapping[str, Any], requeste
     where = f"{model} version {version}"
     if not available:
         raise UsageError(
-            "The bundle has no TFLite files of this model.", where=where, fix="build it with --tflite float16,dynamic"
+            "The bundle has no TFLite files of this model.",
+            where=where,
+            fix="build it with --tflite float16,dynamic",
+            code="TFB4501",
         )
     for variant in requested:
         if variant not in available:
             reason = record.get("tflite_refused", {}).get(variant, {}).get("reason")
             explanation = f" It was rejected: {reason}" if reason else ""
             raise UsageError(
-                f"There is no variant {variant!r}.{explanation}", where=where, fix=f"choose one of: {', '.join(available)}"
+                f"There is no variant {variant!r}.{explanation}",
+                where=where,
+                fix=f"choose one of: {', '.join(available)}",
+                code="TFB1006",
             )
     return [variant for variant in available if not requested or variant in requested]
 
@@ -133,7 +139,9 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
     try:
         inputs, outputs = (tuple(map(TensorSpec.read, figures[side])) for side in ("inputs", "outputs"))
     except ValueError as exc:
-        raise VerifyError(f"bundle.json describes {path.name} wrongly: {exc}.", fix="build the model again") from exc
+        raise VerifyError(
+            f"bundle.json describes {path.name} wrongly: {exc}.", fix="build the model again", code="TFB5102"
+        ) from exc
     return MobileVariant(
         name,
         path,
@@ -153,7 +161,7 @@ def _scales(path: Path) -> dict[str, tuple[float, int]]:
     try:
         runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
     except (ValueError, RuntimeError) as exc:
-        raise VerifyError(f"{path} cannot be read: {cause_of(exc)}.") from exc
+        raise VerifyError(f"{path} cannot be read: {cause_of(exc)}.", code="TFB5104") from exc
     details = {**runner.get_input_details(), **runner.get_output_details()}
     pairs = {name: detail["quantization"] for name, detail in details.items()}
     return {name: (float(scale), int(zero)) for name, (scale, zero) in pairs.items() if scale}
@@ -165,9 +173,13 @@ def _check_file(bundle: Bundle, path: Path) -> None:
     try:
         actual = FileEntry.of(own_file(bundle.path, path))
     except OSError as exc:
-        raise VerifyError(f"{relative} cannot be read: {exc.strerror}.", fix="build the model again") from exc
+        raise VerifyError(
+            f"{relative} cannot be read: {exc.strerror}.", fix="build the model again", code="TFB5104"
+        ) from exc
     if expected != actual:
-        raise VerifyError(f"{relative} is not the file that was built.", fix="run `tfbundle verify` for details")
+        raise VerifyError(
+            f"{relative} is not the file that was built.", fix="run `tfbundle verify` for details", code="TFB5104"
+        )
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:

@@ -154,7 +154,9 @@ def arguments(
     for spec in specs:
         if spec.dtype not in TYPES:
             raise UsageError(
-                f"Cannot generate code that passes the tensor {spec}.", fix=f"supported types: {', '.join(TYPES)}"
+                f"Cannot generate code that passes the tensor {spec}.",
+                fix=f"supported types: {', '.join(TYPES)}",
+                code="TFB4502",
             )
         ident = _ident(spec.name)
         while ident in idents:

@@ -27,10 +27,12 @@ def check_spec_file(path: Path) -> None:
     read_spec(path)
     file = path.resolve()
     if not file.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(file, os.W_OK):
-        raise PublishError(f"{path} is read-only.", fix="make it writable, or leave out --update-spec")
+        raise PublishError(f"{path} is read-only.", fix="make it writable, or leave out --update-spec", code="TFB5001")
     if not os.access(file.parent, os.W_OK | os.X_OK):
         fix = "make it writable, or leave out --update-spec"
-        raise PublishError(f"The folder of {path} is read-only, so the file cannot be replaced.", fix=fix)
+        raise PublishError(
+            f"The folder of {path} is read-only, so the file cannot be replaced.", fix=fix, code="TFB5001"
+        )
 
 
 def update_spec(path: Path, setting: Setting) -> bool:
@@ -80,6 +82,7 @@ def _check(text: str, path: Path) -> None:
             f"{path} would not be valid with the best setting, so it is unchanged: {exc.what}",
             where=exc.where,
             fix="change the keys named here and run the command again, or copy the setting from the comments in server.flags",
+            code="TFB1104",
         ) from exc
 
 
@@ -96,7 +99,7 @@ def _replace(path: Path, text: str) -> None:
         draft.replace(file)
     except OSError as exc:
         fix = "make the file and its folder writable, or copy the setting from the comments in server.flags"
-        raise PublishError(f"{path} cannot be written: {exc.strerror}.", fix=fix) from exc
+        raise PublishError(f"{path} cannot be written: {exc.strerror}.", fix=fix, code="TFB5001") from exc
     finally:
         if draft is not None:
             with suppress(OSError):  # it has been renamed, unless something failed

@@ -30,12 +30,16 @@ def bench_request(
     """
     names = bundle.models()
     if model is None and len(names) != 1:
-        raise UsageError(f"The bundle has {len(names)} models.", fix=f"choose one with --model: {', '.join(names)}")
+        raise UsageError(
+            f"The bundle has {len(names)} models.", fix=f"choose one with --model: {', '.join(names)}", code="TFB1006"
+        )
     name = model or names[0]
     signatures = bundle.signatures(name, version)
     if signature not in signatures:
         raise UsageError(
-            f"The model {name!r} has no signature {signature!r}.", fix=f"choose one of: {', '.join(signatures)}"
+            f"The model {name!r} has no signature {signature!r}.",
+            fix=f"choose one of: {', '.join(signatures)}",
+            code="TFB1006",
         )
     number = bundle.versions(name)[-1] if version is None else version
     golden = _golden(bundle, name, number)
@@ -48,6 +52,7 @@ def bench_request(
         raise VerifyError(
             f"The golden data of {name!r} version {number} has no call of the signature {signature!r}.",
             fix="build the model again",
+            code="TFB5104",
         )
     arrays = golden.inputs(cases[0])
     sizes = {dim: rows for dim in input_draws.dim_sizes(spec, arrays) if input_draws.is_batch(dim)}
@@ -59,7 +64,7 @@ def _golden(bundle: Bundle, model: str, version: int) -> Golden:
     try:
         return Golden.load(path)
     except GoldenError as exc:
-        raise VerifyError(exc.what, fix="run `tfbundle verify` for details") from exc
+        raise VerifyError(exc.what, fix="run `tfbundle verify` for details", code="TFB5104") from exc
 
 
 def _has_rows(case: GoldenCase, spec: Signature, rows: int) -> bool:

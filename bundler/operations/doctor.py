@@ -183,5 +183,5 @@ def _small_build() -> str:
         )
         problems = [str(problem) for problem in bundle.verify() if problem.serious]
         if problems:
-            raise TfbundleError(f"The bundle does not verify: {problems[0]}")
+            raise TfbundleError(f"The bundle does not verify: {problems[0]}", code="TFB5104")
     return "built and verified a bundle with TFLite from a small convolutional network"

@@ -111,7 +111,9 @@ def dry_run(spec: BundleSpec, *, base: Path, progress: Progress) -> tuple[DryRun
         UsageError: There is no model, or one that does not use the native converter.
     """
     if not spec.models:
-        raise UsageError("bundle.yaml lists no models.", fix="add a model under 'models' in bundle.yaml")
+        raise UsageError(
+            "bundle.yaml lists no models.", fix="add a model under 'models' in bundle.yaml", code="TFB1103"
+        )
     extensions = {model.name: _extension(model, base) for model in spec.models}
     return tuple(
         result for model in spec.models for result in _check_model(model, extensions[model.name], base, progress)
@@ -123,6 +125,7 @@ def _extension(model: ModelSpec, base: Path) -> Extension | None:
         raise UsageError(
             f"--dry-run works only with the native converter, but the model {model.name!r} uses {model.converter}.",
             fix="omit --converter or --dry-run",
+            code="TFB1206",
         )
     return check_model(model, base)[1]
 

@@ -63,7 +63,7 @@ def kind_of(path: Path) -> str:
         UsageError: `path` does not exist, or is none of these.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist.", fix="check the path")
+        raise UsageError(f"{path} does not exist.", fix="check the path", code="TFB1005")
     if path.is_dir():
         if (path / "bundle.json").is_file():
             return "bundle"
@@ -74,6 +74,7 @@ def kind_of(path: Path) -> str:
     raise UsageError(
         f"{path} is not a bundle, a SavedModel, an .onnx file or a .tflite file.",
         fix="give the folder with bundle.json or saved_model.pb, or the model file itself",
+        code="TFB1005",
     )
 
 
@@ -88,7 +89,7 @@ def inspect_model(path: Path) -> ModelFacts:
     readers = {"saved_model": _saved_model, "onnx": _onnx, "tflite": _tflite}
     kind = kind_of(path)
     if kind not in readers:
-        raise UsageError(f"{path} is a {kind}, not a model.")
+        raise UsageError(f"{path} is a {kind}, not a model.", code="TFB1005")
     return readers[kind](path)
 
 
@@ -105,9 +106,9 @@ def _saved_model(path: Path) -> ModelFacts:
     try:
         saved.ParseFromString((path / "saved_model.pb").read_bytes())
     except (DecodeError, OSError) as exc:
-        raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: {exc}.") from exc
+        raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: {exc}.", code="TFB5106") from exc
     if not saved.meta_graphs:
-        raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: it has no graph.")
+        raise VerifyError(f"{path / 'saved_model.pb'} is not a SavedModel: it has no graph.", code="TFB5106")
     graph = saved.meta_graphs[0]
     nodes = [node.op for node in graph.graph_def.node]
     nodes += [node.op for function in graph.graph_def.library.function for node in function.node_def]
@@ -175,7 +176,7 @@ def _tflite(path: Path) -> ModelFacts:
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
     except (ValueError, RuntimeError) as exc:
-        raise VerifyError(f"{path} is not a TFLite file: {exc}.") from exc
+        raise VerifyError(f"{path} is not a TFLite file: {exc}.", code="TFB5106") from exc
     from bundler.tflite.inspection import read_contents
 
     contents = read_contents(path)

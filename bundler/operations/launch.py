@@ -33,7 +33,9 @@ def deployment(
     ports = {"grpc_port": grpc_port or spec["serving"]["grpc_port"], "rest_port": rest_port or spec["serving"]["rest_port"]}
     if ports["grpc_port"] == ports["rest_port"]:
         raise UsageError(
-            f"gRPC and REST cannot both have port {ports['grpc_port']}.", fix="set --port and --rest-port to different ports"
+            f"gRPC and REST cannot both have port {ports['grpc_port']}.",
+            fix="set --port and --rest-port to different ports",
+            code="TFB6004",
         )
     context = replace(context, spec=parse_spec({**spec, "serving": {**spec["serving"], **ports}}, where="bundle.json"))
     return Deployment(

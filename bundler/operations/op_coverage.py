@@ -143,6 +143,7 @@ def matching(rows: Sequence[Coverage], pattern: str) -> tuple[Coverage, ...]:
         fix=f"did you mean {' or '.join(similar)}?"
         if similar
         else "run `tfbundle ops` to list all operators, or use a pattern such as '*Pool'",
+        code="TFB1002",
     )
 
 

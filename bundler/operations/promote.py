@@ -81,14 +81,16 @@ def promote(root: Path, model: str | None, label: str, version: int, server: Run
     """
     if not _LABEL.fullmatch(label):
         fix = "use letters, digits, '_' and '-', beginning with a letter, e.g. stable or canary"
-        raise UsageError(f"{label!r} cannot be a label.", fix=fix)
+        raise UsageError(f"{label!r} cannot be a label.", fix=fix, code="TFB1401")
     Manifest.read(BundleLayout(root).manifest)
     with Staging(root) as staging:
         manifest = _read(staging)
         name = _model(manifest, model)
         if version not in manifest.versions(name):
             known = ", ".join(map(str, manifest.versions(name)))
-            raise UsageError(f"The model {name!r} has no version {version} in {root}.", fix=f"choose one of: {known}")
+            raise UsageError(
+                f"The model {name!r} has no version {version} in {root}.", fix=f"choose one of: {known}", code="TFB1006"
+            )
         return _move(staging, name, label, version, "promote", server)
 
 
@@ -116,6 +118,7 @@ def rollback(root: Path, model: str | None, label: str, server: RunningServer | 
             raise UsageError(
                 f"The label {label!r} of model {name!r} was never promoted, or all its promotions are rolled back.",
                 fix="run `tfbundle promote DIR` to list the labels and their history",
+                code="TFB1401",
             )
         version = earlier_versions[-1]
         if version is not None and version not in manifest.versions(name):
@@ -123,6 +126,7 @@ def rollback(root: Path, model: str | None, label: str, server: RunningServer | 
             raise UsageError(
                 f"The label {label!r} of model {name!r} pointed to version {version}, which no longer exists.",
                 fix=f"promote one of the existing versions: {known}",
+                code="TFB1401",
             )
         return _move(staging, name, label, version, "rollback", server)
 
@@ -138,7 +142,7 @@ def _model(manifest: Manifest, name: str | None) -> str:
         return known[0]
     if name not in known:
         what = f"The bundle has no model {name!r}." if name else "The bundle has several models."
-        raise UsageError(what, fix=f"choose one with --model: {', '.join(known)}")
+        raise UsageError(what, fix=f"choose one with --model: {', '.join(known)}", code="TFB1006")
     return name
 
 

@@ -76,6 +76,7 @@ def worker_timeout() -> float:
         raise UsageError(
             f"{TIMEOUT_ENV} is {text!r}, which is not a number of seconds.",
             fix=f"set it to a positive number, e.g. {TIMEOUT_ENV}={DEFAULT_TIMEOUT_S:g}, or unset it",
+            code="TFB1002",
         )
     return seconds
 

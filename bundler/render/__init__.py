@@ -90,7 +90,9 @@ class RenderContext:
             if model.name == name:
                 return model
         known = ", ".join(m.name for m in self.models)
-        raise SpecError(f"serving: the model {name!r} is not in the bundle.", fix=f"choose one of: {known}")
+        raise SpecError(
+            f"serving: the model {name!r} is not in the bundle.", fix=f"choose one of: {known}", code="TFB1105"
+        )
 
     @property
     def objects_name(self) -> str:

@@ -64,9 +64,14 @@ def rerender(root: Path, parts: Sequence[str], spec: BundleSpec | None = None) -
 
     for part in parts:
         if part not in PARTS:
-            raise UsageError(f"Unknown part {part!r}.", fix=f"choose one of: {', '.join(PARTS)}")
+            raise UsageError(f"Unknown part {part!r}.", fix=f"choose one of: {', '.join(PARTS)}", code="TFB1002")
     if not Manifest.read(BundleLayout(root).manifest).models:
-        raise VerifyError("The bundle has no model, so nothing can be rendered.", where=str(root), fix="build the bundle again")
+        raise VerifyError(
+            "The bundle has no model, so nothing can be rendered.",
+            where=str(root),
+            fix="build the bundle again",
+            code="TFB5104",
+        )
     with Staging(root) as staging:
         assert staging.manifest is not None
         manifest = staging.manifest

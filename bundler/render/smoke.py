@@ -60,6 +60,7 @@ def _copy_golden(layout: BundleLayout, model: str, version: int) -> Path:
             f"The golden data of the model {model!r}, version {version}, is missing.",
             where=str(source),
             fix="build the model again, or remove the version from serving.versions and serving.labels",
+            code="TFB5104",
         )
     return _copy(source, layout.smoke_dir / "golden" / model / f"{version}.npz")
 

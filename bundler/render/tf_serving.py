@@ -119,7 +119,7 @@ def server_config(context: RenderContext, models_dir: str = MODELS_DIR) -> Model
         config = ModelServerConfig(tuple(_served_model(context, model, models_dir) for model in context.models))
         config.check_labels({model.name: model.versions for model in context.models})
     except ConfigError as exc:
-        raise SpecError(exc.what, where="'serving' in bundle.yaml", fix=exc.fix) from exc
+        raise SpecError(exc.what, where="'serving' in bundle.yaml", fix=exc.fix, code="TFB1105") from exc
     return config
 
 
@@ -138,6 +138,7 @@ def batching_parameters(context: RenderContext) -> BatchingParameters:
                 where="'serving' in bundle.yaml",
                 fix=f"set max_batch_size to {model.largest_batch} or more, or build the model again with this setting in "
                 "bundle.yaml, so that its warm-up fits",
+                code="TFB1106",
             )
     return BatchingParameters(
         max_batch_size=serving.max_batch_size,

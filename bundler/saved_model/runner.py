@@ -26,7 +26,9 @@ class SavedModel:
         try:
             self._loaded = tf.saved_model.load(where)
         except (OSError, ValueError, tf.errors.OpError) as exc:
-            raise ParityError(f"TensorFlow cannot load the folder: {cause_of(exc)}.", where=where) from exc
+            raise ParityError(
+                f"TensorFlow cannot load the folder: {cause_of(exc)}.", where=where, code="TFB3404"
+            ) from exc
 
     def __call__(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a signature on inputs by name, and return the outputs by name.
@@ -38,15 +40,16 @@ class SavedModel:
 
         function = self._loaded.signatures.get(signature)
         if function is None:
-            raise ParityError(f"The SavedModel has no signature {signature!r}.", where=str(self.folder))
+            raise ParityError(f"The SavedModel has no signature {signature!r}.", where=str(self.folder), code="TFB3404")
         names = input_names(self.folder, signature)
         if names != set(inputs):
             raise ParityError(
                 f"The signature {signature!r} has the inputs {sorted(names)}, the model has {sorted(inputs)}.",
                 where=str(self.folder),
+                code="TFB3404",
             )
         try:
             outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
         except (tf.errors.OpError, ValueError, TypeError) as exc:
-            raise ParityError(f"TensorFlow stopped: {cause_of(exc)}.", where=str(self.folder)) from exc
+            raise ParityError(f"TensorFlow stopped: {cause_of(exc)}.", where=str(self.folder), code="TFB3404") from exc
         return {name: tensor.numpy() for name, tensor in outputs.items()}

@@ -122,13 +122,19 @@ def _meta_graph(folder: Path, signature: str) -> Any:
     try:
         model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except FileNotFoundError as exc:
-        raise ConversionError(f"{folder} does not contain a SavedModel (there is no saved_model.pb).") from exc
+        raise ConversionError(
+            f"{folder} does not contain a SavedModel (there is no saved_model.pb).", code="TFB5106"
+        ) from exc
     except DecodeError as exc:
-        raise ConversionError(f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again") from exc
+        raise ConversionError(
+            f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again", code="TFB5106"
+        ) from exc
     graphs = [g for g in model.meta_graphs if SERVE_TAG in g.meta_info_def.tags]
     if not graphs or signature not in graphs[0].signature_def:
         known = sorted(graphs[0].signature_def) if graphs else []
-        raise ConversionError(f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.")
+        raise ConversionError(
+            f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.", code="TFB5106"
+        )
     return graphs[0]
 
 

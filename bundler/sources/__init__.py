@@ -119,6 +119,10 @@ def _find(text: str) -> Source:
         if source.matches(text):
             return source
     if text.endswith(".py"):
-        raise UsageError(f"The source {text!r} names no callable.", fix=f"add its callable, such as {text}:make_model")
+        raise UsageError(
+            f"The source {text!r} names no callable.",
+            fix=f"add its callable, such as {text}:make_model",
+            code="TFB2001",
+        )
     forms = "\n         ".join(source.form for source in SOURCES)
-    raise UsageError(f"Unknown source {text!r}.", fix=f"use one of these forms:\n         {forms}")
+    raise UsageError(f"Unknown source {text!r}.", fix=f"use one of these forms:\n         {forms}", code="TFB2001")

@@ -65,6 +65,7 @@ def parameters(module: torch.nn.Module, method: str = "forward") -> list[inspect
         raise UsageError(
             f"The model's class {type(module).__name__} has no method {method!r}.",
             fix=f"choose one of its methods: {', '.join(sorted(methods)) or 'none'}",
+            code="TFB1301",
         )
     schema = getattr(function, "schema", None)
     if schema is None:
@@ -108,6 +109,7 @@ def bind_example(params: Sequence[inspect.Parameter], example: Any) -> tuple[Bin
         raise SourceError(
             f"The example inputs have the type {type(example).__name__}.",
             fix="return a tensor, a tuple of positional arguments, or a dict by parameter name",
+            code="TFB2005",
         )
     args, kwargs = _arrange(params, positional, by_name)
     return _flatten_call(params, args, kwargs)
@@ -180,6 +182,7 @@ def _arrange(
         raise SourceError(
             f"The inputs ({inputs}) do not fit the model's forward: {exc}.",
             fix=f"match the inputs to its parameters: {parameter_list}",
+            code="TFB2006",
         ) from exc
     return _split(bound)
 
@@ -211,7 +214,7 @@ def _flatten_call(
     slotted = tuple(_slots(value, name, tensors) for value, name in zip(args, names, strict=True))
     by_name = {name: _slots(value, stable_name(name), tensors) for name, value in kwargs.items()}
     if not tensors:
-        raise SourceError("The example inputs contain no tensor.", fix="give at least one tensor")
+        raise SourceError("The example inputs contain no tensor.", fix="give at least one tensor", code="TFB2005")
     return Binding(tuple(tensors), slotted, by_name), tensors
 
 
@@ -227,13 +230,16 @@ def _slots(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """Return the value with a Slot in place of each tensor, and add the tensors to `tensors` by flat name."""
     if isinstance(value, (Tensor, np.ndarray)):
         if name in tensors:
-            raise SourceError(f"Two inputs have the name {name!r}.", fix="rename a key of the example inputs")
+            raise SourceError(
+                f"Two inputs have the name {name!r}.", fix="rename a key of the example inputs", code="TFB1202"
+            )
         tensors[name] = value if isinstance(value, Tensor) else to_torch(value)
         return Slot(len(tensors) - 1)
     if isinstance(value, PackedSequence):
         raise SourceError(
             f"The example input {name!r} is a PackedSequence, which is not a tensor that a client could send.",
             fix="let forward take the padded tensor and the lengths, and call pack_padded_sequence in it",
+            code="TFB2005",
         )
     return _rebuild(value, lambda child, suffix: _slots(child, name + suffix, tensors))
 

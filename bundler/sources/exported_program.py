@@ -70,11 +70,13 @@ def _read(path: Path) -> torch.export.ExportedProgram:
                 f"{path.name} calls {unregistered[1]}, which is not registered in this process.",
                 where=str(path),
                 fix="import the package that registers it in a file given with --ops FILE.py (ops: in bundle.yaml)",
+                code="TFB2107",
             ) from exc
         raise SourceError(
             f"{path.name} is damaged, or was written by another version of torch: {cause_of(exc)}.",
             where=str(path),
             fix=f"export and save it again with torch {torch.__version__.partition('+')[0]}",
+            code="TFB2104",
         ) from exc
 
 
@@ -135,7 +137,11 @@ def _name_dims(
     by_name = {spec.name: spec for spec in user_specs}
     for name in by_name:
         if name not in names:
-            raise UsageError(f"The program has no input {name!r}.", fix=f"choose one of its inputs: {', '.join(names)}")
+            raise UsageError(
+                f"The program has no input {name!r}.",
+                fix=f"choose one of its inputs: {', '.join(names)}",
+                code="TFB1203",
+            )
     return tuple(_merge(spec, by_name.get(spec.name)) for spec in program_specs)
 
 
@@ -147,6 +153,7 @@ def _merge(spec: TensorSpec, user_spec: TensorSpec | None) -> TensorSpec:
         raise UsageError(
             f"The input {user_spec} contradicts the program, which was exported with {spec}.",
             fix="correct --input, or export again with dynamic_shapes for the dims that should be dynamic",
+            code="TFB1203",
         )
     return user_spec
 

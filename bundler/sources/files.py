@@ -22,14 +22,14 @@ def find_file(text: str, base: Path, *, what: str) -> Path:
     """
     path = (base / Path(text).expanduser()).resolve()
     if path.is_dir():
-        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="give a file in it")
+        raise SourceError(f"{what} {text} is a folder.", where=str(path), fix="give a file in it", code="TFB2002")
     if not path.exists():
-        raise SourceError(f"The file {text} does not exist.", where=str(path), fix=_suggestion(path))
+        raise SourceError(f"The file {text} does not exist.", where=str(path), fix=_suggestion(path), code="TFB2002")
     try:
         with path.open("rb"):
             return path
     except OSError as exc:
-        raise SourceError(f"{what} {text} cannot be read: {exc.strerror}.", where=str(path)) from exc
+        raise SourceError(f"{what} {text} cannot be read: {exc.strerror}.", where=str(path), code="TFB2002") from exc
 
 
 def _suggestion(path: Path) -> str:

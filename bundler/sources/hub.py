@@ -30,4 +30,5 @@ def unreachable(what: str, exc: Exception) -> SourceError:
     return SourceError(
         f"{what} cannot be downloaded: {type(exc).__name__}: {cause_of(exc) if str(exc).strip() else 'no answer'}",
         fix="check the network, give a local file with --weights FILE, or use random weights with --no-pretrained",
+        code="TFB2201",
     )

@@ -87,10 +87,16 @@ def _resolve(name: str, base: Path) -> str:
                 f"The folder {name} is not a transformers checkpoint: it has no config.json.",
                 where=str(path),
                 fix="give a folder that save_pretrained wrote",
+                code="TFB2202",
             )
         return str(path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise SourceError(f"The folder {name} does not exist.", where=str(path), fix="check the path of the checkpoint")
+        raise SourceError(
+            f"The folder {name} does not exist.",
+            where=str(path),
+            fix="check the path of the checkpoint",
+            code="TFB2002",
+        )
     return name
 
 
@@ -105,6 +111,7 @@ def _config(transformers: Any, name: str) -> Any:
         raise SourceError(
             f"transformers {transformers.__version__} does not support the model of {name}: {cause_of(exc)}",
             fix="check model_type in config.json, or upgrade transformers; code that comes with a checkpoint is not run",
+            code="TFB2202",
         ) from exc
 
 
@@ -122,7 +129,7 @@ def _module(transformers: Any, name: str, config: Any, model: ModelSpec) -> nn.M
     except OSError as exc:
         raise unreachable(f"The weights of {name}", exc) from exc
     except (ValueError, RuntimeError, ImportError) as exc:
-        raise SourceError(f"transformers cannot load {name}: {cause_of(exc)}") from exc
+        raise SourceError(f"transformers cannot load {name}: {cause_of(exc)}", code="TFB2202") from exc
     return module
 
 
@@ -159,6 +166,7 @@ def _specs(module: nn.Module, config: Any, examples: dict[str, Any] | None) -> t
         raise SourceError(
             f"{type(module).__name__} takes {main}, whose dims are not in its config.",
             fix=f"add --input '{main}=float32[batch,…]'",
+            code="TFB2005",
         )
     if getattr(config, "is_encoder_decoder", False):
         dims = {"decoder_input_ids": ("batch", "target_seq")}

@@ -92,6 +92,7 @@ def run_once(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor],
             f"The model fails on the inputs {', '.join(map(str, inputs))}: {first_line(exc)}",
             where=user_line(exc),
             fix="check the names, dtypes and dims of the inputs against the parameters of forward",
+            code="TFB2006",
         ) from exc
 
 
@@ -107,13 +108,14 @@ def _no_examples(module: nn.Module, params: Sequence[Any]) -> SourceError:
         f"{type(module).__name__} has no example inputs; its forward takes: "
         f"{', '.join(str(p) for p in params) or 'nothing'}.",
         fix=f"add --input '{names[0]}=float32[batch,…]' for each input, or return (module, example_inputs)",
+        code="TFB2005",
     )
 
 
 def _reorder(binding: Binding, specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     by_name = {spec.name: spec for spec in specs}
     if len(by_name) != len(specs):
-        raise UsageError("Two --input options have the same name.", fix="give each input once")
+        raise UsageError("Two --input options have the same name.", fix="give each input once", code="TFB1202")
     return tuple(by_name[name] for name in binding.names)
 
 
@@ -127,6 +129,7 @@ def _checked_specs(
         raise UsageError(
             f"--input names {', '.join(s.name for s in specs)}, but the model's inputs are {', '.join(binding.names)}.",
             fix="give one --input for each input of the model, or none",
+            code="TFB1203",
         )
     sizes: dict[str, int] = {}
     for spec in specs:
@@ -140,5 +143,6 @@ def _checked_specs(
             raise UsageError(
                 f"The input {spec} contradicts the model's example input, {example}.",
                 fix="correct --input, or the example inputs that the callable returns",
+                code="TFB1203",
             )
     return _reorder(binding, specs)

@@ -43,7 +43,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         signature = signature_of(graph)
         check_names(signature)
     except (ConversionError, UsageError) as exc:
-        raise SourceError(exc.what, where=str(path), fix=exc.fix) from exc
+        raise SourceError(exc.what, where=str(path), fix=exc.fix, code=exc.code) from exc
     specs = _specs(graph, signature.inputs, [TensorSpec.parse(text) for text in model.inputs])
     _check_sizes(specs)
     examples = random_inputs(specs, _ranges(graph))
@@ -67,7 +67,7 @@ def _cannot_run(path: Path, specs: Sequence[TensorSpec], exc: ParityError) -> So
     else:
         what = f"{path.name} fails on the inputs {', '.join(map(str, specs))}. {exc.what} {exc.fix}"
         fix = "export it again if the file is damaged; otherwise give --input with dims that the model accepts"
-    return SourceError(what, where=str(path), fix=fix)
+    return SourceError(what, where=str(path), fix=fix, code="TFB3402")
 
 
 def _specs(
@@ -79,16 +79,21 @@ def _specs(
     unknown = [name for name in by_name if name not in {spec.name for spec in graph_specs}]
     if unknown:
         names = ", ".join(spec.name for spec in graph_specs)
-        raise UsageError(f"The graph has no input {unknown[0]!r}.", fix=f"choose one of its inputs: {names}")
+        raise UsageError(
+            f"The graph has no input {unknown[0]!r}.", fix=f"choose one of its inputs: {names}", code="TFB1203"
+        )
     for spec in graph_specs:
         if spec.name not in shaped and spec.name not in by_name:
             raise SourceError(
                 f"The graph does not state the number of axes of its input {spec.name!r}.",
                 fix=f"add --input {shell_command(f'{spec.name}={spec.dtype}[batch,…]')}",
+                code="TFB2005",
             )
         merged = by_name.get(spec.name, spec)
         if merged.dtype != spec.dtype or (spec.name in shaped and not _fits(merged, spec)):
-            raise UsageError(f"The input {merged} contradicts the graph, which has {spec}.", fix="correct --input")
+            raise UsageError(
+                f"The input {merged} contradicts the graph, which has {spec}.", fix="correct --input", code="TFB1203"
+            )
     return tuple(by_name.get(spec.name, spec) for spec in graph_specs)
 
 
@@ -99,6 +104,7 @@ def _check_sizes(specs: Sequence[TensorSpec]) -> None:
             raise SourceError(
                 f"The graph's input {spec} is too large to run: it has over {LARGEST_EXAMPLE:,} numbers.",
                 fix="check the dims of the graph's inputs, and export it again with the intended ones",
+                code="TFB2006",
             )
 
 

@@ -33,7 +33,7 @@ def name_outputs(value: Any) -> dict[str, Tensor]:
             unique = f"{name}_{count}"
         named[unique] = tensor
     if not named:
-        raise ExportError("The model returns no tensor.", fix="return at least one tensor from forward")
+        raise ExportError("The model returns no tensor.", fix="return at least one tensor from forward", code="TFB2303")
     return named
 
 
@@ -54,6 +54,7 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
         raise ExportError(
             f"The model returns a {type(value).__name__}{f' at {path}' if path else ''}, which is not a tensor.",
             fix="return only tensors, in a tuple, dict, dataclass or named tuple",
+            code="TFB2303",
         )
 
 

@@ -49,6 +49,7 @@ def load_torch(path: Path, *, trust: bool) -> Any:
             f"{path.name} cannot be unpickled: {exc}.",
             where=str(path),
             fix="save the module's state_dict() instead, or make the code that the pickled module needs importable",
+            code="TFB2106",
         ) from exc
 
 
@@ -77,6 +78,7 @@ def check_exported_program(path: Path, *, trust: bool) -> None:
             f"{path.name} is damaged, or is not a .pt2 file of torch.export.save.",
             where=str(path),
             fix="save or copy it again",
+            code="TFB2104",
         )
     if trust:
         return
@@ -121,6 +123,7 @@ def _unsafe(path: Path, reason: object, *, member: str | None = None) -> SourceE
         f"code: {detail[:200].rstrip('.')}.",
         where=str(path),
         fix=f"save module.state_dict() instead, preferably as .safetensors; {_TRUST}",
+        code="TFB2105",
     )
 
 
@@ -129,4 +132,5 @@ def _damaged(path: Path, exc: Exception) -> SourceError:
         f"{path.name} is damaged, or was not written by torch: {first_line(exc)[:200].partition('. ')[0].rstrip('.')}.",
         where=str(path),
         fix="save or copy it again",
+        code="TFB2104",
     )

@@ -55,13 +55,15 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
     file, _, name = reference.rpartition(":")
     if not file.endswith(".py") or not name:
         raise UsageError(
-            f"{reference!r} is not of the form file.py:callable.", fix="give a file and a callable, such as model.py:make_model"
+            f"{reference!r} is not of the form file.py:callable.",
+            fix="give a file and a callable, such as model.py:make_model",
+            code="TFB2001",
         )
     path = find_file(file, base, what="The Python file")
     target: Any = import_file(path)
     for part in name.split("."):
         if not hasattr(target, part):
-            raise SourceError(f"{file} has no {name!r}.", where=str(path), fix=_callables(target, path))
+            raise SourceError(f"{file} has no {name!r}.", where=str(path), fix=_callables(target, path), code="TFB2003")
         target = getattr(target, part)
     result = target if isinstance(target, nn.Module) else _call(target, reference)
     module, examples = _unpack(result, reference)
@@ -70,7 +72,9 @@ def make_module(reference: str, base: Path) -> tuple[nn.Module, Any, dict[str, A
 
 def _call(target: Any, reference: str) -> Any:
     if not callable(target):
-        raise SourceError(f"{reference} has the type {type(target).__name__}, which cannot be called.", fix=_RETURNS)
+        raise SourceError(
+            f"{reference} has the type {type(target).__name__}, which cannot be called.", fix=_RETURNS, code="TFB2003"
+        )
     with user_code(f"{reference} raised", fix="correct it, so that it can be called without arguments"):
         return target()
 
@@ -81,7 +85,7 @@ def _unpack(result: Any, reference: str) -> tuple[nn.Module, Any]:
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], nn.Module):
         return result[0], result[1]
     kind = f"({', '.join(type(v).__name__ for v in result)})" if isinstance(result, tuple) else type(result).__name__
-    raise SourceError(f"{reference} returned {kind}, which is not a model.", fix=_RETURNS)
+    raise SourceError(f"{reference} returned {kind}, which is not a model.", fix=_RETURNS, code="TFB2003")
 
 
 def _callables(module: Any, path: Path) -> str:

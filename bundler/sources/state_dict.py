@@ -39,6 +39,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         raise UsageError(
             f"{path.name} contains only weights, not the module that they belong to.",
             fix="add --architecture file.py:callable (bundle.yaml: architecture)",
+            code="TFB2101",
         )
     else:
         module, examples, provenance["architecture"] = make_module(model.architecture, base)

@@ -25,6 +25,7 @@ def dtype_name(tensor: Tensor) -> str:
         raise SourceError(
             f"A tensor of the model has the dtype {name}, which a served signature does not support.",
             fix=f"convert it in forward to one of {', '.join(d for d in DTYPES if d != 'string')}",
+            code="TFB2007",
         )
     return name
 
@@ -53,5 +54,7 @@ def to_torch(array: Array) -> Tensor:
     if array.dtype == BFLOAT16:
         return torch.from_numpy(array.view(np.uint16).copy()).view(torch.bfloat16)
     if array.dtype.kind not in "biufc":
-        raise SourceError(f"PyTorch has no tensors of dtype {array.dtype}.", fix="use numbers or booleans")
+        raise SourceError(
+            f"PyTorch has no tensors of dtype {array.dtype}.", fix="use numbers or booleans", code="TFB2007"
+        )
     return torch.from_numpy(np.array(array, order="C", copy=True))

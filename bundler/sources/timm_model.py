@@ -62,12 +62,12 @@ def _create(timm: Any, name: str, *, pretrained: bool) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=4)
         hint = f"did you mean {', '.join(close)}?" if close else "use a name that timm.list_models() returns"
-        raise SourceError(f"timm {timm.__version__} has no model {name!r}.", fix=hint)
+        raise SourceError(f"timm {timm.__version__} has no model {name!r}.", fix=hint, code="TFB2202")
     try:
         with silence():
             module: nn.Module = timm.create_model(name, pretrained=pretrained)
     except hub_errors() as exc:
         raise unreachable(f"The weights of timm's {name}", exc) from exc
     except RuntimeError as exc:
-        raise SourceError(f"timm cannot create {name}: {cause_of(exc)}") from exc
+        raise SourceError(f"timm cannot create {name}: {cause_of(exc)}", code="TFB2202") from exc
     return module

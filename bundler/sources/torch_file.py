@@ -25,5 +25,10 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
     if path.suffix.lower() != ".safetensors" and torchscript.is_torchscript(path):
         return torchscript.load(model, path=path)
     if path.suffix.lower() in (".ts", ".torchscript"):
-        raise SourceError(f"{path.name} is damaged, or is not a TorchScript archive.", where=str(path), fix="save it again")
+        raise SourceError(
+            f"{path.name} is damaged, or is not a TorchScript archive.",
+            where=str(path),
+            fix="save it again",
+            code="TFB2104",
+        )
     return state_dict.load(model, base=base)

@@ -42,6 +42,7 @@ def load(model: ModelSpec, *, path: Path) -> LoadedModel:
             f"{path.name} is damaged, or needs operators that are not installed: {cause_of(exc)}.",
             where=str(path),
             fix=f"save it again with torch {torch.__version__.partition('+')[0]}",
+            code="TFB2104",
         ) from exc
     specs = tuple(TensorSpec.parse(text) for text in model.inputs)
     return from_module(module, inputs=specs, provenance={"source": model.source, **file_provenance(path)})

@@ -34,7 +34,7 @@ def user_code(what: str, *, fix: str | None = None) -> Iterator[None]:
     except TfbundleError:
         raise
     except (Exception, SystemExit) as exc:
-        raise SourceError(f"{what}: {first_line(exc)}", where=user_line(exc), fix=fix) from exc
+        raise SourceError(f"{what}: {first_line(exc)}", where=user_line(exc), fix=fix, code="TFB2004") from exc
 
 
 def first_line(exc: BaseException) -> str:
@@ -89,7 +89,7 @@ def import_file(path: Path, prefix: str = "tfbundle_source_") -> ModuleType:
     name = f"{prefix}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SourceError(f"{path} cannot be imported.", fix="give a .py file")
+        raise SourceError(f"{path} cannot be imported.", fix="give a .py file", code="TFB2003")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if str(path.parent) not in sys.path:

@@ -61,6 +61,7 @@ def read_weights(path: Path, *, trust: bool) -> dict[str, Tensor] | nn.Module:
             f"{path.name} contains a {type(content).__name__}{f' with the keys {keys}' if keys else ''}, not a state dict.",
             where=str(path),
             fix="save it with torch.save(module.state_dict(), …)",
+            code="TFB2102",
         )
     return state
 
@@ -92,6 +93,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
             f"The weights in {path.name} do not belong to {type(module).__name__}.\n  " + "\n  ".join(problems),
             where=str(path),
             fix="create the architecture with the same arguments as for training",
+            code="TFB2103",
         )
 
 
@@ -110,7 +112,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as exc:
         raise SourceError(
-            f"{path.name} is damaged, or is not a safetensors file: {exc}.", where=str(path), fix="save or copy it again"
+            f"{path.name} is damaged, or is not a safetensors file: {exc}.",
+            where=str(path),
+            fix="save or copy it again",
+            code="TFB2104",
         ) from exc
 
 

@@ -19,7 +19,7 @@ from bundler.spec.image_names import Repository
 from bundler.spec.kubernetes_spec import KubernetesSpec
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
-from bundler.spec.problems import find_problems
+from bundler.spec.problems import common_code, find_problems
 from bundler.spec.server_flags import Value, check_flags
 from bundler.spec.signature_spec import (
     ClassifySpec,
@@ -369,7 +369,10 @@ def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpe
     """
     if not isinstance(data, dict):
         raise SpecError(
-            "The content of a bundle.yaml must be a mapping with the key 'models'.", where=where, fix=ADVICE
+            "The content of a bundle.yaml must be a mapping with the key 'models'.",
+            where=where,
+            fix=ADVICE,
+            code="TFB1103",
         )
     try:
         return BundleSpec.model_validate(data)
@@ -377,7 +380,9 @@ def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpe
         problems = find_problems(exc, BundleSpec)
         keys = ", ".join(dict.fromkeys(problem.path for problem in problems if problem.path))
         place = f"{where}, {keys}" if show_keys and keys else where
-        raise SpecError("\n".join(str(problem) for problem in problems), where=place, fix=ADVICE) from exc
+        raise SpecError(
+            "\n".join(str(problem) for problem in problems), where=place, fix=ADVICE, code=common_code(exc)
+        ) from exc
 
 
 def read_spec(path: Path) -> BundleSpec:

@@ -34,7 +34,9 @@ def parse_dims(text: str) -> dict[str, int | float | str]:
         name, equals, size = part.partition("=")
         if not name.isidentifier() or not equals:
             raise UsageError(
-                f"The size {part!r} does not have the form name=number.", fix="write it like batch=1,seq=64"
+                f"The size {part!r} does not have the form name=number.",
+                fix="write it like batch=1,seq=64",
+                code="TFB1002",
             )
         sizes[name] = parse_number(size)
     return sizes
@@ -48,7 +50,9 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """
     parts = parse_names(text)
     if not parts or not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"{text!r} is not a list of whole numbers of 1 or more.", fix="write it like 1,4,16")
+        raise UsageError(
+            f"{text!r} is not a list of whole numbers of 1 or more.", fix="write it like 1,4,16", code="TFB1002"
+        )
     return tuple(map(int, parts))
 
 
@@ -63,7 +67,7 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         numbers = (math.nan,)
     if not all(math.isfinite(number) for number in numbers):
-        raise UsageError(f"{text!r} is not a list of numbers.", fix="write it like 123.7,116.3,103.5")
+        raise UsageError(f"{text!r} is not a list of numbers.", fix="write it like 123.7,116.3,103.5", code="TFB1002")
     return numbers
 
 
@@ -77,7 +81,11 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, dict[str, int | float | str]
     for text in texts:
         name, colon, sizes = text.partition(":")
         if not colon or not name.isidentifier() or not sizes:
-            raise UsageError(f"The shape {text!r} does not have the form NAME:dim=number.", fix="write it like long:seq=256")
+            raise UsageError(
+                f"The shape {text!r} does not have the form NAME:dim=number.",
+                fix="write it like long:seq=256",
+                code="TFB1002",
+            )
         shapes[name] = parse_dims(sizes)
     return shapes
 
@@ -97,6 +105,7 @@ def parse_signatures(texts: Sequence[str]) -> dict[str, dict[str, str]]:
             raise UsageError(
                 f"The signature {text!r} does not have the form NAME=METHOD.",
                 fix="write it like embed=encode",
+                code="TFB1002",
             )
         signatures[name] = {"method": method or name}
     return signatures

@@ -121,3 +121,10 @@ def show(value: object) -> str:
     except ValueError:  # Python prints at most 4,300 digits
         return "a number with thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def common_code(error: ValidationError) -> str:
+    """Return the code of the error that every problem comes from, such as a wrong declaration of an input; TFB1103 otherwise."""
+    causes = (getattr(details.get("ctx", {}).get("error"), "__cause__", None) for details in error.errors())
+    codes = {getattr(cause, "code", "") or "TFB1103" for cause in causes}
+    return codes.pop() if len(codes) == 1 else "TFB1103"

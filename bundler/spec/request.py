@@ -72,6 +72,7 @@ def _from_file(path: Path, out: Path | None, options: Mapping[str, Any]) -> Buil
             f"Options of a model are not allowed with a bundle.yaml: {names}.",
             where=str(path),
             fix="write them into the bundle.yaml, or give the model itself as the source",
+            code="TFB1001",
         )
     spec = read_spec(path)
     base = path.resolve().parent
@@ -93,7 +94,7 @@ def _model_fields(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
     known = {*keywords(), *(option.name for option in build_options())}
     unknown = [unknown_key(key, keywords()) for key in options if key not in known]
     if unknown:
-        raise SpecError("\n".join(unknown), where=_where(source), fix=ADVICE)
+        raise SpecError("\n".join(unknown), where=_where(source), fix=ADVICE, code="TFB1103")
     fields, tflite = split_options(options)
     fields["name"] = fields.get("name") or default_name(source)
     fields["source"] = source
@@ -121,5 +122,7 @@ def default_name(source: str) -> str:
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "-", stem).strip("-_.")
     name = re.sub(r"\.{2,}", ".", name)[:63]
     if not name:
-        raise UsageError(f"Cannot infer a model name from the source {source!r}.", fix="give one with --name")
+        raise UsageError(
+            f"Cannot infer a model name from the source {source!r}.", fix="give one with --name", code="TFB1003"
+        )
     return name

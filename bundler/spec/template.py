@@ -180,7 +180,7 @@ def write_spec(path: Path, answers: Answers, *, force: bool = False) -> list[Pat
     text = spec_text(answers, path.name)
     if path.exists() and not force:
         raise UsageError(
-            f"{path} already exists.", fix="choose another name with -o, or overwrite it with --force"
+            f"{path} already exists.", fix="choose another name with -o, or overwrite it with --force", code="TFB1004"
         )
     schema = path.with_name(SCHEMA_FILE)
     try:
@@ -189,6 +189,6 @@ def write_spec(path: Path, answers: Answers, *, force: bool = False) -> list[Pat
         schema.write_text(json.dumps(BundleSpec.json_schema(), indent=2) + "\n", "utf-8")
     except OSError as exc:
         raise PublishError(
-            f"{path} cannot be written: {exc.strerror}.", fix="choose another folder with -o"
+            f"{path} cannot be written: {exc.strerror}.", fix="choose another folder with -o", code="TFB5001"
         ) from exc
     return [path, schema]

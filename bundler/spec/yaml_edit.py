@@ -54,6 +54,7 @@ def edit_yaml(text: str, changes: Mapping[Path, bool | int | None], *, where: st
             f"{' and '.join(sorted({path[0] for path in changes}))} cannot be changed in place.",
             where=where,
             fix="write the section without anchors, aliases and merge keys (&name, *name, <<)",
+            code="TFB1104",
         )
     return edited.replace("\n", newline)
 

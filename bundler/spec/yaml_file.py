@@ -71,21 +71,28 @@ def read_yaml_text(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise SpecError(f"{path} cannot be read: it is not a regular file.", fix="give the path of a bundle.yaml")
+            raise SpecError(
+                f"{path} cannot be read: it is not a regular file.",
+                fix="give the path of a bundle.yaml",
+                code="TFB1101",
+            )
         if status.st_size > LARGEST_FILE:
             raise _too_large(path, f"it has more than {LARGEST_FILE // 1024} KiB")
         data = path.read_bytes()
     except FileNotFoundError as exc:
         fix = "check the path, or write a bundle.yaml with `tfbundle init`"
-        raise SpecError(f"The file {path} does not exist.", fix=fix) from exc
+        raise SpecError(f"The file {path} does not exist.", fix=fix, code="TFB1101") from exc
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
-        raise SpecError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.") from exc
+        raise SpecError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.", code="TFB1101") from exc
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise SpecError(
-            f"{path} cannot be read: it is not UTF-8.", where=f"{path}, line {line}", fix="save the file as UTF-8"
+            f"{path} cannot be read: it is not UTF-8.",
+            where=f"{path}, line {line}",
+            fix="save the file as UTF-8",
+            code="TFB1101",
         ) from exc
 
 
@@ -155,9 +162,9 @@ def _line(text: str, position: int) -> int:
 
 def _invalid(path: Path, line: int, problem: str) -> SpecError:
     problem = problem if len(problem) <= _SHOWN else f"{problem[:_SHOWN]}…"
-    return SpecError(f"{path} is not valid YAML: {problem}.", where=f"{path}, line {line}")
+    return SpecError(f"{path} is not valid YAML: {problem}.", where=f"{path}, line {line}", code="TFB1102")
 
 
 def _too_large(path: Path, problem: str, line: int = 0) -> SpecError:
     where = f"{path}, line {line}" if line else None
-    return SpecError(f"{path} is too large: {problem}.", where=where, fix=_SHORTEN)
+    return SpecError(f"{path} is too large: {problem}.", where=where, fix=_SHORTEN, code="TFB1102")

@@ -87,7 +87,9 @@ class VariantBuilder:
         if self.model.spec.evaluate:
             needs = f"it needs the Flex delegate ({', '.join(contents.flex(operators))})"
             what = f"The {variant} TFLite file cannot be evaluated here: {needs}."
-            return RejectedVariant(variant, TfliteError(what, fix="omit --evaluate to publish the file without a test"))
+            return RejectedVariant(variant, TfliteError(
+                what, fix="omit --evaluate to publish the file without a test", code="TFB4101"
+            ))
         path = self._move_into_place(variant, file)
         first = self.model.default.cases[0]
         return VariantResult(

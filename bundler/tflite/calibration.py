@@ -108,6 +108,7 @@ def check_source(spec: TfliteSpec, base: Path) -> None:
             raise UsageError(
                 "Random calibration data gives int8 ranges that do not match real data, so the file may be inaccurate.",
                 fix="give real samples (--calibration), or add --allow-random-calibration to measure only size and speed",
+                code="TFB4004",
             )
     elif not (base / text).exists():
         if ":" not in text:
@@ -156,7 +157,11 @@ def read(text: str, sample_format: SampleFormat, *, base: Path, images: ImageSpe
 
         if any(_files(path, (".npz",))):
             if any(_files(path, SUFFIXES)):
-                raise UsageError(f"The folder {path} holds both .npz files and images.", fix="keep only one kind in it")
+                raise UsageError(
+                    f"The folder {path} holds both .npz files and images.",
+                    fix="keep only one kind in it",
+                    code="TFB4002",
+                )
             return _calibration(text, "a folder of .npz files", _npz_folder(path, sample_format), sample_format)
         reader = ImageReader.of(sample_format, images)
         files = list(_files(path, SUFFIXES))
@@ -176,6 +181,7 @@ def _no_source(text: str, path: Path) -> UsageError:
         f"The calibration data {text!r} is not an .npz file, a folder, or module:function.",
         where=str(path),
         fix="give an .npz with one array per input, a folder of .npz files or images, or file.py:function",
+        code="TFB4002",
     )
 
 
@@ -188,6 +194,7 @@ def _calibration(
             f"int8 needs at least {MIN_SAMPLES}.",
             where=source,
             fix="give 100 or more representative samples of the model's inputs",
+            code="TFB4004",
         )
     count = len(samples) if available is None else available
     return Calibration(source, rule, tuple(_spread(samples)), count, sample_format)
@@ -212,7 +219,10 @@ def _open_npz(path: Path) -> dict[str, Array]:
             return {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         raise UsageError(
-            f"The calibration file cannot be read: {exc}.", where=str(path), fix="write it with numpy.savez"
+            f"The calibration file cannot be read: {exc}.",
+            where=str(path),
+            fix="write it with numpy.savez",
+            code="TFB4002",
         ) from exc
 
 
@@ -222,7 +232,9 @@ def _npz_stacked(path: Path, sample_format: SampleFormat) -> list[Sample]:
     counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
         fix = "give every input an array with the same number of samples"
-        raise UsageError(f"The arrays have different numbers of samples: {counts}.", where=str(path), fix=fix)
+        raise UsageError(
+            f"The arrays have different numbers of samples: {counts}.", where=str(path), fix=fix, code="TFB4003"
+        )
     indices = range(next(iter(counts.values())))
     rows = ((f"{path.name}[{i}]", {name: array[i] for name, array in arrays.items()}) for i in indices)
     return [_checked(where, row, sample_format) for where, row in rows]
@@ -250,7 +262,9 @@ def samples_of_call(where: str, arrays: Mapping[str, Array], sample_format: Samp
         return [_checked(where, arrays, sample_format)]
     if len(sizes) != 1:
         fix = "give all inputs the same batch size"
-        raise UsageError(f"The inputs have different batch sizes: {sorted(sizes)}.", where=where, fix=fix)
+        raise UsageError(
+            f"The inputs have different batch sizes: {sorted(sizes)}.", where=where, fix=fix, code="TFB4003"
+        )
     return [
         _checked(
             f"{where}[{i}]",
@@ -272,6 +286,7 @@ def _check_names(arrays: Mapping[str, Array], sample_format: SampleFormat, where
             f"The {sample_format.purpose.lower()} data {' and '.join(parts)}.",
             where=where,
             fix=f"name the arrays after the inputs: {', '.join(names)}",
+            code="TFB4003",
         )
 
 
@@ -296,7 +311,9 @@ def _checked(where: str, arrays: Mapping[str, Array], sample_format: SampleForma
 
 
 def _sample_error(sample_format: SampleFormat, where: str, name: str, what: str, fix: str) -> UsageError:
-    return UsageError(f"{sample_format.purpose} sample {where}: the input {name!r} has {what}.", fix=fix)
+    return UsageError(
+        f"{sample_format.purpose} sample {where}: the input {name!r} has {what}.", fix=fix, code="TFB4003"
+    )
 
 
 def _function_samples(text: str, sample_format: SampleFormat, base: Path) -> Iterator[Sample]:
@@ -320,7 +337,11 @@ def function_items(text: str, function: Any, what: str) -> Iterator[Any]:
         result = function()
         if not isinstance(result, Iterable):
             kind = type(result).__name__
-            raise UsageError(f"The {what} function {text} must yield samples, but it returned {kind}.", fix="use yield")
+            raise UsageError(
+                f"The {what} function {text} must yield samples, but it returned {kind}.",
+                fix="use yield",
+                code="TFB4002",
+            )
         items = iter(result)
     while True:
         with user_code(f"The {what} function {text} raised"):
@@ -345,5 +366,6 @@ def as_dict(item: Any, sample_format: SampleFormat, where: str) -> dict[str, Arr
             f"{sample_format.purpose} sample {where} has {plural(len(values), 'array')}, "
             f"but the model takes {', '.join(names)}.",
             fix="yield a dict by input name, or one array per input in this order",
+            code="TFB4003",
         )
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}

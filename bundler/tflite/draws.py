@@ -100,5 +100,6 @@ def _run_reference(
         raise UsageError(
             f"PyTorch rejects the sizes of the TFLite files ({shapes}): {exc}",
             fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model accepts",
+            code="TFB4005",
         ) from exc
     return Case(name, to_served(call, permutations), outputs)

@@ -60,7 +60,11 @@ class Predict:
         inputs = {name: np.asarray(array) for name, array in {**(arrays or {}), **named}.items()}
         expected = ", ".join(map(str, self._signature.inputs))
         if set(inputs) != set(self._signature.input_names):
-            raise UsageError(f"predict was called with {', '.join(inputs) or 'no inputs'}.", fix=f"call predict with {expected}")
+            raise UsageError(
+                f"predict was called with {', '.join(inputs) or 'no inputs'}.",
+                fix=f"call predict with {expected}",
+                code="TFB4101",
+            )
         for spec in self._signature.inputs:
             array = inputs[spec.name]
             fits = array.ndim == len(spec.dims) and all(
@@ -68,7 +72,7 @@ class Predict:
             )
             if array.dtype.name != spec.dtype or not fits:
                 got = f"{spec.name}={array.dtype.name}{list(array.shape)}"
-                raise UsageError(f"predict was called with {got}.", fix=f"call predict with {expected}")
+                raise UsageError(f"predict was called with {got}.", fix=f"call predict with {expected}", code="TFB4101")
         return self._prediction({name: inputs[name] for name in self._signature.input_names})
 
 
@@ -119,6 +123,7 @@ class FilePrediction:
         raise UsageError(
             f"predict was called with {got}, but the TFLite file takes {expected}.",
             fix="resize the data, or set tflite.dims and tflite.shapes in bundle.yaml",
+            code="TFB4101",
         )
 
     def _first_rows(self, outputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
@@ -134,6 +139,7 @@ class FilePrediction:
                 "predict was called with more rows than the TFLite file takes, "
                 f"and the output {spec} has no batch axis to join them on.",
                 fix="call predict with one row at a time",
+                code="TFB4101",
             )
         return parts[0]
 
@@ -191,6 +197,7 @@ class Evaluation:
             raise UsageError(
                 f"The evaluate function {self.text} returned {value!r}, which is not a finite number.",
                 fix="return one number for which higher is better, such as an accuracy",
+                code="TFB4101",
             )
         return number
 
@@ -215,6 +222,7 @@ class Evaluation:
             raise UsageError(
                 f"{self.text} yields labels, but the model has no output of classes.",
                 fix="write an evaluate function that takes predict and returns a metric",
+                code="TFB4101",
             )
         return outputs[integers[0]]
 
@@ -223,13 +231,19 @@ class Evaluation:
         items = enumerate(function_items(self.text, self.function, "evaluate"))
         pairs = [pair for index, item in items for pair in self._pairs(index, item)]
         if not pairs:
-            raise UsageError(f"The evaluate function {self.text} yields no samples.", fix="yield pairs of (inputs, label)")
+            raise UsageError(
+                f"The evaluate function {self.text} yields no samples.",
+                fix="yield pairs of (inputs, label)",
+                code="TFB4101",
+            )
         return pairs
 
     def _pairs(self, index: int, item: Any) -> Iterator[tuple[Sample, Array]]:
         where = f"{self.text} item {index}"
         if not isinstance(item, tuple | list) or len(item) != 2 or item[1] is None:
-            raise UsageError(f"Evaluation sample {where} has no label.", fix="yield pairs of (inputs, label)")
+            raise UsageError(
+                f"Evaluation sample {where} has no label.", fix="yield pairs of (inputs, label)", code="TFB4101"
+            )
         samples = samples_of_call(where, as_dict(item[0], self.sample_format, where), self.sample_format)
         labels = np.asarray(item[1])
         rows = [labels] if len(samples) == 1 and labels.ndim == 0 else list(labels) if labels.ndim else []
@@ -238,6 +252,7 @@ class Evaluation:
                 f"Evaluation sample {where} has {plural(len(samples), 'row')} but the labels "
                 f"{labels.tolist()!r:.60}.",
                 fix="give one integer label per row",
+                code="TFB4101",
             )
         yield from zip(samples, rows, strict=True)
 

@@ -198,7 +198,7 @@ class WorkerClient:
         elif variant.startswith("int"):
             fix += "; TensorFlow's int8 quantizer is known to crash on recurrent layers"
         return TfliteError(
-            f"The process {self._activity(variant)} {worker.how_it_ended(status, self._log)}", fix=fix
+            f"The process {self._activity(variant)} {worker.how_it_ended(status, self._log)}", fix=fix, code="TFB4204"
         )
 
     def _timeout_error(self, variant: str) -> TfliteError:
@@ -224,6 +224,7 @@ def worker_timeout_error(activity: str, subject: str, log: Path, timeout_s: floa
         + (f" Its last output: {last}" if last else ""),
         where=str(kept),
         fix=f"if the machine is slow, allow more time with {worker.TIMEOUT_ENV}=SECONDS; otherwise {alternative}",
+        code="TFB4204",
     )
 
 

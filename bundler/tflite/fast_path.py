@@ -78,6 +78,7 @@ def check_request(model: ModelSpec) -> None:
             f"The model {model.name!r} has additional signatures ({', '.join(additional)}), but a model.tflite can serve "
             "only one signature.",
             fix=_ADVICE,
+            code="TFB4401",
         )
 
 
@@ -100,7 +101,9 @@ def check_signature(signature: Signature) -> None:
 
 
 def _unsupported(reason: str) -> TfliteError:
-    return TfliteError(f"TensorFlow Serving cannot serve this model from TFLite: {reason}.", fix=_ADVICE)
+    return TfliteError(
+        f"TensorFlow Serving cannot serve this model from TFLite: {reason}.", fix=_ADVICE, code="TFB4401"
+    )
 
 
 def build_fast_path(
@@ -150,11 +153,13 @@ def _run_worker(work: Path) -> dict[int, float]:
     result = work / "result.json"
     if not result.exists():
         raise TfliteError(
-            f"The process building and running model.tflite {worker.how_it_ended(status, log)}", fix=_ADVICE
+            f"The process building and running model.tflite {worker.how_it_ended(status, log)}",
+            fix=_ADVICE,
+            code="TFB4401",
         )
     answer = json.loads(result.read_text("utf-8"))
     if "error" in answer:
-        raise TfliteError(f"model.tflite could not be built. {answer['error']}", fix=_ADVICE)
+        raise TfliteError(f"model.tflite could not be built. {answer['error']}", fix=_ADVICE, code="TFB4401")
     return {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}
 
 

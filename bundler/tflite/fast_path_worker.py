@@ -73,19 +73,22 @@ def with_signature(content: bytes, definition: Any) -> bytes:
     try:
         return add_metadata(content, {SIGNATURE_DEFS: pack_signatures({SERVING_DEFAULT: definition})})
     except ValueError as exc:
-        raise TfliteError(f"TensorFlow Serving cannot read its signature from TFLite: {exc}.") from exc
+        raise TfliteError(f"TensorFlow Serving cannot read its signature from TFLite: {exc}.", code="TFB4401") from exc
 
 
 def _set_tensor_names(infos: Any, details: Mapping[str, Any]) -> None:
     """Put the names of the file's tensors into the TensorInfos of a SignatureDef."""
     if set(infos) != set(details):
-        raise TfliteError(f"The file has the tensors {sorted(details)}, but the SavedModel has {sorted(infos)}.")
+        raise TfliteError(
+            f"The file has the tensors {sorted(details)}, but the SavedModel has {sorted(infos)}.", code="TFB4401"
+        )
     names = [str(details[alias]["name"]) for alias in infos]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         aliases = [alias for alias in infos if details[alias]["name"] == repeated[0]]
         raise TfliteError(
-            f"{', '.join(sorted(aliases))} are the same tensor in the file, which TensorFlow Serving does not support."
+            f"{', '.join(sorted(aliases))} are the same tensor in the file, which TensorFlow Serving does not support.",
+            code="TFB4401",
         )
     for alias, info in infos.items():
         info.name = str(details[alias]["name"])

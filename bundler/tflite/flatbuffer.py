@@ -25,7 +25,7 @@ def add_metadata(content: bytes, entries: Mapping[str, bytes]) -> bytes:
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     if any(buffer.offset for buffer in model.buffers):
-        raise TfliteError("The TFLite file is over 2 GiB: metadata cannot be added to it.")
+        raise TfliteError("The TFLite file is over 2 GiB: metadata cannot be added to it.", code="TFB4502")
     metadata = [entry for entry in model.metadata or [] if _text(entry.name) not in entries]
     for name, data in entries.items():
         buffer, entry = schema.BufferT(), schema.MetadataT()

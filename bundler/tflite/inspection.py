@@ -49,7 +49,7 @@ def read_contents(path: Path) -> TfliteContents:
         metadata, files = unpack(content)
         serving = tuple(unpack_signatures(entries[SIGNATURE_DEFS])) if SIGNATURE_DEFS in entries else ()
     except ValueError as exc:
-        raise VerifyError(f"{path} cannot be read: {exc}.") from exc
+        raise VerifyError(f"{path} cannot be read: {exc}.", code="TFB5106") from exc
     return TfliteContents(
         contents.count(contents.operators_of(content)),
         _weights(content),

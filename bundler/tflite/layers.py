@@ -114,6 +114,7 @@ def matching_layers(layers: Iterable[Layer], patterns: Sequence[str]) -> tuple[L
             raise UsageError(
                 f"No layer of the TFLite file matches {pattern!r} (tflite.float_layers).",
                 fix=f"choose from its layers: {listed(known, 12)}",
+                code="TFB4005",
             )
     return tuple(layer for layer in candidates if any(layer.matches(pattern) for pattern in patterns))
 

@@ -87,4 +87,5 @@ def _check_integer(file: bytes) -> None:
         raise TfliteError(
             f"The int8-io TFLite file would not be integer throughout: no int8 kernel for these operators.\n{named}{more}",
             fix="use int8 or mix, in which they stay float, or write these layers with other operators",
+            code="TFB4202",
         )

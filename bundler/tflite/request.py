@@ -34,11 +34,13 @@ def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> No
         raise UsageError(
             f"The {needing[0]} TFLite variant needs calibration data: representative samples of the model's inputs.",
             fix="set --calibration to an .npz (one array per input), a folder of .npz files or images, or file.py:function",
+            code="TFB4001",
         )
     if "int16x8" in spec.wanted and spec.shapes:
         raise UsageError(
             "int16x8 cannot be combined with tflite.shapes: TensorFlow quantizes only one signature of such a file.",
             fix="build int16x8 as a separate model, without tflite.shapes",
+            code="TFB4005",
         )
     if spec.calibration:
         calibration.check_source(spec, base)

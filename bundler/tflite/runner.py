@@ -101,12 +101,15 @@ class TfliteModel:
             raise TfliteError(
                 f"The file takes {', '.join(map(str, expected.values()))}, but got {', '.join(map(str, actual.values()))}.",
                 where=str(self.path),
+                code="TFB4205",
             )
         try:
             with captured_stderr() as noise:
                 outputs = self._runner(**inputs)
         except (ValueError, RuntimeError) as exc:
-            raise TfliteError(f"LiteRT failed: {_reason(exc, noise.text)}", where=str(self.path)) from exc
+            raise TfliteError(
+                f"LiteRT failed: {_reason(exc, noise.text)}", where=str(self.path), code="TFB4205"
+            ) from exc
         return {name: np.array(value) for name, value in outputs.items()}
 
 
@@ -170,7 +173,9 @@ def prepare_interpreter(path: Path, threads: int) -> Any:
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as exc:
-        raise TfliteError(f"LiteRT cannot run the file: {_reason(exc, noise.text)}", where=str(path)) from exc
+        raise TfliteError(
+            f"LiteRT cannot run the file: {_reason(exc, noise.text)}", where=str(path), code="TFB4205"
+        ) from exc
     return interpreter
 
 

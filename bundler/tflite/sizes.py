@@ -44,7 +44,9 @@ def _check_names(sizes: Mapping[str, int], model_dims: Mapping[str, int], key: s
     unknown = sorted(set(sizes) - set(model_dims))
     if unknown:
         fix = f"choose one of: {', '.join(model_dims)}" if model_dims else "omit it: the model has no dynamic dims"
-        raise UsageError(f"{key} names {unknown[0]!r}, which is not a dynamic dim of the model.", fix=fix)
+        raise UsageError(
+            f"{key} names {unknown[0]!r}, which is not a dynamic dim of the model.", fix=fix, code="TFB4005"
+        )
 
 
 def static_shapes(

@@ -25,7 +25,7 @@ def find(text: str, base: Path, *, what: str) -> Any:
     module = _module(module_name, base, what)
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise UsageError(f"{module_name} has no function {function_name!r}.", where=text)
+        raise UsageError(f"{module_name} has no function {function_name!r}.", where=text, code="TFB4002")
     return function
 
 
@@ -40,7 +40,11 @@ def check(text: str, base: Path, *, what: str) -> None:
 
     module, _, function = text.rpartition(":")
     if not module or not function.isidentifier():
-        raise UsageError(f"The {what} function {text!r} does not have the form module:function.", fix="write file.py:function")
+        raise UsageError(
+            f"The {what} function {text!r} does not have the form module:function.",
+            fix="write file.py:function",
+            code="TFB4002",
+        )
     if module.endswith(".py"):
         find_file(module, base, what=f"The {what} file")
 

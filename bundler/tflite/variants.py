@@ -128,6 +128,7 @@ def converting(variant: str) -> Iterator[None]:
         raise TfliteError(
             f"The {variant} TFLite file could not be built: {_reason(exc, noise.text)}",
             fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
+            code="TFB4203",
         ) from exc
 
 
@@ -156,11 +157,13 @@ def _converter_error(exc: Exception, variant: str) -> TfliteError:
         return TfliteError(
             f"The {variant} TFLite file could not be built: {_reason(exc, '')}",
             fix="run with --debug for TensorFlow's full report, or leave this variant out of --tflite",
+            code="TFB4203",
         )
     named = "\n".join(f"  {op}{_places(places)}" for op, places in sorted(layers.items()))
     return TfliteError(
         f"The {variant} TFLite file could not be built: TFLite has no builtin for these operators.\n{named}",
         fix="write these layers with other operators, add --select-tf-ops, or omit --tflite and use the SavedModel",
+        code="TFB4201",
     )
 
 

@@ -46,7 +46,7 @@ class Worker:
         try:
             return tasks[request["do"]](**arguments)
         except TfliteError as exc:
-            error = {"what": exc.what, "where": exc.where, "fix": exc.fix}
+            error = {"what": exc.what, "where": exc.where, "fix": exc.fix, "code": exc.code}
             return {"error": error, "report": str(exc.__cause__ or exc)}
 
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
@@ -134,6 +134,7 @@ class Worker:
         return TfliteError(
             f"LiteRT cannot compute {match[2]}{types}{where} of the {path.stem} file: {exc.what}",
             fix=f"leave {path.stem} out of --tflite, or use a variant in which it stays float: float16, dynamic, mix",
+            code="TFB4205",
         )
 
     def _at(self, step: str) -> None:

@@ -43,7 +43,7 @@ def _fast_path_rows(golden: Golden, folder: Path) -> Iterator[Row]:
     try:
         answers = answer_golden(folder, [case.inputs for case in golden.cases])
     except StatusError as exc:
-        error = ParityError(f"model.tflite cannot be run: {exc}")
+        error = ParityError(f"model.tflite cannot be run: {exc}", code="TFB4205")
         for case in golden.cases:
             yield from failed_rows(case.signature, case.name, FAST_PATH, case.outputs, error)
         return

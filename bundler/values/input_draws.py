@@ -79,12 +79,15 @@ def dim_sizes(signature: Signature, examples: Mapping[str, Array]) -> dict[str, 
     sizes: dict[str, int] = {}
     for spec in signature.inputs:
         if spec.name not in examples:
-            raise UsageError(f"There is no example for the input {spec}.", fix="give an example for every input")
+            raise UsageError(
+                f"There is no example for the input {spec}.", fix="give an example for every input", code="TFB1204"
+            )
         shape = np.shape(examples[spec.name])
         if len(shape) != len(spec.dims):
             raise UsageError(
                 f"The example for {spec} has the shape {list(shape)}; its rank must be {len(spec.dims)}.",
                 fix="give an example with one size per dim",
+                code="TFB1204",
             )
         for dim, size in zip(spec.dims, shape, strict=True):
             expected = dim if isinstance(dim, int) else sizes.setdefault(dim, size) if dim is not None else size
@@ -93,6 +96,7 @@ def dim_sizes(signature: Signature, examples: Mapping[str, Array]) -> dict[str, 
                 raise UsageError(
                     f"The example for {spec} has the shape {list(shape)}, but {rule}.",
                     fix="give inputs whose sizes agree, or give an independent dim a name of its own",
+                    code="TFB1204",
                 )
     return sizes
 

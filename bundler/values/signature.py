@@ -63,10 +63,16 @@ class TensorSpec:
         match = _INPUT.fullmatch(text)
         example = "write it like 'x=float32[batch,3,224,224]'"
         if match is None or not is_printable(text):
-            raise UsageError(f"The input {text!r} does not have the form name=dtype[dims].", fix=example)
+            raise UsageError(
+                f"The input {text!r} does not have the form name=dtype[dims].", fix=example, code="TFB1201"
+            )
         dtype = match["dtype"]
         if dtype not in DTYPES:
-            raise UsageError(f"The input {text!r} has the unknown dtype {dtype!r}.", fix=f"choose one of: {', '.join(DTYPES)}")
+            raise UsageError(
+                f"The input {text!r} has the unknown dtype {dtype!r}.",
+                fix=f"choose one of: {', '.join(DTYPES)}",
+                code="TFB1201",
+            )
         return cls(match["name"], dtype, tuple(_dim(part, text) for part in _dims(match["dims"])))
 
     @classmethod
@@ -95,6 +101,7 @@ def check_names(signature: Signature) -> None:
                 raise UsageError(
                     f"The name {name!r} of a {kind} is empty or has characters that cannot be shown.",
                     fix="rename it in the model: a name is one line of visible characters, e.g. input_ids",
+                    code="TFB1202",
                 )
 
 
@@ -112,6 +119,7 @@ def _dim(part: str, text: str) -> Dim:
     raise UsageError(
         f"The input {text!r} has the invalid dim {part!r}.",
         fix=f"write a whole number from 1 to {LARGEST_DIM}, a name for a dynamic dim (batch, seq), or ?",
+        code="TFB1201",
     )
 
 

@@ -118,13 +118,16 @@ def _check(client: Client, request: PreparedRequest) -> None:
     got = request.send(client)
     for name, want in request.outputs.items():
         if name not in got:
-            raise ProtocolError(f"The answer has no output {name!r}, only {sorted(got)}.", where=str(client.target))
+            raise ProtocolError(
+                f"The answer has no output {name!r}, only {sorted(got)}.", where=str(client.target), code="TFB7203"
+            )
         difference = compare(name, np.asarray(want), np.asarray(got[name]))
         if not difference.within(request.tolerance):
             raise ProtocolError(
                 f"The server's answer differs from PyTorch's: {difference.explain()}.",
                 where=f"{client.target}, model {request.model}",
                 fix="check that the server serves this bundle; `tfbundle smoke` shows all differences",
+                code="TFB7203",
             )
 
 

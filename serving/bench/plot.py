@@ -25,13 +25,13 @@ def draw(results: Sequence[LoadFigures], file: Path) -> None:
     """
     if file.suffix not in FORMATS:
         fix = f"give a name that ends with one of {', '.join(FORMATS)}"
-        raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix)
+        raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix, code="TFB1002")
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ModuleNotFoundError as exc:
         raise TargetError(
-            "A plot needs matplotlib, which is not installed.", fix="pip install 'tfbundle[plots]'"
+            "A plot needs matplotlib, which is not installed.", fix="pip install 'tfbundle[plots]'", code="TFB8001"
         ) from exc
     mpl.rcParams["svg.hashsalt"] = "tfbundle"  # makes the file the same for the same figures
     figure = Figure(figsize=(8, 5), layout="constrained")

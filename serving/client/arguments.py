@@ -154,16 +154,24 @@ def array(name: str, value: Any) -> Array:
         result = np.asanyarray(value)
     except Exception as exc:
         raise TensorError(
-            f"The input {name!r} ({type(value).__name__}) cannot be converted to an array: {exc}.", fix="give a NumPy array"
+            f"The input {name!r} ({type(value).__name__}) cannot be converted to an array: {exc}.",
+            fix="give a NumPy array",
+            code="TFB7101",
         ) from exc
     if isinstance(result, np.ma.MaskedArray):
         if np.ma.is_masked(result):
             fix = "replace them first, e.g. with array.filled(0)"
-            raise TensorError(f"The input {name!r} has masked elements, which a tensor cannot have.", fix=fix)
+            raise TensorError(
+                f"The input {name!r} has masked elements, which a tensor cannot have.", fix=fix, code="TFB7101"
+            )
         result = result.data
     _check_dtype(name, result)
     if result.size > _MAX_ELEMENTS or (result.dtype.kind != "O" and result.nbytes > _MAX_ELEMENTS):
-        raise TensorError(f"The input {name!r} has {result.size} elements, more than a request can carry.", fix="send fewer rows")
+        raise TensorError(
+            f"The input {name!r} has {result.size} elements, more than a request can carry.",
+            fix="send fewer rows",
+            code="TFB7008",
+        )
     return cast(Array, result)
 
 
@@ -189,14 +197,14 @@ def typed_array(name: str, value: Any, dtype: str | None) -> Array:
     what = f"The input {name!r} is not a {dtype or 'valid'} tensor"
     fix = "give numbers of that dtype, or nested lists of equal lengths"
     if value is None or (isinstance(value, Sized) and _length(value) > _MAX_ELEMENTS):
-        raise TensorError(f"{what}: it is {shown(value)}.", fix=fix)
+        raise TensorError(f"{what}: it is {shown(value)}.", fix=fix, code="TFB7101")
     try:
         if dtype == "bfloat16":
             return bfloat16_from_float32(np.asarray(value, np.float32))
         result = as_array(value) if dtype is None else np.asarray(value, {"string": np.object_}.get(dtype, dtype))
     except Exception as exc:
         reason = exc.what.rstrip(".") if isinstance(exc, TensorError) else exc
-        raise TensorError(f"{what}: {reason}.", fix=fix) from exc
+        raise TensorError(f"{what}: {reason}.", fix=fix, code="TFB7101") from exc
     _check_dtype(name, result)
     return result
 
@@ -222,4 +230,4 @@ def shown(value: object) -> str:
 
 
 def _wrong(name: str, value: object, why: str, fix: str | None = None) -> TargetError:
-    return TargetError(f"The argument {name} {why}: {shown(value)}.", fix=fix or f"give another {name}")
+    return TargetError(f"The argument {name} {why}: {shown(value)}.", fix=fix or f"give another {name}", code="TFB7009")

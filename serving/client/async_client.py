@@ -56,7 +56,8 @@ class AsyncClient(BaseClient):
                 from serving.client.async_rest import AsyncRestTransport
             except ModuleNotFoundError as exc:
                 fix = "pip install 'tfbundle[async]', or use the server's gRPC port"
-                raise ServingError(f"AsyncClient needs aiohttp for REST: {exc}.", where=str(target), fix=fix) from exc
+                what = f"AsyncClient needs aiohttp for REST: {exc}."
+                raise ServingError(what, where=str(target), fix=fix, code="TFB8001") from exc
             from serving.client.rest_protocol import RestProtocol
 
             rest = RestProtocol(target, row=is_row, max_response_bytes=max_response_bytes)
@@ -87,7 +88,8 @@ class AsyncClient(BaseClient):
         self._loop = self._loop or loop
         if self._loop is not loop:
             fix = "make one AsyncClient per event loop, inside of the function that asyncio.run is given"
-            raise TargetError("The client was used in another event loop before.", where=str(self.target), fix=fix)
+            what = "The client was used in another event loop before."
+            raise TargetError(what, where=str(self.target), fix=fix, code="TFB7009")
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -127,6 +127,7 @@ class BaseClient:
             raise TargetError(
                 f"{verb} has the one input {EXAMPLES!r}, not {arguments.shown(sorted(given))}.",
                 fix=f"give {{{EXAMPLES!r}: [serialized tf.Examples]}}",
+                code="TFB7009",
             )
         examples = to_messages(arguments.examples(given[EXAMPLES], EXAMPLES))
         return self._protocol.prepare_examples(verb, ref, chosen, examples, seconds)
@@ -154,7 +155,9 @@ class BaseClient:
     ) -> Steps[VersionStatus]:
         timeout = arguments.seconds(timeout, or_zero=True)
         if not callable(ended):
-            raise TargetError(f"The argument ended is not a function: {arguments.shown(ended)}.", fix="leave it out")
+            raise TargetError(
+                f"The argument ended is not a function: {arguments.shown(ended)}.", fix="leave it out", code="TFB7009"
+            )
         deadline = time.monotonic() + timeout
         pause, longest = _POLL_SECONDS
         while True:

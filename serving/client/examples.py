@@ -41,12 +41,16 @@ def to_message(example: Example) -> Any:
         try:
             proto.ParseFromString(bytes(example))
         except DecodeError as exc:
-            raise TensorError(f"The bytes are not a serialized tf.Example: {exc}.", fix="give a dict of features") from exc
+            raise TensorError(
+                f"The bytes are not a serialized tf.Example: {exc}.", fix="give a dict of features", code="TFB7103"
+            ) from exc
         return proto
     given: object = example
     if not isinstance(given, Mapping):
         fix = "give a dict of features, or a serialized tf.Example"
-        raise TensorError(f"The example {reprlib.repr(example)} is neither a mapping nor bytes.", fix=fix)
+        raise TensorError(
+            f"The example {reprlib.repr(example)} is neither a mapping nor bytes.", fix=fix, code="TFB7103"
+        )
     for name, values in given.items():
         try:
             string_bytes(name)  # a name is a text that UTF-8 can hold
@@ -54,13 +58,15 @@ def to_message(example: Example) -> Any:
         except Exception as exc:
             reason = exc.what if isinstance(exc, TensorError) else str(exc)
             fix = "give floats, integers, text or bytes, e.g. [0.5, 1.0]"
-            raise TensorError(f"The feature {name!r} cannot be in a tf.Example: {reason.rstrip('.')}.", fix=fix) from exc
+            raise TensorError(
+                f"The feature {name!r} cannot be in a tf.Example: {reason.rstrip('.')}.", fix=fix, code="TFB7103"
+            ) from exc
     return proto
 
 
 def _fill(feature: Any, name: str, array: npt.NDArray[Any]) -> None:
     if np.ma.is_masked(array):
-        raise TensorError("It has masked elements")
+        raise TensorError("It has masked elements", code="TFB7103")
     if array.dtype.kind in "biu":
         feature.int64_list.value.extend(map(int, array.ravel().tolist()))
         return
@@ -70,7 +76,7 @@ def _fill(feature: Any, name: str, array: npt.NDArray[Any]) -> None:
         return
     flat = array.ravel().tolist()
     if array.dtype.kind not in "USO" or not all(isinstance(value, (str, bytes)) for value in flat):
-        raise TensorError(f"It holds {array.dtype}; a tf.Example can hold floats, integers or bytes.")
+        raise TensorError(f"It holds {array.dtype}; a tf.Example can hold floats, integers or bytes.", code="TFB7103")
     feature.bytes_list.value.extend(map(string_bytes, flat))
 
 

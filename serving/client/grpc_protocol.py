@@ -196,7 +196,9 @@ class GrpcProtocol:
             return DeadlineError(f"No answer within {request.timeout:g} s.", where=where, fix=fix)
         if any(part in message for part in _NOT_GRPC):
             fix = "use http://HOST:PORT for a REST port, or give the gRPC port (8500 by default)"
-            return ConnectionFailedError(f"{self._target.address} does not speak gRPC.", where=where, fix=fix)
+            return ConnectionFailedError(
+                f"{self._target.address} does not speak gRPC.", where=where, fix=fix, code="TFB7003"
+            )
         if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
             fix = "check that the server is running and that this is its gRPC port"
             what = f"Cannot connect to {self._target.address}: {message}"

@@ -48,7 +48,9 @@ class Reload:
         self.target = Target.parse(target)
         if self.target.rest:
             fix = "give the server's gRPC port, e.g. localhost:8500"
-            raise TargetError(f"{target} is a REST port, and a config can only be reloaded over gRPC.", fix=fix)
+            raise TargetError(
+                f"{target} is a REST port, and a config can only be reloaded over gRPC.", fix=fix, code="TFB7001"
+            )
         self._before, self._after, self._available, self._timeout = before, after, available, timeout
 
     def load(self) -> None:

@@ -224,7 +224,7 @@ class RestProtocol:
         """Return the error of an answer that is not HTTP, or is cut."""
         what = f"{self._target.address} does not answer in HTTP ({type(exc).__name__})."
         fix = "write HOST:PORT without http:// for a gRPC port, or give the REST port (8501 by default)"
-        return ProtocolError(what, where=str(self._target), fix=fix)
+        return ProtocolError(what, where=str(self._target), fix=fix, code="TFB7003")
 
     def _unexpected(self, what: str, exc: Exception) -> ProtocolError:
         return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=str(self._target), fix=_NOT_THE_SERVER)
@@ -244,6 +244,7 @@ def _rows(inputs: Mapping[str, Array]) -> dict[str, Any]:
         raise TensorError(
             f"The row format needs inputs of the same first dim, got {sizes}.",
             fix="use rest_format='column'",
+            code="TFB7101",
         )
     encoded = {name: _encode(name, array) for name, array in inputs.items()}
     return {
@@ -254,7 +255,7 @@ def _rows(inputs: Mapping[str, Array]) -> dict[str, Any]:
 def _encode(name: str, array: Array) -> Any:
     dtype = array_dtype_name(array)
     if dtype in NOT_IN_JSON:
-        raise TensorError(f"The input {name!r} is {dtype}, which REST cannot carry.", fix="use gRPC")
+        raise TensorError(f"The input {name!r} is {dtype}, which REST cannot carry.", fix="use gRPC", code="TFB7102")
     if dtype != "string":
         return array.tolist()
     try:
@@ -302,7 +303,9 @@ def _names(value: Any, row: bool) -> set[str]:
 def _decode(name: str, value: Any, info: TensorInfo) -> Array:
     """Return a JSON value as an array of the signature's dtype."""
     if info.dtype in NOT_IN_JSON:
-        raise TensorError(f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC")
+        raise TensorError(
+            f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC", code="TFB7102"
+        )
     try:
         array = _decode_strings(np.array(value, np.object_)) if info.dtype == "string" else np.array(value, info.dtype)
         return _restore_empty(array, info)

@@ -111,7 +111,7 @@ def _checked_socket(text: str) -> str:
 
 def _bad(text: str, why: str) -> TargetError:
     fix = "write it like localhost:8500 (gRPC), http://localhost:8501 (REST) or [::1]:8500"
-    return TargetError(f"{arguments.shown(text)} is not a valid server address: {why}.", fix=fix)
+    return TargetError(f"{arguments.shown(text)} is not a valid server address: {why}.", fix=fix, code="TFB7001")
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,14 @@ class ModelRef:
         if self.label is not None:
             object.__setattr__(self, "label", arguments.text(self.label, "label"))
         if not self.model:
-            raise TargetError("The model's name is empty.", fix="give the name under which the model is served")
+            raise TargetError(
+                "The model's name is empty.", fix="give the name under which the model is served", code="TFB7009"
+            )
         if self.version is not None and self.label is not None:
             raise TargetError(
                 f"Both version {self.version} and label {self.label!r} were given for {self.model!r}.",
                 fix="give only one of them",
+                code="TFB7009",
             )
 
     @property
@@ -177,13 +180,15 @@ def tls_context(target: Target, root_certificates: bytes | None) -> ssl.SSLConte
 
 def closed(where: str) -> ConnectionFailedError:
     """Return the error of a call to a client that has been closed."""
-    return ConnectionFailedError("The client is closed.", where=where, fix="make a new client, or close it after the last call")
+    return ConnectionFailedError(
+        "The client is closed.", where=where, fix="make a new client, or close it after the last call", code="TFB7009"
+    )
 
 
 def too_long(what: str, limit: int, where: str) -> ProtocolError:
     """Return the error of an answer that exceeds the client's limit."""
     fix = "send smaller batches, or raise the client's max_response_bytes if the server can be trusted"
-    return ProtocolError(f"{what} exceeds the limit of {limit} bytes.", where=where, fix=fix)
+    return ProtocolError(f"{what} exceeds the limit of {limit} bytes.", where=where, fix=fix, code="TFB7008")
 
 
 def hint(status: str, message: str, ref: ModelRef) -> str | None:

@@ -47,7 +47,11 @@ class BatchingParameters(ConfigFile):
         for name in _NUMBERS:
             value, lowest = getattr(self, name), 0 if name == "batch_timeout_micros" else 1
             if value is not None and value < lowest:
-                raise ConfigError(f"{name} must be {lowest} or more, got {value}.", fix=f"write e.g. {name} {{ value: 32 }}")
+                raise ConfigError(
+                    f"{name} must be {lowest} or more, got {value}.",
+                    fix=f"write e.g. {name} {{ value: 32 }}",
+                    code="TFB6103",
+                )
         if self.enable_large_batch_splitting:
             self._check_splitting()
         if self.allowed_batch_sizes:
@@ -62,12 +66,14 @@ class BatchingParameters(ConfigFile):
             raise ConfigError(
                 "enable_large_batch_splitting is set without max_execution_batch_size.",
                 fix="set the largest batch to run, e.g. max_execution_batch_size { value: 32 }",
+                code="TFB6103",
             )
         if self.max_execution_batch_size > self._largest_request:
             raise ConfigError(
                 f"max_execution_batch_size must be at most max_batch_size, {self._largest_request}, "
                 f"got {self.max_execution_batch_size}.",
                 fix="make max_batch_size the larger of the two, because only requests larger than a batch are split",
+                code="TFB6103",
             )
 
     def _check_allowed_sizes(self) -> None:
@@ -81,12 +87,14 @@ class BatchingParameters(ConfigFile):
             raise ConfigError(
                 f"allowed_batch_sizes must be positive and in ascending order, got {list(sizes)}.",
                 fix="sort the sizes, each once, e.g. 1, 8, 32",
+                code="TFB6103",
             )
         if sizes[-1] != largest:
             example = ", ".join(map(str, (*sizes[:-1], largest)))
             raise ConfigError(
                 f"The last of allowed_batch_sizes must be max_batch_size, {largest}, got {sizes[-1]}.",
                 fix=f"make the last one equal max_batch_size, e.g. {example}",
+                code="TFB6103",
             )
 
     def to_proto(self) -> Any:

@@ -57,19 +57,25 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise ConfigError(f"The model at {self.base_path!r} has no name.", fix='set one, e.g. name: "digits"')
+            raise ConfigError(
+                f"The model at {self.base_path!r} has no name.", fix='set one, e.g. name: "digits"', code="TFB6102"
+            )
         if not (self.base_path.startswith("/") or _URI.match(self.base_path)):
             raise ConfigError(
                 f"The model {self.name!r} has the base_path {self.base_path!r}, which is not absolute.",
                 fix=f'use an absolute path or a URI, e.g. base_path: "/models/{self.name}"',
+                code="TFB6102",
             )
         if self.platform != TENSORFLOW:
             raise ConfigError(
                 f"The model {self.name!r} has the unknown model_platform {self.platform!r}.",
                 fix=f'set model_platform: "{TENSORFLOW}", the only one that is supported',
+                code="TFB6102",
             )
         if "" in self.labels:
-            raise ConfigError(f"The model {self.name!r} has an empty label.", fix='give it a name, e.g. key: "stable"')
+            raise ConfigError(
+                f"The model {self.name!r} has an empty label.", fix='give it a name, e.g. key: "stable"', code="TFB6102"
+            )
 
     def served(self, available: Sequence[int]) -> tuple[int, ...]:
         """Return the versions that a server serves when `available` are on disk, in ascending order."""
@@ -89,6 +95,7 @@ class ServedModel:
             raise ConfigError(
                 f"The model {self.name!r} has no version {min(missing)}, which its version policy names.",
                 fix=f"choose one of the versions on disk: {_listed(sorted(available))}",
+                code="TFB6102",
             )
         served = self.served(available)
         for label, version in self.labels.items():
@@ -96,6 +103,7 @@ class ServedModel:
                 raise ConfigError(
                     f"The label {label!r} of {self.name!r} points to version {version}, which is not served.",
                     fix=f"choose one of the served versions: {_listed(served)}; e.g. {label}: {max(served, default=1)}",
+                    code="TFB6102",
                 )
 
     def to_proto(self) -> Any:
@@ -140,7 +148,9 @@ class ModelServerConfig(ConfigFile):
         names = [model.name for model in self.models]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ConfigError(f"The model {repeated[0]!r} is listed twice.", fix="give each model its own name")
+            raise ConfigError(
+                f"The model {repeated[0]!r} is listed twice.", fix="give each model its own name", code="TFB6102"
+            )
 
     def check_labels(self, available: Mapping[str, Sequence[int]]) -> None:
         """Check that the policies' versions exist and that every label points to a served version.
@@ -172,6 +182,7 @@ class ModelServerConfig(ConfigFile):
             raise ConfigError(
                 f"The config must hold a model_config_list, got {kind or 'nothing'}.",
                 fix="write model_config_list { config { name: … base_path: … model_platform: … } }",
+                code="TFB6102",
             )
         return cls(tuple(ServedModel.from_proto(model) for model in config.model_config_list.config))
 
@@ -182,7 +193,7 @@ def _platform(config: Any) -> str:
         return TENSORFLOW
     if not config.model_platform:
         fix = f'set model_platform: "{TENSORFLOW}"'
-        raise ConfigError(f"The model {config.name!r} has no model_platform.", fix=fix)
+        raise ConfigError(f"The model {config.name!r} has no model_platform.", fix=fix, code="TFB6102")
     return str(config.model_platform)
 
 

@@ -31,6 +31,7 @@ class MonitoringConfig(ConfigFile):
             raise ConfigError(
                 f"The path of the metrics must begin with a slash, got {self.path!r}.",
                 fix=f'write e.g. path: "{PROMETHEUS_PATH}"',
+                code="TFB6103",
             )
 
     def to_proto(self) -> Any:

@@ -27,7 +27,9 @@ class RequestLogging:
 
     def __post_init__(self) -> None:
         if not 0 <= self.sampling_rate <= 1:
-            raise ConfigError(f"sampling_rate must be between 0 and 1, got {self.sampling_rate}.", fix="set e.g. 0.01")
+            raise ConfigError(
+                f"sampling_rate must be between 0 and 1, got {self.sampling_rate}.", fix="set e.g. 0.01", code="TFB6103"
+            )
 
 
 def logging_from_proto(model_config: Any) -> RequestLogging | None:
@@ -43,6 +45,7 @@ def logging_from_proto(model_config: Any) -> RequestLogging | None:
         raise ConfigError(
             f"The logging_config of the model {model_config.name!r} has custom or per-task settings.",
             fix="set only log_collector_config and sampling_config { sampling_rate: … }",
+            code="TFB6103",
         )
     collector = logging.log_collector_config
     return RequestLogging(collector.type, collector.filename_prefix, logging.sampling_config.sampling_rate)

@@ -54,7 +54,7 @@ class ConfigFile(ABC):
         try:
             return cls.from_proto(proto)
         except ConfigError as exc:
-            raise ConfigError(exc.what, where=where, fix=exc.fix) from exc
+            raise ConfigError(exc.what, where=where, fix=exc.fix, code=exc.code) from exc
 
 
 def parse_text(name: str, text: str, *, where: str | None = None) -> Any:
@@ -75,6 +75,7 @@ def parse_text(name: str, text: str, *, where: str | None = None) -> Any:
             f"The text is not a {name}: {exc}",
             where=where,
             fix="compare it with the file of this kind that `tfbundle render` writes into serving/",
+            code="TFB6101",
         ) from exc
 
 

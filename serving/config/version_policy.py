@@ -23,6 +23,7 @@ class Latest:
             raise ConfigError(
                 f"The version policy latest needs num_versions of 1 or more, got {self.count}.",
                 fix="set e.g. num_versions: 2",
+                code="TFB6102",
             )
 
 
@@ -42,6 +43,7 @@ class Specific:
             raise ConfigError(
                 f"The version policy specific must list at least one version, each once, got {list(self.versions)}.",
                 fix="write e.g. specific { versions: 1 versions: 2 }",
+                code="TFB6102",
             )
 
 

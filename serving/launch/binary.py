@@ -60,6 +60,7 @@ class BinaryRunner(ProcessRunner):
                 where="PATH" if "/" not in self._binary else self._binary,
                 fix="install TensorFlow Serving's package tensorflow-model-server and give its path with --binary, "
                 "or use --runner docker or --runner embedded",
+                code="TFB6201",
             )
         try:
             self._configs.mkdir(mode=0o700)
@@ -67,6 +68,7 @@ class BinaryRunner(ProcessRunner):
             raise LaunchError(
                 f"The folder {self._configs} cannot be made: {exc.strerror}.",
                 fix="free space in the folder for temporary files, or choose another one with TMPDIR",
+                code="TFB5001",
             ) from exc
         self._has_configs = True
         for name, text in self._deployment.configs(str(self._deployment.folder / "models")).items():

@@ -89,13 +89,16 @@ class DockerRunner:
         """
         if "," in str(self._deployment.folder):
             raise LaunchError(
-                f"Docker cannot mount {self._deployment.folder}: the path has a comma.", fix="move the bundle to another path"
+                f"Docker cannot mount {self._deployment.folder}: the path has a comma.",
+                fix="move the bundle to another path",
+                code="TFB6204",
             )
         self._check_daemon()
         if self._ask("container", "inspect", self.name).returncode == 0:
             raise LaunchError(
                 f"A container named {self.name} already exists: another launch uses this port, or left it behind.",
                 fix=f"choose another --port, or remove it: {self._removal}",
+                code="TFB6204",
             )
         if self._ask("image", "inspect", self._settings.image).returncode != 0:
             self._pull(log)
@@ -107,6 +110,7 @@ class DockerRunner:
                 f"Docker's daemon does not answer: {_last_line(answer.stderr or answer.stdout)}",
                 fix="start it (systemctl start docker, or Docker Desktop), check that you are allowed to use it "
                 "(group docker), or use --runner embedded",
+                code="TFB6202",
             )
 
     def _pull(self, log: Log) -> None:
@@ -121,6 +125,7 @@ class DockerRunner:
             raise LaunchError(
                 f"The image {image} cannot be pulled: {_last_line(' '.join(pull.tail))}",
                 fix="check that the registry is reachable, or choose another image with --image or `docker:` in bundle.yaml",
+                code="TFB6203",
             )
 
     def start(self, log: Log) -> None:
@@ -161,7 +166,9 @@ class DockerRunner:
                 self._process.end(5.0)
         if answer.returncode != 0 and "no such container" not in answer.stderr.lower():
             raise LaunchError(
-                f"The container {self.name} could not be removed: {_last_line(answer.stderr)}", fix=self._removal
+                f"The container {self.name} could not be removed: {_last_line(answer.stderr)}",
+                fix=self._removal,
+                code="TFB6204",
             )
 
     def _ask(self, *arguments: str, seconds: float = _ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
@@ -175,12 +182,14 @@ class DockerRunner:
             raise LaunchError(
                 f"There is no {self._settings.docker} on this machine.",
                 fix="install Docker, or use --runner embedded, which needs only tfbundle",
+                code="TFB6202",
             ) from exc
         except subprocess.TimeoutExpired as exc:
             raise LaunchError(
                 f"Docker did not answer within {seconds:g} s.",
                 where=shell_command(*command),
                 fix="check that its daemon is running",
+                code="TFB6202",
             ) from exc
 
 

@@ -35,7 +35,7 @@ def check_ports(deployment: Deployment, host: str) -> None:
             else:
                 what = f"The server cannot listen on {host}:{port}, for {kind}: {exc.strerror or exc}."
                 fix = f"choose another port with {flag}, or another address with --host"
-            raise TargetError(what, fix=fix) from exc
+            raise TargetError(what, fix=fix, code="TFB6004") from exc
 
 
 def _bind(host: str, port: int) -> None:

@@ -91,7 +91,7 @@ class Process:
                 env={**os.environ, **(environment or {})},
             )
         except OSError as exc:
-            raise LaunchError(f"{self.command[0]} cannot be run: {exc.strerror}.") from exc
+            raise LaunchError(f"{self.command[0]} cannot be run: {exc.strerror}.", code="TFB6201") from exc
         self._reader = threading.Thread(target=self._read, args=(log,), name="server-log", daemon=True)
         self._reader.start()
 
@@ -186,4 +186,4 @@ def ended_error(
     """
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     log = "".join(f"\n  | {line}" for line in tail) or " it printed nothing."
-    return LaunchError(f"{who} {how}:{log}", where=shell_command(*command), fix=fix)
+    return LaunchError(f"{who} {how}:{log}", where=shell_command(*command), fix=fix, code="TFB6205")

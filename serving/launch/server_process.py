@@ -73,7 +73,9 @@ def child_server(command: Sequence[str], *, where: str, cwd: Path | None = None)
         try:
             words = process.stdout.readline().split()
             if words[::2] != ["grpc", "rest"]:
-                raise NotReadyError(f"The embedded server did not start: {_last_lines(log)}", where=where)
+                raise NotReadyError(
+                    f"The embedded server did not start: {_last_lines(log)}", where=where, code="TFB6205"
+                )
             yield ServerEndpoints(int(words[1]), int(words[3]), process.pid)
         finally:
             process.stdin.close()

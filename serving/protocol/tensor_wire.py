@@ -121,7 +121,9 @@ def parse_message(kind: Any, data: bytes, max_bytes: int) -> Any:
         TensorError: the data are too long.
     """
     if len(data) * _GROWTH > max_bytes:
-        raise TensorError(f"It has {len(data)} bytes in a form that may need {_LIMIT} of {max_bytes} bytes.")
+        raise TensorError(
+            f"It has {len(data)} bytes in a form that may need {_LIMIT} of {max_bytes} bytes.", code="TFB7008"
+        )
     return kind.FromString(data)
 
 
@@ -235,7 +237,11 @@ def predict_request(head: bytes, inputs: Mapping[str, Array]) -> bytes:
         pieces += [field_head(_INPUTS, sum(map(len, entry))), *entry]
     size = sum(map(len, pieces))
     if size > MAX_MESSAGE_BYTES:
-        raise TensorError(f"The request has {size} bytes; a message has at most {MAX_MESSAGE_BYTES}.", fix="send fewer rows")
+        raise TensorError(
+            f"The request has {size} bytes; a message has at most {MAX_MESSAGE_BYTES}.",
+            fix="send fewer rows",
+            code="TFB7008",
+        )
     return b"".join(pieces)
 
 

@@ -143,7 +143,9 @@ def dtype_number(name: str) -> int:
         TensorError: there is no such dtype.
     """
     if name not in _BY_NAME:
-        raise TensorError(f"A tensor cannot have the dtype {name!r}.", fix=f"use one of: {', '.join(_BY_NAME)}")
+        raise TensorError(
+            f"A tensor cannot have the dtype {name!r}.", fix=f"use one of: {', '.join(_BY_NAME)}", code="TFB7102"
+        )
     return _BY_NAME[name].number
 
 
@@ -151,7 +153,9 @@ def _kind(number: int, kinds: Mapping[int, _Kind]) -> _Kind:
     if number not in kinds:
         known = enum("tensorflow.DataType").values_by_number
         name = known[number].name if number in known else f"number {number}"
-        raise TensorError(f"Tensors of type {name} are not supported.", fix=f"use one of: {', '.join(_BY_NAME)}")
+        raise TensorError(
+            f"Tensors of type {name} are not supported.", fix=f"use one of: {', '.join(_BY_NAME)}", code="TFB7102"
+        )
     return kinds[number]
 
 
@@ -250,7 +254,7 @@ def as_array(value: npt.ArrayLike) -> Array:
         return np.asarray(value, np.object_) if array.dtype.kind in "US" else array
     except (ValueError, TypeError, OverflowError) as exc:
         fix = "give numbers, or nested lists of equal lengths"
-        raise TensorError(f"{reprlib.repr(value)} is not an array: {exc}.", fix=fix) from exc
+        raise TensorError(f"{reprlib.repr(value)} is not an array: {exc}.", fix=fix, code="TFB7101") from exc
 
 
 def _as_bytes(array: Array) -> list[bytes]:
@@ -267,12 +271,16 @@ def string_bytes(value: object) -> bytes:
         return value
     if not isinstance(value, str):
         kind = type(value).__name__
-        raise TensorError(f"A string tensor cannot hold {reprlib.repr(value)} ({kind}).", fix="give str or bytes")
+        raise TensorError(
+            f"A string tensor cannot hold {reprlib.repr(value)} ({kind}).", fix="give str or bytes", code="TFB7101"
+        )
     try:
         return value.encode()
     except UnicodeEncodeError as exc:
         fix = "give bytes, e.g. text.encode('utf-8', 'surrogateescape')"
-        raise TensorError(f"The text {reprlib.repr(value)} cannot be written as UTF-8: {exc.reason}.", fix=fix) from exc
+        raise TensorError(
+            f"The text {reprlib.repr(value)} cannot be written as UTF-8: {exc.reason}.", fix=fix, code="TFB7101"
+        ) from exc
 
 
 class Source(Protocol):
@@ -409,17 +417,25 @@ def read_tensor(source: Source, max_bytes: int | None = None) -> Array:
     count = math.prod(shape)
     needed = count * (STRING_BYTES if kind.name == "string" else np.dtype(kind.numpy).itemsize)
     if max_bytes is not None and needed > max_bytes:
-        raise TensorError(f"The tensor of shape {list(shape)} has {needed} bytes, more than the limit of {max_bytes}.")
+        raise TensorError(
+            f"The tensor of shape {list(shape)} has {needed} bytes, more than the limit of {max_bytes}.", code="TFB7008"
+        )
     try:
         return _as_kind(kind, _flat(kind, source, count)).reshape(shape)
     except (ValueError, OverflowError, MemoryError) as exc:
-        raise TensorError(f"No array can have the shape {list(shape)} with {kind.name} elements: {exc}.") from exc
+        raise TensorError(
+            f"No array can have the shape {list(shape)} with {kind.name} elements: {exc}.", code="TFB7104"
+        ) from exc
 
 
 def _flat(kind: _Kind, source: Source, count: int) -> Array:
     if kind is _VARIANT_KIND:
         if count and (source.content or source.has_variants):
-            raise TensorError("The values of a variant tensor cannot be read.", fix=f"use one of: {', '.join(_BY_NAME)}")
+            raise TensorError(
+                "The values of a variant tensor cannot be read.",
+                fix=f"use one of: {', '.join(_BY_NAME)}",
+                code="TFB7104",
+            )
         return np.zeros(count, np.uint8)
     if count and source.content:
         return _from_content(kind, source.content, count)
@@ -444,9 +460,11 @@ def _shape(source: Source) -> tuple[int, ...]:
     # `unknown_rank` is ignored: without dims, the tensor is a scalar (TensorShape's IsValid, tensor_shape.cc).
     dims = tuple(source.dims())
     if len(dims) > MAX_RANK:
-        raise TensorError(f"The tensor has more than {MAX_RANK} dims.", fix="use fewer dims")
+        raise TensorError(f"The tensor has more than {MAX_RANK} dims.", fix="use fewer dims", code="TFB7104")
     if any(size < 0 for size in dims):
-        raise TensorError(f"The tensor's shape {list(dims)} is not fully known.", fix="give the size of every dim")
+        raise TensorError(
+            f"The tensor's shape {list(dims)} is not fully known.", fix="give the size of every dim", code="TFB7104"
+        )
     return dims
 
 
@@ -456,7 +474,7 @@ def _from_content(kind: _Kind, content: bytes | memoryview, count: int) -> Array
     dtype = np.dtype(kind.numpy).newbyteorder("<")
     size = count * dtype.itemsize
     if len(content) != size:
-        raise TensorError(f"tensor_content has {len(content)} bytes, not {size} ({count} {kind.name}).")
+        raise TensorError(f"tensor_content has {len(content)} bytes, not {size} ({count} {kind.name}).", code="TFB7104")
     if kind.name == "bool":
         return _booleans(np.frombuffer(content, np.uint8))
     return np.frombuffer(content, dtype).astype(kind.numpy)
@@ -464,7 +482,7 @@ def _from_content(kind: _Kind, content: bytes | memoryview, count: int) -> Array
 
 def _booleans(flat: Array) -> Array:
     if flat.max() > 1:
-        raise TensorError(f"tensor_content has the byte {flat.max()} for a bool.", fix="use 0 or 1")
+        raise TensorError(f"tensor_content has the byte {flat.max()} for a bool.", fix="use 0 or 1", code="TFB7104")
     return flat.astype(np.bool_)
 
 
@@ -481,7 +499,9 @@ def _split_strings(content: bytes | memoryview, count: int) -> list[bytes]:
         sizes.append(size)
     actual, expected = len(content) - at, sum(sizes)
     if actual != expected:
-        raise TensorError(f"tensor_content has {actual} bytes of strings; their lengths add up to {expected}.")
+        raise TensorError(
+            f"tensor_content has {actual} bytes of strings; their lengths add up to {expected}.", code="TFB7104"
+        )
     return [bytes(content[start:end]) for start, end in pairwise(accumulate(sizes, initial=at))]
 
 
@@ -495,7 +515,7 @@ def _varint(content: bytes | memoryview, at: int) -> tuple[int, int]:
         at += 1
         if content[at - 1] < 0x80:
             return value, at
-    raise TensorError("tensor_content of a string tensor ends within the lengths of its strings.")
+    raise TensorError("tensor_content of a string tensor ends within the lengths of its strings.", code="TFB7104")
 
 
 def _object_array(values: Sequence[Any]) -> Array:

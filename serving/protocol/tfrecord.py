@@ -29,13 +29,13 @@ def read_records(path: Path) -> Iterator[bytes]:
     fix = "give the path of a TFRecord file"
     try:
         if path.exists() and not path.is_file():
-            raise GoldenError(f"{path} is not a regular file.", fix=fix)  # a FIFO would never end
+            raise GoldenError(f"{path} is not a regular file.", fix=fix, code="TFB7202")  # a FIFO would never end
         with path.open("rb") as file:
             yield from _records(path, file)
     except OSError as exc:
-        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix=fix) from exc
+        raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix=fix, code="TFB7202") from exc
     except ValueError as exc:  # a path with NUL
-        raise GoldenError(f"{str(path)!r} cannot be read: {exc}.", fix=fix) from exc
+        raise GoldenError(f"{str(path)!r} cannot be read: {exc}.", fix=fix, code="TFB7202") from exc
 
 
 def _records(path: Path, file: BinaryIO) -> Iterator[bytes]:
@@ -43,15 +43,15 @@ def _records(path: Path, file: BinaryIO) -> Iterator[bytes]:
     while header := file.read(12):
         if len(header) < 12 or _masked_crc32c(header[:8]) != struct.unpack("<I", header[8:])[0]:
             fix = "give another file, or record the requests again"
-            raise GoldenError(f"{path} is not a TFRecord file, or is damaged at byte {at}.", fix=fix)
+            raise GoldenError(f"{path} is not a TFRecord file, or is damaged at byte {at}.", fix=fix, code="TFB7202")
         (length,) = struct.unpack("<Q", header[:8])
         # The length is compared with the file before that much memory is allocated.
         data = file.read(length) if length <= min(size - at - 16, _MAX_RECORD) else b""
         if len(data) < length or len(file.read(4)) < 4:
             what = f"{path} ends within the record at byte {at}"
             if length <= size:
-                raise GoldenError(f"{what}.", fix="copy the whole file again")
-            raise GoldenError(f"{what}, which claims {length} bytes.", fix="copy the whole file again")
+                raise GoldenError(f"{what}.", fix="copy the whole file again", code="TFB7202")
+            raise GoldenError(f"{what}, which claims {length} bytes.", fix="copy the whole file again", code="TFB7202")
         yield data
         at += 16 + length
 

@@ -229,10 +229,16 @@ def serve(options: ServerOptions) -> None:
 def _path(source: object) -> Path:
     if not isinstance(source, str | PathLike):
         what = f"The argument source is not a path: {arguments.shown(source)}."
-        raise ConfigError(what, fix="give a bundle's folder, a models.config file or a model's base path")
+        raise ConfigError(
+            what, fix="give a bundle's folder, a models.config file or a model's base path", code="TFB6003"
+        )
     text = arguments.text(fspath(source), "source")
     if not text or "\0" in text:
-        raise ConfigError(f"The argument source is not a path: {arguments.shown(text)}.", fix="use Path('.') for this folder")
+        raise ConfigError(
+            f"The argument source is not a path: {arguments.shown(text)}.",
+            fix="use Path('.') for this folder",
+            code="TFB6003",
+        )
     return Path(text)
 
 
@@ -240,7 +246,9 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """Return fields of ServerOptions as given, after checks of their names and of the ports and the address."""
     known = [field.name for field in dataclass_fields(ServerOptions)]
     if unknown := sorted(set(options) - set(known)):
-        raise ConfigError(f"Server has no option {unknown[0]!r}.", fix=f"use one of: {', '.join(known)}")
+        raise ConfigError(
+            f"Server has no option {unknown[0]!r}.", fix=f"use one of: {', '.join(known)}", code="TFB6001"
+        )
     arguments.text(options["host"], "host")
     for name in ("grpc_port", "rest_port"):
         if options[name] is not None or name == "grpc_port":
@@ -264,6 +272,7 @@ def _options_for(source: Path, fields: dict[str, Any]) -> ServerOptions:
     raise ConfigError(
         f"There is nothing to serve at {source}.",
         fix="give a bundle's folder, a models.config file or a model's base path",
+        code="TFB6003",
     )
 
 

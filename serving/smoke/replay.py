@@ -57,7 +57,9 @@ def read_requests(path: Path) -> RequestLog:
         try:
             entry = kind.FromString(record)
         except DecodeError as exc:
-            raise GoldenError(f"Record {number} of {path} is not a PredictionLog.", fix="record the requests again") from exc
+            raise GoldenError(
+                f"Record {number} of {path} is not a PredictionLog.", fix="record the requests again", code="TFB7202"
+            ) from exc
         log_type = entry.WhichOneof("log_type") or "none"
         if log_type in _READERS:
             requests.append(_READERS[log_type](getattr(entry, log_type)))
@@ -68,6 +70,7 @@ def read_requests(path: Path) -> RequestLog:
         raise GoldenError(
             f"{path} has no predict, classify or regress request{others}.",
             fix="log some requests with `tfbundle serve DIR --log_requests=FOLDER`",
+            code="TFB7202",
         )
     return RequestLog(tuple(requests), left_out)
 

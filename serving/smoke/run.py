@@ -131,7 +131,7 @@ def golden_files(folder: Path) -> list[GoldenFile]:
         GoldenFile(path.parent.name, int(path.stem), path) for path in folder.glob("*/*.npz") if path.stem.isdecimal()
     ]
     if not files:
-        raise GoldenError(f"There is no golden data in {folder}.", fix="give the folder of a bundle")
+        raise GoldenError(f"There is no golden data in {folder}.", fix="give the folder of a bundle", code="TFB7201")
     return sorted(files, key=lambda file: (file.model, file.version))
 
 
@@ -158,7 +158,7 @@ def run(
     """
     started = time.monotonic()
     if not files:
-        raise GoldenError("No golden data was given.", fix="give the folder of a bundle")
+        raise GoldenError("No golden data was given.", fix="give the folder of a bundle", code="TFB7201")
     data = [(file, Golden.load(file.path)) for file in files]
     ports = [_Port.open(target, False, timeout), *([_Port.open(rest, True, timeout)] if rest else [])]
     checks: list[Check] = []

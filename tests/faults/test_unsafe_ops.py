@@ -151,7 +151,7 @@ def test_inspect_names_it_from_the_file_and_not_from_the_record(stranger: Path, 
 @pytest.mark.parametrize("runner", ["embedded", "docker", "binary"])
 def test_launch_refuses_it_before_anything_is_started(stranger: Path, canary: Path, runner: str) -> None:
     done = tfbundle("launch", stranger, "--runner", runner, code=1)
-    assert "error: The model does more than compute and was not run:" in done.stderr
+    assert "error TFB5105: The model does more than compute and was not run:" in done.stderr
     assert "repeat the command with --allow-unsafe-ops" in done.stderr
     assert not canary.exists()
 

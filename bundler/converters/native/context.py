@@ -108,4 +108,4 @@ class Context:
             what: the reason, a sentence that names the operator.
             fix: what the user can do about it.
         """
-        return ConversionError(what, where=describe_node(self.node) if self.node else None, fix=fix)
+        return ConversionError(what, where=describe_node(self.node) if self.node else None, fix=fix, code="TFB3002")

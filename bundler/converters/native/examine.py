@@ -94,6 +94,8 @@ class _Notes:
 class _UnknownError(ConversionError):
     """A value is needed that depends on a failed node and has no replacement."""
 
+    code = "TFB3001"
+
 
 class _Walk(Lowering):
     def __init__(self, graph: ir.Graph, store: WeightStore, *, notes: _Notes, **options: Any) -> None:

@@ -123,7 +123,8 @@ class Lowering:
                 return self._outer._lookup(source)
             if source.const_value is None:
                 raise ConversionError(
-                    f"The graph is broken: the value {source.name!r} is used before any node produces it."
+                    f"The graph is broken: the value {source.name!r} is used before any node produces it.",
+                    code="TFB3003",
                 )
             self._values[source] = Value.constant(
                 initializer_array(source.const_value), self._context.store, name_of(source)

@@ -106,7 +106,9 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             tf.saved_model.save(root, str(path), signatures=dict(self._functions))
         except ValueError as exc:
             raise ConversionError(
-                f"TensorFlow cannot save the model's signatures: {root_cause(exc)}.", fix="rename the model's inputs"
+                f"TensorFlow cannot save the model's signatures: {root_cause(exc)}.",
+                fix="rename the model's inputs",
+                code="TFB3006",
             ) from exc
         restore(path, {name: signature.input_names for name, signature in self.signatures.items()})
         set_methods(path, self._methods)
@@ -123,10 +125,12 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         specs = []
         for spec in self.signature.inputs:
             if spec.name not in shapes:
-                raise ConversionError(f"The input {spec.name!r} has no static shape.")
+                raise ConversionError(f"The input {spec.name!r} has no static shape.", code="TFB3006")
             shape = tuple(shapes[spec.name])
             if not tf.TensorShape(spec.shape).is_compatible_with(shape):
-                raise ConversionError(f"The input {spec.name!r} is {spec}; it cannot take the shape {list(shape)}.")
+                raise ConversionError(
+                    f"The input {spec.name!r} is {spec}; it cannot take the shape {list(shape)}.", code="TFB3006"
+                )
             dims = tuple(dim if size is None else size for dim, size in zip(spec.dims, shape, strict=True))
             specs.append(TensorSpec(spec.name, spec.dtype, dims))
         return self._trace(SERVING_DEFAULT, specs, target="tflite")
@@ -165,6 +169,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             raise ConversionError(
                 f"The signature {name!r} ({', '.join(map(str, inputs))}) cannot be traced: {root_cause(exc)}.",
                 fix="the limit is tfbundle's or TensorFlow's: give the model other input dims, or report them with this message",
+                code="TFB3006",
             ) from exc
 
     def _trace_derived(self, derived: DerivedSignature) -> Any:

@@ -63,11 +63,13 @@ def _from_file(path: Path) -> list[Handler]:
     from bundler.sources.user_code import import_file
 
     if path.suffix != ".py":
-        raise SourceError(f"{path.name} is not a Python file.", where=str(path), fix="give a .py file with handlers")
+        raise SourceError(
+            f"{path.name} is not a Python file.", where=str(path), fix="give a .py file with handlers", code="TFB3101"
+        )
     declarations.forget(f"{_PREFIX}{path.stem}")
     handlers = declarations.declared(import_file(path, _PREFIX))
     if not handlers:
-        raise SourceError(f"{path.name} declares no handler.", where=str(path), fix=_FIX)
+        raise SourceError(f"{path.name} declares no handler.", where=str(path), fix=_FIX, code="TFB3101")
     return _checked(handlers, path.name)
 
 
@@ -104,7 +106,7 @@ def _from_package(entry: EntryPoint) -> list[Handler]:
     module = target if isinstance(target, ModuleType) else _module_of(target)
     handlers = declarations.declared(module)
     if not handlers:
-        raise SourceError(f"The package {package} declares no handler in {entry.value}.", fix=_FIX)
+        raise SourceError(f"The package {package} declares no handler in {entry.value}.", fix=_FIX, code="TFB3101")
     return _checked(handlers, package)
 
 
@@ -133,11 +135,13 @@ def _checked(handlers: Sequence[Handler], origin: str) -> list[Handler]:
             raise UsageError(
                 f"{place} handles {handler.op_type}, which is not an ONNX operator.", where=defined_at(handler),
                 fix=f'give its domain: @op("{handler.op_type}", domain="…")',
+                code="TFB3101",
             )  # fmt: skip
         if (handler.domain, handler.op_type) in EXPANDED:
             raise UsageError(
                 f"{place} handles {handler.op_type}, which never reaches a handler: it is replaced by the graph that ONNX "
                 "defines for it.", where=defined_at(handler), fix="remove the handler",
+                code="TFB3101",
             )  # fmt: skip
     return [replace(handler, origin=origin) for handler in handlers]
 

@@ -136,6 +136,7 @@ def _conflict(new: Handler, existing: Handler, fix: str) -> UsageError:
     return UsageError(
         f"{new.place} handles {new.domain or 'ai.onnx'}::{new.op_type}, which {existing.place} already handles.",
         where=f"{defined_at(new)}; {defined_at(existing)}", fix=fix,
+        code="TFB3101",
     )  # fmt: skip
 
 

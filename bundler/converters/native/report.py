@@ -56,7 +56,9 @@ def rejected(errors: Sequence[ConversionError]) -> ConversionError:
     if len(errors) == 1:
         return first
     lines = [f"  {e.what}\n    {e.where}" for e in errors[:_MOST_LISTED]]
-    return ConversionError(f"{len(errors)} nodes of the model cannot be converted:\n" + "\n".join(lines), fix=first.fix)
+    return ConversionError(
+        f"{len(errors)} nodes of the model cannot be converted:\n" + "\n".join(lines), fix=first.fix, code="TFB3002"
+    )
 
 
 def broken_node(node: ir.Node, exc: Exception, opset: int) -> ConversionError:
@@ -69,11 +71,13 @@ def broken_node(node: ir.Node, exc: Exception, opset: int) -> ConversionError:
         return ConversionError(
             f"{node.op_type} breaks a rule of ONNX: {problem[:300]}.", where=describe_node(node),
             fix="check the file with onnx.checker, and export it again",
+            code="TFB3003",
         )  # fmt: skip
     return ConversionError(
         f"{node.op_type} is not supported here: {cause_of(exc)}", where=describe_node(node),
         fix="express this line with other PyTorch operations, or provide a handler of your own with --ops; "
         "the limit is tfbundle's: please report the node and its shapes",
+        code="TFB3002",
     )  # fmt: skip
 
 
@@ -111,4 +115,5 @@ def broken_handler(handler: Handler, node: ir.Node, exc: Exception) -> Conversio
     return ConversionError(
         f"The handler {handler.place} of {node.op_type} raised {first_line(exc)}{raised}.",
         where=describe_node(node), fix=f"correct the handler in {handler.origin}",
+        code="TFB3102",
     )  # fmt: skip

@@ -123,6 +123,7 @@ class NodeEditor:
         return ConversionError(
             f"{self.node.op_type} of opset {self.opset} is not supported here: {reason}.",
             where=describe_node(self.node), fix="export the model with opset 21 or newer",
+            code="TFB3002",
         )  # fmt: skip
 
     def _graph(self) -> ir.Graph:

@@ -148,6 +148,7 @@ def check_route(context: RenderContext) -> None:
             f"{MATCHES_PER_ROUTE - 1}, and {MATCHES_PER_RULE} in a rule.",
             where="'kubernetes.components' in bundle.yaml",
             fix="build bundles with at most 7 models each, or leave out canary or gateway",
+            code="TFB1105",
         )
 
 

@@ -138,18 +138,20 @@ def _bundle_config(folder: Path) -> Any:
     _check_utf8(str(models))
     if not models.is_dir():
         fix = "give the folder that tfbundle build wrote, e.g. dist/digits"
-        raise ConfigError(f"{folder} is not a bundle: it has no folder models/.", fix=fix)
+        raise ConfigError(f"{folder} is not a bundle: it has no folder models/.", fix=fix, code="TFB6003")
     file = folder / "serving" / "models.config"
     if not file.is_file():
         base_paths = {path.name: str(path) for path in sorted(models.iterdir()) if path.is_dir()}
         if not base_paths:
-            raise ConfigError(f"{models} contains no models.", fix="build the bundle with `tfbundle build`")
+            raise ConfigError(
+                f"{models} contains no models.", fix="build the bundle with `tfbundle build`", code="TFB6003"
+            )
         return _config_of(base_paths)
     config = read_config(str(file), "ModelServerConfig")
     for model in config.model_config_list.config:
         if not _is_folder_name(model.name):
             what = f"{file} has a model with the name {model.name!r}, which cannot be a folder in models/."
-            raise ConfigError(what, fix="run `tfbundle verify` for details")
+            raise ConfigError(what, fix="run `tfbundle verify` for details", code="TFB5102")
         model.base_path = str(models / model.name)
     return config
 
@@ -173,14 +175,20 @@ def prefers_tflite(folder: Path) -> bool:
         models = [model.get("fast_path") for model in spec["models"]]
         return bool(spec["serving"].get("fast_path") or any(models))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise ConfigError(f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details") from exc
+        raise ConfigError(
+            f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details", code="TFB5102"
+        ) from exc
 
 
 def _check_utf8(*texts: str) -> None:
     """Raise if a text from the command line or the file system cannot be put into a message."""
     for text in texts:
         if not is_utf8(text):
-            raise ConfigError(f"{text!a} is not UTF-8, as names and paths of models have to be.", fix="rename the folder")
+            raise ConfigError(
+                f"{text!a} is not UTF-8, as names and paths of models have to be.",
+                fix="rename the folder",
+                code="TFB6003",
+            )
 
 
 def _config_of(base_paths: dict[str, str]) -> Any:

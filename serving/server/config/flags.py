@@ -220,23 +220,27 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
 def _read(argument: str) -> tuple[str, Flag, Any]:
     name, equals_sign, text = argument.removeprefix("--").partition("=")
     if not argument.startswith("--"):
-        raise TargetError(f"unknown argument: {argument}", fix="write flags as --name=value, e.g. --port=8500")
+        raise TargetError(
+            f"unknown argument: {argument}", fix="write flags as --name=value, e.g. --port=8500", code="TFB6001"
+        )
     if name in UNSUPPORTED:
-        raise TargetError(f"--{name} is not supported by the embedded server.", fix=UNSUPPORTED[name])
+        raise TargetError(f"--{name} is not supported by the embedded server.", fix=UNSUPPORTED[name], code="TFB6001")
     if name not in FLAGS:
         near = get_close_matches(name, FLAGS, n=1)
         fix = f"did you mean --{near[0]}?" if near else "choose one of the flags that --help lists"
-        raise TargetError(f"unknown argument: {argument}", fix=fix)
+        raise TargetError(f"unknown argument: {argument}", fix=fix, code="TFB6001")
     flag = FLAGS[name]
     if not equals_sign:
         if flag.read is not _boolean:
-            raise TargetError(f"--{name} has no value.", fix=f"write it as --{name}=value")
+            raise TargetError(f"--{name} has no value.", fix=f"write it as --{name}=value", code="TFB6002")
         text = "true"
     try:
         return name, flag, flag.read(text)
     except ValueError as exc:
         expected = _EXPECTED.get(flag.read, "a number")
-        raise TargetError(f"--{name} must be {expected}, got {text!r}.", fix=f"write it like --{name}=1") from exc
+        raise TargetError(
+            f"--{name} must be {expected}, got {text!r}.", fix=f"write it like --{name}=1", code="TFB6002"
+        ) from exc
 
 
 def _options(values: dict[str, Any]) -> ServerOptions:

@@ -38,6 +38,7 @@ def _check_files() -> None:
         raise ConfigError(
             f"The server cannot start: only {len(handles)} more files can be opened ({exc.strerror}), and it needs {FILES}.",
             fix="raise the limit of open files, e.g. ulimit -n 4096, or LimitNOFILE= of a systemd service",
+            code="TFB6006",
         ) from exc
     finally:
         for handle in handles:
@@ -56,6 +57,7 @@ def _check_threads() -> None:
         raise ConfigError(
             f"The server cannot start: only {len(started)} more threads can be started, and it needs {THREADS}.",
             fix="raise the limit of processes: ulimit -u, TasksMax= of a systemd service, --pids-limit of a container",
+            code="TFB6006",
         ) from exc
     finally:
         end.set()

@@ -41,9 +41,10 @@ def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials
             raise ConfigError(
                 "ssl_config_file: server_key and server_cert are not a matching pair of key and certificate.",
                 fix="give both as PEM text, not as paths: -----BEGIN PRIVATE KEY-----, -----BEGIN CERTIFICATE-----",
+                code="TFB6005",
             ) from exc
         fix = "stop the process that uses it, or choose another port with --port"
-        raise ConfigError(f"gRPC cannot listen on {address}.", fix=fix) from exc
+        raise ConfigError(f"gRPC cannot listen on {address}.", fix=fix, code="TFB6004") from exc
 
 
 def _is_free(address: str) -> bool:
@@ -65,7 +66,7 @@ def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
     for name in required:
         if not getattr(config, name):
             why = ", which client_verify needs to check clients' certificates" if name == "custom_ca" else ""
-            raise ConfigError(f"{options.ssl_config_file} has no {name}{why}.", fix="give its PEM text")
+            raise ConfigError(f"{options.ssl_config_file} has no {name}{why}.", fix="give its PEM text", code="TFB6005")
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,

@@ -33,7 +33,11 @@ def check_flag(options: ServerOptions) -> None:
         ConfigError: its value is not a folder.
     """
     if options.reload_base_path and not Path(options.reload_base_path).is_dir():
-        raise ConfigError(f"{_FLAG}={options.reload_base_path} is not a folder.", fix="give a folder that contains models")
+        raise ConfigError(
+            f"{_FLAG}={options.reload_base_path} is not a folder.",
+            fix="give a folder that contains models",
+            code="TFB6007",
+        )
 
 
 def check_reload(config: Any, own_config: Any, options: ServerOptions) -> None:

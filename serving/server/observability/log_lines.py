@@ -41,7 +41,9 @@ def configure_logging(log_format: str) -> None:
         TargetError: the format is unknown.
     """
     if log_format not in FORMATS:
-        raise TargetError(f"Unknown --log_format {log_format!r}.", fix=f"choose one of: {', '.join(FORMATS)}")
+        raise TargetError(
+            f"Unknown --log_format {log_format!r}.", fix=f"choose one of: {', '.join(FORMATS)}", code="TFB6002"
+        )
     handler = logging.StreamHandler(sys.stderr)
     text = TextFormatter("%(asctime)s %(levelname).1s %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)

@@ -44,7 +44,9 @@ class RequestLog:
 
     def __init__(self, folder: str, rate: float, tags: tuple[str, ...]) -> None:
         if not 0 <= rate <= 1:
-            raise ConfigError(f"--log_requests_sample_rate must be between 0 and 1, got {rate}.", fix="set e.g. 0.01")
+            raise ConfigError(
+                f"--log_requests_sample_rate must be between 0 and 1, got {rate}.", fix="set e.g. 0.01", code="TFB6002"
+            )
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = Path(folder) / f"requests-{stamp}-{os.getpid()}.tfrecord"
         _make_folder(self.path.parent)
@@ -126,14 +128,14 @@ def _make_folder(folder: Path) -> None:
     fix = "give a folder that can be written to"
     if folder.is_symlink():
         what = f"Requests cannot be logged to {folder}: it is a symbolic link."
-        raise ConfigError(what, fix="give the folder that it leads to")
+        raise ConfigError(what, fix="give the folder that it leads to", code="TFB6007")
     try:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
         if not folder.is_dir():
-            raise ConfigError(f"Requests cannot be logged to {folder}: it is not a folder.", fix=fix)
+            raise ConfigError(f"Requests cannot be logged to {folder}: it is not a folder.", fix=fix, code="TFB6007")
     except OSError as exc:
-        raise ConfigError(f"Requests cannot be logged to {folder}: {exc.strerror}.", fix=fix) from exc
+        raise ConfigError(f"Requests cannot be logged to {folder}: {exc.strerror}.", fix=fix, code="TFB6007") from exc
 
 
 def _create(path: Path, folder: int) -> tuple[Path, int]:

@@ -79,7 +79,9 @@ class RestServer:
         except OSError as exc:
             self.stop()
             fix = "stop the process that uses it, or choose another port with --rest_api_port"
-            raise ConfigError(f"REST cannot listen on {self._options.host}:{self.port}: {exc}.", fix=fix) from exc
+            raise ConfigError(
+                f"REST cannot listen on {self._options.host}:{self.port}: {exc}.", fix=fix, code="TFB6004"
+            ) from exc
 
     def stop(self) -> None:
         """Refuse new requests and wait for the running ones, up to the grace period."""

@@ -33,27 +33,33 @@ def _no_debug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "exit_code"),
     [
-        (PublishError("The disk is full.", where="dist/x", fix="free some"), 1),
-        (SpecError("Unknown key.", where="dist/x", fix="free some"), 2),
-        (ParityError("Not the answers.", where="dist/x", fix="free some"), 3),
-        (ConnectionFailedError("Nobody answers.", where="dist/x", fix="free some"), 1),
-        (TargetError("No port.", where="dist/x", fix="free some"), 2),
+        (PublishError("The disk is full.", where="dist/x", fix="free some", code="TFB5002"), "TFB5002", 1),
+        (SpecError("Unknown key.", where="dist/x", fix="free some", code="TFB1103"), "TFB1103", 2),
+        (ParityError("Not the answers.", where="dist/x", fix="free some"), "TFB3401", 3),
+        (ConnectionFailedError("Nobody answers.", where="dist/x", fix="free some"), "TFB7002", 1),
+        (TargetError("No port.", where="dist/x", fix="free some", code="TFB7001"), "TFB7001", 2),
     ],
 )
-def test_errors_print_what_happened_where_and_what_to_do(error: Exception, code: int) -> None:
+def test_errors_print_their_code_what_happened_where_and_what_to_do(error: Exception, code: str, exit_code: int) -> None:
     result = CliRunner().invoke(app_raising(error), ["fail"])
-    assert result.exit_code == code
-    assert result.stderr == f"error: {error.args[0]}\n  where: dist/x\n  to do: free some\n"
+    assert result.exit_code == exit_code
+    assert result.stderr == f"error {code}: {error.args[0]}\n  where: dist/x\n  to do: free some\n"
     assert result.stdout == ""
+
+
+def test_a_terminal_shows_the_command_that_explains_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.cli.boundary.explains", lambda: True)
+    result = CliRunner().invoke(app_raising(ParityError("Not the answers.")), ["fail"])
+    assert result.stderr == "error TFB3401: Not the answers.\n  more: tfbundle explain TFB3401\n"
 
 
 def test_an_unexpected_error_is_one_line_and_a_hint() -> None:
     result = CliRunner().invoke(app_raising(ZeroDivisionError("division by zero\nmore")), ["fail"])
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
-        "error: Unexpected ZeroDivisionError: division by zero",
+        "error TFB8901: Unexpected ZeroDivisionError: division by zero",
         "  to do: run with --debug for the traceback",
     ]
 

@@ -115,7 +115,7 @@ def test_the_death_of_the_server_is_reported(small_bundle: Path) -> None:
             break
     _, err = child.communicate(timeout=60)
     assert child.returncode == 1
-    assert "error: The server was ended by SIGKILL" in err
+    assert "error TFB6205: The server was ended by SIGKILL" in err
 
 
 @pytest.mark.slow

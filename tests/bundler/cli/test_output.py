@@ -16,9 +16,10 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(capsys: pytest.CaptureFixtu
     print_json({"é": 1})
     note("a note")
     print_error("It failed.", where="here", fix="try again")
+    print_error("It failed.", code="TFB1204")
     out, err = capsys.readouterr()
     assert out == '[x] a result\n{\n  "é": 1\n}\n'
-    assert err == "a note\nerror: It failed.\n  where: here\n  to do: try again\n"
+    assert err == "a note\nerror: It failed.\n  where: here\n  to do: try again\nerror TFB1204: It failed.\n"
 
 
 def test_tables_align_numbers_and_cut_nothing(capsys: pytest.CaptureFixture[str]) -> None:

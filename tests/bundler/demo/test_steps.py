@@ -23,7 +23,7 @@ def test_the_demo_command_builds_serves_and_passes_its_smoke_test(tmp_path: Path
 
 
 def test_a_server_that_exits_is_reported_with_its_log(tmp_path: Path) -> None:
-    with pytest.raises(TfbundleError, match=r"The server exited\.\n(.|\n)*error:"), steps.served(tmp_path):
+    with pytest.raises(TfbundleError, match=r"The server exited\.\n(.|\n)*error TFB"), steps.served(tmp_path):
         pass
 
 

@@ -68,7 +68,7 @@ def test_a_wrong_value_has_the_same_message_from_all_three_sides(option: BuildOp
         result = CliRunner().invoke(app, ["build", "net.onnx", option.flag, str(value), "-o", str(tmp_path / "x")])
         assert result.exit_code == 2, result.output
         where = "the options given for net.onnx"
-        assert result.stderr == f"error: {error.what}\n  where: {where}\n  to do: {error.fix}\n"
+        assert result.stderr == f"error {error.code}: {error.what}\n  where: {where}\n  to do: {error.fix}\n"
     assert not (tmp_path / "x").exists()
 
 
@@ -96,7 +96,7 @@ def test_sizes_have_the_same_message_from_all_three_sides(
     result = CliRunner().invoke(app, ["build", "net.onnx", *arguments, "-o", str(tmp_path / "x")])
     assert yaml.value.what == python.value.what == message
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"error: {message}\n")
+    assert result.stderr.startswith(f"error TFB1103: {message}\n")
 
 
 def test_the_cases_cover_every_option_with_choices_or_bounds() -> None:
@@ -153,3 +153,16 @@ def test_suggestions_and_values() -> None:
     assert unknown_key("zzz", map(str, range(99))) == "unknown key 'zzz'"
     assert [show(value) for value in (None, True, "a", 1)] == ["null", "true", "'a'", "1"]
     assert len(show("a" * 500)) == 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"inputs": ["x=float[3]"]}, "TFB1201"), ({"name": "my model"}, "TFB1003"), ({"tolerance": -1}, "TFB1103"),
+        ({"inputs": ["x=float[3]"], "tolerance": -1}, "TFB1103"),
+    ],
+)  # fmt: skip
+def test_problem_has_the_code_of_the_rule_that_is_broken(changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(SpecError) as info:
+        parse_spec({"models": [{"name": "net", "source": "net.onnx", **changes}]}, where="bundle.yaml")
+    assert info.value.code == code

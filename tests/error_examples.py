@@ -1,0 +1,623 @@
+"""Mistakes that produce the examples in serving/error_pages/: each function makes one, in an empty current folder.
+
+`TFBUNDLE_WRITE_EXAMPLES=1 pytest tests/test_error_examples.py` writes the messages into the pages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+
+from tests.bundler.cli.commands import run
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the mistakes start from.
+
+    Attributes:
+        onnx: a small .onnx file, which is not to be changed.
+        built: a bundle of it, which is not to be changed.
+        patch: undoes its changes after the mistake.
+    """
+
+    onnx: Path
+    built: Path
+    patch: pytest.MonkeyPatch
+
+    def bundle(self) -> Path:
+        """Return a copy of the bundle, `digits`, in the current folder."""
+        return copytree(self.built, "digits")
+
+    def model(self) -> str:
+        """Return a copy of the .onnx file in the current folder."""
+        Path("model.onnx").write_bytes(self.onnx.read_bytes())
+        return "model.onnx"
+
+
+Mistake = Callable[[Given], object]
+
+MISTAKES: dict[str, Mistake] = {}
+
+
+def example(code: str) -> Callable[[Mistake], Mistake]:
+    """Register a function as the mistake whose message is the example of a code."""
+
+    def register(mistake: Mistake) -> Mistake:
+        assert code not in MISTAKES
+        MISTAKES[code] = mistake
+        return mistake
+
+    return register
+
+
+def command(code: str, *arguments: str) -> None:
+    """Register a command that fails in an empty folder."""
+    MISTAKES[code] = lambda given: run(*arguments, code=None)
+
+
+def python(name: str, text: str) -> str:
+    """Write a Python file and return its name."""
+    Path(name).write_text(text, "utf-8")
+    return name
+
+
+command("TFB1001", "smoke", "localhost:8500")
+command("TFB1101", "build", "bundle.yaml")
+command("TFB2001", "build", "model.py")
+command("TFB2002", "build", "model.onnx")
+command("TFB6001", "serve", "--prot=8500")
+command("TFB6002", "serve", "--port=http")
+
+
+@example("TFB1002")
+def sizes_in_words(given: Given) -> None:
+    from bundler.spec.parsing import parse_counts
+
+    parse_counts("large")
+
+
+@example("TFB1003")
+def name_with_a_space(given: Given) -> None:
+    run("build", given.model(), "--name", "my model", code=None)
+
+
+@example("TFB1004")
+def file_that_exists(given: Given) -> None:
+    Path("bundle.yaml").touch()
+    run("init", "--yes", "--source", "model.onnx", code=None)
+
+
+@example("TFB1005")
+def text_instead_of_a_model(given: Given) -> None:
+    Path("notes.txt").write_text("notes\n")
+    run("inspect", "notes.txt", code=None)
+
+
+@example("TFB1006")
+def model_that_the_bundle_lacks(given: Given) -> None:
+    given.bundle()
+    run("promote", "digits", "--model", "ocr", "--label", "stable", "--version", "1", code=None)
+
+
+@example("TFB1102")
+def tab_in_yaml(given: Given) -> None:
+    Path("bundle.yaml").write_text("models:\n\t- name: digits\n")
+    run("build", "bundle.yaml", code=None)
+
+
+@example("TFB1103")
+def misspelled_key(given: Given) -> None:
+    Path("bundle.yaml").write_text("models:\n  - name: digits\n    source: model.onnx\n    tolerence: 1e-3\n")
+    run("build", "bundle.yaml", code=None)
+
+
+@example("TFB1104")
+def anchor_in_a_section(given: Given) -> None:
+    from bundler.spec.yaml_edit import edit_yaml
+
+    text = "serving: &serving\n  max_batch_size: 8\nother: *serving\n"
+    edit_yaml(text, {("other", "max_batch_size"): 4}, where="bundle.yaml")
+
+
+@example("TFB1105")
+def label_of_an_unknown_model(given: Given) -> None:
+    given.model()
+    models = "models:\n  - {name: digits, source: model.onnx}\n"
+    Path("bundle.yaml").write_text(models + "serving: {labels: {ocr: {stable: 1}}}\n")
+    run("build", "bundle.yaml", code=None)
+
+
+@example("TFB1201")
+def short_dtype(given: Given) -> None:
+    run("build", given.model(), "--input", "x=float[batch,3]", code=None)
+
+
+@example("TFB1202")
+def one_name_for_two_outputs(given: Given) -> None:
+    from bundler.export.naming import choose_names
+
+    choose_names(("a", "b"), ("y", "y"), ("x",))
+
+
+@example("TFB1203")
+def input_that_the_graph_lacks(given: Given) -> None:
+    run("build", given.model(), "--input", "image=float32[batch,4]", code=None)
+
+
+@example("TFB1204")
+def example_without_a_batch(given: Given) -> None:
+    import numpy as np
+
+    from bundler.values.input_draws import dim_sizes
+    from bundler.values.signature import Signature, TensorSpec
+
+    dim_sizes(Signature((TensorSpec.parse("x=float32[batch,3]"),), ()), {"x": np.zeros(3)})
+
+
+@example("TFB1205")
+def opset_of_a_file(given: Given) -> None:
+    run("build", given.model(), "--opset", "20", code=None)
+
+
+@example("TFB1206")
+def misspelled_converter(given: Given) -> None:
+    run("build", given.model(), "--converter", "nativ", code=None)
+
+
+@example("TFB1301")
+def method_that_does_not_exist(given: Given) -> None:
+    from torch import nn
+
+    from bundler.sources.binding import parameters
+
+    parameters(nn.Linear(2, 2), "encode")
+
+
+@example("TFB1303")
+def empty_label(given: Given) -> None:
+    from bundler.adapters.labels import read_labels
+
+    Path("labels.txt").write_text("cat\n\ndog\n")
+    read_labels("labels.txt", Path())
+
+
+@example("TFB1306")
+def two_means_for_three_channels(given: Given) -> None:
+    from bundler.adapters.preprocessing import ImageReader
+    from bundler.spec.signature_spec import ImageSpec
+    from bundler.values.signature import TensorSpec
+
+    ImageReader.of_input(TensorSpec.parse("x=float32[batch,3,8,8]"), (3, 8, 8), ImageSpec(mean=(0.5, 0.5)))
+
+
+@example("TFB1401")
+def rollback_without_a_promotion(given: Given) -> None:
+    given.bundle()
+    run("promote", "digits", "--label", "stable", "--rollback", code=None)
+
+
+@example("TFB2003")
+def function_that_does_not_exist(given: Given) -> None:
+    run("build", python("model.py", "def make() -> None: ...\n") + ":make_model", code=None)
+
+
+@example("TFB2004")
+def file_that_cannot_be_imported(given: Given) -> None:
+    run("build", python("model.py", "import mymodels\n") + ":make_model", code=None)
+
+
+@example("TFB2005")
+def module_without_inputs(given: Given) -> None:
+    text = "from torch import nn\n\ndef make_model():\n    return nn.Linear(4, 2)\n"
+    run("build", python("model.py", text) + ":make_model", code=None)
+
+
+@example("TFB2006")
+def wrong_number_of_features(given: Given) -> None:
+    text = "from torch import nn\n\ndef make_model():\n    return nn.Linear(4, 2)\n"
+    run("build", python("model.py", text) + ":make_model", "--input", "input=float32[2,5]", code=None)
+
+
+@example("TFB2101")
+def weights_alone(given: Given) -> None:
+    import torch
+
+    torch.save({"weight": torch.zeros(2)}, "weights.pt")
+    run("build", "weights.pt", code=None)
+
+
+@example("TFB2102")
+def list_in_place_of_weights(given: Given) -> None:
+    import torch
+    from torch import nn
+
+    from bundler.sources.weights import load_weights
+
+    torch.save([1, 2], "weights.pt")
+    load_weights(nn.Linear(2, 2), "weights.pt", Path(), trust=False)
+
+
+@example("TFB2103")
+def weights_of_another_module(given: Given) -> None:
+    import torch
+    from torch import nn
+
+    from bundler.sources.weights import load_weights
+
+    torch.save(nn.Linear(2, 2, bias=False).state_dict(), "weights.pt")
+    load_weights(nn.Linear(2, 2), "weights.pt", Path(), trust=False)
+
+
+@example("TFB2105")
+def pickled_function(given: Given) -> None:
+    import torch
+
+    torch.save({"call": os.getcwd}, "model.pt")
+    run("build", "model.pt", code=None)
+
+
+@example("TFB2303")
+def text_in_the_answer(given: Given) -> None:
+    import torch
+
+    from bundler.sources.outputs import name_outputs
+
+    name_outputs({"scores": torch.zeros(1), "name": "digits"})
+
+
+def _saved(name: str, **changes: Any) -> str:
+    """Write an .onnx file of one node, y = Relu(x), with changes, and return its name."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    node = helper.make_node(changes.pop("op", "Relu"), ["x"], ["y"], domain=changes.pop("domain", ""), name="scale")
+    graph = helper.make_graph(
+        [node], "g", [value("x", TensorProto.FLOAT, ["batch", 4])], [value("y", TensorProto.FLOAT, ["batch", 4])],
+        initializer=changes.pop("initializer", ()),
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if changes.pop("opset", None) == "none":
+        del model.opset_import[:]
+    onnx.save(model, name)
+    return name
+
+
+@example("TFB3001")
+def operator_of_an_unknown_domain(given: Given) -> None:
+    import onnx_ir as ir
+
+    from bundler.converters.native.report import unsupported
+
+    graph = ir.load(_saved("model.onnx", op="Scale", domain="mydomain")).graph
+    raise unsupported(list(graph))
+
+
+@example("TFB3003")
+def file_without_an_opset(given: Given) -> None:
+    import onnx_ir as ir
+
+    from bundler.graph.opset import raise_opset
+
+    raise_opset(ir.load(_saved("model.onnx", opset="none")))
+
+
+@example("TFB3004")
+def empty_file(given: Given) -> None:
+    Path("empty.onnx").touch()
+    run("build", "empty.onnx", code=None)
+
+
+@example("TFB3005")
+def weights_left_behind(given: Given) -> None:
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    weight = numpy_helper.from_array(np.zeros(4, np.float32), "w")
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="model.onnx.data")
+    run("build", _saved("model.onnx", initializer=[weight]), code=None)
+
+
+@example("TFB3101")
+def file_without_handlers(given: Given) -> None:
+    run("ops", "--ops", python("handlers.py", "x = 1\n"), code=None)
+
+
+@example("TFB3401")
+def answers_that_differ(given: Given) -> None:
+    from bundler.validation.report import ParityReport
+    from bundler.values.comparison import Row
+    from serving.golden.compare import Difference
+
+    difference = Difference("y", 0.02, 0.004, None, (1, 3), "5.0", "5.02")
+    raise ParityReport(1e-4, (Row("serving_default", "random", "SavedModel", difference),)).error()
+
+
+@example("TFB4001")
+def int8_without_samples(given: Given) -> None:
+    run("build", given.model(), "--tflite", "int8", code=None)
+
+
+@example("TFB4002")
+def samples_of_another_kind(given: Given) -> None:
+    run("build", given.model(), "--tflite", "int8", "--calibration", "samples.csv", code=None)
+
+
+@example("TFB4004")
+def random_samples(given: Given) -> None:
+    run("build", given.model(), "--tflite", "int8", "--calibration", "random", code=None)
+
+
+@example("TFB4005")
+def shapes_with_int16x8(given: Given) -> None:
+    text = "- {name: digits, source: model.onnx, tflite: {variants: [int16x8], calibration: x.npz, shapes: {long: {batch: 2}}}}"
+    Path("bundle.yaml").write_text(f"models:\n  {text}\n")
+    run("build", "bundle.yaml", code=None)
+
+
+@example("TFB5001")
+def folder_below_a_file(given: Given) -> None:
+    given.model()
+    Path("dist").touch()
+    run("build", "model.onnx", "-o", "dist/digits", code=None)
+
+
+@example("TFB5003")
+def link_in_place_of_the_manifest(given: Given) -> None:
+    given.bundle()
+    Path("digits/bundle.json").rename("elsewhere.json")
+    Path("digits/bundle.json").symlink_to("../elsewhere.json")
+    run("verify", "digits", code=None)
+
+
+@example("TFB5004")
+def version_that_exists(given: Given) -> None:
+    from bundler.bundle.staging import Staging
+
+    given.bundle()
+    with Staging(Path("digits")) as staging:
+        staging.next_version("mlp", 1)
+
+
+@example("TFB5005")
+def bundle_that_is_being_written(given: Given) -> None:
+    from bundler.bundle.staging import Staging
+
+    given.bundle()
+    with Staging(Path("digits")):
+        run("promote", "digits", "--label", "stable", "--version", "1", code=None)
+
+
+@example("TFB5101")
+def folder_that_is_not_a_bundle(given: Given) -> None:
+    Path("empty").mkdir()
+    run("verify", "empty", code=None)
+
+
+@example("TFB5102")
+def manifest_that_was_cut_short(given: Given) -> None:
+    given.bundle()
+    path = Path("digits/bundle.json")
+    path.write_text(path.read_text()[:100])
+    run("verify", "digits", code=None)
+
+
+@example("TFB5103")
+def manifest_of_the_future(given: Given) -> None:
+    given.bundle()
+    path = Path("digits/bundle.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": "tfbundle/99"}))
+    run("verify", "digits", code=None)
+
+
+@example("TFB5104")
+def file_that_was_deleted(given: Given) -> None:
+    given.bundle()
+    Path("digits/models/mlp/1/saved_model.pb").unlink()
+    run("verify", "digits", code=None)
+
+
+@example("TFB5106")
+def text_in_place_of_tflite(given: Given) -> None:
+    Path("model.tflite").write_text("version https://git-lfs.github.com/spec/v1\n")
+    run("inspect", "model.tflite", code=None)
+
+
+@example("TFB6003")
+def path_without_models(given: Given) -> None:
+    from serving import Server
+
+    Server("nowhere").start()
+
+
+@example("TFB6004")
+def one_port_for_two_protocols(given: Given) -> None:
+    given.bundle()
+    run("launch", "digits", "--port", "8500", "--rest-port", "8500", code=None)
+
+
+@example("TFB6005")
+def certificates_that_are_missing(given: Given) -> None:
+    from serving.server.config.options import ServerOptions
+    from serving.server.grpc_api.listen import _credentials
+
+    Path("tls.config").write_text("client_verify: false\n")
+    _credentials(ServerOptions(ssl_config_file="tls.config"))
+
+
+@example("TFB6007")
+def reload_folder_that_does_not_exist(given: Given) -> None:
+    from serving.server.config.options import ServerOptions
+    from serving.server.models.reload_paths import check_flag
+
+    check_flag(ServerOptions(reload_base_path="nowhere"))
+
+
+@example("TFB6101")
+def unknown_field_in_a_config(given: Given) -> None:
+    from serving.config.model_server import ModelServerConfig
+
+    ModelServerConfig.from_text("models { }", where="models.config")
+
+
+@example("TFB6102")
+def model_listed_twice(given: Given) -> None:
+    from serving.config.model_server import ModelServerConfig
+
+    model = 'config { name: "digits" base_path: "/models/digits" model_platform: "tensorflow" }'
+    ModelServerConfig.from_text(f"model_config_list {{ {model} {model} }}", where="models.config")
+
+
+@example("TFB6103")
+def batch_sizes_in_the_wrong_order(given: Given) -> None:
+    from serving.config.batching import BatchingParameters
+
+    BatchingParameters(max_batch_size=8, allowed_batch_sizes=(8, 4))
+
+
+@example("TFB6201")
+def program_that_is_not_installed(given: Given) -> None:
+    given.bundle()
+    given.patch.setenv("PATH", "")
+    run("launch", "digits", "--runner", "binary", "--port", "1", "--rest-port", "2", code=None)
+
+
+@example("TFB6202")
+def docker_that_is_not_installed(given: Given) -> None:
+    given.bundle()
+    given.patch.setenv("PATH", "")
+    run("launch", "digits", "--runner", "docker", "--port", "1", "--rest-port", "2", code=None)
+
+
+@example("TFB7001")
+def address_without_a_port(given: Given) -> None:
+    given.bundle()
+    run("smoke", "localhost", "--bundle", "digits", code=None)
+
+
+@example("TFB7002")
+def port_that_nobody_uses(given: Given) -> None:
+    from serving import Client
+
+    with Client("http://127.0.0.1:1", timeout=5) as client:
+        client.status("digits")
+
+
+@example("TFB7004")
+def server_that_does_not_answer(given: Given) -> None:
+    from serving import Client
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given.patch.setattr("serving.client.transport.Target.__str__", lambda target: "localhost:8501 (REST)")
+        with Client(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1) as client:
+            client.status("digits")
+
+
+@example("TFB7009")
+def model_without_a_name(given: Given) -> None:
+    from serving import Client
+
+    with Client("localhost:8500") as client:
+        client.predict("", x=1)
+
+
+@example("TFB7101")
+def object_in_place_of_an_array(given: Given) -> None:
+    from serving.protocol.tensors import string_bytes
+
+    string_bytes(5)
+
+
+@example("TFB7102")
+def dates(given: Given) -> None:
+    import numpy as np
+
+    from serving.protocol.tensors import to_proto
+
+    to_proto(np.array(["2026-01-01"], "datetime64[D]"))
+
+
+@example("TFB7103")
+def number_in_place_of_an_example(given: Given) -> None:
+    from serving.client.examples import to_message
+
+    to_message(5)  # type: ignore[arg-type]
+
+
+@example("TFB7201")
+def damaged_golden_data(given: Given) -> None:
+    from serving.golden.data import Golden
+
+    Path("1.npz").write_text("golden")
+    Golden.load(Path("1.npz"))
+
+
+@example("TFB7202")
+def text_in_place_of_requests(given: Given) -> None:
+    Path("requests.log").write_text("GET /v1/models/digits\nGET /v1/models/digits\n")
+    run("smoke", "localhost:8500", "--replay", "requests.log", code=None)
+
+
+@example("TFB8001")
+def package_that_is_not_installed(given: Given) -> None:
+    from serving.bench.plot import draw
+
+    given.patch.setitem(sys.modules, "matplotlib", None)
+    draw([], Path("latency.svg"))
+
+
+@example("TFB8101")
+def disk_error(given: Given) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(5, "Input/output error", "model.onnx")
+
+    given.patch.setattr("bundler.spec.request.make_request", fail)
+    run("build", "model.onnx", code=None)
+
+
+@example("TFB8901")
+def defect(given: Given) -> None:
+    given.patch.setattr("bundler.spec.request.make_request", lambda *arguments: 1 / 0)
+    run("build", "model.onnx", code=None)
+
+
+FOLDER = "/home/you"
+"""Stands in the pages for the folder in which a mistake is made."""
+
+
+def message(mistake: Mistake, given: Given, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command line prints for a mistake, without what differs from run to run."""
+    from bundler.cli.output import print_error
+    from serving.errors import ExplainedError
+
+    outputs: list[str] = []
+    original = run
+
+    def recorded(*arguments: object, code: int | None = 0) -> Any:
+        result = original(*arguments, code=code)
+        outputs.append(result.stderr)
+        return result
+
+    given.patch.setitem(globals(), "run", recorded)
+    try:
+        mistake(given)
+    except ExplainedError as exc:
+        capsys.readouterr()
+        print_error(exc.what, where=exc.where, fix=exc.fix, code=exc.code)
+        outputs.append(capsys.readouterr().err)
+    text = "\n".join(outputs)
+    text = text[text.index("error TFB") :].rstrip("\n").replace(str(Path.cwd()), FOLDER)
+    return re.sub(r"\(process \d+, since [^)]+\)", "(process 1234, since 2026-01-31T12:00:00+00:00)", text)

@@ -1,10 +1,11 @@
 """The run side of tfbundle: a client, smoke tests and an embedded server for TensorFlow Serving's protocol.
 
     serving.Client("localhost:8500").predict("digits", image=array)
+    async with serving.AsyncClient("localhost:8500") as client: ...
     with serving.Server("dist/x") as server: ...
 
-Public names are imported on first use: the client needs only grpcio, protobuf and NumPy; the server also needs
-the packages of `pip install 'tfbundle[serve]'`, among them TensorFlow.
+Public names are imported on first use: the client needs only grpcio, protobuf and NumPy (asynchronous REST also
+`pip install 'tfbundle[async]'`); the server also needs the packages of `pip install 'tfbundle[serve]'`, among them TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from serving.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from serving.client.async_client import AsyncClient
     from serving.client.client import Client
     from serving.client.model_info import ModelInfo, SignatureInfo, TensorInfo, VersionStatus
     from serving.errors import (
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from serving.smoke.run import SmokeReport
 
 _MODULES = {
+    "AsyncClient": "client.async_client",
     "Client": "client.client",
     **dict.fromkeys(
         (
@@ -50,6 +53,7 @@ _MODULES = {
 """Public name -> the module of this package that defines it."""
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "ConfigError",
     "ConnectionFailedError",

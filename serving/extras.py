@@ -16,7 +16,7 @@ from serving.errors import MissingExtraError
 
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
-    "images": (), "plots": (),
+    "images": (), "plots": (), "async": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 
@@ -31,6 +31,7 @@ PACKAGES = {
     "hf": {"transformers": "transformers", "huggingface-hub": "huggingface_hub", "tokenizers": "tokenizers"},
     "images": {"pillow": "PIL"},
     "plots": {"matplotlib": "matplotlib"},
+    "async": {"aiohttp": "aiohttp", "yarl": "yarl"},
     "demo": {"scikit-learn": "sklearn", "transformers": "transformers", "tokenizers": "tokenizers"},
 }  # fmt: skip
 """The packages that an extra adds, by their name for pip, with the module that each provides."""

@@ -75,9 +75,9 @@ def make() -> tuple[nn.Module, dict[str, Tensor]]:
         raise MissingExtraError("transformers", "demo", purpose="The demo")
     if importlib.util.find_spec("torchvision") is not None:
         import_torchvision()  # transformers imports torchvision if it is installed
-    from transformers import AutoModel
+    with silence():  # in a notebook without ipywidgets, the import warns that there are no progress bars
+        from transformers import AutoModel
 
-    with silence():
         transformer = AutoModel.from_pretrained(model_folder(), local_files_only=True)
     return SentenceEncoder(transformer).eval(), {
         k: torch.from_numpy(v) for k, v in tokenize(SENTENCES).items()

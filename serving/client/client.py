@@ -9,32 +9,25 @@ The client speaks REST if the target is an HTTP URL (`http://localhost:8501`), o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from serving.client import arguments
-from serving.client.examples import EXAMPLES, Classes, Example, to_messages
-from serving.client.model_info import ModelInfo, SignatureInfo, VersionStatus
-from serving.client.transport import MAX_RESPONSE_BYTES, VERBS, ModelRef, Target, Transport, Verb
-from serving.errors import (
-    ConnectionFailedError,
-    DeadlineError,
-    NotReadyError,
-    RequestError,
-    ServingError,
-    TargetError,
-)
-from serving.protocol.messages import DEFAULT_SIGNATURE
+from serving.client.base import BaseClient, not_ended
+from serving.client.examples import Classes, Example
+from serving.client.model_info import ModelInfo, VersionStatus
+from serving.client.steps import Steps, T, run
+from serving.client.transport import ModelRef, Verb
+from serving.errors import ServingError
 from serving.protocol.tensors import Array
 
-_POLL_SECONDS = (0.02, 1.0)
-"""First and longest pause between two requests for a model's state."""
+if TYPE_CHECKING:
+    from serving.client.grpc_transport import GrpcTransport
+    from serving.client.rest_transport import RestTransport
 
 
-class Client:
+class Client(BaseClient):
     """A client of one server, safe to use from several threads; close it, or use it as a context manager.
 
     A request that names a label or a version carries it also as a header, `x-model-label` or `x-model-version` (over gRPC, as
@@ -54,24 +47,24 @@ class Client:
         TargetError: the target is not an address, or another argument is wrong.
     """
 
-    def __init__(
-        self,
-        target: str,
-        *,
-        rest: bool = False,
-        timeout: float = 30.0,
-        rest_format: Literal["column", "row"] = "column",
-        root_certificates: bytes | None = None,
-        max_response_bytes: int = MAX_RESPONSE_BYTES,
-    ) -> None:
-        self.target = Target.parse(target, rest=arguments.flag(rest, "rest"))
-        self.timeout = arguments.seconds(timeout)
-        is_row = arguments.choice(rest_format, "rest_format", ("column", "row")) == "row"
-        limit = arguments.integer(max_response_bytes, "max_response_bytes", 1, 2**63 - 1)
-        self._transport = _open(self.target, is_row, arguments.certificates(root_certificates), limit)
+    _transport: RestTransport | GrpcTransport
 
-    def _seconds(self, timeout: float | None) -> float:
-        return arguments.seconds(self.timeout if timeout is None else timeout)
+    def _connect(self, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> None:
+        if self.target.rest:
+            from serving.client.rest_protocol import RestProtocol
+            from serving.client.rest_transport import RestTransport
+
+            rest = RestProtocol(self.target, row=is_row, max_response_bytes=max_response_bytes)
+            self._protocol, self._transport = rest, RestTransport(self.target, rest, certificates)
+        else:
+            from serving.client.grpc_protocol import GrpcProtocol
+            from serving.client.grpc_transport import GrpcTransport
+
+            grpc = GrpcProtocol(self.target, max_response_bytes=max_response_bytes)
+            self._protocol, self._transport = grpc, GrpcTransport(self.target, grpc, certificates)
+
+    def _run(self, steps: Steps[T]) -> T:
+        return run(steps, self._transport.send)
 
     def __enter__(self) -> Client:
         return self
@@ -116,10 +109,7 @@ class Client:
             TargetError, TensorError: an argument is wrong; the message names it.
             ConnectionFailedError, DeadlineError, ProtocolError: see `serving.errors`.
         """
-        ref, seconds = ModelRef(model, version, label), self._seconds(timeout)
-        signature = _signature(signature) or DEFAULT_SIGNATURE
-        arrays = self._arrays(ref, signature, arguments.named_inputs(inputs, named), seconds)
-        return self._transport.predict(ref, signature, arrays, seconds)
+        return self._run(self._predict(ModelRef(model, version, label), inputs, named, signature, timeout))
 
     def classify(
         self,
@@ -144,9 +134,7 @@ class Client:
         Raises:
             ServingError: as in `predict`.
         """
-        ref, seconds = ModelRef(model, version, label), self._seconds(timeout)
-        messages = to_messages(arguments.examples(examples))
-        return self._transport.classify(ref, _signature(signature), messages, seconds)
+        return self._run(self._classify(ModelRef(model, version, label), examples, signature, timeout))
 
     def regress(
         self,
@@ -159,9 +147,7 @@ class Client:
         timeout: float | None = None,
     ) -> list[float]:
         """Return one number per example. Arguments and errors are those of `classify`."""
-        ref, seconds = ModelRef(model, version, label), self._seconds(timeout)
-        messages = to_messages(arguments.examples(examples))
-        return self._transport.regress(ref, _signature(signature), messages, seconds)
+        return self._run(self._regress(ModelRef(model, version, label), examples, signature, timeout))
 
     def prepare(
         self,
@@ -190,31 +176,8 @@ class Client:
         Raises:
             ServingError: as in `predict`.
         """
-        ref, signature = ModelRef(model, version, label), _signature(signature) or DEFAULT_SIGNATURE
-        arguments.choice(verb, "verb", VERBS)
-        given, seconds = arguments.named_inputs(inputs), self._seconds(None)
-        if verb == "Predict":
-            return self._transport.prepare(ref, signature, self._arrays(ref, signature, given, seconds), seconds)
-        if set(given) != {EXAMPLES}:
-            raise TargetError(
-                f"{verb} has the one input {EXAMPLES!r}, not {arguments.shown(sorted(given))}.",
-                fix=f"give {{{EXAMPLES!r}: [serialized tf.Examples]}}",
-                code="TFB7009",
-            )
-        examples = to_messages(arguments.examples(given[EXAMPLES], EXAMPLES))
-        return self._transport.prepare_examples(verb, ref, signature, examples, seconds)
-
-    def _arrays(self, ref: ModelRef, signature: str, inputs: dict[str, Any], seconds: float) -> dict[str, Array]:
-        info: SignatureInfo | None = None
-        if not all(hasattr(value, "__array__") for value in inputs.values()):
-            info = self._transport.metadata(ref, seconds).signatures.get(signature)
-        dtypes = {name: tensor.dtype for name, tensor in info.inputs.items()} if info else {}
-        return {
-            name: arguments.array(name, value)
-            if hasattr(value, "__array__")
-            else arguments.typed_array(name, value, dtypes.get(name))
-            for name, value in inputs.items()
-        }
+        call = self._run(self._prepare(ModelRef(model, version, label), inputs, signature, verb))
+        return lambda: self._run(call())
 
     def metadata(
         self,
@@ -225,13 +188,13 @@ class Client:
         timeout: float | None = None,
     ) -> ModelInfo:
         """Return the signatures of a served version: names, dtypes and dims of their tensors. Errors as in `predict`."""
-        return self._transport.metadata(ModelRef(model, version, label), self._seconds(timeout))
+        return self._run(self._metadata(ModelRef(model, version, label), timeout))
 
     def status(
         self, model: str, *, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
         """Return the states of the versions that the server knows, in ascending order. Errors as in `predict`."""
-        return self._transport.status(ModelRef(model, version), self._seconds(timeout))
+        return self._run(self._status(ModelRef(model, version), timeout))
 
     def wait_until_ready(
         self,
@@ -239,7 +202,7 @@ class Client:
         version: int | None = None,
         timeout: float = 60.0,
         *,
-        ended: Callable[[], ServingError | None] = lambda: None,
+        ended: Callable[[], ServingError | None] = not_ended,
     ) -> VersionStatus:
         """Wait until a version is AVAILABLE, and return its state.
 
@@ -253,58 +216,4 @@ class Client:
             NotReadyError: the version was not AVAILABLE in time, or could not be loaded; with its last known state.
             ServingError: the error that `ended` returned.
         """
-        timeout = arguments.seconds(timeout, or_zero=True)
-        if not callable(ended):
-            raise TargetError(
-                f"The argument ended is not a function: {arguments.shown(ended)}.", fix="leave it out", code="TFB7009"
-            )
-        deadline = time.monotonic() + timeout
-        pause, longest = _POLL_SECONDS
-        while True:
-            state = self._available_version(model, version, max(deadline - time.monotonic(), 0.05))
-            if isinstance(state, VersionStatus):
-                return state
-            if error := ended():
-                raise error
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise _not_ready(f"was not ready within {timeout:.3g} s: {state}", model, version, self.target)
-            time.sleep(min(pause, remaining))
-            pause = min(pause * 2, longest)
-
-    def _available_version(self, model: str, version: int | None, seconds: float) -> VersionStatus | str:
-        """Return the state of an available version, or the reason why there is none."""
-        try:
-            states = self._transport.status(ModelRef(model, version), min(seconds, 5.0))
-        except (ConnectionFailedError, DeadlineError) as exc:
-            return exc.what
-        except RequestError as exc:
-            if exc.status not in ("NOT_FOUND", "UNAVAILABLE"):
-                raise
-            return exc.what
-        available = [state for state in states if state.available]
-        if available:
-            return available[-1]
-        if states and all(state.failed for state in states):
-            failures = "; ".join(map(str, states))
-            raise _not_ready(f"could not be loaded: {failures}", model, version, self.target)
-        return "; ".join(map(str, states)) or "the server knows no version of this model"
-
-
-def _signature(name: str | None) -> str:
-    return "" if name is None else arguments.text(name, "signature")
-
-
-def _open(target: Target, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> Transport:
-    if target.rest:
-        from serving.client.rest_transport import RestTransport
-
-        return RestTransport(target, row=is_row, root_certificates=certificates, max_response_bytes=max_response_bytes)
-    from serving.client.grpc_transport import GrpcTransport
-
-    return GrpcTransport(target, root_certificates=certificates, max_response_bytes=max_response_bytes)
-
-
-def _not_ready(what: str, model: str, version: int | None, target: Target) -> NotReadyError:
-    fix = "read the server's log: it names the folder that it watches and says why a version could not be loaded"
-    return NotReadyError(f"The model {ModelRef(model, version)} {what}", where=str(target), fix=fix)
+        return self._run(self._wait_until_ready(model, version, timeout, ended))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 Headers: TypeAlias = Iterable[tuple[str, str]]
 
-_PIECE = 1 << 20
+PIECE = 1 << 20
 """Most bytes that are read at a time: memory grows with what has arrived, not with what a server announces."""
 
 
@@ -143,7 +143,7 @@ def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     if announced is not None and announced > max_bytes:
         raise TooLongError
     pieces, size = [], 0
-    while piece := response.read(_PIECE):
+    while piece := response.read(PIECE):
         pieces.append(piece)
         size += len(piece)
         if size > max_bytes:

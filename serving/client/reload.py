@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from serving.client.client import Client
+from serving.client.grpc_protocol import GrpcProtocol
 from serving.client.grpc_transport import GrpcTransport
+from serving.client.steps import run
 from serving.client.transport import Target
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.version_policy import Specific
@@ -87,9 +89,10 @@ class Reload:
                     client.wait_until_ready(model.name, version, timeout=max(deadline - time.monotonic(), 0.1))
 
     def _send(self, config: ModelServerConfig) -> None:
-        transport = GrpcTransport(self.target)
+        protocol = GrpcProtocol(self.target)
+        transport = GrpcTransport(self.target, protocol)
         try:
-            transport.reload(config.to_proto(), self._timeout)
+            run(protocol.reload(config.to_proto(), self._timeout), transport.send)
         except (DeadlineError, RequestError) as exc:
             paths = ", ".join(model.base_path for model in config.models)
             exc.what = f"The server did not accept the config: {exc.what}"

@@ -1,68 +1,16 @@
-"""TensorFlow Serving over REST, see `serving.client.http_exchange` for the connections.
-
-JSON carries no dtypes: answers get the dtypes of the signature's metadata, which is requested once per model, version or
-label, and again if an answer has other outputs. JSON cannot carry float16, bfloat16 and uint16 (TensorFlow Serving refuses
-them) or complex numbers; 64-bit integers and all float32 and float64 values are transferred exactly.
-"""
+"""Blocking connections to one server's REST port, see `serving.client.http_exchange`."""
 
 from __future__ import annotations
 
-import base64
 import http.client
-import json
-import math
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
 
-import numpy as np
-from google.protobuf import json_format
-
-from serving.client import arguments
-from serving.client.examples import Classes, classes_from_json, to_json, values_from_json
 from serving.client.http_exchange import Answer, Connection, TooLongError
-from serving.client.model_info import (
-    ModelInfo,
-    SignatureInfo,
-    TensorInfo,
-    VersionStatus,
-    signatures_from_proto,
-    statuses_from_proto,
-)
-from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, closed, hint, too_long
-from serving.errors import (
-    ConnectionFailedError,
-    DeadlineError,
-    ProtocolError,
-    RequestError,
-    ServingError,
-    TensorError,
-)
-from serving.protocol.messages import serving_message
-from serving.protocol.tensors import Array, array_dtype_name, string_bytes
-
-NOT_IN_JSON = ("float16", "bfloat16", "uint16", "complex64", "complex128")
-"""Dtypes that TensorFlow Serving's JSON cannot carry."""
-
-_STATUS_OF_HTTP = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ABORTED",
-    412: "FAILED_PRECONDITION", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
-    500: "INTERNAL", 501: "UNIMPLEMENTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
-"""The most likely gRPC code for an HTTP status; several codes share a status."""
-
-_NOT_AS_EXPECTED = (json_format.ParseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-"""What json_format and the code around it raise for JSON of another form."""
-
-_NOT_THE_SERVER = "check that this is TensorFlow Serving's REST port, and that no proxy in front of it answers"
-
-_MAX_MESSAGE = 4096
-"""Most characters of a server's error message that an error shows."""
-
-_LIST_BYTES, _OBJECT_BYTES, _VALUE_BYTES, _QUOTE_BYTES = 88, 232, 40, 30
-"""Memory of JSON's values as Python's objects: a list, an object, any value with its reference, half of a text's overhead."""
+from serving.client.rest_protocol import RestProtocol
+from serving.client.steps import Request
+from serving.client.transport import Target, closed, tls_context
+from serving.errors import ServingError
 
 
 class RestTransport:
@@ -70,196 +18,58 @@ class RestTransport:
 
     Args:
         target: the server's address.
-        row: send `instances` (one object per example) instead of `inputs` (one list per tensor).
+        protocol: the limit on answers, and the errors of exchanges.
         root_certificates: PEM of the certificate authority to trust, for an `https://` target; None trusts the system's.
-        max_response_bytes: most bytes of an answer, and of what its JSON is decoded to.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        row: bool = False,
-        root_certificates: bytes | None = None,
-        max_response_bytes: int = MAX_RESPONSE_BYTES,
-    ) -> None:
+    def __init__(self, target: Target, protocol: RestProtocol, root_certificates: bytes | None = None) -> None:
         self._target = target
-        self._row = row
-        self._max_bytes = max_response_bytes
-        cadata = root_certificates.decode("ascii") if root_certificates else None
-        self._context = ssl.create_default_context(cadata=cadata) if target.tls else None
+        self._protocol = protocol
+        self._context = tls_context(target, root_certificates)
         self._is_closed = False
         self._local = threading.local()
         self._connections: list[Connection] = []
-        self._metadata: dict[ModelRef, ModelInfo] = {}
 
-    def predict(
-        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
-    ) -> dict[str, Array]:
-        """Run a signature; see `Transport.predict`."""
-        body = self._predict_body(signature, inputs)
-        answer = self._json("POST", self._path(ref) + ":predict", ref, timeout, body)
-        outputs = self._signature(ref, signature, timeout).outputs
-        values = _outputs(answer, outputs, self._row)
-        if values is None:  # the server has switched to another version: request its signature
-            self._metadata.pop(ref, None)
-            outputs = self._signature(ref, signature, timeout).outputs
-            values = _outputs(answer, outputs, self._row)
-        if values is None:
-            raise ProtocolError(
-                f"The answer of {ref} does not have exactly the outputs {sorted(outputs)}.",
-                where=str(self._target),
-                fix=_NOT_THE_SERVER,
-            )
-        return {name: _decode(name, values[name], info) for name, info in outputs.items()}
+    def send(self, request: Request) -> Answer:
+        """Send a request, with the headers of the model version, and return the answer.
 
-    def prepare(
-        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
-    ) -> Callable[[], object]:
-        """Encode a predict request once; see `Transport.prepare`."""
-        return self._prepared("Predict", self._predict_body(signature, inputs), ref, timeout)
-
-    def prepare_examples(
-        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
-    ) -> Callable[[], object]:
-        """Encode a classify or regress request once; see `Transport.prepare_examples`."""
-        return self._prepared(verb, _examples_body(signature, examples), ref, timeout)
-
-    def _prepared(self, verb: Verb, body: bytes, ref: ModelRef, timeout: float) -> Callable[[], object]:
-        path = f"{self._path(ref)}:{verb.lower()}"
-
-        def call() -> object:
-            answer = self._exchange("POST", path, body, ref, timeout)
-            # Errors are rare: the request is sent once more, to decode the answer.
-            return answer.body if answer.status == 200 else self._json("POST", path, ref, timeout, body)
-
-        return call
-
-    def _predict_body(self, signature: str, inputs: Mapping[str, Array]) -> bytes:
-        body = {"signature_name": signature, **(_rows(inputs) if self._row else _columns(inputs))}
-        return json.dumps(body).encode()
-
-    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
-        """Return the classes of each example; see `Transport.classify`."""
-        return classes_from_json(self._infer("classify", ref, signature, examples, timeout))
-
-    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
-        """Return one number per example; see `Transport.regress`."""
-        return values_from_json(self._infer("regress", ref, signature, examples, timeout))
-
-    def _infer(self, verb: str, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Any:
-        return self._json("POST", f"{self._path(ref)}:{verb}", ref, timeout, _examples_body(signature, examples))
-
-    def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
-        """Return the signatures of a version; see `Transport.metadata`."""
-        answer = self._json("GET", self._path(ref) + "/metadata", ref, timeout)
-        try:
-            signatures = json_format.ParseDict(
-                answer["metadata"]["signature_def"],
-                serving_message("SignatureDefMap")(),
-                ignore_unknown_fields=True,
-            )
-            spec = answer["model_spec"]
-            info = ModelInfo(str(spec["name"]), int(spec["version"]), signatures_from_proto(signatures))
-        except _NOT_AS_EXPECTED as exc:
-            raise self._unexpected(f"the metadata of {ref}", exc) from exc
-        self._metadata[ref] = info
-        return info
-
-    def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
-        """Return the states of the model's versions; see `Transport.status`."""
-        answer = self._json("GET", self._path(ref), ref, timeout)
-        try:
-            response = serving_message("GetModelStatusResponse")()
-            return statuses_from_proto(json_format.ParseDict(answer, response, ignore_unknown_fields=True))
-        except _NOT_AS_EXPECTED as exc:
-            raise self._unexpected(f"the status of {ref}", exc) from exc
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._is_closed = True
-        for connection in self._connections:
-            connection.close()
-
-    def _path(self, ref: ModelRef) -> str:
-        path = f"{self._target.path}/v1/models/{quote(ref.model, safe='')}"
-        if ref.version is not None:
-            return f"{path}/versions/{ref.version}"
-        return path if ref.label is None else f"{path}/labels/{quote(ref.label, safe='')}"
-
-    def _signature(self, ref: ModelRef, name: str, timeout: float) -> SignatureInfo:
-        info = self._metadata.get(ref) or self.metadata(ref, timeout)
-        if name not in info.signatures:
-            info = self.metadata(ref, timeout)
-        if name not in info.signatures:
-            fix = f"see client.metadata({ref.model!r}) for the signatures"
-            raise ProtocolError(f"The metadata of {ref} has no signature {name!r}.", where=str(self._target), fix=fix)
-        return info.signatures[name]
-
-    def _json(self, method: str, path: str, ref: ModelRef, timeout: float, body: bytes | None = None) -> Any:
-        status, data, location = self._exchange(method, path, body, ref, timeout)
-        if _decoded_size(data) > self._max_bytes:
-            raise too_long("The memory of the answer's decoded JSON", self._max_bytes, f"{self._target}, model {ref}")
-        try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError) as exc:
-            if status == 200:
-                raise self._unexpected(f"{method} {path}", exc) from exc
-            answer = {"error": data[:200].decode("utf-8", "replace").strip()}
-        if status == 200 and isinstance(answer, dict) and "error" not in answer:
-            return answer
-        raise self._refusal(status, answer, location, ref)
-
-    def _refusal(self, status: int, answer: Any, location: str, ref: ModelRef) -> RequestError:
-        code = _STATUS_OF_HTTP.get(status, "UNKNOWN")
-        error = answer.get("error", answer) if isinstance(answer, dict) else answer
-        message = error if isinstance(error, str) else arguments.shown(error)
-        if len(message) > _MAX_MESSAGE:
-            message = f"{message[:_MAX_MESSAGE]}… ({len(message)} characters)"
-        fix = hint(code, message, ref)
-        if location:
-            fix = f"the server redirects to {arguments.shown(location)}; if that is right, make the client with that address"
-        where = f"{self._target}, model {ref}"
-        return RequestError(f"HTTP {status}: {message}", status=code, http_status=status, where=where, fix=fix)
-
-    def _exchange(self, method: str, path: str, body: bytes | None, ref: ModelRef, timeout: float) -> Answer:
-        """Send a request, with the headers of the model version, and return the answer."""
+        Raises:
+            ServingError: there is no answer in time, or it is too long or not HTTP.
+        """
         if self._is_closed:
             raise closed(str(self._target))
         connection = self._connection()
         reused = connection.sock is not None
         try:
             try:
-                return connection.exchange(method, path, body, timeout, self._max_bytes, ref.headers)
+                return self._exchange(connection, request)
             except (ConnectionResetError, BrokenPipeError):
                 if not reused:
                     raise
                 # The server closed an idle connection, which has nothing to do with this request: send it again.
                 connection.close()
-                return connection.exchange(method, path, body, timeout, self._max_bytes, ref.headers)
+                return self._exchange(connection, request)
         except TooLongError as exc:
             connection.close()
-            raise too_long(f"The answer to {method} {path}", self._max_bytes, str(self._target)) from exc
+            raise self._protocol.too_long(request) from exc
         except (OSError, http.client.HTTPException, AttributeError, ValueError) as exc:
             connection.close()
             if self._is_closed:  # by another thread, while the connection was in use
                 raise closed(str(self._target)) from exc
             if isinstance(exc, AttributeError | ValueError) and not isinstance(exc, ssl.CertificateError):
                 raise
-            raise self._connection_error(exc, timeout) from exc
+            raise self._error(exc, request) from exc
 
-    def _connection_error(self, exc: OSError | http.client.HTTPException, timeout: float) -> ServingError:
-        where = str(self._target)
+    def _exchange(self, connection: Connection, request: Request) -> Answer:
+        path, body, ref, seconds, method = request
+        return connection.exchange(method, path, body, seconds, self._protocol.max_bytes, ref.headers)
+
+    def _error(self, exc: OSError | http.client.HTTPException, request: Request) -> ServingError:
         if isinstance(exc, TimeoutError):
-            fix = "set a longer timeout, or check whether the server is overloaded"
-            return DeadlineError(f"No answer within {timeout:g} s.", where=where, fix=fix)
+            return self._protocol.late(request)
         if isinstance(exc, OSError):
-            what = f"Cannot connect to {self._target.address}: {exc.strerror or exc}"
-            fix = "check that the server is running and that this is its REST port"
-            return ConnectionFailedError(what, where=where, fix=fix)
-        what = f"{self._target.address} does not answer in HTTP ({type(exc).__name__})."
-        fix = "write HOST:PORT without http:// for a gRPC port, or give the REST port (8501 by default)"
-        return ProtocolError(what, where=where, fix=fix, code="TFB7003")
+            return self._protocol.no_connection(exc.strerror or str(exc))
+        return self._protocol.not_http(exc)
 
     def _connection(self) -> Connection:
         """Return this thread's connection."""
@@ -269,111 +79,8 @@ class RestTransport:
             self._connections.append(connection)
         return connection
 
-    def _unexpected(self, what: str, exc: Exception) -> ProtocolError:
-        return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=str(self._target), fix=_NOT_THE_SERVER)
-
-
-def _examples_body(signature: str, examples: Sequence[Any]) -> bytes:
-    return json.dumps({"signature_name": signature, "examples": [to_json(example) for example in examples]}).encode()
-
-
-def _columns(inputs: Mapping[str, Array]) -> dict[str, Any]:
-    return {"inputs": {name: _encode(name, array) for name, array in inputs.items()}}
-
-
-def _rows(inputs: Mapping[str, Array]) -> dict[str, Any]:
-    sizes = {name: array.shape[0] if array.ndim else None for name, array in inputs.items()}
-    if None in sizes.values() or len(set(sizes.values())) != 1:
-        raise TensorError(
-            f"The row format needs inputs of the same first dim, got {sizes}.",
-            fix="use rest_format='column'",
-            code="TFB7101",
-        )
-    encoded = {name: _encode(name, array) for name, array in inputs.items()}
-    return {
-        "instances": [dict(zip(encoded, row, strict=True)) for row in zip(*encoded.values(), strict=True)]
-    }
-
-
-def _encode(name: str, array: Array) -> Any:
-    dtype = array_dtype_name(array)
-    if dtype in NOT_IN_JSON:
-        raise TensorError(f"The input {name!r} is {dtype}, which REST cannot carry.", fix="use gRPC", code="TFB7102")
-    if dtype != "string":
-        return array.tolist()
-    try:
-        return _encode_strings(array)
-    except TensorError as exc:
-        exc.what = f"The input {name!r} cannot be sent: {exc.what}"
-        raise
-
-
-def _encode_strings(array: Array) -> Any:
-    """Encode every string as base64: bytes need it, and no text can then be mistaken for something else."""
-    encoded = np.empty(array.size, np.object_)
-    encoded[:] = [{"b64": base64.b64encode(string_bytes(v)).decode("ascii")} for v in array.ravel().tolist()]
-    return encoded.reshape(array.shape).tolist()
-
-
-def _decoded_size(data: bytes) -> int:
-    """Return about how many bytes the objects of a JSON text need, from the characters of its structure."""
-    lists, objects, commas, quotes = (data.count(mark) for mark in (b"[", b"{", b",", b'"'))
-    text = len(data) * (1 if data.isascii() else 4)
-    values = commas + lists + objects
-    return text + _LIST_BYTES * lists + _OBJECT_BYTES * objects + _VALUE_BYTES * values + _QUOTE_BYTES * quotes
-
-
-def _outputs(answer: Mapping[str, Any], outputs: Mapping[str, TensorInfo], row: bool) -> dict[str, Any] | None:
-    """Return the JSON value of each output by name, or None if the answer has other outputs.
-
-    The server omits the name of an output that is the only one (util/json_tensor.cc).
-    """
-    value = answer.get("predictions" if row else "outputs")
-    if len(outputs) == 1:
-        return None if value is None or _names(value, row) else dict.fromkeys(outputs, value)
-    if not row:
-        return value if isinstance(value, dict) and value.keys() == outputs.keys() else None
-    if not isinstance(value, list) or any(not isinstance(example, dict) or example.keys() != outputs.keys() for example in value):
-        return None
-    return {name: [example[name] for example in value] for name in outputs} if value else None
-
-
-def _names(value: Any, row: bool) -> set[str]:
-    first = (value[0] if value else None) if row and isinstance(value, list) else value
-    return set(first) if isinstance(first, dict) and set(first) != {"b64"} else set()
-
-
-def _decode(name: str, value: Any, info: TensorInfo) -> Array:
-    """Return a JSON value as an array of the signature's dtype."""
-    if info.dtype in NOT_IN_JSON:
-        raise TensorError(
-            f"The output {name!r} is {info.dtype}, which REST cannot carry.", fix="use gRPC", code="TFB7102"
-        )
-    try:
-        array = _decode_strings(np.array(value, np.object_)) if info.dtype == "string" else np.array(value, info.dtype)
-        return _restore_empty(array, info)
-    except (ValueError, TypeError, OverflowError, KeyError) as exc:
-        what = f"The output {name!r} is not a {info.dtype} tensor: {str(exc).rstrip('.')}."
-        raise ProtocolError(what, fix=_NOT_THE_SERVER) from exc
-
-
-def _decode_strings(array: Array) -> Array:
-    flat = np.empty(array.size, np.object_)
-    flat[:] = [
-        base64.b64decode(v["b64"]) if isinstance(v, dict) else _text_bytes(v) for v in array.ravel().tolist()
-    ]
-    return flat.reshape(array.shape)
-
-
-def _text_bytes(value: object) -> bytes:
-    if not isinstance(value, str):
-        raise TypeError(f"{arguments.shown(value)} is not a text")
-    return value.encode()
-
-
-def _restore_empty(array: Array, info: TensorInfo) -> Array:
-    """Complete the shape of an empty array from the signature: `[]` does not show the dims after the empty one."""
-    if array.size or info.dims is None or array.ndim >= len(info.dims):
-        return array
-    dims = [*array.shape, *(size or 0 for size in info.dims[array.ndim :])]
-    return array.reshape(dims) if math.prod(dims) == 0 else array
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._is_closed = True
+        for connection in self._connections:
+            connection.close()

@@ -1,18 +1,15 @@
-"""How a client reaches a server: its address, the model version of a request, and the interface of both transports."""
+"""How a client reaches a server: its address, the model version of a request, and errors that gRPC and REST share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import ssl
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from serving.client import arguments
-from serving.client.examples import Classes
-from serving.client.model_info import ModelInfo, VersionStatus
 from serving.errors import ConnectionFailedError, ProtocolError, TargetError
-from serving.protocol.tensors import Array
 
 Verb = Literal["Predict", "Classify", "Regress"]
 """RPCs that run one signature; REST uses the same names in lower case."""
@@ -170,38 +167,15 @@ class ModelRef:
         return self.model if self.label is None else f"{self.model} label {self.label}"
 
 
-class Transport(Protocol):
-    """The requests of a client, over gRPC or REST. Every method raises errors of `serving.errors` only."""
+def tls_context(target: Target, root_certificates: bytes | None) -> ssl.SSLContext | None:
+    """Return the settings of TLS to a REST target; None for a connection without encryption.
 
-    def predict(
-        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
-    ) -> dict[str, Array]:
-        """Run a signature; return the outputs by name."""
-
-    def prepare(
-        self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
-    ) -> Callable[[], object]:
-        """Encode a predict request once; return a function that sends it and waits for the answer without decoding it."""
-
-    def prepare_examples(
-        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
-    ) -> Callable[[], object]:
-        """Encode a classify or regress request of `tensorflow.Example` messages, as `prepare` does."""
-
-    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Classes:
-        """Return the (label, score) pairs of each `tensorflow.Example` message."""
-
-    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> list[float]:
-        """Return one number per `tensorflow.Example` message."""
-
-    def metadata(self, ref: ModelRef, timeout: float) -> ModelInfo:
-        """Return the signatures of a version."""
-
-    def status(self, ref: ModelRef, timeout: float) -> list[VersionStatus]:
-        """Return the states of the model's versions, in ascending order."""
-
-    def close(self) -> None:
-        """Close the connections."""
+    Args:
+        target: the server's address.
+        root_certificates: PEM of the certificate authority to trust; None trusts the system's.
+    """
+    cadata = root_certificates.decode("ascii") if root_certificates else None
+    return ssl.create_default_context(cadata=cadata) if target.tls else None
 
 
 def closed(where: str) -> ConnectionFailedError:

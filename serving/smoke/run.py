@@ -19,7 +19,7 @@ import numpy as np
 from serving.client.client import Client
 from serving.client.examples import EXAMPLES, VERBS, classes_as_outputs
 from serving.client.model_info import ModelInfo, TensorInfo
-from serving.client.rest_transport import NOT_IN_JSON
+from serving.client.rest_protocol import NOT_IN_JSON
 from serving.errors import GoldenError, NotReadyError, ServingError
 from serving.golden.compare import Difference, compare
 from serving.golden.data import Golden, GoldenCase

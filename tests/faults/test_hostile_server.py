@@ -21,7 +21,10 @@ import pytest
 from serving import Client, ProtocolError, RequestError, ServingError
 from serving.protocol.messages import message, serving_message
 from serving.protocol.tensors import to_proto
+from tests.serving.clients import each_client
 from tests.serving.memory import assert_allocates_less_than
+
+client_class = each_client(__name__)
 
 LIMIT = 4_000_000
 MEBIBYTE = 1 << 20

@@ -15,8 +15,11 @@ from serving import Client
 from serving.protocol.messages import PREDICTION_SERVICE, serving_message
 from serving.protocol.tensors import to_proto
 from tests.requirements import require
+from tests.serving.clients import each_client
 
 CALLS = 40
+
+client_class = each_client(__name__)
 
 
 def has_ipv6() -> bool:

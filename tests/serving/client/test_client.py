@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import ml_dtypes
 import numpy as np
@@ -26,14 +28,18 @@ from serving import (
     TensorInfo,
     VersionStatus,
 )
-from serving.client.rest_transport import NOT_IN_JSON
+from serving.client.rest_protocol import NOT_IN_JSON
 from serving.launch.server_process import ServerEndpoints
-from tests.serving.processes import free_port
+from tests.serving.clients import each_client
+from tests.serving.processes import free_port, threads
 from tests.serving.servers import small_server
 from tests.serving.small_server import DTYPES
 
 X = np.array([[1, 2, 3], [-0.1, 1e-7, 3e7]], np.float32)
 KINDS = ["grpc", "column", "row"]
+
+
+client_class = each_client(__name__)
 
 
 @pytest.fixture(scope="module")
@@ -244,18 +250,24 @@ def test_a_port_of_the_other_protocol_is_recognized(endpoints: ServerEndpoints) 
         client.predict("affine", x=X, timeout=5)
 
 
-def test_a_kept_connection_that_the_server_closed_is_reopened(endpoints: ServerEndpoints) -> None:
-    with Client(endpoints.rest_target) as client:
-        client.predict("affine", x=X)
-        client._transport._connections[0].sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
-        np.testing.assert_array_equal(client.predict("affine", x=X, version=1)["y"], X * 2 + 1)
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_request_on_a_kept_connection_that_the_server_closes_is_sent_again(reset: bool) -> None:
+    body = b'{"outputs": [1.5]}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with _answers([[answer], [answer]], reset) as target, Client(target, timeout=5) as client:
+        call = client.prepare("m", {"x": X})
+        assert call() == call() == body
+    with _answers([[], [answer]], reset) as target, Client(target, timeout=5) as client:
+        with pytest.raises(ConnectionFailedError):  # a new connection says more about the request
+            client.prepare("m", {"x": X})()
+        assert client.prepare("m", {"x": X})() == body
 
 
 def test_an_answer_that_is_not_json_is_a_protocol_error() -> None:
-    page = _fixed_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<ok>")
+    page = _answers([[b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<ok>"]])
     with page as target, Client(target) as client, pytest.raises(ProtocolError, match="cannot be read"):
         client.status("m")
-    page = _fixed_answer(b"HTTP/1.1 502 Bad\r\nContent-Length: 11\r\n\r\n<h1>bad</h1>")
+    page = _answers([[b"HTTP/1.1 502 Bad\r\nContent-Length: 12\r\n\r\n<h1>bad</h1>"]])
     with (
         page as target,
         Client(target) as client,
@@ -265,28 +277,26 @@ def test_an_answer_that_is_not_json_is_a_protocol_error() -> None:
     assert caught.value.status == "UNAVAILABLE"
 
 
-class _fixed_answer:  # noqa: N801
-    """A server that answers its first connection with fixed bytes."""
+@contextmanager
+def _answers(connections: list[list[bytes]], reset: bool = False) -> Iterator[str]:
+    """Run a server that answers the requests of its first connection with fixed bytes, then those of the next; yield its URL.
 
-    def __init__(self, answer: bytes) -> None:
-        self.answer = answer
+    A connection is closed, or reset, in answer to the request for which it has no bytes left.
+    """
 
-    def __enter__(self) -> str:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.thread = threading.Thread(target=self._serve)
-        self.thread.start()
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+    def serve() -> None:
+        for answers in connections:
+            connection, _ = listener.accept()
+            with connection:
+                for answer in answers:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+                connection.recv(65536)
+                if reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    def _serve(self) -> None:
-        connection, _ = self.listener.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(self.answer)
-            connection.recv(65536)
-
-    def __exit__(self, *exc: object) -> None:
-        self.thread.join()
-        self.listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener, threads(serve):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("kind", ["grpc", "column"])

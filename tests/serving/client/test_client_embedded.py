@@ -15,6 +15,7 @@ from serving import Client, RequestError
 from serving.golden.data import Golden, GoldenCase
 from serving.launch.server_process import ServerEndpoints, server_process
 from serving.smoke.run import GoldenFile, golden_files, run
+from tests.serving.clients import BlockingAsyncClient
 from tests.serving.golden_data import save
 
 
@@ -120,8 +121,9 @@ def test_a_changed_weight_fails_only_the_checks_it_affects(endpoints: ServerEndp
 
 
 @pytest.mark.parametrize("kind", ["grpc", "rest"])
-def test_the_client_talks_to_the_embedded_server(endpoints: ServerEndpoints, kind: str) -> None:
-    with Client(endpoints.grpc_target if kind == "grpc" else endpoints.rest_target) as client:
+@pytest.mark.parametrize("client_class", [Client, BlockingAsyncClient])
+def test_the_client_talks_to_the_embedded_server(endpoints: ServerEndpoints, client_class: type[Client], kind: str) -> None:
+    with client_class(endpoints.grpc_target if kind == "grpc" else endpoints.rest_target) as client:
         assert client.wait_until_ready("mixed", 5, timeout=10).available
         x = np.ones((2, 3), np.float32)
         rest = {"ids": [[1, 2], [3, 4]], "flag": [True, False]}

@@ -12,7 +12,10 @@ import pytest
 from serving import Client, ConnectionFailedError
 from serving.launch.server_process import ServerEndpoints
 from tests import requirements
+from tests.serving.clients import each_client
 from tests.serving.servers import small_server
+
+client_class = each_client(__name__)
 
 
 @pytest.fixture(scope="module")

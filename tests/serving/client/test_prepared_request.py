@@ -7,7 +7,8 @@ import pytest
 
 from serving import Client
 from serving.client.prepared_request import PreparedRequest
-from serving.client.rest_transport import RestTransport
+from serving.client.rest_protocol import RestProtocol
+from serving.client.steps import Steps, T
 from tests.serving.servers import small_server
 
 X = np.float32([[1, 2, 3], [4, 5, 6]])
@@ -28,8 +29,8 @@ def test_a_prepared_call_is_sent_repeatedly_and_not_decoded() -> None:
 
 
 def test_classify_and_regress_become_the_signatures_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RestTransport, "classify", lambda *_: [[("a", 0.5)], [("b", 0.25)]])
-    monkeypatch.setattr(RestTransport, "regress", lambda *_: [1.5, 2.5])
+    monkeypatch.setattr(RestProtocol, "classify", lambda *_: _no_steps([[("a", 0.5)], [("b", 0.25)]]))
+    monkeypatch.setattr(RestProtocol, "regress", lambda *_: _no_steps([1.5, 2.5]))
     inputs = {"inputs": np.array([b"", b""], np.object_)}
     with Client("http://localhost:1") as client:
         classes = PreparedRequest("m", inputs, "classify", verb="Classify").send(client)
@@ -37,3 +38,8 @@ def test_classify_and_regress_become_the_signatures_outputs(monkeypatch: pytest.
         assert classes["scores"].dtype == np.float32
         values = PreparedRequest("m", inputs, "regress", verb="Regress").send(client)
         assert values["outputs"].tolist() == [1.5, 2.5]
+
+
+def _no_steps(result: T) -> Steps[T]:
+    yield from ()
+    return result

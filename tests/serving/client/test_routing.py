@@ -17,9 +17,12 @@ import pytest
 from serving import Client, RequestError
 from serving.client.prepared_request import PreparedRequest
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, serving_message
+from tests.serving.clients import each_client
 
 X = {"x": np.float32([1])}
 Headers = dict[str, str]
+
+client_class = each_client(__name__)
 
 REQUESTS: dict[str, Callable[[Client, dict[str, Any]], object]] = {
     "predict": lambda client, where: client.predict("m", X, **where),

@@ -11,7 +11,10 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from serving import Client
+from tests.serving.clients import each_client
 from tests.serving.servers import small_server
+
+client_class = each_client(__name__)
 
 DELAY = 0.15
 """Seconds that each packet of the server takes."""

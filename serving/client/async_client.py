@@ -21,6 +21,7 @@ from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Request, Steps, T, run_async
 from serving.client.transport import ModelRef, Verb, closed
 from serving.errors import ServingError, TargetError
+from serving.extras import require
 from serving.protocol.tensors import Array
 
 
@@ -45,19 +46,15 @@ class AsyncClient(BaseClient):
 
     Raises:
         TargetError: an argument is wrong, or a call comes from another event loop than the first one.
-        ServingError: aiohttp is not installed, and the target is a REST port.
+        MissingExtraError: aiohttp is not installed, and the target is a REST port.
     """
 
     def _connect(self, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> None:
         self._open: Callable[[], AsyncTransport]
         target = self.target
         if target.rest:
-            try:
-                from serving.client.async_rest import AsyncRestTransport
-            except ModuleNotFoundError as exc:
-                fix = "pip install 'tfbundle[async]', or use the server's gRPC port"
-                what = f"AsyncClient needs aiohttp for REST: {exc}."
-                raise ServingError(what, where=str(target), fix=fix, code="TFB8001") from exc
+            require("async", "AsyncClient over REST")
+            from serving.client.async_rest import AsyncRestTransport
             from serving.client.rest_protocol import RestProtocol
 
             rest = RestProtocol(target, row=is_row, max_response_bytes=max_response_bytes)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from serving import AsyncClient, Client, ConnectionFailedError, ServingError, TargetError
+from serving import AsyncClient, Client, ConnectionFailedError, TargetError
 from serving.launch.server_process import ServerEndpoints
 from tests.serving.servers import small_server
 
@@ -135,7 +135,7 @@ def test_a_client_that_was_never_used_can_be_closed() -> None:
 def test_rest_without_aiohttp_is_an_error_that_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "serving.client.async_rest", raising=False)
     monkeypatch.setitem(sys.modules, "aiohttp", None)  # type: ignore[arg-type]
-    with pytest.raises(ServingError, match="needs aiohttp for REST") as caught:
+    with pytest.raises(MissingExtraError, match="AsyncClient over REST needs the package") as caught:
         AsyncClient("http://localhost:8501")
     assert "pip install 'tfbundle[async]'" in str(caught.value)
 

@@ -23,7 +23,7 @@ class RaiseSite:
 
     Attributes:
         place: file and line.
-        error: name of the class, or `print_error`.
+        error: name of the class, or of the function that prints it.
         code: the code as a constant; `passed on` if it is another error's; None if there is none.
         what: templates of the message, with `HOLE` for each part that is not constant.
         fix: templates of the advice; empty if there is none.
@@ -42,7 +42,10 @@ class _Classes:
     messages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-_OF_INTEREST = re.compile(r"\b(\w*Error|print_error)\(")
+PRINTERS = ("print_error", "print_failure")
+"""Functions that print an error."""
+
+_OF_INTEREST = re.compile(rf"\b(\w*Error|{'|'.join(PRINTERS)})\(")
 """Text of a file that may make an error, or define a class of errors. Other files are not parsed, which would take seconds."""
 
 
@@ -98,7 +101,7 @@ def sites() -> tuple[RaiseSite, ...]:
 def _sites_of(path: str, nodes: list[ast.AST]) -> Iterator[RaiseSite]:
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     for call in nodes:
-        if not isinstance(call, ast.Call) or _name(call.func) not in {*_classes().codes, "print_error"}:
+        if not isinstance(call, ast.Call) or _name(call.func) not in {*_classes().codes, *PRINTERS}:
             continue
         name = _name(call.func)
         around = [node for node in functions if node.lineno <= call.lineno <= (node.end_lineno or 0)]

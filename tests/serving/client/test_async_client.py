@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from serving import AsyncClient, Client, ConnectionFailedError, TargetError
+from serving.errors import MissingExtraError
 from serving.launch.server_process import ServerEndpoints
 from tests.serving.servers import small_server
 

@@ -6,6 +6,7 @@ Every error says what happened, where, and what to do; the command line prints e
     ├── UsageError                  2   a flag, a name or a file given by the user is wrong
     │   └── SpecError               2   bundle.yaml does not follow its schema
     ├── MissingExtraError           1   an optional dependency is not installed
+    ├── SetupError                  1   tfbundle setup could not install a package
     ├── SourceError                 1   the model could not be loaded
     ├── ExportError                 1   torch could not turn the model into ONNX
     ├── ConversionError             1   ONNX could not be turned into TensorFlow
@@ -55,6 +56,10 @@ class MissingExtraError(TfbundleError):
         )
         self.package = package
         self.extra = extra
+
+
+class SetupError(TfbundleError):
+    """A package could not be installed into its own folder."""
 
 
 class SourceError(TfbundleError):

@@ -19,6 +19,7 @@ from bundler.cli import (
     promote,
     render,
     serve,
+    setup,
     smoke,
     verify,
 )
@@ -68,4 +69,5 @@ app.command("promote")(promote.promote)
 app.command("render")(render.render)
 app.command("export-mobile")(export_mobile.export_mobile)
 app.command("doctor")(doctor.doctor)
+app.command("setup")(setup.setup)
 app.command("demo")(demo.demo)

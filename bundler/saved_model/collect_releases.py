@@ -62,7 +62,7 @@ def dump(folder: Path) -> None:
 
 
 def registered(libraries: Path, out: Path) -> dict[str, Table]:
-    """Return the tables `ops`, `deprecated` and `kernels` of what TensorFlow's libraries in a folder register.
+    """Return the tables `ops` and `kernels` of what TensorFlow's libraries in a folder register.
 
     Args:
         libraries: the folder with the libraries.
@@ -76,9 +76,8 @@ def registered(libraries: Path, out: Path) -> dict[str, Table]:
 
     ops = message("tensorflow.OpList").FromString((out / "ops").read_bytes())
     kernels = KernelList.FromString((out / "kernels").read_bytes())
-    deprecated = {op.name: op.deprecation.version for op in ops.op if op.HasField("deprecation")}
     attributes = {op.name: {attr.name: _attribute(attr) for attr in op.attr} for op in ops.op if not is_internal(op.name)}
-    return {"ops": attributes, "deprecated": deprecated, "kernels": _kernels(kernels.kernel)}
+    return {"ops": attributes, "kernels": _kernels(kernels.kernel)}
 
 
 def _attribute(attr: Any) -> list[Any]:

@@ -4,8 +4,8 @@ The rules are those that the releases 2.12 to 2.21 follow when they load and run
 
 1. An operator that is not registered ends the load if the main graph has it ("Op type not registered"). SavedModels of
    TensorFlow 2 have their nodes in functions, and there it ends the calls of the signatures that run it; others can be called.
-2. A node without a CPU kernel for its types ends each call that runs it ("No OpKernel was registered"). Which types an operator
-   takes changes more often than the operators do.
+2. A node without a CPU kernel for its types, or with a value that is not allowed, ends each call that runs it ("No OpKernel was
+   registered"). Which types an operator takes changes more often than the operators do.
 3. A warm-up record is such a call, and if it fails, the server does not load the version.
 4. An attribute that is unknown is ignored. So one with its default value does no harm (TensorFlow does not even write it, see
    `stripped_default_attrs`), and with any other value the node computes something else than it should, unless the attribute
@@ -28,8 +28,9 @@ from bundler.saved_model.releases import Attribute, Release, is_internal, known_
 from bundler.saved_model.summarize import SERVE_TAG
 from serving.protocol.graph_reach import GraphIndex, Reach
 from serving.protocol.saved_model_file import read_saved_model
+from serving.protocol.unsafe_ops import shown
 
-LOADING = "loading"
+LOADING = "(loading)"
 """Stands for a signature's name where a server runs a part when it loads the model."""
 
 _WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -40,6 +41,9 @@ Kind = Literal["graph", "kernel", "ignored"]
 _NO_VALUE = frozenset({"debug_name", "grad_a", "grad_b", "grad_x", "grad_y", "sparse_gradient", "use_unbounded_threadpool"})
 """Attributes that change no result: names for debuggers (TensorFlow names every variable in VarHandleOp's `debug_name`), marks of
 products that belong to a gradient, and how many threads a data set takes."""
+
+_LONGEST = 16
+"""The most entries of a list of types in a message."""
 
 _TYPES = frozenset({"type", "list(type)"})
 
@@ -56,7 +60,7 @@ class Lack:
         what: the rest of a sentence that begins with the operator.
         effect: what happens: the `load` fails, or a `call` of the signatures does, or the `answers` may differ.
         nodes: names of the nodes that have it.
-        signatures: the signatures that run one of these nodes, and `loading`.
+        signatures: the signatures that run one of these nodes, and `LOADING`.
     """
 
     op: str
@@ -126,9 +130,9 @@ def _node_lacks(graph: Any, release: Release) -> Iterator[Lack]:
             users = tuple(name for name, reach in reaches.items() if reach.covers(scope, node.name))
             if node.op in index.functions or is_internal(node.op) or (scope and not users):
                 continue
-            for what, kind in _lacks(node, release, graph.graph_def.versions.producer, produced):
-                if kind == "kernel" and not users:
-                    continue
+            for what, kind in _lacks(node, release, produced):
+                if kind != "graph" and not users:
+                    continue  # a node that nothing runs has to be registered, and no more
                 is_early = LOADING in users or (kind == "graph" and not scope)
                 effect: Effect = "answers" if kind == "ignored" else "load" if is_early else "call"
                 groups.setdefault((node.op, what, effect), []).append((node.name, users))
@@ -141,7 +145,7 @@ def _grouped(op: str, what: str, effect: Effect, places: Iterable[tuple[str, tup
 
 
 def _reaches(index: GraphIndex) -> dict[str, Reach]:
-    """Return what runs for each signature, and, under `loading`, what a server runs to load the model."""
+    """Return what runs for each signature, and, under `LOADING`, what a server runs to load the model."""
     graph = index.meta_graph
     outputs = {name: [each.name for each in signature.outputs.values()] for name, signature in graph.signature_def.items()}
     loading = [graph.saver_def.restore_op_name] if graph.saver_def.restore_op_name else []
@@ -161,39 +165,31 @@ def _version_lacks(versions: Any, release: Release) -> Iterator[Lack]:
         yield Lack("", f"the graph excludes readers of GraphDef version {own}, which is the release's", "load")
 
 
-def _lacks(node: Any, release: Release, producer: int, produced: Mapping[str, Any]) -> Iterator[tuple[str, Kind]]:
+def _lacks(node: Any, release: Release, produced: Mapping[str, Any]) -> Iterator[tuple[str, Kind]]:
     """Yield what the release lacks for one node, and whether the graph, a kernel or nothing fails because of it.
 
     Args:
         node: the node.
         release: the release.
-        producer: the version of GraphDef that the graph has.
         produced: the definitions of the graph's operators in the release that wrote it.
     """
     op = node.op
     if not release.has_op(op):
         yield "is not registered", "graph"
         return
-    since = release.deprecated_since(op)
-    if since is not None and producer >= since:
-        yield f"was taken out of use with GraphDef version {since}", "graph"
     known = release.attributes(op)
     public = {name: value for name, value in node.attr.items() if not name.startswith("_")}
     for name, value in public.items():
         if name not in known and name not in _NO_VALUE and plain_value(value) != _default(op, name, produced):
-            yield f"does not know the attribute {name} = {_shown(value)} and ignores it", "ignored"
-    faults = list(_attribute_faults(public, known))
-    yield from ((text, "graph") for text in faults)
-    if not faults:
-        yield from ((text, "kernel") for text in _kernel_lacks(op, public, known, release))
-
-
-def _attribute_faults(attrs: Mapping[str, Any], known: Mapping[str, Attribute]) -> Iterator[str]:
+            yield f"does not know the attribute {shown(name)} = {_shown(value)} and ignores it", "ignored"
     for name, attribute in known.items():
-        if name not in attrs and attribute.default is None:
-            yield f"requires the attribute {name}, which the node does not have"
-        if name in attrs and not _is_allowed(attrs[name], attribute):
-            yield f"does not allow {name} = {_shown(attrs[name])}"
+        if name not in public and attribute.default is None:
+            yield f"requires the attribute {name}, which the node does not have", "graph"
+    forbidden = [name for name in known if name in public and not _is_allowed(public[name], known[name])]
+    for name in forbidden:
+        yield f"does not allow {name} = {_shown(public[name])}", "kernel"
+    if not forbidden:
+        yield from ((text, "kernel") for text in _kernel_lacks(op, public, known, release))
 
 
 def _default(op: str, name: str, produced: Mapping[str, Any]) -> Any:
@@ -230,8 +226,8 @@ def _kernel_lacks(
     if any(all(_takes(codes, types.get(name)) for name, codes in kernel.items()) for kernel in kernels):
         return
     names = sorted({name for kernel in kernels for name in kernel})
-    shown = [f"{name} = {_shown_types(attrs.get(name), known[name])}" for name in names if name in known]
-    yield "has no CPU kernel" + (f" for {', '.join(shown)}" if shown else "")
+    texts = [f"{name} = {_shown_types(attrs.get(name), known[name])}" for name in names if name in known]
+    yield "has no CPU kernel" + (f" for {', '.join(texts)}" if texts else "")
 
 
 def _node_types(value: Any, attribute: Attribute) -> str | None:
@@ -257,6 +253,6 @@ def _shown(value: Any) -> str:
     """Return an attribute's value as words."""
     kind = value.WhichOneof("value")
     if kind == "type" or (kind == "list" and value.list.type):
-        return ", ".join(map(type_name, [value.type] if kind == "type" else value.list.type))
+        return ", ".join(map(type_name, [value.type] if kind == "type" else value.list.type[:_LONGEST]))
     plain = plain_value(value)
-    return repr(plain) if isinstance(plain, (str, int, float, bool)) else "…"
+    return shown(repr(plain)) if isinstance(plain, (str, int, float, bool)) else "…"

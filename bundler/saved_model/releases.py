@@ -4,7 +4,6 @@
 each later one:
 
 - `ops`: operator to its attributes, each `[type, default, constraint]` (`op_values.plain_value`); internal ones are left out;
-- `deprecated`: operator to the version of GraphDef in which it was taken out of use;
 - `kernels`: operator to the constrained attributes and the types of each kernel, such as `DstT,SrcT 1,2 1,3`;
 - `graph_def_version`, `min_producer`: the versions of GraphDef that the release has and that it still reads.
 """
@@ -60,7 +59,6 @@ class Release:
     graph_def_version: int
     min_producer: int
     _ops: dict[str, dict[str, list[Any]]]
-    _deprecated: dict[str, int]
     _kernels: dict[str, str]
 
     def __str__(self) -> str:
@@ -73,10 +71,6 @@ class Release:
     def attributes(self, op: str) -> dict[str, Attribute]:
         """Return an operator's attributes by name; an operator that the release lacks has none."""
         return {name: Attribute(*entry) for name, entry in self._ops.get(op, {}).items()}
-
-    def deprecated_since(self, op: str) -> int | None:
-        """Return the version of GraphDef from which on graphs may not have the operator; None if they may."""
-        return self._deprecated.get(op)
 
     def kernels(self, op: str) -> list[dict[str, str]]:
         """Return the operator's CPU kernels, each as the codes of the types that it takes by attribute; `*` stands for any."""
@@ -130,13 +124,12 @@ def read_release(name: str) -> Release:
         KeyError: there is none of this name.
     """
     ops: dict[str, Any] = {}
-    deprecated: dict[str, Any] = {}
     kernels: dict[str, Any] = {}
     for number, release in _data().items():
-        for table, key in ((ops, "ops"), (deprecated, "deprecated"), (kernels, "kernels")):
+        for table, key in ((ops, "ops"), (kernels, "kernels")):
             table.update(release[key])
         if number == name:
-            tables = [{op: row for op, row in table.items() if row is not None} for table in (ops, deprecated, kernels)]
+            tables = [{op: row for op, row in table.items() if row is not None} for table in (ops, kernels)]
             return Release(name, release["package"], release["graph_def_version"], release["min_producer"], *tables)
     raise KeyError(name)
 

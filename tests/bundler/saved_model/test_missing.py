@@ -16,6 +16,7 @@ import pytest
 from bundler.errors import VerifyError
 from bundler.saved_model.missing import LOADING, missing
 from bundler.saved_model.releases import known_releases, read_release
+from serving.protocol.messages import message
 from serving.protocol.saved_model_file import BINARY, read_saved_model
 
 SIGNATURES = ("lookup", "plain", "rows", "spectrum", "steps", "webp")
@@ -134,25 +135,30 @@ def test_an_operator_in_a_function_that_nothing_calls_does_no_harm(model: Path, 
     assert [lack.op for lack in missing(folder, read_release("2.19")).lacks] == ["RFFTND"]
 
 
-def test_required_disallowed_and_deprecated_are_found_in_the_graph(model: Path, tmp_path: Path) -> None:
-    def change(graph: Any) -> None:
-        _add(graph, "Cast")
-        _add(graph, "BatchMatrixDiag", T=value(type=1))
-        _add(graph, "Range", Tidx=value(type=7))
-        _add(graph, "Conv2D", T=value(type=1), strides=value(list={"i": [1]}), padding=value(s=b"AROUND"))
-        _add(graph, "_FusedConv2D")
+def test_a_node_of_the_main_graph_that_nothing_runs_only_has_to_be_complete(model: Path, tmp_path: Path) -> None:
+    """In 2.12 and 2.20, only the Cast kept Session::Extend from accepting the graph ("No attr named 'DstT'")."""
 
-    from serving.protocol.messages import message
+    def change(graph: Any) -> None:
+        _add(graph, "Cast", SrcT=value(type=1))
+        _add(graph, "BatchMatrixDiag", T=value(type=1))  # taken out of use with GraphDef version 14
+        _add(graph, "MaxPool", ksize=value(list={"i": [1]}), strides=value(list={"i": [1]}), padding=value(s=b"AROUND"))
+        _add(graph, "Neg", T=value(type=1), nonsense=value(s=b"x"))
+        _add(graph, "_FusedConv2D")
 
     value = message("tensorflow.AttrValue")
     fit = missing(edited(model, tmp_path, change), read_release("2.20"))
     assert [(str(lack), lack.effect) for lack in fit.lacks if "extra" in lack.nodes] == [
-        ("Cast requires the attribute SrcT, which the node does not have", "load"),
-        ("Cast requires the attribute DstT, which the node does not have", "load"),
-        ("BatchMatrixDiag was taken out of use with GraphDef version 14", "load"),
-        ("Range does not allow Tidx = string", "load"),
-        ("Conv2D does not allow padding = 'AROUND'", "load"),
+        ("Cast requires the attribute DstT, which the node does not have", "load")
     ]
+
+
+def test_a_value_that_the_release_does_not_allow_ends_the_call(model: Path, tmp_path: Path) -> None:
+    def change(graph: Any) -> None:
+        nodes = [node for function in graph.graph_def.library.function for node in function.node_def]
+        next(node for node in nodes if node.op == "TopKV2").attr["T"].type = 7
+
+    folder = edited(model, tmp_path, change)
+    assert found(folder, "2.20", "plain") == [("TopKV2 does not allow T = string", "call")]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +180,13 @@ def test_the_graph_s_version_counts(model: Path, tmp_path: Path, field: str, num
 def test_a_model_of_today_is_served_by_every_known_release(small_bundle: Path) -> None:
     for release in known_releases():
         assert missing(small_bundle / "models" / "mlp" / "1", read_release(release)).lacks == ()
+
+
+def test_names_and_values_of_a_stranger_are_short_and_harmless(model: Path, tmp_path: Path) -> None:
+    folder = edited(model, tmp_path, lambda graph: _set_policy(graph, b"\x1b[31m" + b"x" * 10**6))
+    ((text, _),) = found(folder, "2.16", "lookup")
+    assert text.startswith("GatherNd does not know the attribute bad_indices_policy = '\\x1b[31mxxx")
+    assert len(text) < 250
 
 
 def test_a_missing_or_damaged_saved_model_is_one_error(model: Path, tmp_path: Path) -> None:

@@ -136,12 +136,12 @@ def _node_lacks(graph: Any, release: Release) -> Iterator[Lack]:
                 is_early = LOADING in users or (kind == "graph" and not scope)
                 effect: Effect = "answers" if kind == "ignored" else "load" if is_early else "call"
                 groups.setdefault((node.op, what, effect), []).append((node.name, users))
-    yield from (_grouped(*key, places) for key, places in groups.items())
+    yield from (_grouped(*key, groups[key]) for key in sorted(groups))  # functions have no order of their own in the file
 
 
 def _grouped(op: str, what: str, effect: Effect, places: Iterable[tuple[str, tuple[str, ...]]]) -> Lack:
     nodes, users = zip(*places, strict=True)
-    return Lack(op, what, effect, tuple(dict.fromkeys(nodes)), tuple(dict.fromkeys(name for each in users for name in each)))
+    return Lack(op, what, effect, tuple(sorted(set(nodes))), tuple(sorted({name for each in users for name in each})))
 
 
 def _reaches(index: GraphIndex) -> dict[str, Reach]:

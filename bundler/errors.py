@@ -7,6 +7,7 @@ is explained in `serving.errors`.
     ├── UsageError                  2   a flag, a name or a file given by the user is wrong
     │   └── SpecError               2   bundle.yaml does not follow its schema
     ├── MissingExtraError           2   an optional dependency is not installed
+    ├── SetupError                  1   tfbundle setup could not install a package
     ├── SourceError                 1   the model could not be loaded
     ├── ExportError                 1   torch could not turn the model into ONNX
     ├── ConversionError             1   ONNX could not be turned into TensorFlow
@@ -44,6 +45,10 @@ class MissingExtraError(TfbundleError, serving.errors.MissingExtraError):
     """An optional dependency is not installed; the message names the extra that installs it."""
 
     code = "TFB8001"
+
+
+class SetupError(TfbundleError):
+    """A package could not be installed into its own folder."""
 
 
 class SourceError(TfbundleError):

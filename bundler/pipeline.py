@@ -47,6 +47,7 @@ from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
 from bundler.validation.report import ParityReport
+from bundler.validation.target import image_notices
 from bundler.validation.tolerance import Tolerance, choose_tolerance
 from bundler.validation.unsafe import unsafe_parts
 from bundler.values.converted import ConvertedModel
@@ -227,11 +228,12 @@ def build_bundle(
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
         for build in builds:
             manifest = manifest.with_version(build.model, build.version, build.record)
+        server_notices = image_notices(manifest.spec["docker"], staging.layout, {build.model: build.version for build in builds})
         with timed(report, "", "render"):
             render_parts(staging, manifest)
         with timed(report, "", "publish"):
             published = staging.publish(manifest, label_notices)
-    notices = [notice for build in builds for notice in build.notices]
+    notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
     rejected = {build.model: build.rejected for build in builds}
     if any(rejected.values()):

@@ -14,6 +14,7 @@ COVERED: dict[str, str] = {
     "bundler/cli/demo.py": "tests/bundler/demo/test_steps.py",
     "bundler/cli/export_mobile.py": "tests/bundler/mobile/test_export.py",
     "bundler/cli/promote.py": "tests/bundler/operations/test_promote.py",
+    "bundler/cli/setup.py": "tests/bundler/operations/test_setup.py",
     "bundler/converters/__init__.py": "tests/bundler/test_pipeline.py",
     "bundler/converters/native/__init__.py": "tests/bundler/converters/native/test_optimized.py",
     "bundler/converters/native/ops/bits.py": "tests/conformance/test_nodes.py",

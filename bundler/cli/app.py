@@ -20,6 +20,7 @@ from bundler.cli import (
     promote,
     render,
     serve,
+    setup,
     smoke,
     verify,
 )
@@ -70,4 +71,5 @@ app.command("render")(render.render)
 app.command("export-mobile")(export_mobile.export_mobile)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
+app.command("setup")(setup.setup)
 app.command("demo")(demo.demo)

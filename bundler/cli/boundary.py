@@ -87,7 +87,7 @@ def _explain(exc: Exception) -> int | None:
         return 1
     missing = explained(exc, "This command") if isinstance(exc, ImportError) else None
     if missing is not None:
-        print_error(missing.what, fix=missing.fix)
+        print_error(missing.what, fix=missing.fix, code=missing.code)
         return missing.exit_code
     cause = cause_of(exc) if str(exc).strip() else ""
     print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback", code="TFB8901")

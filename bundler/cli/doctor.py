@@ -14,7 +14,7 @@ _MARKS = {"ok": ("✓", "green"), "optional": ("–", "yellow"), "problem": ("�
 
 
 def doctor(
-    build: Annotated[bool, typer.Option("--build/--no-build", help="Also build a small model.")] = True,
+    build: Annotated[bool, typer.Option("--build/--no-build", help="Also build a small model, and import onnx-tf.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check the installation, and print how to fix what does not work."""

@@ -22,13 +22,25 @@ def inspect(
         Path,
         typer.Argument(metavar="PATH", help="A bundle, a SavedModel folder, an .onnx file or a .tflite file."),
     ],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SERVER==VERSION",
+            help="Instead, say whether this server can serve the models, e.g. tensorflow-serving==2.13, or what it lacks.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
-    """Show versions, signatures, operators and sizes, and what a model does besides computing. No model is run."""
+    """Show versions, signatures, operators and sizes, and what a model does besides computing. No model is run.
+
+    With --target, the exit code is 1 if the server lacks something.
+    """
     from bundler.operations.inspect import inspect_bundle, inspect_model, kind_of
     from bundler.validation.bundle import Bundle
 
-    if kind_of(path) == "bundle":
+    if target is not None:
+        _answer_target(path, target, as_json=as_json)
+    elif kind_of(path) == "bundle":
         bundle = Bundle.open(path)
         if as_json:
             print_json(inspect_bundle(bundle))
@@ -38,6 +50,22 @@ def inspect(
         print_json(inspect_model(path).to_json())
     else:
         _show_model(inspect_model(path))
+
+
+def _answer_target(path: Path, target: str, *, as_json: bool) -> None:
+    from bundler.operations.inspect import inspect_target
+
+    verdicts = inspect_target(path, target)
+    fits = all(verdict.fits for verdict in verdicts.values())
+    if as_json:
+        print_json({"target": target, "fits": fits, "models": {name: fit.to_json() for name, fit in verdicts.items()}})
+    else:
+        for name, verdict in verdicts.items():
+            say(f"{name} in {verdict.release}: {'yes' if verdict.fits else 'no'}", style="bold")
+            for line in verdict.lines():
+                say(f"  {line}")
+    if not fits:
+        raise typer.Exit(1)
 
 
 def _show_bundle(bundle: Bundle, facts: dict[str, Any]) -> None:

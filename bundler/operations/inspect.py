@@ -11,7 +11,9 @@ from bundler.bundle.manifest import files_under
 from bundler.errors import UsageError, VerifyError
 from bundler.process.extras import require
 from bundler.saved_model import summarize
+from bundler.saved_model.releases import parse_target
 from bundler.validation.bundle import Bundle
+from bundler.validation.target import TargetFit, saved_model_fit, version_fit
 from bundler.validation.unsafe import saved_model_uses, tflite_uses, unsafe_parts
 from bundler.values.signature import Signature, TensorSpec
 
@@ -55,6 +57,35 @@ def inspect_bundle(bundle: Bundle) -> dict[str, Any]:
         for number, version in model["versions"].items():
             version["unsafe"] = [str(part) for part in unsafe_parts(bundle.layout, name, int(number))]
     return facts
+
+
+def inspect_target(path: Path, target: str) -> dict[str, TargetFit]:
+    """Return whether a release of TensorFlow Serving can serve a bundle's versions, or a SavedModel.
+
+    Args:
+        path: A bundle or a SavedModel folder.
+        target: The release, such as `tensorflow-serving==2.13`.
+
+    Returns:
+        The verdict by `MODEL/VERSION`, or by the path of the SavedModel.
+
+    Raises:
+        UsageError: The target is not known, or `path` is neither of the two.
+        VerifyError: A SavedModel is missing or damaged.
+    """
+    release, kind = parse_target(target), kind_of(path)
+    if kind == "saved_model":
+        return {str(path): saved_model_fit(path, release)}
+    if kind != "bundle":
+        raise UsageError(
+            f"--target works with a bundle or a SavedModel folder; {path} is an .{kind} file.", code="TFB1002"
+        )
+    bundle = Bundle.open(path)
+    return {
+        f"{model}/{number}": version_fit(bundle.layout, model, number, release)
+        for model in bundle.models()
+        for number in bundle.versions(model)
+    }
 
 
 def kind_of(path: Path) -> str:

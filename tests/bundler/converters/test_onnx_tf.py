@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import sys
 import tempfile
 import warnings
@@ -19,7 +18,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from bundler.converters import onnx_tf
+from bundler.converters import onnx_tf_package
 from bundler.converters.onnx_tf import OnnxTfConverter, OnnxTfModel
 from bundler.errors import ConversionError, MissingExtraError, UsageError
 from tests.models import load_example, seeded
@@ -30,7 +29,7 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(autouse=True, scope="module")
 def _onnx_tf() -> None:
-    require(importlib.util.find_spec("onnx_tf"), f"onnx-tf ({onnx_tf.INSTALL})")
+    require(onnx_tf_package.is_available(), f"onnx-tf ({onnx_tf_package.SETUP})")
 
 
 class MobileBlock(nn.Module):
@@ -282,6 +281,7 @@ def test_a_crash_of_the_worker_is_reported_and_leaves_no_files(
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path / "no-setup"))
     path = export_convolution(tmp_path)
     with pytest.raises(ConversionError, match=r"SIGKILL\. Its last output: no memory left") as failure:
         OnnxTfConverter().convert({"serving_default": path})
@@ -319,7 +319,7 @@ def test_layout_nhwc_is_a_usage_error(tmp_path: Path) -> None:
 def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(onnx_tf_package, "is_available", lambda: False)
     with pytest.raises(MissingExtraError) as failure:
         OnnxTfConverter().convert({"serving_default": tmp_path / "unread.onnx"})
-    assert failure.value.fix == "pip install --no-deps onnx-tf==1.10.0"
+    assert failure.value.fix == "tfbundle setup onnx-tf"

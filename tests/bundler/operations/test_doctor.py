@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from bundler.converters import onnx_tf, onnx_tf_package
 from bundler.errors import TfbundleError
 from bundler.operations import doctor
 
@@ -67,6 +69,41 @@ def test_extras_that_are_not_installed_are_no_problem_and_half_installed_ones_ar
     half, *others = doctor._parts()
     assert (half.status, half.fix) == ("problem", "pip install 'tfbundle[serve]'")
     assert [finding.name for finding in others] == ["tfbundle[onnx]", "tfbundle[build]"]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An onnx-tf that tfbundle setup has installed, and that cannot be imported."""
+    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path))
+    folder = onnx_tf_package.setup_folder() / "onnx_tf"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("import no_such_module")
+    return folder.parent
+
+
+def test_a_missing_onnx_tf_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path))
+    monkeypatch.setattr(onnx_tf_package, "version", _not_installed)
+    missing = doctor._onnx_tf(import_it=True)
+    assert (missing.status, missing.fix) == ("optional", "tfbundle setup onnx-tf")
+
+
+def test_onnx_tf_is_named_with_its_version_and_folder(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = doctor._onnx_tf(import_it=False)
+    assert (finding.status, finding.detail) == ("ok", f"1.10.0 in {package}, for --converter onnx-tf")
+    monkeypatch.setattr(onnx_tf, "check_import", lambda: None)
+    assert doctor._onnx_tf(import_it=True).detail.startswith(f"{finding.detail} (imported in 0.0 s)")
+
+
+@pytest.mark.slow
+def test_an_onnx_tf_that_cannot_be_imported_is_a_problem(package: Path) -> None:
+    broken = doctor._onnx_tf(import_it=True)
+    assert (broken.status, broken.fix) == ("problem", "tfbundle setup onnx-tf")
+    assert broken.detail.startswith(f"1.10.0 in {package}. onnx-tf cannot be imported: ModuleNotFoundError")
+
+
+def _not_installed(name: str) -> str:
+    raise PackageNotFoundError(name)
 
 
 def test_a_port_in_use_is_reported() -> None:

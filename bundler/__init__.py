@@ -33,7 +33,10 @@ def __getattr__(name: str) -> Any:
         except ImportError as exc:
             from bundler.process.extras import explained
 
-            raise explained(exc, f"bundler.{name}") or exc from exc
+            error = explained(exc, f"bundler.{name}")
+            if error is None:
+                raise
+            raise error from exc
     if name == "__version__":
         from importlib.metadata import version
 

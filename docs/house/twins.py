@@ -90,8 +90,12 @@ def _place(path: Path, start: int, length: int, numbered: dict[Path, list[_Line]
 
 
 def _sources() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = [name for name in listed.split("\0") if name.endswith(SUFFIXES) and name not in _GENERATED]
+    if (ROOT / ".git").exists():
+        command = ["git", "ls-files", "-z"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    else:  # an unpacked sdist
+        listed = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*")) if ".venv" not in path.parts]
+    names = [name for name in listed if name.endswith(SUFFIXES) and name not in _GENERATED]
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 

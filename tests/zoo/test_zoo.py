@@ -16,9 +16,17 @@ from tests.zoo.known_failures import REASONS
 
 GOAL = 40
 
+COMPAT = (
+    "resnet18", "vit_tiny_patch16_224", "bert", "gpt2", "cond", "while_loop", "scan", "fake_quantized", "gcn", "dlrm", "log_mel",
+    "u_net_1d", "van", "sequential_recommender",
+)  # fmt: skip
+"""Those that `make compat` runs with other releases of the dependencies: attention, control flow and quantization among them."""
+
 
 def _parameter(entry: Entry) -> object:
     marks = [] if entry.fast else [pytest.mark.slow]
+    if entry.name in COMPAT:
+        marks.append(pytest.mark.compat)
     if entry.name in REASONS:
         marks.append(pytest.mark.xfail(reason=REASONS[entry.name], strict=True))
     return pytest.param(entry, id=entry.name, marks=marks)

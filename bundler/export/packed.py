@@ -9,7 +9,7 @@ cannot trace the recurrent layers over it (torch 2.13: `zeros(): argument 'size'
    (https://onnx.ai/onnx/operators/onnx__LSTM.html);
 3. `pad_packed_sequence` fills the steps behind each row's length, and cuts the result to the longest row or to `total_length`.
 
-A torch that cannot export a recurrent layer over tensors (see `torch_interfaces.exports_recurrence`) gets the second rule for these, too.
+If torch cannot export a recurrent layer over a tensor (`torch_interfaces.exports_recurrence`), the second rule covers that, too.
 
 PyTorch computes the reference outputs with its own functions, so parity compares this with the real layers and packed sequences.
 """
@@ -130,7 +130,7 @@ def check_padded(sequence: PackedSequence) -> None:
 
 
 def _over_sequences(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a recurrent layer's `forward` that handles packed sequences itself and leaves tensors to `forward`, if torch can."""
+    """Return a recurrent layer's `forward` that handles packed sequences itself, and tensors if torch cannot export them."""
     leaves_tensors = torch_interfaces.exports_recurrence()
 
     def substitute(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:

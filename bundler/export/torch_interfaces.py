@@ -57,12 +57,22 @@ def check() -> None:
 def exports_recurrence() -> bool:
     """Return whether torch's exporter can write nn.LSTM and nn.GRU over a sequence of any length.
 
-    It does so with loops in torch.export._patches. Where they are missing, `packed` writes the layers as ONNX's operators.
+    From 2.11 on it does so, with loops in torch.export._patches. Where they are missing, `packed` writes the layers as ONNX's operators.
     """
     if importlib.util.find_spec("torch.export._patches") is None:
         return False
     patches = importlib.import_module("torch.export._patches")
     return all(hasattr(patches, f"register_{kind}_while_loop_decomposition") for kind in ("lstm", "gru"))
+
+
+@cache
+def exports_while_loop() -> bool:
+    """Return whether torch's exporter can write `while_loop` to ONNX, as it does from 2.11 on."""
+    try:
+        module = importlib.import_module("torch.onnx._internal.exporter._torchlib.ops.hop")
+    except ImportError:
+        return True  # moved: the export itself says what it cannot write
+    return hasattr(module, "higher_order_while_loop")
 
 
 def clear_dispatch_cache(operator: torch._ops.OpOverload) -> None:

@@ -63,9 +63,11 @@ def test_a_row_tells_models_from_other_tests(tmp_path: Path) -> None:
 
 
 def test_a_model_that_answers_differently_or_does_not_load_fails() -> None:
-    results = {"tensorflow": "2.12.1", "seconds": 3.0, "models": {"a": 1e-7, "b": 1e-3, "c": "OpError: no op"}}
+    models = {"a": 1e-7, "b": 1e-3, "c": "OpError: no op", "d": 3e-6}
+    results = {"tensorflow": "2.12.1", "seconds": 3.0, "models": models}
     row = document.loader_row(results, LOADERS[0], 10**9, 1.0)
     assert row["failed"] == {"b": 1e-3, "c": "OpError: no op"}
+    assert row["apart"] == {"d": 3e-6}
     assert row["largest_error"] == 1e-3
 
 

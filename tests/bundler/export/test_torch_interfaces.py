@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bundler.errors import ExportError
 from bundler.export import torch_interfaces
+from bundler.export.failure import explain
 from tests.bundler.exporting import Net, assert_same_answers, export_module
 
 
@@ -69,6 +70,16 @@ def test_a_missing_interface_is_refused_with_the_release(
 @pytest.mark.compat
 def test_this_release_has_every_required_interface(unchecked: None) -> None:
     torch_interfaces.check()
+
+
+def test_a_while_loop_that_torch_cannot_write_is_named_with_the_release_that_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch 2.8 to 2.10 raise this TypeError for the result of the loop's condition."""
+    monkeypatch.chdir(tmp_path)
+    error = explain(TypeError("'Node' object is not iterable"), "Iterate", ["x"], tmp_path, "")
+    assert "torch before 2.11 cannot write while_loop" in str(error)
+    assert error.fix is not None and error.fix.startswith("pip install 'torch>=2.11'")
 
 
 def test_an_operator_without_a_cache_is_left_alone() -> None:

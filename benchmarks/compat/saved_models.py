@@ -1,4 +1,4 @@
-"""Builds SavedModels of the zoo with their answers: `python -m benchmarks.compat.saved_models FOLDER [NAME ...]`.
+"""Builds SavedModels of the zoo with their answers: `python -m benchmarks.compat.saved_models FOLDER`.
 
 Every model becomes FOLDER/NAME/1, and each draw of its inputs FOLDER/NAME/SIGNATURE-DRAW.npz with `in/…` and `out/…`.
 """
@@ -35,10 +35,10 @@ def write(name: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", help="architectures; by default those of `make compat`")
+    parser.add_argument("--only", metavar="NAME", action="append", help="an architecture; by default those of `make compat`")
     parser.add_argument("--all", action="store_true", help="the whole zoo")
     given = parser.parse_args()
-    names = [name for name in table.ENTRIES if name not in REASONS] if given.all else given.names or COMPAT
+    names = [name for name in table.ENTRIES if name not in REASONS] if given.all else given.only or COMPAT
     for name in names:
         if not (given.folder / name).exists():
             (given.folder / name).mkdir(parents=True)

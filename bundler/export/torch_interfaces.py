@@ -57,7 +57,7 @@ def check() -> None:
 def exports_recurrence() -> bool:
     """Return whether torch's exporter can write nn.LSTM and nn.GRU over a sequence of any length.
 
-    From 2.11 on it does so, with loops in torch.export._patches. Where they are missing, `packed` writes the layers as ONNX's operators.
+    From 2.11 on it does so, with loops in torch.export._patches. Before, `packed` writes the layers as ONNX's operators.
     """
     if importlib.util.find_spec("torch.export._patches") is None:
         return False

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomli
 from packaging.requirements import Requirement
 
 from benchmarks.compat import document, load
-from benchmarks.compat.combinations import COMBINATIONS, LOADERS, chosen
+from benchmarks.compat.combinations import COMBINATIONS, LOADERS, Combination, chosen
 from tests.zoo import table
 from tests.zoo.test_zoo import COMPAT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,16 +31,16 @@ JUNIT = """<testsuites><testsuite>
 
 
 def requirements() -> dict[str, Requirement]:
-    project = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
     parsed = [Requirement(line) for line in lines]
     return {requirement.name: requirement for requirement in parsed if requirement.specifier}
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
-def test_every_combination_is_within_the_declared_ranges(combination: object) -> None:
+def test_every_combination_is_within_the_declared_ranges(combination: Combination) -> None:
     declared = requirements()
-    for package, release in combination.pins.items():  # type: ignore[attr-defined]
+    for package, release in combination.pins.items():
         if package in declared:
             assert declared[package].specifier.contains(release), f"{package} {release}"
 
@@ -52,6 +57,12 @@ def test_environments_are_selected_by_name_and_unknown_names_are_refused() -> No
 def test_the_marked_models_exist() -> None:
     assert len(COMPAT) >= 10
     assert set(COMPAT) <= set(table.ENTRIES)
+
+
+def test_the_marked_files_are_found() -> None:
+    files = document.marked_files()
+    assert {"tests/zoo/test_zoo.py", "tests/bundler/tflite/test_build.py"} <= set(files)
+    assert all((ROOT / file).is_file() for file in files)
 
 
 def test_a_row_tells_models_from_other_tests(tmp_path: Path) -> None:

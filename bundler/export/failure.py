@@ -45,6 +45,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         "a dim that should be dynamic works with one size only",
         "use x.shape in place of a number, or fix the dim's size with --input",
     ),
+    (
+        r"'Node' object is not iterable",
+        "torch before 2.11 cannot write while_loop, which the model calls",
+        "pip install 'torch>=2.11', or write a loop with a fixed number of steps",
+    ),
 )
 
 

@@ -9,7 +9,9 @@ cannot trace the recurrent layers over it (torch 2.13: `zeros(): argument 'size'
    (https://onnx.ai/onnx/operators/onnx__LSTM.html);
 3. `pad_packed_sequence` fills the steps behind each row's length, and cuts the result to the longest row or to `total_length`.
 
-PyTorch computes the reference outputs with its own functions, so parity compares this with the real packed sequences.
+If torch cannot export a recurrent layer over a tensor (`torch_interfaces.exports_recurrence`), the second rule covers that, too.
+
+PyTorch computes the reference outputs with its own functions, so parity compares this with the real layers and packed sequences.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch.nn.utils import rnn
 from torch.nn.utils.rnn import PackedSequence
 
 from bundler.errors import ExportError
+from bundler.export import torch_interfaces
 
 _OPSET = 22
 """The opset that defines LSTM, GRU and RNN as this module writes them; torch's exporter converts a graph of another one."""
@@ -128,11 +131,15 @@ def check_padded(sequence: PackedSequence) -> None:
 
 
 def _over_sequences(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a recurrent layer's `forward` that handles packed sequences itself and leaves tensors to `forward`."""
+    """Return a recurrent layer's `forward` that handles packed sequences itself, and tensors if torch cannot export them."""
+    leaves_tensors = torch_interfaces.exports_recurrence()
 
     def substitute(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:
         if not isinstance(input, PackedSequence):
-            return forward(self, input, hx)
+            if leaves_tensors or input.dim() != 3 or self.proj_size:
+                return forward(self, input, hx)
+            data, states = run(self, input.transpose(0, 1) if self.batch_first else input, None, hx)
+            return data.transpose(0, 1) if self.batch_first else data, states
         check_padded(input)
         data, states = run(self, input.data, input.batch_sizes, hx)
         return PackedSequence(data, input.batch_sizes), states
@@ -140,13 +147,13 @@ def _over_sequences(forward: Callable[..., Any]) -> Callable[..., Any]:
     return substitute
 
 
-def run(layer: nn.RNNBase, data: Tensor, lengths: Tensor, initial: Any) -> tuple[Tensor, Any]:
+def run(layer: nn.RNNBase, data: Tensor, lengths: Tensor | None, initial: Any) -> tuple[Tensor, Any]:
     """Trace a recurrent layer over padded data as ONNX operators.
 
     Args:
         layer: an LSTM, GRU or RNN.
         data: [time, batch, features].
-        lengths: the length of each row, [batch].
+        lengths: the length of each row, [batch]; None: every row is as long as the data.
         initial: the initial state [layers * directions, batch, hidden], a pair of them for an LSTM, or None for zeros.
 
     Returns:
@@ -172,7 +179,7 @@ def run(layer: nn.RNNBase, data: Tensor, lengths: Tensor, initial: Any) -> tuple
 
 
 def _operator(
-    layer: nn.RNNBase, number: int, data: Tensor, lengths: Tensor, states: Sequence[Tensor]
+    layer: nn.RNNBase, number: int, data: Tensor, lengths: Tensor | None, states: Sequence[Tensor]
 ) -> Sequence[Tensor]:
     """Trace one layer in all its directions as one ONNX operator, and return its outputs."""
     directions = 2 if layer.bidirectional else 1
@@ -191,7 +198,7 @@ def _operator(
     time, rows = data.shape[:2]
     state = (directions, rows, layer.hidden_size)
     shapes = [(time, *state), state, state][: 3 if layer.mode == "LSTM" else 2]
-    inputs = [data, *weights, bias, lengths.to(torch.int32), *states]
+    inputs = [data, *weights, bias, None if lengths is None else lengths.to(torch.int32), *states]
     outputs: Sequence[Tensor] = torch.onnx.ops.symbolic_multi_out(
         layer.mode.partition("_")[0], inputs, attributes, dtypes=[data.dtype] * len(shapes), shapes=shapes, version=_OPSET
     )

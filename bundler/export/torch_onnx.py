@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import uninteresting_files
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bundler.errors import ExportError, UsageError
-from bundler.export import half_norms, substitutes
+from bundler.export import half_norms, substitutes, torch_interfaces
 from bundler.export.custom_ops import translation_table
 from bundler.export.failure import SIZES_LOGGER, explain
 from bundler.export.flat import FlatModule
@@ -100,6 +100,7 @@ def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
     Raises:
         ExportError: torch failed; the message has the user's line and names the file with torch's report.
     """
+    torch_interfaces.check()
     if torchscript or job.opset < OLDEST_DYNAMO:
         return _write_torchscript(job, path)
     try:
@@ -218,12 +219,12 @@ def _fresh_recurrence() -> Iterator[None]:
     """
     operators: tuple[Any, ...] = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
     for operator in operators:
-        operator._dispatch_cache.clear()
+        torch_interfaces.clear_dispatch_cache(operator)
     try:
         yield
     finally:
         for operator in operators:
-            operator._dispatch_cache.clear()
+            torch_interfaces.clear_dispatch_cache(operator)
 
 
 def _causes(exc: BaseException) -> str:

@@ -53,6 +53,7 @@ def test_an_existing_version_is_refused_before_any_work(copy: Path, mlp_onnx: Pa
     assert tree(copy) == before
 
 
+@pytest.mark.compat
 def test_a_module_in_memory_is_built_with_progress_and_evaluation(tmp_path: Path) -> None:
     torch_model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
     events: list[StageEvent] = []

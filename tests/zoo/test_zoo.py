@@ -9,16 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from bundler.export.torch_interfaces import exports_while_loop
 from tests.zoo import table
 from tests.zoo.entry import Entry
 from tests.zoo.known_failures import REASONS
 
 GOAL = 40
 
+COMPAT = (
+    "resnet18", "bert", "gpt2", "cond", "while_loop", "scan", "fake_quantized", "dlrm", "log_mel", "sequential_recommender",
+)  # fmt: skip
+"""Those that `make compat` runs with other releases of the dependencies: attention, control flow and quantization among them."""
+
 
 def _parameter(entry: Entry) -> object:
     marks = [] if entry.fast else [pytest.mark.slow]
+    if entry.name in COMPAT:
+        marks.append(pytest.mark.compat)
+    if entry.name == "while_loop" and not exports_while_loop():
+        marks.append(pytest.mark.xfail(reason=f"torch {torch.__version__} cannot write while_loop", strict=True))
     if entry.name in REASONS:
         marks.append(pytest.mark.xfail(reason=REASONS[entry.name], strict=True))
     return pytest.param(entry, id=entry.name, marks=marks)

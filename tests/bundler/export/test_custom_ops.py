@@ -69,6 +69,7 @@ def attributes(node: ir.Node) -> dict[str, Any]:
     return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
+@pytest.mark.compat
 def test_tensors_become_inputs_and_other_arguments_attributes(tmp_path: Path) -> None:
     names = {"tfbundle_test::mixed": ("mylib", "Mixed")}
     first, second = exported(

@@ -22,7 +22,7 @@ def exported_program(tmp_path: Path) -> Path:
     return tmp_path / "m.pt2"
 
 
-@pytest.mark.parametrize("limit", [None, 15])
+@pytest.mark.parametrize("limit", [pytest.param(None, marks=pytest.mark.compat), 15])
 def test_a_program_is_exported_with_all_or_some_outputs(tmp_path: Path, exported_program: Path, limit: int | None) -> None:
     spec = ModelSpec(name="m", source=str(exported_program), signatures={"only": {"outputs": ["a"]}})
     default, only = export(load(spec, base=tmp_path), spec, tmp_path, max_opset=limit)

@@ -55,6 +55,7 @@ def convolutional() -> nn.Module:
     return module
 
 
+@pytest.mark.compat
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("build", [convolutional, Recurrent])
 def test_a_module_answers_as_its_float32_copy(build: type[nn.Module], dtype: torch.dtype) -> None:

@@ -18,6 +18,7 @@ from tests.bundler.exporting import BATCHES, assert_same_answers
 from tests.bundler.scripted import Loop
 
 
+@pytest.mark.compat
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_loops_defaults_and_methods_are_kept(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(Loop()), tmp_path / "m.pt")

@@ -74,6 +74,7 @@ class RelativeBias(nn.Module):
         return mixed.transpose(1, 2).reshape(x.shape[0], 17, 64)
 
 
+@pytest.mark.compat
 def test_attention_with_a_learned_bias_is_one_node(tmp_path: Path) -> None:
     (exported,) = export_module(RelativeBias(), tmp_path, torch.randn(2, 17, 64))
     assert "Attention" in {node.op_type for node in onnx.load(exported.onnx).graph.node}

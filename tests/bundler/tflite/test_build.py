@@ -52,6 +52,7 @@ def test_names_dtypes_and_shapes_match_pytorch(results: dict[str, VariantResult]
     assert set(result.scales) == ({"image", "logits"} if variant == "int8-io" else set())
 
 
+@pytest.mark.compat
 @pytest.mark.parametrize(
     ("variant", "error"),
     [

@@ -14,20 +14,26 @@ import tensorflow as tf
 
 from bundler.converters.native.tensors import Tensor
 
+
+def _narrow(name: str) -> tf.DType | None:
+    """Return the dtype of fewer than 8 bits, or of an 8-bit float; None if this TensorFlow or ml_dtypes lacks it (2.18: int2)."""
+    try:
+        return tf.as_dtype(getattr(ml_dtypes, name))
+    except (AttributeError, TypeError):
+        return None
+
+
 _INTEGERS: dict[tf.DType, tuple[int, int]] = {
-    tf.as_dtype(ml_dtypes.int4): (-8, 7),
-    tf.as_dtype(ml_dtypes.uint4): (0, 15),
-    tf.as_dtype(ml_dtypes.int2): (-2, 1),
-    tf.as_dtype(ml_dtypes.uint2): (0, 3),
+    dtype: bounds
+    for name, bounds in {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}.items()
+    if (dtype := _narrow(name)) is not None
 }
 _FLOATS: dict[tf.DType, float] = {
-    tf.as_dtype(t): float(ml_dtypes.finfo(t).max)  # type: ignore[no-untyped-call]
-    for t in (
-        ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz,
-        ml_dtypes.float4_e2m1fn,
-    )
-}  # fmt: skip
-_CONVERTIBLE = {tf.as_dtype(t) for t in (ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)}
+    dtype: float(ml_dtypes.finfo(name).max)  # type: ignore[no-untyped-call]
+    for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn")
+    if (dtype := _narrow(name)) is not None
+}
+_CONVERTIBLE = {_narrow(name) for name in ("int4", "uint4", "float8_e4m3fn", "float8_e5m2")}
 """The narrow types that TensorFlow's kernels can convert; others it can only pass on."""
 
 

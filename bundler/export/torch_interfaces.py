@@ -1,0 +1,82 @@
+"""Interfaces of torch and onnxscript that are not public, or not in every supported release.
+
+Everything that the export uses beyond torch's documented API is looked up here. An interface that a supported release lacks has a
+fallback, named beside it; one without which nothing can be exported is checked by `check`, whose message names the release.
+
+docs/compatibility.md lists them, and `make compat` runs the models that use them in several releases.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import cache
+
+import torch
+
+from bundler.errors import ExportError
+
+OLDEST = "2.8"
+"""The oldest torch in which all of REQUIRED exist."""
+
+REQUIRED = (
+    ("torch.onnx.ops", "symbolic_multi_out"),
+    ("torch.fx.experimental.symbolic_shapes", "uninteresting_files"),
+    ("torch.nn.utils.stateless", "_reparametrize_module"),
+    ("torch.utils._python_dispatch", "TorchDispatchMode"),
+    ("torch.utils._pytree", "tree_map"),
+    ("torch._ops", "OpOverload"),
+    ("torch._C", "_jit_pass_inline"),
+    ("onnxscript.evaluator", "default"),
+)
+"""Modules and names that the export needs and that have no replacement."""
+
+
+@cache
+def check() -> None:
+    """Check that this torch and onnxscript have every interface that the export needs.
+
+    Raises:
+        ExportError: one is missing; the message names it and the installed release.
+    """
+    for module, name in REQUIRED:
+        try:
+            found = hasattr(importlib.import_module(module), name)
+        except ImportError:
+            found = False
+        if not found:
+            package = module.partition(".")[0]
+            version = importlib.import_module(package).__version__
+            raise ExportError(
+                f"{package} {version} has no {module}.{name}, which the export needs.",
+                fix=f"pip install 'torch>={OLDEST}' 'onnxscript>=0.6'",
+            )
+
+
+@cache
+def exports_recurrence() -> bool:
+    """Return whether torch's exporter can write nn.LSTM and nn.GRU over a sequence of any length.
+
+    From 2.11 on it does so, with loops in torch.export._patches. Before, `packed` writes the layers as ONNX's operators.
+    """
+    if importlib.util.find_spec("torch.export._patches") is None:
+        return False
+    patches = importlib.import_module("torch.export._patches")
+    return all(hasattr(patches, f"register_{kind}_while_loop_decomposition") for kind in ("lstm", "gru"))
+
+
+@cache
+def exports_while_loop() -> bool:
+    """Return whether torch's exporter can write `while_loop` to ONNX, as it does from 2.11 on."""
+    try:
+        module = importlib.import_module("torch.onnx._internal.exporter._torchlib.ops.hop")
+    except ImportError:
+        return True  # moved: the export itself says what it cannot write
+    return hasattr(module, "higher_order_while_loop")
+
+
+def clear_dispatch_cache(operator: torch._ops.OpOverload) -> None:
+    """Make torch look up an operator's kernels anew, if this release caches them."""
+    kernels = getattr(operator, "_dispatch_cache", None)
+    if kernels is not None:
+        kernels.clear()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -31,6 +31,7 @@ from bundler.converters.native.plugins import Extension
 from bundler.errors import UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
+from bundler.process import interrupts
 from bundler.process.worker import worker_timeout
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
@@ -199,6 +200,7 @@ def build_bundle(
     progress: Progress | None = None,
     loaded: Mapping[str, LoadedModel] | None = None,
     evaluate: Mapping[str, Evaluate] | None = None,
+    adopt: bool = False,
 ) -> Bundle:
     """Build every model of the spec as a new version in the bundle at `out`.
 
@@ -210,6 +212,7 @@ def build_bundle(
         progress: called when a stage starts or ends.
         loaded: models that are in memory already, by name.
         evaluate: functions that measure a built model, by name; their results are recorded in bundle.json.
+        adopt: whether to take in the versions of a model repository of TensorFlow Serving at `out`.
 
     Raises:
         VariantsError: some TFLite variants could not be made or are below their gate; the bundle was published without them.
@@ -219,9 +222,12 @@ def build_bundle(
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
     report, loaded, evaluate = progress or _ignore, loaded or {}, evaluate or {}
     converters = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
-    with Staging(out) as staging:
+    with Staging(out, adopts=adopt) as staging:
+        adopted = staging.adopt() if adopt else ()
         tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
         manifest, label_notices = _merge_manifest(staging.manifest, spec, base)
+        for each in adopted:
+            manifest = manifest.with_version(each.model, each.number, each.record)
         _check_settings(manifest, tasks)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
         for build in builds:
@@ -501,12 +507,15 @@ def check_model(
 
 @contextmanager
 def timed(progress: Progress, model: str, stage: Stage) -> Iterator[None]:
-    """Report the start and the end of a stage, with its duration."""
+    """Report the start and the end of a stage, with its duration. An interruption stays one, whatever a library makes of it."""
     progress(StageEvent(model, stage, "started"))
     start = time.perf_counter()
     status: Literal["finished", "failed"] = "failed"
+    # What comes while versions are being published is dealt with by the journal, and must not be raised after it.
+    watched = nullcontext() if stage == "publish" else interrupts.watched()
     try:
-        yield
+        with watched:
+            yield
         status = "finished"
     finally:
         progress(StageEvent(model, stage, status, time.perf_counter() - start))
@@ -530,6 +539,7 @@ def build(
     version: int | None = None,
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
+    adopt: bool = False,
     **options: Unpack[BuildOptions],
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
@@ -542,6 +552,7 @@ def build(
         version: number of the new version; default: the next free one.
         progress: called as stages begin and end.
         evaluate: measures the built model; its result is recorded in bundle.json.
+        adopt: take in the versions of a model repository of TensorFlow Serving at `out`, as --adopt does.
         options: options of the model (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`,
             `inputs`, `tflite`, `ops` and `tolerance`. Not allowed with a bundle.yaml.
 
@@ -561,8 +572,9 @@ def build(
         raise UsageError(what, where=text, fix="build the models one by one")
     measures = {models[0].name: evaluate} if evaluate else None
     return build_bundle(
-        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures
-    )
+        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures,
+        adopt=adopt,
+    )  # fmt: skip
 
 
 def _given(options: BuildOptions) -> dict[str, Any]:

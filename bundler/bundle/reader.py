@@ -91,6 +91,14 @@ class BundleReader:
             )
         return self.manifest.models[model][number]
 
+    def is_adopted(self, model: str, version: int) -> bool:
+        """Return whether a version was adopted (`tfbundle build --adopt`), so that there are no golden data for it.
+
+        Raises:
+            VerifyError: the bundle has no such model or version.
+        """
+        return bool(self.record(model, version).get("adopted"))
+
     def signatures(self, model: str, version: int | None = None) -> dict[str, Signature]:
         """Return the signatures of a version (default: the latest), `serving_default` first.
 

@@ -55,6 +55,10 @@ def build(
         bool,
         typer.Option("--dry-run", help="Export the model, list its operators and every one that would fail. Build nothing."),
     ] = False,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Take in the versions of a TensorFlow Serving model repository in the bundle's folder."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     **options: Any,
 ) -> None:
@@ -72,10 +76,10 @@ def build(
     if dry:
         dry_run(request, as_json=as_json)
     else:
-        _build(request, version, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
+        _build(request, version, adopt=adopt, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
 
 
-def _build(request: BuildRequest, version: int | None, *, as_json: bool, in_file: bool) -> None:
+def _build(request: BuildRequest, version: int | None, *, adopt: bool, as_json: bool, in_file: bool) -> None:
     from bundler.errors import VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
@@ -83,7 +87,7 @@ def _build(request: BuildRequest, version: int | None, *, as_json: bool, in_file
     try:
         with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
             bundle = build_bundle(
-                request.spec, request.out, base=request.base, version=version, progress=progress
+                request.spec, request.out, base=request.base, version=version, progress=progress, adopt=adopt
             )
     except VariantsError as exc:
         _show(cast("Bundle", exc.bundle), request.out, as_json=as_json, in_file=in_file)

@@ -50,7 +50,13 @@ def smoke(
 
         report = send_again(target, replay, timeout=timeout, progress=progress)
     elif bundle and not replay:
-        report = run(target, served_golden_files(Bundle.open(bundle)), rest=rest, timeout=timeout, progress=progress)
+        golden = served_golden_files(Bundle.open(bundle))
+        if not golden:
+            raise UsageError(
+                f"All versions of {bundle} that are served were adopted, so it has no golden data to send.",
+                fix="send logged requests with --replay FILE",
+            )
+        report = run(target, golden, rest=rest, timeout=timeout, progress=progress)
     else:
         raise UsageError("Give either --bundle or --replay.", fix="e.g. tfbundle smoke localhost:8500 --bundle DIR")
     if as_json:

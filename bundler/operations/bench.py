@@ -38,6 +38,12 @@ def bench_request(
             f"The model {name!r} has no signature {signature!r}.", fix=f"choose one of: {', '.join(signatures)}"
         )
     number = bundle.versions(name)[-1] if version is None else version
+    if bundle.is_adopted(name, number):
+        built = [str(each) for each in bundle.versions(name) if not bundle.is_adopted(name, each)]
+        raise UsageError(
+            f"Version {number} of {name!r} was adopted, so the bundle has no golden data to send to it.",
+            fix=f"choose a version that tfbundle built with --version: {', '.join(built)}" if built else "use --replay FILE",
+        )
     golden = _golden(bundle, name, number)
     cases = [case for case in golden.cases if case.signature == signature]
     spec = signatures[signature]

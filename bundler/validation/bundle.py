@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.bundle.adoption import adopted_versions
 from bundler.bundle.files import leads_out, link_on
 from bundler.bundle.journal import JournalError
 from bundler.bundle.layout import version_of
@@ -60,7 +61,7 @@ class Bundle(BundleReader):
         problems = [*left, *(each for each in found if not any(publication.covers(each.path) for publication in half))]
         if parity:
             damaged = {version_of(problem.path) for problem in problems if problem.serious}
-            versions = [(model, number) for model in self.models() for number in self.versions(model)]
+            versions = [(m, number) for m in self.models() for number in self.versions(m) if not self.is_adopted(m, number)]
             for model, number in versions:
                 parts = (self.layout.version_dir(model, number), self.layout.golden_file(model, number))
                 if (model, number) not in damaged and not any(self._is_outside(self.layout.relative(part)) for part in parts):
@@ -117,11 +118,12 @@ class Bundle(BundleReader):
 
     def _unknown_files(self) -> Iterator[Problem]:
         unlisted = {self.layout.manifest.name, self.layout.lock.name}
+        originals = tuple(f"{path}/" for _, _, path in adopted_versions(self.manifest.models) if not version_of(path))
         for file in files_under(self.path):
             path = self.layout.relative(file)
             if path in self.manifest.files or path in unlisted:
                 continue
-            if path.startswith(PREFIX) or self._is_outside(path):
+            if path.startswith((PREFIX, *originals)) or self._is_outside(path):
                 continue
             mode = file.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
@@ -134,10 +136,9 @@ class Bundle(BundleReader):
         """Yield the parts that bundle.json itself does not list; `_damaged_files` finds listed files that are missing."""
         for model in self.models():
             for number in self.versions(model):
-                required = (
-                    self.layout.version_dir(model, number) / "saved_model.pb",
-                    self.layout.golden_file(model, number),
-                )
+                required = [self.layout.version_dir(model, number) / "saved_model.pb"]
+                if not self.is_adopted(model, number):
+                    required.append(self.layout.golden_file(model, number))
                 for path in map(self.layout.relative, required):
                     if path not in self.manifest.files:
                         yield Problem(path, "not listed in bundle.json, but every version must have it")

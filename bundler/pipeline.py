@@ -25,14 +25,12 @@ from bundler.bundle.labels import merge_serving
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, Record, tool_versions
 from bundler.bundle.staging import Staging
-from bundler.converters import Converter, ExtensibleConverter, load_converter
-from bundler.converters.native import plugins
+from bundler.converters import Converter
 from bundler.converters.native.plugins import Extension
 from bundler.errors import UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
 from bundler.process import interrupts
-from bundler.process.worker import worker_timeout
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
 from bundler.saved_model.summarize import GraphSummary, methods, summarize
@@ -42,11 +40,11 @@ from bundler.sources import LoadedModel, load
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
 from bundler.tflite.rejected import variants_error
-from bundler.tflite.request import check_request
 from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
 from bundler.validation.report import ParityReport
+from bundler.validation.request import check_models
 from bundler.validation.tolerance import Tolerance, choose_tolerance
 from bundler.validation.unsafe import unsafe_parts
 from bundler.values.converted import ConvertedModel
@@ -55,6 +53,7 @@ from bundler.values.fixed_dims import FixedDims
 from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
+from serving.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
     import torch
@@ -221,7 +220,7 @@ def build_bundle(
     if not spec.models:
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml")
     report, loaded, evaluate = progress or _ignore, loaded or {}, evaluate or {}
-    converters = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
+    converters = check_models(spec, base, loaded=loaded)
     with Staging(out, adopts=adopt) as staging:
         adopted = staging.adopt() if adopt else ()
         tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
@@ -468,43 +467,6 @@ def _check_settings(manifest: Manifest, tasks: Sequence[_ModelTask]) -> None:
     server_config(render_context("bundle", manifest))
 
 
-def check_model(
-    model: ModelSpec, base: Path, *, has_fast_path: bool = False
-) -> tuple[Converter, Extension | None]:
-    """Check a model's converter, TFLite request, derived signatures and handlers before any work is done.
-
-    Args:
-        model: the model's section of the spec.
-        base: folder that relative paths of the spec start from.
-        has_fast_path: whether a model.tflite is to be served in place of the SavedModel.
-
-    Returns:
-        The converter, and the handlers of the model's `ops` and of installed packages that it uses, if there are any.
-
-    Raises:
-        UsageError: there is no such converter, it does not support custom handlers, or the handlers contradict each other.
-        SourceError: a file of `ops` cannot be used.
-    """
-    if model.tflite.wanted:
-        check_request(model.tflite, base, model.source)
-    if has_fast_path:
-        fast_path.check_request(model)
-    if model.tflite.wanted or has_fast_path:
-        worker_timeout()  # raises if the environment has a wrong one
-    if model.derived:
-        adapters.check_request(model, base)
-    converter = load_converter(model.converter)
-    if not isinstance(converter, ExtensibleConverter):
-        if model.ops:
-            raise UsageError(
-                f"The converter {model.converter} does not support custom handlers (ops: {', '.join(model.ops)}).",
-                fix="omit --ops, or use --converter native",
-            )
-        return converter, None
-    extension = plugins.find(model.ops, base=base)
-    return (converter.with_handlers(extension.handlers), extension) if extension else (converter, None)
-
-
 @contextmanager
 def timed(progress: Progress, model: str, stage: Stage) -> Iterator[None]:
     """Report the start and the end of a stage, with its duration. An interruption stays one, whatever a library makes of it."""
@@ -563,6 +525,7 @@ def build(
     """
     from bundler.spec.request import make_request
 
+    quiet_tensorflow()
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, _given(options))
     models = request.spec.models
@@ -636,6 +599,7 @@ def convert(
     from bundler.spec.request import check_options
     from bundler.values.converted import SERVING_DEFAULT
 
+    quiet_tensorflow()
     check_options({"layout": layout})
     files = _paths(ops)
     converter = NativeConverter(plugins.load(files, base=Path.cwd()).handlers if files else None)

@@ -117,7 +117,8 @@ def find_versions(bundle: BundleLayout) -> list[FoundVersion]:
     folders = sorted(p for p in bundle.root.iterdir() if p.is_dir() and not p.is_symlink()) if bundle.root.is_dir() else []
     inside = sorted(p for p in bundle.models_dir.iterdir() if p.is_dir()) if bundle.models_dir.is_dir() else []
     found = [version for folder in inside for version in _versions(folder.name, folder)]
-    outside = [version for f in folders if f.name not in parts and parse_version(f.name) is None for version in _versions(f.name, f)]
+    of_models = [folder for folder in folders if folder.name not in parts and parse_version(folder.name) is None]
+    outside = [version for folder in of_models for version in _versions(folder.name, folder)]
     outside += _versions(bundle.root.name, bundle.root)
     known = {(version.model, version.number) for version in found}
     return found + [version for version in outside if (version.model, version.number) not in known]
@@ -199,7 +200,8 @@ def _no_parity() -> dict[str, Any]:
 
 
 def _refused(version: FoundVersion, why: str, fix: str) -> UsageError:
-    return UsageError(f"Version {version.number} of {version.model!r} cannot be adopted: {why}.", where=str(version.folder), fix=fix)
+    what = f"Version {version.number} of {version.model!r} cannot be adopted: {why}."
+    return UsageError(what, where=str(version.folder), fix=fix)
 
 
 def link_version(source: Path, target: Path) -> None:
@@ -223,4 +225,5 @@ def adopted_versions(models: Any) -> Iterator[tuple[str, int, str]]:
 
 def notice(adopted: Collection[Adopted]) -> str:
     """Return the sentence that tells the user what was adopted."""
-    return f"Adopted {plural(len(adopted), 'version')}, which tfbundle neither changes nor compares with PyTorch: {named(adopted)}."
+    count = plural(len(adopted), "version")
+    return f"Adopted {count}, which tfbundle neither changes nor compares with PyTorch: {named(adopted)}."

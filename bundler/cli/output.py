@@ -118,7 +118,7 @@ def quiet_libraries() -> None:
 @contextmanager
 def _quiet_tensorflow() -> Iterator[None]:
     """Keep off the terminal what absl logs during TensorFlow's import, and later its warnings, which quote names as they are."""
-    from bundler.process.stderr import captured_stderr
+    from serving.stderr import captured_stderr
 
     with captured_stderr():
         yield

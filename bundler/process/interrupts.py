@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM while libraries run that turn the exception of an interruption into one of their own, or swallow it.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be. C++ that calls back into Python, as torch's tracers do, may
-report it as a RuntimeError, and a bare `except:` hides it.
+Python raises KeyboardInterrupt wherever the main thread happens to be. C++ that calls back into Python, as torch's tracers do,
+may report it as a RuntimeError, and a bare `except:` hides it.
 """
 
 from __future__ import annotations

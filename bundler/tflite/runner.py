@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bundler.errors import TfliteError
-from bundler.process.stderr import captured_stderr
+from serving.stderr import captured_stderr
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import TensorSpec

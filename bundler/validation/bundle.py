@@ -16,6 +16,7 @@ from bundler.bundle.reader import BundleReader
 from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
 from bundler.errors import ParityError
+from serving.quiet import quiet_tensorflow
 from serving.regular_file import kind
 
 
@@ -55,6 +56,7 @@ class Bundle(BundleReader):
         Returns:
             All problems. The bundle is what was built if none of them is `serious`.
         """
+        quiet_tensorflow()
         left, half = self._staging_folders()
         found = [*self._damaged_files(), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
         found += self._unsafe_parts({problem.path for problem in found}, allow_unsafe_ops)

@@ -15,10 +15,12 @@ from typing import Any
 from serving.client import arguments
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
+from serving.quiet import quiet_tensorflow
 from serving.server.batching import Batching
 from serving.server.config.files import model_server_config, prefers_tflite, read_config
 from serving.server.config.limits import check_limits
 from serving.server.config.options import LOCALHOST, ServerOptions
+from serving.server.config.ports import check_ports
 from serving.server.grpc_api.service import GrpcServer
 from serving.server.methods.prediction_log import answer_log
 from serving.server.models.core import Handle, ServerCore
@@ -78,6 +80,7 @@ class Server:
         else:
             named = {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, **options}
             self.options = _options_for(_path(source), _checked(named))
+        quiet_tensorflow()
         self.metrics = Metrics()
         self._batching: Batching | None = None
         self._request_log: RequestLog | None = None
@@ -101,7 +104,7 @@ class Server:
         return self._rest.port if self._rest else self.options.rest_port
 
     def start(self) -> Server:
-        """Load the models, then open the ports.
+        """Check that the ports are free, load the models, then open the ports.
 
         Raises:
             StatusError: the config or a model is wrong.
@@ -112,6 +115,7 @@ class Server:
         # The real server reports errors of the model config before those of the remaining options.
         config = model_server_config(self.options)
         check_limits()
+        check_ports(self.options)
         try:
             self._prepare()
             self.options.check_session()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def test_adopt_keeps_the_versions_of_a_model_repository_and_adds_the_next_one(
     after = contents(root)
     assert {path: after[path] for path in before} == before
     assert after["models/mlp/4/saved_model.pb"] == before["mlp/4/saved_model.pb"]
-    assert os.stat(root / "models/mlp/4/saved_model.pb").st_nlink == 2
+    assert (root / "models/mlp/4/saved_model.pb").stat().st_nlink == 2
     assert bundle.record("mlp", 4)["adopted"]["path"] == "mlp/4"
     assert [problem for problem in bundle.verify() if problem.serious] == []
     assert [(file.model, file.version) for file in served_golden_files(bundle)] == [("mlp", 5)]
@@ -107,10 +106,10 @@ def test_adopt_keeps_the_versions_of_a_model_repository_and_adds_the_next_one(
 
 def test_adopted_versions_in_models_stay_where_they_are(mlp_onnx: Path, small_bundle: Path, tmp_path: Path) -> None:
     root = repository(tmp_path / "repo", small_bundle, "models/other/2")
-    inode = os.stat(root / "models/other/2/saved_model.pb").st_ino
+    inode = (root / "models/other/2/saved_model.pb").stat().st_ino
     bundle = bundler.build(mlp_onnx, out=root, adopt=True)
     assert {name: bundle.versions(name) for name in bundle.models()} == {"mlp": [1], "other": [2]}
-    assert os.stat(root / "models/other/2/saved_model.pb").st_ino == inode
+    assert (root / "models/other/2/saved_model.pb").stat().st_ino == inode
     (root / "models/other/2/saved_model.pb").write_bytes(b"changed")
     assert [p.path for p in Bundle.open(root).verify(parity=False) if p.serious][:1] == ["models/other/2/saved_model.pb"]
 

@@ -32,7 +32,7 @@ def test_a_swallowed_ctrl_c_is_raised_at_the_end() -> None:
     with pytest.raises(KeyboardInterrupt), watched():
         try:
             interrupt()
-        except BaseException:
+        except KeyboardInterrupt:
             done.append(True)
     assert done
 
@@ -55,6 +55,6 @@ def test_an_error_that_ctrl_c_caused_in_another_thread_is_an_interruption() -> N
 
 def test_other_errors_pass_unchanged_and_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ValueError, match="^plain$"), watched():
+    with pytest.raises(ValueError, match="plain"), watched():
         raise ValueError("plain")
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

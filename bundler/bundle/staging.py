@@ -31,6 +31,7 @@ from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
 from bundler.errors import PublishError, UsageError
 from bundler.process.causes import chain_of
 from serving.regular_file import kind
+from serving.texts import shell_command
 
 PREFIX = ".staging-"
 _OWNER = "owner.json"
@@ -152,7 +153,8 @@ class Staging:
             raise PublishError(
                 f"{stale.name} holds a journal that no build of this bundle wrote: {exc}.",
                 where=str(self._shown / stale.name),
-                fix="check the bundle with `tfbundle verify`, delete that folder, and repeat the command",
+                fix=f"check the bundle with `{shell_command('tfbundle', 'verify', self._shown)}`, delete that folder, and repeat "
+                "the command",
             ) from exc
         if finished:
             self.notices.append("Finished the publication of an earlier build that was killed.")

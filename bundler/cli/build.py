@@ -13,7 +13,7 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
-from bundler.cli.output import note, print_json, say, say_next, size, table
+from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         for line in (*_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
     say(f"Bundle: {shown}")
-    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), ("open", shown / "report.html"), column=7)
+    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), shown / "report.html"), column=7)
 
 
 def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:

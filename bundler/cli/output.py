@@ -47,6 +47,11 @@ def say_next(*commands: Sequence[object], column: int = 0) -> None:
     say(f"{'Next:':<{column}} " + "   |   ".join(shell_command(*words) for words in commands))
 
 
+def opener() -> str:
+    """Return the command that opens a file with the desktop's program for it."""
+    return "open" if sys.platform == "darwin" else "xdg-open"
+
+
 def echo(text: str) -> None:
     """Print lines that another program made, such as a server's log, to stderr."""
     sys.stderr.write(f"{printable(text, lines=True)}\n")

@@ -17,6 +17,7 @@ from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
+from serving.texts import shell_command
 
 ORDER: tuple[str, ...] = get_args(TfliteVariant)
 
@@ -167,7 +168,8 @@ def _check_file(bundle: Bundle, path: Path) -> None:
     except OSError as exc:
         raise VerifyError(f"{relative} cannot be read: {exc.strerror}.", fix="build the model again") from exc
     if expected != actual:
-        raise VerifyError(f"{relative} is not the file that was built.", fix="run `tfbundle verify` for details")
+        fix = f"run `{shell_command('tfbundle', 'verify', bundle.path)}` for details"
+        raise VerifyError(f"{relative} is not the file that was built.", fix=fix)
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:

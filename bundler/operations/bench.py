@@ -10,6 +10,7 @@ from bundler.values.signature import Signature
 from serving.client.prepared_request import PreparedRequest
 from serving.errors import GoldenError
 from serving.golden.data import Golden, GoldenCase
+from serving.texts import shell_command
 
 
 def bench_request(
@@ -65,7 +66,7 @@ def _golden(bundle: Bundle, model: str, version: int) -> Golden:
     try:
         return Golden.load(path)
     except GoldenError as exc:
-        raise VerifyError(exc.what, fix="run `tfbundle verify` for details") from exc
+        raise VerifyError(exc.what, fix=f"run `{shell_command('tfbundle', 'verify', bundle.path)}` for details") from exc
 
 
 def _has_rows(case: GoldenCase, spec: Signature, rows: int) -> bool:

@@ -18,6 +18,7 @@ from bundler.sources.tensors import dtype_name, to_numpy, to_torch
 from bundler.sources.user_code import first_line, user_line
 from bundler.values.fixed_dims import EXAMPLE, GIVEN
 from bundler.values.signature import TensorSpec
+from serving.texts import shell_command
 
 
 def from_module(
@@ -106,7 +107,8 @@ def _no_examples(module: nn.Module, params: Sequence[Any]) -> SourceError:
     return SourceError(
         f"{type(module).__name__} has no example inputs; its forward takes: "
         f"{', '.join(str(p) for p in params) or 'nothing'}.",
-        fix=f"add --input '{names[0]}=float32[batch,…]' for each input, or return (module, example_inputs)",
+        fix=f"give each input with its dims, e.g. --input {shell_command(f'{names[0]}=float32[batch,3]')}, "
+        "or return (module, example_inputs)",
     )
 
 

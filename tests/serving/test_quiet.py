@@ -23,7 +23,7 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_python_api_builds_and_serves_without_a_word_on_stderr(mlp_onnx: Path, tmp_path: Path) -> None:
-    """One process does all that imports TensorFlow; `absl` logs before its initialization, and TensorFlow at the first session."""
+    """One process does all that imports TensorFlow: absl logs before its initialization, TensorFlow at the first session."""
     code = f"""
 import numpy as np, os
 import bundler, serving

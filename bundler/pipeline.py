@@ -502,6 +502,7 @@ def build(
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
     adopt: bool = False,
+    dynamic_shapes: Any = None,
     **options: Unpack[BuildOptions],
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
@@ -515,6 +516,8 @@ def build(
         progress: called as stages begin and end.
         evaluate: measures the built model; its result is recorded in bundle.json.
         adopt: take in the versions of a model repository of TensorFlow Serving at `out`, as --adopt does.
+        dynamic_shapes: for a module: its dynamic dims in the form that torch.export.export takes, instead of `inputs`; without
+            either, only the batch is dynamic.
         options: options of the model (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`,
             `inputs`, `tflite`, `ops` and `tolerance`. Not allowed with a bundle.yaml.
 
@@ -529,7 +532,7 @@ def build(
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, _given(options))
     models = request.spec.models
-    loaded = _loaded_models(source, example_inputs, models)
+    loaded = _loaded_models(source, example_inputs, models, dynamic_shapes)
     if evaluate is not None and len(models) != 1:
         what = f"evaluate works with only one model, but bundle.yaml has {len(models)}."
         raise UsageError(what, where=text, fix="build the models one by one")
@@ -549,11 +552,20 @@ def _given(options: BuildOptions) -> dict[str, Any]:
 
 
 def _loaded_models(
-    source: str | Path | torch.nn.Module, example_inputs: Any, models: Sequence[ModelSpec]
+    source: str | Path | torch.nn.Module, example_inputs: Any, models: Sequence[ModelSpec], dynamic_shapes: Any
 ) -> dict[str, LoadedModel]:
     """Return the model of a module by its name; a source is loaded later, by the build."""
     if not isinstance(source, (str, Path)):
-        return {models[0].name: _loaded_module(source, example_inputs, models[0])}
+        if dynamic_shapes is not None and (example_inputs is None or models[0].inputs):
+            raise UsageError(
+                "dynamic_shapes needs example_inputs, and takes the place of inputs.",
+                fix="give example_inputs and dynamic_shapes, or only inputs=('x=float32[batch,3]',)",
+            )
+        return {models[0].name: _loaded_module(source, example_inputs, models[0], dynamic_shapes)}
+    if dynamic_shapes is not None:
+        raise UsageError(
+            "dynamic_shapes work only with a module.", where=str(source), fix="name the dims: inputs=('x=float32[batch,seq]',)"
+        )
     if example_inputs is not None:
         raise UsageError(
             "example_inputs work only with a module; a source provides its own.",
@@ -563,12 +575,16 @@ def _loaded_models(
     return {}
 
 
-def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpec) -> LoadedModel:
+def _loaded_module(
+    module: torch.nn.Module, example_inputs: Any, model: ModelSpec, dynamic_shapes: Any
+) -> LoadedModel:
     from bundler.sources.module import from_module
     from bundler.values.signature import TensorSpec
 
     specs = tuple(TensorSpec.parse(text) for text in model.inputs)
-    return from_module(module, examples=example_inputs, inputs=specs, provenance={"source": model.source})
+    return from_module(
+        module, examples=example_inputs, inputs=specs, provenance={"source": model.source}, dynamic_shapes=dynamic_shapes
+    )
 
 
 def _paths(files: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

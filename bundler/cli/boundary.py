@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from bundler.cli.debug import DEBUG_ENV, debugging
+from bundler.cli.help import HelpGroup
 from bundler.cli.output import echo, print_error
 from bundler.process.causes import cause_of
 from serving.texts import printable
@@ -33,7 +33,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception, so that context managers clean up."""
 
 
-class Boundary(TyperGroup):
+class Boundary(HelpGroup):
     """A group that prints the errors of its commands without a traceback, and accepts `--debug` at any position."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

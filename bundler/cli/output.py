@@ -12,8 +12,9 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from bundler.cli.help import is_plain
 from serving.texts import json_text, printable, shell_command
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that never wraps lines, so that scripts can read them."""
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    colors: Literal["auto"] | None = None if is_plain(sys.stderr if stderr else sys.stdout) else "auto"
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False, color_system=colors)
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
@@ -87,7 +89,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     columns, *rows = [[printable(cell) for cell in row] for row in (columns, *rows)]
-    out = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    out = Table(box=None if is_plain() else box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         figures = bool(rows) and all(row[number][:1].isdigit() or not row[number] for row in rows)
         out.add_column(column, justify="right" if figures else "left", no_wrap=True)

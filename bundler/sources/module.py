@@ -12,6 +12,7 @@ from bundler.errors import SourceError, UsageError
 from bundler.sources import LoadedModel
 from bundler.sources.batch import batch_dims
 from bundler.sources.binding import Binding, bind_example, bind_specs, parameters
+from bundler.sources.dynamic_shapes import to_specs
 from bundler.sources.example_inputs import Range, integer_ranges, random_inputs
 from bundler.sources.fixed_dims import of_module
 from bundler.sources.tensors import dtype_name, to_numpy, to_torch
@@ -30,6 +31,7 @@ def from_module(
     ranges: Mapping[str, Range] | None = None,
     sizes_from: str = "",
     provenance: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
 ) -> LoadedModel:
     """Return a LoadedModel of a module, which is put into eval mode.
 
@@ -41,6 +43,7 @@ def from_module(
         ranges: smallest and largest value of integer inputs, as the source knows them.
         sizes_from: where the sizes in `defaults` or `inputs` come from, a clause; default: the user.
         provenance: where the model comes from; class and number of parameters are added.
+        dynamic_shapes: the dynamic dims of `examples`, as torch.export.export takes them; None: see `inputs`.
 
     Raises:
         SourceError: there are neither example inputs nor dims, they do not fit `forward`, or the model fails on them.
@@ -53,6 +56,8 @@ def from_module(
     why = EXAMPLE if not specs else GIVEN if inputs and not sizes_from else sizes_from
     if examples is not None:
         binding, tensors = bind_example(params, examples)
+        if dynamic_shapes is not None:
+            why, specs = GIVEN, to_specs(params, binding, tensors, dynamic_shapes)
         if specs:
             specs = _checked_specs(binding, tensors, specs)
     elif specs:

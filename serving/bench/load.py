@@ -124,7 +124,8 @@ def _check(client: Client, request: PreparedRequest) -> None:
             raise ProtocolError(
                 f"The server's answer differs from PyTorch's: {difference.explain()}.",
                 where=f"{client.target}, model {request.model}",
-                fix=f"check that the server serves this bundle; `tfbundle smoke {client.target} --bundle DIR` shows all differences",
+                fix="check that the server serves this bundle; "
+                f"`tfbundle smoke {client.target} --bundle DIR` shows all differences",
             )
 
 

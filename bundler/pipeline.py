@@ -11,6 +11,7 @@ ONNX: the stages do when they run.
 from __future__ import annotations
 
 import gc
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bundler import adapters
+from bundler.bundle.adoption import Adopted
 from bundler.bundle.labels import merge_serving
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, Record, tool_versions
@@ -37,6 +39,7 @@ from bundler.saved_model.summarize import GraphSummary, methods, summarize
 from bundler.saved_model.warmup import write_warmup
 from bundler.saved_model.write import write
 from bundler.sources import LoadedModel, load
+from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
 from bundler.tflite.rejected import variants_error
@@ -60,7 +63,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from bundler.converters.native.registry import HandlerTable
-    from bundler.spec.build_options import BuildOptions
     from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout
 
 Stage = Literal[
@@ -84,6 +86,16 @@ class StageEvent:
     status: Literal["started", "finished", "failed"]
     seconds: float = 0.0
     part: str = ""
+
+
+class BuildKeywords(BuildOptions, total=False):
+    """The options of `build`: those of the model, and two that only Python or the whole bundle has."""
+
+    adopt: bool
+    """Take in the versions of a model repository of TensorFlow Serving that is in the bundle's folder."""
+
+    dynamic_shapes: Any
+    """A module's dynamic dims in the form that torch.export.export takes, instead of `inputs`."""
 
 
 Progress = Callable[[StageEvent], None]
@@ -224,9 +236,7 @@ def build_bundle(
     with Staging(out, adopts=adopt) as staging:
         adopted = staging.adopt() if adopt else ()
         tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
-        manifest, label_notices = _merge_manifest(staging.manifest, spec, base)
-        for each in adopted:
-            manifest = manifest.with_version(each.model, each.number, each.record)
+        manifest, label_notices = _merge_manifest(staging.manifest, spec, base, adopted)
         _check_settings(manifest, tasks)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
         for build in builds:
@@ -443,7 +453,9 @@ def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast:
     }
 
 
-def _merge_manifest(before: Manifest | None, spec: BundleSpec, base: Path) -> tuple[Manifest, tuple[str, ...]]:
+def _merge_manifest(
+    before: Manifest | None, spec: BundleSpec, base: Path, adopted: Sequence[Adopted]
+) -> tuple[Manifest, tuple[str, ...]]:
     """Return the manifest with the new spec and today's tools, and notices about labels. No path in it is absolute.
 
     Models of earlier builds, settings that the new spec does not mention, and promoted labels stay.
@@ -451,13 +463,19 @@ def _merge_manifest(before: Manifest | None, spec: BundleSpec, base: Path) -> tu
     new = spec.model_dump(mode="json")
     new["models"] = PortablePaths(base).value(new["models"])
     if before is None:
-        return Manifest(new, tools=tool_versions()), ()
+        return _with_adopted(Manifest(new, tools=tool_versions()), adopted), ()
     built = {model.name for model in spec.models}
     others = [model for model in before.spec["models"] if model["name"] not in built]
     unset = {key: value for key, value in before.spec.items() if key not in spec.model_fields_set}
     merged = {**new, **unset, "models": [*others, *new["models"]]}
     merged["serving"], notices = merge_serving(before, merged["serving"], spec.stated_serving)
-    return replace(before, spec=merged, tools=tool_versions()), notices
+    return _with_adopted(replace(before, spec=merged, tools=tool_versions()), adopted), notices
+
+
+def _with_adopted(manifest: Manifest, adopted: Sequence[Adopted]) -> Manifest:
+    for version in adopted:
+        manifest = manifest.with_version(version.model, version.number, version.record)
+    return manifest
 
 
 def _check_settings(manifest: Manifest, tasks: Sequence[_ModelTask]) -> None:
@@ -501,9 +519,7 @@ def build(
     version: int | None = None,
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
-    adopt: bool = False,
-    dynamic_shapes: Any = None,
-    **options: Unpack[BuildOptions],
+    **options: Unpack[BuildKeywords],
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
 
@@ -515,11 +531,11 @@ def build(
         version: number of the new version; default: the next free one.
         progress: called as stages begin and end.
         evaluate: measures the built model; its result is recorded in bundle.json.
-        adopt: take in the versions of a model repository of TensorFlow Serving at `out`, as --adopt does.
-        dynamic_shapes: for a module: its dynamic dims in the form that torch.export.export takes, instead of `inputs`; without
-            either, only the batch is dynamic.
-        options: options of the model (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`,
-            `inputs`, `tflite`, `ops` and `tolerance`. Not allowed with a bundle.yaml.
+        options: `adopt` takes in the versions of a model repository of TensorFlow Serving at `out`, as --adopt does.
+            `dynamic_shapes` gives a module's dynamic dims in the form that torch.export.export takes, instead of `inputs`;
+            without either, only the batch is dynamic. All others are options of the model
+            (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`, `inputs`, `tflite`, `ops` and
+            `tolerance`, which are not allowed with a bundle.yaml.
 
     Raises:
         VariantsError: if TFLite variants could not be made or are below their gate; the bundle was published without
@@ -529,6 +545,7 @@ def build(
     from bundler.spec.request import make_request
 
     quiet_tensorflow()
+    adopt, dynamic_shapes = options.pop("adopt", False), options.pop("dynamic_shapes", None)
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, _given(options))
     models = request.spec.models
@@ -543,7 +560,21 @@ def build(
     )  # fmt: skip
 
 
-def _given(options: BuildOptions) -> dict[str, Any]:
+def _with_keywords(function: Callable[..., Bundle]) -> inspect.Signature:
+    """Return the signature of `build` with each of its options as a keyword, for help() and editors."""
+    own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=annotation)
+        for fields in (BuildKeywords.__annotations__, BuildOptions.__annotations__)
+        for name, annotation in fields.items()
+    ]
+    return inspect.Signature(list({p.name: p for p in (*own, *options)}.values()), return_annotation="Bundle")
+
+
+build.__signature__ = _with_keywords(build)  # type: ignore[attr-defined]
+
+
+def _given(options: BuildKeywords) -> dict[str, Any]:
     """Return the options that are set: an empty name, tflite, ops or gate counts as not given."""
     given = {key: value for key, value in options.items() if value or key not in ("name", "tflite", "ops", "gate")}
     if isinstance(given.get("ops"), (str, Path, Sequence)):

@@ -71,12 +71,18 @@ def _panels(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
             continue
         is_argument = parameter.param_type_name == "argument"
         title = getattr(parameter, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
-        panels.setdefault(title, []).append((_long_first(record[0]), _plain(record[1])))
+        panels.setdefault(title, []).append((_long_first(record[0]), _description(parameter, record[1])))
     for name in command.list_commands(ctx) if hasattr(command, "list_commands") else ():
         child = command.get_command(ctx, name)
         if child is not None and not child.hidden:
             panels.setdefault("Commands", []).append((name, _plain(child.get_short_help_str(limit=200))))
     return panels
+
+
+def _description(parameter: Any, text: str) -> str:
+    """Return a parameter's help without markup, and behind it what click appends in brackets: default, range, required."""
+    written = parameter.help or ""
+    return _plain(written) + text.removeprefix(written)
 
 
 def _long_first(head: str) -> str:

@@ -78,8 +78,30 @@ def _indented(text: str) -> str:
     return "\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in others)])
 
 
+_json = {"wanted": False, "printed": False}
+"""Whether the command line has --json, and whether the command has printed its object."""
+
+
+def reset_json(*, wanted: bool) -> None:
+    """Begin a command; `wanted` says whether its result is to be JSON."""
+    _json.update(wanted=wanted, printed=False)
+
+
+def print_failure(what: str, code: int, *, where: str | None = None, fix: str | None = None) -> int:
+    """Print an error to stderr, and with --json as the one object on stdout too, unless the command has printed its result.
+
+    Returns:
+        The exit code.
+    """
+    print_error(what, where=where, fix=fix)
+    if _json["wanted"] and not _json["printed"]:
+        print_json({"error": what, "where": where, "fix": fix, "exit_code": code})
+    return code
+
+
 def print_json(data: Any) -> None:
     """Print JSON to stdout for scripts, without colors or wrapping."""
+    _json["printed"] = True
     sys.stdout.write(json_text(data, indent=2) + "\n")
 
 

@@ -63,8 +63,7 @@ def from_module(
     elif specs:
         binding = bind_specs(params, specs)
         specs = _reorder(binding, specs)
-        known = {**integer_ranges(module, binding, specs), **(ranges or {})}
-        tensors = {name: to_torch(array) for name, array in random_inputs(specs, known).items()}
+        tensors = _drawn(specs, {**integer_ranges(module, binding, specs), **(ranges or {})})
     else:
         raise _no_examples(module, params)
     run_once(module, binding, tensors, specs)
@@ -72,8 +71,11 @@ def from_module(
         specs, facts["dynamic_batch"] = batch_dims(module, binding, tensors)
     first_axis = facts.get("dynamic_batch", "").partition("fixed: ")[2]
     fixed = of_module(module, binding, tensors, specs, why=why, first_axis=first_axis)
-    arrays = {name: to_numpy(tensor) for name, tensor in tensors.items()}
-    return LoadedModel(module, None, arrays, specs, facts, binding, fixed)
+    return LoadedModel(module, None, {name: to_numpy(tensor) for name, tensor in tensors.items()}, specs, facts, binding, fixed)
+
+
+def _drawn(specs: Sequence[TensorSpec], ranges: Mapping[str, Range]) -> dict[str, Tensor]:
+    return {name: to_torch(array) for name, array in random_inputs(specs, ranges).items()}
 
 
 def run_once(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> Any:

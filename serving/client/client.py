@@ -215,6 +215,9 @@ class Client:
             for name, value in inputs.items()
         }
 
+    def __repr__(self) -> str:
+        return f"Client({str(self.target)!r})"
+
     def metadata(
         self,
         model: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import threading
 from dataclasses import fields as dataclass_fields
@@ -103,6 +104,14 @@ class Server:
         """The REST port; None if REST is off."""
         return self._rest.port if self._rest else self.options.rest_port
 
+    def __repr__(self) -> str:
+        """Return what is served, where, and whether the server runs."""
+        options = self.options
+        source = options.bundle or options.model_config_file or options.model_base_path
+        state = "stopped" if self._stopped.is_set() else "running" if self._grpc else "not started"
+        rest = f", rest_port={self.rest_port}" if self.rest_port is not None else ""
+        return f"Server({source!r}, host={options.host!r}, grpc_port={self.grpc_port}{rest}, {state})"
+
     def start(self) -> Server:
         """Check that the ports are free, load the models, then open the ports.
 
@@ -202,6 +211,21 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _with_options() -> inspect.Signature:
+    """Return the signature of `Server` with each field of ServerOptions as a keyword, for help() and editors."""
+    own = [p for p in inspect.signature(Server.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
+    known = {parameter.name for parameter in own}
+    options = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=field.type)
+        for field in dataclass_fields(ServerOptions)
+        if field.name not in known
+    ]
+    return inspect.Signature([*own, *options])
+
+
+Server.__signature__ = _with_options()  # type: ignore[attr-defined]
 
 
 def serve(options: ServerOptions) -> None:

@@ -149,5 +149,6 @@ def _with_batch(dims: Mapping[str, Mapping[int, Dim]]) -> dict[str, dict[int, Di
     firsts = {of_input.get(0) for of_input in dims.values()}
     others = {dim for of_input in dims.values() for axis, dim in of_input.items() if axis}
     first = next(iter(firsts), None)
-    renames: dict[Dim, Dim] = {first: "batch"} if len(firsts) == 1 and first and first not in others and "batch" not in others else {}
+    is_batch = len(firsts) == 1 and first and first not in others and "batch" not in others
+    renames: dict[Dim, Dim] = {first: "batch"} if is_batch else {}
     return {name: {axis: renames.get(dim, dim) for axis, dim in of_input.items()} for name, of_input in dims.items()}

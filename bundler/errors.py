@@ -32,13 +32,13 @@ class TfbundleError(ExplainedError):
 
 
 class UsageError(TfbundleError):
-    """A flag, a name or a file given by the user is wrong."""
+    """What the user gives is wrong: a flag, a keyword, a name, a path or an environment variable, or two that contradict."""
 
     exit_code = 2
 
 
 class SpecError(UsageError):
-    """A bundle.yaml does not follow its schema."""
+    """A bundle.yaml or an option does not follow the schema, or settings name a model, version or label that does not exist."""
 
 
 class MissingExtraError(TfbundleError, serving.errors.MissingExtraError):
@@ -52,7 +52,7 @@ class SetupError(TfbundleError):
 
 
 class SourceError(TfbundleError):
-    """A model could not be loaded from its source."""
+    """A model could not be loaded, or a file of the user's that belongs to it: weights, handlers, calibration data, a metric."""
 
 
 class ExportError(TfbundleError):
@@ -60,7 +60,7 @@ class ExportError(TfbundleError):
 
 
 class ConversionError(TfbundleError):
-    """An ONNX model could not be converted to TensorFlow."""
+    """An ONNX model could not be read or converted to TensorFlow, or a SavedModel could not be read."""
 
 
 class UnsupportedOpsError(ConversionError):
@@ -104,11 +104,11 @@ class ParityError(TfbundleError):
 
 
 class PublishError(TfbundleError):
-    """A bundle's folder could not be written."""
+    """A bundle's folder or another file could not be written, another build holds it, or it has the version already."""
 
 
 class VerifyError(TfbundleError):
-    """A bundle is damaged or incomplete."""
+    """A bundle or a model file is damaged or incomplete, or is none, or has no such model or version."""
 
 
 class UnsafeModelError(VerifyError):

@@ -11,9 +11,10 @@ ONNX: the stages do when they run.
 from __future__ import annotations
 
 import gc
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -21,32 +22,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bundler import adapters
+from bundler.bundle.adoption import Adopted
 from bundler.bundle.labels import merge_serving
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, Record, tool_versions
 from bundler.bundle.staging import Staging
-from bundler.converters import Converter, ExtensibleConverter, load_converter
-from bundler.converters.native import plugins
+from bundler.converters import Converter
 from bundler.converters.native.plugins import Extension
 from bundler.errors import UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
+from bundler.process import interrupts
 from bundler.process.extras import require
-from bundler.process.worker import worker_timeout
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
 from bundler.saved_model.summarize import GraphSummary, methods, summarize
 from bundler.saved_model.warmup import write_warmup
 from bundler.saved_model.write import write
 from bundler.sources import LoadedModel, load, require_packages
+from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
 from bundler.tflite.rejected import variants_error
-from bundler.tflite.request import check_request
 from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
 from bundler.validation.report import ParityReport
+from bundler.validation.request import check_models
 from bundler.validation.target import image_notices
 from bundler.validation.tolerance import Tolerance, choose_tolerance
 from bundler.validation.unsafe import unsafe_parts
@@ -56,13 +58,13 @@ from bundler.values.fixed_dims import FixedDims
 from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
+from serving.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
     from bundler.converters.native.registry import HandlerTable
-    from bundler.spec.build_options import BuildOptions
     from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout
 
 Stage = Literal[
@@ -86,6 +88,16 @@ class StageEvent:
     status: Literal["started", "finished", "failed"]
     seconds: float = 0.0
     part: str = ""
+
+
+class BuildKeywords(BuildOptions, total=False):
+    """The options of `build`: those of the model, and two that only Python or the whole bundle has."""
+
+    adopt: bool
+    """Take in the versions of a model repository of TensorFlow Serving that is in the bundle's folder."""
+
+    dynamic_shapes: Any
+    """A module's dynamic dims in the form that torch.export.export takes, instead of `inputs`."""
 
 
 Progress = Callable[[StageEvent], None]
@@ -201,6 +213,7 @@ def build_bundle(
     progress: Progress | None = None,
     loaded: Mapping[str, LoadedModel] | None = None,
     evaluate: Mapping[str, Evaluate] | None = None,
+    adopt: bool = False,
 ) -> Bundle:
     """Build every model of the spec as a new version in the bundle at `out`.
 
@@ -212,6 +225,7 @@ def build_bundle(
         progress: called when a stage starts or ends.
         loaded: models that are in memory already, by name.
         evaluate: functions that measure a built model, by name; their results are recorded in bundle.json.
+        adopt: whether to take in the versions of a model repository of TensorFlow Serving at `out`.
 
     Raises:
         VariantsError: some TFLite variants could not be made or are below their gate; the bundle was published without them.
@@ -220,10 +234,11 @@ def build_bundle(
     if not spec.models:
         raise UsageError("There is no model to build.", fix="add one under 'models' in bundle.yaml", code="TFB1103")
     report, loaded, evaluate = progress or _ignore, loaded or {}, evaluate or {}
-    converters = {model.name: check_model(model, base, has_fast_path=spec.has_fast_path(model)) for model in spec.models}
-    with Staging(out) as staging:
+    converters = check_models(spec, base, loaded=loaded)
+    with Staging(out, adopts=adopt) as staging:
+        adopted = staging.adopt() if adopt else ()
         tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
-        manifest, label_notices = _merge_manifest(staging.manifest, spec, base)
+        manifest, label_notices = _merge_manifest(staging.manifest, spec, base, adopted)
         _check_settings(manifest, tasks)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
         for build in builds:
@@ -441,7 +456,9 @@ def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast:
     }
 
 
-def _merge_manifest(before: Manifest | None, spec: BundleSpec, base: Path) -> tuple[Manifest, tuple[str, ...]]:
+def _merge_manifest(
+    before: Manifest | None, spec: BundleSpec, base: Path, adopted: Sequence[Adopted]
+) -> tuple[Manifest, tuple[str, ...]]:
     """Return the manifest with the new spec and today's tools, and notices about labels. No path in it is absolute.
 
     Models of earlier builds, settings that the new spec does not mention, and promoted labels stay.
@@ -449,13 +466,19 @@ def _merge_manifest(before: Manifest | None, spec: BundleSpec, base: Path) -> tu
     new = spec.model_dump(mode="json")
     new["models"] = PortablePaths(base).value(new["models"])
     if before is None:
-        return Manifest(new, tools=tool_versions()), ()
+        return _with_adopted(Manifest(new, tools=tool_versions()), adopted), ()
     built = {model.name for model in spec.models}
     others = [model for model in before.spec["models"] if model["name"] not in built]
     unset = {key: value for key, value in before.spec.items() if key not in spec.model_fields_set}
     merged = {**new, **unset, "models": [*others, *new["models"]]}
     merged["serving"], notices = merge_serving(before, merged["serving"], spec.stated_serving)
-    return replace(before, spec=merged, tools=tool_versions()), notices
+    return _with_adopted(replace(before, spec=merged, tools=tool_versions()), adopted), notices
+
+
+def _with_adopted(manifest: Manifest, adopted: Sequence[Adopted]) -> Manifest:
+    for version in adopted:
+        manifest = manifest.with_version(version.model, version.number, version.record)
+    return manifest
 
 
 def _check_settings(manifest: Manifest, tasks: Sequence[_ModelTask]) -> None:
@@ -465,54 +488,17 @@ def _check_settings(manifest: Manifest, tasks: Sequence[_ModelTask]) -> None:
     server_config(render_context("bundle", manifest))
 
 
-def check_model(
-    model: ModelSpec, base: Path, *, has_fast_path: bool = False
-) -> tuple[Converter, Extension | None]:
-    """Check a model's converter, TFLite request, derived signatures and handlers before any work is done.
-
-    Args:
-        model: the model's section of the spec.
-        base: folder that relative paths of the spec start from.
-        has_fast_path: whether a model.tflite is to be served in place of the SavedModel.
-
-    Returns:
-        The converter, and the handlers of the model's `ops` and of installed packages that it uses, if there are any.
-
-    Raises:
-        UsageError: there is no such converter, it does not support custom handlers, or the handlers contradict each other.
-        SourceError: a file of `ops` cannot be used.
-        MissingExtraError: the build needs packages that are not installed.
-    """
-    require_packages(model.source)
-    if model.tflite.wanted:
-        check_request(model.tflite, base, model.source)
-    if has_fast_path:
-        fast_path.check_request(model)
-    if model.tflite.wanted or has_fast_path:
-        worker_timeout()  # raises if the environment has a wrong one
-    if model.derived:
-        adapters.check_request(model, base)
-    converter = load_converter(model.converter)
-    if not isinstance(converter, ExtensibleConverter):
-        if model.ops:
-            raise UsageError(
-                f"The converter {model.converter} does not support custom handlers (ops: {', '.join(model.ops)}).",
-                fix="omit --ops, or use --converter native",
-                code="TFB1206",
-            )
-        return converter, None
-    extension = plugins.find(model.ops, base=base)
-    return (converter.with_handlers(extension.handlers), extension) if extension else (converter, None)
-
-
 @contextmanager
 def timed(progress: Progress, model: str, stage: Stage) -> Iterator[None]:
-    """Report the start and the end of a stage, with its duration."""
+    """Report the start and the end of a stage, with its duration. An interruption stays one, whatever a library makes of it."""
     progress(StageEvent(model, stage, "started"))
     start = time.perf_counter()
     status: Literal["finished", "failed"] = "failed"
+    # What comes while versions are being published is dealt with by the journal, and must not be raised after it.
+    watched = nullcontext() if stage == "publish" else interrupts.watched()
     try:
-        yield
+        with watched:
+            yield
         status = "finished"
     finally:
         progress(StageEvent(model, stage, status, time.perf_counter() - start))
@@ -536,7 +522,7 @@ def build(
     version: int | None = None,
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
-    **options: Unpack[BuildOptions],
+    **options: Unpack[BuildKeywords],
 ) -> Bundle:
     """Build one model, or every model of a bundle.yaml, as a new version in a bundle.
 
@@ -548,8 +534,11 @@ def build(
         version: number of the new version; default: the next free one.
         progress: called as stages begin and end.
         evaluate: measures the built model; its result is recorded in bundle.json.
-        options: options of the model (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`,
-            `inputs`, `tflite`, `ops` and `tolerance`. Not allowed with a bundle.yaml.
+        options: `adopt` takes in the versions of a model repository of TensorFlow Serving at `out`, as --adopt does.
+            `dynamic_shapes` gives a module's dynamic dims in the form that torch.export.export takes, instead of `inputs`;
+            without either, only the batch is dynamic. All others are options of the model
+            (`bundler.spec.build_options.BuildOptions`, docs/options.md), such as `name`, `inputs`, `tflite`, `ops` and
+            `tolerance`, which are not allowed with a bundle.yaml.
 
     Raises:
         VariantsError: if TFLite variants could not be made or are below their gate; the bundle was published without
@@ -558,20 +547,37 @@ def build(
     """
     from bundler.spec.request import make_request
 
+    quiet_tensorflow()
+    adopt, dynamic_shapes = options.pop("adopt", False), options.pop("dynamic_shapes", None)
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
     request = make_request(text, Path(out) if out else None, _given(options))
     models = request.spec.models
-    loaded = _loaded_models(source, example_inputs, models)
+    loaded = _loaded_models(source, example_inputs, models, dynamic_shapes)
     if evaluate is not None and len(models) != 1:
         what = f"evaluate works with only one model, but bundle.yaml has {len(models)}."
         raise UsageError(what, where=text, fix="build the models one by one", code="TFB1001")
     measures = {models[0].name: evaluate} if evaluate else None
     return build_bundle(
-        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures
-    )
+        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures,
+        adopt=adopt,
+    )  # fmt: skip
 
 
-def _given(options: BuildOptions) -> dict[str, Any]:
+def _with_keywords(function: Callable[..., Bundle]) -> inspect.Signature:
+    """Return the signature of `build` with each of its options as a keyword, for help() and editors."""
+    own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=annotation)
+        for fields in (BuildKeywords.__annotations__, BuildOptions.__annotations__)
+        for name, annotation in fields.items()
+    ]
+    return inspect.Signature(list({p.name: p for p in (*own, *options)}.values()), return_annotation="Bundle")
+
+
+build.__signature__ = _with_keywords(build)  # type: ignore[attr-defined]
+
+
+def _given(options: BuildKeywords) -> dict[str, Any]:
     """Return the options that are set: an empty name, tflite, ops or gate counts as not given."""
     given = {key: value for key, value in options.items() if value or key not in ("name", "tflite", "ops", "gate")}
     if isinstance(given.get("ops"), (str, Path, Sequence)):
@@ -580,11 +586,24 @@ def _given(options: BuildOptions) -> dict[str, Any]:
 
 
 def _loaded_models(
-    source: str | Path | torch.nn.Module, example_inputs: Any, models: Sequence[ModelSpec]
+    source: str | Path | torch.nn.Module, example_inputs: Any, models: Sequence[ModelSpec], dynamic_shapes: Any
 ) -> dict[str, LoadedModel]:
     """Return the model of a module by its name; a source is loaded later, by the build."""
     if not isinstance(source, (str, Path)):
-        return {models[0].name: _loaded_module(source, example_inputs, models[0])}
+        if dynamic_shapes is not None and (example_inputs is None or models[0].inputs):
+            raise UsageError(
+                "dynamic_shapes needs example_inputs, and takes the place of inputs.",
+                fix="give example_inputs and dynamic_shapes, or only inputs=('x=float32[batch,3]',)",
+                code="TFB1001",
+            )
+        return {models[0].name: _loaded_module(source, example_inputs, models[0], dynamic_shapes)}
+    if dynamic_shapes is not None:
+        raise UsageError(
+            "dynamic_shapes work only with a module.",
+            where=str(source),
+            fix="name the dims: inputs=('x=float32[batch,seq]',)",
+            code="TFB1001",
+        )
     if example_inputs is not None:
         raise UsageError(
             "example_inputs work only with a module; a source provides its own.",
@@ -595,13 +614,17 @@ def _loaded_models(
     return {}
 
 
-def _loaded_module(module: torch.nn.Module, example_inputs: Any, model: ModelSpec) -> LoadedModel:
+def _loaded_module(
+    module: torch.nn.Module, example_inputs: Any, model: ModelSpec, dynamic_shapes: Any
+) -> LoadedModel:
     require_packages(model.source)
     from bundler.sources.module import from_module
     from bundler.values.signature import TensorSpec
 
     specs = tuple(TensorSpec.parse(text) for text in model.inputs)
-    return from_module(module, examples=example_inputs, inputs=specs, provenance={"source": model.source})
+    return from_module(
+        module, examples=example_inputs, inputs=specs, provenance={"source": model.source}, dynamic_shapes=dynamic_shapes
+    )
 
 
 def _paths(files: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
@@ -634,6 +657,7 @@ def convert(
     from bundler.spec.request import check_options
     from bundler.values.converted import SERVING_DEFAULT
 
+    quiet_tensorflow()
     check_options({"layout": layout})
     files = _paths(ops)
     converter = NativeConverter(plugins.load(files, base=Path.cwd()).handlers if files else None)

@@ -98,7 +98,7 @@ class TargetError(ServingError):
 
 
 class ConfigError(TargetError):
-    """A config file of TensorFlow Serving is wrong."""
+    """A config file or an option of a server is wrong, or what it names cannot be used: a folder, a port, a certificate."""
 
 
 class TensorError(ServingError):

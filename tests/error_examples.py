@@ -73,6 +73,7 @@ def python(name: str, text: str) -> str:
 
 
 command("TFB1001", "smoke", "localhost:8500")
+command("TFB1007", "verify", "digits", "--paritty")
 command("TFB1101", "build", "bundle.yaml")
 command("TFB2001", "build", "model.py")
 command("TFB2002", "build", "model.onnx")

@@ -54,7 +54,7 @@ def merge_serving(before: Manifest, serving: Record, stated: Collection[str]) ->
         if in_spec != promoted:
             notices.append(
                 f"The label {label!r} of model {model!r} stays at version {promoted}, to which it was promoted, although "
-                f"bundle.yaml has version {in_spec}; change it with `tfbundle promote`."
+                f"bundle.yaml has version {in_spec}; only a promotion moves it."
             )
         set_label(labels, versions, model, label, promoted)
     return {**serving, "labels": labels, "versions": versions}, tuple(notices)

@@ -11,6 +11,7 @@ from bundler.bundle.manifest import Manifest, Record
 from bundler.bundle.recovery import wait_until_published
 from bundler.errors import VerifyError
 from bundler.values.signature import Signature
+from serving.notebook import html_table
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,6 +46,15 @@ class BundleReader:
     def __repr__(self) -> str:
         models = ", ".join(f"{name} {self.versions(name)}" for name in self.models())
         return f"{type(self).__name__}({str(self.path)!r}: {models})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the versions, which notebooks show."""
+        rows = []
+        for name in self.models():
+            for number in self.versions(name):
+                inputs = [str(spec) for spec in next(iter(self.signatures(name, number).values())).inputs]
+                rows.append((name, str(number), ", ".join(inputs), ", ".join(self.record(name, number)["tflite"])))
+        return html_table(f"Bundle {self.path}", ("model", "version", "inputs", "TFLite"), rows)
 
     @property
     def path(self) -> Path:
@@ -94,6 +104,14 @@ class BundleReader:
                 code="TFB1006",
             )
         return self.manifest.models[model][number]
+
+    def is_adopted(self, model: str, version: int) -> bool:
+        """Return whether a version was adopted (`tfbundle build --adopt`), so that there are no golden data for it.
+
+        Raises:
+            VerifyError: the bundle has no such model or version.
+        """
+        return bool(self.record(model, version).get("adopted"))
 
     def signatures(self, model: str, version: int | None = None) -> dict[str, Signature]:
         """Return the signatures of a version (default: the latest), `serving_default` first.

@@ -12,6 +12,7 @@ from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Staging, staging_folders
 from bundler.errors import VerifyError
+from serving.texts import shell_command
 
 _PATIENCE = 10.0  # seconds; a publication consists of renames and takes milliseconds
 
@@ -21,11 +22,13 @@ class HalfPublished:
     """A publication that was begun and neither finished nor undone.
 
     Attributes:
+        root: the bundle.
         folder: name of the staging folder that has its journal.
         paths: the files and folders that it renames, relative to the bundle.
         undoes: whether it is being undone.
     """
 
+    root: Path
     folder: str
     paths: frozenset[str]
     undoes: bool
@@ -39,7 +42,7 @@ class HalfPublished:
         owners = sorted({owner for path in self.paths if (owner := version_of(path))})
         subject = " and ".join(f"version {number} of {model!r}" for model, number in owners) or "changed files"
         verb, outcome = ("undoing the publication of", "undoes it") if self.undoes else ("publishing", "finishes it")
-        advice = f"`tfbundle verify DIR --repair` {outcome}, and so does the next build"
+        advice = f"`{shell_command('tfbundle', 'verify', self.root, '--repair')}` {outcome}, and so does the next build"
         return f"a command was killed while {verb} {subject}; {advice}"
 
 
@@ -54,7 +57,7 @@ def half_published(root: Path, folder: Path) -> HalfPublished | None:
         return None
     steps, undoes = found
     paths = frozenset(path for step in steps for path in (step.source, step.target) if not path.startswith(folder.name))
-    return HalfPublished(folder.name, paths, undoes)
+    return HalfPublished(root, folder.name, paths, undoes)
 
 
 def wait_until_published(root: Path) -> None:
@@ -68,7 +71,9 @@ def wait_until_published(root: Path) -> None:
     while found := _first(root):
         if not is_locked(layout) and (again := _first(root)):
             raise VerifyError(
-                f"{root} is half published: {again}.", fix=f"run `tfbundle verify {root} --repair`", code="TFB5006"
+                f"{root} is half published: {again}.",
+                fix=f"run `{shell_command('tfbundle', 'verify', root, '--repair')}`",
+                code="TFB5006",
             )
         if time.monotonic() > deadline:
             raise VerifyError(
@@ -86,7 +91,7 @@ def _first(root: Path) -> HalfPublished | None:
     except journal.JournalError as exc:
         raise VerifyError(
             f"{root} has a staging folder with a journal that no build of this bundle wrote: {exc}.",
-            fix="run `tfbundle verify` for details",
+            fix=f"run `{shell_command('tfbundle', 'verify', root)}` for details",
             code="TFB5006",
         ) from exc
 

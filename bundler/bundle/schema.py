@@ -273,8 +273,15 @@ class FixedDimsRecord(_Record):
     export: str
 
 
+class AdoptedRecord(_Record):
+    """The origin of a version that tfbundle did not build: when it was adopted, and its folder relative to the bundle."""
+
+    at: str
+    path: RelativePath
+
+
 class VersionRecord(_Record):
-    """The record of one version of a model."""
+    """The record of one version of a model. `adopted` is set for a version that tfbundle did not build."""
 
     created: datetime
     source: dict[str, Any]
@@ -292,13 +299,13 @@ class VersionRecord(_Record):
     stages: dict[str, Number]
     evaluation: EvaluationRecord | None = None
     fixed_dims: FixedDimsRecord | None = None
+    adopted: AdoptedRecord | None = None
 
-    @field_validator("signatures")
-    @classmethod
-    def _has_the_model_itself(cls, signatures: dict[str, SignatureRecord]) -> dict[str, SignatureRecord]:
-        if "serving_default" not in signatures:
-            raise ValueError("serving_default is missing")
-        return signatures
+    @model_validator(mode="after")
+    def _has_the_model_itself(self) -> VersionRecord:
+        if "serving_default" not in self.signatures and self.adopted is None:
+            raise ValueError("signatures: serving_default is missing")
+        return self
 
 
 class ModelRecord(_Record):

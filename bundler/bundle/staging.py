@@ -22,7 +22,8 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from bundler.bundle import journal
+from bundler.bundle import adoption, journal
+from bundler.bundle.adoption import Adopted
 from bundler.bundle.files import link_on
 from bundler.bundle.journal import JournalError, Step
 from bundler.bundle.layout import BundleLayout, version_of
@@ -30,6 +31,7 @@ from bundler.bundle.manifest import FileEntry, Manifest, files_under, hash_files
 from bundler.errors import PublishError, UsageError
 from bundler.process.causes import chain_of
 from serving.regular_file import kind
+from serving.texts import shell_command
 
 PREFIX = ".staging-"
 _OWNER = "owner.json"
@@ -65,6 +67,7 @@ class Staging:
 
     Raises (on entering):
         PublishError: another build holds the bundle, or its folder cannot be written.
+        UsageError: the folder is not a bundle and not empty.
         VerifyError: the existing bundle is damaged.
 
     Leaving removes the private folder. An error in the block that a full disk has caused becomes a PublishError.
@@ -75,8 +78,16 @@ class Staging:
     work: Path
     manifest: Manifest | None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, adopts: bool = False) -> None:
+        """Prepare to stage a build; nothing is written yet.
+
+        Args:
+            root: the bundle's folder.
+            adopts: whether the folder may be a model repository, which `adopt` then takes in.
+        """
         self.bundle = BundleLayout(root.resolve())
+        self._adopts = adopts
+        self._adopted: dict[tuple[str, int], bool] = {}  # whether the version stays where it is
         self.notices: list[str] = []
         self._shown = root
         self._lock = FileLock(self.bundle.lock, timeout=0)
@@ -103,6 +114,8 @@ class Staging:
 
     def _open(self) -> None:
         root = self.bundle.root
+        if not (self._adopts or os.path.lexists(self.bundle.manifest) or staging_folders(root)):
+            adoption.check_folder(self.bundle, self._shown)
         self._make(root)
         _check_parts(self.bundle, self._shown)
         self._acquire()
@@ -141,7 +154,8 @@ class Staging:
             raise PublishError(
                 f"{stale.name} holds a journal that no build of this bundle wrote: {exc}.",
                 where=str(self._shown / stale.name),
-                fix="check the bundle with `tfbundle verify`, delete that folder, and repeat the command",
+                fix=f"check the bundle with `{shell_command('tfbundle', 'verify', self._shown)}`, delete that folder, and repeat "
+                "the command",
                 code="TFB5006",
             ) from exc
         if finished:
@@ -160,7 +174,8 @@ class Staging:
         if hasattr(self, "layout") and self.layout.root.is_dir():
             journal.settle(self.bundle.root, self.layout.root, forward=self._published)
             shutil.rmtree(self.layout.root)
-        if self._made and not self._published and self._lock.is_locked:
+        is_new = not (self._published or os.path.lexists(self.bundle.manifest))
+        if is_new and self._lock.is_locked:
             with suppress(OSError):  # a folder that has other files by now stays
                 self.bundle.lock.unlink(missing_ok=True)
                 for folder in self._made:
@@ -178,18 +193,53 @@ class Staging:
             raise UsageError(
                 f"The version {requested} is out of range.", fix=f"use a number from 1 to {2**63 - 1}", code="TFB5004"
             )
-        known = self.manifest.versions(model) if self.manifest else []
-        taken = self.bundle.taken_versions(model) | set(known)
+        taken = self._taken(model) | {number for name, number in self._adopted if name == model}
         if requested is None:
             return max(taken, default=0) + 1
-        if requested in taken:
+        self._check_free(model, requested, taken)
+        return requested
+
+    def _taken(self, model: str) -> set[int]:
+        """Return the version numbers of a model that the bundle has."""
+        return self.bundle.taken_versions(model) | set(self.manifest.versions(model) if self.manifest else ())
+
+    def _check_free(self, model: str, number: int, taken: set[int]) -> None:
+        if number in taken:
             raise PublishError(
-                f"Version {requested} of model {model!r} already exists; a published version is never overwritten.",
-                where=str(self._shown / "models" / model / str(requested)),
+                f"Version {number} of model {model!r} already exists; a published version is never overwritten.",
+                where=str(self._shown / "models" / model / str(number)),
                 fix=f"omit --version, or use --version {max(taken) + 1}",
                 code="TFB5004",
             )
-        return requested
+
+    def adopt(self) -> tuple[Adopted, ...]:
+        """Take in the versions of a model repository that bundle.json does not have yet.
+
+        Those in the bundle's models/ stay where they are. Others are linked into the private folder, to be published with the
+        build; the originals stay, too.
+
+        Raises:
+            UsageError: there is no version, or one that cannot be adopted; the message names it.
+        """
+        known = self.manifest.models if self.manifest else {}
+        found = adoption.find_versions(self.bundle)
+        new = [version for version in found if version.number not in known.get(version.model, {})]
+        if not found:
+            raise UsageError(
+                f"There is no version of a model to adopt in {self._shown}.",
+                fix="give the folder that holds the models' folders with -o, or omit --adopt",
+                code="TFB5008",
+            )
+        adoption.check_models_dir(self.bundle, found)
+        adopted = [Adopted(v.model, v.number, adoption.make_record(v, self.bundle)) for v in new]
+        for version in new:
+            in_place = version.folder == self.bundle.version_dir(version.model, version.number)
+            self._adopted[version.model, version.number] = in_place
+            if not in_place:
+                adoption.link_version(version.folder, self.layout.version_dir(version.model, version.number))
+        if adopted:
+            self.notices.append(adoption.notice(adopted))
+        return tuple(adopted)
 
     def publish(self, manifest: Manifest, notices: Sequence[str] = ()) -> Published:
         """Move the staged files into the bundle and replace bundle.json.
@@ -238,7 +288,7 @@ class Staging:
         """Return the steps for the new versions, the SavedModels of all models last."""
         rows = []
         for model, number in self._new_versions(manifest):
-            self.next_version(model, number)
+            self._check_free(model, number, self._taken(model))
             parts = self.layout.version_parts(model, number)
             rows.append([self._step(part, self.bundle.root / self.layout.relative(part)) for part in parts])
         return [step for row in rows for step in row[:-1]] + [row[-1] for row in rows]
@@ -314,8 +364,10 @@ class Staging:
             stays = owner[1] in manifest.versions(owner[0]) if owner else path.split("/")[0] not in parts
             if stays:
                 files[path] = entry
+        kept = [p for owner, stays in self._adopted.items() if stays for p in files_under(self.bundle.version_dir(*owner))]
         new = [p for owner in self._new_versions(manifest) for p in _part_files(self.layout, *owner)]
-        return files | hash_files(self.layout.root, [*new, *(self.layout.root / path for path in generated)])
+        staged = hash_files(self.layout.root, [*new, *(self.layout.root / path for path in generated)])
+        return files | hash_files(self.bundle.root, kept) | staged
 
 
 def unwritable(exc: OSError, root: Path) -> PublishError:

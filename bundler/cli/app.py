@@ -11,7 +11,6 @@ from bundler.cli import (
     build,
     demo,
     doctor,
-    explain,
     export_mobile,
     init,
     inspect,
@@ -20,11 +19,11 @@ from bundler.cli import (
     promote,
     render,
     serve,
-    setup,
     smoke,
     verify,
 )
 from bundler.cli.boundary import Boundary
+from bundler.cli.help import HelpCommand
 from bundler.cli.output import quiet_libraries, say
 
 app = typer.Typer(
@@ -57,19 +56,19 @@ def common(
     quiet_libraries()
 
 
-app.command("init")(init.init)
+app.command("init", cls=HelpCommand)(init.init)
 app.command("build", cls=build.BuildCommand)(build.build)
-app.command("verify")(verify.verify)
-app.command("inspect")(inspect.inspect)
-app.command("ops")(ops.ops)
-app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
-app.command("launch")(launch.launch)
-app.command("smoke")(smoke.smoke)
-app.command("bench")(bench.bench)
-app.command("promote")(promote.promote)
-app.command("render")(render.render)
-app.command("export-mobile")(export_mobile.export_mobile)
-app.command("doctor")(doctor.doctor)
-app.command("explain")(explain.explain)
-app.command("setup")(setup.setup)
-app.command("demo")(demo.demo)
+app.command("verify", cls=HelpCommand)(verify.verify)
+app.command("inspect", cls=HelpCommand)(inspect.inspect)
+app.command("ops", cls=HelpCommand)(ops.ops)
+app.command("serve", cls=HelpCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
+app.command("launch", cls=HelpCommand)(launch.launch)
+app.command("smoke", cls=HelpCommand)(smoke.smoke)
+app.command("bench", cls=HelpCommand)(bench.bench)
+app.command("promote", cls=HelpCommand)(promote.promote)
+app.command("render", cls=HelpCommand)(render.render)
+app.command("export-mobile", cls=HelpCommand)(export_mobile.export_mobile)
+app.command("doctor", cls=HelpCommand)(doctor.doctor)
+app.command("explain", cls=HelpCommand)(explain.explain)
+app.command("setup", cls=HelpCommand)(setup.setup)
+app.command("demo", cls=HelpCommand)(demo.demo)

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from bundler.cli.debug import DEBUG_ENV, debugging
-from bundler.cli.output import echo, print_error
+from bundler.cli.help import HelpGroup
+from bundler.cli.output import echo, print_failure, reset_json
 from bundler.process.causes import cause_of
 from bundler.process.extras import explained
-from serving.texts import printable
 
 _LONGEST_PATH = 300
 """Characters of a path in a message."""
@@ -35,12 +33,13 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception, so that context managers clean up."""
 
 
-class Boundary(TyperGroup):
+class Boundary(HelpGroup):
     """A group that prints the errors of its commands without a traceback, and accepts `--debug` at any position."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; `--debug` is taken out of them first, unless it follows `--`."""
         options = args[: args.index("--")] if "--" in args else args
+        reset_json(wanted="--json" in options)
         if "--debug" in options:
             os.environ[DEBUG_ENV] = "1"
             args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
@@ -51,59 +50,44 @@ class Boundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as exc:
-            _explain_interrupt(exc)
-            raise typer.Exit(143 if isinstance(exc, Terminated) else 130) from exc
+            raise typer.Exit(_explain_interrupt(exc)) from exc
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as exc:
-            code = _explain(exc)
-            if code is None:  # a usage error of typer, which prints it
-                raise
-            raise typer.Exit(code) from exc
+            raise typer.Exit(_explain(exc)) from exc
 
 
-def _explain(exc: Exception) -> int | None:
-    """Print an error and return its exit code. Return None for an error of the command line's parser."""
+def _explain(exc: Exception) -> int:
+    """Print an error and return its exit code."""
     from bundler.errors import TfbundleError
     from serving.errors import ServingError
 
     if hasattr(exc, "format_message"):  # ClickException of click, or of the copy of click within typer
-        exc.message = printable(str(getattr(exc, "message", exc)), lines=True)  # type: ignore[attr-defined]
-        return None
+        path = getattr(getattr(exc, "ctx", None), "command_path", "tfbundle")
+        return print_failure(exc.format_message(), getattr(exc, "exit_code", 2), fix=f"see `{path} --help`", code="TFB1007")
     if debugging():
         _print_traceback(exc)
     if isinstance(exc, (TfbundleError, ServingError)):
-        print_error(exc.what, where=exc.where, fix=exc.fix, code=exc.code)
-        if exc.code and explains():
-            echo(f"  more: tfbundle explain {exc.code}")
-        return exc.exit_code
+        return print_failure(exc.what, exc.exit_code, where=exc.where, fix=exc.fix, code=exc.code)
     if isinstance(exc, PermissionError) and exc.filename:
         fix = "change the permissions, or run the command as a user who has them"
-        print_error(f"{exc.filename}: {exc.strerror}.", fix=fix, code="TFB8101")
-        return 1
+        return print_failure(f"{exc.filename}: {exc.strerror}.", 1, fix=fix, code="TFB8101")
     if isinstance(exc, OSError) and exc.filename:
-        fix = "check the path, and the disk that it is on"
-        print_error(f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}.", fix=fix, code="TFB8101")
-        return 1
+        what = f"{str(exc.filename)[:_LONGEST_PATH]}: {exc.strerror}."
+        return print_failure(what, 1, fix="check the path, and the disk that it is on", code="TFB8101")
     missing = explained(exc, "This command") if isinstance(exc, ImportError) else None
     if missing is not None:
-        print_error(missing.what, fix=missing.fix, code=missing.code)
-        return missing.exit_code
+        return print_failure(missing.what, missing.exit_code, fix=missing.fix, code=missing.code)
     cause = cause_of(exc) if str(exc).strip() else ""
-    print_error(f"Unexpected {type(exc).__name__}: {cause}", fix="run with --debug for the traceback", code="TFB8901")
-    return 1
+    fix = "run with --debug for the traceback"
+    return print_failure(f"Unexpected {type(exc).__name__}: {cause}", 1, fix=fix, code="TFB8901")
 
 
-def explains() -> bool:
-    """Return whether an error is followed by the command that explains its code: only if a person reads it."""
-    return sys.stderr.isatty()
-
-
-def _explain_interrupt(exc: KeyboardInterrupt) -> None:
+def _explain_interrupt(exc: KeyboardInterrupt) -> int:
     if debugging():
         _print_traceback(exc)
     word = "Terminated" if isinstance(exc, Terminated) else "Interrupted"
-    print_error(f"{word}: {exc}" if exc.args else f"{word}.")
+    return print_failure(f"{word}: {exc}" if exc.args else f"{word}.", 143 if isinstance(exc, Terminated) else 130)
 
 
 def _print_traceback(exc: BaseException) -> None:

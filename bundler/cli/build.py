@@ -13,7 +13,7 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
-from bundler.cli.output import note, print_json, say, say_next, size, table
+from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ def build(
         bool,
         typer.Option("--dry-run", help="Export the model, list its operators and every one that would fail. Build nothing."),
     ] = False,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Take in the versions of a TensorFlow Serving model repository in the bundle's folder."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     **options: Any,
 ) -> None:
@@ -72,10 +76,10 @@ def build(
     if dry:
         dry_run(request, as_json=as_json)
     else:
-        _build(request, version, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
+        _build(request, version, adopt=adopt, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
 
 
-def _build(request: BuildRequest, version: int | None, *, as_json: bool, in_file: bool) -> None:
+def _build(request: BuildRequest, version: int | None, *, adopt: bool, as_json: bool, in_file: bool) -> None:
     from bundler.errors import VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
@@ -83,7 +87,7 @@ def _build(request: BuildRequest, version: int | None, *, as_json: bool, in_file
     try:
         with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
             bundle = build_bundle(
-                request.spec, request.out, base=request.base, version=version, progress=progress
+                request.spec, request.out, base=request.base, version=version, progress=progress, adopt=adopt
             )
     except VariantsError as exc:
         _show(cast("Bundle", exc.bundle), request.out, as_json=as_json, in_file=in_file)
@@ -123,7 +127,7 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         for line in (*_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
     say(f"Bundle: {shown}")
-    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), ("open", shown / "report.html"), column=7)
+    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), shown / "report.html"), column=7)
 
 
 def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:

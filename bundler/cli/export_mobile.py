@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
-from bundler.cli.output import print_json, say, say_next, size, table
+from bundler.cli.output import opener, print_json, say, say_next, size, table
 from bundler.cli.parameters import takes
 
 
@@ -73,4 +73,4 @@ def export_mobile(options: ExportMobileOptions) -> None:
     ]
     table(("file", "size", "accuracy"), rows)
     say(f"Written: {options.output}")
-    say_next(("open", options.output / "README.md"), ("tfbundle", "inspect", options.output / rows[0][0]), column=8)
+    say_next((opener(), options.output / "README.md"), ("tfbundle", "inspect", options.output / rows[0][0]), column=8)

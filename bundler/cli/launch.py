@@ -72,7 +72,7 @@ def launch(options: LaunchOptions) -> None:
     wait_until_published(options.bundle)
     bundle = Bundle.open(options.bundle)
     context = render_context(bundle.name, bundle.manifest)
-    golden_files = served_golden_files(bundle, context) if options.smoke else None
+    golden_files = (served_golden_files(bundle, context) or None) if options.smoke else None
     target = deployment(bundle, context, host=options.host, grpc_port=options.port, rest_port=options.rest_port)
     if not options.allow_unsafe_ops:
         refuse_unsafe(bundle, target.versions)

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 from typer.main import get_command
 
+from bundler.cli.help import HelpCommand
 
-class LazyCommand(TyperCommand):
+
+class LazyCommand(HelpCommand):
     """A command that `tfbundle --help` lists without importing what its parameters are made from."""
 
     def make_function(self) -> Callable[..., None]:

@@ -12,8 +12,9 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from bundler.cli.help import is_plain
 from serving.texts import json_text, printable, shell_command
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that never wraps lines, so that scripts can read them."""
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    colors: Literal["auto"] | None = None if is_plain(sys.stderr if stderr else sys.stdout) else "auto"
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False, color_system=colors)
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
@@ -45,6 +47,11 @@ def say_next(*commands: Sequence[object], column: int = 0) -> None:
         column: width of the heading `Next:`, for alignment with the lines above it.
     """
     say(f"{'Next:':<{column}} " + "   |   ".join(shell_command(*words) for words in commands))
+
+
+def opener() -> str:
+    """Return the command that opens a file with the desktop's program for it."""
+    return "open" if sys.platform == "darwin" else "xdg-open"
 
 
 def echo(text: str) -> None:
@@ -71,8 +78,39 @@ def _indented(text: str) -> str:
     return "\n".join([first, *(line if line.startswith("    ") else f"    {line}" for line in others)])
 
 
+_json = {"wanted": False, "printed": False}
+"""Whether the command line has --json, and whether the command has printed its object."""
+
+
+def reset_json(*, wanted: bool) -> None:
+    """Begin a command; `wanted` says whether its result is to be JSON."""
+    _json.update(wanted=wanted, printed=False)
+
+
+def explains() -> bool:
+    """Return whether an error is followed by the command that explains its code: only if a person reads it."""
+    return sys.stderr.isatty()
+
+
+def print_failure(
+    what: str, exit_code: int, *, where: str | None = None, fix: str | None = None, code: str = ""
+) -> int:
+    """Print an error to stderr, and with --json as the one object on stdout too, unless the command has printed its result.
+
+    Returns:
+        The exit code.
+    """
+    print_error(what, where=where, fix=fix, code=code)
+    if code and explains():
+        echo(f"  more: tfbundle explain {code}")
+    if _json["wanted"] and not _json["printed"]:
+        print_json({"error": what, "code": code or None, "where": where, "fix": fix, "exit_code": exit_code})
+    return exit_code
+
+
 def print_json(data: Any) -> None:
     """Print JSON to stdout for scripts, without colors or wrapping."""
+    _json["printed"] = True
     sys.stdout.write(json_text(data, indent=2) + "\n")
 
 
@@ -82,7 +120,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     columns, *rows = [[printable(cell) for cell in row] for row in (columns, *rows)]
-    out = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    out = Table(box=None if is_plain() else box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         figures = bool(rows) and all(row[number][:1].isdigit() or not row[number] for row in rows)
         out.add_column(column, justify="right" if figures else "left", no_wrap=True)
@@ -118,7 +156,7 @@ def quiet_libraries() -> None:
 @contextmanager
 def _quiet_tensorflow() -> Iterator[None]:
     """Keep off the terminal what absl logs during TensorFlow's import, and later its warnings, which quote names as they are."""
-    from bundler.process.stderr import captured_stderr
+    from serving.stderr import captured_stderr
 
     with captured_stderr():
         yield

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bundler.cli.help import is_plain
 from bundler.cli.output import console, echo
 from serving.texts import printable
 
@@ -35,7 +36,7 @@ def stages(total: int) -> Iterator[Progress]:
     Args:
         total: number of stages.
     """
-    with _bar(total) if sys.stderr.isatty() else _lines() as show:
+    with _lines() if is_plain(sys.stderr) else _bar(total) as show:
         yield show
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundler.cli.output import print_error
+from bundler.cli.output import print_failure
 
 if TYPE_CHECKING:
     from serving.server import ServerOptions
@@ -55,8 +55,7 @@ def serve(
         options.check()
         run(options)
     except StatusError as exc:
-        print_error(f"The server did not start: {exc}", where=getattr(exc, "detail", None), code="TFB6205")
-        raise typer.Exit(1) from exc
+        raise typer.Exit(print_failure(f"The server did not start: {exc}", 1, where=getattr(exc, "detail", None), code="TFB6205")) from exc
 
 
 def _options(folders: list[str], flags: list[str]) -> ServerOptions:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli.output import print_error, print_json, say
+
+if TYPE_CHECKING:
+    from serving.smoke.run import GoldenFile
 
 
 def smoke(
@@ -34,8 +37,6 @@ def smoke(
     With --replay the requests in a file are sent, and the answers are compared with those logged in the file.
     """
     from bundler.errors import UsageError
-    from bundler.operations.smoke import served_golden_files
-    from bundler.validation.bundle import Bundle
     from serving.smoke.run import Check, run
 
     def show(check: Check) -> None:
@@ -50,7 +51,8 @@ def smoke(
 
         report = send_again(target, replay, timeout=timeout, progress=progress)
     elif bundle and not replay:
-        report = run(target, served_golden_files(Bundle.open(bundle)), rest=rest, timeout=timeout, progress=progress)
+        golden = _golden(bundle)
+        report = run(target, golden, rest=rest, timeout=timeout, progress=progress)
     else:
         fix = "e.g. tfbundle smoke localhost:8500 --bundle DIR"
         raise UsageError("Give either --bundle or --replay.", fix=fix, code="TFB1001")
@@ -60,3 +62,18 @@ def smoke(
         say(report.verdict(), style="bold green" if report.passed else "bold red")
     if not report.passed:
         raise typer.Exit(1)
+
+
+def _golden(bundle: Path) -> list[GoldenFile]:
+    from bundler.errors import UsageError
+    from bundler.operations.smoke import served_golden_files
+    from bundler.validation.bundle import Bundle
+
+    golden = served_golden_files(Bundle.open(bundle))
+    if not golden:
+        raise UsageError(
+            f"All versions of {bundle} that are served were adopted, so it has no golden data to send.",
+            fix="send logged requests with --replay FILE",
+            code="TFB7201",
+        )
+    return golden

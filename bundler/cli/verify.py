@@ -52,13 +52,16 @@ def verify(
     if serious:
         raise typer.Exit(1)
     if not as_json:
-        records = _records(opened)
+        every = _records(opened)
+        records = [each for each in every if not each[1].get("adopted")]
         count = len(records)
         verb = "gives" if count == 1 else "give"
         references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
-        answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity else ""
+        answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity and count else ""
         files = len(opened.manifest.files)
         say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
+        if len(records) < len(every):
+            note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
         for model, record in records if parity else ():
             for line in record["parity"].get("runtime_notes", ()):
                 note(f"note: {model}, {line}")

@@ -33,7 +33,7 @@ from bundler.errors import ConversionError, MissingExtraError, UsageError
 from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 from bundler.process import worker
 from bundler.spec.bundle_spec import SignatureLayout
-from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.converted import SERVING_DEFAULT, signatures_html, signatures_text
 from bundler.values.signature import Signature
 
 MAX_OPSET = 15
@@ -93,6 +93,12 @@ class OnnxTfModel:
         self._folder = work / "saved_model"
         self._loaded: Any = None
         weakref.finalize(self, shutil.rmtree, work, ignore_errors=True)
+
+    def __repr__(self) -> str:
+        return signatures_text(self)
+
+    def _repr_html_(self) -> str:
+        return signatures_html(self)
 
     def __call__(self, /, **inputs: Any) -> dict[str, Any]:
         """Run serving_default on arrays or tensors by input name; return tensors by output name, in the model's order."""

@@ -50,6 +50,7 @@ def check() -> None:
             raise ExportError(
                 f"{package} {version} has no {module}.{name}, which the export needs.",
                 fix=f"pip install 'torch>={OLDEST}' 'onnxscript>=0.6'",
+                code="TFB8002",
             )
 
 

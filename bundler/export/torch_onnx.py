@@ -28,6 +28,7 @@ from bundler.export.flat import FlatModule
 from bundler.export.packed import padded_sequences
 from bundler.export.rotary import expand_rotary_caches
 from bundler.export.script import flat_script
+from bundler.process import interrupts
 from bundler.process.causes import chain_of
 from bundler.process.logs import silence
 from bundler.values.signature import TensorSpec
@@ -159,17 +160,22 @@ def _write_torchscript(job: Job, path: Path) -> ir.Model:
 
 @contextlib.contextmanager
 def _reporting(job: Job) -> Iterator[Path]:
-    """Yield a folder for torch's report, and turn an exception of torch into an ExportError that names the report."""
+    """Yield a folder for torch's report, and turn an exception of torch into an ExportError that names the report.
+
+    An interruption stays one, even if torch has made an error of its own from it.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="tfbundle-export-") as name,
         silence() as chatter,
         _logged_sizes(),
         _plain_attention(),
         _fresh_recurrence(),
+        interrupts.watched() as interruption,
     ):
         try:
             yield Path(name)
         except Exception as exc:
+            interruption.raise_if_caused(exc)
             if _ONLY_4D in _causes(exc) and isinstance(job.module, FlatModule) and not job.module.attention_4d:
                 raise _Needs4dAttention from exc
             names = [spec.name for spec in job.inputs]

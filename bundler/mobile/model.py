@@ -17,6 +17,7 @@ from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
+from serving.texts import shell_command
 
 ORDER: tuple[str, ...] = get_args(TfliteVariant)
 
@@ -177,9 +178,8 @@ def _check_file(bundle: Bundle, path: Path) -> None:
             f"{relative} cannot be read: {exc.strerror}.", fix="build the model again", code="TFB5104"
         ) from exc
     if expected != actual:
-        raise VerifyError(
-            f"{relative} is not the file that was built.", fix="run `tfbundle verify` for details", code="TFB5104"
-        )
+        fix = f"run `{shell_command('tfbundle', 'verify', bundle.path)}` for details"
+        raise VerifyError(f"{relative} is not the file that was built.", fix=fix, code="TFB5104")
 
 
 def _accuracy(figures: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from bundler.values.signature import Signature
 from serving.client.prepared_request import PreparedRequest
 from serving.errors import GoldenError
 from serving.golden.data import Golden, GoldenCase
+from serving.texts import shell_command
 
 
 def bench_request(
@@ -42,6 +43,13 @@ def bench_request(
             code="TFB1006",
         )
     number = bundle.versions(name)[-1] if version is None else version
+    if bundle.is_adopted(name, number):
+        built = [str(each) for each in bundle.versions(name) if not bundle.is_adopted(name, each)]
+        raise UsageError(
+            f"Version {number} of {name!r} was adopted, so the bundle has no golden data to send to it.",
+            fix=f"choose a version that tfbundle built with --version: {', '.join(built)}" if built else "use --replay FILE",
+            code="TFB7201",
+        )
     golden = _golden(bundle, name, number)
     cases = [case for case in golden.cases if case.signature == signature]
     spec = signatures[signature]
@@ -64,7 +72,9 @@ def _golden(bundle: Bundle, model: str, version: int) -> Golden:
     try:
         return Golden.load(path)
     except GoldenError as exc:
-        raise VerifyError(exc.what, fix="run `tfbundle verify` for details", code="TFB5104") from exc
+        raise VerifyError(
+            exc.what, fix=f"run `{shell_command('tfbundle', 'verify', bundle.path)}` for details", code="TFB5104"
+        ) from exc
 
 
 def _has_rows(case: GoldenCase, spec: Signature, rows: int) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import UsageError
-from bundler.pipeline import Progress, check_model, timed
+from bundler.pipeline import Progress, timed
+from bundler.validation.request import check_models
 from bundler.values.converted import SERVING_DEFAULT
 
 if TYPE_CHECKING:
@@ -114,20 +115,21 @@ def dry_run(spec: BundleSpec, *, base: Path, progress: Progress) -> tuple[DryRun
         raise UsageError(
             "bundle.yaml lists no models.", fix="add a model under 'models' in bundle.yaml", code="TFB1103"
         )
-    extensions = {model.name: _extension(model, base) for model in spec.models}
+    for model in spec.models:
+        _check_converter(model)
+    extensions = check_models(spec, base)
     return tuple(
-        result for model in spec.models for result in _check_model(model, extensions[model.name], base, progress)
+        result for model in spec.models for result in _check_model(model, extensions[model.name][1], base, progress)
     )
 
 
-def _extension(model: ModelSpec, base: Path) -> Extension | None:
+def _check_converter(model: ModelSpec) -> None:
     if model.converter != "native":
         raise UsageError(
             f"--dry-run works only with the native converter, but the model {model.name!r} uses {model.converter}.",
             fix="omit --converter or --dry-run",
             code="TFB1206",
         )
-    return check_model(model, base)[1]
 
 
 def _check_model(

@@ -144,11 +144,7 @@ def _saved_model(path: Path) -> ModelFacts:
     graph = saved.meta_graphs[0]
     nodes = [node.op for node in graph.graph_def.node]
     nodes += [node.op for function in graph.graph_def.library.function for node in function.node_def]
-    signatures = {
-        name: Signature(_tf_specs(definition.inputs), _tf_specs(definition.outputs))
-        for name, definition in sorted(graph.signature_def.items())
-        if not name.startswith("__")
-    }
+    signatures = summarize.read_signatures(graph)
     details = {
         "tensorflow": graph.meta_info_def.tensorflow_version,
         "tags": list(graph.meta_info_def.tags),
@@ -160,20 +156,6 @@ def _saved_model(path: Path) -> ModelFacts:
     return ModelFacts(
         str(path), "saved_model", bytes_total, signatures, _most_frequent(nodes), details, transposes, unsafe=unsafe
     )
-
-
-def _tf_specs(infos: Any) -> tuple[TensorSpec, ...]:
-    return tuple(_tf_spec(name, infos[name]) for name in sorted(infos))
-
-
-def _tf_spec(name: str, info: Any) -> TensorSpec:
-    from serving.protocol.messages import message
-
-    dtype = message("tensorflow.TensorInfo").DESCRIPTOR.fields_by_name["dtype"].enum_type
-    text = dtype.values_by_number[info.dtype].name.removeprefix("DT_").lower()
-    text = {"float": "float32", "double": "float64", "half": "float16"}.get(text, text)
-    dims = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
-    return TensorSpec(name, text, dims)
 
 
 def _onnx(path: Path) -> ModelFacts:

@@ -18,6 +18,7 @@ from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Published, Staging
 from bundler.errors import UsageError
+from serving.texts import shell_command
 
 if TYPE_CHECKING:
     from bundler.render import RenderContext
@@ -117,7 +118,7 @@ def rollback(root: Path, model: str | None, label: str, server: RunningServer | 
         if not earlier_versions:
             raise UsageError(
                 f"The label {label!r} of model {name!r} was never promoted, or all its promotions are rolled back.",
-                fix="run `tfbundle promote DIR` to list the labels and their history",
+                fix=f"run `{shell_command('tfbundle', 'promote', root)}` to list the labels and their history",
                 code="TFB1401",
             )
         version = earlier_versions[-1]

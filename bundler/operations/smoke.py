@@ -13,6 +13,8 @@ from serving.smoke.run import GoldenFile
 def served_golden_files(bundle: Bundle, context: RenderContext | None = None) -> list[GoldenFile]:
     """Return the golden data of each version that the bundle's settings serve, by default the latest of each model.
 
+    Adopted versions have none and are left out.
+
     Args:
         bundle: The bundle.
         context: Its render context, if the caller has it already.
@@ -25,4 +27,5 @@ def served_golden_files(bundle: Bundle, context: RenderContext | None = None) ->
         GoldenFile(model, version, own_file(bundle.path, bundle.layout.golden_file(model, version)))
         for model, versions in served_versions(context).items()
         for version in versions
+        if not context.is_adopted(model, version)
     ]

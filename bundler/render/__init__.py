@@ -94,6 +94,11 @@ class RenderContext:
             f"serving: the model {name!r} is not in the bundle.", fix=f"choose one of: {known}", code="TFB1105"
         )
 
+    def is_adopted(self, model: str, version: int) -> bool:
+        """Return whether tfbundle did not build a version, so that there are no golden data for it."""
+        versions = self.manifest.get("models", {}).get(model, {}).get("versions", {})
+        return bool(versions.get(str(version), {}).get("adopted"))
+
     @property
     def objects_name(self) -> str:
         """The name of the Kubernetes objects."""

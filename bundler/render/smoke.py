@@ -49,7 +49,8 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
         _copy(Path(serving.__file__).parent / name, layout.smoke_dir / "serving" / name) for name in PACKAGE_FILES
     ]
     for model, versions in served_versions(context).items():
-        written += [_copy_golden(layout, model, version) for version in versions]
+        built = [version for version in versions if not context.is_adopted(model, version)]
+        written += [_copy_golden(layout, model, version) for version in built]
     return written
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import ConversionError
+from bundler.values.signature import Signature, TensorSpec
 
 SERVE_TAG = "serve"
 """The tag that TensorFlow Serving loads (servables/tensorflow/saved_model_bundle_source_adapter.cc)."""
@@ -95,6 +96,38 @@ def signature_def(folder: Path, signature: str) -> Any:
     return _meta_graph(folder, signature).signature_def[signature]
 
 
+def signatures_of(folder: Path) -> dict[str, Signature]:
+    """Return the signatures of a SavedModel that a server answers, by name.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder.
+    """
+    return read_signatures(_served_graph(folder))
+
+
+def read_signatures(graph: Any) -> dict[str, Signature]:
+    """Return the signatures of a MetaGraphDef by name, without TensorFlow's own (`__saved_model_init_op`)."""
+    return {
+        name: Signature(_specs(definition.inputs), _specs(definition.outputs))
+        for name, definition in sorted(graph.signature_def.items())
+        if not name.startswith("__")
+    }
+
+
+def _specs(infos: Any) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, infos[name]) for name in sorted(infos))
+
+
+def _spec(name: str, info: Any) -> TensorSpec:
+    from serving.protocol.messages import message
+
+    dtype = message("tensorflow.TensorInfo").DESCRIPTOR.fields_by_name["dtype"].enum_type
+    text = dtype.values_by_number[info.dtype].name.removeprefix("DT_").lower()
+    text = {"float": "float32", "double": "float64", "half": "float16"}.get(text, text)
+    dims = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(name, text, dims)
+
+
 def is_quantized(folder: Path) -> bool:
     """Return True if a SavedModel that was lowered for TFLite has fixed scales.
 
@@ -114,6 +147,17 @@ def is_quantized(folder: Path) -> bool:
 
 
 def _meta_graph(folder: Path, signature: str) -> Any:
+    graph = _served_graph(folder)
+    if signature not in graph.signature_def:
+        known = ", ".join(sorted(graph.signature_def)) or "none"
+        raise ConversionError(
+            f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.", code="TFB5106"
+        )
+    return graph
+
+
+def _served_graph(folder: Path) -> Any:
+    """Return the MetaGraphDef that TensorFlow Serving loads."""
     from google.protobuf.message import DecodeError
 
     from serving.protocol.messages import message
@@ -129,11 +173,10 @@ def _meta_graph(folder: Path, signature: str) -> Any:
         raise ConversionError(
             f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again", code="TFB5106"
         ) from exc
-    graphs = [g for g in model.meta_graphs if SERVE_TAG in g.meta_info_def.tags]
-    if not graphs or signature not in graphs[0].signature_def:
-        known = sorted(graphs[0].signature_def) if graphs else []
+    graphs = [graph for graph in model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
+    if not graphs:
         raise ConversionError(
-            f"The SavedModel in {folder} has no signature {signature!r}; it has {known}.", code="TFB5106"
+            f"The SavedModel in {folder} has no graph with the tag {SERVE_TAG!r}, which servers load.", code="TFB5106"
         )
     return graphs[0]
 

@@ -103,7 +103,7 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         SourceError: the model cannot be loaded or does not run on its example inputs.
         MissingExtraError: the source needs a package that is not installed.
     """
-    loader = import_module(f"bundler.sources.{_find(model.source).module}")
+    loader = import_module(f"bundler.sources.{find_source(model.source).module}")
     loaded: LoadedModel = loader.load(model, base=base)
     return loaded
 
@@ -114,7 +114,7 @@ def is_onnx(text: str) -> bool:
     Raises:
         UsageError: the source is unknown.
     """
-    return _find(text).module == "onnx_file"
+    return find_source(text).module == "onnx_file"
 
 
 def require_packages(text: str) -> None:
@@ -123,7 +123,12 @@ def require_packages(text: str) -> None:
     require(extra, f"A build from {text}")
 
 
-def _find(text: str) -> Source:
+def find_source(text: str) -> Source:
+    """Return the kind of source that a string names.
+
+    Raises:
+        UsageError: the source is unknown.
+    """
     for source in SOURCES:
         if source.matches(text):
             return source

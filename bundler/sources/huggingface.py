@@ -21,6 +21,7 @@ from bundler.sources.torchvision_ops import import_torchvision
 from bundler.sources.weights import load_weights
 from bundler.spec.bundle_spec import ModelSpec
 from bundler.values.signature import TensorSpec
+from serving.texts import shell_command
 
 _SENTENCES = (
     "The quick brown fox jumps over the lazy dog.",
@@ -165,7 +166,7 @@ def _specs(module: nn.Module, config: Any, examples: dict[str, Any] | None) -> t
     if main != "input_ids":
         raise SourceError(
             f"{type(module).__name__} takes {main}, whose dims are not in its config.",
-            fix=f"add --input '{main}=float32[batch,…]'",
+            fix=f"give its dims, e.g. --input {shell_command(f'{main}=float32[batch,3,224,224]')}",
             code="TFB2005",
         )
     if getattr(config, "is_encoder_decoder", False):

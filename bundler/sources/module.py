@@ -12,12 +12,14 @@ from bundler.errors import SourceError, UsageError
 from bundler.sources import LoadedModel
 from bundler.sources.batch import batch_dims
 from bundler.sources.binding import Binding, bind_example, bind_specs, parameters
+from bundler.sources.dynamic_shapes import to_specs
 from bundler.sources.example_inputs import Range, integer_ranges, random_inputs
 from bundler.sources.fixed_dims import of_module
 from bundler.sources.tensors import dtype_name, to_numpy, to_torch
 from bundler.sources.user_code import first_line, user_line
 from bundler.values.fixed_dims import EXAMPLE, GIVEN
 from bundler.values.signature import TensorSpec
+from serving.texts import shell_command
 
 
 def from_module(
@@ -29,6 +31,7 @@ def from_module(
     ranges: Mapping[str, Range] | None = None,
     sizes_from: str = "",
     provenance: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
 ) -> LoadedModel:
     """Return a LoadedModel of a module, which is put into eval mode.
 
@@ -40,6 +43,7 @@ def from_module(
         ranges: smallest and largest value of integer inputs, as the source knows them.
         sizes_from: where the sizes in `defaults` or `inputs` come from, a clause; default: the user.
         provenance: where the model comes from; class and number of parameters are added.
+        dynamic_shapes: the dynamic dims of `examples`, as torch.export.export takes them; None: see `inputs`.
 
     Raises:
         SourceError: there are neither example inputs nor dims, they do not fit `forward`, or the model fails on them.
@@ -52,13 +56,14 @@ def from_module(
     why = EXAMPLE if not specs else GIVEN if inputs and not sizes_from else sizes_from
     if examples is not None:
         binding, tensors = bind_example(params, examples)
+        if dynamic_shapes is not None:
+            why, specs = GIVEN, to_specs(params, binding, tensors, dynamic_shapes)
         if specs:
             specs = _checked_specs(binding, tensors, specs)
     elif specs:
         binding = bind_specs(params, specs)
         specs = _reorder(binding, specs)
-        known = {**integer_ranges(module, binding, specs), **(ranges or {})}
-        tensors = {name: to_torch(array) for name, array in random_inputs(specs, known).items()}
+        tensors = _drawn(specs, {**integer_ranges(module, binding, specs), **(ranges or {})})
     else:
         raise _no_examples(module, params)
     run_once(module, binding, tensors, specs)
@@ -66,8 +71,11 @@ def from_module(
         specs, facts["dynamic_batch"] = batch_dims(module, binding, tensors)
     first_axis = facts.get("dynamic_batch", "").partition("fixed: ")[2]
     fixed = of_module(module, binding, tensors, specs, why=why, first_axis=first_axis)
-    arrays = {name: to_numpy(tensor) for name, tensor in tensors.items()}
-    return LoadedModel(module, None, arrays, specs, facts, binding, fixed)
+    return LoadedModel(module, None, {name: to_numpy(tensor) for name, tensor in tensors.items()}, specs, facts, binding, fixed)
+
+
+def _drawn(specs: Sequence[TensorSpec], ranges: Mapping[str, Range]) -> dict[str, Tensor]:
+    return {name: to_torch(array) for name, array in random_inputs(specs, ranges).items()}
 
 
 def run_once(module: nn.Module, binding: Binding, tensors: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> Any:
@@ -107,7 +115,8 @@ def _no_examples(module: nn.Module, params: Sequence[Any]) -> SourceError:
     return SourceError(
         f"{type(module).__name__} has no example inputs; its forward takes: "
         f"{', '.join(str(p) for p in params) or 'nothing'}.",
-        fix=f"add --input '{names[0]}=float32[batch,…]' for each input, or return (module, example_inputs)",
+        fix=f"give each input with its dims, e.g. --input {shell_command(f'{names[0]}=float32[batch,3]')}, "
+        "or return (module, example_inputs)",
         code="TFB2005",
     )
 

@@ -86,7 +86,7 @@ def _specs(
         if spec.name not in shaped and spec.name not in by_name:
             raise SourceError(
                 f"The graph does not state the number of axes of its input {spec.name!r}.",
-                fix=f"add --input {shell_command(f'{spec.name}={spec.dtype}[batch,…]')}",
+                fix=f"give its dims, e.g. --input {shell_command(f'{spec.name}={spec.dtype}[batch,3]')}",
                 code="TFB2005",
             )
         merged = by_name.get(spec.name, spec)

@@ -7,10 +7,11 @@ the JSON Schema, the commented bundle.yaml of `tfbundle init` (template.py), the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from bundler.bundle.layout import check_model_name
 from bundler.errors import SpecError, UsageError
@@ -19,7 +20,7 @@ from bundler.spec.image_names import Repository
 from bundler.spec.kubernetes_spec import KubernetesSpec
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
-from bundler.spec.problems import common_code, find_problems
+from bundler.spec.problems import Problem, common_code, find_problems
 from bundler.spec.server_flags import Value, check_flags
 from bundler.spec.signature_spec import (
     ClassifySpec,
@@ -33,6 +34,7 @@ from bundler.spec.signature_spec import (
     Strict,
     reason,
 )
+from bundler.spec.yaml_places import Places
 from bundler.values.signature import LARGEST_DIM
 
 TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
@@ -315,6 +317,11 @@ class BundleSpec(Strict):
     serving: ServingSpec = Field(ServingSpec(), description="Settings of TensorFlow Serving.")
     kubernetes: KubernetesSpec = Field(KubernetesSpec(), description="Settings of the Kubernetes manifests.")
     docker: DockerSpec = Field(DockerSpec(), description="Image of TensorFlow Serving.")
+    _places: Places | None = PrivateAttr(None)
+
+    def place(self, keys: Sequence[int | str]) -> str | None:
+        """Return where a value stands, `bundle.yaml, line 4, column 13`; None if the spec was not read from a file."""
+        return str(self._places.of_value(keys)) if self._places else None
 
     @field_validator("models")
     @classmethod
@@ -356,13 +363,14 @@ class BundleSpec(Strict):
         return cls.model_json_schema()
 
 
-def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpec:
+def parse_spec(data: object, *, where: str, show_keys: bool = True, places: Places | None = None) -> BundleSpec:
     """Validate the content of a bundle.yaml.
 
     Args:
         data: the parsed YAML.
         where: origin of the data, for error messages.
         show_keys: whether an error names the full path of each wrong key beside `where`.
+        places: the lines and columns of the file that the data is from.
 
     Raises:
         SpecError: if the data does not follow the schema; the message names each wrong key, its value and the rule.
@@ -375,14 +383,30 @@ def parse_spec(data: object, *, where: str, show_keys: bool = True) -> BundleSpe
             code="TFB1103",
         )
     try:
-        return BundleSpec.model_validate(data)
+        spec = BundleSpec.model_validate(data)
     except ValidationError as exc:
         problems = find_problems(exc, BundleSpec)
+        if places:
+            raise _misplaced(problems, places, common_code(exc)) from exc
         keys = ", ".join(dict.fromkeys(problem.path for problem in problems if problem.path))
         place = f"{where}, {keys}" if show_keys and keys else where
         raise SpecError(
             "\n".join(str(problem) for problem in problems), where=place, fix=ADVICE, code=common_code(exc)
         ) from exc
+
+
+    spec._places = places
+    return spec
+
+
+def _misplaced(problems: Sequence[Problem], places: Places, code: str) -> SpecError:
+    """Return the error for problems of a file: the only one with its place in `where`, several with one place per line."""
+    found = [(places.of_key(problem.keys) if problem.is_key else places.of_value(problem.keys), problem) for problem in problems]
+    if len(found) == 1:
+        place, problem = found[0]
+        return SpecError(str(problem), where=", ".join(filter(None, [str(place), problem.path])), fix=ADVICE, code=code)
+    lines = [f"{place.text}: {problem}" for place, problem in sorted(found, key=lambda each: (each[0].line, each[0].column))]
+    return SpecError("\n".join([f"{len(lines)} problems in {places.path}:", *lines]), fix=ADVICE, code=code)
 
 
 def read_spec(path: Path) -> BundleSpec:
@@ -391,6 +415,7 @@ def read_spec(path: Path) -> BundleSpec:
     Raises:
         SpecError: if the file does not exist, is not YAML, is too large, or does not follow the schema.
     """
-    from bundler.spec.yaml_file import read_yaml_file
+    from bundler.spec.yaml_file import parse_yaml, read_yaml_text
 
-    return parse_spec(read_yaml_file(path), where=str(path))
+    text = read_yaml_text(path)
+    return parse_spec(parse_yaml(text, path), where=str(path), places=Places(text, path))

@@ -30,11 +30,15 @@ class Problem:
         path: its key in bundle.yaml, e.g. models.0.tflite.io_type; empty for the whole file.
         label: that key without the model's part, e.g. tflite.io_type; empty if the message names the key itself.
         message: what is wrong, and what is allowed.
+        keys: the parts of `path`.
+        is_key: whether the key itself is wrong, and not its value.
     """
 
     path: str
     label: str
     message: str
+    keys: tuple[int | str, ...] = ()
+    is_key: bool = False
 
     def __str__(self) -> str:
         return f"{self.label}: {self.message}" if self.label else self.message
@@ -51,11 +55,12 @@ def find_problems(exc: ValidationError, model: type[BaseModel]) -> list[Problem]
         path = ".".join(map(str, place.keys))
         if error["type"] == "extra_forbidden":
             section = section_of(find_place(model, place.keys[:-1]).annotation)
-            problems[path] = Problem(path, "", unknown_key(str(place.keys[-1]), section.model_fields if section else ()))
+            known = section.model_fields if section else ()
+            problems[path] = Problem(path, "", unknown_key(str(place.keys[-1]), known), tuple(place.keys), is_key=True)
         else:
             message = _wrong_type(error["input"], place) if path in problems else _message(error, place)
             whole = "" if error["type"] == "value_error" else path  # a model's own rules name the keys themselves
-            problems[path] = Problem(path, _label(place.keys) or whole, message)
+            problems[path] = Problem(path, _label(place.keys) or whole, message, tuple(place.keys))
     return list(problems.values())
 
 

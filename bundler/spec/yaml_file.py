@@ -55,7 +55,7 @@ def parse_yaml(text: str, path: Path) -> Any:
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         problem = " ".join(str(exc.problem or exc.context).split())
-        raise _invalid(path, mark.line + 1 if mark else 1, problem) from exc
+        raise _invalid(path, mark.line + 1 if mark else 1, problem, mark.column + 1 if mark else None) from exc
     except YAMLError as exc:
         raise _invalid(path, 1, " ".join(str(exc).split())) from exc
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as exc:  # a scalar that its tag does not fit
@@ -160,9 +160,17 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _invalid(path: Path, line: int, problem: str) -> SpecError:
+def _invalid(path: Path, line: int, problem: str, column: int | None = None) -> SpecError:
     problem = problem if len(problem) <= _SHOWN else f"{problem[:_SHOWN]}…"
-    return SpecError(f"{path} is not valid YAML: {problem}.", where=f"{path}, line {line}", code="TFB1102")
+    where = f"{path}, line {line}" + (f", column {column}" if column else "")
+    return SpecError(f"{path} is not valid YAML: {problem}.", where=where, fix=_hint(problem), code="TFB1102")
+
+
+def _hint(problem: str) -> str | None:
+    """Return what to do about an error whose words only the parser's authors understand."""
+    if "mapping values are not allowed" in problem or "while scanning" in problem:
+        return "put a value that has a colon, '#' or a quote into single quotes, and check the indentation"
+    return None
 
 
 def _too_large(path: Path, problem: str, line: int = 0) -> SpecError:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from bundler.errors import TfliteError
-from bundler.process.stderr import captured_stderr
 from bundler.tflite import contents
 from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.variants import SampleSource, converting, float_converter
+from serving.stderr import captured_stderr
 
 IoType = Literal["float32", "int8", "uint8"]
 

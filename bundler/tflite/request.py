@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,31 @@ if TYPE_CHECKING:
 
 
 def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> None:
-    """Raise an error if a request cannot succeed.
+    """Raise the first error of `request_checks`."""
+    for _, check in request_checks(spec, base, source):
+        check()
+
+
+def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield checks that raise an error if a request cannot succeed, each with the key of the section that it is about.
+
+    The checks raise a UsageError if a variant needs calibration data and there is none, or only random data without permission,
+    or if variants and shapes conflict; and a SourceError if the file of the calibration or evaluate function does not exist.
 
     Args:
         spec: the model's `tflite` section.
         base: folder that relative paths start from.
         source: the model's source. If the model is already quantized, its int8 file needs no calibration data.
-
-    Raises:
-        UsageError: a variant needs calibration data and there is none, or only random data without permission; or variants
-            and shapes conflict.
-        SourceError: the file of the calibration or evaluate function does not exist.
     """
+    yield "variants", lambda: _check_variants(spec, base, source)
+    if spec.calibration:
+        yield "calibration", lambda: calibration.check_source(spec, base)
+    if spec.evaluate:
+        evaluate = spec.evaluate
+        yield "evaluate", lambda: user_function.check(evaluate, base, what="evaluate")
+
+
+def _check_variants(spec: TfliteSpec, base: Path, source: str) -> None:
     needing = [variant for variant in spec.wanted if variant in CALIBRATED]
     if "int8" in needing and not spec.calibration and comes_quantized(source, base):
         needing.remove("int8")
@@ -42,7 +56,3 @@ def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> No
             fix="build int16x8 as a separate model, without tflite.shapes",
             code="TFB4005",
         )
-    if spec.calibration:
-        calibration.check_source(spec, base)
-    if spec.evaluate:
-        user_function.check(spec.evaluate, base, what="evaluate")

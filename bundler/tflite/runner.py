@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from bundler.errors import TfliteError
-from bundler.process.stderr import captured_stderr
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.signature import TensorSpec
+from serving.stderr import captured_stderr
 
 WARM_UP_RUNS = 3
 MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 1.0

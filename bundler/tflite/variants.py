@@ -27,11 +27,11 @@ from typing import Any
 from bundler.converters.signature_names import restore
 from bundler.errors import TfliteError
 from bundler.process.causes import cause_of
-from bundler.process.stderr import captured_stderr
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.recurrent import start_from_zero
 from bundler.values.converted import SERVING_DEFAULT
+from serving.stderr import captured_stderr
 
 SampleSource = Callable[[], Iterator[Any]]
 """Returns an iterator over inputs by name, each paired with its signature if there are several signatures."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.bundle.adoption import adopted_versions
 from bundler.bundle.files import leads_out, link_on
 from bundler.bundle.journal import JournalError
 from bundler.bundle.layout import version_of
@@ -16,6 +17,7 @@ from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
 from bundler.errors import ParityError
 from bundler.process.extras import require
+from serving.quiet import quiet_tensorflow
 from serving.regular_file import kind
 
 
@@ -60,13 +62,14 @@ class Bundle(BundleReader):
         """
         if parity:
             require("serve", "The run of a bundle's models", otherwise="leave it out: --no-parity, or parity=False in Python")
+        quiet_tensorflow()
         left, half = self._staging_folders()
         found = [*self._damaged_files(), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
         found += self._unsafe_parts({problem.path for problem in found}, allow_unsafe_ops)
         problems = [*left, *(each for each in found if not any(publication.covers(each.path) for publication in half))]
         if parity:
             damaged = {version_of(problem.path) for problem in problems if problem.serious}
-            versions = [(model, number) for model in self.models() for number in self.versions(model)]
+            versions = [(m, number) for m in self.models() for number in self.versions(m) if not self.is_adopted(m, number)]
             for model, number in versions:
                 parts = (self.layout.version_dir(model, number), self.layout.golden_file(model, number))
                 if (model, number) not in damaged and not any(self._is_outside(self.layout.relative(part)) for part in parts):
@@ -123,11 +126,12 @@ class Bundle(BundleReader):
 
     def _unknown_files(self) -> Iterator[Problem]:
         unlisted = {self.layout.manifest.name, self.layout.lock.name}
+        originals = tuple(f"{path}/" for _, _, path in adopted_versions(self.manifest.models) if not version_of(path))
         for file in files_under(self.path):
             path = self.layout.relative(file)
             if path in self.manifest.files or path in unlisted:
                 continue
-            if path.startswith(PREFIX) or self._is_outside(path):
+            if path.startswith((PREFIX, *originals)) or self._is_outside(path):
                 continue
             mode = file.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
@@ -140,10 +144,9 @@ class Bundle(BundleReader):
         """Yield the parts that bundle.json itself does not list; `_damaged_files` finds listed files that are missing."""
         for model in self.models():
             for number in self.versions(model):
-                required = (
-                    self.layout.version_dir(model, number) / "saved_model.pb",
-                    self.layout.golden_file(model, number),
-                )
+                required = [self.layout.version_dir(model, number) / "saved_model.pb"]
+                if not self.is_adopted(model, number):
+                    required.append(self.layout.golden_file(model, number))
                 for path in map(self.layout.relative, required):
                     if path not in self.manifest.files:
                         yield Problem(path, "not listed in bundle.json, but every version must have it")

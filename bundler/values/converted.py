@@ -7,8 +7,27 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bundler.values.signature import Signature
+from serving.notebook import html_table
 
 SERVING_DEFAULT = "serving_default"
+
+
+def signatures_text(model: ConvertedModel) -> str:
+    """Return a model's signatures in one line: `NativeModel(serving_default: x=float32[batch,4] -> y=float32[batch,3])`."""
+    lines = (f"{name}: {inputs} -> {outputs}" for name, inputs, outputs in _rows(model))
+    return f"{type(model).__name__}({'; '.join(lines)})"
+
+
+def signatures_html(model: ConvertedModel) -> str:
+    """Return a model's signatures as a table, which notebooks show."""
+    return html_table(type(model).__name__, ("signature", "inputs", "outputs"), _rows(model))
+
+
+def _rows(model: ConvertedModel) -> list[tuple[str, str, str]]:
+    return [
+        (name, ", ".join(map(str, signature.inputs)), ", ".join(map(str, signature.outputs)))
+        for name, signature in model.signatures.items()
+    ]
 
 
 class ConvertedModel(Protocol):

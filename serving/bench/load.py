@@ -126,7 +126,8 @@ def _check(client: Client, request: PreparedRequest) -> None:
             raise ProtocolError(
                 f"The server's answer differs from PyTorch's: {difference.explain()}.",
                 where=f"{client.target}, model {request.model}",
-                fix="check that the server serves this bundle; `tfbundle smoke` shows all differences",
+                fix="check that the server serves this bundle; "
+                f"`tfbundle smoke {client.target} --bundle DIR` shows all differences",
                 code="TFB7203",
             )
 

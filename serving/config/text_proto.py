@@ -74,7 +74,7 @@ def parse_text(name: str, text: str, *, where: str | None = None) -> Any:
         raise ConfigError(
             f"The text is not a {name}: {exc}",
             where=where,
-            fix="compare it with the file of this kind that `tfbundle render` writes into serving/",
+            fix="compare it with the file of this kind that `tfbundle render DIR` writes into serving/",
             code="TFB6101",
         ) from exc
 

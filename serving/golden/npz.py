@@ -65,7 +65,7 @@ def _content(archive: ZipFile, member: ZipInfo) -> bytes:
 def unreadable(path: Path, reason: object) -> GoldenError:
     """Return the error of a file that cannot be read."""
     text = (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
-    fix = "build the model again; `tfbundle verify` shows what else is damaged"
+    fix = "build the model again; `tfbundle verify DIR` shows what else is damaged"
     return GoldenError(
         f"The golden data {path.name} cannot be read: {text.rstrip('.')}.", where=str(path), fix=fix, code="TFB7201"
     )

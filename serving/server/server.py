@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import threading
 from dataclasses import fields as dataclass_fields
@@ -15,10 +16,12 @@ from typing import Any
 from serving.client import arguments
 from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
+from serving.quiet import quiet_tensorflow
 from serving.server.batching import Batching
 from serving.server.config.files import model_server_config, prefers_tflite, read_config
 from serving.server.config.limits import check_limits
 from serving.server.config.options import LOCALHOST, ServerOptions
+from serving.server.config.ports import check_ports
 from serving.server.grpc_api.service import GrpcServer
 from serving.server.methods.prediction_log import answer_log
 from serving.server.models.core import Handle, ServerCore
@@ -78,6 +81,7 @@ class Server:
         else:
             named = {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, **options}
             self.options = _options_for(_path(source), _checked(named))
+        quiet_tensorflow()
         self.metrics = Metrics()
         self._batching: Batching | None = None
         self._request_log: RequestLog | None = None
@@ -100,8 +104,16 @@ class Server:
         """The REST port; None if REST is off."""
         return self._rest.port if self._rest else self.options.rest_port
 
+    def __repr__(self) -> str:
+        """Return what is served, where, and whether the server runs."""
+        options = self.options
+        source = options.bundle or options.model_config_file or options.model_base_path
+        state = "stopped" if self._stopped.is_set() else "running" if self._grpc else "not started"
+        rest = f", rest_port={self.rest_port}" if self.rest_port is not None else ""
+        return f"Server({source!r}, host={options.host!r}, grpc_port={self.grpc_port}{rest}, {state})"
+
     def start(self) -> Server:
-        """Load the models, then open the ports.
+        """Check that the ports are free, load the models, then open the ports.
 
         Raises:
             StatusError: the config or a model is wrong.
@@ -112,6 +124,7 @@ class Server:
         # The real server reports errors of the model config before those of the remaining options.
         config = model_server_config(self.options)
         check_limits()
+        check_ports(self.options)
         try:
             self._prepare()
             self.options.check_session()
@@ -198,6 +211,21 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _with_options() -> inspect.Signature:
+    """Return the signature of `Server` with each field of ServerOptions as a keyword, for help() and editors."""
+    own = [p for p in inspect.signature(Server.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
+    known = {parameter.name for parameter in own}
+    options = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=field.type)
+        for field in dataclass_fields(ServerOptions)
+        if field.name not in known
+    ]
+    return inspect.Signature([*own, *options])
+
+
+Server.__signature__ = _with_options()  # type: ignore[attr-defined]
 
 
 def serve(options: ServerOptions) -> None:

@@ -106,7 +106,7 @@ def test_every_moment_is_named_and_repaired(killed: list[Path]) -> None:
             named += 1
             assert len(problems) == 1, (root, problems)
             assert "a command was killed while" in problems[0] and "version 2 of 'm'" in problems[0]
-            assert "tfbundle verify DIR --repair" in problems[0]
+            assert f"tfbundle verify {root} --repair" in problems[0]
             with pytest.raises(VerifyError, match="is half published"):
                 wait_until_published(root)
         else:

@@ -27,7 +27,7 @@ from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
 from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.arrays import Array
-from bundler.values.converted import SERVING_DEFAULT
+from bundler.values.converted import SERVING_DEFAULT, signatures_html, signatures_text
 from bundler.values.signature import Signature, TensorSpec, check_names
 
 
@@ -67,6 +67,12 @@ class NativeModel(tf.Module):  # type: ignore[misc]
     def signature(self) -> Signature:
         """The signature of serving_default."""
         return self.signatures[SERVING_DEFAULT]
+
+    def __repr__(self) -> str:
+        return signatures_text(self)
+
+    def _repr_html_(self) -> str:
+        return signatures_html(self)
 
     def __call__(self, /, **inputs: Any) -> dict[str, Any]:
         """Run serving_default on arrays or tensors by input name; return tensors by output name."""

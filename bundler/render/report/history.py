@@ -20,7 +20,7 @@ class VersionView:
     number: int
     created: str
     served: bool
-    passed: bool
+    passed: bool | None
     error: str
     metric: str
     nodes: str
@@ -67,7 +67,7 @@ def _version(number: int, record: VersionRecord, served: bool) -> VersionView:
         number,
         time_text(record),
         served,
-        record.parity.passed,
+        None if record.adopted else record.parity.passed,
         NONE if error is None else error_text(error),
         _metric(record),
         f"{record.graph.nodes:,}",

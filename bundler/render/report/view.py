@@ -11,7 +11,6 @@ from bundler.bundle.schema import (
     DeviationRecord,
     EvaluationRecord,
     ModelRecord,
-    ParityRecord,
     SignatureRecord,
     TensorRecord,
     VariantRecord,
@@ -57,7 +56,7 @@ class ParityView:
     """The comparison with PyTorch.
 
     Attributes:
-        passed: Whether all gated comparisons passed.
+        passed: Whether all gated comparisons passed; None for an adopted version, which is not compared.
         tolerance: The largest relative error allowed, as text, with the reason for this value.
         chart: The largest relative errors.
         rows: Rows of (runtime, signature, output, number of draws, absolute error, relative error, worst draw, verdict).
@@ -67,7 +66,7 @@ class ParityView:
         runtime_notes: Sentences on ONNX Runtime, where it could not confirm the reference.
     """
 
-    passed: bool
+    passed: bool | None
     tolerance: str
     chart: Chart
     rows: tuple[tuple[str, ...], ...]
@@ -140,7 +139,7 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
         model.latest,
         _facts(model, record),
         tuple(_signature(name, record.signatures[name]) for name in names),
-        _parity(record.parity),
+        _parity(record),
         _tflite(_ordered(record.tflite), record.parity.tolerance) if record.tflite else None,
         accuracy_view(_ordered(record.tflite), _ordered(record.tflite_refused)),
         fast_path_view(record.fast_path, model.size_bytes, record.parity.summary),
@@ -169,7 +168,7 @@ def _facts(model: RenderedModel, record: VersionRecord) -> tuple[tuple[str, str]
     facts = [
         ("Source", str(record.source.get("source", "unknown"))),
         ("Built", time_text(record)),
-        ("Converter", f"{record.converter}, ONNX opset {record.opset}, layout {record.layout}"),
+        *([] if record.adopted else [("Converter", f"{record.converter}, ONNX opset {record.opset}, layout {record.layout}")]),
         ("SavedModel", f"{size_text(model.size_bytes)}, weights {size_text(record.graph.weight_bytes)}"),
     ]
     if record.fixed_dims is not None and record.fixed_dims.dims:
@@ -198,7 +197,9 @@ def _tensors(specs: Sequence[TensorRecord]) -> tuple[tuple[str, str, str], ...]:
     return tuple((s.name, s.dtype, ", ".join("?" if d is None else str(d) for d in s.dims) or "scalar") for s in specs)
 
 
-def _parity(parity: ParityRecord) -> ParityView:
+def _parity(record: VersionRecord) -> ParityView:
+    parity = record.parity
+    passed = None if record.adopted else parity.passed
     several = len({line.signature for line in parity.summary}) > 1
     bars = [
         (f"{_runtime(line.runtime)}: {line.output}" + (f" ({line.signature})" if several else ""), line.max_rel,
@@ -218,7 +219,7 @@ def _parity(parity: ParityRecord) -> ParityView:
     chart = charts.errors(ERROR_TITLE, bars, parity.tolerance)
     left_out = tuple(line for line in parity.left_out if line not in parity.runtime_notes)
     tolerance = error_text(parity.tolerance) + (f" ({parity.tolerance_basis})" if parity.tolerance_basis else "")
-    return ParityView(parity.passed, tolerance, chart, rows, draws, left_out, parity.reference, parity.runtime_notes)
+    return ParityView(passed, tolerance, chart, rows, draws, left_out, parity.reference, parity.runtime_notes)
 
 
 def _runtime(name: str) -> str:

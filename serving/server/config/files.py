@@ -144,14 +144,16 @@ def _bundle_config(folder: Path) -> Any:
         base_paths = {path.name: str(path) for path in sorted(models.iterdir()) if path.is_dir()}
         if not base_paths:
             raise ConfigError(
-                f"{models} contains no models.", fix="build the bundle with `tfbundle build`", code="TFB6003"
+                f"{models} contains no models.",
+                fix="build the bundle with `tfbundle build SOURCE -o DIR`",
+                code="TFB6003",
             )
         return _config_of(base_paths)
     config = read_config(str(file), "ModelServerConfig")
     for model in config.model_config_list.config:
         if not _is_folder_name(model.name):
             what = f"{file} has a model with the name {model.name!r}, which cannot be a folder in models/."
-            raise ConfigError(what, fix="run `tfbundle verify` for details", code="TFB5102")
+            raise ConfigError(what, fix="run `tfbundle verify DIR` for details", code="TFB5102")
         model.base_path = str(models / model.name)
     return config
 
@@ -176,7 +178,7 @@ def prefers_tflite(folder: Path) -> bool:
         return bool(spec["serving"].get("fast_path") or any(models))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigError(
-            f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify` for details", code="TFB5102"
+            f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify DIR` for details", code="TFB5102"
         ) from exc
 
 

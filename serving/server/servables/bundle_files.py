@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 _LOADED = ("variables/", "assets/", "saved_model.", "model.tflite")
 """Beginnings of the paths that a loader reads. Other files, such as batching_params.pbtxt, may be added by hand."""
 
-_FIX = "run `tfbundle verify` on the bundle, then fetch it or build it again"
+_FIX = "run `tfbundle verify DIR` on the bundle, then fetch it or build it again"
 
 
 class _File(NamedTuple):

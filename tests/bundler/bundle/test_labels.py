@@ -37,7 +37,7 @@ def test_a_promoted_label_wins_over_the_spec_with_a_notice() -> None:
     assert merged == serving({"m": {"stable": 2, "canary": 3}}, {"m": [1, 2, 3]})
     assert notices == (
         "The label 'stable' of model 'm' stays at version 2, to which it was promoted, although bundle.yaml has version 1; "
-        "change it with `tfbundle promote`.",
+        "only a promotion moves it.",
     )
     assert new["labels"]["m"]["stable"] == 1, "the spec is not changed"
 

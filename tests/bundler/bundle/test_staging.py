@@ -141,10 +141,10 @@ def test_an_edited_generated_file_is_kept_beside_the_new_one(tmp_path: Path) -> 
 
 
 def test_the_users_own_files_stay(tmp_path: Path) -> None:
+    build(tmp_path)
     (tmp_path / "k8s" / "overlays").mkdir(parents=True)
     (tmp_path / "k8s" / "overlays" / "mine.yaml").write_text("mine")
     (tmp_path / "NOTES.md").write_text("notes")
-    build(tmp_path)
     build(tmp_path)
     assert (tmp_path / "k8s" / "overlays" / "mine.yaml").read_text() == "mine"
     assert (tmp_path / "NOTES.md").read_text() == "notes"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from bundler.cli.app import app as tfbundle
 from bundler.cli.boundary import Boundary, cleanly_interrupted
 from bundler.errors import ParityError, PublishError, SpecError
 from serving.errors import ConnectionFailedError, TargetError
@@ -50,7 +53,7 @@ def test_errors_print_their_code_what_happened_where_and_what_to_do(error: Excep
 
 
 def test_a_terminal_shows_the_command_that_explains_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bundler.cli.boundary.explains", lambda: True)
+    monkeypatch.setattr("bundler.cli.output.explains", lambda: True)
     result = CliRunner().invoke(app_raising(ParityError("Not the answers.")), ["fail"])
     assert result.stderr == "error TFB3401: Not the answers.\n  more: tfbundle explain TFB3401\n"
 
@@ -96,3 +99,35 @@ def test_a_signal_reports_its_consequence_for_the_files(number: signal.Signals, 
     result = CliRunner().invoke(app, ["wait"])
     assert (result.exit_code, result.stderr) == (code, f"error: {word}: nothing was published.\n")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("build", "nope.onnx", "--json"), 1),
+        (("build", "nope.onnx", "--json", "--tolerance", "x"), 2),
+        (("build", "nope.onnx", "--dry-run", "--json"), 1),
+        (("verify", "nowhere", "--json"), 1),
+        (("inspect", "nowhere", "--json"), 2),
+        (("promote", "nowhere", "--json"), 1),
+        (("render", "nowhere", "--json"), 1),
+        (("smoke", "localhost:1", "--json"), 2),
+        (("bench", "--json"), 2),
+        (("ops", "--json", "--markdown"), 2),
+        (("export-mobile", "nowhere", "-o", "x", "--json"), 1),
+        (("doctor", "--json", "--nothing"), 2),
+        (("build", "--json"), 2),
+    ],
+)
+def test_json_prints_one_object_on_failure_too(
+    arguments: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The object has the error, where it is, what to do and the exit code; people read the same on stderr."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(tfbundle, list(arguments))
+    assert result.exit_code == code, result.output
+    failure = json.loads(result.stdout)
+    assert list(failure) == ["error", "code", "where", "fix", "exit_code"]
+    assert failure["exit_code"] == code
+    assert failure["error"].splitlines()[0] in result.stderr
+    assert "╭" not in result.stderr

@@ -151,7 +151,7 @@ def test_unknown_keys_of_a_bundle_yaml_are_an_error(tmp_path: Path) -> None:
     message = build(file, out=tmp_path / "x", code=2)
     assert "unknown key 'colour'" in message
     assert "unknown key 'servings'; did you mean 'serving'?" in message
-    assert f"where: {file}, models.0.colour, servings" in message
+    assert f"2 problems in {file}: line 2, column 31: unknown key 'colour'" in message
     file.write_text("models: [")
     assert "not valid YAML" in build(file, out=tmp_path / "x", code=2)
 

@@ -84,3 +84,75 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+INTERRUPTING = '''
+import os, signal, time
+import torch
+
+def interrupt():
+    """Send Ctrl-C to this process while torch exports, and let the handler run."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+
+@torch.library.custom_op("interrupting::double", mutates_args=())
+def double(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+@double.register_fake
+def _(x):
+    interrupt()
+    return torch.empty_like(x)
+
+class Plain(torch.nn.Module):
+    def forward(self, x):
+        interrupt()
+        return x + 1
+
+class Wrapped(torch.nn.Module):
+    def forward(self, x):
+        try:
+            interrupt()
+        except KeyboardInterrupt:
+            raise RuntimeError("Caught an unknown exception!") from None
+        return x + 1
+
+class Swallowed(torch.nn.Module):
+    def forward(self, x):
+        try:
+            interrupt()
+        except:
+            pass
+        return x + 1
+
+class Custom(torch.nn.Module):
+    def forward(self, x):
+        return double(x)
+
+def plain(): return Plain(), torch.ones(2, 3)
+def wrapped(): return Wrapped(), torch.ones(2, 3)
+def swallowed(): return Swallowed(), torch.ones(2, 3)
+def custom(): return Custom(), torch.ones(2, 3)
+'''
+
+
+@pytest.mark.parametrize(
+    ("model", "opset"),
+    [
+        ("wrapped", "20"),
+        *(
+            pytest.param(model, opset, marks=pytest.mark.slow)
+            for model, opset in [("plain", "20"), ("swallowed", "20"), ("custom", "20"), ("plain", "17"), ("wrapped", "17")]
+        ),
+    ],
+)
+def test_ctrl_c_during_torchs_export_is_an_interruption_and_leaves_nothing(tmp_path: Path, model: str, opset: str) -> None:
+    """Opset 20 goes through torch's dynamo exporter, and 17 through its TorchScript exporter; both may wrap the exception."""
+    (tmp_path / "model.py").write_text(INTERRUPTING)
+    command = [sys.executable, "-m", "bundler", "build", f"model.py:{model}", "-o", "out", "--opset", opset]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1] == "error: Interrupted: nothing was published; out is unchanged."
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["model.py"]

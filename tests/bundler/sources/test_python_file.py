@@ -68,7 +68,7 @@ def test_files_import_their_neighbours(load_source: Load, folder: Path) -> None:
         ("model.py:number", "returned int", None, "torch.nn.Module"),
         ("model.py:bad_example", "have the type int", None, "tensor"),
         ("model.py:NUMBER", "type int, which cannot be called", None, "torch.nn.Module"),
-        ("model.py:net", "Net has no example inputs", None, "--input 'x=float32[batch,…]'"),
+        ("model.py:net", "Net has no example inputs", None, "--input 'x=float32[batch,3]'"),
         (".:net", "Unknown source '.:net'.", None, "file.py:callable"),
     ],
 )

@@ -31,7 +31,7 @@ def test_archive_is_recognised_by_its_content(load_source: Load, script: Path) -
 def test_dims_are_required(load_source: Load, script: Path) -> None:
     with pytest.raises(SourceError, match="forward takes: input") as caught:
         load_source(script.name)
-    assert caught.value.fix is not None and "--input 'input=float32[batch,…]'" in caught.value.fix
+    assert caught.value.fix is not None and "--input 'input=float32[batch,3]'" in caught.value.fix
 
 
 def test_errors_are_one_line(load_source: Load, script: Path) -> None:

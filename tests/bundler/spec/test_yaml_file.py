@@ -50,7 +50,7 @@ def test_what_is_wrong_is_refused_at_once_with_its_line(text: str, line: int, me
     with pytest.raises(SpecError, match=message) as caught:
         read_yaml_file(file)
     assert time.perf_counter() - start < 20
-    assert caught.value.where == f"{file}, line {line}"
+    assert str(caught.value.where).split(", column")[0] == f"{file}, line {line}"
     assert "\n" not in caught.value.what
 
 

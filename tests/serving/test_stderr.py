@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from bundler.process.stderr import captured_stderr
+from serving.stderr import captured_stderr
 
 
 def test_descriptor_2_is_captured_and_restored(capfd: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_descriptor_2_is_restored_after_an_error(capfd: pytest.CaptureFixture[st
 def test_pythons_stderr_still_reaches_the_terminal() -> None:
     code = """
         import os, sys
-        from bundler.process.stderr import captured_stderr
+        from serving.stderr import captured_stderr
         with captured_stderr() as noise:
             os.write(2, b"hidden")
             print("shown", file=sys.stderr)

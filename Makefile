@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench docs lint house coverage venv clean
+.PHONY: help demo test test-all bench docs screenshots lint house coverage venv clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,7 +47,10 @@ test-all: $(STAMP)  ## run all tests, including the long ones; conformance and z
 bench: $(STAMP)  ## measure time and memory, compared with other converters
 	$(BIN)/python -m benchmarks
 
-docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
+docs: $(STAMP)  ## build the documentation's site into build/site; a dead link is an error
+	$(BIN)/python -m docs.site
+
+screenshots: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
 lint: $(STAMP)  ## ruff, mypy, and the order of the rooms

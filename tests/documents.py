@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 REASONS = (
     "an excerpt", "downloads weights", "installs packages", "needs Docker and a cluster", "needs onnx-tf", "takes minutes",
 )  # fmt: skip
-INDENTED = {"docs/operators.md"}
+INDENTED = {"docs/operators.md", "docs/compatibility.md"}
 """Pages with blocks that are indented instead of fenced: they are written by a program, and only their flags are checked."""
 
 LANGUAGES = ("console", "sh", "bash", "python", "yaml", "json", "toml", "text")

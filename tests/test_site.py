@@ -41,7 +41,7 @@ def test_a_folder_stands_for_its_pages_and_a_missing_page_is_left_out(tmp_path: 
     for name in ("b.md", "index.md", "a.md"):
         (folder / name).write_text("# x\n")
     entries = [{"Errors?": "errors/*.md"}, {"Compatibility?": "compatibility.md"}]
-    assert pages._entries(entries, tmp_path) == [{"Errors": ["errors/index.md", "errors/a.md", "errors/b.md"]}]
+    assert pages._entries(entries, tmp_path) == [{"Errors": ["errors/index.md", {"a": "errors/a.md"}, {"b": "errors/b.md"}]}]
 
 
 def test_the_page_about_commands_has_every_command_and_flag() -> None:
@@ -69,10 +69,16 @@ def test_the_pages_about_python_have_every_public_name() -> None:
     assert "::: bundler.ops.op\n" in made["reference/ops.md"]
 
 
-def test_links_of_the_readme_and_plain_mentions_lead_to_pages() -> None:
-    assert pages.from_the_top("[a](docs/tflite.md#x) [b](CHANGELOG.md)") == "[a](tflite.md#x) [b](changelog.md)"
+def test_links_and_plain_mentions_lead_to_pages_or_to_the_repository() -> None:
+    text = "[a](docs/tflite.md#x) [b](CHANGELOG.md) [c](LICENSE) [d](#here) [e](https://example.org/docs/tflite.md)"
+    repository = f"[c]({pages.REPOSITORY}/blob/main/LICENSE)"
+    linked = f"[a](tflite.md#x) [b](changelog.md) {repository} [d](#here) [e](https://example.org/docs/tflite.md)"
+    assert pages.with_links("README.md", text) == linked
+    assert pages.with_links("docs/how-to/x.md", "![p](../playground.png) [q](y.md)") == "![p](../playground.png) [q](y.md)"
     rest = ", `docs/tflite.md`, docs/none.md\n```sh\ncat docs/tflite.md\n```\n"
-    assert pages._with_links("reference/x.md", f"see docs/tflite.md{rest}") == f"see [tflite](../tflite.md){rest}"
+    mentions = "see docs/tflite.md (docs/options.md)"
+    linked = "see [tflite](../tflite.md) ([options](../options.md))"
+    assert pages.with_links("docs/reference/x.md", mentions + rest) == linked + rest
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shutil
 from pathlib import Path
@@ -14,11 +15,17 @@ from docs.site import api_reference, cli_reference
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-FROM_THE_TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Files beside docs/ that are pages of the site, and their paths there."""
+FROM_THE_TOP = {
+    "README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security-policy.md",
+}  # fmt: skip
+"""Files beside docs/ that are pages of the site if they exist, and their paths there."""
 
-_MENTION = re.compile(r"(?<![\w\[/`>])docs/([\w/-]+\.md)(?!\])")
-_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+REPOSITORY = "https://github.com/tfbundle/tfbundle"
+"""Where a link to another file of the repository leads."""
+
+_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
+_MENTION = re.compile(r"(?<![\w\[/`>(])docs/([\w/-]+\.md)(?!\])|(?<=(?<!\])\()docs/([\w/-]+\.md)")
 
 
 def write_sources(folder: Path) -> Path:
@@ -32,6 +39,8 @@ def write_sources(folder: Path) -> Path:
     for picture in sorted(path for path in DOCS.iterdir() if path.suffix in (".png", ".svg")):
         shutil.copy(picture, pages)
     shutil.copy(Path(__file__).with_name("site.css"), pages)
+    index = pages / "reference" / "index.md"
+    index.write_text(index.read_text("utf-8") + _optional_links(pages), "utf-8")
     configuration = folder / "mkdocs.yml"
     configuration.write_text(json.dumps(configuration_of(pages), indent=1), "utf-8")
     return configuration
@@ -39,33 +48,48 @@ def write_sources(folder: Path) -> Path:
 
 def texts() -> dict[str, str]:
     """Return the Markdown of every page by its path on the site."""
-    written = {path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in sorted(DOCS.rglob("*.md"))}
-    top = {target: from_the_top((ROOT / name).read_text("utf-8")) for name, target in FROM_THE_TOP.items()}
+    files = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sorted(DOCS.rglob("*.md"))}
+    files |= {name: (ROOT / name).read_text("utf-8") for name in FROM_THE_TOP if (ROOT / name).is_file()}
+    written = {page_of(file): with_links(file, text) for file, text in files.items()}
     made = {"reference/cli.md": cli_reference.page(), **api_reference.pages()}
-    return {path: _with_links(path, text) for path, text in {**written, **top, **made}.items()}
+    return {**written, **{path: with_links(f"docs/{path}", text) for path, text in made.items()}}
 
 
-def from_the_top(text: str) -> str:
-    """Return a file of the repository's top with links as they are on the site, whose top is docs/."""
-    text = text.replace("](docs/", "](").replace('src="docs/', 'src="')
-    for name, target in FROM_THE_TOP.items():
-        text = text.replace(f"]({name}", f"]({target}")
-    return text
+def page_of(file: str) -> str:
+    """Return the path on the site of a Markdown file of the repository."""
+    return FROM_THE_TOP.get(file, file.removeprefix("docs/"))
 
 
-def _with_links(path: str, text: str) -> str:
-    """Make a link of every plain mention of a page, such as docs/tflite.md in a table; code stays as it is."""
-    up = "../" * path.count("/")
+def with_links(file: str, text: str) -> str:
+    """Return a file's text with links as they are on the site, whose top is docs/; code stays as it is.
+
+    A link to a file that is no page leads to the repository. A plain mention of a page, such as docs/tflite.md in a table,
+    becomes a link.
+    """
+    folder = posixpath.dirname(page_of(file)) or "."
 
     def link(match: re.Match[str]) -> str:
-        known = (DOCS / match[1]).is_file()
-        return f"[{Path(match[1]).stem}]({up}{match[1]})" if known else match[0]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(file), match["path"]))
+        anchor = match["anchor"] or ""
+        if target in FROM_THE_TOP or target.startswith("docs/") or not (ROOT / target).exists():
+            return posixpath.relpath(page_of(target), folder) + anchor
+        return f"{REPOSITORY}/blob/main/{target}{anchor}"
+
+    def mention(match: re.Match[str]) -> str:
+        page = match[1] or match[2]
+        return f"[{Path(page).stem}]({posixpath.relpath(page, folder)})" if (DOCS / page).is_file() else match[0]
 
     lines, fenced = [], False
     for line in text.splitlines(keepends=True):
         fenced ^= line.lstrip().startswith("```")
-        lines.append(line if fenced or line.startswith("    ") else _MENTION.sub(link, line))
+        lines.append(line if fenced or line.startswith("    ") else _MENTION.sub(mention, _LINK.sub(link, line)))
     return "".join(lines)
+
+
+def _optional_links(pages: Path) -> str:
+    """Return list entries for the optional pages of the reference that exist."""
+    candidates = {"Errors": "errors/index.md", "Compatibility": "compatibility.md"}
+    return "".join(f"- [{title}](../{path})\n" for title, path in candidates.items() if (pages / path).is_file())
 
 
 def configuration_of(pages: Path) -> dict[str, Any]:
@@ -96,7 +120,8 @@ def _entries(entries: list[Any], pages: Path) -> list[Any]:
         elif value.endswith("*.md"):
             found = sorted(pages.glob(value), key=lambda path: (path.name != "index.md", path.name))
             names = [path.relative_to(pages).as_posix() for path in found]
-            result += [{title.rstrip("?"): names}] if names else []
+            children: list[Any] = [name if name.endswith("/index.md") else {Path(name).stem: name} for name in names]
+            result += [{title.rstrip("?"): children}] if children else []
         elif not title.endswith("?") or (pages / value).is_file():
             result.append({title.rstrip("?"): value})
     return result

@@ -92,8 +92,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line + (onednn.suffix() if number == 0 else ""))
     for report in terminalreporter.stats.get("passed", []):
         for name, text in report.user_properties:
-            if name in ("house", "zero sweep"):
-                terminalreporter.write_line(text if name == "house" else f"{name}: {text}")
+            if name in ("house", "documents", "zero sweep"):
+                terminalreporter.write_line(f"{name}: {text}" if name == "zero sweep" else text)
     for line in opinfo.lines(terminalreporter.stats):
         terminalreporter.write_line(line)
     if line := recordings.summary([r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call"]):

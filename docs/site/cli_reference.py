@@ -20,8 +20,9 @@ def page() -> str:
     codes = _EXIT_CODE.findall(boundary.__doc__ or "")
     sections = [
         "# Commands",
-        "This page is made from the commands themselves. `--debug`, at any position, shows tracebacks and the log output of "
-        "libraries; `tfbundle --install-completion` sets up the shell.",
+        "This page is made from the commands themselves. Long commands show a progress bar with stage times on a terminal and "
+        "one line per stage elsewhere. `--json` prints the result for scripts. `--debug`, at any position, shows tracebacks and "
+        "the log output of libraries. `tfbundle --install-completion` sets up the shell.",
         "## Exit codes",
         "| code | meaning |\n|---|---|\n" + "\n".join(f"| {code} | {text} |" for code, text in codes),
     ]

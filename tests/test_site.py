@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from docs.site import __main__ as site
 from docs.site import api_reference, cli_reference, pages
 from tests.requirements import require_package
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_a_missing_generator_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(site, "find_spec", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["docs.site"])
+    assert site.main() == 1
+    assert "pip install -e '.[docs]'" in capsys.readouterr().err
 
 
 def strict_build(folder: Path) -> subprocess.CompletedProcess[str]:

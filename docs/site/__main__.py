@@ -25,11 +25,13 @@ def main() -> int:
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    print(done.stdout.partition("Traceback")[0].rstrip())
+    report, _, traceback = done.stdout.partition("Traceback")
+    print(report.rstrip())
     if done.returncode == 0:
         print(f"The site is in {folder / 'site'}; open {folder / 'site' / 'index.html'}")
     else:
-        print("error: the site is not built\nto do: mend the pages named above", file=sys.stderr)
+        reason = traceback.strip().rpartition("\n")[2] or "see above"
+        print(f"error: the site is not built ({reason})\nto do: mend the pages or docstrings that are named", file=sys.stderr)
     return done.returncode
 
 

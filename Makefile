@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench compat docs lint dist release house coverage venv clean
+.PHONY: help demo test test-all bench compat docs screenshots lint dist release house coverage venv clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,7 +50,10 @@ bench: $(STAMP)  ## measure time and memory, compared with other converters
 compat: $(STAMP)  ## run marked tests with the oldest to the newest dependencies, and load SavedModels in older TensorFlow releases
 	$(BIN)/nox
 
-docs: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
+docs: $(STAMP)  ## build the documentation's site into build/site; a dead link is an error
+	$(BIN)/python -m docs.site
+
+screenshots: $(STAMP)  ## take screenshots of the playground and the report (needs Chromium)
 	$(BIN)/python -m docs.screenshots
 
 lint: $(STAMP)  ## ruff, mypy, the order of the rooms, and declared requirements

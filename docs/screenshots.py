@@ -1,4 +1,4 @@
-"""`make docs`: screenshots of the playground and of report.html with the demo's models, in headless Chromium."""
+"""`make screenshots`: screenshots of the playground and of report.html with the demo's models, in headless Chromium."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("out", type=Path, nargs="?", default=Path("docs"), help="folder for the screenshots")
     arguments = parser.parse_args()
     if missing := chromium.missing():
-        print(f"make docs: the screenshots cannot be taken; missing: {missing}", file=sys.stderr)
+        print(f"make screenshots: the screenshots cannot be taken; missing: {missing}", file=sys.stderr)
         return 1
     from bundler.demo import steps
 

@@ -92,7 +92,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line + (onednn.suffix() if number == 0 else ""))
     for report in terminalreporter.stats.get("passed", []):
         for name, text in report.user_properties:
-            if name in ("house", "zero sweep", "installed"):
+            if name in ("house", "documents", "zero sweep", "installed"):
                 terminalreporter.write_line(f"{name}: {text}" if name == "zero sweep" else text)
     for line in opinfo.lines(terminalreporter.stats):
         terminalreporter.write_line(line)

@@ -1,4 +1,4 @@
-"""`make docs` without a browser. The pages' own tests show that they can be drawn."""
+"""`make screenshots` without a browser. The pages' own tests show that they can be drawn."""
 
 from __future__ import annotations
 

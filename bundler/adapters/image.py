@@ -191,13 +191,19 @@ class _Deviation:
     @classmethod
     def of(cls, got: Array, want: Array, reader: ImageReader) -> _Deviation:
         """Return the difference of two inputs, without the error that the input's own dtype makes of exact values."""
+        options = reader.options
         step: Any = 1.0
+        mean: Any = 0.0
         if reader.spec.dtype != "uint8":
-            step = np.abs(np.float64(reader.options.scale) / np.asarray(reader.options.std or (1.0,), np.float64))
-            step = step.reshape(-1, 1, 1) if reader.channels_first else step
+            std = np.asarray(options.std or (1.0,), np.float64)
+            step = np.abs(np.float64(options.scale) / std)
+            mean = np.abs(np.asarray(options.mean or (0.0,), np.float64) / std)
+            if reader.channels_first:
+                step, mean = step.reshape(-1, 1, 1), mean.reshape(-1, 1, 1)
         difference = (got.astype(np.float64) - want.astype(np.float64)) / step
         precision = 0.0 if want.dtype.kind == "u" else float(np.finfo(want.dtype).eps)
-        slack = precision * np.abs(want.astype(np.float64)) / step
+        # The subtraction of the mean rounds its operands, which are larger than the result; both inputs are rounded.
+        slack = 2 * precision * (np.abs(want.astype(np.float64)) + mean) / step
         difference = np.sign(difference) * np.maximum(np.abs(difference) - slack, 0.0)
         return cls(float(np.abs(difference).max()), float(np.abs(difference).mean()), float(abs(difference.mean())))
 

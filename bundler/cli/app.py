@@ -11,6 +11,7 @@ from bundler.cli import (
     build,
     demo,
     doctor,
+    explain,
     export_mobile,
     init,
     inspect,
@@ -19,6 +20,7 @@ from bundler.cli import (
     promote,
     render,
     serve,
+    setup,
     smoke,
     verify,
 )

@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 import bundler
-from bundler.adapters.image import ImageAdapter
+from bundler.adapters.image import MAX_WORST, ImageAdapter, _Deviation
 from bundler.adapters.preprocessing import ImageReader
 from bundler.errors import SpecError, UsageError
 from bundler.spec.bundle_spec import parse_spec
@@ -179,6 +179,21 @@ def test_spec_that_does_not_fit_the_model_is_rejected(image: dict[str, Any], mes
     signatures = {"photo": {"image": image}}
     with pytest.raises(UsageError, match=message):
         bundler.build(sight(), torch.randn(2, 3, 64, 64), tmp_path / "d", name="sight", signatures=signatures)
+
+
+@pytest.mark.parametrize(("levels", "passes"), [(2, True), (3, False)])
+def test_two_levels_are_rounding_whatever_the_mean_is(levels: int, passes: bool) -> None:
+    """The normalization in float32 turns exactly two levels into 2.00001."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    dims = (3, 16, 17)
+    reader = ImageReader.of_input(TensorSpec("x", "float32", ("batch", *dims)), dims, ImageSpec(mean=mean, std=std))
+    level = np.resize(np.arange(256 - levels, dtype=np.float32), dims)
+    want, got = (
+        (pixels * np.float32(1 / 255) - np.float32(mean).reshape(3, 1, 1)) / np.float32(std).reshape(3, 1, 1)
+        for pixels in (level, level + levels * (level % 11 == 0))
+    )
+    deviation = _Deviation.of(got, want, reader)
+    assert (deviation.worst <= MAX_WORST) is passes
 
 
 def test_input_name_must_end_with_bytes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,3 +41,5 @@ def _quietly() -> Iterator[None]:
     finally:
         os.environ.pop(LEVEL_ENV, None)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    # In a notebook, TensorFlow sets its logger to INFO when it is first asked for.
+    sys.modules["tensorflow"].get_logger().setLevel(logging.WARNING)

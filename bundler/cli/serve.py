@@ -55,7 +55,8 @@ def serve(
         options.check()
         run(options)
     except StatusError as exc:
-        raise typer.Exit(print_failure(f"The server did not start: {exc}", 1, where=getattr(exc, "detail", None), code="TFB6205")) from exc
+        where = getattr(exc, "detail", None)
+        raise typer.Exit(print_failure(f"The server did not start: {exc}", 1, where=where, code="TFB6205")) from exc
 
 
 def _options(folders: list[str], flags: list[str]) -> ServerOptions:

@@ -43,13 +43,7 @@ def bench_request(
             code="TFB1006",
         )
     number = bundle.versions(name)[-1] if version is None else version
-    if bundle.is_adopted(name, number):
-        built = [str(each) for each in bundle.versions(name) if not bundle.is_adopted(name, each)]
-        raise UsageError(
-            f"Version {number} of {name!r} was adopted, so the bundle has no golden data to send to it.",
-            fix=f"choose a version that tfbundle built with --version: {', '.join(built)}" if built else "use --replay FILE",
-            code="TFB7201",
-        )
+    _check_built(bundle, name, number)
     golden = _golden(bundle, name, number)
     cases = [case for case in golden.cases if case.signature == signature]
     spec = signatures[signature]
@@ -65,6 +59,16 @@ def bench_request(
     arrays = golden.inputs(cases[0])
     sizes = {dim: rows for dim in input_draws.dim_sizes(spec, arrays) if input_draws.is_batch(dim)}
     return PreparedRequest(name, input_draws.fit(spec, arrays, sizes), signature, version)
+
+
+def _check_built(bundle: Bundle, model: str, version: int) -> None:
+    if bundle.is_adopted(model, version):
+        built = [str(each) for each in bundle.versions(model) if not bundle.is_adopted(model, each)]
+        raise UsageError(
+            f"Version {version} of {model!r} was adopted, so the bundle has no golden data to send to it.",
+            fix=f"choose a version that tfbundle built with --version: {', '.join(built)}" if built else "use --replay FILE",
+            code="TFB7201",
+        )
 
 
 def _golden(bundle: Bundle, model: str, version: int) -> Golden:

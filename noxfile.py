@@ -34,7 +34,7 @@ with contextlib.suppress(ImportError):
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
-"""Runs pytest with triton imported first: after TensorFlow 2.21, the import of triton 3.8 crashes Python (docs/compatibility.md)."""
+"""Runs pytest with triton imported first: triton 3.8 crashes Python if it is imported after TensorFlow 2.21."""
 
 EXTRAS = ("build", "serve", "timm", "hf", "images", "demo")
 

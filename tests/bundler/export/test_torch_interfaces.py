@@ -19,17 +19,17 @@ from tests.bundler.exporting import Net, assert_same_answers, export_module
 
 
 class Recurrent(nn.Module):
-    """A two-way LSTM, a GRU and an encoder layer, over a sequence of any length."""
+    """A two-way LSTM, GRU layers if any, and an encoder layer, over a sequence of any length."""
 
-    def __init__(self, gru_layers: int = 1) -> None:
+    def __init__(self, gru_layers: int = 0) -> None:
         super().__init__()
         self.lstm = nn.LSTM(4, 3, batch_first=True, bidirectional=True)
-        self.gru = nn.GRU(6, 4, num_layers=gru_layers, batch_first=True)
-        self.encoder = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.gru = nn.GRU(6, 6, num_layers=gru_layers, batch_first=True) if gru_layers else None
+        self.encoder = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y, (state, _) = self.lstm(x)
-        return self.encoder(self.gru(y)[0]), state
+        return self.encoder(y if self.gru is None else self.gru(y)[0]), state
 
 
 @pytest.fixture

@@ -27,6 +27,15 @@ from benchmarks.compat.combinations import COMBINATIONS, LOADERS, TEST_PACKAGES,
 nox.options.sessions = ["compat", "tensorflow"]
 nox.needs_version = ">=2025.2"
 
+PYTEST = """
+import contextlib, sys
+with contextlib.suppress(ImportError):
+    import triton
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+"""Runs pytest with triton imported first: triton 3.8 crashes Python if it is imported after TensorFlow 2.21."""
+
 EXTRAS = ("build", "serve", "timm", "hf", "images", "demo")
 
 
@@ -84,8 +93,10 @@ def compat(session: nox.Session) -> None:
             pins = [f"{package}=={release}" for package, release in combination.pins.items()]
             env.install("-e", f".[{','.join(EXTRAS)}]", *pins, *TEST_PACKAGES)
             report = Path(work) / "junit.xml"
+            # Releases differ in what they warn of, so that warnings are no errors here.
             env.run(
-                "-m", "pytest", "-q", "-m", "compat", "-p", "no:cacheprovider", f"--junitxml={report}", *document.marked_files(),
+                "-c", PYTEST, "-q", "-m", "compat", "-W", "default", "-p", "no:cacheprovider", f"--junitxml={report}",
+                *document.marked_files(),
                 env={"PYTHONPATH": str(ROOT)},
             )  # fmt: skip
             row = document.environment_row(report, combination, env.size(), env.install_minutes, env.run_minutes)

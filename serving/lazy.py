@@ -9,8 +9,6 @@ from importlib import import_module
 from threading import RLock
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from serving.extras import require
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -54,6 +52,9 @@ def lazy_attributes(
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if name in needs:
+            # Imported here, as the smoke test in a bundle has only the modules that a client needs.
+            from serving.extras import require
+
             require(*needs[name])
         value = getattr(import_module(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)

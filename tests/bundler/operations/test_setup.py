@@ -104,7 +104,7 @@ def test_the_package_alone_is_installed_once_and_repaired_if_files_are_missing(
 def assert_refused(cache: Path, what: str, fix: str) -> None:
     """Assert that the command prints one error with this text and advice, and leaves nothing."""
     printed = " ".join(run("setup", "onnx-tf", code=1).stderr.split())
-    assert printed.startswith(f"error: {what}")
+    assert printed.startswith(f"error TFB8003: {what}")
     assert fix in printed.partition("to do: ")[2]
     assert onnx_tf_package.own_folder() is None
     assert not cache.is_dir() or leftovers(cache) == []

@@ -183,17 +183,19 @@ def _optional(distribution: str, purpose: str, fix: str) -> Finding:
 
 def _onnx_tf(*, import_it: bool) -> Finding:
     from bundler.converters import onnx_tf_package
-    from bundler.converters.onnx_tf import check_import
 
     where = onnx_tf_package.describe()
     if not where:
         return Finding("onnx-tf", "optional", "not installed; needed for --converter onnx-tf", onnx_tf_package.SETUP)
     start = time.perf_counter()
-    try:
-        if import_it:
+    import_it = import_it and not missing("onnx")
+    if import_it:
+        from bundler.converters.onnx_tf import check_import
+
+        try:
             check_import()
-    except TfbundleError as exc:
-        return Finding("onnx-tf", "problem", f"{where}. {exc.what}", exc.fix)
+        except TfbundleError as exc:
+            return Finding("onnx-tf", "problem", f"{where}. {exc.what}", exc.fix)
     seconds = f" (imported in {time.perf_counter() - start:.1f} s)" if import_it else ""
     return Finding("onnx-tf", "ok", f"{where}, for --converter onnx-tf{seconds}")
 

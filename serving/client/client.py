@@ -179,9 +179,6 @@ class Client(BaseClient):
         call = self._run(self._prepare(ModelRef(model, version, label), inputs, signature, verb))
         return lambda: self._run(call())
 
-    def __repr__(self) -> str:
-        return f"Client({str(self.target)!r})"
-
     def metadata(
         self,
         model: str,

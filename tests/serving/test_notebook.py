@@ -24,7 +24,7 @@ def test_a_bundle_shows_its_models_and_versions(small_bundle: Path) -> None:
 
 def test_a_client_shows_its_target() -> None:
     with Client("localhost:8500") as client:
-        assert repr(client) == "Client('grpc://localhost:8500')"
+        assert repr(client) == "Client('grpc://localhost:8500', timeout=30)"
 
 
 def test_a_server_shows_what_it_serves_and_whether_it_runs(small_bundle: Path) -> None:

@@ -28,7 +28,7 @@ def shape(path: Path, text: str) -> Any:
     """Return the structure of one file; of a file that is the same for every bundle, its text."""
     if path.name.startswith("Dockerfile"):
         return len(text.splitlines()) if path.suffix == ".dockerignore" else _docker(text)
-    if path.suffix == ".yaml" and path.parent.name != "templates":
+    if path.suffix == ".yaml" and "templates" not in path.parts:
         return [skeleton(document) for document in yaml.load_all(text, _LOADER)]
     if path.suffix == ".config":
         return [re.split(r"[:{]", line)[0] for line in text.splitlines()]

@@ -16,6 +16,7 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.bundler.cli.commands import run
@@ -215,7 +216,7 @@ def function_that_does_not_exist(given: Given) -> None:
 
 @example("TFB2004")
 def file_that_cannot_be_imported(given: Given) -> None:
-    run("build", python("model.py", "import mymodels\n") + ":make_model", code=None)
+    run("build", python("model.py", "from mymodels import make_model\n") + ":make_model", code=None)
 
 
 @example("TFB2005")
@@ -364,6 +365,8 @@ def random_samples(given: Given) -> None:
 
 @example("TFB4005")
 def shapes_with_int16x8(given: Given) -> None:
+    given.model()
+    np.savez("x.npz", x=np.zeros((1, 4), np.float32))
     text = "- {name: digits, source: model.onnx, tflite: {variants: [int16x8], calibration: x.npz, shapes: {long: {batch: 2}}}}"
     Path("bundle.yaml").write_text(f"models:\n  {text}\n")
     run("build", "bundle.yaml", code=None)

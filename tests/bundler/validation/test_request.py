@@ -49,7 +49,7 @@ def test_one_run_lists_the_mistakes_of_all_models_with_their_places(tmp_path: Pa
 
 def test_the_command_shows_them_before_it_makes_a_folder(tmp_path: Path) -> None:
     result = run("build", spec_file(tmp_path, FILE), "-o", tmp_path / "out", code=2)
-    assert result.stderr.startswith("error: 6 problems before the first build:")
+    assert result.stderr.startswith("error TFB1103: 6 problems before the first build:")
     assert not (tmp_path / "out").exists()
 
 

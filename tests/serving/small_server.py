@@ -196,6 +196,12 @@ def serve_grpc(models: Models, tls: Path | None) -> tuple[Any, int]:
     return server, port
 
 
+class RestServer(ThreadingHTTPServer):
+    """A server whose queue has room for the connections of many clients at once; the default is 5."""
+
+    request_queue_size = 1024
+
+
 class Rest(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -298,7 +304,7 @@ def main() -> None:
     options = parser.parse_args()
     Rest.models = Models(options.weight, options.swapped_metadata)
     server, grpc_port = serve_grpc(Rest.models, options.tls)
-    rest = ThreadingHTTPServer(("127.0.0.1", options.rest_port), Rest)
+    rest = RestServer(("127.0.0.1", options.rest_port), Rest)
     if options.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.tls / "cert.pem", options.tls / "key.pem")

@@ -13,14 +13,13 @@ because a running server may read them.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from bundler.bundle.files import link_or_copy
 from bundler.bundle.layout import BundleLayout, check_model_name, parse_version
 from bundler.bundle.manifest import Record, files_under
 from bundler.errors import ConversionError, UsageError
@@ -210,12 +209,7 @@ def _refused(version: FoundVersion, why: str, fix: str) -> UsageError:
 def link_version(source: Path, target: Path) -> None:
     """Put the files of a version into a new folder, as hard links where possible and else as copies."""
     for path in files_under(source):
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, place)
-        except OSError:  # a file system without hard links, or files of another user (sysctl fs.protected_hardlinks)
-            shutil.copy2(path, place)
+        link_or_copy(path, target / path.relative_to(source))
 
 
 def adopted_versions(models: Any) -> Iterator[tuple[str, int, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +28,15 @@ def leads_out(root: Path, relative: str) -> bool:
         return not (root / relative).resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # Python before 3.13 raises RuntimeError for a circle
         return True
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a file at `target` with the content of another one, as a hard link where possible; missing folders are made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links, or files of another user (sysctl fs.protected_hardlinks)
+        shutil.copy2(source, target)
 
 
 def own_file(root: Path, path: Path) -> Path:

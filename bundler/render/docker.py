@@ -13,10 +13,10 @@ from pathlib import Path
 from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, kubernetes, tf_serving
 from bundler.render.files import read_template, read_yaml, render_template, write_files, write_yaml
-from bundler.render.kubernetes import models, sizes
+from bundler.render.kubernetes import models, pods, sizes
 
-USER = "10001:10001"
-"""User and group of the server process: not root, and no account of the base image."""
+USER = f"{pods.USER}:{pods.USER}"
+"""User and group of the server process, those of the pods."""
 
 _BINARY = {"Ki": "k", "Mi": "m", "Gi": "g"}
 

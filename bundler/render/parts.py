@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundler.bundle.files import own_file
+from bundler.bundle.files import link_or_copy, own_file
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, files_under
 from bundler.errors import UsageError, VerifyError
@@ -131,8 +129,4 @@ def _link_golden(staging: Staging, manifest: Manifest) -> None:
             source = staging.bundle.golden_file(model, version)
             target = staging.layout.golden_file(model, version)
             if not target.exists() and own_file(staging.bundle.root, source).exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(source.resolve(), target)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(source, target)
+                link_or_copy(source.resolve(), target)

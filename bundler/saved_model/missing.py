@@ -25,7 +25,7 @@ from typing import Any, Literal
 from bundler.errors import VerifyError
 from bundler.saved_model.op_values import plain_value, type_code, type_name
 from bundler.saved_model.releases import Attribute, Release, is_internal, known_releases, read_release
-from bundler.saved_model.summarize import SERVE_TAG
+from bundler.saved_model.summarize import SERVE_TAG, served_graph
 from serving.protocol.graph_reach import GraphIndex, Reach
 from serving.protocol.saved_model_file import read_saved_model
 from serving.protocol.unsafe_ops import shown
@@ -111,15 +111,15 @@ def missing(folder: Path, release: Release) -> Fit:
         raise VerifyError(
             f"{folder} has no SavedModel that can be read: {text}.", fix="build it again", code="TFB5106"
         ) from exc
-    graphs = [graph for graph in saved.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
-    if not graphs:
+    graph = served_graph(saved)
+    if graph is None:
         raise VerifyError(
             f"The SavedModel in {folder} has no graph with the tag {SERVE_TAG!r}, which TensorFlow Serving loads.",
             fix="save it again with tf.saved_model.save",
             code="TFB5106",
         )
-    lacks = (*_version_lacks(graphs[0].graph_def.versions, release), *_node_lacks(graphs[0], release))
-    names = tuple(sorted(name for name in graphs[0].signature_def if not name.startswith("__")))
+    lacks = (*_version_lacks(graph.graph_def.versions, release), *_node_lacks(graph, release))
+    names = tuple(sorted(name for name in graph.signature_def if not name.startswith("__")))
     return Fit(names, lacks, (folder / _WARM_UP).is_file())
 
 

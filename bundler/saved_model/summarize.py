@@ -173,12 +173,17 @@ def _served_graph(folder: Path) -> Any:
         raise ConversionError(
             f"{folder / 'saved_model.pb'} is damaged: {exc}.", fix="build it again", code="TFB5106"
         ) from exc
-    graphs = [graph for graph in model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
-    if not graphs:
+    graph = served_graph(model)
+    if graph is None:
         raise ConversionError(
             f"The SavedModel in {folder} has no graph with the tag {SERVE_TAG!r}, which servers load.", code="TFB5106"
         )
-    return graphs[0]
+    return graph
+
+
+def served_graph(saved: Any) -> Any | None:
+    """Return the MetaGraphDef of a SavedModel message that TensorFlow Serving loads; None if there is none."""
+    return next((graph for graph in saved.meta_graphs if SERVE_TAG in graph.meta_info_def.tags), None)
 
 
 def _operators(graph: Any, signature: str) -> Counter[str]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bundler.errors import MissingExtraError, SourceError
+from bundler.errors import SourceError
 from bundler.sources import find_source
 from bundler.sources.files import find_file
 
@@ -22,7 +21,6 @@ Check: TypeAlias = "tuple[tuple[str, ...], Callable[[], object]]"
 """The key of a model's section in bundle.yaml that a check is about, and the check; it raises a TfbundleError."""
 
 _FILES = {"exported_program": "The exported program", "onnx_file": "The ONNX file", "torch_file": "The model file"}
-_PACKAGES = {"timm_model": ("timm", "timm", "A timm: source"), "huggingface": ("transformers", "hf", "An hf: source")}
 _DYNAMIC = ("exec", "eval", "globals", "setattr", "vars")
 
 
@@ -46,10 +44,6 @@ def _check_source(text: str, base: Path) -> None:
         _check_python(text, base)
     elif kind in _FILES:
         find_file(text, base, what=_FILES[kind])
-    elif kind in _PACKAGES:
-        package, extra, purpose = _PACKAGES[kind]
-        if find_spec(package) is None:
-            raise MissingExtraError(package, extra, purpose=purpose)
 
 
 def _check_python(reference: str, base: Path) -> None:

@@ -305,6 +305,11 @@ class DockerSpec(Strict):
     )
 
     @property
+    def is_official(self) -> bool:
+        """Whether the image is TensorFlow Serving's own, or a mirror's of that name, whose tags name releases."""
+        return self.image.endswith("tensorflow/serving")
+
+    @property
     def reference(self) -> str:
         """The image with its tag and digest, as a container runtime takes it."""
         return f"{self.image}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
@@ -335,8 +340,7 @@ class BundleSpec(Strict):
     @model_validator(mode="after")
     def _gpu_needs_cuda(self) -> BundleSpec:
         """Refuse the component gpu with a CPU image of tensorflow/serving, which would leave the GPU idle and paid for."""
-        is_official = self.docker.image.endswith("tensorflow/serving")
-        if "gpu" in self.kubernetes.components and is_official and "gpu" not in self.docker.tag:
+        if "gpu" in self.kubernetes.components and self.docker.is_official and "gpu" not in self.docker.tag:
             raise ValueError(
                 f"kubernetes.components has gpu, but {self.docker.image}:{self.docker.tag} is an image for CPUs; set "
                 f"docker.tag: {self.docker.tag}-gpu"

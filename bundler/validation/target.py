@@ -15,9 +15,6 @@ from bundler.spec.bundle_spec import DockerSpec
 from serving.protocol.unsafe_ops import shown
 from serving.texts import plural
 
-_OFFICIAL = "tensorflow/serving"
-"""The image whose tags are the numbers of TensorFlow Serving's releases."""
-
 
 @dataclass(frozen=True)
 class TargetFit:
@@ -120,7 +117,7 @@ def image_notices(settings: Mapping[str, Any], layout: BundleLayout, versions: M
         versions: the number of the new version of each model.
     """
     docker = DockerSpec.model_validate(settings)
-    if not docker.image.endswith(_OFFICIAL):
+    if not docker.is_official:
         return []
     name, known = release_of_tag(docker.tag), known_releases()
     unchecked = "so it was not checked that its server has all operators of the models."

@@ -62,7 +62,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     files.update({f"base/config/{name}": text for name, text in tf_serving.config_files(context).items()})
     files |= canary.config_files(context) | kserve.files(context) | chart.files(context)
     edits: dict[str, Edit] = {}
-    for module in (base, components, canary, models, kserve, chart):
+    for module in (base, components, canary, models, kserve):
         edits |= module.edits(context)
     for path, edit in edits.items():
         document = read_yaml(shipped(path))

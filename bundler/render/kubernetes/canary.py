@@ -200,8 +200,9 @@ def _route(context: RenderContext, document: Any) -> None:
     for (stable_weight, canary_backend), port in zip(shares, ports(context), strict=True):
         stable_weight["value"], canary_backend["value"]["weight"] = weights(context)
         canary_backend["value"]["port"] = port
+    matches = {track: route_matches(context, track) for track in TRACKS}
     for protocol, port in zip(("grpc", "rest"), ports(context), strict=True):
         for track in TRACKS:
             rule = next(own)["value"]
-            rule["matches"] = route_matches(context, track)[protocol]
+            rule["matches"] = matches[track][protocol]
             rule["backendRefs"][0]["port"] = port

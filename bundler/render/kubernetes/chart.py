@@ -6,19 +6,17 @@ in README.md are made from it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from bundler.render import RenderContext, tf_serving
-from bundler.render.files import write_yaml
-from bundler.render.kubernetes import base, canary, components, models, pods, sizes
-from bundler.render.kubernetes.scripts import COPIES
-from bundler.render.kubernetes.tree import TREE, Edit, ports, shipped, split_image
+from bundler.render import RenderContext, short_hash, tf_serving
+from bundler.render.files import read_yaml, write_yaml
+from bundler.render.kubernetes import base, canary, components, models, pods, scripts, sizes
+from bundler.render.kubernetes.tree import TREE, ports, shipped, split_image
 from bundler.render.kubernetes.values_file import readme_text, values_text
 
 PROBE_PERIOD = 5
@@ -44,18 +42,14 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 }
 """Component of the kustomize tree to the value that switches it on in the chart."""
 
+CHART = "chart/Chart.yaml"
 ROUTES = "chart/files/canary-routes.yaml"
 _LARGEST_NUMBER = 2**63 - 1
 _PORT_FLAGS = ("--port=", "--rest_api_port=")
 
 
-def edits(context: RenderContext) -> dict[str, Edit]:
-    """Return the edit of each file of the chart, by path."""
-    return {"chart/Chart.yaml": partial(_chart, context)}
-
-
 def files(context: RenderContext) -> dict[str, str]:
-    """Return path and text of the templates, the schema of the values, .helmignore, the values, the routes, and README.md."""
+    """Return path and text of each file of the chart, except for the scripts, which `scripts.files` has."""
     texts = {path: shipped(path) for path in _fixed_files()}
     schema = json.loads(texts["chart/values.schema.json"])
     chosen = values(context)
@@ -63,6 +57,7 @@ def files(context: RenderContext) -> dict[str, str]:
     texts["chart/README.md"] = readme_text(schema, chosen, context.objects_name)
     routes = write_yaml({track: canary.route_matches(context, track) for track in canary.TRACKS})
     texts[ROUTES] = f"# Written by tfbundle. Requests that name a label or a version, for templates/gateway.yaml.\n{routes}"
+    texts[CHART] = _chart(context, texts)
     return texts
 
 
@@ -71,22 +66,22 @@ def _fixed_files() -> list[str]:
     return ["chart/.helmignore", "chart/values.schema.json", *(path.relative_to(TREE).as_posix() for path in templates)]
 
 
-def chart_version(context: RenderContext) -> str:
+def _chart(context: RenderContext, others: Mapping[str, str]) -> str:
+    document = read_yaml(shipped(CHART))
+    document.update(name=context.objects_name, version=_version(context, others), appVersion=context.tag)
+    return write_yaml(document)
+
+
+def _version(context: RenderContext, others: Mapping[str, str]) -> str:
     """Return the chart's version, which is another one whenever the chart's content is another one.
 
-    It rises with the versions of the models. The build metadata, a hash of all files, tells charts of the same models apart
-    (semver.org, item 10).
+    It rises with the versions of the models. The build metadata, a hash of all other files, tells charts of the same models
+    apart (semver.org, item 10).
     """
     number = min(sum(model.latest for model in context.models), _LARGEST_NUMBER)
-    texts = files(context) | {path: shipped(source) for source, copies in COPIES.items() for path in copies}
+    texts = {**others, **scripts.files()}
     content = json.dumps({path: text for path, text in sorted(texts.items()) if path.startswith("chart/")})
-    return f"0.{number}.0+{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-
-
-def _chart(context: RenderContext, document: Any) -> None:
-    document["name"] = context.objects_name
-    document["version"] = chart_version(context)
-    document["appVersion"] = context.tag
+    return f"0.{number}.0+{short_hash(content)}"
 
 
 def values(context: RenderContext) -> dict[str, Any]:

@@ -47,9 +47,11 @@ def files(context: RenderContext) -> dict[str, str]:
     config = {f"kserve/config/{name}": text for name, text in _config_files(context).items()}
     documents = []
     names = dns_labels(model.name for model in context.models)
+    settings = settings_hash(context)
     for model in context.models:
         document = read_yaml(shipped(SERVICES))
         document["metadata"]["name"] = names[model.name]
+        document["metadata"]["annotations"][SETTINGS] = settings
         _service(context, model, document)
         documents.append(write_yaml(document))
     return {**config, SERVICES: "---\n".join(documents)}
@@ -149,7 +151,6 @@ def _runtime(context: RenderContext, document: Any) -> None:
 
 def _service(context: RenderContext, model: RenderedModel, document: Any) -> None:
     """Edit the service of one model. It has neither versions nor labels: KServe serves the newest version in storageUri."""
-    document["metadata"]["annotations"][SETTINGS] = settings_hash(context)
     predictor = document["spec"]["predictor"]
     _pod(context, predictor)
     predictor["minReplicas"] = context.spec.kubernetes.replicas
@@ -164,8 +165,7 @@ def _service(context: RenderContext, model: RenderedModel, document: Any) -> Non
     single = _single_model(context, model)
     startup = container["startupProbe"]
     startup["failureThreshold"] = math.ceil(startup_seconds(single) / startup["periodSeconds"])
-    for kind, values in pods.resources(single).items():
-        pods.set_mapping(container["resources"][kind], values)
+    pods.set_resources(single, container)
     if "gpu" in context.spec.kubernetes.components:
         container["resources"]["limits"][pods.GPU] = context.spec.kubernetes.gpus
 
@@ -181,8 +181,7 @@ def _pod(context: RenderContext, predictor: Any) -> None:
         predictor["serviceAccountName"] = pod.service_account
     if "gpu" in context.spec.kubernetes.components:
         predictor.setdefault("tolerations", []).append(dict(pods.GPU_TOLERATION))
-    group = pods.file_group(context)
-    pods.set_mapping(predictor["securityContext"], pods.security(context) | ({} if group is None else {"fsGroup": group}))
+    pods.set_mapping(predictor["securityContext"], pods.security_with_files(context))
 
 
 def _single_model(context: RenderContext, model: RenderedModel) -> RenderContext:

@@ -127,8 +127,7 @@ def set_fill(context: RenderContext, document: Any, *, name: str, config: str, c
     pods.set_metadata(context, template)
     spec = template["spec"]
     spec.update(pods.pod_fields(context))
-    group = pods.file_group(context)
-    pods.set_mapping(spec["securityContext"], pods.security(context) | ({} if group is None else {"fsGroup": group}))
+    pods.set_mapping(spec["securityContext"], pods.security_with_files(context))
     pods.set_mapping(spec["containers"][0]["securityContext"], pods.container_security(context))
     spec["volumes"][0]["configMap"]["name"] = config
     spec["volumes"][1]["persistentVolumeClaim"]["claimName"] = claim

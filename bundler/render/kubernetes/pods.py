@@ -73,6 +73,12 @@ def file_group(context: RenderContext) -> int | None:
     return group
 
 
+def security_with_files(context: RenderContext) -> dict[str, Any]:
+    """Return the securityContext of pods that share the files of a volume: with the group that owns them."""
+    group = file_group(context)
+    return security(context) | ({} if group is None else {"fsGroup": group})
+
+
 def container_security(context: RenderContext) -> dict[str, Any]:
     """Return the containers' securityContext."""
     return merged(CONTAINER_SECURITY, context.spec.kubernetes.pod.container_security_context)
@@ -118,10 +124,15 @@ def set_container(context: RenderContext, container: Any) -> None:
     for key, value in (("env", pod.env), ("envFrom", pod.env_from)):
         if value:
             container[key] = plain(value)
-    for kind, values in resources(context).items():
-        set_mapping(container["resources"][kind], values)
+    set_resources(context, container)
     set_mapping(container["securityContext"], container_security(context))
     container["volumeMounts"].extend(plain(pod.volume_mounts))
+
+
+def set_resources(context: RenderContext, container: Any) -> None:
+    """Set requests and limits of a server's container."""
+    for kind, values in resources(context).items():
+        set_mapping(container["resources"][kind], values)
 
 
 def set_mapping(target: Any, values: Mapping[str, Any]) -> None:

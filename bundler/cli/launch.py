@@ -107,10 +107,10 @@ def _run(runner: Runner, target: Deployment, golden_files: list[GoldenFile] | No
         with launched(runner, target, timeout=options.timeout, log=_log):
             if golden_files is not None:
                 _smoke(target, golden_files)
+            is_serving = not options.check  # before the endpoints are shown: whoever reads them may stop the server at once
             _show_endpoints(target, runner)
             if options.check:
                 return
-            is_serving = True
             raise wait_for_end(runner)
     except KeyboardInterrupt:
         if not is_serving:

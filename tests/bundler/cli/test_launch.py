@@ -82,6 +82,22 @@ def test_a_signal_stops_the_server_once_it_serves(number: signal.Signals, small_
         os.kill(int(found[1]), 0)
 
 
+def test_a_signal_while_the_endpoints_are_shown_stops_the_server_like_one_after_it(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def interrupt(line: str, **_: object) -> None:
+        said.append(line)
+        if line.startswith("Ctrl-C stops it"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("bundler.cli.launch.say", interrupt)
+    result = CliRunner().invoke(app, ["launch", str(small_bundle), "--no-smoke", *ports()])
+    assert result.exit_code == 0, result.output
+    assert said[-1] == "Stopped."
+
+
 def test_a_signal_before_the_server_is_ready_removes_the_container(small_bundle: Path, tmp_path: Path) -> None:
     docker = fake_docker(tmp_path)
     docker.misbehave("hangs")

@@ -55,18 +55,6 @@ def check() -> None:
 
 
 @cache
-def exports_recurrence() -> bool:
-    """Return whether torch's exporter can write nn.LSTM and nn.GRU over a sequence of any length.
-
-    From 2.11 on it does so, with loops in torch.export._patches. Before, `packed` writes the layers as ONNX's operators.
-    """
-    if importlib.util.find_spec("torch.export._patches") is None:
-        return False
-    patches = importlib.import_module("torch.export._patches")
-    return all(hasattr(patches, f"register_{kind}_while_loop_decomposition") for kind in ("lstm", "gru"))
-
-
-@cache
 def exports_while_loop() -> bool:
     """Return whether torch's exporter can write `while_loop` to ONNX, as it does from 2.11 on."""
     try:

@@ -25,7 +25,7 @@ from bundler.export import half_norms, substitutes, torch_interfaces
 from bundler.export.custom_ops import translation_table
 from bundler.export.failure import SIZES_LOGGER, explain
 from bundler.export.flat import FlatModule
-from bundler.export.packed import padded_sequences
+from bundler.export.recurrent import recurrent_operators
 from bundler.export.rotary import expand_rotary_caches
 from bundler.export.script import flat_script
 from bundler.process import interrupts
@@ -128,7 +128,7 @@ class _Needs4dAttention(Exception):  # noqa: N818
 
 
 def _write_dynamo(job: Job) -> ir.Model:
-    with _reporting(job) as folder, padded_sequences():
+    with _reporting(job) as folder, recurrent_operators():
         options: dict[str, Any] = {
             "dynamo": True, "opset_version": job.opset, "input_names": [s.name for s in job.inputs],
             "output_names": list(job.outputs), "verbose": False, "report": True, "artifacts_dir": folder,

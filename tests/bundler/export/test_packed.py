@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence as packed_under_another_name
 
 import bundler
 from bundler.errors import ExportError, SourceError, TfbundleError
-from bundler.export.packed import padded_sequences
+from bundler.export.recurrent import recurrent_operators
 from tests.bundler.cli.commands import run
 
 
@@ -182,7 +182,7 @@ def test_a_packed_input_is_refused_with_the_way_out(tmp_path: Path) -> None:
 def test_torchs_own_functions_are_back_after_the_export() -> None:
     layer = nn.LSTM(4, 6)
     before = (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__, nn.LSTM.forward)
-    with pytest.raises(TfbundleError), padded_sequences():
+    with pytest.raises(TfbundleError), recurrent_operators():
         assert nn.LSTM.forward is not before[2]
         raise ExportError("stopped")
     assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__, nn.LSTM.forward) == before

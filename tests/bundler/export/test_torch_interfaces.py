@@ -7,29 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import onnx
 import pytest
 import torch
-from torch import Tensor, nn
 
 from bundler.errors import ExportError
 from bundler.export import torch_interfaces
 from bundler.export.failure import explain
-from tests.bundler.exporting import Net, assert_same_answers, export_module
-
-
-class Recurrent(nn.Module):
-    """A two-way LSTM, GRU layers if any, and an encoder layer, over a sequence of any length."""
-
-    def __init__(self, gru_layers: int = 0) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(4, 3, batch_first=True, bidirectional=True)
-        self.gru = nn.GRU(6, 6, num_layers=gru_layers, batch_first=True) if gru_layers else None
-        self.encoder = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y, (state, _) = self.lstm(x)
-        return self.encoder(y if self.gru is None else self.gru(y)[0]), state
+from tests.bundler.exporting import Net, export_module
 
 
 @pytest.fixture
@@ -37,24 +21,6 @@ def unchecked() -> Iterator[None]:
     torch_interfaces.check.cache_clear()
     yield
     torch_interfaces.check.cache_clear()
-
-
-@pytest.mark.compat
-@pytest.mark.slow
-def test_recurrent_and_attention_layers_take_sequences_of_any_length(tmp_path: Path) -> None:
-    (exported,) = export_module(Recurrent().eval(), tmp_path, inputs=("x=float32[batch,time,4]",))
-    assert {"time-8", "batch-5"} <= set(assert_same_answers(exported))
-
-
-@pytest.mark.compat
-def test_recurrent_layers_are_operators_of_onnx_if_torch_cannot_export_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch_interfaces, "exports_recurrence", lambda: False)
-    (exported,) = export_module(Recurrent(gru_layers=2).eval(), tmp_path, inputs=("x=float32[batch,time,4]",))
-    assert {"time-8", "batch-5"} <= set(assert_same_answers(exported))
-    operators = [node.op_type for node in onnx.load(exported.onnx).graph.node]
-    assert (operators.count("LSTM"), operators.count("GRU")) == (1, 2)
 
 
 @pytest.mark.parametrize(("module", "name"), [("torch.onnx.ops", "no_such_function"), ("torch.no_such_module", "export")])

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from functools import cache
+from importlib.metadata import version
 
 import torch
 
@@ -52,6 +54,29 @@ def check() -> None:
                 fix=f"pip install 'torch>={OLDEST}' 'onnxscript>=0.6'",
                 code="TFB8002",
             )
+
+
+def import_triton() -> None:
+    """Import triton before TensorFlow, if torch has it: torch imports it when a model is exported.
+
+    triton comes with torch's CUDA packages. From triton 3.8 on (torch 2.14), `import tensorflow, triton` ends Python with a
+    segmentation fault (TensorFlow 2.21), while the other order works.
+
+    Raises:
+        ExportError: TensorFlow has been imported already.
+    """
+    if "triton" in sys.modules or importlib.util.find_spec("triton") is None:
+        return
+    if "tensorflow" not in sys.modules:
+        importlib.import_module("triton")
+        return
+    release = version("triton")
+    if tuple(map(int, release.split(".")[:2])) >= (3, 8):
+        raise ExportError(
+            f"triton {release} would crash Python, because TensorFlow has been imported before it.",
+            fix="write `import triton` above `import tensorflow`, or build with the tfbundle command",
+            code="TFB8002",
+        )
 
 
 @cache

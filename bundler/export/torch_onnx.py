@@ -102,6 +102,7 @@ def write(job: Job, path: Path, *, torchscript: bool) -> ir.Model:
         ExportError: torch failed; the message has the user's line and names the file with torch's report.
     """
     torch_interfaces.check()
+    torch_interfaces.import_triton()
     if torchscript or job.opset < OLDEST_DYNAMO:
         return _write_torchscript(job, path)
     try:

@@ -27,7 +27,6 @@ def from_module(
     *,
     examples: Any = None,
     inputs: Sequence[TensorSpec] = (),
-    defaults: Sequence[TensorSpec] = (),
     ranges: Mapping[str, Range] | None = None,
     sizes_from: str = "",
     provenance: Mapping[str, Any] | None = None,
@@ -38,10 +37,9 @@ def from_module(
     Args:
         module: a torch module or TorchScript.
         examples: a tensor, a tuple of positional arguments or a dict by parameter name, nested or not.
-        inputs: names, dtypes and dims of the inputs, as the user gives them (`--input`).
-        defaults: the same, as the source knows them; used if the user gives none.
+        inputs: names, dtypes and dims of the inputs, as the user gives them (`--input`) or as the source knows them.
         ranges: smallest and largest value of integer inputs, as the source knows them.
-        sizes_from: where the sizes in `defaults` or `inputs` come from, a clause; default: the user.
+        sizes_from: where the sizes in `inputs` come from, a clause; default: the user.
         provenance: where the model comes from; class and number of parameters are added.
         dynamic_shapes: the dynamic dims of `examples`, as torch.export.export takes them; None: see `inputs`.
 
@@ -52,8 +50,8 @@ def from_module(
     module.eval()
     params = parameters(module)
     facts: dict[str, Any] = {**(provenance or {}), **_describe(module)}
-    specs = tuple(inputs) or tuple(defaults)
-    why = EXAMPLE if not specs else GIVEN if inputs and not sizes_from else sizes_from
+    specs = tuple(inputs)
+    why = sizes_from or (GIVEN if specs else EXAMPLE)
     if examples is not None:
         binding, tensors = bind_example(params, examples)
         if dynamic_shapes is not None:

@@ -41,10 +41,11 @@ def load(model: ModelSpec, *, base: Path) -> LoadedModel:
         provenance["weights"] = "pretrained" if model.pretrained else "random"
     config: Any = module.pretrained_cfg
     channels, height, width = config["input_size"]
+    user_specs = tuple(TensorSpec.parse(text) for text in model.inputs)
     return from_module(
         module,
-        inputs=tuple(TensorSpec.parse(text) for text in model.inputs),
-        defaults=(TensorSpec("x", "float32", ("batch", channels, height, width)),),
+        inputs=user_specs or (TensorSpec("x", "float32", ("batch", channels, height, width)),),
+        sizes_from="" if user_specs else "as in timm's configuration",
         provenance=provenance,
     )
 

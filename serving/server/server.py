@@ -295,10 +295,11 @@ def _options_for(source: Path, fields: dict[str, Any]) -> ServerOptions:
         return replace(local, model_config_file=str(source), **fields)
     if (source / "models").is_dir():
         return replace(local, **{"bundle": str(source), "prefer_tflite": prefers_tflite(source), **fields})
-    if source.is_dir():
+    if source.is_dir() and any(path.name.isdecimal() for path in source.iterdir()):
         return replace(local, model_name=source.name, model_base_path=str(source.absolute()), **fields)
+    reason = ", which has neither a folder `models` nor folders of versions (1, 2, …)" if source.is_dir() else ""
     raise ConfigError(
-        f"There is nothing to serve at {source}.",
+        f"There is nothing to serve at {source}{reason}.",
         fix="give a bundle's folder, a models.config file or a model's base path",
         code="TFB6003",
     )

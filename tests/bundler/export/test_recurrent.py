@@ -7,7 +7,6 @@ from typing import Any
 
 import onnx
 import pytest
-import torch
 from torch import Tensor, nn
 
 from bundler.values.exported import ExportedSignature

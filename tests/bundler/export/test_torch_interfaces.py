@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +49,41 @@ def test_a_while_loop_that_torch_cannot_write_is_named_with_the_release_that_can
     error = explain(TypeError("'Node' object is not iterable"), "Iterate", ["x"], tmp_path, "")
     assert "torch before 2.11 cannot write while_loop" in str(error)
     assert error.fix is not None and error.fix.startswith("pip install 'torch>=2.11'")
+
+
+@pytest.mark.parametrize(
+    ("release", "order", "answer"),
+    [
+        ("3.8.0", "", "triton was imported"),
+        ("3.8.0", "triton tensorflow", "triton was imported"),
+        ("3.7.1", "tensorflow", "left to torch"),
+        ("3.8.0", "tensorflow", "triton 3.8.0 would crash Python, because TensorFlow has been imported before it."),
+    ],
+)
+def test_triton_is_imported_before_tensorflow(tmp_path: Path, release: str, order: str, answer: str) -> None:
+    for name in ("triton", "tensorflow"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    metadata = tmp_path / f"triton-{release}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: triton\nVersion: {release}\n")
+    code = f"""
+import importlib, sys
+for name in {order.split()}:
+    importlib.import_module(name)
+from bundler.errors import ExportError
+from bundler.export.torch_interfaces import import_triton
+try:
+    import_triton()
+    print("triton was imported" if "triton" in sys.modules else "left to torch")
+except ExportError as exc:
+    print(exc.what)
+"""
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == answer
 
 
 def test_an_operator_without_a_cache_is_left_alone() -> None:

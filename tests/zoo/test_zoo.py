@@ -19,9 +19,11 @@ from tests.zoo.known_failures import REASONS
 GOAL = 40
 
 COMPAT = (
-    "resnet18", "bert", "gpt2", "cond", "while_loop", "scan", "fake_quantized", "dlrm", "log_mel", "sequential_recommender",
+    "resnet18", "bert", "gpt2", "gru_lstm_attention", "cond", "while_loop", "scan", "fake_quantized", "dlrm", "log_mel",
+    "sequential_recommender",
 )  # fmt: skip
-"""Those that `make compat` runs with other releases of the dependencies: attention, control flow and quantization among them."""
+"""Those that `make compat` runs with other releases of the dependencies: LSTM, attention, control flow and quantization
+among them."""
 
 
 def _parameter(entry: Entry) -> object:

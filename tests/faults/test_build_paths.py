@@ -86,6 +86,7 @@ def contents(bundle: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"{name}:{member}", member.encode() + archive.read(member)
 
 
+@pytest.mark.slow
 def test_no_file_names_a_folder_of_the_build_machine(built: tuple[Path, Path]) -> None:
     folder, bundle = built
     hidden = {"SECRET-FOLDER", str(folder), sysconfig.get_path("purelib"), str(Path(__file__).parents[2])}

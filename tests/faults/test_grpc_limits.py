@@ -109,10 +109,16 @@ def never_sent(requests: list[Any]) -> Iterator[bytes]:
     yield from ()
 
 
+OTHER_METHODS = (
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.health.v1.Health/Check",
+)
+
+
 @pytest.mark.parametrize(
     "method",
-    [PREDICT, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "/grpc.health.v1.Health/Watch",
-     "/grpc.health.v1.Health/Check"],
+    [PREDICT, *(pytest.param(method, marks=pytest.mark.slow) for method in OTHER_METHODS)],
 )  # fmt: skip
 def test_calls_without_a_message_do_not_hold_the_threads(attacked: Victim, method: str) -> None:
     """Of 300 calls whose message never comes, a half of --max_concurrent_rpcs are kept."""
@@ -250,6 +256,7 @@ def test_arguments_of_the_user_win() -> None:
     assert (code, "larger than max" in details) == ("RESOURCE_EXHAUSTED", True)
 
 
+@pytest.mark.slow
 def test_sigterm_does_not_wait_for_messages_that_never_come() -> None:
     with victim(*FLAGS) as stopping, socket.socket() as stalled:
         stalled.connect(("127.0.0.1", stopping.server.grpc_port))

@@ -54,6 +54,7 @@ def test_stall_is_counted_from_the_time_that_a_request_was_due(server: ServerPro
     assert light.result.p50 > 0.3 and light.result.p99 > 1.2
 
 
+@pytest.mark.slow
 def test_server_that_ends_loses_requests(base: Path) -> None:
     with server_process("--model_name=m", f"--model_base_path={base}") as server, LightClient(server) as light:
         time.sleep(0.5)

@@ -96,6 +96,7 @@ def spinner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+@pytest.mark.slow
 def test_killed_server_restarts_on_the_same_ports() -> None:
     """The ports are free at once, although connected clients keep their ends of the connections."""
     ports = {"grpc_port": free_port(), "rest_port": free_port()}

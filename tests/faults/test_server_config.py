@@ -188,6 +188,7 @@ def log_of(path: Path, wanted: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_polled_config_that_becomes_a_fifo_or_binary_blocks_neither_the_server_nor_sigterm(tmp_path: Path) -> None:
     """The last good config stays in force, each problem is logged once and briefly, and SIGTERM ends the server as ever."""
     config, log = tmp_path / "models.config", tmp_path / "log"
@@ -216,6 +217,7 @@ def test_polled_config_that_becomes_a_fifo_or_binary_blocks_neither_the_server_n
     assert len(text) < 20_000
 
 
+@pytest.mark.slow
 def test_broken_model_does_not_delay_the_good_ones(tmp_path: Path) -> None:
     """With one thread for loads, the good models are available while the broken one waits to be tried again.
 

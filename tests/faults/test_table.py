@@ -69,6 +69,7 @@ def test_document_has_the_markers() -> None:
     assert text.index(table.BEGIN) < text.index(table.END)
 
 
+@pytest.mark.slow
 def test_server_that_an_attack_ends_is_a_failure(runner: Runner) -> None:
     def kill(victim: Victim) -> str:
         victim.server.process.kill()

@@ -24,7 +24,12 @@ Array = np.ndarray
 
 
 @pytest.fixture(scope="module", params=["1", "0"], ids=["oneDNN", "no oneDNN"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def onednn(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(onednn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("products")
     saves = {"products": save_products, "dense": save_dense, "fused": save_fused}
     config = []
@@ -32,7 +37,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         save(folder / name / "1")
         config.append(f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}')
     (folder / "models.config").write_text(f"model_config_list {{ {' '.join(config)} }}")
-    wrapper = ("env", f"TF_ENABLE_ONEDNN_OPTS={request.param}")
+    wrapper = ("env", f"TF_ENABLE_ONEDNN_OPTS={onednn}")
     with server_process(f"--model_config_file={folder / 'models.config'}", wrapper=wrapper) as running:
         yield running
 
@@ -113,7 +118,6 @@ def test_saved_fused_product_is_refused(server: ServerProcess) -> None:
         ask(server, "fused", "product", a=ones(1, 0), b=ones(0, 2))
 
 
-@pytest.mark.parametrize("onednn", ["1", "0"], ids=["oneDNN", "no oneDNN"])
 def test_built_product_of_inputs_is_its_bias(onednn: str, tmp_path: Path) -> None:
     """The graph of a bundle is right as it is: `x @ w + b` with an inner size of 0 that only the request knows."""
     nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]

@@ -153,7 +153,10 @@ def test_examples_with_integers_booleans_and_floats(tmp_path: Path) -> None:
         ({"signatures": {"r": {"regress": {"output": "price"}}}}, "uses the output 'price', which does not exist"),
         ({"signatures": {"e": {"examples": {"features": {"measures": "m=int64[5]"}}}}}, r"m=int64\[5\] does not fill"),
         ({"signatures": {"e": {"examples": {"features": {"x": "m=int64[4]"}}}}}, "names 'x', which is not an input"),
-        ({"labels": ("a", "b", "c"), "converter": "onnx-tf", "opset": 15}, "onnx-tf cannot build the signatures classify"),
+        pytest.param(
+            {"labels": ("a", "b", "c"), "converter": "onnx-tf", "opset": 15}, "onnx-tf cannot build the signatures classify",
+            marks=pytest.mark.slow,
+        ),
         ({"labels": ("a", "b", "c"), "fast_path": True}, "has additional signatures"),
     ],
 )

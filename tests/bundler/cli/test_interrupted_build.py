@@ -50,6 +50,7 @@ def test_ctrl_c_and_sigterm_leave_nothing(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_no_version_and_the_next_build_cleans_up(mlp_onnx: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     for after in ("export to ONNX", "write the SavedModel", "write configs, manifests, report"):

@@ -35,7 +35,7 @@ def tfbundle(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "bundler", *map(str, arguments)]
 
 
-@pytest.mark.parametrize("runner", ["embedded", "docker", pytest.param("binary", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runner", ["embedded", *(pytest.param(name, marks=pytest.mark.slow) for name in ("docker", "binary"))])
 def test_each_runner_serves_the_bundle_passes_the_smoke_test_and_cleans_up(
     runner: str, small_bundle: Path, tmp_path: Path
 ) -> None:

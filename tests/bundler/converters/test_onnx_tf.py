@@ -240,6 +240,7 @@ def test_temporary_files_are_removed_with_the_model(tmp_path: Path, scratch: Pat
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_unsupported_operator_is_named_with_its_node(tmp_path: Path, scratch: Path) -> None:
     value = helper.make_tensor_value_info
     node = helper.make_node("Unique", ["x"], ["y"], name="different_ones")

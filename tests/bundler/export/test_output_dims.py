@@ -19,7 +19,8 @@ from serving.golden.compare import compare
 from tests.bundler.exporting import Net, assert_same_answers, export_module, signature_text
 
 
-@pytest.mark.parametrize("kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_the_sequence_of_every_recurrent_model_of_a_process_is_dynamic(tmp_path: Path, kind: str) -> None:
     for index in range(2):
         layer = getattr(nn, kind)(3, 4, bidirectional=True, batch_first=True)

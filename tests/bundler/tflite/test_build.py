@@ -258,6 +258,7 @@ def test_error_names_an_operator_that_litert_cannot_run_in_int16(tmp_path: Path,
     assert [result.variant for result in outcome.variants] == ["int8"]
 
 
+@pytest.mark.slow
 def test_file_with_flex_operators_is_published_with_notes_but_cannot_be_evaluated(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), select_tf_ops=True)
     (result,) = build_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
@@ -339,6 +340,7 @@ def test_runner_rejects_other_names_dtypes_and_files(
         TfliteModel(tmp_path / "no.tflite")
 
 
+@pytest.mark.slow
 def test_converter_crash_is_an_error_and_the_other_variants_are_made(
     tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,7 @@ def test_loading_takes_under_50_ms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(times) < 0.05
 
 
-@pytest.mark.parametrize("first", ["ours", "tensorflow's"])
+@pytest.mark.parametrize("first", [pytest.param("ours", marks=pytest.mark.slow), "tensorflow's"])
 def test_both_registries_work_in_one_process(first: str) -> None:
     imports = [
         "from serving.protocol.messages import serving_message; serving_message('PredictRequest')",

@@ -50,6 +50,7 @@ def in_a_process(base: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str
         process.stderr.close()
 
 
+@pytest.mark.slow
 def test_sigterm_answers_running_requests_and_refuses_new_ones(spinners: Path) -> None:
     flags = (f"--port={free_port()}", f"--rest_api_port={free_port()}")
     with in_a_process(spinners, *flags) as (process, port):
@@ -97,6 +98,9 @@ def test_port_in_use_is_reported(base_path: Path) -> None:
 def test_nothing_to_serve_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to serve"):
         Server(tmp_path / "gone")
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ConfigError, match=r"nothing to serve at .*neither a folder `models` nor folders of versions"):
+        Server(tmp_path)
 
 
 def test_broken_model_refuses_to_start(base_path: Path) -> None:

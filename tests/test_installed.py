@@ -56,6 +56,13 @@ assert not {"torch", "tensorflow", "onnx"} & set(sys.modules)
 """
 
 
+CHECKPOINT = """
+from transformers import BertConfig, BertForSequenceClassification
+sizes = dict(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+BertForSequenceClassification(BertConfig(**sizes)).save_pretrained("checkpoint")
+"""
+
+
 @dataclass(frozen=True)
 class Installed:
     """An environment in which the wheel is installed with extras.
@@ -239,8 +246,11 @@ def test_sources_of_other_libraries_include_the_build(install: Installed, reques
     modules = [module for _, module in packages_of(extra)]
     assert install.importable(*modules) == sorted(modules)
     if extra == "timm":
-        install.tfbundle("build timm:test_vit -o built")
-        install.tfbundle("verify built")
+        install.tfbundle("build timm:test_vit --no-pretrained -o built")
+    else:
+        install.run("python", "-c", CHECKPOINT)
+        install.tfbundle("build hf:./checkpoint -o built")
+    install.tfbundle("verify built")
 
 
 @pytest.mark.parametrize("install", ["build,demo"], indirect=True)

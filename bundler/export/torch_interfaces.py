@@ -39,7 +39,7 @@ def check() -> None:
     """Check that this torch and onnxscript have every interface that the export needs.
 
     Raises:
-        ExportError: one is missing; the message names it and the installed release.
+        ExportError: one is missing, or onnxscript does not fit onnx-ir; the message names the installed releases.
     """
     for module, name in REQUIRED:
         try:
@@ -48,12 +48,22 @@ def check() -> None:
             found = False
         if not found:
             package = module.partition(".")[0]
-            version = importlib.import_module(package).__version__
+            installed = importlib.import_module(package).__version__
             raise ExportError(
-                f"{package} {version} has no {module}.{name}, which the export needs.",
+                f"{package} {installed} has no {module}.{name}, which the export needs.",
                 fix=f"pip install 'torch>={OLDEST}' 'onnxscript>=0.6'",
                 code="TFB8002",
             )
+    script, ir = version("onnxscript"), version("onnx-ir")
+    if _release(script) < (0, 7) and _release(ir) >= (1, 0):
+        raise ExportError(
+            f"onnxscript {script} cannot write models with onnx-ir {ir}.", fix="pip install 'onnxscript>=0.7'", code="TFB8002"
+        )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version."""
+    return tuple(map(int, text.split(".")[:2]))
 
 
 def import_triton() -> None:
@@ -71,7 +81,7 @@ def import_triton() -> None:
         importlib.import_module("triton")
         return
     release = version("triton")
-    if tuple(map(int, release.split(".")[:2])) >= (3, 8):
+    if _release(release) >= (3, 8):
         raise ExportError(
             f"triton {release} would crash Python, because TensorFlow has been imported before it.",
             fix="write `import triton` above `import tensorflow`, or build with the tfbundle command",

@@ -36,6 +36,21 @@ def test_a_missing_interface_is_refused_with_the_release(
     assert caught.value.fix == "pip install 'torch>=2.8' 'onnxscript>=0.6'"
 
 
+@pytest.mark.parametrize(
+    ("script", "ir", "fits"), [("0.6.2", "1.0.0", False), ("0.6.2", "0.2.1", True), ("0.7.0", "1.1.0", True)]
+)
+def test_an_onnxscript_that_does_not_fit_onnx_ir_is_refused(
+    monkeypatch: pytest.MonkeyPatch, unchecked: None, script: str, ir: str, fits: bool
+) -> None:
+    monkeypatch.setattr(torch_interfaces, "version", {"onnxscript": script, "onnx-ir": ir}.__getitem__)
+    if fits:
+        torch_interfaces.check()
+        return
+    with pytest.raises(ExportError, match=r"onnxscript 0\.6\.2 cannot write models with onnx-ir 1\.0\.0") as caught:
+        torch_interfaces.check()
+    assert caught.value.fix == "pip install 'onnxscript>=0.7'"
+
+
 @pytest.mark.compat
 def test_this_release_has_every_required_interface(unchecked: None) -> None:
     torch_interfaces.check()

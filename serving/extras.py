@@ -25,7 +25,7 @@ PACKAGES = {
         "tensorflow": "tensorflow", "ai-edge-litert": "ai_edge_litert", "aiohttp": "aiohttp", "ml-dtypes": "ml_dtypes",
         "grpcio-health-checking": "grpc_health", "grpcio-reflection": "grpc_reflection",
     },
-    "onnx": {"onnx": "onnx", "onnx-ir": "onnx_ir", "onnxruntime": "onnxruntime"},
+    "onnx": {"networkx": "networkx", "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxruntime": "onnxruntime"},
     "build": {"torch": "torch", "onnxscript": "onnxscript", "safetensors": "safetensors"},
     "timm": {"timm": "timm"},
     "hf": {"transformers": "transformers", "huggingface-hub": "huggingface_hub", "tokenizers": "tokenizers"},

@@ -64,7 +64,7 @@ def loader_row(results: Mapping[str, Any], loader: Loader, size: int, install_mi
     apart = {name: error for name, error in models.items() if name not in bad and not isinstance(error, str) and error > ALIKE}
     errors = [error for error in models.values() if not isinstance(error, str)]
     return {
-        "date": _today(), "tensorflow": results["tensorflow"], "python": loader.python, "models": sorted(models),
+        "date": _today(), "tensorflow": loader.tensorflow, "python": loader.python, "models": sorted(models),
         "failed": bad, "apart": apart,
         "largest_error": max(errors, default=None), "gigabytes": round(size / 1e9, 1),
         "install_minutes": round(install_minutes, 1), "seconds": results["seconds"],

@@ -5,6 +5,7 @@ it imports nothing but TensorFlow and NumPy.
 """
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,17 +48,30 @@ def error_of(folder):
     return worst
 
 
-def main():
-    import tensorflow as tf
+def load(folders):
+    """Print a line of JSON for each model, before and after it is loaded."""
+    for folder in folders:
+        print(json.dumps([folder.name, "crashed"]), flush=True)
+        try:
+            result = error_of(folder)
+        except Exception as exc:  # noqa: BLE001 - the table names the first line of whatever TensorFlow raises
+            result = f"{type(exc).__name__}: {str(exc).strip().splitlines()[0] if str(exc).strip() else ''}"
+        print(json.dumps([folder.name, result]), flush=True)
 
+
+def main():
+    """Load all models in a child process, which is started again behind a model that ends it."""
+    folders = sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir())
+    if len(sys.argv) > 2:
+        load([folder for folder in folders if folder.name >= sys.argv[2]])
+        return
     results = {}
     start = time.time()
-    for folder in sorted(p for p in Path(sys.argv[1]).iterdir() if p.is_dir()):
-        try:
-            results[folder.name] = error_of(folder)
-        except Exception as exc:  # noqa: BLE001 - the table names the first line of whatever TensorFlow raises
-            results[folder.name] = f"{type(exc).__name__}: {str(exc).strip().splitlines()[0] if str(exc).strip() else ''}"
-    print(json.dumps({"tensorflow": tf.__version__, "seconds": round(time.time() - start, 1), "models": results}))
+    while len(results) < len(folders):
+        command = [sys.executable, __file__, sys.argv[1], folders[len(results)].name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            results.update(json.loads(line) for line in child.stdout if line.startswith("["))
+    print(json.dumps({"seconds": round(time.time() - start, 1), "models": results}))
 
 
 if __name__ == "__main__":

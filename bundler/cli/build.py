@@ -156,7 +156,7 @@ def _accuracy(figures: dict[str, Any]) -> str:
 
 
 def _variant_lines(record: dict[str, Any]) -> list[str]:
-    """Return the calibration data, the float layers and the notes of the variants, each line once."""
+    """Return the calibration data, the speed, the float layers and the notes of the variants, each line once."""
     from bundler.tflite.layers import listed
 
     lines = []
@@ -166,7 +166,18 @@ def _variant_lines(record: dict[str, Any]) -> list[str]:
             ranges = [f"{name} {limits['min']:.3g}..{limits['max']:.3g}" for name, limits in data["inputs"].items()]
             count = f"{data['samples']} of {data['available']} samples"
             lines.append(f"calibration: {count} of {data['source']}; {', '.join(ranges)}")
+        lines += _speed(variant, figures)
         if figures.get("float_layers"):
             lines.append(f"{variant}: layers in float: {listed(figures['float_layers'])}")
         lines += [f"{variant}: {text}" for text in figures.get("notes", ())]
     return list(dict.fromkeys(lines))
+
+
+def _speed(variant: str, figures: dict[str, Any]) -> list[str]:
+    """Return the line with the latency of an int8 variant beside that of float32, and what XNNPACK runs of it."""
+    if "float_ms" not in figures:
+        return []
+    delegated, latency = figures["delegation"], figures["latency_ms"]["1"]
+    parts = f"{delegated['partitions']} partition{'s' * (delegated['partitions'] != 1)}"
+    nodes = f"XNNPACK runs {delegated['delegated']} of {delegated['nodes']} nodes in {parts}"
+    return [f"{variant}: {latency:.3g} ms with one thread (float32: {figures['float_ms']:.3g} ms); {nodes}"]

@@ -37,8 +37,12 @@ from bundler.spec.signature_spec import (
 from bundler.spec.yaml_places import Places
 from bundler.values.signature import LARGEST_DIM
 
-TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix"]
-CALIBRATED: tuple[TfliteVariant, ...] = ("int8", "int8-io", "int16x8", "mix")
+TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix"]
+INT8: tuple[TfliteVariant, ...] = ("int8", "int8-full", "int8-io", "mix")
+"""The variants that are int8 as far as each of them says."""
+OWN_SCALES: tuple[TfliteVariant, ...] = ("int8", "int8-full")
+"""The variants that take the scales of a model that is already quantized."""
+CALIBRATED: tuple[TfliteVariant, ...] = (*INT8, "int16x8")
 """The variants whose value ranges come from calibration data."""
 SignatureLayout = Literal["keep", "nhwc"]
 
@@ -112,7 +116,7 @@ class TfliteSpec(Strict):
         0.01, ge=0, description="With evaluate: largest allowed drop of a variant's metric below PyTorch's."
     )
     min_sqnr: Annotated[float, NUMBER] = Field(
-        10.0, description="Without evaluate: lowest signal-to-quantization-noise ratio of each output, in dB."
+        15.0, description="Without evaluate: lowest signal-to-quantization-noise ratio of each output, in dB."
     )
     min_top1: Annotated[Fraction | None, NUMBER] = Field(
         None, description="Without evaluate: lowest share of equal top-1 answers.", examples=[0.99]

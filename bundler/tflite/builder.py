@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bundler.errors import GateError, TfbundleError, TfliteError
-from bundler.spec.bundle_spec import CALIBRATED
+from bundler.spec.bundle_spec import CALIBRATED, INT8
 from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import delegation
 from bundler.tflite.exchange import ConvertedFile, WorkerClient
 from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
-from bundler.tflite.notes import flex_notes, range_notes, rms_notes
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes, speed_notes
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
 from bundler.tflite.runner import TfliteModel
@@ -106,7 +106,7 @@ class VariantBuilder:
         self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None
     ) -> RejectedVariant:
         """Return the rejected variant, with the losses of its layers if an int8 file is below its gate."""
-        if not isinstance(error, GateError) or variant not in ("int8", "int8-io", "mix"):
+        if not isinstance(error, GateError) or variant not in INT8:
             return RejectedVariant(variant, error, figures or {})
         try:
             losses = self._search.losses
@@ -141,7 +141,7 @@ class VariantBuilder:
         model = TfliteModel(path, signature=SERVING_DEFAULT)
         operators = contents.operators(path)
         calibration = self.samples.calibration if variant in CALIBRATED else None
-        rms = self._rms_error(file)
+        rms, delegated = self._rms_error(file), delegation(path)
         first = self.model.default.cases[0]
         return VariantResult(
             variant=variant,
@@ -154,9 +154,10 @@ class VariantBuilder:
             rms_error=rms,
             operators=contents.count(operators),
             float_operators=contents.count(operators, only_float=True),
-            delegation=delegation(path),
+            delegation=delegated,
+            float_ms=file.float_ms,
             calibration=calibration.to_json() if calibration else None,
-            notes=(*self._notes(variant, float_layers), *rms_notes(variant, rms)),
+            notes=(*self._notes(variant, float_layers), *rms_notes(variant, rms), *speed_notes(file, delegated)),
             accuracy=accuracy["accuracy"],
             evaluation=accuracy.get("evaluation", {}),
             float_layers=float_layers,

@@ -67,7 +67,7 @@ def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
         operator = graph.Operators(index)
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
-        name = _operator_name(model.OperatorCodes(operator.OpcodeIndex()))
+        name = operator_name(model.OperatorCodes(operator.OpcodeIndex()))
         # An omitted optional input is -1.
         input_types = tuple(types[t] for t in inputs if t >= 0)
         output_types = tuple(types[t] for t in outputs)
@@ -78,7 +78,8 @@ def _tensor(graph: Any, outputs: list[int]) -> str:
     return str(graph.Tensors(outputs[0]).Name().decode()) if outputs else ""
 
 
-def _operator_name(code: Any) -> str:
+def operator_name(code: Any) -> str:
+    """Return the name of an operator code of the file, or its own name for a custom operator."""
     # Codes above 127 are in the newer field, and the older field holds a placeholder.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     name = names_of("BuiltinOperator")[number]

@@ -48,7 +48,8 @@ class Delegation:
 
     def __str__(self) -> str:
         left = ", ".join(f"{count} {name}" for name, count in self.left.items())
-        return f"XNNPACK runs {self.delegated} of {self.nodes} nodes" + (f"; not {left}" if left else "")
+        parts = f" in {self.partitions} partition{'s' * (self.partitions != 1)}" if self.delegated else ""
+        return f"XNNPACK runs {self.delegated} of {self.nodes} nodes{parts}" + (f"; not {left}" if left else "")
 
 
 def delegation(path: Path) -> Delegation:

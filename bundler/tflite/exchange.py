@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -65,12 +65,16 @@ class ConvertedFile:
         outputs: outputs by name for each test call, by signature; quantized outputs are converted to floats.
         latency_ms: median latency of one call in milliseconds, by number of threads; empty for an attempt.
         was_run: whether the file could be run here; if not, there are neither outputs nor latencies.
+        unhealthy: what is wrong with tensors within an int8 file, by their names (`bundler.tflite.health`).
+        float_ms: for an int8 file, the latency of the same graph in float32, with one thread.
     """
 
     path: Path
     outputs: Mapping[str, tuple[dict[str, Array], ...]]
     latency_ms: dict[int, float]
     was_run: bool = True
+    unhealthy: Mapping[str, str] = field(default_factory=dict)
+    float_ms: float | None = None
 
 
 class ConverterReportError(Exception):
@@ -160,7 +164,7 @@ class WorkerClient:
         folder = self._work / f"{name}.outputs"
         outputs = {signature: tuple(load_calls(folder / signature)) for signature in self._setup.signatures}
         latency = {int(threads): float(ms) for threads, ms in answer.get("latency_ms", {}).items()}
-        return ConvertedFile(path, outputs, latency)
+        return ConvertedFile(path, outputs, latency, unhealthy=answer.get("unhealthy", {}), float_ms=answer.get("float_ms"))
 
     def _request(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:

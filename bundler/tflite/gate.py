@@ -1,11 +1,11 @@
 """The gate that decides whether a variant is accurate enough to be published.
 
 1. With `--evaluate`: the file's metric is at most `max_drop` below PyTorch's, in the metric's own unit.
-2. Without: on calibration samples (or the example and a random draw if there are none), the signal-to-quantization-noise ratio
-   of each float output against PyTorch is at least `min_sqnr` dB (at 10 dB the error is a third of the output), and the top-1
-   agreement is at least `min_top1`, if that is set.
+2. Without: no layer within an int8 file has lost its values (`bundler.tflite.health`); and on calibration samples (or the example
+   and a random draw if there are none), the signal-to-quantization-noise ratio of each float output against PyTorch is at least
+   `min_sqnr` dB (at 15 dB the error is a sixth of the output), and the top-1 agreement is at least `min_top1`, if that is set.
 
-Agreement is measured and reported in both cases.
+Agreement and lost values are measured and reported in both cases.
 """
 
 from __future__ import annotations
@@ -62,15 +62,18 @@ class GateFigures:
         agreement: agreement with PyTorch, by output.
         calls: number of calls over which agreement was measured.
         metric: the evaluate function's metric, or None.
+        unhealthy: what is wrong with layers within the file, by their names.
     """
 
     agreement: Mapping[str, Agreement] = field(default_factory=dict)
     calls: int = 0
     metric: float | None = None
+    unhealthy: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the `accuracy` record for bundle.json."""
-        return {"calls": self.calls, "outputs": {name: output.to_json() for name, output in self.agreement.items()}}
+        lost = {"lost": dict(self.unhealthy)} if self.unhealthy else {}
+        return {"calls": self.calls, "outputs": {name: output.to_json() for name, output in self.agreement.items()}, **lost}
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class Gate:
                 f"and max_drop {self.spec.max_drop:g} requires {_number(self.floor)}"
             )
         complaints = (self._output_complaint(name, output) for name, output in figures.agreement.items())
-        return next(filter(None, complaints), None)
+        lost = "; ".join(f"{name}: {what}" for name, what in figures.unhealthy.items())
+        return next(filter(None, complaints), f"values within the model are lost: {lost}" if lost else None)
 
     def _output_complaint(self, name: str, output: Agreement) -> str | None:
         min_sqnr, min_top1 = self.spec.min_sqnr, self.spec.min_top1

@@ -17,6 +17,7 @@ from bundler.tflite.draws import SignatureCases, calibration_calls, run_referenc
 from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
 from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.gate import Gate, GateFigures, agreement
+from bundler.tflite.layers import Names
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_signatures
@@ -137,14 +138,21 @@ class Evaluator:
         references = [case.outputs for case in self._model.default.cases[rows]]
         agreeing = agreement(references, file.outputs[SERVING_DEFAULT][rows])
         if self._function is None:
-            return GateFigures(agreeing, len(references))
+            return GateFigures(agreeing, len(references), unhealthy=self._unhealthy(file))
         signature = self._exported.signature
         models = [TfliteModel(file.path, signature=name) for name in self._model.cases]
         predict = Predict(signature, FilePrediction(signature, models, self._model.permutations))
         start = time.perf_counter()
         metric = self._function.measure(predict)
         self.last_seconds = time.perf_counter() - start
-        return GateFigures(agreeing, len(references), metric)
+        return GateFigures(agreeing, len(references), metric, self._unhealthy(file))
+
+    def _unhealthy(self, file: ConvertedFile) -> dict[str, str]:
+        """Return what is wrong within a file, by the names of layers."""
+        if not file.unhealthy:
+            return {}
+        names = Names.read(self._exported.onnx)
+        return {names.layers([(tensor, "")])[0].name: complaint for tensor, complaint in file.unhealthy.items()}
 
     def passes(self, file: ConvertedFile) -> bool:
         """Return whether a file passes the gate."""

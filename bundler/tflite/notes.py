@@ -11,6 +11,8 @@ from bundler.tflite import contents
 
 if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
+    from bundler.tflite.delegation import Delegation
+    from bundler.tflite.exchange import ConvertedFile
     from bundler.values.exported import ExportedSignature
 
 NOTED_RMS = 0.1
@@ -34,6 +36,13 @@ def rms_notes(variant: str, rms: Mapping[str, float]) -> Iterator[str]:
                 f"output {name}: the {variant} file differs from PyTorch by {value:.0%} (rms); "
                 "measure its accuracy on real data, or use float16"
             )
+
+
+def speed_notes(file: ConvertedFile, delegated: Delegation) -> Iterator[str]:
+    """Note that an int8 file is slower than the same graph in float32."""
+    if file.float_ms is not None and file.latency_ms[1] > file.float_ms:
+        why = f"; {delegated}" if delegated.left else ""
+        yield f"slower than float32 here ({file.latency_ms[1]:.3g} and {file.float_ms:.3g} ms with one thread){why}"
 
 
 def range_notes(exported: ExportedSignature, calibration: Calibration) -> Iterator[str]:

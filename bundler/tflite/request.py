@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bundler.errors import UsageError
 from bundler.graph.quantized_source import comes_quantized
-from bundler.spec.bundle_spec import CALIBRATED
+from bundler.spec.bundle_spec import CALIBRATED, OWN_SCALES
 from bundler.tflite import calibration, user_function
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> I
 
 def _check_variants(spec: TfliteSpec, base: Path, source: str) -> None:
     needing = [variant for variant in spec.wanted if variant in CALIBRATED]
-    if "int8" in needing and not spec.calibration and comes_quantized(source, base):
-        needing.remove("int8")
+    if not spec.calibration and comes_quantized(source, base):
+        needing = [variant for variant in needing if variant not in OWN_SCALES]
     if needing and not spec.calibration:
         raise UsageError(
             f"The {needing[0]} TFLite variant needs calibration data: representative samples of the model's inputs.",

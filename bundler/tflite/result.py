@@ -26,6 +26,7 @@ class VariantResult:
         size_bytes: its size.
         inputs, outputs: those of the file, with fixed dims and PyTorch's names.
         latency_ms: median latency of one call in milliseconds, by number of threads.
+        float_ms: for an int8 file, that of the same graph in float32, with one thread.
         differences: pairs of a draw's name and the difference of one output from PyTorch.
         rms_error: |output - reference| / |reference| over the whole tensor, by output name, for the worst draw. It measures the
             overall cost of quantization; `differences` hold the single worst element.
@@ -58,6 +59,7 @@ class VariantResult:
     float_layers: tuple[str, ...] = ()
     scales: Mapping[str, Scale] = field(default_factory=dict)
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    float_ms: float | None = None
 
     @property
     def max_rel(self) -> float:
@@ -72,6 +74,7 @@ class VariantResult:
             "inputs": [str(spec) for spec in self.inputs],
             "outputs": [str(spec) for spec in self.outputs],
             "latency_ms": {str(threads): round(ms, 4) for threads, ms in self.latency_ms.items()},
+            **({"float_ms": round(self.float_ms, 4)} if self.float_ms is not None else {}),
             "error": [{"draw": draw, **difference.to_json()} for draw, difference in self.differences],
             "rms_error": dict(self.rms_error),
             "operators": dict(self.operators),

@@ -138,7 +138,7 @@ def _invoker(interpreter: Any, inputs: Mapping[str, Array]) -> Callable[[], Any]
     """Return a function that runs the default signature on these inputs with as little overhead as possible."""
     runner = interpreter.get_signature_runner(_default_signature(interpreter))
     details = runner.get_input_details()
-    file_inputs = {name: _quantized(details[name], array) for name, array in inputs.items()}
+    file_inputs = {name: as_taken(details[name], array) for name, array in inputs.items()}
     if len(interpreter.get_signature_list()) > 1:
         return partial(runner, **file_inputs)  # `invoke` would run the first graph, whichever signature that is
     del runner  # `invoke` fails while a signature runner exists
@@ -152,7 +152,7 @@ def _default_signature(interpreter: Any) -> str | None:
     return SERVING_DEFAULT if SERVING_DEFAULT in interpreter.get_signature_list() else None
 
 
-def _quantized(detail: Mapping[str, Any], array: Array) -> Array:
+def as_taken(detail: Mapping[str, Any], array: Array) -> Array:
     """Return floats as the integers that the file's input takes; other arrays unchanged."""
     scale, zero = detail["quantization"]
     if not scale or array.dtype.kind != "f":

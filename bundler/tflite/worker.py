@@ -21,7 +21,9 @@ from typing import Any
 from bundler.errors import TfliteError
 from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
-from bundler.tflite import contents, exchange, quantize, sensitivity
+from bundler.spec.bundle_spec import INT8, OWN_SCALES
+from bundler.tflite import clipping, contents, exchange, health, placement, quantize, sensitivity
+from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 from bundler.values.converted import SERVING_DEFAULT
@@ -50,7 +52,10 @@ class Worker:
             return {"error": error, "report": str(exc.__cause__ or exc)}
 
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
-        """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency."""
+        """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency.
+
+        For a file with int8 layers also the latency in float, with one thread, and what is wrong within it.
+        """
         file = self._converted(variant, float_layers)
         path = self._written(name, file)
         if contents.flex(contents.operators_of(file)):
@@ -60,17 +65,29 @@ class Worker:
         except TfliteError as exc:
             raise self._located(path, exc) from exc
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
-        return {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
+        answer: dict[str, Any] = {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
+        if variant in INT8 and not self._has_own_scales(variant):
+            calls = exchange.load_calls(self._work / "samples" / SERVING_DEFAULT)
+            answer["unhealthy"] = health.unhealthy(self._clipped, file, calls)
+            answer["float_ms"] = latency_ms(self._written("float", self._float_file), draw, 1)
+        return answer
+
+    @cached_property
+    def _float_file(self) -> bytes:
+        return start_from_zero(self._clipped.file)
+
+    def _has_own_scales(self, variant: str) -> bool:
+        return variant in OWN_SCALES and is_quantized(self._work / "saved_model")
 
     def attempt(self, name: str, float_layers: Sequence[str]) -> dict[str, Any]:
-        """Write and run int8 with some float layers."""
-        self._written(name, quantize.quantize(self._calibrated, float_layers))
+        """Write and run int8 with some more float layers."""
+        self._written(name, quantize.quantize(self._clipped.file, {*self._placed, *float_layers}))
         self._run(name)
         return {}
 
     def layers(self) -> dict[str, Any]:
-        """Return the operators that can be int8 or float."""
-        operators = quantize.layers(self._calibrated)
+        """Return the operators that are int8 in the variant int8 and can be float."""
+        operators = [layer for layer in quantize.layers(self._clipped.file) if layer.tensor not in self._placed]
         return {"layers": [{"tensor": operator.tensor, "operator": operator.name} for operator in operators]}
 
     def losses(self, groups: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -78,27 +95,36 @@ class Worker:
         return {"losses": [self._sensitivity.loss(group) for group in groups]}
 
     @cached_property
-    def _calibrated(self) -> bytes:
+    def _clipped(self) -> clipping.Clipped:
         self._at("int8 converting")
-        return quantize.calibrate(
+        calibrated = quantize.calibrate(
             self._work / "saved_model", self._setup.signatures, self._samples, select_tf_ops=self._setup.select_tf_ops
         )
+        samples = {signature: exchange.load_calls(self._work / "samples" / signature) for signature in self._setup.signatures}
+        return clipping.clip(calibrated, samples)
+
+    @cached_property
+    def _placed(self) -> frozenset[str]:
+        """The operators that are float in the variant int8, by their tensors."""
+        return frozenset(placement.float_layers(self._clipped.file, self._clipped.masked))
 
     @cached_property
     def _sensitivity(self) -> sensitivity.Sensitivity:
         calls = exchange.load_calls(self._work / "samples" / SERVING_DEFAULT)
-        return sensitivity.Sensitivity(self._calibrated, calls, self._work / "sensitivity.tflite")
+        return sensitivity.Sensitivity(self._clipped.file, calls, self._work / "sensitivity.tflite")
 
     def _converted(self, variant: Any, float_layers: Collection[str]) -> bytes:
-        own_scales = variant == "int8" and is_quantized(self._work / "saved_model")
-        if variant in ("int8", "int8-io", "mix") and not own_scales:
-            calibrated = self._calibrated
+        own_scales = self._has_own_scales(variant)
+        if variant in INT8 and not own_scales:
+            file = self._clipped.file
             self._at(f"{variant} converting")
-            return quantize.quantize(calibrated, float_layers, self._setup.io_type if variant == "int8-io" else "float32")
+            if variant in ("int8", "mix"):
+                return quantize.quantize(file, {*self._placed, *float_layers})
+            return quantize.quantize(file, io_type=self._setup.io_type if variant == "int8-io" else "float32")
         self._at(f"{variant} converting")
         setup = self._setup
         return convert(
-            self._work / "saved_model", variant, self._samples,
+            self._work / "saved_model", "int8" if own_scales else variant, self._samples,
             signatures=setup.signatures, select_tf_ops=setup.select_tf_ops,
         )  # fmt: skip
 

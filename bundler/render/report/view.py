@@ -33,7 +33,7 @@ RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "pytorch
 ORDER = (
     "load", "export", "convert", "pytorch", "saved_model", "tflite", "fast_path", "parity", "evaluate",
     "onnxruntime",
-    "float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "mix",
+    "float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix",
 )  # fmt: skip
 """The order of stages, runtimes and variants on the page; bundle.json sorts its keys by name."""
 

@@ -18,5 +18,5 @@ def test_partition_has_all_nodes_between_its_inputs_and_outputs() -> None:
 
 def test_share_and_text_name_what_is_not_delegated() -> None:
     partial = Delegation(nodes=4, delegated=3, partitions=1, left={"ARG_MAX": 1})
-    assert (partial.share, str(partial)) == (0.75, "XNNPACK runs 3 of 4 nodes; not 1 ARG_MAX")
+    assert (partial.share, str(partial)) == (0.75, "XNNPACK runs 3 of 4 nodes in 1 partition; not 1 ARG_MAX")
     assert Delegation(0, 0, 0, {}).share == 1

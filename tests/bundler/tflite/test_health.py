@@ -1,0 +1,52 @@
+"""Tensors within an int8 file that have lost their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bundler.tflite.health import _complaint, unhealthy
+from bundler.tflite.quantize import quantize
+from tests.bundler.tflite.masked import Masked, Quantizable, calls, filled
+
+RNG = np.random.default_rng(0)
+VALUES = RNG.standard_normal(1_000).astype(np.float32)
+
+
+def rounded(step: float, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
+    return np.clip(np.round(VALUES.astype(np.float64) / step) * step, low, high)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (rounded(0.03), ""), (rounded(1e30), "1 value left of 1000"), (rounded(1.0, 0, 1), "2 values left of 1000"),
+        (rounded(0.01, high=0.5), "cut off at the end of its range"), (rounded(0.03, -3, 3), ""),
+    ],
+)  # fmt: skip
+def test_dead_and_saturated_tensors_are_named(values: np.ndarray, complaint: str) -> None:
+    found = _complaint(VALUES, values, masked=False)
+    assert complaint in found and bool(found) == bool(complaint)
+
+
+def test_a_tensor_that_is_constant_in_float_is_not_dead() -> None:
+    assert _complaint(np.ones(100, np.float32), np.ones(100), masked=False) == ""
+
+
+def test_masked_values_do_not_count() -> None:
+    exact = np.where(np.arange(1_000) % 2, VALUES, np.float32(-100))
+    values = np.where(np.arange(1_000) % 2, rounded(0.03), -11)
+    assert _complaint(exact, values, masked=True) == ""
+    assert "50% of its values are cut off" in _complaint(exact, values, masked=False)
+
+
+@pytest.mark.slow
+def test_attention_with_one_score_left_is_found(tmp_path: Path) -> None:
+    """The ranges as TensorFlow calibrates them include the mask."""
+    torch.manual_seed(0)
+    model = Quantizable.of(Masked(filled), tmp_path, clips=False)
+    lost = unhealthy(model.clipped, quantize(model.clipped.file), calls())
+    assert any("left of" in complaint for complaint in lost.values()), lost

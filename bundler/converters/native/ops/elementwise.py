@@ -44,7 +44,6 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Not": tf.logical_not,
     "Reciprocal": tf.math.reciprocal,
     "Round": tf.round,
-    "Sigmoid": in_single(tf.sigmoid),
     "Sign": tf.sign,
     "Sin": tf.sin,
     "Sinh": tf.sinh,
@@ -292,6 +291,33 @@ def mish(x: Tensor) -> Tensor:
 def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Lower Swish: x * sigmoid(alpha * x), as two ops: TensorFlow's remapper fuses exactly this pair for alpha 1."""
     return x * tf.sigmoid(x if alpha == 1.0 else alpha * x)
+
+
+@op("Sigmoid", layout=E)
+def sigmoid(ctx: Context, x: Tensor) -> Tensor:
+    """Lower Sigmoid.
+
+    TensorFlow 2.12 to 2.14 with oneDNN take `a * sigmoid(b)` for `b * sigmoid(b)` if a and b are two parts of one Split, as in a
+    gated linear unit; so the SavedModel has a Slice in place of b.
+    """
+    return in_single(tf.sigmoid)(_sliced(x) if ctx.target == "serving" else x)
+
+
+def _sliced(x: Tensor) -> Tensor:
+    """Return a part of a Split as a Slice, if the sizes of the parts up to it are known; other tensors unchanged."""
+    if not tf.is_symbolic_tensor(x) or x.op.type not in ("Split", "SplitV"):
+        return x
+    whole, axis = (x.op.inputs[1], x.op.inputs[0]) if x.op.type == "Split" else (x.op.inputs[0], x.op.inputs[2])
+    number = tf.get_static_value(axis)
+    if number is None or x.shape.rank is None:
+        return x
+    place = int(number) % x.shape.rank
+    sizes = [part.shape[place] for part in x.op.outputs[: x.value_index + 1]]
+    if None in sizes:
+        return x
+    begin, size = [0] * x.shape.rank, [-1] * x.shape.rank
+    begin[place], size[place] = sum(sizes[:-1]), sizes[-1]
+    return tf.slice(whole, begin, size)
 
 
 @op("HardSigmoid", layout=E)

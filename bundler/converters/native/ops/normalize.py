@@ -211,9 +211,21 @@ def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
     if len(sizes) > ranks.REDUCED_AXES["tflite"]:
         x = ranks.reshaped(x, [sizes[0], ranks.joined(sizes[1:-1]), sizes[-1]])
     axes, wide = list(range(1, x.shape.rank - 1)), single(x)
-    mean, variance = tf.nn.moments(wide, axes, keepdims=True)
-    result = (wide - mean) * (tf.math.rsqrt(variance + epsilon) * single(scale)) + single(bias)
+    if _is_everywhere(scale, 1) and _is_everywhere(bias, 0):
+        # A computed scale and offset may follow (adaptive instance normalization). With `moments`, TensorFlow 2.15 with oneDNN would
+        # take them for the layer's constants, and the process would end ("key not found: value").
+        centered = wide - tf.reduce_mean(wide, axes, keepdims=True)
+        result = centered * tf.math.rsqrt(tf.reduce_mean(tf.square(centered), axes, keepdims=True) + epsilon)
+    else:
+        mean, variance = tf.nn.moments(wide, axes, keepdims=True)
+        result = (wide - mean) * (tf.math.rsqrt(variance + epsilon) * single(scale)) + single(bias)
     return ranks.reshaped(tf.cast(result, x.dtype), sizes)
+
+
+def _is_everywhere(parameter: Tensor, number: float) -> bool:
+    """Return whether a parameter is constant, with one number everywhere."""
+    value = tf.get_static_value(parameter)
+    return value is not None and bool(np.all(value == number))
 
 
 @op("GroupNormalization", layout=AxisPolicy.VALUES, since=21)

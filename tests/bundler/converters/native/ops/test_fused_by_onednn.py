@@ -1,4 +1,4 @@
-"""Forms that older TensorFlow releases with oneDNN fuse wrongly are not written into SavedModels; `make compat` runs them there."""
+"""Forms that older TensorFlow releases with oneDNN fuse wrongly are not in SavedModels, which `make compat` runs there."""
 
 from __future__ import annotations
 

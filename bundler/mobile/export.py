@@ -133,7 +133,8 @@ def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:
 def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
     """Return the model with the user's normalization, checked against its image input."""
     if options.mean or options.std:
-        model = replace(model, preprocessing=Preprocessing(options.mean or (0.0,), options.std or (1.0,)))
+        declared = model.preprocessing or Preprocessing()
+        model = replace(model, preprocessing=replace(declared, mean=options.mean or (0.0,), std=options.std or (1.0,)))
     if model.preprocessing is None:
         return model
     images = [image for spec in model.variants[0].inputs if (image := Image.of(spec))]

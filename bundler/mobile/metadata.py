@@ -59,6 +59,25 @@ class Image:
         return ("channels", "height", "width") if self.channels_first else ("height", "width", "channels")
 
 
+def preparation_steps(preprocessing: Preprocessing, image: Image) -> tuple[str, ...]:
+    """Return what an app does with a decoded image, in order, for readers."""
+    size, resize = f"{image.height}x{image.width}", preprocessing.resize
+    color = "grey, (19595 R + 38470 G + 7471 B + 32768) >> 16" if image.channels == 1 else preprocessing.channels.upper()
+    filtered = f"{preprocessing.interpolation}, {'unfiltered' if preprocessing.interpolation == 'nearest' else 'antialiased'}"
+    if not preprocessing.crop:
+        resized = [f"resize the whole image to {size} (height x width; {filtered})"]
+    else:
+        side = f"the shorter side to {resize}" if isinstance(resize, int) else "to {}x{}".format(*(resize or ()))
+        resized = [f"resize {side} ({filtered})", f"cut {size} (height x width) from the middle"]
+    mean, std = ([float(f"{value:.9g}") for value in values] for values in (preprocessing.mean, preprocessing.std))
+    return (
+        *resized,
+        f"channels: {color}",
+        f"normalize pixels of 0 to 255: (pixel - mean) / std, with mean {mean} and std {std}",
+        f"layout: {', '.join(image.axes)}",
+    )
+
+
 def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
     """Return a ModelMetadata table (see `bundler.tflite.metadata_schema`) for one file.
 
@@ -91,15 +110,22 @@ def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing |
         return table
     if not image.channels_first:
         # Readers assume that an image has the axes height, width, channels.
-        space = schema.RGB if image.channels == 3 else schema.GRAYSCALE
+        space = _color_space(image, preprocessing)
         size = {"width": image.width, "height": image.height}
         table["content"] = {"content_properties": {"ImageProperties": {"color_space": space, "default_size": size}}}
     if preprocessing is not None:
         table["process_units"] = [{"options": {"NormalizationOptions": {"mean": preprocessing.mean, "std": preprocessing.std}}}]
         pairs = _pairs(preprocessing)
         table["stats"] = {"max": [(255 - m) / s for m, s in pairs], "min": [(0 - m) / s for m, s in pairs]}
-        table["description"] += "; pixels of 0 to 255, normalized as (pixel - mean) / std"
+        table["description"] += f"; {'; '.join(preparation_steps(preprocessing, image))}"
     return table
+
+
+def _color_space(image: Image, preprocessing: Preprocessing | None) -> int:
+    """Return a ColorSpaceType; there is none for BGR, and readers would feed RGB to a model that is said to take it."""
+    if image.channels == 1:
+        return schema.GRAYSCALE
+    return schema.UNKNOWN if preprocessing and preprocessing.channels == "bgr" else schema.RGB
 
 
 def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:

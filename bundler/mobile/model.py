@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
+from bundler.adapters.preprocessing import IMAGES_RULE
 from bundler.bundle.files import own_file
 from bundler.bundle.manifest import FileEntry
 from bundler.errors import UsageError, VerifyError
 from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
+from bundler.spec.signature_spec import ImageSpec
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
 from serving.texts import shell_command
@@ -24,14 +28,36 @@ ORDER: tuple[str, ...] = get_args(TfliteVariant)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The normalization of pixels of 0 to 255 to values of an image input: (pixel - mean) / std.
+    """How a decoded image becomes the values of an image input, as `bundler.adapters.preprocessing` prepares calibration images.
+
+    1. The image is resized: by default as a whole to the input's size; with `crop`, the shorter side to a number, or both
+       sides to (height, width), after which the center is cut to the input's size.
+    2. The channels are put in the order of `channels`.
+    3. Pixels of 0 to 255 are normalized: (pixel - mean) / std.
 
     Attributes:
-        mean, std: one number, or one per channel.
+        mean, std: one number, or one per channel in the order of `channels`.
+        resize: the size before the crop; None for the input's size.
+        crop: whether the center is cut out.
+        interpolation: Pillow's filter: nearest, bilinear, bicubic or lanczos.
+        channels: rgb or bgr.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (255.0,)
+    resize: int | tuple[int, int] | None = None
+    crop: bool = False
+    interpolation: str = "bilinear"
+    channels: str = "rgb"
+
+    @classmethod
+    def of(cls, spec: ImageSpec) -> Preprocessing:
+        """Return the preprocessing that bundle.yaml declares; there, a value is (pixel * scale - mean) / std."""
+        mean, std = spec.mean or (0.0,), spec.std or (1.0,)
+        return cls(
+            tuple(m / spec.scale for m in mean), tuple(s / spec.scale for s in std),
+            spec.resize, spec.crop == "center", spec.interpolation, spec.channels,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +96,7 @@ class MobileModel:
         source: the source that the model was built from.
         signature: the SavedModel's serving_default, whose dims have names.
         variants: the variants to export.
-        preprocessing: normalization of its image input, if known.
+        preprocessing: preprocessing of its image input, if known.
         permutations: `ConvertedModel.permutations`, of inputs with another axis order than PyTorch's.
     """
 
@@ -106,7 +132,7 @@ def read_model(bundle: Bundle, name: str, version: int | None, variants: Sequenc
         str(record.get("source", {}).get("source", "unknown")),
         bundle.signatures(name, number)["serving_default"],
         tuple(_variant(bundle, folder, variant, record["tflite"][variant]) for variant in names),
-        _preprocessing(bundle, name, record),
+        _preprocessing(bundle, name, record["tflite"]),
         record.get("permutations", {}),
     )
 
@@ -198,12 +224,18 @@ def _accuracy(figures: Mapping[str, Any]) -> str:
     return "not known"
 
 
-def _preprocessing(bundle: Bundle, name: str, record: Mapping[str, Any]) -> Preprocessing | None:
-    """Return the normalization of calibration images in bundle.yaml, where value = (pixel * scale - mean) / std."""
+def _preprocessing(bundle: Bundle, name: str, variants: Mapping[str, Any]) -> Preprocessing | None:
+    """Return the preprocessing of calibration images: that of bundle.yaml, or the default that the build used."""
     models = [model for model in bundle.manifest.spec.get("models", ()) if model.get("name") == name]
     images = (models[0].get("tflite") or {}).get("images") if models else None
-    if not images:
-        return None
-    scale = float(images.get("scale", 1 / 255))
-    mean, std = images.get("mean") or (0.0,), images.get("std") or (1.0,)
-    return Preprocessing(tuple(float(m) / scale for m in mean), tuple(float(s) / scale for s in std))
+    if images:
+        try:
+            return Preprocessing.of(ImageSpec.model_validate(images))
+        except ValidationError as exc:
+            raise VerifyError(
+                f"bundle.json describes the images of {name} wrongly: {exc.errors()[0]['msg']}.",
+                fix="build the model again",
+                code="TFB5102",
+            ) from exc
+    rules = [str((record.get("calibration") or {}).get("rule", "")) for record in variants.values()]
+    return Preprocessing() if any(rule.startswith(IMAGES_RULE) for rule in rules) else None

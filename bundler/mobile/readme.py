@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler.mobile.model import MobileVariant
+from bundler.mobile.metadata import Image, preparation_steps
+from bundler.mobile.model import MobileModel, MobileVariant
 from bundler.mobile.snippets import arguments
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
@@ -41,11 +42,16 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
         "inputs": arguments(variants[0].inputs, variants[0].scales),
         "outputs": arguments(variants[0].outputs, variants[0].scales),
-        "preprocessing": model.preprocessing,
+        "steps": _steps(model),
         "labels": exported.labels,
         "operators": [(name, [str(variant.operators.get(name, 0)) for variant in variants]) for name in names],
         "calls": exported.calls,
     }
+
+
+def _steps(model: MobileModel) -> tuple[str, ...]:
+    images = [image for spec in model.variants[0].inputs if (image := Image.of(spec))]
+    return preparation_steps(model.preprocessing, images[0]) if model.preprocessing and images else ()
 
 
 def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:

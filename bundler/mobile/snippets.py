@@ -10,7 +10,7 @@ from typing import Any
 
 from bundler.errors import UsageError
 from bundler.mobile.literals import cpp_literal, kotlin_literal, python_literal, swift_literal
-from bundler.mobile.metadata import Image, Labels
+from bundler.mobile.metadata import Image, Labels, preparation_steps
 from bundler.mobile.model import MobileModel
 from bundler.render.files import render_template
 from bundler.values.signature import TensorSpec
@@ -114,6 +114,7 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
     """
     variant = model.variants[0]
     class_name = _class_name(model.name)
+    image = Image.of(variant.inputs[0]) if len(variant.inputs) == 1 else None
     values: dict[str, Any] = {
         "model": model,
         "file": file,
@@ -121,8 +122,9 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
         "inputs": arguments(variant.inputs, variant.scales),
         "outputs": arguments(variant.outputs, variant.scales),
         "labels": labels,
-        "image": Image.of(variant.inputs[0]) if len(variant.inputs) == 1 else None,
+        "image": image,
         "preprocessing": model.preprocessing,
+        "steps": preparation_steps(model.preprocessing, image) if model.preprocessing and image else (),
         "python": python_literal,
         "kotlin": kotlin_literal,
         "swift": swift_literal,

@@ -209,3 +209,14 @@ def test_normalization_that_does_not_fit_the_image_is_rejected() -> None:
 
 def test_cpp_code_compiles(out: Path, tmp_path: Path) -> None:
     assert_cpp_compiles((out / "cpp" / "mlp.cc").read_text("utf-8"), tmp_path)
+
+
+def test_image_settings_reach_metadata_readme_and_code(colors: Path) -> None:
+    metadata, _ = unpack((colors / "colors-float32.tflite").read_bytes())
+    assert metadata is not None
+    ((image,),) = [graph["input_tensor_metadata"] for graph in metadata["subgraph_metadata"]]
+    texts = [image["description"], (colors / "README.md").read_text("utf-8")]
+    texts += [(colors / path).read_text("utf-8") for path in ("python/colors.py", "kotlin/ColorsModel.kt", "cpp/colors.cc")]
+    for text in texts:
+        for setting in ("shorter side to 12 (bicubic", "8x10 (height x width) from the middle", "BGR", "mean [103.53, 116.28"):
+            assert setting in text

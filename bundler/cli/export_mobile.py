@@ -43,7 +43,7 @@ class ExportMobileOptions:
 
 @takes(ExportMobileOptions)
 def export_mobile(options: ExportMobileOptions) -> None:
-    """Write .tflite files with metadata, checksums, figures, and sample code in Python, Kotlin, Swift and C++."""
+    """Write .tflite files with metadata, checksums, figures, and code in Python, C++, JavaScript, Kotlin and Swift."""
     import json
 
     from bundler.mobile import ExportOptions

@@ -2,7 +2,8 @@
 
 - <model>-<variant>.tflite: a file with metadata
 - <model>-labels.txt: the labels, if given
-- python/, kotlin/, swift/, cpp/: code that calls the model
+- python/, kotlin/, swift/, cpp/, js/: code that calls the model, a library that it uses, and a test with golden data
+- golden/: inputs, the tensors that they become, and answers, for these tests
 - README.md: sizes, latencies, accuracy, operators
 - export.json: the same in machine-readable form
 - SHA256SUMS: checksums for sha256sum -c
@@ -24,15 +25,18 @@ from bundler.bundle import journal
 from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.staging import unwritable
 from bundler.errors import PublishError, TfliteError, UsageError, VerifyError
+from bundler.mobile.calls import call_of
 from bundler.mobile.exported import ExportedModel
+from bundler.mobile.golden import make_golden
 from bundler.mobile.labels import read_output_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
-from bundler.mobile.snippets import snippets
+from bundler.mobile.snippets import libraries, snippets
 from bundler.process.extras import require
 from bundler.render.files import write_text
 from bundler.tflite.packed import pack
+from bundler.tflite.runner import TfliteModel
 from bundler.validation.bundle import Bundle
 from bundler.validation.unsafe import refuse_unsafe
 
@@ -131,7 +135,7 @@ def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:
 
 
 def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
-    """Return the model with the user's normalization, checked against its image input."""
+    """Return the model with the user's normalization, and check the preprocessing against its image input."""
     if options.mean or options.std:
         declared = model.preprocessing or Preprocessing()
         model = replace(model, preprocessing=replace(declared, mean=options.mean or (0.0,), std=options.std or (1.0,)))
@@ -160,6 +164,14 @@ def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
             fix="give the training's std, for pixels of 0 to 255",
             code="TFB1306",
         )
+    resize = model.preprocessing.resize
+    height, width = (resize, resize) if isinstance(resize, int) else resize or (images[0].height, images[0].width)
+    if model.preprocessing.crop and (height < images[0].height or width < images[0].width):
+        raise UsageError(
+            f"tflite.images.resize {resize} is smaller than the crop of {images[0].height}x{images[0].width}.",
+            fix="increase resize in bundle.yaml, and build the model again",
+            code="TFB1306",
+        )
     return model
 
 
@@ -176,9 +188,15 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
         _write_variant(folder / files[variant.name], model, variant, labels)
     if labels is not None:
         (folder / labels.file).write_bytes(labels.content)
-    calls = snippets(model, files[model.variants[0].name], labels)
-    for path, text in calls.items():
-        write_text(folder / path, text)
+    call = call_of(model, files)
+    golden = make_golden(call, lambda variant, inputs: TfliteModel(folder / variant.file)(inputs), labels)
+    for name, content in golden.files.items():
+        path = folder / golden.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    calls = snippets(call, golden, labels)
+    for relative, text in (libraries() | calls).items():
+        write_text(folder / relative, text)
     return ExportedModel(model, labels, files, tuple(calls))
 
 
@@ -217,8 +235,6 @@ def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
     Raises:
         TfliteError: an output differs, or the file cannot be run.
     """
-    from bundler.tflite.runner import TfliteModel
-
     rng = np.random.default_rng(0)
     before, after = TfliteModel(variant.path), TfliteModel(path)
     inputs = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundler.mobile.calls import arguments
 from bundler.mobile.metadata import Image, preparation_steps
 from bundler.mobile.model import MobileModel, MobileVariant
-from bundler.mobile.snippets import arguments
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
 

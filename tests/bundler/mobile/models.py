@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bundler.mobile.calls import VariantCall, call_of
+from bundler.mobile.golden import make_golden
+from bundler.mobile.metadata import Labels
 from bundler.mobile.model import MobileModel, MobileVariant
+from bundler.mobile.snippets import libraries, snippets
+from bundler.mobile.tensors import Array
+from bundler.render.files import write_text
 from bundler.values.signature import Signature, TensorSpec
 from tests.requirements import require_program
 
@@ -24,14 +31,67 @@ def image_model(text: str, **changes: Any) -> MobileModel:
     return MobileModel("my-net.v2", 2, "net.py:make", Signature((spec,), (served,)), (variant,), **changes)
 
 
-def assert_cpp_compiles(text: str, folder: Path) -> None:
+TREES = ("tflite", "tensorflow")
+"""Folders of `HEADERS`: LiteRT's own tree and TensorFlow's."""
+
+
+def assert_cpp_compiles(file: Path, tree: str = TREES[0]) -> None:
     """Compile against declarations from LiteRT's headers, which finds mistakes in the form and the types of calls."""
     compiler = require_program("g++", "clang++", install="apt-get install g++")
-    file = folder / "call.cc"
-    file.write_text(text, "utf-8")
-    command = [compiler, "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-I", str(HEADERS), str(file)]
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", str(HEADERS / tree), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def run_exported(out: Path, code: str) -> str:
+    """Run code in an export's python/, which may import ai_edge_litert, NumPy and Pillow; return what it prints."""
+    check = "bad = {'bundler', 'serving', 'tensorflow', 'torch'} & set(sys.modules); assert not bad, bad"
+    command = [sys.executable, "-I", "-c", f"import runpy, sys; sys.path.insert(0, '.'); {code}\n{check}"]
+    done = subprocess.run(command, cwd=out / "python", capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_golden_test(language: str, out: Path, name: str) -> tuple[bool, str]:
+    """Run an export's golden test of a model in Python, C++ or JavaScript; return whether it passed, and its output."""
+    if language == "python":
+        code = f"import sys; sys.path.insert(0, '.'); import runpy; runpy.run_path('test_{name}.py', run_name='__main__')"
+        commands = [[sys.executable, "-I", "-c", code]]
+    elif language == "js":
+        commands = [[require_program("node", install="apt-get install nodejs"), "--test", f"{name}.test.mjs"]]
+    else:
+        compiler = require_program("g++", "clang++", install="apt-get install g++")
+        program = str(out.parent / f"{name}_test")
+        commands = [
+            [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-o", program, f"{name}_test.cc"], [program, ".."],
+        ]  # fmt: skip
+    text = ""
+    for command in commands:
+        done = subprocess.run(command, cwd=out / language, capture_output=True, text=True, check=False, timeout=120)
+        text += done.stdout + done.stderr
+        if done.returncode:
+            return False, text
+    return True, text
+
+
+def write_code(model: MobileModel, labels: Labels | None, folder: Path) -> Path:
+    """Write the code and golden data of a model whose outputs are random; return `folder`."""
+    call = call_of(model, {variant.name: f"{model.name}-{variant.name}.tflite" for variant in model.variants})
+    rng = np.random.default_rng(0)
+
+    def run(variant: VariantCall, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        assert all(inputs[t.name].dtype == t.dtype and inputs[t.name].shape == t.shape for t in variant.inputs)
+        return {t.name: rng.integers(0, 2 if t.dtype == "bool" else 100, t.shape).astype(t.dtype) for t in variant.outputs}
+
+    golden = make_golden(call, run, labels)
+    for name, content in golden.files.items():
+        (folder / golden.folder).mkdir(parents=True, exist_ok=True)
+        (folder / golden.folder / name).write_bytes(content)
+    if labels:
+        (folder / labels.file).write_bytes(labels.content)
+    for path, text in (libraries() | snippets(call, golden, labels)).items():
+        write_text(folder / path, text)
+    return folder
 
 
 COLORS = ("blue", "green", "red")

@@ -231,6 +231,7 @@ class VariantRecord(JudgedRecord):
     notes: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     delegation: DelegationRecord | None = None
+    load_ms: Number | None = None
 
 
 class EvaluationRecord(_Record):

@@ -32,6 +32,7 @@ from bundler.mobile.labels import read_output_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
+from bundler.mobile.runtime_facts import runtime_facts
 from bundler.mobile.snippets import libraries, snippets
 from bundler.process.extras import require
 from bundler.render.files import write_text
@@ -197,7 +198,7 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
     calls = snippets(call, golden, labels)
     for relative, text in (libraries() | calls).items():
         write_text(folder / relative, text)
-    return ExportedModel(model, labels, files, tuple(calls))
+    return ExportedModel(model, labels, files, tuple(calls), {name: runtime_facts(folder / file) for name, file in files.items()})
 
 
 def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
@@ -263,7 +264,10 @@ def _record(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "signature": "serving_default",
         **({"labels": exported.labels.file} if exported.labels else {}),
         "calls": list(exported.calls),
-        "variants": [_variant_record(folder / exported.files[variant.name], variant) for variant in model.variants],
+        "variants": [
+            {**_variant_record(folder / exported.files[variant.name], variant), **exported.runtimes[variant.name].to_json()}
+            for variant in model.variants
+        ],
     }
 
 
@@ -279,5 +283,6 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),
-        **({"delegated": variant.delegated} if variant.delegated is not None else {}),
+        **({"load_ms": variant.load_ms} if variant.load_ms is not None else {}),
+        **({"delegated": variant.delegation["share"], "delegation": dict(variant.delegation)} if variant.delegation else {}),
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bundler.mobile.metadata import Labels
 from bundler.mobile.model import MobileModel
+from bundler.mobile.runtime_facts import RuntimeFacts
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,11 @@ class ExportedModel:
         labels: labels of one of its outputs, if given.
         files: paths of the .tflite files relative to the export's folder, by variant.
         calls: paths of the code that calls the model, relative to the folder.
+        runtimes: the runtimes that run each file, by variant.
     """
 
     model: MobileModel
     labels: Labels | None
     files: Mapping[str, str]
     calls: tuple[str, ...]
+    runtimes: Mapping[str, RuntimeFacts] = field(default_factory=dict)

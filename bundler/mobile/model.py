@@ -1,6 +1,6 @@
 """Reads a model and its TFLite variants from a bundle, for the mobile export.
 
-The keys `accuracy`, `evaluation` and `delegation` of a variant's record may be missing.
+The keys `accuracy`, `evaluation`, `delegation` and `load_ms` of a variant's record may be missing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class MobileVariant:
         latency_ms: median latency in milliseconds, by number of threads.
         operators: counts by TFLite operator name.
         accuracy: a description of the accuracy: a metric, an SQNR, or the largest error.
-        delegated: share of the nodes that XNNPACK runs, from 0 to 1; None if unknown.
+        delegation: the part of the graph that XNNPACK runs: nodes, delegated, share, partitions, left; empty if unknown.
+        load_ms: time from the file to an interpreter that is ready to run, in milliseconds; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
     """
 
@@ -82,8 +83,9 @@ class MobileVariant:
     latency_ms: Mapping[int, float]
     operators: Mapping[str, int]
     accuracy: str
-    delegated: float | None = None
+    delegation: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    load_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,9 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         {int(threads): float(ms) for threads, ms in figures.get("latency_ms", {}).items()},
         dict(figures.get("operators", {})),
         _accuracy(figures),
-        (figures.get("delegation") or {}).get("share"),
+        dict(figures.get("delegation") or {}),
         _scales(path),
+        figures.get("load_ms"),
     )
 
 

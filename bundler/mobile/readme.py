@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bundler.mobile.calls import arguments
 from bundler.mobile.metadata import Image, preparation_steps
 from bundler.mobile.model import MobileModel, MobileVariant
+from bundler.mobile.runtime_facts import RuntimeFacts
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.mobile.exported import ExportedModel
@@ -38,7 +40,7 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "name": model.name,
         "version": model.version,
         "source": model.source,
-        "rows": [_row(folder / exported.files[variant.name], variant) for variant in variants],
+        "rows": [_row(folder / exported.files[v.name], v, exported.runtimes.get(v.name)) for v in variants],
         "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
         "inputs": arguments(variants[0].inputs, variants[0].scales),
         "outputs": arguments(variants[0].outputs, variants[0].scales),
@@ -49,12 +51,19 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
     }
 
 
+def _delegated(variant: MobileVariant) -> str:
+    figures = variant.delegation
+    if not figures:
+        return NONE
+    return f"{figures['delegated']} of {figures['nodes']} nodes in {plural(figures['partitions'], 'partition')}"
+
+
 def _steps(model: MobileModel) -> tuple[str, ...]:
     images = [image for spec in model.variants[0].inputs if (image := Image.of(spec))]
     return preparation_steps(model.preprocessing, images[0]) if model.preprocessing and images else ()
 
 
-def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
+def _row(path: Path, variant: MobileVariant, facts: RuntimeFacts | None) -> dict[str, Any]:
     latencies = [milliseconds_text(variant.latency_ms[n]) if n in variant.latency_ms else NONE for n in (1, 2)]
     return {
         "file": path.name,
@@ -64,6 +73,9 @@ def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "two_threads": latencies[1],
         "accuracy": variant.accuracy,
         "operators": sum(variant.operators.values()),
-        "delegated": NONE if variant.delegated is None else f"{variant.delegated:.0%}",
+        "load": NONE if variant.load_ms is None else milliseconds_text(variant.load_ms),
+        "delegated": _delegated(variant),
+        "left": ", ".join(f"{count} {name}" for name, count in variant.delegation.get("left", {}).items()),
+        "runtime": facts or RuntimeFacts(None),
         "scales": [(name, f"{scale:.9g}", zero) for name, (scale, zero) in variant.scales.items()],
     }

@@ -21,7 +21,7 @@ from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.notes import flex_notes, range_notes, rms_notes
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
-from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runner import TfliteModel, load_ms
 from bundler.values.arrays import Array
 from bundler.values.comparison import differences
 from bundler.values.converted import SERVING_DEFAULT
@@ -162,6 +162,7 @@ class VariantBuilder:
             float_layers=float_layers,
             scales=model.scales,
             signatures=self._additional_signatures(path),
+            load_ms=load_ms(path),
         )
 
     def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:

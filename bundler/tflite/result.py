@@ -38,6 +38,7 @@ class VariantResult:
         float_layers: the layers of a mix that stay float.
         scales: quantization of the inputs and outputs that are quantized integers.
         signatures: inputs and outputs of the file's additional signatures.
+        load_ms: time in milliseconds from the file to an interpreter that is ready to run; None if it cannot be run here.
     """
 
     variant: TfliteVariant
@@ -58,6 +59,7 @@ class VariantResult:
     float_layers: tuple[str, ...] = ()
     scales: Mapping[str, Scale] = field(default_factory=dict)
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    load_ms: float | None = None
 
     @property
     def max_rel(self) -> float:
@@ -76,6 +78,7 @@ class VariantResult:
             "rms_error": dict(self.rms_error),
             "operators": dict(self.operators),
             "float_operators": dict(self.float_operators),
+            **({"load_ms": round(self.load_ms, 4)} if self.load_ms is not None else {}),
             **({"delegation": self.delegation.to_json()} if self.delegation else {}),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),

@@ -103,6 +103,11 @@ def test_readme_and_json_have_the_measurements(out: Path, small_bundle: Path) ->
     assert variant["size_bytes"] == (out / "mlp-float32.tflite").stat().st_size > figures["size_bytes"]
     text = (out / "README.md").read_text("utf-8")
     assert f"{figures['latency_ms']['1']:.3g} ms" in text
+    assert variant["load_ms"] == figures["load_ms"] > 0
+    assert f"| {figures['load_ms']:.3g} ms |" in text
+    assert variant["delegation"] == figures["delegation"]
+    assert "| 2 of 2 nodes in 1 partition |" in text
+    assert variant["minimum_runtime"] in text and "| none known | – |" in text
     assert "| FULLY_CONNECTED | 2 |" in text
     assert "| input | `x` | float32 | [1, 4] |" in text
 

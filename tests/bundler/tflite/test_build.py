@@ -78,6 +78,7 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
         assert result.size_bytes == result.path.stat().st_size
         assert set(result.latency_ms) == {1, 2}
         assert all(0 < ms < 1000 for ms in result.latency_ms.values())
+        assert result.load_ms is not None and 0 < result.load_ms < 1000
     assert results["float32"].operators["CONV_2D"] == 1
     assert results["float32"].float_operators["CONV_2D"] == 1
     assert "CONV_2D" not in results["int8"].float_operators

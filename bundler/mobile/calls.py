@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -123,7 +124,7 @@ def call_of(model: MobileModel, files: Mapping[str, str]) -> Call:
         VariantCall(v.name, files[v.name], arguments(v.inputs, v.scales), arguments(v.outputs, v.scales)) for v in model.variants
     )
     image = _image(model.variants[0].inputs, model.preprocessing) if model.preprocessing else None
-    return Call(model.name, model.version, _ident(model.name), _class_name(model.name), variants, image)
+    return Call(model.name, model.version, module_name(model.name), class_name(model.name), variants, image)
 
 
 def _image(inputs: Sequence[TensorSpec], preprocessing: Preprocessing) -> ImageCall | None:
@@ -182,7 +183,14 @@ def _ident(name: str) -> str:
     return f"{ident}_" if ident.lower() in _KEYWORDS else ident
 
 
-def _class_name(name: str) -> str:
+def module_name(name: str) -> str:
+    """Return a name for files of code; a model called `math` must not hide Python's math or C's math.h."""
+    ident = _ident(name)
+    taken = sys.stdlib_module_names | {"ai_edge_litert", "numpy", "PIL", "tfbundle_tensors"}
+    return f"{ident}_model" if ident in taken else ident
+
+
+def class_name(name: str) -> str:
     """Convert `mobilenet-v3` to `MobilenetV3Model`."""
     parts = re.split(r"[^A-Za-z0-9]+", name)
     joined = "".join(part[:1].upper() + part[1:] for part in parts if part)

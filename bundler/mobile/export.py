@@ -25,7 +25,7 @@ from bundler.bundle import journal
 from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.staging import unwritable
 from bundler.errors import PublishError, TfliteError, UsageError, VerifyError
-from bundler.mobile.calls import call_of
+from bundler.mobile.calls import call_of, class_name, module_name
 from bundler.mobile.exported import ExportedModel
 from bundler.mobile.golden import make_golden
 from bundler.mobile.labels import read_output_labels
@@ -40,6 +40,7 @@ from bundler.tflite.packed import pack
 from bundler.tflite.runner import TfliteModel
 from bundler.validation.bundle import Bundle
 from bundler.validation.unsafe import refuse_unsafe
+from serving.texts import shell_command
 
 SUMS = "SHA256SUMS"
 
@@ -126,9 +127,28 @@ def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
         raise UsageError(
             "--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}", code="TFB1006"
         )
+    _check_file_names(names)
     if not options.allow_unsafe_ops:
         refuse_unsafe(bundle, {name: _chosen(bundle, name, options.version) for name in names}, served=False, tflite=True)
     return [read_model(bundle, name, options.version, options.variants) for name in names]
+
+
+def _check_file_names(models: Sequence[str]) -> None:
+    """Check that no two models share the files of their code: `a-b` and `a_b` would.
+
+    Raises:
+        UsageError: two do.
+    """
+    by_file: dict[str, str] = {}
+    for model in models:
+        for file in (f"python/{module_name(model).lower()}", f"kotlin/{class_name(model).lower()}"):
+            other = by_file.setdefault(file, model)
+            if other != model:
+                raise UsageError(
+                    f"The code of {other} and of {model} would be in the same files.",
+                    fix=f"export them one by one: --model {shell_command(model)}",
+                    code="TFB1006",
+                )
 
 
 def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:

@@ -60,7 +60,7 @@ def snippets(call: Call, golden: Golden, labels: Labels | None) -> dict[str, str
 
 def _templates(call: Call, is_compiled: bool) -> dict[str, str]:
     compiled = {f"kotlin/{call.class_name}Compiled.kt": "mobile/kotlin/compiled.kt.j2"} if is_compiled else {}
-    return compiled | {
+    return {
         f"python/{call.ident}.py": "mobile/python/model.py.j2",
         f"python/test_{call.ident}.py": "mobile/python/test.py.j2",
         f"cpp/{call.ident}.h": "mobile/cpp/model.h.j2",
@@ -68,8 +68,9 @@ def _templates(call: Call, is_compiled: bool) -> dict[str, str]:
         f"cpp/{call.ident}_test.cc": "mobile/cpp/test.cc.j2",
         f"js/{call.ident}.mjs": "mobile/js/model.mjs.j2",
         f"js/{call.ident}.test.mjs": "mobile/js/test.mjs.j2",
-        f"kotlin/{call.class_name}.kt": "mobile/kotlin/model.kt.j2",
         f"kotlin/{call.class_name}Spec.kt": "mobile/kotlin/spec.kt.j2",
+        f"kotlin/{call.class_name}.kt": "mobile/kotlin/model.kt.j2",
+        **compiled,
         f"kotlin/{call.class_name}GoldenTest.kt": "mobile/kotlin/test.kt.j2",
         f"swift/{call.class_name}Spec.swift": "mobile/swift/spec.swift.j2",
         f"swift/{call.class_name}.swift": "mobile/swift/model.swift.j2",

@@ -31,6 +31,11 @@ def test_image_input_has_the_declared_preprocessing() -> None:
     assert call.image.steps[:2] == ("resize to 9x10 (lanczos, antialiased)", "cut 8x6 (height x width) from the middle")
 
 
+@pytest.mark.parametrize(("name", "ident"), [("numpy", "numpy_model"), ("math", "math_model"), ("mobilenet-v3", "mobilenet_v3")])
+def test_code_of_a_model_hides_no_module(name: str, ident: str) -> None:
+    assert call_of(replace(image_model("x=float32[1,3,8,6]"), name=name), {"float16": "m.tflite"}).ident == ident
+
+
 @pytest.mark.parametrize("inputs", [("x=float32[1,3,8,6]", "y=float32[1,3,8,6]"), ("x=int64[1,3,8,6]",), ("x=float32[2,3,8,6]",)])
 def test_preprocessing_is_for_one_image(inputs: tuple[str, ...]) -> None:
     model = image_model(inputs[0], preprocessing=Preprocessing())

@@ -200,6 +200,16 @@ def without_variants(root: Path, refused: dict[str, Any]) -> Bundle:
     return Bundle(opened.layout, Manifest(opened.manifest.spec, {"mlp": {1: record}}, opened.manifest.files))
 
 
+@pytest.mark.parametrize("names", [("a-b", "a_b"), ("net", "Net"), ("x1", "x-1")])
+def test_models_that_would_share_files_are_exported_one_by_one(names: tuple[str, str]) -> None:
+    from bundler.mobile.export import _check_file_names
+
+    with pytest.raises(UsageError, match=f"The code of {names[0]} and of {names[1]} would be in the same files") as caught:
+        _check_file_names(names)
+    assert caught.value.fix == f"export them one by one: --model {names[1]}"
+    _check_file_names(("digits", "sentences"))
+
+
 def test_normalization_that_does_not_fit_the_image_is_rejected() -> None:
     from bundler.mobile.export import _normalized
 

@@ -230,6 +230,7 @@ class VariantRecord(JudgedRecord):
     notes: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     delegation: DelegationRecord | None = None
+    model_dtypes: dict[str, str] = {}
 
 
 class EvaluationRecord(_Record):

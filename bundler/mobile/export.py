@@ -259,6 +259,7 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "sha256": entry.sha256,
         "inputs": [str(spec) for spec in variant.inputs],
         "outputs": [str(spec) for spec in variant.outputs],
+        **({"model_dtypes": dict(variant.model_dtypes)} if variant.model_dtypes else {}),
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),

@@ -47,6 +47,7 @@ class MobileVariant:
         accuracy: a description of the accuracy: a metric, an SQNR, or the largest error.
         delegated: share of the nodes that XNNPACK runs, from 0 to 1; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
+        model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name.
     """
 
     name: str
@@ -58,6 +59,14 @@ class MobileVariant:
     accuracy: str
     delegated: float | None = None
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    model_dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    def remark(self, name: str) -> str:
+        """Return how values of an input or output differ from the model's, such as `int64 in the model`; empty if they do not."""
+        dtype = self.model_dtypes.get(name)
+        if dtype is None:
+            return ""
+        return f"{dtype} in the model{': 0 is false, any other value is true' if dtype == 'bool' else ''}"
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,7 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         _accuracy(figures),
         (figures.get("delegation") or {}).get("share"),
         _scales(path),
+        figures.get("model_dtypes", {}),
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bundler.errors import UsageError
 from bundler.mobile.literals import cpp_literal, kotlin_literal, python_literal, swift_literal
 from bundler.mobile.metadata import Image, Labels
-from bundler.mobile.model import MobileModel
+from bundler.mobile.model import MobileModel, MobileVariant
 from bundler.render.files import render_template
 from bundler.values.signature import TensorSpec
 
@@ -62,6 +62,7 @@ class Argument:
         shape: its shape.
         type: the dtype in the four languages.
         scale, zero_point: for quantized integers, value = scale * (integer - zero_point); `scale` is None for others.
+        remark: how its values differ from the model's, or empty.
     """
 
     name: str
@@ -71,11 +72,12 @@ class Argument:
     type: _Type
     scale: float | None = None
     zero_point: int = 0
+    remark: str = ""
 
     @property
     def meaning(self) -> str:
-        """Dtype and shape such as `float32 [1, 10]`, and the formula for quantized integers."""
-        text = f"{self.dtype} {self.shape_text}"
+        """Dtype and shape such as `float32 [1, 10]`, and the formula for quantized integers or the remark."""
+        text = f"{self.dtype} {self.shape_text}{f'; {self.remark}' if self.remark else ''}"
         if self.scale is None:
             return text
         return f"{text}, representing {self.scale:.9g} * (integer - {self.zero_point})"
@@ -118,8 +120,8 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
         "model": model,
         "file": file,
         "class_name": class_name,
-        "inputs": arguments(variant.inputs, variant.scales),
-        "outputs": arguments(variant.outputs, variant.scales),
+        "inputs": arguments(variant.inputs, variant),
+        "outputs": arguments(variant.outputs, variant),
         "labels": labels,
         "image": Image.of(variant.inputs[0]) if len(variant.inputs) == 1 else None,
         "preprocessing": model.preprocessing,
@@ -137,14 +139,12 @@ def snippets(model: MobileModel, file: str, labels: Labels | None) -> dict[str, 
     return {path: render_template(template, **values) for path, template in paths.items()}
 
 
-def arguments(
-    specs: Sequence[TensorSpec], scales: Mapping[str, tuple[float, int]] | None = None
-) -> tuple[Argument, ...]:
+def arguments(specs: Sequence[TensorSpec], variant: MobileVariant | None = None) -> tuple[Argument, ...]:
     """Return inputs or outputs for the templates, each with a unique variable name.
 
     Args:
         specs: the inputs or outputs.
-        scales: scale and zero point of quantized ones, by name.
+        variant: the variant that has them, for their scales and the model's dtypes.
 
     Raises:
         UsageError: the type of a tensor is not supported.
@@ -163,8 +163,9 @@ def arguments(
             ident += "_"
         idents.add(ident)
         shape = tuple(int(size) for size in spec.dims if isinstance(size, int))
-        scale, zero_point = (scales or {}).get(spec.name, (None, 0))
-        result.append(Argument(spec.name, ident, spec.dtype, shape, TYPES[spec.dtype], scale, zero_point))
+        scale, zero_point = variant.scales.get(spec.name, (None, 0)) if variant else (None, 0)
+        remark = variant.remark(spec.name) if variant else ""
+        result.append(Argument(spec.name, ident, spec.dtype, shape, TYPES[spec.dtype], scale, zero_point, remark))
     return tuple(result)
 
 

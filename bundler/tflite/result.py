@@ -38,6 +38,7 @@ class VariantResult:
         float_layers: the layers of a mix that stay float.
         scales: quantization of the inputs and outputs that are quantized integers.
         signatures: inputs and outputs of the file's additional signatures.
+        model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name (`tflite.io: portable`).
     """
 
     variant: TfliteVariant
@@ -58,6 +59,7 @@ class VariantResult:
     float_layers: tuple[str, ...] = ()
     scales: Mapping[str, Scale] = field(default_factory=dict)
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    model_dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def max_rel(self) -> float:
@@ -83,5 +85,6 @@ class VariantResult:
             **({"evaluation": dict(self.evaluation)} if self.evaluation else {}),
             **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
             **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
+            **({"model_dtypes": dict(self.model_dtypes)} if self.model_dtypes else {}),
             **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
         }

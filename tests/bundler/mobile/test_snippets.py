@@ -75,3 +75,11 @@ def test_python_code_quantizes_and_the_other_languages_explain_how() -> None:
     for language in ("kotlin/MModel.kt", "swift/MModel.swift", "cpp/m.cc"):
         assert "int8 [1, 4], representing 0.5 * (integer - -3)" in texts_by_path[language]
         assert "uint8 [1, 3], representing 0.25 * (integer - 128)" in texts_by_path[language]
+
+
+def test_code_names_the_models_dtypes() -> None:
+    inputs, outputs = (TensorSpec("ids", "int32", (1, 4)),), (TensorSpec("y", "float32", (1, 3)),)
+    variant = MobileVariant("float32", Path("m.tflite"), inputs, outputs, {}, {}, "not known", model_dtypes={"ids": "int64"})
+    texts_by_path = snippets(MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (variant,)), "m-float32.tflite", None)
+    for language in ("kotlin/MModel.kt", "swift/MModel.swift", "cpp/m.cc"):
+        assert "int32 [1, 4]; int64 in the model" in texts_by_path[language]

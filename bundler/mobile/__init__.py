@@ -6,6 +6,7 @@
 - labels.py: labels of a classifier
 - literals.py: string literals of these languages
 - snippets.py: the calls in Python, Kotlin, Swift and C++
+- web.py: the page that runs the files in a browser
 - readme.py: README.md
 - exported.py: the record of an exported model
 """

@@ -3,6 +3,7 @@
 - <model>-<variant>.tflite: a file with metadata
 - <model>-labels.txt: the labels, if given
 - python/, kotlin/, swift/, cpp/: code that calls the model
+- web/: a page that runs the files in a browser
 - README.md: sizes, latencies, accuracy, operators
 - export.json: the same in machine-readable form
 - SHA256SUMS: checksums for sha256sum -c
@@ -30,6 +31,7 @@ from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
 from bundler.mobile.snippets import snippets
+from bundler.mobile.web import PAGE, web_page
 from bundler.process.extras import require
 from bundler.render.files import write_text
 from bundler.tflite.packed import pack
@@ -231,9 +233,12 @@ def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
 
 
 def _write_overview(folder: Path, title: str, exported: Sequence[ExportedModel]) -> None:
+    page = web_page(title, exported)
+    for path, text in page.items():
+        write_text(folder / path, text)
     write_text(folder / "README.md", readme(title, folder, exported))
-    records = [_record(folder, model) for model in exported]
-    write_text(folder / "export.json", json.dumps({"models": records}, indent=2) + "\n")
+    record = {"models": [_record(folder, model) for model in exported], **({"web": PAGE} if page else {})}
+    write_text(folder / "export.json", json.dumps(record, indent=2) + "\n")
     lines = [f"{FileEntry.of(path).sha256}  {path.relative_to(folder).as_posix()}\n" for path in files_under(folder)]
     write_text(folder / SUMS, "".join(lines))
 

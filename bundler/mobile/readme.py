@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.mobile.model import MobileVariant
 from bundler.mobile.snippets import arguments
+from bundler.mobile.web import LITERT_JS, unfit_for_web
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
 
@@ -27,7 +28,14 @@ def readme(title: str, folder: Path, exported: Sequence[ExportedModel]) -> str:
     """
     models = [_model(folder, model) for model in exported]
     has_files = any(model.labels for model in exported)
-    return render_template("mobile/README.md.j2", title=title, models=models, has_files=has_files)
+    unfit = [
+        (model.files[variant.name], reason)
+        for model in exported
+        for variant in model.model.variants
+        if (reason := unfit_for_web(variant))
+    ]
+    web = {"has_page": len(unfit) < sum(len(model.files) for model in exported), "unfit": unfit, "version": LITERT_JS}
+    return render_template("mobile/README.md.j2", title=title, models=models, has_files=has_files, web=web)
 
 
 def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:

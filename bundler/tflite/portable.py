@@ -134,6 +134,10 @@ class _Graph:
         self._same: dict[int, int] = {}
         self._casts: dict[int, int] = {}
         self._constants: dict[int, int] = {}
+        self._readers: dict[int, set[str]] = {}
+        for operator in self._graph.operators:
+            for index in _list(operator.inputs):
+                self._readers.setdefault(int(index), set()).add(self._name(operator))
 
     def rewrite(self) -> None:
         """Change the types at the ends and inside."""
@@ -159,7 +163,7 @@ class _Graph:
     def _rewritten(self, operator: Any) -> Iterator[Any]:
         """Yield the operator with the casts that it needs before it; nothing if it is a cast that is not needed."""
         operator.inputs = np.array([self._same.get(int(i), int(i)) for i in _list(operator.inputs)], np.int32)
-        name = names_of("BuiltinOperator")[self._tree.operatorCodes[operator.opcodeIndex].builtinCode]
+        name = self._name(operator)
         if name == "CAST" and self._dropped(int(operator.inputs[0]), int(operator.outputs[0])):
             return
         narrow = self._narrow_inputs(name, operator)
@@ -205,7 +209,9 @@ class _Graph:
     def _narrow_outputs(self, name: str, operator: Any) -> None:
         options = operator.builtinOptions
         for index in map(int, operator.outputs):
-            if self._types[index] == "INT64" and (name != "CAST" or self._type(int(operator.inputs[0])) in _EXACT):
+            exact = name != "CAST" or self._type(int(operator.inputs[0])) in _EXACT
+            needed = name in _VALUES or self._readers.get(index, set()) <= {"CAST", *_VALUES}
+            if self._types[index] == "INT64" and exact and needed:
                 self._set_type(index, "INT32")
                 self._stored[index] = index
                 if name in ("ARG_MAX", "ARG_MIN"):
@@ -286,6 +292,9 @@ class _Graph:
                 tensor.type, tensor.buffer = self._code_of("INT32"), self._graph.tensors[replacement].buffer
                 if all(other.buffer != number for graph in self._tree.subgraphs for other in graph.tensors):
                     self._tree.buffers[number].data = None
+
+    def _name(self, operator: Any) -> str:
+        return names_of("BuiltinOperator")[self._tree.operatorCodes[operator.opcodeIndex].builtinCode]
 
     def _type(self, index: int) -> str:
         return names_of("TensorType")[self._graph.tensors[index].type]

@@ -42,7 +42,8 @@ def run(*arguments: Any, code: int = 0) -> Result:
 def test_export_has_all_files_with_checksums(out: Path) -> None:
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     calls = {"python/mlp.py", "kotlin/MlpModel.kt", "swift/MlpModel.swift", "cpp/mlp.cc"}
-    assert files == {"mlp-float32.tflite", "mlp-labels.txt", "README.md", "export.json", "SHA256SUMS", *calls}
+    page = {"web/index.html", "web/model.js", "web/page.js"}
+    assert files == {"mlp-float32.tflite", "mlp-labels.txt", "README.md", "export.json", "SHA256SUMS", *calls, *page}
     sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text("utf-8").splitlines())
     assert set(sums) == files - {"SHA256SUMS"}
     assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())

@@ -24,6 +24,8 @@ from bundler.validation.bundle import Bundle
 from bundler.values.arrays import Array
 from tests import chromium
 from tests.bundler.mobile.models import CLASSES, image_model
+from tests.bundler.tflite.lowered import Lowered
+from tests.bundler.tflite.test_recurrent import lstm
 from tests.litert_js import node_modules, served
 from tests.requirements import require
 
@@ -129,11 +131,16 @@ def test_hashes_are_those_of_the_npm_packages() -> None:
     assert tuple(re.findall(r'^ {4}dtype: "(\w+)"', source, re.MULTILINE)) == DTYPES
 
 
-def test_files_that_litert_js_cannot_run_are_not_on_the_page(out: Path) -> None:
+def test_files_that_litert_js_cannot_run_are_not_on_the_page(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = image_model("x=float32[1,3,8,6]")
     variant = replace(model.variants[0], path=out / "mlp-float32.tflite")
     assert unfit_for_web(variant) == ""
     assert unfit_for_web(replace(variant, operators={"FlexErf": 1})) == "FlexErf needs the Flex delegate"
+    monkeypatch.setattr("bundler.converters.native.ops.unrolled.MOST_STEPS", 0)
+    operator = replace(variant, path=Lowered(*lstm(), tmp_path).path)
+    assert unfit_for_web(operator) == "its LSTM operator has variable tensors"
     wide = replace(variant, inputs=(replace(variant.inputs[0], dtype="int64"),))
     assert unfit_for_web(wide) == "x is int64"
     exported = ExportedModel(replace(model, variants=(wide,)), None, {"float16": "m.tflite"}, ())
@@ -166,7 +173,7 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(bundle, "photo", photo, "scores", "float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
     text = {"ids": rng.integers(0, 50, (40, 6)), "mask": rng.random((40, 6)) > 0.3}
     build(bundle, "text", text, "logits label long", "float32", "float16", "dynamic", "int8")
-    build(bundle, "series", {"series": rng.random((40, 5, 4), np.float32)}, "logits", "float32", "dynamic")
+    build(bundle, "series", {"series": rng.random((40, 5, 4), np.float32)}, "logits", "float32", "dynamic", "int8")
     export_mobile(Bundle.open(bundle), folder / "out")
     return with_packages(folder / "out")
 
@@ -185,13 +192,11 @@ def drawn(model: TfliteModel) -> dict[str, Array]:
 @pytest.mark.slow
 def test_litert_js_answers_as_the_interpreter_in_python(every_kind: Path, browser: Chrome) -> None:
     files = sorted(every_kind.glob("*.tflite"))
-    assert len(files) == 12
+    assert len(files) == 13
     with served(every_kind) as address:
         browser.get(f"{address}web/?local")
         wait_for(browser, "is ready")
         for file in files:
-            if file.name.startswith("series"):
-                continue
             model = TfliteModel(file)
             inputs = drawn(model)
             values = [[name, array.dtype.name, array.ravel().tolist()] for name, array in inputs.items()]
@@ -217,7 +222,7 @@ def test_types_of_ids_masks_and_classes_are_portable_and_recorded(every_kind: Pa
     text = (every_kind / "README.md").read_text("utf-8")
     assert "`ids` is int64 in the model." in text
     assert "`mask` is bool in the model: 0 is false, any other value is true." in text
-    assert "`series-float32.tflite` (its LSTM operator has variable tensors)" in text
+    assert "LiteRT.js cannot run" not in text
     assert "bool in the model" in (every_kind / "swift" / "TextModel.swift").read_text("utf-8")
 
 

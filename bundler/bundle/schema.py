@@ -232,6 +232,7 @@ class VariantRecord(JudgedRecord):
     float_layers: tuple[str, ...] = ()
     delegation: DelegationRecord | None = None
     load_ms: Number | None = None
+    model_dtypes: dict[str, Annotated[str, Field(pattern="^[a-z0-9]+$")]] = {}
 
 
 class EvaluationRecord(_Record):

@@ -9,6 +9,7 @@
 - calls.py: inputs, outputs and preprocessing, as the templates need them
 - golden.py: golden data for the tests of the code
 - snippets.py: the code in Python, C++, JavaScript, Kotlin and Swift
+- web.py: the page that runs the files in a browser
 - readme.py: README.md
 - exported.py: the record of an exported model
 """

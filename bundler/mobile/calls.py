@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bundler.errors import UsageError
 from bundler.mobile.metadata import Image, preparation_steps
-from bundler.mobile.model import MobileModel, Preprocessing
+from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
 from bundler.mobile.tensors import ImageInput, Tensor
 from bundler.values.signature import TensorSpec
 
@@ -41,6 +41,7 @@ class Argument:
         dtype: its dtype.
         shape: its shape.
         scale, zero_point: for quantized integers, value = scale * (integer - zero_point); `scale` is None for others.
+        remark: how its values differ from the model's, or empty.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Argument:
     shape: tuple[int, ...]
     scale: float | None = None
     zero_point: int = 0
+    remark: str = ""
 
     @property
     def tensor(self) -> Tensor:
@@ -57,8 +59,8 @@ class Argument:
 
     @property
     def meaning(self) -> str:
-        """Dtype and shape such as `float32 [1, 10]`, and the formula for quantized integers."""
-        text = f"{self.dtype} {self.shape_text}"
+        """Dtype and shape such as `float32 [1, 10]`, and the formula for quantized integers or the remark."""
+        text = f"{self.dtype} {self.shape_text}{f'; {self.remark}' if self.remark else ''}"
         if self.scale is None:
             return text
         return f"{text}, representing {self.scale:.9g} * (integer - {self.zero_point})"
@@ -121,7 +123,7 @@ def call_of(model: MobileModel, files: Mapping[str, str]) -> Call:
         UsageError: the type of a tensor is not supported (strings, complex numbers).
     """
     variants = tuple(
-        VariantCall(v.name, files[v.name], arguments(v.inputs, v.scales), arguments(v.outputs, v.scales)) for v in model.variants
+        VariantCall(v.name, files[v.name], arguments(v.inputs, v), arguments(v.outputs, v)) for v in model.variants
     )
     image = _image(model.variants[0].inputs, model.preprocessing) if model.preprocessing else None
     return Call(model.name, model.version, module_name(model.name), class_name(model.name), variants, image)
@@ -144,14 +146,12 @@ def _image(inputs: Sequence[TensorSpec], preprocessing: Preprocessing) -> ImageC
     return ImageCall(name, spec, preparation_steps(preprocessing, image))
 
 
-def arguments(
-    specs: Sequence[TensorSpec], scales: Mapping[str, tuple[float, int]] | None = None
-) -> tuple[Argument, ...]:
+def arguments(specs: Sequence[TensorSpec], variant: MobileVariant | None = None) -> tuple[Argument, ...]:
     """Return inputs or outputs for the templates, each with a unique variable name.
 
     Args:
         specs: the inputs or outputs.
-        scales: scale and zero point of quantized ones, by name.
+        variant: the variant that has them, for their scales and the model's dtypes.
 
     Raises:
         UsageError: the type of a tensor is not supported.
@@ -170,8 +170,9 @@ def arguments(
             ident += "_"
         idents.add(ident.lower())
         shape = tuple(int(size) for size in spec.dims if isinstance(size, int))
-        scale, zero_point = (scales or {}).get(spec.name, (None, 0))
-        result.append(Argument(spec.name, ident, spec.dtype, shape, scale, zero_point))
+        scale, zero_point = variant.scales.get(spec.name, (None, 0)) if variant else (None, 0)
+        remark = variant.remark(spec.name) if variant else ""
+        result.append(Argument(spec.name, ident, spec.dtype, shape, scale, zero_point, remark))
     return tuple(result)
 
 

@@ -4,6 +4,7 @@
 - <model>-labels.txt: the labels, if given
 - python/, kotlin/, swift/, cpp/, js/: code that calls the model, a library that it uses, and a test with golden data
 - golden/: inputs, the tensors that they become, and answers, for these tests
+- web/: a page that runs the files in a browser
 - README.md: sizes, latencies, accuracy, operators
 - export.json: the same in machine-readable form
 - SHA256SUMS: checksums for sha256sum -c
@@ -34,6 +35,7 @@ from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read
 from bundler.mobile.readme import readme
 from bundler.mobile.runtime_facts import runtime_facts
 from bundler.mobile.snippets import libraries, snippets
+from bundler.mobile.web import PAGE, web_page
 from bundler.process.extras import require
 from bundler.render.files import write_text
 from bundler.tflite.packed import pack
@@ -269,9 +271,12 @@ def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
 
 
 def _write_overview(folder: Path, title: str, exported: Sequence[ExportedModel]) -> None:
+    page = web_page(title, exported)
+    for path, text in page.items():
+        write_text(folder / path, text)
     write_text(folder / "README.md", readme(title, folder, exported))
-    records = [_record(folder, model) for model in exported]
-    write_text(folder / "export.json", json.dumps({"models": records}, indent=2) + "\n")
+    record = {"models": [_record(folder, model) for model in exported], **({"web": PAGE} if page else {})}
+    write_text(folder / "export.json", json.dumps(record, indent=2) + "\n")
     lines = [f"{FileEntry.of(path).sha256}  {path.relative_to(folder).as_posix()}\n" for path in files_under(folder)]
     write_text(folder / SUMS, "".join(lines))
 
@@ -300,6 +305,7 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "sha256": entry.sha256,
         "inputs": [str(spec) for spec in variant.inputs],
         "outputs": [str(spec) for spec in variant.outputs],
+        **({"model_dtypes": dict(variant.model_dtypes)} if variant.model_dtypes else {}),
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),

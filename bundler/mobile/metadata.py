@@ -91,8 +91,8 @@ def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | 
     dims = {spec.name: spec.dims for spec in (*model.signature.inputs, *model.signature.outputs)}
     graph = {
         "name": "serving_default",
-        "input_tensor_metadata": [_input(inputs[n], dims[n], model.preprocessing) for n in tensors.inputs],
-        "output_tensor_metadata": [_output(outputs[n], dims[n], labels) for n in tensors.outputs],
+        "input_tensor_metadata": [_input(inputs[n], dims[n], model.preprocessing, variant.remark(n)) for n in tensors.inputs],
+        "output_tensor_metadata": [_output(outputs[n], dims[n], labels, variant.remark(n)) for n in tensors.outputs],
     }
     return {
         "name": model.name,
@@ -103,9 +103,9 @@ def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | 
     }
 
 
-def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
+def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None, remark: str) -> dict[str, Any]:
     image = Image.of(spec)
-    table = _tensor(spec, dims, image)
+    table = _tensor(spec, dims, image, remark)
     if image is None:
         return table
     if not image.channels_first:
@@ -134,21 +134,21 @@ def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:
     return list(zip(mean, std, strict=True))
 
 
-def _output(spec: TensorSpec, dims: Sequence[Any], labels: Labels | None) -> dict[str, Any]:
-    table = _tensor(spec, dims, None)
+def _output(spec: TensorSpec, dims: Sequence[Any], labels: Labels | None, remark: str) -> dict[str, Any]:
+    table = _tensor(spec, dims, None, remark)
     if labels is not None and labels.output == spec.name:
         file = {"name": labels.file, "description": "Class names, one per line.", "type": schema.TENSOR_AXIS_LABELS}
         table["associated_files"] = [file]
     return table
 
 
-def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None) -> dict[str, Any]:
+def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None, remark: str) -> dict[str, Any]:
     names = [_dim_name(axis, dims) for axis in range(len(spec.dims))]
     if image is not None:
         names = ["batch", *image.axes]
     return {
         "name": spec.name,
-        "description": f"{spec.dtype} [{', '.join(map(str, spec.dims))}]",
+        "description": f"{spec.dtype} [{', '.join(map(str, spec.dims))}]{f'; {remark}' if remark else ''}",
         "dimension_names": names,
         "content": {"content_properties": {"FeatureProperties": {}}},
     }

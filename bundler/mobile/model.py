@@ -74,6 +74,7 @@ class MobileVariant:
         delegation: the part of the graph that XNNPACK runs: nodes, delegated, share, partitions, left; empty if unknown.
         load_ms: time from the file to an interpreter that is ready to run, in milliseconds; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
+        model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name.
     """
 
     name: str
@@ -86,6 +87,14 @@ class MobileVariant:
     delegation: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     load_ms: float | None = None
+    model_dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    def remark(self, name: str) -> str:
+        """Return how values of an input or output differ from the model's, such as `int64 in the model`; empty if they do not."""
+        dtype = self.model_dtypes.get(name)
+        if dtype is None:
+            return ""
+        return f"{dtype} in the model{': 0 is false, any other value is true' if dtype == 'bool' else ''}"
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,7 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         dict(figures.get("delegation") or {}),
         _scales(path),
         figures.get("load_ms"),
+        figures.get("model_dtypes", {}),
     )
 
 

@@ -10,6 +10,7 @@ from bundler.mobile.calls import arguments
 from bundler.mobile.metadata import Image, preparation_steps
 from bundler.mobile.model import MobileModel, MobileVariant
 from bundler.mobile.runtime_facts import RuntimeFacts
+from bundler.mobile.web import LITERT_JS, unfit_for_web
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
 from serving.texts import plural
@@ -30,7 +31,14 @@ def readme(title: str, folder: Path, exported: Sequence[ExportedModel]) -> str:
     """
     models = [_model(folder, model) for model in exported]
     has_files = any(model.labels for model in exported)
-    return render_template("mobile/README.md.j2", title=title, models=models, has_files=has_files)
+    unfit = [
+        (model.files[variant.name], reason)
+        for model in exported
+        for variant in model.model.variants
+        if (reason := unfit_for_web(variant))
+    ]
+    web = {"has_page": len(unfit) < sum(len(model.files) for model in exported), "unfit": unfit, "version": LITERT_JS}
+    return render_template("mobile/README.md.j2", title=title, models=models, has_files=has_files, web=web)
 
 
 def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
@@ -42,8 +50,8 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "source": model.source,
         "rows": [_row(folder / exported.files[v.name], v, exported.runtimes.get(v.name)) for v in variants],
         "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
-        "inputs": arguments(variants[0].inputs, variants[0].scales),
-        "outputs": arguments(variants[0].outputs, variants[0].scales),
+        "inputs": arguments(variants[0].inputs, variants[0]),
+        "outputs": arguments(variants[0].outputs, variants[0]),
         "steps": _steps(model),
         "labels": exported.labels,
         "operators": [(name, [str(variant.operators.get(name, 0)) for variant in variants]) for name in names],

@@ -90,7 +90,14 @@ class TfliteSpec(Strict):
     ] = Field(
         {}, description="Additional signatures of the same file with other sizes.", examples=[{"long": {"seq": 256}}]
     )
-    io_type: Literal["int8", "uint8"] = Field("int8", description="Data type of the inputs and outputs of 'int8-io'.")
+    io: Annotated[Literal["portable", "model"], Option(flag="--tflite-io", keyword="tflite_io")] = Field(
+        "portable",
+        description="Types of the files' inputs and outputs: with 'portable', int64 becomes int32 and bool becomes uint8, which "
+        "LiteRT.js, MediaPipe and Swift take; 'model' keeps the model's.",
+    )
+    io_type: Literal["int8", "uint8"] | None = Field(
+        None, description="Data type of the inputs and outputs of 'int8-io'. Default: uint8, or int8 with io: model."
+    )
     float_layers: Annotated[tuple[str, ...], Option(form="layer,...", parse=parse_names)] = Field(
         (),
         description="Layers that stay float in 'mix': modules, ONNX nodes or operators; * matches any text. "
@@ -122,6 +129,11 @@ class TfliteSpec(Strict):
     @classmethod
     def _once(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(variants))
+
+    @property
+    def integer_io(self) -> Literal["int8", "uint8"]:
+        """The type of the inputs and outputs of int8-io."""
+        return self.io_type or ("uint8" if self.io == "portable" else "int8")
 
     @property
     def wanted(self) -> tuple[TfliteVariant, ...]:

@@ -19,6 +19,7 @@ from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.notes import flex_notes, range_notes, rms_notes
+from bundler.tflite.portable import end_dtype
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
 from bundler.tflite.runner import TfliteModel, load_ms
@@ -93,9 +94,20 @@ class VariantBuilder:
         path = self._move_into_place(variant, file)
         first = self.model.default.cases[0]
         return VariantResult(
-            variant, path, path.stat().st_size, _specs(first.inputs), _specs(first.outputs), {}, (), {},
+            variant, path, path.stat().st_size, self._file_specs(first.inputs), self._file_specs(first.outputs), {}, (), {},
             contents.count(operators), contents.count(operators, only_float=True), notes=tuple(flex_notes(operators)),
+            model_dtypes=self._model_dtypes({}),
         )  # fmt: skip
+
+    def _file_specs(self, arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+        io = self.model.spec.io
+        return tuple(TensorSpec(n, end_dtype(a.dtype.name, io), a.shape) for n, a in arrays.items())
+
+    def _model_dtypes(self, scales: Mapping[str, Any]) -> dict[str, str]:
+        """Return the model's dtypes of inputs and outputs to which a portable file gives another, by name."""
+        first, io = self.model.default.cases[0], self.model.spec.io
+        dtypes = {name: array.dtype.name for name, array in {**first.inputs, **first.outputs}.items() if name not in scales}
+        return {name: dtype for name, dtype in dtypes.items() if end_dtype(dtype, io) != dtype}
 
     def _move_into_place(self, variant: TfliteVariant, file: ConvertedFile) -> Path:
         path = self.stem.with_name(f"{self.stem.name}-{variant}.tflite")
@@ -161,6 +173,7 @@ class VariantBuilder:
             evaluation=accuracy.get("evaluation", {}),
             float_layers=float_layers,
             scales=model.scales,
+            model_dtypes=self._model_dtypes(model.scales),
             signatures=self._additional_signatures(path),
             load_ms=load_ms(path),
         )
@@ -197,10 +210,6 @@ class VariantBuilder:
             for case, outputs in zip(cases.compared, file.outputs[signature], strict=False):
                 for difference in differences(case.outputs, outputs):
                     yield f"{prefix}{case.name}", difference
-
-
-def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in arrays.items())
 
 
 def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

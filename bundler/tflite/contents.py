@@ -61,6 +61,15 @@ def count(operators: tuple[TfliteOperator, ...], *, only_float: bool = False) ->
     return dict(Counter(o.name for o in operators if o.is_float or not only_float).most_common())
 
 
+def has_variables(path: Path) -> bool:
+    """Return whether the file has variable tensors, as LSTM operators need for their states."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graphs = map(model.Subgraphs, range(model.SubgraphsLength()))
+    return any(tensor.IsVariable() for graph in graphs for tensor in map(graph.Tensors, range(graph.TensorsLength())))
+
+
 def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
     types = [names_of("TensorType")[graph.Tensors(i).Type()] for i in range(graph.TensorsLength())]
     for index in range(graph.OperatorsLength()):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -39,11 +39,15 @@ class Setup:
         signatures: names of the files' signatures, serving_default first.
         io_type: type of quantized inputs and outputs.
         select_tf_ops: whether TensorFlow's kernels may compute what TFLite has no operator for.
+        io: `portable`, or `model` for files with the model's types.
+        output_dtypes: the model's dtypes of outputs, by name, to which a file's outputs are converted for comparisons.
     """
 
     signatures: tuple[str, ...]
     io_type: Literal["int8", "uint8"] = "int8"
     select_tf_ops: bool = False
+    io: Literal["portable", "model"] = "model"
+    output_dtypes: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, work: Path) -> None:
         """Write the settings into the work folder."""
@@ -53,7 +57,7 @@ class Setup:
     def read(cls, work: Path) -> Setup:
         """Read the settings of a work folder."""
         data = json.loads((work / "setup.json").read_text("utf-8"))
-        return cls(tuple(data["signatures"]), data["io_type"], data["select_tf_ops"])
+        return cls(**{**data, "signatures": tuple(data["signatures"])})
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class VariantResult:
         scales: quantization of the inputs and outputs that are quantized integers.
         signatures: inputs and outputs of the file's additional signatures.
         load_ms: time in milliseconds from the file to an interpreter that is ready to run; None if it cannot be run here.
+        model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name (`tflite.io: portable`).
     """
 
     variant: TfliteVariant
@@ -60,6 +61,7 @@ class VariantResult:
     scales: Mapping[str, Scale] = field(default_factory=dict)
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     load_ms: float | None = None
+    model_dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def max_rel(self) -> float:
@@ -86,5 +88,6 @@ class VariantResult:
             **({"evaluation": dict(self.evaluation)} if self.evaluation else {}),
             **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
             **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
+            **({"model_dtypes": dict(self.model_dtypes)} if self.model_dtypes else {}),
             **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
         }

@@ -22,6 +22,7 @@ from bundler.errors import TfliteError
 from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
 from bundler.tflite import contents, exchange, quantize, sensitivity
+from bundler.tflite.portable import PORTABLE, portable
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
 from bundler.values.converted import SERVING_DEFAULT
@@ -52,6 +53,8 @@ class Worker:
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
         """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency."""
         file = self._converted(variant, float_layers)
+        if self._setup.io == PORTABLE:
+            file = portable(file)
         path = self._written(name, file)
         if contents.flex(contents.operators_of(file)):
             return {"run": False}  # neither LiteRT's nor TensorFlow's Python package has the Flex delegate
@@ -116,10 +119,11 @@ class Worker:
 
     def _run(self, name: str) -> None:
         self._at(f"{name} running")
+        types = self._setup.output_dtypes
         for signature in self._setup.signatures:
             model = TfliteModel(self._work / f"{name}.tflite", signature=signature)
             calls = exchange.load_calls(self._work / "draws" / signature)
-            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.run_in_floats(call) for call in calls))
+            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.run_in_floats(call, types) for call in calls))
 
     def _located(self, path: Path, exc: TfliteError) -> TfliteError:
         """Return the error with the layer of the operator that LiteRT has no kernel for in this form or for these types."""

@@ -51,8 +51,9 @@ def test_export_has_all_files_with_checksums(out: Path) -> None:
         "swift/TfbundleTensors.swift",
     }  # fmt: skip
     golden = {f"golden/mlp/{name}" for name in ("x.values", "float32.y.out.bin")}
+    page = {"web/index.html", "web/model.js", "web/page.js"}
     files_of_models = {"mlp-float32.tflite", "mlp-labels.txt", "README.md", "export.json", "SHA256SUMS"}
-    assert files == files_of_models | calls | libraries | golden
+    assert files == files_of_models | calls | libraries | golden | page
     sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text("utf-8").splitlines())
     assert set(sums) == files - {"SHA256SUMS"}
     assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())

@@ -44,11 +44,12 @@ def results(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[str
 @pytest.mark.parametrize("variant", ALL)
 def test_names_dtypes_and_shapes_match_pytorch(results: dict[str, VariantResult], variant: str) -> None:
     result = results[variant]
-    floats = "int8" if variant == "int8-io" else "float32"
+    floats = "uint8" if variant == "int8-io" else "float32"
     assert result.inputs == (
-        TensorSpec("image", floats, (1, 3, 8, 8)), TensorSpec("ids", "int64", (1, 10)),
+        TensorSpec("image", floats, (1, 3, 8, 8)), TensorSpec("ids", "int32", (1, 10)),
     )  # fmt: skip
-    assert result.outputs == (TensorSpec("logits", floats, (1, 4)), TensorSpec("label", "int64", (1,)))
+    assert result.outputs == (TensorSpec("logits", floats, (1, 4)), TensorSpec("label", "int32", (1,)))
+    assert result.to_json()["model_dtypes"] == {"ids": "int64", "label": "int64"}
     assert set(result.scales) == ({"image", "logits"} if variant == "int8-io" else set())
 
 
@@ -95,8 +96,8 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
         assert data["delegation"]["share"] < 1  # XNNPACK runs neither the embedding nor ArgMax
         assert data["delegation"]["left"]["ARG_MAX"] == 1
         assert data["file"] == result.path.name
-        floats = "int8" if result.variant == "int8-io" else "float32"
-        assert data["inputs"] == [f"image={floats}[1,3,8,8]", "ids=int64[1,10]"]
+        floats = "uint8" if result.variant == "int8-io" else "float32"
+        assert data["inputs"] == [f"image={floats}[1,3,8,8]", "ids=int32[1,10]"]
 
 
 def test_parity_gates_only_float32(
@@ -264,7 +265,7 @@ def test_file_with_flex_operators_is_published_with_notes_but_cannot_be_evaluate
     spec = TfliteSpec(variants=("float32",), select_tf_ops=True)
     (result,) = build_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert result.operators["FlexMatrixDeterminant"] == 1
-    assert [str(spec) for spec in result.outputs] == ["logits=float32[1,4]", "label=int64[1]"]
+    assert [str(spec) for spec in result.outputs] == ["logits=float32[1,4]", "label=int32[1]"]
     assert (result.latency_ms, result.differences) == ({}, ())
     assert result.notes[0].startswith("TensorFlow's own kernels compute MatrixDeterminant (select_tf_ops): the app needs")
     assert result.notes[1].startswith("not run and not compared with PyTorch")
@@ -299,8 +300,8 @@ def test_additional_shapes_are_signatures_that_share_the_weights(
     variants = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     for result, error in zip(variants, (1e-5, 0.3), strict=True):
         assert [spec.dims for spec in result.inputs] == [(1, 3, 8, 8), (1, 10)]
-        assert result.signatures["short"]["inputs"] == ["image=float32[2,3,8,8]", "ids=int64[2,6]"]
-        assert result.signatures["short"]["outputs"] == ["logits=float32[2,4]", "label=int64[2]"]
+        assert result.signatures["short"]["inputs"] == ["image=float32[2,3,8,8]", "ids=int32[2,6]"]
+        assert result.signatures["short"]["outputs"] == ["logits=float32[2,4]", "label=int32[2]"]
         differences = [d for draw, d in result.differences if draw.startswith("short/") and d.output == "logits"]
         assert len(differences) == 6 if result.calibration else len(differences) >= 2
         assert max(d.max_rel for d in differences) < error
@@ -319,7 +320,7 @@ def test_invalid_shapes_are_rejected(tmp_path: Path, samples: Path) -> None:
         check_request(spec)
     (tmp_path / "sizes.py").write_text(SIZES)
     spec = TfliteSpec(variants=("float32",), evaluate=f"{tmp_path}/sizes.py:unknown_size")
-    with pytest.raises(UsageError, match=r"ids\[5, 7\], but the TFLite file takes .*ids=int64\[1,10\](.|\n)*tflite\.shapes"):
+    with pytest.raises(UsageError, match=r"ids\[5, 7\], but the TFLite file takes .*ids=int32\[1,10\](.|\n)*tflite\.shapes"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
@@ -327,11 +328,11 @@ def test_runner_rejects_other_names_dtypes_and_files(
     results: dict[str, VariantResult], tmp_path: Path
 ) -> None:
     model = TfliteModel(results["float32"].path)
-    good = {"image": np.zeros((1, 3, 8, 8), np.float32), "ids": np.zeros((1, 10), np.int64)}
+    good = {"image": np.zeros((1, 3, 8, 8), np.float32), "ids": np.zeros((1, 10), np.int32)}
     assert set(model(good)) == set(SIGNATURE.output_names)
     for bad in (
         {"image": good["image"]},
-        good | {"ids": good["ids"].astype(np.int32)},
+        good | {"ids": good["ids"].astype(np.int64)},
         good | {"image": np.zeros((2, 3, 8, 8), np.float32)},
     ):
         with pytest.raises(TfliteError, match=r"The file takes .*image=float32\[1,3,8,8\]"):

@@ -28,8 +28,9 @@ def test_golden_input_is_what_calibration_prepares(colors: Path, prepared: np.nd
     golden = np.frombuffer((colors / "golden/colors/float32.image_.bin").read_bytes(), np.float32)
     np.testing.assert_allclose(golden.reshape(prepared.shape), prepared, rtol=1e-6, atol=1e-6)
     file = TfliteModel(colors / "colors-int8-io.tflite")
-    integers = np.frombuffer((colors / "golden/colors/int8-io.image_.bin").read_bytes(), np.int8)
-    off = integers.reshape(prepared.shape).astype(int) - file.scales["image"].quantized(prepared, np.dtype("int8"))
+    dtype = np.dtype(file.inputs[0].dtype)
+    integers = np.frombuffer((colors / "golden/colors/int8-io.image_.bin").read_bytes(), dtype)
+    off = integers.reshape(prepared.shape).astype(int) - file.scales["image"].quantized(prepared, dtype)
     assert np.abs(off).max() <= 1 and (off != 0).mean() < 0.01  # calibration normalizes in float32
 
 

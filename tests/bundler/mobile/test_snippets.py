@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,21 @@ def test_kotlin_code_compiles_and_its_golden_test_passes(colors: Path, every_typ
         assert (done.returncode, done.stdout) == (0, "0 failed\n"), done.stderr
 
 
-def test_variants_that_a_compiled_model_cannot_take_are_named(every_type: Path, colors: Path) -> None:
+@pytest.fixture(scope="module")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Code for a model whose variants have float32, int8 and uint8 inputs and outputs."""
+    model, variants = image_model("x=float32[1,4]"), []
+    for name, dtype in (("float32", "float32"), ("int8-io", "int8"), ("int16x8", "uint8")):
+        specs = (TensorSpec("x", dtype, (1, 4)),), (TensorSpec("scores", dtype, (1, 3)),)
+        scales = {} if dtype == "float32" else {"x": (0.5, 3), "scores": (0.25, 1)}
+        variants.append(MobileVariant(name, Path("m.tflite"), *specs, {}, {}, "not known", scales=scales))
+    return write_code(replace(model, variants=tuple(variants)), None, tmp_path_factory.mktemp("integers") / "out")
+
+
+def test_variants_that_a_compiled_model_cannot_take_are_named(every_type: Path, integers: Path) -> None:
     assert not (every_type / "kotlin/MModelCompiled.kt").exists()
-    text = (colors / "kotlin/ColorsModelCompiled.kt").read_text("utf-8")
-    assert "Accelerator.GPU" in text and "have other types" not in text
+    text = (integers / "kotlin/MyNetV2ModelCompiled.kt").read_text("utf-8")
+    assert "Accelerator.GPU" in text and "these variants have other types: int16x8." in text
 
 
 SWIFT_API = {"invoke(with:)", "output(named:)"}
@@ -99,13 +111,14 @@ tensorflow/lite/swift). It has no `invoke()`; `Interpreter` has that, without si
 int8, and `output(named:)` throws for it."""
 
 
-def test_swift_code_calls_only_what_tensorflow_lite_has(colors: Path) -> None:
+def test_swift_code_calls_only_what_tensorflow_lite_has(colors: Path, integers: Path) -> None:
     text = (colors / "swift/ColorsModel.swift").read_text("utf-8")
     calls = {f"{name}({label})" for name, label in re.findall(r"\brunner\.(\w+)\((\w+:)", text)}
     assert calls == SWIFT_API
     assert len(re.findall(r"\brunner\.\w+", text)) == len(calls)
     assert 'Interpreter(modelPath: path, options: options).signatureRunner(with: "serving_default")' in text
-    assert "cannot read the outputs of int8-io" in text
+    text = (integers / "swift/MyNetV2Model.swift").read_text("utf-8")
+    assert "cannot read the outputs of int8-io;" in text
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from bundler.bundle.manifest import FileEntry
 from bundler.errors import UsageError, VerifyError
 from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
+from bundler.tflite.contents import has_variables
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
 from serving.texts import shell_command
@@ -48,6 +49,7 @@ class MobileVariant:
         delegated: share of the nodes that XNNPACK runs, from 0 to 1; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
         model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name.
+        has_variables: whether the file has variable tensors, as TFLite's LSTM operator needs for its states.
     """
 
     name: str
@@ -60,6 +62,7 @@ class MobileVariant:
     delegated: float | None = None
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     model_dtypes: Mapping[str, str] = field(default_factory=dict)
+    has_variables: bool = False
 
     def remark(self, name: str) -> str:
         """Return how values of an input or output differ from the model's, such as `int64 in the model`; empty if they do not."""
@@ -163,6 +166,7 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         (figures.get("delegation") or {}).get("share"),
         _scales(path),
         figures.get("model_dtypes", {}),
+        has_variables(path),
     )
 
 

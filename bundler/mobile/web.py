@@ -10,7 +10,6 @@ from bundler.mobile.metadata import Image
 from bundler.mobile.model import MobileVariant, Preprocessing
 from bundler.mobile.snippets import Argument, arguments
 from bundler.render.files import read_template, render_template
-from bundler.tflite.contents import has_variables
 
 LITERT_JS = "2.5.3"
 """Version of the npm packages."""
@@ -50,7 +49,7 @@ def unfit_for_web(variant: MobileVariant) -> str:
     flex = sorted(name for name in variant.operators if name.startswith("Flex"))
     if flex:
         return f"{flex[0]} needs the Flex delegate"
-    if has_variables(variant.path):
+    if variant.has_variables:
         return "its LSTM operator has variable tensors"
     unfit = [spec for spec in (*variant.inputs, *variant.outputs) if spec.dtype not in DTYPES]
     return f"{unfit[0].name} is {unfit[0].dtype}" if unfit else ""

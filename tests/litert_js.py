@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -40,18 +41,24 @@ def node_modules() -> Path:
 
 
 class _Handler(SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        self.send_header("Access-Control-Allow-Origin", "*")  # as a CDN does
+        super().end_headers()
+
     def log_message(self, *arguments: object) -> None:
         pass
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder's files over HTTP; yields the address, which ends in a slash."""
+def served(folder: Path, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve a folder's files over HTTP, or HTTPS with a context; yields the address, which ends in a slash."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder))) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/"
+            yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}/"
         finally:
             server.shutdown()
             thread.join()

@@ -19,6 +19,7 @@ from bundler.errors import UsageError, VerifyError
 from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.spec.signature_spec import ImageSpec
+from bundler.tflite.contents import has_variables
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
 from serving.texts import shell_command
@@ -75,6 +76,7 @@ class MobileVariant:
         load_ms: time from the file to an interpreter that is ready to run, in milliseconds; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
         model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name.
+        has_variables: whether the file has variable tensors, as TFLite's LSTM operator needs for its states.
     """
 
     name: str
@@ -88,6 +90,7 @@ class MobileVariant:
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     load_ms: float | None = None
     model_dtypes: Mapping[str, str] = field(default_factory=dict)
+    has_variables: bool = False
 
     def remark(self, name: str) -> str:
         """Return how values of an input or output differ from the model's, such as `int64 in the model`; empty if they do not."""
@@ -192,6 +195,7 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         _scales(path),
         figures.get("load_ms"),
         figures.get("model_dtypes", {}),
+        has_variables(path),
     )
 
 

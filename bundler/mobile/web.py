@@ -11,7 +11,6 @@ from bundler.mobile.exported import ExportedModel
 from bundler.mobile.metadata import Image
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
 from bundler.render.files import read_template, render_template
-from bundler.tflite.contents import has_variables
 
 LITERT_JS = "2.5.3"
 """Version of the npm packages."""
@@ -51,7 +50,7 @@ def unfit_for_web(variant: MobileVariant) -> str:
     flex = sorted(name for name in variant.operators if name.startswith("Flex"))
     if flex:
         return f"{flex[0]} needs the Flex delegate"
-    if has_variables(variant.path):
+    if variant.has_variables:
         return "its LSTM operator has variable tensors"
     unfit = [spec for spec in (*variant.inputs, *variant.outputs) if spec.dtype not in DTYPES]
     return f"{unfit[0].name} is {unfit[0].dtype}" if unfit else ""

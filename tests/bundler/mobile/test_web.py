@@ -6,10 +6,14 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+import ssl
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,16 +22,19 @@ from PIL import Image as PillowImage
 import bundler
 from bundler.mobile import ExportOptions, export_mobile
 from bundler.mobile.exported import ExportedModel
+from bundler.mobile.metadata import Labels
 from bundler.mobile.web import DTYPES, HASHES, LITERT_JS, unfit_for_web, web_page
+from bundler.tflite.contents import has_variables
 from bundler.tflite.runner import TfliteModel
 from bundler.validation.bundle import Bundle
 from bundler.values.arrays import Array
+from bundler.values.signature import TensorSpec
 from tests import chromium
 from tests.bundler.mobile.models import CLASSES, image_model
 from tests.bundler.tflite.lowered import Lowered
 from tests.bundler.tflite.test_recurrent import lstm
 from tests.litert_js import node_modules, served
-from tests.requirements import require
+from tests.requirements import openssl, require
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -135,12 +142,13 @@ def test_files_that_litert_js_cannot_run_are_not_on_the_page(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = image_model("x=float32[1,3,8,6]")
-    variant = replace(model.variants[0], path=out / "mlp-float32.tflite")
+    variant = model.variants[0]
     assert unfit_for_web(variant) == ""
     assert unfit_for_web(replace(variant, operators={"FlexErf": 1})) == "FlexErf needs the Flex delegate"
     monkeypatch.setattr("bundler.converters.native.ops.unrolled.MOST_STEPS", 0)
-    operator = replace(variant, path=Lowered(*lstm(), tmp_path).path)
-    assert unfit_for_web(operator) == "its LSTM operator has variable tensors"
+    files = {False: out / "mlp-float32.tflite", True: Lowered(*lstm(), tmp_path).path}
+    assert {has_variables(path): path for path in files.values()} == files
+    assert unfit_for_web(replace(variant, has_variables=True)) == "its LSTM operator has variable tensors"
     wide = replace(variant, inputs=(replace(variant.inputs[0], dtype="int64"),))
     assert unfit_for_web(wide) == "x is int64"
     exported = ExportedModel(replace(model, variants=(wide,)), None, {"float16": "m.tflite"}, ())
@@ -226,6 +234,22 @@ def test_types_of_ids_masks_and_classes_are_portable_and_recorded(every_kind: Pa
     assert "bool in the model" in (every_kind / "swift" / "TextModelSpec.swift").read_text("utf-8")
 
 
+@pytest.mark.slow
+def test_page_answers_an_image_for_a_model_of_bgr_pixels(colors: Path, browser: Chrome, tmp_path: Path) -> None:
+    out = with_packages(Path(shutil.copytree(colors, tmp_path / "out")))
+    with served(out) as address:
+        browser.get(f"{address}web/?local")
+        wait_for(browser, "is ready")
+        for name in [path.name for path in sorted(out.glob("*.tflite"))] + ["colors-float32.tflite"]:
+            choose(browser, name)
+            browser.find_element("css selector", "input[type=file]").send_keys(str(out / "golden/colors/image.png"))
+            wait_for(browser, f"{name} answered in")
+            assert next(iter(table(browser))) == "red", name
+        golden = np.fromfile(out / "golden/colors/float32.scores.out.bin", np.float32)
+        np.testing.assert_allclose(sorted(table(browser).values()), sorted(golden), rtol=1e-4)
+    assert page_errors(browser) == []
+
+
 def choose(browser: Chrome, file: str) -> None:
     from selenium.webdriver.support.select import Select
 
@@ -256,3 +280,48 @@ def test_page_answers_an_image_on_a_phone(every_kind: Path, tmp_path: Path, dark
         assert chromium.violations(browser) == []
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
         assert page_errors(browser) == []
+
+
+def own_certificate(folder: Path) -> ssl.SSLContext:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = [openssl(), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=cdn.jsdelivr.net"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [False, True])
+def test_page_loads_pinned_packages_from_the_cdn(out: Path, tmp_path: Path, changed: bool) -> None:
+    """The browser takes the CDN's host for a local server that has npm's files, one of them changed."""
+    require(not chromium.missing(), chromium.missing())
+    for name in HASHES:
+        copy = shutil.copytree(node_modules() / name, tmp_path / "npm" / f"{name}@{LITERT_JS}")
+        with (copy / "dist" / "index.js").open("a", encoding="utf-8") as file:
+            file.write("// changed" if changed else "")
+    with served(out) as address, served(tmp_path, own_certificate(tmp_path)) as cdn:
+        rules = f"--host-resolver-rules=MAP cdn.jsdelivr.net:443 {cdn.removeprefix('https://').rstrip('/')}"
+        arguments = (rules, "--ignore-certificate-errors")
+        with chromium.chromium(tmp_path / "profile", arguments=arguments) as browser:
+            browser.get(f"{address}web/")
+            if changed:
+                wait(browser, lambda: "integrity" in "".join(chromium.console(browser)))
+                assert "LiteRT.js cannot be loaded" in text_of(browser, "start")
+                return
+            wait_for(browser, "mlp-float32.tflite is ready")
+            hosts = {urlsplit(url).netloc for url in chromium.requested(browser)}
+            assert hosts == {urlsplit(address).netloc, "cdn.jsdelivr.net"}
+
+
+def test_names_are_text_on_the_page() -> None:
+    evil = "<img src=x onerror=document.title=1></script>'\"`&{{7*7}}${x}"
+    model = image_model("x=float32[1,4]")
+    variant = replace(model.variants[0], inputs=(TensorSpec(evil, "float32", (1, 4)),))
+    exported = ExportedModel(replace(model, variants=(variant,)), Labels("scores", (evil,), evil), {"float16": "m.tflite"}, ())
+    page = web_page(evil, [exported])["web/index.html"]
+    assert "<img" not in page
+    assert page.count("</script>") == 3
+    (text,) = re.findall(r'id="models">(.*?)</script>', page)
+    (file,) = json.loads(text)
+    assert (file["inputs"][0]["name"], file["labels"]["file"]) == (evil, evil)

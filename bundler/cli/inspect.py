@@ -112,6 +112,8 @@ def _show_model(facts: ModelFacts) -> None:
         say("metadata", style="bold")
         for line in describe_metadata(facts.metadata):
             say(f"  {line}")
+    for line in facts.requirements.lines() if facts.requirements else ():
+        say(line)
     _show_unsafe(facts.unsafe)
     total = sum(facts.ops.values())
     say(f"{plural(total, 'operator')}: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))

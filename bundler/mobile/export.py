@@ -32,7 +32,9 @@ from bundler.mobile.readme import readme
 from bundler.mobile.snippets import snippets
 from bundler.process.extras import require
 from bundler.render.files import write_text
+from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.packed import pack
+from bundler.tflite.runtimes import Runtime, parse_target, requirements_of
 from bundler.validation.bundle import Bundle
 from bundler.validation.unsafe import refuse_unsafe
 
@@ -50,6 +52,7 @@ class ExportOptions:
         labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
         allow_unsafe_ops: whether files may have operators that reach out of the model.
         mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
+        target_runtime: the oldest runtime that has to run the files, such as `litert==1.4`; None for any.
     """
 
     models: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class ExportOptions:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     allow_unsafe_ops: bool = False
+    target_runtime: str | None = None
 
 
 def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[ExportedModel]:
@@ -76,7 +80,7 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
         UsageError: the folder is not empty, a model or variant does not exist, or labels or normalization do not fit.
         VerifyError: a file of the bundle has changed since it was built.
         UnsafeModelError: a file does more than compute, and that is not allowed.
-        TfliteError: metadata cannot be added to a file.
+        TfliteError: metadata cannot be added to a file, or the target runtime cannot run it.
         PublishError: the folder cannot be written.
         MissingExtraError: the packages of `tfbundle[serve]`, among them LiteRT, are not installed.
     """
@@ -84,13 +88,14 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
     options = options or ExportOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} already exists.", fix="give a new folder with -o", code="TFB1004")
+    target = parse_target(options.target_runtime) if options.target_runtime else None
     models = [_normalized(model, options) for model in _models(bundle, options)]
     labels = {model.name: _labels(model, options) for model in models}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            exported = [_write_model(staging, model, labels[model.name]) for model in models]
+            exported = [_write_model(staging, model, labels[model.name], target) for model in models]
             _write_overview(staging, bundle.name, exported)
             staging.chmod(0o755)
             journal.sync_tree(staging)
@@ -169,10 +174,10 @@ def _labels(model: MobileModel, options: ExportOptions) -> Labels | None:
     return replace(labels, file=f"{model.name}-labels.txt")
 
 
-def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> ExportedModel:
+def _write_model(folder: Path, model: MobileModel, labels: Labels | None, target: Runtime | None) -> ExportedModel:
     files = {variant.name: f"{model.name}-{variant.name}.tflite" for variant in model.variants}
     for variant in model.variants:
-        _write_variant(folder / files[variant.name], model, variant, labels)
+        _write_variant(folder / files[variant.name], model, variant, labels, target)
     if labels is not None:
         (folder / labels.file).write_bytes(labels.content)
     calls = snippets(model, files[model.variants[0].name], labels)
@@ -181,12 +186,15 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
     return ExportedModel(model, labels, files, tuple(calls))
 
 
-def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
+def _write_variant(
+    path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None, target: Runtime | None
+) -> None:
     original = variant.path.read_bytes()
     tensors = Tensors.of(original)
     _check_names(model, variant, tensors)
     metadata = model_metadata(model, variant, labels, tensors)
-    path.write_bytes(pack(original, metadata, {labels.file: labels.content} if labels else {}))
+    file = fitted(original, target, f"file {variant.path.name}") if target else original
+    path.write_bytes(pack(with_minimum(file), metadata, {labels.file: labels.content} if labels else {}))
     _check_same_outputs(variant, path)
 
 
@@ -262,5 +270,6 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),
+        "runtime": requirements_of(path.read_bytes()).to_json(),
         **({"delegated": variant.delegated} if variant.delegated is not None else {}),
     }

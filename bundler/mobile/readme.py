@@ -10,6 +10,7 @@ from bundler.mobile.model import MobileVariant
 from bundler.mobile.snippets import arguments
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
+from bundler.tflite.runtimes import requirements_of
 
 if TYPE_CHECKING:
     from bundler.mobile.exported import ExportedModel
@@ -50,6 +51,7 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
 
 def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
     latencies = [milliseconds_text(variant.latency_ms[n]) if n in variant.latency_ms else NONE for n in (1, 2)]
+    requirements = requirements_of(path.read_bytes())
     return {
         "file": path.name,
         "variant": variant.name,
@@ -59,5 +61,7 @@ def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "accuracy": variant.accuracy,
         "operators": sum(variant.operators.values()),
         "delegated": NONE if variant.delegated is None else f"{variant.delegated:.0%}",
+        "runtimes": [(family, release or NONE) for family, release in requirements.minimum.items()],
+        "known_bad": [str(fault) for fault in requirements.known_bad],
         "scales": [(name, f"{scale:.9g}", zero) for name, (scale, zero) in variant.scales.items()],
     }

@@ -12,6 +12,7 @@ from bundler.errors import UsageError, VerifyError
 from bundler.process.extras import require
 from bundler.saved_model import summarize
 from bundler.saved_model.releases import parse_target
+from bundler.tflite.runtimes import RuntimeRequirements, requirements_of
 from bundler.validation.bundle import Bundle
 from bundler.validation.target import TargetFit, saved_model_fit, version_fit
 from bundler.validation.unsafe import saved_model_uses, tflite_uses, unsafe_parts
@@ -32,6 +33,7 @@ class ModelFacts:
         transposes: For a SavedModel, the number of transposes by signature.
         unsafe: What the model does besides computing, such as reading files; empty for most models.
         metadata: For a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
+        requirements: For a .tflite file, the runtimes that run it.
     """
 
     path: str
@@ -43,10 +45,12 @@ class ModelFacts:
     transposes: dict[str, int] | None = None
     metadata: dict[str, Any] | None = None
     unsafe: tuple[str, ...] = ()
+    requirements: RuntimeRequirements | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as `tfbundle inspect --json` prints them."""
         facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
+        facts["requirements"] = self.requirements.to_json() if self.requirements else None
         return {key: value for key, value in facts.items() if value is not None}
 
 
@@ -216,6 +220,7 @@ def _tflite(path: Path) -> ModelFacts:
         details,
         metadata=contents.metadata,
         unsafe=tuple(map(str, unsafe)),
+        requirements=requirements_of(path.read_bytes()),
     )
 
 

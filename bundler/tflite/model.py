@@ -17,7 +17,9 @@ from bundler.tflite.draws import SignatureCases, calibration_calls, run_referenc
 from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
 from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.gate import Gate, GateFigures, agreement
+from bundler.tflite.lowering import needs_per_tensor
 from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runtimes import parse_target
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_signatures
 from bundler.values.arrays import Array
@@ -85,7 +87,9 @@ class StaticModel:
         shapes = {name: _shapes(signature_cases.cases[0].inputs) for name, signature_cases in cases.items()}
         functions = {name: converted.static(own_shapes) for name, own_shapes in shapes.items()}
         write_signatures(functions, exported.signature.input_names, work / "saved_model")
-        exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops).write(work)
+        target = parse_target(spec.target_runtime) if spec.target_runtime else None
+        per_tensor = target is not None and needs_per_tensor(target)
+        exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops, per_tensor).write(work)
         for name, signature_cases in cases.items():
             exchange.save_calls(work / "draws" / name, (case.inputs for case in signature_cases.cases))
             if calibration:

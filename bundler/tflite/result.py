@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.tflite.delegation import Delegation
 from bundler.tflite.runner import Scale
+from bundler.tflite.runtimes import RuntimeRequirements
 from bundler.values.signature import TensorSpec
 from serving.golden.compare import Difference
 
@@ -38,6 +39,7 @@ class VariantResult:
         float_layers: the layers of a mix that stay float.
         scales: quantization of the inputs and outputs that are quantized integers.
         signatures: inputs and outputs of the file's additional signatures.
+        requirements: the runtimes that run the file, and their known faults.
     """
 
     variant: TfliteVariant
@@ -58,6 +60,7 @@ class VariantResult:
     float_layers: tuple[str, ...] = ()
     scales: Mapping[str, Scale] = field(default_factory=dict)
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    requirements: RuntimeRequirements | None = None
 
     @property
     def max_rel(self) -> float:
@@ -77,6 +80,7 @@ class VariantResult:
             "operators": dict(self.operators),
             "float_operators": dict(self.float_operators),
             **({"delegation": self.delegation.to_json()} if self.delegation else {}),
+            **({"runtime": self.requirements.to_json()} if self.requirements else {}),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "accuracy": dict(self.accuracy),

@@ -6,7 +6,8 @@ CASES is a folder; the small .tflite files of `docs.tflite_cases` are written in
 makes an environment for each release, one at a time in a temporary folder, and `docs.tflite_probe` runs in it:
 
 1. A file without nodes per operator and version: the release refuses versions that it does not register.
-2. The cases. If a release refuses one that the newest release runs, and has the operator's version, it has no kernel for its types.
+2. The cases. If a release has the operator's version and refuses a case that the newest release runs, it has no kernel for the
+   case's types.
 3. The cases whose operators are too new for the release, with the newest versions that it has. If the answer is the newest
    release's, it computes these types right, and the version can be lowered.
 
@@ -51,7 +52,7 @@ RELEASES: Mapping[str, tuple[str, str]] = {
     "ai-edge-litert 2.2.0": ("2026-08-12", "2.23.0"),
     "ai-edge-litert 2.3.0": ("2026-10-06", "2.23.0"),
 }
-"""Date of the wheel, and the TensorFlow version of the release's newest operator versions (runtime_version.cc in LiteRT's tree)."""
+"""Date of the wheel, and the TensorFlow version of its newest operator versions (runtime_version.cc in LiteRT's tree)."""
 
 NEWEST = list(RELEASES)[-1]
 _MOST_VERSIONS = 20

@@ -90,6 +90,36 @@ def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a .tflite file; a size that is only known at run time is -1."""
+
+    name: str
+    type: str
+    dims: tuple[int, ...]
+    constant: bool
+
+
+def graph_nodes(file: bytes) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+    """Yield each operator of a file's main graph by name, with its inputs and then its outputs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(bytearray(file), 0)
+    graph = model.Subgraphs(0)
+    tensors = [_read_tensor(model, graph.Tensors(i)) for i in range(graph.TensorsLength())]
+    for node in map(graph.Operators, range(graph.OperatorsLength())):
+        indices = [node.Inputs(i) for i in range(node.InputsLength())] + [node.Outputs(i) for i in range(node.OutputsLength())]
+        yield _operator_name(model.OperatorCodes(node.OpcodeIndex())), tuple(tensors[i] for i in indices if i >= 0)
+
+
+def _read_tensor(model: Any, tensor: Any) -> Tensor:
+    signature = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
+    dims = signature or [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+    buffer = model.Buffers(tensor.Buffer())
+    is_constant = buffer.DataLength() > 0 or buffer.Offset() > 1
+    return Tensor((tensor.Name() or b"").decode(), names_of("TensorType")[tensor.Type()], tuple(dims), is_constant)
+
+
 def _marked_types(graph: Any, types: list[str], tensors: list[int]) -> str:
     scales = [graph.Tensors(tensor).Quantization() for tensor in tensors if tensor >= 0]
     counts = [quantization.ScaleLength() if quantization else 0 for quantization in scales]

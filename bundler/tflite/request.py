@@ -26,7 +26,8 @@ def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> I
     """Yield checks that raise an error if a request cannot succeed, each with the key of the section that it is about.
 
     The checks raise a UsageError if a variant needs calibration data and there is none, or only random data without permission,
-    if variants and shapes conflict, or if the target runtime is not known; and a SourceError if the file of the calibration or evaluate function does not exist.
+    if variants and shapes conflict, or if the target runtime is not known; and a SourceError if the file of the calibration or
+    evaluate function does not exist.
 
     Args:
         spec: the model's `tflite` section.

@@ -102,8 +102,8 @@ class KnownBad:
     def to_json(self) -> dict[str, Any]:
         """Return the record for bundle.json and export.json."""
         return {
-            "op": self.op, "types": [kind.rstrip("*") for kind in self.types], "runtime": self.family, "first": self.first, "last": self.last,
-            "what": self.what, "source": self.source,
+            "op": self.op, "types": [kind.rstrip("*") for kind in self.types], "runtime": self.family,
+            "first": self.first, "last": self.last, "what": self.what, "source": self.source,
         }  # fmt: skip
 
     def __str__(self) -> str:

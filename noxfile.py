@@ -1,6 +1,6 @@
-"""Tests in environments with other releases of the dependencies: `nox -s compat`, `nox -s tensorflow`, `nox -s runtimes`, or all by
-`make compat`.
+"""Tests in environments with other releases of the dependencies, all by `make compat`.
 
+The sessions are `nox -s compat`, `nox -s tensorflow` and `nox -s runtimes` (mobile exports in other TFLite runtimes).
 Arguments select environments: `nox -s compat -- torch-2.8`, `nox -s tensorflow -- 2.12`. Each environment is made by uv in a
 temporary folder, with a cache of its own, and removed before the next one is made, since torch's CUDA packages take up to 9 GB.
 The interpreters have to be on PATH: Python 3.10 to 3.13. Results go into docs/compatibility.md.

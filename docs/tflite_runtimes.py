@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from bundler.saved_model.collect_releases import to_text
 from bundler.tflite.contents import TfliteOperator, operators
 from bundler.tflite.flatbuffer import packed
 from bundler.tflite.runtimes import DATA
@@ -126,16 +127,16 @@ def _answers(folder: Path) -> Iterator[tuple[str, str | list[Any]]]:
             yield path.stem, [arrays[key] for key in arrays.files]
 
 
-def same(want: str | list[Any], got: str | list[Any]) -> bool:
-    """Return whether two answers are equal, up to a hundredth of the largest number: a step or two of an int8 tensor."""
+def same(want: str | list[Any], got: str | list[Any], share: float = 0.01) -> bool:
+    """Return whether two answers are equal, up to a share of the largest number; 0.01 is a step or two of an int8 tensor."""
     if isinstance(want, str) or isinstance(got, str):
         return False
-    return all(a.shape == b.shape and a.dtype == b.dtype and _close(a, b) for a, b in zip(want, got, strict=True))
+    return all(a.shape == b.shape and a.dtype == b.dtype and _close(a, b, share) for a, b in zip(want, got, strict=True))
 
 
-def _close(want: Any, got: Any) -> bool:
+def _close(want: Any, got: Any, share: float) -> bool:
     largest = float(np.nanmax(np.abs(want.astype(np.float64)))) if want.size and not np.isnan(want).all() else 0.0
-    return bool(np.allclose(want.astype(np.float64), got.astype(np.float64), rtol=0, atol=0.01 * largest, equal_nan=True))
+    return bool(np.allclose(want.astype(np.float64), got.astype(np.float64), rtol=0, atol=share * largest, equal_nan=True))
 
 
 def lacking(
@@ -236,26 +237,18 @@ def measure(name: str, cases: Path, newest: Answers | None) -> tuple[dict[str, A
         return row, answers
 
 
-def to_text(rows: Mapping[str, dict[str, Any]]) -> str:
-    """Return the file's text: JSON with a line per operator. Later releases of a package have only the versions that changed."""
+def compact(rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the file's content: later releases of a package have only the versions that changed."""
     before: dict[str, Mapping[str, list[int]]] = {}
-    parts = []
+    content = {}
     for name in RELEASES:
         row, package = rows[name], name.split(" ")[0]
         old = before.get(package, {})
         assert set(old) <= set(row["ops"]), "a release without an operator that an older one has"
         changes = {op: versions for op, versions in sorted(row["ops"].items()) if old.get(op) != versions}
+        content[name] = {**row, "ops": changes}
         before[package] = row["ops"]
-        lines = []
-        for key, value in {**row, "ops": changes}.items():
-            entries = [f'"{op}":{_json(entry)}' for op, entry in value.items()] if isinstance(value, dict) else []
-            lines.append(f'"{key}": ' + ("{\n" + ",\n".join(entries) + "\n}" if entries else _json(value)))
-        parts.append(f'"{name}": {{\n' + ",\n".join(lines) + "\n}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return content
 
 
 def _write_cases(folder: Path) -> None:
@@ -278,7 +271,7 @@ def main() -> None:
         _write_cases(cases)
     newest_row, newest = measure(NEWEST, cases, None)
     rows = {NEWEST: newest_row, **{name: measure(name, cases, newest)[0] for name in RELEASES if name != NEWEST}}
-    DATA.write_text(to_text(rows), "utf-8")
+    DATA.write_text(to_text(compact(rows)), "utf-8")
     print(f"{DATA}: {DATA.stat().st_size} bytes")
 
 

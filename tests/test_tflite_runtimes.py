@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundler.saved_model.collect_releases import to_text
 from bundler.tflite.contents import TfliteOperator, operators_of
 from bundler.tflite.runtimes import DATA, PACKAGES, known_runtimes
 from docs import tflite_cases, tflite_probe, tflite_runtimes
@@ -51,12 +52,17 @@ def test_lowered_file_has_the_newest_versions_of_a_release(tmp_path: Path) -> No
     assert tflite_runtimes.lowered(path, {}) is None
 
 
-def test_text_has_only_the_changes_of_later_releases() -> None:
+def test_later_releases_have_only_their_changes() -> None:
     rows = {name: {"released": "", "ops": {"ADD": [1, 5], "MUL": [1, 1]}, "lacks": {}} for name in tflite_runtimes.RELEASES}
     rows[tflite_runtimes.NEWEST]["ops"] = {"ADD": [1, 6], "MUL": [1, 1]}
-    read = json.loads(tflite_runtimes.to_text(rows))
+    read = tflite_runtimes.compact(rows)
     assert read["ai-edge-litert 1.0.1"]["ops"] == {"ADD": [1, 5], "MUL": [1, 1]}
     assert read["ai-edge-litert 1.1.2"]["ops"] == {} and read[tflite_runtimes.NEWEST]["ops"] == {"ADD": [1, 6]}
+
+
+def test_file_is_written_as_it_is_read() -> None:
+    text = DATA.read_text("utf-8")
+    assert to_text(json.loads(text)) == text
 
 
 def test_probe_asks_the_installed_runtime(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ from docs.tflite_runtimes import Environment, same
 MODELS = ("encoder", "mobile", "recurrent", "ratio")
 VARIANTS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
 TARGETS = (None, "tflite-runtime==2.14", "litert==1.0", "litert==2.1")
+SHARES = {"int8": 0.03, "int8-io": 0.03}
+"""Largest difference by variant, as a share of the largest number; 0.001 for the others.
+
+Releases round a step of int8 up or down in other places, and the steps of a network of many layers add up.
+"""
 _SOURCE = Path(__file__).with_name("tflite_models.py")
 
 
@@ -109,7 +114,7 @@ def run(release: str, files: list[Exported], wanted: Mapping[str, list[Any]]) ->
     failed = []
     for number, file in enumerate(files):
         got = answers[f"{number:04}"]
-        if not same(wanted[file.name], got):
+        if not same(wanted[file.name], got, SHARES.get(file.name.split(" ")[-1], 0.001)):
             failed.append(f"{file.name}: {got if isinstance(got, str) else _difference(wanted[file.name], got)}")
     return failed
 

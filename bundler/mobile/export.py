@@ -33,13 +33,14 @@ from bundler.mobile.labels import read_output_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
-from bundler.mobile.runtime_facts import runtime_facts
 from bundler.mobile.snippets import libraries, snippets
 from bundler.mobile.web import PAGE, web_page
 from bundler.process.extras import require
 from bundler.render.files import write_text
+from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.packed import pack
 from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runtimes import Runtime, parse_target, requirements_of
 from bundler.validation.bundle import Bundle
 from bundler.validation.unsafe import refuse_unsafe
 from serving.texts import shell_command
@@ -58,6 +59,7 @@ class ExportOptions:
         labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
         allow_unsafe_ops: whether files may have operators that reach out of the model.
         mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
+        target_runtime: the oldest runtime that has to run the files, such as `litert==1.4`; None for any.
     """
 
     models: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class ExportOptions:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     allow_unsafe_ops: bool = False
+    target_runtime: str | None = None
 
 
 def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[ExportedModel]:
@@ -84,7 +87,7 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
         UsageError: the folder is not empty, a model or variant does not exist, or labels or normalization do not fit.
         VerifyError: a file of the bundle has changed since it was built.
         UnsafeModelError: a file does more than compute, and that is not allowed.
-        TfliteError: metadata cannot be added to a file.
+        TfliteError: metadata cannot be added to a file, or the target runtime cannot run it.
         PublishError: the folder cannot be written.
         MissingExtraError: the packages of `tfbundle[serve]`, among them LiteRT, are not installed.
     """
@@ -92,13 +95,14 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
     options = options or ExportOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} already exists.", fix="give a new folder with -o", code="TFB1004")
+    target = parse_target(options.target_runtime) if options.target_runtime else None
     models = [_normalized(model, options) for model in _models(bundle, options)]
     labels = {model.name: _labels(model, options) for model in models}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            exported = [_write_model(staging, model, labels[model.name]) for model in models]
+            exported = [_write_model(staging, model, labels[model.name], target) for model in models]
             _write_overview(staging, bundle.name, exported)
             staging.chmod(0o755)
             journal.sync_tree(staging)
@@ -205,10 +209,10 @@ def _labels(model: MobileModel, options: ExportOptions) -> Labels | None:
     return replace(labels, file=f"{model.name}-labels.txt")
 
 
-def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> ExportedModel:
+def _write_model(folder: Path, model: MobileModel, labels: Labels | None, target: Runtime | None) -> ExportedModel:
     files = {variant.name: f"{model.name}-{variant.name}.tflite" for variant in model.variants}
     for variant in model.variants:
-        _write_variant(folder / files[variant.name], model, variant, labels)
+        _write_variant(folder / files[variant.name], model, variant, labels, target)
     if labels is not None:
         (folder / labels.file).write_bytes(labels.content)
     call = call_of(model, files)
@@ -220,15 +224,18 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> Exp
     calls = snippets(call, golden, labels)
     for relative, text in (libraries() | calls).items():
         write_text(folder / relative, text)
-    return ExportedModel(model, labels, files, tuple(calls), {name: runtime_facts(folder / file) for name, file in files.items()})
+    return ExportedModel(model, labels, files, tuple(calls))
 
 
-def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
+def _write_variant(
+    path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None, target: Runtime | None
+) -> None:
     original = variant.path.read_bytes()
     tensors = Tensors.of(original)
     _check_names(model, variant, tensors)
     metadata = model_metadata(model, variant, labels, tensors)
-    path.write_bytes(pack(original, metadata, {labels.file: labels.content} if labels else {}))
+    file = fitted(original, target, f"file {variant.path.name}") if target else original
+    path.write_bytes(pack(with_minimum(file), metadata, {labels.file: labels.content} if labels else {}))
     _check_same_outputs(variant, path)
 
 
@@ -289,10 +296,7 @@ def _record(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "signature": "serving_default",
         **({"labels": exported.labels.file} if exported.labels else {}),
         "calls": list(exported.calls),
-        "variants": [
-            {**_variant_record(folder / exported.files[variant.name], variant), **exported.runtimes[variant.name].to_json()}
-            for variant in model.variants
-        ],
+        "variants": [_variant_record(folder / exported.files[variant.name], variant) for variant in model.variants],
     }
 
 
@@ -309,6 +313,7 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),
+        "runtime": requirements_of(path.read_bytes()).to_json(),
         **({"load_ms": variant.load_ms} if variant.load_ms is not None else {}),
         **({"delegated": variant.delegation["share"], "delegation": dict(variant.delegation)} if variant.delegation else {}),
     }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bundler.mobile.metadata import Labels
 from bundler.mobile.model import MobileModel
-from bundler.mobile.runtime_facts import RuntimeFacts
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,9 @@ class ExportedModel:
         labels: labels of one of its outputs, if given.
         files: paths of the .tflite files relative to the export's folder, by variant.
         calls: paths of the code that calls the model, relative to the folder.
-        runtimes: the runtimes that run each file, by variant.
     """
 
     model: MobileModel
     labels: Labels | None
     files: Mapping[str, str]
     calls: tuple[str, ...]
-    runtimes: Mapping[str, RuntimeFacts] = field(default_factory=dict)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bundler.mobile.calls import arguments
 from bundler.mobile.metadata import Image, preparation_steps
 from bundler.mobile.model import MobileModel, MobileVariant
-from bundler.mobile.runtime_facts import RuntimeFacts
 from bundler.mobile.web import LITERT_JS, unfit_for_web
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
+from bundler.tflite.runtimes import requirements_of
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "name": model.name,
         "version": model.version,
         "source": model.source,
-        "rows": [_row(folder / exported.files[v.name], v, exported.runtimes.get(v.name)) for v in variants],
+        "rows": [_row(folder / exported.files[v.name], v) for v in variants],
         "types_differ": len({(variant.inputs, variant.outputs) for variant in variants}) > 1,
         "inputs": arguments(variants[0].inputs, variants[0]),
         "outputs": arguments(variants[0].outputs, variants[0]),
@@ -71,8 +71,9 @@ def _steps(model: MobileModel) -> tuple[str, ...]:
     return preparation_steps(model.preprocessing, images[0]) if model.preprocessing and images else ()
 
 
-def _row(path: Path, variant: MobileVariant, facts: RuntimeFacts | None) -> dict[str, Any]:
+def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
     latencies = [milliseconds_text(variant.latency_ms[n]) if n in variant.latency_ms else NONE for n in (1, 2)]
+    requirements = requirements_of(path.read_bytes())
     return {
         "file": path.name,
         "variant": variant.name,
@@ -84,6 +85,7 @@ def _row(path: Path, variant: MobileVariant, facts: RuntimeFacts | None) -> dict
         "load": NONE if variant.load_ms is None else milliseconds_text(variant.load_ms),
         "delegated": _delegated(variant),
         "left": ", ".join(f"{count} {name}" for name, count in variant.delegation.get("left", {}).items()),
-        "runtime": facts or RuntimeFacts(None),
+        "runtimes": [(family, release or NONE) for family, release in requirements.minimum.items()],
+        "known_bad": [str(fault) for fault in requirements.known_bad],
         "scales": [(name, f"{scale:.9g}", zero) for name, (scale, zero) in variant.scales.items()],
     }

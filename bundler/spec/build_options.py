@@ -98,6 +98,10 @@ class BuildOptions(TypedDict, total=False):
     select_tf_ops: bool
     """Use TensorFlow's kernels for operators that TFLite lacks; the app then needs the Flex delegate."""
 
+    target_runtime: str | None
+    """Oldest runtime that the files have to run on, RUNTIME==VERSION. Versions of operators are lowered to it; a
+    file that it cannot run is rejected."""
+
     gate: str | None
     """Accuracy gate, module:function: returns a metric of predict (higher is better) or labelled samples."""
 

@@ -110,6 +110,12 @@ class TfliteSpec(Strict):
     select_tf_ops: bool = Field(
         False, description="Use TensorFlow's kernels for operators that TFLite lacks; the app then needs the Flex delegate."
     )
+    target_runtime: str | None = Field(
+        None,
+        description="Oldest runtime that the files have to run on, RUNTIME==VERSION. Versions of operators are lowered to it; "
+        "a file that it cannot run is rejected.",
+        examples=["litert==1.4", "litert==2.1", "tflite-runtime==2.14"],
+    )
     evaluate: Annotated[str | None, Option(keyword="gate")] = Field(
         None,
         description="Accuracy gate, module:function: returns a metric of predict (higher is better) or labelled samples.",

@@ -16,6 +16,7 @@ from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import delegation
 from bundler.tflite.exchange import ConvertedFile, WorkerClient
 from bundler.tflite.layers import Layer, Names, tensors
+from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.notes import flex_notes, range_notes, rms_notes
@@ -23,6 +24,7 @@ from bundler.tflite.portable import end_dtype
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
 from bundler.tflite.runner import TfliteModel, load_ms
+from bundler.tflite.runtimes import parse_target, requirements_of
 from bundler.values.arrays import Array
 from bundler.values.comparison import differences
 from bundler.values.converted import SERVING_DEFAULT
@@ -61,9 +63,24 @@ class VariantBuilder:
         try:
             float_layers = self._float_layers(variant)
             file = self.client.make(variant, tensors(float_layers))
+            self._fit(variant, file.path)
         except TfbundleError as exc:
             return self._rejected(variant, exc)
         return self._gated(variant, file, float_layers)
+
+    def _fit(self, variant: TfliteVariant, path: Path) -> None:
+        """Fit a file to the target runtime, and write the oldest runtime that runs it into its metadata.
+
+        Raises:
+            TfliteError: the target runtime cannot run it.
+        """
+        file = path.read_bytes()
+        if self.model.spec.target_runtime:
+            file = fitted(file, parse_target(self.model.spec.target_runtime), f"{variant} TFLite file", self._layer)
+        path.write_bytes(with_minimum(file))
+
+    def _layer(self, operator: contents.TfliteOperator) -> str:
+        return str(self._names.layers([(operator.tensor, operator.name)])[0].name)
 
     def _gated(
         self, variant: TfliteVariant, file: ConvertedFile, float_layers: Sequence[Layer]
@@ -97,6 +114,7 @@ class VariantBuilder:
             variant, path, path.stat().st_size, self._file_specs(first.inputs), self._file_specs(first.outputs), {}, (), {},
             contents.count(operators), contents.count(operators, only_float=True), notes=tuple(flex_notes(operators)),
             model_dtypes=self._model_dtypes({}),
+            requirements=requirements_of(path.read_bytes()),
         )  # fmt: skip
 
     def _file_specs(self, arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
@@ -141,9 +159,12 @@ class VariantBuilder:
         return float_layers
 
     @cached_property
+    def _names(self) -> Names:
+        return Names.read(self.model.exported.onnx)
+
+    @cached_property
     def _search(self) -> Search:
-        names = Names.read(self.model.exported.onnx)
-        return Search(self.client, names, self.model.spec.float_layers, self.evaluator.passes)
+        return Search(self.client, self._names, self.model.spec.float_layers, self.evaluator.passes)
 
     def _measured(
         self, variant: TfliteVariant, file: ConvertedFile, accuracy: Mapping[str, Any], float_layers: tuple[str, ...]
@@ -176,6 +197,7 @@ class VariantBuilder:
             model_dtypes=self._model_dtypes(model.scales),
             signatures=self._additional_signatures(path),
             load_ms=load_ms(path),
+            requirements=requirements_of(path.read_bytes()),
         )
 
     def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:

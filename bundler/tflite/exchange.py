@@ -41,6 +41,7 @@ class Setup:
         select_tf_ops: whether TensorFlow's kernels may compute what TFLite has no operator for.
         io: `portable`, or `model` for files with the model's types.
         output_dtypes: the model's dtypes of outputs, by name, to which a file's outputs are converted for comparisons.
+        per_tensor_dense: whether int8 weights of dense layers have one scale, in `dynamic` (`lowering.needs_per_tensor`).
     """
 
     signatures: tuple[str, ...]
@@ -48,6 +49,7 @@ class Setup:
     select_tf_ops: bool = False
     io: Literal["portable", "model"] = "model"
     output_dtypes: Mapping[str, str] = field(default_factory=dict)
+    per_tensor_dense: bool = False
 
     def write(self, work: Path) -> None:
         """Write the settings into the work folder."""

@@ -17,8 +17,10 @@ from bundler.tflite.draws import SignatureCases, calibration_calls, run_referenc
 from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
 from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.gate import Gate, GateFigures, agreement
+from bundler.tflite.lowering import needs_per_tensor
 from bundler.tflite.portable import PORTABLE, check_fits
 from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runtimes import parse_target
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_signatures
 from bundler.values.arrays import Array
@@ -100,7 +102,9 @@ class StaticModel:
             for case in (case for signature_cases in cases.values() for case in signature_cases.cases):
                 check_fits({**case.inputs, **case.outputs})
         dtypes = {name: array.dtype.name for name, array in cases[SERVING_DEFAULT].cases[0].outputs.items()}
-        return exchange.Setup(tuple(cases), spec.integer_io, spec.select_tf_ops, spec.io, dtypes)
+        target = parse_target(spec.target_runtime) if spec.target_runtime else None
+        per_tensor = target is not None and needs_per_tensor(target)
+        return exchange.Setup(tuple(cases), spec.integer_io, spec.select_tf_ops, spec.io, dtypes, per_tensor)
 
     @property
     def default(self) -> SignatureCases:

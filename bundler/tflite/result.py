@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.tflite.delegation import Delegation
 from bundler.tflite.runner import Scale
+from bundler.tflite.runtimes import RuntimeRequirements
 from bundler.values.signature import TensorSpec
 from serving.golden.compare import Difference
 
@@ -40,6 +41,7 @@ class VariantResult:
         signatures: inputs and outputs of the file's additional signatures.
         load_ms: time in milliseconds from the file to an interpreter that is ready to run; None if it cannot be run here.
         model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name (`tflite.io: portable`).
+        requirements: the runtimes that run the file, and their known faults.
     """
 
     variant: TfliteVariant
@@ -62,6 +64,7 @@ class VariantResult:
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     load_ms: float | None = None
     model_dtypes: Mapping[str, str] = field(default_factory=dict)
+    requirements: RuntimeRequirements | None = None
 
     @property
     def max_rel(self) -> float:
@@ -82,6 +85,7 @@ class VariantResult:
             "float_operators": dict(self.float_operators),
             **({"load_ms": round(self.load_ms, 4)} if self.load_ms is not None else {}),
             **({"delegation": self.delegation.to_json()} if self.delegation else {}),
+            **({"runtime": self.requirements.to_json()} if self.requirements else {}),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "accuracy": dict(self.accuracy),

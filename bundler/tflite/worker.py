@@ -102,7 +102,7 @@ class Worker:
         setup = self._setup
         return convert(
             self._work / "saved_model", variant, self._samples,
-            signatures=setup.signatures, select_tf_ops=setup.select_tf_ops,
+            signatures=setup.signatures, select_tf_ops=setup.select_tf_ops, per_tensor_dense=setup.per_tensor_dense,
         )  # fmt: skip
 
     def _samples(self) -> Iterator[Any]:

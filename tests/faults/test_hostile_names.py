@@ -84,19 +84,20 @@ def test_javascript_reads_every_name(programs: Path) -> None:
     assert json.loads(done.stdout) == NAMES
 
 
-def overview(names: list[str], text: str, folder: Path) -> str:
+def overview(names: list[str], text: str, folder: Path, file: Path) -> str:
     model = mobile_model(names, text)
     variant = replace(model.variants[0], accuracy=text, operators={text: 1}, scales=dict.fromkeys(names, (0.5, 1)))
-    (folder / "net.tflite").write_bytes(b"x")
+    (folder / "net.tflite").write_bytes(file.read_bytes())
     labels = Labels(names[0], (text,), file="labels.txt")
     exported = ExportedModel(replace(model, variants=(variant,)), labels, {"float32": "net.tflite"}, ("python/net.py",))
     return readme(text, folder, [exported])
 
 
-def test_readme_for_apps_has_the_same_structure_for_every_name(tmp_path: Path) -> None:
-    usual = markdown_shape(overview([f"n{i}" for i, _ in enumerate(NAMES)], "usual", tmp_path))
+def test_readme_for_apps_has_the_same_structure_for_every_name(tmp_path: Path, small_bundle: Path) -> None:
+    file = small_bundle / "tflite/mlp/1/mlp-float32.tflite"
+    usual = markdown_shape(overview([f"n{i}" for i, _ in enumerate(NAMES)], "usual", tmp_path, file))
     for text in (*NAMES[::10], EVIL):
-        assert markdown_shape(overview(NAMES, text, tmp_path)) == usual, text
+        assert markdown_shape(overview(NAMES, text, tmp_path, file)) == usual, text
 
 
 @pytest.mark.parametrize("text", [*NAMES[::6], EVIL])

@@ -23,6 +23,7 @@ from bundler.mobile.model import Preprocessing
 from bundler.tflite.packed import unpack
 from bundler.tflite.runner import TfliteModel
 from bundler.validation.bundle import Bundle
+from serving.protocol.tflite_file import read_metadata
 from tests.bundler.mobile.models import CLASSES, image_model, run_exported
 
 
@@ -59,6 +60,21 @@ def test_export_has_all_files_with_checksums(out: Path) -> None:
     assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=out, check=True)
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # the staging folder is gone
+
+
+def test_export_names_the_oldest_runtimes(out: Path) -> None:
+    (record,) = json.loads((out / "export.json").read_text("utf-8"))["models"][0]["variants"]
+    assert record["runtime"] == {"minimum": {"litert": "1.0.1", "tflite-runtime": "2.14.0"}, "known_bad": []}
+    assert "| mlp-float32.tflite | 1.0.1 | 2.14.0 |" in (out / "README.md").read_text("utf-8")
+    entry = read_metadata((out / "mlp-float32.tflite").read_bytes())["min_runtime_version"]
+    assert entry == b"2.14.0".ljust(16, b"\0")
+
+
+def test_export_for_a_target_runtime(small_bundle: Path, tmp_path: Path) -> None:
+    run("export-mobile", small_bundle, "-o", tmp_path / "out", "--target-runtime", "tflite-runtime==2.14")
+    assert TfliteModel(tmp_path / "out" / "mlp-float32.tflite").inputs
+    result = run("export-mobile", small_bundle, "-o", tmp_path / "no", "--target-runtime", "litert==9.0", code=2)
+    assert "no operators are recorded for litert 9.0" in result.output and not (tmp_path / "no").exists()
 
 
 def test_exported_file_has_metadata_and_labels(out: Path) -> None:
@@ -108,7 +124,7 @@ def test_readme_and_json_have_the_measurements(out: Path, small_bundle: Path) ->
     assert f"| {figures['load_ms']:.3g} ms |" in text
     assert variant["delegation"] == figures["delegation"]
     assert "| 2 of 2 nodes in 1 partition |" in text
-    assert variant["minimum_runtime"] in text and "| none known | – |" in text
+    assert "| mlp-float32.tflite | – |" in text  # XNNPACK runs all
     assert "| FULLY_CONNECTED | 2 |" in text
     assert "| input | `x` | float32 | [1, 4] |" in text
 

@@ -357,3 +357,22 @@ def test_converter_crash_is_an_error_and_the_other_variants_are_made(
         "Its last output: quantizer: no such loop"
     ) in text
     assert "leave int8 out of --tflite" in text
+
+
+@pytest.mark.slow
+def test_file_for_an_old_runtime_has_versions_that_it_has_or_is_rejected(samples: Path, tmp_path: Path) -> None:
+    """tflite-runtime 2.14 has no FULLY_CONNECTED with a scale for each channel of its weights, so `dynamic` has one for all."""
+    target = "tflite-runtime==2.14"
+    spec = TfliteSpec(variants=("dynamic", "int16x8"), calibration=samples.name, target_runtime=target)
+    outcome = make_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m", base=samples.parent)
+    (result,) = outcome.variants
+    assert result.requirements is not None and result.requirements.minimum["tflite-runtime"] == "2.14.0"
+    assert result.to_json()["runtime"]["minimum"] == {"litert": "1.0.1", "tflite-runtime": "2.14.0"}
+    (rejected,) = outcome.rejected
+    assert "tflite-runtime 2.14.0 cannot run the int16x8 TFLite file" in rejected.error.what
+    assert not (tmp_path / "m-int16x8.tflite").exists()
+
+
+def test_unknown_target_runtime_is_refused_before_the_build() -> None:
+    with pytest.raises(UsageError, match="unknown runtime 'onnx'"):
+        check_request(TfliteSpec(variants=("float32",), target_runtime="onnx==1.0"))

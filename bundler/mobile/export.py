@@ -32,6 +32,7 @@ from bundler.mobile.readme import readme
 from bundler.mobile.snippets import snippets
 from bundler.process.extras import require
 from bundler.render.files import write_text
+from bundler.tflite.delegates import chosen, readiness
 from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.packed import pack
 from bundler.tflite.runtimes import Runtime, parse_target, requirements_of
@@ -271,5 +272,6 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),
         "runtime": requirements_of(path.read_bytes()).to_json(),
+        "delegates": {each.delegate.name: each.to_json() for each in readiness(path.read_bytes(), chosen([]))},
         **({"delegated": variant.delegated} if variant.delegated is not None else {}),
     }

@@ -10,6 +10,7 @@ from bundler.mobile.model import MobileVariant
 from bundler.mobile.snippets import arguments
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
+from bundler.tflite.delegates import chosen, readiness
 from bundler.tflite.runtimes import requirements_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "operators": sum(variant.operators.values()),
         "delegated": NONE if variant.delegated is None else f"{variant.delegated:.0%}",
         "runtimes": [(family, release or NONE) for family, release in requirements.minimum.items()],
+        "delegates": [(each.delegate.name, f"{each.taken} of {each.nodes}") for each in readiness(path.read_bytes(), chosen([]))],
         "known_bad": [str(fault) for fault in requirements.known_bad],
         "scales": [(name, f"{scale:.9g}", zero) for name, (scale, zero) in variant.scales.items()],
     }

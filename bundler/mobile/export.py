@@ -37,6 +37,7 @@ from bundler.mobile.snippets import libraries, snippets
 from bundler.mobile.web import PAGE, web_page
 from bundler.process.extras import require
 from bundler.render.files import write_text
+from bundler.tflite.delegates import chosen, readiness
 from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.packed import pack
 from bundler.tflite.runner import TfliteModel
@@ -314,6 +315,7 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),
         "runtime": requirements_of(path.read_bytes()).to_json(),
+        "delegates": {each.delegate.name: each.to_json() for each in readiness(path.read_bytes(), chosen([]))},
         **({"load_ms": variant.load_ms} if variant.load_ms is not None else {}),
         **({"delegated": variant.delegation["share"], "delegation": dict(variant.delegation)} if variant.delegation else {}),
     }

@@ -12,6 +12,7 @@ from bundler.mobile.model import MobileModel, MobileVariant
 from bundler.mobile.web import LITERT_JS, unfit_for_web
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
+from bundler.tflite.delegates import chosen, readiness
 from bundler.tflite.runtimes import requirements_of
 from serving.texts import plural
 
@@ -86,6 +87,7 @@ def _row(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "delegated": _delegated(variant),
         "left": ", ".join(f"{count} {name}" for name, count in variant.delegation.get("left", {}).items()),
         "runtimes": [(family, release or NONE) for family, release in requirements.minimum.items()],
+        "delegates": [(each.delegate.name, f"{each.taken} of {each.nodes}") for each in readiness(path.read_bytes(), chosen([]))],
         "known_bad": [str(fault) for fault in requirements.known_bad],
         "scales": [(name, f"{scale:.9g}", zero) for name, (scale, zero) in variant.scales.items()],
     }

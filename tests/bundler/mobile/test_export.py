@@ -65,6 +65,8 @@ def test_export_has_all_files_with_checksums(out: Path) -> None:
 def test_export_names_the_oldest_runtimes(out: Path) -> None:
     (record,) = json.loads((out / "export.json").read_text("utf-8"))["models"][0]["variants"]
     assert record["runtime"] == {"minimum": {"litert": "1.0.1", "tflite-runtime": "2.14.0"}, "known_bad": []}
+    assert record["delegates"]["gpu"]["nodes"] == record["delegates"]["gpu"]["taken"] == 2
+    assert "| mlp-float32.tflite | 2 of 2 | 2 of 2 |" in (out / "README.md").read_text("utf-8")
     assert "| mlp-float32.tflite | 1.0.1 | 2.14.0 |" in (out / "README.md").read_text("utf-8")
     entry = read_metadata((out / "mlp-float32.tflite").read_bytes())["min_runtime_version"]
     assert entry == b"2.14.0".ljust(16, b"\0")

@@ -1,5 +1,6 @@
-"""Tests in environments with other releases of the dependencies: `nox -s compat`, `nox -s tensorflow`, or both by `make compat`.
+"""Tests in environments with other releases of the dependencies, all by `make compat`.
 
+The sessions are `nox -s compat`, `nox -s tensorflow` and `nox -s runtimes` (mobile exports in other TFLite runtimes).
 Arguments select environments: `nox -s compat -- torch-2.8`, `nox -s tensorflow -- 2.12`. Each environment is made by uv in a
 temporary folder, with a cache of its own, and removed before the next one is made, since torch's CUDA packages take up to 9 GB.
 The interpreters have to be on PATH: Python 3.10 to 3.13. Results go into docs/compatibility.md.
@@ -24,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.compat import document  # noqa: E402
 from benchmarks.compat.combinations import COMBINATIONS, LOADERS, TEST_PACKAGES, chosen  # noqa: E402
 
-nox.options.sessions = ["compat", "tensorflow"]
+nox.options.sessions = ["compat", "tensorflow", "runtimes"]
 nox.needs_version = ">=2025.2"
 
 PYTEST = """
@@ -130,3 +131,9 @@ def tensorflow(session: nox.Session) -> None:
             failed += [name] * bool(row["failed"])
     if failed:
         session.error(f"failed: {', '.join(failed)}")
+
+
+@nox.session(venv_backend="none")
+def runtimes(session: nox.Session) -> None:
+    """Run mobile exports on the oldest and the newest TFLite runtime that they name."""
+    session.run(sys.executable, "-m", "benchmarks.compat.tflite_exports", env={"PYTHONPATH": str(ROOT)}, external=True)

@@ -6,7 +6,7 @@ import base64
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +60,8 @@ def requested(browser: Chrome) -> list[str]:
 
 
 @contextmanager
-def chromium(profile: Path, *, dark: bool = False) -> Iterator[Chrome]:
-    """Run a browser with its own profile, which logs the console and every network event."""
+def chromium(profile: Path, *, dark: bool = False, arguments: Sequence[str] = ()) -> Iterator[Chrome]:
+    """Run a browser with its own profile and additional arguments, which logs the console and every network event."""
     from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
     options = ChromeOptions()
@@ -69,7 +69,7 @@ def chromium(profile: Path, *, dark: bool = False) -> Iterator[Chrome]:
     for argument in (
         "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-        f"--user-data-dir={profile}",
+        f"--user-data-dir={profile}", *arguments,
     ):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -32,6 +32,7 @@ COVERED: dict[str, str] = {
     "bundler/converters/native/ops/signal.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/text.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/tflite_lstm.py": "tests/bundler/tflite/test_recurrent.py",
+    "bundler/converters/native/ops/unrolled.py": "tests/bundler/tflite/test_recurrent.py",
     "bundler/converters/native/ops/unpool.py": "tests/bundler/converters/native/ops/test_pool.py",
     "bundler/converters/native/quant_params.py": "tests/bundler/converters/native/ops/test_fake_quantize.py",
     "bundler/converters/onnx_tf_standins.py": "tests/bundler/converters/test_onnx_tf.py",

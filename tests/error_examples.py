@@ -363,6 +363,15 @@ def random_samples(given: Given) -> None:
     run("build", given.model(), "--tflite", "int8", "--calibration", "random", code=None)
 
 
+@example("TFB4206")
+def int8_division_for_an_old_runtime(given: Given) -> None:
+    from bundler.tflite.lowering import fitted
+    from bundler.tflite.runtimes import parse_target
+    from tests.bundler.tflite.single_op import single_op
+
+    fitted(single_op("DIV", 1, "INT8", scales=1), parse_target("litert==1.3"), "int8 TFLite file")
+
+
 @example("TFB4005")
 def shapes_with_int16x8(given: Given) -> None:
     given.model()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGES_RULE = "images: "
+"""What `ImageReader.rule` begins with."""
 _MODES = {1: "L", 3: "RGB"}
 _ALTERNATIVE = "give an .npz or a module:function that yields the model's inputs"
 
@@ -136,7 +138,7 @@ class ImageReader:
             resize = self.options.resize
             side = f"{resize[0]}x{resize[1]}" if isinstance(resize, tuple) else f"shorter side {resize}"
             size = f"resized to {side}, {height}x{width} cut from the middle"
-        return f"images: {mode}, channels {order}, {size} ({self.options.interpolation}), {self._scale_rule}"
+        return f"{IMAGES_RULE}{mode}, channels {order}, {size} ({self.options.interpolation}), {self._scale_rule}"
 
     @property
     def _scale_rule(self) -> str:

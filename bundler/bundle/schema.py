@@ -71,6 +71,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[int, Field(ge=0, le=_LARGEST_SIZE)]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+_ImageSide = Annotated[int, Field(ge=1, le=65535)]
 
 
 class _Record(BaseModel):
@@ -230,6 +231,8 @@ class VariantRecord(JudgedRecord):
     notes: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     delegation: DelegationRecord | None = None
+    load_ms: Number | None = None
+    model_dtypes: dict[str, Annotated[str, Field(pattern="^[a-z0-9]+$")]] = {}
 
 
 class EvaluationRecord(_Record):
@@ -344,9 +347,13 @@ class PromotionRecord(_Record):
 
 
 class ImagesRecord(_Record):
-    """The normalization of calibration images."""
+    """The preprocessing of calibration images, which an export hands over."""
 
-    scale: float = 1.0
+    resize: _ImageSide | tuple[_ImageSide, _ImageSide] | None = None
+    crop: Literal["none", "center"] = "none"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: Annotated[float, Field(gt=0)] = 1 / 255
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

@@ -38,12 +38,19 @@ class ExportMobileOptions:
     allow_unsafe_ops: Annotated[
         bool, typer.Option("--allow-unsafe-ops", help="Export files that reach out to files, the network or plugins, too.")
     ] = False
+    target_runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUNTIME==VERSION",
+            help="Oldest runtime that has to run the files, e.g. litert==1.4, litert==2.1 or tflite-runtime==2.14.",
+        ),
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False
 
 
 @takes(ExportMobileOptions)
 def export_mobile(options: ExportMobileOptions) -> None:
-    """Write .tflite files with metadata, checksums, figures, and sample code in Python, Kotlin, Swift and C++."""
+    """Write .tflite files with metadata, checksums, figures, and code in Python, C++, JavaScript, Kotlin and Swift."""
     import json
 
     from bundler.mobile import ExportOptions
@@ -60,6 +67,7 @@ def export_mobile(options: ExportMobileOptions) -> None:
         mean,
         std,
         options.allow_unsafe_ops,
+        options.target_runtime,
     )
     with cleanly_interrupted(f"{options.output} was not written."):
         exports = export(Bundle.open(options.bundle), options.output, settings)

@@ -29,6 +29,15 @@ def inspect(
             help="Instead, say whether this server can serve the models, e.g. tensorflow-serving==2.13, or what it lacks.",
         ),
     ] = None,
+    delegates: Annotated[
+        bool,
+        typer.Option(
+            "--delegates", help="Instead, say which operators of .tflite files XNNPACK, GPUs, Core ML and NPUs do not take."
+        ),
+    ] = False,
+    delegate: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The same for one delegate, e.g. gpu. Can be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
     """Show versions, signatures, operators and sizes, and what a model does besides computing. No model is run.
@@ -38,7 +47,9 @@ def inspect(
     from bundler.operations.inspect import inspect_bundle, inspect_model, kind_of
     from bundler.validation.bundle import Bundle
 
-    if target is not None:
+    if delegates or delegate:
+        _show_delegates(path, delegate or (), as_json=as_json)
+    elif target is not None:
         _answer_target(path, target, as_json=as_json)
     elif kind_of(path) == "bundle":
         bundle = Bundle.open(path)
@@ -66,6 +77,26 @@ def _answer_target(path: Path, target: str, *, as_json: bool) -> None:
                 say(f"  {line}")
     if not fits:
         raise typer.Exit(1)
+
+
+def _show_delegates(path: Path, names: Sequence[str], *, as_json: bool) -> None:
+    from bundler.operations.inspect import inspect_delegates
+
+    found = inspect_delegates(path, names)
+    if as_json:
+        print_json({file: {name: row.to_json() for name, row in rows.items()} for file, rows in found.items()})
+        return
+    for file, rows in found.items():
+        say(file, style="bold")
+        measured = rows.pop("XNNPACK")
+        say(f"  {measured}; {plural(measured.partitions, 'partition')} (measured)")
+        for name, row in rows.items():
+            say(f"  {name}: takes {row.taken} of {plural(row.nodes, 'node')}")
+            for each in row.fallen:
+                say(f"    {each}")
+    lists = {row.delegate.name: row.delegate for rows in found.values() for row in rows.values()}
+    for name, each in lists.items():
+        say(f"{name}: {each.title}, by the list of {each.source}, {each.date}")
 
 
 def _show_bundle(bundle: Bundle, facts: dict[str, Any]) -> None:
@@ -112,6 +143,8 @@ def _show_model(facts: ModelFacts) -> None:
         say("metadata", style="bold")
         for line in describe_metadata(facts.metadata):
             say(f"  {line}")
+    for line in facts.requirements.lines() if facts.requirements else ():
+        say(line)
     _show_unsafe(facts.unsafe)
     total = sum(facts.ops.values())
     say(f"{plural(total, 'operator')}: " + ", ".join(f"{name} {count}" for name, count in facts.ops.items()))

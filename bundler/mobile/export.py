@@ -2,7 +2,9 @@
 
 - <model>-<variant>.tflite: a file with metadata
 - <model>-labels.txt: the labels, if given
-- python/, kotlin/, swift/, cpp/: code that calls the model
+- python/, kotlin/, swift/, cpp/, js/: code that calls the model, a library that it uses, and a test with golden data
+- golden/: inputs, the tensors that they become, and answers, for these tests
+- web/: a page that runs the files in a browser
 - README.md: sizes, latencies, accuracy, operators
 - export.json: the same in machine-readable form
 - SHA256SUMS: checksums for sha256sum -c
@@ -24,17 +26,25 @@ from bundler.bundle import journal
 from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.staging import unwritable
 from bundler.errors import PublishError, TfliteError, UsageError, VerifyError
+from bundler.mobile.calls import call_of, class_name, module_name
 from bundler.mobile.exported import ExportedModel
+from bundler.mobile.golden import make_golden
 from bundler.mobile.labels import read_output_labels
 from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
-from bundler.mobile.snippets import snippets
+from bundler.mobile.snippets import libraries, snippets
+from bundler.mobile.web import PAGE, web_page
 from bundler.process.extras import require
 from bundler.render.files import write_text
+from bundler.tflite.delegates import chosen, readiness
+from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.packed import pack
+from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runtimes import Runtime, parse_target, requirements_of
 from bundler.validation.bundle import Bundle
 from bundler.validation.unsafe import refuse_unsafe
+from serving.texts import shell_command
 
 SUMS = "SHA256SUMS"
 
@@ -50,6 +60,7 @@ class ExportOptions:
         labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
         allow_unsafe_ops: whether files may have operators that reach out of the model.
         mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
+        target_runtime: the oldest runtime that has to run the files, such as `litert==1.4`; None for any.
     """
 
     models: tuple[str, ...] = ()
@@ -59,6 +70,7 @@ class ExportOptions:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     allow_unsafe_ops: bool = False
+    target_runtime: str | None = None
 
 
 def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[ExportedModel]:
@@ -76,7 +88,7 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
         UsageError: the folder is not empty, a model or variant does not exist, or labels or normalization do not fit.
         VerifyError: a file of the bundle has changed since it was built.
         UnsafeModelError: a file does more than compute, and that is not allowed.
-        TfliteError: metadata cannot be added to a file.
+        TfliteError: metadata cannot be added to a file, or the target runtime cannot run it.
         PublishError: the folder cannot be written.
         MissingExtraError: the packages of `tfbundle[serve]`, among them LiteRT, are not installed.
     """
@@ -84,13 +96,14 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
     options = options or ExportOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} already exists.", fix="give a new folder with -o", code="TFB1004")
+    target = parse_target(options.target_runtime) if options.target_runtime else None
     models = [_normalized(model, options) for model in _models(bundle, options)]
     labels = {model.name: _labels(model, options) for model in models}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            exported = [_write_model(staging, model, labels[model.name]) for model in models]
+            exported = [_write_model(staging, model, labels[model.name], target) for model in models]
             _write_overview(staging, bundle.name, exported)
             staging.chmod(0o755)
             journal.sync_tree(staging)
@@ -121,9 +134,28 @@ def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
         raise UsageError(
             "--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}", code="TFB1006"
         )
+    _check_file_names(names)
     if not options.allow_unsafe_ops:
         refuse_unsafe(bundle, {name: _chosen(bundle, name, options.version) for name in names}, served=False, tflite=True)
     return [read_model(bundle, name, options.version, options.variants) for name in names]
+
+
+def _check_file_names(models: Sequence[str]) -> None:
+    """Check that no two models share the files of their code: `a-b` and `a_b` would.
+
+    Raises:
+        UsageError: two do.
+    """
+    by_file: dict[str, str] = {}
+    for model in models:
+        for file in (f"python/{module_name(model).lower()}", f"kotlin/{class_name(model).lower()}"):
+            other = by_file.setdefault(file, model)
+            if other != model:
+                raise UsageError(
+                    f"The code of {other} and of {model} would be in the same files.",
+                    fix=f"export them one by one: --model {shell_command(model)}",
+                    code="TFB1006",
+                )
 
 
 def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:
@@ -131,9 +163,10 @@ def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:
 
 
 def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
-    """Return the model with the user's normalization, checked against its image input."""
+    """Return the model with the user's normalization, and check the preprocessing against its image input."""
     if options.mean or options.std:
-        model = replace(model, preprocessing=Preprocessing(options.mean or (0.0,), options.std or (1.0,)))
+        declared = model.preprocessing or Preprocessing()
+        model = replace(model, preprocessing=replace(declared, mean=options.mean or (0.0,), std=options.std or (1.0,)))
     if model.preprocessing is None:
         return model
     images = [image for spec in model.variants[0].inputs if (image := Image.of(spec))]
@@ -159,6 +192,14 @@ def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
             fix="give the training's std, for pixels of 0 to 255",
             code="TFB1306",
         )
+    resize = model.preprocessing.resize
+    height, width = (resize, resize) if isinstance(resize, int) else resize or (images[0].height, images[0].width)
+    if model.preprocessing.crop and (height < images[0].height or width < images[0].width):
+        raise UsageError(
+            f"tflite.images.resize {resize} is smaller than the crop of {images[0].height}x{images[0].width}.",
+            fix="increase resize in bundle.yaml, and build the model again",
+            code="TFB1306",
+        )
     return model
 
 
@@ -169,24 +210,33 @@ def _labels(model: MobileModel, options: ExportOptions) -> Labels | None:
     return replace(labels, file=f"{model.name}-labels.txt")
 
 
-def _write_model(folder: Path, model: MobileModel, labels: Labels | None) -> ExportedModel:
+def _write_model(folder: Path, model: MobileModel, labels: Labels | None, target: Runtime | None) -> ExportedModel:
     files = {variant.name: f"{model.name}-{variant.name}.tflite" for variant in model.variants}
     for variant in model.variants:
-        _write_variant(folder / files[variant.name], model, variant, labels)
+        _write_variant(folder / files[variant.name], model, variant, labels, target)
     if labels is not None:
         (folder / labels.file).write_bytes(labels.content)
-    calls = snippets(model, files[model.variants[0].name], labels)
-    for path, text in calls.items():
-        write_text(folder / path, text)
+    call = call_of(model, files)
+    golden = make_golden(call, lambda variant, inputs: TfliteModel(folder / variant.file)(inputs), labels)
+    for name, content in golden.files.items():
+        path = folder / golden.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    calls = snippets(call, golden, labels)
+    for relative, text in (libraries() | calls).items():
+        write_text(folder / relative, text)
     return ExportedModel(model, labels, files, tuple(calls))
 
 
-def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None) -> None:
+def _write_variant(
+    path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None, target: Runtime | None
+) -> None:
     original = variant.path.read_bytes()
     tensors = Tensors.of(original)
     _check_names(model, variant, tensors)
     metadata = model_metadata(model, variant, labels, tensors)
-    path.write_bytes(pack(original, metadata, {labels.file: labels.content} if labels else {}))
+    file = fitted(original, target, f"file {variant.path.name}") if target else original
+    path.write_bytes(pack(with_minimum(file), metadata, {labels.file: labels.content} if labels else {}))
     _check_same_outputs(variant, path)
 
 
@@ -216,8 +266,6 @@ def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
     Raises:
         TfliteError: an output differs, or the file cannot be run.
     """
-    from bundler.tflite.runner import TfliteModel
-
     rng = np.random.default_rng(0)
     before, after = TfliteModel(variant.path), TfliteModel(path)
     inputs = {
@@ -231,9 +279,12 @@ def _check_same_outputs(variant: MobileVariant, path: Path) -> None:
 
 
 def _write_overview(folder: Path, title: str, exported: Sequence[ExportedModel]) -> None:
+    page = web_page(title, exported)
+    for path, text in page.items():
+        write_text(folder / path, text)
     write_text(folder / "README.md", readme(title, folder, exported))
-    records = [_record(folder, model) for model in exported]
-    write_text(folder / "export.json", json.dumps({"models": records}, indent=2) + "\n")
+    record = {"models": [_record(folder, model) for model in exported], **({"web": PAGE} if page else {})}
+    write_text(folder / "export.json", json.dumps(record, indent=2) + "\n")
     lines = [f"{FileEntry.of(path).sha256}  {path.relative_to(folder).as_posix()}\n" for path in files_under(folder)]
     write_text(folder / SUMS, "".join(lines))
 
@@ -259,8 +310,12 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "sha256": entry.sha256,
         "inputs": [str(spec) for spec in variant.inputs],
         "outputs": [str(spec) for spec in variant.outputs],
+        **({"model_dtypes": dict(variant.model_dtypes)} if variant.model_dtypes else {}),
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),
-        **({"delegated": variant.delegated} if variant.delegated is not None else {}),
+        "runtime": requirements_of(path.read_bytes()).to_json(),
+        "delegates": {each.delegate.name: each.to_json() for each in readiness(path.read_bytes(), chosen([]))},
+        **({"load_ms": variant.load_ms} if variant.load_ms is not None else {}),
+        **({"delegated": variant.delegation["share"], "delegation": dict(variant.delegation)} if variant.delegation else {}),
     }

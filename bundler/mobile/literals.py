@@ -1,8 +1,9 @@
-"""String literals of Python, Kotlin, Swift and C++: a name of a tensor, whatever it holds, as source code.
+"""String literals of Python, JavaScript, Kotlin, Swift and C++: a name of a tensor, whatever it holds, as source code.
 
 Visible letters of any language stay as they are, for readers; everything else is written in the language's own escapes, so that
 no name ends its literal, starts an expression in it or hides what the code says. Sources: Python's lexical analysis, 2.5; the
-Kotlin grammar, EscapedIdentifier and UniCharacterLiteral; The Swift Programming Language, Lexical Structure; C++ [lex.string].
+ECMAScript specification, StringLiteral; the Kotlin grammar, EscapedIdentifier and UniCharacterLiteral; The Swift Programming
+Language, Lexical Structure; C++ [lex.string].
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from serving.texts import escaped, is_printable
 def python_literal(text: str) -> str:
     """Return a Python string literal."""
     return _quoted(text, {"\\": "\\\\", '"': '\\"'}, escaped)
+
+
+def js_literal(text: str) -> str:
+    """Return a JavaScript string literal; its escapes are UTF-16 units."""
+    return _quoted(text, {"\\": "\\\\", '"': '\\"'}, _utf_16)
 
 
 def kotlin_literal(text: str) -> str:

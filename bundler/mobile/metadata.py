@@ -59,6 +59,25 @@ class Image:
         return ("channels", "height", "width") if self.channels_first else ("height", "width", "channels")
 
 
+def preparation_steps(preprocessing: Preprocessing, image: Image) -> tuple[str, ...]:
+    """Return what an app does with a decoded image, in order, for readers."""
+    size, resize = f"{image.height}x{image.width}", preprocessing.resize
+    color = "grey, (19595 R + 38470 G + 7471 B + 32768) >> 16" if image.channels == 1 else preprocessing.channels.upper()
+    filtered = f"{preprocessing.interpolation}, {'unfiltered' if preprocessing.interpolation == 'nearest' else 'antialiased'}"
+    if not preprocessing.crop:
+        resized = [f"resize the whole image to {size} (height x width; {filtered})"]
+    else:
+        side = f"the shorter side to {resize}" if isinstance(resize, int) else "to {}x{}".format(*(resize or ()))
+        resized = [f"resize {side} ({filtered})", f"cut {size} (height x width) from the middle"]
+    mean, std = ([float(f"{value:.9g}") for value in values] for values in (preprocessing.mean, preprocessing.std))
+    return (
+        *resized,
+        f"channels: {color}",
+        f"normalize pixels of 0 to 255: (pixel - mean) / std, with mean {mean} and std {std}",
+        f"layout: {', '.join(image.axes)}",
+    )
+
+
 def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
     """Return a ModelMetadata table (see `bundler.tflite.metadata_schema`) for one file.
 
@@ -72,8 +91,8 @@ def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | 
     dims = {spec.name: spec.dims for spec in (*model.signature.inputs, *model.signature.outputs)}
     graph = {
         "name": "serving_default",
-        "input_tensor_metadata": [_input(inputs[n], dims[n], model.preprocessing) for n in tensors.inputs],
-        "output_tensor_metadata": [_output(outputs[n], dims[n], labels) for n in tensors.outputs],
+        "input_tensor_metadata": [_input(inputs[n], dims[n], model.preprocessing, variant.remark(n)) for n in tensors.inputs],
+        "output_tensor_metadata": [_output(outputs[n], dims[n], labels, variant.remark(n)) for n in tensors.outputs],
     }
     return {
         "name": model.name,
@@ -84,22 +103,29 @@ def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | 
     }
 
 
-def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None) -> dict[str, Any]:
+def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None, remark: str) -> dict[str, Any]:
     image = Image.of(spec)
-    table = _tensor(spec, dims, image)
+    table = _tensor(spec, dims, image, remark)
     if image is None:
         return table
     if not image.channels_first:
         # Readers assume that an image has the axes height, width, channels.
-        space = schema.RGB if image.channels == 3 else schema.GRAYSCALE
+        space = _color_space(image, preprocessing)
         size = {"width": image.width, "height": image.height}
         table["content"] = {"content_properties": {"ImageProperties": {"color_space": space, "default_size": size}}}
     if preprocessing is not None:
         table["process_units"] = [{"options": {"NormalizationOptions": {"mean": preprocessing.mean, "std": preprocessing.std}}}]
         pairs = _pairs(preprocessing)
         table["stats"] = {"max": [(255 - m) / s for m, s in pairs], "min": [(0 - m) / s for m, s in pairs]}
-        table["description"] += "; pixels of 0 to 255, normalized as (pixel - mean) / std"
+        table["description"] += f"; {'; '.join(preparation_steps(preprocessing, image))}"
     return table
+
+
+def _color_space(image: Image, preprocessing: Preprocessing | None) -> int:
+    """Return a ColorSpaceType; there is none for BGR, and readers would feed RGB to a model that is said to take it."""
+    if image.channels == 1:
+        return schema.GRAYSCALE
+    return schema.UNKNOWN if preprocessing and preprocessing.channels == "bgr" else schema.RGB
 
 
 def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:
@@ -108,21 +134,21 @@ def _pairs(preprocessing: Preprocessing) -> list[tuple[float, float]]:
     return list(zip(mean, std, strict=True))
 
 
-def _output(spec: TensorSpec, dims: Sequence[Any], labels: Labels | None) -> dict[str, Any]:
-    table = _tensor(spec, dims, None)
+def _output(spec: TensorSpec, dims: Sequence[Any], labels: Labels | None, remark: str) -> dict[str, Any]:
+    table = _tensor(spec, dims, None, remark)
     if labels is not None and labels.output == spec.name:
         file = {"name": labels.file, "description": "Class names, one per line.", "type": schema.TENSOR_AXIS_LABELS}
         table["associated_files"] = [file]
     return table
 
 
-def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None) -> dict[str, Any]:
+def _tensor(spec: TensorSpec, dims: Sequence[Any], image: Image | None, remark: str) -> dict[str, Any]:
     names = [_dim_name(axis, dims) for axis in range(len(spec.dims))]
     if image is not None:
         names = ["batch", *image.axes]
     return {
         "name": spec.name,
-        "description": f"{spec.dtype} [{', '.join(map(str, spec.dims))}]",
+        "description": f"{spec.dtype} [{', '.join(map(str, spec.dims))}]{f'; {remark}' if remark else ''}",
         "dimension_names": names,
         "content": {"content_properties": {"FeatureProperties": {}}},
     }

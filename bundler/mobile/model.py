@@ -1,6 +1,6 @@
 """Reads a model and its TFLite variants from a bundle, for the mobile export.
 
-The keys `accuracy`, `evaluation` and `delegation` of a variant's record may be missing.
+The keys `accuracy`, `evaluation`, `delegation` and `load_ms` of a variant's record may be missing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
+from bundler.adapters.preprocessing import IMAGES_RULE
 from bundler.bundle.files import own_file
 from bundler.bundle.manifest import FileEntry
 from bundler.errors import UsageError, VerifyError
 from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
+from bundler.spec.signature_spec import ImageSpec
+from bundler.tflite.contents import has_variables
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
 from serving.texts import shell_command
@@ -24,14 +29,36 @@ ORDER: tuple[str, ...] = get_args(TfliteVariant)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The normalization of pixels of 0 to 255 to values of an image input: (pixel - mean) / std.
+    """How a decoded image becomes the values of an image input, as `bundler.adapters.preprocessing` prepares calibration images.
+
+    1. The image is resized: by default as a whole to the input's size; with `crop`, the shorter side to a number, or both
+       sides to (height, width), after which the center is cut to the input's size.
+    2. The channels are put in the order of `channels`.
+    3. Pixels of 0 to 255 are normalized: (pixel - mean) / std.
 
     Attributes:
-        mean, std: one number, or one per channel.
+        mean, std: one number, or one per channel in the order of `channels`.
+        resize: the size before the crop; None for the input's size.
+        crop: whether the center is cut out.
+        interpolation: Pillow's filter: nearest, bilinear, bicubic or lanczos.
+        channels: rgb or bgr.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (255.0,)
+    resize: int | tuple[int, int] | None = None
+    crop: bool = False
+    interpolation: str = "bilinear"
+    channels: str = "rgb"
+
+    @classmethod
+    def of(cls, spec: ImageSpec) -> Preprocessing:
+        """Return the preprocessing that bundle.yaml declares; there, a value is (pixel * scale - mean) / std."""
+        mean, std = spec.mean or (0.0,), spec.std or (1.0,)
+        return cls(
+            tuple(m / spec.scale for m in mean), tuple(s / spec.scale for s in std),
+            spec.resize, spec.crop == "center", spec.interpolation, spec.channels,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,8 +72,11 @@ class MobileVariant:
         latency_ms: median latency in milliseconds, by number of threads.
         operators: counts by TFLite operator name.
         accuracy: a description of the accuracy: a metric, an SQNR, or the largest error.
-        delegated: share of the nodes that XNNPACK runs, from 0 to 1; None if unknown.
+        delegation: the part of the graph that XNNPACK runs: nodes, delegated, share, partitions, left; empty if unknown.
+        load_ms: time from the file to an interpreter that is ready to run, in milliseconds; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
+        model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name.
+        has_variables: whether the file has variable tensors, as TFLite's LSTM operator needs for its states.
     """
 
     name: str
@@ -56,8 +86,18 @@ class MobileVariant:
     latency_ms: Mapping[int, float]
     operators: Mapping[str, int]
     accuracy: str
-    delegated: float | None = None
+    delegation: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    load_ms: float | None = None
+    model_dtypes: Mapping[str, str] = field(default_factory=dict)
+    has_variables: bool = False
+
+    def remark(self, name: str) -> str:
+        """Return how values of an input or output differ from the model's, such as `int64 in the model`; empty if they do not."""
+        dtype = self.model_dtypes.get(name)
+        if dtype is None:
+            return ""
+        return f"{dtype} in the model{': 0 is false, any other value is true' if dtype == 'bool' else ''}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +110,7 @@ class MobileModel:
         source: the source that the model was built from.
         signature: the SavedModel's serving_default, whose dims have names.
         variants: the variants to export.
-        preprocessing: normalization of its image input, if known.
+        preprocessing: preprocessing of its image input, if known.
         permutations: `ConvertedModel.permutations`, of inputs with another axis order than PyTorch's.
     """
 
@@ -106,7 +146,7 @@ def read_model(bundle: Bundle, name: str, version: int | None, variants: Sequenc
         str(record.get("source", {}).get("source", "unknown")),
         bundle.signatures(name, number)["serving_default"],
         tuple(_variant(bundle, folder, variant, record["tflite"][variant]) for variant in names),
-        _preprocessing(bundle, name, record),
+        _preprocessing(bundle, name, record["tflite"]),
         record.get("permutations", {}),
     )
 
@@ -151,8 +191,11 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         {int(threads): float(ms) for threads, ms in figures.get("latency_ms", {}).items()},
         dict(figures.get("operators", {})),
         _accuracy(figures),
-        (figures.get("delegation") or {}).get("share"),
+        dict(figures.get("delegation") or {}),
         _scales(path),
+        figures.get("load_ms"),
+        figures.get("model_dtypes", {}),
+        has_variables(path),
     )
 
 
@@ -198,12 +241,18 @@ def _accuracy(figures: Mapping[str, Any]) -> str:
     return "not known"
 
 
-def _preprocessing(bundle: Bundle, name: str, record: Mapping[str, Any]) -> Preprocessing | None:
-    """Return the normalization of calibration images in bundle.yaml, where value = (pixel * scale - mean) / std."""
+def _preprocessing(bundle: Bundle, name: str, variants: Mapping[str, Any]) -> Preprocessing | None:
+    """Return the preprocessing of calibration images: that of bundle.yaml, or the default that the build used."""
     models = [model for model in bundle.manifest.spec.get("models", ()) if model.get("name") == name]
     images = (models[0].get("tflite") or {}).get("images") if models else None
-    if not images:
-        return None
-    scale = float(images.get("scale", 1 / 255))
-    mean, std = images.get("mean") or (0.0,), images.get("std") or (1.0,)
-    return Preprocessing(tuple(float(m) / scale for m in mean), tuple(float(s) / scale for s in std))
+    if images:
+        try:
+            return Preprocessing.of(ImageSpec.model_validate(images))
+        except ValidationError as exc:
+            raise VerifyError(
+                f"bundle.json describes the images of {name} wrongly: {exc.errors()[0]['msg']}.",
+                fix="build the model again",
+                code="TFB5102",
+            ) from exc
+    rules = [str((record.get("calibration") or {}).get("rule", "")) for record in variants.values()]
+    return Preprocessing() if any(rule.startswith(IMAGES_RULE) for rule in rules) else None

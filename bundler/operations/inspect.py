@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from bundler.errors import UsageError, VerifyError
 from bundler.process.extras import require
 from bundler.saved_model import summarize
 from bundler.saved_model.releases import parse_target
+from bundler.tflite.delegates import chosen, readiness
+from bundler.tflite.delegation import delegation
+from bundler.tflite.runtimes import RuntimeRequirements, requirements_of
 from bundler.validation.bundle import Bundle
 from bundler.validation.target import TargetFit, saved_model_fit, version_fit
 from bundler.validation.unsafe import saved_model_uses, tflite_uses, unsafe_parts
@@ -32,6 +36,7 @@ class ModelFacts:
         transposes: For a SavedModel, the number of transposes by signature.
         unsafe: What the model does besides computing, such as reading files; empty for most models.
         metadata: For a .tflite file, its ModelMetadata table (`bundler.mobile.metadata_schema`).
+        requirements: For a .tflite file, the runtimes that run it.
     """
 
     path: str
@@ -43,10 +48,12 @@ class ModelFacts:
     transposes: dict[str, int] | None = None
     metadata: dict[str, Any] | None = None
     unsafe: tuple[str, ...] = ()
+    requirements: RuntimeRequirements | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as `tfbundle inspect --json` prints them."""
         facts = {**asdict(self), "signatures": {name: s.to_json() for name, s in self.signatures.items()}}
+        facts["requirements"] = self.requirements.to_json() if self.requirements else None
         return {key: value for key, value in facts.items() if value is not None}
 
 
@@ -86,6 +93,35 @@ def inspect_target(path: Path, target: str) -> dict[str, TargetFit]:
         for model in bundle.models()
         for number in bundle.versions(model)
     }
+
+
+def inspect_delegates(path: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return how much of .tflite files XNNPACK (measured) and other delegates (by their lists) take.
+
+    Args:
+        path: A .tflite file, or a folder with such files: a bundle or an export.
+        names: Names of the delegates; empty for all.
+
+    Returns:
+        By the file's path relative to `path`: `XNNPACK`, a `Delegation`, and the `Readiness` of each delegate by name.
+
+    Raises:
+        UsageError: A delegate is unknown, or there is no .tflite file.
+        VerifyError: A file cannot be read.
+        TfliteError: LiteRT cannot prepare a file.
+    """
+    require("serve", "The inspection of a .tflite file")
+    delegates = chosen(names)
+    files = sorted(path.rglob("*.tflite")) if path.is_dir() else [path] if path.suffix == ".tflite" else []
+    if not files or not files[0].exists():
+        raise UsageError(
+            f"{path} has no .tflite file.", fix="give a .tflite file, or a folder with such files", code="TFB1005"
+        )
+    found = {}
+    for file in files:
+        rows = {each.delegate.name: each for each in readiness(file.read_bytes(), delegates)}
+        found[str(file.relative_to(path) if path.is_dir() else file)] = {"XNNPACK": delegation(file), **rows}
+    return found
 
 
 def kind_of(path: Path) -> str:
@@ -216,6 +252,7 @@ def _tflite(path: Path) -> ModelFacts:
         details,
         metadata=contents.metadata,
         unsafe=tuple(map(str, unsafe)),
+        requirements=requirements_of(path.read_bytes()),
     )
 
 

@@ -81,8 +81,12 @@ class BuildOptions(TypedDict, total=False):
     shapes: Mapping[str, Mapping[str, int]]
     """Additional signatures of the same file with other sizes."""
 
-    io_type: Literal["int8", "uint8"]
-    """Data type of the inputs and outputs of 'int8-io'."""
+    tflite_io: Literal["portable", "model"]
+    """Types of the files' inputs and outputs: with 'portable', int64 becomes int32 and bool becomes uint8, which
+    LiteRT.js, MediaPipe and Swift take; 'model' keeps the model's."""
+
+    io_type: Literal["int8", "uint8"] | None
+    """Data type of the inputs and outputs of 'int8-io'. Default: uint8, or int8 with io: model."""
 
     float_layers: Sequence[str]
     """Layers that stay float in 'mix': modules, ONNX nodes or operators; * matches any text. Default: chosen by
@@ -93,6 +97,10 @@ class BuildOptions(TypedDict, total=False):
 
     select_tf_ops: bool
     """Use TensorFlow's kernels for operators that TFLite lacks; the app then needs the Flex delegate."""
+
+    target_runtime: str | None
+    """Oldest runtime that the files have to run on, RUNTIME==VERSION. Versions of operators are lowered to it; a
+    file that it cannot run is rejected."""
 
     gate: str | None
     """Accuracy gate, module:function: returns a metric of predict (higher is better) or labelled samples."""

@@ -94,7 +94,14 @@ class TfliteSpec(Strict):
     ] = Field(
         {}, description="Additional signatures of the same file with other sizes.", examples=[{"long": {"seq": 256}}]
     )
-    io_type: Literal["int8", "uint8"] = Field("int8", description="Data type of the inputs and outputs of 'int8-io'.")
+    io: Annotated[Literal["portable", "model"], Option(flag="--tflite-io", keyword="tflite_io")] = Field(
+        "portable",
+        description="Types of the files' inputs and outputs: with 'portable', int64 becomes int32 and bool becomes uint8, which "
+        "LiteRT.js, MediaPipe and Swift take; 'model' keeps the model's.",
+    )
+    io_type: Literal["int8", "uint8"] | None = Field(
+        None, description="Data type of the inputs and outputs of 'int8-io'. Default: uint8, or int8 with io: model."
+    )
     float_layers: Annotated[tuple[str, ...], Option(form="layer,...", parse=parse_names)] = Field(
         (),
         description="Layers that stay float in 'mix': modules, ONNX nodes or operators; * matches any text. "
@@ -106,6 +113,12 @@ class TfliteSpec(Strict):
     )
     select_tf_ops: bool = Field(
         False, description="Use TensorFlow's kernels for operators that TFLite lacks; the app then needs the Flex delegate."
+    )
+    target_runtime: str | None = Field(
+        None,
+        description="Oldest runtime that the files have to run on, RUNTIME==VERSION. Versions of operators are lowered to it; "
+        "a file that it cannot run is rejected.",
+        examples=["litert==1.4", "litert==2.1", "tflite-runtime==2.14"],
     )
     evaluate: Annotated[str | None, Option(keyword="gate")] = Field(
         None,
@@ -126,6 +139,11 @@ class TfliteSpec(Strict):
     @classmethod
     def _once(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(variants))
+
+    @property
+    def integer_io(self) -> Literal["int8", "uint8"]:
+        """The type of the inputs and outputs of int8-io."""
+        return self.io_type or ("uint8" if self.io == "portable" else "int8")
 
     @property
     def wanted(self) -> tuple[TfliteVariant, ...]:

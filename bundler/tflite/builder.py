@@ -16,12 +16,15 @@ from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import delegation
 from bundler.tflite.exchange import ConvertedFile, WorkerClient
 from bundler.tflite.layers import Layer, Names, tensors
+from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.notes import flex_notes, range_notes, rms_notes, speed_notes
+from bundler.tflite.portable import end_dtype
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
-from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runner import TfliteModel, load_ms
+from bundler.tflite.runtimes import parse_target, requirements_of
 from bundler.values.arrays import Array
 from bundler.values.comparison import differences
 from bundler.values.converted import SERVING_DEFAULT
@@ -60,9 +63,24 @@ class VariantBuilder:
         try:
             float_layers = self._float_layers(variant)
             file = self.client.make(variant, tensors(float_layers))
+            self._fit(variant, file.path)
         except TfbundleError as exc:
             return self._rejected(variant, exc)
         return self._gated(variant, file, float_layers)
+
+    def _fit(self, variant: TfliteVariant, path: Path) -> None:
+        """Fit a file to the target runtime, and write the oldest runtime that runs it into its metadata.
+
+        Raises:
+            TfliteError: the target runtime cannot run it.
+        """
+        file = path.read_bytes()
+        if self.model.spec.target_runtime:
+            file = fitted(file, parse_target(self.model.spec.target_runtime), f"{variant} TFLite file", self._layer)
+        path.write_bytes(with_minimum(file))
+
+    def _layer(self, operator: contents.TfliteOperator) -> str:
+        return str(self._names.layers([(operator.tensor, operator.name)])[0].name)
 
     def _gated(
         self, variant: TfliteVariant, file: ConvertedFile, float_layers: Sequence[Layer]
@@ -93,9 +111,21 @@ class VariantBuilder:
         path = self._move_into_place(variant, file)
         first = self.model.default.cases[0]
         return VariantResult(
-            variant, path, path.stat().st_size, _specs(first.inputs), _specs(first.outputs), {}, (), {},
+            variant, path, path.stat().st_size, self._file_specs(first.inputs), self._file_specs(first.outputs), {}, (), {},
             contents.count(operators), contents.count(operators, only_float=True), notes=tuple(flex_notes(operators)),
+            model_dtypes=self._model_dtypes({}),
+            requirements=requirements_of(path.read_bytes()),
         )  # fmt: skip
+
+    def _file_specs(self, arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+        io = self.model.spec.io
+        return tuple(TensorSpec(n, end_dtype(a.dtype.name, io), a.shape) for n, a in arrays.items())
+
+    def _model_dtypes(self, scales: Mapping[str, Any]) -> dict[str, str]:
+        """Return the model's dtypes of inputs and outputs to which a portable file gives another, by name."""
+        first, io = self.model.default.cases[0], self.model.spec.io
+        dtypes = {name: array.dtype.name for name, array in {**first.inputs, **first.outputs}.items() if name not in scales}
+        return {name: dtype for name, dtype in dtypes.items() if end_dtype(dtype, io) != dtype}
 
     def _move_into_place(self, variant: TfliteVariant, file: ConvertedFile) -> Path:
         path = self.stem.with_name(f"{self.stem.name}-{variant}.tflite")
@@ -129,9 +159,12 @@ class VariantBuilder:
         return float_layers
 
     @cached_property
+    def _names(self) -> Names:
+        return Names.read(self.model.exported.onnx)
+
+    @cached_property
     def _search(self) -> Search:
-        names = Names.read(self.model.exported.onnx)
-        return Search(self.client, names, self.model.spec.float_layers, self.evaluator.passes)
+        return Search(self.client, self._names, self.model.spec.float_layers, self.evaluator.passes)
 
     def _measured(
         self, variant: TfliteVariant, file: ConvertedFile, accuracy: Mapping[str, Any], float_layers: tuple[str, ...]
@@ -162,7 +195,10 @@ class VariantBuilder:
             evaluation=accuracy.get("evaluation", {}),
             float_layers=float_layers,
             scales=model.scales,
+            model_dtypes=self._model_dtypes(model.scales),
             signatures=self._additional_signatures(path),
+            load_ms=load_ms(path),
+            requirements=requirements_of(path.read_bytes()),
         )
 
     def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:
@@ -197,10 +233,6 @@ class VariantBuilder:
             for case, outputs in zip(cases.compared, file.outputs[signature], strict=False):
                 for difference in differences(case.outputs, outputs):
                     yield f"{prefix}{case.name}", difference
-
-
-def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in arrays.items())
 
 
 def _ordered(specs: Sequence[TensorSpec], names: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

@@ -20,12 +20,19 @@ class TfliteOperator:
         name: TFLite's name of the operator, such as `CONV_2D`.
         inputs, outputs: the types that it reads and writes, such as `INT8`.
         tensor: name of its first output, which the converter derives from the layers' names.
+        version: its version, by which a runtime knows whether it has all that the operator uses.
+        types: the distinct types that it reads and writes, such as `FLOAT32,INT8**>FLOAT32`: `*` marks a type with a scale,
+            `**` one with a scale for each channel.
+        custom: whether it is not one of TFLite's builtin operators.
     """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     tensor: str = ""
+    version: int = 1
+    types: str = ""
+    custom: bool = False
 
     @property
     def is_float(self) -> bool:
@@ -56,9 +63,23 @@ def operators_of(file: bytes) -> tuple[TfliteOperator, ...]:
     return tuple(operator for graph in graphs for operator in _of_graph(model, graph))
 
 
+def distinct(operators: Iterable[TfliteOperator]) -> tuple[TfliteOperator, ...]:
+    """Return one operator of each name, version and types."""
+    return tuple({(each.name, each.version, each.types): each for each in operators}.values())
+
+
 def count(operators: tuple[TfliteOperator, ...], *, only_float: bool = False) -> dict[str, int]:
     """Count operators by name, the most frequent first."""
     return dict(Counter(o.name for o in operators if o.is_float or not only_float).most_common())
+
+
+def has_variables(path: Path) -> bool:
+    """Return whether the file has variable tensors, as LSTM operators need for their states."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graphs = map(model.Subgraphs, range(model.SubgraphsLength()))
+    return any(tensor.IsVariable() for graph in graphs for tensor in map(graph.Tensors, range(graph.TensorsLength())))
 
 
 def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
@@ -67,11 +88,52 @@ def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
         operator = graph.Operators(index)
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
-        name = operator_name(model.OperatorCodes(operator.OpcodeIndex()))
+        code = model.OperatorCodes(operator.OpcodeIndex())
         # An omitted optional input is -1.
         input_types = tuple(types[t] for t in inputs if t >= 0)
         output_types = tuple(types[t] for t in outputs)
-        yield TfliteOperator(name, input_types, output_types, _tensor(graph, outputs))
+        marked = ">".join(_marked_types(graph, types, side) for side in (inputs, outputs))
+        yield TfliteOperator(
+            operator_name(code), input_types, output_types, _tensor(graph, outputs),
+            code.Version(), marked, bool(code.CustomCode()),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a .tflite file; a size that is only known at run time is -1."""
+
+    name: str
+    type: str
+    dims: tuple[int, ...]
+    constant: bool
+
+
+def graph_nodes(file: bytes) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+    """Yield each operator of a file's main graph by name, with its inputs and then its outputs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(bytearray(file), 0)
+    graph = model.Subgraphs(0)
+    tensors = [_read_tensor(model, graph.Tensors(i)) for i in range(graph.TensorsLength())]
+    for node in map(graph.Operators, range(graph.OperatorsLength())):
+        indices = [node.Inputs(i) for i in range(node.InputsLength())] + [node.Outputs(i) for i in range(node.OutputsLength())]
+        yield operator_name(model.OperatorCodes(node.OpcodeIndex())), tuple(tensors[i] for i in indices if i >= 0)
+
+
+def _read_tensor(model: Any, tensor: Any) -> Tensor:
+    signature = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
+    dims = signature or [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+    buffer = model.Buffers(tensor.Buffer())
+    is_constant = buffer.DataLength() > 0 or buffer.Offset() > 1
+    return Tensor((tensor.Name() or b"").decode(), names_of("TensorType")[tensor.Type()], tuple(dims), is_constant)
+
+
+def _marked_types(graph: Any, types: list[str], tensors: list[int]) -> str:
+    scales = [graph.Tensors(tensor).Quantization() for tensor in tensors if tensor >= 0]
+    counts = [quantization.ScaleLength() if quantization else 0 for quantization in scales]
+    names = [types[tensor] for tensor in tensors if tensor >= 0]
+    return ",".join(dict.fromkeys(name + "*" * min(count, 2) for name, count in zip(names, counts, strict=True)))
 
 
 def _tensor(graph: Any, outputs: list[int]) -> str:

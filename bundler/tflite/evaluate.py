@@ -100,11 +100,12 @@ class FilePrediction:
         axes = {spec.name: self._served_axis(spec) for spec in self.signature.inputs}
         rows = next((served[name].shape[axis] for name, axis in axes.items() if axis is not None), 1)
         model, size = self._matching_model(served, axes)
+        dtypes = {spec.name: spec.dtype for spec in self.signature.outputs}
         parts: list[dict[str, Array]] = []
         for start in range(0, rows, size):
             indices = np.arange(start, start + size) % rows  # the last call is filled up with the first rows
             call_inputs = {name: _rows(array, indices, axes[name]) for name, array in served.items()}
-            parts.append(self._first_rows(model.run_in_floats(call_inputs), min(size, rows - start)))
+            parts.append(self._first_rows(model.run_in_floats(call_inputs, dtypes), min(size, rows - start)))
         return {spec.name: self._joined(spec, [part[spec.name] for part in parts]) for spec in self.signature.outputs}
 
     def _served_axis(self, spec: TensorSpec) -> int | None:

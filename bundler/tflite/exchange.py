@@ -39,11 +39,17 @@ class Setup:
         signatures: names of the files' signatures, serving_default first.
         io_type: type of quantized inputs and outputs.
         select_tf_ops: whether TensorFlow's kernels may compute what TFLite has no operator for.
+        io: `portable`, or `model` for files with the model's types.
+        output_dtypes: the model's dtypes of outputs, by name, to which a file's outputs are converted for comparisons.
+        per_tensor_dense: whether int8 weights of dense layers have one scale, in `dynamic` (`lowering.needs_per_tensor`).
     """
 
     signatures: tuple[str, ...]
     io_type: Literal["int8", "uint8"] = "int8"
     select_tf_ops: bool = False
+    io: Literal["portable", "model"] = "model"
+    output_dtypes: Mapping[str, str] = field(default_factory=dict)
+    per_tensor_dense: bool = False
 
     def write(self, work: Path) -> None:
         """Write the settings into the work folder."""
@@ -53,7 +59,7 @@ class Setup:
     def read(cls, work: Path) -> Setup:
         """Read the settings of a work folder."""
         data = json.loads((work / "setup.json").read_text("utf-8"))
-        return cls(tuple(data["signatures"]), data["io_type"], data["select_tf_ops"])
+        return cls(**{**data, "signatures": tuple(data["signatures"])})
 
 
 @dataclass(frozen=True)

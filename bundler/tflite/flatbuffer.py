@@ -26,7 +26,7 @@ def add_metadata(content: bytes, entries: Mapping[str, bytes]) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     if any(buffer.offset for buffer in model.buffers):
         raise TfliteError("The TFLite file is over 2 GiB: metadata cannot be added to it.", code="TFB4502")
-    metadata = [entry for entry in model.metadata or [] if _text(entry.name) not in entries]
+    metadata = [entry for entry in model.metadata or [] if text(entry.name) not in entries]
     for name, data in entries.items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = np.frombuffer(data, np.uint8)
@@ -56,5 +56,6 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
         return super().StartVector(size, count, max(alignment, _ALIGNMENT if size == 1 else 1))
 
 
-def _text(value: bytes | str | None) -> str:
+def text(value: bytes | str | None) -> str:
+    """Return a name of an object tree as a string."""
     return value.decode() if isinstance(value, bytes) else value or ""

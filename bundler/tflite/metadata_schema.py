@@ -23,7 +23,7 @@ MIN_PARSER_VERSION = "1.0.0"
 """All readers understand the fields that are written here."""
 
 UNKNOWN, TENSOR_AXIS_LABELS = 0, 2
-"""Values of AssociatedFileType."""
+"""Values of AssociatedFileType; 0 is UNKNOWN in ColorSpaceType, too."""
 RGB, GRAYSCALE = 1, 2
 """Values of ColorSpaceType."""
 

@@ -18,7 +18,10 @@ from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
 from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.gate import Gate, GateFigures, agreement
 from bundler.tflite.layers import Names
+from bundler.tflite.lowering import needs_per_tensor
+from bundler.tflite.portable import PORTABLE, check_fits
 from bundler.tflite.runner import TfliteModel
+from bundler.tflite.runtimes import parse_target
 from bundler.tflite.sizes import signature_sizes, static_shapes, static_sizes
 from bundler.tflite.variants import write_signatures
 from bundler.values.arrays import Array
@@ -86,13 +89,23 @@ class StaticModel:
         shapes = {name: _shapes(signature_cases.cases[0].inputs) for name, signature_cases in cases.items()}
         functions = {name: converted.static(own_shapes) for name, own_shapes in shapes.items()}
         write_signatures(functions, exported.signature.input_names, work / "saved_model")
-        exchange.Setup(tuple(sizes), spec.io_type, spec.select_tf_ops).write(work)
+        cls._setup(spec, cases).write(work)
         for name, signature_cases in cases.items():
             exchange.save_calls(work / "draws" / name, (case.inputs for case in signature_cases.cases))
             if calibration:
                 calls = calibration_calls(exported, sizes[name], calibration, permutations)
                 exchange.save_calls(work / "samples" / name, calls)
         return cls(spec, exported, permutations, cases)
+
+    @staticmethod
+    def _setup(spec: TfliteSpec, cases: Mapping[str, SignatureCases]) -> exchange.Setup:
+        if spec.io == PORTABLE:
+            for case in (case for signature_cases in cases.values() for case in signature_cases.cases):
+                check_fits({**case.inputs, **case.outputs})
+        dtypes = {name: array.dtype.name for name, array in cases[SERVING_DEFAULT].cases[0].outputs.items()}
+        target = parse_target(spec.target_runtime) if spec.target_runtime else None
+        per_tensor = target is not None and needs_per_tensor(target)
+        return exchange.Setup(tuple(cases), spec.integer_io, spec.select_tf_ops, spec.io, dtypes, per_tensor)
 
     @property
     def default(self) -> SignatureCases:

@@ -10,6 +10,7 @@ from bundler.errors import UsageError
 from bundler.graph.quantized_source import comes_quantized
 from bundler.spec.bundle_spec import CALIBRATED, OWN_SCALES
 from bundler.tflite import calibration, user_function
+from bundler.tflite.runtimes import parse_target
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteSpec
@@ -25,7 +26,8 @@ def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> I
     """Yield checks that raise an error if a request cannot succeed, each with the key of the section that it is about.
 
     The checks raise a UsageError if a variant needs calibration data and there is none, or only random data without permission,
-    or if variants and shapes conflict; and a SourceError if the file of the calibration or evaluate function does not exist.
+    if variants and shapes conflict, or if the target runtime is not known; and a SourceError if the file of the calibration or
+    evaluate function does not exist.
 
     Args:
         spec: the model's `tflite` section.
@@ -33,6 +35,9 @@ def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> I
         source: the model's source. If the model is already quantized, its int8 file needs no calibration data.
     """
     yield "variants", lambda: _check_variants(spec, base, source)
+    if spec.target_runtime:
+        target = spec.target_runtime
+        yield "target_runtime", lambda: parse_target(target)
     if spec.calibration:
         yield "calibration", lambda: calibration.check_source(spec, base)
     if spec.evaluate:

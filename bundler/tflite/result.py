@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.tflite.delegation import Delegation
 from bundler.tflite.runner import Scale
+from bundler.tflite.runtimes import RuntimeRequirements
 from bundler.values.signature import TensorSpec
 from serving.golden.compare import Difference
 
@@ -39,6 +40,9 @@ class VariantResult:
         float_layers: the layers of a mix that stay float.
         scales: quantization of the inputs and outputs that are quantized integers.
         signatures: inputs and outputs of the file's additional signatures.
+        load_ms: time in milliseconds from the file to an interpreter that is ready to run; None if it cannot be run here.
+        model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name (`tflite.io: portable`).
+        requirements: the runtimes that run the file, and their known faults.
     """
 
     variant: TfliteVariant
@@ -60,6 +64,9 @@ class VariantResult:
     scales: Mapping[str, Scale] = field(default_factory=dict)
     signatures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     float_ms: float | None = None
+    load_ms: float | None = None
+    model_dtypes: Mapping[str, str] = field(default_factory=dict)
+    requirements: RuntimeRequirements | None = None
 
     @property
     def max_rel(self) -> float:
@@ -79,12 +86,15 @@ class VariantResult:
             "rms_error": dict(self.rms_error),
             "operators": dict(self.operators),
             "float_operators": dict(self.float_operators),
+            **({"load_ms": round(self.load_ms, 4)} if self.load_ms is not None else {}),
             **({"delegation": self.delegation.to_json()} if self.delegation else {}),
+            **({"runtime": self.requirements.to_json()} if self.requirements else {}),
             **({"calibration": dict(self.calibration)} if self.calibration else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "accuracy": dict(self.accuracy),
             **({"evaluation": dict(self.evaluation)} if self.evaluation else {}),
             **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
             **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
+            **({"model_dtypes": dict(self.model_dtypes)} if self.model_dtypes else {}),
             **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
         }

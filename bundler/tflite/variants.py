@@ -75,6 +75,7 @@ def convert(
     *,
     signatures: Collection[str] = (SERVING_DEFAULT,),
     select_tf_ops: bool = False,
+    per_tensor_dense: bool = False,
 ) -> bytes:
     """Convert a SavedModel to a .tflite file with the same names in its signatures.
 
@@ -84,6 +85,7 @@ def convert(
         samples: the calibration samples for int8 and int16x8; not used for the int8 file of a model that has its own scales.
         signatures: names of the signatures.
         select_tf_ops: let TensorFlow's own kernels compute what TFLite has no operator for.
+        per_tensor_dense: give int8 weights of dense layers one scale instead of one for each channel, in `dynamic`.
 
     Returns:
         The file's content.
@@ -93,6 +95,8 @@ def convert(
     """
     with converting(variant):
         converter = float_converter(folder, signatures, select_tf_ops=select_tf_ops)
+        if variant == "dynamic":
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
         _configure(converter, variant, None if variant == "int8" and is_quantized(folder) else samples)
         return start_from_zero(bytes(converter.convert()))
 

@@ -23,6 +23,7 @@ from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import INT8, OWN_SCALES
 from bundler.tflite import clipping, contents, exchange, health, placement, quantize, sensitivity
+from bundler.tflite.portable import PORTABLE, portable
 from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
@@ -57,6 +58,8 @@ class Worker:
         For a file with int8 layers also the latency in float, with one thread, and what is wrong within it.
         """
         file = self._converted(variant, float_layers)
+        if self._setup.io == PORTABLE:
+            file = portable(file)
         path = self._written(name, file)
         if contents.flex(contents.operators_of(file)):
             return {"run": False}  # neither LiteRT's nor TensorFlow's Python package has the Flex delegate
@@ -125,7 +128,7 @@ class Worker:
         setup = self._setup
         return convert(
             self._work / "saved_model", "int8" if own_scales else variant, self._samples,
-            signatures=setup.signatures, select_tf_ops=setup.select_tf_ops,
+            signatures=setup.signatures, select_tf_ops=setup.select_tf_ops, per_tensor_dense=setup.per_tensor_dense,
         )  # fmt: skip
 
     def _samples(self) -> Iterator[Any]:
@@ -142,10 +145,11 @@ class Worker:
 
     def _run(self, name: str) -> None:
         self._at(f"{name} running")
+        types = self._setup.output_dtypes
         for signature in self._setup.signatures:
             model = TfliteModel(self._work / f"{name}.tflite", signature=signature)
             calls = exchange.load_calls(self._work / "draws" / signature)
-            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.run_in_floats(call) for call in calls))
+            exchange.save_calls(self._work / f"{name}.outputs" / signature, (model.run_in_floats(call, types) for call in calls))
 
     def _located(self, path: Path, exc: TfliteError) -> TfliteError:
         """Return the error with the layer of the operator that LiteRT has no kernel for in this form or for these types."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -23,7 +23,6 @@ from bundler.mobile.exported import ExportedModel
 from bundler.mobile.metadata import Labels
 from bundler.mobile.model import MobileModel, MobileVariant
 from bundler.mobile.readme import readme
-from bundler.mobile.snippets import snippets
 from bundler.render import tf_serving
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
@@ -31,11 +30,11 @@ from serving.texts import is_printable
 from tests import chromium
 from tests.bundler.cli.commands import run
 from tests.bundler.mobile.literals import read_kotlin, read_swift
-from tests.bundler.mobile.models import assert_cpp_compiles
+from tests.bundler.mobile.models import assert_cpp_compiles, run_exported, run_golden_test, write_code
 from tests.bundler.render.report.pages import Page, make_manifest, page_of, with_manifest
 from tests.faults.hostile import STRINGS
 from tests.faults.shapes import html_shape, markdown_shape
-from tests.requirements import require
+from tests.requirements import require, require_program
 
 NAMES = sorted({text for text in STRINGS if text.strip() and is_printable(text)})
 EVIL = "<img src=x onerror=document.title=1>'\"`|&*_[x](javascript:1) {{7*7}} ${x} \\(y) größe 😀"
@@ -50,43 +49,55 @@ def mobile_model(names: list[str], source: str) -> MobileModel:
 
 
 @pytest.fixture(scope="module")
-def programs() -> dict[str, str]:
-    return snippets(mobile_model(NAMES, EVIL), "net-float32.tflite", Labels(f"{NAMES[0]} out", ("a", "b", "c")))
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    labels = Labels(f"{NAMES[0]} out", ("a", "b", "c"))
+    return write_code(mobile_model(NAMES, EVIL), labels, tmp_path_factory.mktemp("programs"))
 
 
-def test_python_program_has_every_name_as_a_string(programs: dict[str, str]) -> None:
-    tree = ast.parse(programs["python/net.py"])
+def test_python_program_has_every_name_as_a_string(programs: Path) -> None:
+    tree = ast.parse((programs / "python/net.py").read_text("utf-8"))
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert set(NAMES) <= texts
-    assert all(f"{name}: float32 [1, 3]" in " ".join(texts) for name in NAMES)
+    ast.parse((programs / "python/test_net.py").read_text("utf-8"))
 
 
-@pytest.mark.parametrize(("path", "read"), [("kotlin/NetModel.kt", read_kotlin), ("swift/NetModel.swift", read_swift)])
-def test_kotlin_and_swift_programs_have_every_name_as_a_string(path: str, read: Any, programs: dict[str, str]) -> None:
-    texts = [read(literal) for literal in _LITERAL.findall(programs[path])]
+@pytest.mark.parametrize(("path", "read"), [("kotlin/NetModelSpec.kt", read_kotlin), ("swift/NetModelSpec.swift", read_swift)])
+def test_kotlin_and_swift_programs_have_every_name_as_a_string(path: str, read: Any, programs: Path) -> None:
+    program = (programs / path).read_text("utf-8")
+    texts = [read(literal) for literal in _LITERAL.findall(program)]
     assert {*NAMES, *(f"{name} out" for name in NAMES)} <= set(texts)
-    code = _LITERAL.sub("", programs[path])
+    code = _LITERAL.sub("", program)
     assert code.isascii() and code.count("{") == code.count("}")
 
 
-def test_cpp_program_compiles(programs: dict[str, str], tmp_path: Path) -> None:
-    assert programs["cpp/net.cc"].isascii()
-    assert_cpp_compiles(programs["cpp/net.cc"], tmp_path)
+def test_cpp_program_compiles(programs: Path) -> None:
+    assert (programs / "cpp/net.h").read_bytes().isascii()
+    assert_cpp_compiles(programs / "cpp/net.cc")
 
 
-def overview(names: list[str], text: str, folder: Path) -> str:
+def test_javascript_reads_every_name(programs: Path) -> None:
+    passed, text = run_golden_test("js", programs, "net")
+    assert passed, text
+    node = require_program("node", install="apt-get install nodejs")
+    code = "import {VARIANTS} from './net.mjs'; console.log(JSON.stringify(VARIANTS.float32.inputs.map((t) => t.name)))"
+    done = subprocess.run([node, "--input-type=module", "-e", code], cwd=programs / "js", capture_output=True, check=True)
+    assert json.loads(done.stdout) == NAMES
+
+
+def overview(names: list[str], text: str, folder: Path, file: Path) -> str:
     model = mobile_model(names, text)
     variant = replace(model.variants[0], accuracy=text, operators={text: 1}, scales=dict.fromkeys(names, (0.5, 1)))
-    (folder / "net.tflite").write_bytes(b"x")
+    (folder / "net.tflite").write_bytes(file.read_bytes())
     labels = Labels(names[0], (text,), file="labels.txt")
     exported = ExportedModel(replace(model, variants=(variant,)), labels, {"float32": "net.tflite"}, ("python/net.py",))
     return readme(text, folder, [exported])
 
 
-def test_readme_for_apps_has_the_same_structure_for_every_name(tmp_path: Path) -> None:
-    usual = markdown_shape(overview([f"n{i}" for i, _ in enumerate(NAMES)], "usual", tmp_path))
+def test_readme_for_apps_has_the_same_structure_for_every_name(tmp_path: Path, small_bundle: Path) -> None:
+    file = small_bundle / "tflite/mlp/1/mlp-float32.tflite"
+    usual = markdown_shape(overview([f"n{i}" for i, _ in enumerate(NAMES)], "usual", tmp_path, file))
     for text in (*NAMES[::10], EVIL):
-        assert markdown_shape(overview(NAMES, text, tmp_path)) == usual, text
+        assert markdown_shape(overview(NAMES, text, tmp_path, file)) == usual, text
 
 
 @pytest.mark.parametrize("text", [*NAMES[::6], EVIL])
@@ -177,11 +188,9 @@ def test_bundle_of_odd_names_is_built_verified_and_exported(tmp_path: Path) -> N
     assert json.loads(run("inspect", out, "--json").stdout)["models"]["net"]["versions"]["1"]["signatures"]
     mobile = tmp_path / "mobile"
     export_mobile(Bundle.open(out), mobile, ExportOptions())
-    space: dict[str, Any] = {"__name__": "net", "__file__": str(mobile / "python" / "net.py")}
-    exec(compile((mobile / "python" / "net.py").read_text("utf-8"), "net.py", "exec"), space)
-    rows = np.float32([[1, 2, 3]])
-    answers = space["NetModel"]()(rows, 3 * rows)
-    np.testing.assert_array_equal(answers[names[2]], -2 * rows)
+    assert run_golden_test("python", mobile, "net")[0]
+    code = f"import net, numpy as np; x = np.float32([[1, 2, 3]]); print(net.NetModel()(x, 3 * x)[{names[2]!r}].tolist())"
+    assert json.loads(run_exported(mobile, code)) == [[-2.0, -4.0, -6.0]]
     assert EVIL in Page((out / "report.html").read_text("utf-8")).text
 
 

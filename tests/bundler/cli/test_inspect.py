@@ -31,6 +31,29 @@ def test_inspect_shows_each_kind_of_file(copy: Path) -> None:
     assert "  in  x=float32[batch,4]" in run("inspect", copy / "onnx" / "mlp" / "1.onnx").stdout
 
 
+def test_inspect_shows_the_runtimes_of_a_tflite_file(copy: Path) -> None:
+    file = copy / "tflite" / "mlp" / "1" / "mlp-float32.tflite"
+    assert "oldest runtime: litert 1.0.1, tflite-runtime 2.14.0\n" in run("inspect", file).stdout
+    assert json.loads(run("inspect", file, "--json").stdout)["requirements"] == {
+        "minimum": {"litert": "1.0.1", "tflite-runtime": "2.14.0"}, "known_bad": [],
+    }  # fmt: skip
+
+
+def test_inspect_delegates_of_a_bundle_and_of_a_file(copy: Path) -> None:
+    text = run("inspect", copy, "--delegates").stdout
+    assert "tflite/mlp/1/mlp-float32.tflite\n  XNNPACK runs 2 of 2 nodes; 1 partition (measured)\n" in text
+    assert "  gpu: takes 2 of 2 nodes\n" in text and "gpu: GPU delegate (OpenCL, OpenGL, Metal), by the list of LiteRT v" in text
+    file = copy / "tflite" / "mlp" / "1" / "mlp-float32.tflite"
+    (rows,) = json.loads(run("inspect", file, "--delegate", "gpu", "--json").stdout).values()
+    assert list(rows) == ["XNNPACK", "gpu"] and (rows["gpu"]["nodes"], rows["gpu"]["taken"]) == (2, 2)
+
+
+def test_inspect_refuses_an_unknown_delegate_and_a_folder_without_files(copy: Path) -> None:
+    output = run("inspect", copy, "--delegate", "tpu", code=2).output
+    assert "Unknown delegate 'tpu'." in output and "choose from: gpu, coreml" in output
+    assert "has no .tflite file" in run("inspect", copy / "models", "--delegates", code=2).output
+
+
 def test_inspect_counts_transposes_by_signature(tmp_path: Path) -> None:
     """A convolution on channels-first pixels needs one; a second signature has its own count."""
     import numpy as np

@@ -12,6 +12,7 @@ from tests.requirements import require_program
 
 _SIMPLE = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "r": "\r", "t": "\t"}
 _KOTLIN = re.compile(r"""\\(?:u(?P<unit>[0-9a-fA-F]{4})|(?P<simple>[tbrn'"\\$]))|(?P<raw>[^\\"$\n\r])""")
+_JS = re.compile(r"""\\(?:u(?P<unit>[0-9a-fA-F]{4})|(?P<simple>[tnr'"\\]))|(?P<raw>[^\\"\n\r])""")
 _SWIFT = re.compile(r"""\\(?:u\{(?P<unit>[0-9a-fA-F]{1,8})\}|(?P<simple>[0tnr"'\\]))|(?P<raw>[^\\"\n\r])""")
 
 
@@ -24,6 +25,11 @@ def read_python(literal: str) -> str:
 def read_kotlin(literal: str) -> str:
     units = [_units(m["raw"] or {**_SIMPLE, "b": "\b", "$": "$"}.get(m["simple"]) or chr(int(m["unit"], 16)))
              for m in _matches(_KOTLIN, literal)]  # fmt: skip
+    return b"".join(units).decode("utf-16-le", "surrogatepass")
+
+
+def read_js(literal: str) -> str:
+    units = [_units(m["raw"] or _SIMPLE.get(m["simple"]) or chr(int(m["unit"], 16))) for m in _matches(_JS, literal)]
     return b"".join(units).decode("utf-16-le", "surrogatepass")
 
 

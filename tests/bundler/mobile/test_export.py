@@ -6,8 +6,8 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from bundler.mobile.model import Preprocessing
 from bundler.tflite.packed import unpack
 from bundler.tflite.runner import TfliteModel
 from bundler.validation.bundle import Bundle
-from tests.bundler.mobile.models import CLASSES, assert_cpp_compiles, image_model
+from serving.protocol.tflite_file import read_metadata
+from tests.bundler.mobile.models import CLASSES, image_model, run_exported
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +42,41 @@ def run(*arguments: Any, code: int = 0) -> Result:
 
 def test_export_has_all_files_with_checksums(out: Path) -> None:
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    calls = {"python/mlp.py", "kotlin/MlpModel.kt", "swift/MlpModel.swift", "cpp/mlp.cc"}
-    assert files == {"mlp-float32.tflite", "mlp-labels.txt", "README.md", "export.json", "SHA256SUMS", *calls}
+    calls = {
+        "python/mlp.py", "python/test_mlp.py", "cpp/mlp.h", "cpp/mlp.cc", "cpp/mlp_test.cc", "js/mlp.mjs", "js/mlp.test.mjs",
+        "kotlin/MlpModelSpec.kt", "kotlin/MlpModel.kt", "kotlin/MlpModelCompiled.kt", "kotlin/MlpModelGoldenTest.kt",
+        "swift/MlpModelSpec.swift", "swift/MlpModel.swift", "swift/MlpModelGoldenTest.swift",
+    }  # fmt: skip
+    libraries = {
+        "python/tfbundle_tensors.py", "cpp/tfbundle_tensors.h", "js/tfbundle_tensors.mjs", "kotlin/TfbundleTensors.kt",
+        "swift/TfbundleTensors.swift",
+    }  # fmt: skip
+    golden = {f"golden/mlp/{name}" for name in ("x.values", "float32.y.out.bin")}
+    page = {"web/index.html", "web/model.js", "web/page.js"}
+    files_of_models = {"mlp-float32.tflite", "mlp-labels.txt", "README.md", "export.json", "SHA256SUMS"}
+    assert files == files_of_models | calls | libraries | golden | page
     sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text("utf-8").splitlines())
     assert set(sums) == files - {"SHA256SUMS"}
     assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=out, check=True)
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # the staging folder is gone
+
+
+def test_export_names_the_oldest_runtimes(out: Path) -> None:
+    (record,) = json.loads((out / "export.json").read_text("utf-8"))["models"][0]["variants"]
+    assert record["runtime"] == {"minimum": {"litert": "1.0.1", "tflite-runtime": "2.14.0"}, "known_bad": []}
+    assert record["delegates"]["gpu"]["nodes"] == record["delegates"]["gpu"]["taken"] == 2
+    assert "| mlp-float32.tflite | 2 of 2 | 2 of 2 |" in (out / "README.md").read_text("utf-8")
+    assert "| mlp-float32.tflite | 1.0.1 | 2.14.0 |" in (out / "README.md").read_text("utf-8")
+    entry = read_metadata((out / "mlp-float32.tflite").read_bytes())["min_runtime_version"]
+    assert entry == b"2.14.0".ljust(16, b"\0")
+
+
+def test_export_for_a_target_runtime(small_bundle: Path, tmp_path: Path) -> None:
+    run("export-mobile", small_bundle, "-o", tmp_path / "out", "--target-runtime", "tflite-runtime==2.14")
+    assert TfliteModel(tmp_path / "out" / "mlp-float32.tflite").inputs
+    result = run("export-mobile", small_bundle, "-o", tmp_path / "no", "--target-runtime", "litert==9.0", code=2)
+    assert "no operators are recorded for litert 9.0" in result.output and not (tmp_path / "no").exists()
 
 
 def test_exported_file_has_metadata_and_labels(out: Path) -> None:
@@ -72,25 +101,15 @@ def test_exported_file_has_the_outputs_of_the_bundles_file(out: Path, small_bund
     assert got.dtype == want.dtype and got.tobytes() == want.tobytes()
 
 
-def in_clean_process(code: str, folder: Path) -> str:
-    """Run code without this repository; it may import only `ai_edge_litert` and NumPy."""
-    check = "import sys; bad = {'bundler', 'serving', 'tensorflow', 'torch'} & set(sys.modules); assert not bad, bad"
-    command = [sys.executable, "-I", "-c", f"{code}\n{check}"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120).stdout
-
-
-def test_python_code_runs_unchanged(out: Path, tmp_path: Path) -> None:
-    printed = in_clean_process(f"import runpy; runpy.run_path({str(out / 'python/mlp.py')!r}, run_name='__main__')", tmp_path)
+def test_python_code_runs_unchanged(out: Path) -> None:
+    printed = run_exported(out, "runpy.run_path('mlp.py', run_name='__main__')")
     assert "y float32 (1, 3)" in printed
     assert any(f"label: {name}" in printed for name in CLASSES)
 
 
-def test_python_code_returns_the_files_outputs(out: Path, tmp_path: Path) -> None:
-    code = (
-        f"import runpy, numpy as np; model = runpy.run_path({str(out / 'python/mlp.py')!r})['MlpModel']();"
-        "print(model([[1, 2, 3, 4]])['y'].tolist())"
-    )
-    got = np.float32(json.loads(in_clean_process(code, tmp_path)))
+def test_python_code_returns_the_files_outputs(out: Path) -> None:
+    code = "import mlp; print(mlp.MlpModel()([[1, 2, 3, 4]])['y'].tolist())"
+    got = np.float32(json.loads(run_exported(out, code)))
     want = TfliteModel(out / "mlp-float32.tflite")({"x": np.float32([[1, 2, 3, 4]])})["y"]
     np.testing.assert_array_equal(got, want)
 
@@ -103,6 +122,11 @@ def test_readme_and_json_have_the_measurements(out: Path, small_bundle: Path) ->
     assert variant["size_bytes"] == (out / "mlp-float32.tflite").stat().st_size > figures["size_bytes"]
     text = (out / "README.md").read_text("utf-8")
     assert f"{figures['latency_ms']['1']:.3g} ms" in text
+    assert variant["load_ms"] == figures["load_ms"] > 0
+    assert f"| {figures['load_ms']:.3g} ms |" in text
+    assert variant["delegation"] == figures["delegation"]
+    assert "| 2 of 2 nodes in 1 partition |" in text
+    assert "| mlp-float32.tflite | – |" in text  # XNNPACK runs all
     assert "| FULLY_CONNECTED | 2 |" in text
     assert "| input | `x` | float32 | [1, 4] |" in text
 
@@ -195,6 +219,16 @@ def without_variants(root: Path, refused: dict[str, Any]) -> Bundle:
     return Bundle(opened.layout, Manifest(opened.manifest.spec, {"mlp": {1: record}}, opened.manifest.files))
 
 
+@pytest.mark.parametrize("names", [("a-b", "a_b"), ("net", "Net"), ("x1", "x-1")])
+def test_models_that_would_share_files_are_exported_one_by_one(names: tuple[str, str]) -> None:
+    from bundler.mobile.export import _check_file_names
+
+    with pytest.raises(UsageError, match=f"The code of {names[0]} and of {names[1]} would be in the same files") as caught:
+        _check_file_names(names)
+    assert caught.value.fix == f"export them one by one: --model {names[1]}"
+    _check_file_names(("digits", "sentences"))
+
+
 def test_normalization_that_does_not_fit_the_image_is_rejected() -> None:
     from bundler.mobile.export import _normalized
 
@@ -204,8 +238,21 @@ def test_normalization_that_does_not_fit_the_image_is_rejected() -> None:
     with pytest.raises(UsageError, match="std must not be 0"):
         _normalized(model, ExportOptions(std=(0.0,)))
     assert _normalized(model, ExportOptions(mean=(1.0,))).preprocessing == Preprocessing((1.0,), (1.0,))
+    declared = Preprocessing((2.0,), (2.0,), 8, True, "bicubic", "bgr")
+    with_mean = _normalized(replace(model, preprocessing=declared), ExportOptions(mean=(1.0,)))
+    assert with_mean.preprocessing == replace(declared, mean=(1.0,), std=(1.0,))  # the rest stays as declared
+    with pytest.raises(UsageError, match="resize 7 is smaller than the crop of 8x6"):
+        _normalized(replace(model, preprocessing=replace(declared, resize=7)), ExportOptions())
     assert _normalized(model, ExportOptions()).preprocessing is None
 
 
-def test_cpp_code_compiles(out: Path, tmp_path: Path) -> None:
-    assert_cpp_compiles((out / "cpp" / "mlp.cc").read_text("utf-8"), tmp_path)
+def test_image_settings_reach_metadata_readme_and_code(colors: Path) -> None:
+    metadata, _ = unpack((colors / "colors-float32.tflite").read_bytes())
+    assert metadata is not None
+    ((image,),) = [graph["input_tensor_metadata"] for graph in metadata["subgraph_metadata"]]
+    texts = [image["description"], (colors / "README.md").read_text("utf-8")]
+    paths = ("python/colors.py", "kotlin/ColorsModelSpec.kt", "swift/ColorsModelSpec.swift", "cpp/colors.h", "js/colors.mjs")
+    texts += [(colors / path).read_text("utf-8") for path in paths]
+    for text in texts:
+        for setting in ("shorter side to 12 (bicubic", "8x10 (height x width) from the middle", "BGR", "mean [103.53, 116.28"):
+            assert setting in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bundler.mobile.metadata import Image, Tensors, model_metadata
@@ -38,3 +40,12 @@ def test_metadata_has_the_normalization(text: str) -> None:
     assert x["dimension_names"] == ["batch", *(("height", "width", "channels") if is_last else ("channels", "height", "width"))]
     kind = "ImageProperties" if is_last else "FeatureProperties"  # readers assume that an image has channels last
     assert kind in x["content"]["content_properties"]
+
+
+def test_description_has_the_models_dtype() -> None:
+    model = image_model("x=uint8[1,4]")
+    variant = replace(model.variants[0], model_dtypes={"x": "bool", "scores": "float64"})
+    (graph,) = model_metadata(model, variant, None, Tensors(("x",), ("scores",)))["subgraph_metadata"]
+    (x,), (scores,) = graph["input_tensor_metadata"], graph["output_tensor_metadata"]
+    assert x["description"] == "uint8 [1, 4]; bool in the model: 0 is false, any other value is true"
+    assert scores["description"] == "float32 [1, 3]; float64 in the model"

@@ -1,77 +1,131 @@
-"""Code that calls an exported model."""
+"""The code of an export: its golden tests run or compile, and fail on wrong data."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from bundler.errors import UsageError
+from bundler.mobile.metadata import Labels
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
-from bundler.mobile.snippets import arguments, snippets
 from bundler.values.signature import Signature, TensorSpec
-from tests.bundler.mobile.models import assert_cpp_compiles, image_model
+from tests.bundler.mobile.models import TREES, assert_cpp_compiles, image_model, run_golden_test, write_code
+from tests.requirements import require_package, require_program
+
+DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+KOTLIN_API = Path(__file__).parent / "kotlin_api"
 
 
-@pytest.mark.parametrize("text", ["x=float32[1,3,8,6]", "x=float32[1,8,6,3]"])
-def test_python_code_normalizes_pixels(text: str) -> None:
-    model = image_model(text, preprocessing=Preprocessing((1.0, 2.0, 3.0), (2.0, 2.0, 2.0)))
-    code = snippets(model, "m.tflite", None)["python/my_net_v2.py"]
-    space: dict[str, Any] = {"__name__": "snippet", "__file__": "/x/python/y.py"}
-    exec(compile(code, "snippet", "exec"), space)
-    pixels = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
-    got = space["prepare"](pixels)
-    want = (pixels.astype(np.float32) - np.float32([1, 2, 3])) / 2
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got[0], want if text.endswith("3]") else want.transpose(2, 0, 1), rtol=1e-6)
+@pytest.fixture(scope="module")
+def every_type(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Code for a model with inputs and outputs of all types, one variant of which is quantized."""
+    inputs, outputs = (
+        tuple(TensorSpec(f"{side}.{dtype}", dtype, shape) for dtype in DTYPES) for side, shape in (("in", (2, 3)), ("out", ()))
+    )
+    plain = MobileVariant("float32", Path("m.tflite"), inputs, outputs, {}, {}, "not known")
+    scales = {f"{side}.{dtype}": (0.0371, 3) for side in ("in", "out") for dtype in ("int16", "int8", "uint8")}
+    quantized = MobileVariant("int8-io", Path("m.tflite"), inputs, outputs, {}, {}, "not known", scales=scales)
+    model = MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (plain, quantized))
+    return write_code(model, None, tmp_path_factory.mktemp("types") / "out")
 
 
-def test_names_become_unique_variables() -> None:
-    texts = ("input.1=float32[1]", "input/1=int64[1]", "class=bool[1]", "x-y=uint8[2,3]", "outputs=int8[1]")
-    inputs = arguments(tuple(map(TensorSpec.parse, texts)))
-    assert [a.ident for a in inputs] == ["input_1", "input_1_", "class_", "x_y", "outputs_"]
-    assert [a.count for a in inputs] == [1, 1, 1, 6, 1]
-    with pytest.raises(UsageError, match="Cannot generate code that passes"):
-        arguments((TensorSpec("x", "string", (1,)),))
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Code for a model that takes grey images, channels last, of which one side is enlarged and one reduced."""
+    model = image_model(
+        "x=float32[1,9,40,1]", preprocessing=Preprocessing((12.5,), (99.0,), (11, 47), True, "lanczos", "rgb")
+    )
+    return write_code(model, Labels("scores", ("no", "maybe", "yes")), tmp_path_factory.mktemp("grey") / "out")
 
 
-def test_every_type_is_supported_in_every_language(tmp_path: Path) -> None:
-    dtypes = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
-    inputs = tuple(TensorSpec(f"in.{dtype}", dtype, (2, 3)) for dtype in dtypes)
-    outputs = tuple(TensorSpec(f"out.{dtype}", dtype, ()) for dtype in dtypes)
-    variant = MobileVariant("int8", Path("m.tflite"), inputs, outputs, {}, {}, "not known")
-    model = MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (variant,))
-    texts_by_path = snippets(model, "m-int8.tflite", None)
-    assert set(texts_by_path) == {"python/m.py", "kotlin/MModel.kt", "swift/MModel.swift", "cpp/m.cc"}
-    compile(texts_by_path["python/m.py"], "m.py", "exec")
-    for path, text in texts_by_path.items():
-        assert all(f'"in.{dtype}"' in text and f"out.{dtype}" in text for dtype in dtypes), path
-        for opening, closing in ("()", "{}", "[]"):
-            assert text.count(opening) == text.count(closing), path
-    assert_cpp_compiles(texts_by_path["cpp/m.cc"], tmp_path)
+@pytest.mark.parametrize("language", ["python", "js", "cpp"])
+def test_golden_test_passes(language: str, colors: Path) -> None:
+    passed, text = run_golden_test(language, colors, "colors")
+    assert passed, text
 
 
-def test_python_code_quantizes_and_the_other_languages_explain_how() -> None:
-    inputs, outputs = (TensorSpec("x", "int8", (1, 4)),), (TensorSpec("y", "uint8", (1, 3)),)
-    scales = {"x": (0.5, -3), "y": (0.25, 128)}
-    variant = MobileVariant("int8-io", Path("m.tflite"), inputs, outputs, {}, {}, "not known", scales=scales)
-    model = MobileModel("m", 1, "m.onnx", Signature(inputs, outputs), (variant,))
-    texts_by_path = snippets(model, "m-int8-io.tflite", None)
-    space: dict[str, Any] = {"__name__": "snippet", "__file__": "/x/python/y.py"}
-    exec(compile(texts_by_path["python/m.py"], "snippet", "exec"), space)
-    instance = space["MModel"].__new__(space["MModel"])
-    seen: dict[str, Any] = {}
+@pytest.mark.parametrize("language", ["js", pytest.param("cpp", marks=pytest.mark.slow)])
+def test_golden_test_passes_for_all_types_and_for_grey_images(language: str, every_type: Path, grey: Path) -> None:
+    for folder, name in ((every_type, "m"), (grey, "my_net_v2")):
+        passed, text = run_golden_test(language, folder, name)
+        assert passed, text
 
-    def run_signature(**inputs: Any) -> dict[str, Any]:
-        seen.update(inputs)
-        return {"y": np.uint8([[128, 0, 130]])}
 
-    instance._run = run_signature
-    y = instance([[0.0, 1.0, -1000.0, 1000.0]])["y"]
-    assert seen["x"].dtype == np.int8 and seen["x"].tolist() == [[-3, -1, -128, 127]]
-    assert y.dtype == np.float32 and y.tolist() == [[0.0, -32.0, 0.5]]
-    for language in ("kotlin/MModel.kt", "swift/MModel.swift", "cpp/m.cc"):
-        assert "int8 [1, 4], representing 0.5 * (integer - -3)" in texts_by_path[language]
-        assert "uint8 [1, 3], representing 0.25 * (integer - 128)" in texts_by_path[language]
+@pytest.mark.parametrize("language", ["python", "js", pytest.param("cpp", marks=pytest.mark.slow)])
+def test_golden_test_fails_on_another_image(language: str, colors: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(colors, tmp_path / "out"))
+    image = out / "golden/colors/image.rgb"
+    pixels = bytearray(image.read_bytes())
+    pixels[len(pixels) // 2] ^= 0x40
+    image.write_bytes(pixels)
+    passed, text = run_golden_test(language, out, "colors")
+    assert not passed
+    assert {"python": "AssertionError", "js": "AssertionError", "cpp": "not as in the golden data"}[language] in text
+
+
+@pytest.mark.parametrize("tree", [TREES[0], pytest.param(TREES[1], marks=pytest.mark.slow)])
+def test_cpp_program_compiles_with_the_headers_of_litert_and_tensorflow(tree: str, colors: Path) -> None:
+    assert_cpp_compiles(colors / "cpp" / "colors.cc", tree)
+
+
+@pytest.mark.slow
+def test_kotlin_code_compiles_and_its_golden_test_passes(colors: Path, every_type: Path, grey: Path, tmp_path: Path) -> None:
+    """The declarations in kotlin_api/ name their sources."""
+    kotlinc = require_program("kotlinc", install="npm install kotlin-compiler, with its bin/ on PATH")
+    java = require_program("java", install="apt-get install default-jre-headless")
+    for folder, name in ((colors, "ColorsModel"), (every_type, "MModel"), (grey, "MyNetV2Model")):
+        jar = tmp_path / f"{name}.jar"
+        sources = [str(path) for path in (*(folder / "kotlin").glob("*.kt"), *KOTLIN_API.glob("*.kt"))]
+        command = [kotlinc, *sources, "-include-runtime", "-d", str(jar)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        command = [java, "-cp", str(jar), f"{name}GoldenTestKt", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "0 failed\n"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Code for a model whose variants have float32, int8 and uint8 inputs and outputs."""
+    model, variants = image_model("x=float32[1,4]"), []
+    for name, dtype in (("float32", "float32"), ("int8-io", "int8"), ("int16x8", "uint8")):
+        specs = (TensorSpec("x", dtype, (1, 4)),), (TensorSpec("scores", dtype, (1, 3)),)
+        scales = {} if dtype == "float32" else {"x": (0.5, 3), "scores": (0.25, 1)}
+        variants.append(MobileVariant(name, Path("m.tflite"), *specs, {}, {}, "not known", scales=scales))
+    return write_code(replace(model, variants=tuple(variants)), None, tmp_path_factory.mktemp("integers") / "out")
+
+
+def test_variants_that_a_compiled_model_cannot_take_are_named(every_type: Path, integers: Path) -> None:
+    assert not (every_type / "kotlin/MModelCompiled.kt").exists()
+    text = (integers / "kotlin/MyNetV2ModelCompiled.kt").read_text("utf-8")
+    assert "Accelerator.GPU" in text and "these variants have other types: int16x8." in text
+
+
+SWIFT_API = {"invoke(with:)", "output(named:)"}
+"""What the code calls on a SignatureRunner (LiteRT, tflite/swift/Sources/SignatureRunner.swift, 2026-07-21, which is TensorFlow's
+tensorflow/lite/swift). It has no `invoke()`; `Interpreter` has that, without signatures. `Tensor.DataType` (Tensor.swift) has no
+int8, and `output(named:)` throws for it."""
+
+
+def test_swift_code_calls_only_what_tensorflow_lite_has(colors: Path, integers: Path) -> None:
+    text = (colors / "swift/ColorsModel.swift").read_text("utf-8")
+    calls = {f"{name}({label})" for name, label in re.findall(r"\brunner\.(\w+)\((\w+:)", text)}
+    assert calls == SWIFT_API
+    assert len(re.findall(r"\brunner\.\w+", text)) == len(calls)
+    assert 'Interpreter(modelPath: path, options: options).signatureRunner(with: "serving_default")' in text
+    text = (integers / "swift/MyNetV2Model.swift").read_text("utf-8")
+    assert "cannot read the outputs of int8-io;" in text
+
+
+@pytest.mark.slow
+def test_swift_code_has_no_syntax_errors(colors: Path, every_type: Path, grey: Path) -> None:
+    """No registry has a Swift compiler for this machine, so a parser of the language reads the code."""
+    tree_sitter = require_package("tree_sitter", "pip install tree-sitter")
+    grammar = require_package("tree_sitter_swift", "pip install tree-sitter-swift")
+    parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+    for path in (path for folder in (colors, every_type, grey) for path in (folder / "swift").glob("*.swift")):
+        assert not parser.parse(path.read_bytes()).root_node.has_error, path

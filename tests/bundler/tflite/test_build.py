@@ -44,11 +44,12 @@ def results(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> dict[str
 @pytest.mark.parametrize("variant", ALL)
 def test_names_dtypes_and_shapes_match_pytorch(results: dict[str, VariantResult], variant: str) -> None:
     result = results[variant]
-    floats = "int8" if variant == "int8-io" else "float32"
+    floats = "uint8" if variant == "int8-io" else "float32"
     assert result.inputs == (
-        TensorSpec("image", floats, (1, 3, 8, 8)), TensorSpec("ids", "int64", (1, 10)),
+        TensorSpec("image", floats, (1, 3, 8, 8)), TensorSpec("ids", "int32", (1, 10)),
     )  # fmt: skip
-    assert result.outputs == (TensorSpec("logits", floats, (1, 4)), TensorSpec("label", "int64", (1,)))
+    assert result.outputs == (TensorSpec("logits", floats, (1, 4)), TensorSpec("label", "int32", (1,)))
+    assert result.to_json()["model_dtypes"] == {"ids": "int64", "label": "int64"}
     assert set(result.scales) == ({"image", "logits"} if variant == "int8-io" else set())
 
 
@@ -78,6 +79,7 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
         assert result.size_bytes == result.path.stat().st_size
         assert set(result.latency_ms) == {1, 2}
         assert all(0 < ms < 1000 for ms in result.latency_ms.values())
+        assert result.load_ms is not None and 0 < result.load_ms < 1000
     assert results["float32"].operators["CONV_2D"] == 1
     assert results["float32"].float_operators["CONV_2D"] == 1
     assert "CONV_2D" not in results["int8"].float_operators
@@ -94,8 +96,8 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
         assert data["delegation"]["share"] < 1  # XNNPACK runs neither the embedding nor ArgMax
         assert data["delegation"]["left"]["ARG_MAX"] == 1
         assert data["file"] == result.path.name
-        floats = "int8" if result.variant == "int8-io" else "float32"
-        assert data["inputs"] == [f"image={floats}[1,3,8,8]", "ids=int64[1,10]"]
+        floats = "uint8" if result.variant == "int8-io" else "float32"
+        assert data["inputs"] == [f"image={floats}[1,3,8,8]", "ids=int32[1,10]"]
 
 
 def test_parity_gates_only_float32(
@@ -263,7 +265,7 @@ def test_file_with_flex_operators_is_published_with_notes_but_cannot_be_evaluate
     spec = TfliteSpec(variants=("float32",), select_tf_ops=True)
     (result,) = build_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     assert result.operators["FlexMatrixDeterminant"] == 1
-    assert [str(spec) for spec in result.outputs] == ["logits=float32[1,4]", "label=int64[1]"]
+    assert [str(spec) for spec in result.outputs] == ["logits=float32[1,4]", "label=int32[1]"]
     assert (result.latency_ms, result.differences) == ({}, ())
     assert result.notes[0].startswith("TensorFlow's own kernels compute MatrixDeterminant (select_tf_ops): the app needs")
     assert result.notes[1].startswith("not run and not compared with PyTorch")
@@ -298,8 +300,8 @@ def test_additional_shapes_are_signatures_that_share_the_weights(
     variants = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
     for result, error in zip(variants, (1e-5, 0.3), strict=True):
         assert [spec.dims for spec in result.inputs] == [(1, 3, 8, 8), (1, 10)]
-        assert result.signatures["short"]["inputs"] == ["image=float32[2,3,8,8]", "ids=int64[2,6]"]
-        assert result.signatures["short"]["outputs"] == ["logits=float32[2,4]", "label=int64[2]"]
+        assert result.signatures["short"]["inputs"] == ["image=float32[2,3,8,8]", "ids=int32[2,6]"]
+        assert result.signatures["short"]["outputs"] == ["logits=float32[2,4]", "label=int32[2]"]
         differences = [d for draw, d in result.differences if draw.startswith("short/") and d.output == "logits"]
         assert len(differences) == 6 if result.calibration else len(differences) >= 2
         assert max(d.max_rel for d in differences) < error
@@ -318,7 +320,7 @@ def test_invalid_shapes_are_rejected(tmp_path: Path, samples: Path) -> None:
         check_request(spec)
     (tmp_path / "sizes.py").write_text(SIZES)
     spec = TfliteSpec(variants=("float32",), evaluate=f"{tmp_path}/sizes.py:unknown_size")
-    with pytest.raises(UsageError, match=r"ids\[5, 7\], but the TFLite file takes .*ids=int64\[1,10\](.|\n)*tflite\.shapes"):
+    with pytest.raises(UsageError, match=r"ids\[5, 7\], but the TFLite file takes .*ids=int32\[1,10\](.|\n)*tflite\.shapes"):
         build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
 
 
@@ -326,11 +328,11 @@ def test_runner_rejects_other_names_dtypes_and_files(
     results: dict[str, VariantResult], tmp_path: Path
 ) -> None:
     model = TfliteModel(results["float32"].path)
-    good = {"image": np.zeros((1, 3, 8, 8), np.float32), "ids": np.zeros((1, 10), np.int64)}
+    good = {"image": np.zeros((1, 3, 8, 8), np.float32), "ids": np.zeros((1, 10), np.int32)}
     assert set(model(good)) == set(SIGNATURE.output_names)
     for bad in (
         {"image": good["image"]},
-        good | {"ids": good["ids"].astype(np.int32)},
+        good | {"ids": good["ids"].astype(np.int64)},
         good | {"image": np.zeros((2, 3, 8, 8), np.float32)},
     ):
         with pytest.raises(TfliteError, match=r"The file takes .*image=float32\[1,3,8,8\]"):
@@ -355,3 +357,22 @@ def test_converter_crash_is_an_error_and_the_other_variants_are_made(
         "Its last output: quantizer: no such loop"
     ) in text
     assert "leave int8 out of --tflite" in text
+
+
+@pytest.mark.slow
+def test_file_for_an_old_runtime_has_versions_that_it_has_or_is_rejected(samples: Path, tmp_path: Path) -> None:
+    """tflite-runtime 2.14 has no FULLY_CONNECTED with a scale for each channel of its weights, so `dynamic` has one for all."""
+    target = "tflite-runtime==2.14"
+    spec = TfliteSpec(variants=("dynamic", "int16x8"), calibration=samples.name, target_runtime=target)
+    outcome = make_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m", base=samples.parent)
+    (result,) = outcome.variants
+    assert result.requirements is not None and result.requirements.minimum["tflite-runtime"] == "2.14.0"
+    assert result.to_json()["runtime"]["minimum"] == {"litert": "1.0.1", "tflite-runtime": "2.14.0"}
+    (rejected,) = outcome.rejected
+    assert "tflite-runtime 2.14.0 cannot run the int16x8 TFLite file" in rejected.error.what
+    assert not (tmp_path / "m-int16x8.tflite").exists()
+
+
+def test_unknown_target_runtime_is_refused_before_the_build() -> None:
+    with pytest.raises(UsageError, match="unknown runtime 'onnx'"):
+        check_request(TfliteSpec(variants=("float32",), target_runtime="onnx==1.0"))

@@ -30,7 +30,8 @@ class File:
     def __init__(self) -> None:
         self.calls: list[Array] = []
 
-    def run_in_floats(self, call: dict[str, Array]) -> dict[str, Array]:
+    def run_in_floats(self, call: dict[str, Array], dtypes: dict[str, str]) -> dict[str, Array]:
+        assert set(dtypes) <= {"y", "total"}
         self.calls.append(call["x"])
         assert call["x"].shape == (3, 2)
         return {"y": call["x"].T * call["scale"], "total": call["x"].sum()}

@@ -10,6 +10,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from bundler.converters.native.context import Context
+from bundler.converters.native.ops.unrolled import MOST_STEPS, unrolls
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.bundler.tflite.lowered import Lowered
 
@@ -32,6 +34,13 @@ def lstm(*, batch: int = 1, direction: str = "forward", outputs: tuple[str, ...]
     return model_of([node], inputs, [o for o in outputs if o], weights, dynamic=dynamic), inputs
 
 
+@pytest.fixture
+def long_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every sequence too long to be unrolled."""
+    monkeypatch.setattr("bundler.converters.native.ops.unrolled.MOST_STEPS", 0)
+
+
+@pytest.mark.usefixtures("long_sequences")
 @pytest.mark.parametrize(("direction", "count"), [("forward", 1), ("reverse", 1), ("bidirectional", 2)])
 def test_an_lstm_is_one_operator_per_direction(tmp_path: Path, direction: str, count: int) -> None:
     lowered = Lowered(*lstm(direction=direction, batch=2), tmp_path)
@@ -40,6 +49,7 @@ def test_an_lstm_is_one_operator_per_direction(tmp_path: Path, direction: str, c
     lowered.assert_answers(calls=3)
 
 
+@pytest.mark.usefixtures("long_sequences")
 def test_states_start_from_zero_in_every_call_of_an_int8_file(tmp_path: Path) -> None:
     lowered = Lowered(*lstm(outputs=("y",)), tmp_path, "int8")
     assert lowered.operators[FUSED] == 1
@@ -61,12 +71,14 @@ ZEROS, STATES = np.zeros((1, 1, H), np.float32), array(1, 1, H, seed=4)
     ],
     ids=["zeros", "constant state", "state as input", "cell state as output", "clip", "lengths"],
 )
+@pytest.mark.usefixtures("long_sequences")
 def test_lstm_that_the_operator_cannot_express_becomes_a_loop(tmp_path: Path, fused: bool, further: dict[str, Any]) -> None:
     lowered = Lowered(*lstm(**further), tmp_path)
     assert (FUSED in lowered.operators, "WHILE" in lowered.operators) == (fused, not fused)
     lowered.assert_answers()
 
 
+@pytest.mark.usefixtures("long_sequences")
 def test_states_sliced_from_zeros_are_zeros(tmp_path: Path) -> None:
     """This is how torch.onnx exports nn.LSTM without states."""
     model, inputs = lstm(names=("", "h0", "h0"), constants={"sizes": np.array([2, 1, H], np.int64)})
@@ -82,3 +94,42 @@ def test_states_sliced_from_zeros_are_zeros(tmp_path: Path) -> None:
     lowered = Lowered(model, inputs, tmp_path)
     assert lowered.operators[FUSED] == 1
     lowered.assert_answers()
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"direction": "bidirectional"},
+        {"names": ("", "h0", "c0"), "inputs": {"h0": STATES, "c0": STATES}, "outputs": ("y", "h", "c")},
+        {"names": ("lengths",), "constants": {"lengths": np.array([T - 2], np.int32)}},
+    ],
+    ids=["bidirectional", "states", "lengths"],
+)
+def test_short_lstm_is_unrolled_and_runs_in_the_delegate(tmp_path: Path, further: dict[str, Any]) -> None:
+    lowered = Lowered(*lstm(**further), tmp_path)
+    assert not {FUSED, "WHILE"} & set(lowered.operators)
+    assert lowered.delegation.share > 0.8
+    lowered.assert_answers()
+
+
+@pytest.mark.parametrize(
+    ("op_type", "gates", "further"), [("GRU", 3, {}), ("GRU", 3, {"linear_before_reset": 1}), ("RNN", 1, {})]
+)
+def test_short_gru_and_rnn_are_unrolled(tmp_path: Path, op_type: str, gates: int, further: dict[str, Any]) -> None:
+    inputs = {"x": array(T, 1, WIDTH)}
+    weights = {"w": array(1, gates * H, WIDTH, seed=1), "r": array(1, gates * H, H, seed=2), "b": array(1, 2 * gates * H, seed=3)}
+    node = helper.make_node(op_type, ["x", "w", "r", "b"], ["y", "h"], hidden_size=H, **further)
+    model = model_of([node], inputs, ["y", "h"], weights, dynamic={"x": [T, 1, WIDTH]})
+    lowered = Lowered(model, inputs, tmp_path)
+    assert "WHILE" not in lowered.operators
+    lowered.assert_answers()
+
+
+def test_only_short_layers_with_small_constant_weights_are_unrolled() -> None:
+    weights = np.zeros((4 * 128, 128), np.float32)
+    tflite, serving = (Context(store=None, opset=20, target=target) for target in ("tflite", "serving"))  # type: ignore[arg-type]
+    assert unrolls(tflite, 16, weights)
+    assert not unrolls(serving, 16, weights)
+    assert not unrolls(tflite, MOST_STEPS + 1, weights[:4, :1])
+    assert not unrolls(tflite, 17, weights)  # 17 times 256 KiB
+    assert not unrolls(tflite, None, weights)

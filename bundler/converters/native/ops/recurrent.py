@@ -4,9 +4,9 @@ https://onnx.ai/onnx/operators/onnx__LSTM.html, https://onnx.ai/onnx/operators/o
 https://onnx.ai/onnx/operators/onnx__RNN.html
 
 An LSTM with the default activations runs as BlockLSTMV2, one op for the whole sequence (a while loop costs about 1.8 times
-as much on CPU). For TFLite it runs as UNIDIRECTIONAL_SEQUENCE_LSTM if it starts from zeros, all sequences have the same
-length and the last cell state is not read. GRU, RNN and other activations run as a loop over time; the input projection is
-done before the loop, for all steps in one product.
+as much on CPU). GRU, RNN and other activations run as a loop over time; the input projection is done before the loop, for all
+steps in one product. For TFLite, short layers are unrolled (`unrolled.py`); a longer LSTM runs as UNIDIRECTIONAL_SEQUENCE_LSTM
+if it starts from zeros, all sequences have the same length and the last cell state is not read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tensorflow as tf
 from bundler.converters.native.context import Context
 from bundler.converters.native.nodes import is_read
 from bundler.converters.native.ops.tflite_lstm import tflite_lstm
+from bundler.converters.native.ops.unrolled import unrolled, unrolls
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
@@ -117,11 +118,11 @@ def lstm(
         pieces = None if peepholes is None else [peepholes[d][i * hidden : (i + 1) * hidden] for i in range(3)]
         if block and ctx.target == "serving":
             return _block_lstm(ctx, inputs, layer.w[d], layer.r[d], bias, pieces)
-        if block and simple:
+        if block and simple and not unrolls(ctx, inputs.x.shape[0], layer.r[d]):
             return tflite_lstm(ctx, inputs.x, layer.w[d], layer.r[d], bias)
         projected = _project(ctx, inputs.x, layer.w[d], bias)
         step = _lstm_step(ctx, layer.r[d], functions[d], clip, bool(input_forget), pieces)
-        return _loop(projected, inputs, step)
+        return _loop(ctx, projected, inputs, layer.r[d], step)
 
     return _directions(ctx, x, [initial_h, initial_c], lengths, layer, run)
 
@@ -143,7 +144,8 @@ def gru(
     def run(d: int, inputs: _Run) -> tuple[Tensor, list[Tensor]]:
         w_bias, r_bias = layer.biases(d, 3)
         projected = _project(ctx, inputs.x, layer.w[d], w_bias)
-        return _loop(projected, inputs, _gru_step(ctx, layer.r[d], r_bias, functions[d], clip, linear_before_reset))
+        step = _gru_step(ctx, layer.r[d], r_bias, functions[d], clip, linear_before_reset)
+        return _loop(ctx, projected, inputs, layer.r[d], step)
 
     return _directions(ctx, x, [initial_h], lengths, layer, run)
 
@@ -169,7 +171,7 @@ def rnn(
         def step(gates: Tensor, states: list[Tensor]) -> list[Tensor]:
             return [functions[d][0](_clipped(gates + states[0] @ recurrence, clip))]
 
-        return _loop(_project(ctx, inputs.x, layer.w[d], bias), inputs, step)
+        return _loop(ctx, _project(ctx, inputs.x, layer.w[d], bias), inputs, layer.r[d], step)
 
     return _directions(ctx, x, [initial_h], lengths, layer, run)
 
@@ -287,8 +289,11 @@ def _at_length(states: Tensor, lengths: Tensor, initial: Tensor) -> Tensor:
     return tf.gather(tf.transpose(whole, [1, 0, 2]), lengths, batch_dims=1)
 
 
-def _loop(projected: Tensor, inputs: _Run, step: Step) -> tuple[Tensor, list[Tensor]]:
+def _loop(ctx: Context, projected: Tensor, inputs: _Run, recurrence: Any, step: Step) -> tuple[Tensor, list[Tensor]]:
     """Run `step` over time; beyond a sequence's length the outputs are zero and the states do not change."""
+    steps = inputs.x.shape[0]
+    if unrolls(ctx, steps, recurrence):
+        return unrolled(tf.ensure_shape(projected, [steps, *projected.shape[1:]]), inputs.states, inputs.lengths, step)
     length = tf.shape(projected)[0]
     outputs = tf.TensorArray(projected.dtype, size=length, element_shape=inputs.states[0].shape)
 

@@ -1,10 +1,19 @@
-// The declarations of LiteRT's headers that the generated C++ code uses, so that a compiler can check the code.
+// The declarations of LiteRT's headers that the generated C++ code uses, so that a compiler can check the code: tflite/core/
+// {interpreter,interpreter_builder,model_builder,signature_runner}.h and tflite/core/c/common.h of LiteRT at f674577 (2026-08-21),
+// which TensorFlow 2.20 has in tensorflow/lite/, too.
 #pragma once
+#include <cstddef>
 #include <memory>
 
 enum TfLiteStatus { kTfLiteOk = 0, kTfLiteError = 1 };
-union TfLitePtrUnion { char* raw; };
-struct TfLiteTensor { TfLitePtrUnion data; };
+union TfLitePtrUnion {
+  char* raw;
+  const char* raw_const;
+};
+struct TfLiteTensor {
+  TfLitePtrUnion data;
+  std::size_t bytes;
+};
 
 namespace tflite {
 class SignatureRunner {

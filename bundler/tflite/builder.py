@@ -19,7 +19,7 @@ from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
-from bundler.tflite.notes import flex_notes, range_notes, rms_notes
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes, runtime_notes
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
 from bundler.tflite.runner import TfliteModel
@@ -162,7 +162,7 @@ class VariantBuilder:
         model = TfliteModel(path, signature=SERVING_DEFAULT)
         operators = contents.operators(path)
         calibration = self.samples.calibration if variant in CALIBRATED else None
-        rms = self._rms_error(file)
+        rms, requirements = self._rms_error(file), requirements_of(path.read_bytes())
         first = self.model.default.cases[0]
         return VariantResult(
             variant=variant,
@@ -177,13 +177,13 @@ class VariantBuilder:
             float_operators=contents.count(operators, only_float=True),
             delegation=delegation(path),
             calibration=calibration.to_json() if calibration else None,
-            notes=(*self._notes(variant, float_layers), *rms_notes(variant, rms)),
+            notes=(*self._notes(variant, float_layers), *rms_notes(variant, rms), *runtime_notes(requirements)),
             accuracy=accuracy["accuracy"],
             evaluation=accuracy.get("evaluation", {}),
             float_layers=float_layers,
             scales=model.scales,
             signatures=self._additional_signatures(path),
-            requirements=requirements_of(path.read_bytes()),
+            requirements=requirements,
         )
 
     def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from bundler.tflite import contents
 
 if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
+    from bundler.tflite.runtimes import RuntimeRequirements
     from bundler.values.exported import ExportedSignature
 
 NOTED_RMS = 0.1
@@ -34,6 +35,11 @@ def rms_notes(variant: str, rms: Mapping[str, float]) -> Iterator[str]:
                 f"output {name}: the {variant} file differs from PyTorch by {value:.0%} (rms); "
                 "measure its accuracy on real data, or use float16"
             )
+
+
+def runtime_notes(requirements: RuntimeRequirements) -> Iterator[str]:
+    """Note each fault of releases that run the file."""
+    yield from (f"known fault of {fault}" for fault in requirements.known_bad)
 
 
 def range_notes(exported: ExportedSignature, calibration: Calibration) -> Iterator[str]:

@@ -19,7 +19,7 @@ from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
-from bundler.tflite.notes import flex_notes, range_notes, rms_notes, speed_notes
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes, runtime_notes, speed_notes
 from bundler.tflite.portable import end_dtype
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
@@ -175,6 +175,7 @@ class VariantBuilder:
         operators = contents.operators(path)
         calibration = self.samples.calibration if variant in CALIBRATED else None
         rms, delegated = self._rms_error(file), delegation(path)
+        requirements = requirements_of(path.read_bytes())
         first = self.model.default.cases[0]
         return VariantResult(
             variant=variant,
@@ -190,7 +191,10 @@ class VariantBuilder:
             delegation=delegated,
             float_ms=file.float_ms,
             calibration=calibration.to_json() if calibration else None,
-            notes=(*self._notes(variant, float_layers), *rms_notes(variant, rms), *speed_notes(file, delegated)),
+            notes=(
+                *self._notes(variant, float_layers), *rms_notes(variant, rms), *speed_notes(file, delegated),
+                *runtime_notes(requirements),
+            ),
             accuracy=accuracy["accuracy"],
             evaluation=accuracy.get("evaluation", {}),
             float_layers=float_layers,
@@ -198,7 +202,7 @@ class VariantBuilder:
             model_dtypes=self._model_dtypes(model.scales),
             signatures=self._additional_signatures(path),
             load_ms=load_ms(path),
-            requirements=requirements_of(path.read_bytes()),
+            requirements=requirements,
         )
 
     def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:

@@ -24,6 +24,7 @@ class TfliteOperator:
         types: the distinct types that it reads and writes, such as `FLOAT32,INT8**>FLOAT32`: `*` marks a type with a scale,
             `**` one with a scale for each channel.
         custom: whether it is not one of TFLite's builtin operators.
+        axes: the most axes of its tensors.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TfliteOperator:
     version: int = 1
     types: str = ""
     custom: bool = False
+    axes: int = 0
 
     @property
     def is_float(self) -> bool:
@@ -64,8 +66,8 @@ def operators_of(file: bytes) -> tuple[TfliteOperator, ...]:
 
 
 def distinct(operators: Iterable[TfliteOperator]) -> tuple[TfliteOperator, ...]:
-    """Return one operator of each name, version and types."""
-    return tuple({(each.name, each.version, each.types): each for each in operators}.values())
+    """Return one operator of each name, version, types and number of axes."""
+    return tuple({(each.name, each.version, each.types, each.axes): each for each in operators}.values())
 
 
 def count(operators: tuple[TfliteOperator, ...], *, only_float: bool = False) -> dict[str, int]:
@@ -95,7 +97,7 @@ def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
         marked = ">".join(_marked_types(graph, types, side) for side in (inputs, outputs))
         yield TfliteOperator(
             operator_name(code), input_types, output_types, _tensor(graph, outputs),
-            code.Version(), marked, bool(code.CustomCode()),
+            code.Version(), marked, bool(code.CustomCode()), _axes(graph, [*inputs, *outputs]),
         )  # fmt: skip
 
 
@@ -134,6 +136,10 @@ def _marked_types(graph: Any, types: list[str], tensors: list[int]) -> str:
     counts = [quantization.ScaleLength() if quantization else 0 for quantization in scales]
     names = [types[tensor] for tensor in tensors if tensor >= 0]
     return ",".join(dict.fromkeys(name + "*" * min(count, 2) for name, count in zip(names, counts, strict=True)))
+
+
+def _axes(graph: Any, tensors: list[int]) -> int:
+    return max((int(graph.Tensors(tensor).ShapeLength()) for tensor in tensors if tensor >= 0), default=0)
 
 
 def _tensor(graph: Any, outputs: list[int]) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
     from bundler.tflite.delegation import Delegation
     from bundler.tflite.exchange import ConvertedFile
+    from bundler.tflite.runtimes import RuntimeRequirements
     from bundler.values.exported import ExportedSignature
 
 NOTED_RMS = 0.1
@@ -43,6 +44,11 @@ def speed_notes(file: ConvertedFile, delegated: Delegation) -> Iterator[str]:
     if file.float_ms is not None and file.latency_ms[1] > file.float_ms:
         why = f"; {delegated}" if delegated.left else ""
         yield f"slower than float32 here ({file.latency_ms[1]:.3g} and {file.float_ms:.3g} ms with one thread){why}"
+
+
+def runtime_notes(requirements: RuntimeRequirements) -> Iterator[str]:
+    """Note each fault of releases that run the file."""
+    yield from (f"known fault of {fault}" for fault in requirements.known_bad)
 
 
 def range_notes(exported: ExportedSignature, calibration: Calibration) -> Iterator[str]:

@@ -70,6 +70,7 @@ class KnownBad:
         first, last: the oldest and the newest release with the fault; `last` is None if no release without it is known.
         what: what happens.
         source: how it is known, with the date.
+        axes: the number of axes from which on it occurs; 0 for any.
         optional: whether it depends on the values, so that a target runtime with the fault is not refused.
     """
 
@@ -80,6 +81,7 @@ class KnownBad:
     last: str | None
     what: str
     source: str
+    axes: int = 0
     optional: bool = False
 
     @property
@@ -91,7 +93,9 @@ class KnownBad:
 
     def concerns(self, operator: TfliteOperator) -> bool:
         """Return whether an operator is one of those that go wrong."""
-        return operator.name == self.op and set(self.types) <= set(operator.types.partition(">")[0].split(","))
+        if operator.name != self.op or operator.axes < self.axes:
+            return False
+        return set(self.types) <= set(operator.types.partition(">")[0].split(","))
 
     def includes(self, runtime: Runtime) -> bool:
         """Return whether a release has the fault."""
@@ -107,7 +111,8 @@ class KnownBad:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        return f"{self.releases}: {self.op} of {', '.join(kind.rstrip('*') for kind in self.types)} {self.what}"
+        of = f" of {', '.join(kind.rstrip('*') for kind in self.types)}" if self.types else ""
+        return f"{self.releases}: {self.op}{of} {self.what}"
 
 
 @dataclass(frozen=True)

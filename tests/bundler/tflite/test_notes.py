@@ -9,9 +9,11 @@ import numpy as np
 from bundler.adapters.samples import Sample, SampleFormat
 from bundler.tflite.calibration import Calibration
 from bundler.tflite.contents import TfliteOperator
-from bundler.tflite.notes import flex_notes, range_notes, rms_notes
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes, runtime_notes
+from bundler.tflite.runtimes import requirements_of
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature, TensorSpec
+from tests.bundler.tflite.single_op import single_op
 
 
 def test_only_large_rms_errors_are_noted() -> None:
@@ -38,3 +40,9 @@ def test_calibration_data_in_another_range_than_the_example_is_noted() -> None:
     assert notes(1.2) == []
     (note,) = notes(255)
     assert "input x: the example ranges from 0 to 1, but the calibration data from 0 to 255" in note
+
+
+def test_known_fault_of_a_runtime_is_noted() -> None:
+    file = single_op("BATCH_MATMUL", 2, "INT8", scales=1)
+    (note,) = runtime_notes(requirements_of(file))
+    assert note == "known fault of litert 2.0.2 to 2.1.2: BATCH_MATMUL of INT8 computes wrong products"

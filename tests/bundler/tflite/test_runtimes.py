@@ -73,6 +73,13 @@ def test_wrong_products_are_a_known_fault_and_refused() -> None:
     assert requirements.to_json()["known_bad"][0]["types"] == ["INT8"]
 
 
+def test_slice_of_six_axes_needs_a_newer_runtime() -> None:
+    six, five = (single_op("SLICE", 1, "FLOAT32", dims=(1,) * axes) for axes in (6, 5))
+    assert requirements_of(six).minimum == {"litert": "2.2.0", "tflite-runtime": None}
+    assert requirements_of(five).minimum == {"litert": "1.0.1", "tflite-runtime": "2.14.0"}
+    assert [lack.what for lack in lacks(six, parse_target("litert==2.1"))] == ["it refuses more than five axes"]
+
+
 def test_fault_that_depends_on_values_is_listed_but_not_refused() -> None:
     assert [fault.optional for fault in requirements_of(INT8_DIV).known_bad] == [True, True]
     assert lacks(INT8_DIV, parse_target("litert==2.2")) == ()

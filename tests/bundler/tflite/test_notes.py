@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bundler.adapters.samples import Sample, SampleFormat
 from bundler.tflite.calibration import Calibration
 from bundler.tflite.contents import TfliteOperator
-from bundler.tflite.notes import flex_notes, range_notes, rms_notes, runtime_notes
+from bundler.tflite.delegation import Delegation
+from bundler.tflite.exchange import ConvertedFile
+from bundler.tflite.notes import flex_notes, range_notes, rms_notes, runtime_notes, speed_notes
 from bundler.tflite.runtimes import requirements_of
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature, TensorSpec
@@ -46,3 +49,13 @@ def test_known_fault_of_a_runtime_is_noted() -> None:
     file = single_op("BATCH_MATMUL", 2, "INT8", scales=1)
     (note,) = runtime_notes(requirements_of(file))
     assert note == "known fault of litert 2.0.2 to 2.1.2: BATCH_MATMUL of INT8 computes wrong products"
+
+
+@pytest.mark.parametrize(
+    ("ms", "float_ms", "noted"), [(2.0, 1.0, True), (1.0, 2.0, False), (2.0, None, False)], ids=["slower", "faster", "not int8"]
+)
+def test_an_int8_file_that_is_slower_than_float32_is_noted(ms: float, float_ms: float | None, noted: bool) -> None:
+    file = ConvertedFile(Path("m.tflite"), {}, {1: ms, 2: 9.0}, float_ms=float_ms)
+    notes = list(speed_notes(file, Delegation(4, 3, 2, {"GELU": 1})))
+    wanted = "slower than float32 here (2 and 1 ms with one thread); XNNPACK runs 3 of 4 nodes in 2 partitions; not 1 GELU"
+    assert notes == [wanted] * noted

@@ -16,8 +16,10 @@ import numpy as np
 
 import bundler
 from bundler.errors import TfliteError
+from bundler.tflite import clipping, placement, quantize
 from bundler.tflite.delegation import delegation
 from bundler.tflite.variants import convert, write_static
+from bundler.values.converted import SERVING_DEFAULT
 
 
 def main(source: Path, example: Path, folder: Path, variants: list[str]) -> None:
@@ -36,10 +38,16 @@ def main(source: Path, example: Path, folder: Path, variants: list[str]) -> None
 def _convert(folder: Path, variant: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     began, path = time.perf_counter(), folder / f"{variant}.tflite"
     try:
-        path.write_bytes(convert(folder / "saved_model", variant, lambda: iter([inputs])))
+        path.write_bytes(_int8(folder, inputs) if variant == "int8" else convert(folder / "saved_model", variant))
     except TfliteError as exc:
         return {"error": exc.what.splitlines()[0]}
     return {"seconds": time.perf_counter() - began, "bytes": path.stat().st_size, "delegation": delegation(path).to_json()}
+
+
+def _int8(folder: Path, inputs: dict[str, Any]) -> bytes:
+    calibrated = quantize.calibrate(folder / "saved_model", (SERVING_DEFAULT,), lambda: iter([inputs]))
+    clipped = clipping.clip(calibrated, {SERVING_DEFAULT: [inputs]})
+    return quantize.quantize(clipped.file, placement.float_layers(clipped.file, clipped.masked))
 
 
 if __name__ == "__main__":

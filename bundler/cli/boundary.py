@@ -45,6 +45,19 @@ class Boundary(HelpGroup):
             args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
         return super().parse_args(ctx, args)
 
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **settings: Any) -> Any:
+        """Parse the options before the command; a wrong one becomes a message and `typer.Exit`, as an error of a command does."""
+        is_alone = not args
+        try:
+            return super().make_context(info_name, args, *more, **settings)
+        except Exception as exc:
+            if not hasattr(exc, "format_message"):
+                raise
+            if is_alone:  # the error's message is the help
+                typer.echo(exc.format_message())
+                raise typer.Exit(2) from exc
+            raise typer.Exit(_explain(exc)) from exc
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes a message and `typer.Exit` with its exit code."""
         try:

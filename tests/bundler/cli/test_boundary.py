@@ -131,3 +131,15 @@ def test_json_prints_one_object_on_failure_too(
     assert failure["exit_code"] == code
     assert failure["error"].splitlines()[0] in result.stderr
     assert "╭" not in result.stderr
+
+
+def test_a_wrong_option_before_the_command_is_an_error_like_any_other() -> None:
+    result = CliRunner().invoke(tfbundle, ["--nope"], prog_name="tfbundle")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == ["error TFB1007: No such option: --nope", "  to do: see `tfbundle --help`"]
+
+
+def test_without_arguments_the_help_is_printed() -> None:
+    result = CliRunner().invoke(tfbundle, [])
+    assert result.exit_code == 2
+    assert result.stdout == CliRunner().invoke(tfbundle, ["--help"]).stdout

@@ -297,7 +297,7 @@ def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 def sigmoid(ctx: Context, x: Tensor) -> Tensor:
     """Lower Sigmoid.
 
-    TensorFlow 2.12 to 2.14 with oneDNN take `a * sigmoid(b)` for `b * sigmoid(b)` if a and b are two parts of one Split, as in a
+    TensorFlow 2.12 and 2.13 with oneDNN take `a * sigmoid(b)` for `b * sigmoid(b)` if a and b are two parts of one Split, as in a
     gated linear unit; so the SavedModel has a Slice in place of b.
     """
     return in_single(tf.sigmoid)(_sliced(x) if ctx.target == "serving" else x)

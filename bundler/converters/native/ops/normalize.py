@@ -212,8 +212,8 @@ def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
         x = ranks.reshaped(x, [sizes[0], ranks.joined(sizes[1:-1]), sizes[-1]])
     axes, wide = list(range(1, x.shape.rank - 1)), single(x)
     if _is_everywhere(scale, 1) and _is_everywhere(bias, 0):
-        # A computed scale and offset may follow (adaptive instance normalization). With `moments`, TensorFlow 2.15 with oneDNN
-        # would take them for the layer's constants, and the process would end ("key not found: value").
+        # A computed scale and offset may follow (adaptive instance normalization). With `moments`, TensorFlow 2.15 and 2.16
+        # with oneDNN would take them for the layer's constants, and the process would end ("key not found: value").
         centered = wide - tf.reduce_mean(wide, axes, keepdims=True)
         result = centered * tf.math.rsqrt(tf.reduce_mean(tf.square(centered), axes, keepdims=True) + epsilon)
     else:

@@ -27,7 +27,7 @@ def operators(function: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("sizes", [2, [3, 5], [4, 4]], ids=str)
 @pytest.mark.parametrize("axis", [3, -1])
 def test_the_gate_of_a_gated_linear_unit_is_a_slice(sizes: int | list[int], axis: int) -> None:
-    """TensorFlow 2.12 computes `b * sigmoid(b)` for `a * sigmoid(b)` if both are parts of one Split."""
+    """TensorFlow 2.12 and 2.13 compute `b * sigmoid(b)` for `a * sigmoid(b)` if both are parts of one Split."""
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 6, None, 8])])
     def gates(x: Any) -> list[Any]:
@@ -52,7 +52,7 @@ def test_a_part_of_unknown_size_and_a_tflite_file_keep_the_split(target: str) ->
 
 @pytest.mark.parametrize("has_weights", [False, True])
 def test_instance_normalization_without_weights_has_no_squared_difference(has_weights: bool) -> None:
-    """A computed scale and offset behind it would make TensorFlow 2.15 take all of it for one layer, and crash."""
+    """A computed scale and offset behind it would make TensorFlow 2.15 and 2.16 take all of it for one layer, and crash."""
     scale, bias = np.full(8, 1.5 if has_weights else 1, np.float32), np.zeros(8, np.float32)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 6, None, 8])])

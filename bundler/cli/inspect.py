@@ -89,7 +89,7 @@ def _show_delegates(path: Path, names: Sequence[str], *, as_json: bool) -> None:
     for file, rows in found.items():
         say(file, style="bold")
         measured = rows.pop("XNNPACK")
-        say(f"  {measured}; {plural(measured.partitions, 'partition')} (measured)")
+        say(f"  {measured} (measured)")
         for name, row in rows.items():
             say(f"  {name}: takes {row.taken} of {plural(row.nodes, 'node')}")
             for each in row.fallen:

@@ -58,7 +58,7 @@ def test_missing_packages_are_one_sentence_with_the_command(monkeypatch: pytest.
     )
     assert isinstance(one.value, ServingError) and one.value.exit_code == 2
     monkeypatch.setattr(extras, "is_installed", lambda module: False)
-    with pytest.raises(MissingExtraError, match=r"the packages 'onnx', 'onnx-ir', 'onnxruntime' and 6 more, which are not"):
+    with pytest.raises(MissingExtraError, match=r"the packages 'networkx', 'onnx', 'onnx-ir' and 7 more, which are not"):
         extras.require("onnx", "It")
 
 

@@ -41,7 +41,7 @@ def completions(*words: str) -> list[str]:
         (["--layout", "n"], ["nhwc"]),
         (["--converter", "o"], ["onnx-tf"]),
         (["--io-type", "u"], ["uint8"]),
-        (["--tflite", "float16,int8"], ["float16,int8", "float16,int8-io"]),
+        (["--tflite", "float16,int8"], ["float16,int8", "float16,int8-full", "float16,int8-io"]),
         (["--allow"], ["--allow-random-calibration"]),
     ],
 )

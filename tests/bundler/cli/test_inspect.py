@@ -41,7 +41,7 @@ def test_inspect_shows_the_runtimes_of_a_tflite_file(copy: Path) -> None:
 
 def test_inspect_delegates_of_a_bundle_and_of_a_file(copy: Path) -> None:
     text = run("inspect", copy, "--delegates").stdout
-    assert "tflite/mlp/1/mlp-float32.tflite\n  XNNPACK runs 2 of 2 nodes; 1 partition (measured)\n" in text
+    assert "tflite/mlp/1/mlp-float32.tflite\n  XNNPACK runs 2 of 2 nodes in 1 partition (measured)\n" in text
     assert "  gpu: takes 2 of 2 nodes\n" in text and "gpu: GPU delegate (OpenCL, OpenGL, Metal), by the list of LiteRT v" in text
     file = copy / "tflite" / "mlp" / "1" / "mlp-float32.tflite"
     (rows,) = json.loads(run("inspect", file, "--delegate", "gpu", "--json").stdout).values()

@@ -23,7 +23,9 @@ from tests.serving.launch.executables import fake_docker, model_server
 
 
 def ports() -> list[str]:
-    return [f"--port={free_port()}", f"--rest-port={free_port()}"]
+    grpc = free_port()
+    rest = next(port for port in iter(free_port, None) if port != grpc)
+    return [f"--port={grpc}", f"--rest-port={rest}"]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -107,7 +109,7 @@ def test_a_signal_before_the_server_is_ready_removes_the_container(small_bundle:
     )  # fmt: skip
     try:
         while "run" not in docker.verbs or not (docker.home / "container").exists():
-            assert child.poll() is None
+            assert child.poll() is None, child.communicate()[1]
         child.send_signal(signal.SIGTERM)
         _, err = child.communicate(timeout=60)
     finally:

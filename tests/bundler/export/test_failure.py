@@ -27,12 +27,15 @@ class Unsupported(nn.Module):
 
 
 class FixedLength(nn.Module):
+    """Calls torch's function of a recurrent layer, which fixes the length, and not the layer."""
+
     def __init__(self) -> None:
         super().__init__()
         self.cell = nn.RNN(3, 4, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cell(x)[0]
+        first = torch.zeros(1, x.shape[0], 4)
+        return torch.rnn_tanh(x, first, list(self.cell.parameters()), True, 1, 0.0, False, False, True)[0]
 
 
 class Positions(nn.Module):

@@ -78,6 +78,7 @@ def test_context_that_is_put_before_each_example_counts_each_time(attacked: Vict
     assert (code, "(--max_decoded_bytes)" in details) == ("INVALID_ARGUMENT", True)
 
 
+@pytest.mark.slow
 def test_compressed_message_counts_as_it_is_unpacked(attacked: Victim) -> None:
     with beside(attacked):
         for _ in range(3):
@@ -179,6 +180,7 @@ def test_large_messages_that_stop_before_their_end_are_dropped(attacked: Victim)
                     sent += 16_384
 
 
+@pytest.mark.slow
 def test_answers_that_are_not_read_are_dropped(attacked: Victim) -> None:
     """Each of 120 clients asks for 3.6 MB and leaves its window at 64 KiB; together that is 430 MB."""
     request = predict_message("fill", n=tensor([], 3, int_val=[900_000])).SerializeToString()

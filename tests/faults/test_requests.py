@@ -187,12 +187,14 @@ def test_invalid_32_mb_body_is_refused_over_rest(server: Server, fill: bytes) ->
     assert answer["error"]
 
 
+@pytest.mark.slow
 def test_slow_head_is_cut_off(server: Server) -> None:
     with raw(server) as slow:
         slow.sendall(b"POST /v1/models/rows:predict HTTP/1.1\r\nHost: localhost\r\n")
         assert slow.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_silent_connection_is_cut_off(server: Server) -> None:
     with raw(server) as silent:
         assert silent.recv(1) == b""

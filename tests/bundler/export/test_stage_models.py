@@ -10,7 +10,7 @@ from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 from tests.bundler.exporting import assert_same_answers, export_module
 from tests.models import MODELS
 
-QUICK = ("bilstm", "multi_io", "tabular_mlp", "unet")
+QUICK = ("multi_io", "tabular_mlp", "unet")
 SEQUENCES = ("bert", "minilm", "bilstm")
 
 

@@ -102,6 +102,7 @@ def test_a_file_below_its_gate_is_rejected_and_its_layers_are_named(outlier_outc
     assert "--auto-mix" not in str(error)
 
 
+@pytest.mark.slow
 def test_no_mix_is_searched_for_with_a_slow_evaluate_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "PATIENCE_S", 0.0)
     spec = {"variants": ("int8",), "calibration": CALIBRATION, "evaluate": ACCURACY}

@@ -85,6 +85,7 @@ def test_a_sum_between_convolutions_is_int8_and_a_hard_swish_is_float(tmp_path: 
     assert_one_partition(quantize(file, floats), tmp_path)
 
 
+@pytest.mark.slow
 def test_operators_of_forced_tensors_are_float(tmp_path: Path) -> None:
     file = calibrated(Pair(), "[1,16]", tmp_path)
     assert float_layers(file) == ()

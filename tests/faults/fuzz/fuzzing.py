@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 import pytest
 
-SHORT_SECONDS, LONG_SECONDS = 2.0, 600.0
+SHORT_SECONDS, LONG_SECONDS = 1.0, 600.0
 LEAST_INPUTS = 20
 """A busy machine may take longer than the budget for so many."""
 

@@ -69,7 +69,7 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-@pytest.mark.parametrize("kind", ["embedded", "binary", "docker"])
+@pytest.mark.parametrize("kind", ["embedded", "binary", pytest.param("docker", marks=pytest.mark.slow)])
 def test_every_version_is_available_in_the_block_and_nothing_remains_afterwards(
     kind: str, deploy: Deploy, docker: FakeDocker, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.spec.request import BuildRequest
@@ -178,6 +179,6 @@ def _speed(variant: str, figures: dict[str, Any]) -> list[str]:
     if "float_ms" not in figures:
         return []
     delegated, latency = figures["delegation"], figures["latency_ms"]["1"]
-    parts = f"{delegated['partitions']} partition{'s' * (delegated['partitions'] != 1)}"
+    parts = plural(delegated["partitions"], "partition")
     nodes = f"XNNPACK runs {delegated['delegated']} of {delegated['nodes']} nodes in {parts}"
     return [f"{variant}: {latency:.3g} ms with one thread (float32: {figures['float_ms']:.3g} ms); {nodes}"]

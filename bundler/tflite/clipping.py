@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bundler.tflite.contents import names_of
+from bundler.tflite.flatbuffer import builtin_name, packed
 from bundler.tflite.observed import observed
 from bundler.values.arrays import Array
 
@@ -63,7 +64,6 @@ def clip(calibrated: bytes, calls: Mapping[str, Iterable[Mapping[str, Array]]]) 
         calibrated: content of the file with ranges.
         calls: calibration calls by signature.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(calibrated), 0))
@@ -83,15 +83,13 @@ def clip(calibrated: bytes, calls: Mapping[str, Iterable[Mapping[str, Array]]]) 
             tensor.quantization.min, tensor.quantization.max = np.array([low], np.float32), np.array([high], np.float32)
         _bound_constants(model, graph, masked)
     names = frozenset(graph.tensors[index].name.decode() for index in masked)
-    builder = flatbuffers.Builder(len(calibrated))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return Clipped(bytes(builder.Output()), names)
+    return Clipped(packed(model, size=len(calibrated)), names)
 
 
 def _before_softmax(model: Any, graph: Any) -> set[int]:
     """Return the tensors that reach a softmax through operators that compute or move scores and masks."""
     producers = {output: operator for operator in graph.operators for output in operator.outputs}
-    softmax = [operator for operator in graph.operators if _name(model, operator) == "SOFTMAX"]
+    softmax = [operator for operator in graph.operators if builtin_name(model, operator) == "SOFTMAX"]
     queue, found = [int(operator.inputs[0]) for operator in softmax], set[int]()
     while queue:
         tensor = queue.pop()
@@ -99,7 +97,7 @@ def _before_softmax(model: Any, graph: Any) -> set[int]:
             continue
         found.add(tensor)
         producer = producers.get(tensor)
-        if producer is not None and _name(model, producer) in _TO_SOFTMAX:
+        if producer is not None and builtin_name(model, producer) in _TO_SOFTMAX:
             queue += map(int, producer.inputs)
     return found
 
@@ -117,11 +115,6 @@ def _bound_constants(model: Any, graph: Any, masked: set[int]) -> None:
             values = np.frombuffer(bytes(buffer.data), np.float32)
             bounded = np.where(np.abs(values) >= _LEAST_MASK, np.copysign(np.float32(MASK), values), values)
             buffer.data = np.frombuffer(bounded.astype(np.float32).tobytes(), np.uint8)
-
-
-def _name(model: Any, operator: Any) -> str:
-    code = model.operatorCodes[operator.opcodeIndex]
-    return names_of("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def best_range(values: Array, *, may_be_masked: bool = False) -> tuple[float, float, bool]:

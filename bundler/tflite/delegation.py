@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.tflite.runner import prepare_interpreter
+from serving.texts import plural
 
 DELEGATE = "DELEGATE"
 """LiteRT's operator name for a partition."""
@@ -48,7 +49,7 @@ class Delegation:
 
     def __str__(self) -> str:
         left = ", ".join(f"{count} {name}" for name, count in self.left.items())
-        parts = f" in {self.partitions} partition{'s' * (self.partitions != 1)}" if self.delegated else ""
+        parts = f" in {plural(self.partitions, 'partition')}" if self.delegated else ""
         return f"XNNPACK runs {self.delegated} of {self.nodes} nodes{parts}" + (f"; not {left}" if left else "")
 
 

@@ -9,6 +9,7 @@ import flatbuffers
 import numpy as np
 
 from bundler.errors import TfliteError
+from bundler.tflite.contents import names_of
 from serving.protocol.tflite_file import IDENTIFIER
 
 _ALIGNMENT = 16
@@ -54,6 +55,13 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
 
     def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
         return super().StartVector(size, count, max(alignment, _ALIGNMENT if size == 1 else 1))
+
+
+def builtin_name(tree: Any, operator: Any) -> str:
+    """Return the name of an operator of an object tree; `CUSTOM` if it is not a builtin."""
+    code = tree.operatorCodes[operator.opcodeIndex]
+    # Codes above 127 are in the newer field, and the older field holds a placeholder.
+    return names_of("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def text(value: bytes | str | None) -> str:

@@ -16,6 +16,7 @@ from bundler.tflite.clipping import MASK, Clipped
 from bundler.tflite.observed import observed
 from bundler.tflite.recurrent import start_from_zero
 from bundler.values.arrays import Array
+from serving.texts import plural
 
 CALLS = 4
 """Number of calibration calls that are compared."""
@@ -52,7 +53,7 @@ def _complaint(exact: Array, values: Array, *, masked: bool) -> str:
         return ""
     count = len(np.unique(values))
     if count <= _FEW:
-        return f"{count} value{'s' * (count > 1)} left of {len(np.unique(exact))}"
+        return f"{plural(count, 'value')} left of {len(np.unique(exact))}"
     low, high = float(values.min()), float(values.max())
     margin = _BEYOND * (high - low)
     beyond = float(np.mean((exact < low - margin) | (exact > high + margin)))

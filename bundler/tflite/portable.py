@@ -21,7 +21,7 @@ import numpy as np
 
 from bundler.errors import TfliteError, UsageError
 from bundler.tflite.contents import names_of
-from bundler.tflite.flatbuffer import packed, text
+from bundler.tflite.flatbuffer import builtin_name, packed, text
 from bundler.values.arrays import Array
 
 PORTABLE = "portable"
@@ -137,7 +137,7 @@ class _Graph:
         self._readers: dict[int, set[str]] = {}
         for operator in self._graph.operators:
             for index in _list(operator.inputs):
-                self._readers.setdefault(int(index), set()).add(self._name(operator))
+                self._readers.setdefault(int(index), set()).add(builtin_name(self._tree, operator))
 
     def rewrite(self) -> None:
         """Change the types at the ends and inside."""
@@ -163,7 +163,7 @@ class _Graph:
     def _rewritten(self, operator: Any) -> Iterator[Any]:
         """Yield the operator with the casts that it needs before it; nothing if it is a cast that is not needed."""
         operator.inputs = np.array([self._same.get(int(i), int(i)) for i in _list(operator.inputs)], np.int32)
-        name = self._name(operator)
+        name = builtin_name(self._tree, operator)
         if name == "CAST" and self._dropped(int(operator.inputs[0]), int(operator.outputs[0])):
             return
         narrow = self._narrow_inputs(name, operator)
@@ -292,9 +292,6 @@ class _Graph:
                 tensor.type, tensor.buffer = self._code_of("INT32"), self._graph.tensors[replacement].buffer
                 if all(other.buffer != number for graph in self._tree.subgraphs for other in graph.tensors):
                     self._tree.buffers[number].data = None
-
-    def _name(self, operator: Any) -> str:
-        return names_of("BuiltinOperator")[self._tree.operatorCodes[operator.opcodeIndex].builtinCode]
 
     def _type(self, index: int) -> str:
         return names_of("TensorType")[self._graph.tensors[index].type]

@@ -72,12 +72,13 @@ class Worker:
         if variant in INT8 and not self._has_own_scales(variant):
             calls = exchange.load_calls(self._work / "samples" / SERVING_DEFAULT)
             answer["unhealthy"] = health.unhealthy(self._clipped, file, calls)
-            answer["float_ms"] = latency_ms(self._written("float", self._float_file), draw, 1)
+            answer["float_ms"] = self._float_ms
         return answer
 
     @cached_property
-    def _float_file(self) -> bytes:
-        return start_from_zero(self._clipped.file)
+    def _float_ms(self) -> float:
+        draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
+        return latency_ms(self._written("float", start_from_zero(self._clipped.file)), draw, 1)
 
     def _has_own_scales(self, variant: str) -> bool:
         return variant in OWN_SCALES and is_quantized(self._work / "saved_model")

@@ -74,6 +74,7 @@ COVERED: dict[str, str] = {
     "bundler/tflite/builder.py": "tests/bundler/tflite/test_build.py",
     "bundler/tflite/exchange.py": "tests/bundler/tflite/test_build.py",
     "bundler/tflite/fast_path_worker.py": "tests/bundler/tflite/test_fast_path.py",
+    "bundler/tflite/int8.py": "tests/bundler/tflite/test_build.py",
     "bundler/tflite/flatbuffer.py": "tests/bundler/tflite/test_fast_path.py",
     "bundler/tflite/model.py": "tests/bundler/tflite/test_build.py",
     "bundler/tflite/packed.py": "tests/bundler/mobile/test_export.py",

@@ -1,7 +1,8 @@
 """The range of each tensor that loses least in int8.
 
 TensorFlow's calibration keeps the smallest and the largest value of each tensor. A few far values then take most of int8's 256
-levels, so the ranges are narrowed to those with the smallest squared error over the values of the calibration calls.
+levels, so the ranges are narrowed to those with the smallest squared error over the values of the calibration calls. Where only
+an activation function reads a tensor, it is the error of its result: the far negative values that become 0 need no levels.
 
 A mask of attention puts -inf, or a number like -3.4e38, in place of the scores that do not count, or adds it, and a range that
 includes it would leave one level to all others. On the way to a softmax, masked values are left out of the search. The range of
@@ -11,7 +12,7 @@ mask alone ends at `MASK`, to which its constants are changed, so that its sum w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -28,7 +29,7 @@ CALLS = 8
 _FEWEST = 4_096
 """A range is not narrowed for fewer values, which do not represent those of other inputs."""
 _BINS = 1_024
-_SHARES = np.array([1, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
+_SHARES = np.array([1, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
 """Shares of each end of a range that are tried."""
 
 _LEAST_MASK, _GAP = 1e3, 30.0
@@ -42,6 +43,31 @@ _TO_SOFTMAX = frozenset({
     "BROADCAST_TO", "TILE", "SLICE", "STRIDED_SLICE", "NEG",
 })  # fmt: skip
 """Operators through which masks and scores reach a softmax."""
+
+
+Function = Callable[[Array], Array]
+"""A function of each element."""
+
+
+def _sigmoid(values: Array) -> Array:
+    halves: Array = np.tanh(values / 2)  # which does not overflow
+    return halves / 2 + 0.5
+
+
+def _swish(values: Array) -> Array:
+    return values * _sigmoid(values)
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "LOGISTIC": _sigmoid,
+    "TANH": np.tanh,
+    "HARD_SWISH": lambda values: values * np.clip(values + 3, 0, 6) / 6,
+    # GELU by its approximation, which is as good here.
+    "GELU": lambda values: values / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3))),
+    "RELU": lambda values: np.maximum(values, 0),
+    "RELU6": lambda values: np.clip(values, 0, 6),
+}  # fmt: skip
+"""Activation functions that are operators of their own."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +98,12 @@ def clip(calibrated: bytes, calls: Mapping[str, Iterable[Mapping[str, Array]]]) 
     for signature, inputs in calls.items():
         graph = model.subgraphs[numbers[signature]]
         values = observed(calibrated, islice(inputs, CALLS), signature)
-        scores = _before_softmax(model, graph)
+        scores, functions = _before_softmax(model, graph), functions_of(model, graph)
         for index, tensor in enumerate(graph.tensors):
             seen = values.get(tensor.name.decode())
             if seen is None or seen.dtype != np.float32 or not _has_range(tensor):
                 continue
-            low, high, has_mask = best_range(seen, may_be_masked=index in scores)
+            low, high, has_mask = best_range(seen, functions.get(index), may_be_masked=index in scores)
             if has_mask:
                 masked.add(index)
             tensor.quantization.min, tensor.quantization.max = np.array([low], np.float32), np.array([high], np.float32)
@@ -102,6 +128,27 @@ def _before_softmax(model: Any, graph: Any) -> set[int]:
     return found
 
 
+def functions_of(model: Any, graph: Any) -> dict[int, Function]:
+    """Return the activation functions of the tensors that nothing else reads, by their indices."""
+    users: dict[int, list[tuple[str, int]]] = {int(index): [("", -1)] for index in graph.outputs}
+    inputs_of: dict[int, list[int]] = {}
+    for operator in graph.operators:
+        inputs, output = [*map(int, operator.inputs)], int(operator.outputs[0])
+        inputs_of[output] = inputs
+        for index in inputs:
+            users.setdefault(index, []).append((builtin_name(model, operator), output))
+    found = {}
+    for index, of_index in users.items():
+        names = sorted(name for name, _ in of_index)
+        if len(names) == 1 and names[0] in FUNCTIONS:
+            found[index] = FUNCTIONS[names[0]]
+        elif names == ["LOGISTIC", "MUL"]:
+            gate, product = (output for _, output in sorted(of_index))
+            if sorted(inputs_of[product]) == sorted((index, gate)):
+                found[index] = _swish
+    return found
+
+
 def _bound_constants(model: Any, graph: Any, masked: set[int]) -> None:
     """Replace what stands for a mask in the constants of operators whose output has masked values."""
     types = names_of("TensorType")
@@ -117,11 +164,14 @@ def _bound_constants(model: Any, graph: Any, masked: set[int]) -> None:
             buffer.data = np.frombuffer(bounded.astype(np.float32).tobytes(), np.uint8)
 
 
-def best_range(values: Array, *, may_be_masked: bool = False) -> tuple[float, float, bool]:
+def best_range(
+    values: Array, function: Function | None = None, *, may_be_masked: bool = False
+) -> tuple[float, float, bool]:
     """Return the smallest and the largest value of the range, which includes 0, and whether some values are masked.
 
     Args:
         values: all values that were seen, in one dimension.
+        function: what alone reads the values; None counts their own errors.
         may_be_masked: whether the tensor is on the way to a softmax.
     """
     real = values[is_real(values)] if may_be_masked else values[np.isfinite(values)]
@@ -137,7 +187,9 @@ def best_range(values: Array, *, may_be_masked: bool = False) -> tuple[float, fl
     centers = (edges[:-1] + edges[1:]) / 2
     lows, highs = (side.ravel() for side in np.meshgrid(low * _SHARES, high * _SHARES))
     candidates = np.unique(np.stack([lows, highs], 1), axis=0)
-    errors = [float(counts @ np.square(_rounded(centers, *ends) - centers)) for ends in candidates]
+    read = function or (lambda values: values)
+    right = read(centers)
+    errors = [float(counts @ np.square(read(_rounded(centers, *ends)) - right)) for ends in candidates]
     best = candidates[int(np.argmin(errors))]
     return float(best[0]), float(best[1]), False
 

@@ -73,6 +73,7 @@ class ConvertedFile:
         was_run: whether the file could be run here; if not, there are neither outputs nor latencies.
         unhealthy: what is wrong with tensors within an int8 file, by their names (`bundler.tflite.health`).
         float_ms: for an int8 file, the latency of the same graph in float32, with one thread.
+        leading: how many of its first convolutions and fully connected layers are float for accuracy (`bundler.tflite.leading`).
     """
 
     path: Path
@@ -81,6 +82,7 @@ class ConvertedFile:
     was_run: bool = True
     unhealthy: Mapping[str, str] = field(default_factory=dict)
     float_ms: float | None = None
+    leading: int = 0
 
 
 class ConverterReportError(Exception):
@@ -170,7 +172,8 @@ class WorkerClient:
         folder = self._work / f"{name}.outputs"
         outputs = {signature: tuple(load_calls(folder / signature)) for signature in self._setup.signatures}
         latency = {int(threads): float(ms) for threads, ms in answer.get("latency_ms", {}).items()}
-        return ConvertedFile(path, outputs, latency, unhealthy=answer.get("unhealthy", {}), float_ms=answer.get("float_ms"))
+        known = {key: answer[key] for key in ("unhealthy", "float_ms", "leading") if key in answer}
+        return ConvertedFile(path, outputs, latency, **known)
 
     def _request(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bundler.tflite import contents
+from bundler.tflite.leading import AIM_DB
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
@@ -44,6 +46,13 @@ def speed_notes(file: ConvertedFile, delegated: Delegation) -> Iterator[str]:
     if file.float_ms is not None and file.latency_ms[1] > file.float_ms:
         why = f"; {delegated}" if delegated.left else ""
         yield f"slower than float32 here ({file.latency_ms[1]:.3g} and {file.float_ms:.3g} ms with one thread){why}"
+
+
+def leading_notes(file: ConvertedFile) -> Iterator[str]:
+    """Note how many of the first layers stay float (`bundler.tflite.leading`)."""
+    if file.leading:
+        layers = plural(file.leading, "convolution or fully connected layer", "convolutions and fully connected layers")
+        yield f"float for an SQNR of {AIM_DB:g} dB: the first {layers}"
 
 
 def runtime_notes(requirements: RuntimeRequirements) -> Iterator[str]:

@@ -6,7 +6,8 @@ conversion of its inputs and of its outputs. What lies between the two kinds goe
 separates int8 from float, in which
 
 - an operator costs its work in the number format that it gets: float for elementwise operators, since XNNPACK's int8 kernels of
-  these rescale every element and are no faster, and int8 for those that only move data, of which there is a quarter;
+  these rescale every element and are no faster, and int8 for those that only move data, of which there is a quarter, and for
+  those that it looks up in a table;
 - a tensor costs a conversion if its producer and a consumer are in different formats.
 
 Source of `FLOAT_ONLY`: `VisitXxxNode` of tensorflow/lite/delegates/xnnpack/xnnpack_delegate.cc, LiteRT 2.
@@ -37,9 +38,12 @@ _MOVING = frozenset({
 })  # fmt: skip
 """Operators that move elements, or nearly so."""
 
+_LOOKED_UP = frozenset({"LOGISTIC", "TANH", "ELU"})
+"""Operators that XNNPACK computes in int8 by a table of 256 values."""
+
 _CONVERSION = 2
-_WORK = {True: {"float": 2, "int8": 1}, False: {"float": 3, "int8": 4}}
-"""Cost per element of operators that move data (True) and of all others, in units of half a conversion."""
+_WORK = {"moves": {"float": 2, "int8": 1}, "looked up": {"float": 3, "int8": 2}, "computes": {"float": 3, "int8": 4}}
+"""Cost per element of operators, in units of half a conversion."""
 
 _FLOAT, _INT8 = "float", "int8"
 _NEVER = 10**15
@@ -66,8 +70,9 @@ class _Operator:
     has_weights: bool
 
     @property
-    def moves(self) -> bool:
-        return self.name in _MOVING
+    def kind(self) -> str:
+        """Which of `_WORK` it costs."""
+        return "moves" if self.name in _MOVING else "looked up" if self.name in _LOOKED_UP else "computes"
 
     @property
     def needs_int8(self) -> bool:
@@ -132,7 +137,7 @@ class _Graph:
         elif operator.needs_int8:
             network.add_edge(operator.number, _INT8, capacity=_NEVER)
         else:
-            costs = _WORK[operator.moves]
+            costs = _WORK[operator.kind]
             network.add_edge(operator.number, _INT8, capacity=work * costs[_FLOAT])
             network.add_edge(_FLOAT, operator.number, capacity=work * costs[_INT8])
 

@@ -47,11 +47,19 @@ class Sensitivity:
         Raises:
             TfliteError: the quantizer or the interpreter fails.
         """
-        outputs = self._outputs(quantize.quantize(self._calibrated, self._all - set(group)))
-        floats = [name for name, arrays in self._float_outputs.items() if arrays[0].dtype.kind == "f"]
-        measure = noise_to_signal if floats else _changed_share
-        names = floats or list(self._float_outputs)
+        return self.loss_beside(self._all - set(group))
+
+    def loss_beside(self, float_layers: Collection[str]) -> float:
+        """Return the loss as `loss` does, with all layers but these in int8."""
+        outputs = self._outputs(quantize.quantize(self._calibrated, float_layers))
+        measure = noise_to_signal if self.float_outputs else _changed_share
+        names = self.float_outputs or tuple(self._float_outputs)
         return max(_over_calls(measure, self._float_outputs[name], outputs[name]) for name in names)
+
+    @property
+    def float_outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that are float."""
+        return tuple(name for name, arrays in self._float_outputs.items() if arrays[0].dtype.kind == "f")
 
     def _outputs(self, file: bytes) -> dict[str, list[Array]]:
         self._scratch.write_bytes(file)

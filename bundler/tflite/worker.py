@@ -22,13 +22,18 @@ from bundler.errors import TfliteError
 from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import INT8, OWN_SCALES
-from bundler.tflite import clipping, contents, exchange, health, placement, quantize, sensitivity
+from bundler.tflite import contents, exchange, health, quantize
+from bundler.tflite.int8 import Int8
 from bundler.tflite.portable import PORTABLE, portable
 from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
 from bundler.tflite.variants import convert
+from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
 from serving.imports import leave_keras_out
+
+PLACED = ("int8", "mix")
+"""Variants in which some layers are float for speed, and the first ones for accuracy."""
 
 _FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to (?:prepare|invoke)")
 
@@ -55,7 +60,8 @@ class Worker:
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
         """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency.
 
-        For a file with int8 layers also the latency in float, with one thread, and what is wrong within it.
+        For a file with int8 layers also the latency in float, with one thread, what is wrong within it, and how many of its first
+        layers are float.
         """
         file = self._converted(variant, float_layers)
         if self._setup.io == PORTABLE:
@@ -70,61 +76,54 @@ class Worker:
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
         answer: dict[str, Any] = {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
         if variant in INT8 and not self._has_own_scales(variant):
-            calls = exchange.load_calls(self._work / "samples" / SERVING_DEFAULT)
-            answer["unhealthy"] = health.unhealthy(self._clipped, file, calls)
+            answer["unhealthy"] = health.unhealthy(self._int8.clipped, file, self._calls(SERVING_DEFAULT))
             answer["float_ms"] = self._float_ms
+            answer["leading"] = self._int8.leading if variant in PLACED else 0
         return answer
 
     @cached_property
     def _float_ms(self) -> float:
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
-        return latency_ms(self._written("float", start_from_zero(self._clipped.file)), draw, 1)
+        return latency_ms(self._written("float", start_from_zero(self._int8.clipped.file)), draw, 1)
 
     def _has_own_scales(self, variant: str) -> bool:
         return variant in OWN_SCALES and is_quantized(self._work / "saved_model")
 
     def attempt(self, name: str, float_layers: Sequence[str]) -> dict[str, Any]:
         """Write and run int8 with some more float layers."""
-        self._written(name, quantize.quantize(self._clipped.file, {*self._placed, *float_layers}))
+        self._written(name, self._int8.file(float_layers))
         self._run(name)
         return {}
 
     def layers(self) -> dict[str, Any]:
         """Return the operators that are int8 in the variant int8 and can be float."""
-        operators = [layer for layer in quantize.layers(self._clipped.file) if layer.tensor not in self._placed]
+        operators = [layer for layer in quantize.layers(self._int8.clipped.file) if layer.tensor not in self._int8.floats]
         return {"layers": [{"tensor": operator.tensor, "operator": operator.name} for operator in operators]}
 
     def losses(self, groups: Sequence[Sequence[str]]) -> dict[str, Any]:
         """Return the loss of each group of layers, given by their tensors."""
-        return {"losses": [self._sensitivity.loss(group) for group in groups]}
+        return {"losses": [self._int8.sensitivity.loss(group) for group in groups]}
 
     @cached_property
-    def _clipped(self) -> clipping.Clipped:
+    def _int8(self) -> Int8:
         self._at("int8 converting")
+        signatures = self._setup.signatures
         calibrated = quantize.calibrate(
-            self._work / "saved_model", self._setup.signatures, self._samples, select_tf_ops=self._setup.select_tf_ops
+            self._work / "saved_model", signatures, self._samples, select_tf_ops=self._setup.select_tf_ops
         )
-        samples = {signature: exchange.load_calls(self._work / "samples" / signature) for signature in self._setup.signatures}
-        return clipping.clip(calibrated, samples)
+        return Int8(calibrated, signatures, self._calls, self._work / "sensitivity.tflite")
 
-    @cached_property
-    def _placed(self) -> frozenset[str]:
-        """The operators that are float in the variant int8, by their tensors."""
-        return frozenset(placement.float_layers(self._clipped.file, self._clipped.masked))
-
-    @cached_property
-    def _sensitivity(self) -> sensitivity.Sensitivity:
-        calls = exchange.load_calls(self._work / "samples" / SERVING_DEFAULT)
-        return sensitivity.Sensitivity(self._clipped.file, calls, self._work / "sensitivity.tflite")
+    def _calls(self, signature: str) -> Iterator[dict[str, Array]]:
+        return exchange.load_calls(self._work / "samples" / signature)
 
     def _converted(self, variant: Any, float_layers: Collection[str]) -> bytes:
         own_scales = self._has_own_scales(variant)
         if variant in INT8 and not own_scales:
-            file = self._clipped.file
+            int8 = self._int8
             self._at(f"{variant} converting")
-            if variant in ("int8", "mix"):
-                return quantize.quantize(file, {*self._placed, *float_layers})
-            return quantize.quantize(file, io_type=self._setup.io_type if variant == "int8-io" else "float32")
+            if variant in PLACED:
+                return int8.file(float_layers)
+            return quantize.quantize(int8.clipped.file, io_type=self._setup.io_type if variant == "int8-io" else "float32")
         self._at(f"{variant} converting")
         setup = self._setup
         return convert(
@@ -136,7 +135,7 @@ class Worker:
         """Yield samples as the converter takes them: with their signature only if there are several signatures."""
         several = len(self._setup.signatures) > 1
         for signature in self._setup.signatures:
-            for call in exchange.load_calls(self._work / "samples" / signature):
+            for call in self._calls(signature):
                 yield (signature, call) if several else call
 
     def _written(self, name: str, file: bytes) -> Path:

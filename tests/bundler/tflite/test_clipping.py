@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from onnx import helper
 
-from bundler.tflite.clipping import BEYOND_SCORES, MASK, best_range, is_real
+from bundler.tflite.clipping import BEYOND_SCORES, FUNCTIONS, MASK, best_range, functions_of, is_real
+from bundler.tflite.flatbuffer import builtin_name
 from bundler.tflite.health import unhealthy
 from bundler.tflite.placement import float_layers
 from bundler.tflite.quantize import quantize
+from tests.bundler.converters.native.oracle import array, model_of
+from tests.bundler.tflite.lowered import Lowered
 from tests.bundler.tflite.masked import MASKS, Masked, Quantizable, calls
 
 RNG = np.random.default_rng(0)
@@ -37,6 +42,39 @@ def test_even_values_keep_their_range_and_the_range_includes_zero() -> None:
     values = RNG.uniform(2, 5, 100_000).astype(np.float32)
     assert best_range(values) == (0.0, pytest.approx(5, abs=1e-3), False)
     assert best_range(-values) == (pytest.approx(-5, abs=1e-3), 0.0, False)
+
+
+def test_negative_values_that_an_activation_function_ends_need_no_levels() -> None:
+    values = (3 * RNG.standard_normal(100_000)).astype(np.float32)
+    low, high, _ = best_range(values)
+    for name in ("HARD_SWISH", "GELU", "RELU"):
+        ends = best_range(values, FUNCTIONS[name])
+        assert ends[0] > 0.6 * low, name
+        assert ends[1] > 0.9 * high, name
+    saturating = best_range(values, FUNCTIONS["TANH"])
+    assert -6 < saturating[0] < -2
+    assert 2 < saturating[1] < 6
+
+
+def test_the_function_of_a_tensor_is_that_of_its_only_reader(tmp_path: Path) -> None:
+    nodes = [
+        *(helper.make_node("Conv", [x, "w"], [y], name=y) for x, y in (("x", "a"), ("swish", "b"), ("hard", "c"))),
+        helper.make_node("Sigmoid", ["a"], ["gate"]), helper.make_node("Mul", ["a", "gate"], ["swish"]),
+        helper.make_node("HardSwish", ["b"], ["hard"]),
+        helper.make_node("Tanh", ["c"], ["tanh"]), helper.make_node("Add", ["c", "tanh"], ["y"]),
+    ]  # fmt: skip
+    inputs = {"x": array(1, 4, 6, 6)}
+    graph_of = model_of(nodes, inputs, ["y"], {"w": array(4, 4, 1, 1)}, dynamic={"x": [1, 4, 6, 6]}, opset=14)
+    file = Lowered(graph_of, inputs, tmp_path).path.read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    graph = model.subgraphs[0]
+    functions = functions_of(model, graph)
+    producers = [builtin_name(model, operator) for operator in graph.operators if operator.outputs[0] in functions]
+    assert producers == ["CONV_2D", "CONV_2D"], "those before the swishes; the third is read by a sum, too"
+    x = np.float32([-2, -0.5, 0, 1, 3])
+    swish, hard_swish = (functions[index](x) for index in sorted(functions))
+    np.testing.assert_allclose(swish, x / (1 + np.exp(-x)), atol=1e-6)
+    np.testing.assert_allclose(hard_swish, x * np.clip(x / 6 + 0.5, 0, 1), atol=1e-6)
 
 
 def test_few_values_keep_their_range() -> None:

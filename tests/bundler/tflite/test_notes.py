@@ -12,7 +12,7 @@ from bundler.tflite.calibration import Calibration
 from bundler.tflite.contents import TfliteOperator
 from bundler.tflite.delegation import Delegation
 from bundler.tflite.exchange import ConvertedFile
-from bundler.tflite.notes import flex_notes, range_notes, rms_notes, runtime_notes, speed_notes
+from bundler.tflite.notes import flex_notes, leading_notes, range_notes, rms_notes, runtime_notes, speed_notes
 from bundler.tflite.runtimes import requirements_of
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature, TensorSpec
@@ -59,3 +59,12 @@ def test_an_int8_file_that_is_slower_than_float32_is_noted(ms: float, float_ms: 
     notes = list(speed_notes(file, Delegation(4, 3, 2, {"GELU": 1})))
     wanted = "slower than float32 here (2 and 1 ms with one thread); XNNPACK runs 3 of 4 nodes in 2 partitions; not 1 GELU"
     assert notes == [wanted] * noted
+
+
+@pytest.mark.parametrize(
+    ("leading", "noted"),
+    [(0, []), (1, ["1 convolution or fully connected layer"]), (14, ["14 convolutions and fully connected layers"])],
+)
+def test_first_layers_that_stay_float_are_noted(leading: int, noted: list[str]) -> None:
+    file = ConvertedFile(Path("m.tflite"), {}, {}, leading=leading)
+    assert list(leading_notes(file)) == [f"float for an SQNR of 20.5 dB: the first {layers}" for layers in noted]

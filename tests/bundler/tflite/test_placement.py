@@ -43,6 +43,17 @@ class Mobile(nn.Module):
         return nn.functional.hardswish(self.third(x))
 
 
+class Swish(nn.Module):
+    """Convolutions with a swish between them, which is int8 by a table and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(4, 8, 3), nn.SiLU(), nn.Conv2d(8, 4, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
 class Pair(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +94,11 @@ def test_a_sum_between_convolutions_is_int8_and_a_hard_swish_is_float(tmp_path: 
     floats = set(float_layers(file))
     assert {layer.name for layer in layers(file) if layer.tensor in floats} - {"TRANSPOSE"} == {"HARD_SWISH"}
     assert_one_partition(quantize(file, floats), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_swish_between_convolutions_is_int8(tmp_path: Path) -> None:
+    assert float_layers(calibrated(Swish(), "[1,4,16,16]", tmp_path)) == ()
 
 
 @pytest.mark.slow

@@ -54,12 +54,12 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 @contextmanager
-def contenders(artifacts: Artifacts, inputs: Path) -> Iterator[dict[str, Contender]]:
+def contenders(artifacts: Artifacts, inputs: Path, threads: int = THREADS) -> Iterator[dict[str, Contender]]:
     """Start a process for each contender, and end them all afterwards."""
     running: dict[str, Contender] = {}
     try:
         for name, (kind, path) in artifacts.items():
-            running[name] = Contender(kind, path, inputs, THREADS)
+            running[name] = Contender(kind, path, inputs, threads)
         yield running
     finally:
         for contender in running.values():

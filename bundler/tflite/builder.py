@@ -19,7 +19,15 @@ from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
-from bundler.tflite.notes import flex_notes, leading_notes, range_notes, rms_notes, runtime_notes, speed_notes
+from bundler.tflite.notes import (
+    flex_notes,
+    leading_notes,
+    range_notes,
+    rms_notes,
+    runtime_notes,
+    speed_notes,
+    unquantized_notes,
+)
 from bundler.tflite.portable import end_dtype
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
@@ -192,8 +200,8 @@ class VariantBuilder:
             float_ms=file.float_ms,
             calibration=calibration.to_json() if calibration else None,
             notes=(
-                *self._notes(variant, float_layers), *rms_notes(variant, rms), *leading_notes(file),
-                *speed_notes(file, delegated), *runtime_notes(requirements),
+                *self._notes(variant, float_layers), *unquantized_notes(variant, operators), *rms_notes(variant, rms),
+                *leading_notes(file), *speed_notes(file, delegated), *runtime_notes(requirements),
             ),
             accuracy=accuracy["accuracy"],
             evaluation=accuracy.get("evaluation", {}),

@@ -197,7 +197,17 @@ def _calibration(
             code="TFB4004",
         )
     count = len(samples) if available is None else available
-    return Calibration(source, rule, tuple(_spread(samples)), count, sample_format)
+    calibration = Calibration(source, rule, tuple(_spread(samples)), count, sample_format)
+    ranges = calibration.ranges()
+    if ranges and all(input_range.low == input_range.high for input_range in ranges):
+        values = ", ".join(f"{input_range.name} {input_range.low:g}" for input_range in ranges)
+        raise UsageError(
+            f"Every value of the calibration data is the same ({values}), so that there are no ranges to measure.",
+            where=source,
+            fix="give samples of real inputs; if they are, check how they are read and preprocessed",
+            code="TFB4004",
+        )
+    return calibration
 
 
 def _spread(items: Sequence[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ from bundler.tflite.leading import AIM_DB
 from serving.texts import plural
 
 if TYPE_CHECKING:
+    from bundler.spec.bundle_spec import TfliteVariant
     from bundler.tflite.calibration import Calibration
     from bundler.tflite.delegation import Delegation
     from bundler.tflite.exchange import ConvertedFile
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 NOTED_RMS = 0.1
 """Smallest relative rms error of an output that is noted."""
+_NOISE = 1.05
+"""How many times as long as float32 an int8 file takes to be noted as slower."""
+_QUANTIZED = frozenset({"INT4", "INT8", "UINT8", "INT16", "FLOAT16"})
+"""The types of weights and activations of quantized files."""
 
 
 def flex_notes(operators: Sequence[contents.TfliteOperator]) -> Iterator[str]:
@@ -43,9 +48,18 @@ def rms_notes(variant: str, rms: Mapping[str, float]) -> Iterator[str]:
 
 def speed_notes(file: ConvertedFile, delegated: Delegation) -> Iterator[str]:
     """Note that an int8 file is slower than the same graph in float32."""
-    if file.float_ms is not None and file.latency_ms[1] > file.float_ms:
+    if file.float_ms is not None and file.latency_ms[1] > _NOISE * file.float_ms:
         why = f"; {delegated}" if delegated.left else ""
         yield f"slower than float32 here ({file.latency_ms[1]:.3g} and {file.float_ms:.3g} ms with one thread){why}"
+
+
+def unquantized_notes(variant: TfliteVariant, operators: Sequence[contents.TfliteOperator]) -> Iterator[str]:
+    """Note that a file has neither weights nor products in the type that its variant is named after."""
+    if variant == "float32" or any(not _QUANTIZED.isdisjoint(operator.inputs) for operator in operators):
+        return
+    reason = {"dynamic": "weights of fewer than 1,024 values stay float32", "float16": "there are no float32 weights"}
+    why = reason.get(variant, "its operators have no weights, or compute in float only")
+    yield f"quantizes nothing: {why}; the file computes as float32 does"
 
 
 def leading_notes(file: ConvertedFile) -> Iterator[str]:

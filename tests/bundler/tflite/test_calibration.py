@@ -61,6 +61,14 @@ def test_ranges_and_outliers_are_reported(tmp_path: Path) -> None:
     assert list(read("u.npz", IMAGE, base=tmp_path).warnings()) == []
 
 
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_data_of_one_value_is_refused(tmp_path: Path, value: float) -> None:
+    np.savez(tmp_path / "s.npz", image=np.full_like(pictures(40), value))
+    with pytest.raises(UsageError, match=rf"Every value of the calibration data is the same \(image {value:g}\)") as caught:
+        read("s.npz", IMAGE, base=tmp_path)
+    assert caught.value.code == "TFB4004"
+
+
 def test_samples_are_stacked_on_the_models_batch_axis(tmp_path: Path) -> None:
     ids, state = np.arange(63).reshape(9, 7), np.arange(90, dtype=np.float32).reshape(9, 2, 5)
     np.savez(tmp_path / "s.npz", ids=ids, state=state)
@@ -107,7 +115,7 @@ def tensors():
 
 def endless():
     while True:
-        yield np.zeros((1, 3, 4, 6), np.float32)
+        yield np.linspace(0, 1, 72, dtype=np.float32).reshape(1, 3, 4, 6)
 
 def broken():
     yield np.zeros((1, 3, 4, 6), np.float32)

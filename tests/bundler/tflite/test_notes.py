@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 
 from bundler.adapters.samples import Sample, SampleFormat
+from bundler.spec.bundle_spec import TfliteVariant
 from bundler.tflite.calibration import Calibration
 from bundler.tflite.contents import TfliteOperator
 from bundler.tflite.delegation import Delegation
 from bundler.tflite.exchange import ConvertedFile
-from bundler.tflite.notes import flex_notes, leading_notes, range_notes, rms_notes, runtime_notes, speed_notes
+from bundler.tflite.notes import (
+    flex_notes,
+    leading_notes,
+    range_notes,
+    rms_notes,
+    runtime_notes,
+    speed_notes,
+    unquantized_notes,
+)
 from bundler.tflite.runtimes import requirements_of
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature, TensorSpec
@@ -52,7 +61,8 @@ def test_known_fault_of_a_runtime_is_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ms", "float_ms", "noted"), [(2.0, 1.0, True), (1.0, 2.0, False), (2.0, None, False)], ids=["slower", "faster", "not int8"]
+    ("ms", "float_ms", "noted"), [(2.0, 1.0, True), (1.04, 1.0, False), (1.0, 2.0, False), (2.0, None, False)],
+    ids=["slower", "as fast", "faster", "not int8"],
 )
 def test_an_int8_file_that_is_slower_than_float32_is_noted(ms: float, float_ms: float | None, noted: bool) -> None:
     file = ConvertedFile(Path("m.tflite"), {}, {1: ms, 2: 9.0}, float_ms=float_ms)
@@ -68,3 +78,19 @@ def test_an_int8_file_that_is_slower_than_float32_is_noted(ms: float, float_ms: 
 def test_first_layers_that_stay_float_are_noted(leading: int, noted: list[str]) -> None:
     file = ConvertedFile(Path("m.tflite"), {}, {}, leading=leading)
     assert list(leading_notes(file)) == [f"float for an SQNR of 20.5 dB: the first {layers}" for layers in noted]
+
+
+@pytest.mark.parametrize(
+    ("variant", "types", "noted"),
+    [
+        ("dynamic", ("FLOAT32", "INT8"), []), ("float16", ("FLOAT16",), []), ("int16x8", ("INT16", "INT8"), []),
+        ("float32", ("FLOAT32",), []),
+        ("dynamic", ("FLOAT32",), ["weights of fewer than 1,024 values stay float32"]),
+        ("float16", ("FLOAT32", "INT64"), ["there are no float32 weights"]),
+        ("int8", ("FLOAT32",), ["its operators have no weights, or compute in float only"]),
+    ],
+)  # fmt: skip
+def test_a_variant_that_quantizes_nothing_says_so(variant: TfliteVariant, types: tuple[str, ...], noted: list[str]) -> None:
+    operators = [TfliteOperator("GELU", ("FLOAT32",), ("FLOAT32",)), TfliteOperator("ADD", types, ("FLOAT32",))]
+    wanted = [f"quantizes nothing: {why}; the file computes as float32 does" for why in noted]
+    assert list(unquantized_notes(variant, operators)) == wanted

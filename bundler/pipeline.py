@@ -44,7 +44,7 @@ from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
 from bundler.tflite.rejected import variants_error
-from bundler.validation import parity
+from bundler.validation import padding, parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
 from bundler.validation.report import ParityReport
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from bundler.converters.native.registry import HandlerTable
-    from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout
+    from bundler.spec.bundle_spec import BundleSpec, ModelSpec, ServingSpec, SignatureLayout
 
 Stage = Literal[
     "load", "export", "explain", "convert", "saved_model", "tflite", "fast_path", "parity", "evaluate", "render",
@@ -147,7 +147,7 @@ class _ModelTask:
         base: folder that relative paths of the spec start from.
         layout: layout of the staging folder.
         work: scratch folder; it is not published.
-        max_rows: the most rows that a batching server takes in one request; None without batching.
+        serving: how the bundle is served.
     """
 
     spec: ModelSpec
@@ -158,7 +158,7 @@ class _ModelTask:
     layout: BundleLayout
     work: Path
     has_fast_path: bool
-    max_rows: int | None
+    serving: ServingSpec
 
     @property
     def name(self) -> str:
@@ -167,6 +167,11 @@ class _ModelTask:
     @property
     def saved_model(self) -> Path:
         return self.layout.version_dir(self.name, self.version)
+
+    @property
+    def max_rows(self) -> int | None:
+        """The most rows that a batching server takes in one request; None without batching."""
+        return self.serving.max_batch_size if self.serving.batching else None
 
     @property
     def handlers(self) -> HandlerTable | None:
@@ -272,7 +277,7 @@ def _model_task(
         staging.layout,
         staging.work,
         has_fast_path=spec.has_fast_path(model),
-        max_rows=spec.serving.max_batch_size if spec.serving.batching else None,
+        serving=spec.serving,
     )
 
 
@@ -410,6 +415,9 @@ def _prove(
         f"{part.path} does more than compute: {part.use}; it is served only with --allow_unsafe_ops."
         for part in unsafe_parts(layout, task.name, task.version)
     ]
+    if task.serving.batching:
+        is_on = task.serving.pad_variable_length_inputs
+        notices += [f"{spec.name}, {text}" for text in padding.warnings(report.padded, is_on=is_on)]
     return _Proof(report, tuple(notices), golden.largest_batch)
 
 

@@ -4,7 +4,8 @@
 
     examples   serialized tf.Examples  ─┐                           ┌─ classify   classes and scores
     image      JPEG or PNG files        ├─►  a base signature of  ──┤
-    text       sentences               ─┘    the model              └─ regress    one number per row
+    text       sentences                │    the model              └─ regress    one number per row
+    mask       token ids               ─┘
 
 Each adapter is one module. An input adapter converts its own inputs into the inputs of the signature that it wraps. It also
 builds the test calls for the parity check, and checks its graph against an independent implementation (protobuf, Pillow or

@@ -160,7 +160,11 @@ def _input_adapters(
         from bundler.adapters.text import TextAdapter
 
         adapters.append(TextAdapter(name, signature.inputs, spec.text, base))
-    if spec.examples or not adapters:  # without image or text, classify and regress read tf.Examples
+    if spec.mask:
+        from bundler.adapters.mask import MaskAdapter
+
+        adapters.append(MaskAdapter(name, signature.inputs, spec.mask))
+    if spec.examples or not adapters:  # without image, text or mask, classify and regress read tf.Examples
         base_inputs = adapters[-1].inputs if adapters else signature.inputs
         adapters.append(ExamplesAdapter(name, base_inputs, spec.examples or ExamplesSpec()))
     return adapters

@@ -127,6 +127,13 @@ class ParitySummaryRecord(_Record):
     verdict: Literal["passed", "FAILED", "reported"]
 
 
+class PaddedRecord(_Record):
+    """What a server's padding of shorter requests does to a signature's answers; `changes` tells by output what is wrong."""
+
+    inputs: tuple[str, ...]
+    changes: dict[str, str] = {}
+
+
 class ParityRecord(_Record):
     """The comparison of a version with its reference.
 
@@ -134,6 +141,7 @@ class ParityRecord(_Record):
         reference: what computed the reference outputs.
         left_out: what was not compared, in sentences.
         runtime_notes: those of them that say where ONNX Runtime could not confirm the reference.
+        padded: the signatures with inputs of varying length.
     """
 
     tolerance: Number
@@ -144,6 +152,7 @@ class ParityRecord(_Record):
     left_out: tuple[str, ...] = ()
     reference: str = "PyTorch"
     runtime_notes: tuple[str, ...] = ()
+    padded: dict[str, PaddedRecord] = {}
 
 
 class GraphRecord(_Record):

@@ -111,7 +111,15 @@ def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLay
     size = _size(name, versions[-1], manifest, staged)
     fast_path = record.get("fast_path", {}).get("size_bytes", 0)
     largest_batch = max(manifest.models[name][version].get("largest_batch", 0) for version in versions)
-    return RenderedModel(name, tuple(versions), size, first | signatures, tolerance, fast_path, largest_batch)
+    return RenderedModel(
+        name, tuple(versions), size, first | signatures, tolerance, fast_path, largest_batch, _ignores_padding(name, manifest)
+    )
+
+
+def _ignores_padding(name: str, manifest: Manifest) -> bool | None:
+    records = [manifest.models[name][version].get("parity", {}).get("padded", {}) for version in manifest.versions(name)]
+    changes = [bool(answers.get("changes")) for record in records for answers in record.values()]
+    return not any(changes) if changes else None
 
 
 def _size(name: str, version: int, manifest: Manifest, staged: BundleLayout | None) -> int:

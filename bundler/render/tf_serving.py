@@ -146,7 +146,17 @@ def batching_parameters(context: RenderContext) -> BatchingParameters:
         max_enqueued_batches=serving.max_enqueued_batches,
         num_batch_threads=serving.num_batch_threads,
         allowed_batch_sizes=serving.allowed_batch_sizes,
+        pad_variable_length_inputs=pads_lengths(context),
     )
+
+
+def pads_lengths(context: RenderContext) -> bool:
+    """Return whether the server pads requests of different lengths into one batch: by default if that changes no answer."""
+    wanted = context.spec.serving.pad_variable_length_inputs
+    if wanted is not None:
+        return wanted
+    answers = [model.ignores_padding for model in context.models if model.ignores_padding is not None]
+    return bool(answers) and all(answers)
 
 
 def served_versions(context: RenderContext) -> dict[str, tuple[int, ...]]:

@@ -279,6 +279,11 @@ class ServingSpec(Strict):
         description="With batching: sizes that batches are padded to; the last one is max_batch_size. Default: no padding.",
         examples=[[1, 8, 32]],
     )
+    pad_variable_length_inputs: bool | None = Field(
+        None,
+        description="With batching: pad shorter requests of a batch, each input with its first value. Default: if the build "
+        "finds that this changes no answer.",
+    )
     fast_path: bool = Field(
         False,
         description="Serve a model.tflite instead of each SavedModel (--prefer_tflite_model): faster for small models.",

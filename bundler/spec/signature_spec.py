@@ -1,8 +1,8 @@
 """The part of bundle.yaml that declares signatures.
 
-A signature is either a method of the module (`method`, `inputs`, `outputs`), or it wraps another one (`of`) with a
-conversion of the inputs (`examples`, `image`, `text`) and of the outputs (`classify`, `regress`). `bundler.adapters` builds
-the wrappers into the SavedModel's graph.
+A signature is either a method of the module (`method`, `inputs`, `outputs`), or it wraps another one (`of`) with a conversion
+of the inputs (`examples`, `image`, `text`, `mask`) and of the outputs (`classify`, `regress`). `bundler.adapters` builds the
+wrappers into the SavedModel's graph.
 """
 
 from __future__ import annotations
@@ -246,6 +246,15 @@ class TextSpec(Strict):
     )
 
 
+class MaskSpec(Strict):
+    """Take token ids without their mask, which is made from the ids in the graph, so that a server can pad requests."""
+
+    ids: str = Field("input_ids", description="Input of the model for the token ids.")
+    mask: str = Field("attention_mask", description="Input of the model for the attention mask.")
+    types: str | None = Field("token_type_ids", description="Input of the model for the segment ids, if it has one: zeros.")
+    pad_id: int = Field(0, ge=0, le=INT32, description="The id of the padding.")
+
+
 class SignatureSpec(Strict):
     """A signature in addition to `serving_default`. It shares the model's variables."""
 
@@ -255,22 +264,23 @@ class SignatureSpec(Strict):
     )
     outputs: tuple[str, ...] = Field((), description="Outputs to keep, in this order. Default: all.")
     of: str = Field(
-        "serving_default", description="Signature that examples, image, text, classify and regress wrap."
+        "serving_default", description="Signature that examples, image, text, mask, classify and regress wrap."
     )
     examples: ExamplesSpec | None = Field(None, description="Take serialized tf.Examples.")
     image: ImageInputSpec | None = Field(None, description="Take JPEG or PNG files.")
     text: TextSpec | None = Field(None, description="Take sentences.")
+    mask: MaskSpec | None = Field(None, description="Take token ids, and make their mask.")
     classify: ClassifySpec | None = Field(None, description="Return class names and scores.")
     regress: RegressSpec | None = Field(None, description="Return one number per example.")
 
     @property
     def is_derived(self) -> bool:
         """Whether this signature wraps another one, and is not a method of the module."""
-        return any((self.examples, self.image, self.text, self.classify, self.regress))
+        return any((self.examples, self.image, self.text, self.mask, self.classify, self.regress))
 
     @model_validator(mode="after")
     def _one_kind(self) -> SignatureSpec:
-        for first, second in (("image", "text"), ("classify", "regress")):
+        for first, second in (("image", "text"), ("image", "mask"), ("text", "mask"), ("classify", "regress")):
             if getattr(self, first) and getattr(self, second):
                 raise ValueError(
                     f"{first} and {second} cannot be combined; make two signatures, e.g. by_{first} and by_{second}"

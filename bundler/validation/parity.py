@@ -18,6 +18,7 @@ from bundler.process.causes import cause_of
 from bundler.saved_model.runner import SavedModel
 from bundler.validation import divergence
 from bundler.validation.onnx_check import judge, run_onnx
+from bundler.validation.padding import check_padding
 from bundler.validation.report import ParityReport
 from bundler.values import input_draws
 from bundler.values.comparison import ONNX_RUNTIME, SAVED_MODEL, Row, compared_rows, failed_rows
@@ -108,10 +109,14 @@ def check(
         notes += onnx_notes
     for reference in derived:
         rows += _saved_model_rows(served, reference, {})
+    padded = [check_padding(served, reference, permutations or {}, tolerance) for reference in (*references, *derived)]
     rows += fast_path
     rows += [row for variant in variants for row in variant_rows(variant)]
     referee = references[0].exported.referee.name if references else PYTORCH.name
-    report = ParityReport(tolerance, tuple(rows), (*left_out, *notes), runtime_notes=tuple(notes), referee=referee)
+    report = ParityReport(
+        tolerance, tuple(rows), (*left_out, *notes), runtime_notes=tuple(notes), referee=referee,
+        padded=tuple(answers for answers in padded if answers),
+    )  # fmt: skip
     return report if report.passed else replace(report, hint=_hint(report, references, engine))
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundler.errors import ParityError
 from bundler.values.comparison import SAVED_MODEL, Row
 from bundler.values.exported import PYTORCH
+
+if TYPE_CHECKING:
+    from bundler.validation.padding import PaddedAnswers
 
 _STEPS = 0.01
 """A tolerance, relative to the RMS of an output, that covers one quantization step of an 8-bit model."""
@@ -39,6 +42,7 @@ class ParityReport:
         basis: why the tolerance has this value; empty if unknown.
         runtime_notes: the entries of `left_out` about ONNX Runtime: where it could not confirm the reference, or only in part.
         referee: what computed the reference outputs.
+        padded: what padding does to the answers of the signatures with inputs of varying length.
     """
 
     tolerance: float
@@ -48,6 +52,7 @@ class ParityReport:
     runtime_notes: tuple[str, ...] = ()
     referee: str = PYTORCH.name
     basis: str = ""
+    padded: tuple[PaddedAnswers, ...] = ()
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -89,6 +94,7 @@ class ParityReport:
             "left_out": list(self.left_out),
             **({"runtime_notes": list(self.runtime_notes)} if self.runtime_notes else {}),
             **({"hint": self.hint} if self.hint else {}),
+            **({"padded": {answers.signature: answers.to_json() for answers in self.padded}} if self.padded else {}),
         }
 
     def error(self, *, quantized: bool = False) -> ParityError:

@@ -96,6 +96,7 @@ def test_no_file_names_a_folder_of_the_build_machine(built: tuple[Path, Path]) -
     assert found == []
 
 
+@pytest.mark.slow
 def test_what_was_built_is_still_named(built: tuple[Path, Path]) -> None:
     _, bundle = built
     content = json.loads((bundle / "bundle.json").read_text("utf-8"))

@@ -243,6 +243,7 @@ def test_a_variant_below_its_gate_is_not_published_and_the_build_exits_with_3(ne
     assert CliRunner().invoke(app, ["verify", str(out)]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_without_any_variant_the_saved_model_is_published(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     _, record = published(f"{nets}:deep", "--tflite", "float16", "--min-sqnr", "100", out=out, code=3)
@@ -255,7 +256,9 @@ def test_without_any_variant_the_saved_model_is_published(nets: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("function", "left_out", "reason"),
     [
-        ("third_fails", {"float16"}, "raised: KeyError: 'no label for picture 7' where:"),
+        pytest.param(
+            "third_fails", {"float16"}, "raised: KeyError: 'no label for picture 7' where:", marks=pytest.mark.slow
+        ),
         pytest.param(
             "unlabelled", {"float32", "float16"}, "unlabelled item 3 has no label", marks=pytest.mark.slow
         ),
@@ -274,7 +277,7 @@ def test_an_evaluate_function_that_fails_rejects_the_variant(
 
 
 def test_bad_calibration_data_rejects_only_the_variants_that_need_it(nets: Path, tmp_path: Path) -> None:
-    samples = np.ones((9, 4), np.float32)
+    samples = np.linspace(0, 1, 36, dtype=np.float32).reshape(9, 4)
     samples[5, 2] = np.nan
     np.savez(tmp_path / "s.npz", input=samples)
     wanted = ("--tflite", "int8,float16,int16x8", "--calibration", tmp_path / "s.npz")
@@ -288,6 +291,11 @@ def test_random_calibration_data_needs_an_explicit_flag(nets: Path, tmp_path: Pa
     wanted = ("--tflite", "int8", "--calibration", "random")
     message = build(f"{nets}:deep", *wanted, out=tmp_path / "x", code=2)
     assert "--allow-random-calibration" in message
+
+
+@pytest.mark.slow
+def test_random_calibration_data_is_recorded(nets: Path, tmp_path: Path) -> None:
+    wanted = ("--tflite", "int8", "--calibration", "random")
     message, record = published(f"{nets}:deep", *wanted, "--allow-random-calibration", out=tmp_path / "x", code=0)
     assert "the accuracy on real data is unknown" in message
     assert record["tflite"]["int8"]["calibration"]["samples"] == 32

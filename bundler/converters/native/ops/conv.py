@@ -16,6 +16,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.dims import Element, divide, from_sizes, full_shape, tensor_shape
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.conv_integer import convolve_integers
+from bundler.converters.native.ops.depthwise_tiles import MOST_WEIGHTS, convolve_in_tiles
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
 from bundler.converters.native.ops.half import in_single, is_half
@@ -56,6 +57,9 @@ def conv(
         value = convolve_pointwise(ctx, x, w, bias)
         offer_channels_first(ctx, value, x, w, bias)
         return value
+    if _is_cut(ctx, data, w, window):
+        explicit = padding.explicit(ctx.sizes(x)[2:], kernel, stride, dilation)
+        return ctx.value(_cut(ctx, data, w, bias, Window(stride, dilation, group, explicit)), order)
     *others, (last, kernels) = _pieces(ctx, x, w) if splits else [(data, w)]
     result = _convolve(ctx, last, kernels, window)
     sizes, takes_sum = _output_sizes(ctx, x, w, window, kernel), False
@@ -227,6 +231,23 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     if ctx.target == "serving" and set(dilation) != {1}:
         return in_batches(data, dilation, mode, filters.shape[:2].as_list(), convolved)
     return convolved(data, mode, dilation)
+
+
+def _is_cut(ctx: Context, data: Tensor, w: Value, window: Window) -> bool:
+    """Whether a depthwise convolution for TFLite runs in parts, because its kernel is large."""
+    if ctx.target != "tflite" or w.array is None or w.quant_params is not None or not is_depthwise(window, data.shape[-1]):
+        return False
+    return data.dtype == tf.float32 and w.array[0, 0].size > MOST_WEIGHTS
+
+
+def _cut(ctx: Context, data: Tensor, w: Value, bias: Value | None, window: Window) -> Tensor:
+    assert w.array is not None
+    if len(window.stride) == 1:
+        lifted = ctx.constant(w.array[:, :, None])
+        return tf.squeeze(_cut(ctx, tf.expand_dims(data, 1), lifted, bias, window.lifted()), 1)
+    filters = w.array.reshape(window.group, -1, *w.array.shape[2:]).transpose(2, 3, 0, 1)
+    added = None if bias is None else bias.tensor
+    return convolve_in_tiles(ctx, data, filters, added, window.padding, window.stride, window.dilation)
 
 
 def _runs_in_batches(ctx: Context, window: Window, channels: int | None) -> bool:

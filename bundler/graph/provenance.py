@@ -9,6 +9,9 @@ import onnx_ir as ir
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 """The key of node.metadata_props under which torch.onnx.export(dynamo=True) records the Python stack."""
 
+FX_NODE = "pkg.torch.onnx.fx_node"
+"""The key under which it records the torch operation that a node comes from."""
+
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)(?:\n\s+(?P<code>[^\n]+))?')
 _LIBRARIES = ("/torch/", "/timm/", "/transformers/", "/site-packages/", "/dist-packages/")
 

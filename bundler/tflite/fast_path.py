@@ -6,8 +6,8 @@ serve this way are rejected, by the rules of its session (tensorflow_serving/ser
 1. There is only one signature: a session runs the file's first subgraph, whichever signature is called.
 2. The session supports these types: float32, int8, int16, int32, int64, uint8, bool, complex64.
 3. Each input has at least one axis: the session reads the size of the first one.
-4. Several inputs must have fixed sizes: the session resizes one input at a time and prepares the graph in between, when the sizes
-   do not match yet.
+4. The session resizes one input at a time and prepares the graph in between, when the sizes do not match yet; so a file with
+   several inputs of dynamic sizes has its graph prepared only when it runs (`bundler.tflite.deferral`).
 """
 
 from __future__ import annotations
@@ -94,10 +94,6 @@ def check_signature(signature: Signature) -> None:
     for spec in signature.inputs:
         if not spec.dims:
             raise _unsupported(f"it does not support inputs without axes ({spec})")
-    resized = [spec for spec in signature.inputs if spec.dynamic_axes]
-    if resized and len(signature.inputs) > 1:
-        listed = ", ".join(map(str, signature.inputs))
-        raise _unsupported(f"it resizes only one input at a time, and this model has {len(signature.inputs)} ({listed})")
 
 
 def _unsupported(reason: str) -> TfliteError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import TfliteError
+from bundler.tflite.deferral import defer_preparation
 from bundler.tflite.exchange import load_calls, save_calls
 from bundler.tflite.fast_path import answer_golden
 from bundler.tflite.flatbuffer import add_metadata
@@ -43,6 +44,8 @@ def main(work: Path) -> int:
 
 def _make(work: Path) -> dict[int, float]:
     content = convert(work / "saved_model", "float32")
+    if _resizes_several(content):
+        content = defer_preparation(content)
     definition = message("tensorflow.SignatureDef").FromString((work / "signature.pb").read_bytes())
     content = with_signature(content, definition)
     (work / MODEL_FILE).write_bytes(content)
@@ -50,6 +53,14 @@ def _make(work: Path) -> dict[int, float]:
     save_calls(work / "outputs", answer_golden(work, draws))
     smallest = min(draws, key=lambda call: sum(array.nbytes for array in call.values()))
     return {threads: latency_ms(content, smallest, threads) for threads in THREADS}
+
+
+def _resizes_several(content: bytes) -> bool:
+    """Return whether a file has several inputs and at least one of them has a dynamic size."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(model_content=content).get_input_details()
+    return len(details) > 1 and any(-1 in detail["shape_signature"] for detail in details)
 
 
 def with_signature(content: bytes, definition: Any) -> bytes:

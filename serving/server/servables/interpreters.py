@@ -33,8 +33,11 @@ class TfliteTensor:
     dims: Shape
 
     def takes(self, shape: Shape) -> bool:
-        """Return whether the tensor can be resized to `shape`."""
-        return len(shape) == len(self.dims) and all(d in (-1, size) for d, size in zip(self.dims, shape, strict=True))
+        """Return whether the tensor can be resized to `shape`, whose sizes may be any, as in the real server.
+
+        Kernels rely on the number of axes, so that it stays.
+        """
+        return len(shape) == len(self.dims) > 0
 
 
 class Interpreter:
@@ -72,6 +75,9 @@ class Interpreter:
     def run(self, feeds: Mapping[int, Array], fetches: Sequence[int]) -> list[Array]:
         """Run the first subgraph.
 
+        Like the real server (tflite_session.cc), this resizes and fills one input after the other, in the order of their
+        indices, and prepares the graph after each one that has another shape than in the last call.
+
         Args:
             feeds: tensor index -> array of the tensor's dtype, in a shape that the tensor can be resized to.
             fetches: indices of the tensors to return.
@@ -82,13 +88,11 @@ class Interpreter:
         Raises:
             StatusError: INTERNAL: LiteRT rejected the shapes or failed. The interpreter cannot be used again.
         """
-        changed = {index: array.shape for index, array in feeds.items() if self._shapes.get(index) != array.shape}
-        for index, shape in changed.items():
-            self._litert.resize_tensor_input(index, list(shape), strict=False)
-        if changed:
-            self._allocate()
-            self._shapes.update(changed)
-        for index, array in feeds.items():
+        for index, array in sorted(feeds.items()):
+            if self._shapes.get(index) != array.shape:
+                self._litert.resize_tensor_input(index, list(array.shape), strict=False)
+                self._allocate()
+                self._shapes[index] = array.shape
             self._litert.set_tensor(index, array)
         try:
             self._litert.invoke()

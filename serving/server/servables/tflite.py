@@ -1,7 +1,7 @@
 """A loaded model.tflite, which `--prefer_tflite_model` serves instead of the SavedModel beside it.
 
-Rules and texts are those of servables/tensorflow/tflite_session.cc, with one exception: the real server copies the bytes of
-any dtype into the tensor, while here a wrong dtype is INVALID_ARGUMENT, as with a SavedModel.
+Rules and texts are those of servables/tensorflow/tflite_session.cc, with two exceptions: the real server copies the bytes of any
+dtype into the tensor, while here a wrong dtype is INVALID_ARGUMENT, as with a SavedModel; and it takes any number of axes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class TfliteServable:
         """Run the file's first subgraph, as `Runnable.run` describes.
 
         Raises:
-            StatusError: INVALID_ARGUMENT for a wrong dtype; INTERNAL for a shape that the tensor cannot be resized to.
+            StatusError: INVALID_ARGUMENT for a wrong dtype; INTERNAL for a shape of another rank, or that the graph cannot be
+                prepared for.
         """
         arrays: dict[int, Array] = {}
         for position, name in enumerate(sorted(feeds)):

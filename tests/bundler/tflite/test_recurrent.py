@@ -11,9 +11,11 @@ import pytest
 from onnx import helper
 
 from bundler.converters.native.context import Context
+from bundler.converters.native.ops.looped import loops
 from bundler.converters.native.ops.unrolled import MOST_STEPS, unrolls
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.bundler.tflite.lowered import Lowered
+from tests.bundler.tflite.resized import Resized
 
 T, WIDTH, H = 7, 4, 5
 FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -133,3 +135,56 @@ def test_only_short_layers_with_small_constant_weights_are_unrolled() -> None:
     assert not unrolls(tflite, MOST_STEPS + 1, weights[:4, :1])
     assert not unrolls(tflite, 17, weights)  # 17 times 256 KiB
     assert not unrolls(tflite, None, weights)
+
+
+def test_long_sequences_of_narrow_layers_do_not_loop() -> None:
+    assert loops(32, 128) and loops(512, 256) and loops(30, 64)
+    assert not loops(1000, 128) and not loops(256, 64) and not loops(257, 128)
+
+
+@pytest.mark.usefixtures("long_sequences")
+@pytest.mark.parametrize(("direction", "steps"), [("forward", 7), ("reverse", 7), ("bidirectional", 7), ("bidirectional", 64)])
+def test_wide_lstm_is_a_loop_in_float_and_in_int8(tmp_path: Path, direction: str, steps: int) -> None:
+    inputs, wide = {"x": array(steps, 1, WIDTH)}, 32
+    count = 2 if direction == "bidirectional" else 1
+    weights = {"w": array(count, 4 * wide, WIDTH, seed=1), "r": 0.3 * array(count, 4 * wide, wide, seed=2)}
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], direction=direction, hidden_size=wide)
+    model = model_of([node], inputs, ["y"], weights, dynamic={"x": [steps, 1, WIDTH]})
+    for variant, atol in (("float32", 1e-5), ("int8", 0.1)):
+        lowered = Lowered(model, inputs, tmp_path / variant, variant)  # type: ignore[arg-type]
+        assert lowered.operators["WHILE"] == count
+        assert "REVERSE_V2" not in lowered.operators
+        lowered.assert_answers(atol=atol, rtol=1e-3)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op_type", "gates", "states"), [("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1)])
+def test_layer_takes_batches_and_sequences_of_any_size(
+    tmp_path: Path, op_type: str, gates: int, states: int, direction: str
+) -> None:
+    count = 2 if direction == "bidirectional" else 1
+    weights = {
+        "w": array(count, gates * H, WIDTH, seed=1), "r": array(count, gates * H, H, seed=2), "b": array(count, 2 * gates * H, seed=3)
+    }  # fmt: skip
+    node = helper.make_node(op_type, ["x", "w", "r", "b"], ["y", "h", "c"][: 1 + states], direction=direction, hidden_size=H)
+    model = model_of([node], {"x": array(T, 1, WIDTH)}, list(node.output), weights, dynamic={"x": ["seq", "batch", WIDTH]})
+    resized = Resized(model, tmp_path)
+    for batch, length in ((1, 7), (2, 7), (5, 3), (1, 4)):
+        resized.assert_answers({"x": array(length, batch, WIDTH, seed=batch)})
+
+
+def test_layer_takes_lengths_and_states_of_any_batch(tmp_path: Path) -> None:
+    weights = {"w": array(2, 4 * H, WIDTH, seed=1), "r": array(2, 4 * H, H, seed=2), "b": array(2, 8 * H, seed=3)}
+    node = helper.make_node("LSTM", ["x", "w", "r", "b", "lengths", "h0", "c0"], ["y", "h", "c"], direction="bidirectional", hidden_size=H)
+    sizes: dict[str, list[int | str]] = {
+        "x": ["seq", "batch", WIDTH], "lengths": ["batch"], "h0": [2, "batch", H], "c0": [2, "batch", H]
+    }  # fmt: skip
+
+    def inputs(batch: int, length: int) -> dict[str, Any]:
+        lengths = np.arange(batch, dtype=np.int32) % length + 1
+        states = {name: array(2, batch, H, seed=seed) for name, seed in (("h0", 5), ("c0", 6))}
+        return {"x": array(length, batch, WIDTH, seed=batch), "lengths": lengths, **states}
+
+    resized = Resized(model_of([node], inputs(2, T), ["y", "h", "c"], weights, dynamic=sizes), tmp_path)
+    for batch, length in ((1, 7), (3, 7), (2, 4)):
+        resized.assert_answers(inputs(batch, length))

@@ -5,8 +5,6 @@ https://onnx.ai/onnx/operators/onnx__Conv.html
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +16,7 @@ from bundler.converters.native.context import Context
 from bundler.converters.native.dims import Element, divide, from_sizes, full_shape, tensor_shape
 from bundler.converters.native.nodes import is_read_once
 from bundler.converters.native.ops.conv_integer import convolve_integers
-from bundler.converters.native.ops.depthwise_tiles import MOST_TAPS, tiles
+from bundler.converters.native.ops.depthwise_tiles import MOST_WEIGHTS, convolve_in_tiles
 from bundler.converters.native.ops.dilation import dilated
 from bundler.converters.native.ops.fake_quantize import quantized_weight
 from bundler.converters.native.ops.half import in_single, is_half
@@ -28,7 +26,6 @@ from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
-from bundler.values.arrays import Array
 
 
 @op("Conv", layout=AxisPolicy.VALUES)
@@ -60,6 +57,9 @@ def conv(
         value = convolve_pointwise(ctx, x, w, bias)
         offer_channels_first(ctx, value, x, w, bias)
         return value
+    if _is_cut(ctx, data, w, window):
+        explicit = padding.explicit(ctx.sizes(x)[2:], kernel, stride, dilation)
+        return ctx.value(_cut(ctx, data, w, bias, Window(stride, dilation, group, explicit)), order)
     *others, (last, kernels) = _pieces(ctx, x, w) if splits else [(data, w)]
     result = _convolve(ctx, last, kernels, window)
     sizes, takes_sum = _output_sizes(ctx, x, w, window, kernel), False
@@ -213,9 +213,6 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     shape = [group, divide(ctx.dim(w, 0), group), *kernel]
     if w.array is not None:
         array = w.array.reshape([e for e in shape if isinstance(e, int)]).transpose(2, 3, 0, 1)
-        if _is_tiled(ctx, data, w, padding):
-            explicit = padding.explicit(data.shape.as_list()[1:-1], kernel, stride, dilation)
-            return _depthwise_in_tiles(ctx, explicit.apply(data, "tflite")[0], array, w.name, window)
         grown = padding.same_with_zeros(data.shape.as_list()[1:-1], kernel, stride, dilation)
         if grown is not None and ctx.target == "serving":
             array = np.pad(array, [(0, grown[0]), (0, grown[1]), (0, 0), (0, 0)])
@@ -236,25 +233,21 @@ def _depthwise(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     return convolved(data, mode, dilation)
 
 
-def _is_tiled(ctx: Context, data: Tensor, w: Value, padding: Padding) -> bool:
-    """Whether a depthwise convolution is computed in tiles; scales of the model's own are those of the whole kernel's result."""
-    is_large = math.prod(size or 0 for size in w.shape[2:]) > MOST_TAPS
-    return ctx.target == "tflite" and is_large and w.quant_params is None and not (padding.same and None in data.shape[1:-1])
+def _is_cut(ctx: Context, data: Tensor, w: Value, window: Window) -> bool:
+    """Whether a depthwise convolution for TFLite runs in parts, because its kernel is large."""
+    if ctx.target != "tflite" or w.array is None or w.quant_params is not None or not is_depthwise(window, data.shape[-1]):
+        return False
+    return data.dtype == tf.float32 and w.array[0, 0].size > MOST_WEIGHTS
 
 
-def _depthwise_in_tiles(ctx: Context, data: Tensor, array: Array, name: str, window: Window) -> Tensor:
-    """Convolve padded data by channel with a kernel [kh, kw, C, m] of more taps than XNNPACK's largest has."""
-    height, width = array.shape[:2]
-    down, right = window.dilation
-    results = []
-    for number, tile in enumerate(tiles(height, width)):
-        part = np.ascontiguousarray(array[tile.top : tile.bottom, tile.left : tile.right])
-        flat = ctx.weight(part.reshape(*part.shape[:2], -1), f"{name}/tile_{number}")
-        results.append(tf.raw_ops.DepthwiseConv2dNative(
-            input=tile.read_by(data, (height, width), (down, right)), filter=tf.reshape(flat, part.shape),
-            strides=[1, *window.stride, 1], padding="VALID", dilations=[1, down, right, 1],
-        ))  # fmt: skip
-    return functools.reduce(tf.add, results)
+def _cut(ctx: Context, data: Tensor, w: Value, bias: Value | None, window: Window) -> Tensor:
+    assert w.array is not None
+    if len(window.stride) == 1:
+        lifted = ctx.constant(w.array[:, :, None])
+        return tf.squeeze(_cut(ctx, tf.expand_dims(data, 1), lifted, bias, window.lifted()), 1)
+    filters = w.array.reshape(window.group, -1, *w.array.shape[2:]).transpose(2, 3, 0, 1)
+    added = None if bias is None else bias.tensor
+    return convolve_in_tiles(ctx, data, filters, added, window.padding, window.stride, window.dilation)
 
 
 def _runs_in_batches(ctx: Context, window: Window, channels: int | None) -> bool:

@@ -19,13 +19,15 @@ from bundler.converters.native.registry import AxisPolicy, op
 from bundler.converters.native.tensors import Tensor
 from bundler.converters.native.value import Value
 from bundler.converters.native.zero_sizes import reducible
+from bundler.graph.provenance import FX_NODE
 
 
 @op("Gather", layout=AxisPolicy.VALUES)
 def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
     """Lower Gather; constant indices that are one index or neighbours become a slice.
 
-    Negative indices count from the end, which tf.gather does not support.
+    Negative indices count from the end, which tf.gather does not support. A .tflite file does without for torch's embeddings,
+    whose indices are never negative.
     """
     rank = len(data.shape)
     axis = axis % rank
@@ -35,11 +37,18 @@ def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value
     if neighbours is not None and None not in data.shape:
         return _take_neighbours(ctx, data, neighbours, indices.shape, axis)
     storage_axis = axis if data.order is None else data.order.index(axis)
+    if ctx.target == "tflite" and indices.array is None and _is_embedding(ctx):
+        return ctx.value(tf.gather(data.tensor, indices.tensor, axis=axis))
     if indices.rank == 1:
         index = wrapped(indices, data.shape[axis], data.stored, storage_axis)
         return ctx.value(tf.gather(data.stored, index, axis=storage_axis), data.order)
     index = wrapped(indices, data.shape[axis], data.tensor, axis)
     return ctx.value(tf.gather(data.tensor, index, axis=axis))
+
+
+def _is_embedding(ctx: Context) -> bool:
+    """Return whether the node comes from torch's embedding, which refuses negative indices."""
+    return ctx.node is not None and "aten.embedding." in ctx.node.metadata_props.get(FX_NODE, "")
 
 
 def _take_one(ctx: Context, data: Value, index: int, axis: int) -> Value:
@@ -86,6 +95,8 @@ def wrapped(indices: Value, size: int | None, data: Tensor, axis: int) -> Tensor
         array = indices.array
         return tf.constant(np.where(array < 0, array + size, array) if size is not None else array)
     index = indices.tensor
+    if indices.non_negative:
+        return index
     length = tf.cast(tf.shape(data)[axis], index.dtype) if size is None else tf.constant(size, index.dtype)
     return ranks.elementwise(lambda i: tf.where(i < 0, i + length, i), index)
 
@@ -127,13 +138,25 @@ def element_coordinates(data: Value, indices: Value, axis: int) -> Tensor:
 
 @op("GatherND", layout=AxisPolicy.VALUES, since=11)
 def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
-    """Lower GatherND: the elements or slices of data at coordinates."""
+    """Lower GatherND: the elements or slices of data at coordinates; those of all its elements in their order are a view."""
+    if _is_whole(data, indices, batch_dims):
+        *sizes, depth = indices.shape
+        return ctx.value(tf.reshape(data.tensor, [*sizes, *data.shape[depth:]]))
     index = wrapped_nd(data, indices, batch_dims)
     if not batch_dims:
         return ctx.value(_taken(data.tensor, index))
     if batch_dims + (index.shape[-1] or 0) <= ranks.MOST_COORDINATES:
         return ctx.value(_gathered(data.tensor, index, batch_dims))
     return ctx.value(_taken_by_batch(data.tensor, index, batch_dims))
+
+
+def _is_whole(data: Value, indices: Value, batch_dims: int) -> bool:
+    """Return whether constant coordinates select all elements of data in their order, as torch's index by grids of a mask does."""
+    if indices.array is None or batch_dims or None in data.shape or not indices.array.size:
+        return False
+    sizes = [size for size in data.shape if size is not None][: indices.array.shape[-1]]
+    grid = np.indices(sizes).reshape(len(sizes), -1).T
+    return np.array_equal(indices.array.reshape(-1, len(sizes)), grid)
 
 
 def _taken_by_batch(data: Tensor, index: Tensor, batch_dims: int) -> Tensor:
@@ -181,7 +204,7 @@ def _rows_to_move(rows: Tensor, axis: int, inner: Tensor) -> Tensor:
 def wrapped_nd(data: Value, indices: Value, batch_dims: int = 0) -> Tensor:
     """Return coordinates with negative ones counted from the end of their axis."""
     index = indices.tensor
-    if indices.array is not None and (indices.array >= 0).all():
+    if indices.non_negative or (indices.array is not None and (indices.array >= 0).all()):
         return index
     depth = tf.shape(index)[-1] if indices.shape[-1] is None else indices.shape[-1]
     sizes = tf.shape(data.tensor, out_type=index.dtype)[batch_dims : batch_dims + depth]

@@ -62,8 +62,12 @@ def _last_two(ctx: Context, value: Value) -> tuple[Tensor, bool]:
 def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value:
     """Lower Linear (made by fuse_linear): x [..., K] @ w [K, N] + bias [N].
 
-    It becomes one product of matrices, which TensorFlow fuses with its bias.
+    It becomes one product of matrices, which TensorFlow fuses with its bias. TFLite's FULLY_CONNECTED takes x with all its axes,
+    so that no reshape is needed, which XNNPACK does not run if two sizes are dynamic.
     """
+    if ctx.target == "tflite" and 2 < known_rank(x) <= ranks.MOST_AXES["tflite"] and _is_plain(w):
+        result = products.matmul(x.tensor, w.tensor)
+        return ctx.value(result if bias is None else tf.nn.bias_add(result, bias.tensor))
     if known_rank(x) == 2:
         return ctx.value(product(ctx, x.tensor, w, w.tensor, None if bias is None else bias.tensor))
     *leading, _ = ctx.sizes(x)
@@ -72,6 +76,11 @@ def linear(ctx: Context, x: Value, w: Value, bias: Value | None = None) -> Value
     if isinstance(outer, Dim):
         return ctx.value(tf.reshape(rows, full_shape([*leading, outer])))
     return Value.from_flattened(rows, [*leading, outer], ctx.store)
+
+
+def _is_plain(w: Value) -> bool:
+    """Return whether w is a constant float matrix that does not come quantized."""
+    return w.array is not None and w.array.dtype == np.float32 and w.array.size > 0 and w.quant_params is None
 
 
 def _rows(ctx: Context, x: Value, w: Value) -> Tensor:

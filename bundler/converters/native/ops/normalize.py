@@ -78,6 +78,8 @@ def layer_normalization(
     if not _is_by_row(ctx, x, scale, bias, axis):
         data, axes, sizes = _with_leading_merged(x.tensor, axis % len(x.shape))
         y, *statistics = _normalized(data, axes, scale, bias, epsilon, stash_type == 1)
+        if data is x.tensor:
+            return [ctx.value(t) for t in (y, *statistics)]
         ones = [*sizes[: axis % len(x.shape)], *[1] * len(axes)]
         return [ctx.value(ranks.reshaped(y, sizes)), *(ctx.value(ranks.reshaped(t, ones)) for t in statistics)]
     rows = x.rows if x.flattened_sizes is not None and x.order is None else tf.reshape(x.tensor, [-1, x.shape[-1]])
@@ -165,7 +167,8 @@ def rms_normalization(
     view, axes, sizes = _with_leading_merged(x, axis % x.shape.rank)
     data = single(view) if stash_type == 1 else view
     inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(data), axes, keepdims=True) + epsilon)
-    return ranks.reshaped(tf.cast(_with_parameters(data * inverse, scale), x.dtype), sizes)
+    result = tf.cast(_with_parameters(data * inverse, scale), x.dtype)
+    return result if view is x else ranks.reshaped(result, sizes)
 
 
 @op("BatchNormalization", layout=AxisPolicy.VALUES)

@@ -5,14 +5,16 @@ https://onnx.ai/onnx/operators/onnx__RNN.html
 
 An LSTM with the default activations runs as BlockLSTMV2, one op for the whole sequence (a while loop costs about 1.8 times
 as much on CPU). GRU, RNN and other activations run as a loop over time; the input projection is done before the loop, for all
-steps in one product. For TFLite, short layers are unrolled (`unrolled.py`); a longer LSTM runs as UNIDIRECTIONAL_SEQUENCE_LSTM
-if it starts from zeros, all sequences have the same length and the last cell state is not read.
+steps in one product. For TFLite, short layers are unrolled (`unrolled.py`), others become a loop (`looped.py`); a long LSTM with
+a narrow state runs as UNIDIRECTIONAL_SEQUENCE_LSTM if all its sizes are known, it starts from zeros, all sequences have the same
+length and the last cell state is not read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import tensorflow as tf
 
 from bundler.converters.native.context import Context
 from bundler.converters.native.nodes import is_read
+from bundler.converters.native.ops.looped import looped, loops
 from bundler.converters.native.ops.tflite_lstm import tflite_lstm
 from bundler.converters.native.ops.unrolled import unrolled, unrolls
 from bundler.converters.native.registry import AxisPolicy, op
@@ -36,14 +39,16 @@ class _Run:
     """One direction of one layer.
 
     Attributes:
-        x: [T, B, I], already reversed for the backward direction.
+        x: [T, B, I], already reversed for the backward direction unless `from_end` is set.
         lengths: [B] int32, or None if all sequences fill T.
         states: initial states, each [B, H].
+        from_end: whether to start with the last row of x; the outputs stay in the order of x.
     """
 
     x: Tensor
     lengths: Tensor | None
     states: list[Tensor]
+    from_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,9 @@ def lstm(
         pieces = None if peepholes is None else [peepholes[d][i * hidden : (i + 1) * hidden] for i in range(3)]
         if block and ctx.target == "serving":
             return _block_lstm(ctx, inputs, layer.w[d], layer.r[d], bias, pieces)
-        if block and simple and not unrolls(ctx, inputs.x.shape[0], layer.r[d]):
-            return tflite_lstm(ctx, inputs.x, layer.w[d], layer.r[d], bias)
+        if block and simple and not unrolls(ctx, inputs.x.shape[0], layer.r[d]) and not loops(inputs.x.shape[0], hidden):
+            y, last = tflite_lstm(ctx, _reversed(inputs.x, None) if inputs.from_end else inputs.x, layer.w[d], layer.r[d], bias)
+            return _reversed(y, None) if inputs.from_end else y, last
         projected = _project(ctx, inputs.x, layer.w[d], bias)
         step = _lstm_step(ctx, layer.r[d], functions[d], clip, bool(input_forget), pieces)
         return _loop(ctx, projected, inputs, layer.r[d], step)
@@ -222,8 +228,10 @@ def _directions(
     for d in range(layer.w.shape[0]):
         backward = layer.direction == "reverse" or d == 1
         states = [_initial(value, d, batch, data.dtype, layer) for value in initial]
-        y, last = run(d, _Run(_reversed(data, spans) if backward else data, spans, states))
-        outputs.append(_reversed(y, spans) if backward else y)
+        from_end = backward and spans is None and ctx.target == "tflite"
+        turns = backward and not from_end
+        y, last = run(d, _Run(_reversed(data, spans) if turns else data, spans, states, from_end))
+        outputs.append(_reversed(y, spans) if turns else y)
         finals.append(last)
     y = tf.stack(outputs, 1)
     ends = [tf.stack(parts, 0) for parts in zip(*finals, strict=True)]
@@ -291,24 +299,33 @@ def _at_length(states: Tensor, lengths: Tensor, initial: Tensor) -> Tensor:
 
 def _loop(ctx: Context, projected: Tensor, inputs: _Run, recurrence: Any, step: Step) -> tuple[Tensor, list[Tensor]]:
     """Run `step` over time; beyond a sequence's length the outputs are zero and the states do not change."""
-    steps = inputs.x.shape[0]
-    if unrolls(ctx, steps, recurrence):
-        return unrolled(tf.ensure_shape(projected, [steps, *projected.shape[1:]]), inputs.states, inputs.lengths, step)
+    steps, batch = inputs.x.shape[:2]
+    if ctx.target == "tflite":
+        form = unrolled if unrolls(ctx, steps, recurrence) else looped
+        sized = tf.ensure_shape(projected, [steps, batch, projected.shape[2]])
+        return form(sized, inputs.states, partial(_advanced, inputs.lengths, step), backward=inputs.from_end)
     length = tf.shape(projected)[0]
     outputs = tf.TensorArray(projected.dtype, size=length, element_shape=inputs.states[0].shape)
 
     def body(t: Tensor, outs: tf.TensorArray, states: list[Tensor]) -> tuple[Tensor, tf.TensorArray, list[Tensor]]:
-        new = step(projected[t], states)
-        out = new[0]
-        if inputs.lengths is not None:
-            active = (t < inputs.lengths)[:, None]
-            new = [tf.where(active, n, s) for n, s in zip(new, states, strict=True)]
-            out = tf.where(active, out, tf.zeros_like(out))
+        out, new = _advanced(inputs.lengths, step, t, projected[t], states)
         new = [tf.ensure_shape(n, s.shape) for n, s in zip(new, states, strict=True)]
         return t + 1, outs.write(t, out), new
 
     _, outputs, finals = tf.while_loop(lambda t, *_: t < length, body, [tf.constant(0), outputs, list(inputs.states)])
     return _stacked(outputs, inputs.states[0]), list(finals)
+
+
+def _advanced(
+    lengths: Tensor | None, step: Step, t: Any, gates: Tensor, states: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the output of step t and the new states; beyond a sequence's length, zeros and the states as they are."""
+    new = step(gates, states)
+    out = new[0]
+    if lengths is None:
+        return out, new
+    active = (t < lengths)[:, None]
+    return tf.where(active, out, tf.zeros_like(out)), [tf.where(active, n, s) for n, s in zip(new, states, strict=True)]
 
 
 def _stacked(outputs: tf.TensorArray, like: Tensor) -> Tensor:

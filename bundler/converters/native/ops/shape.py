@@ -285,7 +285,9 @@ def unsqueeze(ctx: Context, x: Value, axes: Value) -> Value:
         position = order.index(axis + 1) if is_followed else order.index(max(order)) + 1 if order else 0
         order.insert(position, axis)
         stored = tf.expand_dims(stored, position)
-    return ctx.value(stored, tuple(order))
+    result = ctx.value(stored, tuple(order))
+    result.non_negative = x.non_negative
+    return result
 
 
 @op("Concat", layout=AxisPolicy.VALUES)
@@ -296,6 +298,7 @@ def concat(ctx: Context, *values: Value, axis: int) -> Value:
     operands = by_axis(values, {"axis": axis})
     place = operands.attributes["axis"] % known_rank(values[0]) if values[0].rank is not None else axis
     result = ctx.value(ranks.concatenated(operands.tensors, place, ctx.target), operands.order)
+    result.non_negative = all(value.non_negative for value in values)
     if axis == 1:
         result.parts = values
     return result
@@ -344,7 +347,9 @@ def expand(ctx: Context, x: Value, target: Value) -> Value:
         return x
     if x.array is not None and x.array.size == 1 and x.array.dtype.kind in "biufcV":
         return _with_dims(ctx, Value.filled(x.array, final, ctx.store), final)
-    return ctx.value(ranks.broadcast_to(x.tensor, [e if isinstance(e, int) else e.tensor for e in final], ctx.target))
+    result = ctx.value(ranks.broadcast_to(x.tensor, [e if isinstance(e, int) else e.tensor for e in final], ctx.target))
+    result.non_negative = x.non_negative
+    return result
 
 
 def _broadcast(a: Element, b: Element) -> Element:
@@ -392,7 +397,9 @@ def range_(ctx: Context, start: Value, limit: Value, delta: Value) -> Value:
     if not all(v.is_constant for v in (start, limit, delta)):
         # TensorFlow refuses an interval that the step does not lead through; ONNX gives no number
         end = tf.where(step > 0, tf.maximum(first, end), tf.minimum(first, end))
-    return ctx.value(tf.range(first, end, step))
+    result = ctx.value(tf.range(first, end, step))
+    result.non_negative = all(v.array is not None and v.array >= 0 for v in (start, delta))
+    return result
 
 
 @op("Slice", layout=AxisPolicy.VALUES, since=10)

@@ -1,59 +1,62 @@
-"""Depthwise convolutions with large kernels: the tiles cover the kernel once, and their sum answers in TFLite as the whole."""
+"""Depthwise convolutions with large kernels, cut into parts for TFLite."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from onnx import helper
 
-from bundler.converters.native.ops.depthwise_tiles import MOST_TAPS, tiles
+from bundler.converters.native.ops.depthwise_tiles import tile_of
 from tests.bundler.converters.native.oracle import array, model_of
 from tests.bundler.tflite.lowered import Lowered
+from tests.bundler.tflite.resized import Resized
+
+CHANNELS = 3
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "count"), [(5, 5, 1), (7, 7, 3), (1, 31, 2), (31, 1, 2), (11, 11, 6), (13, 13, 9), (2, 40, 4)]
+    ("kernel", "tile"),
+    [((7, 7), (3, 7)), ((9, 9), (5, 5)), ((13, 13), (5, 5)), ((1, 31), (1, 25)), ((31, 1), (25, 1)), ((2, 13), (1, 13))],
 )
-def test_tiles_cover_the_kernel_once_with_few_taps(height: int, width: int, count: int) -> None:
-    covered = np.zeros((height, width), int)
-    for tile in tiles(height, width):
-        part = covered[tile.top : tile.bottom, tile.left : tile.right]
-        assert 0 < part.size <= MOST_TAPS
-        part += 1
-    assert (covered == 1).all()
-    assert len(list(tiles(height, width))) == count
+def test_kernel_is_cut_into_few_parts_of_at_most_25_weights(kernel: tuple[int, int], tile: tuple[int, int]) -> None:
+    assert tile_of(*kernel) == tile
 
 
-CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
-    "padded": ((1, 4, 11, 12), (4, 1, 7, 7), {"pads": [3, 3, 3, 3]}),
-    "not padded": ((1, 4, 11, 12), (4, 1, 7, 7), {}),
-    "SAME_UPPER, strided": ((1, 4, 16, 15), (4, 1, 7, 7), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
-    "strided, asymmetric pads": ((2, 3, 17, 16), (3, 1, 7, 5), {"pads": [3, 1, 2, 0], "strides": [2, 2]}),
-    "dilated": ((1, 3, 24, 26), (3, 1, 7, 7), {"pads": [6, 6, 6, 6], "dilations": [2, 3]}),
-    "multiplier": ((1, 3, 12, 12), (6, 1, 7, 7), {"pads": [3, 3, 3, 3]}),
-    "1-D": ((1, 4, 40), (4, 1, 31), {"pads": [15, 15]}),
-}
+def depthwise(kernel: tuple[int, ...], *, multiplier: int = 1, dynamic: Any = None, **attributes: Any) -> tuple[Any, Any]:
+    """Return a model of one depthwise convolution, and its inputs."""
+    size = (20,) * len(kernel)
+    inputs = {"x": array(2, CHANNELS, *size)}
+    weights = {"w": array(CHANNELS * multiplier, 1, *kernel, seed=1), "b": array(CHANNELS * multiplier, seed=2)}
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=CHANNELS, **attributes)
+    return model_of([node], inputs, ["y"], weights, dynamic={"x": dynamic or list(inputs["x"].shape)}), inputs
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_the_sum_of_tiles_answers_as_the_whole_kernel(tmp_path: Path, name: str) -> None:
-    x, w, attributes = CONVOLUTIONS[name]
-    inputs = {"x": array(*x)}
-    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=x[1], **attributes)
-    constants = {"w": array(*w, seed=1), "b": array(w[0], seed=2)}
-    file = Lowered(model_of([node], inputs, ["y"], constants, dynamic={"x": list(x)}), inputs, tmp_path)
-    file.assert_answers()
-    assert file.operators["DEPTHWISE_CONV_2D"] == len(list(tiles(*((1, *w[2:]) if len(w) == 3 else w[2:]))))
-    assert file.delegation.share == 1.0
+@pytest.mark.parametrize(
+    ("parts", "further"),
+    [
+        (3, {"kernel": (7, 7), "pads": [3, 3, 3, 3]}),
+        (3, {"kernel": (7, 7), "pads": [3, 3, 3, 3], "multiplier": 2}),
+        (3, {"kernel": (7, 7), "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+        (4, {"kernel": (9, 9)}),
+        (2, {"kernel": (6, 6), "pads": [0, 3, 1, 2], "strides": [3, 3]}),
+        (3, {"kernel": (7, 7), "pads": [6, 6, 6, 6], "dilations": [2, 2]}),
+        (2, {"kernel": (31,), "pads": [15, 15]}),
+        (1, {"kernel": (5, 5), "pads": [2, 2, 2, 2]}),
+    ],
+    ids=str,
+)
+def test_sum_of_the_parts_is_the_convolution(tmp_path: Path, parts: int, further: dict[str, Any]) -> None:
+    lowered = Lowered(*depthwise(**further), tmp_path)
+    assert lowered.operators["DEPTHWISE_CONV_2D"] == parts
+    assert lowered.delegation.share == 1
+    lowered.assert_answers()
 
 
-def test_a_kernel_of_25_taps_is_whole(tmp_path: Path) -> None:
-    inputs = {"x": array(1, 4, 9, 9)}
-    node = helper.make_node("Conv", ["x", "w"], ["y"], group=4, pads=[2, 2, 2, 2])
-    model = model_of([node], inputs, ["y"], {"w": array(4, 1, 5, 5, seed=1)}, dynamic={"x": [1, 4, 9, 9]})
-    file = Lowered(model, inputs, tmp_path)
-    file.assert_answers()
-    assert file.operators["DEPTHWISE_CONV_2D"] == 1
+def test_parts_fit_images_of_any_size(tmp_path: Path) -> None:
+    model, _ = depthwise((7, 7), pads=[3, 3, 3, 3], dynamic=["batch", CHANNELS, "height", "width"])
+    resized = Resized(model, tmp_path)
+    for batch, height, width in ((1, 20, 20), (2, 9, 12), (1, 30, 8)):
+        resized.assert_answers({"x": array(batch, CHANNELS, height, width, seed=batch)})
+    assert resized.delegation.share == 1

@@ -210,8 +210,10 @@ class ModelSpec(Strict):
     opset: Annotated[int | None, NUMBER] = Field(
         None, ge=7, le=INT32, description="ONNX opset to export. Default: the newest that torch exports well.", examples=[20]
     )
-    layout: SignatureLayout = Field(
-        "keep", description="Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last."
+    layout: SignatureLayout | None = Field(
+        None,
+        description="Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last. Default: nhwc in "
+        "TFLite files of models with tflite.images, else keep.",
     )
     cast_half: bool = Field(
         False, description="float32 inputs and outputs for a half-precision model, because JSON has no half precision."

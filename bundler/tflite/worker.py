@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import INT8, OWN_SCALES
 from bundler.tflite import clipping, contents, exchange, health, placement, quantize, sensitivity
+from bundler.tflite.image_inputs import with_pixel_range
 from bundler.tflite.portable import PORTABLE, portable
 from bundler.tflite.recurrent import start_from_zero
 from bundler.tflite.runner import THREADS, TfliteModel, latency_ms
@@ -105,7 +107,9 @@ class Worker:
             self._work / "saved_model", self._setup.signatures, self._samples, select_tf_ops=self._setup.select_tf_ops
         )
         samples = {signature: exchange.load_calls(self._work / "samples" / signature) for signature in self._setup.signatures}
-        return clipping.clip(calibrated, samples)
+        clipped = clipping.clip(calibrated, samples)
+        pixels = self._setup.pixels
+        return replace(clipped, file=with_pixel_range(clipped.file, pixels)) if pixels else clipped
 
     @cached_property
     def _placed(self) -> frozenset[str]:

@@ -98,7 +98,7 @@ COLORS = ("blue", "green", "red")
 """Channels of a BGR image, in order."""
 BGR = {
     "channels": "bgr", "resize": 12, "crop": "center", "interpolation": "bicubic",
-    "mean": (0.406, 0.456, 0.485), "std": (0.225, 0.224, 0.229),
+    "mean": (0.406, 0.456, 0.485), "std": (0.225, 0.224, 0.229), "fold": False,
 }  # fmt: skip
 
 
@@ -143,5 +143,5 @@ def build_color_bundle(folder: Path, variants: Sequence[str]) -> Path:
     import bundler
 
     model, photos = write_color_model(folder / "colors.onnx"), write_photos(folder / "photos")
-    bundler.build(model, out=folder / "bundle", tflite=variants, calibration=str(photos), images=BGR)
+    bundler.build(model, out=folder / "bundle", tflite=variants, calibration=str(photos), images=BGR, layout="keep")
     return folder / "bundle"

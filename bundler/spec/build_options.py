@@ -71,7 +71,7 @@ class BuildOptions(TypedDict, total=False):
     """Accept 'random' as calibration: value ranges of noise, only to try out sizes and speed."""
 
     images: Mapping[str, Any] | None
-    """Preprocessing of the images in a calibration folder."""
+    """Preprocessing of images: in a calibration folder, and in apps."""
 
     batch: int
     """Size of the dim named 'batch' in the .tflite files."""

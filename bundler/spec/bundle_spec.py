@@ -83,7 +83,7 @@ class TfliteSpec(Strict):
     allow_random_calibration: bool = Field(
         False, description="Accept 'random' as calibration: value ranges of noise, only to try out sizes and speed."
     )
-    images: ImageSpec | None = Field(None, description="Preprocessing of the images in a calibration folder.")
+    images: ImageSpec | None = Field(None, description="Preprocessing of images: in a calibration folder, and in apps.")
     batch: int = Field(1, ge=1, le=LARGEST_DIM, description="Size of the dim named 'batch' in the .tflite files.")
     dims: Annotated[dict[str, DimSize], Option(form="dim=size,...", parse=parse_dims)] = Field(
         {}, description="Sizes of dynamic dims in the .tflite files, by name.", examples=[{"seq": 64}]

@@ -56,7 +56,7 @@ def test_parts_of_a_list_are_offered_once() -> None:
 
 def test_parameters_are_keywords_with_the_defaults_of_the_models() -> None:
     defaults = {parameter.name: parameter.default for parameter in option_parameters()}
-    assert defaults["layout"] == "keep"
+    assert defaults["layout"] is None
     assert defaults["tolerance"] is None
     assert defaults["pretrained"] is True
     assert defaults["inputs"] is None

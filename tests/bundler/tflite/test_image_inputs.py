@@ -157,7 +157,8 @@ def variants_of(converted: Any, folder: Path, layout: Any = None, **images: Any)
     return {result.variant: result for result in results}
 
 
-@pytest.mark.parametrize("nhwc", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("nhwc", [False, True])
 def test_files_of_any_converter_take_pixels_and_int8_holds_them_exactly(nhwc: bool, tmp_path: Path) -> None:
     variants = variants_of(Converted(nhwc=nhwc), tmp_path, mean=MEAN, channels="bgr")
     for result in variants.values():

@@ -57,12 +57,11 @@ def read_vocabulary(path: str, inputs: Sequence[TensorSpec]) -> Vocabulary:
     """
     roles = input_roles(inputs)
     if roles is None:
-        names = ", ".join(" or ".join(names) for names in ROLES.values())
         raise UsageError(
             "MediaPipe's text tasks need three inputs, int32 [1, length]: token ids, mask and segment ids.",
             where=", ".join(map(str, inputs)),
-            fix=f"omit --tokenizer, or build a model whose inputs are named {names}",
-            code="TFB1305",
+            fix="omit --tokenizer, or name the model's inputs input_ids, attention_mask and token_type_ids",
+            code="TFB4503",
         )
     tokenizer = read_tokenizer(TextSpec(tokenizer=path), Path())
     difference = _difference(tokenizer)
@@ -71,7 +70,7 @@ def read_vocabulary(path: str, inputs: Sequence[TensorSpec]) -> Vocabulary:
             f"MediaPipe's tokenizer would answer differently from {Path(path).name}: {difference}.",
             where=path,
             fix="omit --tokenizer, and tokenize in the app",
-            code="TFB1305",
+            code="TFB4503",
         )
     return Vocabulary(tokenizer.vocabulary, roles)
 

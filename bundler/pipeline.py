@@ -296,7 +296,7 @@ def _build_model(
         if loaded is None:
             _offload_weights(exported, task.work)
     with stage("convert"):
-        converted = task.converter.convert({each.name: each.onnx for each in exported}, layout=spec.layout)
+        converted = task.converter.convert({each.name: each.onnx for each in exported}, layout=spec.layout or "keep")
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
@@ -359,7 +359,9 @@ def _make_variants(
 
     folder = task.layout.tflite_dir(task.name, task.version)
     folder.mkdir(parents=True)
-    outcome = make_variants(converted, exported, task.spec.tflite, folder, task.name, base=task.base, on_variant=report)
+    outcome = make_variants(
+        converted, exported, task.spec.tflite, folder, task.name, base=task.base, layout=task.spec.layout, on_variant=report
+    )
     if not outcome.variants:
         folder.rmdir()
     return outcome
@@ -439,7 +441,7 @@ def _model_record(task: _ModelTask, provenance: Mapping[str, Any], served: _Serv
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": dict(provenance) | ops,
         "converter": task.spec.converter,
-        "layout": task.spec.layout,
+        "layout": task.spec.layout or "keep",
         "permutations": {key: list(axes) for key, axes in served.permutations.items()},
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},

@@ -381,6 +381,11 @@ def shapes_with_int16x8(given: Given) -> None:
     run("build", "bundle.yaml", code=None)
 
 
+@example("TFB4503")
+def vocabulary_for_a_model_without_tokens(given: Given) -> None:
+    run("export-mobile", given.bundle(), "-o", "mobile", "--tokenizer", "vocab.txt", code=2)
+
+
 @example("TFB5001")
 def folder_below_a_file(given: Given) -> None:
     given.model()

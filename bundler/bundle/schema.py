@@ -242,6 +242,7 @@ class VariantRecord(JudgedRecord):
     delegation: DelegationRecord | None = None
     load_ms: Number | None = None
     model_dtypes: dict[str, Annotated[str, Field(pattern="^[a-z0-9]+$")]] = {}
+    pixels: str | None = None
 
 
 class EvaluationRecord(_Record):

@@ -29,6 +29,14 @@ class ExportMobileOptions:
     labels: Annotated[
         str | None, typer.Option(metavar="[OUTPUT=]FILE", help="Class names of a classifier, one per line.")
     ] = None
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="A tokenizer.json or vocab.txt, or a folder with one: puts the vocabulary of an uncased BERT into the files, "
+            "for MediaPipe's text tasks.",
+        ),
+    ] = None
     mean: Annotated[
         str, typer.Option(help="Mean of an image's pixels, 0 to 255: one number, or one per channel with commas.")
     ] = ""
@@ -50,7 +58,11 @@ class ExportMobileOptions:
 
 @takes(ExportMobileOptions)
 def export_mobile(options: ExportMobileOptions) -> None:
-    """Write .tflite files with metadata, checksums, figures, and code in Python, C++, JavaScript, Kotlin and Swift."""
+    """Write .tflite files with metadata, checksums, figures, and code in Python, C++, JavaScript, Kotlin and Swift.
+
+    Files of image models (tflite.images) take RGB pixels of 0 to 255, channels last, as MediaPipe's image tasks do. Build with
+    images.fold: false for normalized values, and with layout: keep for the model's order of axes.
+    """
     import json
 
     from bundler.mobile import ExportOptions
@@ -68,6 +80,7 @@ def export_mobile(options: ExportMobileOptions) -> None:
         std,
         options.allow_unsafe_ops,
         options.target_runtime,
+        options.tokenizer,
     )
     with cleanly_interrupted(f"{options.output} was not written."):
         exports = export(Bundle.open(options.bundle), options.output, settings)

@@ -1,7 +1,7 @@
 """Writes the folder of a mobile export, completely or not at all.
 
 - <model>-<variant>.tflite: a file with metadata
-- <model>-labels.txt: the labels, if given
+- <model>-labels.txt, <model>-vocab.txt: the labels and the vocabulary, if given
 - python/, kotlin/, swift/, cpp/, js/: code that calls the model, a library that it uses, and a test with golden data
 - golden/: inputs, the tensors that they become, and answers, for these tests
 - web/: a page that runs the files in a browser
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from bundler.mobile.metadata import Image, Labels, Tensors, model_metadata
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing, read_model
 from bundler.mobile.readme import readme
 from bundler.mobile.snippets import libraries, snippets
+from bundler.mobile.tasks import tasks_of
+from bundler.mobile.vocabulary import Vocabulary, read_vocabulary
 from bundler.mobile.web import PAGE, web_page
 from bundler.process.extras import require
 from bundler.render.files import write_text
@@ -60,6 +62,7 @@ class ExportOptions:
         labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
         allow_unsafe_ops: whether files may have operators that reach out of the model.
         mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
+        tokenizer: a WordPiece tokenizer for MediaPipe's text tasks, for a single model; None for none.
         target_runtime: the oldest runtime that has to run the files, such as `litert==1.4`; None for any.
     """
 
@@ -71,6 +74,7 @@ class ExportOptions:
     std: tuple[float, ...] = ()
     allow_unsafe_ops: bool = False
     target_runtime: str | None = None
+    tokenizer: str | None = None
 
 
 def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = None) -> list[ExportedModel]:
@@ -98,12 +102,12 @@ def export_mobile(bundle: Bundle, out: Path, options: ExportOptions | None = Non
         raise UsageError(f"{out} already exists.", fix="give a new folder with -o", code="TFB1004")
     target = parse_target(options.target_runtime) if options.target_runtime else None
     models = [_normalized(model, options) for model in _models(bundle, options)]
-    labels = {model.name: _labels(model, options) for model in models}
+    parts = {model.name: _Parts(_labels(model, options), _vocabulary(model, options), target) for model in models}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            exported = [_write_model(staging, model, labels[model.name], target) for model in models]
+            exported = [_write_model(staging, model, parts[model.name]) for model in models]
             _write_overview(staging, bundle.name, exported)
             staging.chmod(0o755)
             journal.sync_tree(staging)
@@ -130,9 +134,11 @@ def _models(bundle: Bundle, options: ExportOptions) -> list[MobileModel]:
             fix="build the bundle with TFLite, e.g. --tflite float16,dynamic",
             code="TFB4501",
         )
-    if options.labels and len(names) > 1:
+    if (options.labels or options.tokenizer) and len(names) > 1:
         raise UsageError(
-            "--labels needs a single model.", fix=f"choose one with --model: {', '.join(names)}", code="TFB1006"
+            f"{'--labels' if options.labels else '--tokenizer'} needs a single model.",
+            fix=f"choose one with --model: {', '.join(names)}",
+            code="TFB1006",
         )
     _check_file_names(names)
     if not options.allow_unsafe_ops:
@@ -164,6 +170,12 @@ def _chosen(bundle: Bundle, name: str, version: int | None) -> list[int]:
 
 def _normalized(model: MobileModel, options: ExportOptions) -> MobileModel:
     """Return the model with the user's normalization, and check the preprocessing against its image input."""
+    if (options.mean or options.std) and model.variants[0].pixels:
+        raise UsageError(
+            f"The files of {model.name} normalize pixels themselves, so mean and std are not allowed.",
+            fix="omit --mean and --std, or build the model with other tflite.images",
+            code="TFB1306",
+        )
     if options.mean or options.std:
         declared = model.preprocessing or Preprocessing()
         model = replace(model, preprocessing=replace(declared, mean=options.mean or (0.0,), std=options.std or (1.0,)))
@@ -210,12 +222,34 @@ def _labels(model: MobileModel, options: ExportOptions) -> Labels | None:
     return replace(labels, file=f"{model.name}-labels.txt")
 
 
-def _write_model(folder: Path, model: MobileModel, labels: Labels | None, target: Runtime | None) -> ExportedModel:
+def _vocabulary(model: MobileModel, options: ExportOptions) -> Vocabulary | None:
+    if options.tokenizer is None:
+        return None
+    vocabulary = read_vocabulary(options.tokenizer, model.variants[0].inputs)
+    return replace(vocabulary, file=f"{model.name}-vocab.txt")
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What goes into the files of a model, and the oldest runtime that has to run them."""
+
+    labels: Labels | None
+    vocabulary: Vocabulary | None
+    target: Runtime | None
+
+    @property
+    def associated(self) -> dict[str, bytes]:
+        """The associated files, by name."""
+        return {part.file: part.content for part in (self.labels, self.vocabulary) if part}
+
+
+def _write_model(folder: Path, model: MobileModel, parts: _Parts) -> ExportedModel:
     files = {variant.name: f"{model.name}-{variant.name}.tflite" for variant in model.variants}
     for variant in model.variants:
-        _write_variant(folder / files[variant.name], model, variant, labels, target)
-    if labels is not None:
-        (folder / labels.file).write_bytes(labels.content)
+        _write_variant(folder / files[variant.name], model, variant, parts)
+    labels = parts.labels
+    for name, content in parts.associated.items():
+        (folder / name).write_bytes(content)
     call = call_of(model, files)
     golden = make_golden(call, lambda variant, inputs: TfliteModel(folder / variant.file)(inputs), labels)
     for name, content in golden.files.items():
@@ -225,18 +259,17 @@ def _write_model(folder: Path, model: MobileModel, labels: Labels | None, target
     calls = snippets(call, golden, labels)
     for relative, text in (libraries() | calls).items():
         write_text(folder / relative, text)
-    return ExportedModel(model, labels, files, tuple(calls))
+    tasks = {variant.name: tasks_of(model, variant, parts.vocabulary) for variant in model.variants}
+    return ExportedModel(model, labels, files, tuple(calls), tasks)
 
 
-def _write_variant(
-    path: Path, model: MobileModel, variant: MobileVariant, labels: Labels | None, target: Runtime | None
-) -> None:
+def _write_variant(path: Path, model: MobileModel, variant: MobileVariant, parts: _Parts) -> None:
     original = variant.path.read_bytes()
     tensors = Tensors.of(original)
     _check_names(model, variant, tensors)
-    metadata = model_metadata(model, variant, labels, tensors)
-    file = fitted(original, target, f"file {variant.path.name}") if target else original
-    path.write_bytes(pack(with_minimum(file), metadata, {labels.file: labels.content} if labels else {}))
+    metadata = model_metadata(model, variant, parts.labels, tensors, parts.vocabulary)
+    file = fitted(original, parts.target, f"file {variant.path.name}") if parts.target else original
+    path.write_bytes(pack(with_minimum(file), metadata, parts.associated))
     _check_same_outputs(variant, path)
 
 
@@ -297,11 +330,14 @@ def _record(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "signature": "serving_default",
         **({"labels": exported.labels.file} if exported.labels else {}),
         "calls": list(exported.calls),
-        "variants": [_variant_record(folder / exported.files[variant.name], variant) for variant in model.variants],
+        "variants": [
+            _variant_record(folder / exported.files[variant.name], variant, exported.tasks[variant.name])
+            for variant in model.variants
+        ],
     }
 
 
-def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
+def _variant_record(path: Path, variant: MobileVariant, tasks: Mapping[str, str]) -> dict[str, Any]:
     entry = FileEntry.of(path)
     return {
         "variant": variant.name,
@@ -311,6 +347,7 @@ def _variant_record(path: Path, variant: MobileVariant) -> dict[str, Any]:
         "inputs": [str(spec) for spec in variant.inputs],
         "outputs": [str(spec) for spec in variant.outputs],
         **({"model_dtypes": dict(variant.model_dtypes)} if variant.model_dtypes else {}),
+        "mediapipe": {task: problem or "ready" for task, problem in tasks.items()},
         "latency_ms": {str(threads): ms for threads, ms in variant.latency_ms.items()},
         "accuracy": variant.accuracy,
         "operators": dict(variant.operators),

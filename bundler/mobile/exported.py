@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bundler.mobile.metadata import Labels
 from bundler.mobile.model import MobileModel
@@ -17,6 +17,7 @@ class ExportedModel:
         model: the model.
         labels: labels of one of its outputs, if given.
         files: paths of the .tflite files relative to the export's folder, by variant.
+        tasks: why each task of MediaPipe cannot read a file, by variant; an empty string if it can.
         calls: paths of the code that calls the model, relative to the folder.
     """
 
@@ -24,3 +25,4 @@ class ExportedModel:
     labels: Labels | None
     files: Mapping[str, str]
     calls: tuple[str, ...]
+    tasks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 
 from bundler.errors import TfliteError
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
+from bundler.mobile.vocabulary import Vocabulary
 from bundler.tflite import metadata_schema as schema
 from bundler.values.signature import TensorSpec
 
@@ -70,15 +71,18 @@ def preparation_steps(preprocessing: Preprocessing, image: Image) -> tuple[str, 
         side = f"the shorter side to {resize}" if isinstance(resize, int) else "to {}x{}".format(*(resize or ()))
         resized = [f"resize {side} ({filtered})", f"cut {size} (height x width) from the middle"]
     mean, std = ([float(f"{value:.9g}") for value in values] for values in (preprocessing.mean, preprocessing.std))
+    normalized = f"normalize pixels of 0 to 255: (pixel - mean) / std, with mean {mean} and std {std}"
     return (
         *resized,
         f"channels: {color}",
-        f"normalize pixels of 0 to 255: (pixel - mean) / std, with mean {mean} and std {std}",
+        "pass pixels of 0 to 255 as they are" if preprocessing.takes_pixels else normalized,
         f"layout: {', '.join(image.axes)}",
     )
 
 
-def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | None, tensors: Tensors) -> dict[str, Any]:
+def model_metadata(
+    model: MobileModel, variant: MobileVariant, labels: Labels | None, tensors: Tensors, vocabulary: Vocabulary | None = None
+) -> dict[str, Any]:
     """Return a ModelMetadata table (see `bundler.tflite.metadata_schema`) for one file.
 
     Args:
@@ -86,20 +90,27 @@ def model_metadata(model: MobileModel, variant: MobileVariant, labels: Labels | 
         variant: the file's variant.
         labels: labels of an output, if any.
         tensors: names of the file's tensors in the order of its first subgraph.
+        vocabulary: the vocabulary of the model's tokens, if any.
     """
     inputs, outputs = ({spec.name: spec for spec in side} for side in (variant.inputs, variant.outputs))
     dims = {spec.name: spec.dims for spec in (*model.signature.inputs, *model.signature.outputs)}
-    graph = {
+    graph: dict[str, Any] = {
         "name": "serving_default",
         "input_tensor_metadata": [_input(inputs[n], dims[n], model.preprocessing, variant.remark(n)) for n in tensors.inputs],
         "output_tensor_metadata": [_output(outputs[n], dims[n], labels, variant.remark(n)) for n in tensors.outputs],
     }
+    if vocabulary is not None:
+        for name, table in zip(tensors.inputs, graph["input_tensor_metadata"], strict=True):
+            table["name"] = vocabulary.roles[name]  # readers look for these names
+        graph["input_process_units"] = [{"options": {"BertTokenizerOptions": {"vocab_file": [
+            {"name": vocabulary.file, "description": "Tokens by id, one per line.", "type": schema.VOCABULARY}
+        ]}}}]  # fmt: skip
     return {
         "name": model.name,
         "description": f"{model.source}, version {model.version}, TFLite {variant.name}",
         "version": str(model.version),
         "subgraph_metadata": [graph],
-        "min_parser_version": schema.MIN_PARSER_VERSION,
+        "min_parser_version": schema.TOKENIZER_PARSER_VERSION if vocabulary else schema.MIN_PARSER_VERSION,
     }
 
 
@@ -114,8 +125,9 @@ def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing |
         size = {"width": image.width, "height": image.height}
         table["content"] = {"content_properties": {"ImageProperties": {"color_space": space, "default_size": size}}}
     if preprocessing is not None:
-        table["process_units"] = [{"options": {"NormalizationOptions": {"mean": preprocessing.mean, "std": preprocessing.std}}}]
         pairs = _pairs(preprocessing)
+        mean, std = ([pair[side] for pair in pairs] for side in (0, 1))  # readers expect as many means as deviations
+        table["process_units"] = [{"options": {"NormalizationOptions": {"mean": mean, "std": std}}}]
         table["stats"] = {"max": [(255 - m) / s for m, s in pairs], "min": [(0 - m) / s for m, s in pairs]}
         table["description"] += f"; {'; '.join(preparation_steps(preprocessing, image))}"
     return table

@@ -6,7 +6,7 @@ The keys `accuracy`, `evaluation`, `delegation` and `load_ms` of a variant's rec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +19,7 @@ from bundler.errors import UsageError, VerifyError
 from bundler.process.causes import cause_of
 from bundler.spec.bundle_spec import TfliteVariant
 from bundler.spec.signature_spec import ImageSpec
-from bundler.tflite.contents import has_variables
+from bundler.tflite.contents import has_variables, subgraphs
 from bundler.validation.bundle import Bundle
 from bundler.values.signature import Signature, TensorSpec
 from serving.texts import shell_command
@@ -51,6 +51,11 @@ class Preprocessing:
     interpolation: str = "bilinear"
     channels: str = "rgb"
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether pixels are passed as they are."""
+        return set(self.mean) == {0.0} and set(self.std) == {1.0}
+
     @classmethod
     def of(cls, spec: ImageSpec) -> Preprocessing:
         """Return the preprocessing that bundle.yaml declares; there, a value is (pixel * scale - mean) / std."""
@@ -76,6 +81,8 @@ class MobileVariant:
         load_ms: time from the file to an interpreter that is ready to run, in milliseconds; None if unknown.
         scales: (scale, zero point) of quantized inputs and outputs, by name: value = scale * (integer - zero point).
         model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name.
+        subgraphs: the number of its subgraphs.
+        pixels: the input that takes pixels of 0 to 255, or None (`tflite.images.fold`).
         has_variables: whether the file has variable tensors, as TFLite's LSTM operator needs for its states.
     """
 
@@ -91,6 +98,8 @@ class MobileVariant:
     load_ms: float | None = None
     model_dtypes: Mapping[str, str] = field(default_factory=dict)
     has_variables: bool = False
+    subgraphs: int = 1
+    pixels: str | None = None
 
     def remark(self, name: str) -> str:
         """Return how values of an input or output differ from the model's, such as `int64 in the model`; empty if they do not."""
@@ -196,6 +205,8 @@ def _variant(bundle: Bundle, folder: Path, name: str, figures: Mapping[str, Any]
         figures.get("load_ms"),
         figures.get("model_dtypes", {}),
         has_variables(path),
+        subgraphs(path),
+        figures.get("pixels"),
     )
 
 
@@ -242,6 +253,14 @@ def _accuracy(figures: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(bundle: Bundle, name: str, variants: Mapping[str, Any]) -> Preprocessing | None:
+    """Return what an app has to do; files that normalize pixels themselves leave resizing and cropping to it."""
+    declared = _declared_preprocessing(bundle, name, variants)
+    if not any(record.get("pixels") for record in variants.values()):
+        return declared
+    return replace(declared or Preprocessing(), mean=(0.0,), std=(1.0,), channels="rgb")
+
+
+def _declared_preprocessing(bundle: Bundle, name: str, variants: Mapping[str, Any]) -> Preprocessing | None:
     """Return the preprocessing of calibration images: that of bundle.yaml, or the default that the build used."""
     models = [model for model in bundle.manifest.spec.get("models", ()) if model.get("name") == name]
     images = (models[0].get("tflite") or {}).get("images") if models else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bundler.mobile.calls import arguments
 from bundler.mobile.metadata import Image, preparation_steps
 from bundler.mobile.model import MobileModel, MobileVariant
+from bundler.mobile.tasks import IMAGE_TASKS, kinds
 from bundler.mobile.web import LITERT_JS, unfit_for_web
 from bundler.render.files import render_template
 from bundler.render.texts import milliseconds_text, size_text
@@ -55,9 +56,17 @@ def _model(folder: Path, exported: ExportedModel) -> dict[str, Any]:
         "outputs": arguments(variants[0].outputs, variants[0]),
         "steps": _steps(model),
         "labels": exported.labels,
+        "mediapipe": _mediapipe(exported),
         "operators": [(name, [str(variant.operators.get(name, 0)) for variant in variants]) for name in names],
         "calls": exported.calls,
     }
+
+
+def _mediapipe(exported: ExportedModel) -> dict[str, Any]:
+    """Return the tasks for the model's kind of inputs, the state of each file, and whether they are tasks of images."""
+    tasks = kinds(exported.model)
+    rows = [(exported.files[name], [problems[task] or "ready" for task in tasks]) for name, problems in exported.tasks.items()]
+    return {"tasks": tasks, "rows": rows, "are_images": tasks == IMAGE_TASKS}
 
 
 def _delegated(variant: MobileVariant) -> str:

@@ -180,7 +180,7 @@ def _check_graphs(model: ModelSpec, files: Mapping[str, Path], handlers: Handler
     for name, path in files.items():
         start = time.perf_counter()
         graph = normalize(load(path))
-        findings = examine({name: graph}, handlers, layout=model.layout)[name]
+        findings = examine({name: graph}, handlers, layout=model.layout or "keep")[name]
         opset = graph.opset_imports.get("", 1)
 
         def find(node: ir.Node, opset: int = opset) -> Any:

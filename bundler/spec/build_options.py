@@ -46,8 +46,9 @@ class BuildOptions(TypedDict, total=False):
     opset: int | None
     """ONNX opset to export. Default: the newest that torch exports well."""
 
-    layout: Literal["keep", "nhwc"]
-    """Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last."""
+    layout: Literal["keep", "nhwc"] | None
+    """Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last. Default: nhwc in TFLite
+    files of models with tflite.images, else keep."""
 
     cast_half: bool
     """float32 inputs and outputs for a half-precision model, because JSON has no half precision."""
@@ -70,7 +71,7 @@ class BuildOptions(TypedDict, total=False):
     """Accept 'random' as calibration: value ranges of noise, only to try out sizes and speed."""
 
     images: Mapping[str, Any] | None
-    """Preprocessing of the images in a calibration folder."""
+    """Preprocessing of images: in a calibration folder, and in apps."""
 
     batch: int
     """Size of the dim named 'batch' in the .tflite files."""

@@ -83,7 +83,7 @@ class TfliteSpec(Strict):
     allow_random_calibration: bool = Field(
         False, description="Accept 'random' as calibration: value ranges of noise, only to try out sizes and speed."
     )
-    images: ImageSpec | None = Field(None, description="Preprocessing of the images in a calibration folder.")
+    images: ImageSpec | None = Field(None, description="Preprocessing of images: in a calibration folder, and in apps.")
     batch: int = Field(1, ge=1, le=LARGEST_DIM, description="Size of the dim named 'batch' in the .tflite files.")
     dims: Annotated[dict[str, DimSize], Option(form="dim=size,...", parse=parse_dims)] = Field(
         {}, description="Sizes of dynamic dims in the .tflite files, by name.", examples=[{"seq": 64}]
@@ -210,8 +210,10 @@ class ModelSpec(Strict):
     opset: Annotated[int | None, NUMBER] = Field(
         None, ge=7, le=INT32, description="ONNX opset to export. Default: the newest that torch exports well.", examples=[20]
     )
-    layout: SignatureLayout = Field(
-        "keep", description="Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last."
+    layout: SignatureLayout | None = Field(
+        None,
+        description="Layout of image inputs and outputs: 'keep' PyTorch's NCHW, or 'nhwc', channels last. Default: nhwc in "
+        "TFLite files of models with tflite.images, else keep.",
     )
     cast_half: bool = Field(
         False, description="float32 inputs and outputs for a half-precision model, because JSON has no half precision."

@@ -170,6 +170,12 @@ class ImageSpec(Strict):
         examples=[[0.229, 0.224, 0.225]],
     )
 
+    fold: bool = Field(
+        True,
+        description="TFLite files take RGB pixels of 0 to 255, and normalize them; with false, they take normalized values in "
+        "the order of channels.",
+    )
+
     @field_validator("std")
     @classmethod
     def _no_zero(cls, std: tuple[float, ...]) -> tuple[float, ...]:
@@ -223,6 +229,13 @@ class ImageInputSpec(Strict):
         description="Name of the new input. It ends with _bytes, which marks binary strings for TensorFlow Serving.",
     )
     preprocess: ImageSpec | None = Field(None, description="Preprocessing of the image. Default: tflite.images.")
+
+    @field_validator("preprocess")
+    @classmethod
+    def _no_fold(cls, preprocess: ImageSpec | None) -> ImageSpec | None:
+        if preprocess and "fold" in preprocess.model_fields_set:
+            raise ValueError("fold is about TFLite files; omit it here")
+        return preprocess
 
 
 class TextSpec(Strict):

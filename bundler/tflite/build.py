@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bundler.tflite.builder import VariantBuilder
 from bundler.tflite.exchange import WorkerClient
+from bundler.tflite.image_inputs import FileInputs, image_form
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.rejected import Outcome, RejectedVariant
 from bundler.tflite.request import check_request
@@ -17,7 +18,7 @@ from bundler.tflite.result import VariantResult
 from bundler.tflite.sizes import static_sizes
 
 if TYPE_CHECKING:
-    from bundler.spec.bundle_spec import TfliteSpec, TfliteVariant
+    from bundler.spec.bundle_spec import SignatureLayout, TfliteSpec, TfliteVariant
     from bundler.values.converted import ConvertedModel
     from bundler.values.exported import ExportedSignature
 
@@ -33,6 +34,7 @@ def build_variants(
     model_name: str,
     *,
     base: Path = Path(),
+    layout: SignatureLayout | None = None,
 ) -> tuple[VariantResult, ...]:
     """Make all requested variants, or raise an error if one is rejected. The arguments are those of `make_variants`.
 
@@ -40,7 +42,7 @@ def build_variants(
         TfbundleError: as `make_variants`, or one or more variants cannot be made or are below their gate. All variants are
             tried, and the error names all failures.
     """
-    outcome = make_variants(converted, exported, spec, folder, model_name, base=base)
+    outcome = make_variants(converted, exported, spec, folder, model_name, base=base, layout=layout)
     if outcome.rejected:
         raise outcome.joined_error()
     return outcome.variants
@@ -54,6 +56,7 @@ def make_variants(
     model_name: str,
     *,
     base: Path = Path(),
+    layout: SignatureLayout | None = None,
     on_variant: OnVariant | None = None,
 ) -> Outcome:
     """Write `<model>-<variant>.tflite` for each variant of the spec, run it and compare it with PyTorch.
@@ -67,21 +70,24 @@ def make_variants(
         folder: an existing folder for the files.
         model_name: first part of the files' names.
         base: folder that a relative path of calibration data starts from.
+        layout: the model's layout; None for channels last in files of image models.
         on_variant: called after each variant.
 
     Returns:
         The variants that were made and those that were rejected.
 
     Raises:
-        UsageError: the request is invalid (see `check_request`), or PyTorch rejects the sizes.
+        UsageError: the request is invalid (see `check_request` and `image_form`), or PyTorch rejects the sizes.
     """
     check_request(spec, base, str(exported.onnx.absolute()))
     if not spec.wanted:
         return Outcome()
     sizes = static_sizes(exported.signature, exported.examples, spec)
+    form = image_form(exported.signature, spec, base, layout=layout, permutations=converted.permutations)
     samples = CalibrationSamples.read(exported, spec, sizes, base)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
-        model = StaticModel.prepare(converted, exported, spec, samples.calibration, Path(work))
+        file_inputs = FileInputs(converted.permutations, form)
+        model = StaticModel.prepare(converted, exported, spec, samples.calibration, file_inputs, Path(work))
         with WorkerClient(Path(work)) as client:
             evaluator = Evaluator(exported, spec, model, base)
             builder = VariantBuilder(model, samples, client, folder / model_name, evaluator)

@@ -122,12 +122,18 @@ class VariantBuilder:
             variant, path, path.stat().st_size, self._file_specs(first.inputs), self._file_specs(first.outputs), {}, (), {},
             contents.count(operators), contents.count(operators, only_float=True), notes=tuple(flex_notes(operators)),
             model_dtypes=self._model_dtypes({}),
+            pixels=self._pixels,
             requirements=requirements_of(path.read_bytes()),
         )  # fmt: skip
 
     def _file_specs(self, arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
         io = self.model.spec.io
         return tuple(TensorSpec(n, end_dtype(a.dtype.name, io), a.shape) for n, a in arrays.items())
+
+    @property
+    def _pixels(self) -> str | None:
+        image = self.model.file_inputs.image
+        return image.name if image and image.takes_pixels else None
 
     def _model_dtypes(self, scales: Mapping[str, Any]) -> dict[str, str]:
         """Return the model's dtypes of inputs and outputs to which a portable file gives another, by name."""
@@ -208,6 +214,7 @@ class VariantBuilder:
             float_layers=float_layers,
             scales=model.scales,
             model_dtypes=self._model_dtypes(model.scales),
+            pixels=self._pixels,
             signatures=self._additional_signatures(path),
             load_ms=load_ms(path),
             requirements=requirements,

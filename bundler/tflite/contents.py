@@ -84,6 +84,13 @@ def has_variables(path: Path) -> bool:
     return any(tensor.IsVariable() for graph in graphs for tensor in map(graph.Tensors, range(graph.TensorsLength())))
 
 
+def subgraphs(path: Path) -> int:
+    """Return the number of subgraphs: one per signature, and those of loops and branches."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return int(schema.Model.GetRootAs(path.read_bytes(), 0).SubgraphsLength())
+
+
 def _of_graph(model: Any, graph: Any) -> Iterator[TfliteOperator]:
     types = [names_of("TensorType")[graph.Tensors(i).Type()] for i in range(graph.TensorsLength())]
     for index in range(graph.OperatorsLength()):

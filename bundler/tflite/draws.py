@@ -12,10 +12,11 @@ import numpy as np
 from bundler.errors import TfbundleError, UsageError
 from bundler.values import input_draws
 from bundler.values.arrays import Array
-from bundler.values.reference import REFUSALS, Case, to_served
+from bundler.values.reference import REFUSALS, Case
 
 if TYPE_CHECKING:
     from bundler.tflite.calibration import Calibration
+    from bundler.tflite.image_inputs import FileInputs
     from bundler.values.exported import ExportedSignature
 
 
@@ -28,7 +29,7 @@ _CALIBRATION = "calibration-"
 
 @dataclass(frozen=True)
 class SignatureCases:
-    """The calls of one signature of the files, with inputs in the served axis order and PyTorch's outputs."""
+    """The calls of one signature of the files, with inputs as the files take them and PyTorch's outputs."""
 
     cases: tuple[Case, ...]
 
@@ -47,7 +48,7 @@ def run_references(
     exported: ExportedSignature,
     sizes: Mapping[str, int],
     calibration: Calibration | None,
-    permutations: Mapping[str, Sequence[int]],
+    file_inputs: FileInputs,
 ) -> SignatureCases:
     """Run PyTorch on the example fitted to the file's sizes, a random draw, and the first calibration calls.
 
@@ -55,7 +56,7 @@ def run_references(
         exported: the signature, with PyTorch as the reference.
         sizes: the file's size of each dynamic dim.
         calibration: the calibration data, if any.
-        permutations: `ConvertedModel.permutations`.
+        file_inputs: converts PyTorch's inputs to those of the files.
 
     Raises:
         UsageError: PyTorch rejects these sizes.
@@ -67,18 +68,18 @@ def run_references(
     ]
     fitted = _fitted_calls(exported, sizes, calibration, AGREEING)
     calls += [(f"{_CALIBRATION}{i}", call) for i, call in enumerate(fitted)]
-    return SignatureCases(tuple(_run_reference(exported, name, call, permutations) for name, call in calls))
+    return SignatureCases(tuple(_run_reference(exported, name, call, file_inputs) for name, call in calls))
 
 
 def calibration_calls(
     exported: ExportedSignature,
     sizes: Mapping[str, int],
     calibration: Calibration,
-    permutations: Mapping[str, Sequence[int]],
+    file_inputs: FileInputs,
 ) -> Iterator[dict[str, Array]]:
-    """Yield all calibration calls in the served axis order, fitted to the sizes of a signature."""
+    """Yield all calibration calls as the files take them, fitted to the sizes of a signature."""
     for call in _fitted_calls(exported, sizes, calibration, None):
-        yield to_served(call, permutations)
+        yield file_inputs.of(call)
 
 
 def _fitted_calls(
@@ -89,7 +90,7 @@ def _fitted_calls(
 
 
 def _run_reference(
-    exported: ExportedSignature, name: str, call: dict[str, Array], permutations: Mapping[str, Sequence[int]]
+    exported: ExportedSignature, name: str, call: dict[str, Array], file_inputs: FileInputs
 ) -> Case:
     try:
         outputs = exported.reference(call)
@@ -102,4 +103,4 @@ def _run_reference(
             fix="set tflite.batch and tflite.dims in bundle.yaml to sizes that the model accepts",
             code="TFB4005",
         ) from exc
-    return Case(name, to_served(call, permutations), outputs)
+    return Case(name, file_inputs.of(call), outputs)

@@ -26,9 +26,9 @@ from bundler.adapters.samples import Sample, SampleFormat, batch_axis
 from bundler.errors import UsageError
 from bundler.tflite import user_function
 from bundler.tflite.calibration import as_dict, function_items, samples_of_call
+from bundler.tflite.image_inputs import FileInputs
 from bundler.tflite.runner import TfliteModel
 from bundler.values.arrays import Array
-from bundler.values.reference import to_served
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ class FilePrediction:
     Attributes:
         signature: PyTorch's signature.
         models: the file's signatures; the first one whose sizes fit is run.
-        permutations: `ConvertedModel.permutations`.
+        file_inputs: converts PyTorch's inputs to those of the file.
     """
 
     signature: Signature
     models: Sequence[TfliteModel]
-    permutations: Mapping[str, Sequence[int]]
+    file_inputs: FileInputs = field(default_factory=FileInputs)
 
     def __call__(self, call: dict[str, Array]) -> dict[str, Array]:
         """Return the outputs by name.
@@ -96,7 +96,7 @@ class FilePrediction:
         Raises:
             UsageError: no signature of the file has these sizes, or an output has no batch axis to join several calls on.
         """
-        served = to_served(call, self.permutations)
+        served = self.file_inputs.of(call)
         axes = {spec.name: self._served_axis(spec) for spec in self.signature.inputs}
         rows = next((served[name].shape[axis] for name, axis in axes.items() if axis is not None), 1)
         model, size = self._matching_model(served, axes)
@@ -110,7 +110,7 @@ class FilePrediction:
 
     def _served_axis(self, spec: TensorSpec) -> int | None:
         axis = batch_axis(spec)
-        order = self.permutations.get(spec.name)
+        order = self.file_inputs.order(spec.name)
         return axis if axis is None or order is None else list(order).index(axis)
 
     def _matching_model(self, served: Mapping[str, Array], axes: Mapping[str, int | None]) -> tuple[TfliteModel, int]:

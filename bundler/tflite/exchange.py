@@ -2,7 +2,7 @@
 
 - setup.json: settings that all requests share
 - saved_model/: the model with static shapes
-- draws/<signature>/N.npz: inputs of the test calls by name, in the served axis order
+- draws/<signature>/N.npz: inputs of the test calls by name, as the files take them
 - samples/<signature>/N.npz: calibration calls
 - at: the current file and step, `int8 converting` or `int8 running`
 - <name>.tflite: a converted file
@@ -41,6 +41,7 @@ class Setup:
         select_tf_ops: whether TensorFlow's kernels may compute what TFLite has no operator for.
         io: `portable`, or `model` for files with the model's types.
         output_dtypes: the model's dtypes of outputs, by name, to which a file's outputs are converted for comparisons.
+        pixels: the input that takes pixels of 0 to 255, or None.
         per_tensor_dense: whether int8 weights of dense layers have one scale, in `dynamic` (`lowering.needs_per_tensor`).
     """
 
@@ -50,6 +51,7 @@ class Setup:
     io: Literal["portable", "model"] = "model"
     output_dtypes: Mapping[str, str] = field(default_factory=dict)
     per_tensor_dense: bool = False
+    pixels: str | None = None
 
     def write(self, work: Path) -> None:
         """Write the settings into the work folder."""

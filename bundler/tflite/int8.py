@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from bundler.tflite import clipping, placement, quantize
+from bundler.tflite.image_inputs import with_pixel_range
 from bundler.tflite.leading import leading_layers
 from bundler.tflite.mix import decibels
 from bundler.tflite.sensitivity import Sensitivity
@@ -25,10 +27,14 @@ class Int8:
         signatures: names of its signatures.
         calls: the calibration calls.
         scratch: a path for temporary .tflite files, not used by anything else.
+        pixels: the input that takes pixels of 0 to 255, or None.
     """
 
-    def __init__(self, calibrated: bytes, signatures: Collection[str], calls: Calls, scratch: Path) -> None:
-        self.clipped = clipping.clip(calibrated, {signature: calls(signature) for signature in signatures})
+    def __init__(
+        self, calibrated: bytes, signatures: Collection[str], calls: Calls, scratch: Path, pixels: str | None = None
+    ) -> None:
+        clipped = clipping.clip(calibrated, {signature: calls(signature) for signature in signatures})
+        self.clipped = replace(clipped, file=with_pixel_range(clipped.file, pixels)) if pixels else clipped
         self._calls, self._scratch = calls, scratch
 
     @cached_property

@@ -20,9 +20,10 @@ METADATA_NAME = "TFLITE_METADATA"
 
 IDENTIFIER = b"M001"
 MIN_PARSER_VERSION = "1.0.0"
-"""All readers understand the fields that are written here."""
+"""All readers understand the fields that are written here, except for those of a tokenizer."""
+TOKENIZER_PARSER_VERSION = "1.1.0"
 
-UNKNOWN, TENSOR_AXIS_LABELS = 0, 2
+UNKNOWN, TENSOR_AXIS_LABELS, VOCABULARY = 0, 2, 5
 """Values of AssociatedFileType; 0 is UNKNOWN in ColorSpaceType, too."""
 RGB, GRAYSCALE = 1, 2
 """Values of ColorSpaceType."""

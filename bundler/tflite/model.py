@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from bundler.tflite.draws import SignatureCases, calibration_calls, run_referenc
 from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
 from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.gate import Gate, GateFigures, agreement
+from bundler.tflite.image_inputs import FileInputs
 from bundler.tflite.layers import Names
 from bundler.tflite.lowering import needs_per_tensor
 from bundler.tflite.portable import PORTABLE, check_fits
@@ -62,13 +63,13 @@ class StaticModel:
     Attributes:
         spec: the model's `tflite` section.
         exported: serving_default, with PyTorch as the reference.
-        permutations: `ConvertedModel.permutations`.
+        file_inputs: converts PyTorch's inputs to those of the files.
         cases: the test calls, by signature of the files, serving_default first.
     """
 
     spec: TfliteSpec
     exported: ExportedSignature
-    permutations: Mapping[str, Sequence[int]]
+    file_inputs: FileInputs
     cases: Mapping[str, SignatureCases]
 
     @classmethod
@@ -78,34 +79,36 @@ class StaticModel:
         exported: ExportedSignature,
         spec: TfliteSpec,
         calibration: Calibration | None,
+        file_inputs: FileInputs,
         work: Path,
     ) -> StaticModel:
         """Run PyTorch on the test calls, and fill the work folder for the TFLite process."""
-        permutations = converted.permutations
         sizes = signature_sizes(exported.signature, exported.examples, spec)
         cases = {
-            name: run_references(exported, own_sizes, calibration, permutations) for name, own_sizes in sizes.items()
+            name: run_references(exported, own_sizes, calibration, file_inputs) for name, own_sizes in sizes.items()
         }
         shapes = {name: _shapes(signature_cases.cases[0].inputs) for name, signature_cases in cases.items()}
-        functions = {name: converted.static(own_shapes) for name, own_shapes in shapes.items()}
+        functions = {name: file_inputs.static(converted, own_shapes) for name, own_shapes in shapes.items()}
         write_signatures(functions, exported.signature.input_names, work / "saved_model")
-        cls._setup(spec, cases).write(work)
+        cls._setup(spec, cases, file_inputs).write(work)
         for name, signature_cases in cases.items():
             exchange.save_calls(work / "draws" / name, (case.inputs for case in signature_cases.cases))
             if calibration:
-                calls = calibration_calls(exported, sizes[name], calibration, permutations)
+                calls = calibration_calls(exported, sizes[name], calibration, file_inputs)
                 exchange.save_calls(work / "samples" / name, calls)
-        return cls(spec, exported, permutations, cases)
+        return cls(spec, exported, file_inputs, cases)
 
     @staticmethod
-    def _setup(spec: TfliteSpec, cases: Mapping[str, SignatureCases]) -> exchange.Setup:
+    def _setup(spec: TfliteSpec, cases: Mapping[str, SignatureCases], file_inputs: FileInputs) -> exchange.Setup:
         if spec.io == PORTABLE:
             for case in (case for signature_cases in cases.values() for case in signature_cases.cases):
                 check_fits({**case.inputs, **case.outputs})
         dtypes = {name: array.dtype.name for name, array in cases[SERVING_DEFAULT].cases[0].outputs.items()}
         target = parse_target(spec.target_runtime) if spec.target_runtime else None
         per_tensor = target is not None and needs_per_tensor(target)
-        return exchange.Setup(tuple(cases), spec.integer_io, spec.select_tf_ops, spec.io, dtypes, per_tensor)
+        image = file_inputs.image
+        pixels = image.name if image and image.takes_pixels else None
+        return exchange.Setup(tuple(cases), spec.integer_io, spec.select_tf_ops, spec.io, dtypes, per_tensor, pixels)
 
     @property
     def default(self) -> SignatureCases:
@@ -154,7 +157,7 @@ class Evaluator:
             return GateFigures(agreeing, len(references), unhealthy=self._unhealthy(file))
         signature = self._exported.signature
         models = [TfliteModel(file.path, signature=name) for name in self._model.cases]
-        predict = Predict(signature, FilePrediction(signature, models, self._model.permutations))
+        predict = Predict(signature, FilePrediction(signature, models, self._model.file_inputs))
         start = time.perf_counter()
         metric = self._function.measure(predict)
         self.last_seconds = time.perf_counter() - start

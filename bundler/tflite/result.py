@@ -42,6 +42,7 @@ class VariantResult:
         signatures: inputs and outputs of the file's additional signatures.
         load_ms: time in milliseconds from the file to an interpreter that is ready to run; None if it cannot be run here.
         model_dtypes: the model's dtypes of inputs and outputs that have another in the file, by name (`tflite.io: portable`).
+        pixels: the input that takes pixels of 0 to 255, or None (`tflite.images.fold`).
         requirements: the runtimes that run the file, and their known faults.
     """
 
@@ -66,6 +67,7 @@ class VariantResult:
     float_ms: float | None = None
     load_ms: float | None = None
     model_dtypes: Mapping[str, str] = field(default_factory=dict)
+    pixels: str | None = None
     requirements: RuntimeRequirements | None = None
 
     @property
@@ -96,5 +98,6 @@ class VariantResult:
             **({"float_layers": list(self.float_layers)} if self.float_layers else {}),
             **({"scales": {name: asdict(scale) for name, scale in self.scales.items()}} if self.scales else {}),
             **({"model_dtypes": dict(self.model_dtypes)} if self.model_dtypes else {}),
+            **({"pixels": self.pixels} if self.pixels else {}),
             **({"signatures": {n: dict(s) for n, s in self.signatures.items()}} if self.signatures else {}),
         }

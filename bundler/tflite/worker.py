@@ -111,7 +111,7 @@ class Worker:
         calibrated = quantize.calibrate(
             self._work / "saved_model", signatures, self._samples, select_tf_ops=self._setup.select_tf_ops
         )
-        return Int8(calibrated, signatures, self._calls, self._work / "sensitivity.tflite")
+        return Int8(calibrated, signatures, self._calls, self._work / "sensitivity.tflite", self._setup.pixels)
 
     def _calls(self, signature: str) -> Iterator[dict[str, Array]]:
         return exchange.load_calls(self._work / "samples" / signature)

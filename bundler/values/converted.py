@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from bundler.values.image_form import ImageForm
 from bundler.values.signature import Signature
 from serving.notebook import html_table
 
@@ -50,3 +51,11 @@ class ConvertedModel(Protocol):
 
         A dim that is None stays dynamic: TFLite can resize it. Delegates work best if all dims are static.
         """
+
+
+@runtime_checkable
+class TakesImages(Protocol):
+    """A converted model that can take an image input in another form itself, with less to compute than in front of it."""
+
+    def static_image(self, shapes: Mapping[str, tuple[int | None, ...]], image: ImageForm) -> Any:
+        """Return serving_default as `ConvertedModel.static` does, with the image input in the form, which its shape has, too."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bundler.adapters.adapter import InputAdapter
 from bundler.adapters.derive import DerivedSignature
+from bundler.converters.image_pixels import normalized
 from bundler.converters.input_guards import guarded
 from bundler.converters.native import ranks
 from bundler.converters.native.context import Target
@@ -23,11 +24,13 @@ from bundler.converters.native.value import Value
 from bundler.converters.native.weights import WeightStore
 from bundler.converters.signature_names import restore, set_methods, tensor_names
 from bundler.errors import ConversionError, TfbundleError
+from bundler.graph.fold_pixels import fold_pixels
 from bundler.graph.load import root_cause
 from bundler.graph.onnx_signature import graph_signature
 from bundler.spec.bundle_spec import SignatureLayout
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT, signatures_html, signatures_text
+from bundler.values.image_form import ImageForm
 from bundler.values.signature import Signature, TensorSpec, check_names
 
 
@@ -128,8 +131,15 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         Raises:
             ConversionError: an input has no shape here, or a shape that contradicts its signature.
         """
+        return self._static(shapes, None)
+
+    def static_image(self, shapes: Mapping[str, tuple[int | None, ...]], image: ImageForm) -> Any:
+        """Lower serving_default as `static` does, with an image input in another form, which its shape has, too."""
+        return self._static(shapes, image)
+
+    def _static(self, shapes: Mapping[str, tuple[int | None, ...]], image: ImageForm | None) -> Any:
         specs = []
-        for spec in self.signature.inputs:
+        for spec in self._inputs(image):
             if spec.name not in shapes:
                 raise ConversionError(f"The input {spec.name!r} has no static shape.", code="TFB3006")
             shape = tuple(shapes[spec.name])
@@ -139,7 +149,15 @@ class NativeModel(tf.Module):  # type: ignore[misc]
                 )
             dims = tuple(dim if size is None else size for dim, size in zip(spec.dims, shape, strict=True))
             specs.append(TensorSpec(spec.name, spec.dtype, dims))
-        return self._trace(SERVING_DEFAULT, specs, target="tflite")
+        return self._trace(SERVING_DEFAULT, specs, target="tflite", image=image)
+
+    def _inputs(self, image: ImageForm | None) -> list[TensorSpec]:
+        """Return the served inputs, with an image input in the form."""
+        own = {spec.name: spec for spec in graph_signature(self._graphs[SERVING_DEFAULT].graph).inputs}
+        return [
+            TensorSpec(spec.name, spec.dtype, image.dims(own[spec.name].dims)) if image and image.name == spec.name else spec
+            for spec in self.signature.inputs
+        ]
 
     def _served(self, signature: Signature) -> Signature:
         inputs = tuple(
@@ -148,16 +166,18 @@ class NativeModel(tf.Module):  # type: ignore[misc]
         )
         return Signature(inputs, signature.outputs)
 
-    def _trace(self, name: str, specs: list[TensorSpec] | None = None, target: Target = "serving") -> Any:
+    def _trace(
+        self, name: str, specs: list[TensorSpec] | None = None, target: Target = "serving", image: ImageForm | None = None
+    ) -> Any:
         inputs = specs if specs is not None else list(self.signatures[name].inputs)
-        model = self._graphs[name]
+        model, left = fold_pixels(self._graphs[name], image) if image else (self._graphs[name], None)
         outputs = [s.name for s in self.signatures[name].outputs]
 
         def function(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             opset = model.opset_imports.get("", 1)
             lowering = Lowering(model.graph, self._store, opset=opset, target=target, handlers=self._handlers)
             checked = guarded(tensors, inputs) if target == "serving" else tensors  # TFLite has no operator that checks a shape
-            values = {s.name: self._input(s.name, tensor) for s, tensor in zip(inputs, checked, strict=True)}
+            values = {s.name: self._input(s.name, tensor, left) for s, tensor in zip(inputs, checked, strict=True)}
             with transposing_at_most(ranks.TRANSPOSED_AXES[target]):
                 results = lowering.run(values)
                 return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
@@ -190,7 +210,9 @@ class NativeModel(tf.Module):  # type: ignore[misc]
 
         return self._traced(derived.name, inputs, function)
 
-    def _input(self, name: str, tensor: tf.Tensor) -> Value:
+    def _input(self, name: str, tensor: tf.Tensor, image: ImageForm | None) -> Value:
+        if image and image.name == name:
+            return Value.of(normalized(tensor, image), self._store, image.order, name)
         return Value.of(tensor, self._store, self.permutations.get(name), name)
 
 

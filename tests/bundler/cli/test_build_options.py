@@ -56,7 +56,7 @@ def test_parts_of_a_list_are_offered_once() -> None:
 
 def test_parameters_are_keywords_with_the_defaults_of_the_models() -> None:
     defaults = {parameter.name: parameter.default for parameter in option_parameters()}
-    assert defaults["layout"] == "keep"
+    assert defaults["layout"] is None
     assert defaults["tolerance"] is None
     assert defaults["pretrained"] is True
     assert defaults["inputs"] is None
@@ -64,7 +64,7 @@ def test_parameters_are_keywords_with_the_defaults_of_the_models() -> None:
 
 def test_the_help_shows_choices_bounds_defaults_and_brackets() -> None:
     text = " ".join(CliRunner().invoke(app, ["build", "--help"], env={"COLUMNS": "250"}).output.split())
-    shown = ("<keep|nhwc>", "[x>=7]", "[0<x<=1]", "[default: keep]", "x=float32[batch,3,224,224]")
+    shown = ("<keep|nhwc>", "[x>=7]", "[0<x<=1]", "[default: native]", "x=float32[batch,3,224,224]")
     for words in (MODEL_PANEL, TFLITE_PANEL, *shown):
         assert words in text
 

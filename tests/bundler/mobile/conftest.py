@@ -28,3 +28,12 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in COLORS), "utf-8")
     export_mobile(Bundle.open(bundle), folder / "out", ExportOptions(labels=str(folder / "labels.txt")))
     return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an export of the same model whose files take RGB pixels, channels last."""
+    folder = tmp_path_factory.mktemp("pixels")
+    bundle = build_color_bundle(folder, ("float32", "int8-io"), fold=True)
+    export_mobile(Bundle.open(bundle), folder / "out")
+    return folder / "out"

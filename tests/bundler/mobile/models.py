@@ -98,7 +98,7 @@ COLORS = ("blue", "green", "red")
 """Channels of a BGR image, in order."""
 BGR = {
     "channels": "bgr", "resize": 12, "crop": "center", "interpolation": "bicubic",
-    "mean": (0.406, 0.456, 0.485), "std": (0.225, 0.224, 0.229),
+    "mean": (0.406, 0.456, 0.485), "std": (0.225, 0.224, 0.229), "fold": False,
 }  # fmt: skip
 
 
@@ -138,10 +138,16 @@ def write_photos(folder: Path, count: int = 16) -> Path:
     return folder
 
 
-def build_color_bundle(folder: Path, variants: Sequence[str]) -> Path:
-    """Build the model of `write_color_model`, calibrated with images that are preprocessed as `BGR` says."""
+def build_color_bundle(folder: Path, variants: Sequence[str], *, fold: bool = False) -> Path:
+    """Build the model of `write_color_model`, calibrated with images that are preprocessed as `BGR` says.
+
+    With `fold`, the files take RGB pixels, channels last; otherwise, what the model takes.
+    """
     import bundler
 
     model, photos = write_color_model(folder / "colors.onnx"), write_photos(folder / "photos")
-    bundler.build(model, out=folder / "bundle", tflite=variants, calibration=str(photos), images=BGR)
+    bundler.build(
+        model, out=folder / "bundle", tflite=variants, calibration=str(photos), images={**BGR, "fold": fold},
+        layout=None if fold else "keep",
+    )  # fmt: skip
     return folder / "bundle"

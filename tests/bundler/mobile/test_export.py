@@ -79,6 +79,17 @@ def test_export_for_a_target_runtime(small_bundle: Path, tmp_path: Path) -> None
     assert "no operators are recorded for litert 9.0" in result.output and not (tmp_path / "no").exists()
 
 
+def test_a_tokenizer_for_a_model_without_tokens_is_refused(small_bundle: Path, tmp_path: Path) -> None:
+    result = run("export-mobile", small_bundle, "-o", tmp_path / "out", "--tokenizer", tmp_path / "vocab.txt", code=2)
+    assert "MediaPipe's text tasks need three inputs" in result.output and not (tmp_path / "out").exists()
+
+
+def test_export_says_that_mediapipe_has_no_task_for_plain_numbers(out: Path) -> None:
+    (record,) = json.loads((out / "export.json").read_text("utf-8"))["models"][0]["variants"]
+    assert record["mediapipe"]["ImageClassifier"] == "x=float32[1,4] is not an image"
+    assert "MediaPipe has no task for these inputs." in (out / "README.md").read_text("utf-8")
+
+
 def test_exported_file_has_metadata_and_labels(out: Path) -> None:
     metadata, files = unpack((out / "mlp-float32.tflite").read_bytes())
     assert metadata is not None

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from bundler.adapters.preprocessing import ImageReader
+from bundler.errors import UsageError
+from bundler.mobile import ExportOptions, export_mobile
 from bundler.spec.signature_spec import ImageSpec
 from bundler.tflite.runner import TfliteModel
+from bundler.validation.bundle import Bundle
 from bundler.values.signature import TensorSpec
 from tests.bundler.mobile.models import BGR, COLORS
 
@@ -50,3 +53,24 @@ def test_answers_are_those_of_the_model_for_bgr_pixels(colors: Path, prepared: n
 def test_equal_contents_are_one_file(colors: Path) -> None:
     contents = [path.read_bytes() for path in (colors / "golden/colors").iterdir()]
     assert len(set(contents)) == len(contents)
+
+
+def test_files_that_take_pixels_answer_as_those_of_the_model_s_values(colors: Path, pixels: Path) -> None:
+    """The same image, prepared without a normalization, gives the same scores."""
+    golden = np.frombuffer((pixels / "golden/colors/int8-io.image_.bin").read_bytes(), np.uint8)
+    floats = np.frombuffer((pixels / "golden/colors/float32.image_.bin").read_bytes(), np.float32)
+    np.testing.assert_array_equal(golden, floats)
+    assert TfliteModel(pixels / "colors-float32.tflite").inputs[0].dims == (1, 8, 10, 3)
+    want, got = (
+        np.frombuffer((out / "golden/colors/float32.scores.out.bin").read_bytes(), np.float32) for out in (colors, pixels)
+    )
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_a_normalization_is_refused_for_files_that_take_pixels(pixels: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(pixels.parent / "bundle")
+    with pytest.raises(UsageError, match="The files of colors normalize pixels themselves"):
+        export_mobile(bundle, tmp_path / "out", ExportOptions(mean=(127.5,)))
+    text = (pixels / "README.md").read_text("utf-8")
+    assert "pass pixels of 0 to 255 as they are" in text and "channels: RGB" in text
+    assert "| colors-int8-io.tflite | ready | ready |" in text

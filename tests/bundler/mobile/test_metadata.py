@@ -34,7 +34,7 @@ def test_metadata_has_the_normalization(text: str) -> None:
     tensors = Tensors(("x",), ("scores",))
     (graph,) = model_metadata(model, model.variants[0], None, tensors)["subgraph_metadata"]
     (x,) = graph["input_tensor_metadata"]
-    assert x["process_units"] == [{"options": {"NormalizationOptions": {"mean": (127.5,), "std": (127.5, 64.0, 255.0)}}}]
+    assert x["process_units"] == [{"options": {"NormalizationOptions": {"mean": [127.5] * 3, "std": [127.5, 64.0, 255.0]}}}]
     assert x["stats"] == {"max": [1.0, 127.5 / 64, 0.5], "min": [-1.0, -127.5 / 64, -0.5]}
     is_last = text.endswith("3]")
     assert x["dimension_names"] == ["batch", *(("height", "width", "channels") if is_last else ("channels", "height", "width"))]

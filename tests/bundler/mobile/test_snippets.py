@@ -48,6 +48,12 @@ def test_golden_test_passes(language: str, colors: Path) -> None:
     assert passed, text
 
 
+@pytest.mark.parametrize("language", ["python", "js", pytest.param("cpp", marks=pytest.mark.slow)])
+def test_golden_test_passes_for_files_that_take_pixels(language: str, pixels: Path) -> None:
+    passed, text = run_golden_test(language, pixels, "colors")
+    assert passed, text
+
+
 @pytest.mark.parametrize("language", ["js", pytest.param("cpp", marks=pytest.mark.slow)])
 def test_golden_test_passes_for_all_types_and_for_grey_images(language: str, every_type: Path, grey: Path) -> None:
     for folder, name in ((every_type, "m"), (grey, "my_net_v2")):
@@ -73,12 +79,14 @@ def test_cpp_program_compiles_with_the_headers_of_litert_and_tensorflow(tree: st
 
 
 @pytest.mark.slow
-def test_kotlin_code_compiles_and_its_golden_test_passes(colors: Path, every_type: Path, grey: Path, tmp_path: Path) -> None:
+def test_kotlin_code_compiles_and_its_golden_test_passes(
+    colors: Path, pixels: Path, every_type: Path, grey: Path, tmp_path: Path
+) -> None:
     """The declarations in kotlin_api/ name their sources."""
     kotlinc = require_program("kotlinc", install="npm install kotlin-compiler, with its bin/ on PATH")
     java = require_program("java", install="apt-get install default-jre-headless")
-    for folder, name in ((colors, "ColorsModel"), (every_type, "MModel"), (grey, "MyNetV2Model")):
-        jar = tmp_path / f"{name}.jar"
+    for folder, name in ((colors, "ColorsModel"), (pixels, "ColorsModel"), (every_type, "MModel"), (grey, "MyNetV2Model")):
+        jar = tmp_path / f"{folder.parent.name}.jar"
         sources = [str(path) for path in (*(folder / "kotlin").glob("*.kt"), *KOTLIN_API.glob("*.kt"))]
         command = [kotlinc, *sources, "-include-runtime", "-d", str(jar)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,10 +130,10 @@ def test_swift_code_calls_only_what_tensorflow_lite_has(colors: Path, integers: 
 
 
 @pytest.mark.slow
-def test_swift_code_has_no_syntax_errors(colors: Path, every_type: Path, grey: Path) -> None:
+def test_swift_code_has_no_syntax_errors(colors: Path, pixels: Path, every_type: Path, grey: Path) -> None:
     """No registry has a Swift compiler for this machine, so a parser of the language reads the code."""
     tree_sitter = require_package("tree_sitter", "pip install tree-sitter")
     grammar = require_package("tree_sitter_swift", "pip install tree-sitter-swift")
     parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
-    for path in (path for folder in (colors, every_type, grey) for path in (folder / "swift").glob("*.swift")):
+    for path in (path for folder in (colors, pixels, every_type, grey) for path in (folder / "swift").glob("*.swift")):
         assert not parser.parse(path.read_bytes()).root_node.has_error, path

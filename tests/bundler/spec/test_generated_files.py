@@ -34,7 +34,7 @@ def test_the_typed_dict_has_the_types_of_the_models() -> None:
     hints = typing.get_type_hints(BuildOptions)
     assert set(hints) == set(keywords())
     assert BuildOptions.__total__ is False
-    assert typing.get_args(hints["layout"]) == ("keep", "nhwc")
+    assert typing.get_args(typing.get_args(hints["layout"])[0]) == ("keep", "nhwc")
     assert typing.get_args(hints["tolerance"]) == (float, type(None))
     assert '"""Largest relative error allowed against PyTorch. Default: by the dtype' in keywords_text()
 

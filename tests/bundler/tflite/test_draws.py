@@ -12,12 +12,13 @@ from bundler.adapters.samples import Sample, SampleFormat
 from bundler.errors import UsageError
 from bundler.tflite.calibration import Calibration
 from bundler.tflite.draws import calibration_calls, run_references
+from bundler.tflite.image_inputs import FileInputs
 from bundler.values.arrays import Array
 from bundler.values.exported import ExportedSignature
 from bundler.values.signature import Signature, TensorSpec
 
 SIGNATURE = Signature((TensorSpec("x", "float32", ("batch", 2, 3)),), (TensorSpec("y", "float32", ("batch",)),))
-NHWC = {"x": (0, 2, 1)}
+NHWC = FileInputs({"x": (0, 2, 1)})
 
 
 def exported(*, largest_batch: int = 9) -> ExportedSignature:
@@ -43,7 +44,7 @@ def test_cases_have_served_inputs_and_pytorchs_outputs() -> None:
 
 
 def test_calibration_samples_represent_real_data_and_four_are_compared() -> None:
-    cases = run_references(exported(), {"batch": 1}, calibration(20), {})
+    cases = run_references(exported(), {"batch": 1}, calibration(20), FileInputs())
     assert len(cases.cases) == 2 + 16
     assert [case.name for case in cases.compared][2:] == [f"calibration-{i}" for i in range(4)]
     assert {case.name.partition("-")[0] for case in cases.cases[cases.representative]} == {"calibration"}
@@ -53,4 +54,4 @@ def test_calibration_samples_represent_real_data_and_four_are_compared() -> None
 
 def test_error_shows_the_sizes_that_pytorch_rejects() -> None:
     with pytest.raises(UsageError, match=r"PyTorch rejects the sizes of the TFLite files \(x\[3, 2, 3\]\): too large"):
-        run_references(exported(largest_batch=2), {"batch": 3}, None, {})
+        run_references(exported(largest_batch=2), {"batch": 3}, None, FileInputs())

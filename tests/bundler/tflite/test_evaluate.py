@@ -45,14 +45,14 @@ def rows(count: int) -> Array:
 def test_any_number_of_rows_is_run_on_a_file_of_three_rows(count: int) -> None:
     outputs = (SIGNATURE.outputs[0],)
     file = File()
-    prediction = FilePrediction(Signature(SIGNATURE.inputs, outputs), [file], {})  # type: ignore[list-item]
+    prediction = FilePrediction(Signature(SIGNATURE.inputs, outputs), [file])  # type: ignore[list-item]
     got = Predict(SIGNATURE, prediction)(x=rows(count), scale=np.float32(2))["y"]
     np.testing.assert_array_equal(got, rows(count).T * 2)
     assert len(file.calls) == -(-count // 3)
 
 
 def test_output_without_a_batch_axis_cannot_be_joined() -> None:
-    prediction = FilePrediction(SIGNATURE, [File()], {})  # type: ignore[list-item]
+    prediction = FilePrediction(SIGNATURE, [File()])  # type: ignore[list-item]
     assert prediction({"x": rows(3), "scale": np.float32(1)})["total"] == 15
     with pytest.raises(UsageError, match="the output total=float32\\[\\] has no batch axis to join them on"):
         prediction({"x": rows(4), "scale": np.float32(1)})

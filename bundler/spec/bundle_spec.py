@@ -267,6 +267,11 @@ class ServingSpec(Strict):
     versions: dict[ModelName, tuple[Version, ...]] = Field(
         {}, description="Versions of a model to serve. Default: only the latest.", examples=[{"digits": [1, 2]}]
     )
+    clients: Literal["many", "few"] = Field(
+        "many",
+        description="With many, each request runs on one core, which gives most requests per second; with few, on all cores, "
+        "which gives a lone client the shortest time.",
+    )
     batching: bool = Field(False, description="Let the server combine requests into batches.")
     max_batch_size: int = Field(32, ge=1, le=INT32, description="With batching: largest number of examples in a batch.")
     batch_timeout_micros: int = Field(
@@ -275,7 +280,12 @@ class ServingSpec(Strict):
     max_enqueued_batches: int = Field(
         100, ge=1, le=INT32, description="With batching: number of waiting batches at which the server rejects requests."
     )
-    num_batch_threads: int = Field(2, ge=1, le=INT32, description="With batching: number of batches that run at the same time.")
+    num_batch_threads: int | None = Field(
+        None,
+        ge=1,
+        le=INT32,
+        description="With batching: number of batches that run at the same time. Default: one per core, as the server decides.",
+    )
     allowed_batch_sizes: tuple[Count, ...] = Field(
         (),
         description="With batching: sizes that batches are padded to; the last one is max_batch_size. Default: no padding.",

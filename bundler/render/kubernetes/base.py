@@ -8,7 +8,7 @@ from typing import Any
 
 from bundler.render import RenderContext, tf_serving
 from bundler.render.kubernetes import pods
-from bundler.render.kubernetes.sizes import startup_seconds
+from bundler.render.kubernetes.sizes import cpu_limit, startup_seconds
 from bundler.render.kubernetes.tree import INSTANCE, VERSION, Edit, ports, set_image, set_namespace
 from bundler.spec.kubernetes_spec import COMPONENTS
 
@@ -115,7 +115,7 @@ def state_command(context: RenderContext, targets: tuple[str, ...]) -> list[str]
 
 def pod_flags(context: RenderContext) -> tuple[str, ...]:
     """Return the flags of the server in a pod."""
-    return (*tf_serving.server_flags(context), CONNECTION_AGE)
+    return (*tf_serving.server_flags(context, cores=cpu_limit(context)), CONNECTION_AGE)
 
 
 def _container(context: RenderContext, container: Any) -> None:

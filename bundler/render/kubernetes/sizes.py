@@ -41,6 +41,12 @@ def memory(context: RenderContext) -> tuple[str, str]:
     return configured, f"{(2 * number).normalize():f}{unit}"
 
 
+def cpu_limit(context: RenderContext) -> int | None:
+    """Return how many cores a pod may use, rounded up; None without a limit in cores or thousandths (`m`)."""
+    limit = context.spec.kubernetes.pod.resources.limits.get("cpu", "")
+    return math.ceil(tf_serving.cpu_cores(limit)) if re.fullmatch(r"\d+(\.\d*)?m?", limit) else None
+
+
 def split_quantity(quantity: str) -> tuple[Decimal, str]:
     """Return number and unit of a quantity of memory as KubernetesSpec allows it, e.g. 1.5 and `Gi`."""
     number, unit = re.fullmatch(r"([\d.]+)(\D*)", quantity).groups()  # type: ignore[union-attr]  # it matches

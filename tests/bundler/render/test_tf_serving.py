@@ -11,6 +11,7 @@ import pytest
 
 from bundler.errors import SpecError
 from bundler.render import RenderContext, tf_serving
+from bundler.render.kubernetes import base
 from serving.config.batching import BatchingParameters
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.monitoring import MonitoringConfig
@@ -37,7 +38,6 @@ def test_config_files_hold_the_settings(context: RenderContext, tmp_path: Path) 
         max_batch_size=32,
         batch_timeout_micros=1000,
         max_enqueued_batches=100,
-        num_batch_threads=2,
         allowed_batch_sizes=(8, 32),
     )
     assert MonitoringConfig.from_text((folder / "monitoring.config").read_text()).enable
@@ -69,6 +69,7 @@ def test_flags_with_all_settings(context: RenderContext) -> None:
         "--rest_api_port=8501",
         "--rest_api_num_threads=64",
         "--model_config_file=/etc/tf-serving/models.config",
+        "--tensorflow_intra_op_parallelism=1",
         "--monitoring_config_file=/etc/tf-serving/monitoring.config",
         "--enable_batching=true",
         "--batching_parameters_file=/etc/tf-serving/batching.config",
@@ -84,8 +85,38 @@ def test_flags_with_the_fewest_settings() -> None:
         "--rest_api_port=9001",
         "--rest_api_num_threads=64",
         "--model_config_file=/x/models.config",
+        "--tensorflow_intra_op_parallelism=1",
         "--enable_profiler=false",
     )
+
+
+@pytest.mark.parametrize(
+    ("serving", "other", "cores", "threads"),
+    [
+        ({}, {}, None, ["intra=1"]),
+        ({}, {}, 6, ["intra=1", "inter=6"]),
+        ({}, {}, 1, ["intra=1", "inter=2"]),
+        ({"clients": "few"}, {}, None, []),
+        ({"clients": "few"}, {}, 6, ["intra=6", "inter=6"]),
+        ({"flags": {"tensorflow_intra_op_parallelism": 3}}, {}, 6, ["intra=3", "inter=6"]),
+        ({"flags": {"tensorflow_session_parallelism": 4}}, {}, 6, ["session=4"]),
+        ({}, {"docker": {"tag": "2.19.1-gpu"}}, 6, []),
+    ],
+)
+def test_threads_fit_the_number_of_clients_and_cores(
+    serving: dict[str, Any], other: dict[str, Any], cores: int | None, threads: list[str]
+) -> None:
+    flags = tf_serving.server_flags(make_context(serving=serving, **other), cores=cores)
+    found = [flag.removeprefix("--tensorflow_").replace("_op_parallelism", "") for flag in flags if "parallelism" in flag]
+    assert [flag.replace("_parallelism", "") for flag in found] == threads
+
+
+@pytest.mark.parametrize(("limit", "inter"), [("4", "4"), ("2500m", "3"), ("", ""), ("1Ki", "")])
+def test_a_pods_limit_of_cpu_is_its_number_of_cores(limit: str, inter: str) -> None:
+    resources = {"limits": {"cpu": limit}} if limit else {}
+    flags = base.pod_flags(make_context(kubernetes={"pod": {"resources": resources}}))
+    named = [flag.partition("=")[2] for flag in flags if flag.startswith("--tensorflow_inter_op_parallelism")]
+    assert named == [inter] * bool(inter)
 
 
 def test_rendering_again_removes_only_files_of_disabled_settings(

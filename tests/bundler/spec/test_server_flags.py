@@ -55,4 +55,4 @@ def test_flags_reach_every_command_line_once(tmp_path: Path) -> None:
         text = (tmp_path / path).read_text()
         for name, value in FLAGS_OF_A_USER.items():
             assert text.count(as_argument(name, value)) == 1 and text.count(f"--{name}=") == 1, path
-    assert tf_serving.server_flags(context)[-1] == "--tensorflow_intra_op_parallelism=2"
+    assert "--tensorflow_intra_op_parallelism=2" in tf_serving.server_flags(context)

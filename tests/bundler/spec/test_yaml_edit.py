@@ -61,9 +61,9 @@ def test_only_the_named_values_change(text: str, edited: str) -> None:
 
 def test_the_commented_keys_of_init_are_set_in_their_place() -> None:
     text = spec_text(Answers())
-    edited = edit_yaml(text, {("serving", "batching"): True, ("serving", "num_batch_threads"): 1}, where="bundle.yaml")
+    edited = edit_yaml(text, {("serving", "batching"): True, ("serving", "max_batch_size"): 16}, where="bundle.yaml")
     changed = [line for line in difflib.ndiff(text.splitlines(), edited.splitlines()) if line.startswith("+")]
-    assert [line.split("#")[0].rstrip() for line in changed] == ["+   batching: true", "+   num_batch_threads: 1"]
+    assert [line.split("#")[0].rstrip() for line in changed] == ["+   batching: true", "+   max_batch_size: 16"]
     assert {line.index("#") for line in changed} == {2 + text.splitlines()[-1].index(" # ") + 1}
 
 

@@ -1,7 +1,7 @@
 """The build pipeline: from a spec to a published bundle.
 
-    load -> export -> convert -> saved_model -> tflite -> fast_path -> parity -> evaluate    for each model
-    render -> publish                                                                    for the bundle
+    load -> export -> convert -> saved_model -> precision -> tflite -> fast_path -> parity -> evaluate    for each model
+    render -> publish                                                                                 for the bundle
 
 The order is written in `build_bundle` and `_build_model` and nowhere else. Each stage is a function from values to a
 value, and none of them changes the bundle before `publish`. Importing this module imports neither torch, TensorFlow nor
@@ -38,15 +38,16 @@ from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
 from bundler.saved_model.summarize import GraphSummary, methods, summarize
 from bundler.saved_model.warmup import write_warmup
-from bundler.saved_model.write import write
+from bundler.saved_model.write import replace_saved_model, write
 from bundler.sources import LoadedModel, load, require_packages
 from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
-from bundler.tflite.rejected import variants_error
 from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
+from bundler.validation.lower_precision import LowerPrecision, Workshop
+from bundler.validation.precision import SLOWER, Judged, Subject, forms_error
 from bundler.validation.report import ParityReport
 from bundler.validation.request import check_models
 from bundler.validation.target import image_notices
@@ -58,6 +59,7 @@ from bundler.values.fixed_dims import FixedDims
 from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
+from serving.cpu import bfloat16_instructions, bfloat16_note
 from serving.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     from bundler.spec.bundle_spec import BundleSpec, ModelSpec, SignatureLayout
 
 Stage = Literal[
-    "load", "export", "explain", "convert", "saved_model", "tflite", "fast_path", "parity", "evaluate", "render",
+    "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate", "render",
     "publish",
 ]
 
@@ -129,6 +131,7 @@ class ModelBuild:
         record: what bundle.json says about that version.
         notices: what the user should know, one sentence each.
         rejected: the requested TFLite variants that the bundle does not have.
+        forms: the rejected forms of the SavedModel in lower precision.
     """
 
     model: str
@@ -136,6 +139,7 @@ class ModelBuild:
     record: Record
     notices: tuple[str, ...]
     rejected: tuple[RejectedVariant, ...]
+    forms: tuple[Judged, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class _ModelTask:
         base: folder that relative paths of the spec start from.
         layout: layout of the staging folder.
         work: scratch folder; it is not published.
+        mixed_precision: whether the server's flag --mixed_precision is to be judged.
         max_rows: the most rows that a batching server takes in one request; None without batching.
     """
 
@@ -158,6 +163,7 @@ class _ModelTask:
     layout: BundleLayout
     work: Path
     has_fast_path: bool
+    mixed_precision: bool
     max_rows: int | None
 
     @property
@@ -167,6 +173,10 @@ class _ModelTask:
     @property
     def saved_model(self) -> Path:
         return self.layout.version_dir(self.name, self.version)
+
+    @property
+    def has_lower_precision(self) -> bool:
+        return self.mixed_precision or self.spec.precision != "float32"
 
     @property
     def handlers(self) -> HandlerTable | None:
@@ -189,6 +199,62 @@ class _Proof:
     report: ParityReport
     notices: tuple[str, ...]
     largest_batch: int
+
+
+@dataclass(frozen=True)
+class _GoldenData:
+    """PyTorch's outputs for the golden data, their tolerance, and the SavedModel to serve if it is not the one in float32."""
+
+    references: Sequence[ReferenceOutputs]
+    tolerance: float
+    saved_model: Path | None
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """The forms of a SavedModel in lower precision, as far as they were requested.
+
+    Attributes:
+        lower: the SavedModel in bfloat16.
+        flag: the SavedModel that is served, with the server's flag --mixed_precision=bfloat16.
+    """
+
+    lower: LowerPrecision | None = None
+    flag: LowerPrecision | None = None
+
+    @property
+    def rejected(self) -> tuple[Judged, ...]:
+        """The forms that are not served."""
+        return tuple(form.judged for form in (self.lower, self.flag) if form is not None and not form.passed)
+
+    def served_graph(self, graph: GraphSummary, saved_model: Path) -> GraphSummary:
+        """Return the graph of the SavedModel that is served; `graph` is that of the one in float32."""
+        return summarize(saved_model) if self.lower is not None and self.lower.passed else graph
+
+    def golden_of(self, references: Sequence[ReferenceOutputs], tolerance: float) -> _GoldenData:
+        """Return the golden data that the served form answers; of the references, if that is the one in float32."""
+        folder = self.lower.folder if self.lower is not None and self.lower.passed else None
+        for form in (self.flag, self.lower):
+            if form is not None and form.passed:
+                return _GoldenData(form.cases, form.tolerance, folder)
+        return _GoldenData(references, tolerance, None)
+
+    def extended(self, report: ParityReport) -> ParityReport:
+        """Return the report with the comparison of the SavedModel in bfloat16, which has a gate instead of the tolerance."""
+        return replace(report, rows=(*report.rows, *(self.lower.judged.rows if self.lower is not None else ())))
+
+    def to_json(self, graph: GraphSummary) -> Record:
+        """Return the records of the forms; `graph` is that of the SavedModel in float32."""
+        machine = {"float32_bytes": graph.weight_bytes, "instructions": list(bfloat16_instructions())}
+        named = {"precision": self.lower, "mixed_precision": self.flag}
+        return {name: {**form.judged.to_json(), **machine} for name, form in named.items() if form is not None}
+
+    def notices(self, model: str) -> tuple[str, ...]:
+        """Return what the user should know about the speed of the SavedModel in bfloat16."""
+        if self.lower is None or not self.lower.passed or max(self.lower.judged.ratios, default=0) <= SLOWER:
+            return ()
+        worst = max(self.lower.judged.ratios)
+        return (f"{model}: in bfloat16, a call takes up to {worst:.2f} of its time in float32 here. {bfloat16_note()}",)
 
 
 class _StageTimes:
@@ -251,8 +317,9 @@ def build_bundle(
     notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
     rejected = {build.model: build.rejected for build in builds}
-    if any(rejected.values()):
-        raise variants_error(rejected, bundle)
+    forms = {build.model: build.forms for build in builds}
+    if any(rejected.values()) or any(forms.values()):
+        raise forms_error(rejected, forms, bundle)
     return bundle
 
 
@@ -272,6 +339,7 @@ def _model_task(
         staging.layout,
         staging.work,
         has_fast_path=spec.has_fast_path(model),
+        mixed_precision=spec.serving.mixed_precision is not None,
         max_rows=spec.serving.max_batch_size if spec.serving.batching else None,
     )
 
@@ -295,7 +363,10 @@ def _build_model(
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
-    outcome, fast = Outcome(), None
+    outcome, fast, forms = Outcome(), None, _Forms()
+    if task.has_lower_precision:
+        with stage("precision"):
+            forms = _lower_precision(task, converted, references, derived, tolerance)
     if spec.tflite.wanted:
         with stage("tflite"):
             outcome = _make_variants(task, converted, exported[0], progress)
@@ -306,7 +377,8 @@ def _build_model(
     del converted
     gc.collect()  # its functions and variables refer to each other
     with stage("parity"):
-        proof = _prove(task, served, references, derived, outcome.variants, fast, tolerance)
+        report = _compare(task, served, references, derived, outcome.variants, fast, tolerance)
+        proof = _prove(task, served, forms.golden_of((*references, *derived), tolerance.value), forms.extended(report))
     evaluation = {}
     if evaluate is not None:
         files: dict[str, Path] = {variant.variant: variant.path for variant in outcome.variants}
@@ -318,10 +390,12 @@ def _build_model(
         "fixed_dims": _fixed_dims(task, model).to_json(),
         "parity": proof.report.to_json(),
         **evaluation,
-        **_artifact_record(graph, proof, outcome, fast),
+        **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
+        **forms.to_json(graph),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
-    return ModelBuild(task.name, task.version, PortablePaths(task.base).value(record), proof.notices, outcome.rejected)
+    record, notices = PortablePaths(task.base).value(record), (*proof.notices, *forms.notices(task.name))
+    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, forms.rejected)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -366,7 +440,26 @@ def _make_fast_path(task: _ModelTask, converted: ConvertedModel, reference: Refe
     return fast_path.build_fast_path(converted, reference, task.saved_model, target, work)
 
 
-def _prove(
+def _lower_precision(
+    task: _ModelTask,
+    converted: ConvertedModel,
+    references: Sequence[ReferenceOutputs],
+    derived: Sequence[ReferenceOutputs],
+    tolerance: Tolerance,
+) -> _Forms:
+    """Build and judge the SavedModel in bfloat16, and the server's flag for the SavedModel that is then served."""
+    subject = Subject(task.spec.tflite, references[0].exported, references, converted.permutations, task.base)
+    work = task.work / f"{task.name}-precision"
+    workshop = Workshop(task.spec, subject, derived, task.saved_model, work, tolerance.margin)
+    lower = workshop.bfloat16(task.converter, converted) if task.spec.precision != "float32" else None
+    if not task.mixed_precision:
+        return _Forms(lower)
+    if lower is not None and lower.passed:
+        return _Forms(lower, workshop.flag(lower.folder, lower.cases[len(references) :]))
+    return _Forms(lower, workshop.flag(task.saved_model, derived))
+
+
+def _compare(
     task: _ModelTask,
     served: _Served,
     references: Sequence[ReferenceOutputs],
@@ -374,13 +467,13 @@ def _prove(
     variants: Sequence[VariantResult],
     fast: FastPath | None,
     tolerance: Tolerance,
-) -> _Proof:
-    """Compare the artifacts with PyTorch, then write some of PyTorch's outputs as golden data and warm-up records.
+) -> ParityReport:
+    """Compare the artifacts with PyTorch.
 
     Raises:
         ParityError: an artifact differs from PyTorch by more than the tolerance.
     """
-    spec, layout = task.spec, task.layout
+    spec = task.spec
     report = parity.check(
         references,
         task.saved_model,
@@ -394,10 +487,18 @@ def _prove(
     report = replace(report, basis=tolerance.basis)
     if not report.passed:
         raise report.error(quantized=comes_quantized(spec.source, task.base))
+    return report
+
+
+def _prove(task: _ModelTask, served: _Served, golden_data: _GoldenData, report: ParityReport) -> _Proof:
+    """Move the SavedModel that is served into place, and write golden data and warm-up records for it."""
+    spec, layout = task.spec, task.layout
+    if golden_data.saved_model is not None:
+        replace_saved_model(task.saved_model, golden_data.saved_model)
     golden = make_golden(
         spec.name,
-        (*references, *derived),
-        tolerance=tolerance.value,
+        golden_data.references,
+        tolerance=golden_data.tolerance,
         permutations=served.permutations,
         max_rows=task.max_rows,
     )
@@ -510,7 +611,8 @@ def _ignore(event: StageEvent) -> None:
 
 def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
     """Return how many stages a build of the spec has, `evaluated` of whose models have an evaluate function."""
-    stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models)
+    lower = [model.precision != "float32" or spec.serving.mixed_precision is not None for model in spec.models]
+    stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models) + sum(lower)
     return stages + evaluated + 2
 
 

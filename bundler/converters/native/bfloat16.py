@@ -1,14 +1,14 @@
 """Chooses the operators of a traced graph that compute in bfloat16; all others stay in float32.
 
-1. Dense products: convolutions and matrix products of float32. Measured on a CPU with AVX-512 BF16 (TensorFlow 2.21, oneDNN), they
-   take 0.5 to 0.7 of the time of float32. Outer products and products with integers (positions and the angles of a rotary
+1. Dense products: convolutions and matrix products of float32. Measured on a CPU with AVX-512 BF16 (TensorFlow 2.21, oneDNN),
+   they take 0.5 to 0.7 of the time of float32. Outer products and products with integers (positions and the angles of a rotary
    embedding) stay in float32, because bfloat16 counts only to 256.
 2. What TensorFlow fuses with a product: a bias, a sum with another bfloat16 tensor, Relu, Gelu; and Swish, which has a kernel.
 3. Operators that only move or select values, if their input is in bfloat16 or all their readers are.
 4. A depthwise convolution of bfloat16 data takes the time of float32, and saves the casts.
 5. A sum or product with a broadcast operand between two operators in bfloat16, such as the scale of squeeze-and-excitation.
 
-Sums, means, norms, softmax and other functions stay in float32: kernels for bfloat16 sum in bfloat16 or take 2 to 5 times as long.
+Sums, means, norms, softmax and other functions stay in float32: their kernels sum in bfloat16, or take 2 to 5 times as long.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Plan:
 
     Attributes:
         low: names of the operators.
-        weights: names of the placeholders of the variables that are stored in bfloat16: those that such an operator or an operator
-            of STORED reads.
+        weights: names of the placeholders of the variables that are stored in bfloat16: those that such an operator or an
+            operator of STORED reads.
     """
 
     STORED = frozenset({"BlockLSTMV2", "DepthwiseConv2dNative", "Einsum"})
@@ -164,7 +164,7 @@ def _is_outer(operator: Any) -> bool:
         return False
     flag = "transpose_a" if operator.type == "MatMul" else "adj_x"
     shape = operator.inputs[0].shape
-    return bool(shape.rank) and shape[-2 if operator.get_attr(flag) else -1] == 1
+    return bool(shape.rank and shape[-2 if operator.get_attr(flag) else -1] == 1)
 
 
 def _moves(operator: Any) -> bool:

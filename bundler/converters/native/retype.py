@@ -1,4 +1,4 @@
-"""Rewrites traced functions: the operators of a plan compute in bfloat16, with casts at the borders, and share their variables."""
+"""Rewrites traced functions: the operators of a plan compute in bfloat16, with casts at the borders, from shared variables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,33 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bundler.converters.native.bfloat16 import Plan
+from bundler.converters.native.bfloat16 import PRODUCTS, Plan
+from bundler.converters.native.model import NativeModel
 from bundler.converters.native.tensors import Tensor
+from bundler.errors import ConversionError
 
 _TYPE = {"ReadVariableOp": "dtype", "GatherV2": "Tparams"}
 """The attribute that holds the type of an operator's floats, where it is not T."""
+
+
+class Bfloat16Model(NativeModel):
+    """A converted model whose dense products compute in bfloat16; its signatures are those of the model that it is made from.
+
+    Args:
+        model: the model in float32, whose derived signatures are left out.
+
+    Raises:
+        ConversionError: the model has no float32 products.
+    """
+
+    def __init__(self, model: NativeModel) -> None:
+        tf.Module.__init__(self)
+        self._handlers, self._graphs, self._store = model._handlers, model._graphs, model._store
+        self.permutations = model.permutations
+        self.signatures = {name: model.signatures[name] for name in model._graphs}
+        functions = {name: model._functions[name] for name in model._graphs}
+        self._functions, self._variables = in_bfloat16(functions, model._variables)
+        self._methods, self._input_adapters = {}, ()
 
 
 def in_bfloat16(functions: Mapping[str, Any], variables: Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -21,8 +43,17 @@ def in_bfloat16(functions: Mapping[str, Any], variables: Sequence[Any]) -> tuple
     Args:
         functions: ConcreteFunctions by signature.
         variables: the variables that they read; the other captured resources are kept.
+
+    Raises:
+        ConversionError: the functions have no float32 products.
     """
     plans = {name: Plan(function.graph) for name, function in functions.items()}
+    if not any(plan.low for plan in plans.values()):
+        raise ConversionError(
+            f"The model has no float32 operator that could compute in bfloat16 ({', '.join(sorted(PRODUCTS))}).",
+            fix="leave out precision: bfloat16",
+            code="TFB3002",
+        )
     handles = {id(variable.handle): variable for variable in variables}
     stored: dict[int, Any] = {}
     for name, plan in plans.items():
@@ -108,7 +139,7 @@ class _Rewriter:
 
     def _as(self, tensor: Tensor, dtype: tf.DType) -> str:
         """Return the name of the tensor in this type, with a cast if it has another one; a constant is cast here."""
-        name = tensor.name.removesuffix(":0")
+        name = str(tensor.name).removesuffix(":0")
         if self._dtype(tensor) == dtype:
             return name
         if (name, dtype) not in self._casts:

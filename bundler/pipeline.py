@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -59,6 +60,7 @@ from bundler.values.fixed_dims import FixedDims
 from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
+from serving.config.mixed_precision import without_verdict
 from serving.cpu import bfloat16_instructions, bfloat16_note
 from serving.quiet import quiet_tensorflow
 
@@ -315,12 +317,22 @@ def build_bundle(
         with timed(report, "", "publish"):
             published = staging.publish(manifest, label_notices)
     notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
+    notices += _flag_notices(published.manifest, builds)
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
     rejected = {build.model: build.rejected for build in builds}
     forms = {build.model: build.forms for build in builds}
     if any(rejected.values()) or any(forms.values()):
         raise forms_error(rejected, forms, bundle)
     return bundle
+
+
+def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[str]:
+    """Yield why the flag --mixed_precision is left out, for models that this build did not measure with it."""
+    content = json.loads(manifest.to_bytes())
+    measured = {build.model for build in builds}
+    unknown = [name for name in without_verdict(content) if name not in measured]
+    if content["spec"]["serving"].get("mixed_precision") and unknown:
+        yield f"--mixed_precision is left out until these models are built again, to measure it: {', '.join(unknown)}."
 
 
 def _model_task(

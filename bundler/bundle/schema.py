@@ -394,6 +394,7 @@ class ServingSettings(_Record):
     labels: dict[ModelName, dict[str, Version]]
     versions: dict[ModelName, tuple[Version, ...]]
     fast_path: bool
+    mixed_precision: Literal["bfloat16"] | None = None
 
 
 class SpecRecord(_Record):

@@ -56,6 +56,7 @@ SLOWER = 1.05
 """The share of the float32 time from which a form counts as slower; measurements vary by a few percent."""
 
 _SUBJECTS = {"precision": "bfloat16 SavedModel", "mixed_precision": "SavedModel with --mixed_precision=bfloat16"}
+_KEYS = {"precision": "precision: bfloat16", "mixed_precision": "serving.mixed_precision"}
 _STAYS = {"precision": "the float32 SavedModel is served", "mixed_precision": "the flag is left out"}
 
 
@@ -275,16 +276,14 @@ def _broken(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _error(form: Form, reason: str) -> TfbundleError:
-    return TfbundleError(f"The {_SUBJECTS[form]} {reason}; {_STAYS[form]}.", fix=_fix(form), code="TFB4303")
+    return TfbundleError(f"The {_SUBJECTS[form]} {reason}; {_STAYS[form]}.", fix=f"leave out {_KEYS[form]}", code="TFB4303")
 
 
 def _gate_error(form: Form, complaint: str) -> GateError:
-    return GateError(f"The {_SUBJECTS[form]} is below its gate: {complaint}; {_STAYS[form]}.", fix=_fix(form))
+    fix = f"leave out {_KEYS[form]}, or lower the limits of the gate (min_sqnr, min_top1, max_drop) if the error is harmless"
+    return GateError(f"The {_SUBJECTS[form]} is below its gate: {complaint}; {_STAYS[form]}.", fix=fix)
 
 
-def _fix(form: Form) -> str:
-    key = "precision: bfloat16" if form == "precision" else "serving.mixed_precision"
-    return f"leave out {key}, or lower the limits of the gate (min_sqnr, min_top1, max_drop) if that much error is harmless"
 
 
 def golden_tolerance(rows: Sequence[Row]) -> float:

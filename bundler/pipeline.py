@@ -47,8 +47,8 @@ from bundler.tflite.fast_path import FastPath
 from bundler.validation import parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
-from bundler.validation.lower_precision import LowerPrecision, Workshop
-from bundler.validation.precision import SLOWER, Judged, Subject, forms_error
+from bundler.validation.lower_precision import Forms, GoldenData, Workshop
+from bundler.validation.precision import Judged, Subject, forms_error
 from bundler.validation.report import ParityReport
 from bundler.validation.request import check_models
 from bundler.validation.target import image_notices
@@ -61,7 +61,6 @@ from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
 from serving.config.mixed_precision import without_verdict
-from serving.cpu import bfloat16_instructions, bfloat16_note
 from serving.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -203,62 +202,6 @@ class _Proof:
     largest_batch: int
 
 
-@dataclass(frozen=True)
-class _GoldenData:
-    """PyTorch's outputs for the golden data, their tolerance, and the SavedModel to serve if it is not the one in float32."""
-
-    references: Sequence[ReferenceOutputs]
-    tolerance: float
-    saved_model: Path | None
-
-
-@dataclass(frozen=True)
-class _Forms:
-    """The forms of a SavedModel in lower precision, as far as they were requested.
-
-    Attributes:
-        lower: the SavedModel in bfloat16.
-        flag: the SavedModel that is served, with the server's flag --mixed_precision=bfloat16.
-    """
-
-    lower: LowerPrecision | None = None
-    flag: LowerPrecision | None = None
-
-    @property
-    def rejected(self) -> tuple[Judged, ...]:
-        """The forms that are not served."""
-        return tuple(form.judged for form in (self.lower, self.flag) if form is not None and not form.passed)
-
-    def served_graph(self, graph: GraphSummary, saved_model: Path) -> GraphSummary:
-        """Return the graph of the SavedModel that is served; `graph` is that of the one in float32."""
-        return summarize(saved_model) if self.lower is not None and self.lower.passed else graph
-
-    def golden_of(self, references: Sequence[ReferenceOutputs], tolerance: float) -> _GoldenData:
-        """Return the golden data that the served form answers; of the references, if that is the one in float32."""
-        folder = self.lower.folder if self.lower is not None and self.lower.passed else None
-        for form in (self.flag, self.lower):
-            if form is not None and form.passed:
-                return _GoldenData(form.cases, form.tolerance, folder)
-        return _GoldenData(references, tolerance, None)
-
-    def extended(self, report: ParityReport) -> ParityReport:
-        """Return the report with the comparison of the SavedModel in bfloat16, which has a gate instead of the tolerance."""
-        return replace(report, rows=(*report.rows, *(self.lower.judged.rows if self.lower is not None else ())))
-
-    def to_json(self, graph: GraphSummary) -> Record:
-        """Return the records of the forms; `graph` is that of the SavedModel in float32."""
-        machine = {"float32_bytes": graph.weight_bytes, "instructions": list(bfloat16_instructions())}
-        named = {"precision": self.lower, "mixed_precision": self.flag}
-        return {name: {**form.judged.to_json(), **machine} for name, form in named.items() if form is not None}
-
-    def notices(self, model: str) -> tuple[str, ...]:
-        """Return what the user should know about the speed of the SavedModel in bfloat16."""
-        if self.lower is None or not self.lower.passed or max(self.lower.judged.ratios, default=0) <= SLOWER:
-            return ()
-        worst = max(self.lower.judged.ratios)
-        return (f"{model}: in bfloat16, a call takes up to {worst:.2f} of its time in float32 here. {bfloat16_note()}",)
-
-
 class _StageTimes:
     """A `Progress` that records how long each finished stage took and passes every event on."""
 
@@ -319,10 +262,8 @@ def build_bundle(
     notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
     notices += _flag_notices(published.manifest, builds)
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
-    rejected = {build.model: build.rejected for build in builds}
-    forms = {build.model: build.forms for build in builds}
-    if any(rejected.values()) or any(forms.values()):
-        raise forms_error(rejected, forms, bundle)
+    if any(build.rejected or build.forms for build in builds):
+        raise forms_error({b.model: b.rejected for b in builds}, {b.model: b.forms for b in builds}, bundle)
     return bundle
 
 
@@ -375,7 +316,7 @@ def _build_model(
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
-    outcome, fast, forms = Outcome(), None, _Forms()
+    outcome, fast, forms = Outcome(), None, Forms()
     if task.has_lower_precision:
         with stage("precision"):
             forms = _lower_precision(task, converted, references, derived, tolerance)
@@ -390,23 +331,21 @@ def _build_model(
     gc.collect()  # its functions and variables refer to each other
     with stage("parity"):
         report = _compare(task, served, references, derived, outcome.variants, fast, tolerance)
-        proof = _prove(task, served, forms.golden_of((*references, *derived), tolerance.value), forms.extended(report))
+        proof = _prove(task, served, forms.golden_data((*references, *derived), tolerance.value), forms.extended(report))
     evaluation = {}
     if evaluate is not None:
-        files: dict[str, Path] = {variant.variant: variant.path for variant in outcome.variants}
         with stage("evaluate"):
-            evaluation = {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported[0].reference)))}
-    opset = _move_onnx_files(task, exported)
+            evaluation = _evaluation(task, evaluate, outcome.variants, exported[0])
     record = {
-        **_model_record(task, model.provenance, served, opset),
-        "fixed_dims": _fixed_dims(task, model).to_json(),
+        **_model_record(task, model, served, _move_onnx_files(task, exported)),
         "parity": proof.report.to_json(),
         **evaluation,
         **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
         **forms.to_json(graph),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
-    record, notices = PortablePaths(task.base).value(record), (*proof.notices, *forms.notices(task.name))
+    notices = (*proof.notices, *forms.notices(task.name))
+    record = PortablePaths(task.base).value(record)
     return ModelBuild(task.name, task.version, record, notices, outcome.rejected, forms.rejected)
 
 
@@ -458,17 +397,17 @@ def _lower_precision(
     references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
     tolerance: Tolerance,
-) -> _Forms:
+) -> Forms:
     """Build and judge the SavedModel in bfloat16, and the server's flag for the SavedModel that is then served."""
     subject = Subject(task.spec.tflite, references[0].exported, references, converted.permutations, task.base)
     work = task.work / f"{task.name}-precision"
     workshop = Workshop(task.spec, subject, derived, task.saved_model, work, tolerance.margin)
     lower = workshop.bfloat16(task.converter, converted) if task.spec.precision != "float32" else None
     if not task.mixed_precision:
-        return _Forms(lower)
+        return Forms(lower)
     if lower is not None and lower.passed:
-        return _Forms(lower, workshop.flag(lower.folder, lower.cases[len(references) :]))
-    return _Forms(lower, workshop.flag(task.saved_model, derived))
+        return Forms(lower, workshop.flag(lower.folder, lower.cases[len(references) :]))
+    return Forms(lower, workshop.flag(task.saved_model, derived))
 
 
 def _compare(
@@ -502,7 +441,7 @@ def _compare(
     return report
 
 
-def _prove(task: _ModelTask, served: _Served, golden_data: _GoldenData, report: ParityReport) -> _Proof:
+def _prove(task: _ModelTask, served: _Served, golden_data: GoldenData, report: ParityReport) -> _Proof:
     """Move the SavedModel that is served into place, and write golden data and warm-up records for it."""
     spec, layout = task.spec, task.layout
     if golden_data.saved_model is not None:
@@ -526,6 +465,13 @@ def _prove(task: _ModelTask, served: _Served, golden_data: _GoldenData, report: 
     return _Proof(report, tuple(notices), golden.largest_batch)
 
 
+def _evaluation(
+    task: _ModelTask, evaluate: Evaluate, variants: Sequence[VariantResult], exported: ExportedSignature
+) -> Record:
+    files = {str(variant.variant): variant.path for variant in variants}
+    return {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported.reference)))}
+
+
 def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:
     """Move the ONNX files to their places in the staging folder; return the opset of serving_default."""
     from bundler.graph.external_data import move_with_data
@@ -538,16 +484,17 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
     return opset
 
 
-def _model_record(task: _ModelTask, provenance: Mapping[str, Any], served: _Served, opset: int) -> Record:
+def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": dict(provenance) | ops,
+        "source": dict(loaded.provenance) | ops,
         "converter": task.spec.converter,
         "layout": task.spec.layout,
         "permutations": {key: list(axes) for key, axes in served.permutations.items()},
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
+        "fixed_dims": _fixed_dims(task, loaded).to_json(),
     }
 
 

@@ -293,7 +293,6 @@ class ServingSpec(Strict):
         None,
         description="Let the server compute products of float32 models in bfloat16 (--mixed_precision), if every model passes "
         "its accuracy gate and is not slower. Default: no.",
-        examples=["bfloat16"],
     )
     monitoring: bool = Field(True, description="Export Prometheus metrics on the REST port.")
     monitoring_path: str = Field(

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from bundler import adapters
 from bundler.converters import Bfloat16Converter, Converter
 from bundler.errors import TfbundleError, UsageError
+from bundler.saved_model.summarize import GraphSummary, summarize
 from bundler.saved_model.write import write
-from bundler.validation.precision import Form, Judged, Subject, answerable, golden_tolerance, judge, served_form
+from bundler.validation.precision import SLOWER, Form, Judged, Subject, answerable, golden_tolerance, judge, served_form
+from bundler.validation.report import ParityReport
 from bundler.values.comparison import Row
+from serving.cpu import bfloat16_instructions, bfloat16_note
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import ModelSpec
@@ -40,6 +43,62 @@ class LowerPrecision:
     def passed(self) -> bool:
         """Whether the form can be served."""
         return self.judged.error is None
+
+
+@dataclass(frozen=True)
+class GoldenData:
+    """PyTorch's outputs for the golden data, their tolerance, and the SavedModel to serve if it is not the one in float32."""
+
+    references: Sequence[ReferenceOutputs]
+    tolerance: float
+    saved_model: Path | None
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms of a SavedModel in lower precision, as far as they were requested.
+
+    Attributes:
+        lower: the SavedModel in bfloat16.
+        flag: the SavedModel that is served, with the server's flag --mixed_precision=bfloat16.
+    """
+
+    lower: LowerPrecision | None = None
+    flag: LowerPrecision | None = None
+
+    @property
+    def rejected(self) -> tuple[Judged, ...]:
+        """The forms that are not served."""
+        return tuple(form.judged for form in (self.lower, self.flag) if form is not None and not form.passed)
+
+    def served_graph(self, graph: GraphSummary, saved_model: Path) -> GraphSummary:
+        """Return the graph of the SavedModel that is served; `graph` is that of the one in float32."""
+        return summarize(saved_model) if self.lower is not None and self.lower.passed else graph
+
+    def golden_data(self, references: Sequence[ReferenceOutputs], tolerance: float) -> GoldenData:
+        """Return the golden data that the served form answers; of the references, if that is the one in float32."""
+        folder = self.lower.folder if self.lower is not None and self.lower.passed else None
+        for form in (self.flag, self.lower):
+            if form is not None and form.passed:
+                return GoldenData(form.cases, form.tolerance, folder)
+        return GoldenData(references, tolerance, None)
+
+    def extended(self, report: ParityReport) -> ParityReport:
+        """Return the report with the comparison of the SavedModel in bfloat16, which has a gate instead of the tolerance."""
+        return replace(report, rows=(*report.rows, *(self.lower.judged.rows if self.lower is not None else ())))
+
+    def to_json(self, graph: GraphSummary) -> dict[str, Any]:
+        """Return the records of the forms; `graph` is that of the SavedModel in float32."""
+        machine = {"float32_bytes": graph.weight_bytes, "instructions": list(bfloat16_instructions())}
+        named = {"precision": self.lower, "mixed_precision": self.flag}
+        return {name: {**form.judged.to_json(), **machine} for name, form in named.items() if form is not None}
+
+    def notices(self, model: str) -> tuple[str, ...]:
+        """Return what the user should know about the speed of the SavedModel in bfloat16."""
+        if self.lower is None or not self.lower.passed or max(self.lower.judged.ratios, default=0) <= SLOWER:
+            return ()
+        worst = max(self.lower.judged.ratios)
+        return (f"{model}: in bfloat16, a call takes up to {worst:.2f} of its time in float32 here. {bfloat16_note()}",)
 
 
 @dataclass(frozen=True)

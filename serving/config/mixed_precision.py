@@ -1,7 +1,7 @@
 """Whether the models of a bundle are to be served with `--mixed_precision=bfloat16`.
 
-The flag is the whole server's. A build measures it for each version (`mixed_precision` in the version's record), and it is set only
-if the bundle asks for it and the latest version of every model passed: one that is slower or wrong with it would be served as well.
+The flag is the whole server's. A build measures it for each version (`mixed_precision` in its record). It is set only if
+the bundle asks for it and the latest version of every model passed: a model that is slower or wrong with it would get it, too.
 """
 
 from __future__ import annotations

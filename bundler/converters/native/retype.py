@@ -48,7 +48,7 @@ def in_bfloat16(functions: Mapping[str, Any], variables: Sequence[Any]) -> tuple
         ConversionError: the functions have no float32 products.
     """
     plans = {name: Plan(function.graph) for name, function in functions.items()}
-    if not any(plan.low for plan in plans.values()):
+    if not any(plan.low or plan.weights for plan in plans.values()):
         raise ConversionError(
             f"The model has no float32 operator that could compute in bfloat16 ({', '.join(sorted(PRODUCTS))}).",
             fix="leave out precision: bfloat16",

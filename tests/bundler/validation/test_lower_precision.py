@@ -61,6 +61,7 @@ def build(out: Path, *models: Path, **serving: Any) -> Any:
     return build_bundle(parse_spec({"models": entries, "serving": serving}, where="the test"), out, base=Path())
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_model_that_passes_its_gate_is_served_in_bfloat16(mlp_onnx: Path, tmp_path: Path) -> None:
     bundle = bundler.build(mlp_onnx, out=tmp_path / "out", precision="bfloat16", labels=LABELS)
     record = bundle.record("mlp")
@@ -90,6 +91,7 @@ def test_a_model_that_fails_its_gate_is_served_in_float32(tmp_path: Path) -> Non
     assert bundle.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_lower_limit_lets_the_same_model_pass(tmp_path: Path) -> None:
     file = difference(tmp_path / "difference.onnx")
@@ -130,6 +132,7 @@ def test_the_flag_is_rendered_for_models_that_pass(
     assert record["passed"] == bool(slower) and record["dtype"] == "bfloat16"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_the_flag_is_left_out_while_a_model_of_an_earlier_build_is_not_measured(
     mlp_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,6 +144,13 @@ def test_the_flag_is_left_out_while_a_model_of_an_earlier_build_is_not_measured(
     bundle = build(tmp_path / "out", mlp_onnx, mixed_precision="bfloat16")
     assert any("until these models are built again, to measure it: other" in notice for notice in bundle.notices)
     assert bundle_settings(tmp_path / "out")["mixed_precision"] == ""
+
+
+@pytest.mark.slow
+def test_both_forms_are_measured_in_a_process_of_their_own(mlp_onnx: Path, tmp_path: Path) -> None:
+    bundle = bundler.build(mlp_onnx, out=tmp_path / "out", precision="bfloat16")
+    assert bundle.record("mlp")["precision"]["latency_ms"]["bfloat16"]["8"] > 0
+    assert bundle.verify() == []
 
 
 def test_a_crash_is_survived_and_the_float32_model_is_published(

@@ -1,7 +1,7 @@
 """The build pipeline: from a spec to a published bundle.
 
-    load -> export -> convert -> saved_model -> tflite -> fast_path -> parity -> evaluate    for each model
-    render -> publish                                                                    for the bundle
+    load -> export -> convert -> saved_model -> precision -> tflite -> fast_path -> parity -> evaluate    for each model
+    render -> publish                                                                                 for the bundle
 
 The order is written in `build_bundle` and `_build_model` and nowhere else. Each stage is a function from values to a
 value, and none of them changes the bundle before `publish`. Importing this module imports neither torch, TensorFlow nor
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -38,15 +39,16 @@ from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
 from bundler.saved_model.summarize import GraphSummary, methods, summarize
 from bundler.saved_model.warmup import write_warmup
-from bundler.saved_model.write import write
+from bundler.saved_model.write import replace_saved_model, write
 from bundler.sources import LoadedModel, load, require_packages
 from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
-from bundler.tflite.rejected import variants_error
 from bundler.validation import padding, parity
 from bundler.validation.bundle import Bundle
 from bundler.validation.golden import make_golden
+from bundler.validation.lower_precision import Forms, GoldenData, Workshop
+from bundler.validation.precision import Judged, Subject, forms_error
 from bundler.validation.report import ParityReport
 from bundler.validation.request import check_models
 from bundler.validation.target import image_notices
@@ -58,6 +60,7 @@ from bundler.values.fixed_dims import FixedDims
 from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
+from serving.config.mixed_precision import without_verdict
 from serving.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ if TYPE_CHECKING:
     from bundler.spec.bundle_spec import BundleSpec, ModelSpec, ServingSpec, SignatureLayout
 
 Stage = Literal[
-    "load", "export", "explain", "convert", "saved_model", "tflite", "fast_path", "parity", "evaluate", "render",
+    "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate", "render",
     "publish",
 ]
 
@@ -129,6 +132,7 @@ class ModelBuild:
         record: what bundle.json says about that version.
         notices: what the user should know, one sentence each.
         rejected: the requested TFLite variants that the bundle does not have.
+        forms: the rejected forms of the SavedModel in lower precision.
     """
 
     model: str
@@ -136,6 +140,7 @@ class ModelBuild:
     record: Record
     notices: tuple[str, ...]
     rejected: tuple[RejectedVariant, ...]
+    forms: tuple[Judged, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,15 @@ class _ModelTask:
     def max_rows(self) -> int | None:
         """The most rows that a batching server takes in one request; None without batching."""
         return self.serving.max_batch_size if self.serving.batching else None
+
+    @property
+    def mixed_precision(self) -> bool:
+        """Whether the server's flag --mixed_precision is to be judged."""
+        return self.serving.mixed_precision is not None
+
+    @property
+    def has_lower_precision(self) -> bool:
+        return self.mixed_precision or self.spec.precision != "float32"
 
     @property
     def handlers(self) -> HandlerTable | None:
@@ -254,11 +268,20 @@ def build_bundle(
         with timed(report, "", "publish"):
             published = staging.publish(manifest, label_notices)
     notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
+    notices += _flag_notices(published.manifest, builds)
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
-    rejected = {build.model: build.rejected for build in builds}
-    if any(rejected.values()):
-        raise variants_error(rejected, bundle)
+    if any(build.rejected or build.forms for build in builds):
+        raise forms_error({b.model: b.rejected for b in builds}, {b.model: b.forms for b in builds}, bundle)
     return bundle
+
+
+def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[str]:
+    """Yield why the flag --mixed_precision is left out, for models that this build did not measure with it."""
+    content = json.loads(manifest.to_bytes())
+    measured = {build.model for build in builds}
+    unknown = [name for name in without_verdict(content) if name not in measured]
+    if content["spec"]["serving"].get("mixed_precision") and unknown:
+        yield f"--mixed_precision is left out until these models are built again, to measure it: {', '.join(unknown)}."
 
 
 def _model_task(
@@ -300,7 +323,10 @@ def _build_model(
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
-    outcome, fast = Outcome(), None
+    outcome, fast, forms = Outcome(), None, Forms()
+    if task.has_lower_precision:
+        with stage("precision"):
+            forms = _lower_precision(task, converted, references, derived, tolerance)
     if spec.tflite.wanted:
         with stage("tflite"):
             outcome = _make_variants(task, converted, exported[0], progress)
@@ -311,22 +337,23 @@ def _build_model(
     del converted
     gc.collect()  # its functions and variables refer to each other
     with stage("parity"):
-        proof = _prove(task, served, references, derived, outcome.variants, fast, tolerance)
+        report = _compare(task, served, references, derived, outcome.variants, fast, tolerance)
+        proof = _prove(task, served, forms.golden_data((*references, *derived), tolerance.value), forms.extended(report))
     evaluation = {}
     if evaluate is not None:
-        files: dict[str, Path] = {variant.variant: variant.path for variant in outcome.variants}
         with stage("evaluate"):
-            evaluation = {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported[0].reference)))}
-    opset = _move_onnx_files(task, exported)
+            evaluation = _evaluation(task, evaluate, outcome.variants, exported[0])
     record = {
-        **_model_record(task, model.provenance, served, opset),
-        "fixed_dims": _fixed_dims(task, model).to_json(),
+        **_model_record(task, model, served, _move_onnx_files(task, exported)),
         "parity": proof.report.to_json(),
         **evaluation,
-        **_artifact_record(graph, proof, outcome, fast),
+        **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
+        **forms.to_json(graph),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
-    return ModelBuild(task.name, task.version, PortablePaths(task.base).value(record), proof.notices, outcome.rejected)
+    notices = (*proof.notices, *forms.notices(task.name))
+    record = PortablePaths(task.base).value(record)
+    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, forms.rejected)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -373,7 +400,26 @@ def _make_fast_path(task: _ModelTask, converted: ConvertedModel, reference: Refe
     return fast_path.build_fast_path(converted, reference, task.saved_model, target, work)
 
 
-def _prove(
+def _lower_precision(
+    task: _ModelTask,
+    converted: ConvertedModel,
+    references: Sequence[ReferenceOutputs],
+    derived: Sequence[ReferenceOutputs],
+    tolerance: Tolerance,
+) -> Forms:
+    """Build and judge the SavedModel in bfloat16, and the server's flag for the SavedModel that is then served."""
+    subject = Subject(task.spec.tflite, references[0].exported, references, converted.permutations, task.base)
+    work = task.work / f"{task.name}-precision"
+    workshop = Workshop(task.spec, subject, derived, task.saved_model, work, tolerance.margin)
+    lower = workshop.bfloat16(task.converter, converted) if task.spec.precision != "float32" else None
+    if not task.mixed_precision:
+        return Forms(lower)
+    if lower is not None and lower.passed:
+        return Forms(lower, workshop.flag(lower.folder, lower.cases[len(references) :]))
+    return Forms(lower, workshop.flag(task.saved_model, derived))
+
+
+def _compare(
     task: _ModelTask,
     served: _Served,
     references: Sequence[ReferenceOutputs],
@@ -381,13 +427,13 @@ def _prove(
     variants: Sequence[VariantResult],
     fast: FastPath | None,
     tolerance: Tolerance,
-) -> _Proof:
-    """Compare the artifacts with PyTorch, then write some of PyTorch's outputs as golden data and warm-up records.
+) -> ParityReport:
+    """Compare the artifacts with PyTorch.
 
     Raises:
         ParityError: an artifact differs from PyTorch by more than the tolerance.
     """
-    spec, layout = task.spec, task.layout
+    spec = task.spec
     report = parity.check(
         references,
         task.saved_model,
@@ -401,10 +447,18 @@ def _prove(
     report = replace(report, basis=tolerance.basis)
     if not report.passed:
         raise report.error(quantized=comes_quantized(spec.source, task.base))
+    return report
+
+
+def _prove(task: _ModelTask, served: _Served, golden_data: GoldenData, report: ParityReport) -> _Proof:
+    """Move the SavedModel that is served into place, and write golden data and warm-up records for it."""
+    spec, layout = task.spec, task.layout
+    if golden_data.saved_model is not None:
+        replace_saved_model(task.saved_model, golden_data.saved_model)
     golden = make_golden(
         spec.name,
-        (*references, *derived),
-        tolerance=tolerance.value,
+        golden_data.references,
+        tolerance=golden_data.tolerance,
         permutations=served.permutations,
         max_rows=task.max_rows,
     )
@@ -423,6 +477,13 @@ def _prove(
     return _Proof(report, tuple(notices), golden.largest_batch)
 
 
+def _evaluation(
+    task: _ModelTask, evaluate: Evaluate, variants: Sequence[VariantResult], exported: ExportedSignature
+) -> Record:
+    files = {str(variant.variant): variant.path for variant in variants}
+    return {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported.reference)))}
+
+
 def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:
     """Move the ONNX files to their places in the staging folder; return the opset of serving_default."""
     from bundler.graph.external_data import move_with_data
@@ -435,16 +496,17 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
     return opset
 
 
-def _model_record(task: _ModelTask, provenance: Mapping[str, Any], served: _Served, opset: int) -> Record:
+def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": dict(provenance) | ops,
+        "source": dict(loaded.provenance) | ops,
         "converter": task.spec.converter,
         "layout": task.spec.layout or "keep",
         "permutations": {key: list(axes) for key, axes in served.permutations.items()},
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
+        "fixed_dims": _fixed_dims(task, loaded).to_json(),
     }
 
 
@@ -520,7 +582,8 @@ def _ignore(event: StageEvent) -> None:
 
 def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
     """Return how many stages a build of the spec has, `evaluated` of whose models have an evaluate function."""
-    stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models)
+    lower = [model.precision != "float32" or spec.serving.mixed_precision is not None for model in spec.models]
+    stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models) + sum(lower)
     return stages + evaluated + 2
 
 

@@ -1,6 +1,6 @@
 """Runs one model in one runtime, in a separate process that measures itself on request.
 
-    python -m benchmarks.support.contender saved_model|onnxruntime|tflite PATH INPUTS.npz THREADS ANSWER.npz
+    python -m benchmarks.support.contender saved_model|mixed_precision|onnxruntime|tflite PATH INPUTS.npz THREADS ANSWER.npz
 
 The process writes its answer to ANSWER.npz and the line `ready` to stdout. For each line `N BATCH` on stdin it makes N calls with
 the example repeated BATCH times and writes their milliseconds as one line of JSON, or null if the model does not accept that
@@ -90,6 +90,14 @@ def saved_model(path: Path, threads: int) -> Bind:
     return bind
 
 
+def mixed_precision(path: Path, threads: int) -> Bind:
+    """Bind serving_default of a SavedModel, with products rewritten to bfloat16 as under --mixed_precision=bfloat16."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+    return saved_model(path, threads)
+
+
 def onnxruntime(path: Path, threads: int) -> Bind:
     """Bind an .onnx file."""
     import onnxruntime
@@ -144,7 +152,7 @@ def _fitted(array: Array, shape: Any) -> Array:
 
 
 KINDS: dict[str, Callable[[Path, int], Bind]] = {
-    "saved_model": saved_model, "onnxruntime": onnxruntime, "tflite": tflite,
+    "saved_model": saved_model, "mixed_precision": mixed_precision, "onnxruntime": onnxruntime, "tflite": tflite,
 }  # fmt: skip
 
 

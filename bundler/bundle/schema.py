@@ -245,6 +245,18 @@ class VariantRecord(JudgedRecord):
     pixels: str | None = None
 
 
+class PrecisionRecord(JudgedRecord):
+    """A form of the SavedModel in bfloat16: its verdict, and the latency of both by batch size (`float32`, `bfloat16`)."""
+
+    dtype: str
+    passed: bool
+    reason: str = ""
+    below_gate: bool = False
+    latency_ms: dict[str, dict[str, Number]] = {}
+    float32_bytes: Count | None = None
+    instructions: tuple[str, ...] = ()
+
+
 class EvaluationRecord(_Record):
     """The results of an `evaluate` function: one figure per runtime, or one per runtime and entry of `data`."""
 
@@ -309,6 +321,8 @@ class VersionRecord(_Record):
     tflite: dict[str, VariantRecord]
     tflite_refused: dict[str, RejectedRecord] = {}
     fast_path: FastPathRecord | None = None
+    precision: PrecisionRecord | None = None
+    mixed_precision: PrecisionRecord | None = None
     stages: dict[str, Number]
     evaluation: EvaluationRecord | None = None
     fixed_dims: FixedDimsRecord | None = None
@@ -390,6 +404,7 @@ class ServingSettings(_Record):
     labels: dict[ModelName, dict[str, Version]]
     versions: dict[ModelName, tuple[Version, ...]]
     fast_path: bool
+    mixed_precision: Literal["bfloat16"] | None = None
 
 
 class SpecRecord(_Record):

@@ -117,7 +117,7 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         version = bundle.versions(model)[-1]
         record = bundle.record(model, version)
         say(f"{model} version {version}", style="bold")
-        rows = [("SavedModel", size(bundle.size_bytes(model, version)), _worst(record, "saved_model"), "")]
+        rows = [_saved_model(record, size(bundle.size_bytes(model, version)))]
         for variant, figures in record["tflite"].items():
             worst = _worst(record, f"tflite-{variant}")
             rows.append((f"TFLite {variant}", size(figures["size_bytes"]), worst, _accuracy(figures)))
@@ -125,10 +125,30 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
             verdict = "below its gate" if figures["below_gate"] else "not built"
             rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
         table(("artifact", "size", "max relative error", "accuracy"), rows)
-        for line in (*_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
+        for line in (*_precision_lines(record), *_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
     say(f"Bundle: {shown}")
     say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), shown / "report.html"), column=7)
+
+
+def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str, str]:
+    """Return the row of the SavedModel that is served."""
+    figures = record.get("precision")
+    if figures is None or not figures["passed"]:
+        return ("SavedModel", shown_size, _worst(record, "saved_model"), "")
+    return (f"SavedModel {figures['dtype']}", shown_size, _worst(record, "saved_model-bfloat16"), _accuracy(figures))
+
+
+def _precision_lines(record: dict[str, Any]) -> list[str]:
+    """Return the latency in bfloat16 beside that in float32, for the SavedModel and for the server's flag."""
+    lines = []
+    for key, subject in (("precision", "bfloat16"), ("mixed_precision", "--mixed_precision=bfloat16")):
+        figures = record.get(key) or {}
+        lower, base = (figures.get("latency_ms", {}).get(name, {}) for name in ("bfloat16", "float32"))
+        times = [f"{ms:.3g} ms for {plural(int(rows), 'row')} (float32: {base[rows]:.3g} ms)" for rows, ms in lower.items()]
+        if times:
+            lines.append(f"{subject}: {', '.join(times)}" + ("" if figures["passed"] else "; not used"))
+    return lines
 
 
 def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:

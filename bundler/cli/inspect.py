@@ -107,7 +107,8 @@ def _show_bundle(bundle: Bundle, facts: dict[str, Any]) -> None:
             record = bundle.record(model, version)
             source = str(record["source"].get("source", ""))
             variants = ", ".join(record["tflite"]) or "-"
-            bytes_text = size(bundle.size_bytes(model, version))
+            precision = " bfloat16" if record.get("precision", {}).get("passed") else ""
+            bytes_text = size(bundle.size_bytes(model, version)) + precision
             rows.append((model, str(version), bytes_text, variants, record["created"], source))
     table(("model", "version", "SavedModel", "TFLite", "built", "source"), rows)
     for model in bundle.models():

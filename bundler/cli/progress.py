@@ -20,6 +20,7 @@ _LABELS = {
     "explain": "check every operator",
     "convert": "convert to TensorFlow",
     "saved_model": "write the SavedModel",
+    "precision": "build and measure bfloat16",
     "tflite": "build TFLite variants",
     "fast_path": "build and run model.tflite",
     "parity": "compare with PyTorch",

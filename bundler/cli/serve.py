@@ -67,7 +67,7 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     from bundler.errors import UsageError
     from bundler.validation.bundle import Bundle
     from serving.server import parse_flags
-    from serving.server.config.files import prefers_tflite
+    from serving.server.config.files import bundle_settings
 
     if not folders:
         return parse_flags(flags)
@@ -83,8 +83,11 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     defaults = [f"--port={ports['grpc_port']}", f"--rest_api_port={ports['rest_port']}"]
     # The files of a bundle are complete when they appear, so a load that fails is not retried. Labels are read before the
     # versions that they point to are loaded.
-    if prefers_tflite(bundle.path):
+    settings = bundle_settings(bundle.path)
+    if settings["prefer_tflite"]:
         defaults.append("--prefer_tflite_model=true")
+    if settings["mixed_precision"]:
+        defaults.append(f"--mixed_precision={settings['mixed_precision']}")
     return replace(
         parse_flags([*defaults, *flags]),
         bundle=str(bundle.path),

@@ -63,6 +63,8 @@ def verify(
         if len(records) < len(every):
             note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
         for model, record in records if parity else ():
+            if record.get("precision", {}).get("passed"):
+                note(f"note: {model} computes in bfloat16; its answers are compared within the tolerance of its golden data.")
             for line in record["parity"].get("runtime_notes", ()):
                 note(f"note: {model}, {line}")
 

@@ -47,6 +47,18 @@ class ExtensibleConverter(Converter, Protocol):
         """Return this converter with these handlers instead of its own."""
 
 
+@runtime_checkable
+class Bfloat16Converter(Converter, Protocol):
+    """A converter that lowers models to bfloat16 (`--precision bfloat16`)."""
+
+    def in_bfloat16(self, model: ConvertedModel) -> ConvertedModel:
+        """Return a model of this converter with its dense products in bfloat16, without derived signatures.
+
+        Raises:
+            ConversionError: the model has no float32 products.
+        """
+
+
 def load_converter(name: str) -> Converter:
     """Return the installed converter of this name.
 

@@ -183,6 +183,7 @@ def _saved_model(path: Path) -> ModelFacts:
     signatures = summarize.read_signatures(graph)
     details = {
         "tensorflow": graph.meta_info_def.tensorflow_version,
+        "products": [f"{count} in {dtype}" for dtype, count in summarize.products(graph).items()],
         "tags": list(graph.meta_info_def.tags),
         "warm_up": (path / "assets.extra" / "tf_serving_warmup_requests").is_file(),
     }

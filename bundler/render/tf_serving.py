@@ -17,9 +17,11 @@ from bundler.render.files import render_template, write_files
 from bundler.render.texts import milliseconds_text, size_text
 from bundler.spec.server_flags import as_argument
 from serving.config.batching import BatchingParameters
+from serving.config.mixed_precision import mixed_precision
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.monitoring import MonitoringConfig
 from serving.config.version_policy import Latest, Specific, VersionPolicy
+from serving.cpu import GAINING, WITHOUT
 from serving.errors import ConfigError
 
 MODELS_DIR = "/models"
@@ -98,6 +100,8 @@ def server_flags(context: RenderContext, config_dir: str = CONFIG_DIR, *, cores:
         # The default is one interpreter per core of the machine, each with its own copy of the weights, even if a pod may use
         # fewer cores.
         flags += ["--prefer_tflite_model=true", f"--num_tflite_pools={tflite_pools(context)}"]
+    if precision := mixed_precision(context.manifest):
+        flags.append(f"--mixed_precision={precision}")
     if has_labels(context):
         # A starting server reads the labels before it has loaded any version, and would otherwise refuse to start.
         flags.append("--allow_version_labels_for_unavailable_models=true")
@@ -266,6 +270,8 @@ def _readme(context: RenderContext) -> str:
         served=served_versions(context),
         labels=serving.labels,
         serving=serving,
+        mixed_precision=mixed_precision(context.manifest),
+        bfloat16=f"CPUs that gain have {GAINING}; {WITHOUT}.",
         fast_path=_fast_paths(context) if context.spec.prefers_tflite else {},
         models_dir=MODELS_DIR,
         config_dir=CONFIG_DIR,

@@ -19,6 +19,9 @@ _MOVE = "Einsum of one operand"
 """The name under which an Einsum that only transposes is counted."""
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_PRODUCTS = frozenset({"BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Conv3D", "Conv3DBackpropInputV2", "MatMul"})
+_DTYPES = {1: "float32", 2: "float64", 14: "bfloat16", 19: "float16"}
+"""Names of types by their number in types.proto."""
 _FAKE_QUANT = "FakeQuantWithMinMaxVars"
 
 
@@ -62,6 +65,14 @@ def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
 def transposes(graph: Any, signature: str) -> int:
     """Count the nodes of a signature of a MetaGraphDef, and of the functions it calls, that change the order of axes."""
     return _moves(_operators(graph, signature))
+
+
+def products(graph: Any) -> dict[str, int]:
+    """Count the convolutions and matrix products of a MetaGraphDef by the type that they compute in, such as `bfloat16`."""
+    functions = graph.graph_def.library.function
+    nodes = (*graph.graph_def.node, *(node for function in functions for node in function.node_def))
+    counts = Counter(_DTYPES.get(node.attr["T"].type, "other") for node in nodes if node.op in _PRODUCTS)
+    return dict(counts.most_common())
 
 
 def _moves(counts: Counter[str]) -> int:

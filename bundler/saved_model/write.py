@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,3 +18,15 @@ def write(converted: ConvertedModel, folder: Path) -> None:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     converted.save(folder)
+
+
+def replace_saved_model(folder: Path, other: Path) -> None:
+    """Replace the SavedModel in `folder` by the one in `other`, which is moved. Other files in `folder` stay."""
+    for name in ("saved_model.pb", "fingerprint.pb", "variables", "assets"):
+        old, new = folder / name, other / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        if new.exists():
+            shutil.move(new, old)

@@ -20,6 +20,7 @@ SETTINGS = {
     "enable_batching": "set serving.batching",
     "batching_parameters_file": "set serving.batching and its keys",
     "prefer_tflite_model": "set serving.fast_path",
+    "mixed_precision": "set serving.mixed_precision",
     "grpc_channel_arguments": "change the age of connections in an overlay",
     "ssl_config_file": "add tls to kubernetes.components",
 }

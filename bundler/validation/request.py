@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bundler import adapters
-from bundler.converters import Converter, ExtensibleConverter, load_converter
+from bundler.converters import Bfloat16Converter, Converter, ExtensibleConverter, load_converter
 from bundler.converters.native import plugins
 from bundler.converters.native.plugins import Extension
 from bundler.errors import TfbundleError, UsageError
@@ -47,7 +47,7 @@ def check_models(
     problems: list[tuple[ModelSpec, str | None, TfbundleError]] = []
     for index, model in enumerate(spec.models):
         found: list[tuple[Converter, Extension | None]] = []
-        for key, check in _checks(model, base, has_fast_path=spec.has_fast_path(model), is_loaded=model.name in loaded):
+        for key, check in _checks(spec, model, base, is_loaded=model.name in loaded):
             try:
                 result = check()
             except TfbundleError as exc:
@@ -62,19 +62,37 @@ def check_models(
     return converters
 
 
-def _checks(model: ModelSpec, base: Path, *, has_fast_path: bool, is_loaded: bool) -> Iterator[Check]:
+def _checks(spec: BundleSpec, model: ModelSpec, base: Path, *, is_loaded: bool) -> Iterator[Check]:
+    has_fast_path = spec.has_fast_path(model)
+    has_lower_precision = model.precision != "float32" or spec.serving.mixed_precision is not None
     if not is_loaded:
         yield from source_checks(model, base)
-    if model.tflite.wanted:
+    if model.tflite.wanted or has_lower_precision:
         for key, check in request_checks(model.tflite, base, model.source):
             yield ("tflite", key), check
     if has_fast_path:
         yield ("fast_path",), lambda: fast_path.check_request(model)
-    if model.tflite.wanted or has_fast_path:
+    if model.tflite.wanted or has_fast_path or has_lower_precision:
         yield ("tflite",), worker_timeout  # raises if the environment has a wrong one
     if model.derived:
         yield ("labels" if model.labels else "signatures",), lambda: adapters.check_request(model, base)
     yield ("converter",), lambda: find_converter(model, base)
+    if model.precision != "float32":
+        yield ("precision",), lambda: check_precision(model)
+
+
+def check_precision(model: ModelSpec) -> None:
+    """Raise an error if the converter of a model cannot lower it to another precision.
+
+    Raises:
+        UsageError: it cannot, or there is no such converter.
+    """
+    if not isinstance(load_converter(model.converter), Bfloat16Converter):
+        raise UsageError(
+            f"The converter {model.converter} cannot build a SavedModel in {model.precision}.",
+            fix="omit --converter, or use --converter native",
+            code="TFB1206",
+        )
 
 
 def find_converter(model: ModelSpec, base: Path) -> tuple[Converter, Extension | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from serving.advise.search import BETTER, Advice, Setting, Trial
 from serving.bench.load import LoadFigures
+from serving.cpu import bfloat16_note
 from serving.server.config.options import cores
 from serving.texts import plural, printable, shell_command
 
@@ -76,6 +77,7 @@ def _comments(advice: Advice) -> list[str]:
     return [
         f"Measured by `tfbundle bench --advise` on {day}, {_processor()}, {cores()} cores (load before: {advice.load:.1f}),",
         "with the embedded server. A machine that is busy with other work favours a server with many threads.",
+        bfloat16_note(),
         f"{request.model} {request.signature}, {plural(request.rows, 'row')} per request.",
         "",
         *_figure_lines(loaded, alone),

@@ -18,7 +18,7 @@ from serving.errors import ConfigError
 from serving.protocol.status import Code, StatusError
 from serving.quiet import quiet_tensorflow
 from serving.server.batching import Batching
-from serving.server.config.files import model_server_config, prefers_tflite, read_config
+from serving.server.config.files import bundle_settings, model_server_config, read_config
 from serving.server.config.limits import check_limits
 from serving.server.config.options import LOCALHOST, ServerOptions
 from serving.server.config.ports import check_ports
@@ -294,7 +294,7 @@ def _options_for(source: Path, fields: dict[str, Any]) -> ServerOptions:
     if source.is_file():
         return replace(local, model_config_file=str(source), **fields)
     if (source / "models").is_dir():
-        return replace(local, **{"bundle": str(source), "prefer_tflite": prefers_tflite(source), **fields})
+        return replace(local, **{"bundle": str(source), **bundle_settings(source), **fields})
     if source.is_dir() and any(path.name.isdecimal() for path in source.iterdir()):
         return replace(local, model_name=source.name, model_base_path=str(source.absolute()), **fields)
     reason = ", which has neither a folder `models` nor folders of versions (1, 2, …)" if source.is_dir() else ""

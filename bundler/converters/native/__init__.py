@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bundler.converters.native.model import NativeModel
     from bundler.converters.native.registry import HandlerTable
+    from bundler.values.converted import ConvertedModel
 
 
 class NativeConverter:
@@ -53,6 +54,18 @@ class NativeConverter:
         return NativeModel(
             {name: normalize(load(path)) for name, path in models.items()}, layout=layout, handlers=handlers
         )
+
+    def in_bfloat16(self, model: ConvertedModel) -> NativeModel:
+        """Return a converted model with its dense products in bfloat16, without derived signatures.
+
+        Raises:
+            ConversionError: the model has no float32 products.
+        """
+        from bundler.converters.native.model import NativeModel
+        from bundler.converters.native.retype import Bfloat16Model
+
+        assert isinstance(model, NativeModel)
+        return Bfloat16Model(model)
 
 
 def _installed() -> HandlerTable:

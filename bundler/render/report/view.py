@@ -22,16 +22,17 @@ from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_
 from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.graph import GraphView, graph_view
 from bundler.render.report.history import HistoryView, history_view, time_text
+from bundler.render.report.precision import PrecisionView, precision_view
 from bundler.render.texts import milliseconds_text, size_text
 from bundler.values.fixed_dims import FixedDims
 from serving.texts import plural
 
 T = TypeVar("T")
 
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "pytorch": "PyTorch"}
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "saved_model-bfloat16": "SavedModel bfloat16", "pytorch": "PyTorch"}
 
 ORDER = (
-    "load", "export", "convert", "pytorch", "saved_model", "tflite", "fast_path", "parity", "evaluate",
+    "load", "export", "convert", "pytorch", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate",
     "onnxruntime",
     "float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix",
 )  # fmt: skip
@@ -122,6 +123,7 @@ class ModelView:
     parity: ParityView
     tflite: TfliteView | None
     accuracy: AccuracyView | None
+    precision: PrecisionView | None
     fast_path: FastPathView | None
     evaluation: EvaluationView | None
     graph: GraphView
@@ -142,6 +144,7 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
         _parity(record),
         _tflite(_ordered(record.tflite), record.parity.tolerance) if record.tflite else None,
         accuracy_view(_ordered(record.tflite), _ordered(record.tflite_refused)),
+        precision_view(record.precision, record.mixed_precision, record.graph.weight_bytes),
         fast_path_view(record.fast_path, model.size_bytes, record.parity.summary),
         _evaluation(record.evaluation) if record.evaluation else None,
         graph_view(record.graph, model.size_bytes, _ordered(record.tflite), record.fast_path),

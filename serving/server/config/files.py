@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from serving.config.mixed_precision import mixed_precision
 from serving.errors import ConfigError
 from serving.protocol.messages import pool, serving_message
 from serving.protocol.status import Code, StatusError, invalid_argument
@@ -163,19 +164,20 @@ def _is_folder_name(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def prefers_tflite(folder: Path) -> bool:
-    """Return whether a bundle is to be served with `--prefer_tflite_model`, as its bundle.json says.
+def bundle_settings(folder: Path) -> dict[str, Any]:
+    """Return the options that a bundle is to be served with, as its bundle.json says: `prefer_tflite` and `mixed_precision`.
 
     Raises:
         ConfigError: bundle.json cannot be read.
     """
     file = folder / "bundle.json"
     if not file.is_file():
-        return False
+        return {"prefer_tflite": False, "mixed_precision": ""}
     try:
-        spec = json.loads(read_regular(file, _BUNDLE_LIMIT))["spec"]
-        models = [model.get("fast_path") for model in spec["models"]]
-        return bool(spec["serving"].get("fast_path") or any(models))
+        manifest = json.loads(read_regular(file, _BUNDLE_LIMIT))
+        spec = manifest["spec"]
+        prefers_tflite = bool(spec["serving"].get("fast_path") or any(model.get("fast_path") for model in spec["models"]))
+        return {"prefer_tflite": prefers_tflite, "mixed_precision": mixed_precision(manifest)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigError(
             f"{file} is damaged: {exc!r}.", fix="run `tfbundle verify DIR` for details", code="TFB5102"

@@ -67,6 +67,13 @@ def _tags(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ServerOptions.saved_model_tags
 
 
+def _precision(text: str) -> str:
+    """Read the mode of --mixed_precision (model_servers/main.cc); the real server ignores another text."""
+    if text not in ("", "bfloat16"):
+        raise ValueError("bfloat16")
+    return text
+
+
 def _arguments(text: str) -> tuple[tuple[str, int | str], ...]:
     pairs = (part.partition("=") for part in text.split(",") if part)
     return tuple((key, int(value) if value.lstrip("-").isdecimal() else value) for key, _, value in pairs)
@@ -132,6 +139,7 @@ FLAGS: dict[str, Flag] = {
     "enable_serialization_as_tensor_content": Flag(_boolean, "answer_as_tensor_content"),
     "enable_playground": Flag(_boolean, "playground"),
     "enable_per_model_batching_parameters": Flag(_boolean, "per_model_batching"),
+    "mixed_precision": Flag(_precision, "mixed_precision"),
     "num_unload_threads": Flag(int, None, _IN_PYTHON),
     "flush_filesystem_caches": Flag(_boolean, None, _IN_PYTHON),
     "per_process_gpu_memory_fraction": Flag(float, None, _IN_PYTHON),
@@ -156,7 +164,7 @@ FLAGS: dict[str, Flag] = {
 """Every flag that is understood. Those in `OWN` are not the real server's."""
 
 _EXPECTED: dict[Callable[[str], Any], str] = {
-    _boolean: "true or false", _positive: "a number above 0", _positive_millis: "a number above 0",
+    _boolean: "true or false", _positive: "a number above 0", _positive_millis: "a number above 0", _precision: "bfloat16",
 }  # fmt: skip
 
 OWN = {
@@ -186,7 +194,6 @@ UNSUPPORTED = {
     "tensorflow_session_config_file": "use --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism",
     "thread_pool_factory_config_file": "use --tensorflow_inter_op_parallelism",
     "use_alts_credentials": "use --ssl_config_file",
-    "mixed_precision": "build the model in the precision that it should run in",
 }
 """Flags of the real server that cannot be supported here, each with what to use instead."""
 
@@ -239,7 +246,9 @@ def _read(argument: str) -> tuple[str, Flag, Any]:
     except ValueError as exc:
         expected = _EXPECTED.get(flag.read, "a number")
         raise TargetError(
-            f"--{name} must be {expected}, got {text!r}.", fix=f"write it like --{name}=1", code="TFB6002"
+            f"--{name} must be {expected}, got {text!r}.",
+            fix=f"write it like --{name}={'bfloat16' if flag.read is _precision else 1}",
+            code="TFB6002",
         ) from exc
 
 

@@ -39,6 +39,7 @@ class ServerOptions:
         log_requests_sample_rate: share of the requests that is logged, 0 to 1.
         log_format: format of the server's own log, `text` or `json`; `json` adds a line per request.
         prefer_tflite: serve the model.tflite in a version's folder if there is one.
+        mixed_precision: `bfloat16` lets TensorFlow compute the products of SavedModels in bfloat16; empty: as they were built.
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
         session_threads: value of intra_op_threads and inter_op_threads if neither is set; see `threads`.
         channel_arguments: options that are passed to the gRPC server.
@@ -98,6 +99,7 @@ class ServerOptions:
     log_format: str = "text"
     prefer_tflite: bool = False
     allow_unsafe_ops: bool = False
+    mixed_precision: str = ""
     tflite_pool_size: int = field(default_factory=cores)
     session_threads: int = 0
     intra_op_threads: int = 0

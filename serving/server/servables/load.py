@@ -29,7 +29,10 @@ def load_servable(path: str, options: ServerOptions) -> Servable:
         return TfliteServable.load(path, _tflite_options(options))
     from serving.server.servables.saved_model import SavedModelServable, SessionOptions
 
-    return SavedModelServable.load(path, SessionOptions(options.saved_model_tags, *options.threads, options.allow_unsafe_ops))
+    session = SessionOptions(
+        options.saved_model_tags, *options.threads, options.allow_unsafe_ops, options.mixed_precision
+    )
+    return SavedModelServable.load(path, session)
 
 
 def _tflite_options(options: ServerOptions) -> TfliteOptions:

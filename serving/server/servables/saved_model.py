@@ -50,12 +50,14 @@ class SessionOptions:
         intra_op_threads: threads within an op; 0 lets TensorFlow choose.
         inter_op_threads: ops that run at once; 0 lets TensorFlow choose.
         allow_unsafe_ops: whether the model may have operators that reach out of the graph.
+        mixed_precision: `bfloat16` lets TensorFlow compute products in bfloat16; empty for the model's own precision.
     """
 
     tags: tuple[str, ...] = ("serve",)
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     allow_unsafe_ops: bool = False
+    mixed_precision: str = ""
 
 
 class SavedModelServable:
@@ -168,8 +170,11 @@ def _session_config(options: SessionOptions, *, fuses: bool) -> Any:
         inter_op_parallelism_threads=options.inter_op_threads,
         use_per_session_threads=bool(options.intra_op_threads or options.inter_op_threads),
     )
+    rewrites = config.graph_options.rewrite_options
     if not fuses:
-        config.graph_options.rewrite_options.remapping = rewriter_config_pb2.RewriterConfig.OFF
+        rewrites.remapping = rewriter_config_pb2.RewriterConfig.OFF
+    if options.mixed_precision == "bfloat16":
+        rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     return config
 
 

@@ -102,7 +102,7 @@ def test_sizes_have_the_same_message_from_all_three_sides(
 def test_the_cases_cover_every_option_with_choices_or_bounds() -> None:
     covered = {parameter.values[0].name for parameter in CASES}  # type: ignore[union-attr]
     assert covered == {
-        "opset", "layout", "tolerance", "variants", "batch", "io", "io_type", "max_drop", "min_sqnr", "min_top1",
+        "opset", "layout", "tolerance", "variants", "batch", "io", "io_type", "max_drop", "min_sqnr", "min_top1", "precision",
     }  # fmt: skip
 
 

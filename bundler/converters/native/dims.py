@@ -52,15 +52,22 @@ def tensor_of(element: Element) -> Tensor:
     return element.tensor if isinstance(element, Dim) else tf.constant(element, tf.int64)
 
 
-def tensor_shape(elements: Sequence[Element]) -> Any:
+def tensor_shape(elements: Sequence[Element], *, infer: bool = False) -> Any:
     """Return sizes in the form tf.reshape takes: a list with -1 for a single dynamic size, otherwise a tensor.
 
     TensorFlow cannot infer a size beside one of 0.
+
+    Args:
+        elements: the sizes.
+        infer: let a size that is a quotient be inferred in any case, for TFLite, which does not divide int64.
     """
     dynamic = [e for e in elements if isinstance(e, Dim) or e == -1]
     if not dynamic or (len(dynamic) == 1 and 0 not in elements):
         return [-1 if isinstance(e, Dim) else e for e in elements]
-    return tf.stack([tensor_of(e) for e in elements])
+    inferred = [e for e in dynamic if isinstance(e, Dim) and "/" in e.name]
+    if not infer or len(inferred) != 1 or -1 in elements or 0 in elements:
+        return tf.stack([tensor_of(e) for e in elements])
+    return tf.stack([tf.constant(-1, tf.int64) if e is inferred[0] else tensor_of(e) for e in elements])
 
 
 def full_shape(elements: Sequence[Element]) -> Any:

@@ -171,7 +171,6 @@ def spec(text: str) -> TensorSpec:
         (("x=float64[batch,3]",), r"supports only .*, not float64"),
         (("x=string[batch]",), r"supports only .*, not string"),
         (("x=float32[]",), "does not support inputs without axes"),
-        (("a=float32[batch,3]", "b=float32[batch,3]"), "only one input at a time, and this model has 2"),
     ],
 )
 def test_signature_that_tensorflow_serving_cannot_serve_is_rejected(inputs: tuple[str, ...], message: str) -> None:
@@ -181,9 +180,44 @@ def test_signature_that_tensorflow_serving_cannot_serve_is_rejected(inputs: tupl
     assert "fast_path: false" in str(info.value)
 
 
-@pytest.mark.parametrize("inputs", [("x=float32[batch,seq,3]",), ("a=float32[1,3]", "b=int64[1,3]")])
-def test_one_input_of_any_size_or_several_of_fixed_sizes_are_accepted(inputs: tuple[str, ...]) -> None:
-    check_signature(Signature(tuple(map(spec, inputs)), (spec("y=float32[batch]"),)))
+class Encoder(nn.Module):
+    """A masked attention over embeddings, followed by a recurrent layer, with a dynamic batch and length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.qkv, self.out, self.norm = nn.Linear(16, 48), nn.Linear(16, 16), nn.LayerNorm(16)
+        self.recurrent = nn.LSTM(16, 8, batch_first=True, bidirectional=True)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = self.embed(ids)
+        heads = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(*heads.unbind(), attn_mask=mask.bool()[:, None, None])
+        x = self.norm(x + self.out(attended.transpose(1, 2).flatten(2)))
+        return self.recurrent(x)[0]
+
+
+@pytest.mark.slow
+def test_several_inputs_of_dynamic_sizes_are_served(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Encoder().eval()
+
+    def call(rows: int, length: int) -> dict[str, torch.Tensor]:
+        ids = torch.arange(rows * length).reshape(rows, length) * 7 % 50
+        return {"ids": ids, "mask": (ids % 3 != 1).long().index_fill(1, torch.tensor([0]), 1)}
+
+    built = bundler.build(
+        module, call(2, 6), tmp_path / "x", name="net", fast_path=True, outputs=("y",),
+        inputs=("ids=int64[batch,seq]", "mask=int64[batch,seq]"),
+    )  # fmt: skip
+    with Server(built.path) as server, Client(f"127.0.0.1:{server.grpc_port}") as client:
+        for rows, length in ((1, 6), (2, 9), (5, 6), (1, 4), (2, 9)):
+            inputs = call(rows, length)
+            with torch.no_grad():
+                want = module(**inputs).numpy()
+            got = client.predict("net", **{name: tensor.numpy() for name, tensor in inputs.items()})["y"]
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 class Twice(nn.Module):

@@ -48,7 +48,8 @@ def attention(
     capped = product if not softcap else softcap * tf.tanh(product / softcap)
     lengths = None if nonpad_kv_seqlen is None else tf.cast(nonpad_kv_seqlen.tensor, tf.int32)
     allowed = _allowed_by_position(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
-    bias = _bias(attn_mask, allowed, key, dtype)
+    fits = attn_mask is not None and past_key is None and ctx.dim(attn_mask, -1 + len(attn_mask.shape)) == ctx.dim(k, k.rank - 2)
+    bias = _bias(attn_mask, allowed, key, dtype, fits=fits)
     bias = bias if bias is None else single(bias)
     biased = capped if bias is None else capped + bias
     sees_a_key = attn_mask is None and lengths is None and right_window_size < 0
@@ -121,13 +122,16 @@ def _allowed_by_position(
     return filled if allowed is None else tf.logical_and(allowed, filled)
 
 
-def _bias(mask: Value | None, allowed: Tensor | None, key: Tensor, dtype: tf.DType) -> Tensor | None:
-    """Return what is added to the scores: the mask, padded at its end if it is too short, and -inf where not allowed."""
+def _bias(mask: Value | None, allowed: Tensor | None, key: Tensor, dtype: tf.DType, *, fits: bool) -> Tensor | None:
+    """Return what is added to the scores: the mask, padded at its end if it is too short, and -inf where not allowed.
+
+    `fits` says that the mask is known to be as long as the keys.
+    """
     bias = None
     if mask is not None:
         missing = tf.shape(key)[2] - tf.shape(mask.tensor)[-1]
         padded = mask.tensor
-        if mask.shape[-1] is None or mask.shape[-1] != key.shape[2]:
+        if not fits and (mask.shape[-1] is None or mask.shape[-1] != key.shape[2]):
             pads = [[0, 0]] * (len(mask.shape) - 1) + [[0, missing]]
             padded = tf.pad(padded, pads, constant_values=False if mask.dtype == tf.bool else mask.dtype.min)
             outside = tf.range(tf.shape(key)[2]) >= tf.shape(mask.tensor)[-1]

@@ -25,7 +25,6 @@ from bundler.converters.native.value import Value
 E = AxisPolicy.ELEMENTWISE
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
-    "Abs": tf.abs,
     "Acos": tf.acos,
     "Acosh": tf.acosh,
     "Asin": tf.asin,
@@ -44,7 +43,6 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Not": tf.logical_not,
     "Reciprocal": tf.math.reciprocal,
     "Round": tf.round,
-    "Sign": tf.sign,
     "Sin": tf.sin,
     "Sinh": tf.sinh,
     "Softplus": in_single(tf.math.softplus),
@@ -135,6 +133,20 @@ for _name, _binary in _BINARY.items():
     _register_binary(_name, _binary)
 for _name, _binary in _VARIADIC.items():
     _register_variadic(_name, _binary)
+
+
+@op("Abs", layout=E)
+def absolute(ctx: Context, x: Tensor) -> Tensor:
+    """Lower Abs; TFLite's operator takes no int64."""
+    return tf.maximum(x, -x) if ctx.target == "tflite" and x.dtype == tf.int64 else tf.abs(x)
+
+
+@op("Sign", layout=E)
+def sign(ctx: Context, x: Tensor) -> Tensor:
+    """Lower Sign; TFLite's operator takes no int64."""
+    if ctx.target == "tflite" and x.dtype == tf.int64:
+        return tf.cast(x > 0, x.dtype) - tf.cast(x < 0, x.dtype)
+    return tf.sign(x)
 
 
 @op("BitwiseNot", layout=E)

@@ -6,6 +6,7 @@ https://onnx.ai/onnx/operators/onnx__Reshape.html, https://onnx.ai/onnx/operator
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def view(ctx: Context, x: Value, target: list[Element], *, exact: bool = False) 
 
     If `exact` is set, the reshape checks a single dynamic size in place of computing it.
     """
-    shape_of = full_shape if exact else tensor_shape
+    shape_of = full_shape if exact else partial(tensor_shape, infer=ctx.target == "tflite")
     sizes = ctx.sizes(x)
     if target == sizes:
         return x

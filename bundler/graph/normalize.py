@@ -21,6 +21,7 @@ The passes in order; each works on the result of those before it:
     FuseMaskedSoftmax               Softmax of masked scores with zeros for NaN -> tfbundle::MaskedSoftmax
     FuseLinear                      MatMul + Add -> tfbundle::Linear
     FuseAttention                   scale of attention -> weights of the query; three moves of the key -> one Transpose
+    SliceFirst                      parts of channels that are split into heads -> parts of the channels, with an axis less
     FoldBatchNorm                   product + BatchNormalization -> scaled weights
     FoldScale                       product + Mul by channel -> scaled weights
     PointwiseFirst                  Resize + Conv 1x1 -> Conv 1x1 + Resize
@@ -54,10 +55,11 @@ from bundler.graph.operand_dtypes import UniteOperandDtypes
 from bundler.graph.opset import raise_opset
 from bundler.graph.pointwise_first import PointwiseFirst
 from bundler.graph.reduce_booleans import ReduceBooleans
+from bundler.graph.slice_first import SliceFirst
 
 FUSIONS: tuple[type[Fusion], ...] = (
     DropCasts, FuseFakeQuantize, FuseGelu, FuseHardSwish, FuseLayerNorm, FuseRMSNorm, FuseGroupNorm, FuseMaskedSoftmax,
-    FuseLinear, FuseAttention, FoldBatchNorm, FoldScale, PointwiseFirst,
+    FuseLinear, FuseAttention, SliceFirst, FoldBatchNorm, FoldScale, PointwiseFirst,
 )  # fmt: skip
 """All fusions, in the order in which they run."""
 

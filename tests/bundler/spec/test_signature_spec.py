@@ -44,6 +44,6 @@ def test_a_crop_needs_the_size_before_it() -> None:
 
 
 def test_fold_is_for_tflite_files_alone() -> None:
-    assert ImageSpec().fold
+    assert ImageInputSpec(preprocess=ImageSpec()).preprocess == ImageSpec()
     with pytest.raises(ValidationError, match="fold is about TFLite files"):
         ImageInputSpec(preprocess=ImageSpec(fold=False))

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from serving.client.examples import Classes, classes_from_proto
 from serving.client.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
 from serving.client.steps import Request, Steps
-from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, closed, hint, too_long
+from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, closed, hint, reachable, too_long
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -200,7 +200,7 @@ class GrpcProtocol:
                 f"{self._target.address} does not speak gRPC.", where=where, fix=fix, code="TFB7003"
             )
         if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
-            fix = "check that the server is running and that this is its gRPC port"
+            fix = reachable(self._target, "gRPC")
             what = f"Cannot connect to {self._target.address}: {message}"
             return ConnectionFailedError(what, where=where, fix=fix)
         return RequestError(

@@ -28,7 +28,7 @@ from serving.client.model_info import (
     statuses_from_proto,
 )
 from serving.client.steps import Request, Steps
-from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, hint, too_long
+from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, hint, reachable, too_long
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -217,8 +217,7 @@ class RestProtocol:
     def no_connection(self, why: str) -> ConnectionFailedError:
         """Return the error of a connection that could not be made, or that was lost."""
         what = f"Cannot connect to {self._target.address}: {why}"
-        fix = "check that the server is running and that this is its REST port"
-        return ConnectionFailedError(what, where=str(self._target), fix=fix)
+        return ConnectionFailedError(what, where=str(self._target), fix=reachable(self._target, "REST"))
 
     def not_http(self, exc: Exception) -> ProtocolError:
         """Return the error of an answer that is not HTTP, or is cut."""

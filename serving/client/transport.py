@@ -178,6 +178,20 @@ def tls_context(target: Target, root_certificates: bytes | None) -> ssl.SSLConte
     return ssl.create_default_context(cadata=cadata) if target.tls else None
 
 
+def reachable(target: Target, kind: str) -> str:
+    """Return what to check when no connection to a target could be made.
+
+    Trust in the certificate is named for every encrypted target: gRPC tells only about the last address that it tried, which may
+    be another one of the host, where nothing listens.
+
+    Args:
+        target: the server's address.
+        kind: gRPC or REST, what the port has to speak.
+    """
+    fix = f"check that the server is running and that this is its {kind} port"
+    return f"{fix}, and that root_certificates holds the authority of its certificate" if target.tls else fix
+
+
 def closed(where: str) -> ConnectionFailedError:
     """Return the error of a call to a client that has been closed."""
     return ConnectionFailedError(

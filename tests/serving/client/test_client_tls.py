@@ -50,3 +50,10 @@ def test_an_unknown_certificate_is_refused(endpoints: ServerEndpoints, kind: str
     with Client(_target(endpoints, kind), timeout=5) as client, pytest.raises(ConnectionFailedError) as caught:
         client.status("affine")
     assert "certificate" in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("target", ["grpcs://127.0.0.1:1", "https://127.0.0.1:1"])
+def test_what_to_do_names_the_certificate_when_no_connection_is_made(target: str) -> None:
+    with Client(target, timeout=5) as client, pytest.raises(ConnectionFailedError) as caught:
+        client.status("affine")
+    assert "root_certificates" in str(caught.value)

@@ -177,11 +177,13 @@ def _accuracy(figures: dict[str, Any]) -> str:
 
 
 def _variant_lines(record: dict[str, Any]) -> list[str]:
-    """Return the calibration data, the speed, the float layers and the notes of the variants, each line once."""
+    """Return the images, the calibration data, the speed, the float layers and the notes of the variants, each line once."""
     from bundler.tflite.layers import listed
 
     lines = []
     for variant, figures in record["tflite"].items():
+        if figures.get("pixels"):
+            lines.append(f"{figures['pixels']}: the files take pixels of 0 to 255, RGB or grey (tflite.images.fold)")
         data = figures.get("calibration")
         if data:
             ranges = [f"{name} {limits['min']:.3g}..{limits['max']:.3g}" for name, limits in data["inputs"].items()]

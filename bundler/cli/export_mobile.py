@@ -34,7 +34,7 @@ class ExportMobileOptions:
         typer.Option(
             metavar="PATH",
             help="A tokenizer.json or vocab.txt, or a folder with one: puts the vocabulary of an uncased BERT into the files, "
-            "for MediaPipe's text tasks.",
+            "for MediaPipe's text tasks. For a model that takes word ids: a text file with a word and its id per line.",
         ),
     ] = None
     mean: Annotated[

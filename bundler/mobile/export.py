@@ -62,7 +62,7 @@ class ExportOptions:
         labels: `FILE` or `OUTPUT=FILE` with one label per line, for a single model.
         allow_unsafe_ops: whether files may have operators that reach out of the model.
         mean, std: normalization of an image's pixels (0 to 255), one number or one per channel; empty for that of bundle.yaml.
-        tokenizer: a WordPiece tokenizer for MediaPipe's text tasks, for a single model; None for none.
+        tokenizer: a tokenizer or vocabulary for MediaPipe's text tasks, for a single model; None for none.
         target_runtime: the oldest runtime that has to run the files, such as `litert==1.4`; None for any.
     """
 

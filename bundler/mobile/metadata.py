@@ -8,7 +8,7 @@ from typing import Any
 
 from bundler.errors import TfliteError
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
-from bundler.mobile.vocabulary import Vocabulary
+from bundler.mobile.vocabulary import WORD_ENDS, Vocabulary
 from bundler.tflite import metadata_schema as schema
 from bundler.values.signature import TensorSpec
 
@@ -100,11 +100,7 @@ def model_metadata(
         "output_tensor_metadata": [_output(outputs[n], dims[n], labels, variant.remark(n)) for n in tensors.outputs],
     }
     if vocabulary is not None:
-        for name, table in zip(tensors.inputs, graph["input_tensor_metadata"], strict=True):
-            table["name"] = vocabulary.roles[name]  # readers look for these names
-        graph["input_process_units"] = [{"options": {"BertTokenizerOptions": {"vocab_file": [
-            {"name": vocabulary.file, "description": "Tokens by id, one per line.", "type": schema.VOCABULARY}
-        ]}}}]  # fmt: skip
+        _add_tokenizer(graph, vocabulary, tensors)
     return {
         "name": model.name,
         "description": f"{model.source}, version {model.version}, TFLite {variant.name}",
@@ -112,6 +108,19 @@ def model_metadata(
         "subgraph_metadata": [graph],
         "min_parser_version": schema.TOKENIZER_PARSER_VERSION if vocabulary else schema.MIN_PARSER_VERSION,
     }
+
+
+def _add_tokenizer(graph: dict[str, Any], vocabulary: Vocabulary, tensors: Tensors) -> None:
+    tables = graph["input_tensor_metadata"]
+    if vocabulary.roles:
+        file = {"name": vocabulary.file, "description": "Tokens by id, one per line.", "type": schema.VOCABULARY}
+        for name, table in zip(tensors.inputs, tables, strict=True):
+            table["name"] = vocabulary.roles[name]  # readers look for these names
+        graph["input_process_units"] = [{"options": {"BertTokenizerOptions": {"vocab_file": [file]}}}]
+    else:
+        file = {"name": vocabulary.file, "description": "A word and its id per line.", "type": schema.VOCABULARY}
+        options = {"delim_regex_pattern": WORD_ENDS, "vocab_file": [file]}
+        tables[0]["process_units"] = [{"options": {"RegexTokenizerOptions": options}}]
 
 
 def _input(spec: TensorSpec, dims: Sequence[Any], preprocessing: Preprocessing | None, remark: str) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Tells which of MediaPipe's tasks can read a .tflite file as it is, and why others cannot.
 
 The rules are those of MediaPipe 1.2.3 (mediapipe/tasks/cc: vision/utils/image_tensor_specs.cc, text/utils/text_model_utils.cc,
-components/processors/*_graph.cc, and mediapipe/calculators/tensor/bert_preprocessor_calculator.cc):
+components/processors/*_graph.cc, and mediapipe/calculators/tensor/{bert,regex}_preprocessor_calculator.cc):
 
 1. A file has one subgraph, so one signature, and no Flex operators.
 2. Image tasks take one input, [1, height, width, 3], float32 or uint8, RGB, with one mean and one deviation for all channels.
    A uint8 input gets the pixels as they are.
 3. Text tasks take token ids, mask and segment ids, all int32 [1, length], and need the vocabulary of an uncased WordPiece
-   tokenizer, whose first token is the padding.
+   tokenizer, whose first token is the padding; or word ids alone, and need a vocabulary of words.
 4. Outputs are float32 or uint8, either all or none uint8. A classifier's outputs have one number per class.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 
 from bundler.mobile.metadata import Image
 from bundler.mobile.model import MobileModel, MobileVariant, Preprocessing
-from bundler.mobile.vocabulary import Vocabulary, input_roles
+from bundler.mobile.vocabulary import Vocabulary, input_roles, takes_words
 from bundler.values.signature import TensorSpec
 
 IMAGE_TASKS = ("ImageClassifier", "ImageEmbedder")
@@ -91,8 +91,8 @@ def _normalization_problems(preprocessing: Preprocessing, spec: TensorSpec, scal
 
 def _text_problems(variant: MobileVariant, vocabulary: Vocabulary | None) -> Iterator[str]:
     yield from _file_problems(variant)
-    if input_roles(variant.inputs) is None:
-        yield "the inputs are not input_ids, attention_mask and token_type_ids, int32 [1, length]"
+    if input_roles(variant.inputs) is None and not takes_words(variant.inputs):
+        yield "the inputs are not input_ids, attention_mask and token_type_ids, or word ids alone, int32 [1, length]"
     if vocabulary is None:
         yield "the file has no vocabulary; export it with --tokenizer"
 

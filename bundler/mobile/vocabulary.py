@@ -1,18 +1,24 @@
-"""The vocabulary of a WordPiece tokenizer, for tasks of MediaPipe that take sentences.
+"""The vocabulary for tasks of MediaPipe that take sentences.
 
-MediaPipe's tokenizer (mediapipe/tasks/cc/text/tokenizers/bert_tokenizer.cc) turns ASCII letters into lower case, keeps accents,
-splits words into pieces with the prefix ##, and puts [CLS] before and [SEP] after them; the padding is 0.
+The tokenizers are in mediapipe/tasks/cc/text/tokenizers:
+
+1. For token ids, mask and segment ids, WordPiece (bert_tokenizer.cc): ASCII letters become lower case, accents are kept, words
+   are split into pieces with the prefix ##, and [CLS] is put before and [SEP] after them; the padding is 0.
+2. For one input of word ids, a list of words and ids (regex_tokenizer.cc): a sentence is split at `WORD_ENDS`; the id of <START>
+   is put first if there is one, and <UNKNOWN> and <PAD> stand for other words and for the rest.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.adapters.tokenizer_file import WordPiece, read_tokenizer
 from bundler.errors import UsageError
+from bundler.process.causes import cause_of
 from bundler.spec.signature_spec import TextSpec
 from bundler.values.signature import TensorSpec
 
@@ -24,41 +30,48 @@ ROLES: Mapping[str, Sequence[str]] = {
 """The names that MediaPipe gives to the inputs in metadata, and those of models."""
 
 
+_LINE = re.compile(r"\S+ \d+")
+WORD_ENDS = r"[^\w']+"
+"""What separates words."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """A vocabulary within a file.
 
     Attributes:
-        tokens: the tokens by id.
-        roles: a key of `ROLES` for each input.
-        file: name of the associated file that holds the tokens, one per line.
+        lines: a token by id, or a word and its id, per line.
+        roles: a key of `ROLES` for each input; empty for words.
+        file: name of the associated file that holds the lines.
     """
 
-    tokens: tuple[str, ...]
+    lines: tuple[str, ...]
     roles: Mapping[str, str]
     file: str = "vocab.txt"
 
     @property
     def content(self) -> bytes:
         """Content of the associated file."""
-        return "".join(f"{token}\n" for token in self.tokens).encode()
+        return "".join(f"{line}\n" for line in self.lines).encode()
 
 
 def read_vocabulary(path: str, inputs: Sequence[TensorSpec]) -> Vocabulary:
     """Read the vocabulary of a tokenizer for a model that takes its tokens.
 
     Args:
-        path: a tokenizer.json, a vocab.txt, or a folder that contains one.
+        path: a tokenizer.json, a vocab.txt, or a folder that contains one; a text file for a model that takes word ids.
         inputs: the inputs of the .tflite files.
 
     Raises:
         UsageError: the file cannot be read, MediaPipe's tokenizer differs from this one, or the model takes other inputs.
         MissingExtraError: the package `tokenizers` is not installed.
     """
+    if takes_words(inputs):
+        return Vocabulary(_words(path), {})
     roles = input_roles(inputs)
     if roles is None:
         raise UsageError(
-            "MediaPipe's text tasks need three inputs, int32 [1, length]: token ids, mask and segment ids.",
+            "MediaPipe's text tasks need token ids, mask and segment ids, or word ids alone, each int32 [1, length].",
             where=", ".join(map(str, inputs)),
             fix="omit --tokenizer, or name the model's inputs input_ids, attention_mask and token_type_ids",
             code="TFB4503",
@@ -82,6 +95,34 @@ def input_roles(inputs: Sequence[TensorSpec]) -> dict[str, str] | None:
     shapes = {(spec.dtype, spec.dims) for spec in inputs}
     are_tokens = len(shapes) == 1 and all(dtype == "int32" and len(dims) == 2 and dims[0] == 1 for dtype, dims in shapes)
     return roles if are_tokens and len(inputs) == len(ROLES) and set(roles.values()) == set(ROLES) else None
+
+
+def takes_words(inputs: Sequence[TensorSpec]) -> bool:
+    """Return whether the only input holds ids of words."""
+    return len(inputs) == 1 and inputs[0].dtype == "int32" and len(inputs[0].dims) == 2 and inputs[0].dims[0] == 1
+
+
+def _words(path: str) -> tuple[str, ...]:
+    """Read lines of a word and its id.
+
+    Raises:
+        UsageError: the file cannot be read, a line has another form, or <PAD> or <UNKNOWN> is missing.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"The vocabulary cannot be read: {cause_of(exc)}.", where=path, code="TFB4503") from exc
+    wrong = next((line for line in lines if not _LINE.fullmatch(line)), None)
+    missing = {"<PAD>", "<UNKNOWN>"} - {line.partition(" ")[0] for line in lines}
+    if wrong is not None or missing:
+        reason = f"has the line {wrong!r}" if wrong is not None else f"has no {min(missing)}"
+        raise UsageError(
+            f"The vocabulary of a model that takes word ids {reason}.",
+            where=path,
+            fix="write a word and its id per line, such as `good 7`, with <PAD>, <UNKNOWN> and optionally <START>",
+            code="TFB4503",
+        )
+    return tuple(lines)
 
 
 def _difference(tokenizer: WordPiece) -> str:

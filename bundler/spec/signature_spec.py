@@ -170,10 +170,10 @@ class ImageSpec(Strict):
         examples=[[0.229, 0.224, 0.225]],
     )
 
-    fold: bool = Field(
-        True,
+    fold: bool | None = Field(
+        None,
         description="TFLite files take RGB pixels of 0 to 255, and normalize them; with false, they take normalized values in "
-        "the order of channels.",
+        "the order of channels. Default: true for a float32 input.",
     )
 
     @field_validator("std")
@@ -233,7 +233,7 @@ class ImageInputSpec(Strict):
     @field_validator("preprocess")
     @classmethod
     def _no_fold(cls, preprocess: ImageSpec | None) -> ImageSpec | None:
-        if preprocess and "fold" in preprocess.model_fields_set:
+        if preprocess and preprocess.fold is not None:
             raise ValueError("fold is about TFLite files; omit it here")
         return preprocess
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bundler.tflite.builder import VariantBuilder
 from bundler.tflite.exchange import WorkerClient
-from bundler.tflite.image_inputs import FileInputs, image_form
+from bundler.tflite.image_inputs import FileInputs, check_pixels, image_form
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.rejected import Outcome, RejectedVariant
 from bundler.tflite.request import check_request
@@ -85,6 +85,7 @@ def make_variants(
     sizes = static_sizes(exported.signature, exported.examples, spec)
     form = image_form(exported.signature, spec, base, layout=layout, permutations=converted.permutations)
     samples = CalibrationSamples.read(exported, spec, sizes, base)
+    check_pixels(form, samples.calibration)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
         file_inputs = FileInputs(converted.permutations, form)
         model = StaticModel.prepare(converted, exported, spec, samples.calibration, file_inputs, Path(work))

@@ -21,6 +21,7 @@ from bundler.adapters.preprocessing import SUFFIXES, ImageReader
 from bundler.converters.signature_names import tensor_names
 from bundler.errors import UsageError
 from bundler.spec.signature_spec import ImageSpec
+from bundler.tflite.calibration import RANDOM, Calibration
 from bundler.tflite.flatbuffer import packed, text
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT, TakesImages
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from bundler.values.signature import Signature, TensorSpec
 
 _CHANNELS = (1, 3)
+_SLACK = 32
+"""How far pixels can be beyond 0 and 255 after a resize of floats that sharpens edges."""
 _LAST = (0, 2, 3, 1)
 
 
@@ -91,8 +94,8 @@ def image_form(
         return None
     inputs = [(each, axis) for each in signature.inputs if (axis := _channel_axis(each)) is not None]
     name, axis = (inputs[0][0].name, inputs[0][1]) if len(inputs) == 1 else ("", 1)
-    folds = images.fold and len(inputs) == 1 and inputs[0][0].dtype == "float32"
-    if images.fold and not folds and "fold" in images.model_fields_set:
+    folds = images.fold is not False and len(inputs) == 1 and inputs[0][0].dtype == "float32"
+    if images.fold and not folds:
         raise UsageError(
             "tflite.images.fold needs exactly one image input: float32, with 4 axes and 1 or 3 channels.",
             where=", ".join(map(str, signature.inputs)),
@@ -155,6 +158,26 @@ def _folded(form: ImageForm, spec: TensorSpec, images: ImageSpec) -> ImageForm:
     return ImageForm(
         form.name, form.axis, form.order, tuple(factor.tolist()), tuple(offset.tolist()), count == 3 and images.channels == "bgr"
     )
+
+
+def check_pixels(form: ImageForm | None, calibration: Calibration | None) -> None:
+    """Check that calibration samples are normalized pixels, so that files which take pixels get from apps what the model knows.
+
+    Raises:
+        UsageError: a sample has values that no pixel becomes.
+    """
+    if form is None or not form.takes_pixels or calibration is None or calibration.source == RANDOM:
+        return
+    for sample in calibration.samples:
+        pixels = form.to_file(sample.arrays[form.name][np.newaxis])
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < -_SLACK or high > 255 + _SLACK:
+            raise UsageError(
+                f"Calibration sample {sample.where}: with the scale, mean and std of tflite.images, the values of {form.name!r} "
+                f"are those of pixels from {low:.4g} to {high:.4g}, not 0 to 255.",
+                fix="declare in tflite.images how the samples were normalized, or set its fold to false",
+                code="TFB4003",
+            )
 
 
 def with_pixel_range(calibrated: bytes, name: str) -> bytes:

@@ -1,6 +1,6 @@
 """Writes and reads TFLite's model metadata: plain dicts to a FlatBuffer and back.
 
-The tables are those of tensorflow_lite_support/metadata/metadata_schema.fbs, version 1.1.0, with fields in its order. A table is
+The tables are those of tensorflow_lite_support/metadata/metadata_schema.fbs, version 1.2.1, with fields in its order. A table is
 a dict by field name, without unset fields; a union is a dict with one key, the name of its table.
 """
 
@@ -21,7 +21,7 @@ METADATA_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 MIN_PARSER_VERSION = "1.0.0"
 """All readers understand the fields that are written here, except for those of a tokenizer."""
-TOKENIZER_PARSER_VERSION = "1.1.0"
+TOKENIZER_PARSER_VERSION = "1.2.1"
 
 UNKNOWN, TENSOR_AXIS_LABELS, VOCABULARY = 0, 2, 5
 """Values of AssociatedFileType; 0 is UNKNOWN in ColorSpaceType, too."""
@@ -45,6 +45,7 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
     "SentencePieceTokenizerOptions": (
         ("sentencePiece_model", "[AssociatedFile]"), ("vocab_file", "[AssociatedFile]"),
     ),
+    "RegexTokenizerOptions": (("delim_regex_pattern", "string"), ("vocab_file", "[AssociatedFile]")),
     "ProcessUnit": (("options", "ProcessUnitOptions"),),
     "Stats": (("max", "[float]"), ("min", "[float]")),
     "TensorMetadata": (
@@ -67,7 +68,7 @@ UNIONS = {
     "ContentProperties": ("FeatureProperties", "ImageProperties", "BoundingBoxProperties"),
     "ProcessUnitOptions": (
         "NormalizationOptions", "ScoreCalibrationOptions", "ScoreThresholdingOptions", "BertTokenizerOptions",
-        "SentencePieceTokenizerOptions",
+        "SentencePieceTokenizerOptions", "RegexTokenizerOptions",
     ),
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from bundler.cli.app import app
+from bundler.cli.build import _variant_lines
 
 NETS = """
 import torch
@@ -344,3 +345,8 @@ def test_handlers_that_cannot_be_used_are_an_error(mlp_onnx: Path, tmp_path: Pat
     message = build(mlp_onnx, "--ops", handlers, "--converter", "onnx-tf", out=out, code=2)
     assert "The converter onnx-tf does not support custom handlers" in message
     assert not out.exists()
+
+
+def test_the_summary_says_once_that_files_take_pixels() -> None:
+    record = {"tflite": {name: {"pixels": "image"} for name in ("float32", "int8")}}
+    assert _variant_lines(record) == ["image: the files take pixels of 0 to 255, RGB or grey (tflite.images.fold)"]

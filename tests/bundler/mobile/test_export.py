@@ -81,7 +81,7 @@ def test_export_for_a_target_runtime(small_bundle: Path, tmp_path: Path) -> None
 
 def test_a_tokenizer_for_a_model_without_tokens_is_refused(small_bundle: Path, tmp_path: Path) -> None:
     result = run("export-mobile", small_bundle, "-o", tmp_path / "out", "--tokenizer", tmp_path / "vocab.txt", code=2)
-    assert "MediaPipe's text tasks need three inputs" in result.output and not (tmp_path / "out").exists()
+    assert "MediaPipe's text tasks need token ids" in result.output and not (tmp_path / "out").exists()
 
 
 def test_export_says_that_mediapipe_has_no_task_for_plain_numbers(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -219,3 +220,31 @@ def test_mediapipe_reads_sentences_for_a_model_with_the_inputs_of_bert(tmp_path:
         np.testing.assert_allclose(_numbers(answer), TfliteModel(Path(question.file))(call)["logits"][0], atol=1e-6)
         if question.task == "TextClassifier":
             assert [label for label, _ in answer[0]] == ["bad", "good"]
+
+
+@pytest.mark.slow
+def test_mediapipe_reads_sentences_for_a_model_of_word_ids(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    class Averages(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Embedding(6, 8), nn.Linear(8, 2)
+
+        def forward(self, words: Any) -> Any:
+            return {"logits": self.head(torch.tanh(self.words(words).mean(1)))}
+
+    torch.manual_seed(0)
+    words = {"<PAD>": 0, "<START>": 1, "<UNKNOWN>": 2, "good": 3, "film": 4, "don't": 5}
+    (tmp_path / "words.txt").write_text("".join(f"{word} {index}\n" for word, index in words.items()), "utf-8")
+    build = {"inputs": ["words=int64[batch,6]"], "tflite": ("float32",)}
+    model = [Averages().eval(), torch.zeros(2, 6, dtype=torch.int64)]
+    out = export(tmp_path, "words", build, model, ExportOptions(tokenizer=str(tmp_path / "words.txt")))
+    (file,) = states(out)
+    for task, text in ((task, text) for task in TEXT_TASKS for text in ("good film, don't", "Good   film. good good good good")):
+        (answer,) = ask([Question(task, str(out / file), text=text)])
+        ids = [1, *(words.get(word, 2) for word in re.split(r"[^\w']+", text))][:6]
+        want = TfliteModel(out / file)({"words": np.int32([ids + [0] * (6 - len(ids))])})["logits"][0]
+        np.testing.assert_allclose(_numbers(answer), want, atol=1e-6)
+        assert states(out)[file][task] == "ready"

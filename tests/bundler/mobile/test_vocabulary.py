@@ -45,7 +45,7 @@ def test_each_input_gets_the_role_that_its_name_says(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_other_inputs_are_refused(specs: tuple[TensorSpec, ...], tmp_path: Path) -> None:
     assert input_roles(specs) is None
-    with pytest.raises(UsageError, match="MediaPipe's text tasks need three inputs"):
+    with pytest.raises(UsageError, match="MediaPipe's text tasks need token ids"):
         read_vocabulary(vocabulary_file(tmp_path), specs)
 
 
@@ -83,7 +83,7 @@ def test_tokenizers_that_mediapipe_cannot_repeat_are_refused(changes: dict[str, 
 
 
 def test_a_tokenizer_of_the_same_kind_is_read(tmp_path: Path) -> None:
-    assert read_vocabulary(tokenizer_file(tmp_path), inputs()).tokens == TOKENS
+    assert read_vocabulary(tokenizer_file(tmp_path), inputs()).lines == TOKENS
 
 
 def test_metadata_name_the_inputs_as_mediapipe_does() -> None:
@@ -95,4 +95,25 @@ def test_metadata_name_the_inputs_as_mediapipe_does() -> None:
     (unit,) = graph["input_process_units"]
     assert [each["name"] for each in graph["input_tensor_metadata"]] == ["ids"]
     (file,) = unit["options"]["BertTokenizerOptions"]["vocab_file"]
-    assert (file["name"], file["type"], read["min_parser_version"]) == ("m-vocab.txt", 5, "1.1.0")
+    assert (file["name"], file["type"], read["min_parser_version"]) == ("m-vocab.txt", 5, "1.2.1")
+
+
+WORDS = ("<PAD> 0", "<UNKNOWN> 1", "good 2")
+
+
+def test_a_model_of_word_ids_takes_words_with_their_ids(tmp_path: Path) -> None:
+    vocabulary = read_vocabulary(vocabulary_file(tmp_path, *WORDS), inputs("words"))
+    assert vocabulary.lines == WORDS and not vocabulary.roles
+    model = image_model("words=int32[1,8]")
+    metadata = model_metadata(model, model.variants[0], None, Tensors(("words",), ("scores",)), vocabulary)
+    (table,) = metadata_schema.read(metadata_schema.write(metadata))["subgraph_metadata"][0]["input_tensor_metadata"]
+    (unit,) = table["process_units"]
+    assert unit["options"]["RegexTokenizerOptions"]["delim_regex_pattern"] == r"[^\w']+" and table["name"] == "words"
+
+
+@pytest.mark.parametrize(("lines", "reason"), [(("<PAD> 0", "good"), "has the line 'good'"), (("<PAD> 0",), "has no <UNKNOWN>")])
+def test_lines_of_another_form_are_refused(lines: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=reason):
+        read_vocabulary(vocabulary_file(tmp_path, *lines), inputs("words"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_vocabulary(str(tmp_path / "absent.txt"), inputs("words"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bundler.spec.signature_spec import ExamplesSpec, ImageSpec, SignatureSpec
+from bundler.spec.signature_spec import ExamplesSpec, ImageInputSpec, ImageSpec, SignatureSpec
 
 
 def test_a_signature_is_a_method_or_wraps_another_signature() -> None:
@@ -41,3 +41,9 @@ def test_a_crop_needs_the_size_before_it() -> None:
     assert ImageSpec(crop="center", resize=256).resize == 256
     with pytest.raises(ValidationError, match="crop: center needs resize"):
         ImageSpec(crop="center")
+
+
+def test_fold_is_for_tflite_files_alone() -> None:
+    assert ImageInputSpec(preprocess=ImageSpec()).preprocess == ImageSpec()
+    with pytest.raises(ValidationError, match="fold is about TFLite files"):
+        ImageInputSpec(preprocess=ImageSpec(fold=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bundler.adapters.preprocessing import ImageReader
+from bundler.adapters.samples import SampleFormat
 from bundler.errors import UsageError
 from bundler.spec.bundle_spec import TfliteSpec
 from bundler.spec.signature_spec import ImageSpec
 from bundler.tflite import build_variants, contents
-from bundler.tflite.image_inputs import FileInputs, image_form
+from bundler.tflite.calibration import RANDOM, read
+from bundler.tflite.image_inputs import FileInputs, check_pixels, image_form
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.variants import convert, write_static
 from bundler.values.image_form import ImageForm
@@ -190,3 +193,15 @@ def test_a_folder_of_photos_makes_an_image_model(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.PNG").write_bytes(b"")
     form = image_form(signature("x=float32[n,3,9,8]"), TfliteSpec(calibration="photos"), tmp_path)
     assert form is not None and form.factor == pytest.approx((1 / 255,) * 3)
+
+
+def test_calibration_samples_of_another_normalization_are_refused(tmp_path: Path) -> None:
+    """Pixels of 0 to 255 for a model that is declared to take 0 to 1."""
+    np.savez(tmp_path / "samples.npz", image=np.random.default_rng(0).integers(0, 256, (8, 3, 9, 8)).astype(np.float32))
+    own = signature("image=float32[batch,3,9,8]")
+    samples = read("samples.npz", SampleFormat(own, {"image": (1, 3, 9, 8)}), base=tmp_path)
+    right, wrong = (image_form(own, TfliteSpec(images=ImageSpec(scale=scale)), tmp_path) for scale in (1.0, 1 / 255))
+    check_pixels(right, samples)
+    check_pixels(wrong, replace(samples, source=RANDOM))
+    with pytest.raises(UsageError, match=r"samples.npz\[0\]: .* pixels from .* to 6.502e.04, not 0 to 255"):
+        check_pixels(wrong, samples)

@@ -17,7 +17,8 @@ CHANNELS = 3
 
 
 @pytest.mark.parametrize(
-    ("kernel", "tile"), [((7, 7), (3, 7)), ((9, 9), (5, 5)), ((13, 13), (5, 5)), ((1, 31), (1, 25)), ((31, 1), (25, 1)), ((2, 13), (1, 13))]
+    ("kernel", "tile"),
+    [((7, 7), (3, 7)), ((9, 9), (5, 5)), ((13, 13), (5, 5)), ((1, 31), (1, 25)), ((31, 1), (25, 1)), ((2, 13), (1, 13))],
 )
 def test_kernel_is_cut_into_few_parts_of_at_most_25_weights(kernel: tuple[int, int], tile: tuple[int, int]) -> None:
     assert tile_of(*kernel) == tile

@@ -107,6 +107,18 @@ def test_reshape_to_a_quotient_of_sizes_is_inferred(tmp_path: Path) -> None:
         resized.assert_answers({"x": array(rows, length, 8, seed=rows)})
 
 
+def test_sizes_are_divided(tmp_path: Path) -> None:
+    text = """(float[batch,seq] x) => (int64[n] y) {
+        zero = Constant<value_int = 0>() one = Constant<value_int = 1>() three = Constant<value_ints = [-3]>()
+        shape = Shape<start = 1, end = 2>(x) five = Constant<value_ints = [5]>()
+        less = Sub(shape, five) part = Div(less, three) axis = Constant<value_ints = [0]>() n = Squeeze(part, axis)
+        range = Range(zero, n, one) last = Squeeze(less, axis) y = Add(range, last)
+    }"""
+    resized = Resized(model_of(text), tmp_path)
+    for rows, length in SIZES:
+        resized.assert_answers({"x": array(rows, length)})
+
+
 @pytest.mark.parametrize("op", ["Abs", "Sign"])
 def test_int64_that_tflites_operators_do_not_take(tmp_path: Path, op: str) -> None:
     resized = Resized(model_of(f"(int64[batch,seq] x) => (int64[batch,seq] y) {{ y = {op}(x) }}"), tmp_path)

@@ -55,7 +55,8 @@ def defer_preparation(file: bytes) -> bytes:
 
 def _tensor(schema: Any, graph: Any, name: str, shape: list[int], dtype: int) -> int:
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type, tensor.buffer, tensor.hasRank = f"{_NAME}/{name}", np.array(shape, np.int32), dtype, 0, True
+    tensor.name, tensor.shape, tensor.type = f"{_NAME}/{name}", np.array(shape, np.int32), dtype
+    tensor.buffer, tensor.hasRank = 0, True
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
 

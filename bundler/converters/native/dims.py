@@ -6,7 +6,9 @@ A size is an int, or a `Dim` where it is dynamic. Sums and products of sizes are
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -110,7 +112,30 @@ def divide(a: Element, b: Element) -> Element:
         return int(a / b) if abs(a) < 2**52 else (abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
     if a == b:
         return 1
-    return a if b == 1 else _expression("/", a, b, tf.truncatediv)
+    return a if b == 1 else _expression("/", a, b, _quotient)
+
+
+_IN_INT32: ContextVar[bool] = ContextVar("in_int32", default=False)
+
+
+@contextmanager
+def dividing_in_int32(wanted: bool) -> Iterator[None]:
+    """Let `divide` compute in int32 in the block if wanted: TFLite does not divide int64."""
+    token = _IN_INT32.set(wanted)
+    try:
+        yield
+    finally:
+        _IN_INT32.reset(token)
+
+
+def _quotient(a: Tensor, b: Tensor) -> Tensor:
+    if not _IN_INT32.get():
+        return tf.truncatediv(a, b)
+    dividend, divisor = tf.cast(a, tf.int32), tf.cast(b, tf.int32)
+    floor = tf.math.floordiv(dividend, divisor)
+    is_negative = tf.not_equal(dividend < 0, divisor < 0)
+    was_rounded_down = tf.logical_and(is_negative, tf.not_equal(floor * divisor, dividend))
+    return tf.cast(floor + tf.cast(was_rounded_down, tf.int32), tf.int64)
 
 
 def from_sizes(name: str, compute: Callable[..., Any], *sizes: Element) -> Element:

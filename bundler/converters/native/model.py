@@ -15,6 +15,7 @@ from bundler.converters.image_pixels import normalized
 from bundler.converters.input_guards import guarded
 from bundler.converters.native import ranks
 from bundler.converters.native.context import Target
+from bundler.converters.native.dims import dividing_in_int32
 from bundler.converters.native.lowering import Lowering
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import HandlerTable, builtin
@@ -178,7 +179,7 @@ class NativeModel(tf.Module):  # type: ignore[misc]
             lowering = Lowering(model.graph, self._store, opset=opset, target=target, handlers=self._handlers)
             checked = guarded(tensors, inputs) if target == "serving" else tensors  # TFLite has no operator that checks a shape
             values = {s.name: self._input(s.name, tensor, left) for s, tensor in zip(inputs, checked, strict=True)}
-            with transposing_at_most(ranks.TRANSPOSED_AXES[target]):
+            with transposing_at_most(ranks.TRANSPOSED_AXES[target]), dividing_in_int32(target == "tflite"):
                 results = lowering.run(values)
                 return {o: tf.identity(v.tensor) for o, v in zip(outputs, results, strict=True)}
 

@@ -25,7 +25,8 @@ class Resized:
         self._session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         converted = native(model)
         inputs = converted.signature.inputs
-        write_static(converted.static({spec.name: spec.shape for spec in inputs}), converted.signature.input_names, folder / "saved")
+        function = converted.static({spec.name: spec.shape for spec in inputs})
+        write_static(function, converted.signature.input_names, folder / "saved")
         self.path = folder / "model.tflite"
         content = convert(folder / "saved", "float32")
         self.path.write_bytes(defer_preparation(content) if len(inputs) > 1 else content)

@@ -143,7 +143,7 @@ def test_long_sequences_of_narrow_layers_do_not_loop() -> None:
 
 
 @pytest.mark.usefixtures("long_sequences")
-@pytest.mark.parametrize(("direction", "steps"), [("forward", 7), ("reverse", 7), ("bidirectional", 7), ("bidirectional", 64)])
+@pytest.mark.parametrize(("direction", "steps"), [("reverse", 7), ("bidirectional", 64)])
 def test_wide_lstm_is_a_loop_in_float_and_in_int8(tmp_path: Path, direction: str, steps: int) -> None:
     inputs, wide = {"x": array(steps, 1, WIDTH)}, 32
     count = 2 if direction == "bidirectional" else 1
@@ -164,7 +164,8 @@ def test_layer_takes_batches_and_sequences_of_any_size(
 ) -> None:
     count = 2 if direction == "bidirectional" else 1
     weights = {
-        "w": array(count, gates * H, WIDTH, seed=1), "r": array(count, gates * H, H, seed=2), "b": array(count, 2 * gates * H, seed=3)
+        "w": array(count, gates * H, WIDTH, seed=1), "r": array(count, gates * H, H, seed=2),
+        "b": array(count, 2 * gates * H, seed=3),
     }  # fmt: skip
     node = helper.make_node(op_type, ["x", "w", "r", "b"], ["y", "h", "c"][: 1 + states], direction=direction, hidden_size=H)
     model = model_of([node], {"x": array(T, 1, WIDTH)}, list(node.output), weights, dynamic={"x": ["seq", "batch", WIDTH]})
@@ -175,7 +176,8 @@ def test_layer_takes_batches_and_sequences_of_any_size(
 
 def test_layer_takes_lengths_and_states_of_any_batch(tmp_path: Path) -> None:
     weights = {"w": array(2, 4 * H, WIDTH, seed=1), "r": array(2, 4 * H, H, seed=2), "b": array(2, 8 * H, seed=3)}
-    node = helper.make_node("LSTM", ["x", "w", "r", "b", "lengths", "h0", "c0"], ["y", "h", "c"], direction="bidirectional", hidden_size=H)
+    names = ["x", "w", "r", "b", "lengths", "h0", "c0"]
+    node = helper.make_node("LSTM", names, ["y", "h", "c"], direction="bidirectional", hidden_size=H)
     sizes: dict[str, list[int | str]] = {
         "x": ["seq", "batch", WIDTH], "lengths": ["batch"], "h0": [2, "batch", H], "c0": [2, "batch", H]
     }  # fmt: skip

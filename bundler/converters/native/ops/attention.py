@@ -48,7 +48,7 @@ def attention(
     capped = product if not softcap else softcap * tf.tanh(product / softcap)
     lengths = None if nonpad_kv_seqlen is None else tf.cast(nonpad_kv_seqlen.tensor, tf.int32)
     allowed = _allowed_by_position(query, key, offset, lengths, bool(is_causal), left_window_size, right_window_size)
-    fits = attn_mask is not None and past_key is None and ctx.dim(attn_mask, -1 + len(attn_mask.shape)) == ctx.dim(k, k.rank - 2)
+    fits = attn_mask is not None and past_key is None and ctx.sizes(attn_mask)[-1] == ctx.sizes(k)[-2]
     bias = _bias(attn_mask, allowed, key, dtype, fits=fits)
     bias = bias if bias is None else single(bias)
     biased = capped if bias is None else capped + bias

@@ -237,7 +237,7 @@ def _is_cut(ctx: Context, data: Tensor, w: Value, window: Window) -> bool:
     """Whether a depthwise convolution for TFLite runs in parts, because its kernel is large."""
     if ctx.target != "tflite" or w.array is None or w.quant_params is not None or not is_depthwise(window, data.shape[-1]):
         return False
-    return data.dtype == tf.float32 and w.array[0, 0].size > MOST_WEIGHTS
+    return bool(data.dtype == tf.float32) and w.array[0, 0].size > MOST_WEIGHTS
 
 
 def _cut(ctx: Context, data: Tensor, w: Value, bias: Value | None, window: Window) -> Tensor:

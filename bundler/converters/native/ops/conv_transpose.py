@@ -99,8 +99,8 @@ def _is_blocks(
 def _blocks(ctx: Context, x: Value, w: Value, bias: Value | None) -> Tensor:
     """Compute each pixel's square of pixels by a product, which DepthToSpace then lays out.
 
-    This is 5 to 45 % faster than Conv2DBackpropInput (benchmarks/forms.py), and 30 to 60 % faster than TFLite's TRANSPOSE_CONV, which
-    XNNPACK does not run if the batch is dynamic. w [C, M, k, k] becomes [k*k*M, C, 1, 1], the order
+    This is 5 to 45 % faster than Conv2DBackpropInput (benchmarks/forms.py), and 30 to 60 % faster than TFLite's TRANSPOSE_CONV,
+    which XNNPACK does not run if the batch is dynamic. w [C, M, k, k] becomes [k*k*M, C, 1, 1], the order
     in which DepthToSpace reads channels.
     """
     assert w.array is not None

@@ -151,7 +151,7 @@ def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0)
 
 
 def _is_whole(data: Value, indices: Value, batch_dims: int) -> bool:
-    """Return whether constant coordinates select all elements of data in their order, as torch's index by grids of a mask does."""
+    """Return whether constant coordinates select all of data in its order, as those with which transformers reads a mask."""
     if indices.array is None or batch_dims or None in data.shape or not indices.array.size:
         return False
     sizes = [size for size in data.shape if size is not None][: indices.array.shape[-1]]

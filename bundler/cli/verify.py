@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,10 +64,15 @@ def verify(
         if len(records) < len(every):
             note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
         for model, record in records if parity else ():
-            if record.get("precision", {}).get("passed"):
-                note(f"note: {model} computes in bfloat16; its answers are compared within the tolerance of its golden data.")
-            for line in record["parity"].get("runtime_notes", ()):
+            for line in _notes(record):
                 note(f"note: {model}, {line}")
+
+
+def _notes(record: dict[str, Any]) -> Iterator[str]:
+    """Yield what limits the comparison of a version's answers."""
+    yield from record["parity"].get("runtime_notes", ())
+    if record.get("precision", {}).get("passed"):
+        yield "which computes in bfloat16: compared within the tolerance of its golden data"
 
 
 def _records(bundle: Bundle) -> list[tuple[str, dict[str, Any]]]:

@@ -29,7 +29,10 @@ from serving.texts import plural
 
 T = TypeVar("T")
 
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "saved_model-bfloat16": "SavedModel bfloat16", "pytorch": "PyTorch"}
+RUNTIMES = {
+    "onnxruntime": "ONNX Runtime", "saved_model": "SavedModel", "saved_model-bfloat16": "SavedModel bfloat16",
+    "pytorch": "PyTorch",
+}  # fmt: skip
 
 ORDER = (
     "load", "export", "convert", "pytorch", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate",

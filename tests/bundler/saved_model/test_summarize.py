@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import ConversionError
-from bundler.saved_model.summarize import input_names, methods, signature_def, summarize
+from bundler.saved_model.summarize import input_names, methods, products, signature_def, summarize
+from serving.protocol.messages import message
 
 
 def test_operators_are_counted_without_bookkeeping_and_calls(saved: Path) -> None:
@@ -26,6 +27,16 @@ def test_names_and_methods_are_read_without_tensorflow(saved: Path) -> None:
         "serving_default": "tensorflow/serving/predict", "__saved_model_init_op": "",
     }  # fmt: skip
     assert set(signature_def(saved, "serving_default").outputs) == {"logits", "label"}
+
+
+def test_products_are_counted_by_the_type_that_they_compute_in(saved: Path) -> None:
+    graph = message("tensorflow.SavedModel").FromString((saved / "saved_model.pb").read_bytes()).meta_graphs[0]
+    assert products(graph)["float32"] >= 1
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "Conv2D":
+                node.attr["T"].type = 14
+    assert products(graph)["bfloat16"] == 1
 
 
 def test_a_missing_or_damaged_file_or_signature_is_reported(saved: Path, tmp_path: Path) -> None:

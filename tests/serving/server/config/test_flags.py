@@ -126,3 +126,11 @@ def test_limit_must_be_a_number_above_0(value: str) -> None:
     with pytest.raises(TargetError) as wrong:
         parse_flags([BASE, f"--max_request_bytes={value}"])
     assert wrong.value.what == f"--max_request_bytes must be a number above 0, got {value!r}."
+
+
+def test_mixed_precision_has_one_mode() -> None:
+    assert parse_flags([BASE, "--mixed_precision=bfloat16"]).mixed_precision == "bfloat16"
+    assert parse_flags([BASE, "--mixed_precision="]).mixed_precision == ""
+    with pytest.raises(TargetError, match="must be bfloat16, got 'float16'") as wrong:
+        parse_flags([BASE, "--mixed_precision=float16"])
+    assert wrong.value.fix == "write it like --mixed_precision=bfloat16"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.core.protobuf import rewriter_config_pb2
 
 from serving.protocol.status import Code, StatusError
-from serving.server.servables.saved_model import SavedModelServable, SessionOptions
+from serving.server.servables.saved_model import SavedModelServable, SessionOptions, _session_config
 from tests.serving.server.recordings import MODELS
 
 
@@ -59,3 +60,9 @@ def test_incomplete_folder_does_not_load(
         SavedModelServable.load(str(tmp_path), SessionOptions(tags))
     assert failed.value.code is code
     assert error in failed.value.message
+
+
+@pytest.mark.parametrize("mode", ["", "bfloat16"])
+def test_mixed_precision_is_an_option_of_the_session(mode: str) -> None:
+    rewrites = _session_config(SessionOptions(mixed_precision=mode), fuses=True).graph_options.rewrite_options
+    assert (rewrites.auto_mixed_precision_onednn_bfloat16 == rewriter_config_pb2.RewriterConfig.ON) == bool(mode)

@@ -12,6 +12,8 @@ timm and many others write attention so. Delegates for GPUs and NPUs take tensor
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
@@ -83,9 +85,10 @@ def _sizes(reshape: ir.Node, axis: int) -> tuple[int, int]:
     last, split = source.shape[-1:], result.shape[-3:]
     if len(result.shape) != len(source.shape) + 2 or axis != len(result.shape) - 3:
         raise Declined("The Reshape must split the last axis into three, and the parts must lie along the first of them.")
-    if not all(isinstance(size, int) for size in (*last, *split)) or last[0] != split[0] * split[1] * split[2]:
+    sizes = [size for size in split if isinstance(size, int)]
+    if len(sizes) != 3 or last[0] != math.prod(sizes):
         raise Declined("The channels must be split, and nothing else.")
-    return split[0], split[1] * split[2]
+    return sizes[0], sizes[1] * sizes[2]
 
 
 def _rewrite(node: ir.Node, reshape: ir.Node, axis: int, axes: list[int], begin: int, width: int) -> None:

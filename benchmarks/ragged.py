@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import bundler
-from benchmarks.support.common import Report, Verdict, arguments, status_of
+from benchmarks.support.common import Report, Verdict, load_arguments, status_of
 from serving.bench.load import Load, LoadFigures, measure
 from serving.client.prepared_request import PreparedRequest
 from serving.launch.server_process import server_process
@@ -36,9 +36,7 @@ SORTED, WITHOUT = 2.0, 1.0
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--turns", type=int, default=3, help="how often each server is loaded")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each time")
+    parser = load_arguments(__doc__, turns=3, seconds=4.0)
     args = parser.parse_args()
     if args.one_row:
         args.turns, args.seconds = 1, 1.0

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.support.common import Report, Verdict, arguments, interleave, status_of
+from benchmarks.support.common import Report, Verdict, interleave, load_arguments, status_of
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
 from serving.advise.search import layout_settings
@@ -34,9 +34,7 @@ BATCHING = 1 / 2
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--turns", type=int, default=5, help="how often each server is loaded")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
+    parser = load_arguments(__doc__, turns=5, seconds=3.0)
     parser.add_argument("--calls", type=int, default=300, help="calls per round when the overhead is measured")
     parser.add_argument("--minilm", type=Path, metavar="BUNDLE", help="a bundle of MiniLM that exists already")
     args = parser.parse_args()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.support.common import ROOT, Report, Verdict, arguments, run, status_of, tfbundle
+from benchmarks.support.common import ROOT, Report, Verdict, load_arguments, run, status_of, tfbundle
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
 from serving.bench.load import Load, LoadFigures, measure
@@ -33,9 +33,7 @@ with Server(sys.argv[1], grpc_port=0, rest_port=None, prefer_tflite=sys.argv[2] 
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--turns", type=int, default=5, help="how often each server is loaded")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
+    parser = load_arguments(__doc__, turns=5, seconds=3.0)
     args = parser.parse_args()
     if args.one_row:
         args.turns, args.seconds = 1, 0.5

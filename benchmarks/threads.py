@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.support import peers
-from benchmarks.support.common import Report, Verdict, arguments, run, status_of, tfbundle
+from benchmarks.support.common import Report, Verdict, load_arguments, run, status_of, tfbundle
 from benchmarks.support.models import NAMES
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
@@ -29,10 +29,8 @@ EACH, MEAN = 1.0, 1 / 1.2
 
 
 def main() -> int:
-    parser = arguments(__doc__)
+    parser = load_arguments(__doc__, turns=3, seconds=3.0)
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(NAMES))
-    parser.add_argument("--turns", type=int, default=3, help="how often each server is loaded")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each time")
     args = parser.parse_args()
     if args.one_row:
         args.models, args.turns, args.seconds = [SMALLEST], 1, 0.5

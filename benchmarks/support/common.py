@@ -232,6 +232,14 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def load_arguments(description: str | None, *, turns: int, seconds: float) -> argparse.ArgumentParser:
+    """Return a parser with the options of benchmarks that load servers in turns, with these defaults."""
+    parser = arguments(description)
+    parser.add_argument("--turns", type=int, default=turns, help="how often each server is loaded")
+    parser.add_argument("--seconds", type=float, default=seconds, help="how long each time")
+    return parser
+
+
 def tfbundle(*arguments: str) -> list[str]:
     """Return the command line of the tfbundle of this environment."""
     return [str(Path(sys.executable).with_name("tfbundle")), *arguments]

@@ -34,6 +34,6 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an export of the same model whose files take RGB pixels, channels last."""
     folder = tmp_path_factory.mktemp("pixels")
-    bundle = build_color_bundle(folder, ("float32", "int8-io"), fold=True)
+    bundle = build_color_bundle(folder, ("float32",), fold=True)
     export_mobile(Bundle.open(bundle), folder / "out")
     return folder / "out"

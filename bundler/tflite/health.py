@@ -2,7 +2,8 @@
 
 In a model with residual connections, an attention whose scores have one value left changes the outputs only a little. So the
 tensors within the file are compared with those of the float file: a tensor is dead if it has one or two values where there are
-many in float, and saturated if many of its values lie beyond its range in float.
+many in float, and saturated if many of its values lie beyond its range in float. A tensor that is only a part of a concatenation
+has the scale of the whole, whose health counts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import islice
 import numpy as np
 
 from bundler.tflite.clipping import MASK, Clipped
+from bundler.tflite.flatbuffer import builtin_name
 from bundler.tflite.observed import observed
 from bundler.tflite.recurrent import start_from_zero
 from bundler.values.arrays import Array
@@ -36,9 +38,25 @@ def unhealthy(clipped: Clipped, quantized: bytes, calls: Iterable[Mapping[str, A
     """
     used = list(islice(calls, CALLS))
     exact, found = observed(start_from_zero(clipped.file), used), observed(quantized, used)
-    compared = {name: values for name, values in found.items() if _can_be_compared(exact, name, values)}
+    parts = _parts(quantized)
+    compared = {name: values for name, values in found.items() if name not in parts and _can_be_compared(exact, name, values)}
     complaints = {name: _complaint(exact[name], values, masked=name in clipped.masked) for name, values in compared.items()}
     return {name: complaint for name, complaint in complaints.items() if complaint}
+
+
+def _parts(file: bytes) -> set[str]:
+    """Return the names of the tensors that nothing but concatenations read."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    parts = set()
+    for graph in model.subgraphs:
+        readers: dict[int, set[str]] = {int(output): {""} for output in graph.outputs}
+        for operator in graph.operators:
+            for index in map(int, operator.inputs):
+                readers.setdefault(index, set()).add(builtin_name(model, operator))
+        parts |= {graph.tensors[index].name.decode() for index, names in readers.items() if names <= {"CONCATENATION", "PACK"}}
+    return parts
 
 
 def _can_be_compared(exact: Mapping[str, Array], name: str, values: Array) -> bool:

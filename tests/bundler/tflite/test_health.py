@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from bundler.tflite.clipping import Clipped
 from bundler.tflite.health import _complaint, unhealthy
 from bundler.tflite.quantize import quantize
 from tests.bundler.tflite.masked import Masked, Quantizable, calls, filled
+from tests.bundler.tflite.test_placement import calibrated
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.standard_normal(1_000).astype(np.float32)
@@ -50,3 +52,24 @@ def test_attention_with_one_score_left_is_found(tmp_path: Path) -> None:
     model = Quantizable.of(Masked(filled), tmp_path, clips=False)
     lost = unhealthy(model.clipped, quantize(model.clipped.file), calls())
     assert any("left of" in complaint for complaint in lost.values()), lost
+
+
+class Prefixed(torch.nn.Module):
+    """Puts a tiny token in front of the others, as an untrained ViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.after = torch.nn.Parameter(1e-6 * torch.randn(1, 1, 32)), torch.nn.Linear(32, 8)
+        self.before = torch.nn.Linear(32, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.before(x)
+        return self.after(torch.cat([self.token * (1 + x.mean(1, keepdim=True)), x], 1))
+
+
+@pytest.mark.slow
+def test_a_small_part_of_a_concatenation_is_judged_with_the_whole(tmp_path: Path) -> None:
+    calibrated_file = calibrated(Prefixed(), "[1,8,32]", tmp_path)
+    clipped = Clipped(calibrated_file, frozenset())
+    samples = [{"x": np.random.default_rng(seed).standard_normal((1, 8, 32), np.float32)} for seed in range(4)]
+    assert unhealthy(clipped, quantize(calibrated_file), samples) == {}

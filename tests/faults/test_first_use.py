@@ -53,7 +53,7 @@ def first_calls(target: str, clients: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.mark.parametrize("clients", ["shared", "own"])
+@pytest.mark.parametrize("clients", ["shared", pytest.param("own", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("processes", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_first_calls_of_many_threads_all_succeed(endpoints: ServerEndpoints, clients: str, processes: int) -> None:
     with ThreadPoolExecutor(2) as runs:

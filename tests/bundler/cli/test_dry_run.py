@@ -158,6 +158,7 @@ def test_every_model_and_signature_is_listed(nets: Path, mlp_onnx: Path, tmp_pat
     assert data["converts"] is True
 
 
+@pytest.mark.slow
 def test_a_thousand_nodes_take_less_than_five_seconds(tmp_path: Path) -> None:
     """Measured is the processor's time, so that other processes of the machine do not count."""
     names = ["x", *(f"v{index}" for index in range(999)), "y"]

@@ -143,6 +143,7 @@ def test_a_large_rms_error_is_noted(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_layout_nhwc_is_kept(tmp_path: Path, samples: Path) -> None:
     (tmp_path / "sizes.py").write_text(SIZES.replace("(10, 6)", "(10, 10)"))
     spec = TfliteSpec(
@@ -233,6 +234,7 @@ class NeedsFlex(Converted):
         return outputs | {"logits": outputs["logits"] * tf.linalg.det(tf.eye(3) * scale) / scale**3}
 
 
+@pytest.mark.slow
 def test_model_with_flex_operators_cannot_be_calibrated(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("int8", "float32"), calibration=str(samples), select_tf_ops=True)
     outcome = make_variants(NeedsFlex(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")
@@ -251,6 +253,7 @@ class NoInt16Kernel(Converted):
             return outputs | {"logits": tf.math.squared_difference(outputs["logits"], reverse)}
 
 
+@pytest.mark.slow
 def test_error_names_an_operator_that_litert_cannot_run_in_int16(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("int16x8", "int8"), calibration=str(samples), min_sqnr=-100)
     outcome = make_variants(NoInt16Kernel(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")

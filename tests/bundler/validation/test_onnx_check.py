@@ -187,6 +187,7 @@ def test_a_masked_transformer_encoder_is_built_and_every_place_says_who_decided(
     assert "PyTorch alone decided." in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_masked_attention_alone_is_built_too(masked: Path, tmp_path: Path) -> None:
     bundle = bundler.build(f"{masked}:attention", out=tmp_path / "b", name="m")
     assert bundle.record("m")["parity"]["passed"]

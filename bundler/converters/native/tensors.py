@@ -42,6 +42,27 @@ class TensorCache(Generic[Key]):
         self._tensors[tf.compat.v1.get_default_graph(), key] = tensor
 
 
+def with_axis(tensor: Tensor, axis: int, target: str) -> Tensor:
+    """Add an axis of size 1; for TFLite by a reshape if at most one size is dynamic, since XNNPACK runs no EXPAND_DIMS."""
+    sizes = tensor.shape.as_list()
+    if target != "tflite" or sizes.count(None) > 1 or 0 in sizes:
+        return tf.expand_dims(tensor, axis)
+    return tf.reshape(tensor, _with_inferred([*sizes[:axis], 1, *sizes[axis:]]))
+
+
+def without_axis(tensor: Tensor, axis: int, target: str) -> Tensor:
+    """Remove an axis of size 1; for TFLite by a reshape if at most one size is dynamic, since XNNPACK runs no SQUEEZE."""
+    sizes = tensor.shape.as_list()
+    rest = [*sizes[:axis], *sizes[axis + 1 :]]
+    if target != "tflite" or rest.count(None) > 1 or 0 in rest or sizes[axis] != 1:
+        return tf.squeeze(tensor, axis)
+    return tf.reshape(tensor, _with_inferred(rest))
+
+
+def _with_inferred(sizes: Sequence[int | None]) -> list[int]:
+    return [-1 if size is None else size for size in sizes]
+
+
 _MOST_TRANSPOSED: ContextVar[int] = ContextVar("most_transposed", default=254)
 
 

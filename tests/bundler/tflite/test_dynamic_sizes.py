@@ -126,6 +126,14 @@ def test_int64_that_tflites_operators_do_not_take(tmp_path: Path, op: str) -> No
         resized.assert_answers({"x": ids_of(rows, length) - 4})
 
 
+def test_xnnpack_runs_one_dimensional_convolutions_of_any_batch(tmp_path: Path) -> None:
+    text = "(float[batch,3,9] x) => (float[batch,2,n] y) { m = Conv(x, w) r = Relu(m) y = Conv(r, v) }"
+    resized = Resized(model_of(text, {"w": array(4, 3, 3), "v": array(2, 4, 3, seed=1)}), tmp_path)
+    for rows in (1, 2, 5, 1):
+        resized.assert_answers({"x": array(rows, 3, 9, seed=rows)})
+    assert resized.delegation.share == 1
+
+
 def test_transposed_convolution_of_squares_takes_any_batch(tmp_path: Path) -> None:
     text = "(float[batch,3,5,4] x) => (float[batch,2,10,8] y) { y = ConvTranspose<strides = [2, 2]>(x, w, b) }"
     weights: dict[str, Any] = {"w": array(3, 2, 2, 2), "b": array(2, seed=1)}

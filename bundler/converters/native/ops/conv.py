@@ -24,7 +24,7 @@ from bundler.converters.native.ops.padding import Padding, resolve_padding
 from bundler.converters.native.ops.pointwise import convolve_pointwise, is_pointwise, offer_channels_first
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, with_axis, without_axis
 from bundler.converters.native.value import Value
 
 
@@ -151,7 +151,7 @@ def _convolve(ctx: Context, data: Tensor, w: Value, window: Window) -> Tensor:
     if spatial > 3:
         raise ValueError(f"TensorFlow supports convolutions over 1, 2 or 3 spatial dims, not {spatial}")
     if spatial == 1:
-        return tf.squeeze(_convolve_lifted(ctx, tf.expand_dims(data, 1), w, window.lifted()), 1)
+        return without_axis(_convolve_lifted(ctx, with_axis(data, 1, ctx.target), w, window.lifted()), 1, ctx.target)
     return _convolve_lifted(ctx, data, w, window)
 
 
@@ -244,7 +244,7 @@ def _cut(ctx: Context, data: Tensor, w: Value, bias: Value | None, window: Windo
     assert w.array is not None
     if len(window.stride) == 1:
         lifted = ctx.constant(w.array[:, :, None])
-        return tf.squeeze(_cut(ctx, tf.expand_dims(data, 1), lifted, bias, window.lifted()), 1)
+        return without_axis(_cut(ctx, with_axis(data, 1, ctx.target), lifted, bias, window.lifted()), 1, ctx.target)
     filters = w.array.reshape(window.group, -1, *w.array.shape[2:]).transpose(2, 3, 0, 1)
     added = None if bias is None else bias.tensor
     return convolve_in_tiles(ctx, data, filters, added, window.padding, window.stride, window.dilation)

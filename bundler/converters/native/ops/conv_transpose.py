@@ -32,7 +32,7 @@ from bundler.converters.native.ops.padding import reach
 from bundler.converters.native.ops.pointwise import convolve_pointwise
 from bundler.converters.native.orders import channels_last
 from bundler.converters.native.registry import AxisPolicy, op
-from bundler.converters.native.tensors import Tensor
+from bundler.converters.native.tensors import Tensor, with_axis, without_axis
 from bundler.converters.native.value import Value
 
 
@@ -155,7 +155,7 @@ def _transposed_valid(
         for n, s, k in zip(sizes[1:], stride, ctx.sizes(weight)[2:], strict=True)
     ]
     if spatial == 1:
-        data, stride, output = tf.expand_dims(data, 1), [1, *stride], [1, *output]
+        data, stride, output = with_axis(data, 1, ctx.target), [1, *stride], [1, *output]
     shape = _stack([sizes[0], *output, ctx.dim(w, 1)])
     permutation = (2, 3, 4, 1, 0) if spatial == 3 else (2, 3, 1, 0)
     transposed = in_single(tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose)
@@ -165,7 +165,7 @@ def _transposed_valid(
     else:
         parts = zip(tf.split(data, group, -1), tf.split(filters, group, -1), strict=True)
         result = tf.concat([transposed(d, f, shape, stride, "VALID") for d, f in parts], -1)
-    return tf.squeeze(result, 1) if spatial == 1 else result
+    return without_axis(result, 1, ctx.target) if spatial == 1 else result
 
 
 def _stack(sizes: Sequence[Any]) -> Any:

@@ -43,6 +43,7 @@ class RenderedModel:
         tolerance: The largest relative error allowed against PyTorch.
         fast_path_bytes: The size of the latest version's model.tflite, or 0 if it has none.
         largest_batch: The number of rows in the largest warm-up record of any version.
+        graph_bytes: The size of the latest version's saved_model.pb.
     """
 
     name: str
@@ -52,6 +53,7 @@ class RenderedModel:
     tolerance: float = 1e-4
     fast_path_bytes: int = 0
     largest_batch: int = 0
+    graph_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.versions or list(self.versions) != sorted(set(self.versions)):

@@ -173,7 +173,7 @@ def _is_product(operator: Any) -> bool:
 def _counts(tensor: Tensor) -> bool:
     """Whether a tensor has the values of integers, which may exceed those that bfloat16 can tell apart."""
     source = _unmoved(tensor).op
-    return source.type == "Cast" and source.inputs[0].dtype in _COUNTERS
+    return bool(source.type == "Cast" and source.inputs[0].dtype in _COUNTERS)
 
 
 def _is_outer(operator: Any) -> bool:

@@ -13,9 +13,10 @@ from bundler.converters.native.model import NativeModel
 from bundler.converters.native.tensors import Tensor
 from bundler.errors import ConversionError
 
-CONSTANT_BYTES = 256 << 20
+CONSTANT_BYTES = 32 << 20
 """Weights of products are constants up to this size in total. oneDNN re-orders a constant once, and a variable in every call: at
-batch 1, ResNet-18 takes 0.75 and BERT 0.8 of the time with constants. A graph has less than 2 GiB, and is parsed as a whole."""
+batch 1, ResNet-18 takes 0.75 and BERT 0.8 of the time with constants. The price is memory: TensorFlow keeps about 12 copies of a
+graph while it is loaded and optimized (23 MB of ResNet-18 take 255 MB; as variables, 58 MB)."""
 
 _TYPE = {"ReadVariableOp": "dtype", "GatherV2": "Tparams"}
 """The attribute that holds the type of an operator's floats, where it is not T."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundler.render import RenderContext, RenderedModel, kubernetes
-from bundler.render.kubernetes.sizes import copy_size
+from bundler.render.kubernetes.sizes import copy_size, memory_bytes
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes.cluster import by_name, kustomize, pod_spec
@@ -46,7 +46,7 @@ def test_the_copy_volume_has_room_for_one_more_version() -> None:
 
 def test_memory_has_room_for_the_copies_of_weights_that_are_constants_of_a_graph() -> None:
     sizes = [
-        kubernetes.sizes.memory_bytes(RenderContext("x", BundleSpec(), (RenderedModel("x", (1,), 30 * MIB, graph_bytes=graph),)))
+        memory_bytes(RenderContext("x", BundleSpec(), (RenderedModel("x", (1,), 30 * MIB, graph_bytes=graph),)))
         for graph in (0, 20 * MIB)
     ]
     assert sizes[1] - sizes[0] == 2 * 12 * 20 * MIB

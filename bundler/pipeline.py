@@ -348,7 +348,7 @@ def _build_model(
         "parity": proof.report.to_json(),
         **evaluation,
         **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
-        **forms.to_json(graph),
+        **forms.to_json(),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
     notices = (*proof.notices, *forms.notices(task.name))

@@ -246,14 +246,14 @@ class VariantRecord(JudgedRecord):
 
 
 class PrecisionRecord(JudgedRecord):
-    """A form of the SavedModel in bfloat16: its verdict, and the latency of both by batch size (`float32`, `bfloat16`)."""
+    """A form of the SavedModel in bfloat16: its verdict; latency by batch size and size of `float32` and `bfloat16`."""
 
     dtype: str
     passed: bool
     reason: str = ""
     below_gate: bool = False
     latency_ms: dict[str, dict[str, Number]] = {}
-    float32_bytes: Count | None = None
+    size_bytes: dict[str, Count] = {}
     instructions: tuple[str, ...] = ()
 
 

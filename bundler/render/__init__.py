@@ -44,6 +44,7 @@ class RenderedModel:
         fast_path_bytes: The size of the latest version's model.tflite, or 0 if it has none.
         largest_batch: The number of rows in the largest warm-up record of any version.
         ignores_padding: Whether requests of different lengths can share a batch of any version, padded; None if no length varies.
+        graph_bytes: The size of the latest version's saved_model.pb.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RenderedModel:
     fast_path_bytes: int = 0
     largest_batch: int = 0
     ignores_padding: bool | None = None
+    graph_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.versions or list(self.versions) != sorted(set(self.versions)):

@@ -108,12 +108,14 @@ def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLay
     signatures = {key: Signature.from_json(value) for key, value in record["signatures"].items()}
     first = {"serving_default": signatures["serving_default"]} if "serving_default" in signatures else {}
     tolerance = record.get("parity", {}).get("tolerance", 1e-4)
-    size = _size(name, versions[-1], manifest, staged)
+    prefix = f"models/{name}/{versions[-1]}/"
+    size, graph = _size(prefix, manifest, staged), _size(f"{prefix}saved_model.pb", manifest, staged)
     fast_path = record.get("fast_path", {}).get("size_bytes", 0)
     largest_batch = max(manifest.models[name][version].get("largest_batch", 0) for version in versions)
     return RenderedModel(
-        name, tuple(versions), size, first | signatures, tolerance, fast_path, largest_batch, _ignores_padding(name, manifest)
-    )
+        name, tuple(versions), size, first | signatures, tolerance, fast_path, largest_batch,
+        ignores_padding=_ignores_padding(name, manifest), graph_bytes=graph,
+    )  # fmt: skip
 
 
 def _ignores_padding(name: str, manifest: Manifest) -> bool | None:
@@ -122,12 +124,13 @@ def _ignores_padding(name: str, manifest: Manifest) -> bool | None:
     return not any(changes) if changes else None
 
 
-def _size(name: str, version: int, manifest: Manifest, staged: BundleLayout | None) -> int:
-    prefix = f"models/{name}/{version}/"
+def _size(prefix: str, manifest: Manifest, staged: BundleLayout | None) -> int:
+    """Return the size of the files of the bundle whose paths begin with `prefix`, a folder or a file."""
     known = sum(entry.size for path, entry in manifest.files.items() if path.startswith(prefix))
     if known or staged is None:
         return known
-    return sum(file.stat().st_size for file in files_under(staged.version_dir(name, version)))
+    path = staged.root / prefix
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else files_under(path)))
 
 
 def _link_golden(staging: Staging, manifest: Manifest) -> None:

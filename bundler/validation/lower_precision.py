@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,14 @@ class LowerPrecision:
         folder: the SavedModel.
         cases: PyTorch's outputs that the form answers within `tolerance`; empty if it is rejected.
         tolerance: the largest relative error of its golden data.
+        size_bytes: size of the SavedModels `float32` and `bfloat16`, for a form with one of its own.
     """
 
     judged: Judged
     folder: Path
     cases: tuple[ReferenceOutputs, ...] = ()
     tolerance: float = 0.0
+    size_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -87,11 +89,19 @@ class Forms:
         """Return the report with the comparison of the SavedModel in bfloat16, which has a gate instead of the tolerance."""
         return replace(report, rows=(*report.rows, *(self.lower.judged.rows if self.lower is not None else ())))
 
-    def to_json(self, graph: GraphSummary) -> dict[str, Any]:
-        """Return the records of the forms; `graph` is that of the SavedModel in float32."""
-        machine = {"float32_bytes": graph.weight_bytes, "instructions": list(bfloat16_instructions())}
+    def to_json(self) -> dict[str, Any]:
+        """Return the records of the forms."""
         named = {"precision": self.lower, "mixed_precision": self.flag}
-        return {name: {**form.judged.to_json(), **machine} for name, form in named.items() if form is not None}
+        instructions = list(bfloat16_instructions())
+        return {
+            name: {
+                **form.judged.to_json(),
+                "instructions": instructions,
+                **({"size_bytes": dict(form.size_bytes)} if form.size_bytes else {}),
+            }
+            for name, form in named.items()
+            if form is not None
+        }
 
     def notices(self, model: str) -> tuple[str, ...]:
         """Return what the user should know about the speed of the SavedModel in bfloat16."""
@@ -138,7 +148,8 @@ class Workshop:
             derived = self._derive(lowered, judged.rows)
             folder = self.work / "bfloat16-derived"
             write(lowered, folder)
-        return self._selected("precision", judged, folder, derived)
+        sizes = {"float32": _size(self.saved_model), "bfloat16": _size(folder)}
+        return replace(self._selected("precision", judged, folder, derived), size_bytes=sizes)
 
     def flag(self, folder: Path, derived: Sequence[ReferenceOutputs]) -> LowerPrecision:
         """Judge the server's flag --mixed_precision=bfloat16 for the SavedModel that is to be served.
@@ -175,3 +186,7 @@ class Workshop:
         except TfbundleError as exc:
             return LowerPrecision(replace(judged, error=exc), folder)
         return LowerPrecision(judged, folder, cases, tolerance)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

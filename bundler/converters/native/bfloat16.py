@@ -48,6 +48,7 @@ class Plan:
         low: names of the operators.
         weights: names of the placeholders of the variables that are stored in bfloat16: those that such an operator or an
             operator of STORED reads.
+        multiplied: those of them that only products read.
     """
 
     STORED = frozenset({"BlockLSTMV2", "DepthwiseConv2dNative", "Einsum"})
@@ -64,6 +65,7 @@ class Plan:
         while added := set(self._followers()):
             self.low |= added
         self.weights = set(self._stored())
+        self.multiplied = self.weights - set(self._otherwise_read())
 
     def _followers(self) -> Iterator[str]:
         """Yield operators that compute in bfloat16 because of those around them."""
@@ -146,6 +148,21 @@ class Plan:
                         yield read.inputs[0].op.name
 
 
+    def _otherwise_read(self) -> Iterator[str]:
+        """Yield the placeholders of variables that something else than a product in bfloat16 reads, moved or not."""
+        for operator in self._operators:
+            if operator.type == "ReadVariableOp":
+                waiting = [reader for tensor in operator.outputs for reader in self._readers[tensor.ref()]]
+                while waiting:
+                    reader = waiting.pop()
+                    if _moves(reader) and reader.type != "GatherV2":
+                        waiting += [further for tensor in reader.outputs for further in self._readers[tensor.ref()]]
+                    elif not (reader.type in PRODUCTS and reader.name in self.low):
+                        yield operator.inputs[0].op.name
+            elif any(tensor.dtype == tf.resource for tensor in operator.inputs):
+                yield from (tensor.op.name for tensor in operator.inputs if tensor.dtype == tf.resource)
+
+
 def _is_product(operator: Any) -> bool:
     if operator.type not in PRODUCTS or not all(tensor.dtype == tf.float32 for tensor in operator.outputs):
         return False
@@ -156,7 +173,7 @@ def _is_product(operator: Any) -> bool:
 def _counts(tensor: Tensor) -> bool:
     """Whether a tensor has the values of integers, which may exceed those that bfloat16 can tell apart."""
     source = _unmoved(tensor).op
-    return source.type == "Cast" and source.inputs[0].dtype in _COUNTERS
+    return bool(source.type == "Cast" and source.inputs[0].dtype in _COUNTERS)
 
 
 def _is_outer(operator: Any) -> bool:

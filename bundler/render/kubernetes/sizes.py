@@ -12,6 +12,9 @@ MIB = 2**20
 SERVER_BYTES = 512 * MIB
 """Memory of tensorflow_model_server without any model, as a generous estimate."""
 
+GRAPH_COPIES = 12
+"""Copies of a graph, and so of weights that are constants in it, which TensorFlow keeps once it has been loaded and optimized."""
+
 STARTUP_SECONDS = 300
 """Minimum time allowed for start-up: 5 retries of a failing load, one minute apart (max_num_load_retries)."""
 
@@ -27,7 +30,10 @@ def memory_bytes(context: RenderContext) -> int:
     """
     served = tf_serving.served_versions(context)
     pools = tf_serving.tflite_pools(context)
-    sizes = {model.name: model.size_bytes + pools * model.fast_path_bytes for model in context.models}
+    sizes = {
+        model.name: model.size_bytes + pools * model.fast_path_bytes + GRAPH_COPIES * model.graph_bytes
+        for model in context.models
+    }
     return SERVER_BYTES + sum(sizes[model.name] * (len(served[model.name]) + 1) for model in context.models)
 
 

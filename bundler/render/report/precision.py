@@ -25,23 +25,21 @@ class PrecisionView:
     notes: tuple[str, ...]
 
 
-def precision_view(
-    saved_model: PrecisionRecord | None, flag: PrecisionRecord | None, weight_bytes: int
-) -> PrecisionView | None:
+def precision_view(saved_model: PrecisionRecord | None, flag: PrecisionRecord | None) -> PrecisionView | None:
     """Return the view of the forms, or None if none was requested.
 
     Args:
         saved_model: The SavedModel in bfloat16.
         flag: The SavedModel with the server's flag --mixed_precision=bfloat16.
-        weight_bytes: The size of the served SavedModel's weights.
     """
     named = {"SavedModel in bfloat16": saved_model, "--mixed_precision=bfloat16": flag}
     forms = {name: record for name, record in named.items() if record is not None}
     if not forms:
         return None
     notes = [f"{name}: {record.reason.partition(chr(10))[0]}" for name, record in forms.items() if not record.passed]
-    if saved_model is not None and saved_model.passed and saved_model.float32_bytes:
-        notes.append(f"Weights: {size_text(weight_bytes)}, in float32 {size_text(saved_model.float32_bytes)}.")
+    sizes = saved_model.size_bytes if saved_model is not None else {}
+    if {"float32", "bfloat16"} <= sizes.keys():
+        notes.append(f"Size: {size_text(sizes['bfloat16'])}, in float32 {size_text(sizes['float32'])}.")
     instructions = next(iter(forms.values())).instructions
     measured = f"a CPU with {' and '.join(instructions)}" if instructions else "a CPU without instructions for bfloat16"
     notes.append(f"Latency was measured on {measured}. CPUs that gain have {GAINING}; {WITHOUT}.")

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import tensorflow as tf
 
-from bundler.converters.native import NativeConverter
+from bundler.converters.native import NativeConverter, retype
 from bundler.converters.native.retype import Bfloat16Model, in_bfloat16
 from bundler.errors import ConversionError
 
@@ -70,6 +70,20 @@ def test_signatures_share_one_variable_for_each_weight(model: Any) -> None:
     _, variables = in_bfloat16(functions, model._variables)
     assert len(variables) == len(model._variables)
     assert {variable.dtype for variable in variables} == {tf.bfloat16}
+
+
+@pytest.mark.parametrize(("limit", "variables"), [(1 << 30, ["table"]), (1, ["first", "table"])])
+def test_weights_that_only_products_read_are_constants_up_to_a_limit(
+    limit: int, variables: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retype, "CONSTANT_BYTES", limit)
+    converted = NativeConverter().convert({"serving_default": saved(tmp_path / "text.onnx", text_model())})
+    lowered = NativeConverter().in_bfloat16(converted)
+    assert sorted(variable.name.partition(":")[0] for variable in lowered._variables) == variables
+    lowered.save(tmp_path / "saved")
+    ids = np.array([[5, 6, 7]])
+    answer = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](ids=tf.constant(ids))["scores"]
+    np.testing.assert_allclose(answer.numpy(), converted(ids=ids)["scores"].numpy(), atol=0.02)
 
 
 def test_a_weight_that_float32_operators_read_too_is_cast(tmp_path: Path) -> None:

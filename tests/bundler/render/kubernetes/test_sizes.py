@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundler.render import RenderContext, RenderedModel, kubernetes
-from bundler.render.kubernetes.sizes import copy_size
+from bundler.render.kubernetes.sizes import copy_size, memory_bytes
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes.cluster import by_name, kustomize, pod_spec
@@ -42,3 +42,11 @@ def test_memory_of_the_pod_follows_the_settings(memory: str | None, expected: tu
 def test_the_copy_volume_has_room_for_one_more_version() -> None:
     context = RenderContext("big", BundleSpec(), (RenderedModel("big", (1,), 100 * MIB),))
     assert copy_size(context) == "256Mi"
+
+
+def test_memory_has_room_for_the_copies_of_weights_that_are_constants_of_a_graph() -> None:
+    sizes = [
+        memory_bytes(RenderContext("x", BundleSpec(), (RenderedModel("x", (1,), 30 * MIB, graph_bytes=graph),)))
+        for graph in (0, 20 * MIB)
+    ]
+    assert sizes[1] - sizes[0] == 2 * 12 * 20 * MIB

@@ -81,7 +81,7 @@ class GateError(TfliteError):
 
 
 class VariantsError(TfbundleError):
-    """A bundle was published without some of the TFLite variants that were requested.
+    """A bundle was published without some of the TFLite variants that were requested, or in float32 instead of bfloat16.
 
     Attributes:
         bundle: the published `Bundle`.

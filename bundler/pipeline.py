@@ -614,8 +614,8 @@ def build(
             `tolerance`, which are not allowed with a bundle.yaml.
 
     Raises:
-        VariantsError: if TFLite variants could not be made or are below their gate; the bundle was published without
-            them, and is the error's `bundle`.
+        VariantsError: if TFLite variants, or a form in bfloat16, could not be made or are below their gate; the bundle was
+            published without them, and is the error's `bundle`.
         TfbundleError: if a stage failed (see `bundler.errors`); the bundle is as it was.
     """
     from bundler.spec.request import make_request

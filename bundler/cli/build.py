@@ -66,7 +66,7 @@ def build(
     """Build a model, or every model of a bundle.yaml, as a new version in a bundle.
 
     The bundle changes only after everything is built and its answers match PyTorch's (otherwise the exit code is 3).
-    TFLite variants that are below their accuracy gate are left out, and the exit code is 3, too.
+    TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too.
     """
     from bundler.cli.build_options import given_options
     from bundler.spec.request import make_request

@@ -191,7 +191,7 @@ def _moves(operator: Any) -> bool:
 
 def _looks_up(operator: Any) -> bool:
     """Whether an operator reads rows of a variable, such as the embeddings of tokens."""
-    return operator.type == "GatherV2" and _unmoved(operator.inputs[0]).op.type == "ReadVariableOp"
+    return bool(operator.type == "GatherV2" and _unmoved(operator.inputs[0]).op.type == "ReadVariableOp")
 
 
 def _unmoved(tensor: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ GAINING = "AVX-512 BF16 (Intel Cooper Lake and Sapphire Rapids, AMD Zen 4, and l
 """The x86 CPUs that compute products faster in bfloat16."""
 
 WITHOUT = (
-    "other CPUs with AVX-512 emulate it and take 1.4 to 2.6 times as long for a product as in float32; those without AVX-512 "
-    "convert to float32 and back"
+    "other CPUs with AVX-512 emulate it and take 2 to 3 times as long as in float32; those without AVX-512 convert to float32 "
+    "and back, which takes 1.0 to 1.6 times as long"
 )
-"""Measured with TensorFlow 2.21: oneDNN limited to AVX-512 without BF16, and TensorFlow without oneDNN."""
+"""Measured for U-Net, ConvNeXt and BERT with TensorFlow 2.21: oneDNN limited to AVX-512 without BF16, and no oneDNN."""
 
 
 @functools.cache

@@ -26,10 +26,11 @@ PRODUCTS = frozenset({
     "BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Conv3D", "Conv3DBackpropInputV2", "MatMul",
 })  # fmt: skip
 _MOVERS = frozenset({
-    "BatchToSpaceND", "BroadcastTo", "ConcatV2", "DepthToSpace", "EnsureShape", "ExpandDims", "GatherV2", "Identity", "MaxPool",
-    "MirrorPad", "Pack", "Pad", "Reshape", "ReverseV2", "Slice", "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze",
-    "StridedSlice", "Tile", "Transpose", "Unpack",
+    "BatchToSpaceND", "BroadcastTo", "ConcatV2", "DepthToSpace", "EnsureShape", "ExpandDims", "GatherNd", "GatherV2", "Identity",
+    "MaxPool", "MirrorPad", "Pack", "Pad", "Reshape", "ReverseV2", "Slice", "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV",
+    "Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack",
 })  # fmt: skip
+_LOOK_UPS = frozenset({"GatherNd", "GatherV2"})
 _FUSED = frozenset({"AddN", "BiasAdd", "DepthwiseConv2dNative", "Relu"})
 _BROADCAST = frozenset({"Add", "AddV2", "Mul", "Sub"})
 _ACTIVATION = frozenset({"Add", "AddV2", "Erf", "Erfc", "Mul", "Neg", "Pow", "Sigmoid", "Square", "Tanh"})
@@ -155,7 +156,7 @@ class Plan:
                 waiting = [reader for tensor in operator.outputs for reader in self._readers[tensor.ref()]]
                 while waiting:
                     reader = waiting.pop()
-                    if _moves(reader) and reader.type != "GatherV2":
+                    if _moves(reader) and reader.type not in _LOOK_UPS:
                         waiting += [further for tensor in reader.outputs for further in self._readers[tensor.ref()]]
                     elif not (reader.type in PRODUCTS and reader.name in self.low):
                         yield operator.inputs[0].op.name
@@ -190,8 +191,8 @@ def _moves(operator: Any) -> bool:
 
 
 def _looks_up(operator: Any) -> bool:
-    """Whether an operator reads rows of a variable, such as the embeddings of tokens."""
-    return bool(operator.type == "GatherV2" and _unmoved(operator.inputs[0]).op.type == "ReadVariableOp")
+    """Whether an operator reads rows of a variable, such as the embeddings of tokens or the weights of experts."""
+    return bool(operator.type in _LOOK_UPS and _unmoved(operator.inputs[0]).op.type == "ReadVariableOp")
 
 
 def _unmoved(tensor: Tensor) -> Tensor:

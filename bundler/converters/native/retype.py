@@ -18,7 +18,7 @@ CONSTANT_BYTES = 32 << 20
 batch 1, ResNet-18 takes 0.75 and BERT 0.8 of the time with constants. The price is memory: TensorFlow keeps about 12 copies of a
 graph while it is loaded and optimized (23 MB of ResNet-18 take 255 MB; as variables, 58 MB)."""
 
-_TYPE = {"ReadVariableOp": "dtype", "GatherV2": "Tparams"}
+_TYPE = {"ReadVariableOp": "dtype", "GatherNd": "Tparams", "GatherV2": "Tparams"}
 """The attribute that holds the type of an operator's floats, where it is not T."""
 
 

@@ -31,6 +31,7 @@ def server(base: Path) -> Iterator[ServerProcess]:
         yield running
 
 
+@pytest.mark.slow
 def test_requests_go_over_both_interfaces_at_the_given_rate(server: ServerProcess) -> None:
     with LightClient(server) as light:
         time.sleep(2.0)

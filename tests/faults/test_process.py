@@ -57,6 +57,7 @@ def test_server_answers_when_the_disk_of_its_log_is_full(tmp_path: Path) -> None
         server.terminate()
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_answers_every_accepted_request(spinner: Path) -> None:
     """Over both interfaces, requests get a correct answer or are refused before they run; the exit code is 0."""
     request = serving_message("PredictRequest")(model_spec={"name": "m"})

@@ -280,6 +280,7 @@ def test_model_names_are_never_used_as_paths(server: Server, path: str, tmp_path
     assert "Servable not found for request" in str(answer)
 
 
+@pytest.mark.slow
 def test_concurrent_faults_do_not_disturb_correct_answers(server: Server) -> None:
     answers: list[object] = []
     ended = threading.Event()

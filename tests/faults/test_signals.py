@@ -115,6 +115,7 @@ def test_sigterm_ends_a_server_whose_kernel_never_returns(spinner: Path, tmp_pat
     assert "Stopping now: requests are still running after 35 s." in log.read_text()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_server_during_the_load_of_a_new_version(spinner: Path, endless: Path, tmp_path: Path) -> None:
     base, log = tmp_path / "m", tmp_path / "log"
     base.mkdir()

@@ -80,6 +80,7 @@ def test_server_that_an_attack_ends_is_a_failure(runner: Runner) -> None:
     assert any("requests of the light client are lost" in failure for failure in row.failures)
 
 
+@pytest.mark.slow
 def test_answer_that_does_harm_is_a_failure(runner: Runner) -> None:
     def harm(_: Victim) -> str:
         raise AssertionError("the model is loaded")

@@ -22,6 +22,7 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=True)
 
 
+@pytest.mark.slow
 def test_the_python_api_builds_and_serves_without_a_word_on_stderr(mlp_onnx: Path, tmp_path: Path) -> None:
     """One process does all that imports TensorFlow: absl logs before its initialization, TensorFlow at the first session."""
     code = f"""

@@ -96,7 +96,7 @@ def watch(server: ServerProcess, base: Path, load: Load, seconds: float, pause: 
 
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
-    ("seconds", "pause"), [(15, 2.5), pytest.param(1800, 10.0, marks=pytest.mark.slow)], ids=["15 s", "30 min"]
+    ("seconds", "pause"), [(8, 2.0), pytest.param(1800, 10.0, marks=pytest.mark.slow)], ids=["8 s", "30 min"]
 )
 def test_soak(seconds: int, pause: float, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     base = tmp_path / "m"

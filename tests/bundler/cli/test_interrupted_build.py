@@ -68,6 +68,7 @@ def test_kill_9_leaves_no_version_and_the_next_build_cleans_up(mlp_onnx: Path, t
     assert bundle.verify() == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_within_a_del_is_not_lost() -> None:
     """Python prints an exception of a __del__ and goes on."""
     code = """

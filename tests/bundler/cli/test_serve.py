@@ -46,6 +46,7 @@ def wait(grpc: int, version: int) -> None:
         client.wait_until_ready("mlp", version, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_new_version_is_picked_up_without_a_failed_request(mlp_onnx: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     bundler.build(mlp_onnx, out=out)

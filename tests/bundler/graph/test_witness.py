@@ -60,6 +60,7 @@ def test_bfloat16_is_left_to_onnx_reference(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outputs["y"], -values)
 
 
+@pytest.mark.slow
 def test_a_build_says_that_onnx_reference_decided(tmp_path: Path) -> None:
     out = tmp_path / "b"
     built = run("build", bfloat16_model(tmp_path), "-o", out, "--name", "m")

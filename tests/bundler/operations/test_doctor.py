@@ -129,6 +129,7 @@ def test_a_failing_build_is_a_problem_with_its_own_advice() -> None:
     assert doctor._attempt("a small build", fail) == doctor.Finding("a small build", "problem", "no", "do it")
 
 
+@pytest.mark.slow
 def test_the_small_build_succeeds() -> None:
     finding = doctor._attempt("a small build", doctor._small_build)
     assert finding.status == "ok", finding

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from bundler.cli.app import app
 from serving.launch.server_process import server_process
 
 
+@pytest.mark.slow
 def test_a_plot_is_drawn_for_several_sizes_of_request(small_bundle: Path, tmp_path: Path) -> None:
     curve = tmp_path / "curve.svg"
     with server_process(small_bundle) as endpoints:

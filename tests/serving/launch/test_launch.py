@@ -69,7 +69,7 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-@pytest.mark.parametrize("kind", ["embedded", "binary", pytest.param("docker", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["embedded", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("binary", "docker"))])
 def test_every_version_is_available_in_the_block_and_nothing_remains_afterwards(
     kind: str, deploy: Deploy, docker: FakeDocker, tmp_path: Path
 ) -> None:
@@ -174,6 +174,7 @@ def test_a_container_that_is_never_ready_is_removed(deploy: Deploy, docker: Fake
     assert not (docker.home / "container").exists()
 
 
+@pytest.mark.slow
 def test_a_container_that_cannot_be_removed_is_reported(deploy: Deploy, docker: FakeDocker) -> None:
     deployment = deploy(1)
     docker.misbehave("cannot-remove")

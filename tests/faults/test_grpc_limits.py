@@ -211,6 +211,7 @@ def _is_reset(connection: socket.socket) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_streams_that_are_reset_at_once_do_no_harm(attacked: Victim) -> None:
     with beside(attacked):
         assert stream_resets(attacked)

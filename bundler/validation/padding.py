@@ -102,12 +102,9 @@ def check_padding(
 
 def merged(short: Mapping[str, Array], long: Mapping[str, Array]) -> dict[str, Array]:
     """Return the inputs of two calls as the server merges them into a batch, the shorter padded."""
-    return {name: np.concatenate([_padded(array, long[name].shape), long[name]]) for name, array in short.items()}
+    from serving.server.batching.arrays import padded
 
-
-def _padded(array: Array, shape: Sequence[int]) -> Array:
-    widths = [(0, 0), *((0, most - size) for most, size in zip(shape[1:], array.shape[1:], strict=True))]
-    return np.pad(array, widths, constant_values=array.flat[0]) if array.size else array
+    return {name: np.concatenate([padded(array, long[name].shape), long[name]]) for name, array in short.items()}
 
 
 def _changes(case: Case, outputs: Mapping[str, Array], rows: slice, tolerance: float) -> dict[str, str]:

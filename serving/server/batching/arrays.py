@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.protocol.status import failed_precondition, invalid_argument
 from serving.protocol.tensors import Array
@@ -72,11 +70,18 @@ def _same_shapes(name: str, arrays: Sequence[Array], *, pads_lengths: bool) -> l
     if max(ranks) > _MAX_PADDED_RANK:
         raise invalid_argument("Only tensors with rank from 1 to 6 can be padded.")
     largest = np.max([array.shape for array in arrays], axis=0)
-    return [_padded(array, largest) for array in arrays]
+    return [padded(array, largest.tolist()) for array in arrays]
 
 
-def _padded(array: Array, largest: npt.NDArray[Any]) -> Array:
-    widths = [(0, 0), *((0, int(most) - size) for most, size in zip(largest[1:], array.shape[1:], strict=True))]
+def padded(array: Array, largest: Sequence[int]) -> Array:
+    """Pad an array of one request at its ends with its own first value, so that all but the first size are those of `largest`.
+
+    This is the rule of pad_variable_length_inputs (tensorflow_serving/batching/batching_util.cc, AddPadding).
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: the array is empty.
+    """
+    widths = [(0, 0), *((0, most - size) for most, size in zip(largest[1:], array.shape[1:], strict=True))]
     if not any(after for _, after in widths):
         return array
     if not array.size:

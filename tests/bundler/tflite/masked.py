@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from bundler.tflite.clipping import Clipped, clip
 from bundler.tflite.mix import decibels
-from bundler.tflite.quantize import calibrate
 from bundler.tflite.runner import TfliteModel
 from bundler.tflite.sensitivity import noise_to_signal
-from bundler.tflite.variants import write_static
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
-from tests.bundler.exporting import export_module
+from tests.bundler.tflite.calibrated import calibrated
 
 WIDTH, STEPS, ROWS = 8, 6, 16
 
@@ -75,14 +73,7 @@ class Quantizable:
     @classmethod
     def of(cls, module: nn.Module, work: Path, *, clips: bool = True) -> Quantizable:
         """Export, convert and calibrate a module; without `clips`, the ranges are those that TensorFlow calibrates."""
-        import bundler
-
-        inputs = f"x=float32[1,{STEPS},{WIDTH}]", f"keep=int32[1,{STEPS}]"
-        (exported,) = export_module(module.eval(), work, inputs=inputs)
-        model = bundler.convert(exported.onnx)
-        function = model.static({name: array.shape for name, array in calls()[0].items()})
-        write_static(function, model.signature.input_names, work / "saved_model")
-        file = calibrate(work / "saved_model", (SERVING_DEFAULT,), lambda: iter(calls()))
+        file = calibrated(module, calls(), work)
         with torch.no_grad():
             want = [module(*map(torch.from_numpy, call.values())).numpy() for call in calls()]
         return cls(clip(file, {SERVING_DEFAULT: calls()}) if clips else Clipped(file, frozenset()), want)

@@ -11,8 +11,8 @@ import torch
 from bundler.tflite.clipping import Clipped
 from bundler.tflite.health import _complaint, unhealthy
 from bundler.tflite.quantize import quantize
+from tests.bundler.tflite.calibrated import calibrated
 from tests.bundler.tflite.masked import Masked, Quantizable, calls, filled
-from tests.bundler.tflite.test_placement import calibrated
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.standard_normal(1_000).astype(np.float32)
@@ -69,7 +69,6 @@ class Prefixed(torch.nn.Module):
 
 @pytest.mark.slow
 def test_a_small_part_of_a_concatenation_is_judged_with_the_whole(tmp_path: Path) -> None:
-    calibrated_file = calibrated(Prefixed(), "[1,8,32]", tmp_path)
-    clipped = Clipped(calibrated_file, frozenset())
     samples = [{"x": np.random.default_rng(seed).standard_normal((1, 8, 32), np.float32)} for seed in range(4)]
-    assert unhealthy(clipped, quantize(calibrated_file), samples) == {}
+    file = calibrated(Prefixed(), samples, tmp_path)
+    assert unhealthy(Clipped(file, frozenset()), quantize(file), samples) == {}

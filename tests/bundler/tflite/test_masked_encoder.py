@@ -14,15 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import bundler
 from bundler.tflite.int8 import Int8
 from bundler.tflite.observed import observed
-from bundler.tflite.quantize import calibrate, quantize
+from bundler.tflite.quantize import quantize
 from bundler.tflite.runner import TfliteModel
-from bundler.tflite.variants import write_static
 from bundler.values.arrays import Array
 from bundler.values.converted import SERVING_DEFAULT
-from tests.bundler.exporting import export_module
+from tests.bundler.tflite.calibrated import calibrated
 
 STEPS, CLASSES, WIDTH, LAYERS, ROWS = 10, 6, 32, 1, 256
 MARK, READER = CLASSES, 2 * CLASSES
@@ -97,11 +95,8 @@ def test_a_masked_encoder_answers_labelled_data_as_in_pytorch(tmp_path: Path) ->
         right = float((model(*map(torch.from_numpy, (ids, keep))).argmax(1).numpy() == labels).mean())
         unmasked = float((model(torch.from_numpy(ids), torch.ones(ids.shape)).argmax(1).numpy() == labels).mean())
     assert right > 0.97 > 0.8 > unmasked, "the task needs the mask"
-    (exported,) = export_module(model, tmp_path, inputs=(f"ids=int32[1,{STEPS}]", f"keep=int32[1,{STEPS}]"))
-    function = bundler.convert(exported.onnx).static({"ids": (1, STEPS), "keep": (1, STEPS)})
-    write_static(function, ["ids", "keep"], tmp_path / "saved_model")
-    calibrated = calibrate(tmp_path / "saved_model", (SERVING_DEFAULT,), lambda: iter(calls(100, 3)))
-    int8 = Int8(calibrated, (SERVING_DEFAULT,), lambda _: calls(100, 3), tmp_path / "scratch.tflite")
+    plain = calibrated(model, calls(100, 3), tmp_path)
+    int8 = Int8(plain, (SERVING_DEFAULT,), lambda _: calls(100, 3), tmp_path / "scratch.tflite")
     assert int8.clipped.masked
     for file in (int8.file(), quantize(int8.clipped.file)):
         assert accuracy(file, tmp_path) >= right - 0.01
@@ -112,4 +107,4 @@ def test_a_masked_encoder_answers_labelled_data_as_in_pytorch(tmp_path: Path) ->
         ]
         assert attention
         assert max(len(np.unique(values)) for values in attention) > 50
-    assert accuracy(quantize(calibrated), tmp_path) < 0.8, "with TensorFlow's ranges, attention is off"
+    assert accuracy(quantize(plain), tmp_path) < 0.8, "with TensorFlow's ranges, attention is off"

@@ -9,14 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-import bundler
 from bundler.tflite import contents
 from bundler.tflite.delegation import delegation
 from bundler.tflite.placement import float_layers
-from bundler.tflite.quantize import calibrate, layers, quantize
-from bundler.tflite.variants import write_static
-from bundler.values.converted import SERVING_DEFAULT
-from tests.bundler.exporting import export_module
+from bundler.tflite.quantize import layers, quantize
+from bundler.values.arrays import Array
+from tests.bundler.tflite.calibrated import calibrated
 
 
 class Block(nn.Module):
@@ -63,14 +61,10 @@ class Pair(nn.Module):
         return self.layers(x)
 
 
-def calibrated(module: nn.Module, shape: str, work: Path) -> bytes:
-    (exported,) = export_module(module.eval(), work, inputs=(f"x=float32{shape}",))
-    model = bundler.convert(exported.onnx)
-    function = model.static({"x": exported.examples["x"].shape})
-    write_static(function, ["x"], work / "saved_model")
+def normal(*shape: int) -> list[dict[str, Array]]:
+    """Return four calls of normal numbers."""
     rng = np.random.default_rng(0)
-    samples = [{"x": rng.standard_normal(exported.examples["x"].shape, np.float32)} for _ in range(4)]
-    return calibrate(work / "saved_model", (SERVING_DEFAULT,), lambda: iter(samples))
+    return [{"x": rng.standard_normal(shape, np.float32)} for _ in range(4)]
 
 
 def assert_one_partition(file: bytes, work: Path) -> None:
@@ -80,7 +74,7 @@ def assert_one_partition(file: bytes, work: Path) -> None:
 
 
 def test_only_the_products_of_a_transformer_block_are_int8(tmp_path: Path) -> None:
-    file = calibrated(Block(), "[1,8,16]", tmp_path)
+    file = calibrated(Block(), normal(1, 8, 16), tmp_path)
     floats = set(float_layers(file))
     assert {layer.name for layer in layers(file) if layer.tensor not in floats} <= {"FULLY_CONNECTED", "RESHAPE"}
     placed = quantize(file, floats)
@@ -90,7 +84,7 @@ def test_only_the_products_of_a_transformer_block_are_int8(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_sum_between_convolutions_is_int8_and_a_hard_swish_is_float(tmp_path: Path) -> None:
-    file = calibrated(Mobile(), "[1,4,16,16]", tmp_path)
+    file = calibrated(Mobile(), normal(1, 4, 16, 16), tmp_path)
     floats = set(float_layers(file))
     assert {layer.name for layer in layers(file) if layer.tensor in floats} - {"TRANSPOSE"} == {"HARD_SWISH"}
     assert_one_partition(quantize(file, floats), tmp_path)
@@ -98,12 +92,12 @@ def test_a_sum_between_convolutions_is_int8_and_a_hard_swish_is_float(tmp_path: 
 
 @pytest.mark.slow
 def test_a_swish_between_convolutions_is_int8(tmp_path: Path) -> None:
-    assert float_layers(calibrated(Swish(), "[1,4,16,16]", tmp_path)) == ()
+    assert float_layers(calibrated(Swish(), normal(1, 4, 16, 16), tmp_path)) == ()
 
 
 @pytest.mark.slow
 def test_operators_of_forced_tensors_are_float(tmp_path: Path) -> None:
-    file = calibrated(Pair(), "[1,16]", tmp_path)
+    file = calibrated(Pair(), normal(1, 16), tmp_path)
     assert float_layers(file) == ()
     (first, second) = [layer.tensor for layer in layers(file) if layer.name == "FULLY_CONNECTED"]
     assert set(float_layers(file, {first})) == {first, second}

@@ -47,7 +47,8 @@ def main() -> int:
         print(f"{model}: {' | '.join(report.rows[-1][1:])}", file=sys.stderr, flush=True)
     judge(results, report)
     args.plot.parent.mkdir(parents=True, exist_ok=True)
-    plot.draw(results, args.plot)
+    latency = {model: {name: result.median(name) for name in CONTENDERS} for model, result in results.items()}
+    plot.draw_converters(latency, {model: dict(result.seconds) for model, result in results.items()}, args.plot)
     report.notes.append(f"plot: {args.plot}")
     return report.finish(args)
 

@@ -10,19 +10,16 @@ Limits, on a CPU with AVX-512 BF16 or AMX: in the geometric mean 0.85 of float32
 
 from __future__ import annotations
 
-import math
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.support import peers
-from benchmarks.support.common import BenchmarkError, Report, Verdict, geometric_mean, ratio, run, status_of
-from benchmarks.support.contender import Array, Contender
-from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, measure, parse
+from benchmarks.support.common import Report, Verdict, geometric_mean, ratio, run, status_of
+from benchmarks.support.contender import Contender
+from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, measure, parse, sqnr_db
 from benchmarks.support.results import BATCHES
 from serving.cpu import bfloat16_instructions
 
@@ -88,21 +85,6 @@ def take_turns(running: Mapping[str, Contender], rounds: int, figures: Mapping[i
     for batch in BATCHES:
         for name, values in measure(running, rounds if batch == 1 else -(-rounds // 2), batch).items():
             figures[batch].setdefault(name, []).extend(values)
-
-
-def sqnr_db(want: Mapping[str, Array], got: Mapping[str, Array]) -> float:
-    """Return the signal-to-noise ratio of the worst output.
-
-    Raises:
-        BenchmarkError: an output is not finite.
-    """
-    ratios = []
-    for name, expected in want.items():
-        noise = float(np.square(expected.astype(np.float64) - got[name]).sum())
-        if not math.isfinite(noise):
-            raise BenchmarkError(f"output {name} is not finite in bfloat16")
-        ratios.append(10 * math.log10(float(np.square(expected.astype(np.float64)).sum()) / max(noise, 1e-30)))
-    return min(ratios)
 
 
 def judge(ratios: Ratios, report: Report) -> None:

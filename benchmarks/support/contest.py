@@ -54,12 +54,12 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 @contextmanager
-def contenders(artifacts: Artifacts, inputs: Path, threads: int = THREADS) -> Iterator[dict[str, Contender]]:
+def contenders(artifacts: Artifacts, inputs: Path, threads: int = THREADS, workers: int = 1) -> Iterator[dict[str, Contender]]:
     """Start a process for each contender, and end them all afterwards."""
     running: dict[str, Contender] = {}
     try:
         for name, (kind, path) in artifacts.items():
-            running[name] = Contender(kind, path, inputs, threads)
+            running[name] = Contender(kind, path, inputs, threads, workers)
         yield running
     finally:
         for contender in running.values():
@@ -94,7 +94,29 @@ def check(model: str, name: str, reference: Mapping[str, Array], answer: Mapping
             raise BenchmarkError(f"{model}: no output of {name} equals {output} of {ONNX_RUNTIME}; relative errors: {errors}")
 
 
+def sqnr_db(reference: Mapping[str, Array], answer: Mapping[str, Array]) -> float:
+    """Return the signal-to-noise ratio of the worst output; the names and layouts of the answer's outputs may differ.
+
+    Raises:
+        BenchmarkError: an output is missing or not finite.
+    """
+    ratios = []
+    for output, expected in reference.items():
+        known = [actual for array in answer.values() if (actual := _fitted(expected, array)) is not None]
+        noise = min((float(np.square(expected.astype(np.float64) - actual).sum()) for actual in known), default=math.nan)
+        if not math.isfinite(noise):
+            raise BenchmarkError(f"output {output} is missing or not finite in the lower precision")
+        ratios.append(10 * math.log10(float(np.square(expected.astype(np.float64)).sum()) / max(noise, 1e-30)))
+    return min(ratios)
+
+
 def _relative_error(expected: Array, actual: Array) -> float:
-    if actual.shape != expected.shape:  # channels last
+    fitted = _fitted(expected, actual)
+    return math.inf if fitted is None else float(np.abs(expected - fitted).max() / np.abs(expected).max())
+
+
+def _fitted(expected: Array, actual: Array) -> Array | None:
+    """Return the array in the shape of the expected one, from channels last if need be, or None if it has another size."""
+    if actual.size == expected.size and actual.shape != expected.shape:
         actual = np.moveaxis(actual, -1, 1) if actual.ndim == expected.ndim else actual.reshape(expected.shape)
-    return float(np.abs(expected - actual).max() / np.abs(expected).max()) if actual.shape == expected.shape else math.inf
+    return actual if actual.shape == expected.shape else None

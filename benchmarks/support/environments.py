@@ -17,11 +17,12 @@ from benchmarks.support.common import CACHE, BenchmarkError, run
 
 ONNX2TF = "1.29.24"
 LITERT_TORCH = "0.10.0"
+OPENVINO, NNCF = "2026.4.1", "3.4.0"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of a peer, made on first use (about 2 GB).
+    """A virtual environment of a peer, made on first use (0.5 to 2 GB).
 
     Attributes:
         folder: where it is.
@@ -58,6 +59,11 @@ ENVIRONMENTS = {
         CACHE / f"litert-torch-{LITERT_TORCH}-torch-{version('torch')}-python-{platform.python_version()}",
         (f"litert-torch=={LITERT_TORCH}", f"torch=={version('torch').partition('+')[0]}"),
         ("python", "-c", "import litert_torch"),
+    ),
+    "openvino": Environment(
+        CACHE / f"openvino-{OPENVINO}-nncf-{NNCF}-python-{platform.python_version()}",
+        (f"openvino=={OPENVINO}", f"nncf=={NNCF}", "numpy", "psutil"),
+        ("python", "-c", "import nncf, openvino"),
     ),
 }
 

@@ -3,7 +3,7 @@
     load -> export -> convert -> saved_model -> precision -> tflite -> fast_path -> parity -> evaluate    for each model
     render -> publish                                                                                 for the bundle
 
-The order is written in `build_bundle` and `_build_model` and nowhere else. Each stage is a function from values to a
+The order is written in `build_bundle` and `_run_stages` and nowhere else. Each stage is a function from values to a
 value, and none of them changes the bundle before `publish`. Importing this module imports neither torch, TensorFlow nor
 ONNX: the stages do when they run.
 """
@@ -42,7 +42,7 @@ from bundler.saved_model.warmup import write_warmup
 from bundler.saved_model.write import replace_saved_model, write
 from bundler.sources import LoadedModel, load, require_packages
 from bundler.spec.build_options import BuildOptions
-from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
+from bundler.tflite import Outcome, Processes, RejectedVariant, VariantResult, fast_path, make_variants
 from bundler.tflite.fast_path import FastPath
 from bundler.validation import padding, parity
 from bundler.validation.bundle import Bundle
@@ -307,7 +307,23 @@ def _model_task(
 def _build_model(
     task: _ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None
 ) -> ModelBuild:
-    """Take one model through its stages, in this order. `loaded` is the model, if the caller has it in memory already."""
+    """Take one model through its stages. `loaded` is the model, if the caller has it in memory already."""
+    if not task.spec.tflite.wanted:
+        return _run_stages(task, progress, loaded, evaluate, None)
+    work = task.work / f"{task.name}-tflite"
+    work.mkdir()
+
+    def report(variant: str, made: bool, seconds: float) -> None:
+        progress(StageEvent(task.name, "tflite", "finished" if made else "failed", seconds, variant))
+
+    with Processes(work, task.spec.tflite.wanted, report) as processes:
+        return _run_stages(task, progress, loaded, evaluate, processes)
+
+
+def _run_stages(
+    task: _ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None, processes: Processes | None
+) -> ModelBuild:
+    """Take one model through its stages, in this order; `processes` make its TFLite variants, if there are any."""
     spec, times = task.spec, _StageTimes(progress)
     stage = partial(timed, times, task.name)
     with stage("load"):
@@ -327,9 +343,9 @@ def _build_model(
     if task.has_lower_precision:
         with stage("precision"):
             forms = _lower_precision(task, converted, references, derived, tolerance)
-    if spec.tflite.wanted:
+    if processes is not None:
         with stage("tflite"):
-            outcome = _make_variants(task, converted, exported[0], progress)
+            outcome = _make_variants(task, converted, exported[0], processes)
     if task.has_fast_path:
         with stage("fast_path"):
             fast = _make_fast_path(task, converted, references[0])
@@ -379,16 +395,14 @@ def _save(task: _ModelTask, converted: ConvertedModel) -> GraphSummary:
 
 
 def _make_variants(
-    task: _ModelTask, converted: ConvertedModel, exported: ExportedSignature, progress: Progress
+    task: _ModelTask, converted: ConvertedModel, exported: ExportedSignature, processes: Processes
 ) -> Outcome:
-    def report(variant: str, made: bool, seconds: float) -> None:
-        progress(StageEvent(task.name, "tflite", "finished" if made else "failed", seconds, variant))
-
     folder = task.layout.tflite_dir(task.name, task.version)
     folder.mkdir(parents=True)
     outcome = make_variants(
-        converted, exported, task.spec.tflite, folder, task.name, base=task.base, layout=task.spec.layout, on_variant=report
-    )
+        converted, exported, task.spec.tflite, folder, task.name, base=task.base, layout=task.spec.layout,
+        processes=processes,
+    )  # fmt: skip
     if not outcome.variants:
         folder.rmdir()
     return outcome

@@ -169,8 +169,12 @@ class WorkerProcess:
             self._process.kill()
             return self._process.wait()
 
+    def kill(self) -> None:
+        """End the process, whatever it is doing; `ask` in another thread raises WorkerEndedError."""
+        self._process.kill()
+
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing, and free what it holds."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

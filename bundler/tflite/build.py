@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.tflite.builder import VariantBuilder
-from bundler.tflite.exchange import WorkerClient
 from bundler.tflite.image_inputs import FileInputs, check_pixels, image_form
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
-from bundler.tflite.rejected import Outcome, RejectedVariant
+from bundler.tflite.processes import Processes
+from bundler.tflite.rejected import Outcome
 from bundler.tflite.request import check_request
 from bundler.tflite.result import VariantResult
 from bundler.tflite.sizes import static_sizes
 
 if TYPE_CHECKING:
-    from bundler.spec.bundle_spec import SignatureLayout, TfliteSpec, TfliteVariant
+    from bundler.spec.bundle_spec import SignatureLayout, TfliteSpec
     from bundler.values.converted import ConvertedModel
     from bundler.values.exported import ExportedSignature
-
-OnVariant = Callable[[str, bool, float], None]
-"""Called with a variant's name, whether it was made, and the seconds it took."""
 
 
 def build_variants(
@@ -57,7 +53,7 @@ def make_variants(
     *,
     base: Path = Path(),
     layout: SignatureLayout | None = None,
-    on_variant: OnVariant | None = None,
+    processes: Processes | None = None,
 ) -> Outcome:
     """Write `<model>-<variant>.tflite` for each variant of the spec, run it and compare it with PyTorch.
 
@@ -71,7 +67,7 @@ def make_variants(
         model_name: first part of the files' names.
         base: folder that a relative path of calibration data starts from.
         layout: the model's layout; None for channels last in files of image models.
-        on_variant: called after each variant.
+        processes: the processes that make the files, if they are started already.
 
     Returns:
         The variants that were made and those that were rejected.
@@ -86,20 +82,12 @@ def make_variants(
     form = image_form(exported.signature, spec, base, layout=layout, permutations=converted.permutations)
     samples = CalibrationSamples.read(exported, spec, sizes, base)
     check_pixels(form, samples.calibration)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
+    with ExitStack() as stack:
+        if processes is None:
+            work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".work-"))
+            processes = stack.enter_context(Processes(Path(work), spec.wanted))
         file_inputs = FileInputs(converted.permutations, form)
-        model = StaticModel.prepare(converted, exported, spec, samples.calibration, file_inputs, Path(work))
-        with WorkerClient(Path(work)) as client:
-            evaluator = Evaluator(exported, spec, model, base)
-            builder = VariantBuilder(model, samples, client, folder / model_name, evaluator)
-            return Outcome.of([_timed_build(builder, variant, on_variant) for variant in spec.wanted])
-
-
-def _timed_build(
-    builder: VariantBuilder, variant: TfliteVariant, on_variant: OnVariant | None
-) -> VariantResult | RejectedVariant:
-    start = time.perf_counter()
-    result = builder.build(variant)
-    if on_variant:
-        on_variant(variant, isinstance(result, VariantResult), time.perf_counter() - start)
-    return result
+        model = StaticModel.prepare(converted, exported, spec, samples.calibration, file_inputs, processes.work)
+        evaluator = Evaluator(exported, spec, model, base)
+        builder = VariantBuilder(model, samples, processes, folder / model_name, evaluator)
+        return Outcome.of(builder.build(spec.wanted))

@@ -1,12 +1,13 @@
-"""Makes, runs and measures one TFLite variant after the other."""
+"""Makes and judges the TFLite variants of a model, side by side, and measures them one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bundler.errors import GateError, TfbundleError, TfliteError
 from bundler.spec.bundle_spec import CALIBRATED, INT8
 from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import delegation
-from bundler.tflite.exchange import ConvertedFile, WorkerClient
+from bundler.tflite.exchange import ConvertedFile
 from bundler.tflite.layers import Layer, Names, tensors
 from bundler.tflite.lowering import fitted, with_minimum
 from bundler.tflite.mix import Search
@@ -29,6 +30,7 @@ from bundler.tflite.notes import (
     unquantized_notes,
 )
 from bundler.tflite.portable import end_dtype
+from bundler.tflite.processes import Processes
 from bundler.tflite.rejected import RejectedVariant, gate_error
 from bundler.tflite.result import VariantResult
 from bundler.tflite.runner import TfliteModel, load_ms
@@ -42,6 +44,9 @@ from serving.golden.compare import Difference
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import TfliteVariant
 
+Finish: TypeAlias = Callable[[], "VariantResult | RejectedVariant"]
+"""What is left to do for a variant that was judged: to measure it."""
+
 PATIENCE_S = 5.0
 """Unless mix is requested, a mix is searched for only if the evaluate function takes no more than this many seconds."""
 
@@ -53,28 +58,49 @@ class VariantBuilder:
     Attributes:
         model: what the model's files share.
         samples: the calibration data.
-        client: the process that converts and runs files.
+        processes: convert and run files.
         stem: path of the files, without `-<variant>.tflite`.
         evaluator: measures a file's accuracy.
     """
 
     model: StaticModel
     samples: CalibrationSamples
-    client: WorkerClient
+    processes: Processes
     stem: Path
     evaluator: Evaluator
 
-    def build(self, variant: TfliteVariant) -> VariantResult | RejectedVariant:
-        """Make a variant, and measure it if it passes its gate."""
-        if variant in CALIBRATED and self.samples.problem:
-            return RejectedVariant(variant, self.samples.problem)
+    def build(self, variants: Sequence[TfliteVariant]) -> list[VariantResult | RejectedVariant]:
+        """Make the variants and judge them at their gates; then measure each, while nothing else computes."""
+        for variant in variants:
+            if variant != "mix" and not self._problem(variant):
+                self.processes.begin(variant)
+        judged = [self._judged(variant) for variant in variants]
+        self.processes.wait()
+        results = []
+        for variant, (finish, seconds) in zip(variants, judged, strict=True):
+            began = time.perf_counter()
+            results.append(finish())
+            self.processes.on_variant(variant, isinstance(results[-1], VariantResult), seconds + time.perf_counter() - began)
+        return results
+
+    def _problem(self, variant: TfliteVariant) -> TfbundleError | None:
+        return self.samples.problem if variant in CALIBRATED else None
+
+    def _judged(self, variant: TfliteVariant) -> tuple[Finish, float]:
+        """Make a variant and judge it. Return what is left to do, and the seconds that it took."""
+        problem = self._problem(variant)
+        if problem:
+            return (lambda: RejectedVariant(variant, problem)), 0.0
+        began = time.perf_counter()
         try:
             float_layers = self._float_layers(variant)
-            file = self.client.make(variant, tensors(float_layers))
+            searched = time.perf_counter() - began
+            file, seconds = self.processes.made(variant, tensors(float_layers))
             self._fit(variant, file.path)
         except TfbundleError as exc:
-            return self._rejected(variant, exc)
-        return self._gated(variant, file, float_layers)
+            rejected = self._rejected(variant, exc)
+            return (lambda: rejected), time.perf_counter() - began
+        return self._gated(variant, file, float_layers), searched + seconds
 
     def _fit(self, variant: TfliteVariant, path: Path) -> None:
         """Fit a file to the target runtime, and write the oldest runtime that runs it into its metadata.
@@ -90,22 +116,32 @@ class VariantBuilder:
     def _layer(self, operator: contents.TfliteOperator) -> str:
         return str(self._names.layers([(operator.tensor, operator.name)])[0].name)
 
-    def _gated(
-        self, variant: TfliteVariant, file: ConvertedFile, float_layers: Sequence[Layer]
-    ) -> VariantResult | RejectedVariant:
+    def _gated(self, variant: TfliteVariant, file: ConvertedFile, float_layers: Sequence[Layer]) -> Finish:
+        """Judge a file. Return what is left to do."""
         if not file.was_run:
-            return self._not_run(variant, file)
+            return lambda: self._not_run(variant, file)
+        size = file.path.stat().st_size
         try:
             gate, figures = self.evaluator.gate, self.evaluator.figures(file)
         except TfbundleError as exc:
-            return RejectedVariant(variant, exc, figures={"size_bytes": file.path.stat().st_size})
+            rejected = RejectedVariant(variant, exc, figures={"size_bytes": size})
+            return lambda: rejected
         metric = gate.metric_json(figures)
         accuracy = {"accuracy": figures.to_json(), **({"evaluation": metric} if metric else {})}
         complaint = gate.complaint(figures)
         if complaint:
-            measurements = {"size_bytes": file.path.stat().st_size, "latency_ms": file.latency_ms}
-            return self._rejected(variant, gate_error(variant, complaint), {**measurements, **accuracy})
-        return self._measured(variant, file, accuracy, tuple(map(str, float_layers)))
+            found = self._rejected(variant, gate_error(variant, complaint), {"size_bytes": size, **accuracy})
+            return lambda: self._with_latency(found, file)
+        return lambda: self._measured(variant, file, accuracy, tuple(map(str, float_layers)))
+
+    def _with_latency(self, rejected: RejectedVariant, file: ConvertedFile) -> RejectedVariant:
+        """Return a rejected variant with the latency of its file, which is still in the work folder."""
+        variant = rejected.variant
+        try:
+            latency = self.processes.client(variant).measured(variant, file).latency_ms
+        except TfbundleError:
+            return rejected
+        return replace(rejected, figures={"latency_ms": latency, **rejected.figures})
 
     def _not_run(self, variant: TfliteVariant, file: ConvertedFile) -> VariantResult | RejectedVariant:
         """Return the result of a file with Flex operators, which cannot be run here and so cannot pass an evaluate function."""
@@ -178,12 +214,16 @@ class VariantBuilder:
 
     @cached_property
     def _search(self) -> Search:
-        return Search(self.client, self._names, self.model.spec.float_layers, self.evaluator.passes)
+        return Search(self.processes.client("mix"), self._names, self.model.spec.float_layers, self.evaluator.passes)
 
     def _measured(
         self, variant: TfliteVariant, file: ConvertedFile, accuracy: Mapping[str, Any], float_layers: tuple[str, ...]
-    ) -> VariantResult:
-        """Move the file into place and compare its outputs with PyTorch's."""
+    ) -> VariantResult | RejectedVariant:
+        """Measure the file, move it into place and compare its outputs with PyTorch's."""
+        try:
+            file = self.processes.client(variant).measured(variant, file)
+        except TfbundleError as exc:
+            return RejectedVariant(variant, exc, figures={"size_bytes": file.path.stat().st_size, **accuracy})
         path = self._move_into_place(variant, file)
         model = TfliteModel(path, signature=SERVING_DEFAULT)
         operators = contents.operators(path)

@@ -4,18 +4,19 @@
 - saved_model/: the model with static shapes
 - draws/<signature>/N.npz: inputs of the test calls by name, as the files take them
 - samples/<signature>/N.npz: calibration calls
-- at: the current file and step, `int8 converting` or `int8 running`
+- <process>.at: the current file and step, `int8 converting` or `int8 running`
 - <name>.tflite: a converted file
 - <name>.outputs/<signature>/N.npz: its outputs for each test call
-- worker.log: what the process printed
+- <process>.log: what the process printed
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -71,10 +72,10 @@ class ConvertedFile:
     Attributes:
         path: the file.
         outputs: outputs by name for each test call, by signature; quantized outputs are converted to floats.
-        latency_ms: median latency of one call in milliseconds, by number of threads; empty for an attempt.
+        latency_ms: median latency of one call in milliseconds, by number of threads; empty until it is measured.
         was_run: whether the file could be run here; if not, there are neither outputs nor latencies.
         unhealthy: what is wrong with tensors within an int8 file, by their names (`bundler.tflite.health`).
-        float_ms: for an int8 file, the latency of the same graph in float32, with one thread.
+        float_ms: for an int8 file that is measured, the latency of the same graph in float32, with one thread.
         leading: how many of its first convolutions and fully connected layers are float for accuracy (`bundler.tflite.leading`).
     """
 
@@ -108,15 +109,22 @@ def load_calls(folder: Path) -> Iterator[dict[str, Array]]:
 
 
 class WorkerClient:
-    """The client of one model's TFLite process. After a request that crashes the process, the next request starts a new one.
+    """The client of a TFLite process. After a request that crashes the process, the next request starts a new one.
 
     Use it as a context manager; the process ends with the block.
+
+    Args:
+        work: the work folder, which has to be filled before the first request.
+        name: the name of the process, for its files.
+
+    Attributes:
+        turn: held by the thread that has a request answered.
     """
 
-    def __init__(self, work: Path) -> None:
-        self._work = work
-        self._log = work / "worker.log"
-        self._setup = Setup.read(work)
+    def __init__(self, work: Path, name: str = "worker") -> None:
+        self.turn = threading.RLock()
+        self._work, self._name = work, name
+        self._log = work / f"{name}.log"
         self._timeout_s = worker.worker_timeout()
         self._process: worker.WorkerProcess | None = None
 
@@ -126,10 +134,25 @@ class WorkerClient:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.close()
+
+    def start(self) -> None:
+        """Start the process, so that it has imported TensorFlow when the first request comes."""
+        self._process = worker.WorkerProcess(_WORKER, [str(self._work), self._name], self._log)
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing; a request that waits for it fails."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """End the process, and free what it holds. No request may be waiting."""
+        if self._process is not None:
+            self._process.close()
+        self._process = None
 
     def make(self, variant: str, float_layers: Sequence[str] = ()) -> ConvertedFile:
-        """Convert, run and time a variant.
+        """Convert and run a variant.
 
         Args:
             variant: the variant's name.
@@ -141,8 +164,20 @@ class WorkerClient:
         request = {"do": "make", "variant": variant, "name": variant, "float_layers": list(float_layers)}
         return self._converted_file(variant, self._request(variant, request))
 
+    def measured(self, variant: str, file: ConvertedFile) -> ConvertedFile:
+        """Return a file with its latency, for an int8 file also that of the same graph in float32.
+
+        Raises:
+            TfliteError: the file cannot be run, or the process ended.
+        """
+        if not file.was_run:
+            return file
+        answer = self._request(variant, {"do": "measure", "variant": variant, "name": variant})
+        latency = {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}
+        return replace(file, latency_ms=latency, float_ms=answer["float_ms"])
+
     def attempt(self, float_layers: Sequence[str]) -> ConvertedFile:
-        """Convert and run int8 with these layers float, without timing it. The next attempt overwrites the file.
+        """Convert and run int8 with these layers float. The next attempt overwrites the file.
 
         Raises:
             TfliteError: as `make`.
@@ -172,35 +207,31 @@ class WorkerClient:
         if not answer.get("run", True):
             return ConvertedFile(path, {}, {}, was_run=False)
         folder = self._work / f"{name}.outputs"
-        outputs = {signature: tuple(load_calls(folder / signature)) for signature in self._setup.signatures}
-        latency = {int(threads): float(ms) for threads, ms in answer.get("latency_ms", {}).items()}
-        known = {key: answer[key] for key in ("unhealthy", "float_ms", "leading") if key in answer}
-        return ConvertedFile(path, outputs, latency, **known)
+        outputs = {signature: tuple(load_calls(folder / signature)) for signature in Setup.read(self._work).signatures}
+        known = {key: answer[key] for key in ("unhealthy", "leading") if key in answer}
+        return ConvertedFile(path, outputs, {}, **known)
 
     def _request(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._process is None:
-            self._process = worker.WorkerProcess(_WORKER, [str(self._work)], self._log)
-        try:
-            answer = self._process.ask(request, self._timeout_s)
-        except worker.WorkerEndedError as exc:
-            self._stop()
-            raise self._crash_error(variant, exc.status) from exc
-        except worker.WorkerTimeoutError as exc:
-            self._stop()
-            raise self._timeout_error(variant) from exc
+        with self.turn:
+            if self._process is None:
+                self.start()
+            assert self._process is not None
+            try:
+                answer = self._process.ask(request, self._timeout_s)
+            except worker.WorkerEndedError as exc:
+                self.close()
+                raise self._crash_error(variant, exc.status) from exc
+            except worker.WorkerTimeoutError as exc:
+                self.close()
+                raise self._timeout_error(variant) from exc
         if "error" in answer:
             error = TfliteError(**answer["error"])
             raise error from ConverterReportError(answer["report"])
         return answer
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._process.close()
-        self._process = None
-
     def _activity(self, variant: str) -> str:
         """Return what the process was doing, as part of a sentence: `running the int8 file with LiteRT`."""
-        at = self._work / "at"
+        at = self._work / f"{self._name}.at"
         step = at.read_text("utf-8") if at.exists() else ""
         if step.endswith(" running"):
             return f"running the {variant} file with LiteRT"

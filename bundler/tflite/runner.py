@@ -20,7 +20,7 @@ from bundler.values.signature import TensorSpec
 from serving.stderr import captured_stderr
 
 WARM_UP_RUNS = 3
-MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 1.0
+MIN_RUNS, MAX_RUNS, BUDGET_S = 5, 50, 0.3
 THREADS = (1, 2)
 """Numbers of threads for which latency is measured."""
 
@@ -147,7 +147,7 @@ def load_ms(path: Path) -> float:
 
 
 def median_ms(call: Callable[[], object]) -> float:
-    """Return the median duration of a call in milliseconds, after warm-up: up to 50 calls or one second, but at least 5 calls."""
+    """Return the median duration of a call in milliseconds, after warm-up: up to 50 calls or 0.3 s, but at least 5 calls."""
     for _ in range(WARM_UP_RUNS):
         call()
     times: list[float] = []

@@ -1,9 +1,11 @@
-"""The process that converts and runs TFLite files: `python -m bundler.tflite.worker WORK`.
+"""The process that converts and runs TFLite files: `python -m bundler.tflite.worker WORK NAME`.
 
 It is a separate process because TensorFlow's quantizer and LiteRT's kernels can crash it (a recurrent layer in int8 does). WORK
-is the folder that `bundler.tflite.exchange` describes. The requests are:
+is the folder that `bundler.tflite.exchange` describes, and NAME the name of the process. The process imports TensorFlow before
+the first request, for which the folder has to be filled. The requests are:
 
-- make: convert a variant, run every test call, and measure the latency
+- make: convert a variant and run every test call
+- measure: measure the latency of a file that was made
 - try: quantize to int8 with some float layers and run every test call, for the search of a mix
 - layers: return the operators that can be int8 or float
 - losses: for each group of layers, return the loss of the outputs when only this group is int8
@@ -41,14 +43,17 @@ _FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to (?:prepare|invoke)"
 class Worker:
     """Answers requests about the model in the work folder."""
 
-    def __init__(self, work: Path) -> None:
-        self._work = work
-        self._setup = exchange.Setup.read(work)
+    def __init__(self, work: Path, name: str = "worker") -> None:
+        self._work, self._name = work, name
+
+    @cached_property
+    def _setup(self) -> exchange.Setup:
+        return exchange.Setup.read(self._work)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a request; a TfliteError is returned as an `error`."""
         tasks: dict[str, Callable[..., dict[str, Any]]] = {
-            "make": self.make, "try": self.attempt, "layers": self.layers, "losses": self.losses,
+            "make": self.make, "measure": self.measure, "try": self.attempt, "layers": self.layers, "losses": self.losses,
         }  # fmt: skip
         arguments = {key: value for key, value in request.items() if key != "do"}
         try:
@@ -58,10 +63,9 @@ class Worker:
             return {"error": error, "report": str(exc.__cause__ or exc)}
 
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
-        """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency.
+        """Write `<name>.tflite` and, if it can be run here, its outputs.
 
-        For a file with int8 layers also the latency in float, with one thread, what is wrong within it, and how many of its first
-        layers are float.
+        For a file with int8 layers, return what is wrong within it, and how many of its first layers are float.
         """
         file = self._converted(variant, float_layers)
         if self._setup.io == PORTABLE:
@@ -73,18 +77,21 @@ class Worker:
             self._run(name)
         except TfliteError as exc:
             raise self._located(path, exc) from exc
-        draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
-        answer: dict[str, Any] = {"latency_ms": {threads: latency_ms(path, draw, threads) for threads in THREADS}}
-        if variant in INT8 and not self._has_own_scales(variant):
-            answer["unhealthy"] = health.unhealthy(self._int8.clipped, file, self._calls(SERVING_DEFAULT))
-            answer["float_ms"] = self._float_ms
-            answer["leading"] = self._int8.leading if variant in PLACED else 0
-        return answer
+        if variant not in INT8 or self._has_own_scales(variant):
+            return {}
+        self._written("float", start_from_zero(self._int8.clipped.file))
+        return {
+            "unhealthy": health.unhealthy(self._int8.clipped, file, self._calls(SERVING_DEFAULT)),
+            "leading": self._int8.leading if variant in PLACED else 0,
+        }
 
-    @cached_property
-    def _float_ms(self) -> float:
+    def measure(self, variant: Any, name: str) -> dict[str, Any]:
+        """Return the latency of a file, and for a file with int8 layers that of the same graph in float with one thread."""
+        self._at(f"{variant} running")
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
-        return latency_ms(self._written("float", start_from_zero(self._int8.clipped.file)), draw, 1)
+        times = {threads: latency_ms(self._work / f"{name}.tflite", draw, threads) for threads in THREADS}
+        compared = variant in INT8 and not self._has_own_scales(variant)
+        return {"latency_ms": times, "float_ms": latency_ms(self._work / "float.tflite", draw, 1) if compared else None}
 
     def _has_own_scales(self, variant: str) -> bool:
         return variant in OWN_SCALES and is_quantized(self._work / "saved_model")
@@ -168,9 +175,11 @@ class Worker:
         )
 
     def _at(self, step: str) -> None:
-        (self._work / "at").write_text(step, "utf-8")
+        (self._work / f"{self._name}.at").write_text(step, "utf-8")
 
 
 if __name__ == "__main__":
     leave_keras_out()
-    answer_requests(Worker(Path(sys.argv[1])).answer)
+    import tensorflow  # noqa: F401  (takes seconds, in which the parent still works)
+
+    answer_requests(Worker(Path(sys.argv[1]), sys.argv[2]).answer)

@@ -35,7 +35,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerClient:
 def test_the_error_names_the_activity_and_the_log(
     client: WorkerClient, tmp_path: Path, step: str, activity: str
 ) -> None:
-    (tmp_path / "work" / "at").write_text(step)
+    (tmp_path / "work" / "worker.at").write_text(step)
     with client, pytest.raises(TfliteError) as caught:
         client.make("int8")
     assert caught.value.what.startswith(f"The process {activity} gave no result within 0.5 seconds and was killed.")

@@ -11,13 +11,13 @@ from bundler.tflite.builder import VariantBuilder
 from bundler.tflite.image_inputs import FileInputs, check_pixels, image_form
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.processes import Processes
-from bundler.tflite.rejected import Outcome
+from bundler.tflite.rejected import Outcome, RejectedVariant
 from bundler.tflite.request import check_request
 from bundler.tflite.result import VariantResult
 from bundler.tflite.sizes import static_sizes
 
 if TYPE_CHECKING:
-    from bundler.spec.bundle_spec import SignatureLayout, TfliteSpec
+    from bundler.spec.bundle_spec import SignatureLayout, TfliteSpec, TfliteVariant
     from bundler.values.converted import ConvertedModel
     from bundler.values.exported import ExportedSignature
 
@@ -91,3 +91,35 @@ def make_variants(
         evaluator = Evaluator(exported, spec, model, base)
         builder = VariantBuilder(model, samples, processes, folder / model_name, evaluator)
         return Outcome.of(builder.build(spec.wanted))
+
+
+def make_resizable(
+    variant: TfliteVariant, converted: ConvertedModel, exported: ExportedSignature, spec: TfliteSpec, work: Path, *, base: Path
+) -> VariantResult | RejectedVariant:
+    """Make one variant of serving_default that keeps the dynamic sizes and the types of the model's inputs and outputs.
+
+    Calibration, gate and measurements are those of any variant, at the sizes that the spec gives its files. For a variant below
+    its gate, no layers at fault are searched for.
+
+    Args:
+        variant: the variant.
+        converted: the converted model.
+        exported: serving_default, with PyTorch as the reference.
+        spec: the model's `tflite` section.
+        work: an existing folder, in which the file stays.
+        base: folder that a relative path of calibration data starts from.
+
+    Raises:
+        UsageError: PyTorch rejects the sizes.
+    """
+    spec = spec.model_copy(update={
+        "variants": (variant,), "auto_mix": False, "io": "model", "shapes": {}, "select_tf_ops": False, "target_runtime": None,
+    })  # fmt: skip
+    sizes = static_sizes(exported.signature, exported.examples, spec)
+    samples = CalibrationSamples.read(exported, spec, sizes, base)
+    file_inputs = FileInputs(converted.permutations)
+    model = StaticModel.prepare(converted, exported, spec, samples.calibration, file_inputs, work, resizable=True)
+    with Processes(work, spec.wanted) as processes:
+        evaluator = Evaluator(exported, spec, model, base)
+        [made] = VariantBuilder(model, samples, processes, work / "resizable", evaluator, searches=False).build(spec.wanted)
+    return made

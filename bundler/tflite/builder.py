@@ -61,6 +61,7 @@ class VariantBuilder:
         processes: convert and run files.
         stem: path of the files, without `-<variant>.tflite`.
         evaluator: measures a file's accuracy.
+        searches: whether the layers at fault and a mix are searched for if an int8 file is below its gate.
     """
 
     model: StaticModel
@@ -68,6 +69,7 @@ class VariantBuilder:
     processes: Processes
     stem: Path
     evaluator: Evaluator
+    searches: bool = True
 
     def build(self, variants: Sequence[TfliteVariant]) -> list[VariantResult | RejectedVariant]:
         """Make the variants and judge them at their gates; then measure each, while nothing else computes."""
@@ -186,7 +188,7 @@ class VariantBuilder:
         self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None
     ) -> RejectedVariant:
         """Return the rejected variant, with the losses of its layers if an int8 file is below its gate."""
-        if not isinstance(error, GateError) or variant not in INT8:
+        if not isinstance(error, GateError) or variant not in INT8 or not self.searches:
             return RejectedVariant(variant, error, figures or {})
         try:
             losses = self._search.losses

@@ -18,8 +18,8 @@ import benchmarks
 from benchmarks.support.common import ROOT
 
 QUESTIONS = (
-    "cli_start", "build_time", "forms", "fusions", "input_guards", "converters", "precision", "tflite", "serving_fast_path",
-    "serving", "runtimes", "threads", "ragged", "async_client", "tensors", "scaling", "size",
+    "cli_start", "build_time", "forms", "fusions", "input_guards", "converters", "constants", "precision", "tflite",
+    "serving_fast_path", "serving", "runtimes", "threads", "ragged", "async_client", "tensors", "scaling", "size",
 )  # fmt: skip
 """The modules that measure, in the order in which they run."""
 

@@ -8,6 +8,7 @@ process writes its answer to ANSWER.npz and the line `ready` to stdout, and one 
     calls N BATCH    make N calls with the example repeated BATCH times: their milliseconds, or null if the model does not accept
                      that batch
     load SECONDS     let the workers call one after the other, each with the example: their calls per second
+    memory           the MiB that the process takes more than before it loaded the model and its runtime's code
 
 It sleeps until its next turn, so that contenders do not disturb each other. `Contender` is the other end.
 """
@@ -26,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from benchmarks.support.common import ROOT, BenchmarkError
+from benchmarks.support.common import MEBIBYTE, ROOT, BenchmarkError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Run = Callable[[], Mapping[str, Array]]
@@ -65,6 +67,10 @@ class Contender:
     def load(self, seconds: float) -> float:
         """Return the calls per second while all workers call without a break."""
         return float(self._ask(f"load {seconds}"))
+
+    def memory_mb(self) -> float:
+        """Return the MiB that the process has taken since before it loaded the model."""
+        return float(self._ask("memory"))
 
     def _ask(self, line: str) -> Any:
         assert self._process.stdin is not None
@@ -226,6 +232,7 @@ def main(kind: str, path: str, inputs: str, threads: str, workers: str, answer: 
     os.dup2(2, 1)  # what libraries print to stdout goes to stderr
     with np.load(inputs) as data:
         example = dict(data)
+    before = _resident()
     bind = KINDS[kind](Path(path), int(threads), int(workers))
     first = bind(example)
     np.savez(answer, **first())  # type: ignore[arg-type]
@@ -235,8 +242,16 @@ def main(kind: str, path: str, inputs: str, threads: str, workers: str, answer: 
     for line in sys.stdin:
         name, *numbers = line.split()
         time.sleep(0.02)  # until the threads of the previous contender are at rest
-        result = turns.calls(*map(int, numbers)) if name == "calls" else turns.load(*map(float, numbers))
-        print(json.dumps(result), file=replies, flush=True)
+        answers: dict[str, Callable[[], Any]] = {
+            "calls": lambda: turns.calls(*map(int, numbers)),  # noqa: B023  (called at once)
+            "load": lambda: turns.load(*map(float, numbers)),  # noqa: B023
+            "memory": lambda: (_resident() - before) / MEBIBYTE,
+        }
+        print(json.dumps(answers[name]()), file=replies, flush=True)
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 class _Turns:

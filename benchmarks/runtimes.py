@@ -16,7 +16,8 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -85,6 +86,7 @@ class Figures:
 def main() -> int:
     parser = contest_arguments(__doc__, rounds=6, launches=2)
     parser.add_argument("--plot", type=Path, default=ROOT / "build" / "runtimes.svg", metavar="FILE.svg")
+    parser.add_argument("--artifacts", type=Path, metavar="FOLDER", help="keep what is built, and use what is there already")
     args = parse(parser)
     report = Report(
         f"Served forms: lone client ms at batch 1 (8), then calls/s of {WORKERS} workers; "
@@ -93,8 +95,8 @@ def main() -> int:
     )
     results: dict[str, Figures] = {}
     for model in args.models:
-        with tempfile.TemporaryDirectory() as folder:
-            results[model] = measure_model(model, Path(folder), args.rounds, args.launches, args.one_row, report)
+        with folder_of(model, args.artifacts) as folder:
+            results[model] = measure_model(model, folder, args.rounds, args.launches, args.one_row, report)
         report.rows += rows(model, results[model])
         print("\n".join(" | ".join(row) for row in report.rows[-2:]), file=sys.stderr, flush=True)
     judge(results, report)
@@ -103,6 +105,17 @@ def main() -> int:
     plot.draw_throughput(throughput, args.plot)
     report.notes.append(f"plot: {args.plot}")
     return report.finish(args)
+
+
+@contextmanager
+def folder_of(model: str, artifacts: Path | None) -> Iterator[Path]:
+    """Yield the folder for what is built of a model: one that stays, or one that is removed afterwards."""
+    if artifacts is not None:
+        (artifacts / model).mkdir(parents=True, exist_ok=True)
+        yield (artifacts / model).resolve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def measure_model(model: str, folder: Path, rounds: int, launches: int, only_installed: bool, report: Report) -> Figures:
@@ -159,7 +172,8 @@ def build(model: str, out: Path, *options: str) -> Path:
     """Return the folder of the version that `tfbundle build` makes of the PyTorch model."""
     inputs = [part for spec in MODELS[NAMES[model]]().specs for part in ("--input", spec)]
     source = f"{ROOT / 'benchmarks' / 'support' / 'models.py'}:{model}"
-    run(tfbundle("build", source, "--name", "m", "-o", str(out), *inputs, *options))
+    if not out.exists():
+        run(tfbundle("build", source, "--name", "m", "-o", str(out), *inputs, *options))
     return out / "models" / "m" / "1"
 
 
@@ -167,7 +181,8 @@ def openvino(model: str, folder: Path) -> dict[str, tuple[str, Path]]:
     """Quantize the model with NNCF, and return what OpenVINO loads."""
     python, script = ENVIRONMENTS["openvino"].command("python"), ROOT / "benchmarks" / "support" / "openvino_int8_process.py"
     source, quantized = peers.export(model), folder / "int8.xml"
-    run([python, str(script), str(source), str(folder / "calibration.npz"), str(quantized)])
+    if not quantized.exists():
+        run([python, str(script), str(source), str(folder / "calibration.npz"), str(quantized)])
     return {OPENVINO: ("openvino", source), OPENVINO_BF16: ("openvino_bfloat16", source), OPENVINO_INT8: ("openvino", quantized)}
 
 

@@ -66,7 +66,7 @@ class BuildOptions(TypedDict, total=False):
     fast_path: bool | None
     """Serve a model.tflite instead of the SavedModel. Default: serving.fast_path."""
 
-    tflite: Sequence[Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix"]]
+    tflite: Sequence[Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "int4", "mix"]]
     """TFLite variants to build."""
 
     calibration: str | None

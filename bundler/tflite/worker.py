@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import INT8, OWN_SCALES
 from bundler.tflite import contents, exchange, health, quantize
+from bundler.tflite.int4 import CALLS, Int4
 from bundler.tflite.int8 import Int8
 from bundler.tflite.portable import PORTABLE, portable
 from bundler.tflite.recurrent import start_from_zero
@@ -61,7 +63,7 @@ class Worker:
         """Write `<name>.tflite` and, if it can be run here, its outputs; return its latency.
 
         For a file with int8 layers also the latency in float, with one thread, what is wrong within it, and how many of its first
-        layers are float.
+        layers are float; for int4 the latency in float, and the layers in int8.
         """
         file = self._converted(variant, float_layers)
         if self._setup.io == PORTABLE:
@@ -79,6 +81,9 @@ class Worker:
             answer["unhealthy"] = health.unhealthy(self._int8.clipped, file, self._calls(SERVING_DEFAULT))
             answer["float_ms"] = self._float_ms
             answer["leading"] = self._int8.leading if variant in PLACED else 0
+        if variant == "int4":
+            answer["float_ms"] = latency_ms(self._written("float32", self._int4.float_file), draw, 1)
+            answer["int8_layers"] = [(matrix.tensor, matrix.operator) for matrix in self._int4.int8]
         return answer
 
     @cached_property
@@ -113,6 +118,17 @@ class Worker:
         )
         return Int8(calibrated, signatures, self._calls, self._work / "sensitivity.tflite", self._setup.pixels)
 
+    @cached_property
+    def _int4(self) -> Int4:
+        self._at("int4 converting")
+        setup, samples = self._setup, self._work / "samples" / SERVING_DEFAULT
+        calls = exchange.load_calls(samples if samples.exists() else self._work / "draws" / SERVING_DEFAULT)
+        file = convert(
+            self._work / "saved_model", "float32", signatures=setup.signatures, select_tf_ops=setup.select_tf_ops
+        )
+        used = tuple(islice(calls, CALLS))
+        return Int4(file, used, self._work / "sensitivity.tflite", calibrated=samples.exists())
+
     def _calls(self, signature: str) -> Iterator[dict[str, Array]]:
         return exchange.load_calls(self._work / "samples" / signature)
 
@@ -125,6 +141,8 @@ class Worker:
                 return int8.file(float_layers)
             return quantize.quantize(int8.clipped.file, io_type=self._setup.io_type if variant == "int8-io" else "float32")
         self._at(f"{variant} converting")
+        if variant == "int4":
+            return self._int4.file()
         setup = self._setup
         return convert(
             self._work / "saved_model", "int8" if own_scales else variant, self._samples,

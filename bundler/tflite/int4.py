@@ -4,8 +4,8 @@
    it, and int8 if its rows are not made of whole blocks. Matrices of fewer than 1,024 values stay float, as in `dynamic`.
 2. GATHER has no kernel that scales rows, so that an embedding becomes an EMBEDDING_LOOKUP between two RESHAPEs.
 3. XNNPACK quantizes the inputs of each product at run time (qd8-f32-qb4w). Operators that read float weights do not change.
-4. If the outputs have less than `AIM_DB` of SQNR, the layers that lose most, each measured as the only int4 layer, are int8, as
-   few as reach it and at most a quarter.
+4. If the outputs have less than `AIM_DB` of SQNR, the layers that lose most per weight, each measured as the only int4 layer, are
+   int8, as few as reach it and at most a quarter of the weights.
 
 With calibration data, rounding makes up for its errors (`bundler.tflite.energies`). The calls that the gate uses are left out of
 it if there are enough others, so that the gate measures what unseen data get.
@@ -13,10 +13,10 @@ it if there are enough others, so that the gate measures what unseen data get.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 
 from bundler.tflite import blocks, contents
@@ -70,27 +70,28 @@ class Int4:
 
     @cached_property
     def int8(self) -> tuple[Matrix, ...]:
-        """The matrices that become int8 for the sake of the outputs, those that lose most first."""
+        """The matrices that become int8 for the sake of the outputs, those that lose most per weight first."""
         candidates = tuple(self._in_int4)
-        if not candidates or not self._runs_here or not float_names(self._float_outputs) or self._sqnr_db() >= AIM_DB:
+        if not candidates or not self._runs_here or not float_names(self._float_outputs) or self._is_good(()):
             return ()
         size = -(-len(candidates) // _MEASURED)
         groups = [candidates[start : start + size] for start in range(0, len(candidates), size)]
-        groups.sort(key=lambda group: self._sqnr_db(only=group))
-        most = max(1, len(groups) // 4)
-        count = bisect_left(range(most), True, key=lambda count: self._sqnr_db(int8=_joined(groups[:count])) >= AIM_DB)
-        return _joined(groups[:count])
+        groups.sort(key=lambda group: -self._loss(self._with(group)) / _weights(group))
+        weights = list(accumulate(map(_weights, groups)))
+        most = max(1, bisect_right(weights, weights[-1] // 4))
+        return _joined(groups[: bisect_left(range(most), True, key=lambda count: self._is_good(_joined(groups[:count])))])
 
-    def _sqnr_db(self, int8: Collection[Matrix] = (), only: Collection[Matrix] | None = None) -> float:
-        """Measure the outputs against the float file's: with these matrices in int8, or with all but `only` in float."""
-        file = self._with(self.matrices if only is None else only, int8)
-        return decibels(largest_loss(self._float_outputs, outputs_of(file, self._calls[:MEASURED_CALLS], self._scratch)))
+    def _is_good(self, int8: Collection[Matrix]) -> bool:
+        return decibels(self._loss(self._with(self.matrices, int8))) >= AIM_DB
+
+    def _loss(self, file: bytes) -> float:
+        return largest_loss(self._float_outputs, outputs_of(file, self._calls[:MEASURED_CALLS], self._scratch))
 
     @cached_property
     def _float_outputs(self) -> Outputs:
         return outputs_of(self.float_file, self._calls[:MEASURED_CALLS], self._scratch)
 
-    def _with(self, quantized: Collection[Matrix], int8: Collection[Matrix]) -> bytes:
+    def _with(self, quantized: Collection[Matrix], int8: Collection[Matrix] = ()) -> bytes:
         int4 = {matrix: self._in_int4[matrix] for matrix in quantized if matrix in self._in_int4 and matrix not in int8}
         others = {matrix: blocks.to_int8(matrix.values) for matrix in quantized if matrix not in int4}
         return with_matrices(self.float_file, int4 | others)
@@ -108,6 +109,10 @@ class Int4:
     def _rounding_calls(self) -> Calls:
         unseen = self._calls[AGREEING:CALLS]
         return unseen if len(unseen) >= _LEAST_CALLS else self._calls[:_MOST_CALLS]
+
+
+def _weights(group: Sequence[Matrix]) -> int:
+    return sum(matrix.values.size for matrix in group)
 
 
 def _joined(groups: Sequence[Sequence[Matrix]]) -> tuple[Matrix, ...]:

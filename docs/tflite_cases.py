@@ -14,7 +14,7 @@ from docs.kernel_probes import Array, Probe, probes, whole
 from serving.imports import leave_keras_out
 
 DTYPES = ("float32", "float16", "int8", "int16", "int32", "int64", "uint8", "uint32", "bool")
-QUANTIZED = ("dynamic", "int8", "int16x8")
+QUANTIZED = ("dynamic", "int8", "int16x8", "int4")
 _SKIPPED = {"MatrixDeterminant", "UniqueWithCountsV2"}
 """Probes of kernels that TFLite has no operator for."""
 
@@ -106,6 +106,7 @@ def _layers(tf: Any) -> dict[str, Probe]:
     deep, images = rng.normal(size=(3, 3, 32, 2)).astype("float32"), rng.normal(size=(1, 6, 6, 32))
     up = rng.normal(size=(2, 2, 64, 32)).astype("float32")
     rows, attention = rng.normal(size=(4, 32)), rng.normal(size=(2, 3, 8, 16))
+    ids = np.array([[1.0, 0, 1]])
     nn, bias = tf.nn, tf.constant(rng.normal(size=(64,)), tf.float32)
     return {
         "Dense": Probe(lambda _: [rows], lambda x: tf.matmul(x, dense) + bias, None, rank=2),
@@ -121,6 +122,9 @@ def _layers(tf: Any) -> dict[str, Probe]:
         "Attention": Probe(
             lambda _: [attention, attention], lambda a, b: tf.nn.softmax(tf.matmul(a, b, transpose_b=True)), None
         ),
+        "DenseBlocks": Probe(lambda _: [rows], lambda x: tf.matmul(tf.matmul(x, dense), dense.T), None, rank=2),
+        "Embedding": Probe(lambda _: [ids], lambda i: tf.gather(tf.constant(dense), i), None, typed=0),
+        "EmbeddingRows": Probe(lambda _: [ids], lambda i: tf.gather(tf.constant(dense[:, :40]), i), None, typed=0),
         "BatchMatMulConstant": Probe(lambda _: [attention], lambda a: tf.matmul(a, dense[:16].reshape(2, 1, 16, 32)[:1]), None),
     }  # fmt: skip
 
@@ -175,9 +179,20 @@ def _converted(probe: Probe, values: list[Any], variant: str) -> bytes | None:
             write_static(function, names, Path(work) / "m")
             if variant == "int8":
                 return quantize.quantize(quantize.calibrate(Path(work) / "m", ["serving_default"], samples))
+            if variant == "int4":
+                return _in_int4(convert(Path(work) / "m", "float32"))
             return convert(Path(work) / "m", variant, samples)  # type: ignore[arg-type]
     except (tf.errors.OpError, TfliteError, TypeError, ValueError):
         return None
+
+
+def _in_int4(file: bytes) -> bytes | None:
+    """Return a float file with matrices in int4, or in int8 if they have no blocks; None if it has no matrices."""
+    from bundler.tflite.blocks import to_int4, to_int8
+    from bundler.tflite.matrices import matrices, with_matrices
+
+    forms = {matrix: (to_int4 if matrix.has_blocks else to_int8)(matrix.values) for matrix in matrices(file)}
+    return with_matrices(file, forms) if forms else None
 
 
 if __name__ == "__main__":

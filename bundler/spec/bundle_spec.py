@@ -37,13 +37,15 @@ from bundler.spec.signature_spec import (
 from bundler.spec.yaml_places import Places
 from bundler.values.signature import LARGEST_DIM
 
-TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix"]
+TfliteVariant = Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "int4", "mix"]
 INT8: tuple[TfliteVariant, ...] = ("int8", "int8-full", "int8-io", "mix")
 """The variants that are int8 as far as each of them says."""
 OWN_SCALES: tuple[TfliteVariant, ...] = ("int8", "int8-full")
 """The variants that take the scales of a model that is already quantized."""
 CALIBRATED: tuple[TfliteVariant, ...] = (*INT8, "int16x8")
 """The variants whose value ranges come from calibration data."""
+USES_CALIBRATION: tuple[TfliteVariant, ...] = (*CALIBRATED, "int4")
+"""The variants that calibration data change: int4 can do without."""
 FastPathForm = Literal["float32", "float16", "int8"]
 """What a model.tflite for the server computes in."""
 SignatureLayout = Literal["keep", "nhwc"]

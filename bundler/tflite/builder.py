@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from bundler.errors import GateError, TfbundleError, TfliteError
-from bundler.spec.bundle_spec import CALIBRATED, INT8
+from bundler.spec.bundle_spec import INT8, USES_CALIBRATION
 from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import delegation
 from bundler.tflite.exchange import ConvertedFile
@@ -22,6 +22,7 @@ from bundler.tflite.mix import Search
 from bundler.tflite.model import CalibrationSamples, Evaluator, StaticModel
 from bundler.tflite.notes import (
     flex_notes,
+    int8_notes,
     leading_notes,
     range_notes,
     rms_notes,
@@ -86,7 +87,7 @@ class VariantBuilder:
         return results
 
     def _problem(self, variant: TfliteVariant) -> TfbundleError | None:
-        return self.samples.problem if variant in CALIBRATED else None
+        return self.samples.problem if variant in USES_CALIBRATION else None
 
     def _judged(self, variant: TfliteVariant) -> tuple[Finish, float]:
         """Make a variant and judge it. Return what is left to do, and the seconds that it took."""
@@ -229,7 +230,7 @@ class VariantBuilder:
         path = self._move_into_place(variant, file)
         model = TfliteModel(path, signature=SERVING_DEFAULT)
         operators = contents.operators(path)
-        calibration = self.samples.calibration if variant in CALIBRATED else None
+        calibration = self.samples.calibration if variant in USES_CALIBRATION else None
         rms, delegated = self._rms_error(file), delegation(path)
         requirements = requirements_of(path.read_bytes())
         first = self.model.default.cases[0]
@@ -249,7 +250,8 @@ class VariantBuilder:
             calibration=calibration.to_json() if calibration else None,
             notes=(
                 *self._notes(variant, float_layers), *unquantized_notes(variant, operators), *rms_notes(variant, rms),
-                *leading_notes(file), *speed_notes(file, delegated), *runtime_notes(requirements),
+                *leading_notes(file), *int8_notes(self._named(file.int8_layers)), *speed_notes(file, delegated),
+                *runtime_notes(requirements),
             ),
             accuracy=accuracy["accuracy"],
             evaluation=accuracy.get("evaluation", {}),
@@ -264,11 +266,14 @@ class VariantBuilder:
 
     def _notes(self, variant: TfliteVariant, float_layers: Sequence[str]) -> Iterator[str]:
         calibration = self.samples.calibration
-        if variant in CALIBRATED and calibration:
+        if variant in USES_CALIBRATION and calibration:
             yield from range_notes(self.model.exported, calibration)
             yield from calibration.warnings()
         if variant == "mix" and not float_layers:
             yield "the gate passes with every layer in int8: this file is the int8 variant"
+
+    def _named(self, operators: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        return tuple(map(str, self._names.layers((tensor, name) for tensor, name in operators)))
 
     def _additional_signatures(self, path: Path) -> dict[str, dict[str, list[str]]]:
         signatures = {}

@@ -22,7 +22,7 @@ class TfliteOperator:
         tensor: name of its first output, which the converter derives from the layers' names.
         version: its version, by which a runtime knows whether it has all that the operator uses.
         types: the distinct types that it reads and writes, such as `FLOAT32,INT8**>FLOAT32`: `*` marks a type with a scale,
-            `**` one with a scale for each channel.
+            `**` one with a scale for each channel, `***` one with a scale for each block of a channel.
         custom: whether it is not one of TFLite's builtin operators.
         axes: the most axes of its tensors.
     """
@@ -140,9 +140,19 @@ def _read_tensor(model: Any, tensor: Any) -> Tensor:
 
 def _marked_types(graph: Any, types: list[str], tensors: list[int]) -> str:
     scales = [graph.Tensors(tensor).Quantization() for tensor in tensors if tensor >= 0]
-    counts = [quantization.ScaleLength() if quantization else 0 for quantization in scales]
+    counts = [_scale_count(quantization) for quantization in scales]
     names = [types[tensor] for tensor in tensors if tensor >= 0]
-    return ",".join(dict.fromkeys(name + "*" * min(count, 2) for name, count in zip(names, counts, strict=True)))
+    return ",".join(dict.fromkeys(name + "*" * min(count, 3) for name, count in zip(names, counts, strict=True)))
+
+
+def _scale_count(quantization: Any) -> int:
+    """Return 0 for no scale, 1 for one, 2 for one for each channel, 3 for one for each block."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if quantization is None:
+        return 0
+    blocks = quantization.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization
+    return 3 if blocks else min(quantization.ScaleLength(), 2)
 
 
 def _axes(graph: Any, tensors: list[int]) -> int:

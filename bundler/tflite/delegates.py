@@ -27,7 +27,7 @@ class Node:
     Attributes:
         op: the operator's name in TFLite.
         layer: the layer, from the name of its first output.
-        types: the types of its tensors that are not constants.
+        types: the types of its tensors that are not constants, and INT4 if it has constants in int4.
         axes: the most axes of a tensor.
         dynamic: whether a tensor has a size that is only known at run time.
         unpacks_half: whether it converts a float16 constant to float32, as in every file with float16 weights.
@@ -144,7 +144,8 @@ def _nodes(file: bytes) -> Iterator[Node]:
     for name, tensors in graph_nodes(file):
         moving = [tensor for tensor in tensors if not tensor.constant]
         layer = tensors[-1].name.partition("/")[0].partition(";")[0] if tensors else ""
-        types = tuple(dict.fromkeys(tensor.type for tensor in moving))
+        packed = [tensor.type for tensor in tensors if tensor.constant and tensor.type == "INT4"]  # no list has them
+        types = tuple(dict.fromkeys([*(tensor.type for tensor in moving), *packed]))
         axes = max((len(tensor.dims) for tensor in tensors), default=0)
         is_half = name == "DEQUANTIZE" and tensors[0].constant and tensors[0].type == "FLOAT16"
         yield Node(name, layer, types, axes, any(size < 0 for tensor in moving for size in tensor.dims), is_half)

@@ -26,6 +26,7 @@ import numpy as np
 from bundler.errors import TfliteError
 from bundler.process import worker
 from bundler.process.reports import keep_report
+from bundler.spec.bundle_spec import CALIBRATED
 from bundler.values.arrays import Array
 
 _WORKER = "bundler.tflite.worker"
@@ -75,7 +76,8 @@ class ConvertedFile:
         latency_ms: median latency of one call in milliseconds, by number of threads; empty until it is measured.
         was_run: whether the file could be run here; if not, there are neither outputs nor latencies.
         unhealthy: what is wrong with tensors within an int8 file, by their names (`bundler.tflite.health`).
-        float_ms: for an int8 file that is measured, the latency of the same graph in float32, with one thread.
+        float_ms: for an int8 or int4 file that is measured, the latency of the same graph in float32, with one thread.
+        int8_layers: for an int4 file, tensor and operator of each layer that is int8 for accuracy.
         leading: how many of its first convolutions and fully connected layers are float for accuracy (`bundler.tflite.leading`).
     """
 
@@ -86,6 +88,7 @@ class ConvertedFile:
     unhealthy: Mapping[str, str] = field(default_factory=dict)
     float_ms: float | None = None
     leading: int = 0
+    int8_layers: Sequence[Sequence[str]] = ()
 
 
 class ConverterReportError(Exception):
@@ -208,7 +211,7 @@ class WorkerClient:
             return ConvertedFile(path, {}, {}, was_run=False)
         folder = self._work / f"{name}.outputs"
         outputs = {signature: tuple(load_calls(folder / signature)) for signature in Setup.read(self._work).signatures}
-        known = {key: answer[key] for key in ("unhealthy", "leading") if key in answer}
+        known = {key: answer[key] for key in ("unhealthy", "leading", "int8_layers") if key in answer}
         return ConvertedFile(path, outputs, {}, **known)
 
     def _request(self, variant: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +244,7 @@ class WorkerClient:
         fix = f"leave {variant} out of --tflite"
         if worker.was_killed(status):
             fix = f"free memory and try again, or {fix}"
-        elif variant.startswith("int"):
+        elif variant in CALIBRATED:
             fix += "; TensorFlow's int8 quantizer is known to crash on recurrent layers"
         return TfliteError(
             f"The process {self._activity(variant)} {worker.how_it_ended(status, self._log)}", fix=fix, code="TFB4204"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bundler.tflite import contents
+from bundler.tflite.layers import listed
 from bundler.tflite.leading import AIM_DB
 from serving.texts import plural
 
@@ -23,6 +24,11 @@ NOTED_RMS = 0.1
 """Smallest relative rms error of an output that is noted."""
 _NOISE = 1.05
 """How many times as long as float32 an int8 file takes to be noted as slower."""
+_WITHOUT = {
+    "dynamic": "weights of fewer than 1,024 values stay float32", "float16": "there are no float32 weights",
+    "int4": "no embedding or fully connected layer has 1,024 or more weights in float32",
+}  # fmt: skip
+"""Why a file has no quantized weights, by variant."""
 _QUANTIZED = frozenset({"INT4", "INT8", "UINT8", "INT16", "FLOAT16"})
 """The types of weights and activations of quantized files."""
 
@@ -47,7 +53,7 @@ def rms_notes(variant: str, rms: Mapping[str, float]) -> Iterator[str]:
 
 
 def speed_notes(file: ConvertedFile, delegated: Delegation) -> Iterator[str]:
-    """Note that an int8 file is slower than the same graph in float32."""
+    """Note that an int8 or int4 file is slower than the same graph in float32."""
     if file.float_ms is not None and file.latency_ms[1] > _NOISE * file.float_ms:
         why = f"; {delegated}" if delegated.left else ""
         yield f"slower than float32 here ({file.latency_ms[1]:.3g} and {file.float_ms:.3g} ms with one thread){why}"
@@ -57,8 +63,7 @@ def unquantized_notes(variant: TfliteVariant, operators: Sequence[contents.Tflit
     """Note that a file has neither weights nor products in the type that its variant is named after."""
     if variant == "float32" or any(not _QUANTIZED.isdisjoint(operator.inputs) for operator in operators):
         return
-    reason = {"dynamic": "weights of fewer than 1,024 values stay float32", "float16": "there are no float32 weights"}
-    why = reason.get(variant, "its operators have no weights, or compute in float only")
+    why = _WITHOUT.get(variant, "its operators have no weights, or compute in float only")
     yield f"quantizes nothing: {why}; the file computes as float32 does"
 
 
@@ -67,6 +72,12 @@ def leading_notes(file: ConvertedFile) -> Iterator[str]:
     if file.leading:
         layers = plural(file.leading, "convolution or fully connected layer", "convolutions and fully connected layers")
         yield f"float for an SQNR of {AIM_DB:g} dB: the first {layers}"
+
+
+def int8_notes(layers: Sequence[str]) -> Iterator[str]:
+    """Note the layers of an int4 file that are int8 (`bundler.tflite.int4`)."""
+    if layers:
+        yield f"int8 for an SQNR of {AIM_DB:g} dB: {listed(layers, 4)}"
 
 
 def runtime_notes(requirements: RuntimeRequirements) -> Iterator[str]:

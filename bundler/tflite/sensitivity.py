@@ -37,7 +37,7 @@ class Sensitivity:
         self._calls = list(islice(calls, CALLS))
         self._scratch = scratch
         self._all = frozenset(layer.tensor for layer in quantize.layers(calibrated))
-        self._float_outputs = self._outputs(start_from_zero(calibrated))
+        self._float_outputs = outputs_of(start_from_zero(calibrated), self._calls, scratch)
 
     def loss(self, group: Collection[str]) -> float:
         """Return the noise-to-signal ratio (of energies) of the output that loses most when only these layers are int8.
@@ -51,21 +51,49 @@ class Sensitivity:
 
     def loss_beside(self, float_layers: Collection[str]) -> float:
         """Return the loss as `loss` does, with all layers but these in int8."""
-        outputs = self._outputs(quantize.quantize(self._calibrated, float_layers))
-        measure = noise_to_signal if self.float_outputs else _changed_share
-        names = self.float_outputs or tuple(self._float_outputs)
-        return max(_over_calls(measure, self._float_outputs[name], outputs[name]) for name in names)
+        file = quantize.quantize(self._calibrated, float_layers)
+        return largest_loss(self._float_outputs, outputs_of(file, self._calls, self._scratch))
 
     @property
     def float_outputs(self) -> tuple[str, ...]:
         """Names of the outputs that are float."""
-        return tuple(name for name, arrays in self._float_outputs.items() if arrays[0].dtype.kind == "f")
+        return float_names(self._float_outputs)
 
-    def _outputs(self, file: bytes) -> dict[str, list[Array]]:
-        self._scratch.write_bytes(file)
-        model = TfliteModel(self._scratch, signature=SERVING_DEFAULT)
-        calls = [model.run_in_floats(call) for call in self._calls]
-        return {name: [outputs[name] for outputs in calls] for name in calls[0]}
+
+Outputs = Mapping[str, Sequence[Array]]
+"""The arrays of all calls, by output."""
+
+
+def outputs_of(file: bytes, calls: Iterable[Mapping[str, Array]], scratch: Path) -> Outputs:
+    """Run serving_default of a file on inputs by name.
+
+    Args:
+        file: its content.
+        calls: the inputs.
+        scratch: a path for the file, not used by anything else.
+
+    Raises:
+        TfliteError: the interpreter fails.
+    """
+    scratch.write_bytes(file)
+    model = TfliteModel(scratch, signature=SERVING_DEFAULT)
+    answers = [model.run_in_floats(call) for call in calls]
+    return {name: [outputs[name] for outputs in answers] for name in answers[0]}
+
+
+def float_names(outputs: Outputs) -> tuple[str, ...]:
+    """Return the names of the outputs that are float."""
+    return tuple(name for name, arrays in outputs.items() if arrays[0].dtype.kind == "f")
+
+
+def largest_loss(want: Outputs, got: Outputs) -> float:
+    """Return the noise-to-signal ratio (of energies) of the output that loses most.
+
+    If no output is float, return the share of values that change of an integer output.
+    """
+    floats = float_names(want)
+    measure = noise_to_signal if floats else _changed_share
+    return max(_over_calls(measure, want[name], got[name]) for name in floats or want)
 
 
 def _over_calls(measure: Callable[[Array, Array], float], want: Sequence[Array], got: Sequence[Array]) -> float:

@@ -9,6 +9,8 @@
 | int8-full | int8 | int8 with ranges from calibration; operators without an int8 kernel stay float32 | the model's |
 | int8-io | int8 | int8 throughout | int8 or uint8 in place of the model's floats |
 | int16x8 | int8 | int16 activations with ranges from calibration; operators without such a kernel stay float32 | the model's |
+| int4 | int4, of embeddings and fully connected layers (`bundler.tflite.int4`) | int8 products with ranges measured at run time,
+  else float32 | the model's |
 | mix | int8 and float32 | as int8, except for the layers that stay float32 | the model's |
 
 A build makes the int8 forms with `bundler.tflite.quantize`, from one calibration. A model that is already quantized
@@ -81,7 +83,7 @@ def convert(
 
     Args:
         folder: the SavedModel of `write_signatures`.
-        variant: any variant except int8-full, int8-io and mix, which `bundler.tflite.quantize` makes.
+        variant: any variant except int8-full, int8-io and mix, which `bundler.tflite.quantize` makes, and int4.
         samples: the calibration samples for int8 and int16x8; not used for the int8 file of a model that has its own scales.
         signatures: names of the signatures.
         select_tf_ops: let TensorFlow's own kernels compute what TFLite has no operator for.

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bundler.process.worker import answer_requests
 from bundler.saved_model.summarize import is_quantized
 from bundler.spec.bundle_spec import INT8, OWN_SCALES
 from bundler.tflite import contents, exchange, health, quantize
+from bundler.tflite.int4 import CALLS, Int4
 from bundler.tflite.int8 import Int8
 from bundler.tflite.portable import PORTABLE, portable
 from bundler.tflite.recurrent import start_from_zero
@@ -65,7 +67,8 @@ class Worker:
     def make(self, variant: Any, name: str, float_layers: Sequence[str] = ()) -> dict[str, Any]:
         """Write `<name>.tflite` and, if it can be run here, its outputs.
 
-        For a file with int8 layers, return what is wrong within it, and how many of its first layers are float.
+        For a file with int8 layers, return what is wrong within it, and how many of its first layers are float; for int4 the
+        layers in int8.
         """
         file = self._converted(variant, float_layers)
         if self._setup.io == PORTABLE:
@@ -77,21 +80,24 @@ class Worker:
             self._run(name)
         except TfliteError as exc:
             raise self._located(path, exc) from exc
+        if variant == "int4":
+            self._written(f"{name}-float", self._int4.float_file)
+            return {"int8_layers": [(matrix.tensor, matrix.operator) for matrix in self._int4.int8]}
         if variant not in INT8 or self._has_own_scales(variant):
             return {}
-        self._written("float", start_from_zero(self._int8.clipped.file))
+        self._written(f"{name}-float", start_from_zero(self._int8.clipped.file))
         return {
             "unhealthy": health.unhealthy(self._int8.clipped, file, self._calls(SERVING_DEFAULT)),
             "leading": self._int8.leading if variant in PLACED else 0,
         }
 
     def measure(self, variant: Any, name: str) -> dict[str, Any]:
-        """Return the latency of a file, and for a file with int8 layers that of the same graph in float with one thread."""
+        """Return the latency of a file, and for a file in int8 or int4 that of the same graph in float with one thread."""
         self._at(f"{variant} running")
         draw = next(exchange.load_calls(self._work / "draws" / SERVING_DEFAULT))
         times = {threads: latency_ms(self._work / f"{name}.tflite", draw, threads) for threads in THREADS}
-        compared = variant in INT8 and not self._has_own_scales(variant)
-        return {"latency_ms": times, "float_ms": latency_ms(self._work / "float.tflite", draw, 1) if compared else None}
+        in_float = self._work / f"{name}-float.tflite"
+        return {"latency_ms": times, "float_ms": latency_ms(in_float, draw, 1) if in_float.exists() else None}
 
     def _has_own_scales(self, variant: str) -> bool:
         return variant in OWN_SCALES and is_quantized(self._work / "saved_model")
@@ -120,6 +126,17 @@ class Worker:
         )
         return Int8(calibrated, signatures, self._calls, self._work / "sensitivity.tflite", self._setup.pixels)
 
+    @cached_property
+    def _int4(self) -> Int4:
+        self._at("int4 converting")
+        setup, samples = self._setup, self._work / "samples" / SERVING_DEFAULT
+        calls = exchange.load_calls(samples if samples.exists() else self._work / "draws" / SERVING_DEFAULT)
+        file = convert(
+            self._work / "saved_model", "float32", signatures=setup.signatures, select_tf_ops=setup.select_tf_ops
+        )
+        used = tuple(islice(calls, CALLS))
+        return Int4(file, used, self._work / "sensitivity.tflite", calibrated=samples.exists())
+
     def _calls(self, signature: str) -> Iterator[dict[str, Array]]:
         return exchange.load_calls(self._work / "samples" / signature)
 
@@ -132,6 +149,8 @@ class Worker:
                 return int8.file(float_layers)
             return quantize.quantize(int8.clipped.file, io_type=self._setup.io_type if variant == "int8-io" else "float32")
         self._at(f"{variant} converting")
+        if variant == "int4":
+            return self._int4.file()
         setup = self._setup
         return convert(
             self._work / "saved_model", "int8" if own_scales else variant, self._samples,

@@ -7,13 +7,14 @@ integer that an 8- or 16-bit tensor cannot hold is refused instead of wrapped.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
+from serving.protocol.float_texts import decimal_texts
 from serving.protocol.json_object import c_string, members
 from serving.protocol.json_parser import has_long_numbers, parse_object
 from serving.protocol.json_text import debug_text, decode_base64, is_number, quote, type_name
@@ -507,32 +508,6 @@ def _block_texts(name: str, array: Array, kind: str, level: int) -> list[str]:
 def _base64_text(value: bytes, level: int) -> str:
     text = base64.b64encode(value).decode("ascii")
     return f'{{\n{_INDENT * (level + 1)}"b64": "{text}"\n{_INDENT * level}}}'
-
-
-def decimal_texts(array: Array) -> list[str]:
-    """Return floats as the server prints them.
-
-    A number has six digits if these read back as the same number, else 9 (float) or 17 (double). Whole numbers end with
-    `.0`; `NaN`, `Infinity` and `-Infinity` have no quotes.
-    """
-    flat = array.ravel()
-    values: Sequence[float] = flat.tolist()
-    texts = [f"{value:.6g}" for value in values]
-    with np.errstate(over="ignore"):
-        reread = np.array(texts, np.float64).astype(flat.dtype)
-    digits = 9 if flat.dtype == np.float32 else 17
-    for index in np.flatnonzero(reread != flat).tolist():
-        texts[index] = f"{values[index]:.{digits}g}"
-    return [_decimal_text(text) for text in texts]
-
-
-def _decimal_text(text: str) -> str:
-    if "." in text or "e" in text:
-        return text
-    return _NOT_FINITE.get(text) or f"{text}.0"
-
-
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def write_error(message: str) -> bytes:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.protocol.json_codec import decimal_texts, is_base64, narrowed, read_base64, read_signature_name
+from serving.protocol.float_texts import decimal_texts
+from serving.protocol.json_codec import is_base64, narrowed, read_base64, read_signature_name
 from serving.protocol.json_object import c_string, members
 from serving.protocol.json_parser import parse_object
 from serving.protocol.json_text import debug_text, quote, type_name

@@ -37,7 +37,7 @@ RUNTIMES = {
 ORDER = (
     "load", "export", "convert", "pytorch", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate",
     "onnxruntime",
-    "float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix",
+    "float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "int4", "mix",
 )  # fmt: skip
 """The order of stages, runtimes and variants on the page; bundle.json sorts its keys by name."""
 

@@ -79,7 +79,7 @@ def test_init_writes_what_build_reads(
 
 
 def test_init_with_wrong_answers_writes_nothing(tmp_path: Path) -> None:
-    assert "int4" in run("init", "--yes", "--tflite", "int4", "-o", tmp_path / "b.yaml", code=2).stderr
+    assert "int2" in run("init", "--yes", "--tflite", "int2", "-o", tmp_path / "b.yaml", code=2).stderr
     assert list(tmp_path.iterdir()) == []
     schema = json.loads(run("init", "--schema").stdout)
     assert "models" in schema["properties"]

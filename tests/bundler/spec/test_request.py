@@ -60,8 +60,8 @@ def test_a_name_that_is_not_a_folder_name_is_a_usage_error(name: str) -> None:
 def test_the_error_of_a_wrong_option_names_key_and_value() -> None:
     with pytest.raises(SpecError, match=r"tolerance.*-1"):
         make_request("net.py:make", None, {"tolerance": -1.0})
-    with pytest.raises(SpecError, match=r"variants.*int4"):
-        make_request("net.py:make", None, {"variants": ("int4",)})
+    with pytest.raises(SpecError, match=r"variants.*int2"):
+        make_request("net.py:make", None, {"variants": ("int2",)})
     with pytest.raises(UsageError, match=r"float99"):
         make_request("net.py:make", None, {"inputs": ("x=float99[1]",)})
 

@@ -60,8 +60,8 @@ def test_lines_are_short_and_descriptions_stand_in_one_column() -> None:
 
 
 def test_a_wrong_answer_is_a_spec_error() -> None:
-    with pytest.raises(SpecError, match=r"tflite\.variants\.0: 'int4' is not one of"):
-        spec_text(Answers(variants=("int4",)))
+    with pytest.raises(SpecError, match=r"tflite\.variants\.0: 'int2' is not one of"):
+        spec_text(Answers(variants=("int2",)))
 
 
 def test_files_are_not_overwritten_and_the_schema_is_beside_them(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from serving.protocol.json_codec import decimal_texts, read_predict, write_error, write_predictions
+from serving.protocol.json_codec import read_predict, write_error, write_predictions
 from serving.protocol.json_text import decode_base64
 from serving.protocol.messages import enum
 from serving.protocol.status import GRPC_MESSAGE_LIMIT, Code, StatusError
@@ -103,20 +101,6 @@ def test_deep_nesting_is_an_error_not_a_crash() -> None:
     body = b'{"inputs": ' + b"[" * 5000 + b"1" + b"]" * 5000 + b"}"
     with pytest.raises(StatusError, match="5000 dimensions"):
         read_predict(body).tensors({"x": DTYPES["DT_FLOAT"]})
-
-
-@given(st.lists(st.floats(width=32), min_size=1))
-def test_float_texts_read_back_as_the_same_floats(numbers: list[float]) -> None:
-    array = np.array(numbers, np.float32)
-    texts = decimal_texts(array)
-    assert np.array_equal(np.array(texts, np.float64).astype(np.float32), array, equal_nan=True)
-    assert not any(text.strip("-").isdecimal() for text in texts), "a float is never printed like an integer"
-
-
-@given(st.lists(st.floats(), min_size=1))
-def test_double_texts_read_back_as_the_same_doubles(numbers: list[float]) -> None:
-    array = np.array(numbers)
-    assert np.array_equal(np.array(decimal_texts(array), np.float64), array, equal_nan=True)
 
 
 def test_outputs_of_every_shape_are_written_as_json() -> None:

@@ -178,6 +178,9 @@ def _print(advice: Advice) -> None:
     columns = ("", "form and settings", "1 client p50 ms", "p99 ms", "speed", "requests/s", "p99 ms", "gain", "size", "accuracy")
     front = {id(trial) for trial in advice.front}
     table(columns, [_row(trial, advice, is_front=id(trial) in front) for trial in advice.trials])
+    for trial in advice.trials:
+        if trial.problem:
+            say(f"Failed: {trial.candidate}: {trial.problem}")
 
 
 def _row(trial: Trial, advice: Advice, *, is_front: bool) -> tuple[str, ...]:
@@ -185,7 +188,7 @@ def _row(trial: Trial, advice: Advice, *, is_front: bool) -> tuple[str, ...]:
     known = advice.accuracy.get(form)
     accuracy = str(known) if known and not (trial.problem and not trial.loaded) else ""
     if trial.problem or not trial.loaded or not trial.lone:
-        return ("", f"{trial.candidate}: {trial.problem}", *[""] * 6, size(form.size_bytes), accuracy)
+        return ("failed", str(trial.candidate), *[""] * 6, size(form.size_bytes), accuracy)
     alone, loaded = trial.lone.figures, trial.loaded.figures
     lone = (f"{alone.p50_ms:.2f}", f"{alone.p99_ms:.2f}", f"{trial.speedup:.2f}")
     many = (f"{loaded.per_second:.1f}", f"{loaded.p99_ms:.2f}", f"{trial.gain:.2f}")

@@ -87,7 +87,7 @@ def _forms_of(bundle: Bundle, model: str, version: int | None) -> FoundForms:
         forms.append(replace(saved_model, mixed_precision=True))
     file = folder / MODEL_FILE
     if file.is_file():
-        form = str((record.get("fast_path") or {}).get("precision") or "float32")
+        form = str((record.get("fast_path") or {}).get("form") or "float32")
         forms.append(Form("model.tflite", form, bundle.path, file.stat().st_size))
     return FoundForms(tuple(forms), tuple(absent))
 
@@ -115,7 +115,7 @@ def _not_built(path: Path, bundle: Bundle, model: str, version: int | None, form
     sentences = []
     has_lower = any(not form.is_tflite and form.precision == "bfloat16" for form in forms)
     if not has_lower and bfloat16_instructions():
-        how = _how_to_build(spec, path, "bfloat16", {"precision": "bfloat16"})
+        how = _how_to_build(spec, path, "bfloat16", {"precision": "bfloat16", "fast_path": None})
         sentences.append(f"SavedModel bfloat16: not built. {how}")
     if not any(form.is_tflite for form in forms) and not spec.signatures and spec.labels is None:
         sentences.append(f"model.tflite: not built. {_how_to_build(spec, path, 'fast-path', {'fast_path': True})}")
@@ -127,7 +127,7 @@ def _how_to_build(spec: ModelSpec, path: Path, suffix: str, changes: Mapping[str
     again = f"--bundle {shell_command(path)} --bundle {shell_command(out)}"
     words = build_command(spec.model_copy(update=dict(changes)))
     if words is None:
-        change = ", ".join(f"{key}: {str(value).lower()}" for key, value in changes.items())
+        change = ", ".join(f"{key}: {str(value).lower()}" for key, value in changes.items() if value)
         return f"Set {change} in bundle.yaml, run `tfbundle build bundle.yaml -o {shell_command(out)}`, and measure both: {again}"
     return f"Run `{shell_command(*words, '-o', out)}`, and measure both: {again}"
 

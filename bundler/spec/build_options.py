@@ -55,6 +55,11 @@ class BuildOptions(TypedDict, total=False):
     weights, if the result passes the accuracy gate (evaluate, min_sqnr, min_top1 of tflite). Faster on CPUs
     with AVX-512 BF16 or AMX, slower on others."""
 
+    optimize: Literal["latency", "throughput", "size"] | None
+    """Build every form that this machine can run and that passes its accuracy gate (float32, bfloat16, and
+    model.tflite in float32; in float16 and int8, too, with calibration or evaluate), measure them, and serve
+    the best: the shortest latency of a lone client, the most requests per second, or the smallest size."""
+
     cast_half: bool
     """float32 inputs and outputs for a half-precision model, because JSON has no half precision."""
 

@@ -30,7 +30,7 @@ from bundler.bundle.manifest import Manifest, Record, tool_versions
 from bundler.bundle.staging import Staging
 from bundler.converters import Converter
 from bundler.converters.native.plugins import Extension
-from bundler.errors import UsageError
+from bundler.errors import TfbundleError, UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
 from bundler.process import interrupts
@@ -42,13 +42,13 @@ from bundler.saved_model.warmup import write_warmup
 from bundler.saved_model.write import replace_saved_model, write
 from bundler.sources import LoadedModel, load, require_packages
 from bundler.spec.build_options import BuildOptions
-from bundler.tflite import Outcome, RejectedVariant, VariantResult, fast_path, make_variants
-from bundler.tflite.fast_path import FastPath
+from bundler.tflite import Outcome, RejectedVariant, VariantResult, make_variants
 from bundler.validation import padding, parity
 from bundler.validation.bundle import Bundle
+from bundler.validation.fast_path import FastPathBuild, FastPathOutcome
 from bundler.validation.golden import make_golden
 from bundler.validation.lower_precision import Forms, GoldenData, Workshop
-from bundler.validation.precision import Judged, Subject, forms_error
+from bundler.validation.precision import Subject, forms_error
 from bundler.validation.report import ParityReport
 from bundler.validation.request import check_models
 from bundler.validation.target import image_notices
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from bundler.converters.native.registry import HandlerTable
-    from bundler.spec.bundle_spec import BundleSpec, ModelSpec, ServingSpec, SignatureLayout
+    from bundler.spec.bundle_spec import BundleSpec, FastPathForm, ModelSpec, ServingSpec, SignatureLayout
 
 Stage = Literal[
     "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate", "render",
@@ -132,7 +132,7 @@ class ModelBuild:
         record: what bundle.json says about that version.
         notices: what the user should know, one sentence each.
         rejected: the requested TFLite variants that the bundle does not have.
-        forms: the rejected forms of the SavedModel in lower precision.
+        missing: why requested forms in lower precision, which a server would prefer, are missing.
     """
 
     model: str
@@ -140,7 +140,7 @@ class ModelBuild:
     record: Record
     notices: tuple[str, ...]
     rejected: tuple[RejectedVariant, ...]
-    forms: tuple[Judged, ...] = ()
+    missing: tuple[TfbundleError, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _ModelTask:
     base: Path
     layout: BundleLayout
     work: Path
-    has_fast_path: bool
+    fast_path: FastPathForm | None
     serving: ServingSpec
 
     @property
@@ -270,8 +270,8 @@ def build_bundle(
     notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
     notices += _flag_notices(published.manifest, builds)
     bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
-    if any(build.rejected or build.forms for build in builds):
-        raise forms_error({b.model: b.rejected for b in builds}, {b.model: b.forms for b in builds}, bundle)
+    if any(build.rejected or build.missing for build in builds):
+        raise forms_error({b.model: b.rejected for b in builds}, {b.model: b.missing for b in builds}, bundle)
     return bundle
 
 
@@ -299,7 +299,7 @@ def _model_task(
         base,
         staging.layout,
         staging.work,
-        has_fast_path=spec.has_fast_path(model),
+        fast_path=spec.fast_path_of(model),
         serving=spec.serving,
     )
 
@@ -323,22 +323,23 @@ def _build_model(
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
-    outcome, fast, forms = Outcome(), None, Forms()
+    outcome, forms = Outcome(), Forms()
     if task.has_lower_precision:
         with stage("precision"):
             forms = _lower_precision(task, converted, references, derived, tolerance)
     if spec.tflite.wanted:
         with stage("tflite"):
             outcome = _make_variants(task, converted, exported[0], progress)
-    if task.has_fast_path:
+    fast = FastPathOutcome(None, None, forms.golden_data((*references, *derived), tolerance.value))
+    if task.fast_path:
         with stage("fast_path"):
-            fast = _make_fast_path(task, converted, references[0])
+            fast = _fast_path_build(task, converted, references[0]).make(task.fast_path, fast.golden)
     served = _Served(converted.signatures, converted.permutations, methods(task.saved_model))
     del converted
     gc.collect()  # its functions and variables refer to each other
     with stage("parity"):
         report = _compare(task, served, references, derived, outcome.variants, fast, tolerance)
-        proof = _prove(task, served, forms.golden_data((*references, *derived), tolerance.value), forms.extended(report))
+        proof = _prove(task, served, fast.golden, forms.extended(report))
     evaluation = {}
     if evaluate is not None:
         with stage("evaluate"):
@@ -351,9 +352,8 @@ def _build_model(
         **forms.to_json(),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
-    notices = (*proof.notices, *forms.notices(task.name))
-    record = PortablePaths(task.base).value(record)
-    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, forms.rejected)
+    notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
+    return ModelBuild(task.name, task.version, PortablePaths(task.base).value(record), notices, outcome.rejected, missing)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -394,10 +394,10 @@ def _make_variants(
     return outcome
 
 
-def _make_fast_path(task: _ModelTask, converted: ConvertedModel, reference: ReferenceOutputs) -> FastPath:
+def _fast_path_build(task: _ModelTask, converted: ConvertedModel, reference: ReferenceOutputs) -> FastPathBuild:
     target = task.layout.fast_path_file(task.name, task.version)
     work = task.work / f"{task.name}-fast-path"
-    return fast_path.build_fast_path(converted, reference, task.saved_model, target, work)
+    return FastPathBuild(converted, reference, task.spec.tflite, task.saved_model, target, work, task.base)
 
 
 def _lower_precision(
@@ -425,7 +425,7 @@ def _compare(
     references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
     variants: Sequence[VariantResult],
-    fast: FastPath | None,
+    fast: FastPathOutcome,
     tolerance: Tolerance,
 ) -> ParityReport:
     """Compare the artifacts with PyTorch.
@@ -441,7 +441,7 @@ def _compare(
         permutations=served.permutations,
         derived=derived,
         variants=variants,
-        fast_path=fast.rows if fast else (),
+        fast_path=fast.rows,
         engine=parity.Engine(spec.converter == "native", task.handlers),
     )
     report = replace(report, basis=tolerance.basis)
@@ -461,6 +461,7 @@ def _prove(task: _ModelTask, served: _Served, golden_data: GoldenData, report: P
         tolerance=golden_data.tolerance,
         permutations=served.permutations,
         max_rows=task.max_rows,
+        fast_path_tolerance=golden_data.fast_path_tolerance,
     )
     file = layout.golden_file(spec.name, task.version)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -518,12 +519,12 @@ def _fixed_dims(task: _ModelTask, loaded: LoadedModel) -> FixedDims:
     return fixed
 
 
-def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast: FastPath | None) -> Record:
+def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast: FastPathOutcome) -> Record:
     return {
         "graph": graph.to_json(),
         "largest_batch": proof.largest_batch,
         "tflite": {variant.variant: variant.to_json() for variant in outcome.variants},
-        **({"fast_path": fast.to_json()} if fast else {}),
+        **fast.to_json(),
         "tflite_refused": {variant.variant: variant.to_json() for variant in outcome.rejected},
     }
 

@@ -216,13 +216,25 @@ class RejectedRecord(JudgedRecord):
     mix: tuple[str, ...] | None = None
 
 
-class FastPathRecord(_Record):
-    """The model.tflite next to the SavedModel; `latency_ms` is by number of threads."""
+FastPathForm = Literal["float32", "float16", "int8"]
+
+
+class FastPathRecord(JudgedRecord):
+    """The model.tflite next to the SavedModel; `latency_ms` is by number of threads, and `form` what it computes in."""
 
     file: FileName
+    form: FastPathForm = "float32"
     size_bytes: Count
     latency_ms: dict[int, Number]
     operators: dict[str, Count]
+    delegation: DelegationRecord | None = None
+    notes: tuple[str, ...] = ()
+
+
+class RejectedFastPathRecord(RejectedRecord):
+    """A model.tflite that was requested in lower precision but not published."""
+
+    form: FastPathForm
 
 
 class VariantRecord(JudgedRecord):
@@ -355,6 +367,7 @@ class VersionRecord(_Record):
     tflite: dict[str, VariantRecord]
     tflite_refused: dict[str, RejectedRecord] = {}
     fast_path: FastPathRecord | None = None
+    fast_path_refused: RejectedFastPathRecord | None = None
     precision: PrecisionRecord | None = None
     mixed_precision: PrecisionRecord | None = None
     choice: ChoiceRecord | None = None
@@ -428,7 +441,7 @@ class ModelSettings(_Record):
 
     name: ModelName
     tflite: TfliteSettings | None = None
-    fast_path: bool | None = None
+    fast_path: bool | FastPathForm | None = None
 
 
 class ServingSettings(_Record):
@@ -438,7 +451,7 @@ class ServingSettings(_Record):
     rest_port: Port
     labels: dict[ModelName, dict[str, Version]]
     versions: dict[ModelName, tuple[Version, ...]]
-    fast_path: bool
+    fast_path: bool | FastPathForm
     mixed_precision: Literal["bfloat16"] | None = None
 
 

@@ -36,6 +36,12 @@ class BuildCommand(LazyCommand):
         command.__signature__ = inspect.Signature([*own, *option_parameters()])  # type: ignore[attr-defined]
         return command
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, with the values of flags that may stand alone."""
+        from bundler.cli.build_options import with_bare_values
+
+        return super().parse_args(ctx, list(with_bare_values(args)))
+
 
 def build(
     ctx: typer.Context,
@@ -124,6 +130,7 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         for variant, figures in record.get("tflite_refused", {}).items():
             verdict = "below its gate" if figures["below_gate"] else "not built"
             rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
+        rows += _fast_path(record)
         table(("artifact", "size", "max relative error", "accuracy"), rows)
         for line in (*_precision_lines(record), *_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
@@ -137,6 +144,17 @@ def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str
     if figures is None or not figures["passed"]:
         return ("SavedModel", shown_size, _worst(record, "saved_model"), "")
     return (f"SavedModel {figures['dtype']}", shown_size, _worst(record, "saved_model-bfloat16"), _accuracy(figures))
+
+
+def _fast_path(record: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return the row of the model.tflite that a server prefers, if one was requested."""
+    if figures := record.get("fast_path"):
+        named = f"model.tflite {figures.get('form', 'float32')}"
+        return [(named, size(figures["size_bytes"]), _worst(record, "tflite-fast-path"), _accuracy(figures))]
+    if figures := record.get("fast_path_refused"):
+        verdict = "below its gate" if figures["below_gate"] else "not built"
+        return [(f"model.tflite {figures['form']}", verdict, "", _accuracy(figures))]
+    return []
 
 
 def _precision_lines(record: dict[str, Any]) -> list[str]:
@@ -193,6 +211,7 @@ def _variant_lines(record: dict[str, Any]) -> list[str]:
         if figures.get("float_layers"):
             lines.append(f"{variant}: layers in float: {listed(figures['float_layers'])}")
         lines += [f"{variant}: {text}" for text in figures.get("notes", ())]
+    lines += [f"model.tflite: {text}" for text in record.get("fast_path", {}).get("notes", ())]
     return list(dict.fromkeys(lines))
 
 

@@ -6,7 +6,7 @@ Values stay text here, so that the models of bundler.spec reject a wrong one wit
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +36,17 @@ def given_options(context: typer.Context, values: Mapping[str, Any]) -> dict[str
     """
     given = [option for option in build_options() if option.flag and is_given(context, option.name)]
     return {option.name: (option.field.option.parse or _unchanged)(values[option.name]) for option in given}
+
+
+def with_bare_values(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield command-line arguments in which every flag has its value: `--fast-path` alone becomes `--fast-path=float32`.
+
+    A flag that may stand alone takes the argument behind it if that is a plain word, which a source never is: it has a dot, a
+    colon or a slash.
+    """
+    bare = {option.flag: option.field.option.bare for option in build_options() if option.field.option.bare}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        yield f"{argument}={bare[argument]}" if argument in bare and not following.isalnum() else argument
 
 
 def is_given(context: typer.Context, parameter: str) -> bool:

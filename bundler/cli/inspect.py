@@ -106,7 +106,9 @@ def _show_bundle(bundle: Bundle, facts: dict[str, Any]) -> None:
         for version in bundle.versions(model):
             record = bundle.record(model, version)
             source = str(record["source"].get("source", ""))
-            variants = ", ".join(record["tflite"]) or "-"
+            fast = record.get("fast_path")
+            named = [f"model.tflite {fast.get('form', 'float32')}"] if fast else []
+            variants = ", ".join([*record["tflite"], *named]) or "-"
             precision = " bfloat16" if record.get("precision", {}).get("passed") else ""
             bytes_text = size(bundle.size_bytes(model, version)) + precision
             rows.append((model, str(version), bytes_text, variants, record["created"], source))

@@ -73,6 +73,8 @@ def _notes(record: dict[str, Any]) -> Iterator[str]:
     yield from record["parity"].get("runtime_notes", ())
     if record.get("precision", {}).get("passed"):
         yield "which computes in bfloat16: compared within the tolerance of its golden data"
+    if (form := record.get("fast_path", {}).get("form", "float32")) != "float32":
+        yield f"whose model.tflite is {form}: compared within a tolerance of its own"
 
 
 def _records(bundle: Bundle) -> list[tuple[str, dict[str, Any]]]:

@@ -49,7 +49,7 @@ def bench_request(
     spec = signatures[signature]
     case = next((case for case in cases if _has_rows(case, spec, rows)), None)
     if case is not None:
-        return PreparedRequest(name, golden.inputs(case), signature, version, golden.outputs(case), golden.tolerance)
+        return PreparedRequest(name, golden.inputs(case), signature, version, golden.outputs(case), golden.served_tolerance)
     if not cases:
         raise VerifyError(
             f"The golden data of {name!r} version {number} has no call of the signature {signature!r}.",

@@ -41,7 +41,7 @@ class RenderedModel:
         size_bytes: The size of the latest version's folder.
         signatures: The signatures of the latest version, `serving_default` first.
         tolerance: The largest relative error allowed against PyTorch.
-        fast_path_bytes: The size of the latest version's model.tflite, or 0 if it has none.
+        fast_path_bytes: The memory of one interpreter's weights of the latest version's model.tflite, or 0 if it has none.
         largest_batch: The number of rows in the largest warm-up record of any version.
         ignores_padding: Whether requests of different lengths can share a batch of any version, padded; None if no length varies.
         graph_bytes: The size of the latest version's saved_model.pb.

@@ -110,10 +110,12 @@ def _rendered(spec: BundleSpec, name: str, manifest: Manifest, staged: BundleLay
     tolerance = record.get("parity", {}).get("tolerance", 1e-4)
     prefix = f"models/{name}/{versions[-1]}/"
     size, graph = _size(prefix, manifest, staged), _size(f"{prefix}saved_model.pb", manifest, staged)
-    fast_path = record.get("fast_path", {}).get("size_bytes", 0)
+    fast_path = record.get("fast_path", {})
+    # Interpreters widen the weights of a float16 file to float32 when they load it.
+    weights = fast_path.get("size_bytes", 0) * (2 if fast_path.get("form") == "float16" else 1)
     largest_batch = max(manifest.models[name][version].get("largest_batch", 0) for version in versions)
     return RenderedModel(
-        name, tuple(versions), size, first | signatures, tolerance, fast_path, largest_batch,
+        name, tuple(versions), size, first | signatures, tolerance, weights, largest_batch,
         ignores_padding=_ignores_padding(name, manifest), graph_bytes=graph,
     )  # fmt: skip
 

@@ -244,13 +244,17 @@ def _checked_text(config: Config) -> str:
 
 
 def _fast_paths(context: RenderContext) -> dict[str, dict[str, str]]:
-    """Return size and latency of the latest version's model.tflite by model; empty for a model without one."""
+    """Return precision, size and latency of the latest version's model.tflite by model; empty for a model without one."""
     fast_paths = {}
     for model in context.models:
         record = context.manifest["models"][model.name]["versions"][str(model.latest)]
         figures = record.get("fast_path")
         fast_paths[model.name] = (
-            {"size": size_text(figures["size_bytes"]), "latency": milliseconds_text(figures["latency_ms"]["1"])}
+            {
+                "form": figures.get("form", "float32"),
+                "size": size_text(figures["size_bytes"]),
+                "latency": milliseconds_text(figures["latency_ms"]["1"]),
+            }
             if figures
             else {}
         )

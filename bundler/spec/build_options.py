@@ -68,8 +68,10 @@ class BuildOptions(TypedDict, total=False):
     float64, 1e-4 for float32, 0.0039 for float16, 0.031 for bfloat16; up to 0.25 where PyTorch itself rounds
     that much."""
 
-    fast_path: bool | None
-    """Serve a model.tflite instead of the SavedModel. Default: serving.fast_path."""
+    fast_path: bool | Literal["float32", "float16", "int8"] | None
+    """Serve a model.tflite instead of the SavedModel, in float32 (true) or as the TFLite variant float16 or int8,
+    with float inputs and outputs and dynamic sizes; these two are left out if they are below the accuracy gate
+    of tflite. Default: serving.fast_path."""
 
     tflite: Sequence[Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "mix"]]
     """TFLite variants to build."""

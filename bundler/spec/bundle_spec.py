@@ -44,6 +44,8 @@ OWN_SCALES: tuple[TfliteVariant, ...] = ("int8", "int8-full")
 """The variants that take the scales of a model that is already quantized."""
 CALIBRATED: tuple[TfliteVariant, ...] = (*INT8, "int16x8")
 """The variants whose value ranges come from calibration data."""
+FastPathForm = Literal["float32", "float16", "int8"]
+"""What a model.tflite for the server computes in."""
 SignatureLayout = Literal["keep", "nhwc"]
 
 ADVICE = "list the options with `tfbundle build --help`, or write a commented bundle.yaml with `tfbundle init`"
@@ -239,10 +241,12 @@ class ModelSpec(Strict):
         examples=[0.01],
     )
     tflite: TfliteSpec = Field(TfliteSpec(), description="TFLite files.")
-    fast_path: Annotated[bool | None, Option(panel=TFLITE_PANEL)] = Field(
+    fast_path: Annotated[bool | FastPathForm | None, Option(panel=TFLITE_PANEL, bare="float32")] = Field(
         None,
-        description="Serve a model.tflite instead of the SavedModel. Default: serving.fast_path.",
-        examples=[True],
+        description="Serve a model.tflite instead of the SavedModel, in float32 (true) or as the TFLite variant float16 or int8, "
+        "with float inputs and outputs and dynamic sizes; these two are left out if they are below the accuracy gate of tflite. "
+        "Default: serving.fast_path.",
+        examples=["int8"],
     )
 
     @model_validator(mode="after")
@@ -318,9 +322,10 @@ class ServingSpec(Strict):
         description="With batching: pad shorter requests of a batch, each input with its first value. Default: if the build "
         "finds that this changes no answer.",
     )
-    fast_path: bool = Field(
+    fast_path: bool | FastPathForm = Field(
         False,
-        description="Serve a model.tflite instead of each SavedModel (--prefer_tflite_model): faster for small models.",
+        description="Serve a model.tflite instead of each SavedModel (--prefer_tflite_model): faster for small models. As for a "
+        "model: true, or what it computes in.",
     )
     mixed_precision: Literal["bfloat16"] | None = Field(
         None,
@@ -413,9 +418,14 @@ class BundleSpec(Strict):
             )
         return self
 
+    def fast_path_of(self, model: ModelSpec) -> FastPathForm | None:
+        """Return what the model.tflite of a model computes in; None if its SavedModel is served."""
+        chosen = self.serving.fast_path if model.fast_path is None else model.fast_path
+        return "float32" if chosen is True else chosen or None
+
     def has_fast_path(self, model: ModelSpec) -> bool:
         """Return whether a model.tflite is built for a model and served instead of its SavedModel."""
-        return self.serving.fast_path if model.fast_path is None else model.fast_path
+        return self.fast_path_of(model) is not None
 
     @property
     def stated_serving(self) -> frozenset[str]:
@@ -425,7 +435,7 @@ class BundleSpec(Strict):
     @property
     def prefers_tflite(self) -> bool:
         """Whether the server is started with the flag that prefers a version's model.tflite."""
-        return self.serving.fast_path or any(model.fast_path for model in self.models)
+        return bool(self.serving.fast_path or any(model.fast_path for model in self.models))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

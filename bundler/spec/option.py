@@ -22,6 +22,7 @@ class Option:
         commas: the flag takes a comma-separated list; the shell completes each part.
         panel: heading of `--help` under which the flag is listed, if it is not that of the field's model.
         known: values that the shell completes although others are allowed.
+        bare: the value that the flag alone stands for; one of the field's choices may follow it.
         absent: the default of the flag and the keyword, where bundle.yaml requires the key.
         python_type: the keyword's type, where `bundler.build` accepts more than bundle.yaml does.
     """
@@ -34,5 +35,6 @@ class Option:
     commas: bool = False
     panel: str = ""
     known: tuple[str, ...] = ()
+    bare: str = ""
     absent: str = ""
     python_type: str = ""

@@ -115,7 +115,8 @@ def _example(field: SpecField | None) -> str:
 
 
 def _wrong_type(value: object, place: Place) -> str:
-    return f"{show(value)} is not {type_text(place.annotation)}"
+    choices = place.field.choices if place.field and isinstance(value, str) else ()
+    return f"{show(value)} is not {type_text(place.annotation)}{did_you_mean(show(value), choices)}"
 
 
 def show(value: object) -> str:

@@ -95,6 +95,37 @@ def make_variants(
             return Outcome.of([_timed_build(builder, variant, on_variant) for variant in spec.wanted])
 
 
+def make_resizable(
+    variant: TfliteVariant, converted: ConvertedModel, exported: ExportedSignature, spec: TfliteSpec, work: Path, *, base: Path
+) -> VariantResult | RejectedVariant:
+    """Make one variant of serving_default that keeps the dynamic sizes and the types of the model's inputs and outputs.
+
+    Calibration, gate and measurements are those of any variant, at the sizes that the spec gives its files. For a variant below
+    its gate, no layers at fault are searched for.
+
+    Args:
+        variant: the variant.
+        converted: the converted model.
+        exported: serving_default, with PyTorch as the reference.
+        spec: the model's `tflite` section.
+        work: an existing folder, in which the file stays.
+        base: folder that a relative path of calibration data starts from.
+
+    Raises:
+        UsageError: PyTorch rejects the sizes.
+    """
+    spec = spec.model_copy(update={
+        "variants": (variant,), "auto_mix": False, "io": "model", "shapes": {}, "select_tf_ops": False, "target_runtime": None,
+    })  # fmt: skip
+    sizes = static_sizes(exported.signature, exported.examples, spec)
+    samples = CalibrationSamples.read(exported, spec, sizes, base)
+    file_inputs = FileInputs(converted.permutations)
+    model = StaticModel.prepare(converted, exported, spec, samples.calibration, file_inputs, work, resizable=True)
+    with WorkerClient(work) as client:
+        evaluator = Evaluator(exported, spec, model, base)
+        return VariantBuilder(model, samples, client, work / "resizable", evaluator, searches=False).build(variant)
+
+
 def _timed_build(
     builder: VariantBuilder, variant: TfliteVariant, on_variant: OnVariant | None
 ) -> VariantResult | RejectedVariant:

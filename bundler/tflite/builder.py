@@ -56,6 +56,7 @@ class VariantBuilder:
         client: the process that converts and runs files.
         stem: path of the files, without `-<variant>.tflite`.
         evaluator: measures a file's accuracy.
+        searches: whether the layers at fault and a mix are searched for if an int8 file is below its gate.
     """
 
     model: StaticModel
@@ -63,6 +64,7 @@ class VariantBuilder:
     client: WorkerClient
     stem: Path
     evaluator: Evaluator
+    searches: bool = True
 
     def build(self, variant: TfliteVariant) -> VariantResult | RejectedVariant:
         """Make a variant, and measure it if it passes its gate."""
@@ -150,7 +152,7 @@ class VariantBuilder:
         self, variant: TfliteVariant, error: TfbundleError, figures: Mapping[str, Any] | None = None
     ) -> RejectedVariant:
         """Return the rejected variant, with the losses of its layers if an int8 file is below its gate."""
-        if not isinstance(error, GateError) or variant not in INT8:
+        if not isinstance(error, GateError) or variant not in INT8 or not self.searches:
             return RejectedVariant(variant, error, figures or {})
         try:
             losses = self._search.losses

@@ -99,7 +99,7 @@ class FilePrediction:
         served = self.file_inputs.of(call)
         axes = {spec.name: self._served_axis(spec) for spec in self.signature.inputs}
         rows = next((served[name].shape[axis] for name, axis in axes.items() if axis is not None), 1)
-        model, size = self._matching_model(served, axes)
+        model, size = self._matching_model(served, axes, rows)
         dtypes = {spec.name: spec.dtype for spec in self.signature.outputs}
         parts: list[dict[str, Array]] = []
         for start in range(0, rows, size):
@@ -113,12 +113,14 @@ class FilePrediction:
         order = self.file_inputs.order(spec.name)
         return axis if axis is None or order is None else list(order).index(axis)
 
-    def _matching_model(self, served: Mapping[str, Array], axes: Mapping[str, int | None]) -> tuple[TfliteModel, int]:
-        """Return the signature that takes these sizes, and its number of rows per call."""
+    def _matching_model(
+        self, served: Mapping[str, Array], axes: Mapping[str, int | None], rows: int
+    ) -> tuple[TfliteModel, int]:
+        """Return the signature that takes these sizes, and its number of rows per call: up to `ROWS`, if it takes any."""
         for model in self.models:
             if all(_same_except_axis(axes[spec.name], spec.shape, served[spec.name].shape) for spec in model.inputs):
                 sizes = [spec.shape[axis] for spec in model.inputs if (axis := axes[spec.name]) is not None]
-                return model, int(sizes[0] or 1) if sizes else 1
+                return model, int(sizes[0] or min(max(rows, 1), ROWS)) if sizes else 1
         got = ", ".join(f"{name}{list(array.shape)}" for name, array in served.items())
         expected = " or ".join(", ".join(map(str, model.inputs)) for model in self.models)
         raise UsageError(
@@ -264,4 +266,4 @@ def _rows(array: Array, indices: Array, axis: int | None) -> Array:
 
 def _same_except_axis(axis: int | None, want: Sequence[int | None], got: Sequence[int]) -> bool:
     pairs = enumerate(zip(want, got, strict=True))
-    return all(expected == actual for index, (expected, actual) in pairs if index != axis)
+    return all(expected in (None, actual) for index, (expected, actual) in pairs if index != axis)

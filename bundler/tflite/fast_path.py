@@ -1,7 +1,10 @@
 """The fast path: a model.tflite next to saved_model.pb, which a server prefers under `--prefer_tflite_model`.
 
-It has the SavedModel's signature and tensor names, and resizes to the sizes of a request. Models that TensorFlow Serving cannot
-serve this way are rejected, by the rules of its session (tensorflow_serving/servables/tensorflow/tflite_session.cc):
+It has the SavedModel's signature and tensor names, and resizes to the sizes of a request. It computes in float32, or is the
+TFLite variant float16 or int8 (`bundler.tflite.build.make_resizable`), with the same inputs and outputs.
+
+Models that TensorFlow Serving cannot serve this way are rejected, by the rules of its session
+(tensorflow_serving/servables/tensorflow/tflite_session.cc):
 
 1. There is only one signature: a session runs the file's first subgraph, whichever signature is called.
 2. The session supports these types: float32, int8, int16, int32, int64, uint8, bool, complex64.
@@ -24,13 +27,16 @@ from bundler.errors import TfliteError, UsageError
 from bundler.process import worker
 from bundler.saved_model.summarize import signature_def
 from bundler.tflite import contents, exchange
+from bundler.tflite.delegation import Delegation, delegation
+from bundler.tflite.request import check_variants
+from bundler.tflite.result import VariantResult
 from bundler.tflite.variants import write_static
 from bundler.values.comparison import FAST_PATH, Row, differences
 from bundler.values.converted import SERVING_DEFAULT
 from bundler.values.reference import to_served
 
 if TYPE_CHECKING:
-    from bundler.spec.bundle_spec import ModelSpec
+    from bundler.spec.bundle_spec import FastPathForm, ModelSpec
     from bundler.values.converted import ConvertedModel
     from bundler.values.reference import ReferenceOutputs
     from bundler.values.signature import Signature
@@ -47,31 +53,47 @@ class FastPath:
     Attributes:
         path: the file.
         latency_ms: median latency of the smallest call in milliseconds, by number of threads.
-        rows: the difference of each output of each draw from PyTorch.
+        rows: the difference of each output of each draw from PyTorch; in float32 it must be within the tolerance.
         operators: counts by TFLite operator name.
+        delegation: the part of the graph that XNNPACK runs.
+        variant: the file as a TFLite variant, if it does not compute in float32: calibration, accuracy and notes.
     """
 
     path: Path
     latency_ms: Mapping[int, float]
     rows: tuple[Row, ...]
     operators: Mapping[str, int]
+    delegation: Delegation | None = None
+    variant: VariantResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the `fast_path` record for bundle.json."""
+        variant = self.variant.to_json() if self.variant else {}
+        kept = ("calibration", "accuracy", "evaluation", "notes")
         return {
             "file": self.path.name,
+            **({"form": self.variant.variant} if self.variant else {}),
             "size_bytes": self.path.stat().st_size,
             "latency_ms": {str(threads): round(ms, 4) for threads, ms in self.latency_ms.items()},
             "operators": dict(self.operators),
+            **({"delegation": self.delegation.to_json()} if self.delegation else {}),
+            **{key: variant[key] for key in kept if key in variant},
         }
 
 
-def check_request(model: ModelSpec) -> None:
+def check_request(model: ModelSpec, form: FastPathForm = "float32", base: Path = Path()) -> None:
     """Check a model's spec before any work is done.
 
+    Args:
+        model: the spec.
+        form: what the file computes in.
+        base: folder that relative paths of the spec start from.
+
     Raises:
-        UsageError: the model has additional signatures.
+        UsageError: the model has additional signatures, or the form needs calibration data and there is none.
     """
+    if form != "float32":
+        check_variants((form,), model.tflite, base, model.source)
     additional = {**model.methods, **model.derived}
     if additional:
         raise UsageError(
@@ -103,7 +125,12 @@ def _unsupported(reason: str) -> TfliteError:
 
 
 def build_fast_path(
-    converted: ConvertedModel, references: ReferenceOutputs, saved_model: Path, target: Path, work: Path
+    converted: ConvertedModel,
+    references: ReferenceOutputs,
+    saved_model: Path,
+    target: Path,
+    work: Path,
+    variant: VariantResult | None = None,
 ) -> FastPath:
     """Write a model.tflite, run it as the server will, and compare it with PyTorch.
 
@@ -113,6 +140,7 @@ def build_fast_path(
         saved_model: folder of the SavedModel, whose signature the file gets.
         target: path of the model.tflite.
         work: a new folder for temporary files.
+        variant: the variant that `make_resizable` made; None for a file in float32, which is made here.
 
     Raises:
         TfliteError: TensorFlow Serving cannot serve the model from TFLite, or the model cannot be converted.
@@ -121,7 +149,10 @@ def build_fast_path(
     check_signature(signature)
     work.mkdir(parents=True)
     shapes = {spec.name: spec.shape for spec in signature.inputs}
-    write_static(converted.static(shapes), signature.input_names, work / "saved_model")
+    if variant:
+        shutil.copyfile(variant.path, work / "converted.tflite")
+    else:
+        write_static(converted.static(shapes), signature.input_names, work / "saved_model")
     cases = references.cases
     exchange.save_calls(work / "draws", (to_served(case.inputs, converted.permutations) for case in cases))
     definition = signature_def(saved_model, SERVING_DEFAULT)
@@ -130,11 +161,11 @@ def build_fast_path(
     shutil.move(work / "model.tflite", target)
     outputs = list(exchange.load_calls(work / "outputs"))
     rows = tuple(
-        Row(SERVING_DEFAULT, case.name, FAST_PATH, difference)
+        Row(SERVING_DEFAULT, case.name, FAST_PATH, difference, gated=variant is None)
         for case, case_outputs in zip(cases, outputs, strict=True)
         for difference in differences(case.outputs, case_outputs)
     )
-    return FastPath(target, latency, rows, contents.count(contents.operators(target)))
+    return FastPath(target, latency, rows, contents.count(contents.operators(target)), delegation(target), variant)
 
 
 def _run_worker(work: Path) -> dict[int, float]:

@@ -3,6 +3,7 @@
 Like `bundler.tflite.worker` it is a separate process, because it may crash. WORK contains
 
     saved_model/        the model with its dynamic dims, lowered for TFLite
+    converted.tflite    in its place: the converted model, if it does not compute in float32
     signature.pb        the SignatureDef of the SavedModel that is served
     draws/N.npz         inputs by name
 
@@ -43,7 +44,8 @@ def main(work: Path) -> int:
 
 
 def _make(work: Path) -> dict[int, float]:
-    content = convert(work / "saved_model", "float32")
+    converted = work / "converted.tflite"
+    content = converted.read_bytes() if converted.exists() else convert(work / "saved_model", "float32")
     if _resizes_several(content):
         content = defer_preparation(content)
     definition = message("tensorflow.SignatureDef").FromString((work / "signature.pb").read_bytes())

@@ -56,7 +56,7 @@ class FileInputs:
         served = to_served(call, self.permutations)
         return served | {self.image.name: self.image.to_file(call[self.image.name])} if self.image else served
 
-    def static(self, converted: ConvertedModel, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def static(self, converted: ConvertedModel, shapes: Mapping[str, tuple[int | None, ...]]) -> Any:
         """Return serving_default as a ConcreteFunction for inputs of these shapes, as the files take them."""
         if self.image is None:
             return converted.static(shapes)
@@ -109,7 +109,7 @@ def image_form(
     return _folded(form, inputs[0][0], images) if folds else form if is_moved else None
 
 
-def _wrapped(converted: ConvertedModel, shapes: Mapping[str, tuple[int, ...]], image: ImageForm) -> Any:
+def _wrapped(converted: ConvertedModel, shapes: Mapping[str, tuple[int | None, ...]], image: ImageForm) -> Any:
     """Put the form of the image in front of a function of any converter, which takes the order that is served."""
     import tensorflow as tf
 

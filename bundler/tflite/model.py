@@ -81,13 +81,29 @@ class StaticModel:
         calibration: Calibration | None,
         file_inputs: FileInputs,
         work: Path,
+        *,
+        resizable: bool = False,
     ) -> StaticModel:
-        """Run PyTorch on the test calls, and fill the work folder for the TFLite process."""
+        """Run PyTorch on the test calls, and fill the work folder for the TFLite process.
+
+        Args:
+            converted: the converted model.
+            exported: serving_default, with PyTorch as the reference.
+            spec: the model's `tflite` section.
+            calibration: the calibration data, if any.
+            file_inputs: converts PyTorch's inputs to those of the files.
+            work: the work folder.
+            resizable: whether the files keep the dynamic sizes of the model's inputs; the calls are as without.
+        """
         sizes = signature_sizes(exported.signature, exported.examples, spec)
         cases = {
             name: run_references(exported, own_sizes, calibration, file_inputs) for name, own_sizes in sizes.items()
         }
-        shapes = {name: _shapes(signature_cases.cases[0].inputs) for name, signature_cases in cases.items()}
+        shapes: dict[str, dict[str, tuple[int | None, ...]]] = {
+            name: _shapes(signature_cases.cases[0].inputs) for name, signature_cases in cases.items()
+        }
+        if resizable:
+            shapes = {SERVING_DEFAULT: {s.name: s.shape for s in converted.signatures[SERVING_DEFAULT].inputs}}
         functions = {name: file_inputs.static(converted, own_shapes) for name, own_shapes in shapes.items()}
         write_signatures(functions, exported.signature.input_names, work / "saved_model")
         cls._setup(spec, cases, file_inputs).write(work)
@@ -175,5 +191,5 @@ class Evaluator:
         return self.gate.complaint(self.figures(file)) is None
 
 
-def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int | None, ...]]:
     return {name: array.shape for name, array in arrays.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from bundler.tflite import calibration, user_function
 from bundler.tflite.runtimes import parse_target
 
 if TYPE_CHECKING:
-    from bundler.spec.bundle_spec import TfliteSpec
+    from bundler.spec.bundle_spec import TfliteSpec, TfliteVariant
 
 
 def check_request(spec: TfliteSpec, base: Path = Path(), source: str = "") -> None:
@@ -34,7 +34,7 @@ def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> I
         base: folder that relative paths start from.
         source: the model's source. If the model is already quantized, its int8 file needs no calibration data.
     """
-    yield "variants", lambda: _check_variants(spec, base, source)
+    yield "variants", lambda: check_variants(spec.wanted, spec, base, source)
     if spec.target_runtime:
         target = spec.target_runtime
         yield "target_runtime", lambda: parse_target(target)
@@ -45,8 +45,16 @@ def request_checks(spec: TfliteSpec, base: Path = Path(), source: str = "") -> I
         yield "evaluate", lambda: user_function.check(evaluate, base, what="evaluate")
 
 
-def _check_variants(spec: TfliteSpec, base: Path, source: str) -> None:
-    needing = [variant for variant in spec.wanted if variant in CALIBRATED]
+def check_variants(variants: Sequence[TfliteVariant], spec: TfliteSpec, base: Path, source: str) -> None:
+    """Raise a UsageError if one of these variants lacks calibration data, or shapes conflict with it.
+
+    Args:
+        variants: names of variants.
+        spec: the model's `tflite` section.
+        base: folder that relative paths start from.
+        source: the model's source.
+    """
+    needing = [variant for variant in variants if variant in CALIBRATED]
     if not spec.calibration and comes_quantized(source, base):
         needing = [variant for variant in needing if variant not in OWN_SCALES]
     if needing and not spec.calibration:
@@ -55,7 +63,7 @@ def _check_variants(spec: TfliteSpec, base: Path, source: str) -> None:
             fix="set --calibration to an .npz (one array per input), a folder of .npz files or images, or file.py:function",
             code="TFB4001",
         )
-    if "int16x8" in spec.wanted and spec.shapes:
+    if "int16x8" in variants and spec.shapes:
         raise UsageError(
             "int16x8 cannot be combined with tflite.shapes: TensorFlow quantizes only one signature of such a file.",
             fix="build int16x8 as a separate model, without tflite.shapes",

@@ -105,7 +105,7 @@ class TfliteModel:
         """
         expected = {spec.name: spec for spec in self.inputs}
         actual = {name: TensorSpec(name, array.dtype.name, array.shape) for name, array in inputs.items()}
-        if expected != actual:
+        if set(expected) != set(actual) or not all(_takes(spec, actual[name]) for name, spec in expected.items()):
             raise TfliteError(
                 f"The file takes {', '.join(map(str, expected.values()))}, but got {', '.join(map(str, actual.values()))}.",
                 where=str(self.path),
@@ -166,6 +166,11 @@ def _invoker(interpreter: Any, inputs: Mapping[str, Array]) -> Callable[[], Any]
     if len(interpreter.get_signature_list()) > 1:
         return partial(runner, **file_inputs)  # `invoke` would run the first graph, whichever signature that is
     del runner  # `invoke` fails while a signature runner exists
+    resized = [name for name, array in file_inputs.items() if tuple(details[name]["shape"]) != array.shape]
+    for name in resized:
+        interpreter.resize_tensor_input(details[name]["index"], list(file_inputs[name].shape), strict=True)
+    if resized:
+        interpreter.allocate_tensors()
     for name, array in file_inputs.items():
         interpreter.set_tensor(details[name]["index"], array)
     run: Callable[[], Any] = interpreter.invoke
@@ -210,9 +215,18 @@ def prepare_interpreter(path: Path, threads: int) -> Any:
 
 def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
     def spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
-        return TensorSpec(name, np.dtype(detail["dtype"]).name, tuple(int(n) for n in detail["shape"]))
+        shape, signature = (tuple(int(n) for n in detail[key]) for key in ("shape", "shape_signature"))
+        # The shape_signature of a file without one is empty; -1 is a size that the caller chooses.
+        dims = signature if len(signature) == len(shape) else shape
+        return TensorSpec(name, np.dtype(detail["dtype"]).name, tuple(None if n < 0 else n for n in dims))
 
     return tuple(spec(name, detail) for name, detail in details.items())
+
+
+def _takes(spec: TensorSpec, actual: TensorSpec) -> bool:
+    return (spec.dtype, len(spec.dims)) == (actual.dtype, len(actual.dims)) and all(
+        size in (None, got) for size, got in zip(spec.dims, actual.dims, strict=True)
+    )
 
 
 def _reason(exc: Exception, noise: str) -> str:

@@ -22,6 +22,7 @@ def make_golden(
     permutations: Mapping[str, Sequence[int]] | None = None,
     limit: int = GOLDEN_BYTES,
     max_rows: int | None = None,
+    fast_path_tolerance: float | None = None,
 ) -> Golden:
     """Select some of PyTorch's outputs as golden data, with the inputs in the served order of axes.
 
@@ -35,6 +36,7 @@ def make_golden(
         permutations: `ConvertedModel.permutations`.
         limit: the size in bytes.
         max_rows: the most rows of a further case: what a batching server takes in one request; None: any number.
+        fast_path_tolerance: the tolerance for a model.tflite in lower precision; None: as `tolerance`.
     """
     cases: list[GoldenCase] = []
     room = limit
@@ -45,7 +47,7 @@ def make_golden(
             inputs = reference.to_served(case.inputs, permutations or {})
             cases.append(GoldenCase(reference.exported.name, case.name, inputs, dict(case.outputs)))
     bfloat16 = [place for case in cases for place in _bfloat16_tensors(case)]
-    return Golden(model, tolerance, tuple(map(_storable, cases)), tuple(bfloat16))
+    return Golden(model, tolerance, tuple(map(_storable, cases)), tuple(bfloat16), fast_path_tolerance)
 
 
 def _select(cases: Sequence[Case], room: int, max_rows: int | None) -> list[Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bundler.errors import ParityError
@@ -21,7 +22,7 @@ def check_golden(golden: Golden, saved_model: Path) -> ParityReport:
     """Run the SavedModel, and the model.tflite beside it if there is one, on the golden inputs, and compare the outputs.
 
     Args:
-        golden: the golden data of the version.
+        golden: the golden data of the version, with the tolerances of both files.
         saved_model: folder of the version.
 
     Raises:
@@ -48,7 +49,8 @@ def _fast_path_rows(golden: Golden, folder: Path) -> Iterator[Row]:
             yield from failed_rows(case.signature, case.name, FAST_PATH, case.outputs, error)
         return
     for case, got in zip(golden.cases, answers, strict=True):
-        yield from compared_rows(case.signature, case.name, FAST_PATH, case.outputs, got)
+        for row in compared_rows(case.signature, case.name, FAST_PATH, case.outputs, got):
+            yield replace(row, tolerance=golden.served_tolerance)
 
 
 def _restored(golden: Golden, case: GoldenCase, side: str) -> dict[str, Array]:

@@ -49,11 +49,15 @@ class LowerPrecision:
 
 @dataclass(frozen=True)
 class GoldenData:
-    """PyTorch's outputs for the golden data, their tolerance, and the SavedModel to serve if it is not the one in float32."""
+    """PyTorch's outputs for the golden data, their tolerance, and the SavedModel to serve if it is not the one in float32.
+
+    `fast_path_tolerance` is that of a model.tflite in lower precision beside the SavedModel.
+    """
 
     references: Sequence[ReferenceOutputs]
     tolerance: float
     saved_model: Path | None
+    fast_path_tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,9 @@ class Forms:
     flag: LowerPrecision | None = None
 
     @property
-    def rejected(self) -> tuple[Judged, ...]:
-        """The forms that are not served."""
-        return tuple(form.judged for form in (self.lower, self.flag) if form is not None and not form.passed)
+    def errors(self) -> tuple[TfbundleError, ...]:
+        """Why forms are not served."""
+        return tuple(form.judged.error for form in (self.lower, self.flag) if form is not None and form.judged.error)
 
     def served_graph(self, graph: GraphSummary, saved_model: Path) -> GraphSummary:
         """Return the graph of the SavedModel that is served; `graph` is that of the one in float32."""

@@ -172,7 +172,7 @@ def judge(form: Form, subject: Subject, base: Path, lower: Path, work: Path) -> 
         graded = (samples, outputs[len(calls) :]) if samples else (calls, outputs)
         gate, figures = _graded(form, subject, *graded, lower)
         judged = replace(judged, accuracy=figures.to_json(), evaluation=gate.metric_json(figures))
-        complaint = gate.complaint(figures) or next(_broken(rows), None)
+        complaint = gate.complaint(figures) or next(broken(rows), None)
         if complaint:
             raise _gate_error(form, complaint)
         if form == "mixed_precision" and judged.ratios and min(judged.ratios) > SLOWER:
@@ -282,7 +282,7 @@ def _as_rows(calls: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return joined
 
 
-def _broken(rows: Sequence[Row]) -> Iterator[str]:
+def broken(rows: Sequence[Row]) -> Iterator[str]:
     """Yield why outputs cannot be compared at all."""
     for row in rows:
         if row.difference.problem:
@@ -300,10 +300,16 @@ def _gate_error(form: Form, complaint: str) -> GateError:
 
 
 
-def golden_tolerance(rows: Sequence[Row]) -> float:
-    """Return the tolerance for golden data of a SavedModel in bfloat16, from its differences on this machine."""
+def golden_tolerance(rows: Sequence[Row], least: float = BASE["bfloat16"], spread: float = _SPREAD) -> float:
+    """Return the tolerance for golden data of a form in lower precision, from its differences on this machine.
+
+    Args:
+        rows: the differences.
+        least: the smallest tolerance.
+        spread: how far answers may be off on another CPU, in units of the largest error on this one.
+    """
     errors = [row.difference.max_rel for row in rows if math.isfinite(row.difference.max_rel)]
-    return max(BASE["bfloat16"], _SPREAD * max(errors, default=0.0))
+    return max(least, spread * max(errors, default=0.0))
 
 
 def answerable(
@@ -340,17 +346,17 @@ def _answers(
 
 
 def forms_error(
-    rejected: Mapping[str, Sequence[RejectedVariant]], forms: Mapping[str, Sequence[Judged]], bundle: object
+    rejected: Mapping[str, Sequence[RejectedVariant]], forms: Mapping[str, Sequence[TfbundleError]], bundle: object
 ) -> VariantsError:
     """Return the error for a bundle that was published without some of its variants or forms.
 
     Args:
         rejected: the missing TFLite variants, by model.
-        forms: the rejected forms of SavedModels, by model.
+        forms: why forms in lower precision that a server would prefer are missing, by model.
         bundle: the published bundle, which the error carries.
     """
     variants = variants_error(rejected, bundle) if any(rejected.values()) else None
-    flat = [(name, judged.error) for name, of_model in forms.items() for judged in of_model if judged.error]
+    flat = [(name, error) for name, of_model in forms.items() for error in of_model]
     if variants and not flat:
         return variants
     reasons = [f"{name}: {error.what}" + (f"\n  where: {error.where}" if error.where else "") for name, error in flat]

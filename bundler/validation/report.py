@@ -57,7 +57,7 @@ class ParityReport:
     @property
     def failures(self) -> tuple[Row, ...]:
         """The gated rows that exceed the tolerance."""
-        return tuple(row for row in self.rows if row.gated and not row.difference.within(self.tolerance))
+        return tuple(row for row in self.rows if row.gated and not row.within(self.tolerance))
 
     @property
     def passed(self) -> bool:
@@ -77,7 +77,7 @@ class ParityReport:
 
     def _summarize(self, key: tuple[str, str, str], rows: Sequence[Row]) -> OutputSummary:
         worst = max(rows, key=lambda row: row.difference.max_rel)
-        good = all(row.difference.within(self.tolerance) for row in rows)
+        good = all(row.within(self.tolerance) for row in rows)
         verdict = ("passed" if good else "FAILED") if worst.gated else "reported"
         largest = max(row.difference.max_abs for row in rows)
         return OutputSummary(*key, len(rows), largest, worst.difference.max_rel, worst.draw, verdict)

@@ -67,11 +67,11 @@ def _checks(spec: BundleSpec, model: ModelSpec, base: Path, *, is_loaded: bool) 
     has_lower_precision = model.precision != "float32" or spec.serving.mixed_precision is not None
     if not is_loaded:
         yield from source_checks(model, base)
-    if model.tflite.wanted or has_lower_precision:
+    if model.tflite.wanted or has_lower_precision or spec.fast_path_of(model) not in (None, "float32"):
         for key, check in request_checks(model.tflite, base, model.source):
             yield ("tflite", key), check
     if has_fast_path:
-        yield ("fast_path",), lambda: fast_path.check_request(model)
+        yield ("fast_path",), lambda: fast_path.check_request(model, spec.fast_path_of(model) or "float32", base)
     if model.tflite.wanted or has_fast_path or has_lower_precision:
         yield ("tflite",), worker_timeout  # raises if the environment has a wrong one
     if model.derived:

@@ -26,6 +26,7 @@ class Row:
     Attributes:
         runtime: `onnxruntime`, `saved_model` or `tflite-<variant>`.
         gated: whether the difference must be within the tolerance.
+        tolerance: the row's own tolerance, in place of the report's.
     """
 
     signature: str
@@ -33,11 +34,16 @@ class Row:
     runtime: str
     difference: Difference
     gated: bool = True
+    tolerance: float | None = None
+
+    def within(self, tolerance: float) -> bool:
+        """Return whether the difference is within the row's own tolerance, or else within that of the report."""
+        return self.difference.within(tolerance if self.tolerance is None else self.tolerance)
 
     def to_json(self, tolerance: float) -> dict[str, Any]:
         """Return plain data for bundle.json."""
         place = {"signature": self.signature, "draw": self.draw, "runtime": self.runtime, "gated": self.gated}
-        return {**place, "passed": self.difference.within(tolerance), **self.difference.to_json()}
+        return {**place, "passed": self.within(tolerance), **self.difference.to_json()}
 
     def explain(self) -> str:
         """Describe the row and its difference in one line."""

@@ -1,8 +1,9 @@
 """Golden data: example inputs of every signature and PyTorch's answers, in one .npz that NumPy alone can read.
 
 Keys are `<signature>/<case>/in/<name>` and `<signature>/<case>/out/<name>`. `__meta__` holds JSON with the model's name, the
-tolerance, the order of cases, inputs and outputs, and the keys whose dtype NumPy does not have (bfloat16 is stored as
-uint16). Strings are stored as NumPy unicode arrays, bytes (images, tf.Examples) as base64. Nothing is pickled.
+tolerance, that of a model.tflite in lower precision beside the SavedModel, the order of cases, inputs and outputs, and the
+keys whose dtype NumPy does not have (bfloat16 is stored as uint16). Strings are stored as NumPy unicode arrays, bytes (images,
+tf.Examples) as base64. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -46,12 +47,19 @@ class Golden:
         tolerance: largest allowed relative error, see `serving.golden.compare`.
         cases: the calls.
         bfloat16: keys of the arrays that hold the bits of bfloat16 values as uint16.
+        fast_path_tolerance: the same for a model.tflite in lower precision beside the SavedModel; None: as `tolerance`.
     """
 
     model: str
     tolerance: float
     cases: tuple[GoldenCase, ...]
     bfloat16: tuple[str, ...] = field(default=())
+    fast_path_tolerance: float | None = None
+
+    @property
+    def served_tolerance(self) -> float:
+        """The tolerance for a server that may prefer the model.tflite, which a client cannot tell from the SavedModel."""
+        return self.tolerance if self.fast_path_tolerance is None else self.fast_path_tolerance
 
     @property
     def signatures(self) -> tuple[str, ...]:
@@ -88,6 +96,7 @@ class Golden:
         meta = {
             "model": self.model,
             "tolerance": self.tolerance,
+            **({} if self.fast_path_tolerance is None else {"fast_path_tolerance": self.fast_path_tolerance}),
             "bfloat16": list(self.bfloat16),
             "binary": binary,
             "cases": [
@@ -121,7 +130,8 @@ class Golden:
             meta = json.loads(str(data["__meta__"]))
             binary = set(meta.get("binary", ()))
             cases = tuple(_case(row, data, binary) for row in meta["cases"])
-            return cls(str(meta["model"]), float(meta["tolerance"]), cases, tuple(map(str, meta["bfloat16"])))
+            fast_path = float(meta["fast_path_tolerance"]) if "fast_path_tolerance" in meta else None
+            return cls(str(meta["model"]), float(meta["tolerance"]), cases, tuple(map(str, meta["bfloat16"])), fast_path)
         except KeyError as exc:
             raise unreadable(path, f"it has no {exc}") from exc
         except (ValueError, TypeError, AttributeError, RecursionError) as exc:

@@ -330,7 +330,8 @@ class _Replay:
         problems = [f"output {name!r} is missing in the answer" for name in outputs if name not in got]
         problems += [f"output {name!r} was not expected" for name in sorted(set(got) - set(outputs))]
         differences = [_difference(name, want, got[name]) for name, want in outputs.items() if name in got]
-        problems += [difference.explain() for difference in differences if not difference.within(self.golden.tolerance + extra)]
+        tolerance = self.golden.served_tolerance + extra
+        problems += [difference.explain() for difference in differences if not difference.within(tolerance)]
         worst = max((difference.max_rel for difference in differences), default=0.0)
         if problems:
             raise _CheckFailedError("; ".join(problems), worst)

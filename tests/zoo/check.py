@@ -47,7 +47,7 @@ def assert_agrees(entry: Entry, converted: Converted, work: Path, tolerance: flo
         served = SavedModel(work / "1")
     for reference in parity.run_references(converted.exported):
         assert not reference.left_out, reference.left_out
-        _assert_sizes(reference)
+        assert_sizes(reference)
         for case in reference.cases:
             name = reference.exported.name
             outputs = {k: v.numpy() for k, v in converted.model.run(name, case.inputs).items()}
@@ -56,7 +56,7 @@ def assert_agrees(entry: Entry, converted: Converted, work: Path, tolerance: flo
                 _assert_close(differences(case.outputs, served(name, case.inputs)), f"saved {name} {case.name}", tolerance)
 
 
-def _assert_sizes(reference: ReferenceOutputs) -> None:
+def assert_sizes(reference: ReferenceOutputs) -> None:
     """Assert that the cases have two sizes of each dynamic dim, one of which is the batch."""
     dims = [d for spec in reference.exported.signature.inputs for d in spec.dims if not isinstance(d, int)]
     assert any(is_batch(d) for d in dims)

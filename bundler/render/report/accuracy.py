@@ -11,6 +11,7 @@ from bundler.bundle.schema import (
     JudgedRecord,
     MetricRecord,
     ParitySummaryRecord,
+    RejectedFastPathRecord,
     RejectedRecord,
     VariantRecord,
 )
@@ -45,10 +46,15 @@ class FastPathView:
     """The files that a server can load.
 
     Attributes:
-        rows: Rows of (file, size, median latency with 1 thread, median latency with 2 threads, largest relative error).
+        rows: Rows of (file, size, median latency with 1 thread, median latency with 2 threads, largest relative error, what it
+            computes in, SQNR, share of nodes in XNNPACK).
+        is_exact: Whether both files give the same answers, within the tolerance of float32.
+        rejected: The verdict on a model.tflite in lower precision that is not published; empty otherwise.
     """
 
     rows: tuple[tuple[str, ...], ...]
+    is_exact: bool = True
+    rejected: str = ""
 
 
 def accuracy_view(variants: Mapping[str, VariantRecord], rejected: Mapping[str, RejectedRecord]) -> AccuracyView | None:
@@ -135,23 +141,35 @@ def _layer_lines(variant: RejectedRecord) -> tuple[str, ...]:
 
 
 def fast_path_view(
-    fast_path: FastPathRecord | None, size_bytes: int, parity: Sequence[ParitySummaryRecord]
+    fast_path: FastPathRecord | None,
+    rejected: RejectedFastPathRecord | None,
+    size_bytes: int,
+    parity: Sequence[ParitySummaryRecord],
 ) -> FastPathView | None:
-    """Return the comparison of the two files that a server can load, or None without a fast path.
+    """Return the comparison of the two files that a server can load, or None if no fast path was requested.
 
     Args:
         fast_path: The version's model.tflite, if it has one.
+        rejected: The model.tflite that is not published, if there is one.
         size_bytes: The size of the version's folder, which contains both.
         parity: The comparisons of the version with PyTorch.
     """
+    if rejected is not None:
+        return FastPathView((), rejected=f"{rejected.form}, {_verdict(rejected)}: {rejected.reason.partition(chr(10))[0]}")
     if fast_path is None:
         return None
     latencies = [
         milliseconds_text(fast_path.latency_ms[n]) if n in fast_path.latency_ms else NONE for n in (1, 2)
     ]
     saved = ("saved_model.pb and variables", size_text(size_bytes - fast_path.size_bytes), NONE, NONE)
-    lite = (fast_path.file, size_text(fast_path.size_bytes), *latencies)
-    return FastPathView(((*lite, _error(parity, "tflite-fast-path")), (*saved, _error(parity, "saved_model"))))
+    lite = (fast_path.file, size_text(fast_path.size_bytes), *latencies, _error(parity, "tflite-fast-path"))
+    sqnr = _sqnr(fast_path)
+    share = f"{fast_path.delegation.share:.0%}" if fast_path.delegation else NONE
+    rows = (
+        (*lite, fast_path.form, NONE if sqnr is None else f"{sqnr:.1f} dB", share),
+        (*saved, _error(parity, "saved_model"), NONE, NONE, NONE),
+    )
+    return FastPathView(rows, is_exact=fast_path.form == "float32")
 
 
 def _error(parity: Sequence[ParitySummaryRecord], runtime: str) -> str:

@@ -151,7 +151,7 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
         accuracy_view(_ordered(record.tflite), _ordered(record.tflite_refused)),
         precision_view(record.precision, record.mixed_precision),
         choice_view(record.choice),
-        fast_path_view(record.fast_path, model.size_bytes, record.parity.summary),
+        fast_path_view(record.fast_path, record.fast_path_refused, model.size_bytes, record.parity.summary),
         _evaluation(record.evaluation) if record.evaluation else None,
         graph_view(record.graph, model.size_bytes, _ordered(record.tflite), record.fast_path),
         _stages(_ordered(record.stages)),

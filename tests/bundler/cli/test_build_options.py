@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bundler.cli.app import app
-from bundler.cli.build_options import complete_list, option_parameters
+from bundler.cli.build_options import complete_list, option_parameters, with_bare_values
 from bundler.spec.bundle_spec import MODEL_PANEL, TFLITE_PANEL
 
 
@@ -43,10 +43,22 @@ def completions(*words: str) -> list[str]:
         (["--io-type", "u"], ["uint8"]),
         (["--tflite", "float16,int8"], ["float16,int8", "float16,int8-full", "float16,int8-io"]),
         (["--allow"], ["--allow-random-calibration"]),
+        (["--fast-path", "i"], ["int8"]),
     ],
 )
 def test_the_shell_completes_choices_and_flags(words: list[str], offered: list[str]) -> None:
     assert completions(*words) == offered
+
+
+def test_a_flag_that_may_stand_alone_takes_the_plain_word_behind_it() -> None:
+    for arguments, expected in (
+        ("net.py:make --fast-path", "net.py:make --fast-path=float32"),
+        ("--fast-path net.py:make -o x", "--fast-path=float32 net.py:make -o x"),
+        ("--fast-path --json net.onnx", "--fast-path=float32 --json net.onnx"),
+        ("net.onnx --fast-path int8", "net.onnx --fast-path int8"),
+        ("net.onnx --fast-path=float16", "net.onnx --fast-path=float16"),
+    ):
+        assert list(with_bare_values(arguments.split())) == expected.split()
 
 
 def test_parts_of_a_list_are_offered_once() -> None:

@@ -39,6 +39,6 @@ def test_memory_is_requested_for_the_weights_of_every_interpreter() -> None:
 
 def test_the_readme_lists_which_models_have_a_fast_path() -> None:
     text = tf_serving._readme(fast())
-    assert "| digits | 1 MiB | 0.25 ms |" in text
-    assert "| minilm | none; saved_model.pb is served | – |" in text
+    assert "| digits | 1 MiB | float32 | 0.25 ms |" in text
+    assert "| minilm | none; saved_model.pb is served | – | – |" in text
     assert "model.tflite" not in tf_serving._readme(make_context())

@@ -92,6 +92,9 @@ def test_every_field_of_bundle_yaml_is_described_and_its_examples_have_its_type(
         assert field.description[-1:] == ".", field.path
         assert "\n" not in field.description
         for example in field.examples:
-            kinds = {"a list": list, "a mapping": dict, "true": bool, "a number": float, "a whole": int, "a string": str}
+            kinds = {
+                "a list": list, "a mapping": dict, "true": bool, "a number": float, "a whole": int, "a string": str,
+                "one of": str,
+            }  # fmt: skip
             allowed = tuple(kind for words, kind in kinds.items() if words in field.type_text)
             assert isinstance(example, allowed), (field.path, example)

@@ -39,6 +39,6 @@ def test_the_time_is_compared_for_the_batch_sizes_that_both_were_measured_with()
 
 @pytest.mark.parametrize(("error", "code"), [(GateError("below"), 3), (TfbundleError("crashed"), 1)])
 def test_the_exit_code_says_whether_a_gate_was_missed(error: TfbundleError, code: int) -> None:
-    found = forms_error({"net": ()}, {"net": (Judged("precision", error=error),)}, "bundle")
+    found = forms_error({"net": ()}, {"net": (error,)}, "bundle")
     assert found.exit_code == code and found.bundle == "bundle"
     assert found.what == f"Published in float32.\nnet: {error.what}"

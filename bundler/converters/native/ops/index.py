@@ -182,9 +182,9 @@ def _gathered(data: Tensor, index: Tensor, batch_dims: int = 0) -> Tensor:
     count = _rows_to_move(rows, batch_dims, inner)
     taken = tf.gather_nd(data, rows[tuple([slice(None)] * batch_dims + [slice(count)])], batch_dims=batch_dims)
     result = tf.reshape(taken, tf.concat([index_sizes[:-1], inner], 0))
-    if index.shape[-1] is None:
-        return result
-    return tf.ensure_shape(result, [*index.shape[:-1], *data.shape[batch_dims + depth :]])
+    if index.shape[-1] is not None:
+        result.set_shape([*index.shape[:-1], *data.shape[batch_dims + depth :]])  # TFLite has no EnsureShape
+    return result
 
 
 def _has_empty_slices(data: Tensor, depth: int | None, batch_dims: int = 0) -> bool:

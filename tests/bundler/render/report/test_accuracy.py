@@ -97,5 +97,18 @@ def test_fast_path_compares_the_files_that_a_server_can_load(tmp_path: Path) -> 
     fast = {"file": "model.tflite", "size_bytes": 51_200, "latency_ms": {"1": 0.5, "2": 0.25}, "operators": {"CONV_2D": 3}}
     page = Page(page_of(with_manifest(judged(fast_path=fast)), tmp_path))
     rows = [row for row in page.rows if row[0].startswith(("model.tflite", "saved_model.pb"))]
-    assert rows[0] == ["model.tflite", "50 KiB", "0.5 ms", "0.25 ms", "not compared"]
-    assert rows[1][2:] == ["–", "–", "3e-06"]
+    assert rows[0] == ["model.tflite", "50 KiB", "0.5 ms", "0.25 ms", "not compared", "float32", "–", "–"]
+    assert rows[1][2:] == ["–", "–", "3e-06", "–", "–", "–"]
+
+
+def test_fast_path_in_lower_precision_has_its_accuracy_or_the_reason_why_it_is_missing(tmp_path: Path) -> None:
+    fast = {
+        "file": "model.tflite", "form": "int8", "size_bytes": 51_200, "latency_ms": {"1": 0.5}, "operators": {"CONV_2D": 3},
+        "accuracy": {"outputs": {"y": {"sqnr_db": 31.25}}}, "delegation": {"share": 0.75},
+    }  # fmt: skip
+    page = Page(page_of(with_manifest(judged(fast_path=fast)), tmp_path))
+    (row,) = [row for row in page.rows if row[0] == "model.tflite"]
+    assert row[-3:] == ["int8", "31.2 dB", "75%"] and "to the precision that its accuracy gate allows" in page.text
+    refused = {"form": "int8", "reason": "its SQNR is 3.0 dB", "below_gate": True}
+    page = Page(page_of(with_manifest(judged(fast_path_refused=refused)), tmp_path))
+    assert "is not published: int8, below its gate: its SQNR is 3.0 dB" in page.text

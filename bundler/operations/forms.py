@@ -81,7 +81,9 @@ def _forms_of(bundle: Bundle, model: str, version: int | None) -> FoundForms:
     precision = str(lower["dtype"]) if lower.get("passed") else "float32"
     saved_model = Form("SavedModel", precision, bundle.path, _saved_model_bytes(folder))
     forms, absent = [saved_model], []
-    if reason := _without_flag(record):
+    if precision != "float32":
+        pass  # its products are in bfloat16 already
+    elif reason := _without_flag(record):
         absent.append(f"SavedModel with --mixed_precision=bfloat16: {reason}")
     else:
         forms.append(replace(saved_model, mixed_precision=True))

@@ -266,7 +266,8 @@ def agreements(
     found: dict[str, Agreement] = {}
     for name in dict.fromkeys(signature for signature, _, _ in calls):
         prefix = "" if name == default else f"{name}/"
-        want, got = (_as_rows([call[side] for call in calls if call[0] == name]) for side in (1, 2))
+        own = [(want, got) for signature, want, got in calls if signature == name]
+        want, got = _as_rows([pair[0] for pair in own]), _as_rows([pair[1] for pair in own])
         found |= {prefix + output: figure for output, figure in agreement([want], [got]).items()}
     return found
 

@@ -56,9 +56,8 @@ class BuildOptions(TypedDict, total=False):
     with AVX-512 BF16 or AMX, slower on others."""
 
     optimize: Literal["latency", "throughput", "size"] | None
-    """Build every form that this machine can run and that passes its accuracy gate (float32, bfloat16, and
-    model.tflite in float32; in float16 and int8, too, with calibration or evaluate), measure them, and serve
-    the best: the shortest latency of a lone client, the most requests per second, or the smallest size."""
+    """Build each form that passes its accuracy gate (float32, bfloat16, model.tflite; float16 and int8 with
+    calibration data), measure them, and serve the one with the best latency, throughput or size."""
 
     cast_half: bool
     """float32 inputs and outputs for a half-precision model, because JSON has no half precision."""

@@ -225,9 +225,8 @@ class ModelSpec(Strict):
     )
     optimize: Literal["latency", "throughput", "size"] | None = Field(
         None,
-        description="Build every form that this machine can run and that passes its accuracy gate (float32, bfloat16, and "
-        "model.tflite in float32; in float16 and int8, too, with calibration or evaluate), measure them, and serve the best: the "
-        "shortest latency of a lone client, the most requests per second, or the smallest size.",
+        description="Build each form that passes its accuracy gate (float32, bfloat16, model.tflite; float16 and int8 with "
+        "calibration data), measure them, and serve the one with the best latency, throughput or size.",
         examples=["throughput"],
     )
     cast_half: bool = Field(
@@ -257,15 +256,6 @@ class ModelSpec(Strict):
             if spec.is_derived and spec.of not in ("serving_default", *self.methods):
                 known = ", ".join(("serving_default", *self.methods))
                 raise ValueError(f"signatures.{name}.of: there is no signature {spec.of!r} to wrap; choose one of {known}")
-        return self
-
-    @model_validator(mode="after")
-    def _optimize_chooses(self) -> ModelSpec:
-        if self.optimize and (self.precision != "float32" or self.fast_path is not None):
-            raise ValueError(
-                f"optimize: {self.optimize} chooses precision and fast_path itself; leave out "
-                f"{'precision' if self.precision != 'float32' else 'fast_path'}"
-            )
         return self
 
     @property

@@ -27,10 +27,15 @@ class Comparison:
 
     @property
     def gain(self) -> float:
-        """Requests per second as a multiple of the reference's; 0 if a request failed."""
+        """Requests per second as a multiple of the reference's, the median over the turns; 0 if a request failed.
+
+        A machine that stops for a moment in one turn would change the ratio of the whole time many times over.
+        """
         if self.figures.failed or not self.baseline.per_second:
             return 0.0
-        return self.figures.per_second / self.baseline.per_second
+        pairs = zip(self.figures.rates, self.baseline.rates, strict=True)
+        ratios = [own / reference for own, reference in pairs if reference]
+        return statistics.median(ratios) if ratios else self.figures.per_second / self.baseline.per_second
 
     @property
     def speedup(self) -> float:

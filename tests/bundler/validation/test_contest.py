@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import bundler
-from bundler.errors import SpecError, UsageError
-from bundler.spec.bundle_spec import ModelSpec, parse_spec
+from bundler.errors import UsageError
+from bundler.spec.bundle_spec import ModelSpec
 from bundler.validation import choice, contest
 from serving import Client, Server
 from serving.advise.forms import Candidate
@@ -77,10 +77,9 @@ def test_the_forms_are_measured_with_real_servers(mlp_onnx: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("key", "value"), [("precision", "bfloat16"), ("fast_path", True)])
-def test_what_optimize_chooses_must_not_be_given(key: str, value: object) -> None:
-    model = {"name": "m", "source": "m.py:make", "optimize": "latency", key: value}
-    with pytest.raises(SpecError, match=f"optimize: latency chooses precision and fast_path itself; leave out {key}"):
-        parse_spec({"models": [model]}, where="bundle.yaml")
+def test_what_optimize_chooses_must_not_be_given(key: str, value: object, mlp_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"optimize chooses precision and fast_path by measurement, so {key} cannot be given"):
+        bundler.build(mlp_onnx, out=tmp_path / "b", optimize="latency", **{key: value})  # type: ignore[arg-type]
 
 
 def test_a_wrong_goal_is_refused(mlp_onnx: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from serving.advise.forms import Candidate, Form
 from serving.advise.settings import Setting
-from serving.advise.trials import Goal, Trial, best_of, pareto_front
-from tests.serving.advise.advised import BATCHED, FAST, FLOAT32, INT8, advice, trial
+from serving.advise.trials import Comparison, Goal, Trial, best_of, pareto_front
+from tests.serving.advise.advised import BATCHED, FAST, FLOAT32, INT8, advice, figures, trial
 
 REFERENCE = trial(Candidate(FLOAT32, Setting()), 1.0)
 MANY = trial(BATCHED, 3.0, 0.8)
@@ -35,6 +35,12 @@ def test_the_goal_chooses(goal: Goal, best: Trial) -> None:
 def test_of_settings_of_the_smallest_form_the_one_with_most_requests_is_chosen() -> None:
     faster = trial(Candidate(INT8, Setting(pools=3)), 0.6, 0.4)
     assert best_of([*ALL, faster], "size") is faster
+
+
+def test_a_turn_in_which_the_machine_stopped_does_not_count() -> None:
+    own = replace(figures(90), rates=(100.0, 120.0, 110.0, 100.0, 120.0))
+    stopped = replace(figures(20), rates=(100.0, 0.0, 1.0, 100.0, 100.0))
+    assert Comparison(own, stopped).gain == pytest.approx(1.1)
 
 
 def test_failures_are_told() -> None:

@@ -57,7 +57,7 @@ def advise(options: AdviseOptions, requests: Sequence[PreparedRequest]) -> None:
         options: the parameters, which have been checked.
         requests: the requests of the load.
     """
-    from bundler.operations.forms import GoldenJudge, find_forms
+    from bundler.operations.forms import find_forms, judge_of
     from bundler.validation.bundle import Bundle
     from serving.advise import search
 
@@ -66,7 +66,7 @@ def advise(options: AdviseOptions, requests: Sequence[PreparedRequest]) -> None:
     _refuse_unsafe(bundles.values(), options)
     mix = _mix(first, requests, options)
     found = find_forms(bundles, mix.model, options.version)
-    judge = GoldenJudge.of(first, mix.model, options.version)
+    judge = judge_of(first, mix.model, options.version)
     allowed = ("--allow_unsafe_ops=true",) if options.allow_unsafe_ops else ()
     pads = _pads(first, mix.model, options)
     plan = search.Plan(options.clients, options.goal, options.seconds, pads, allowed)

@@ -23,6 +23,7 @@ from bundler.validation.precision import agreements
 from bundler.values.arrays import Array
 from bundler.values.comparison import differences
 from serving.advise.forms import Accuracy, Form
+from serving.advise.search import Judge
 from serving.client.client import Client
 from serving.cpu import bfloat16_instructions
 from serving.golden.data import Golden
@@ -81,12 +82,11 @@ def _forms_of(bundle: Bundle, model: str, version: int | None) -> FoundForms:
     precision = str(lower["dtype"]) if lower.get("passed") else "float32"
     saved_model = Form("SavedModel", precision, bundle.path, _saved_model_bytes(folder))
     forms, absent = [saved_model], []
-    if precision != "float32":
-        pass  # its products are in bfloat16 already
-    elif reason := _without_flag(record):
-        absent.append(f"SavedModel with --mixed_precision=bfloat16: {reason}")
-    else:
+    reason = _without_flag(record)
+    if precision == "float32" and not reason:  # else its products are in bfloat16 already
         forms.append(replace(saved_model, mixed_precision=True))
+    if reason:
+        absent.append(f"SavedModel with --mixed_precision=bfloat16: {reason}")
     file = folder / MODEL_FILE
     if file.is_file():
         form = str((record.get("fast_path") or {}).get("form") or "float32")
@@ -103,6 +103,8 @@ def _without_flag(record: Record) -> str:
     """Return why the server's flag --mixed_precision cannot be tried; an empty text if it can."""
     if not bfloat16_instructions():
         return "this CPU has no instructions for bfloat16."
+    if record.get("adopted"):
+        return "its version was adopted, so there are no golden data to judge its answers by."
     judged = record.get("mixed_precision") or {}
     return str(judged.get("reason", "")) if judged.get("below_gate") else ""
 
@@ -153,6 +155,20 @@ def build_command(spec: ModelSpec) -> tuple[str, ...] | None:
     return tuple(words)
 
 
+def judge_of(bundle: Bundle, model: str, version: int | None = None) -> Judge:
+    """Return what judges the forms of a version (default: the latest): its golden data, or nothing if it was adopted.
+
+    Raises:
+        GoldenError: the golden data cannot be read.
+    """
+    number = bundle.versions(model)[-1] if version is None else version
+    if bundle.is_adopted(model, number):
+        return lambda form, target: Accuracy()
+    entry = next((each for each in bundle.manifest.spec.get("models", ()) if each["name"] == model), None)
+    limits = ModelSpec.model_validate(entry).tflite if entry else TfliteSpec()
+    return GoldenJudge(Golden.load(own_file(bundle.path, bundle.layout.golden_file(model, number))), limits)
+
+
 @dataclass(frozen=True)
 class GoldenJudge:
     """Judges the answers of a served form to the golden calls of a bundle.
@@ -166,18 +182,6 @@ class GoldenJudge:
     golden: Golden
     limits: TfliteSpec
     timeout: float = 60.0
-
-    @classmethod
-    def of(cls, bundle: Bundle, model: str, version: int | None = None) -> GoldenJudge:
-        """Return the judge for a version of a model (default: the latest).
-
-        Raises:
-            GoldenError: the golden data cannot be read.
-        """
-        number = bundle.versions(model)[-1] if version is None else version
-        entry = next((each for each in bundle.manifest.spec.get("models", ()) if each["name"] == model), None)
-        limits = ModelSpec.model_validate(entry).tflite if entry else TfliteSpec()
-        return cls(Golden.load(own_file(bundle.path, bundle.layout.golden_file(model, number))), limits)
 
     def __call__(self, form: Form, target: str) -> Accuracy:
         """Send the golden calls to a server, and judge its answers.

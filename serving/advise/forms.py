@@ -65,12 +65,12 @@ class Accuracy:
     """How well a form answers the bundle's golden calls.
 
     Attributes:
-        max_rel: the largest relative error of an output against PyTorch's.
+        max_rel: the largest relative error of an output against PyTorch's; None if it is not known.
         sqnr_db: the signal-to-noise ratio of the worst output in dB; None if no output is a float.
         problem: why the form must not be served; empty if its answers are good enough.
     """
 
-    max_rel: float = 0.0
+    max_rel: float | None = None
     sqnr_db: float | None = None
     problem: str = ""
 
@@ -81,9 +81,8 @@ class Accuracy:
         return {**known, **({"problem": self.problem} if self.problem else {})}
 
     def __str__(self) -> str:
-        if self.sqnr_db is None or not math.isfinite(self.sqnr_db):
-            return f"{self.max_rel:.1e}"
-        return f"{self.sqnr_db:.0f} dB, {self.max_rel:.1e}"
+        ratio = [f"{self.sqnr_db:.0f} dB"] if self.sqnr_db is not None and math.isfinite(self.sqnr_db) else []
+        return ", ".join([*ratio, *([f"{self.max_rel:.1e}"] if self.max_rel is not None else [])])
 
 
 @dataclass(frozen=True)

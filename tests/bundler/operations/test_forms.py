@@ -13,7 +13,7 @@ import pytest
 
 from bundler.errors import UsageError
 from bundler.operations import forms
-from bundler.operations.forms import GoldenJudge, build_command, find_forms
+from bundler.operations.forms import GoldenJudge, build_command, find_forms, judge_of
 from bundler.spec.bundle_spec import ModelSpec, TfliteSpec
 from bundler.validation.bundle import Bundle
 from serving.advise.forms import Form
@@ -68,6 +68,16 @@ def test_the_builds_verdict_on_the_flag_counts(small_bundle: Path, tmp_path: Pat
     found = find_forms(with_record(tmp_path / "b", small_bundle, mixed_precision=judged), "mlp")
     assert [form.mixed_precision for form in found.forms] == [False]
     assert found.absent[0] == "SavedModel with --mixed_precision=bfloat16: accuracy is 0.5"
+
+
+def test_an_adopted_version_is_measured_without_a_gate(small_bundle: Path, tmp_path: Path, bfloat16_cpu: None) -> None:
+    adopted = with_record(tmp_path / "adopted", small_bundle, adopted={"from": "x"})
+    found = find_forms(adopted, "mlp")
+    assert [str(form) for form in found.forms] == ["SavedModel float32"]
+    (reason,) = found.absent
+    assert reason.endswith("its version was adopted, so there are no golden data to judge its answers by.")
+    accuracy = judge_of(adopted[tmp_path / "adopted"], "mlp")(FLOAT32, "localhost:1")
+    assert (str(accuracy), accuracy.to_json()) == ("", {})
 
 
 def test_several_bundles_are_told_apart_and_must_agree(small_bundle: Path, tmp_path: Path, bfloat16_cpu: None) -> None:

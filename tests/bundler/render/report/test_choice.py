@@ -26,7 +26,7 @@ def test_every_form_is_a_row_and_every_other_a_note() -> None:
     assert view is not None
     assert view.summary.startswith("Chosen by throughput: model.tflite int8. Requests per second are those of 4 clients")
     best, failed = view.rows
-    assert best == ("model.tflite int8", "interpreters 2", "1.25 ms", "812", "9.50 ms", "2.0 KiB", "43 dB", "yes")
+    assert best == ("model.tflite int8", "interpreters 2", "1.25 ms", "812", "9.5 ms", "2 KiB", "43 dB", "yes")
     assert failed[-1] == "failed: it crashed" and failed[2:5] == ("–", "–", "–")
     assert view.notes == ("SavedModel bfloat16 took no part: below its gate",)
 

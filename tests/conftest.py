@@ -85,6 +85,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     if agreeing := zoo.line(terminalreporter.stats):
         terminalreporter.write_line(agreeing + onednn.suffix())
+    if agreeing := zoo.fast_path_line(terminalreporter.stats):
+        terminalreporter.write_line(agreeing)
     for line in zoo.half_lines(terminalreporter.stats):
         terminalreporter.write_line(line)
     passed = (r.nodeid for r in terminalreporter.stats.get("passed", []) if r.when == "call")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _TEST = "zoo/test_zoo.py::test_architecture["
+_FAST_PATH_TEST = "zoo/test_fast_path.py::test_fast_path["
 _HALF_TEST = "zoo/test_halves.py::test_half["
 
 
@@ -15,16 +16,30 @@ def line(stats: Mapping[str, Iterable[Any]]) -> str | None:
     Args:
         stats: the reports of a terminal reporter by outcome; under xdist, the controller's contains those of all workers.
     """
-    passed = _names(stats, "passed")
-    others = _names(stats, "failed") | _names(stats, "error") | _names(stats, "xfailed") | _names(stats, "xpassed")
+    share = _share(stats, _TEST)
+    return f"zoo: {share} architectures agree with PyTorch" if share else None
+
+
+def fast_path_line(stats: Mapping[str, Iterable[Any]]) -> str | None:
+    """Return the line of the fast path, or None if no architecture was tested there.
+
+    Args:
+        stats: see `line`.
+    """
+    share = _share(stats, _FAST_PATH_TEST)
+    return f"zoo: {share} architectures have a fast path that agrees with PyTorch" if share else None
+
+
+def _share(stats: Mapping[str, Iterable[Any]], test: str) -> str | None:
+    """Return how many runs of a test passed, `52/52`; None if it was not run."""
+    passed = _names(stats, "passed", test)
+    others = set().union(*(_names(stats, outcome, test) for outcome in ("failed", "error", "xfailed", "xpassed")))
     tested = passed | others
-    if not tested:
-        return None
-    return f"zoo: {len(passed - others)}/{len(tested)} architectures agree with PyTorch"
+    return f"{len(passed - others)}/{len(tested)}" if tested else None
 
 
-def _names(stats: Mapping[str, Iterable[Any]], outcome: str) -> set[str]:
-    return {r.nodeid for r in stats.get(outcome, ()) if _TEST in getattr(r, "nodeid", "")}
+def _names(stats: Mapping[str, Iterable[Any]], outcome: str, test: str) -> set[str]:
+    return {r.nodeid for r in stats.get(outcome, ()) if test in getattr(r, "nodeid", "")}
 
 
 def half_lines(stats: Mapping[str, Iterable[Any]]) -> list[str]:

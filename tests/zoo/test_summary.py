@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.zoo.summary import half_lines, line
+from tests.zoo.summary import fast_path_line, half_lines, line
 
 
 def report(name: str, file: str = "tests/zoo/test_zoo.py::test_architecture") -> Any:
@@ -23,6 +23,12 @@ def test_failures_of_all_kinds_are_counted() -> None:
         "skipped": [report("phi")], "": [SimpleNamespace(when="setup")],
     }  # fmt: skip
     assert line(stats) == "zoo: 1/4 architectures agree with PyTorch"
+
+
+def test_the_fast_path_is_counted_apart() -> None:
+    stats = {"passed": [report("bert"), report("bert", "tests/zoo/test_fast_path.py::test_fast_path")]}
+    assert fast_path_line(stats) == "zoo: 1/1 architectures have a fast path that agrees with PyTorch"
+    assert fast_path_line({"passed": [report("bert")]}) is None
 
 
 def test_no_line_without_the_zoo() -> None:

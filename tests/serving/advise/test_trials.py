@@ -32,6 +32,14 @@ def test_the_goal_chooses(goal: Goal, best: Trial) -> None:
     assert best_of(ALL, goal) is best
 
 
+def test_of_candidates_that_are_nearly_equal_the_one_that_is_best_otherwise_is_chosen() -> None:
+    quicker = trial(Candidate(FAST, Setting(pools=1)), 2.9, 1.8)
+    assert best_of([MANY, quicker, QUICK], "throughput") is quicker
+    busier = trial(Candidate(FAST, Setting(pools=3)), 2.5, 1.95)
+    assert best_of([MANY, QUICK, busier], "latency") is busier
+    assert best_of([FAILED, BELOW], "latency") is FAILED
+
+
 def test_of_settings_of_the_smallest_form_the_one_with_most_requests_is_chosen() -> None:
     faster = trial(Candidate(INT8, Setting(pools=3)), 0.6, 0.4)
     assert best_of([*ALL, faster], "size") is faster

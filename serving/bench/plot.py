@@ -40,7 +40,7 @@ class Choice:
 
     Attributes:
         group: what points of one colour have in common.
-        label: the text beside the point; empty for none.
+        label: the text that explains the point, which then has a number; empty for none.
         per_second: requests per second of all clients.
         ms: latency of a lone client.
         is_front: whether the point is on the Pareto front of the two.
@@ -71,15 +71,16 @@ def draw_choices(choices: Sequence[Choice], title: str, file: Path) -> None:
         for group in dict.fromkeys(choice.group for choice in choices):
             own = [choice for choice in choices if choice.group == group]
             axes.scatter([each.per_second for each in own], [each.ms for each in own], label=group)
-        for choice in choices:
+        for number, choice in enumerate((choice for choice in choices if choice.label), start=1):
             place = (choice.per_second, choice.ms)
-            axes.annotate(choice.label, place, xytext=(4, 4), textcoords="offset points", fontsize=7)
+            axes.annotate(str(number), place, xytext=(4, 4), textcoords="offset points", fontsize=9)
+            axes.plot([], [], linestyle="none", label=f"{number}: {choice.label}")
         axes.set_title(title)
         axes.set(xlabel="requests per second, all clients", ylabel="latency of a lone client, ms (median)", yscale="log")
         for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             formatter("{x:g}")
         axes.margins(0.12)
-        axes.legend(frameon=False, fontsize=8)
+        axes.figure.legend(frameon=False, fontsize=7, loc="outside lower left", ncols=2)
 
 
 def check_format(file: Path) -> None:

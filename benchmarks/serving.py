@@ -23,7 +23,7 @@ import psutil
 from benchmarks.support.common import Report, Verdict, interleave, load_arguments, status_of
 from bundler.operations.bench import bench_request
 from bundler.validation.bundle import Bundle
-from serving.advise.search import layout_settings
+from serving.advise.settings import Demand, layout_settings
 from serving.bench.load import Load, measure
 from serving.client.client import Client
 from serving.launch.server_process import server_process
@@ -108,7 +108,7 @@ def build_minilm(folder: Path) -> Path:
 
 def batching(report: Report, bundle: Path, folder: Path, turns: int, seconds: float) -> None:
     """Measure a server without flags, and one with batches of half the clients, which fill while the previous batch runs."""
-    setting = layout_settings(CLIENTS, 1)[0]
+    setting = layout_settings(Demand(CLIENTS, at_once=CLIENTS), tflite=False)[0]
     assert setting.batching
     setting = replace(setting, batching=replace(setting.batching, max_batch_size=CLIENTS // 2))
     assert setting.batching

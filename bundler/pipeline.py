@@ -1,6 +1,7 @@
 """The build pipeline: from a spec to a published bundle.
 
     load -> export -> convert -> saved_model -> precision -> tflite -> fast_path -> parity -> evaluate    for each model
+                                                (with `optimize`, choose in place of precision and fast_path)
     render -> publish                                                                                 for the bundle
 
 The order is written in `build_bundle` and `_run_stages` and nowhere else. Each stage is a function from values to a
@@ -45,6 +46,8 @@ from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, Processes, RejectedVariant, VariantResult, make_variants
 from bundler.validation import padding, parity
 from bundler.validation.bundle import Bundle
+from bundler.validation.choice import Choice
+from bundler.validation.contest import Contest
 from bundler.validation.fast_path import FastPathBuild, FastPathOutcome
 from bundler.validation.golden import make_golden
 from bundler.validation.lower_precision import Forms, GoldenData, Workshop
@@ -71,8 +74,8 @@ if TYPE_CHECKING:
     from bundler.spec.bundle_spec import BundleSpec, FastPathForm, ModelSpec, ServingSpec, SignatureLayout
 
 Stage = Literal[
-    "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate", "render",
-    "publish",
+    "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "choose", "parity", "evaluate",
+    "render", "publish",
 ]
 
 
@@ -133,6 +136,7 @@ class ModelBuild:
         notices: what the user should know, one sentence each.
         rejected: the requested TFLite variants that the bundle does not have.
         missing: why requested forms in lower precision, which a server would prefer, are missing.
+        choice: the form that was chosen by measurement, with `optimize`.
     """
 
     model: str
@@ -141,6 +145,7 @@ class ModelBuild:
     notices: tuple[str, ...]
     rejected: tuple[RejectedVariant, ...]
     missing: tuple[TfbundleError, ...] = ()
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ class _ModelTask:
         layout: layout of the staging folder.
         work: scratch folder; it is not published.
         serving: how the bundle is served.
+        is_only: whether the build has no other model, so that flags of the whole server may be chosen for it.
     """
 
     spec: ModelSpec
@@ -164,6 +170,7 @@ class _ModelTask:
     work: Path
     fast_path: FastPathForm | None
     serving: ServingSpec
+    is_only: bool = True
 
     @property
     def name(self) -> str:
@@ -185,6 +192,9 @@ class _ModelTask:
 
     @property
     def has_lower_precision(self) -> bool:
+        """Whether forms in lower precision are requested; `optimize` makes its own."""
+        if self.spec.optimize:
+            return False
         return self.mixed_precision or self.spec.precision != "float32"
 
     @property
@@ -260,8 +270,7 @@ def build_bundle(
         manifest, label_notices = _merge_manifest(staging.manifest, spec, base, adopted)
         _check_settings(manifest, tasks)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
-        for build in builds:
-            manifest = manifest.with_version(build.model, build.version, build.record)
+        manifest = _with_builds(manifest, spec, builds)
         server_notices = image_notices(manifest.spec["docker"], staging.layout, {build.model: build.version for build in builds})
         with timed(report, "", "render"):
             render_parts(staging, manifest)
@@ -275,8 +284,31 @@ def build_bundle(
     return bundle
 
 
+def _with_builds(manifest: Manifest, spec: BundleSpec, builds: Sequence[ModelBuild]) -> Manifest:
+    """Return the manifest with the new versions, and the settings that serve what was chosen by measurement.
+
+    The settings stand there as if the spec had had them; those of the whole server are chosen only in a build of one model.
+    """
+    for build in builds:
+        manifest = manifest.with_version(build.model, build.version, build.record)
+    choices = {build.model: build.choice for build in builds if build.choice is not None}
+    if not choices:
+        return manifest
+    models = [
+        {**model, "optimize": None, **choices[model["name"]].model} if model["name"] in choices else model
+        for model in manifest.spec["models"]
+    ]
+    serving = dict(manifest.spec["serving"])
+    if len(spec.models) == 1:
+        chosen = choices[spec.models[0].name].serving
+        serving |= {key: value for key, value in chosen.items() if key != "clients" or key not in spec.stated_serving}
+    return replace(manifest, spec={**manifest.spec, "models": models, "serving": serving})
+
+
 def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[str]:
-    """Yield why the flag --mixed_precision is left out, for models that this build did not measure with it."""
+    """Yield what was chosen, and why the flag --mixed_precision is left out, for models that were not measured with it."""
+    for build in builds:
+        yield from build.choice.notices(build.model) if build.choice else ()
     content = json.loads(manifest.to_bytes())
     measured = {build.model for build in builds}
     unknown = [name for name in without_verdict(content) if name not in measured]
@@ -299,8 +331,9 @@ def _model_task(
         base,
         staging.layout,
         staging.work,
-        fast_path=spec.fast_path_of(model),
+        fast_path=None if model.optimize else spec.fast_path_of(model),
         serving=spec.serving,
+        is_only=len(spec.models) == 1,
     )
 
 
@@ -339,7 +372,7 @@ def _run_stages(
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
     with stage("saved_model"):
         graph = _save(task, converted)
-    outcome, forms = Outcome(), Forms()
+    outcome, forms, choice = Outcome(), Forms(), None
     if task.has_lower_precision:
         with stage("precision"):
             forms = _lower_precision(task, converted, references, derived, tolerance)
@@ -347,6 +380,9 @@ def _run_stages(
         with stage("tflite"):
             outcome = _make_variants(task, converted, exported[0], processes)
     fast = FastPathOutcome(None, None, forms.golden_data((*references, *derived), tolerance.value))
+    if spec.optimize:
+        with stage("choose"):
+            forms, fast, choice = _choose(task, converted, references, derived, tolerance)
     if task.fast_path:
         with stage("fast_path"):
             fast = _fast_path_build(task, converted, references[0]).make(task.fast_path, fast.golden)
@@ -356,20 +392,17 @@ def _run_stages(
     with stage("parity"):
         report = _compare(task, served, references, derived, outcome.variants, fast, tolerance)
         proof = _prove(task, served, fast.golden, forms.extended(report))
-    evaluation = {}
-    if evaluate is not None:
-        with stage("evaluate"):
-            evaluation = _evaluation(task, evaluate, outcome.variants, exported[0])
     record = {
+        **(_evaluation(task, evaluate, outcome.variants, exported[0], times) if evaluate else {}),
         **_model_record(task, model, served, _move_onnx_files(task, exported)),
-        "parity": proof.report.to_json(),
-        **evaluation,
         **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
         **forms.to_json(),
+        **({"choice": choice.to_json()} if choice else {}),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
-    return ModelBuild(task.name, task.version, PortablePaths(task.base).value(record), notices, outcome.rejected, missing)
+    portable = PortablePaths(task.base).value(record)
+    return ModelBuild(task.name, task.version, portable, notices, outcome.rejected, missing, choice)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -414,6 +447,42 @@ def _fast_path_build(task: _ModelTask, converted: ConvertedModel, reference: Ref
     return FastPathBuild(converted, reference, task.spec.tflite, task.saved_model, target, work, task.base)
 
 
+def _choose(
+    task: _ModelTask,
+    converted: ConvertedModel,
+    references: Sequence[ReferenceOutputs],
+    derived: Sequence[ReferenceOutputs],
+    tolerance: Tolerance,
+) -> tuple[Forms, FastPathOutcome, Choice]:
+    """Make every form of the model, measure them, and return those parts that the chosen one needs."""
+    assert task.spec.optimize
+    work = task.work / f"{task.name}-choose"
+    contest = Contest(
+        task.spec.optimize,
+        _workshop(task, converted, references, derived, tolerance),
+        _fast_path_build(task, converted, references[0]),
+        task.converter,
+        converted,
+        tolerance.value,
+        work,
+        tries_flag=task.is_only,
+    )
+    result = contest.run(references, derived)
+    return result.forms, result.fast, result.choice
+
+
+def _workshop(
+    task: _ModelTask,
+    converted: ConvertedModel,
+    references: Sequence[ReferenceOutputs],
+    derived: Sequence[ReferenceOutputs],
+    tolerance: Tolerance,
+) -> Workshop:
+    subject = Subject(task.spec.tflite, references[0].exported, references, converted.permutations, task.base)
+    work = task.work / f"{task.name}-precision"
+    return Workshop(task.spec, subject, derived, task.saved_model, work, tolerance.margin)
+
+
 def _lower_precision(
     task: _ModelTask,
     converted: ConvertedModel,
@@ -422,9 +491,7 @@ def _lower_precision(
     tolerance: Tolerance,
 ) -> Forms:
     """Build and judge the SavedModel in bfloat16, and the server's flag for the SavedModel that is then served."""
-    subject = Subject(task.spec.tflite, references[0].exported, references, converted.permutations, task.base)
-    work = task.work / f"{task.name}-precision"
-    workshop = Workshop(task.spec, subject, derived, task.saved_model, work, tolerance.margin)
+    workshop = _workshop(task, converted, references, derived, tolerance)
     lower = workshop.bfloat16(task.converter, converted) if task.spec.precision != "float32" else None
     if not task.mixed_precision:
         return Forms(lower)
@@ -493,10 +560,11 @@ def _prove(task: _ModelTask, served: _Served, golden_data: GoldenData, report: P
 
 
 def _evaluation(
-    task: _ModelTask, evaluate: Evaluate, variants: Sequence[VariantResult], exported: ExportedSignature
+    task: _ModelTask, evaluate: Evaluate, variants: Sequence[VariantResult], exported: ExportedSignature, progress: Progress
 ) -> Record:
     files = {str(variant.variant): variant.path for variant in variants}
-    return {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported.reference)))}
+    with timed(progress, task.name, "evaluate"):
+        return {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported.reference)))}
 
 
 def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:
@@ -535,6 +603,7 @@ def _fixed_dims(task: _ModelTask, loaded: LoadedModel) -> FixedDims:
 
 def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast: FastPathOutcome) -> Record:
     return {
+        "parity": proof.report.to_json(),
         "graph": graph.to_json(),
         "largest_batch": proof.largest_batch,
         "tflite": {variant.variant: variant.to_json() for variant in outcome.variants},
@@ -598,8 +667,9 @@ def _ignore(event: StageEvent) -> None:
 def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
     """Return how many stages a build of the spec has, `evaluated` of whose models have an evaluate function."""
     lower = [model.precision != "float32" or spec.serving.mixed_precision is not None for model in spec.models]
-    stages = sum(5 + bool(model.tflite.wanted) + spec.has_fast_path(model) for model in spec.models) + sum(lower)
-    return stages + evaluated + 2
+    pairs = zip(spec.models, lower, strict=True)
+    forms = [1 if model.optimize else spec.has_fast_path(model) + is_lower for model, is_lower in pairs]
+    return sum(5 + bool(model.tflite.wanted) for model in spec.models) + sum(forms) + evaluated + 2
 
 
 def build(

@@ -269,6 +269,40 @@ class PrecisionRecord(JudgedRecord):
     instructions: tuple[str, ...] = ()
 
 
+class ChoiceAccuracyRecord(_Record):
+    """How well a form answers, as its gate measured."""
+
+    max_rel: Number | None = None
+    sqnr_db: Number | None = None
+
+
+class ChoiceRowRecord(_Record):
+    """A measured form of a build with `optimize`; `gain` and `speedup` are multiples of the float32 SavedModel without flags."""
+
+    form: str
+    setting: str
+    pareto: bool
+    size_bytes: Count
+    accuracy: ChoiceAccuracyRecord = ChoiceAccuracyRecord()
+    problem: str = ""
+    clients: Count | None = None
+    per_second: Number | None = None
+    p99_ms: Number | None = None
+    alone_ms: Number | None = None
+    gain: Number | None = None
+    speedup: Number | None = None
+
+
+class ChoiceRecord(_Record):
+    """The choice of the form that is served (`bundler.validation.choice.Choice`)."""
+
+    goal: Literal["latency", "throughput", "size"]
+    winner: str
+    rows: tuple[ChoiceRowRecord, ...] = ()
+    left_out: dict[str, str] = {}
+    problem: str = ""
+
+
 class EvaluationRecord(_Record):
     """The results of an `evaluate` function: one figure per runtime, or one per runtime and entry of `data`."""
 
@@ -336,6 +370,7 @@ class VersionRecord(_Record):
     fast_path_refused: RejectedFastPathRecord | None = None
     precision: PrecisionRecord | None = None
     mixed_precision: PrecisionRecord | None = None
+    choice: ChoiceRecord | None = None
     stages: dict[str, Number]
     evaluation: EvaluationRecord | None = None
     fixed_dims: FixedDimsRecord | None = None

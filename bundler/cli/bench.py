@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
-from bundler.cli.output import note, print_json, say, say_next, table
+from bundler.cli.output import note, print_json, say, table
 from bundler.cli.parameters import takes
 from serving.texts import plural
 
 if TYPE_CHECKING:
-    from serving.advise.search import Advice, Trial
+    from serving.advise.trials import Goal
     from serving.bench.load import LoadFigures
     from serving.client.prepared_request import PreparedRequest
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CLIENTS = "1,2,4,8"
 _CLIENTS_TO_ADVISE = "64"
+GOALS = ("throughput", "latency", "size")
+"""What `--goal` takes, as `serving.advise.trials.Goal`."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,13 @@ class BenchOptions:
             show_default=False,
         ),
     ] = None
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle that is served; its golden inputs are sent.", show_default=False)
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--bundle",
+            help="Bundle that is served; its golden inputs are sent. --advise: several, with other builds of the same model.",
+            show_default=False,
+        ),
     ] = None
     replay: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
@@ -59,15 +66,28 @@ class BenchOptions:
     seconds: Annotated[float, typer.Option(min=0.05, help="Seconds per server and number of clients.")] = 3.0
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request counts as failed.")] = 30.0
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Plot latency against throughput: .svg, .png or .pdf.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Plot latency against throughput: .svg, .png or .pdf. With --advise, all that was tried.",
+        ),
     ] = None
     advise: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Try servers with different batching and threads, and write the flags of the best one into this folder.",
+            help="Try servers with each form of the model, precision, batching and threads, and write the flags of the best "
+            "one into this folder.",
         ),
     ] = None
+    goal: Annotated[
+        str,
+        typer.Option(
+            metavar="<throughput|latency|size>",
+            help="--advise: choose by requests/s of all clients, the latency of a lone client, or the size on disk.",
+            autocompletion=lambda: list(GOALS),
+        ),
+    ] = "throughput"
     update_spec: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +101,11 @@ class BenchOptions:
         typer.Option("--allow-unsafe-ops", help="--advise: serve models that reach out to files, the network or Python, too."),
     ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False
+
+    @property
+    def bundle(self) -> Path | None:
+        """The first bundle, whose golden data is sent."""
+        return self.bundles[0] if self.bundles else None
 
     @property
     def clients(self) -> tuple[int, ...]:
@@ -102,23 +127,32 @@ def bench(options: BenchOptions) -> None:
     Each client sends its next request when the previous one is answered. Several servers take turns, so that anything
     that disturbs the machine disturbs all of them; compare a SavedModel with its fast path this way.
 
-    With --advise no server is given. Embedded servers with and without batching run in processes of their own, and
-    batching.config and server.flags are written with the figures that support them. --update-spec puts the same setting into
-    a bundle.yaml, from which tfbundle render writes the deployments.
+    With --advise no server is given. Embedded servers run in processes of their own: with each form of the model that the
+    bundles hold and that passes its accuracy gate, then with other threads and batches. batching.config and server.flags are
+    written with the figures that support them. --update-spec puts the same into a bundle.yaml, from which tfbundle render
+    writes the deployments. Several sizes in --batch, or the requests of --replay, are sent as one mix.
     """
     _check(options)
     clients = options.clients
-    requests = _golden_requests(options) if options.bundle else []
+    requests = _golden_requests(options) if options.bundle and not options.replay else []
     if options.replay:
         requests.append(_logged_requests(options.replay))
-    if options.advise and options.bundle:
-        first = requests[0]
-        assert not isinstance(first, list)
-        _advise(options.bundle, first, max(clients), options, options.advise)
+    if options.advise:
+        _advise(options, options.advise, requests)
         return
     results = _measure(options, requests, clients)
     _show(results, options)
     _fail_if_any_failed(results)
+
+
+def _advise(options: BenchOptions, folder: Path, requests: list[Requests]) -> None:
+    from bundler.cli.bench_advise import AdviseOptions, advise
+
+    given = AdviseOptions(
+        options.bundles or [], folder, options.model, options.version, max(options.clients), options.seconds,
+        cast("Goal", options.goal), options.plot, options.update_spec, options.allow_unsafe_ops, options.as_json,
+    )  # fmt: skip
+    advise(given, [each for request in requests for each in (request if isinstance(request, list) else [request])])
 
 
 def _check(options: BenchOptions) -> None:
@@ -130,12 +164,25 @@ def _check(options: BenchOptions) -> None:
             fix="e.g. tfbundle bench localhost:8500 --bundle DIR, or tfbundle bench --bundle DIR --advise tuned",
             code="TFB1001",
         )
-    if bool(options.bundle) == bool(options.replay) or (options.advise and not options.bundle):
+    both = bool(options.bundle) and bool(options.replay)
+    if (both and not options.advise) or not (options.bundle or options.replay) or (options.advise and not options.bundle):
         raise UsageError(
-            "Give either --bundle or --replay; --advise needs --bundle.",
+            "Give either --bundle or --replay; --advise needs --bundle and takes --replay, too.",
             fix="e.g. --bundle dist/digits",
             code="TFB1001",
         )
+    if options.bundles and len(options.bundles) > 1 and not options.advise:
+        raise UsageError(
+            "Several bundles are compared by --advise only.", fix="give one --bundle, or --advise DIR", code="TFB1001"
+        )
+    if options.goal not in GOALS:
+        raise UsageError(
+            f"--goal must be one of {', '.join(GOALS)}, got {options.goal!r}.", fix="write e.g. --goal latency", code="TFB1002"
+        )
+    if options.advise and options.plot:
+        from serving.bench.plot import check_format
+
+        check_format(options.plot)
     if options.update_spec:
         from bundler.operations.advise import check_spec_file
 
@@ -202,49 +249,6 @@ def _fail_if_any_failed(results: list[LoadFigures]) -> None:
         note(f"{figures.target}, {clients}: {requests} failed: {figures.failure}")
     if failures:
         raise typer.Exit(1)
-
-
-def _advise(bundle: Path, request: PreparedRequest, clients: int, options: BenchOptions, folder: Path) -> None:
-    from bundler.validation.bundle import Bundle
-    from bundler.validation.unsafe import refuse_unsafe
-    from serving.advise.files import verdict, write_advice
-    from serving.advise.search import advise
-
-    opened = Bundle.open(bundle)
-    if not options.allow_unsafe_ops:
-        refuse_unsafe(opened, {model: opened.versions(model) for model in opened.models()})
-
-    def show(trial: Trial) -> None:
-        figures = trial.figures
-        if figures.failed:
-            note(f"      {plural(figures.failed, 'request')} failed ({figures.failure}): {trial.setting}")
-            return
-        note(f"{trial.gain:5.2f}  {figures.per_second:9.1f} requests/s  p99 {figures.p99_ms:8.2f} ms  {trial.setting}")
-
-    note(f"{request.model}, {plural(clients, 'client')}; each setting is compared with a server without flags, in turns:")
-    allowed = ("--allow_unsafe_ops=true",) if options.allow_unsafe_ops else ()
-    advice = advise(bundle, request, clients, seconds=options.seconds, progress=show, flags=allowed)
-    written = write_advice(advice, folder)
-    changed = _update(options.update_spec, advice)
-    if options.as_json:
-        print_json({**advice.to_json(), "written": [str(path) for path in (*written, *changed)]})
-        return
-    say(verdict(advice))
-    for path in (*written, *changed):
-        say(f"Wrote {path}")
-    if not written:
-        say("Nothing was written.")
-    if options.update_spec and not changed:
-        say(f"{options.update_spec} is unchanged{': it has this setting already' if advice.best else ''}.")
-    if changed:
-        say_next(("tfbundle", "render", bundle, "--spec", *changed))
-
-
-def _update(spec: Path | None, advice: Advice) -> list[Path]:
-    """Write the best setting into a bundle.yaml, and return the file if it changed."""
-    from bundler.operations.advise import update_spec
-
-    return [spec] if spec and advice.best and update_spec(spec, advice.best) else []
 
 
 def _print(results: list[LoadFigures]) -> None:

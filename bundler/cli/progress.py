@@ -23,6 +23,7 @@ _LABELS = {
     "precision": "build and measure bfloat16",
     "tflite": "build TFLite variants",
     "fast_path": "build and run model.tflite",
+    "choose": "build and measure every form",
     "parity": "compare with PyTorch",
     "evaluate": "measure accuracy",
     "render": "write configs, manifests, report",

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from bundler.errors import PublishError, SpecError
 from bundler.spec.bundle_spec import BundleSpec, parse_spec, read_spec
+from bundler.spec.server_flags import Value
 from bundler.spec.yaml_edit import edit_yaml
 from bundler.spec.yaml_file import parse_yaml, read_yaml_text
 from serving.advise.files import serving_section
-from serving.advise.search import THREAD_FLAGS, Setting
+from serving.advise.forms import Candidate
+from serving.advise.settings import THREAD_FLAGS
 
 
 def check_spec_file(path: Path) -> None:
@@ -35,15 +37,15 @@ def check_spec_file(path: Path) -> None:
         )
 
 
-def update_spec(path: Path, setting: Setting) -> bool:
-    """Write a setting into the section `serving` of a bundle.yaml; all other lines and keys stay as they are.
+def update_spec(path: Path, best: Candidate) -> bool:
+    """Write a form and its settings into the section `serving` of a bundle.yaml; all other lines and keys stay as they are.
 
-    The flags of earlier advice that the setting does not have are removed. The file is replaced as a whole or not at all; a
-    symbolic link stays, and the file that it leads to is replaced.
+    The flags and the form of earlier advice that are not in this one are removed. The file is replaced as a whole or not at
+    all; a symbolic link stays, and the file that it leads to is replaced.
 
     Args:
         path: the bundle.yaml.
-        setting: the setting to write.
+        best: the form and the setting to write.
 
     Returns:
         Whether the file changed.
@@ -54,24 +56,43 @@ def update_spec(path: Path, setting: Setting) -> bool:
     """
     text = read_yaml_text(path)
     spec = parse_spec(parse_yaml(text, path), where=str(path))
-    edited = edit_yaml(text, _changes(spec, setting), where=str(path))
+    edited = edit_yaml(text, _changes(spec, best), where=str(path))
     _check(edited, path)
     if edited != text:
         _replace(path, edited)
     return edited != text
 
 
-def _changes(spec: BundleSpec, setting: Setting) -> dict[tuple[str, ...], bool | int | None]:
-    changes: dict[tuple[str, ...], bool | int | None] = {}
-    if not setting.batching and spec.serving.batching:
-        changes["serving", "batching"] = False
-    for key, value in serving_section(setting).items():
+def _changes(spec: BundleSpec, best: Candidate) -> dict[tuple[str, ...], Value | None]:
+    changes: dict[tuple[str, ...], Value | None] = {}
+    section = serving_section(best)
+    for key in ("batching", "fast_path"):
+        if key not in section and getattr(spec.serving, key):
+            changes["serving", key] = False
+    if "mixed_precision" not in section and spec.serving.mixed_precision:
+        changes["serving", "mixed_precision"] = None
+    for key, value in section.items():
         if isinstance(value, dict):
             changes |= {("serving", key, flag): number for flag, number in value.items()}
-        else:
+        elif value != getattr(spec.serving, key) or key != "clients":
             changes["serving", key] = value
-    unused = (flag for flag in THREAD_FLAGS if flag in spec.serving.flags and flag not in setting.thread_flags)
+    unused = (flag for flag in THREAD_FLAGS if flag in spec.serving.flags and flag not in best.setting.thread_flags)
     return changes | {("serving", "flags", flag): None for flag in unused}
+
+
+def contradictions(path: Path, best: Candidate, name: str) -> list[str]:
+    """Return what else has to change in a bundle.yaml: keys of the model that win over the section `serving`.
+
+    Raises:
+        SpecError: the file is not a valid bundle.yaml.
+    """
+    found = []
+    for model in (each for each in read_spec(path).models if each.name == name):
+        if model.fast_path is not None and bool(model.fast_path) != best.form.is_tflite:
+            found.append(f"{path}: {model.name} has fast_path: {str(model.fast_path).lower()}, which wins; remove that line.")
+        if not best.form.is_tflite and model.precision != best.form.precision:
+            found.append(f"{path}: {model.name} has precision: {model.precision}; set precision: {best.form.precision}.")
+    return found
 
 
 def _check(text: str, path: Path) -> None:

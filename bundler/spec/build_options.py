@@ -55,6 +55,10 @@ class BuildOptions(TypedDict, total=False):
     weights, if the result passes the accuracy gate (evaluate, min_sqnr, min_top1 of tflite). Faster on CPUs
     with AVX-512 BF16 or AMX, slower on others."""
 
+    optimize: Literal["latency", "throughput", "size"] | None
+    """Build each form that passes its accuracy gate (float32, bfloat16, model.tflite; float16 and int8 with
+    calibration data), measure them, and serve the one with the best latency, throughput or size."""
+
     cast_half: bool
     """float32 inputs and outputs for a half-precision model, because JSON has no half precision."""
 

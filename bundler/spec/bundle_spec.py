@@ -225,6 +225,12 @@ class ModelSpec(Strict):
         "the weights, if the result passes the accuracy gate (evaluate, min_sqnr, min_top1 of tflite). Faster on CPUs with "
         "AVX-512 BF16 or AMX, slower on others.",
     )
+    optimize: Literal["latency", "throughput", "size"] | None = Field(
+        None,
+        description="Build each form that passes its accuracy gate (float32, bfloat16, model.tflite; float16 and int8 with "
+        "calibration data), measure them, and serve the one with the best latency, throughput or size.",
+        examples=["throughput"],
+    )
     cast_half: bool = Field(
         False, description="float32 inputs and outputs for a half-precision model, because JSON has no half precision."
     )

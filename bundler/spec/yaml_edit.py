@@ -21,13 +21,16 @@ from bundler.errors import SpecError
 Path: TypeAlias = tuple[str, ...]
 """The keys that lead to a value."""
 
+Scalar: TypeAlias = bool | int | float | str
+"""A value; a text is a plain word, such as a choice."""
+
 Pair: TypeAlias = tuple[Node, Node]
 
 _INDENT = 2
 _COMMENT_AFTER = re.compile(r"( +)#")
 
 
-def edit_yaml(text: str, changes: Mapping[Path, bool | int | None], *, where: str) -> str:
+def edit_yaml(text: str, changes: Mapping[Path, Scalar | None], *, where: str) -> str:
     """Set or remove values of nested mappings.
 
     A new key comes after the key of the same mapping that was changed before it, or last. If a comment of the mapping holds
@@ -63,7 +66,7 @@ def _load(text: str) -> Any:
     return YAML(typ="safe").load(text)
 
 
-def _expected(data: Any, changes: Mapping[Path, bool | int | None]) -> Any:
+def _expected(data: Any, changes: Mapping[Path, Scalar | None]) -> Any:
     """Return the data that the edited text must have."""
     data = copy.deepcopy(data)
     for path, value in changes.items():
@@ -119,7 +122,7 @@ def _is_alias(pair: Pair) -> bool:
     return bool(pair[1].start_mark.index < pair[0].end_mark.index)
 
 
-def _set(text: str, path: Path, value: bool | int, after: Path) -> str:
+def _set(text: str, path: Path, value: Scalar, after: Path) -> str:
     place: _Place | None = _root(text)
     for depth, key in enumerate(path):
         if place is None:
@@ -137,7 +140,7 @@ def _set(text: str, path: Path, value: bool | int, after: Path) -> str:
     return text if is_same else _splice(text, old.start_mark.index, old.end_mark.index, _text(value))
 
 
-def _nested(path: Path, value: bool | int) -> Any:
+def _nested(path: Path, value: Scalar) -> Any:
     return {path[0]: _nested(path[1:], value)} if path else value
 
 
@@ -153,7 +156,7 @@ def _insert(text: str, place: _Place, sibling: str | None, key: str, value: Any)
     if place.node.flow_style:
         at = pairs[-1][1].end_mark.index if pairs else place.node.end_mark.index - 1
         return f"{text[:at]}{', ' if pairs else ''}{key}: {_text(value)}{text[at:]}"
-    example = re.compile(rf"^ {{{place.column}}}# ?{re.escape(key)}: (?:\d+|true|false|\{{[^#\n]*\}})(?= *$| +#)", re.M)
+    example = re.compile(rf"^ {{{place.column}}}# ?{re.escape(key)}: (?:[\w.]+|\{{[^#\n]*\}})(?= *$| +#)", re.M)
     if match := example.search(text, pairs[0][0].start_mark.index, place.stop):
         return _splice(text, *match.span(), f"{' ' * place.column}{key}: {_text(value)}")
     number = None if sibling is None else place.find(sibling)

@@ -222,15 +222,11 @@ def _graded(
     Raises:
         TfbundleError: the evaluate function raises an error.
     """
-    agreements: dict[str, Agreement] = {}
-    for name in dict.fromkeys(signature for signature, _ in calls):
-        prefix = "" if name == subject.exported.name else f"{name}/"
-        pairs = [(case.outputs, got) for (signature, case), got in zip(calls, outputs, strict=False) if signature == name]
-        want, got = _as_rows([pair[0] for pair in pairs]), _as_rows([pair[1] for pair in pairs])
-        agreements |= {prefix + output: figure for output, figure in agreement([want], [got]).items()}
+    pairs = [(signature, case.outputs, got) for (signature, case), got in zip(calls, outputs, strict=False)]
+    measured = agreements(pairs, subject.exported.name)
     evaluate = subject.spec.evaluate
     if not evaluate:
-        return Gate(subject.spec), GateFigures(agreements, len(calls))
+        return Gate(subject.spec), GateFigures(measured, len(calls))
     sizes = static_sizes(subject.exported.signature, subject.exported.examples, subject.spec)
     shapes = static_shapes(subject.exported.signature, subject.exported.examples, sizes)
     function = Evaluation.of(evaluate, SampleFormat(subject.exported.signature, shapes), base=subject.base)
@@ -241,7 +237,7 @@ def _graded(
             return run(subject.exported.name, to_served(call, subject.permutations))
 
         metric = function.measure(Predict(subject.exported.signature, prediction))
-    return Gate(subject.spec, evaluate, reference), GateFigures(agreements, len(calls), metric)
+    return Gate(subject.spec, evaluate, reference), GateFigures(measured, len(calls), metric)
 
 
 @contextmanager
@@ -256,6 +252,24 @@ def served_form(form: Form, folder: Path) -> Iterator[Run]:
         yield lambda signature, inputs: run_signature(servable, signature, inputs, read=inputs.__getitem__)
     finally:
         servable.close()
+
+
+def agreements(
+    calls: Sequence[tuple[str, Mapping[str, Array], Mapping[str, Array]]], default: str
+) -> dict[str, Agreement]:
+    """Return the agreement of each output over all calls, by its name; with the signature before it, except for `default`.
+
+    Args:
+        calls: the signature, PyTorch's outputs and the outputs of the form.
+        default: the signature whose outputs have their own names.
+    """
+    found: dict[str, Agreement] = {}
+    for name in dict.fromkeys(signature for signature, _, _ in calls):
+        prefix = "" if name == default else f"{name}/"
+        own = [(want, got) for signature, want, got in calls if signature == name]
+        want, got = _as_rows([pair[0] for pair in own]), _as_rows([pair[1] for pair in own])
+        found |= {prefix + output: figure for output, figure in agreement([want], [got]).items()}
+    return found
 
 
 def _as_rows(calls: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

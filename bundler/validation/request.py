@@ -63,8 +63,8 @@ def check_models(
 
 
 def _checks(spec: BundleSpec, model: ModelSpec, base: Path, *, is_loaded: bool) -> Iterator[Check]:
-    has_fast_path = spec.has_fast_path(model)
-    has_lower_precision = model.precision != "float32" or spec.serving.mixed_precision is not None
+    has_fast_path = spec.has_fast_path(model) and not model.optimize
+    has_lower_precision = model.precision != "float32" or spec.serving.mixed_precision is not None or model.optimize is not None
     if not is_loaded:
         yield from source_checks(model, base)
     if model.tflite.wanted or has_lower_precision or spec.fast_path_of(model) not in (None, "float32"):
@@ -79,6 +79,23 @@ def _checks(spec: BundleSpec, model: ModelSpec, base: Path, *, is_loaded: bool) 
     yield ("converter",), lambda: find_converter(model, base)
     if model.precision != "float32":
         yield ("precision",), lambda: check_precision(model)
+    if model.optimize:
+        yield ("optimize",), lambda: check_optimize(model)
+
+
+def check_optimize(model: ModelSpec) -> None:
+    """Raise an error if a model that is to be optimized has a setting that the measurement chooses.
+
+    Raises:
+        UsageError: it has.
+    """
+    chosen = {"precision": model.precision != "float32", "fast_path": model.fast_path is not None}
+    if given := [key for key, is_given in chosen.items() if is_given]:
+        raise UsageError(
+            f"optimize chooses precision and fast_path by measurement, so {' and '.join(given)} cannot be given.",
+            fix=f"leave out {' and '.join(given)}, or optimize",
+            code="TFB1001",
+        )
 
 
 def check_precision(model: ModelSpec) -> None:

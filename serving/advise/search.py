@@ -1,278 +1,235 @@
-"""Search for the batching and thread settings that serve a model best on this machine, by measuring embedded servers.
+"""Search for the form and the settings that serve a model best on this machine, by measuring embedded servers.
 
-One server runs without flags. Each setting gets its own server beside it, and the two are loaded in turns: a disturbance of
-the machine affects both, and a setting is judged by the ratio. The best setting is measured again, for longer and also with
-a single client, because the best of many measurements is partly luck.
+1. A reference server runs throughout: the first form without flags. Each candidate gets its own server beside it, and the two
+   are loaded in turns: a disturbance of the machine affects both, and a candidate is judged by the ratio.
+2. Each form is tried with the setting that usually serves best. Its answers to the golden calls are judged first, and a form
+   that is not accurate enough, or that does not run here, is left out.
+3. The threads and batches of the best form are tuned, and those of the second best, if it is not too far behind.
+4. The best candidate is measured again, for longer, because the best of many measurements is partly luck.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from serving.advise.forms import Accuracy, Candidate, Form
+from serving.advise.mix import RequestMix
+from serving.advise.settings import (
+    Demand,
+    Setting,
+    first_setting,
+    layout_settings,
+    size_settings,
+    thread_settings,
+    waiting,
+)
+from serving.advise.trials import Advice, Comparison, Goal, Trial, best_of
 from serving.bench.load import Load, LoadFigures, measure
-from serving.client.prepared_request import PreparedRequest
-from serving.config.batching import BatchingParameters
+from serving.errors import ServingError
 from serving.launch.server_process import server_process
-from serving.server.config.options import cores
 
-BETTER = 1.05
-"""The smallest gain that counts: a difference below 5 % is within the noise between turns."""
+TUNED = 2
+"""Forms whose settings are tuned."""
 
-SMALLEST = 8
-"""Smallest `max_batch_size` to try. A version whose warm-up has a request with more rows cannot be loaded."""
+BEHIND = 0.6
+"""A second form is tuned if it reaches this share of what the best form reaches with its first setting."""
 
-WAIT_MICROS = 2000
-"""The `batch_timeout_micros` to try besides 0."""
+SHORTER = 3
+"""A lone client is measured for this fraction of the time of all clients."""
 
-
-THREAD_FLAGS = ("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism", "grpc_max_threads")
-"""Flags of tensorflow_model_server that a setting may have, besides those of batching."""
+Judge = Callable[[Form, str], Accuracy]
+"""A function from a form and the `host:port` of its server to its accuracy."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Batching and thread settings of a server.
+class Plan:
+    """How a search is made.
 
     Attributes:
-        intra: threads within an operator; 0 lets TensorFlow choose.
-        inter: operators that run at once; 0 lets TensorFlow choose.
-        grpc_threads: requests that the server handles at once, which also limits a batch; 0 for four per core.
-        batching: parameters of batching; None to run each request by itself.
+        clients: number of concurrent clients; each sends its next request when the last one is answered.
+        goal: what the best candidate is chosen by.
+        seconds: how long each server is loaded for a candidate.
+        pads: whether the model's answers to padded inputs are right, so that requests of other lengths can share a batch.
+        flags: flags that all servers get, whatever their candidate.
+        tunes: whether settings are tuned; if not, only the forms are compared.
     """
 
-    intra: int = 0
-    inter: int = 0
-    grpc_threads: int = 0
-    batching: BatchingParameters | None = None
+    clients: int
+    goal: Goal = "throughput"
+    seconds: float = 3.0
+    pads: bool = False
+    flags: tuple[str, ...] = ()
+    tunes: bool = True
 
     @property
-    def thread_flags(self) -> dict[str, int]:
-        """Number by name of each flag in `THREAD_FLAGS` that the setting has."""
-        numbers = zip(THREAD_FLAGS, (self.intra, self.inter, self.grpc_threads), strict=True)
-        return {name: number for name, number in numbers if number}
-
-    def flags(self, batching_file: str) -> tuple[str, ...]:
-        """Return the flags of tensorflow_model_server; `batching_file` is the path of the batching parameters."""
-        flags = [f"--{name}={number}" for name, number in self.thread_flags.items()]
-        if self.batching:
-            flags += ["--enable_batching=true", f"--batching_parameters_file={batching_file}"]
-        return tuple(flags)
-
-    def __str__(self) -> str:
-        parts = [f"{name} {number}" for name, number in (("intra", self.intra), ("inter", self.inter)) if number]
-        if self.grpc_threads:
-            parts.append(f"grpc threads {self.grpc_threads}")
-        if self.batching:
-            batching = self.batching
-            parts.append(
-                f"batches of {batching.max_batch_size}, {batching.num_batch_threads} at once, "
-                f"waiting {batching.batch_timeout_micros} µs"
-            )
-        return ", ".join(parts) or "no flags"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Figures of a setting and of the server without flags, which were loaded in turns.
-
-    Attributes:
-        setting: the setting.
-        figures: figures of the server with the setting.
-        baseline: figures of the server without flags.
-    """
-
-    setting: Setting
-    figures: LoadFigures
-    baseline: LoadFigures
+    def loads(self) -> list[Load]:
+        """The loads of a candidate: all clients, and a lone one."""
+        if self.clients == 1:
+            return [Load(1, self.seconds)]
+        return [Load(self.clients, self.seconds), Load(1, self.seconds / SHORTER)]
 
     @property
-    def gain(self) -> float:
-        """Requests per second as a multiple of those of the server without flags; 0 if a request failed."""
-        if self.figures.failed or not self.baseline.per_second:
-            return 0.0
-        return self.figures.per_second / self.baseline.per_second
+    def longer(self) -> list[Load]:
+        """The loads of the best candidate, when it is measured again."""
+        return [Load(load.concurrency, 2 * load.seconds) for load in self.loads]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the trial as plain data for JSON."""
-        return {
-            "setting": {**asdict(self.setting), "text": str(self.setting)},
-            "gain": round(self.gain, 3),
-            "with": self.figures.to_json(),
-            "without": self.baseline.to_json(),
-        }
+    def most_trials(self, forms: int) -> int:
+        """Return how many candidates are tried at most."""
+        tuned = 9 if self.clients > 1 and self.goal != "latency" else 3
+        return forms + (min(forms, TUNED if self.goal != "size" else 1) * tuned if self.tunes else 0) + 1
 
-
-@dataclass(frozen=True)
-class Advice:
-    """Result of a search.
-
-    Attributes:
-        request: the request that was sent.
-        trials: all settings that were tried, in order.
-        confirmed: the best setting, measured again: with all clients, and with a single one.
-        load: load average of the machine over the minute before the search.
-    """
-
-    request: PreparedRequest
-    trials: tuple[Trial, ...]
-    confirmed: tuple[Trial, Trial]
-    load: float = 0.0
-
-    @property
-    def best(self) -> Setting | None:
-        """The setting to use; None if no setting is better than a server without flags."""
-        all_clients, single_client = self.confirmed
-        return all_clients.setting if all_clients.gain >= BETTER and not single_client.figures.failed else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as plain data for JSON."""
-        return {
-            "better": self.best is not None,
-            "load": round(self.load, 2),
-            "trials": [trial.to_json() for trial in self.trials],
-            "confirmed": [trial.to_json() for trial in self.confirmed],
-        }
+    def seconds_at_most(self, forms: int, start: float) -> float:
+        """Return how long a search takes at most, if a server takes `start` seconds to start."""
+        loads = 2 * sum(load.seconds for load in self.loads)
+        return (self.most_trials(forms) + 1) * (loads + start)
 
 
-def advise(
-    source: Path,
-    request: PreparedRequest,
-    clients: int,
-    *,
-    seconds: float = 3.0,
-    progress: Callable[[Trial], None] | None = None,
-    flags: Sequence[str] = (),
-) -> Advice:
-    """Try settings for a model of a bundle.
+class Watcher:
+    """Is told how a search proceeds. The base class ignores it."""
+
+    def started(self, trials: int, seconds: float) -> None:
+        """Take note of how many candidates are tried and how many seconds that takes, at most."""
+
+    def tried(self, trial: Trial) -> None:
+        """Take note of a trial that is done."""
+
+
+def advise(forms: Sequence[Form], mix: RequestMix, plan: Plan, judge: Judge, watcher: Watcher | None = None) -> Advice:
+    """Try forms of a model, and settings for the best ones.
 
     Args:
-        source: the bundle's folder.
-        request: the request that each client sends.
-        clients: number of concurrent clients; each sends its next request when the last one is answered.
-        seconds: how long each server is loaded for a setting.
-        progress: called with each trial when it is done.
-        flags: flags that all servers get, whatever their setting.
+        forms: the forms; the first one is the reference.
+        mix: the requests that the clients send.
+        plan: the load, the goal and the time.
+        judge: measures the accuracy of a form that is served.
+        watcher: is told of each step.
 
     Raises:
-        NotReadyError: a server does not start.
-        ServingError: a server does not answer the first request, or its answer is wrong; see `serving.bench.load.measure`.
+        NotReadyError: the server of the first form does not start.
+        ServingError: it does not answer the first request, or its answer is wrong; see `serving.bench.load.measure`.
     """
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, server_process(source, flags) as baseline:
-        rig = _Rig(source, baseline.grpc_target, request, Path(folder), flags)
+    watcher = watcher or Watcher()
+    reference = Candidate(forms[0], Setting())
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, _serve(reference, plan, Path(folder)) as baseline:
+        measure([baseline], mix.requests, [])
+        watcher.started(plan.most_trials(len(forms)), plan.seconds_at_most(len(forms), time.monotonic() - begin))
+        rig = _Rig(baseline, mix, plan, judge, watcher, Path(folder))
+        rig.try_forms(forms)
+        if plan.tunes:
+            for form in rig.forms_to_tune():
+                rig.tune(form)
+        confirmed = rig.measure(best_of(rig.trials, plan.goal).candidate, plan.longer)
+    return Advice(mix, plan.goal, tuple(rig.trials), confirmed, rig.accuracy, load)
 
-        def run(settings: Iterable[Setting]) -> list[Trial]:
-            results = []
-            for setting in settings:
-                results.append(rig.measure(setting, [Load(clients, seconds)])[0])
-                if progress:
-                    progress(results[-1])
-            return results
 
-        trials = run(thread_settings(clients))
-        trials += run(layout_settings(clients, request.rows))
-        batched = _best([trial for trial in trials if trial.setting.batching])
-        trials += run(size_settings(batched.setting, clients * request.rows, request.rows))
-        batched = _best([trial for trial in trials if trial.setting.batching])
-        trials += run([_waiting(batched.setting)])
-        confirmed = rig.measure(_best(trials).setting, [Load(clients, 2 * seconds), Load(1, seconds)])
-    return Advice(request, tuple(trials), (confirmed[0], confirmed[1]), load)
+@contextmanager
+def _serve(candidate: Candidate, plan: Plan, folder: Path) -> Iterator[str]:
+    file = folder / "batching.config"
+    if candidate.setting.batching:
+        file.write_text(candidate.setting.batching.to_text(), "utf-8")
+    flags = (*plan.flags, *candidate.form.explicit_flags, *candidate.setting.flags(str(file)))
+    with server_process(candidate.form.source, flags) as endpoints:
+        yield endpoints.grpc_target
 
 
 class _Rig:
-    """Compares one server with flags at a time with a running server without flags.
+    """Compares one server at a time with the running reference.
 
     Args:
-        source: the bundle's folder.
-        baseline: `host:port` of the server without flags.
-        request: the request that each client sends.
+        baseline: `host:port` of the reference server.
+        mix: the requests.
+        plan: the load, the goal and the time.
+        judge: measures the accuracy of a form that is served.
+        watcher: is told of each trial.
         folder: where the batching parameters are written.
-        flags: flags that every server gets.
+
+    Attributes:
+        trials: all trials, the reference first.
+        accuracy: the accuracy of each form.
     """
 
-    def __init__(self, source: Path, baseline: str, request: PreparedRequest, folder: Path, flags: Sequence[str]) -> None:
-        self._source, self._baseline, self._request, self._folder = source, baseline, request, folder
-        self._flags = tuple(flags)
+    def __init__(
+        self, baseline: str, mix: RequestMix, plan: Plan, judge: Judge, watcher: Watcher, folder: Path
+    ) -> None:
+        self._baseline, self._mix, self._plan = baseline, mix, plan
+        self._judge, self._watcher, self._folder = judge, watcher, folder
+        self.trials: list[Trial] = []
+        self.accuracy: dict[Form, Accuracy] = {}
 
-    def measure(self, setting: Setting, loads: Sequence[Load]) -> list[Trial]:
-        """Return one trial per load."""
-        with self._serve(setting) as target:
-            figures = measure([self._baseline, target], self._request, loads)
-        pairs = zip(figures[::2], figures[1::2], strict=True)
-        return [Trial(setting, figures=with_flags, baseline=without) for without, with_flags in pairs]
+    @property
+    def _demand(self) -> Demand:
+        clients = 1 if self._plan.goal == "latency" else self._plan.clients
+        return self._mix.demand(clients, pads=self._plan.pads)
 
-    @contextmanager
-    def _serve(self, setting: Setting) -> Iterator[str]:
-        file = self._folder / "batching.config"
-        if setting.batching:
-            file.write_text(setting.batching.to_text(), "utf-8")
-        with server_process(self._source, (*self._flags, *setting.flags(str(file)))) as endpoints:
-            yield endpoints.grpc_target
+    def try_forms(self, forms: Sequence[Form]) -> None:
+        """Try each form with the setting that usually serves best, after the reference."""
+        self.accuracy[forms[0]] = self._judge(forms[0], self._baseline)
+        self._try(Candidate(forms[0], Setting()))
+        for form in forms:
+            self._try(Candidate(form, first_setting(self._demand, tflite=form.is_tflite)))
 
+    def forms_to_tune(self) -> list[Form]:
+        """Return the forms that are worth it: the best one, and those that are not far behind."""
+        goal = self._plan.goal
+        best: dict[Form, Trial] = {}
+        for trial in self.trials:
+            form = trial.candidate.form
+            best[form] = best_of([trial, *([best[form]] if form in best else [])], goal)
+        sound = [trial for trial in best.values() if not trial.problem]
+        ranked = sorted(sound, key=lambda trial: trial.score(goal), reverse=True)
+        if goal == "size":
+            return [trial.candidate.form for trial in ranked[:1]]
+        return [trial.candidate.form for trial in ranked[:TUNED] if trial.score(goal)[0] >= BEHIND * ranked[0].score(goal)[0]]
 
-def thread_settings(clients: int) -> list[Setting]:
-    """Return settings without batching that share the cores among requests in different ways."""
-    all_cores = cores()
-    settings = [Setting(grpc_threads=clients), Setting(1, all_cores)]
-    return settings if all_cores > 1 else settings[:1]
+    def tune(self, form: Form) -> None:
+        """Try settings of threads and batches for a form."""
+        demand, tflite = self._demand, form.is_tflite
+        for setting in thread_settings(demand, tflite=tflite):
+            self._try(Candidate(form, setting))
+        if demand.clients == 1 or not self._mix.joinable:
+            return
+        batched = [self._try(Candidate(form, setting)) for setting in layout_settings(demand, tflite=tflite)[:1]]
+        if batched[0].problem:
+            return  # a batch of these requests fails, whatever its size
+        batched += [self._try(Candidate(form, setting)) for setting in layout_settings(demand, tflite=tflite)[1:]]
+        best = best_of(batched, self._plan.goal).candidate.setting
+        batched += [self._try(Candidate(form, setting)) for setting in size_settings(best, demand)]
+        self._try(Candidate(form, waiting(best_of(batched, self._plan.goal).candidate.setting)))
 
+    def _try(self, candidate: Candidate) -> Trial:
+        """Measure a candidate, unless that was done already."""
+        for trial in self.trials:
+            if trial.candidate == candidate:
+                return trial
+        trial = self.measure(candidate, self._plan.loads)
+        self.trials.append(trial)
+        self._watcher.tried(trial)
+        return trial
 
-def layout_settings(clients: int, rows: int) -> list[Setting]:
-    """Return two settings with batching: one batch at a time on all cores, and one batch per core at the same time.
-
-    Each batch is large enough for its share of the clients. A request waits for its batch in a thread of the server, so
-    there are as many threads as clients.
-
-    Args:
-        clients: number of concurrent clients.
-        rows: rows per request.
-    """
-    all_cores, at_once = cores(), clients * rows
-    one_batch = Setting(grpc_threads=clients, batching=_batching(_size(at_once, rows), at_once, 1))
-    if all_cores == 1:
-        return [one_batch]
-    per_core = _batching(_size(math.ceil(at_once / all_cores), rows), at_once, all_cores)
-    return [one_batch, Setting(1, 1, clients, per_core)]
-
-
-def size_settings(best: Setting, at_once: int, rows: int) -> list[Setting]:
-    """Return the best layout with smaller batches, and with a larger one if all clients do not fill it twice.
-
-    Args:
-        best: the best setting of `layout_settings`.
-        at_once: rows of all clients together.
-        rows: rows per request, which a batch must be able to hold.
-    """
-    assert best.batching and best.batching.max_batch_size and best.batching.num_batch_threads
-    size, threads = best.batching.max_batch_size, best.batching.num_batch_threads
-    sizes = [other for other in (size // 4, size // 2, size * 2) if max(rows, SMALLEST) <= other < 2 * at_once]
-    return [replace(best, batching=_batching(other, at_once, threads)) for other in sizes]
-
-
-def _waiting(best: Setting) -> Setting:
-    assert best.batching
-    return replace(best, batching=replace(best.batching, batch_timeout_micros=WAIT_MICROS))
-
-
-def _size(at_once: int, rows: int) -> int:
-    """Return the smallest power of two that holds `at_once` rows and at least one request."""
-    return int(2 ** math.ceil(math.log2(max(at_once, rows, SMALLEST))))
-
-
-def _batching(size: int, at_once: int, threads: int) -> BatchingParameters:
-    # Room for twice the rows of all clients, so that no request is refused under the measured load.
-    enqueued = max(10, 2 * math.ceil(at_once / size))
-    return BatchingParameters(
-        max_batch_size=size, batch_timeout_micros=0, max_enqueued_batches=enqueued, num_batch_threads=threads
-    )
+    def measure(self, candidate: Candidate, loads: Sequence[Load]) -> Trial:
+        """Return the figures of a candidate, or the reason why there are none."""
+        try:
+            with _serve(candidate, self._plan, self._folder) as target:
+                if candidate.form not in self.accuracy:
+                    self.accuracy[candidate.form] = self._judge(candidate.form, target)
+                if problem := self.accuracy[candidate.form].problem:
+                    return Trial(candidate, failure=problem)
+                figures = measure([self._baseline, target], self._mix.unchecked(), loads)
+        except ServingError as exc:
+            return Trial(candidate, failure=exc.what)
+        loaded, lone = _comparisons(figures)
+        return Trial(candidate, loaded, lone)
 
 
-def _best(trials: Sequence[Trial]) -> Trial:
-    return max(trials, key=lambda trial: trial.gain)
+def _comparisons(figures: Sequence[LoadFigures]) -> tuple[Comparison, Comparison]:
+    """Return the comparison under the first load and that under the last one; each load has the reference's figures first."""
+    pairs = [Comparison(own, baseline) for baseline, own in zip(figures[::2], figures[1::2], strict=True)]
+    return pairs[0], pairs[-1]

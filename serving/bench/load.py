@@ -54,6 +54,7 @@ class LoadFigures:
         p99_ms: 99th percentile of the latency.
         max_ms: largest latency.
         failure: message of the first failed request; empty if none failed.
+        rates: requests answered per second in each turn of the server.
     """
 
     target: str
@@ -70,10 +71,12 @@ class LoadFigures:
     p99_ms: float
     max_ms: float
     failure: str = ""
+    rates: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain data for JSON."""
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {**rounded, "rates": [round(rate, 4) for rate in self.rates]}
 
 
 def measure(
@@ -155,11 +158,12 @@ class _Clients:
         self._times: list[float] = []
         self._failures: list[str] = []
         self._elapsed = 0.0
+        self._rates: list[float] = []
         self._is_warm = False
 
     def run(self, seconds: float) -> None:
         """Let all clients send requests at once, each for `seconds`."""
-        ready = threading.Barrier(len(self._calls) + 1)
+        ready, answered = threading.Barrier(len(self._calls) + 1), len(self._times)
         threads = [threading.Thread(target=self._loop, args=(call, seconds, ready)) for call in self._calls]
         for thread in threads:
             thread.start()
@@ -167,7 +171,9 @@ class _Clients:
         started = time.perf_counter()
         for thread in threads:
             thread.join()
-        self._elapsed += time.perf_counter() - started
+        elapsed = time.perf_counter() - started
+        self._elapsed += elapsed
+        self._rates.append((len(self._times) - answered) / elapsed)
         self._is_warm = True
 
     def _loop(self, call: Callable[[], object], seconds: float, ready: threading.Barrier) -> None:
@@ -206,6 +212,7 @@ class _Clients:
             p99_ms=p99,
             max_ms=float(milliseconds.max()),
             failure=self._failures[0] if self._failures else "",
+            rates=tuple(self._rates),
         )
 
 

@@ -1,8 +1,10 @@
-"""Plot of a load test: latency over throughput, one line per server and request size, one point per load."""
+"""Plots of latency over throughput: of a load test, with a line per server, or of choices, with their Pareto front."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +27,86 @@ def draw(results: Sequence[LoadFigures], file: Path) -> None:
         TargetError: the suffix is not .svg, .png or .pdf.
         MissingExtraError: matplotlib is not installed.
     """
+    with _axes(file) as axes:
+        for name, line in _lines(results).items():
+            _line(axes, name, line)
+        axes.set(xlabel="rows per second", ylabel="latency, ms", yscale="log", title=results[0].model)
+        axes.legend(frameon=False, title="line: median; band: up to the 99th percentile")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One point of a plot of choices.
+
+    Attributes:
+        group: what points of one colour have in common.
+        label: the text that explains the point, which then has a number; empty for none.
+        per_second: requests per second of all clients.
+        ms: latency of a lone client.
+        is_front: whether the point is on the Pareto front of the two.
+    """
+
+    group: str
+    label: str
+    per_second: float
+    ms: float
+    is_front: bool = False
+
+
+def draw_choices(choices: Sequence[Choice], title: str, file: Path) -> None:
+    """Draw choices and their Pareto front.
+
+    Args:
+        choices: at least one point.
+        title: the heading.
+        file: where to write the image; its suffix chooses the format.
+
+    Raises:
+        TargetError: the suffix is not .svg, .png or .pdf.
+        MissingExtraError: matplotlib is not installed.
+    """
+    with _axes(file) as axes:
+        front = sorted((choice for choice in choices if choice.is_front), key=lambda choice: choice.per_second)
+        axes.plot([each.per_second for each in front], [each.ms for each in front], color="0.7", zorder=0, label="Pareto front")
+        for group in dict.fromkeys(choice.group for choice in choices):
+            own = [choice for choice in choices if choice.group == group]
+            axes.scatter([each.per_second for each in own], [each.ms for each in own], label=group)
+        for number, choice in enumerate((choice for choice in choices if choice.label), start=1):
+            place = (choice.per_second, choice.ms)
+            axes.annotate(str(number), place, xytext=(4, 4), textcoords="offset points", fontsize=9)
+            axes.plot([], [], linestyle="none", label=f"{number}: {choice.label}")
+        axes.set_title(title)
+        axes.set(xlabel="requests per second, all clients", ylabel="latency of a lone client, ms (median)", yscale="log")
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter("{x:g}")
+        axes.margins(0.12)
+        axes.figure.legend(frameon=False, fontsize=7, loc="outside lower left", ncols=2)
+
+
+def check_format(file: Path) -> None:
+    """Raise if a plot cannot be written to a file, for the want of a known suffix or of matplotlib.
+
+    Raises:
+        TargetError: the suffix is not .svg, .png or .pdf.
+        MissingExtraError: matplotlib is not installed.
+    """
     if file.suffix not in FORMATS:
         fix = f"give a name that ends with one of {', '.join(FORMATS)}"
         raise TargetError(f"A plot cannot be written as {file.name!r}.", fix=fix, code="TFB1002")
     require("plots", "A plot")
+
+
+@contextmanager
+def _axes(file: Path) -> Iterator[Any]:
+    """Yield empty axes, and write what was drawn on them to the file."""
+    check_format(file)
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "tfbundle"  # makes the file the same for the same figures
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for name, line in _lines(results).items():
-        _line(axes, name, line)
-    axes.set(xlabel="rows per second", ylabel="latency, ms", yscale="log", title=results[0].model)
-    axes.legend(frameon=False, title="line: median; band: up to the 99th percentile")
+    yield axes
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

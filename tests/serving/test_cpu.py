@@ -33,3 +33,18 @@ def test_the_note_says_what_a_cpu_without_the_instructions_does(own: tuple[str, 
     note = cpu.bfloat16_note()
     assert ("computes in bfloat16 (AMX)" in note) == bool(own)
     assert "emulate it" in note and "2 to 3 times" in note
+
+
+def test_a_sentence_names_the_precisions_with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "bfloat16_instructions", lambda: ())
+    monkeypatch.setattr(cpu, "int8_instructions", lambda: ("AVX-512 VNNI",))
+    assert cpu.native_precisions() == (
+        "This CPU has instructions for float32 and int8 (AVX-512 VNNI), but none for bfloat16."
+    )
+
+
+def test_the_processor_is_named_as_the_system_does(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("model name\t: AMD EPYC\nflags : avx_vnni\n", "utf-8")
+    assert cpu.processor(str(file)) == "AMD EPYC" and cpu.int8_instructions(str(file)) == ("AVX VNNI",)
+    assert cpu.processor(str(tmp_path / "none"))

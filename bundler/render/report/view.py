@@ -20,6 +20,7 @@ from bundler.render import RenderedModel
 from bundler.render.report import charts
 from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_view, fast_path_view
 from bundler.render.report.charts import Chart, Kind, error_text
+from bundler.render.report.choice import ChoiceView, choice_view
 from bundler.render.report.graph import GraphView, graph_view
 from bundler.render.report.history import HistoryView, history_view, time_text
 from bundler.render.report.precision import PrecisionView, precision_view
@@ -127,6 +128,7 @@ class ModelView:
     tflite: TfliteView | None
     accuracy: AccuracyView | None
     precision: PrecisionView | None
+    choice: ChoiceView | None
     fast_path: FastPathView | None
     evaluation: EvaluationView | None
     graph: GraphView
@@ -148,6 +150,7 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
         _tflite(_ordered(record.tflite), record.parity.tolerance) if record.tflite else None,
         accuracy_view(_ordered(record.tflite), _ordered(record.tflite_refused)),
         precision_view(record.precision, record.mixed_precision),
+        choice_view(record.choice),
         fast_path_view(record.fast_path, record.fast_path_refused, model.size_bytes, record.parity.summary),
         _evaluation(record.evaluation) if record.evaluation else None,
         graph_view(record.graph, model.size_bytes, _ordered(record.tflite), record.fast_path),

@@ -51,7 +51,7 @@ class Interpreter:
         StatusError: INTERNAL with the real server's text: LiteRT cannot build or prepare the file.
     """
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    def __init__(self, content: bytes, threads: int = 1) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRt
 
         try:
@@ -111,31 +111,28 @@ class Interpreter:
 class InterpreterPool:
     """Interpreters of one file, created as concurrent calls need them.
 
-    In the real server each interpreter has one thread (servables/tensorflow/tflite_interpreter_pool.cc). Here the first
-    interpreter, which a lone client always gets, has `threads`; the others have one.
+    Each interpreter has one thread, as in the real server (servables/tensorflow/tflite_interpreter_pool.cc).
 
     Args:
         content: the .tflite file, which the interpreters share.
         size: calls that run at once; more wait.
-        threads: threads of the first interpreter.
 
     Raises:
         StatusError: INTERNAL: LiteRT cannot run the file.
     """
 
-    def __init__(self, content: bytes, *, size: int, threads: int) -> None:
+    def __init__(self, content: bytes, *, size: int) -> None:
         self._content = content
         self._changed = threading.Condition()
         self._free_slots = list(range(max(size, 1)))
-        self._threads = [max(threads, 1)] + [1] * (len(self._free_slots) - 1)
-        first = Interpreter(content, self._threads[0])
+        first = Interpreter(content)
         self.inputs, self.outputs = first.inputs, first.outputs
         self._idle: dict[int, Interpreter] = {0: first}
 
     def run(self, feeds: Mapping[int, Array], fetches: Sequence[int]) -> list[Array]:
         """Run `Interpreter.run` with a free interpreter, from any thread. An interpreter that fails is replaced."""
         with self._slot() as slot:
-            interpreter = self._idle.pop(slot, None) or Interpreter(self._content, self._threads[slot])
+            interpreter = self._idle.pop(slot, None) or Interpreter(self._content)
             results = interpreter.run(feeds, fetches)
             self._idle[slot] = interpreter
             return results

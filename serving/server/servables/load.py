@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serving.protocol.status import invalid_argument
 from serving.regular_file import kind, special_files
-from serving.server.config.options import ServerOptions, cores
+from serving.server.config.options import ServerOptions
 from serving.server.servables.bundle_files import check_recorded
 from serving.server.servables.protocol import Servable
 from serving.server.servables.tflite import TfliteOptions, TfliteServable
@@ -26,17 +26,13 @@ def load_servable(path: str, options: ServerOptions) -> Servable:
     _check_files(path)
     check_recorded(path)
     if options.prefer_tflite and TfliteServable.is_at(path):
-        return TfliteServable.load(path, _tflite_options(options))
+        return TfliteServable.load(path, TfliteOptions(options.tflite_pool_size, options.allow_unsafe_ops))
     from serving.server.servables.saved_model import SavedModelServable, SessionOptions
 
     session = SessionOptions(
         options.saved_model_tags, *options.threads, options.allow_unsafe_ops, options.mixed_precision
     )
     return SavedModelServable.load(path, session)
-
-
-def _tflite_options(options: ServerOptions) -> TfliteOptions:
-    return TfliteOptions(options.tflite_pool_size, options.threads[0] or cores(), options.allow_unsafe_ops)
 
 
 _GRAPH_LIMIT = 2**31

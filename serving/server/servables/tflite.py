@@ -29,12 +29,10 @@ class TfliteOptions:
 
     Attributes:
         pool_size: interpreters that run at once.
-        threads: threads of the first interpreter.
         allow_unsafe_ops: whether the file may have operators that reach out of the graph.
     """
 
     pool_size: int = 1
-    threads: int = 1
     allow_unsafe_ops: bool = False
 
 
@@ -69,7 +67,7 @@ class TfliteServable:
             signatures = unpack_signatures(entries[SIGNATURE_DEFS]) if SIGNATURE_DEFS in entries else {}
         except ValueError as exc:
             raise invalid_argument(f"Cannot build FlatBufferModel from buffer. {exc}") from exc
-        pool = InterpreterPool(content, size=options.pool_size, threads=options.threads)
+        pool = InterpreterPool(content, size=options.pool_size)
         if not signatures:
             return cls(path, pool, {DEFAULT_SIGNATURE: _default_signature(pool)})
         return cls(path, pool, _with_tensor_names(signatures, pool))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from typer.testing import CliRunner
 
 from bundler.cli.app import app
 from bundler.errors import PublishError, SpecError
-from bundler.operations.advise import check_spec_file, update_spec
+from bundler.operations.advise import check_spec_file, contradictions, update_spec
 from bundler.spec.bundle_spec import read_spec
-from serving.advise.search import Setting
-from tests.serving.advise.test_files import BATCHED, advice
+from serving.advise.forms import Candidate
+from serving.advise.settings import Setting
+from tests.serving.advise.advised import BATCHED, FAST, FLOAT32, advice
 
 SPEC = """\
 # Served by team A.
@@ -55,12 +57,34 @@ def test_the_setting_joins_the_users_own_keys_and_comments(spec: Path) -> None:
 
 def test_flags_of_earlier_advice_are_removed_and_batching_is_switched_off(spec: Path) -> None:
     update_spec(spec, BATCHED)
-    assert update_spec(spec, Setting(intra=1, inter=2))
+    assert update_spec(spec, Candidate(FLOAT32, Setting(intra=1, inter=2)))
     serving = read_spec(spec).serving
     assert not serving.batching and serving.max_batch_size == 32
     assert serving.flags == {
         "tensorflow_session_parallelism": 3, "tensorflow_intra_op_parallelism": 1, "tensorflow_inter_op_parallelism": 2
     }  # fmt: skip
+
+
+def test_the_form_is_written_and_that_of_earlier_advice_is_removed(spec: Path) -> None:
+    mixed = Candidate(replace(FLOAT32, mixed_precision=True), Setting())
+    assert update_spec(spec, mixed)
+    assert (read_spec(spec).serving.mixed_precision, read_spec(spec).serving.clients) == ("bfloat16", "few")
+    assert update_spec(spec, Candidate(FAST, Setting(pools=2)))
+    serving = read_spec(spec).serving
+    assert serving.fast_path and serving.mixed_precision is None and serving.flags["num_tflite_pools"] == 2
+    assert update_spec(spec, Candidate(FLOAT32, Setting(1)))
+    serving = read_spec(spec).serving
+    assert not serving.fast_path and serving.clients == "many" and "num_tflite_pools" not in serving.flags
+
+
+def test_keys_of_the_model_that_win_are_named(spec: Path) -> None:
+    text = SPEC.replace("'m.py:make'", "'m.py:make', fast_path: false, precision: bfloat16")
+    spec.write_text(text)
+    (one,) = contradictions(spec, Candidate(FAST, Setting()), "m")
+    assert "m has fast_path: false, which wins" in one
+    (other,) = contradictions(spec, Candidate(FLOAT32, Setting()), "m")
+    assert "m has precision: bfloat16; set precision: float32" in other
+    assert contradictions(spec, Candidate(FAST, Setting()), "another") == []
 
 
 def test_a_setting_that_contradicts_the_file_leaves_it_unchanged(spec: Path) -> None:
@@ -127,7 +151,7 @@ def test_the_command_writes_the_setting_and_names_the_next_one(
     monkeypatch.setattr("serving.advise.search.advise", lambda *_, **__: advice(2.0))
     code, output = _bench(small_bundle, tmp_path / "tuned", "--update-spec", str(spec))
     assert code == 0, output
-    assert f"Wrote {spec}\nNext: tfbundle render {small_bundle} --spec {spec}" in output
+    assert f"Wrote {spec}\nNext: tfbundle render dist/m --spec {spec}" in output
     assert "      grpc_max_threads: 64" in (tmp_path / "tuned" / "server.flags").read_text()
     assert read_spec(spec).serving.flags["grpc_max_threads"] == 64
     code, output = _bench(small_bundle, tmp_path / "tuned", "--update-spec", str(spec))

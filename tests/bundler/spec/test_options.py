@@ -55,7 +55,7 @@ def test_every_key_has_a_flag_in_the_help_or_a_reason(help_text: str) -> None:
             assert option.field.description.replace("  ", " ") in " ".join(row[0].split()), key(field)
         else:
             assert exclusion(field, NOT_ON_THE_COMMAND_LINE) or has_options(field), key(field)
-    assert len(flags) == 32
+    assert len(flags) == 33
     own = {"--output-dir", "--version", "--adopt", "--dry-run", "--json", "--help", "--no-pretrained"}
     assert set(re.findall(r"^\W*(--[\w-]+)", help_text, re.MULTILINE)) | {"--no-pretrained"} == flags | own
 

@@ -103,7 +103,7 @@ def test_the_cases_cover_every_option_with_choices_or_bounds() -> None:
     covered = {parameter.values[0].name for parameter in CASES}  # type: ignore[union-attr]
     assert covered == {
         "opset", "layout", "tolerance", "variants", "batch", "io", "io_type", "max_drop", "min_sqnr", "min_top1", "precision",
-        "fast_path",
+        "fast_path", "optimize",
     }  # fmt: skip
 
 

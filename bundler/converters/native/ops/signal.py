@@ -44,6 +44,8 @@ def _transform(
 ) -> Tensor:
     rank = x.shape.rank
     dtype = x.dtype
+    if ctx.target == "tflite" and isinstance(axis, int) and dtype == tf.float32:
+        return _by_matrix(x, length, axis, inverse, onesided)
     # Double precision forward, as in NumPy and so in ONNX's reference: bins that cancel become zero.
     x = tf.cast(x, tf.float64 if not inverse else _at_least_single(dtype))
     to_real = inverse and onesided  # from half a spectrum back to a real signal
@@ -60,6 +62,40 @@ def _transform(
         bins = bins[..., : count // 2 + 1]
     result = tf.transpose(bins, back)
     return tf.cast(tf.stack([tf.math.real(result), tf.math.imag(result)], -1), dtype)
+
+
+def _by_matrix(x: Tensor, length: Value | None, axis: int, inverse: bool, onesided: bool) -> Tensor:
+    """Return the transform as products with matrices of cosines and sines: TFLite has no Fourier transform of this kind."""
+    order, back = _to_the_end(axis, x.shape.rank)
+    real = tf.transpose(x[..., 0], order)
+    imaginary = tf.transpose(x[..., 1], order) if x.shape[-1] == 2 else None
+    given = real.shape[-1] or tf.shape(real)[-1]
+    to_real = inverse and onesided
+    count = _number(length) if length is not None else 2 * (given - 1) if to_real else given
+    taken, made = (count // 2 + 1 if half else count for half in (to_real, onesided and not inverse))
+    cosines, sines = _waves(taken, made, count)
+    if to_real:  # each bin but the first and the middle one stands for two
+        place = tf.range(taken)
+        weights = tf.where(tf.logical_or(place == 0, 2 * place == count), 1.0, 2.0)[:, None]
+        cosines, sines = cosines * weights, sines * weights
+    if inverse:
+        size = tf.cast(count, x.dtype)
+        cosines, sines = cosines / size, -sines / size
+    parts = [tf.matmul(_fitted(real, taken), matrix) for matrix in (cosines, -sines)]
+    if imaginary is not None:
+        fitted = _fitted(imaginary, taken)
+        parts = [parts[0] + tf.matmul(fitted, sines), parts[1] + tf.matmul(fitted, cosines)]
+    return tf.stack([tf.transpose(part, back) for part in (parts[:1] if to_real else parts)], -1)
+
+
+def _waves(rows: Any, columns: Any, count: Any) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine of 2 pi r c / count, [rows, columns]. The product is reduced to one period, which keeps it exact."""
+    if all(isinstance(size, int) for size in (rows, columns, count)):
+        angles = np.outer(np.arange(rows), np.arange(columns)) % count * (2 * np.pi / count)
+        return tf.constant(np.cos(angles), tf.float32), tf.constant(np.sin(angles), tf.float32)
+    turns = tf.math.floormod(tf.range(rows)[:, None] * tf.range(columns)[None], count)
+    angle = tf.cast(turns, tf.float32) * (2 * math.pi) / tf.cast(count, tf.float32)
+    return tf.cos(angle), tf.sin(angle)
 
 
 def _to_the_end(axis: int | Tensor, rank: int) -> tuple[Any, Any]:

@@ -33,7 +33,7 @@ def test_pool_limits_the_calls_that_run_at_once(
                 running[0] -= 1
 
     monkeypatch.setattr(interpreters.Interpreter, "run", counted)
-    pool = InterpreterPool(content, size=2, threads=1)
+    pool = InterpreterPool(content, size=2)
     index, output = pool.inputs[0].index, pool.outputs[0].index
     calls = [threading.Thread(target=pool.run, args=({index: np.ones((n, 4), np.float32)}, [output])) for n in range(1, 9)]
     for call in calls:

@@ -25,6 +25,8 @@ from serving.protocol.status import Code, StatusError, invalid_argument
 # What the two parsers read differently: exponents that may overflow, integers over 64 bits, half of a surrogate pair.
 _EXPONENT = re.compile(rb"[eE][+-]?[0-9]{3}")
 _DIGIT_RUN = re.compile(rb"[1-9][0-9]{19}|[0-9](?<![0-9]{2})[0-9]{299}")
+_RUN = b"0" * 20
+_NO_ZERO = re.compile(rb"[^0]")
 _HALF_PAIR = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
@@ -107,7 +109,20 @@ def _is_ambiguous(body: bytes) -> bool:
     """Return whether Python's parser may read a body otherwise than RapidJSON, or much more slowly."""
     if _EXPONENT.search(body) or (b"\\u" in body and _HALF_PAIR.search(body)):
         return True
-    return b"0" * 20 in body.translate(_ALL_ZERO) and _DIGIT_RUN.search(body) is not None
+    return _has_digit_run(body)
+
+
+def _has_digit_run(body: bytes) -> bool:
+    """Return whether `_DIGIT_RUN` is in a body. It searches long runs of digits only: fractions have some, most bytes none."""
+    alike = body.translate(_ALL_ZERO)
+    start = alike.find(_RUN)
+    while start >= 0:
+        rest = _NO_ZERO.search(alike, start)
+        end = rest.start() if rest else len(alike)
+        if _DIGIT_RUN.search(body, start, end):
+            return True
+        start = alike.find(_RUN, end)
+    return False
 
 
 def _parse_quickly(body: bytes, decoder: json.JSONDecoder) -> dict[str, Any] | None:

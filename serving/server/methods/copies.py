@@ -8,24 +8,22 @@ a small request would wait for all of them wherever it needs the lock. Here it w
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 LARGE = 4 * 2**20
 """Bytes from which on a message waits for its turn."""
 
 _turn = threading.Lock()
+_no_turn = nullcontext()
 
 
-@contextmanager
-def one_at_a_time(size: int) -> Iterator[None]:
-    """Wait until no other large message is read or written. Blocks must not be nested, and run no model.
+def one_at_a_time(size: int) -> AbstractContextManager[Any]:
+    """Return a context in which no other large message is read or written.
+
+    Contexts must not be nested, and run no model.
 
     Args:
         size: bytes of the message.
     """
-    if size < LARGE:
-        yield
-        return
-    with _turn:
-        yield
+    return _turn if size >= LARGE else _no_turn

@@ -180,7 +180,7 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo = {"image": rng.random((40, 3, 16, 16), np.float32)}
     build(bundle, "photo", photo, "scores", "float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
     text = {"ids": rng.integers(0, 50, (40, 6)), "mask": rng.random((40, 6)) > 0.3}
-    build(bundle, "text", text, "logits label long", "float32", "float16", "dynamic", "int8")
+    build(bundle, "text", text, "logits label long", "float32", "float16", "dynamic", "int8", "int4")
     build(bundle, "series", {"series": rng.random((40, 5, 4), np.float32)}, "logits", "float32", "dynamic", "int8")
     export_mobile(Bundle.open(bundle), folder / "out")
     return with_packages(folder / "out")
@@ -200,7 +200,7 @@ def drawn(model: TfliteModel) -> dict[str, Array]:
 @pytest.mark.slow
 def test_litert_js_answers_as_the_interpreter_in_python(every_kind: Path, browser: Chrome) -> None:
     files = sorted(every_kind.glob("*.tflite"))
-    assert len(files) == 13
+    assert len(files) == 14
     with served(every_kind) as address:
         browser.get(f"{address}web/?local")
         wait_for(browser, "is ready")

@@ -26,13 +26,13 @@ class Text(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(WORDS, 16)
-        self.norm = nn.LayerNorm(16)
-        self.head = nn.Linear(16, CLASSES)
+        self.words, self.wide = nn.Embedding(WORDS, 32), nn.Linear(32, 32)
+        self.norm = nn.LayerNorm(32)
+        self.head = nn.Linear(32, CLASSES)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the logits, the class and whether the text is long."""
-        words = self.norm(self.words(ids))
+        words = self.norm(self.wide(self.words(ids)))
         scores = (words @ words.transpose(1, 2)).masked_fill(~mask[:, None, :], -1e4)
         logits = self.head((scores.softmax(-1) @ words).mean(1))
         return logits, logits.argmax(-1), mask.sum(-1) > 3

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.protocol.json_parser import _normal_precision, _Parser, has_long_numbers, parse_object
+from serving.protocol.json_parser import (
+    _DIGIT_RUN,
+    _has_digit_run,
+    _normal_precision,
+    _Parser,
+    has_long_numbers,
+    parse_object,
+)
 from serving.protocol.status import StatusError
 
 values = st.recursive(
@@ -156,3 +163,16 @@ def test_hostile_body_takes_linear_time(part: bytes) -> None:
         return best
 
     assert seconds(2**19) < 9 * seconds(2**17) + 0.02
+
+
+@pytest.mark.parametrize(
+    ("digits", "is_one"),
+    [
+        (b"0.00012345678901234567", False), (b"0." + b"0" * 40, False), (b"0." + b"0" * 30 + b"1,12345678901234567890", True),
+        (b"12345678901234567890", True), (b"1234567890123456789", False), (b"0.0001" + b"2" * 20, True), (b"0" * 299, False),
+        (b"0" * 300, True),
+    ],
+)  # fmt: skip
+def test_long_runs_of_digits_are_those_that_may_not_fit_64_bits(digits: bytes, is_one: bool) -> None:
+    body = b"[" + digits + b"]"
+    assert _has_digit_run(body) == is_one == (_DIGIT_RUN.search(body) is not None)

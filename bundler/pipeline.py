@@ -270,7 +270,7 @@ def build_bundle(
         manifest, label_notices = _merge_manifest(staging.manifest, spec, base, adopted)
         _check_settings(manifest, tasks)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
-        manifest = _with_builds(manifest, spec, builds)
+        manifest = with_builds(manifest, spec, builds)
         server_notices = image_notices(manifest.spec["docker"], staging.layout, {build.model: build.version for build in builds})
         with timed(report, "", "render"):
             render_parts(staging, manifest)
@@ -284,7 +284,7 @@ def build_bundle(
     return bundle
 
 
-def _with_builds(manifest: Manifest, spec: BundleSpec, builds: Sequence[ModelBuild]) -> Manifest:
+def with_builds(manifest: Manifest, spec: BundleSpec, builds: Sequence[ModelBuild]) -> Manifest:
     """Return the manifest with the new versions, and the settings that serve what was chosen by measurement.
 
     The settings stand there as if the spec had had them; those of the whole server are chosen only in a build of one model.

@@ -13,9 +13,13 @@ import torch
 from torch import nn
 
 import bundler
+from bundler.bundle.manifest import Manifest
 from bundler.errors import ParityError, PublishError, SpecError, UsageError
-from bundler.pipeline import BuiltModel, StageEvent, build_bundle, stage_count
+from bundler.pipeline import BuiltModel, ModelBuild, StageEvent, build_bundle, stage_count, with_builds
 from bundler.spec.bundle_spec import parse_spec
+from bundler.validation.choice import Choice
+from serving.advise.forms import Candidate, Form
+from serving.advise.settings import Setting
 
 
 @pytest.fixture
@@ -174,3 +178,30 @@ def test_convert_returns_a_model_that_runs_and_can_be_saved(tmp_path: Path, mlp_
     np.testing.assert_allclose(got, same, rtol=1e-6)
     from_path.save(tmp_path / "saved")
     assert (tmp_path / "saved" / "saved_model.pb").is_file()
+
+
+def chosen(name: str, **form: Any) -> ModelBuild:
+    """Return the build of a model whose chosen form is the float32 SavedModel with these changes."""
+    winner = Candidate(Form(**{"artifact": "SavedModel", "precision": "float32", "source": Path(name), **form}), Setting(1))
+    return ModelBuild(name, 1, {"signatures": {}}, (), (), choice=Choice("throughput", winner))
+
+
+def test_what_was_chosen_becomes_a_setting_of_the_bundle() -> None:
+    spec = spec_of({"name": "a", "source": "a.py:a", "optimize": "throughput"}, serving={"clients": "few"})
+    manifest = with_builds(Manifest(spec.model_dump(mode="json")), spec, [chosen("a", mixed_precision=True)])
+    (model,) = manifest.spec["models"]
+    assert (model["optimize"], model["precision"], model["fast_path"]) == (None, "float32", False)
+    serving = manifest.spec["serving"]
+    assert (serving["mixed_precision"], serving["clients"]) == ("bfloat16", "few"), "what the user stated stays"
+    assert manifest.versions("a") == [1]
+
+
+def test_with_several_models_each_has_its_form_and_the_server_no_flag() -> None:
+    models = [{"name": name, "source": f"{name}.py:make", "optimize": "size"} for name in ("a", "b")]
+    spec = spec_of(*models)
+    builds = [chosen("a", precision="bfloat16"), chosen("b", artifact="model.tflite", precision="int8")]
+    manifest = with_builds(Manifest(spec.model_dump(mode="json")), spec, builds)
+    a, b = manifest.spec["models"]
+    assert (a["precision"], a["fast_path"], b["precision"], b["fast_path"]) == ("bfloat16", False, "float32", "int8")
+    assert manifest.spec["serving"] == spec.model_dump(mode="json")["serving"]
+    assert stage_count(spec) == 2 * 6 + 2

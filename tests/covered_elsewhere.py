@@ -30,7 +30,6 @@ COVERED: dict[str, str] = {
     "bundler/converters/native/ops/reduce.py": "tests/bundler/converters/native/test_layouts.py",
     "bundler/converters/native/ops/search.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/shape.py": "tests/bundler/converters/native/test_layouts.py",
-    "bundler/converters/native/ops/signal.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/text.py": "tests/conformance/test_nodes.py",
     "bundler/converters/native/ops/looped.py": "tests/bundler/tflite/test_recurrent.py",
     "bundler/converters/native/ops/tflite_lstm.py": "tests/bundler/tflite/test_recurrent.py",

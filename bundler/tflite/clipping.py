@@ -32,6 +32,9 @@ _BINS = 1_024
 _SHARES = np.array([1, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
 """Shares of each end of a range that are tried."""
 
+_OF_ZEROS = (-1.0, 1.0)
+"""The range of a tensor of zeros: XNNPACK cannot prepare a convolution whose output has hardly any, and LiteRT then crashes."""
+
 _LEAST_MASK, _GAP = 1e3, 30.0
 """A mask is at least so large, and so many times as large as all values that it does not stand for."""
 BEYOND_SCORES = 8.0
@@ -106,6 +109,8 @@ def clip(calibrated: bytes, calls: Mapping[str, Iterable[Mapping[str, Array]]]) 
             low, high, has_mask = best_range(seen, functions.get(index), may_be_masked=index in scores)
             if has_mask:
                 masked.add(index)
+            if low == high:
+                low, high = _OF_ZEROS
             tensor.quantization.min, tensor.quantization.max = np.array([low], np.float32), np.array([high], np.float32)
         _bound_constants(model, graph, masked)
     names = frozenset(graph.tensors[index].name.decode() for index in masked)

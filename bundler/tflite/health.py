@@ -26,6 +26,9 @@ _FEW, _MANY = 2, 16
 """The most values of a dead tensor, and the fewest different values that it has in float."""
 _SATURATED, _BEYOND = 0.1, 0.1
 """The least share of values of a saturated tensor that lie beyond its range, by more than this share of the range."""
+_JOINING = ("CONCATENATION", "PACK")
+_KEEPING = ("BROADCAST_TO", "TILE", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE")
+"""Operators whose output has the scale of their input, such as those that repeat a class token for each row."""
 
 
 def unhealthy(clipped: Clipped, quantized: bytes, calls: Iterable[Mapping[str, Array]]) -> dict[str, str]:
@@ -45,18 +48,19 @@ def unhealthy(clipped: Clipped, quantized: bytes, calls: Iterable[Mapping[str, A
 
 
 def _parts(file: bytes) -> set[str]:
-    """Return the names of the tensors that nothing but concatenations read."""
+    """Return the names of the tensors that nothing but concatenations read, directly or through operators that keep the scale."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
-    parts = set()
+    names = set()
     for graph in model.subgraphs:
-        readers: dict[int, set[str]] = {int(output): {""} for output in graph.outputs}
-        for operator in graph.operators:
-            for index in map(int, operator.inputs):
-                readers.setdefault(index, set()).add(builtin_name(model, operator))
-        parts |= {graph.tensors[index].name.decode() for index, names in readers.items() if names <= {"CONCATENATION", "PACK"}}
-    return parts
+        parts, others = set[int](), set(map(int, graph.outputs))
+        for operator in reversed(graph.operators):
+            kind, output = builtin_name(model, operator), int(operator.outputs[0])
+            is_part = kind in _JOINING or (kind in _KEEPING and output in parts - others)
+            (parts if is_part else others).update(map(int, operator.inputs))
+        names |= {graph.tensors[index].name.decode() for index in parts - others}
+    return names
 
 
 def _can_be_compared(exact: Mapping[str, Array], name: str, values: Array) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 REASONS: dict[str, str] = {
-    "fnet": "TFLite has no Fourier transform along axes of dynamic sizes",
     "gat": "TFLite has no scatter that keeps the maximum",
     "scan": "TFLite has no list of tensors whose length is dynamic",
 }

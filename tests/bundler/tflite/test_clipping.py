@@ -13,12 +13,13 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from onnx import helper
 
-from bundler.tflite.clipping import BEYOND_SCORES, FUNCTIONS, MASK, best_range, functions_of, is_real
+from bundler.tflite.clipping import BEYOND_SCORES, FUNCTIONS, MASK, best_range, clip, functions_of, is_real
 from bundler.tflite.flatbuffer import builtin_name
 from bundler.tflite.health import unhealthy
 from bundler.tflite.placement import float_layers
 from bundler.tflite.quantize import quantize
 from tests.bundler.converters.native.oracle import array, model_of
+from tests.bundler.tflite.calibrated import calibrated
 from tests.bundler.tflite.lowered import Lowered
 from tests.bundler.tflite.masked import MASKS, Masked, Quantizable, calls
 
@@ -119,3 +120,26 @@ def test_masked_attention_is_alive_in_int8(tmp_path: Path, mask: Callable[..., A
         assert unhealthy(model.clipped, file, calls()) == {}, variant
     ratios = [model.sqnr_db(file, tmp_path) for file in files.values()]
     assert ratios[0] > 20 and ratios[1] > 15, ratios
+
+
+class Unused(torch.nn.Module):
+    """Convolves an input that is zero in every calibration call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(3, 8, 3, bias=False)
+
+    def forward(self, x: torch.Tensor, zeros: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.first(x), self.second(zeros)
+
+
+@pytest.mark.slow
+def test_a_tensor_of_zeros_has_a_range_that_xnnpack_can_prepare(tmp_path: Path) -> None:
+    samples = [
+        {"x": np.random.default_rng(seed).standard_normal((1, 3, 8, 8), np.float32), "zeros": np.zeros((1, 3, 8, 8), np.float32)}
+        for seed in range(4)
+    ]
+    clipped = clip(calibrated(Unused(), samples, tmp_path), {"serving_default": samples})
+    details = Interpreter(model_content=quantize(clipped.file)).get_tensor_details()
+    scales = [tensor["quantization"][0] for tensor in details if len(tensor["shape"]) == 4 and tensor["quantization"][0]]
+    assert len(scales) > 2 and min(scales) > 1e-3

@@ -55,20 +55,23 @@ def test_attention_with_one_score_left_is_found(tmp_path: Path) -> None:
 
 
 class Prefixed(torch.nn.Module):
-    """Puts a tiny token in front of the others, as an untrained ViT does."""
+    """Puts a tiny token in front of the others, as an untrained ViT does, or several copies of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: int) -> None:
         super().__init__()
+        self.copies = copies
         self.token, self.after = torch.nn.Parameter(1e-6 * torch.randn(1, 1, 32)), torch.nn.Linear(32, 8)
         self.before = torch.nn.Linear(32, 32)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.before(x)
-        return self.after(torch.cat([self.token * (1 + x.mean(1, keepdim=True)), x], 1))
+        token = self.token * (1 + x.mean(1, keepdim=True))
+        return self.after(torch.cat([token.expand(-1, self.copies, -1), x], 1))
 
 
 @pytest.mark.slow
-def test_a_small_part_of_a_concatenation_is_judged_with_the_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copies", [1, 3])
+def test_a_small_part_of_a_concatenation_is_judged_with_the_whole(copies: int, tmp_path: Path) -> None:
     samples = [{"x": np.random.default_rng(seed).standard_normal((1, 8, 32), np.float32)} for seed in range(4)]
-    file = calibrated(Prefixed(), samples, tmp_path)
+    file = calibrated(Prefixed(copies), samples, tmp_path)
     assert unhealthy(Clipped(file, frozenset()), quantize(file), samples) == {}

@@ -20,7 +20,7 @@ from bundler.converters import Bfloat16Converter, Converter
 from bundler.errors import TfbundleError
 from bundler.tflite import fast_path
 from bundler.validation.choice import Choice, MadeForm, choose, golden_request
-from bundler.validation.fast_path import FastPathBuild, FastPathOutcome
+from bundler.validation.fast_path import LEFT_OUT, FastPathBuild, FastPathOutcome
 from bundler.validation.lower_precision import Forms, GoldenData, LowerPrecision, Workshop
 from bundler.values.comparison import Row
 from serving.advise.forms import Accuracy, Form
@@ -174,4 +174,4 @@ def _accuracy(figures: Mapping[str, Any], rows: Sequence[Row]) -> Accuracy:
 
 def _reason(error: TfbundleError | None) -> str:
     """Return the first line of an error, as the reason why a form takes no part."""
-    return error.what.partition("\n")[0] if error else ""
+    return error.what.removeprefix(LEFT_OUT).partition("\n")[0] if error else ""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _SPREAD = 2
 """How far answers may be off on another CPU, in units of the largest error on this one: a value that is rounded to another step
 there adds as much noise again."""
+LEFT_OUT = "The fast path is left out, and the SavedModel is served. "
+"""The beginning of the message of a rejected file."""
 _ADVICE = "leave out {flag}, or lower the limits of the gate (min_sqnr, min_top1, max_drop) if the error is harmless"
 
 
@@ -121,7 +123,7 @@ class FastPathBuild:
     def _named(self, rejected: RejectedVariant) -> RejectedVariant:
         """Return the rejected variant with an error about the model.tflite."""
         error, flag = rejected.error, f"fast_path: {rejected.variant}"
-        what = f"The fast path is left out, and the SavedModel is served. {error.what}"
+        what = f"{LEFT_OUT}{error.what}"
         if rejected.below_gate:
             return replace(rejected, error=GateError(what, fix=_ADVICE.format(flag=flag)))
         named = type(error)(what, where=error.where, fix=f"leave out {flag}", code=error.code)

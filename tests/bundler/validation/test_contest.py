@@ -47,6 +47,7 @@ def test_the_winner_is_served_and_forms_below_their_gates_are_named(chosen: bund
     assert record["winner"] == "model.tflite float32" and record["goal"] == "throughput"
     assert record["left_out"]["SavedModel bfloat16"] == "this CPU has no instructions for bfloat16"
     assert "min_sqnr requires 100" in record["left_out"]["model.tflite int8"]
+    assert "SavedModel is served" not in record["left_out"]["model.tflite int8"]
     (model,) = chosen.manifest.spec["models"]
     assert (model["fast_path"], model["optimize"]) == (True, None)
     assert any("model.tflite float32 is served, the best in throughput" in notice for notice in chosen.notices)

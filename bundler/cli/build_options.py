@@ -45,7 +45,7 @@ def with_bare_values(arguments: Sequence[str]) -> Iterator[str]:
     colon or a slash.
     """
     bare = {option.flag: option.field.option.bare for option in build_options() if option.field.option.bare}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         yield f"{argument}={bare[argument]}" if argument in bare and not following.isalnum() else argument
 
 

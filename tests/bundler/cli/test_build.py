@@ -192,7 +192,7 @@ def test_failed_parity_exits_with_3(nets: Path, tmp_path: Path) -> None:
 
 def test_wrong_options_are_named(mlp_onnx: Path, nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
-    assert "int4" in build(mlp_onnx, "--tflite", "int4", out=out, code=2)
+    assert "int2" in build(mlp_onnx, "--tflite", "int2", out=out, code=2)
     assert "calibration" in build(mlp_onnx, "--tflite", "int8", out=out, code=2)
     assert "converter: 'none' is not one of native, onnx-tf" in build(mlp_onnx, "--converter", "none", out=out, code=2)
     assert "layout" in build(mlp_onnx, "--layout", "nwhc", out=out, code=2)

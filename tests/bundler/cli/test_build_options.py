@@ -52,6 +52,7 @@ def test_the_shell_completes_choices_and_flags(words: list[str], offered: list[s
 
 def test_a_flag_that_may_stand_alone_takes_the_plain_word_behind_it() -> None:
     for arguments, expected in (
+        ("", ""),
         ("net.py:make --fast-path", "net.py:make --fast-path=float32"),
         ("--fast-path net.py:make -o x", "--fast-path=float32 net.py:make -o x"),
         ("--fast-path --json net.onnx", "--fast-path=float32 --json net.onnx"),

@@ -116,10 +116,10 @@ def mixed_precision(path: Path, threads: int, workers: int) -> Bind:
 
 
 def served_tflite(path: Path, threads: int, workers: int) -> Bind:
-    """Bind the model.tflite in a version's folder as under --prefer_tflite_model: as many interpreters as workers."""
+    """Bind the model.tflite in a version's folder as under --prefer_tflite_model: an interpreter of one thread per worker."""
     from serving.server.servables.tflite import TfliteOptions, TfliteServable
 
-    return _servable(TfliteServable.load(str(path), TfliteOptions(pool_size=workers, threads=threads)))
+    return _servable(TfliteServable.load(str(path), TfliteOptions(pool_size=workers)))
 
 
 def _servable(servable: Any) -> Bind:

@@ -53,8 +53,12 @@ def _draw(axes: Any, figures: Bars, colours: Mapping[str, str]) -> None:
         drawn = {index: height for index, height in heights.items() if height is not None}
         centres = [index + (position - (len(names) - 1) / 2) * width for index in drawn]
         bars = axes.bar(centres, list(drawn.values()), width, label=name, color=colours[name])
-        axes.bar_label(bars, fmt="%.3g", fontsize=7, padding=1, rotation=90 if len(names) > 4 else 0)
+        axes.bar_label(bars, fmt=_text, fontsize=7, padding=1, rotation=90 if len(names) > 4 else 0)
     axes.set_xticks(range(len(figures)), [name.replace("_", "\n") for name in figures])
     axes.set_yscale("log")
     axes.margins(y=0.15)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

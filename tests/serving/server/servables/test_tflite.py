@@ -71,6 +71,25 @@ def test_wrong_input_is_refused_and_the_next_call_is_answered(
         np.testing.assert_array_equal(answer, np.full((3, 4), 3, np.float32))
 
 
+def test_a_request_that_needs_terabytes_is_refused_and_the_next_one_is_answered(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def pairs(x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_max(x[:, None] * x[None, :] * x[:, None], 1)
+
+    function = tf.function(pairs, input_signature=[tf.TensorSpec([None], tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], tf.Module())
+    (tmp_path / "model.tflite").write_bytes(converter.convert())
+    servable = loaded(tmp_path)
+    signature = servable.signatures["serving_default"]
+    [entry], [fetch] = signature.inputs.values(), signature.outputs.values()
+    with pytest.raises(StatusError) as refused:
+        servable.run({entry.name: np.ones(2_000_000, np.float32)}, [fetch.name])
+    assert refused.value.code == Code.INTERNAL
+    [answer] = servable.run({entry.name: np.arange(3, dtype=np.float32)}, [fetch.name])
+    np.testing.assert_allclose(answer, [0, 2, 8])
+
+
 def test_batch_without_rows_is_answered(folder: Path) -> None:
     servable = loaded(folder)
     signature = servable.signatures["serving_default"]

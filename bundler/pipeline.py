@@ -436,6 +436,7 @@ def _make_variants(
         converted, exported, task.spec.tflite, folder, task.name, base=task.base, layout=task.spec.layout,
         processes=processes,
     )  # fmt: skip
+    processes.close()  # the stages that follow need the memory
     if not outcome.variants:
         folder.rmdir()
     return outcome

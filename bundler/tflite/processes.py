@@ -55,6 +55,10 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing, and free their memory."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         running = [future for future in self._futures.values() if not future.done()]
         while running:

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.precision import convert
 from benchmarks.support import peers
 from benchmarks.support.common import Report, Verdict, ratio, run, status_of
-from benchmarks.support.contest import check, contenders, contest_arguments, measure, parse
+from benchmarks.support.contest import check, contenders, contest_arguments, parse, take_turns
 from benchmarks.support.results import BATCHES
 
 VARIABLES, CONSTANTS = "variables", "constants"
@@ -40,9 +40,7 @@ def main() -> int:
             for _ in range(args.launches):
                 with contenders(artifacts, peers.export(model, "npz")) as running:
                     check(model, CONSTANTS, running[VARIABLES].answer, running[CONSTANTS].answer)
-                    for batch in BATCHES:
-                        for name, values in measure(running, args.rounds, batch).items():
-                            figures[batch].setdefault(name, []).extend(values)
+                    take_turns(running, args.rounds, figures)
                     memory = {name: contender.memory_mb() for name, contender in running.items()}
         for batch in BATCHES:
             ratios[batch].append(ratio(figures[batch], VARIABLES, CONSTANTS))

@@ -13,13 +13,11 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.support import peers
 from benchmarks.support.common import Report, Verdict, geometric_mean, ratio, run, status_of
-from benchmarks.support.contender import Contender
-from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, measure, parse, sqnr_db
+from benchmarks.support.contest import ONNX_RUNTIME, check, contenders, contest_arguments, parse, sqnr_db, take_turns
 from benchmarks.support.results import BATCHES
 from serving.cpu import bfloat16_instructions
 
@@ -79,12 +77,6 @@ def convert(model: str, folder: Path, precision: str) -> Path:
     command = [sys.executable, "-m", "benchmarks.support.convert_process", str(peers.export(model)), str(folder), "keep"]
     run([*command, precision])
     return folder
-
-
-def take_turns(running: Mapping[str, Contender], rounds: int, figures: Mapping[int, dict[str, list[float]]]) -> None:
-    for batch in BATCHES:
-        for name, values in measure(running, rounds if batch == 1 else -(-rounds // 2), batch).items():
-            figures[batch].setdefault(name, []).extend(values)
 
 
 def judge(ratios: Ratios, report: Report) -> None:

@@ -33,12 +33,13 @@ from benchmarks.support.contest import (
     check,
     contenders,
     contest_arguments,
-    measure,
     parse,
     sqnr_db,
+    take_turns,
 )
 from benchmarks.support.environments import ENVIRONMENTS, installed
 from benchmarks.support.models import NAMES
+from benchmarks.support.results import BATCHES
 from benchmarks.support.tflite_process import CALIBRATION, draws
 from serving.cpu import bfloat16_instructions
 from tests.models import MODELS
@@ -49,7 +50,7 @@ SAVED_MODEL, BF16, FLAG = "SavedModel", "SavedModel bfloat16", "SavedModel, flag
 TFLITE, INT8 = "model.tflite", "model.tflite int8"
 FLOATS, LOWER = (SAVED_MODEL, TFLITE), (BF16, FLAG, INT8)
 COLUMNS = (ONNX_RUNTIME, OPENVINO, OPENVINO_BF16, OPENVINO_INT8, SAVED_MODEL, BF16, FLAG, TFLITE, INT8)
-BATCHES, WORKERS, SECONDS = (1, 8), 2, 1.0
+WORKERS, SECONDS = 2, 1.0
 SQNR_DB = 20.0
 THROUGHPUT_FLOAT32, THROUGHPUT_FLOAT32_EACH, THROUGHPUT_BEST = 1.1, 0.9, 2.5
 THROUGHPUT_OF_BF16, THROUGHPUT_OF_INT8 = 1.4, 0.9
@@ -134,9 +135,7 @@ def measure_model(model: str, folder: Path, rounds: int, launches: int, only_ins
             everyone = {**running, **files}
             for name, contender in everyone.items():
                 compare(model, name, everyone[ONNX_RUNTIME].answer, contender.answer, figures)
-            for batch in BATCHES:
-                for name, values in measure(everyone, rounds if batch == 1 else -(-rounds // 2), batch).items():
-                    figures.ms[batch].setdefault(name, []).extend(values)
+            take_turns(everyone, rounds, figures.ms)
         take_loaded_turns(artifacts, example, rounds, figures)
     report.data[model] = {"ms": figures.ms, "per_second": figures.per_second, "sqnr_db": figures.sqnr_db}
     return figures

@@ -214,9 +214,9 @@ def status_of(main: Callable[[], int]) -> int:
 
 def machine() -> str:
     """Return the name of the processor, the number of cores that this process may use, and the load of the machine."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":")[1].strip() if names else platform.processor()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
+    from serving.cpu import processor  # not at the top: the environments of peers import this module, too
+
+    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
 
 
 def versions() -> dict[str, str]:

@@ -242,12 +242,11 @@ def main(kind: str, path: str, inputs: str, threads: str, workers: str, answer: 
     for line in sys.stdin:
         name, *numbers = line.split()
         time.sleep(0.02)  # until the threads of the previous contender are at rest
-        answers: dict[str, Callable[[], Any]] = {
-            "calls": lambda: turns.calls(*map(int, numbers)),  # noqa: B023  (called at once)
-            "load": lambda: turns.load(*map(float, numbers)),  # noqa: B023
-            "memory": lambda: (_resident() - before) / MEBIBYTE,
-        }
-        print(json.dumps(answers[name]()), file=replies, flush=True)
+        if name == "memory":
+            result: Any = (_resident() - before) / MEBIBYTE
+        else:
+            result = turns.calls(*map(int, numbers)) if name == "calls" else turns.load(*map(float, numbers))
+        print(json.dumps(result), file=replies, flush=True)
 
 
 def _resident() -> int:

@@ -76,6 +76,13 @@ def measure(running: Mapping[str, Contender], rounds: int, batch: int = 1) -> di
     return interleave({name: partial(turn, contender) for name, contender in running.items()}, rounds)
 
 
+def take_turns(running: Mapping[str, Contender], rounds: int, figures: Mapping[int, dict[str, list[float]]]) -> None:
+    """Add the milliseconds of all turns at each batch of `figures`, by contender; above batch 1 with half the rounds."""
+    for batch, known in figures.items():
+        for name, values in measure(running, rounds if batch == 1 else -(-rounds // 2), batch).items():
+            known.setdefault(name, []).extend(values)
+
+
 def check(model: str, name: str, reference: Mapping[str, Array], answer: Mapping[str, Array]) -> None:
     """Raise if a contender does not answer as ONNX Runtime does, since the time of a wrong answer means nothing.
 

@@ -75,9 +75,7 @@ class Choice:
     def model(self) -> dict[str, Any]:
         """The keys of the model that serve the winner."""
         form = self.winner.form
-        if form.is_tflite:
-            return {"fast_path": True if form.precision == "float32" else form.precision}
-        return {"precision": form.precision, "fast_path": False}
+        return {"fast_path": form.fast_path} if form.is_tflite else {"precision": form.precision, "fast_path": False}
 
     def to_json(self) -> dict[str, Any]:
         """Return the record for bundle.json."""

@@ -147,7 +147,7 @@ def serving_section(candidate: Candidate) -> Section:
     form, setting = candidate.form, candidate.setting
     section: Section = {}
     if form.is_tflite:
-        section["fast_path"] = True if form.precision == "float32" else form.precision
+        section["fast_path"] = form.fast_path
     if form.mixed_precision:
         section["mixed_precision"] = "bfloat16"
     if not form.is_tflite:

@@ -43,6 +43,11 @@ class Form:
         return self.mixed_precision or self.precision != "float32"
 
     @property
+    def fast_path(self) -> bool | str:
+        """The key `fast_path` in bundle.yaml that makes the form, or False for a SavedModel."""
+        return self.is_tflite and (self.precision == "float32" or self.precision)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """The flags of tensorflow_model_server that choose the form."""
         if self.is_tflite:

@@ -16,7 +16,7 @@ from serving.errors import MissingExtraError
 
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
-    "images": (), "plots": (), "async": (),
+    "images": (), "plots": (), "async": (), "oci": (), "remote": (), "s3": ("remote",), "gcs": ("remote",), "sign": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 
@@ -32,6 +32,11 @@ PACKAGES = {
     "images": {"pillow": "PIL"},
     "plots": {"matplotlib": "matplotlib"},
     "async": {"aiohttp": "aiohttp", "yarl": "yarl"},
+    "oci": {"oras": "oras"},
+    "remote": {"fsspec": "fsspec"},
+    "s3": {"s3fs": "s3fs"},
+    "gcs": {"gcsfs": "gcsfs"},
+    "sign": {"model-signing": "model_signing", "cyclonedx-python-lib": "cyclonedx"},
     "demo": {"scikit-learn": "sklearn", "transformers": "transformers", "tokenizers": "tokenizers"},
 }  # fmt: skip
 """The packages that an extra adds, by their name for pip, with the module that each provides."""

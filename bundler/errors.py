@@ -16,6 +16,7 @@ is explained in `serving.errors`.
     │   └── GateError               3   … or is less accurate than its gate requires
     ├── VariantsError             1, 3  the bundle was published without some of its TFLite variants
     ├── ParityError                 3   an artifact's answers differ from PyTorch's
+    ├── ComparisonError             3   a new version is worse than the one in service
     ├── PublishError                1   the bundle's folder could not be written
     └── VerifyError                 1   a bundle is damaged or incomplete
         └── UnsafeModelError        1   … or its model does more than compute, and that was not allowed
@@ -101,6 +102,23 @@ class ParityError(TfbundleError):
 
     code = "TFB3401"
     exit_code = 3
+
+
+class ComparisonError(TfbundleError):
+    """A new version is worse than the one in service, by the bounds of the section `against`, or was not compared with it.
+
+    Attributes:
+        records: the comparisons of a build that was refused, by model, in the form of bundle.json.
+        report: its report, as HTML; empty if there is none.
+    """
+
+    code = "TFB9301"
+    exit_code = 3
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None, code: str | None = None) -> None:
+        super().__init__(what, where=where, fix=fix, code=code)
+        self.records: dict[str, dict[str, object]] = {}
+        self.report = ""
 
 
 class PublishError(TfbundleError):

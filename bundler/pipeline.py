@@ -2,6 +2,7 @@
 
     load -> export -> convert -> saved_model -> precision -> tflite -> fast_path -> parity -> evaluate    for each model
                                                 (with `optimize`, choose in place of precision and fast_path)
+    compare                                            with the version in service, for each model that is to be compared
     render -> publish                                                                                 for the bundle
 
 The order is written in `build_bundle` and `_run_stages` and nowhere else. Each stage is a function from values to a
@@ -44,7 +45,8 @@ from bundler.saved_model.write import replace_saved_model, write
 from bundler.sources import LoadedModel, load, require_packages
 from bundler.spec.build_options import BuildOptions
 from bundler.tflite import Outcome, Processes, RejectedVariant, VariantResult, make_variants
-from bundler.validation import padding, parity
+from bundler.validation import against, padding, parity
+from bundler.validation.bounds import comparison_error
 from bundler.validation.bundle import Bundle
 from bundler.validation.choice import Choice
 from bundler.validation.contest import Contest
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
 
 Stage = Literal[
     "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "choose", "parity", "evaluate",
-    "render", "publish",
+    "compare", "render", "publish",
 ]
 
 
@@ -258,6 +260,7 @@ def build_bundle(
 
     Raises:
         VariantsError: some TFLite variants could not be made or are below their gate; the bundle was published without them.
+        ComparisonError: a model is worse than its version in service; the bundle is unchanged.
         TfbundleError: a stage failed; the bundle is unchanged.
     """
     if not spec.models:
@@ -269,19 +272,52 @@ def build_bundle(
         tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
         manifest, label_notices = _merge_manifest(staging.manifest, spec, base, adopted)
         _check_settings(manifest, tasks)
+        in_service = _in_service(staging.manifest or manifest, spec)
         builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
-        manifest = with_builds(manifest, spec, builds)
+        manifest = _compare_with(in_service, with_builds(manifest, spec, builds), tasks, staging, report)
         server_notices = image_notices(manifest.spec["docker"], staging.layout, {build.model: build.version for build in builds})
         with timed(report, "", "render"):
             render_parts(staging, manifest)
         with timed(report, "", "publish"):
             published = staging.publish(manifest, label_notices)
-    notices = [*server_notices, *(notice for build in builds for notice in build.notices)]
-    notices += _flag_notices(published.manifest, builds)
-    bundle = Bundle(staging.bundle, published.manifest, (*notices, *published.notices))
-    if any(build.rejected or build.missing for build in builds):
-        raise forms_error({b.model: b.rejected for b in builds}, {b.model: b.missing for b in builds}, bundle)
-    return bundle
+    notices = [*server_notices, *_notices(published.manifest, builds, in_service), *published.notices]
+    bundle = Bundle(staging.bundle, published.manifest, tuple(notices))
+    return _complete(builds, bundle)
+
+
+def _in_service(manifest: Manifest, spec: BundleSpec) -> dict[str, int | None]:
+    """Return the version that each model is to be compared with; None if the model has no version yet."""
+    wanted = {model.name: model.against.version for model in spec.models if model.against.version}
+    return {name: against.in_service(manifest, name, version) for name, version in wanted.items()}
+
+
+def _compare_with(
+    in_service: Mapping[str, int | None], manifest: Manifest, tasks: Sequence[_ModelTask], staging: Staging, progress: Progress
+) -> Manifest:
+    """Compare new versions with those in service, and return the manifest with the comparisons.
+
+    Raises:
+        ComparisonError: one of them is worse than its bounds allow; the error has the report of the refused build.
+    """
+    results = {}
+    for task in tasks:
+        number = in_service.get(task.name)
+        if number is None:
+            continue
+        records = manifest.models[task.name]
+        old = against.Version(number, staging.home(task.name, number), records[number])
+        new = against.Version(task.version, task.layout, records[task.version])
+        work = task.work / f"{task.name}-compare"
+        with timed(progress, task.name, "compare"):
+            compared = against.compare_versions(task.spec, (old, new), manifest, work, task.base)
+        results[task.name] = compared, task.spec.against
+        record = {**records[task.version], "against": compared.to_json(task.spec.against)}
+        manifest = manifest.with_version(task.name, task.version, record)
+    if error := comparison_error(results):
+        render_parts(staging, manifest, ("report",))
+        error.report = staging.layout.report.read_text("utf-8")
+        raise error
+    return manifest
 
 
 def with_builds(manifest: Manifest, spec: BundleSpec, builds: Sequence[ModelBuild]) -> Manifest:
@@ -303,6 +339,21 @@ def with_builds(manifest: Manifest, spec: BundleSpec, builds: Sequence[ModelBuil
         chosen = choices[spec.models[0].name].serving
         serving |= {key: value for key, value in chosen.items() if key != "clients" or key not in spec.stated_serving}
     return replace(manifest, spec={**manifest.spec, "models": models, "serving": serving})
+
+
+def _complete(builds: Sequence[ModelBuild], bundle: Bundle) -> Bundle:
+    """Return the published bundle, or raise VariantsError if it lacks something that was requested."""
+    if any(build.rejected or build.missing for build in builds):
+        raise forms_error({b.model: b.rejected for b in builds}, {b.model: b.missing for b in builds}, bundle)
+    return bundle
+
+
+def _notices(manifest: Manifest, builds: Sequence[ModelBuild], in_service: Mapping[str, int | None]) -> Iterator[str]:
+    """Yield what the user should know about the builds."""
+    for build in builds:
+        yield from build.notices
+    yield from _flag_notices(manifest, builds)
+    yield from (f"{name}: there is no version to compare with yet." for name, version in in_service.items() if version is None)
 
 
 def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[str]:
@@ -670,7 +721,8 @@ def stage_count(spec: BundleSpec, evaluated: int = 0) -> int:
     lower = [model.precision != "float32" or spec.serving.mixed_precision is not None for model in spec.models]
     pairs = zip(spec.models, lower, strict=True)
     forms = [1 if model.optimize else spec.has_fast_path(model) + is_lower for model, is_lower in pairs]
-    return sum(5 + bool(model.tflite.wanted) for model in spec.models) + sum(forms) + evaluated + 2
+    compared = sum(model.against.version is not None for model in spec.models)
+    return sum(5 + bool(model.tflite.wanted) for model in spec.models) + sum(forms) + evaluated + compared + 2
 
 
 def build(

@@ -612,6 +612,41 @@ def defect(given: Given) -> None:
     run("build", "model.onnx", code=None)
 
 
+@example("TFB9001")
+def address_without_a_repository(given: Given) -> None:
+    from bundler.values.addresses import OciAddress
+
+    OciAddress.parse("oci://Digits")
+
+
+@example("TFB9101")
+def address_of_no_store(given: Given) -> None:
+    from bundler.values.addresses import StoreAddress
+
+    StoreAddress.parse("ftp://host/a")
+
+
+@example("TFB9301")
+def version_with_another_signature(given: Given) -> None:
+    import onnx
+
+    model = onnx.load(given.model())
+    model.graph.input[0].name = model.graph.node[0].input[0] = "pixels"
+    onnx.save(model, "model.onnx")
+    given.bundle()
+    run("build", "model.onnx", "-o", "digits", "--name", "mlp", "--against", "1", code=None)
+
+
+@example("TFB9302")
+def promotion_without_a_comparison(given: Given) -> None:
+    from bundler.operations.promote import promote
+
+    bundle = Path(given.bundle())
+    promote(bundle, None, "stable", 1)
+    run("build", given.model(), "-o", bundle, "--name", "mlp")
+    run("promote", bundle, "--label", "stable", "--version", 2, "--require-gate", code=None)
+
+
 FOLDER = "/home/you"
 """Stands in the pages for the folder in which a mistake is made."""
 

@@ -303,6 +303,46 @@ class ChoiceRecord(_Record):
     problem: str = ""
 
 
+class PairRecord(_Record):
+    """A figure of the version in service and of the new one."""
+
+    before: Number
+    after: Number
+
+
+class ComparedLineRecord(_Record):
+    """One compared quantity as text; `kept` is None without a bound."""
+
+    name: str
+    before: str
+    after: str
+    bound: str = ""
+    kept: bool | None = None
+
+
+class SharedAnswersRecord(_Record):
+    """The share of rows that both versions answer alike, by output."""
+
+    rows: Count
+    bound: Number | None = None
+    outputs: dict[str, Number]
+
+
+class AgainstRecord(_Record):
+    """The comparison with the version that was in service (`bundler.validation.bounds.Compared`)."""
+
+    version: Version
+    label: str | None = None
+    passed: bool
+    complaints: tuple[str, ...] = ()
+    function: str = ""
+    lines: tuple[ComparedLineRecord, ...] = ()
+    agreement: dict[Literal["labelled", "golden"], SharedAnswersRecord] = {}
+    metric: PairRecord | None = None
+    latency_ms: PairRecord | None = None
+    size_bytes: PairRecord
+
+
 class EvaluationRecord(_Record):
     """The results of an `evaluate` function: one figure per runtime, or one per runtime and entry of `data`."""
 
@@ -371,6 +411,7 @@ class VersionRecord(_Record):
     precision: PrecisionRecord | None = None
     mixed_precision: PrecisionRecord | None = None
     choice: ChoiceRecord | None = None
+    against: AgainstRecord | None = None
     stages: dict[str, Number]
     evaluation: EvaluationRecord | None = None
     fixed_dims: FixedDimsRecord | None = None

@@ -241,6 +241,10 @@ class Staging:
             self.notices.append(adoption.notice(adopted))
         return tuple(adopted)
 
+    def home(self, model: str, number: int) -> BundleLayout:
+        """Return the layout that holds the files of a version that the bundle has, or that was just adopted."""
+        return self.layout if self._adopted.get((model, number), True) is False else self.bundle
+
     def publish(self, manifest: Manifest, notices: Sequence[str] = ()) -> Published:
         """Move the staged files into the bundle and replace bundle.json.
 

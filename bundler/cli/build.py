@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,6 +19,7 @@ from bundler.cli.progress import stages
 from serving.texts import plural
 
 if TYPE_CHECKING:
+    from bundler.errors import ComparisonError
     from bundler.spec.request import BuildRequest
     from bundler.validation.bundle import Bundle
 
@@ -43,6 +45,18 @@ class BuildCommand(LazyCommand):
         return super().parse_args(ctx, list(with_bare_values(args)))
 
 
+_Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION|LABEL",
+        help="Compare each model with this version; publish nothing if one is worse than its section 'against' allows.",
+    ),
+]
+_Report = Annotated[
+    Path | None, typer.Option(help="Also write the report here, even if a comparison refuses the build.")
+]
+
+
 def build(
     ctx: typer.Context,
     source: Annotated[
@@ -66,13 +80,16 @@ def build(
         bool,
         typer.Option("--adopt", help="Take in the versions of a TensorFlow Serving model repository in the bundle's folder."),
     ] = False,
+    against: _Against = None,
+    report: _Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     **options: Any,
 ) -> None:
     """Build a model, or every model of a bundle.yaml, as a new version in a bundle.
 
     The bundle changes only after everything is built and its answers match PyTorch's (otherwise the exit code is 3).
-    TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too.
+    TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too. With --against,
+    the exit code is 3 and nothing is published if a model is worse than its version in service.
     """
     from bundler.cli.build_options import given_options
     from bundler.spec.request import make_request
@@ -80,14 +97,19 @@ def build(
     # TensorFlow's allocator for oneDNN never frees memory; a large model needs it back between the stages.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     request = make_request(source, output, given_options(ctx, options))
+    if against is not None:
+        request = replace(request, spec=request.spec.compared_with(against))
     if dry:
         dry_run(request, as_json=as_json)
     else:
-        _build(request, version, adopt=adopt, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
+        in_file = source.endswith((".yaml", ".yml"))
+        _build(request, version, adopt=adopt, report=report, as_json=as_json, in_file=in_file)
 
 
-def _build(request: BuildRequest, version: int | None, *, adopt: bool, as_json: bool, in_file: bool) -> None:
-    from bundler.errors import VariantsError
+def _build(
+    request: BuildRequest, version: int | None, *, adopt: bool, report: Path | None, as_json: bool, in_file: bool
+) -> None:
+    from bundler.errors import ComparisonError, VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
     consequence = f"nothing was published; {request.out} is unchanged."
@@ -97,14 +119,30 @@ def _build(request: BuildRequest, version: int | None, *, adopt: bool, as_json: 
                 request.spec, request.out, base=request.base, version=version, progress=progress, adopt=adopt
             )
     except VariantsError as exc:
-        _show(cast("Bundle", exc.bundle), request.out, as_json=as_json, in_file=in_file)
+        _show(cast("Bundle", exc.bundle), request.out, report, as_json=as_json, in_file=in_file)
         raise
-    _show(bundle, request.out, as_json=as_json, in_file=in_file)
+    except ComparisonError as exc:
+        _show_comparisons(exc, report, as_json=as_json)
+        raise
+    _show(bundle, request.out, report, as_json=as_json, in_file=in_file)
 
 
-def _show(bundle: Bundle, shown: Path, *, as_json: bool, in_file: bool) -> None:
+def _show_comparisons(exc: ComparisonError, report: Path | None, *, as_json: bool) -> None:
+    """Show why a build was refused, and write its report."""
+    if report is not None:
+        report.write_text(exc.report, "utf-8")
+    if as_json:
+        print_json({"refused": True, "against": exc.records})
+        return
+    for model, record in exc.records.items():
+        comparison(model, record)
+
+
+def _show(bundle: Bundle, shown: Path, report: Path | None, *, as_json: bool, in_file: bool) -> None:
     for notice in bundle.notices:
         note(notice)
+    if report is not None:
+        report.write_bytes(bundle.layout.report.read_bytes())
     if as_json:
         print_json(bundle.inspect())
     else:
@@ -134,8 +172,19 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         table(("artifact", "size", "max relative error", "accuracy"), rows)
         for line in (*_precision_lines(record), *_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
+        if "against" in record:
+            comparison(model, record["against"])
     say(f"Bundle: {shown}")
     say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), shown / "report.html"), column=7)
+
+
+def comparison(model: str, record: dict[str, Any]) -> None:
+    """Print the figures of a new version beside those of the one in service."""
+    verdicts = {None: "", True: "kept", False: "broken"}
+    label = f" ({record['label']})" if record["label"] else ""
+    say(f"{model} compared with version {record['version']}{label}:")
+    rows = [(line["name"], line["before"], line["after"], line["bound"], verdicts[line["kept"]]) for line in record["lines"]]
+    table(("figure", f"version {record['version']}", "new", "bound", ""), rows)
 
 
 def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str, str]:

@@ -26,6 +26,7 @@ _LABELS = {
     "choose": "build and measure every form",
     "parity": "compare with PyTorch",
     "evaluate": "measure accuracy",
+    "compare": "compare with the version in service",
     "render": "write configs, manifests, report",
     "publish": "publish",
 }

@@ -29,6 +29,13 @@ class PromoteOptions:
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Point the label at its previous version.")
     ] = False
+    require_gate: Annotated[
+        bool,
+        typer.Option(
+            "--require-gate",
+            help="Refuse a version that was not built with --against the version that the label points to.",
+        ),
+    ] = False
     server: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="gRPC port of a running server to update.")
     ] = None
@@ -47,7 +54,7 @@ def promote(options: PromoteOptions) -> None:
     from bundler.errors import UsageError
 
     if options.label is None:
-        if options.rollback or options.version is not None:
+        if options.rollback or options.require_gate or options.version is not None:
             raise UsageError("Which label should be moved?", fix="name one, e.g. --label stable", code="TFB1001")
         _show_labels(options.bundle, as_json=options.as_json)
         return
@@ -55,6 +62,12 @@ def promote(options: PromoteOptions) -> None:
         raise UsageError(
             f"Which version should {options.label!r} point to?",
             fix="give either --version N or --rollback",
+            code="TFB1001",
+        )
+    if options.rollback and options.require_gate:
+        raise UsageError(
+            "--require-gate is for promotions: a rollback returns to a version that was in service.",
+            fix="leave out --require-gate",
             code="TFB1001",
         )
     with cleanly_interrupted(f"{options.bundle} is unchanged, unless the change was just being published."):
@@ -69,7 +82,7 @@ def _move(options: PromoteOptions, label: str) -> Promoted:
     server = RunningServer(options.server, options.models_dir, options.timeout) if options.server else None
     if options.version is None:
         return rollback(options.bundle, options.model, label, server)
-    return move(options.bundle, options.model, label, options.version, server)
+    return move(options.bundle, options.model, label, options.version, server, require_gate=options.require_gate)
 
 
 def _show(promoted: Promoted, server: str | None, *, as_json: bool) -> None:

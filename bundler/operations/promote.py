@@ -17,7 +17,7 @@ from bundler.bundle.labels import assignments, set_label
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.staging import Published, Staging
-from bundler.errors import UsageError
+from bundler.errors import ComparisonError, UsageError
 from serving.texts import shell_command
 
 if TYPE_CHECKING:
@@ -62,7 +62,15 @@ class Promoted:
     published: Published | None
 
 
-def promote(root: Path, model: str | None, label: str, version: int, server: RunningServer | None = None) -> Promoted:
+def promote(
+    root: Path,
+    model: str | None,
+    label: str,
+    version: int,
+    server: RunningServer | None = None,
+    *,
+    require_gate: bool = False,
+) -> Promoted:
     """Point a label at a version in the bundle, and in a running server if one is given.
 
     A running server loads the version first; the label moves only once the version is AVAILABLE there.
@@ -73,9 +81,12 @@ def promote(root: Path, model: str | None, label: str, version: int, server: Run
         label: The label to move.
         version: The version that the label will point to.
         server: A running server to update as well.
+        require_gate: Whether the version must have been compared, when it was built, with the version that the label points to
+            now, and kept its bounds.
 
     Raises:
         UsageError: The bundle has no such model or version, or the label is not valid.
+        ComparisonError: With `require_gate`, the version was not compared with the one that the label points to.
         VerifyError: `root` is not a bundle, or is a damaged one.
         PublishError: The folder cannot be written, or a build is writing to it.
         ServingError: The server cannot be updated. The bundle is unchanged unless the message says otherwise.
@@ -92,6 +103,8 @@ def promote(root: Path, model: str | None, label: str, version: int, server: Run
             raise UsageError(
                 f"The model {name!r} has no version {version} in {root}.", fix=f"choose one of: {known}", code="TFB1006"
             )
+        if require_gate:
+            _check_gate(manifest, name, label, version)
         return _move(staging, name, label, version, "promote", server)
 
 
@@ -130,6 +143,30 @@ def rollback(root: Path, model: str | None, label: str, server: RunningServer | 
                 code="TFB1401",
             )
         return _move(staging, name, label, version, "rollback", server)
+
+
+def _check_gate(manifest: Manifest, model: str, label: str, version: int) -> None:
+    """Raise ComparisonError unless a version was found good enough to take over from the one that a label points to.
+
+    A label that points to no version yet has none to compare with.
+    """
+    now = manifest.spec["serving"]["labels"].get(model, {}).get(label)
+    if now is None or now == version:
+        return
+    gate = manifest.models[model][version].get("against")
+    if gate is None:
+        found = "it was not compared with any version when it was built"
+    elif gate["version"] != now:
+        found = f"it was compared with version {gate['version']}"
+    elif not gate["passed"]:
+        found = "it broke the bounds of that comparison"
+    else:
+        return
+    raise ComparisonError(
+        f"Version {version} of {model!r} may not take over from version {now}, which {label!r} points to: {found}.",
+        fix=f"build it again with --against {label}, or promote it without --require-gate",
+        code="TFB9302",
+    )
 
 
 def _read(staging: Staging) -> Manifest:

@@ -72,6 +72,9 @@ class BuildOptions(TypedDict, total=False):
     with float inputs and outputs and dynamic sizes; these two are left out if they are below the accuracy gate
     of tflite. Default: serving.fast_path."""
 
+    against: Mapping[str, Any]
+    """Comparison of a new version with the one in service, which it has to pass."""
+
     tflite: Sequence[Literal["float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "int4", "mix"]]
     """TFLite variants to build."""
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 
 from bundler.bundle.layout import check_model_name
 from bundler.errors import SpecError, UsageError
+from bundler.spec.against_spec import AgainstSpec
 from bundler.spec.fields import INT32, INT64
 from bundler.spec.image_names import Repository
 from bundler.spec.kubernetes_spec import KubernetesSpec
@@ -249,6 +250,9 @@ class ModelSpec(Strict):
         "Default: serving.fast_path.",
         examples=["int8"],
     )
+    against: AgainstSpec = Field(
+        AgainstSpec(), description="Comparison of a new version with the one in service, which it has to pass."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
@@ -418,6 +422,21 @@ class BundleSpec(Strict):
     def has_fast_path(self, model: ModelSpec) -> bool:
         """Return whether a model.tflite is built for a model and served instead of its SavedModel."""
         return self.fast_path_of(model) is not None
+
+    def compared_with(self, version: str) -> BundleSpec:
+        """Return this spec with every model compared with a version, or with the version that a label points to.
+
+        Raises:
+            SpecError: the text is neither a version nor a label.
+        """
+        try:
+            bounds = [AgainstSpec.model_validate({**model.against.model_dump(), "version": version}) for model in self.models]
+        except ValidationError as exc:
+            problems = "\n".join(str(problem) for problem in find_problems(exc, AgainstSpec))
+            raise SpecError(problems, where="--against", fix="give a version or a label", code="TFB1401") from exc
+        pairs = zip(self.models, bounds, strict=True)
+        models = tuple(model.model_copy(update={"against": against}) for model, against in pairs)
+        return self.model_copy(update={"models": models})
 
     @property
     def stated_serving(self) -> frozenset[str]:

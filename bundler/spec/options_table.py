@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from bundler.spec.against_spec import AgainstSpec
 from bundler.spec.bundle_spec import DockerSpec, ModelSpec, ServingSpec, TfliteSpec
 from bundler.spec.fields import SpecField
 from bundler.spec.kubernetes_spec import AutoscalingSpec, ClaimSpec, KubernetesSpec, ServiceMonitorSpec
@@ -42,6 +43,7 @@ _SECTIONS: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     MaskSpec: ("Masks: `mask` of a signature", ("models", "signatures", "mask")),
     ClassifySpec: ("Classes: `classify` of a signature", ("models", "signatures", "classify")),
     RegressSpec: ("Numbers: `regress` of a signature", ("models", "signatures", "regress")),
+    AgainstSpec: ("The version in service: `against` of a model", ("models", "against")),
     ServingSpec: ("TensorFlow Serving: `serving`", ("serving",)),
     KubernetesSpec: ("Kubernetes: `kubernetes`", ("kubernetes",)),
     PodSpec: ("Pods: `kubernetes.pod`", ("kubernetes", "pod")),

@@ -67,7 +67,8 @@ def _checks(spec: BundleSpec, model: ModelSpec, base: Path, *, is_loaded: bool) 
     has_lower_precision = model.precision != "float32" or spec.serving.mixed_precision is not None or model.optimize is not None
     if not is_loaded:
         yield from source_checks(model, base)
-    if model.tflite.wanted or has_lower_precision or spec.fast_path_of(model) not in (None, "float32"):
+    is_evaluated = model.against.version is not None and model.tflite.evaluate is not None
+    if model.tflite.wanted or is_evaluated or has_lower_precision or spec.fast_path_of(model) not in (None, "float32"):
         for key, check in request_checks(model.tflite, base, model.source):
             yield ("tflite", key), check
     if has_fast_path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["plain", "good", "bad", "quiet"]
+
+Text = Callable[[float], str]
+"""A function that writes a value for people."""
 
 FLOOR, CEILING = 1e-9, 1.0
 """Ends of the logarithmic scale for relative errors; the resolution of float32 is 6e-8."""

@@ -19,6 +19,7 @@ from bundler.bundle.schema import (
 from bundler.render import RenderedModel
 from bundler.render.report import charts
 from bundler.render.report.accuracy import AccuracyView, FastPathView, accuracy_view, fast_path_view
+from bundler.render.report.against import AgainstView, against_view
 from bundler.render.report.charts import Chart, Kind, error_text
 from bundler.render.report.choice import ChoiceView, choice_view
 from bundler.render.report.graph import GraphView, graph_view
@@ -37,7 +38,7 @@ RUNTIMES = {
 
 ORDER = (
     "load", "export", "convert", "pytorch", "saved_model", "precision", "tflite", "fast_path", "parity", "evaluate",
-    "onnxruntime",
+    "compare", "onnxruntime",
     "float32", "float16", "dynamic", "int8", "int8-full", "int8-io", "int16x8", "int4", "mix",
 )  # fmt: skip
 """The order of stages, runtimes and variants on the page; bundle.json sorts its keys by name."""
@@ -131,6 +132,7 @@ class ModelView:
     choice: ChoiceView | None
     fast_path: FastPathView | None
     evaluation: EvaluationView | None
+    against: AgainstView | None
     graph: GraphView
     stages: Chart
     history: HistoryView
@@ -153,6 +155,7 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
         choice_view(record.choice),
         fast_path_view(record.fast_path, record.fast_path_refused, model.size_bytes, record.parity.summary),
         _evaluation(record.evaluation) if record.evaluation else None,
+        against_view(record.against, model.latest),
         graph_view(record.graph, model.size_bytes, _ordered(record.tflite), record.fast_path),
         _stages(_ordered(record.stages)),
         history_view(records.versions, served, ORDER),

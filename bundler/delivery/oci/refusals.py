@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from bundler.errors import DeliveryError
 if TYPE_CHECKING:
     from bundler.delivery.oci.credentials import DockerAuth
 
+_CONNECTION = re.compile(r"^HTTPS?Connection(Pool)?\([^)]*\): ")
+"""What urllib3 puts before a reason."""
 _LONGEST = 200
 """Characters of a registry's own message."""
 
@@ -90,7 +93,7 @@ def _reason(exc: BaseException) -> str:
         if following is None:
             break
         inner = following
-    text = str(inner).rsplit(">: ", 1)[-1].rsplit(": ", 1)[-1] if "HTTPConnection" in str(inner) else str(inner)
+    text = _CONNECTION.sub("", str(inner))
     return (text.strip().rstrip(".") or type(inner).__name__)[:_LONGEST]
 
 

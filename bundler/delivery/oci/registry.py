@@ -276,7 +276,7 @@ class Registry:
                     report(position)
             except OSError as exc:
                 if not is_transient(exc):
-                    raise
+                    raise refusals.unreachable(exc, self._url(f"blobs/{descriptor.digest}")) from exc
                 error = exc
             if position < descriptor.size:
                 failures = 1 if position > before else failures + 1

@@ -198,5 +198,6 @@ class Transport(oras.provider.Registry):  # type: ignore[misc]  # oras has no ty
 
 
 def is_transient(exc: Exception) -> bool:
-    """Return whether a failed request is worth repeating: the connection broke or was refused, but not for its certificate."""
-    return isinstance(exc, CUT) and not isinstance(exc, requests.exceptions.SSLError)
+    """Return whether a failed request is worth repeating: the connection broke, but neither name nor certificate was wrong."""
+    is_final = isinstance(exc, requests.exceptions.SSLError) or "Failed to resolve" in str(exc)
+    return isinstance(exc, CUT) and not is_final

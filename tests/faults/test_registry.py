@@ -25,6 +25,7 @@ from bundler.bundle.manifest import FileEntry, Manifest
 from bundler.delivery.oci import artifact
 from bundler.delivery.oci.descriptors import MANIFEST, Descriptor, to_bytes
 from bundler.delivery.oci.layers import LAYER
+from bundler.delivery.oci.referrers import BUNDLE_TYPE
 from bundler.delivery.oci.registry import Registry
 from bundler.delivery.oci.transport import Patience
 from bundler.process.cache import CACHE_ENV
@@ -278,7 +279,7 @@ def hostile(address: str, bundle: Path, layer: bytes, media_type: str = LAYER, t
     for blob in (data, layer, b"{}"):
         registry.put_blob(blob)
     manifest = {
-        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": artifact.BUNDLE_TYPE,
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": BUNDLE_TYPE,
         "config": Descriptor.of(b"{}", artifact.CONFIG).to_json(), "layers": [row.to_json() for row in rows],
     }  # fmt: skip
     registry.put_manifest(to_bytes(manifest), MANIFEST, tag=place.tag)

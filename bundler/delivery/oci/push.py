@@ -18,9 +18,10 @@ from bundler.delivery.oci import artifact
 from bundler.delivery.oci.descriptors import INDEX, MANIFEST, Descriptor, to_bytes
 from bundler.delivery.oci.image import Base, Image, Platform, make_image
 from bundler.delivery.oci.layers import Layer, PackedFile, Sealed, read_file
+from bundler.delivery.oci.referrers import BUNDLE_TYPE
 from bundler.delivery.oci.registry import Chunks, Registry
 from bundler.delivery.oci.seals import seal
-from bundler.delivery.transfers import Progress, Totals, Transfer, ignore
+from bundler.delivery.transfers import Outcome, Progress, Totals, Transfer, ignore
 
 _NO_PLATFORM = {"architecture": "unknown", "os": "unknown"}
 """The platform of the artifact in the index, so that no runtime takes it for an image (as BuildKit marks attestations)."""
@@ -59,7 +60,7 @@ class Pusher:
         if base is not None:
             for layer in base.layers:
                 self._copy(base, layer)
-        image = make_image(layers, artifact.annotations(bundle), platform, base)
+        image = make_image(layers, artifact.facts_of(bundle), platform, base)
         self._push_bytes("config of the image", image.config)
         self._registry.put_manifest(image.manifest, MANIFEST, tag=tag)
         return PushedImage(image, layers)
@@ -80,7 +81,7 @@ class Pusher:
         config, manifest = artifact.make_artifact(bundle, layers, image.descriptor.digest if image else "")
         self._push_bytes("config of the artifact", config)
         self._registry.put_manifest(manifest, MANIFEST, tag=tag)
-        return Descriptor.of(manifest, MANIFEST, artifact_type=artifact.BUNDLE_TYPE)
+        return Descriptor.of(manifest, MANIFEST, artifact_type=BUNDLE_TYPE)
 
     def push_index(self, bundle: BundleReader, tag: str, image: Image, bundle_artifact: Descriptor) -> Descriptor:
         """Write the index of an image and an artifact under a tag.
@@ -89,7 +90,7 @@ class Pusher:
             DeliveryError: the registry cannot be reached, refuses, or keeps failing.
         """
         rows = [image.descriptor.to_json(), {**bundle_artifact.to_json(), "platform": _NO_PLATFORM}]
-        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": rows, "annotations": artifact.annotations(bundle)}
+        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": rows, "annotations": artifact.facts_of(bundle)}
         data = to_bytes(document)
         self._registry.put_manifest(data, INDEX, tag=tag)
         return Descriptor.of(data, INDEX)
@@ -138,8 +139,7 @@ class Pusher:
 
         self._push(name, layer, chunks)
 
-    def _end(self, name: str, descriptor: Descriptor, outcome: str) -> None:
-        assert outcome in ("pushed", "mounted", "skipped")
+    def _end(self, name: str, descriptor: Descriptor, outcome: Outcome) -> None:
         self.totals.add(outcome, descriptor.size)
         self._progress(Transfer(name, descriptor.size, descriptor.size, outcome=outcome))
 

@@ -48,7 +48,7 @@ def pull(options: PullCommand) -> None:
     consequence = f"{target} is as it was; the same command goes on with what is missing."
     with cleanly_interrupted(consequence), transfers() as progress:
         pulled = pull_bundle(address, target, insecure=options.insecure, replace=options.replace, progress=progress)
-    amounts = {outcome: pulled.totals.bytes.get(outcome, 0) for outcome in ("pulled", "skipped")}  # type: ignore[call-overload]
+    amounts = {outcome: pulled.totals.bytes.get(outcome, 0) for outcome in ("pulled", "skipped")}
     if options.as_json:
         kept = str(pulled.kept) if pulled.kept else None
         bundle = {"bundle": str(target), "digest": pulled.digest, "changed": pulled.changed, "kept": kept}

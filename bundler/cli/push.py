@@ -93,6 +93,6 @@ def _show(pushed: Pushed, options: PushCommand) -> None:
 
 def _amounts(totals: Totals) -> str:
     words = {"pushed": "pushed", "mounted": "taken over from another repository", "skipped": "there already"}
-    shown = {outcome: totals.bytes.get(outcome, 0) for outcome in ("pushed", "mounted", "skipped")}  # type: ignore[call-overload]
+    shown = {outcome: totals.bytes.get(outcome, 0) for outcome in ("pushed", "mounted", "skipped")}
     texts = [f"{size(count)} {words[outcome]}" for outcome, count in shown.items() if count or outcome == "pushed"]
     return ", ".join(texts)

@@ -17,6 +17,7 @@ is explained in `serving.errors`.
     ├── VariantsError             1, 3  the bundle was published without some of its TFLite variants
     ├── ParityError                 3   an artifact's answers differ from PyTorch's
     ├── PublishError                1   the bundle's folder could not be written
+    ├── StoreError                  1   a store of files, such as a bucket, could not be reached, read or written
     └── VerifyError                 1   a bundle is damaged or incomplete
         └── UnsafeModelError        1   … or its model does more than compute, and that was not allowed
 """
@@ -105,6 +106,10 @@ class ParityError(TfbundleError):
 
 class PublishError(TfbundleError):
     """A bundle's folder or another file could not be written, another build holds it, or it has the version already."""
+
+
+class StoreError(TfbundleError):
+    """A store of files, such as a bucket, could not be reached, read or written, or another command writes to it."""
 
 
 class VerifyError(TfbundleError):

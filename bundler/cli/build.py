@@ -15,6 +15,7 @@ from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
+from bundler.cli.remote import changed_folder
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def build(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Folder of the bundle. Default: dist/NAME.")
+        str | None,
+        typer.Option(
+            "--output-dir", "-o", metavar="DIR", help="Folder of the bundle, or an address: s3://bucket/NAME. Default: dist/NAME."
+        ),
     ] = None,
     version: Annotated[
         int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")
@@ -76,33 +80,34 @@ def build(
     """
     from bundler.cli.build_options import given_options
     from bundler.spec.request import make_request
+    from bundler.values.addresses import is_remote
 
     # TensorFlow's allocator for oneDNN never frees memory; a large model needs it back between the stages.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-    request = make_request(source, output, given_options(ctx, options))
+    request = make_request(source, Path(output) if output and not is_remote(output) else None, given_options(ctx, options))
     if dry:
         dry_run(request, as_json=as_json)
     else:
-        _build(request, version, adopt=adopt, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
+        out = output if output and is_remote(output) else str(request.out)
+        _build(request, out, version, adopt=adopt, as_json=as_json, in_file=source.endswith((".yaml", ".yml")))
 
 
-def _build(request: BuildRequest, version: int | None, *, adopt: bool, as_json: bool, in_file: bool) -> None:
+def _build(request: BuildRequest, out: str, version: int | None, *, adopt: bool, as_json: bool, in_file: bool) -> None:
     from bundler.errors import VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
-    consequence = f"nothing was published; {request.out} is unchanged."
+    unchanged = cleanly_interrupted(f"nothing was published; {out} is unchanged.")
+    total = stage_count(request.spec)
     try:
-        with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
-            bundle = build_bundle(
-                request.spec, request.out, base=request.base, version=version, progress=progress, adopt=adopt
-            )
+        with unchanged, changed_folder(out, may_be_new=True, adopts=adopt) as folder, stages(total) as progress:
+            bundle = build_bundle(request.spec, folder, base=request.base, version=version, progress=progress, adopt=adopt)
     except VariantsError as exc:
-        _show(cast("Bundle", exc.bundle), request.out, as_json=as_json, in_file=in_file)
+        _show(cast("Bundle", exc.bundle), out, as_json=as_json, in_file=in_file)
         raise
-    _show(bundle, request.out, as_json=as_json, in_file=in_file)
+    _show(bundle, out, as_json=as_json, in_file=in_file)
 
 
-def _show(bundle: Bundle, shown: Path, *, as_json: bool, in_file: bool) -> None:
+def _show(bundle: Bundle, shown: str, *, as_json: bool, in_file: bool) -> None:
     for notice in bundle.notices:
         note(notice)
     if as_json:
@@ -111,14 +116,16 @@ def _show(bundle: Bundle, shown: Path, *, as_json: bool, in_file: bool) -> None:
         summarize(bundle, shown, in_file=in_file)
 
 
-def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
+def summarize(bundle: Bundle, shown: str | Path, *, in_file: bool = False) -> None:
     """Print the newest version of each model in a few lines, and the next commands for the bundle.
 
     Args:
         bundle: the bundle.
-        shown: its path as the user gave it.
+        shown: its path or address as the user gave it.
         in_file: whether the settings are in a bundle.yaml and not on the command line.
     """
+    from bundler.values.addresses import is_remote
+
     for model in bundle.models():
         version = bundle.versions(model)[-1]
         record = bundle.record(model, version)
@@ -135,7 +142,8 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         for line in (*_precision_lines(record), *_variant_lines(record), *_fixed_dims(record, in_file=in_file)):
             say(line)
     say(f"Bundle: {shown}")
-    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), shown / "report.html"), column=7)
+    report = bundle.layout.report if is_remote(str(shown)) else Path(shown, "report.html")
+    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), report), column=7)
 
 
 def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str, str]:

@@ -1,14 +1,15 @@
-"""Progress of a build on stderr: a progress bar on a terminal, otherwise one plain line per stage."""
+"""Progress on stderr: a progress bar on a terminal, otherwise one plain line per stage of a build or per transfer."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bundler.cli.help import is_plain
-from bundler.cli.output import console, echo
+from bundler.cli.output import console, echo, size
 from serving.texts import printable
 
 if TYPE_CHECKING:
@@ -91,3 +92,54 @@ def _title(event: StageEvent) -> str:
 
 def _suffix(event: StageEvent) -> str:
     return " (left out)" if event.status == "failed" else ""
+
+
+@contextmanager
+def transfers() -> Iterator[Callable[[str, int, int], None]]:
+    """Return a context with a callback that shows the bytes of downloads, uploads and checks of a store.
+
+    The callback takes what is being done, the bytes that are done, and those that there are in all.
+    """
+    with _transfer_lines() if is_plain(sys.stderr) else _transfer_bar() as show:
+        yield show
+
+
+@contextmanager
+def _transfer_lines() -> Iterator[Callable[[str, int, int], None]]:
+    started: dict[str, float] = {}
+
+    def show(title: str, done: int, total: int) -> None:
+        started.setdefault(title, time.monotonic())
+        if done >= total > 0:
+            echo(f"{title}: {size(total)} in {time.monotonic() - started.pop(title):.1f} s")
+
+    yield show
+
+
+@contextmanager
+def _transfer_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar while bytes are moved, and nothing before and after: a build may have bars of its own in between."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    text = TextColumn("{task.description:<8}", markup=False)
+    columns = (text, BarColumn(24), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bar: Progress | None = None
+
+    def show(title: str, done: int, total: int) -> None:
+        nonlocal bar
+        if total == 0:
+            return
+        if bar is None:
+            bar = Progress(*columns, console=console(stderr=True), transient=True)
+            bar.add_task(title, total=total)
+            bar.start()
+        bar.update(bar.task_ids[0], description=title, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+            bar = None
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.stop()

@@ -1,18 +1,19 @@
-"""Progress on stderr: a progress bar on a terminal, otherwise one plain line per stage of a build or per transfer."""
+"""Progress on stderr: a bar on a terminal, otherwise one plain line per stage of a build, or per part of a push or pull."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bundler.cli.help import is_plain
 from bundler.cli.output import console, echo, size
 from serving.texts import printable
 
 if TYPE_CHECKING:
+    from bundler.delivery.transfers import Progress as TransferProgress
+    from bundler.delivery.transfers import Transfer
     from bundler.pipeline import Progress, StageEvent
 
 _LABELS = {
@@ -95,51 +96,39 @@ def _suffix(event: StageEvent) -> str:
 
 
 @contextmanager
-def transfers() -> Iterator[Callable[[str, int, int], None]]:
-    """Return a context with a callback that shows the bytes of downloads, uploads and checks of a store.
-
-    The callback takes what is being done, the bytes that are done, and those that there are in all.
-    """
-    with _transfer_lines() if is_plain(sys.stderr) else _transfer_bar() as show:
+def transfers() -> Iterator[TransferProgress]:
+    """Return a context with a callback that shows the parts of a push or pull."""
+    with _transfer_lines() if is_plain(sys.stderr) else _transfer_bars() as show:
         yield show
 
 
 @contextmanager
-def _transfer_lines() -> Iterator[Callable[[str, int, int], None]]:
-    started: dict[str, float] = {}
-
-    def show(title: str, done: int, total: int) -> None:
-        started.setdefault(title, time.monotonic())
-        if done >= total > 0:
-            echo(f"{title}: {size(total)} in {time.monotonic() - started.pop(title):.1f} s")
+def _transfer_lines() -> Iterator[TransferProgress]:
+    def show(transfer: Transfer) -> None:
+        if transfer.outcome in ("pushed", "mounted", "pulled"):
+            echo(f"{transfer.name}: {transfer.outcome}, {size(transfer.size)}")
 
     yield show
 
 
 @contextmanager
-def _transfer_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar while bytes are moved, and nothing before and after: a build may have bars of its own in between."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+def _transfer_bars() -> Iterator[TransferProgress]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    text = TextColumn("{task.description:<8}", markup=False)
-    columns = (text, BarColumn(24), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar: Progress | None = None
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+        tasks: dict[tuple[str, str], Any] = {}
 
-    def show(title: str, done: int, total: int) -> None:
-        nonlocal bar
-        if total == 0:
-            return
-        if bar is None:
-            bar = Progress(*columns, console=console(stderr=True), transient=True)
-            bar.add_task(title, total=total)
-            bar.start()
-        bar.update(bar.task_ids[0], description=title, completed=done, total=total)
-        if done >= total:
-            bar.stop()
-            bar = None
+        def show(transfer: Transfer) -> None:
+            key = (transfer.name, transfer.verb)
+            if transfer.outcome is None:
+                if key not in tasks:
+                    tasks[key] = bars.add_task(printable(f"{transfer.verb} {transfer.name}"), total=transfer.size)
+                bars.update(tasks[key], completed=transfer.done)
+                return
+            for name, verb in [known for known in tasks if known[0] == transfer.name]:
+                bars.remove_task(tasks.pop((name, verb)))
+            if transfer.outcome != "skipped":
+                bars.console.print(f"✓ {printable(transfer.name)} {transfer.outcome}, {size(transfer.size)}", style="green")
 
-    try:
         yield show
-    finally:
-        if bar is not None:
-            bar.stop()

@@ -78,5 +78,5 @@ def changed_folder(text: str, *, may_be_new: bool = False, adopts: bool = False)
             fix="copy the repository to a folder, build there with -o DIR --adopt, then `tfbundle push DIR` to an empty address",
             code="TFB9117",
         )
-    with transfers() as progress, writing(address, progress, may_be_new=may_be_new) as mirror:
+    with writing(address, transfers, may_be_new=may_be_new) as mirror:
         yield mirror.root

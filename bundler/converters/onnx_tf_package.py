@@ -10,7 +10,7 @@ import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bundler.values.cache_folder import cache_dir
+from bundler.process.cache import cache_dir
 
 VERSION = "1.10.0"
 """The last release, of 2022."""

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from bundler.converters import onnx_tf
 from bundler.converters.onnx_tf_package import SETUP, VERSION, setup_folder
 from bundler.errors import ConversionError, SetupError, UsageError
-from bundler.values.cache_folder import CACHE_ENV
+from bundler.process.cache import CACHE_ENV
 
 PACKAGES = ("onnx-tf",)
 

@@ -20,11 +20,11 @@ from bundler.delivery.stores.download import ChangedError, Download, Wanted, eve
 from bundler.delivery.stores.mirror import ATTEMPTS, for_build, reading
 from bundler.delivery.stores.publish import Uploaded, publish
 from bundler.delivery.stores.store import Snapshot, Store, open_store
-from bundler.delivery.stores.transfer import Progress, silent
-from bundler.errors import StoreError, TfbundleError, UsageError
+from bundler.delivery.transfers import Progress, ignore
+from bundler.errors import DeliveryError, TfbundleError, UsageError
+from bundler.process.cache import cache_dir
 from bundler.validation.bundle import Problem
 from bundler.values.addresses import StoreAddress
-from bundler.values.cache_folder import cache_dir
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Pulled:
         root: the bundle's folder.
         files: number of files that were downloaded.
         bytes: their bytes.
+        changed: whether the folder had another bundle, or none.
         notices: what the user should know, such as files that had been edited.
     """
 
     root: Path
     files: int
     bytes: int
+    changed: bool
     notices: tuple[str, ...] = ()
 
 
@@ -61,7 +63,7 @@ class Verified:
     by_download: int
 
 
-def push_store(root: Path, address: StoreAddress, progress: Progress = silent, *, drop_versions: bool = False) -> Uploaded:
+def push_store(root: Path, address: StoreAddress, progress: Progress = ignore, *, drop_versions: bool = False) -> Uploaded:
     """Make a local bundle the one in a store. What the store has already is not sent again.
 
     Args:
@@ -73,14 +75,14 @@ def push_store(root: Path, address: StoreAddress, progress: Progress = silent, *
     Raises:
         VerifyError: `root` is not a bundle, or a file that is to be uploaded is missing or changed.
         UsageError: nothing can be written there, or the store's folder has files and is not a bundle.
-        StoreError: the store cannot be written, another command writes to it, or it has other versions.
+        DeliveryError: the store cannot be written, another command writes to it, or it has other versions.
     """
     wait_until_published(root)
     Manifest.read(BundleLayout(root).manifest)
     return publish(open_store(address), root, progress, drop_versions=drop_versions)
 
 
-def pull_store(address: StoreAddress, root: Path, progress: Progress = silent) -> Pulled:
+def pull_store(address: StoreAddress, root: Path, progress: Progress = ignore) -> Pulled:
     """Copy a store's bundle into a folder, or bring a folder that has an earlier state of it to the store's.
 
     The files are collected in a hidden folder beside it and checked before anything gets its name. If the connection fails,
@@ -94,7 +96,7 @@ def pull_store(address: StoreAddress, root: Path, progress: Progress = silent) -
     Raises:
         UsageError: the folder has other files, or versions that the store lacks or that are different there.
         VerifyError: there is no bundle at the address, or it is damaged.
-        StoreError: the store cannot be read.
+        DeliveryError: the store cannot be read.
         PublishError: the folder cannot be written.
     """
     store, target = open_store(address), root.resolve()
@@ -110,7 +112,7 @@ def pull_store(address: StoreAddress, root: Path, progress: Progress = silent) -
             raise unwritable(exc, root) from exc
 
 
-def verify_store(address: StoreAddress, progress: Progress = silent) -> Verified:
+def verify_store(address: StoreAddress, progress: Progress = ignore) -> Verified:
     """Compare a store with its bundle.json by the checksums that it keeps; files without one are downloaded and hashed.
 
     Models are not run, and their operators are not looked at: that takes the files.
@@ -121,7 +123,7 @@ def verify_store(address: StoreAddress, progress: Progress = silent) -> Verified
 
     Raises:
         VerifyError: there is no bundle at the address, or its bundle.json is damaged.
-        StoreError: the store cannot be read.
+        DeliveryError: the store cannot be read.
     """
     found = check(open_store(address), progress)
     problems = [Problem(each.path, each.message, each.serious) for each in found.findings]
@@ -163,7 +165,7 @@ NEEDED: Mapping[str, Callable[[Manifest], Wanted]] = {
 """Which files a command reads, for the manifest of a bundle."""
 
 
-def local_copy(address: StoreAddress, needed: Callable[[Manifest], Wanted], progress: Progress = silent) -> Path:
+def local_copy(address: StoreAddress, needed: Callable[[Manifest], Wanted], progress: Progress = ignore) -> Path:
     """Return a local folder that has the needed files of a store's bundle, unchanged ones from an earlier call.
 
     Args:
@@ -173,7 +175,7 @@ def local_copy(address: StoreAddress, needed: Callable[[Manifest], Wanted], prog
 
     Raises:
         VerifyError: there is no bundle at the address, or it is damaged.
-        StoreError: the store cannot be read.
+        DeliveryError: the store cannot be read.
         PublishError: the cache cannot be written.
     """
     return reading(address, needed, progress).root
@@ -188,7 +190,7 @@ def _one_at_a_time(target: Path) -> Iterator[None]:
         with FileLock(path, timeout=0):
             yield
     except Timeout as exc:
-        raise StoreError(
+        raise DeliveryError(
             f"Another command is pulling into {target}.", fix="wait until it ends, or give another folder with -o", code="TFB9109"
         ) from exc
 
@@ -199,7 +201,7 @@ def _pull(store: Store, target: Path, shown: Path, work: Path, progress: Progres
         found = store.open()
         if here is not None:
             if here.to_bytes() == found.data:
-                return Pulled(target, 0, 0, (f"{shown} is up to date already.",))
+                return Pulled(target, 0, 0, changed=False)
             _check_fast_forward(store, here, found.manifest, shown)
         if work.is_symlink():
             work.unlink()
@@ -211,8 +213,8 @@ def _pull(store: Store, target: Path, shown: Path, work: Path, progress: Progres
         except ChangedError:
             continue
         notices = _install(found, work, target, shown, is_update=here is not None)
-        return Pulled(target, download.moved, download.bytes, notices)
-    raise StoreError(f"{store.address} changed during each of {ATTEMPTS} downloads.", fix="repeat the command", code="TFB9114")
+        return Pulled(target, download.moved, download.bytes, changed=True, notices=notices)
+    raise DeliveryError(f"{store.address} changed during each of {ATTEMPTS} downloads.", fix="repeat the command", code="TFB9114")
 
 
 def _existing(target: Path, shown: Path) -> Manifest | None:

@@ -13,7 +13,8 @@ from bundler.bundle.layout import version_of
 from bundler.bundle.manifest import FileEntry, Manifest
 from bundler.delivery.stores.private import FOLDER, STAGED
 from bundler.delivery.stores.store import MANIFEST, Advance, Store, Stored
-from bundler.delivery.stores.transfer import Progress, run_all
+from bundler.delivery.stores.transfer import run_all
+from bundler.delivery.transfers import Progress
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def check(store: Store, progress: Progress) -> Checked:
 
     Raises:
         VerifyError: there is no bundle, or bundle.json is damaged.
-        StoreError: the store cannot be read.
+        DeliveryError: the store cannot be read.
         OSError: the folder for temporary files cannot be written.
     """
     manifest = store.open().manifest
@@ -73,7 +74,8 @@ def check(store: Store, progress: Progress) -> Checked:
                 result.by_checksum += how == "checksum"
                 result.by_download += how == "download"
 
-        run_all(present, compare, title="check", total=sum(manifest.files[path].size for path in present), progress=progress)
+        total = sum(manifest.files[path].size for path in present)
+        run_all(present, compare, total=total, verb="check", outcome="skipped", progress=progress)
     result.findings += _missing(manifest, listing)
     result.findings += _unknown(manifest, listing or {})
     result.findings.sort(key=lambda finding: finding.path)

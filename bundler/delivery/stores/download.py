@@ -17,7 +17,8 @@ from bundler.bundle.manifest import FileEntry, Manifest, files_under
 from bundler.bundle.staging import staging_folders
 from bundler.delivery.stores.private import EMPTY_FOLDERS, STAGED, folders_from_bytes
 from bundler.delivery.stores.store import Advance, Store
-from bundler.delivery.stores.transfer import Progress, run_all
+from bundler.delivery.stores.transfer import run_all
+from bundler.delivery.transfers import Progress
 from bundler.errors import PublishError, VerifyError
 
 INCOMING = ".incoming"
@@ -62,7 +63,7 @@ class Download:
         Raises:
             ChangedError: another command has published in the meantime.
             VerifyError: an object is missing, or its content is not the one that bundle.json names.
-            StoreError: the store cannot be read.
+            DeliveryError: the store cannot be read.
             PublishError: there is not enough space.
             OSError: the folder cannot be written.
         """
@@ -77,7 +78,7 @@ class Download:
         shutil.rmtree(incoming, ignore_errors=True)
         incoming.mkdir(parents=True)
         try:
-            run_all(missing, self._fetch, title="download", total=total, progress=progress)
+            run_all(missing, self._fetch, total=total, verb="pull", outcome="pulled", progress=progress)
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         self._make_empty_folders(wanted)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bundler.bundle.staging import is_disk_full
-from bundler.errors import StoreError, TfbundleError
+from bundler.errors import DeliveryError, TfbundleError
 from bundler.process.causes import cause_of, chain_of
 from bundler.values.addresses import StoreAddress
 
@@ -40,7 +40,7 @@ def explained(address: StoreAddress, doing: str) -> Iterator[None]:
         doing: what was being done, as in `reading bundle.json`.
 
     Raises:
-        StoreError: the store cannot be reached, or refuses.
+        DeliveryError: the store cannot be reached, or refuses.
         FileNotFoundError: there is no such object.
     """
     try:
@@ -55,25 +55,27 @@ def explained(address: StoreAddress, doing: str) -> Iterator[None]:
         raise _error(exc, address, doing) from exc
 
 
-def _error(exc: Exception, address: StoreAddress, doing: str) -> StoreError:
+def _error(exc: Exception, address: StoreAddress, doing: str) -> DeliveryError:
     bucket = f"{address.scheme}://{address.path.split('/')[0]}"
     if _lacks_bucket(exc):
         what = f"There is no bucket {bucket}."
-        return StoreError(what, where=str(address), fix="check its name, or create it with the store's own tools", code="TFB9104")
+        fix = "check its name, or create it with the store's own tools"
+        return DeliveryError(what, where=str(address), fix=fix, code="TFB9104")
     if _is(exc, _CREDENTIALS):
         what = f"There are no valid credentials for {bucket}: {cause_of(exc)}."
         fix = _SIGN_IN.get(address.scheme, "see docs/how-to/buckets.md")
-        return StoreError(what, where=str(address), fix=fix, code="TFB9102")
+        return DeliveryError(what, where=str(address), fix=fix, code="TFB9102")
     if isinstance(exc, PermissionError) or getattr(exc, "status", None) in (401, 403):
         what = f"{bucket} denied {doing}: {cause_of(exc)}."
         fix = "ask for the permissions that docs/how-to/buckets.md lists, and repeat the command; it goes on where it stopped"
-        return StoreError(what, where=str(address), fix=fix, code="TFB9103")
+        return DeliveryError(what, where=str(address), fix=fix, code="TFB9103")
     if _is(exc, _CONNECTION):
         what = f"The connection to {bucket} failed while {doing}: {cause_of(exc)}."
         fix = "check the network and the endpoint, then repeat the command; it goes on where it stopped"
-        return StoreError(what, where=str(address), fix=fix, code="TFB9105")
+        return DeliveryError(what, where=str(address), fix=fix, code="TFB9105")
     what = f"{bucket} failed while {doing}: {cause_of(exc)}."
-    return StoreError(what, where=str(address), fix="repeat the command; run it with --debug for the traceback", code="TFB9106")
+    fix = "repeat the command; run it with --debug for the traceback"
+    return DeliveryError(what, where=str(address), fix=fix, code="TFB9106")
 
 
 def _is(exc: BaseException, names: tuple[str, ...]) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 from bundler.delivery.stores.private import LEASE
 from bundler.delivery.stores.store import Store
-from bundler.errors import StoreError, TfbundleError
+from bundler.errors import DeliveryError, TfbundleError
 
 RENEWAL_S = 60.0
 EXPIRY_S = 600.0
@@ -29,7 +29,7 @@ class Lease:
     """The right to write into a store's folder. Use as a context manager.
 
     Raises (on entering):
-        StoreError: another command writes into the folder, or the store cannot be written.
+        DeliveryError: another command writes into the folder, or the store cannot be written.
     """
 
     def __init__(self, store: Store) -> None:
@@ -58,7 +58,7 @@ class Lease:
             # the error that ended the command is the one to report; the lease expires
 
     def check(self) -> None:
-        """Raise StoreError if another command has taken the lease over."""
+        """Raise DeliveryError if another command has taken the lease over."""
         if self._lost:
             raise _held(self._store, self._holder())
 
@@ -93,9 +93,9 @@ class Lease:
         return (json.dumps(owner, indent=2) + "\n").encode("utf-8")
 
 
-def _held(store: Store, holder: dict[str, Any]) -> StoreError:
+def _held(store: Store, holder: dict[str, Any]) -> DeliveryError:
     who = f" (process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')})" if holder else ""
-    return StoreError(
+    return DeliveryError(
         f"Another command is writing into {store.address}{who}.",
         fix=f"wait until it ends; if it was killed, repeat the command {EXPIRY_S / 60:.0f} minutes after that",
         code="TFB9109",

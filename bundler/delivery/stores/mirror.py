@@ -14,7 +14,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,16 +27,25 @@ from bundler.bundle.staging import unwritable
 from bundler.delivery.stores.download import ChangedError, Download, Wanted, remove_others
 from bundler.delivery.stores.publish import Uploaded, is_lost, publish
 from bundler.delivery.stores.store import Snapshot, Store, open_store
-from bundler.delivery.stores.transfer import Progress, silent
-from bundler.errors import StoreError, TfbundleError, VariantsError
+from bundler.delivery.transfers import Progress, ignore
+from bundler.errors import DeliveryError, TfbundleError, VariantsError
+from bundler.process.cache import cache_dir
 from bundler.values.addresses import StoreAddress
-from bundler.values.cache_folder import cache_dir
 from serving.texts import shell_command
 
 ATTEMPTS = 3
 """How often a download begins again because another command has published in the meantime."""
 
 READER_PATIENCE_S = 600.0
+
+
+Shown = Callable[[], AbstractContextManager[Progress]]
+"""Returns a context in which progress is shown."""
+
+
+def quietly() -> AbstractContextManager[Progress]:
+    """Return a context in which no progress is shown."""
+    return nullcontext(ignore)
 
 
 def for_build(path: str) -> bool:
@@ -69,14 +78,14 @@ class Mirror:
             return None
         try:
             return publish(self.store, self.root, progress, base=self.base, is_based=True)
-        except StoreError as exc:
+        except DeliveryError as exc:
             if exc.code != "TFB9114":
                 again = shell_command("tfbundle", "push", self.root, self.store.address)
                 exc.fix = f"{exc.fix}; until the next build into this address, `{again}` uploads what was built"
             raise
 
 
-def reading(address: StoreAddress, wanted: Callable[[Manifest], Wanted], progress: Progress = silent) -> Mirror:
+def reading(address: StoreAddress, wanted: Callable[[Manifest], Wanted], progress: Progress = ignore) -> Mirror:
     """Return a mirror that has the wanted files of a store's bundle.
 
     Args:
@@ -86,7 +95,7 @@ def reading(address: StoreAddress, wanted: Callable[[Manifest], Wanted], progres
 
     Raises:
         VerifyError: there is no bundle, or a damaged one.
-        StoreError: the store cannot be read.
+        DeliveryError: the store cannot be read.
         PublishError: the cache cannot be written.
     """
     store = open_store(address)
@@ -96,31 +105,34 @@ def reading(address: StoreAddress, wanted: Callable[[Manifest], Wanted], progres
 
 
 @contextmanager
-def writing(address: StoreAddress, progress: Progress = silent, *, may_be_new: bool = False) -> Iterator[Mirror]:
+def writing(address: StoreAddress, shown: Shown = quietly, *, may_be_new: bool = False) -> Iterator[Mirror]:
     """Return a context with a folder to change a store's bundle in. At its end, what has changed is uploaded.
 
     Args:
         address: the bundle's address.
-        progress: called as bytes are moved.
+        shown: shows the progress of the download, and later that of the upload.
         may_be_new: whether the store need not have a bundle there yet.
 
     Raises:
         UsageError: nothing can be written to stores of this kind.
         VerifyError: there is no bundle, or a damaged one.
-        StoreError: the store cannot be read or written, or another command writes to it.
+        DeliveryError: the store cannot be read or written, or another command writes to it.
         PublishError: the cache cannot be written.
     """
     store = open_store(address)
     store.check_writable()
     folder = _area(address)
     with _local_errors(folder), _locked(folder / "write.lock", address, 0.0):
-        mirror = _synced(store, folder, "write", lambda manifest: for_build, progress, may_be_new=may_be_new)
+        with shown() as progress:
+            mirror = _synced(store, folder, "write", lambda manifest: for_build, progress, may_be_new=may_be_new)
         try:
             yield mirror
         except VariantsError:  # raised after the bundle was published without some files
-            mirror.publish(progress)
+            with shown() as progress:
+                mirror.publish(progress)
             raise
-        mirror.publish(progress)
+        with shown() as progress:
+            mirror.publish(progress)
 
 
 def _area(address: StoreAddress) -> Path:
@@ -141,7 +153,7 @@ def _locked(path: Path, address: StoreAddress, patience: float) -> Iterator[None
     try:
         lock.acquire()
     except Timeout as exc:
-        raise StoreError(
+        raise DeliveryError(
             f"Another command on this machine works with {address}.",
             where=str(path),
             fix="wait until it ends, and repeat the command",
@@ -192,7 +204,7 @@ def _synced(
                     BundleLayout(root).version_dir(model, number).mkdir(parents=True, exist_ok=True)
             _write(root, found.data)
             return Mirror(store, root, found)
-    raise StoreError(
+    raise DeliveryError(
         f"{store.address} changed during each of {ATTEMPTS} downloads.", fix="repeat the command", code="TFB9114"
     )
 

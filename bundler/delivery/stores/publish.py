@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout, version_of
@@ -32,8 +31,9 @@ from bundler.delivery.stores.private import (
     folders_to_bytes,
 )
 from bundler.delivery.stores.store import Advance, Snapshot, Store, Stored
-from bundler.delivery.stores.transfer import Progress, run_all
-from bundler.errors import StoreError, UsageError, VerifyError
+from bundler.delivery.stores.transfer import run_all
+from bundler.delivery.transfers import Progress
+from bundler.errors import DeliveryError, UsageError, VerifyError
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def publish(
 
     Raises:
         UsageError: the store is read-only, or its folder has files and is not a bundle.
-        StoreError: the store cannot be written, another command writes or has written to it, or it has other versions.
+        DeliveryError: the store cannot be written, another command writes or has written to it, or it has other versions.
         VerifyError: a file that is to be uploaded is missing or changed, or one of the manifests is damaged.
     """
     store.check_writable()
@@ -118,10 +118,10 @@ class _Publication:
         self._check_local(uploads)
         total = sum(upload.entry.size for upload in uploads)
         last = [upload for upload in uploads if upload.path.endswith("/saved_model.pb")]
-        run = partial(run_all, title="upload", progress=self._progress)
         first = [upload for upload in uploads if upload not in last]
-        run(first, self._upload, total=sum(upload.entry.size for upload in first))
-        run(last, self._upload, total=sum(upload.entry.size for upload in last))
+        for each in (first, last):
+            size = sum(upload.entry.size for upload in each)
+            run_all(each, self._upload, total=size, verb="push", outcome="pushed", progress=self._progress)
         self._lease.check()
         data = self._manifest.to_bytes()
         is_new = self._before is None or self._before.data != data
@@ -146,7 +146,7 @@ class _Publication:
                     if not drop_versions and not is_lost(self._listing, model, number):
                         raise _only_in_store(self._store, model, number)
                 elif _parts(self._manifest, model, number) != _parts(old, model, number):
-                    raise StoreError(
+                    raise DeliveryError(
                         f"{self._store.address} has another version {number} of model {model!r}; a published version is never "
                         "overwritten.",
                         fix="build it as a new version, or push to another address",
@@ -198,7 +198,7 @@ class _Publication:
                 )
             advance(upload.entry.size)
 
-        run_all(uploads, check, title="check", total=total, progress=self._progress)
+        run_all(uploads, check, total=total, verb="check", outcome="skipped", progress=self._progress)
 
     def _upload(self, upload: _Upload, advance: Advance) -> None:
         self._lease.check()
@@ -229,17 +229,17 @@ def _ignore(count: int) -> None:
     pass
 
 
-def changed_meanwhile(store: Store) -> StoreError:
+def changed_meanwhile(store: Store) -> DeliveryError:
     """Return the error for a store to which another command has published since this one began."""
-    return StoreError(
+    return DeliveryError(
         f"Another command has published to {store.address} since this one began; nothing was published.",
         fix="repeat the command, which then begins with what is there now",
         code="TFB9114",
     )
 
 
-def _only_in_store(store: Store, model: str, number: int) -> StoreError:
-    return StoreError(
+def _only_in_store(store: Store, model: str, number: int) -> DeliveryError:
+    return DeliveryError(
         f"{store.address} has version {number} of model {model!r}, which the bundle lacks.",
         fix="pull it first, or add --drop-versions to remove it from the store",
         code="TFB9115",

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from bundler.bundle.manifest import MAX_BYTES, FileEntry, Manifest
 from bundler.delivery.stores.failures import explained
 from bundler.delivery.stores.private import is_inside
-from bundler.errors import MissingExtraError, StoreError, UsageError, VerifyError
+from bundler.errors import DeliveryError, MissingExtraError, UsageError, VerifyError
 from bundler.process.extras import require
 from bundler.values.addresses import StoreAddress
 from serving.extras import is_installed
@@ -125,7 +125,7 @@ class Store:
         """Return the content of a small object; None if there is none.
 
         Raises:
-            StoreError: the store cannot be read, or the object is larger than `limit`.
+            DeliveryError: the store cannot be read, or the object is larger than `limit`.
         """
         with explained(self.address, f"reading {path}"):
             try:
@@ -138,7 +138,7 @@ class Store:
                 data = self.files.cat_file(self._path(path))
         if len(data) > limit:
             what = f"{path} has more than {limit} bytes, the most that is read."
-            raise StoreError(what, where=str(self.address), fix="check what was written there", code="TFB9106")
+            raise DeliveryError(what, where=str(self.address), fix="check what was written there", code="TFB9106")
         return data
 
     def snapshot(self) -> Snapshot | None:
@@ -312,7 +312,7 @@ def open_store(address: StoreAddress) -> Store:
 
     Raises:
         MissingExtraError: the package for stores of this kind is not installed.
-        StoreError: there are no credentials.
+        DeliveryError: there are no credentials.
     """
     require(_EXTRAS.get(address.scheme, "remote"), f"{address.scheme}://")
     package = _PACKAGES.get(address.scheme, "fsspec")

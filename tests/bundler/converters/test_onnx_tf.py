@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bundler.converters import onnx_tf_package
 from bundler.converters.onnx_tf import OnnxTfConverter, OnnxTfModel
 from bundler.errors import ConversionError, MissingExtraError, UsageError
-from bundler.values.cache_folder import CACHE_ENV
+from bundler.process.cache import CACHE_ENV
 from tests.models import load_example, seeded
 from tests.requirements import require
 

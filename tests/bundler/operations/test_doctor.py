@@ -13,7 +13,7 @@ import pytest
 from bundler.converters import onnx_tf, onnx_tf_package
 from bundler.errors import TfbundleError
 from bundler.operations import doctor
-from bundler.values.cache_folder import CACHE_ENV
+from bundler.process.cache import CACHE_ENV
 
 
 def test_a_missing_requirement_is_a_problem_and_a_missing_extra_is_not() -> None:

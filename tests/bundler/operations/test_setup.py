@@ -25,7 +25,7 @@ from bundler.converters import onnx_tf, onnx_tf_package
 from bundler.converters.onnx_tf import OnnxTfConverter
 from bundler.errors import ConversionError, SetupError, UsageError
 from bundler.operations import setup
-from bundler.values.cache_folder import CACHE_ENV
+from bundler.process.cache import CACHE_ENV
 from tests.bundler.cli.commands import run
 from tests.requirements import require
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bundler.bundle.manifest import Manifest
-from bundler.values.cache_folder import CACHE_ENV
+from bundler.process.cache import CACHE_ENV
 from tests.bundler.delivery.stores.buckets import Bucket, s3_server
 
 

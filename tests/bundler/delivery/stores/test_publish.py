@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bundler.operations.stores import pull_store, push_store, verify_store
-from tests.bundler.delivery.stores.buckets import Bucket, memory_address, tree
+from tests.bundler.delivery.stores.buckets import Bucket, tree
 
 
 def test_a_bundle_comes_back_from_a_bucket_with_its_empty_folders(bucket: Bucket, digits: Path, tmp_path: Path) -> None:

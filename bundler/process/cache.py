@@ -1,4 +1,4 @@
-"""The folder in which tfbundle keeps what it needs again: the onnx-tf package, copies of bundles in stores."""
+"""The folder for what tfbundle keeps between runs and can make again."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class PullCommand:
     """The command's parameters."""
 
     address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="Where from: oci://HOST/REPOSITORY:TAG, s3://bucket/NAME, https://host/NAME …")
+        str, typer.Argument(metavar="ADDRESS", help="Where from: oci://HOST/REPOSITORY:TAG, s3://bucket/NAME, https://host/NAME")
     ]
     output: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Folder for the bundle. Default: dist/NAME.")

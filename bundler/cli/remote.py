@@ -70,13 +70,6 @@ def changed_folder(text: str, *, may_be_new: bool = False, adopts: bool = False)
         return
     from bundler.cli.progress import transfers
     from bundler.delivery.stores.mirror import writing
-    from bundler.errors import UsageError
 
-    if adopts:
-        raise UsageError(
-            f"--adopt reads a model repository on this machine, and {address} is in a store.",
-            fix="copy the repository to a folder, build there with -o DIR --adopt, then `tfbundle push DIR` to an empty address",
-            code="TFB9117",
-        )
-    with writing(address, transfers, may_be_new=may_be_new) as mirror:
+    with writing(address, transfers, may_be_new=may_be_new, adopts=adopts) as mirror:
         yield mirror.root

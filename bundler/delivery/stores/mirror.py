@@ -28,7 +28,7 @@ from bundler.delivery.stores.download import ChangedError, Download, Wanted, rem
 from bundler.delivery.stores.publish import Uploaded, is_lost, publish
 from bundler.delivery.stores.store import Snapshot, Store, open_store
 from bundler.delivery.transfers import Progress, ignore
-from bundler.errors import DeliveryError, TfbundleError, VariantsError
+from bundler.errors import DeliveryError, TfbundleError, UsageError, VariantsError
 from bundler.process.cache import cache_dir
 from bundler.values.addresses import StoreAddress
 from serving.texts import shell_command
@@ -105,20 +105,29 @@ def reading(address: StoreAddress, wanted: Callable[[Manifest], Wanted], progres
 
 
 @contextmanager
-def writing(address: StoreAddress, shown: Shown = quietly, *, may_be_new: bool = False) -> Iterator[Mirror]:
+def writing(
+    address: StoreAddress, shown: Shown = quietly, *, may_be_new: bool = False, adopts: bool = False
+) -> Iterator[Mirror]:
     """Return a context with a folder to change a store's bundle in. At its end, what has changed is uploaded.
 
     Args:
         address: the bundle's address.
         shown: shows the progress of the download, and later that of the upload.
         may_be_new: whether the store need not have a bundle there yet.
+        adopts: whether the command is to take in a model repository, which has to be on this machine.
 
     Raises:
-        UsageError: nothing can be written to stores of this kind.
+        UsageError: nothing can be written to stores of this kind, or `adopts` is set.
         VerifyError: there is no bundle, or a damaged one.
         DeliveryError: the store cannot be read or written, or another command writes to it.
         PublishError: the cache cannot be written.
     """
+    if adopts:
+        raise UsageError(
+            f"--adopt reads a model repository on this machine, and {address} is in a store.",
+            fix="copy the repository to a folder, build there with -o DIR --adopt, then `tfbundle push DIR` to an empty address",
+            code="TFB9117",
+        )
     store = open_store(address)
     store.check_writable()
     folder = _area(address)

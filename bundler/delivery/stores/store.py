@@ -320,11 +320,8 @@ def open_store(address: StoreAddress) -> Store:
         raise MissingExtraError(package, "remote", purpose=f"{address.scheme}://", command=f"pip install {package}")
     import fsspec
 
-    options: dict[str, Any] = {"skip_instance_cache": True} if address.scheme != "memory" else {}
-    if address.scheme == "s3":
-        options |= {"max_concurrency": PARTS}
     with explained(address, "opening the store"):
-        files = fsspec.filesystem(address.scheme, **options)
+        files = fsspec.filesystem(address.scheme)
         return _KINDS.get(address.scheme, Store)(address, files)
 
 

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
 
-from bundler.bundle.manifest import Manifest
 from bundler.process.cache import CACHE_ENV
 from tests.bundler.delivery.stores.buckets import Bucket, s3_server
+from tests.bundler.delivery.stores.tiny import build
 
 
 @pytest.fixture(scope="session")
@@ -39,32 +38,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def digits(small_bundle: Path, tmp_path: Path) -> Path:
-    """Return a copy of the small bundle, in a folder of the name `digits`."""
-    return copytree(small_bundle, tmp_path / "local" / "digits")
-
-
-@pytest.fixture
-def with_second_version(digits: Path, tmp_path: Path) -> Path:
-    """Return a copy of `digits` that has a version 2 with other weights, as a build would add it."""
-    return add_version(copytree(digits, tmp_path / "second" / "digits"), 2)
-
-
-def add_version(bundle: Path, number: int) -> Path:
-    """Add a version to a bundle: the files of version 1, one of them changed, and a changed report."""
-    from bundler.bundle.layout import BundleLayout
-    from bundler.bundle.staging import Staging
-
-    layout = BundleLayout(bundle)
-    manifest = Manifest.read(layout.manifest)
-    (model,) = manifest.models
-    with Staging(bundle) as staging:
-        for part in layout.version_parts(model, 1):
-            target = staging.layout.root / layout.relative(part).replace("/1", f"/{number}")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copytree(part, target) if part.is_dir() else target.write_bytes(part.read_bytes())
-        marked = staging.layout.version_dir(model, number) / "variables" / "variables.index"
-        marked.write_bytes(marked.read_bytes() + bytes([number]))
-        staging.layout.report.write_bytes(layout.report.read_bytes() + f"<!-- {number} -->".encode())
-        staging.publish(manifest.with_version(model, number, manifest.models[model][1]))
-    return bundle
+def digits(tmp_path: Path) -> Path:
+    """Return a bundle of a dozen small files, with version 1 of `digits`."""
+    return build(tmp_path / "local" / "digits")

@@ -7,6 +7,7 @@ is complete, and a repeated command goes on where an earlier one stopped.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -155,6 +156,9 @@ def remove_others(root: Path, manifest: Manifest) -> None:
             owner = version_of(layout.relative(version))
             if version.is_dir() and not (owner and owner[1] in manifest.versions(owner[0])):
                 shutil.rmtree(version)
+    for parent, _, _ in os.walk(root, topdown=False):
+        if Path(parent) != root and not any(Path(parent).iterdir()):
+            Path(parent).rmdir()  # the empty folders of versions are made again
 
 
 def has(path: Path, entry: FileEntry) -> bool:

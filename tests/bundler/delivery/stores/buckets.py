@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ class Bucket:
         """Return the address of a folder in the bucket."""
         return StoreAddress("s3", f"{self.name}/{name}")
 
-    def keys(self) -> list[str]:
+    def objects(self) -> list[str]:
         """Return the keys of all objects."""
         return [item["Key"] for item in self.client.list_objects_v2(Bucket=self.name).get("Contents", ())]
 
@@ -66,24 +65,6 @@ def s3_server() -> Iterator[Any]:
     finally:
         client.close()
         server.stop()
-
-
-class Faulty:
-    """Replaces a method of a store's file system by one that fails from the `after`-th call on whose path has `part` in it."""
-
-    def __init__(self, real: Callable[..., Any], error: Callable[[], BaseException], *, after: int = 0, part: str = "") -> None:
-        self._real, self._error, self._after, self._part = real, error, after, part
-        self._lock = threading.Lock()
-        self.calls = 0
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if any(self._part in str(argument) for argument in args):
-            with self._lock:
-                self.calls += 1
-                fails = self.calls > self._after
-            if fails:
-                raise self._error()
-        return self._real(*args, **kwargs)
 
 
 def tree(root: Path) -> dict[str, bytes | None]:

@@ -33,7 +33,9 @@ def failure(action: Callable[[], object]) -> DeliveryError:
     return caught.value
 
 
-def test_missing_credentials(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_s3: Callable[[], None]) -> None:
+def test_missing_credentials(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_s3: Callable[[], None]
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
@@ -95,7 +97,9 @@ def test_each_kind_of_failure_has_its_own_message(error: Exception, code: str) -
     assert (found.code, found.where) == (code, "s3://bucket/digits") and found.fix
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "denied", "/tmp/x"), OSError(28, "No space left on device"), FileNotFoundError("x")])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "denied", "/tmp/x"), OSError(28, "No space left on device"), FileNotFoundError("x")]
+)
 def test_errors_of_this_machine_and_missing_objects_stay_what_they_are(error: OSError) -> None:
     with pytest.raises(type(error)) as caught, explained(ADDRESS, "downloading x"):
         raise error

@@ -76,4 +76,4 @@ def test_one_of_two_writers_gets_the_lease_of_a_bucket(bucket: Bucket) -> None:
     store = open_store(bucket.address())
     with Lease(store), pytest.raises(DeliveryError, match="Another command is writing"), Lease(store):
         pass
-    assert bucket.keys() == []
+    assert bucket.objects() == []

@@ -22,7 +22,9 @@ def test_the_list_of_empty_folders_is_sorted_and_comes_back() -> None:
     assert folders_from_bytes(data) == ["a", "b"]
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b'{"empty_folders": 1}', b"[" * 100_000], ids=["none", "bytes", "list", "int", "deep"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"[]", b'{"empty_folders": 1}', b"[" * 100_000], ids=["none", "bytes", "list", "int", "deep"]
+)
 def test_another_content_counts_as_no_folders(data: bytes) -> None:
     assert folders_from_bytes(data) == []
 

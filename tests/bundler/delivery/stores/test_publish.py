@@ -8,6 +8,7 @@ from shutil import copytree, rmtree
 
 import pytest
 
+from bundler.bundle.layout import version_of
 from bundler.delivery.stores.private import STAGED
 from bundler.delivery.stores.store import S3Store, Store
 from bundler.errors import DeliveryError, UsageError, VerifyError
@@ -55,7 +56,9 @@ def test_a_new_version_sends_its_own_files_and_the_changed_generated_ones(digits
     assert verify_store(address).problems == []
 
 
-def test_bundle_json_comes_after_new_versions_and_before_replaced_files(bucket: Bucket, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_json_comes_after_new_versions_and_before_replaced_files(
+    bucket: Bucket, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     push_store(digits, bucket.address())
     build(digits)
     written: list[str] = []
@@ -74,7 +77,7 @@ def test_bundle_json_comes_after_new_versions_and_before_replaced_files(bucket: 
     push_store(digits, bucket.address())
     assert [path for path in written if path in ORDER] == ORDER
     before = written[: written.index("bundle.json")]
-    assert all(path.startswith((STAGED, f"models/{MODEL}/2", f"onnx/{MODEL}/2", f"golden/{MODEL}/2", f"tflite/{MODEL}/2")) for path in before)
+    assert all(path.startswith(STAGED) or version_of(path) == (MODEL, 2) for path in before)
 
 
 @pytest.mark.parametrize("part", ["variables.data", "saved_model.pb", STAGED], ids=["weights", "graph", "generated"])
@@ -88,7 +91,7 @@ def test_writes_denied_halfway_leave_the_old_bundle_intact_and_the_next_push_goe
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DeliveryError, match="denied"):
         deny(patch, part)
         push_store(digits, address)
-    assert [problem for problem in verify_store(address).problems if not problem.path.startswith(("models/digits/2", "onnx", "golden", "tflite"))] == []
+    assert all(version_of(problem.path) == (MODEL, 2) for problem in verify_store(address).problems)
     pull_store(address, tmp_path / "during")
     assert tree(tmp_path / "during") == tree(old)
     push_store(digits, address)
@@ -113,9 +116,11 @@ def test_a_push_that_stops_after_bundle_json_leaves_the_new_bundle_and_the_next_
     assert verify_store(address).problems == []
 
 
-def test_a_bucket_policy_that_denies_writes_is_told_and_changes_nothing(bucket: Bucket, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_policy_that_denies_writes_is_told_and_changes_nothing(
+    bucket: Bucket, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     push_store(digits, bucket.address())
-    before = {key: bucket.read(key) for key in bucket.keys() if ".tfbundle" not in key}
+    before = {key: bucket.read(key) for key in bucket.objects() if ".tfbundle" not in key}
     build(digits)
     from s3fs import S3FileSystem
 
@@ -215,7 +220,7 @@ def test_a_folder_with_other_files_is_refused(digits: Path, bucket: Bucket) -> N
     bucket.write("photos/cat.jpg", b"cat")
     with pytest.raises(UsageError, match=r"has other files, such as 'cat.jpg', and is not a bundle"):
         push_store(digits, bucket.address("photos"))
-    assert bucket.keys() == ["photos/cat.jpg"]
+    assert bucket.objects() == ["photos/cat.jpg"]
 
 
 def test_a_changed_local_file_is_not_published(digits: Path) -> None:
@@ -241,4 +246,4 @@ def test_the_empty_folders_of_all_versions_are_kept(digits: Path, bucket: Bucket
     push_store(digits, bucket.address())
     kept = json.loads(bucket.read("digits/.tfbundle/folders.json"))
     assert kept == {"empty_folders": [f"models/{MODEL}/1/assets", f"models/{MODEL}/2/assets"]}
-    assert not [key for key in bucket.keys() if "/.tfbundle/" in key and not key.endswith("folders.json")]
+    assert not [key for key in bucket.objects() if "/.tfbundle/" in key and not key.endswith("folders.json")]

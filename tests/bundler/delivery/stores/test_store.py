@@ -54,7 +54,7 @@ def test_a_folder_by_its_url_is_a_store(digits: Path, tmp_path: Path) -> None:
 
 def test_an_address_without_a_bundle(bucket: Bucket) -> None:
     for address in (bucket.address("empty"), memory_address()):
-        with pytest.raises(VerifyError, match="is not a bundle: it has no bundle.json") as caught:
+        with pytest.raises(VerifyError, match=r"is not a bundle: it has no bundle\.json") as caught:
             open_store(address).open()
         assert caught.value.code == "TFB9108"
 

@@ -130,7 +130,7 @@ class Download:
         return VerifyError(
             f"{path} is missing in {self._store.address}, or is not the file that bundle.json names.",
             where=str(self._store.address),
-            fix="push the bundle again from a folder that is intact; nothing was changed here",
+            fix="remove that object, and push the bundle again from a folder that is intact; nothing was changed here",
             code="TFB9110",
         )
 

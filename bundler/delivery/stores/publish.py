@@ -173,7 +173,7 @@ class _Publication:
         """Return the upload of a file; None if the store has it."""
         staged = f"{STAGED}{entry.sha256}"
         is_staged = self._has(staged, entry)
-        if self._old.get(path) == entry and path in self._listing and (version_of(path) or not is_staged):
+        if self._old.get(path) == entry and self._has(path, entry) and (version_of(path) or not is_staged):
             return None
         if version_of(path) or path not in self._old:
             is_there = self._has(path, entry) and self._store.sha256(path) == entry.sha256
@@ -192,8 +192,8 @@ class _Publication:
                 raise VerifyError(
                     f"{upload.path} is missing or not as it was built; nothing was published.",
                     where=str(self._layout.root),
-                    fix="for a generated file that you edited, run `tfbundle render` or copy its .orig elsewhere; for others, "
-                    "restore the file or build again",
+                    fix="for a generated file that you edited, run `tfbundle render`, which keeps your version as .orig; restore "
+                    "any other file, or build again",
                     code="TFB9113",
                 )
             advance(upload.entry.size)

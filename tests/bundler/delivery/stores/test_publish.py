@@ -247,3 +247,17 @@ def test_the_empty_folders_of_all_versions_are_kept(digits: Path, bucket: Bucket
     kept = json.loads(bucket.read("digits/.tfbundle/folders.json"))
     assert kept == {"empty_folders": [f"models/{MODEL}/1/assets", f"models/{MODEL}/2/assets"]}
     assert not [key for key in bucket.objects() if "/.tfbundle/" in key and not key.endswith("folders.json")]
+
+
+def test_a_damaged_object_is_replaced_by_a_push_once_it_is_removed(digits: Path) -> None:
+    from bundler.delivery.stores.store import open_store
+
+    address = memory_address()
+    push_store(digits, address)
+    store = open_store(address)
+    shorter, changed = f"models/{MODEL}/1/saved_model.pb", "report.html"
+    store.write(shorter, b"x")  # another size is noticed without a checksum
+    store.write(changed, b"X" + (store.read(changed) or b"")[1:])
+    store.remove([changed])
+    push_store(digits, address)
+    assert verify_store(address).problems == []

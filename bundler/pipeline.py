@@ -59,6 +59,7 @@ from bundler.validation.request import check_models
 from bundler.validation.target import image_notices
 from bundler.validation.tolerance import Tolerance, choose_tolerance
 from bundler.validation.unsafe import unsafe_parts
+from bundler.values.addresses import StoreAddress, is_remote, lost_address
 from bundler.values.converted import ConvertedModel
 from bundler.values.exported import ExportedSignature, Offloadable
 from bundler.values.fixed_dims import FixedDims
@@ -741,7 +742,8 @@ def build(
         source: a module, or what the command line takes: file.py:callable, .pt2, .onnx, .pt, .pth,
             .safetensors, timm:NAME, hf:NAME_OR_PATH, or the path of a bundle.yaml.
         example_inputs: for a module: a tensor or array, a tuple of them, or a dict by input name.
-        out: folder of the bundle; default: dist/<name>.
+        out: folder of the bundle, or an address such as s3://bucket/digits, whose bundle is returned as a local copy without the
+            files of earlier versions; default: dist/<name>.
         version: number of the new version; default: the next free one.
         progress: called as stages begin and end.
         evaluate: measures the built model; its result is recorded in bundle.json.
@@ -761,17 +763,31 @@ def build(
     quiet_tensorflow()
     adopt, dynamic_shapes = options.pop("adopt", False), options.pop("dynamic_shapes", None)
     text = str(source) if isinstance(source, (str, Path)) else f"python:{type(source).__qualname__}"
-    request = make_request(text, Path(out) if out else None, _given(options))
+    is_address = out is not None and (is_remote(str(out)) or lost_address(out) is not None)
+    request = make_request(text, Path(out) if out and not is_address else None, _given(options))
     models = request.spec.models
     loaded = _loaded_models(source, example_inputs, models, dynamic_shapes)
     if evaluate is not None and len(models) != 1:
         what = f"evaluate works with only one model, but bundle.yaml has {len(models)}."
         raise UsageError(what, where=text, fix="build the models one by one", code="TFB1001")
     measures = {models[0].name: evaluate} if evaluate else None
-    return build_bundle(
-        request.spec, request.out, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures,
-        adopt=adopt,
-    )  # fmt: skip
+    with _out_folder(str(lost_address(str(out)) or out) if is_address else None, request.out, adopts=adopt) as folder:
+        return build_bundle(
+            request.spec, folder, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures,
+            adopt=adopt,
+        )  # fmt: skip
+
+
+@contextmanager
+def _out_folder(address: str | None, folder: Path, *, adopts: bool) -> Iterator[Path]:
+    """Return a context with the folder to build in. What a build changes there is uploaded to the address, if there is one."""
+    if address is None:
+        yield folder
+        return
+    from bundler.delivery.stores.mirror import writing
+
+    with writing(StoreAddress.parse(address), may_be_new=True, adopts=adopts) as mirror:
+        yield mirror.root
 
 
 def _with_keywords(function: Callable[..., Bundle]) -> inspect.Signature:

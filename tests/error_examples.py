@@ -746,3 +746,182 @@ def message(mistake: Mistake, given: Given, capsys: pytest.CaptureFixture[str]) 
     text = "\n".join(outputs)
     text = text[text.index("error TFB") :].rstrip("\n").replace(str(Path.cwd()), FOLDER)
     return re.sub(r"\(process \d+, since [^)]+\)", "(process 1234, since 2026-01-31T12:00:00+00:00)", text)
+
+
+def _in_memory(given: Given) -> str:
+    """Push the bundle to an address in memory, which has nothing before, and return the address."""
+    import fsspec
+
+    from bundler.process.cache import CACHE_ENV
+
+    given.patch.setenv(CACHE_ENV, str(Path("cache").absolute()))
+    fsspec.filesystem("memory").store.clear()
+    run("push", given.bundle(), "memory://bucket/digits")
+    return "memory://bucket/digits"
+
+
+def _failing_read(given: Given, error: Exception) -> None:
+    """Let reading bundle.json of an address in memory fail with an error of a store's library."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    address = _in_memory(given)
+    given.patch.setattr(MemoryFileSystem, "cat_file", fail)
+    run("verify", address, code=None)
+
+
+@example("TFB9102")
+def no_credentials(given: Given) -> None:
+    _s3_without(given, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE")
+    run("verify", "s3://bucket/digits", code=None)
+
+
+@example("TFB9105")
+def no_server_at_the_endpoint(given: Given) -> None:
+    _s3_without(given)
+    given.patch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    run("verify", "s3://bucket/digits", code=None)
+
+
+def _s3_without(given: Given, *names: str) -> None:
+    """Give s3fs an environment of its own, in which it tries everything once, without the variables of some names."""
+    from s3fs import S3FileSystem
+
+    settings = {
+        "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+        "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "none", "AWS_SHARED_CREDENTIALS_FILE": "none",
+    }  # fmt: skip
+    for name, value in settings.items():
+        given.patch.setenv(name, value)
+    for name in names:
+        given.patch.delenv(name, raising=False)
+    given.patch.setattr(S3FileSystem, "retries", 1)
+    S3FileSystem.clear_instance_cache()
+
+
+@example("TFB9103")
+def no_permission(given: Given) -> None:
+    _failing_read(given, PermissionError("Access Denied"))
+
+
+@example("TFB9104")
+def no_bucket(given: Given) -> None:
+    _failing_read(given, FileNotFoundError("The specified bucket does not exist"))
+
+
+@example("TFB9106")
+def overloaded_store(given: Given) -> None:
+    _failing_read(given, OSError(16, "Please reduce your request rate"))
+
+
+@example("TFB9107")
+def push_to_a_web_server(given: Given) -> None:
+    run("push", given.bundle(), "https://models.example.com/digits", code=None)
+
+
+@example("TFB9108")
+def address_without_a_bundle(given: Given) -> None:
+    _in_memory(given)
+    run("verify", "memory://bucket/letters", code=None)
+
+
+@example("TFB9109")
+def push_during_another(given: Given) -> None:
+    from datetime import datetime, timezone
+
+    import fsspec
+
+    renewed = datetime.now(timezone.utc).isoformat()
+    holder = {"id": "x", "host": "builder", "pid": 41, "since": "2026-11-30T10:00:00+00:00", "renewed": renewed}
+    address = _in_memory(given)
+    fsspec.filesystem("memory").pipe_file("/bucket/digits/.tfbundle/lease.json", json.dumps(holder).encode())
+    run("push", "digits", address, code=None)
+
+
+@example("TFB9110")
+def changed_object(given: Given) -> None:
+    import fsspec
+
+    address = _in_memory(given)
+    fsspec.filesystem("memory").pipe_file("/bucket/digits/report.html", b"<html>")
+    run("pull", address, "-o", "copy", code=None)
+
+
+@example("TFB9111")
+def push_beside_other_files(given: Given) -> None:
+    import fsspec
+
+    _in_memory(given)
+    fsspec.filesystem("memory").pipe_file("/bucket/photos/cat.jpg", b"cat")
+    run("push", "digits", "memory://bucket/photos", code=None)
+
+
+@example("TFB9112")
+def push_of_another_version_1(given: Given) -> None:
+    address = _in_memory(given)
+    index = Path("digits/golden/mlp/1.npz")
+    _rewrite_entry("golden/mlp/1.npz", index.read_bytes() + b" ")
+    run("push", "digits", address, code=None)
+
+
+def _rewrite_entry(path: str, data: bytes) -> None:
+    """Give a file of the bundle `digits` another content, in bundle.json, too."""
+    from dataclasses import replace
+
+    from bundler.bundle.manifest import FileEntry, Manifest
+
+    file = Path("digits", path)
+    file.write_bytes(data)
+    manifest = Manifest.read(Path("digits/bundle.json"))
+    changed = replace(manifest, files={**manifest.files, path: FileEntry.of(file)})
+    Path("digits/bundle.json").write_bytes(changed.to_bytes())
+
+
+@example("TFB9113")
+def push_of_an_edited_file(given: Given) -> None:
+    _in_memory(given)
+    Path("digits/report.html").write_text("edited")
+    run("push", "digits", "memory://bucket/other", code=None)
+
+
+@example("TFB9114")
+def publication_during_a_push(given: Given) -> None:
+    from bundler.delivery.stores.store import Store
+
+    address = _in_memory(given)
+    _rewrite_entry("report.html", b"another report")
+    real = Store.upload
+
+    def upload(self: Store, *arguments: Any) -> None:
+        self.write("bundle.json", b"by another tool")
+        real(self, *arguments)
+
+    given.patch.setattr(Store, "upload", upload)
+    run("push", "digits", address, code=None)
+
+
+@example("TFB9115")
+def push_of_fewer_versions(given: Given) -> None:
+    from dataclasses import replace
+
+    from bundler.bundle.manifest import Manifest
+
+    address = _in_memory(given)
+    manifest = Manifest.read(Path("digits/bundle.json"))
+    Path("digits/bundle.json").write_bytes(replace(manifest, models={}, files={}).to_bytes())
+    run("push", "digits", address, code=None)
+
+
+@example("TFB9116")
+def pull_into_other_files(given: Given) -> None:
+    address = _in_memory(given)
+    Path("photos").mkdir()
+    Path("photos/cat.jpg").touch()
+    run("pull", address, "-o", "photos", code=None)
+
+
+@example("TFB9117")
+def registry_for_a_store(given: Given) -> None:
+    run("serve", "oci://registry.example.com/models/digits:1", code=None)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, Record
 from bundler.bundle.recovery import wait_until_published
-from bundler.errors import VerifyError
+from bundler.errors import UsageError, VerifyError
+from bundler.values.addresses import lost_address
 from bundler.values.signature import Signature
 from serving.notebook import html_table
+from serving.texts import shell_command
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,8 +38,13 @@ class BundleReader:
         """Open the bundle in a folder.
 
         Raises:
+            UsageError: `path` is an address.
             VerifyError: the folder has no bundle.json, or a damaged one.
         """
+        if (address := lost_address(path)) is not None:
+            pull = shell_command("tfbundle", "pull", address, "-o", "DIR")
+            what = f"{address} is an address, and a folder is needed here."
+            raise UsageError(what, fix=f"run `{pull}`, then give DIR", code="TFB9117")
         layout = BundleLayout(Path(path).resolve())
         if not os.path.lexists(layout.manifest):
             wait_until_published(layout.root)  # the first publication may have been killed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -16,6 +16,7 @@ from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
+from bundler.cli.remote import changed_folder
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def build(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Folder of the bundle. Default: dist/NAME.")
+        str | None,
+        typer.Option(
+            "--output-dir", "-o", metavar="DIR", help="Folder of the bundle, or an address: s3://bucket/NAME. Default: dist/NAME."
+        ),
     ] = None,
     version: Annotated[
         int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")
@@ -93,70 +97,96 @@ def build(
     """
     from bundler.cli.build_options import given_options
     from bundler.spec.request import make_request
+    from bundler.values.addresses import is_remote
 
     # TensorFlow's allocator for oneDNN never frees memory; a large model needs it back between the stages.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-    request = make_request(source, output, given_options(ctx, options))
+    request = make_request(source, Path(output) if output and not is_remote(output) else None, given_options(ctx, options))
     if against is not None:
         request = replace(request, spec=request.spec.compared_with(against))
     if dry:
         dry_run(request, as_json=as_json)
-    else:
-        in_file = source.endswith((".yaml", ".yml"))
-        _build(request, version, adopt=adopt, report=report, as_json=as_json, in_file=in_file)
+        return
+    target = _Target(
+        output if output and is_remote(output) else str(request.out), version, adopt, report,
+        in_file=source.endswith((".yaml", ".yml")), as_json=as_json,
+    )  # fmt: skip
+    _build(request, target)
 
 
-def _build(
-    request: BuildRequest, version: int | None, *, adopt: bool, report: Path | None, as_json: bool, in_file: bool
-) -> None:
+@dataclass(frozen=True)
+class _Target:
+    """Where a build goes to, and what is shown of it.
+
+    Attributes:
+        out: folder or address of the bundle.
+        version: number of the new version; None for the next free one.
+        adopt: whether to take in a model repository.
+        report: a further file for the report.
+        in_file: whether the settings are in a bundle.yaml.
+        as_json: whether the result is printed as JSON.
+    """
+
+    out: str
+    version: int | None
+    adopt: bool
+    report: Path | None
+    in_file: bool
+    as_json: bool
+
+
+def _build(request: BuildRequest, target: _Target) -> None:
     from bundler.errors import ComparisonError, VariantsError
     from bundler.pipeline import build_bundle, stage_count
 
-    consequence = f"nothing was published; {request.out} is unchanged."
+    unchanged = cleanly_interrupted(f"nothing was published; {target.out} is unchanged.")
+    opened = changed_folder(target.out, may_be_new=True, adopts=target.adopt)
     try:
-        with cleanly_interrupted(consequence), stages(stage_count(request.spec)) as progress:
+        with unchanged, opened as folder, stages(stage_count(request.spec)) as progress:
             bundle = build_bundle(
-                request.spec, request.out, base=request.base, version=version, progress=progress, adopt=adopt
+                request.spec, folder, base=request.base, version=target.version, progress=progress, adopt=target.adopt
             )
     except VariantsError as exc:
-        _show(cast("Bundle", exc.bundle), request.out, report, as_json=as_json, in_file=in_file)
+        _show(cast("Bundle", exc.bundle), target)
         raise
     except ComparisonError as exc:
-        _show_comparisons(exc, report, as_json=as_json)
+        _show_comparisons(exc, target)
         raise
-    _show(bundle, request.out, report, as_json=as_json, in_file=in_file)
+    _show(bundle, target)
 
 
-def _show_comparisons(exc: ComparisonError, report: Path | None, *, as_json: bool) -> None:
+def _show_comparisons(exc: ComparisonError, target: _Target) -> None:
     """Show why a build was refused, and write its report."""
-    if report is not None:
-        report.write_text(exc.report, "utf-8")
-    if as_json:
+    if target.report is not None:
+        target.report.write_text(exc.report, "utf-8")
+    if target.as_json:
         print_json({"refused": True, "against": exc.records})
         return
     for model, record in exc.records.items():
         comparison(model, record)
 
 
-def _show(bundle: Bundle, shown: Path, report: Path | None, *, as_json: bool, in_file: bool) -> None:
+def _show(bundle: Bundle, target: _Target) -> None:
     for notice in bundle.notices:
         note(notice)
-    if report is not None:
-        report.write_bytes(bundle.layout.report.read_bytes())
-    if as_json:
+    if target.report is not None:
+        target.report.write_bytes(bundle.layout.report.read_bytes())
+    if target.as_json:
         print_json(bundle.inspect())
     else:
-        summarize(bundle, shown, in_file=in_file)
+        summarize(bundle, target.out, in_file=target.in_file)
 
 
-def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
+def summarize(bundle: Bundle, shown: str | Path, *, in_file: bool = False) -> None:
     """Print the newest version of each model in a few lines, and the next commands for the bundle.
 
     Args:
         bundle: the bundle.
-        shown: its path as the user gave it.
+        shown: its path or address as the user gave it.
         in_file: whether the settings are in a bundle.yaml and not on the command line.
     """
+    from bundler.values.addresses import is_remote
+
     for model in bundle.models():
         version = bundle.versions(model)[-1]
         record = bundle.record(model, version)
@@ -175,7 +205,8 @@ def summarize(bundle: Bundle, shown: Path, *, in_file: bool = False) -> None:
         if "against" in record:
             comparison(model, record["against"])
     say(f"Bundle: {shown}")
-    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), shown / "report.html"), column=7)
+    report = bundle.layout.report if is_remote(str(shown)) else Path(shown, "report.html")
+    say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), report), column=7)
 
 
 def comparison(model: str, record: dict[str, Any]) -> None:

@@ -11,13 +11,14 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import opener, print_json, say, say_next, size, table
 from bundler.cli.parameters import takes
+from bundler.cli.remote import BUNDLE, folder_of
 
 
 @dataclass(frozen=True)
 class ExportMobileOptions:
     """The command's parameters."""
 
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)]
     output: Annotated[Path, typer.Option("--output-dir", "-o", help="The new folder to write.")]
     model: Annotated[
         list[str] | None, typer.Option(help="Model to export. Default: all that have TFLite files. Can be repeated.")
@@ -83,7 +84,7 @@ def export_mobile(options: ExportMobileOptions) -> None:
         options.tokenizer,
     )
     with cleanly_interrupted(f"{options.output} was not written."):
-        exports = export(Bundle.open(options.bundle), options.output, settings)
+        exports = export(Bundle.open(folder_of(options.bundle, "mobile")), options.output, settings)
     if options.as_json:
         print_json(json.loads((options.output / "export.json").read_text("utf-8")))
         return

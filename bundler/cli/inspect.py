@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bundler.cli.output import print_json, say, size, table
+from bundler.cli.remote import folder_of
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 def inspect(
     path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="A bundle, a SavedModel folder, an .onnx file or a .tflite file."),
+        str,
+        typer.Argument(
+            metavar="PATH", help="A bundle or the address of one, a SavedModel folder, an .onnx file or a .tflite file."
+        ),
     ],
     target: Annotated[
         str | None,
@@ -44,11 +47,15 @@ def inspect(
 
     With --target, the exit code is 1 if the server lacks something.
     """
+    _inspect(folder_of(path, "whole"), target, delegates, delegate or (), as_json=as_json)
+
+
+def _inspect(path: Path, target: str | None, delegates: bool, delegate: Sequence[str], *, as_json: bool) -> None:
     from bundler.operations.inspect import inspect_bundle, inspect_model, kind_of
     from bundler.validation.bundle import Bundle
 
     if delegates or delegate:
-        _show_delegates(path, delegate or (), as_json=as_json)
+        _show_delegates(path, delegate, as_json=as_json)
     elif target is not None:
         _answer_target(path, target, as_json=as_json)
     elif kind_of(path) == "bundle":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import echo, note, print_error, say
 from bundler.cli.parameters import takes
+from bundler.cli.remote import BUNDLE, folder_of
 from serving.texts import shell_command
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RunnerName(str, Enum):
 class LaunchOptions:
     """The command's parameters."""
 
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)]
     runner: Annotated[
         RunnerName,
         typer.Option(help="tfbundle's embedded server, TensorFlow Serving in Docker, or a TensorFlow Serving binary."),
@@ -69,8 +69,9 @@ def launch(options: LaunchOptions) -> None:
     from bundler.validation.bundle import Bundle
     from bundler.validation.unsafe import refuse_unsafe
 
-    wait_until_published(options.bundle)
-    bundle = Bundle.open(options.bundle)
+    folder = folder_of(options.bundle, "served")
+    wait_until_published(folder)
+    bundle = Bundle.open(folder)
     context = render_context(bundle.name, bundle.manifest)
     golden_files = (served_golden_files(bundle, context) or None) if options.smoke else None
     target = deployment(bundle, context, host=options.host, grpc_port=options.port, rest_port=options.rest_port)

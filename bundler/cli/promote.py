@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, table
 from bundler.cli.parameters import takes
+from bundler.cli.remote import BUNDLE, changed_folder, folder_of
 
 if TYPE_CHECKING:
     from bundler.operations.promote import Promoted
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class PromoteOptions:
     """The command's parameters."""
 
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)]
     model: Annotated[str | None, typer.Option(help="Model to change. Default: the bundle's only model.")] = None
     label: Annotated[
         str | None, typer.Option(help="Label to move: stable, canary or another. Without it, the labels are listed.")
@@ -81,8 +81,10 @@ def _move(options: PromoteOptions, label: str) -> Promoted:
 
     server = RunningServer(options.server, options.models_dir, options.timeout) if options.server else None
     if options.version is None:
-        return rollback(options.bundle, options.model, label, server)
-    return move(options.bundle, options.model, label, options.version, server, require_gate=options.require_gate)
+        with changed_folder(options.bundle) as folder:
+            return rollback(folder, options.model, label, server)
+    with changed_folder(options.bundle) as folder:
+        return move(folder, options.model, label, options.version, server, require_gate=options.require_gate)
 
 
 def _show(promoted: Promoted, server: str | None, *, as_json: bool) -> None:
@@ -101,10 +103,10 @@ def _show(promoted: Promoted, server: str | None, *, as_json: bool) -> None:
     say(f"{server} serves it." if server else hint)
 
 
-def _show_labels(bundle: Path, *, as_json: bool) -> None:
+def _show_labels(bundle: str, *, as_json: bool) -> None:
     from bundler.validation.bundle import Bundle
 
-    manifest = Bundle.open(bundle).manifest
+    manifest = Bundle.open(folder_of(bundle, "without_weights")).manifest
     labels: dict[str, dict[str, int]] = manifest.spec["serving"]["labels"]
     if as_json:
         print_json({"labels": labels, "promotions": list(manifest.promotions)})

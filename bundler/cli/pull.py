@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
-from bundler.cli.output import print_json, say, say_next, size
+from bundler.cli.output import note, print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+
+if TYPE_CHECKING:
+    from bundler.values.addresses import StoreAddress
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class PullCommand:
     """The command's parameters."""
 
     address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="Where from: oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@DIGEST.")
+        str, typer.Argument(metavar="ADDRESS", help="Where from: oci://HOST/REPOSITORY:TAG, s3://bucket/NAME, https://host/NAME")
     ]
     output: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Folder for the bundle. Default: dist/NAME.")
@@ -35,16 +38,19 @@ class PullCommand:
 
 @takes(PullCommand)
 def pull(options: PullCommand) -> None:
-    """Fetch a bundle from a registry. Every file is compared with bundle.json before the folder appears.
+    """Fetch a bundle from a registry or a store of files. Every file is compared with bundle.json before the folder appears.
 
     An interrupted pull goes on when it is repeated.
     """
     from bundler.operations.pull import default_target
     from bundler.operations.pull import pull as pull_bundle
-    from bundler.values.addresses import parse_address
+    from bundler.values.addresses import StoreAddress, parse_address
 
     address = parse_address(options.address)
     target = options.output or default_target(address)
+    if isinstance(address, StoreAddress):
+        _pull_from_store(options, address, target)
+        return
     consequence = f"{target} is as it was; the same command goes on with what is missing."
     with cleanly_interrupted(consequence), transfers() as progress:
         pulled = pull_bundle(address, target, insecure=options.insecure, replace=options.replace, progress=progress)
@@ -61,4 +67,22 @@ def pull(options: PullCommand) -> None:
     say(f"Pulled {target}: {size(amounts['pulled'])}{there} ({pulled.digest})", style="bold")
     if pulled.kept:
         say(f"  The bundle that was there before is kept as {pulled.kept}.")
+    say_next(["tfbundle", "verify", target], ["tfbundle", "serve", target])
+
+
+def _pull_from_store(options: PullCommand, address: StoreAddress, target: Path) -> None:
+    from bundler.errors import UsageError
+    from bundler.operations.stores import pull_store
+
+    if options.replace or options.insecure:
+        raise UsageError("--replace and --insecure are about registries.", where=str(address), fix="omit them", code="TFB1001")
+    with cleanly_interrupted(f"{target} is as it was; the same command goes on with what is missing."), transfers() as progress:
+        pulled = pull_store(address, target, progress)
+    for notice in pulled.notices:
+        note(notice)
+    if options.as_json:
+        row = {"bundle": str(target), "address": str(address), "files": pulled.files, "bytes": pulled.bytes}
+        print_json({**row, "changed": pulled.changed, "notices": list(pulled.notices)})
+        return
+    say(f"Pulled {target}: {size(pulled.bytes)}" if pulled.changed else f"{target} has this bundle already.", style="bold")
     say_next(["tfbundle", "verify", target], ["tfbundle", "serve", target])

@@ -12,10 +12,12 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.delivery.transfers import Totals
     from bundler.operations.push import Pushed
+    from bundler.values.addresses import StoreAddress
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class PushCommand:
     """The command's parameters."""
 
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to: oci://HOST/REPOSITORY:TAG.")]
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to: oci://HOST/REPOSITORY:TAG or s3://bucket/NAME.")]
     only: Annotated[
         Literal["models", "bundle"] | None,
         typer.Option(help="Push the image of the models alone, or the artifact of the whole bundle alone."),
@@ -42,20 +44,26 @@ class PushCommand:
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
     ] = False
+    drop_versions: Annotated[
+        bool, typer.Option("--drop-versions", help="In a store, remove the versions that the bundle no longer has.")
+    ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 
 @takes(PushCommand)
 def push(options: PushCommand) -> None:
-    """Push a bundle to a registry: an image of its models, an artifact of the whole, and a tag for both.
+    """Push a bundle to a registry: an image of its models, an artifact of the whole, and a tag for both. Or to a store of files.
 
-    What the registry has already is not sent again, so an interrupted push goes on when it is repeated.
+    What is there already is not sent again, so an interrupted push goes on when it is repeated.
     """
     from bundler.operations.push import PushOptions
     from bundler.operations.push import push as push_bundle
-    from bundler.values.addresses import parse_address
+    from bundler.values.addresses import StoreAddress, parse_address
 
     address = parse_address(options.address)
+    if isinstance(address, StoreAddress):
+        _push_to_store(options, address)
+        return
     how = PushOptions(options.only, options.base, options.platform, options.pin, options.insecure)
     consequence = f"{address} is as it was; the same command goes on with what is missing."
     with cleanly_interrupted(consequence), transfers() as progress:
@@ -66,6 +74,26 @@ def push(options: PushCommand) -> None:
         print_json(_to_json(pushed))
     else:
         _show(pushed, options)
+
+
+def _push_to_store(options: PushCommand, address: StoreAddress) -> None:
+    from dataclasses import asdict
+
+    from bundler.errors import UsageError
+    from bundler.operations.stores import push_store
+
+    if options.only or options.base or options.pin or options.insecure:
+        what = "--only, --base, --pin and --insecure are about registries."
+        raise UsageError(what, where=str(address), fix="omit them for a store of files", code="TFB1001")
+    with cleanly_interrupted(f"{address} has its old or its new bundle.json; repeat the command."), transfers() as progress:
+        uploaded = push_store(options.bundle, address, progress, drop_versions=options.drop_versions)
+    if options.as_json:
+        print_json({"address": str(address), **asdict(uploaded)})
+        return
+    removed = f", {plural(uploaded.removed, 'file')} removed" if uploaded.removed else ""
+    what = f"{plural(uploaded.files, 'file')}, {size(uploaded.bytes)}{removed}" if uploaded.changed else "nothing to do"
+    say(f"Pushed {address}: {what}", style="bold")
+    say_next(["tfbundle", "verify", address], ["tfbundle", "serve", address])
 
 
 def _to_json(pushed: Pushed) -> dict[str, object]:

@@ -9,12 +9,13 @@ import typer
 
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say
+from bundler.cli.remote import BUNDLE, changed_folder
 
 _ALL = ("serving", "kubernetes", "docker", "smoke", "report")
 
 
 def render(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
+    bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)],
     parts: Annotated[
         list[str] | None, typer.Argument(metavar="[PART]...", help=f"Parts to write: {', '.join(_ALL)}. Default: all.")
     ] = None,
@@ -31,8 +32,8 @@ def render(
     from bundler.spec.bundle_spec import read_spec
 
     chosen = tuple(dict.fromkeys(parts or _ALL))
-    with cleanly_interrupted(f"{bundle} is unchanged."):
-        published = rerender(bundle, chosen, read_spec(spec) if spec else None)
+    with cleanly_interrupted(f"{bundle} is unchanged."), changed_folder(bundle) as folder:
+        published = rerender(folder, chosen, read_spec(spec) if spec else None)
     for notice in published.notices:
         note(notice)
     if as_json:

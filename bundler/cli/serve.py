@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bundler.cli.output import print_failure
+from bundler.cli.remote import BUNDLE, folder_of
 
 if TYPE_CHECKING:
     from serving.server import ServerOptions
@@ -16,9 +17,7 @@ def serve(
     ctx: typer.Context,
     bundle: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[DIR] [--FLAG=VALUE]...", help="A folder that tfbundle build wrote.", show_default=False
-        ),
+        typer.Argument(metavar="[DIR] [--FLAG=VALUE]...", help=BUNDLE, show_default=False),
     ] = None,
 ) -> None:
     """Serve a bundle with the embedded server: gRPC on 8500, REST on 8501 (or the bundle's own ports).
@@ -61,7 +60,6 @@ def serve(
 
 def _options(folders: list[str], flags: list[str]) -> ServerOptions:
     from dataclasses import replace
-    from pathlib import Path
 
     from bundler.bundle.recovery import wait_until_published
     from bundler.errors import UsageError
@@ -77,8 +75,9 @@ def _options(folders: list[str], flags: list[str]) -> ServerOptions:
             fix="write flags as --name=value",
             code="TFB1001",
         )
-    wait_until_published(Path(folders[0]))
-    bundle = Bundle.open(folders[0])
+    folder = folder_of(folders[0], "served")
+    wait_until_published(folder)
+    bundle = Bundle.open(folder)
     ports = bundle.manifest.spec["serving"]
     defaults = [f"--port={ports['grpc_port']}", f"--rest_api_port={ports['rest_port']}"]
     # The files of a bundle are complete when they appear, so a load that fails is not retried. Labels are read before the

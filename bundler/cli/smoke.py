@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bundler.cli.output import print_error, print_json, say
+from bundler.cli.remote import folder_of
 
 if TYPE_CHECKING:
     from serving.smoke.run import GoldenFile
@@ -20,7 +21,9 @@ def smoke(
             metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL to test only REST."
         ),
     ],
-    bundle: Annotated[Path | None, typer.Option(help="Bundle that is served.", show_default=False)] = None,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Bundle that is served: its folder, or its address.", show_default=False)
+    ] = None,
     replay: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
     ] = None,
@@ -64,12 +67,12 @@ def smoke(
         raise typer.Exit(1)
 
 
-def _golden(bundle: Path) -> list[GoldenFile]:
+def _golden(bundle: str) -> list[GoldenFile]:
     from bundler.errors import UsageError
     from bundler.operations.smoke import served_golden_files
     from bundler.validation.bundle import Bundle
 
-    golden = served_golden_files(Bundle.open(bundle))
+    golden = served_golden_files(Bundle.open(folder_of(bundle, "without_weights")))
     if not golden:
         raise UsageError(
             f"All versions of {bundle} that are served were adopted, so it has no golden data to send.",

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli.output import note, print_error, print_json, say
+from bundler.cli.remote import BUNDLE, folder_of, store_address
 from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.validation.bundle import Bundle
+    from bundler.values.addresses import StoreAddress
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
+    bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)],
     parity: Annotated[
-        bool, typer.Option("--parity/--no-parity", help="Run the SavedModels on the golden inputs again.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--parity/--no-parity",
+            help="Run the SavedModels on the golden inputs again. Default: yes; for an address no, as it takes a download.",
+            show_default=False,
+        ),
+    ] = None,
     allow_unsafe_ops: Annotated[
         bool, typer.Option("--allow-unsafe-ops", help="Run models that reach out to files, the network or Python, too.")
     ] = False,
@@ -36,10 +42,18 @@ def verify(
     from bundler.bundle.recovery import repair
     from bundler.validation.bundle import Bundle
 
+    address = store_address(bundle)
+    parity = address is None if parity is None else parity
+    if address is not None:
+        _refuse_repair(bundle, fix)
+        _verify_store(address, parity=parity, as_json=as_json)
+        if not parity:
+            return
+    folder = folder_of(bundle, "whole")
     if fix:
-        for notice in repair(bundle):
+        for notice in repair(folder):
             note(notice)
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(folder)
     problems = opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops)
     serious = [problem for problem in problems if problem.serious]
     if as_json:
@@ -84,3 +98,37 @@ def _records(bundle: Bundle) -> list[tuple[str, dict[str, Any]]]:
         for model in bundle.models()
         for number in bundle.versions(model)
     ]
+
+
+def _refuse_repair(bundle: str, fix: bool) -> None:
+    from bundler.errors import UsageError
+
+    if fix:
+        what = f"--repair settles what was left in a folder, and {bundle} is in a store."
+        raise UsageError(what, fix="repeat the interrupted build or push, which goes on where it stopped", code="TFB9117")
+
+
+def _verify_store(address: StoreAddress, *, parity: bool, as_json: bool) -> None:
+    """Check the files of a bundle in a store; with `parity`, a local copy of it is verified then, too."""
+    from bundler.cli.progress import transfers
+    from bundler.operations.stores import verify_store
+
+    with transfers() as progress:
+        result = verify_store(address, progress)
+    serious = [problem for problem in result.problems if problem.serious]
+    how = f"{result.by_checksum} by the store's checksums, {result.by_download} by a download"
+    if as_json and (serious or not parity):
+        problems = [asdict(problem) for problem in result.problems]
+        counts = {"by_checksum": result.by_checksum, "by_download": result.by_download}
+        print_json({"passed": not serious, "problems": problems, **counts})
+    for problem in result.problems if not as_json else ():
+        if problem.serious:
+            print_error(str(problem), code="TFB5104")
+        else:
+            note(f"note: {problem}")
+    if serious:
+        raise typer.Exit(1)
+    if not as_json:
+        say(f"{address} is intact: {plural(result.files, 'file')} unchanged ({how}).")
+        if not parity:
+            note("note: the SavedModels were not run and their operators not looked at, which takes a download: add --parity.")

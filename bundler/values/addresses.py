@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bundler.errors import UsageError
 
@@ -111,6 +112,14 @@ class StoreAddress:
 def is_remote(text: str) -> bool:
     """Return whether a text is an address, and not a path on this machine."""
     return _SCHEME.fullmatch(text) is not None
+
+
+def lost_address(path: str | Path) -> str | None:
+    """Return the address that became a path, as in Path("s3://bucket/dist"); None for any other path."""
+    scheme, separator, rest = str(path).partition(":/")
+    if not separator or scheme not in (*STORES, "gcs", "oci") or Path(f"{scheme}:").exists():
+        return None
+    return f"{scheme}://{rest.lstrip('/')}"
 
 
 def parse_address(text: str) -> OciAddress | StoreAddress:

@@ -21,6 +21,7 @@ from bundler.cli import (
     render,
     serve,
     setup,
+    sign,
     smoke,
     verify,
 )
@@ -69,6 +70,7 @@ app.command("smoke", cls=HelpCommand)(smoke.smoke)
 app.command("bench", cls=HelpCommand)(bench.bench)
 app.command("promote", cls=HelpCommand)(promote.promote)
 app.command("render", cls=HelpCommand)(render.render)
+app.command("sign", cls=HelpCommand)(sign.sign)
 app.command("export-mobile", cls=HelpCommand)(export_mobile.export_mobile)
 app.command("doctor", cls=HelpCommand)(doctor.doctor)
 app.command("explain", cls=HelpCommand)(explain.explain)

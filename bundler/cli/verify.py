@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli.output import note, print_error, print_json, say
+from bundler.cli.parameters import takes
 from serving.texts import plural
 
 if TYPE_CHECKING:
-    from bundler.validation.bundle import Bundle
+    from bundler.validation.bundle import Bundle, Problem
 
 
-def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")],
+@dataclass(frozen=True)
+class VerifyOptions:
+    """The command's parameters."""
+
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
     parity: Annotated[
         bool, typer.Option("--parity/--no-parity", help="Run the SavedModels on the golden inputs again.")
-    ] = True,
+    ] = True
     allow_unsafe_ops: Annotated[
         bool, typer.Option("--allow-unsafe-ops", help="Run models that reach out to files, the network or Python, too.")
-    ] = False,
+    ] = False
     fix: Annotated[
         bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+    ] = False
+    signature: Annotated[
+        bool, typer.Option("--signature", help="Check first that the files are those that a signer you trust has signed.")
+    ] = False
+    key: Annotated[Path | None, typer.Option(metavar="KEY.pub", help="The signer's public key.")] = None
+    certificate_chain: Annotated[
+        list[Path] | None, typer.Option(metavar="CA.pem", help="The authority that vouches for the signer. Repeatable.")
+    ] = None
+    identity: Annotated[str | None, typer.Option(help="The identity that signed without a key.")] = None
+    identity_provider: Annotated[str | None, typer.Option(metavar="URL", help="Who vouches for that identity.")] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+
+
+@takes(VerifyOptions)
+def verify(options: VerifyOptions) -> None:
     """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs.
 
     Models that do more than compute (read or write files, use the network, call Python) are named, and not run.
@@ -36,36 +52,60 @@ def verify(
     from bundler.bundle.recovery import repair
     from bundler.validation.bundle import Bundle
 
-    if fix:
-        for notice in repair(bundle):
+    if options.fix:
+        for notice in repair(options.bundle):
             note(notice)
-    opened = Bundle.open(bundle)
-    problems = opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops)
+    digests = _check_signature(options)
+    opened = Bundle.open(options.bundle)
+    problems = opened.verify(parity=options.parity, allow_unsafe_ops=options.allow_unsafe_ops, digests=digests)
     serious = [problem for problem in problems if problem.serious]
-    if as_json:
-        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems]})
+    if options.as_json:
+        signed = {"signed_files": len(digests)} if digests is not None else {}
+        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems], **signed})
     else:
-        for problem in problems:
-            if problem.serious:
-                print_error(str(problem), code="TFB5104")
-            else:
-                note(f"note: {problem}")
+        _show_problems(problems)
     if serious:
         raise typer.Exit(1)
-    if not as_json:
-        every = _records(opened)
-        records = [each for each in every if not each[1].get("adopted")]
-        count = len(records)
-        verb = "gives" if count == 1 else "give"
-        references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
-        answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity and count else ""
-        files = len(opened.manifest.files)
-        say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
-        if len(records) < len(every):
-            note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
-        for model, record in records if parity else ():
-            for line in _notes(record):
-                note(f"note: {model}, {line}")
+    if not options.as_json:
+        if digests is not None:
+            say(f"The signature is genuine: {plural(len(digests), 'file')} as signed.")
+        _show_success(options, opened)
+
+
+def _check_signature(options: VerifyOptions) -> Mapping[str, str] | None:
+    """Check the signature if that is asked for; return the hashes of the files, or None."""
+    trusted = (options.key, options.certificate_chain, options.identity, options.identity_provider)
+    if not (options.signature or any(trusted)):
+        return None
+    from bundler.delivery.supply_chain.signature import Trust
+    from bundler.operations.sign import check_signature
+
+    trust = Trust(options.key, tuple(options.certificate_chain or ()), options.identity, options.identity_provider)
+    return check_signature(options.bundle, trust)
+
+
+def _show_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        if problem.serious:
+            print_error(str(problem), code="TFB5104")
+        else:
+            note(f"note: {problem}")
+
+
+def _show_success(options: VerifyOptions, opened: Bundle) -> None:
+    every = _records(opened)
+    records = [each for each in every if not each[1].get("adopted")]
+    count = len(records)
+    verb = "gives" if count == 1 else "give"
+    references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
+    answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if options.parity and count else ""
+    files = len(opened.manifest.files)
+    say(f"{options.bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
+    if len(records) < len(every):
+        note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
+    for model, record in records if options.parity else ():
+        for line in _notes(record):
+            note(f"note: {model}, {line}")
 
 
 def _notes(record: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ is explained in `serving.errors`.
     ├── VariantsError             1, 3  the bundle was published without some of its TFLite variants
     ├── ParityError                 3   an artifact's answers differ from PyTorch's
     ├── PublishError                1   the bundle's folder could not be written
+    ├── DeliveryError               1   a registry or store refused, failed, or sent something else than asked for
     └── VerifyError                 1   a bundle is damaged or incomplete
         └── UnsafeModelError        1   … or its model does more than compute, and that was not allowed
 """
@@ -105,6 +106,10 @@ class ParityError(TfbundleError):
 
 class PublishError(TfbundleError):
     """A bundle's folder or another file could not be written, another build holds it, or it has the version already."""
+
+
+class DeliveryError(TfbundleError):
+    """A registry or store cannot be reached, refuses, fails, or sends something else than what was asked for."""
 
 
 class VerifyError(TfbundleError):

@@ -69,6 +69,21 @@ def kubectl() -> str:
     return require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
 
 
+def docker_registry() -> str:
+    """Return the path of docker-registry."""
+    return require_program("docker-registry", install="apt-get install docker-registry")
+
+
+def skopeo() -> str:
+    """Return the path of skopeo."""
+    return require_program("skopeo", install="apt-get install skopeo")
+
+
+def umoci() -> str:
+    """Return the path of umoci."""
+    return require_program("umoci", install="apt-get install umoci")
+
+
 def openssl() -> str:
     """Return the path of openssl."""
     return require_program("openssl", install="apt-get install openssl")

@@ -18,6 +18,8 @@ from bundler.cli import (
     launch,
     ops,
     promote,
+    pull,
+    push,
     render,
     serve,
     setup,
@@ -71,6 +73,8 @@ app.command("bench", cls=HelpCommand)(bench.bench)
 app.command("promote", cls=HelpCommand)(promote.promote)
 app.command("render", cls=HelpCommand)(render.render)
 app.command("sign", cls=HelpCommand)(sign.sign)
+app.command("push", cls=HelpCommand)(push.push)
+app.command("pull", cls=HelpCommand)(pull.pull)
 app.command("export-mobile", cls=HelpCommand)(export_mobile.export_mobile)
 app.command("doctor", cls=HelpCommand)(doctor.doctor)
 app.command("explain", cls=HelpCommand)(explain.explain)

@@ -1,17 +1,19 @@
-"""Progress of a build on stderr: a progress bar on a terminal, otherwise one plain line per stage."""
+"""Progress on stderr: a bar on a terminal, otherwise one plain line per stage of a build, or per part of a push or pull."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bundler.cli.help import is_plain
-from bundler.cli.output import console, echo
+from bundler.cli.output import console, echo, size
 from serving.texts import printable
 
 if TYPE_CHECKING:
+    from bundler.delivery.transfers import Progress as TransferProgress
+    from bundler.delivery.transfers import Transfer
     from bundler.pipeline import Progress, StageEvent
 
 _LABELS = {
@@ -91,3 +93,42 @@ def _title(event: StageEvent) -> str:
 
 def _suffix(event: StageEvent) -> str:
     return " (left out)" if event.status == "failed" else ""
+
+
+@contextmanager
+def transfers() -> Iterator[TransferProgress]:
+    """Return a context with a callback that shows the parts of a push or pull."""
+    with _transfer_lines() if is_plain(sys.stderr) else _transfer_bars() as show:
+        yield show
+
+
+@contextmanager
+def _transfer_lines() -> Iterator[TransferProgress]:
+    def show(transfer: Transfer) -> None:
+        if transfer.outcome in ("pushed", "mounted", "pulled"):
+            echo(f"{transfer.name}: {transfer.outcome}, {size(transfer.size)}")
+
+    yield show
+
+
+@contextmanager
+def _transfer_bars() -> Iterator[TransferProgress]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+        tasks: dict[tuple[str, str], Any] = {}
+
+        def show(transfer: Transfer) -> None:
+            key = (transfer.name, transfer.verb)
+            if transfer.outcome is None:
+                if key not in tasks:
+                    tasks[key] = bars.add_task(printable(f"{transfer.verb} {transfer.name}"), total=transfer.size)
+                bars.update(tasks[key], completed=transfer.done)
+                return
+            for name, verb in [known for known in tasks if known[0] == transfer.name]:
+                bars.remove_task(tasks.pop((name, verb)))
+            if transfer.outcome != "skipped":
+                bars.console.print(f"✓ {printable(transfer.name)} {transfer.outcome}, {size(transfer.size)}", style="green")
+
+        yield show

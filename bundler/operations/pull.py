@@ -1,0 +1,54 @@
+"""Pulling a bundle: from a registry into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundler.delivery.transfers import Progress, ignore
+from bundler.errors import UsageError
+from bundler.values.addresses import OciAddress, StoreAddress
+
+if TYPE_CHECKING:
+    from bundler.delivery.oci.pull import Pulled
+
+
+def pull(
+    address: OciAddress | StoreAddress,
+    target: Path,
+    *,
+    insecure: bool = False,
+    replace: bool = False,
+    progress: Progress = ignore,
+) -> Pulled:
+    """Fetch a bundle from the place that an address names.
+
+    Args:
+        address: a tag or digest in a registry.
+        target: the folder for the bundle.
+        insecure: speak plain HTTP with a registry on this machine.
+        replace: put it in the place of another bundle, which is kept beside it.
+        progress: is told about each part.
+
+    Raises:
+        UsageError: the folder has something else, or the address is of another kind.
+        VerifyError: the bundle's bundle.json is damaged.
+        DeliveryError: the registry cannot be reached, refuses, or sends something else than a bundle.
+        PublishError: the folder cannot be written, or the disk is full.
+        MissingExtraError: the packages for registries are not installed.
+    """
+    if isinstance(address, OciAddress):
+        from bundler.delivery.oci.pull import pull as pull_from_registry
+        from bundler.delivery.oci.registry import Registry
+
+        registry = Registry.at(address, insecure=insecure)
+        return pull_from_registry(registry, address, target, replace=replace, progress=progress)
+    raise UsageError(
+        f"{address} is not the address of a registry.", fix="write oci://HOST/REPOSITORY:TAG", code="TFB9001"
+    )
+
+
+def default_target(address: OciAddress | StoreAddress) -> Path:
+    """Return the folder of a pull without -o: dist/NAME, as that of a build."""
+    name = address.repository if isinstance(address, OciAddress) else address.path
+    return Path("dist") / name.rpartition("/")[2]

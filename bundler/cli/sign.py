@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class SignOptions:
     """The command's parameters."""
 
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    bundle: Annotated[
+        str, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote, or oci://HOST/REPOSITORY:TAG.")
+    ]
     key: Annotated[
         Path | None,
         typer.Option(metavar="KEY.pem", help="Private key, elliptic curve. Its password: $TFBUNDLE_KEY_PASSWORD, or a prompt."),
@@ -37,6 +39,7 @@ class SignOptions:
         bool,
         typer.Option("--keyless", help="Sign with the identity of this CI job, or of $SIGSTORE_ID_TOKEN, through Sigstore."),
     ] = False
+    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 
@@ -44,20 +47,47 @@ class SignOptions:
 def sign(options: SignOptions) -> None:
     """Sign all files of a bundle, and write its bill of materials (CycloneDX) and provenance (SLSA) beside them.
 
-    A build, promotion or rendering after that changes the bundle; sign it again then.
+    A build, promotion or rendering after that changes the bundle; sign it again then. With an address in a registry, the digests
+    of the image and the artifact there are signed in cosign's form, which admission controllers check.
     """
     from bundler.operations.sign import sign as sign_bundle
+    from bundler.values.addresses import is_remote
 
     signer = _signer(options)
+    if is_remote(options.bundle):
+        _sign_image(options, signer)
+        return
     with cleanly_interrupted(f"{options.bundle} is unchanged."):
-        signed = sign_bundle(options.bundle, signer)
+        signed = sign_bundle(Path(options.bundle), signer)
     if options.as_json:
         print_json({"signature": str(signed.signature), "files": signed.files})
         return
-    where = signed.signature.relative_to(options.bundle.resolve())
+    where = signed.signature.relative_to(Path(options.bundle).resolve())
     say(f"{options.bundle} is signed: {plural(signed.files, 'file')}, in {where}.")
     if options.key and not options.certificate:
         say_next(("openssl", "ec", "-in", options.key, "-pubout", "-out", "key.pub"), _verify(options, "--key", "key.pub"))
+
+
+def _sign_image(options: SignOptions, signer: SigningKey | Identity) -> None:
+    from bundler.delivery.supply_chain.signature import Identity
+    from bundler.errors import UsageError
+    from bundler.operations.attestations import sign_image
+    from bundler.values.addresses import OciAddress
+
+    address = OciAddress.parse(options.bundle)
+    if isinstance(signer, Identity) or signer.certificate:
+        raise UsageError(
+            "What is in a registry is signed by tfbundle with a bare key only.",
+            fix="give --key KEY.pem alone, or use `cosign sign`, which signs with certificates and identities, too",
+            code="TFB9211",
+        )
+    digests = sign_image(address, signer, insecure=options.insecure)
+    if options.as_json:
+        print_json({"address": str(address), "digests": digests})
+        return
+    say(f"{address} is signed for admission controllers:")
+    for digest in digests:
+        say(f"  {digest}")
 
 
 def _verify(options: SignOptions, *trust: str) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +11,11 @@ import typer
 
 from bundler.cli.output import note, print_error, print_json, say
 from bundler.cli.parameters import takes
+from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 from serving.texts import plural
 
 if TYPE_CHECKING:
+    from bundler.delivery.supply_chain.signature import Trust
     from bundler.validation.bundle import Bundle, Problem
 
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 class VerifyOptions:
     """The command's parameters."""
 
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote.")]
+    bundle: Annotated[
+        str, typer.Argument(metavar="DIR", help="A folder that tfbundle build wrote, or oci://HOST/REPOSITORY:TAG.")
+    ]
     parity: Annotated[
         bool, typer.Option("--parity/--no-parity", help="Run the SavedModels on the golden inputs again.")
     ] = True
@@ -34,12 +38,11 @@ class VerifyOptions:
     signature: Annotated[
         bool, typer.Option("--signature", help="Check first that the files are those that a signer you trust has signed.")
     ] = False
-    key: Annotated[Path | None, typer.Option(metavar="KEY.pub", help="The signer's public key.")] = None
-    certificate_chain: Annotated[
-        list[Path] | None, typer.Option(metavar="CA.pem", help="The authority that vouches for the signer. Repeatable.")
-    ] = None
-    identity: Annotated[str | None, typer.Option(help="The identity that signed without a key.")] = None
-    identity_provider: Annotated[str | None, typer.Option(metavar="URL", help="Who vouches for that identity.")] = None
+    key: PublicKey = None
+    certificate_chain: Authority = None
+    identity: Identity = None
+    identity_provider: Provider = None
+    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 
@@ -49,14 +52,28 @@ def verify(options: VerifyOptions) -> None:
 
     Models that do more than compute (read or write files, use the network, call Python) are named, and not run.
     """
+    from bundler.values.addresses import is_remote, parse_address
+
+    trust = trust_of(options, needed=options.signature)
+    if is_remote(options.bundle):
+        from bundler.operations.attestations import fetched
+
+        with fetched(parse_address(options.bundle), trust, insecure=options.insecure) as folder:
+            _verify(options, folder, trust)
+    else:
+        _verify(options, Path(options.bundle), trust)
+
+
+def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
     from bundler.bundle.recovery import repair
+    from bundler.operations.sign import check_signature
     from bundler.validation.bundle import Bundle
 
     if options.fix:
-        for notice in repair(options.bundle):
+        for notice in repair(folder):
             note(notice)
-    digests = _check_signature(options)
-    opened = Bundle.open(options.bundle)
+    digests = check_signature(folder, trust) if trust else None
+    opened = Bundle.open(folder)
     problems = opened.verify(parity=options.parity, allow_unsafe_ops=options.allow_unsafe_ops, digests=digests)
     serious = [problem for problem in problems if problem.serious]
     if options.as_json:
@@ -70,18 +87,6 @@ def verify(options: VerifyOptions) -> None:
         if digests is not None:
             say(f"The signature is genuine: {plural(len(digests), 'file')} as signed.")
         _show_success(options, opened)
-
-
-def _check_signature(options: VerifyOptions) -> Mapping[str, str] | None:
-    """Check the signature if that is asked for; return the hashes of the files, or None."""
-    trusted = (options.key, options.certificate_chain, options.identity, options.identity_provider)
-    if not (options.signature or any(trusted)):
-        return None
-    from bundler.delivery.supply_chain.signature import Trust
-    from bundler.operations.sign import check_signature
-
-    trust = Trust(options.key, tuple(options.certificate_chain or ()), options.identity, options.identity_provider)
-    return check_signature(options.bundle, trust)
 
 
 def _show_problems(problems: Sequence[Problem]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.reader import BundleReader
 from bundler.bundle.staging import Staging
-from bundler.delivery.supply_chain import papers, signature
+from bundler.delivery.supply_chain import attachments, papers, signature
 from bundler.delivery.supply_chain.keys import SigningKey
 from bundler.delivery.supply_chain.signature import Identity, Trust
 from bundler.errors import VerifyError
@@ -52,15 +51,8 @@ def sign(root: Path, signer: SigningKey | Identity) -> Signed:
         manifest = Manifest.read(layout.manifest)
         folder, old = layout.attestations_dir, staging.work / "attestations"
         signature.check_no_links(layout, [layout.relative(layout.bom), *manifest.files])
-        if folder.exists():
-            folder.rename(old)
-        try:
+        with attachments.replaced(folder, old):
             files = _sign(layout, manifest, signer)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            if old.exists():
-                old.rename(folder)
-            raise
     return Signed(layout.signature, files)
 
 

@@ -2,7 +2,7 @@
 
 The signature is a sigstore bundle over an in-toto statement with the sha256 of bundle.json, of every file that bundle.json lists,
 and of the bill of materials and the provenance beside them. It says nothing about other files in the folder; those in the parts
-of a bundle are refused (`unlisted_files`). `model_signing verify` of the whole folder accepts it, too, if nothing else lies there.
+of a bundle are refused (`unlisted_files`). `model_signing verify` of the whole folder accepts it, too, if nothing else is there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from serving.texts import plural, shell_command
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_BYTES = 64 << 20
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
-_PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 5
 """Files that a message names."""
@@ -173,7 +173,7 @@ def _signer(material: Mapping[str, Any]) -> tuple[Kind, str, tuple[bytes, ...]]:
 
 
 def _digests(statement: Mapping[str, Any]) -> dict[str, str]:
-    if statement.get("predicateType") != _PREDICATE_TYPE:
+    if statement.get("predicateType") != PREDICATE_TYPE:
         raise ValueError("it does not sign the files of a model")
     predicate = _object(statement["predicate"])
     rows = [_object(row) for row in predicate["resources"]]
@@ -291,8 +291,8 @@ def _with_identity(step: Any) -> None:
 def _no_identity(what: str) -> UsageError:
     return UsageError(
         what,
-        fix="sign with --key KEY.pem, or run in a CI that offers an identity token (GitHub Actions: permissions: id-token: write) "
-        "and can reach sigstore.dev",
+        fix="sign with --key KEY.pem, or run in a CI that reaches sigstore.dev and offers an identity token (GitHub Actions: "
+        "permissions: id-token: write)",
         code="TFB9211",
     )
 

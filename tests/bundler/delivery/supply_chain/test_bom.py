@@ -63,7 +63,8 @@ def test_model_card_has_inputs_outputs_and_measurements(manifest: Manifest) -> N
     assert card["modelParameters"]["inputs"] == [{"format": "x: float32[batch, 4]"}]
     assert card["modelParameters"]["outputs"] == [{"format": "y: float32[batch, 3]"}]
     assert "task" not in card["modelParameters"]
-    rows = {(each["type"], each["slice"].split(",")[0]): each["value"] for each in card["quantitativeAnalysis"]["performanceMetrics"]}
+    metrics = card["quantitativeAnalysis"]["performanceMetrics"]
+    rows = {(each["type"], each["slice"].split(",")[0]): each["value"] for each in metrics}
     worst = next(row for row in manifest.models["mlp"][1]["parity"]["summary"] if row["runtime"] == "saved_model")
     assert rows["parity with ONNX Runtime: max_abs", "saved_model"] == str(worst["max_abs"])
     assert ("agreement with ONNX Runtime: sqnr_db", "TFLite float32") in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import time
@@ -10,9 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bundler.bundle.manifest import FileEntry, Manifest
 from tests.requirements import docker_registry
 
 _SECONDS = 20.0
@@ -88,3 +90,17 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) ->
         except OSError:
             time.sleep(0.02)
     raise AssertionError(f"docker-registry did not start:\n{log.read_text()}")
+
+
+def few_files(bundle: Path, root: Path, weights: bytes) -> Path:
+    """Write a bundle with the models, golden data and report of another one, and one more file of weights; return its folder."""
+    manifest = Manifest.read(bundle / "bundle.json")
+    kept = [name for name in manifest.files if name.split("/")[0] in ("models", "golden", "report.html")]
+    for name in kept:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / name, root / name)
+    more = f"models/{next(iter(manifest.models))}/1/variables/more.data"
+    (root / more).write_bytes(weights)
+    files = {name: FileEntry.of(root / name) for name in (*kept, more)}
+    (root / "bundle.json").write_bytes(replace(manifest, files=files).to_bytes())
+    return root

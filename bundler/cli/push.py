@@ -30,7 +30,7 @@ class PushCommand:
     ] = None
     base: Annotated[
         str | None,
-        typer.Option(metavar="IMAGE", help="Image below the models, e.g. busybox for KServe's oci:// (it needs a shell)."),
+        typer.Option(metavar="IMAGE", help="Image below the models; KServe's oci:// needs one with a shell, e.g. docker.io/library/busybox:1.37."),
     ] = None
     platform: Annotated[str, typer.Option(metavar="OS/ARCH", help="Platform of the image, and of its base.")] = "linux/amd64"
     pin: Annotated[

@@ -19,8 +19,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bundler.converters import onnx_tf
-from bundler.converters.onnx_tf_package import CACHE_ENV, SETUP, VERSION, setup_folder
+from bundler.converters.onnx_tf_package import SETUP, VERSION, setup_folder
 from bundler.errors import ConversionError, SetupError, UsageError
+from bundler.process.cache import CACHE_ENV
 
 PACKAGES = ("onnx-tf",)
 

@@ -80,7 +80,14 @@ class Sealed:
 
 
 class Layer:
-    """The files below one folder of a bundle, as a layer."""
+    """The files below one folder of a bundle, as a layer.
+
+    Attributes:
+        root: the bundle.
+        title: the folder.
+        files: the files, sorted by name.
+        folders: folders that may be empty.
+    """
 
     def __init__(self, root: Path, title: str, files: Collection[PackedFile], folders: Collection[str] = ()) -> None:
         """Lay the layer out; no file is read.
@@ -91,8 +98,10 @@ class Layer:
             files: the files.
             folders: folders that may be empty.
         """
+        self.root = root
         self.title = title
-        self._root = root
+        self.files = tuple(sorted(files, key=lambda file: file.name))
+        self.folders = tuple(folders)
         self._pieces: list[_Piece] = []
         by_name = {file.name: file for file in files}
         parents = {parent for name in (*by_name, *folders) for parent in _parents(name, title)} | {*folders}
@@ -107,6 +116,11 @@ class Layer:
     def _add(self, **content: Any) -> None:
         if content.get("data") != b"":
             self._pieces.append(_Piece(self.tar_size, **content))
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The annotations of its descriptor."""
+        return {"org.opencontainers.image.title": self.title}
 
     @property
     def tar_size(self) -> int:
@@ -139,7 +153,7 @@ class Layer:
                 position += len(group)
                 report(position)
             packed.update(_tail(checksum, self.tar_size))
-            descriptor = Descriptor(LAYER, packed.digest(), self.size, {"org.opencontainers.image.title": self.title})
+            descriptor = Descriptor(LAYER, packed.digest(), self.size, self.annotations)
             return Sealed(descriptor, tar.digest(), checksum)
 
     def chunks(self, sealed: Sealed, offset: int = 0) -> Iterator[bytes]:
@@ -201,7 +215,7 @@ class Layer:
 
     def _content(self, file: PackedFile, skip: int, checked: _Checked | None) -> Iterator[bytes]:
         left = file.entry.size - skip
-        with _open(self._root, file) as source:
+        with _open(self.root, file) as source:
             source.seek(skip)
             while left and (chunk := source.read(min(_CHUNK, left))):
                 left -= len(chunk)
@@ -209,9 +223,9 @@ class Layer:
                     checked.update(chunk)
                 yield chunk
             if left or source.read(1):
-                raise differs(self._root, file.name)
+                raise differs(self.root, file.name)
         if checked is not None and not checked.ends_with(file.entry):
-            raise differs(self._root, file.name)
+            raise differs(self.root, file.name)
 
 
 def read_file(root: Path, file: PackedFile, offset: int = 0) -> Iterator[bytes]:

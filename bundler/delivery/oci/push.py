@@ -19,6 +19,7 @@ from bundler.delivery.oci.descriptors import INDEX, MANIFEST, Descriptor, to_byt
 from bundler.delivery.oci.image import Base, Image, Platform, make_image
 from bundler.delivery.oci.layers import Layer, PackedFile, Sealed, read_file
 from bundler.delivery.oci.registry import Chunks, Registry
+from bundler.delivery.oci.seals import seal
 from bundler.delivery.transfers import Progress, Totals, Transfer, ignore
 
 _NO_PLATFORM = {"architecture": "unknown", "os": "unknown"}
@@ -100,7 +101,7 @@ class Pusher:
         def show(done: int) -> None:
             self._progress(Transfer(layer.title, layer.size, done, "read"))
 
-        sealed = layer.seal(show)
+        sealed = seal(layer, show)
         self._push(layer.title, sealed.descriptor, lambda offset: layer.chunks(sealed, offset))
         self._sealed[layer.title] = sealed
         return sealed

@@ -22,7 +22,7 @@ from bundler.values.addresses import OciAddress
 if TYPE_CHECKING:
     from bundler.delivery.oci.transport import Patience, Transport
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 _SUBJECT_HEADER = "OCI-Subject"
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bundler.converters import onnx_tf_package
 from bundler.converters.onnx_tf import OnnxTfConverter, OnnxTfModel
 from bundler.errors import ConversionError, MissingExtraError, UsageError
+from bundler.process.cache import CACHE_ENV
 from tests.models import load_example, seeded
 from tests.requirements import require
 
@@ -282,7 +283,7 @@ def test_a_crash_of_the_worker_is_reported_and_leaves_no_files(
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path / "no-setup"))
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path / "no-setup"))
     path = export_convolution(tmp_path)
     with pytest.raises(ConversionError, match=r"SIGKILL\. Its last output: no memory left") as failure:
         OnnxTfConverter().convert({"serving_default": path})

@@ -13,6 +13,7 @@ import pytest
 from bundler.converters import onnx_tf, onnx_tf_package
 from bundler.errors import TfbundleError
 from bundler.operations import doctor
+from bundler.process.cache import CACHE_ENV
 
 
 def test_a_missing_requirement_is_a_problem_and_a_missing_extra_is_not() -> None:
@@ -74,7 +75,7 @@ def test_extras_that_are_not_installed_are_no_problem_and_half_installed_ones_ar
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An onnx-tf that tfbundle setup has installed, and that cannot be imported."""
-    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path))
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path))
     folder = onnx_tf_package.setup_folder() / "onnx_tf"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("import no_such_module")
@@ -82,7 +83,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_missing_onnx_tf_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path))
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path))
     monkeypatch.setattr(onnx_tf_package, "version", _not_installed)
     missing = doctor._onnx_tf(import_it=True)
     assert (missing.status, missing.fix) == ("optional", "tfbundle setup onnx-tf")

@@ -25,6 +25,7 @@ from bundler.converters import onnx_tf, onnx_tf_package
 from bundler.converters.onnx_tf import OnnxTfConverter
 from bundler.errors import ConversionError, SetupError, UsageError
 from bundler.operations import setup
+from bundler.process.cache import CACHE_ENV
 from tests.bundler.cli.commands import run
 from tests.requirements import require
 
@@ -59,7 +60,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheelhouse"))
-    monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -143,7 +144,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     """Root may write everywhere except under /proc and below a file."""
     (tmp_path / "file").write_text("x")
     for folder in (Path("/proc/x"), tmp_path / "file", tmp_path / "file" / "below"):
-        monkeypatch.setenv(onnx_tf_package.CACHE_ENV, str(folder))
+        monkeypatch.setenv(CACHE_ENV, str(folder))
         with pytest.raises(SetupError, match=f"{folder}/onnx-tf cannot be written") as failure:
             setup.set_up("onnx-tf")
         assert "set TFBUNDLE_CACHE_DIR" in str(failure.value.fix)

@@ -98,7 +98,10 @@ def test_pull_with_another_key_shows_nothing(signed: Path, address: OciAddress, 
     assert "by another key" in refused(address, tmp_path / "far", Trust(key_pair(tmp_path, "other").public), "TFB9203")
 
 
-@pytest.mark.parametrize(("path", "name"), [*zip(PAPERS, ["bill of materials", "provenance of mlp version 1"]), (SIGNATURE, "signature")])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(PAPERS[0], "bill of materials"), (PAPERS[1], "provenance of mlp version 1"), (SIGNATURE, "signature")],
+)
 def test_stripped_attachment_is_named(
     signed: Path, signer: KeyPair, address: OciAddress, tmp_path: Path, path: str, name: str
 ) -> None:
@@ -138,7 +141,9 @@ def test_swapped_signature_is_refused(signed: Path, signer: KeyPair, address: Oc
     assert "was signed before the last build" in refused(address, tmp_path / "far", Trust(signer.public), "TFB9208")
 
 
-def test_added_junk_does_not_hide_the_genuine_signature(signed: Path, signer: KeyPair, address: OciAddress, tmp_path: Path) -> None:
+def test_added_junk_does_not_hide_the_genuine_signature(
+    signed: Path, signer: KeyPair, address: OciAddress, tmp_path: Path
+) -> None:
     pushed(signed, address)
     repository = Registry.at(address, insecure=True)
     stranger = copytree(signed, tmp_path / "stranger")

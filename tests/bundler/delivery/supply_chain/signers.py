@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from bundler.bundle.layout import version_of
+from bundler.bundle.manifest import FileEntry, Manifest
 
 PEM = serialization.Encoding.PEM
 
@@ -25,12 +28,30 @@ class KeyPair:
 
 def key_pair(folder: Path, name: str = "key", *, password: str = "", curve: ec.EllipticCurve | None = None) -> KeyPair:
     """Make a key, and write NAME.pem and NAME.pub."""
-    secret = ec.generate_private_key(curve or ec.SECP256R1())
+    return _written(folder, name, ec.generate_private_key(curve or ec.SECP256R1()), password)
+
+
+def fixed_key_pair(folder: Path, name: str, number: int) -> KeyPair:
+    """Write a key that is the same in every run, and so known to everybody."""
+    return _written(folder, name, ec.derive_private_key(number, ec.SECP256R1()), "")
+
+
+def _written(folder: Path, name: str, secret: ec.EllipticCurvePrivateKey, password: str) -> KeyPair:
     lock = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
     private, public = folder / f"{name}.pem", folder / f"{name}.pub"
     private.write_bytes(secret.private_bytes(PEM, serialization.PrivateFormat.PKCS8, lock))
     public.write_bytes(secret.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
     return KeyPair(secret, private, public)
+
+
+def rewrite_versions(root: Path) -> None:
+    """Give every file of a bundle's versions another content, with bundle.json to match."""
+    manifest = Manifest.read(root / "bundle.json")
+    files = dict(manifest.files)
+    for path in filter(version_of, files):
+        (root / path).write_bytes((root / path).read_bytes() + b"x")
+        files[path] = FileEntry.of(root / path)
+    (root / "bundle.json").write_bytes(replace(manifest, files=files).to_bytes())
 
 
 class Authority:

@@ -22,7 +22,7 @@ from bundler.delivery.supply_chain.keys import SigningKey
 from bundler.delivery.supply_chain.signature import SignatureFile, Trust
 from bundler.errors import TfbundleError, UsageError, VerifyError
 from bundler.operations.sign import check_signature, sign
-from tests.bundler.delivery.supply_chain.signers import Authority, KeyPair, key_pair
+from tests.bundler.delivery.supply_chain.signers import Authority, KeyPair, key_pair, rewrite_versions
 
 MODEL = "models/mlp/1/variables/variables.data-00000-of-00001"
 
@@ -102,12 +102,7 @@ def test_model_and_bundle_json_changed_together_are_named(signed: Path, signer: 
 
 def test_signature_of_another_bundle_is_refused(signed: Path, signer: KeyPair, tmp_path: Path) -> None:
     other = copytree(signed, tmp_path / "other")
-    manifest = Manifest.read(other / "bundle.json")
-    for folder in ("models", "golden", "onnx", "tflite"):
-        (other / folder / "mlp").rename(other / folder / "net")
-    files = {re.sub("^(models|golden|onnx|tflite)/mlp", r"\1/net", path): entry for path, entry in manifest.files.items()}
-    renamed = Manifest(manifest.spec, {"net": manifest.models["mlp"]}, files, manifest.tools)
-    (other / "bundle.json").write_bytes(renamed.to_bytes())
+    rewrite_versions(other)
     sign(other, SigningKey.load(signer.private))
     (signed / "attestations/signature.sigstore.json").write_bytes((other / "attestations/signature.sigstore.json").read_bytes())
     assert "of another bundle" in refused(signed, Trust(signer.public), "TFB9206")

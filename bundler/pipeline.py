@@ -35,7 +35,7 @@ from bundler.converters.native.plugins import Extension
 from bundler.errors import TfbundleError, UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
-from bundler.process import interrupts
+from bundler.process import environment, interrupts
 from bundler.process.extras import require
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
@@ -67,6 +67,7 @@ from bundler.values.portable_paths import PortablePaths
 from bundler.values.reference import ReferenceOutputs
 from bundler.values.signature import Signature, TensorSpec
 from serving.config.mixed_precision import without_verdict
+from serving.extras import PACKAGES
 from serving.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -409,7 +410,7 @@ def _run_stages(
     task: _ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None, processes: Processes | None
 ) -> ModelBuild:
     """Take one model through its stages, in this order; `processes` make its TFLite variants, if there are any."""
-    spec, times = task.spec, _StageTimes(progress)
+    spec, times, started = task.spec, _StageTimes(progress), _now()
     stage = partial(timed, times, task.name)
     with stage("load"):
         model = loaded or load(spec, base=task.base)
@@ -451,6 +452,7 @@ def _run_stages(
         **forms.to_json(),
         **({"choice": choice.to_json()} if choice else {}),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
+        "build": _build_record(task, started),
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
     portable = PortablePaths(task.base).value(record)
@@ -635,8 +637,8 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
 def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": dict(loaded.provenance) | ops,
+        "created": _now(),
+        "source": environment.without_passwords(dict(loaded.provenance) | ops),
         "converter": task.spec.converter,
         "layout": task.spec.layout or "keep",
         "permutations": {key: list(axes) for key, axes in served.permutations.items()},
@@ -644,6 +646,23 @@ def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset:
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
         "fixed_dims": _fixed_dims(task, loaded).to_json(),
     }
+
+
+def _build_record(task: _ModelTask, started: str) -> Record:
+    """Return how the version was built, for its bill of materials and its provenance."""
+    parameters = task.spec.model_dump(mode="json", exclude_defaults=True)
+    builder = environment.ci_build()
+    used = ("tfbundle", *PACKAGES["serve"], *PACKAGES["onnx"])
+    return {
+        "started": started,
+        "parameters": environment.without_passwords(parameters),
+        "packages": environment.loaded_packages(used),
+        **({"builder": builder} if builder else {}),
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _fixed_dims(task: _ModelTask, loaded: LoadedModel) -> FixedDims:

@@ -36,7 +36,11 @@ PACKAGES = {
     "remote": {"fsspec": "fsspec"},
     "s3": {"s3fs": "s3fs"},
     "gcs": {"gcsfs": "gcsfs"},
-    "sign": {"model-signing": "model_signing", "cyclonedx-python-lib": "cyclonedx"},
+    "sign": {
+        "model-signing": "model_signing", "sigstore": "sigstore", "in-toto-attestation": "in_toto_attestation",
+        "cryptography": "cryptography", "pyopenssl": "OpenSSL", "cyclonedx-python-lib": "cyclonedx",
+        "packageurl-python": "packageurl",
+    },
     "demo": {"scikit-learn": "sklearn", "transformers": "transformers", "tokenizers": "tokenizers"},
 }  # fmt: skip
 """The packages that an extra adds, by their name for pip, with the module that each provides."""

@@ -719,6 +719,118 @@ def promotion_without_a_comparison(given: Given) -> None:
     run("promote", bundle, "--label", "stable", "--version", 2, "--require-gate", code=None)
 
 
+def signed(given: Given) -> Path:
+    """Return a copy of the bundle, signed by a key that is the same in every run, with its public half in key.pub."""
+    from bundler.delivery.supply_chain.keys import SigningKey
+    from bundler.operations.sign import sign
+    from tests.bundler.delivery.supply_chain.signers import fixed_key_pair
+
+    root = Path(given.bundle())
+    sign(root, SigningKey.load(fixed_key_pair(Path(), "key", 1).private))
+    return root
+
+
+def check(*options: str) -> None:
+    """Verify the signature of the bundle."""
+    run("verify", "digits", "--signature", *(options or ("--key", "key.pub")), code=None)
+
+
+@example("TFB9201")
+def bundle_that_is_not_signed(given: Given) -> None:
+    (signed(given) / "attestations/signature.sigstore.json").unlink()
+    check()
+
+
+@example("TFB9202")
+def signature_that_is_cut_off(given: Given) -> None:
+    (signed(given) / "attestations/signature.sigstore.json").write_text('{"mediaType": "text/plain"}')
+    check()
+
+
+@example("TFB9203")
+def signature_by_another_key(given: Given) -> None:
+    from tests.bundler.delivery.supply_chain.signers import fixed_key_pair
+
+    signed(given)
+    fixed_key_pair(Path(), "other", 2)
+    check("--key", "other.pub")
+
+
+@example("TFB9204")
+def certificate_of_another_authority(given: Given) -> None:
+    from tests.bundler.delivery.supply_chain.signers import Authority, key_pair
+
+    given.bundle()
+    leaf = key_pair(Path(), "leaf")
+    certificate = Authority(Path(), "ca").issue(leaf, "release")
+    run("sign", "digits", "--key", leaf.private, "--certificate", certificate)
+    check("--certificate-chain", str(Authority(Path(), "other").root))
+
+
+@example("TFB9205")
+def file_that_was_added_to_a_signed_bundle(given: Given) -> None:
+    (signed(given) / "k8s/base/backdoor.yaml").write_text("kind: Pod")
+    check()
+
+
+@example("TFB9206")
+def signature_that_was_swapped(given: Given) -> None:
+    from tests.bundler.delivery.supply_chain.signers import rewrite_versions
+
+    path = signed(given) / "attestations/signature.sigstore.json"
+    signature = path.read_bytes()
+    rewrite_versions(Path("digits"))
+    path.write_bytes(signature)
+    check()
+
+
+@example("TFB9207")
+def certificate_in_place_of_a_key(given: Given) -> None:
+    given.bundle()
+    Path("ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    run("sign", "digits", "--key", "ca.pem", code=None)
+
+
+@example("TFB9208")
+def promotion_after_signing(given: Given) -> None:
+    signed(given)
+    run("promote", "digits", "--label", "stable", "--version", "1")
+    check()
+
+
+@example("TFB9209")
+def edited_file_in_a_bundle_to_sign(given: Given) -> None:
+    from tests.bundler.delivery.supply_chain.signers import fixed_key_pair
+
+    given.bundle()
+    Path("digits/report.html").write_text("edited")
+    fixed_key_pair(Path(), "key", 1)
+    run("sign", "digits", "--key", "key.pem", code=None)
+
+
+@example("TFB9210")
+def bill_of_materials_that_is_missing(given: Given) -> None:
+    (signed(given) / "attestations/bom.cdx.json").unlink()
+    check()
+
+
+@example("TFB9211")
+def signing_without_a_key_on_a_laptop(given: Given) -> None:
+    given.bundle()
+    given.patch.delenv("SIGSTORE_ID_TOKEN", raising=False)
+    given.patch.setattr("sigstore.oidc.detect_credential", lambda: None)
+    run("sign", "digits", "--keyless", code=None)
+
+
+@example("TFB9212")
+def attachment_that_was_removed(given: Given) -> None:
+    from bundler.bundle.layout import BundleLayout
+    from bundler.delivery.supply_chain.attachments import require
+
+    layout = BundleLayout(Path())
+    require(layout, {layout.bom: []}, "oci://registry.example.com/models/digits:1")
+
+
 FOLDER = "/home/you"
 """Stands in the pages for the folder in which a mistake is made."""
 

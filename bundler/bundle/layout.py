@@ -8,6 +8,8 @@ A bundle has this layout:
     onnx/<model>/<version>.onnx
     golden/<model>/<version>.npz
     serving/ k8s/ docker/ smoke/ report.html
+    attestations/                        what `tfbundle sign` writes; bundle.json does not list it
+        bom.cdx.json  provenance/<model>/<version>.intoto.json  signature.sigstore.json
 
 Paths that TensorFlow Serving prescribes name the file of its source.
 """
@@ -131,6 +133,25 @@ class BundleLayout:
     def report(self) -> Path:
         """The HTML report."""
         return self.root / "report.html"
+
+    @property
+    def attestations_dir(self) -> Path:
+        """The signature, and the papers of the supply chain that it covers."""
+        return self.root / "attestations"
+
+    @property
+    def signature(self) -> Path:
+        """The signature of the bundle's files, a sigstore bundle."""
+        return self.attestations_dir / "signature.sigstore.json"
+
+    @property
+    def bom(self) -> Path:
+        """The bill of materials (CycloneDX)."""
+        return self.attestations_dir / "bom.cdx.json"
+
+    def provenance_file(self, model: str, version: int) -> Path:
+        """Return the file of a version's provenance (SLSA, as an in-toto statement)."""
+        return self.attestations_dir / "provenance" / model / f"{version}.intoto.json"
 
     @property
     def lock(self) -> Path:

@@ -71,6 +71,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[int, Field(ge=0, le=_LARGEST_SIZE)]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
 _ImageSide = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -179,12 +180,19 @@ class AccuracyRecord(_Record):
 
 
 class MetricRecord(_Record):
-    """The results of the evaluate function for a variant and for PyTorch, and the lowest value that passes."""
+    """The results of the evaluate function for a variant and for PyTorch, and the lowest value that passes.
+
+    `inputs_sha256` is of the inputs of all `calls` (`bundler.values.digests`), `files_sha256` of the function's .py file.
+    """
 
     function: str
     value: Number
     pytorch: Number
     floor: Number
+    calls: Count | None = None
+    inputs_sha256: Sha256 | None = None
+    files: Count | None = None
+    files_sha256: Sha256 | None = None
 
 
 class DelegationRecord(_Record):
@@ -391,6 +399,33 @@ class AdoptedRecord(_Record):
     path: RelativePath
 
 
+class BuilderRecord(_Record):
+    """The CI job that ran a build (`bundler.process.environment.ci_build`)."""
+
+    id: str
+    invocation: str | None = None
+    repository: str | None = None
+    ref: str | None = None
+    commit: str | None = None
+    runner: str | None = None
+
+
+class BuildRecord(_Record):
+    """How a version was built: what its bill of materials and its provenance say besides the measurements.
+
+    Attributes:
+        started: when the build of the version began; it ended at the version's `created`.
+        parameters: the model's section of the spec, without defaults.
+        packages: the version of every package whose modules the build loaded.
+        builder: the CI job; None for a build outside a known CI.
+    """
+
+    started: datetime
+    parameters: dict[str, Any]
+    packages: dict[str, str]
+    builder: BuilderRecord | None = None
+
+
 class VersionRecord(_Record):
     """The record of one version of a model. `adopted` is set for a version that tfbundle did not build."""
 
@@ -416,6 +451,7 @@ class VersionRecord(_Record):
     evaluation: EvaluationRecord | None = None
     fixed_dims: FixedDimsRecord | None = None
     adopted: AdoptedRecord | None = None
+    build: BuildRecord | None = None
 
     @model_validator(mode="after")
     def _has_the_model_itself(self) -> VersionRecord:
@@ -445,7 +481,7 @@ class FileRecord(_Record):
     model_config = ConfigDict(extra="forbid")
 
     size: Count
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
+    sha256: Sha256
 
 
 class PromotionRecord(_Record):

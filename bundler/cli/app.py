@@ -23,6 +23,7 @@ from bundler.cli import (
     render,
     serve,
     setup,
+    sign,
     smoke,
     verify,
 )
@@ -71,6 +72,7 @@ app.command("smoke", cls=HelpCommand)(smoke.smoke)
 app.command("bench", cls=HelpCommand)(bench.bench)
 app.command("promote", cls=HelpCommand)(promote.promote)
 app.command("render", cls=HelpCommand)(render.render)
+app.command("sign", cls=HelpCommand)(sign.sign)
 app.command("push", cls=HelpCommand)(push.push)
 app.command("pull", cls=HelpCommand)(pull.pull)
 app.command("export-mobile", cls=HelpCommand)(export_mobile.export_mobile)

@@ -12,6 +12,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 
 if TYPE_CHECKING:
     from bundler.values.addresses import StoreAddress
@@ -30,6 +31,10 @@ class PullCommand:
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace another bundle in that folder, which is kept beside it as .orig.")
     ] = False
+    key: PublicKey = None
+    certificate_chain: Authority = None
+    identity: Identity = None
+    identity_provider: Provider = None
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
     ] = False
@@ -40,26 +45,31 @@ class PullCommand:
 def pull(options: PullCommand) -> None:
     """Fetch a bundle from a registry or a store of files. Every file is compared with bundle.json before the folder appears.
 
-    An interrupted pull goes on when it is repeated.
+    With --key, --certificate-chain or --identity, the signature is checked, too. An interrupted pull goes on when it is repeated.
     """
     from bundler.operations.pull import default_target
     from bundler.operations.pull import pull as pull_bundle
     from bundler.values.addresses import StoreAddress, parse_address
 
     address = parse_address(options.address)
+    trust = trust_of(options)
     target = options.output or default_target(address)
     if isinstance(address, StoreAddress):
         _pull_from_store(options, address, target)
         return
     consequence = f"{target} is as it was; the same command goes on with what is missing."
     with cleanly_interrupted(consequence), transfers() as progress:
-        pulled = pull_bundle(address, target, insecure=options.insecure, replace=options.replace, progress=progress)
+        pulled = pull_bundle(
+            address, target, insecure=options.insecure, replace=options.replace, trust=trust, progress=progress
+        )
     amounts = {outcome: pulled.totals.bytes.get(outcome, 0) for outcome in ("pulled", "skipped")}
     if options.as_json:
         kept = str(pulled.kept) if pulled.kept else None
         bundle = {"bundle": str(target), "digest": pulled.digest, "changed": pulled.changed, "kept": kept}
-        print_json({**bundle, "bytes": amounts})
+        print_json({**bundle, "bytes": amounts, "signature_checked": trust is not None})
         return
+    if trust is not None:
+        say("The signature is genuine.")
     if not pulled.changed:
         say(f"{target} has this bundle already ({pulled.digest}).")
         return

@@ -104,6 +104,7 @@ def _to_json(pushed: Pushed) -> dict[str, object]:
         **{name: None if each is None else {"address": str(each), "digest": each.digest} for name, each in parts.items()},
         "bytes": {outcome: pushed.totals.bytes.get(outcome, 0) for outcome in ("pushed", "mounted", "skipped")},
         "notices": list(pushed.notices),
+        "attached": list(pushed.attached),
     }
 
 
@@ -113,6 +114,8 @@ def _show(pushed: Pushed, options: PushCommand) -> None:
         say(f"  image of the models: {pushed.image.image}")
     if pushed.artifact is not None and pushed.artifact != pushed.address:
         say(f"  artifact:            {pushed.artifact.image}")
+    if pushed.attached:
+        say(f"  attached:            {', '.join(pushed.attached)}")
     say(f"  {_amounts(pushed.totals)}")
     if pushed.artifact is not None:
         insecure = ["--insecure"] if options.insecure else []

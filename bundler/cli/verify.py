@@ -2,84 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli.output import note, print_error, print_json, say
-from bundler.cli.remote import BUNDLE, folder_of, store_address
+from bundler.cli.parameters import takes
+from bundler.cli.remote import folder_of
+from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 from serving.texts import plural
 
 if TYPE_CHECKING:
-    from bundler.validation.bundle import Bundle
+    from bundler.delivery.supply_chain.signature import Trust
+    from bundler.validation.bundle import Bundle, Problem
     from bundler.values.addresses import StoreAddress
 
 
-def verify(
-    bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)],
+@dataclass(frozen=True)
+class VerifyOptions:
+    """The command's parameters."""
+
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A folder that tfbundle build wrote, or an address: s3://bucket/dist, oci://HOST/REPOSITORY:TAG."
+        ),
+    ]
     parity: Annotated[
         bool | None,
         typer.Option(
             "--parity/--no-parity",
-            help="Run the SavedModels on the golden inputs again. Default: yes; for an address no, as it takes a download.",
+            help="Run the SavedModels on the golden inputs again. Default: yes; for a store no, as it takes a download.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     allow_unsafe_ops: Annotated[
         bool, typer.Option("--allow-unsafe-ops", help="Run models that reach out to files, the network or Python, too.")
-    ] = False,
+    ] = False
     fix: Annotated[
         bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+    ] = False
+    signature: Annotated[
+        bool, typer.Option("--signature", help="Check first that the files are those that a signer you trust has signed.")
+    ] = False
+    key: PublicKey = None
+    certificate_chain: Authority = None
+    identity: Identity = None
+    identity_provider: Provider = None
+    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether the SavedModels are run."""
+        return self.parity is not False
+
+
+@takes(VerifyOptions)
+def verify(options: VerifyOptions) -> None:
     """Check the hash of every file, the bundle's structure, and the models' answers to the golden inputs.
 
     Models that do more than compute (read or write files, use the network, call Python) are named, and not run.
     """
+    from bundler.values.addresses import OciAddress, is_remote, parse_address
+
+    trust = trust_of(options, needed=options.signature)
+    address = parse_address(options.bundle) if is_remote(options.bundle) else None
+    if address is not None:
+        _refuse_repair(options)
+    if isinstance(address, OciAddress):
+        from bundler.operations.attestations import fetched
+
+        with fetched(address, trust, insecure=options.insecure) as folder:
+            _verify(options, folder, trust)
+        return
+    if address is not None:
+        parity = bool(options.parity)
+        _verify_store(address, parity=parity, as_json=options.as_json)
+        if not parity and not trust:
+            return
+    _verify(options, folder_of(options.bundle, "whole"), trust)
+
+
+def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
     from bundler.bundle.recovery import repair
+    from bundler.operations.sign import check_signature
     from bundler.validation.bundle import Bundle
 
-    address = store_address(bundle)
-    parity = address is None if parity is None else parity
-    if address is not None:
-        _refuse_repair(bundle, fix)
-        _verify_store(address, parity=parity, as_json=as_json)
-        if not parity:
-            return
-    folder = folder_of(bundle, "whole")
-    if fix:
+    if options.fix:
         for notice in repair(folder):
             note(notice)
+    digests = check_signature(folder, trust) if trust else None
     opened = Bundle.open(folder)
-    problems = opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops)
+    problems = opened.verify(parity=options.runs, allow_unsafe_ops=options.allow_unsafe_ops, digests=digests)
     serious = [problem for problem in problems if problem.serious]
-    if as_json:
-        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems]})
+    if options.as_json:
+        signed = {"signed_files": len(digests)} if digests is not None else {}
+        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems], **signed})
     else:
-        for problem in problems:
-            if problem.serious:
-                print_error(str(problem), code="TFB5104")
-            else:
-                note(f"note: {problem}")
+        _show_problems(problems)
     if serious:
         raise typer.Exit(1)
-    if not as_json:
-        every = _records(opened)
-        records = [each for each in every if not each[1].get("adopted")]
-        count = len(records)
-        verb = "gives" if count == 1 else "give"
-        references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
-        answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity and count else ""
-        files = len(opened.manifest.files)
-        say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
-        if len(records) < len(every):
-            note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
-        for model, record in records if parity else ():
-            for line in _notes(record):
-                note(f"note: {model}, {line}")
+    if not options.as_json:
+        if digests is not None:
+            say(f"The signature is genuine: {plural(len(digests), 'file')} as signed.")
+        _show_success(options, opened)
+
+
+def _show_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        if problem.serious:
+            print_error(str(problem), code="TFB5104")
+        else:
+            note(f"note: {problem}")
+
+
+def _show_success(options: VerifyOptions, opened: Bundle) -> None:
+    every = _records(opened)
+    records = [each for each in every if not each[1].get("adopted")]
+    count = len(records)
+    verb = "gives" if count == 1 else "give"
+    references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
+    answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if options.runs and count else ""
+    files = len(opened.manifest.files)
+    say(f"{options.bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
+    if len(records) < len(every):
+        note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
+    for model, record in records if options.runs else ():
+        for line in _notes(record):
+            note(f"note: {model}, {line}")
 
 
 def _notes(record: dict[str, Any]) -> Iterator[str]:
@@ -100,11 +154,11 @@ def _records(bundle: Bundle) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _refuse_repair(bundle: str, fix: bool) -> None:
+def _refuse_repair(options: VerifyOptions) -> None:
     from bundler.errors import UsageError
 
-    if fix:
-        what = f"--repair settles what was left in a folder, and {bundle} is in a store."
+    if options.fix:
+        what = f"--repair settles what was left in a folder, and {options.bundle} is not on this machine."
         raise UsageError(what, fix="repeat the interrupted build or push, which goes on where it stopped", code="TFB9117")
 
 
@@ -121,11 +175,8 @@ def _verify_store(address: StoreAddress, *, parity: bool, as_json: bool) -> None
         problems = [asdict(problem) for problem in result.problems]
         counts = {"by_checksum": result.by_checksum, "by_download": result.by_download}
         print_json({"passed": not serious, "problems": problems, **counts})
-    for problem in result.problems if not as_json else ():
-        if problem.serious:
-            print_error(str(problem), code="TFB5104")
-        else:
-            note(f"note: {problem}")
+    if not as_json:
+        _show_problems(result.problems)
     if serious:
         raise typer.Exit(1)
     if not as_json:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from bundler.delivery.transfers import Progress, ignore
 from bundler.errors import UsageError
+from bundler.process.extras import require
 from bundler.values.addresses import OciAddress, StoreAddress
 
 if TYPE_CHECKING:
     from bundler.delivery.oci.pull import Pulled
+    from bundler.delivery.supply_chain.signature import Trust
 
 
 def pull(
@@ -19,6 +21,7 @@ def pull(
     *,
     insecure: bool = False,
     replace: bool = False,
+    trust: Trust | None = None,
     progress: Progress = ignore,
 ) -> Pulled:
     """Fetch a bundle from the place that an address names.
@@ -28,11 +31,12 @@ def pull(
         target: the folder for the bundle.
         insecure: speak plain HTTP with a registry on this machine.
         replace: put it in the place of another bundle, which is kept beside it.
+        trust: whose signature is accepted; without one, no signature is needed, and none is checked.
         progress: is told about each part.
 
     Raises:
         UsageError: the folder has something else, or the address is of another kind.
-        VerifyError: the bundle's bundle.json is damaged.
+        VerifyError: the bundle's bundle.json is damaged, or no trusted signer signed these files.
         DeliveryError: the registry cannot be reached, refuses, or sends something else than a bundle.
         PublishError: the folder cannot be written, or the disk is full.
         MissingExtraError: the packages for registries are not installed.
@@ -40,9 +44,20 @@ def pull(
     if isinstance(address, OciAddress):
         from bundler.delivery.oci.pull import pull as pull_from_registry
         from bundler.delivery.oci.registry import Registry
+        from bundler.operations.attestations import fetch_all, refresh, require_signature
 
         registry = Registry.at(address, insecure=insecure)
-        return pull_from_registry(registry, address, target, replace=replace, progress=progress)
+        if trust is not None:
+            require("sign", "The check of a signature")
+            require_signature(registry, address)
+
+        def accept(tree: Path, digest: str) -> None:
+            fetch_all(tree, registry, address.pinned(digest), trust)
+
+        pulled = pull_from_registry(registry, address, target, replace=replace, progress=progress, accept=accept)
+        if not pulled.changed:
+            refresh(target, registry, address.pinned(pulled.digest), trust)
+        return pulled
     raise UsageError(
         f"{address} is not the address of a registry.", fix="write oci://HOST/REPOSITORY:TAG", code="TFB9001"
     )

@@ -11,6 +11,7 @@ from bundler.bundle.reader import BundleReader
 from bundler.bundle.staging import Staging
 from bundler.delivery.transfers import Progress, Totals, ignore
 from bundler.errors import UsageError
+from bundler.operations.attestations import attach_all
 from bundler.values.addresses import OciAddress, StoreAddress
 
 Only = Literal["models", "bundle"]
@@ -47,6 +48,7 @@ class Pushed:
         artifact: the address of the artifact with its digest; None if it was not pushed.
         totals: how many bytes of blobs were pushed, mounted and skipped.
         notices: what the user should know.
+        attached: the signature and papers that were attached to the artifact, by their paths in the bundle.
     """
 
     address: OciAddress
@@ -54,6 +56,7 @@ class Pushed:
     artifact: OciAddress | None
     totals: Totals
     notices: tuple[str, ...] = field(default=())
+    attached: tuple[str, ...] = ()
 
 
 def push(
@@ -91,8 +94,7 @@ def _push_to_registry(root: Path, address: OciAddress, options: PushOptions, pro
     platform = Platform.parse(options.platform)
     bundle = BundleReader.open(root)
     registry = Registry.at(address, insecure=options.insecure)
-    pusher = Pusher(registry, progress)
-    notices: tuple[str, ...] = ()
+    pusher, notices = Pusher(registry, progress), tuple[str, ...]()
     image_tag, artifact_tag = (tag, tag) if options.only else tags(tag)
     image = None
     if options.only != "bundle":
@@ -105,12 +107,14 @@ def _push_to_registry(root: Path, address: OciAddress, options: PushOptions, pro
             return Pushed(pinned, pinned, None, pusher.totals, notices)
     artifact = pusher.push_artifact(bundle, artifact_tag, image)
     pinned = address.pinned(artifact.digest)
+    attached, more = attach_all(root, registry, pinned)
+    notices += more
     if image is None:
-        return Pushed(pinned, None, pinned, pusher.totals)
+        return Pushed(pinned, None, pinned, pusher.totals, notices, attached)
     index = pusher.push_index(bundle, tag, image, artifact)
     of_image = replace(address, tag=image_tag, digest=image.descriptor.digest)
     of_artifact = replace(address, tag=artifact_tag, digest=artifact.digest)
-    return Pushed(address.pinned(index.digest), of_image, of_artifact, pusher.totals, notices)
+    return Pushed(address.pinned(index.digest), of_image, of_artifact, pusher.totals, notices, attached)
 
 
 def _tag(address: OciAddress) -> str:

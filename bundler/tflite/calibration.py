@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from bundler.tflite import user_function
 from bundler.tflite.ranges import InputRange
 from bundler.values import input_draws
 from bundler.values.arrays import Array
+from bundler.values.digests import arrays_sha256, file_sha256, files_sha256
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Calibration:
         samples: at most `MAX_SAMPLES` samples.
         available: number of samples in the source.
         sample_format: the format of a sample.
+        files: what is recorded about the files that were read: their number and sha256.
     """
 
     source: str
@@ -59,6 +61,7 @@ class Calibration:
     samples: tuple[Sample, ...]
     available: int
     sample_format: SampleFormat
+    files: Mapping[str, Any] = field(default_factory=dict)
 
     def calls(self) -> Iterator[dict[str, Array]]:
         """Yield the inputs of each call; the last call is filled up with the first samples."""
@@ -88,6 +91,8 @@ class Calibration:
             "samples": len(self.samples),
             "available": self.available,
             "inputs": {input_range.name: input_range.to_json() for input_range in self.ranges()},
+            "sha256": arrays_sha256(sample.arrays for sample in self.samples),
+            **self.files,
         }
 
 
@@ -151,6 +156,16 @@ def read(text: str, sample_format: SampleFormat, *, base: Path, images: ImageSpe
         SourceError: the user's function does not exist or raises an error; the message shows its line.
         MissingExtraError: the source has images, and Pillow is not installed.
     """
+    calibration, files = _read(text, sample_format, base, images)
+    if not files:
+        return calibration
+    whole = base / text
+    sha256 = files_sha256(files, whole) if whole.is_dir() else file_sha256(files[0])
+    return replace(calibration, files={"files": len(files), "files_sha256": sha256})
+
+
+def _read(text: str, sample_format: SampleFormat, base: Path, images: ImageSpec | None) -> tuple[Calibration, list[Path]]:
+    """Return the calibration data and the files that were read: the data themselves, or the .py file of a function."""
     path = base / text
     if path.is_dir():
         from bundler.adapters.preprocessing import SUFFIXES, ImageReader
@@ -162,17 +177,20 @@ def read(text: str, sample_format: SampleFormat, *, base: Path, images: ImageSpe
                     fix="keep only one kind in it",
                     code="TFB4002",
                 )
-            return _calibration(text, "a folder of .npz files", _npz_folder(path, sample_format), sample_format)
+            samples = _npz_folder(path, sample_format)
+            return _calibration(text, "a folder of .npz files", samples, sample_format), list(_files(path, (".npz",)))
         reader = ImageReader.of(sample_format, images)
         files = list(_files(path, SUFFIXES))
-        samples = [reader.sample(file, path) for file in _spread(files)]
-        return _calibration(text, reader.rule, samples, sample_format, len(files))
+        used = _spread(files)
+        samples = [reader.sample(file, path) for file in used]
+        return _calibration(text, reader.rule, samples, sample_format, len(files)), used
     if path.is_file() and path.suffix == ".npz":
         rule = "an .npz file, samples on the first axis"
-        return _calibration(text, rule, _npz_stacked(path, sample_format), sample_format)
+        return _calibration(text, rule, _npz_stacked(path, sample_format), sample_format), [path]
     if ":" in text:
         samples = list(itertools.islice(_function_samples(text, sample_format, base), MAX_SAMPLES))
-        return _calibration(text, "a function", samples, sample_format)
+        code = user_function.code_file(text, base)
+        return _calibration(text, "a function", samples, sample_format), [code] if code else []
     raise _no_source(text, path)
 
 

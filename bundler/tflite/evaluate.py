@@ -29,6 +29,7 @@ from bundler.tflite.calibration import as_dict, function_items, samples_of_call
 from bundler.tflite.image_inputs import FileInputs
 from bundler.tflite.runner import TfliteModel
 from bundler.values.arrays import Array
+from bundler.values.digests import ArraysDigest, file_sha256
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Predict:
     def __init__(self, signature: Signature, prediction: Prediction) -> None:
         self._signature = signature
         self._prediction = prediction
+        self.inputs = ArraysDigest()
+        """The hash of the inputs of all calls."""
 
     def __call__(self, arrays: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Array]:
         """Return the outputs by name.
@@ -73,6 +76,7 @@ class Predict:
             if array.dtype.name != spec.dtype or not fits:
                 got = f"{spec.name}={array.dtype.name}{list(array.shape)}"
                 raise UsageError(f"predict was called with {got}.", fix=f"call predict with {expected}", code="TFB4101")
+        self.inputs.add(inputs)
         return self._prediction({name: inputs[name] for name in self._signature.input_names})
 
 
@@ -203,6 +207,17 @@ class Evaluation:
                 code="TFB4101",
             )
         return number
+
+    def data_json(self, predict: Predict, base: Path) -> dict[str, Any]:
+        """Return what bundle.json says about the evaluation data: hashes of the inputs, and of the function's .py file.
+
+        Args:
+            predict: what `measure` was called with; its calls are the data that the metric was measured on.
+            base: folder that a relative file starts from.
+        """
+        code = user_function.code_file(self.text, base)
+        hashes = {"files": 1, "files_sha256": file_sha256(code)} if code else {}
+        return {"calls": predict.inputs.calls, "inputs_sha256": predict.inputs.hexdigest(), **hashes}
 
     @property
     def _takes_predict(self) -> bool:

@@ -84,11 +84,13 @@ class Gate:
         spec: the model's `tflite` section, with the limits.
         metric: name of the evaluate function, or None.
         reference: the function's metric for PyTorch.
+        data: what is recorded about the evaluation data.
     """
 
     spec: TfliteSpec
     metric: str | None = None
     reference: float | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def floor(self) -> float | None:
@@ -123,7 +125,7 @@ class Gate:
             return {}
         drop = round(self.reference - figures.metric, 9)
         compared = {"pytorch": self.reference, "drop": drop, "floor": self.floor}
-        return {"function": self.metric, "value": figures.metric, **compared}
+        return {"function": self.metric, "value": figures.metric, **compared, **self.data}
 
 
 def agreement(want: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]) -> dict[str, Agreement]:

@@ -158,7 +158,8 @@ class Evaluator:
         if self._function is None:
             return Gate(self._spec)
         predict = Predict(self._exported.signature, self._exported.reference)
-        return Gate(self._spec, self._spec.evaluate, self._function.measure(predict))
+        reference = self._function.measure(predict)
+        return Gate(self._spec, self._spec.evaluate, reference, self._function.data_json(predict, self._base))
 
     def figures(self, file: ConvertedFile) -> GateFigures:
         """Measure a file's agreement with PyTorch, and its metric.

@@ -49,6 +49,17 @@ def check(text: str, base: Path, *, what: str) -> None:
         find_file(module, base, what=f"The {what} file")
 
 
+def code_file(text: str, base: Path) -> Path | None:
+    """Return the .py file of the function that `text` names; None if the function belongs to an importable module.
+
+    Args:
+        text: `module:function` or `file.py:function`.
+        base: folder that a relative file starts from.
+    """
+    name = text.rpartition(":")[0]
+    return (base / Path(name).expanduser()).resolve() if name.endswith(".py") else None
+
+
 def _module(name: str, base: Path, what: str) -> Any:
     from bundler.sources.files import find_file
     from bundler.sources.user_code import import_file, user_code

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.reader import BundleReader
 from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
-from bundler.errors import ParityError
+from bundler.delivery.supply_chain import papers, signature
+from bundler.errors import ParityError, VerifyError
 from bundler.process.extras import require
 from serving.quiet import quiet_tensorflow
 from serving.regular_file import kind
@@ -41,7 +43,9 @@ class Problem:
 class Bundle(BundleReader):
     """A bundle on disk that can be verified. Open one with `Bundle.open`; nothing here writes."""
 
-    def verify(self, *, parity: bool = True, allow_unsafe_ops: bool = False) -> list[Problem]:
+    def verify(
+        self, *, parity: bool = True, allow_unsafe_ops: bool = False, digests: Mapping[str, str] | None = None
+    ) -> list[Problem]:
         """Compare the bundle with its bundle.json.
 
         The check covers the size and sha256 of every file, missing and unknown files, links that lead out of the bundle, files
@@ -53,6 +57,7 @@ class Bundle(BundleReader):
             parity: whether to run the SavedModels on the golden inputs, too; versions with damaged files are left out, and
                 so are versions that do more than compute, unless that is allowed.
             allow_unsafe_ops: whether operators that reach out of a model are harmless differences.
+            digests: the sha256 of files that were hashed just now, by path; they are not read again.
 
         Returns:
             All problems. The bundle is what was built if none of them is `serious`.
@@ -64,7 +69,8 @@ class Bundle(BundleReader):
             require("serve", "The run of a bundle's models", otherwise="leave it out: --no-parity, or parity=False in Python")
         quiet_tensorflow()
         left, half = self._staging_folders()
-        found = [*self._damaged_files(), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
+        found = [*self._damaged_files(digests or {}), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
+        found += self._stale_signature()
         found += self._unsafe_parts({problem.path for problem in found}, allow_unsafe_ops)
         problems = [*left, *(each for each in found if not any(publication.covers(each.path) for publication in half))]
         if parity:
@@ -106,12 +112,13 @@ class Bundle(BundleReader):
                 target = ascii(str(path.readlink()))
                 yield Problem(relative, f"symbolic link that leads out of the bundle, to {target}; it is not followed")
 
-    def _damaged_files(self) -> Iterator[Problem]:
+    def _damaged_files(self, digests: Mapping[str, str]) -> Iterator[Problem]:
         for path, recorded in sorted(self.manifest.files.items()):
             if self._is_outside(path):
                 continue
             try:
-                entry = FileEntry.of(self.path / path)
+                file = self.path / path
+                entry = FileEntry(file.stat().st_size, digests[path]) if path in digests else FileEntry.of(file)
             except (FileNotFoundError, NotADirectoryError):
                 yield Problem(path, "missing")
                 continue
@@ -125,7 +132,8 @@ class Bundle(BundleReader):
                 yield Problem(path, f"changed: {hashes}{_hint(path)}")
 
     def _unknown_files(self) -> Iterator[Problem]:
-        unlisted = {self.layout.manifest.name, self.layout.lock.name}
+        unlisted = {self.layout.manifest.name, self.layout.lock.name, self.layout.relative(self.layout.signature)}
+        unlisted.update(self.layout.relative(path) for path in papers.paths(self.layout, self.manifest))
         originals = tuple(f"{path}/" for _, _, path in adopted_versions(self.manifest.models) if not version_of(path))
         for file in files_under(self.path):
             path = self.layout.relative(file)
@@ -139,6 +147,19 @@ class Bundle(BundleReader):
                 continue
             served = path.split("/")[0] in ("models", "tflite", "onnx", "golden")
             yield Problem(path, "not part of the bundle", serious=served)
+
+    def _stale_signature(self) -> Iterator[Problem]:
+        """Yield a note if the signature is not of this bundle.json; whether it is genuine is not checked here."""
+        path = self.layout.relative(self.layout.signature)
+        if not os.path.lexists(self.layout.signature) or self._is_outside(path):
+            return
+        try:
+            stale = signature.is_stale(self.layout, self.manifest)
+        except VerifyError as exc:
+            yield Problem(path, exc.what, serious=False)
+            return
+        if stale:
+            yield Problem(path, "made before the last build, promotion or rendering; sign the bundle again", serious=False)
 
     def _missing_parts(self) -> Iterator[Problem]:
         """Yield the parts that bundle.json itself does not list; `_damaged_files` finds listed files that are missing."""

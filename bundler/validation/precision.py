@@ -230,14 +230,16 @@ def _graded(
     sizes = static_sizes(subject.exported.signature, subject.exported.examples, subject.spec)
     shapes = static_shapes(subject.exported.signature, subject.exported.examples, sizes)
     function = Evaluation.of(evaluate, SampleFormat(subject.exported.signature, shapes), base=subject.base)
-    reference = function.measure(Predict(subject.exported.signature, subject.exported.reference))
+    torch_predict = Predict(subject.exported.signature, subject.exported.reference)
+    reference = function.measure(torch_predict)
+    data = function.data_json(torch_predict, subject.base)
     with served_form(form, lower) as run:
 
         def prediction(call: dict[str, Array]) -> dict[str, Array]:
             return run(subject.exported.name, to_served(call, subject.permutations))
 
         metric = function.measure(Predict(subject.exported.signature, prediction))
-    return Gate(subject.spec, evaluate, reference), GateFigures(measured, len(calls), metric)
+    return Gate(subject.spec, evaluate, reference, data), GateFigures(measured, len(calls), metric)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ _REFUSED = ("TFB9009", "TFB9010", "TFB9011")  # with what was fetched there is n
 _OVERHEAD = 64 << 20  # bytes of headers and folders that a layer may have beside its files
 
 
+Accept = Callable[[Path, str], None]
+
+
 @dataclass(frozen=True)
 class Pulled:
     """The result of a pull.
@@ -57,7 +60,13 @@ class Pulled:
 
 
 def pull(
-    registry: Registry, address: OciAddress, target: Path, *, replace: bool = False, progress: Progress = ignore
+    registry: Registry,
+    address: OciAddress,
+    target: Path,
+    *,
+    replace: bool = False,
+    progress: Progress = ignore,
+    accept: Accept = lambda tree, digest: None,
 ) -> Pulled:
     """Fetch a bundle into a folder.
 
@@ -67,6 +76,8 @@ def pull(
         target: the folder; nothing of it is visible before all is there.
         replace: put the bundle in the place of another one, which is kept beside it as <name>.orig.
         progress: is told about each part.
+        accept: is called with the folder that holds the whole bundle, and the artifact's digest, before it becomes visible. It
+            may add what is attached to the artifact, and refuse the bundle by an error.
 
     Raises:
         UsageError: the folder has something else.
@@ -96,6 +107,7 @@ def pull(
         tree = folder / _TREE
         (tree / "bundle.json").write_bytes(data)
         totals.add("pulled", len(data))
+        accept(tree, digest)
         journal.sync_tree(tree)
         kept = _put_into_place(tree, target)
     shutil.rmtree(folder, ignore_errors=True)

@@ -280,8 +280,12 @@ def _variant_row(name: str, variant: VariantRecord, worst: DeviationRecord | Non
     )
 
 
+_NOT_SHOWN = ("inputs", "sha256", "files", "files_sha256")
+"""The keys of a record of calibration data that the report leaves out."""
+
+
 def _notes(variant: VariantRecord) -> list[str]:
-    known = {key: value for key, value in (variant.calibration or {}).items() if key != "inputs"}
+    known = {key: value for key, value in (variant.calibration or {}).items() if key not in _NOT_SHOWN}
     calibration = "; ".join(f"{key} {_fact(value)}" for key, value in known.items())
     return [*([f"calibration: {calibration}"] if calibration else []), *variant.notes]
 

@@ -10,6 +10,7 @@ import pytest
 from bundler.adapters.samples import SampleFormat
 from bundler.errors import SourceError, TfbundleError, UsageError
 from bundler.tflite.calibration import read
+from bundler.values.digests import arrays_sha256, file_sha256, files_sha256
 from bundler.values.signature import Signature, TensorSpec
 
 IMAGE = SampleFormat(
@@ -38,7 +39,24 @@ def test_npz_has_samples_on_the_first_axis(tmp_path: Path) -> None:
     assert (input_range["min"], input_range["max"]) == (images.min(), images.max())
     assert record == {
         "source": "s.npz", "rule": "an .npz file, samples on the first axis", "samples": 10, "available": 10,
+        "sha256": arrays_sha256({"image": image} for image in images),
+        "files": 1, "files_sha256": file_sha256(tmp_path / "s.npz"),
     }  # fmt: skip
+
+
+def test_data_have_the_same_hash_from_a_file_a_folder_and_a_function(tmp_path: Path) -> None:
+    images = pictures(8)
+    np.savez(tmp_path / "s.npz", image=images)
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(images):
+        np.savez(tmp_path / "folder" / f"{number}.npz", image=image)
+    code = f"import numpy as np\ndef calls():\n    return list(np.load({str(tmp_path / 's.npz')!r})['image'])\n"
+    (tmp_path / "data.py").write_text(code)
+    found = [read(text, IMAGE, base=tmp_path).to_json() for text in ("s.npz", "folder", "data.py:calls")]
+    assert len({each["sha256"] for each in found}) == 1
+    files = sorted((tmp_path / "folder").iterdir())
+    hashes = [file_sha256(tmp_path / "s.npz"), files_sha256(files, tmp_path / "folder"), file_sha256(tmp_path / "data.py")]
+    assert [(each["files"], each["files_sha256"]) for each in found] == list(zip((1, 8, 1), hashes, strict=True))
 
 
 def test_ranges_and_outliers_are_reported(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bundler.adapters.samples import SampleFormat
 from bundler.errors import SourceError, UsageError
 from bundler.tflite.evaluate import Evaluation, FilePrediction, Predict
+from bundler.values.digests import arrays_sha256, file_sha256
 from bundler.values.signature import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -116,6 +117,18 @@ def metric(folder: Path, function: str) -> float:
     (folder / "labelled.py").write_text(LABELLED)
     evaluation = Evaluation.of(f"labelled.py:{function}", SampleFormat(CLASSES, {"x": (1, 3)}), base=folder)
     return evaluation.measure(Predict(CLASSES, lambda call: {"logits": call["x"]}))
+
+
+def test_hash_of_the_data_is_that_of_the_inputs_of_all_calls(tmp_path: Path) -> None:
+    (tmp_path / "labelled.py").write_text(LABELLED)
+    evaluation = Evaluation.of("labelled.py:one_by_one", SampleFormat(CLASSES, {"x": (1, 3)}), base=tmp_path)
+    calls = []
+    predict = Predict(CLASSES, lambda call: calls.append(call) or {"logits": call["x"]})
+    evaluation.measure(predict)
+    assert evaluation.data_json(predict, tmp_path) == {
+        "calls": len(calls), "inputs_sha256": arrays_sha256(calls),
+        "files": 1, "files_sha256": file_sha256(tmp_path / "labelled.py"),
+    }  # fmt: skip
 
 
 def test_labelled_samples_give_the_top1_accuracy(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ def write_bundle(folder: Path) -> None:
 def render_settled(folder: Path) -> Renderings:
     """Return the objects of bundles whose settings name a namespace and the digest of every image."""
     found = {}
-    images = {"models_image": f"registry.example.com/demo@{DIGEST}", "copy_image": f"rclone/rclone@{DIGEST}"}
+    images = {
+        "models_image": f"registry.example.com/demo:1@{DIGEST}", "copy_image": f"rclone/rclone@{DIGEST}",
+        "pull_image": f"ghcr.io/oras-project/oras:v1@{DIGEST}", "volume_image": f"registry.example.com/demo-models:1@{DIGEST}",
+    }  # fmt: skip
     for chosen in TOGETHER[1:]:
         settings = {"namespace": "models", "components": chosen, **images}
         context = make_context(docker={"tag": "2.19.1-gpu", "digest": DIGEST}, kubernetes=settings)
@@ -42,7 +45,7 @@ def render_settled(folder: Path) -> Renderings:
 def render_all(tree: Path) -> Renderings:
     """Return the objects by rendering: kustomize and Helm, with default and all components by source of models, and KServe."""
     found = {"overlays/prod": kustomize(tree / "overlays" / "prod"), "chart": helm_objects(tree)}
-    for chosen, name in zip(TOGETHER, ("no source", "claim", "volume", "bucket"), strict=True):
+    for chosen, name in zip(TOGETHER, ("no source", "claim", "volume", "bucket", "registry"), strict=True):
         found[f"kustomize, all, {name}"] = kustomize(overlay(tree, chosen, name=f"all-{name[:2]}"))
         found[f"helm, all, {name}"] = helm_objects(tree, switches(*chosen))
     found["kserve"] = kustomize(tree / "kserve")

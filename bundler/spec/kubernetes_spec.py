@@ -163,8 +163,8 @@ class KubernetesSpec(Strict):
     )
     volume_image: Image | None = Field(
         None,
-        description="models-volume, models-oci: image that `tfbundle push` or docker/Dockerfile.models makes of the models. Default: "
-        "the image in storage_uri, or else <name>-models. Without a tag, it gets <version>.",
+        description="models-volume, models-oci, KServe with an image: the image that `tfbundle push` or docker/Dockerfile.models "
+        "makes of the models. Default: that of storage_uri, or else <name>-models. Without a tag, it gets <version>.",
         examples=["registry.example.com/digits-models:1"],
     )
     pull_image: Image = Field(
@@ -172,8 +172,8 @@ class KubernetesSpec(Strict):
     )
     pull_secret: ObjectName | None = Field(
         None,
-        description="models-oci: Secret of type kubernetes.io/dockerconfigjson with the registry's credentials. Default: the first "
-        "of pod.image_pull_secrets.",
+        description="models-oci: Secret of type kubernetes.io/dockerconfigjson with the registry's credentials. Default: the "
+        "first of pod.image_pull_secrets.",
         examples=["registry"],
     )
 

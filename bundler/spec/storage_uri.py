@@ -1,8 +1,8 @@
 """Where KServe reads the models from: `kubernetes.storage_uri` in bundle.yaml.
 
-KServe's schemes and what it does with each are in kserve, python/storage/kserve_storage/kserve_storage.py (`Storage.download`) and
-pkg/utils/storage.go (claims and images). Only the schemes with which a folder of TensorFlow Serving's form, NAME/VERSION/, arrives in
-the pod are allowed; the others are refused with the reason.
+KServe's schemes, and what it does with each, are in kserve, python/storage/kserve_storage/kserve_storage.py (`Storage.download`)
+and pkg/utils/storage.go (claims and images). Only the schemes with which a folder of TensorFlow Serving's form, NAME/VERSION/,
+arrives in the pod are allowed; the others are refused with the reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FORMS = {
     "gs": rf"[a-z0-9][a-z0-9._-]*{_PATH}",
     "pvc": rf"[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?{_PATH}",
     "hf": rf"{_WORD}/{_WORD}(?::{_WORD})?{_PATH}",
-    "https": rf"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~@=+%-]+)+",
+    "https": r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~@=+%-]+)+",
 }
 EXAMPLES = {
     "s3": "s3://bucket/models",

@@ -211,13 +211,9 @@ def _pull_volume(context: RenderContext, document: Any) -> None:
 
 
 def _pull_init(context: RenderContext, document: Any) -> None:
-    document["metadata"]["name"] = context.objects_name
-    spec = document["spec"]["template"]["spec"]
+    spec = _with_init(context, document, pull_arguments(context), sizes.pull_size(context))
     init = spec["initContainers"][0]
     init["image"] = context.spec.kubernetes.pull_image
-    init["args"][:] = pull_arguments(context)
-    pods.set_mapping(init["securityContext"], pods.container_security(context))
-    init["resources"]["requests"]["ephemeral-storage"] = sizes.pull_size(context)
     if secret := pull_secret(context):
         init["volumeMounts"].append({"name": "registry", "mountPath": DOCKER_CONFIG_DIR, "readOnly": True})
         items = [{"key": ".dockerconfigjson", "path": "config.json"}]
@@ -229,10 +225,17 @@ def _bucket_volume(context: RenderContext, document: Any) -> None:
 
 
 def _bucket_init(context: RenderContext, document: Any) -> None:
-    document["metadata"]["name"] = context.objects_name
-    init = document["spec"]["template"]["spec"]["initContainers"][0]
+    init = _with_init(context, document, copy_arguments(context), sizes.copy_size(context))["initContainers"][0]
     init["image"] = context.spec.kubernetes.copy_image
-    init["args"][:] = copy_arguments(context)
-    pods.set_mapping(init["securityContext"], pods.container_security(context))
     init["envFrom"][0]["secretRef"]["name"] = f"{context.objects_name}-bucket"
-    init["resources"]["requests"]["ephemeral-storage"] = sizes.copy_size(context)
+
+
+def _with_init(context: RenderContext, document: Any, arguments: list[str], size: str) -> Any:
+    """Set name, arguments and size of the init container that fetches models; return the pod's spec."""
+    document["metadata"]["name"] = context.objects_name
+    spec = document["spec"]["template"]["spec"]
+    init = spec["initContainers"][0]
+    init["args"][:] = arguments
+    pods.set_mapping(init["securityContext"], pods.container_security(context))
+    init["resources"]["requests"]["ephemeral-storage"] = size
+    return spec

@@ -79,7 +79,7 @@ def copy_size(context: RenderContext) -> str:
 def pull_size(context: RenderContext) -> str:
     """Return the size of a volume for the models of an image: all versions, twice.
 
-    ORAS keeps the compressed layers in temporary files until it has unpacked all of them (oras-go, content/file/file.go, `Close`).
+    ORAS keeps the compressed layers in temporary files until it has unpacked all of them (oras-go, content/file/file.go, Close).
     """
     return f"{max(1, math.ceil(2 * _all_bytes(context) / (64 * MIB))) * 64}Mi"
 

@@ -49,7 +49,16 @@ def render_all(tree: Path) -> Renderings:
         found[f"kustomize, all, {name}"] = kustomize(overlay(tree, chosen, name=f"all-{name[:2]}"))
         found[f"helm, all, {name}"] = helm_objects(tree, switches(*chosen))
     found["kserve"] = kustomize(tree / "kserve")
+    found["kserve, canary"] = kserve_canary(tree.with_name("kserve-canary"))
     return found
+
+
+def kserve_canary(folder: Path) -> list[Object]:
+    """Return the objects for KServe of a bundle whose components are a canary and a gateway."""
+    labels = {"digits": {"stable": 1, "canary": 3}}
+    settings = {"components": ["gateway", "canary"], "storage_uri": f"oci+native://registry.example.com/demo:1@{DIGEST}"}
+    kubernetes.render(make_context(serving={"labels": labels}, kubernetes=settings), folder)
+    return kustomize(folder / "k8s" / "kserve")
 
 
 def predictors(objects: list[Object]) -> Iterator[Object]:
@@ -66,9 +75,9 @@ def predictors(objects: list[Object]) -> Iterator[Object]:
         (container,) = runtime["containers"]
         own = {key: value for key, value in model.items() if key not in ("modelFormat", "storageUri")}
         merged = {**container, **own, "args": [*container["args"], *model["args"]]}
-        pod = {key: value for key, value in predictor.items() if key not in ("minReplicas", "maxReplicas")}
+        pod = {key: value for key, value in predictor.items() if key not in ("minReplicas", "maxReplicas", "labels")}
         name = f"{service['metadata']['name']}-predictor"
-        labels = {"app": f"isvc.{name}"}
+        labels = {"app": f"isvc.{name}", **predictor["labels"]}
         yield {
             "apiVersion": "apps/v1",
             "kind": "Deployment",

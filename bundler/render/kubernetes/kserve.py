@@ -243,7 +243,7 @@ def _route(context: RenderContext, service: Service, names: Mapping[str, str], f
     """
     single = kserve_services.only(context, service.model)
     canary.check_route(single)
-    tracks = {other.track: names[other.name] for other in found if other.model is service.model}
+    tracks = {str(other.track): names[other.name] for other in found if other.model is service.model}
     document = read_yaml(shipped("components/gateway/httproute.yaml"))
     document["metadata"]["name"] = service.name
     spec = document["spec"]

@@ -218,8 +218,13 @@ def with_strings(word: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("word", ["no", "on", "y", "n", "123", "1e3", "null", "0x1f"])
-@pytest.mark.parametrize("source", ["models-volume", "models-pvc", "models-oci"])
+@pytest.mark.parametrize(
+    ("word", "source"),
+    [
+        *itertools.product(("no", "on", "y", "n", "123", "1e3", "null", "0x1f"), ("models-volume", "models-pvc")),
+        ("1e3", "models-oci"), ("no", "models-oci"),
+    ],
+)  # fmt: skip
 def test_words_that_yaml_reads_as_something_else_stay_strings(word: str, source: str, tree: Path) -> None:
     """Readers of YAML 1.1 and 1.2 see the same objects, and the schemas find strings where strings belong."""
     strings = with_strings(word)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
+from bundler.render.kubernetes.storage import locate
 from bundler.spec.bundle_spec import BundleSpec
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.version_policy import Latest, Specific
@@ -93,27 +94,31 @@ def test_a_claim_of_its_own_is_filled_from_the_image(objects: dict[tuple[str, st
     assert claim["persistentVolumeClaim"]["claimName"] == "demo-kserve-models"
 
 
-@pytest.mark.parametrize(
-    ("settings", "kinds", "uri"),
-    [
-        ({"storage_uri": "s3://bucket"}, set(), "s3://bucket/digits"),
-        ({"storage_uri": "oci+native://registry.example.com/digits:1"}, set(), "oci+native://registry.example.com/digits:1"),
-        ({"storage_uri": "oci+native://h.io/digits:1", "volume_image": "h.io/x:2"}, set(), "oci+native://h.io/x:2"),
-        ({"storage_uri": "pvc://mine/of/models"}, set(), "pvc://mine/of/models/digits"),
-        ({"storage_uri": "oci://h.io/digits:1"}, set(), "oci://h.io/digits:1"),
-        ({"storage_uri": "hf://owner/repo:main/models"}, set(), "hf://owner/repo:main"),
-        ({"storage_uri": "https://example.com/digits.tar.gz"}, set(), "https://example.com/digits.tar.gz"),
-        ({"claim": {"existing": "mine"}}, set(), "pvc://mine/digits"),
-        ({"claim": {"existing": "mine"}, "components": ["models-pvc", "fill-claim"]}, {"Job"}, "pvc://mine/digits"),
-    ],
+SOURCES: tuple[tuple[dict[str, Any], set[str], str], ...] = (
+    ({"storage_uri": "s3://bucket"}, set(), "s3://bucket/digits"),
+    ({"storage_uri": "oci+native://registry.example.com/digits:1"}, set(), "oci+native://registry.example.com/digits:1"),
+    ({"storage_uri": "oci+native://h.io/digits:1", "volume_image": "h.io/x:2"}, set(), "oci+native://h.io/x:2"),
+    ({"storage_uri": "pvc://mine/of/models"}, set(), "pvc://mine/of/models/digits"),
+    ({"storage_uri": "oci://h.io/digits:1"}, set(), "oci://h.io/digits:1"),
+    ({"storage_uri": "hf://owner/repo:main/models"}, set(), "hf://owner/repo:main"),
+    ({"storage_uri": "https://example.com/digits.tar.gz"}, set(), "https://example.com/digits.tar.gz"),
+    ({"claim": {"existing": "mine"}}, set(), "pvc://mine/digits"),
+    ({"claim": {"existing": "mine"}, "components": ["models-pvc", "fill-claim"]}, {"Job"}, "pvc://mine/digits"),
 )
-def test_other_sources_need_no_claim(settings: dict[str, Any], kinds: set[str], uri: str, tmp_path: Path) -> None:
+"""Settings, the kinds of the objects that they need, and the storageUri of digits."""
+
+
+def test_each_source_has_the_objects_that_it_needs_and_no_others(tmp_path: Path) -> None:
     kubernetes.render(make_context(), tmp_path)
-    kubernetes.render(make_context(kubernetes=settings), tmp_path)
-    found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
-    assert_valid(list(found.values()))
-    assert {kind for kind, _ in found} - {"ConfigMap", "ServingRuntime", "InferenceService", "Service"} == kinds
-    assert found["InferenceService", "digits"]["spec"]["predictor"]["model"]["storageUri"] == uri
+    for settings, kinds, uri in SOURCES:  # each over the files of the one before
+        kubernetes.render(make_context(kubernetes=settings), tmp_path)
+        found = by_name(kustomize(tmp_path / "k8s" / "kserve"))
+        assert_valid(list(found.values()))
+        always = {"ConfigMap", "ServingRuntime", "InferenceService", "Service"}
+        assert {kind for kind, _ in found} - always == kinds, uri
+        assert found["InferenceService", "digits"]["spec"]["predictor"]["model"]["storageUri"] == uri
+        base = next(model.base_path for model in served_models(found) if model.name == "digits")
+        assert base == locate(settings.get("storage_uri", "pvc://mine"), "digits").base_path
 
 
 def test_pods_are_replaced_when_the_runtime_changes(tmp_path: Path) -> None:

@@ -14,9 +14,13 @@ from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, kubernetes, tf_serving
 from bundler.render.files import read_template, read_yaml, render_template, write_files, write_yaml
 from bundler.render.kubernetes import models, pods, sizes
+from bundler.spec.storage_uri import scheme
 
 USER = f"{pods.USER}:{pods.USER}"
 """User and group of the server process, those of the pods."""
+
+SHELL_IMAGE = "busybox:1.37.0"
+"""Image below the models for KServe's oci://, whose sidecar runs `sh`, `ln` and `sleep` (kserve, pkg/utils/storage.go)."""
 
 _BINARY = {"Ki": "k", "Mi": "m", "Gi": "g"}
 
@@ -77,6 +81,7 @@ def _models_dockerfile(context: RenderContext) -> str:
     return render_template(
         "Dockerfile.models.j2",
         tag=models.volume_image(context),
+        base=SHELL_IMAGE if scheme(context.spec.kubernetes.storage_uri or "") == "oci" else "scratch",
         labels=_labels(context, f"SavedModels: {_models_text(context)}"),
         folders=_version_folders(context),
         user=USER,

@@ -15,10 +15,25 @@ _IMAGE = re.compile(
 )
 
 
-def _image(reference: str) -> str:
+def check_image(reference: str) -> str:
+    """Return a reference if it names an image.
+
+    Raises:
+        ValueError: it does not.
+    """
     if not _IMAGE.fullmatch(reference) or len(reference) > 512:
         raise ValueError(f"{reference!r} is not the name of an image; write it like registry.example.com/digits:1")
     return reference
+
+
+def has_registry(reference: str) -> bool:
+    """Return whether a reference begins with the host of a registry, and not with a part of a name at Docker Hub.
+
+    The rule is Docker's (distribution/reference, normalize.go): the part before the first slash has a dot or a colon, or is
+    `localhost`.
+    """
+    host, slash, _ = reference.partition("/")
+    return bool(slash) and ("." in host or ":" in host or host == "localhost")
 
 
 def _repository(name: str) -> str:
@@ -27,7 +42,7 @@ def _repository(name: str) -> str:
     return name
 
 
-Image = Annotated[str, AfterValidator(_image)]
+Image = Annotated[str, AfterValidator(check_image)]
 """An image's name, with or without a tag and a digest."""
 
 Repository = Annotated[str, AfterValidator(_repository)]

@@ -7,18 +7,20 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from bundler.spec.fields import INT32
-from bundler.spec.image_names import Image
+from bundler.spec.image_names import Image, has_registry
 from bundler.spec.pod_spec import ANY, Labels, ObjectName, PodSpec, shaped
 from bundler.spec.signature_spec import Strict
+from bundler.spec.storage_uri import BUCKETS, IMAGES, StorageUri, scheme
 
 Component = Literal[
     "gateway", "ingress", "headless", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor",
-    "network-policy", "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket", "fill-claim",
+    "network-policy", "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket", "models-oci",
+    "fill-claim",
 ]  # fmt: skip
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 """Components of k8s/ in the order in which an overlay lists them: those that patch others come after those that add."""
 
-SOURCES: tuple[Component, ...] = ("models-pvc", "models-volume", "models-bucket")
+SOURCES: tuple[Component, ...] = ("models-pvc", "models-volume", "models-bucket", "models-oci")
 """Components that say where the models come from; without one, they are in the image."""
 
 METRIC = {
@@ -144,10 +146,10 @@ class KubernetesSpec(Strict):
     )
     service_monitor: ServiceMonitorSpec = Field(ServiceMonitorSpec(), description="Settings of the ServiceMonitor.")
     claim: ClaimSpec = Field(ClaimSpec(), description="The volume claim.")
-    storage_uri: str | None = Field(
+    storage_uri: StorageUri | None = Field(
         None,
-        pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9._~@=+%-]+)*/?$",
-        description="models-bucket, KServe: bucket path that the bundle's models/ folder was copied to.",
+        description="KServe, models-bucket: where the content of the bundle's models/ folder is. models-bucket copies from s3:// "
+        "and gs://; KServe also reads pvc://, hf://, https:// (an archive), oci:// and oci+native:// (an image).",
         examples=["s3://bucket/models"],
     )
     storage_endpoint: str | None = Field(
@@ -161,10 +163,26 @@ class KubernetesSpec(Strict):
     )
     volume_image: Image | None = Field(
         None,
-        description="models-volume: image built from docker/Dockerfile.models. Default: <name>-models. Without a tag, it gets "
-        "<version>.",
+        description="models-volume, models-oci, KServe with an image: the image that `tfbundle push` or docker/Dockerfile.models "
+        "makes of the models. Default: that of storage_uri, or else <name>-models. Without a tag, it gets <version>.",
         examples=["registry.example.com/digits-models:1"],
     )
+    pull_image: Image = Field(
+        "ghcr.io/oras-project/oras:v1.3.3", description="models-oci: image with the ORAS CLI, which pulls the models."
+    )
+    pull_secret: ObjectName | None = Field(
+        None,
+        description="models-oci: Secret of type kubernetes.io/dockerconfigjson with the registry's credentials. Default: the "
+        "first of pod.image_pull_secrets.",
+        examples=["registry"],
+    )
+
+    @property
+    def models_reference(self) -> str | None:
+        """The image that holds only the models: `volume_image`, or that of `storage_uri`; None if neither names one."""
+        if self.volume_image is None and self.storage_uri and scheme(self.storage_uri) in IMAGES:
+            return self.storage_uri.partition("://")[2]
+        return self.volume_image
 
     @field_validator("components")
     @classmethod
@@ -184,6 +202,12 @@ class KubernetesSpec(Strict):
             )
         if self.storage_endpoint and not (self.storage_uri or "").startswith("s3://"):
             raise ValueError("storage_endpoint is the address of an S3 store, so storage_uri must begin with s3://")
+        if "models-bucket" in self.components and self.storage_uri and scheme(self.storage_uri) not in BUCKETS:
+            raise ValueError(f"models-bucket copies from s3:// or gs://, not from {self.storage_uri!r}; leave it out")
+        if "models-oci" in self.components and not (self.models_reference and has_registry(self.models_reference)):
+            raise ValueError(
+                "models-oci pulls from a registry, so volume_image needs its host; e.g. registry.example.com/digits-models:1"
+            )
         if self.claim.access_mode == "ReadOnlyMany" and "fill-claim" in self.components:
             raise ValueError("claim.access_mode is ReadOnlyMany, but fill-claim writes to the claim; use ReadWriteMany")
         return self

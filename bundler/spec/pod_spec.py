@@ -240,4 +240,4 @@ class PodSpec(Strict):
         return self
 
 
-_VOLUMES = frozenset({"config", "tmp", "models", "tls-secret", "tls-script", "tls-config"})
+_VOLUMES = frozenset({"config", "tmp", "models", "registry", "tls-secret", "tls-script", "tls-config"})

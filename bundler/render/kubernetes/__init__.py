@@ -11,7 +11,9 @@ functions of these modules each take one of its files, set what differs for the 
     components.py  components/ in which only names, ports and paths differ
     canary.py      components/canary: the second Deployment, derived from the base
     models.py      components/models-*: where the models come from
-    kserve.py      kserve/: a ServingRuntime, and one InferenceService per model
+    kserve.py      kserve/: a ServingRuntime, and one InferenceService per model, or two with a canary
+    kserve_services.py  which InferenceServices there are, and what each serves
+    storage.py     where KServe finds a model, by the scheme of its address
     chart.py       chart/: the values of the Helm chart
 """
 
@@ -68,4 +70,6 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
         document = read_yaml(shipped(path))
         edit(document)
         files[path] = write_yaml(document)
-    return write_files(BundleLayout(folder).k8s_dir, files, owned=_OPTIONAL)
+    root = BundleLayout(folder).k8s_dir
+    earlier = [path.name for path in (root / "kserve" / "config").glob("*")]
+    return write_files(root, files, owned=(*_OPTIONAL, *kserve.owned(earlier)))

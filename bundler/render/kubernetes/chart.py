@@ -38,6 +38,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "models-pvc": ("persistence", "enabled"),
     "models-volume": ("imageVolume", "enabled"),
     "models-bucket": ("bucket", "enabled"),
+    "models-oci": ("registry", "enabled"),
     "fill-claim": ("persistence", "fill", "enabled"),
 }
 """Component of the kustomize tree to the value that switches it on in the chart."""
@@ -231,6 +232,13 @@ def _sources(context: RenderContext) -> dict[str, Any]:
             "secretName": "",
             "port": models.store_port(context),
             "cloudIdentity": context.spec.kubernetes.storage_endpoint is None,
+        },
+        "registry": {
+            "image": context.spec.kubernetes.pull_image,
+            "reference": models.volume_image(context),
+            "size": sizes.pull_size(context),
+            "secretName": models.pull_secret(context),
+            "port": models.registry_port(context),
         },
     }
 

@@ -1,7 +1,8 @@
-"""components/models-*: models from a volume claim, an image volume or a bucket, with the plain server image."""
+"""components/models-*: models from a volume claim, an image volume, a bucket or a registry, with the plain server image."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,13 +10,20 @@ from urllib.parse import urlsplit
 from bundler.render import RenderContext, short_hash, tagged, tf_serving
 from bundler.render.kubernetes import canary, pods, sizes
 from bundler.render.kubernetes.tree import INSTANCE, Edit, rename, set_image, split_image
+from bundler.spec.storage_uri import BUCKETS, scheme
+
+PULL_DIR = "/bundle"
+"""Folder of the init container of models-oci into which it pulls; the models are in models/ below it."""
+
+DOCKER_CONFIG_DIR = "/docker"
+"""Folder of that container with the registry's credentials, in Docker's form."""
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
     """Return the edit of each file of these components, by path."""
     table: dict[str, Edit] = {
         f"models-{kind}/kustomization.yaml": partial(_kustomization, context)
-        for kind in ("pvc", "volume", "bucket")
+        for kind in ("pvc", "volume", "bucket", "oci")
     }
     if context.spec.kubernetes.claim.existing is None:
         table["models-pvc/claim.yaml"] = partial(own_claim, context)
@@ -27,6 +35,9 @@ def edits(context: RenderContext) -> dict[str, Edit]:
         "models-bucket/networkpolicy.yaml": partial(_bucket_policy, context),
         "models-bucket/volume.yaml": partial(_bucket_volume, context),
         "models-bucket/init.yaml": partial(_bucket_init, context),
+        "models-oci/networkpolicy.yaml": partial(_registry_policy, context),
+        "models-oci/volume.yaml": partial(_pull_volume, context),
+        "models-oci/init.yaml": partial(_pull_init, context),
     }
     return {f"components/{path}": edit for path, edit in table.items()}
 
@@ -70,13 +81,36 @@ def copy_arguments(context: RenderContext) -> list[str]:
 
 
 def bucket(context: RenderContext) -> str:
-    """Return the URI of the folder in object storage that holds <model>/<version>/."""
-    return context.spec.kubernetes.storage_uri or "s3://models"
+    """Return the URI of the folder in object storage that holds <model>/<version>/; an example if it is not in such a store."""
+    uri = context.spec.kubernetes.storage_uri
+    return uri if uri and scheme(uri) in BUCKETS else "s3://models"
 
 
 def volume_image(context: RenderContext) -> str:
-    """Return the name of the image that docker/Dockerfile.models builds, with only the models."""
-    return tagged(context.spec.kubernetes.volume_image or f"{context.name}-models", context.models_tag)
+    """Return the name of the image with only the models: of `tfbundle push`, or the one that docker/Dockerfile.models builds."""
+    return tagged(context.spec.kubernetes.models_reference or f"{context.name}-models", context.models_tag)
+
+
+def pull_arguments(context: RenderContext) -> list[str]:
+    """Return the arguments with which the ORAS CLI pulls the models into models/ of the init container's volume.
+
+    ORAS unpacks each layer that has a title, has the annotation io.deis.oras.content.unpack, and whose tar entries are all below
+    that title (oras-go, content/file/utils.go, `extractTarDirectory`): `models/<model>/<version>`. It cannot choose layers (oras,
+    cmd/oras/root/pull.go).
+    """
+    return ["pull", "--no-tty", f"--output={PULL_DIR}", volume_image(context)]
+
+
+def registry_port(context: RenderContext) -> int:
+    """Return the port of the registry with the models: the one in the image's name, or that of HTTPS."""
+    port = re.match(r"[^/]*:([0-9]{1,5})/", volume_image(context))
+    return int(port[1]) if port else 443
+
+
+def pull_secret(context: RenderContext) -> str:
+    """Return the name of the Secret with the registry's credentials; empty if there is none."""
+    kubernetes = context.spec.kubernetes
+    return kubernetes.pull_secret or next(iter(kubernetes.pod.image_pull_secrets), "")
 
 
 def claim(context: RenderContext) -> str:
@@ -167,15 +201,41 @@ def _image_volume(context: RenderContext, document: Any) -> None:
     document[1]["value"]["image"]["reference"] = volume_image(context)
 
 
+def _registry_policy(context: RenderContext, document: Any) -> None:
+    rename(context, document)
+    document["spec"]["egress"][0]["ports"][-1]["port"] = registry_port(context)
+
+
+def _pull_volume(context: RenderContext, document: Any) -> None:
+    document[1]["value"]["emptyDir"]["sizeLimit"] = sizes.pull_size(context)
+
+
+def _pull_init(context: RenderContext, document: Any) -> None:
+    spec = _with_init(context, document, pull_arguments(context), sizes.pull_size(context))
+    init = spec["initContainers"][0]
+    init["image"] = context.spec.kubernetes.pull_image
+    if secret := pull_secret(context):
+        init["volumeMounts"].append({"name": "registry", "mountPath": DOCKER_CONFIG_DIR, "readOnly": True})
+        items = [{"key": ".dockerconfigjson", "path": "config.json"}]
+        spec["volumes"] = [{"name": "registry", "secret": {"secretName": secret, "items": items}}]
+
+
 def _bucket_volume(context: RenderContext, document: Any) -> None:
     document[1]["value"]["emptyDir"]["sizeLimit"] = sizes.copy_size(context)
 
 
 def _bucket_init(context: RenderContext, document: Any) -> None:
-    document["metadata"]["name"] = context.objects_name
-    init = document["spec"]["template"]["spec"]["initContainers"][0]
+    init = _with_init(context, document, copy_arguments(context), sizes.copy_size(context))["initContainers"][0]
     init["image"] = context.spec.kubernetes.copy_image
-    init["args"][:] = copy_arguments(context)
-    pods.set_mapping(init["securityContext"], pods.container_security(context))
     init["envFrom"][0]["secretRef"]["name"] = f"{context.objects_name}-bucket"
-    init["resources"]["requests"]["ephemeral-storage"] = sizes.copy_size(context)
+
+
+def _with_init(context: RenderContext, document: Any, arguments: list[str], size: str) -> Any:
+    """Set name, arguments and size of the init container that fetches models; return the pod's spec."""
+    document["metadata"]["name"] = context.objects_name
+    spec = document["spec"]["template"]["spec"]
+    init = spec["initContainers"][0]
+    init["args"][:] = arguments
+    pods.set_mapping(init["securityContext"], pods.container_security(context))
+    init["resources"]["requests"]["ephemeral-storage"] = size
+    return spec

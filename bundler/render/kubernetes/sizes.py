@@ -76,7 +76,19 @@ def copy_size(context: RenderContext) -> str:
     return f"{max(1, math.ceil((served_bytes(context) + extra) / (64 * MIB))) * 64}Mi"
 
 
+def pull_size(context: RenderContext) -> str:
+    """Return the size of a volume for the models of an image: all versions, twice.
+
+    ORAS keeps the compressed layers in temporary files until it has unpacked all of them (oras-go, content/file/file.go, Close).
+    """
+    return f"{max(1, math.ceil(2 * _all_bytes(context) / (64 * MIB))) * 64}Mi"
+
+
 def claim_size(context: RenderContext) -> str:
     """Return the size of a volume claim: twice the size of all versions in the bundle."""
-    size = sum(model.size_bytes * len(model.versions) for model in context.models)
-    return f"{max(1, math.ceil(2 * size / 2**30))}Gi"
+    return f"{max(1, math.ceil(2 * _all_bytes(context) / 2**30))}Gi"
+
+
+def _all_bytes(context: RenderContext) -> int:
+    """Return the size of all versions in the bundle, each counted with the size of the latest."""
+    return sum(model.size_bytes * len(model.versions) for model in context.models)

@@ -45,8 +45,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- include "bundle.reference" $image }}
 {{- end }}
 
+{{- /* "true" if the models are not in the server's image. */}}
+{{- define "bundle.source" -}}
+{{- if or .Values.persistence.enabled .Values.imageVolume.enabled .Values.bucket.enabled .Values.registry.enabled }}true{{ end }}
+{{- end }}
+
 {{- define "bundle.image" -}}
-{{- if or .Values.persistence.enabled .Values.imageVolume.enabled .Values.bucket.enabled -}}
+{{- if include "bundle.source" . -}}
 {{ include "bundle.reference" .Values.serverImage }}
 {{- else -}}
 {{ include "bundle.modelsImage" . }}
@@ -60,11 +65,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- /* Values that are valid by themselves, but not together. */}}
 {{- define "bundle.check" -}}
 {{- $sources := 0 }}
-{{- range list .Values.persistence .Values.imageVolume .Values.bucket }}
+{{- range list .Values.persistence .Values.imageVolume .Values.bucket .Values.registry }}
 {{- if .enabled }}{{ $sources = add1 $sources }}{{ end }}
 {{- end }}
 {{- if gt (int $sources) 1 }}
-{{- fail "persistence, imageVolume, bucket: enable only one of them, because each mounts /models" }}
+{{- fail "persistence, imageVolume, bucket, registry: enable only one of them, because each mounts /models" }}
 {{- end }}
 {{- if and .Values.persistence.fill.enabled (not .Values.persistence.enabled) }}
 {{- fail "persistence.fill.enabled: the Job fills the claim, so set persistence.enabled: true" }}

@@ -5,9 +5,12 @@
   mountPath: /etc/tf-serving-tls
   readOnly: true
 {{- end }}
-{{- if or .Values.persistence.enabled .Values.imageVolume.enabled .Values.bucket.enabled }}
+{{- if include "bundle.source" . }}
 - name: models
   mountPath: /models
+  {{- if or .Values.imageVolume.enabled .Values.registry.enabled }}
+  subPath: models
+  {{- end }}
   readOnly: true
 {{- end }}
 {{- with .Values.volumeMounts }}
@@ -43,6 +46,18 @@
 - name: models
   emptyDir:
     sizeLimit: {{ .Values.bucket.size | quote }}
+{{- else if .Values.registry.enabled }}
+- name: models
+  emptyDir:
+    sizeLimit: {{ .Values.registry.size | quote }}
+{{- with .Values.registry.secretName }}
+- name: registry
+  secret:
+    secretName: {{ . | quote }}
+    items:
+      - key: .dockerconfigjson
+        path: config.json
+{{- end }}
 {{- end }}
 {{- with .Values.volumes }}
 {{ toYaml . }}
@@ -50,8 +65,39 @@
 {{- end }}
 
 {{- define "bundle.init" -}}
-{{- if or .Values.tls.enabled .Values.bucket.enabled }}
+{{- if or .Values.tls.enabled .Values.bucket.enabled .Values.registry.enabled }}
 initContainers:
+{{- end }}
+{{- if .Values.registry.enabled }}
+  - name: models
+    image: {{ .Values.registry.image | quote }}
+    args:
+      - pull
+      - --no-tty
+      - --output=/bundle
+      - {{ .Values.registry.reference | quote }}
+    env:
+      - name: TMPDIR
+        value: /bundle
+      - name: DOCKER_CONFIG
+        value: /docker
+    resources:
+      requests:
+        cpu: 100m
+        memory: 64Mi
+        ephemeral-storage: {{ .Values.registry.size | quote }}
+      limits:
+        memory: 256Mi
+    securityContext:
+      {{- toYaml .Values.securityContext | nindent 6 }}
+    volumeMounts:
+      - name: models
+        mountPath: /bundle
+      {{- if .Values.registry.secretName }}
+      - name: registry
+        mountPath: /docker
+        readOnly: true
+      {{- end }}
 {{- end }}
 {{- if .Values.bucket.enabled }}
   - name: models

@@ -125,10 +125,18 @@ def test_the_models_image_contains_only_the_models(rendered: tuple[Path, list[In
     assert arguments(instructions, "FROM") == ["scratch"]
     copies = [rest.split()[1:] for rest in arguments(instructions, "COPY")]
     folders = ["digits/1", "digits/2", "digits/3", "minilm/4"]
-    assert copies == [[f"models/{folder}", f"/{folder}"] for folder in folders]
+    assert copies == [[f"models/{folder}", f"/models/{folder}"] for folder in folders]
     assert all((root / source).is_dir() for source, _ in copies)
     ignore = (root / "docker" / "Dockerfile.models.dockerignore").read_text().splitlines()
     assert ignore[1:] == ["*", *(f"!models/{folder}" for folder in folders)]
+
+
+@pytest.mark.parametrize(("form", "base"), [("oci", "busybox:1.37.0"), ("oci+native", "scratch")])
+def test_the_models_image_has_a_shell_where_kserve_runs_one(form: str, base: str, tmp_path: Path) -> None:
+    docker.render(make_context(kubernetes={"storage_uri": f"{form}://registry.example.com/models:1"}), tmp_path)
+    text = (tmp_path / "docker" / "Dockerfile.models").read_text()
+    assert arguments(parse_dockerfile(text), "FROM") == [base]
+    assert "docker build -f docker/Dockerfile.models -t registry.example.com/models:1 ." in text
 
 
 @pytest.mark.parametrize("name", ["docker/Dockerfile", "docker/Dockerfile.models", "the tool's own"])

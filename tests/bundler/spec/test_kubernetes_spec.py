@@ -27,6 +27,9 @@ from bundler.spec.kubernetes_spec import COMPONENTS, SOURCES
         ({"autoscaling": {"metrics": [{"pods": {}}]}}, "0: the key type is required"),
         ({"autoscaling": {"cpu_percent": 0}}, "at least 1"),
         ({"service_monitor": {"interval": "15"}}, "15s"),
+        ({"components": ["models-oci"]}, "e.g. registry.example.com/digits-models:1"),
+        ({"components": ["models-oci"], "volume_image": "team/models:1"}, "volume_image needs its host"),
+        ({"components": ["models-bucket"], "storage_uri": "pvc://a"}, "models-bucket copies from s3:// or gs://"),
         ({"copy_image": "a b"}, "is not the name of an image"),
     ],
 )

@@ -28,6 +28,7 @@ ALONE: tuple[tuple[str, ...], ...] = tuple(
 
 TOGETHER: tuple[tuple[str, ...], ...] = (
     OTHERS, (*OTHERS, "models-pvc", "fill-claim"), (*OTHERS, "models-volume"), (*OTHERS, "models-bucket"),
+    (*OTHERS, "models-oci"),
 )  # fmt: skip
 """All components, for each source of models."""
 

@@ -28,7 +28,10 @@ def write_bundle(folder: Path) -> None:
 def render_settled(folder: Path) -> Renderings:
     """Return the objects of bundles whose settings name a namespace and the digest of every image."""
     found = {}
-    images = {"models_image": f"registry.example.com/demo@{DIGEST}", "copy_image": f"rclone/rclone@{DIGEST}"}
+    images = {
+        "models_image": f"registry.example.com/demo:1@{DIGEST}", "copy_image": f"rclone/rclone@{DIGEST}",
+        "pull_image": f"ghcr.io/oras-project/oras:v1@{DIGEST}", "volume_image": f"registry.example.com/demo-models:1@{DIGEST}",
+    }  # fmt: skip
     for chosen in TOGETHER[1:]:
         settings = {"namespace": "models", "components": chosen, **images}
         context = make_context(docker={"tag": "2.19.1-gpu", "digest": DIGEST}, kubernetes=settings)
@@ -42,11 +45,20 @@ def render_settled(folder: Path) -> Renderings:
 def render_all(tree: Path) -> Renderings:
     """Return the objects by rendering: kustomize and Helm, with default and all components by source of models, and KServe."""
     found = {"overlays/prod": kustomize(tree / "overlays" / "prod"), "chart": helm_objects(tree)}
-    for chosen, name in zip(TOGETHER, ("no source", "claim", "volume", "bucket"), strict=True):
+    for chosen, name in zip(TOGETHER, ("no source", "claim", "volume", "bucket", "registry"), strict=True):
         found[f"kustomize, all, {name}"] = kustomize(overlay(tree, chosen, name=f"all-{name[:2]}"))
         found[f"helm, all, {name}"] = helm_objects(tree, switches(*chosen))
     found["kserve"] = kustomize(tree / "kserve")
+    found["kserve, canary"] = kserve_canary(tree.with_name("kserve-canary"))
     return found
+
+
+def kserve_canary(folder: Path) -> list[Object]:
+    """Return the objects for KServe of a bundle whose components are a canary and a gateway."""
+    labels = {"digits": {"stable": 1, "canary": 3}}
+    settings = {"components": ["gateway", "canary"], "storage_uri": f"oci+native://registry.example.com/demo:1@{DIGEST}"}
+    kubernetes.render(make_context(serving={"labels": labels}, kubernetes=settings), folder)
+    return kustomize(folder / "k8s" / "kserve")
 
 
 def predictors(objects: list[Object]) -> Iterator[Object]:
@@ -63,9 +75,9 @@ def predictors(objects: list[Object]) -> Iterator[Object]:
         (container,) = runtime["containers"]
         own = {key: value for key, value in model.items() if key not in ("modelFormat", "storageUri")}
         merged = {**container, **own, "args": [*container["args"], *model["args"]]}
-        pod = {key: value for key, value in predictor.items() if key not in ("minReplicas", "maxReplicas")}
+        pod = {key: value for key, value in predictor.items() if key not in ("minReplicas", "maxReplicas", "labels")}
         name = f"{service['metadata']['name']}-predictor"
-        labels = {"app": f"isvc.{name}"}
+        labels = {"app": f"isvc.{name}", **predictor["labels"]}
         yield {
             "apiVersion": "apps/v1",
             "kind": "Deployment",

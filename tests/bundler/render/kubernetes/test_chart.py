@@ -50,6 +50,7 @@ SETS = [
     ("gateway", "canary"),
     ("canary", "tls", "models-bucket"),
     ("ingress", "tls", "models-volume"),
+    ("canary", "tls", "models-oci"),
     *TOGETHER[1:],
 ]
 
@@ -213,11 +214,17 @@ def with_strings(word: str) -> dict[str, Any]:
         "ingress": {"className": word, "hosts": [{"host": word}], "tls": [{"secretName": word, "hosts": [word]}]},
         "tls": {"secretName": word}, "persistence": {"existingClaim": word}, "imageVolume": {"reference": word},
         "bucket": {"image": word, "secretName": word},
+        "registry": {"image": word, "reference": word, "secretName": word},
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("word", ["no", "on", "y", "n", "123", "1e3", "null", "0x1f"])
-@pytest.mark.parametrize("source", ["models-volume", "models-pvc"])
+@pytest.mark.parametrize(
+    ("word", "source"),
+    [
+        *itertools.product(("no", "on", "y", "n", "123", "1e3", "null", "0x1f"), ("models-volume", "models-pvc")),
+        ("1e3", "models-oci"), ("no", "models-oci"),
+    ],
+)  # fmt: skip
 def test_words_that_yaml_reads_as_something_else_stay_strings(word: str, source: str, tree: Path) -> None:
     """Readers of YAML 1.1 and 1.2 see the same objects, and the schemas find strings where strings belong."""
     strings = with_strings(word)
@@ -229,7 +236,7 @@ def test_words_that_yaml_reads_as_something_else_stay_strings(word: str, source:
     assert_valid(rendered, VERSIONS[-1:])
 
 
-@pytest.mark.parametrize("source", ["models-pvc", "models-volume", "models-bucket"])
+@pytest.mark.parametrize("source", ["models-pvc", "models-volume", "models-bucket", "models-oci"])
 def test_two_releases_in_a_namespace_keep_apart(source: str, tree: Path) -> None:
     one, two = (helm_objects(tree, everything(source), release=name) for name in ("one", "two"))
     assert not {(o["kind"], o["metadata"]["name"]) for o in one} & {(o["kind"], o["metadata"]["name"]) for o in two}
@@ -389,11 +396,11 @@ def test_conventional_values_are_taken_up(path: str, tree: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_two_releases_keep_apart_with_any_components(tree: Path) -> None:
-    """All 20,480 combinations, also if the releases have different ones: names, selectors and pods of all are compared."""
-    sources = ((), ("models-pvc",), ("models-pvc", "fill-claim"), ("models-volume",), ("models-bucket",))
+    """All 24,576 combinations, also if the releases have different ones: names, selectors and pods of all are compared."""
+    sources = ((), ("models-pvc",), ("models-pvc", "fill-claim"), ("models-volume",), ("models-bucket",), ("models-oci",))
     sets = [(*chosen, *source) for size in range(len(OTHERS) + 1) for chosen in itertools.combinations(OTHERS, size)
             for source in sources]  # fmt: skip
-    assert len(sets) == 20480
+    assert len(sets) == 24576
     one, two = (seen_in(tree, name, sets) for name in ("one", "two"))
     assert one.names and not one.names & two.names
     for release, other in ((one, two), (two, one)):

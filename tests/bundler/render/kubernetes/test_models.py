@@ -70,6 +70,60 @@ def test_a_store_of_ones_own_is_read_at_its_address_and_port(endpoint: str, port
     assert [(rule["port"], rule["protocol"]) for rule in rule["ports"]] == [(53, "UDP"), (53, "TCP"), (port, "TCP")]
 
 
+PINNED = f"registry.example.com:5000/team/models:3@sha256:{'a' * 64}"
+
+
+def test_the_models_are_pulled_from_a_registry_by_their_digest(tmp_path: Path) -> None:
+    settings = {"volume_image": PINNED, "pull_image": "mirror/oras:1", "pod": {"image_pull_secrets": ["first", "second"]}}
+    kubernetes.render(make_context(kubernetes=settings), tmp_path)
+    found = overlay_objects(tmp_path / "k8s", "network-policy", "models-oci")
+    assert_valid(list(found.values()))
+    pod = pod_spec(found)
+    (init,) = pod["initContainers"]
+    assert (init["image"], init["args"]) == ("mirror/oras:1", ["pull", "--no-tty", "--output=/bundle", PINNED])
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in init["volumeMounts"]}
+    environment = {variable["name"]: variable["value"] for variable in init["env"]}
+    assert mounts[environment["TMPDIR"]] == "models"  # the pod's root is read-only, and its /tmp is small
+    registry = volumes[mounts[environment["DOCKER_CONFIG"]]]["secret"]
+    assert registry == {"secretName": "first", "items": [{"key": ".dockerconfigjson", "path": "config.json"}]}
+    # ORAS unpacks models/<model>/<version> below --output; the server sees that as /models.
+    (served,) = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "models")
+    assert (served["mountPath"], served["subPath"], served["readOnly"]) == (tf_serving.MODELS_DIR, "models", True)
+    (rule,) = found["NetworkPolicy", "demo-registry"]["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == [53, 53, 5000]
+
+
+def test_a_volume_for_pulled_models_holds_all_versions_and_their_layers(tmp_path: Path) -> None:
+    big = RenderedModel("big", (1, 2), 3 * 2**30)
+    kubernetes.render(RenderContext("big", BundleSpec(), (big,)), tmp_path)
+    pod = pod_spec(overlay_objects(tmp_path / "k8s", "models-oci"), "big")
+    assert [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "models"] == ["12288Mi"]
+    assert pod["initContainers"][0]["resources"]["requests"]["ephemeral-storage"] == "12288Mi"
+    assert [mount["name"] for mount in pod["initContainers"][0]["volumeMounts"]] == ["models"]  # no Secret is set
+
+
+@pytest.mark.parametrize(
+    ("settings", "reference"),
+    [
+        ({"storage_uri": f"oci+native://{PINNED}"}, PINNED),
+        ({"storage_uri": "oci://registry.example.com/models"}, "registry.example.com/models:digits-3_minilm-4"),
+        ({"storage_uri": "oci://registry.example.com/models", "volume_image": PINNED}, PINNED),
+        ({"storage_uri": "s3://bucket"}, "demo-models:digits-3_minilm-4"),
+    ],
+)
+def test_image_volume_and_init_container_name_the_image_that_kserve_reads(
+    settings: dict[str, Any], reference: str, tmp_path: Path
+) -> None:
+    context = make_context(kubernetes=settings)
+    kubernetes.render(context, tmp_path)
+    pod = pod_spec(overlay_objects(tmp_path / "k8s", "models-volume"))
+    assert pod["volumes"][-1]["image"]["reference"] == reference
+    (mount,) = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "models")
+    assert mount["subPath"] == "models"
+    assert models.pull_arguments(context)[-1] == reference
+
+
 def test_the_bundles_own_claim_has_the_settings(tmp_path: Path) -> None:
     settings = {"storage_class": "nfs", "access_mode": "ReadWriteOnce", "size": "5Gi", "keep": False}
     kubernetes.render(make_context(), tmp_path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from bundler.render import kubernetes
+from bundler.spec.storage_uri import BUCKETS, EXAMPLES, scheme
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import OTHERS, VERSIONS, assert_valid, kustomize
 from tests.bundler.render.kubernetes.test_chart import assert_same, helm_objects
@@ -19,12 +20,13 @@ from tests.bundler.render.kubernetes.test_chart import assert_same, helm_objects
 WORDS = ("no", "on", "yes", "y", "n", "null", "true", "off", "nan")
 """Names that YAML 1.1 reads as something else."""
 NUMBERS = ("123", "1e3", "0x1f", "0777", "1-2")
-SOURCES = (("models-pvc",), ("models-pvc", "fill-claim"), ("models-volume",), ("models-bucket",), ())
+SOURCES = (("models-pvc",), ("models-pvc", "fill-claim"), ("models-volume",), ("models-bucket",), ("models-oci",), ())
 
 names = st.sampled_from((*WORDS, *NUMBERS, "digits", "my_model", "a" * 53, "b" * 80))
 labels = st.sampled_from((*WORDS, *NUMBERS, "team-a"))
 images = st.sampled_from((
     None, "no", "registry.example.com:5000/team/models", "models:7", "models:1e3", f"models@sha256:{'c' * 64}",
+    f"1e3.example:5000/on:1e3@sha256:{'c' * 64}",
 ))  # fmt: skip
 
 
@@ -91,10 +93,11 @@ kubernetes_settings = st.fixed_dictionaries(
         "host": st.sampled_from((None, "no.example.com", "1.2.3.nip.io")),
         "gateway": st.sampled_from(("on", "no/yes", "123/1e3", "infra/public")),
         "pod": pods, "claim": claims, "autoscaling": scaling, "prometheus_namespace": labels, "copy_image": st.just("rclone:1e3"),
+        "pull_secret": st.one_of(st.none(), labels), "pull_image": st.just("oras:1e3"),
         "service_monitor": some({"labels": st.dictionaries(labels, word, max_size=1), "interval": st.just("1m")}),
     },
     optional={
-        "storage_uri": st.sampled_from(("s3://no/models", "gs://b1e3/x")),
+        "storage_uri": st.sampled_from(("s3://no/models", "gs://b1e3/x", *EXAMPLES.values())),
     }
 )  # fmt: skip
 serving_settings = st.fixed_dictionaries(
@@ -136,8 +139,12 @@ def test_kustomize_and_helm_agree_for_random_settings(examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=checks, derandomize=examples < 100, phases=phases)
     @given(kubernetes_settings, serving_settings, docker_settings)
     def agree(cluster: dict[str, Any], serving: dict[str, Any], image: dict[str, Any]) -> None:
+        if "models-bucket" in cluster["components"] and scheme(cluster.get("storage_uri", "s3://")) not in BUCKETS:
+            del cluster["storage_uri"]
         if cluster.get("storage_uri", "").startswith("s3://") and cluster["replicas"] % 2:
             cluster["storage_endpoint"] = "http://minio.storage:9000"
+        if "models-oci" in cluster["components"] and "." not in (cluster["volume_image"] or "").partition("/")[0]:
+            cluster["volume_image"] = "registry.example.com/no:1e3"
         with tempfile.TemporaryDirectory() as folder:
             check(Path(folder), {"kubernetes": cluster, "serving": serving, "docker": image})
 

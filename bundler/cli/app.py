@@ -21,6 +21,7 @@ from bundler.cli import (
     render,
     serve,
     setup,
+    shadow,
     smoke,
     verify,
 )
@@ -67,6 +68,7 @@ app.command("serve", cls=HelpCommand, context_settings={"allow_extra_args": True
 app.command("launch", cls=HelpCommand)(launch.launch)
 app.command("smoke", cls=HelpCommand)(smoke.smoke)
 app.command("bench", cls=HelpCommand)(bench.bench)
+app.command("shadow", cls=HelpCommand)(shadow.shadow)
 app.command("promote", cls=HelpCommand)(promote.promote)
 app.command("render", cls=HelpCommand)(render.render)
 app.command("export-mobile", cls=HelpCommand)(export_mobile.export_mobile)

@@ -197,12 +197,12 @@ def _show(comparison: Shadow, bounds: Bounds, options: ShadowOptions) -> ShadowR
 def _exit_code(report: ShadowReport, bounds: Bounds) -> int:
     """Print why the comparison fails, if it does, and return the exit code."""
     if report.incomplete:
-        fix = "the figures are those of the rest: mend the cause, and compare again"
+        fix = "mend the cause and compare again: the figures describe only the part that was compared"
         what = f"The comparison is not complete. {' '.join(report.incomplete)}"
         print_error(what, where=report.target, fix=fix, code="TFB9354")
         return 1
     if report.disagreement is None:
-        failed = "; ".join(report.tally.sides[0].examples.values())
+        failed = f"First, {next(iter(report.tally.sides[0].examples.values()))}"
         fix = "send requests that the versions take: see the messages, and --signature"
         print_error(f"{report.verdict()} {failed}", where=report.target, fix=fix, code="TFB9357")
         return 1
@@ -227,9 +227,9 @@ def _print(report: ShadowReport) -> None:
         for status, example in side.examples.items():
             failed = plural(side.failures[status], "request")
             say(f"{report.names[number]} fails {failed} with {status}, e.g. {example}")
-    for each in report.tally.worst:
-        say(f"{each.where}, {each.signature}{' (within bounds)' if each.agrees else ''}: {each.explanation}")
-        say(f"  inputs: {'; '.join(each.inputs)}")
+    for worst in report.tally.worst:
+        say(f"{worst.where}, {worst.signature}{' (agrees)' if worst.agrees else ''}: {worst.explanation}")
+        say(f"  inputs: {'; '.join(worst.inputs)}")
     for sentence in report.notes():
         say(sentence)
     share = report.disagreement

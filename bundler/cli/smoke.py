@@ -22,7 +22,7 @@ def smoke(
     ],
     bundle: Annotated[Path | None, typer.Option(help="Bundle that is served.", show_default=False)] = None,
     replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
+        Path | None, typer.Option(metavar="FILE|DIR", help="Logged requests (--log_requests) to send instead of golden data.")
     ] = None,
     rest: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="REST port of the server, to test both.")

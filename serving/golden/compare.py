@@ -102,7 +102,7 @@ def _close(output: str, want: Array, got: Array) -> Difference:
         return _incomparable(output, "NaN or infinity are at other positions than expected")
     if not finite.any():
         return Difference(output, 0.0, 0.0)
-    error = np.where(finite, np.abs(np.where(finite, expected - actual, 0)), 0.0)
+    error = np.abs(np.subtract(expected, actual, out=np.zeros_like(expected), where=finite))  # inf - inf would warn
     rms = float(np.sqrt(np.mean(np.abs(expected[finite]) ** 2)))
     scale = np.maximum(np.where(finite, np.abs(expected), 1.0), max(rms, np.finfo(np.float64).tiny))
     relative = error / scale

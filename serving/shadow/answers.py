@@ -53,7 +53,7 @@ def compare_answers(
         verb: the RPC that was asked. The scores of Classify belong to labels, which may stand in another order.
         outputs: the outputs to compare; empty for all. One that neither answer has is left out.
     """
-    names = [name for name in (*first, *(set(second) - set(first))) if not outputs or name in outputs]
+    names = [name for name in sorted({*first, *second}) if not outputs or name in outputs]
     return tuple(_compare(name, first, second, verb) for name in names)
 
 

@@ -142,7 +142,7 @@ class ShadowReport:
             "disagreement": self.disagreement,
             "versions": [self._side(number) for number in (0, 1)],
             "latency_ratio": {"p50": self.latency_ratio(50), "p99": self.latency_ratio(99)},
-            "outputs": [figures.to_json() for figures in tally.outputs.values()],
+            "outputs": [figures.to_json() for figures in self.outputs],
             "noise": {
                 "repeated": tally.repeated,
                 "disagreement": self.noise,
@@ -178,8 +178,8 @@ class ShadowReport:
 
     @property
     def outputs(self) -> list[OutputFigures]:
-        """Figures of each output, in the order in which they were first answered."""
-        return list(self.tally.outputs.values())
+        """Figures of each output, by the names of signature and output."""
+        return [figures for _, figures in sorted(self.tally.outputs.items())]
 
 
 def share_text(share: float) -> str:

@@ -324,8 +324,9 @@ def _without_classes(logged: Logged, answer: dict[str, Array], outputs: Sequence
 
 
 def _without_outputs(logged: Logged, answer: dict[str, Array], outputs: Sequence[str]) -> ServingError:
+    there = ", ".join(sorted(answer)) or "no outputs"
     return ServingError(
-        f"Neither version answers {', '.join(map(repr, outputs))} to {logged}; there are: {', '.join(answer) or 'no outputs'}.",
+        f"Neither version answers {', '.join(map(repr, outputs))} to {logged}; there are: {there}.",
         fix="choose --output from these names, or a --signature that has it",
         code="TFB9356",
     )

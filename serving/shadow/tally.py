@@ -6,7 +6,7 @@ import heapq
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,20 +79,8 @@ class OutputFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data without infinite differences, which JSON cannot hold: those of strings and booleans."""
-        data = {
-            "signature": self.signature,
-            "output": self.output,
-            "requests": self.requests,
-            "differing": self.differing,
-            "incomparable": self.incomparable,
-            "problem": self.problem or None,
-            "max_abs": self.max_abs,
-            "mean_abs": self.mean_abs,
-            "max_rel": self.max_rel,
-            "rows": self.rows or None,
-            "same_top_share": self.top_agreement,
-        }
-        return {key: value for key, value in data.items() if value not in (None, float("inf"))}
+        data = {**asdict(self), "mean_abs": self.mean_abs, "same_top_share": self.top_agreement}
+        return {key: value for key, value in data.items() if value not in ("", None, float("inf"))}
 
 
 @dataclass

@@ -219,7 +219,7 @@ class Shadow:
                     self._compare(client, logged)
                 except ConnectionFailedError as exc:
                     done = plural(self.tally.requests, "request")
-                    self._end(f"The server could not be reached any more after {done}: {exc.what}")
+                    self._end(f"The server could not be reached any more after {done}, at {logged}: {exc.what}")
 
     def _compare(self, client: TimedClient, logged: Logged) -> None:
         try:

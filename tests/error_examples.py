@@ -831,6 +831,84 @@ def attachment_that_was_removed(given: Given) -> None:
     require(layout, {layout.bom: []}, "oci://registry.example.com/models/digits:1")
 
 
+def shadowing(given: Given, answers: dict[int, dict[str, Any]], *arguments: object, cut: int = 0) -> None:
+    """Compare two versions of `digits` that answer like this, on a log of four requests; a version without answers refuses."""
+    from serving.client.model_info import ModelInfo
+    from serving.errors import RequestError
+    from tests.serving.request_logs import batches, predict, write_log
+
+    def metadata(client: object, model: str, version: int, label: None) -> ModelInfo:
+        return ModelInfo(model, version, {})
+
+    def send(request: Any, client: object) -> dict[str, Any]:
+        if request.version not in answers:
+            raise RequestError("INVALID_ARGUMENT: input size does not match signature: 1!=2", status="INVALID_ARGUMENT")
+        return answers[request.version]
+
+    given.patch.setattr("serving.client.client.Client.metadata", metadata)
+    given.patch.setattr("serving.client.prepared_request.PreparedRequest.send", send)
+    log = write_log(Path("requests.tfrecord"), [predict("digits", image=x) for x in batches(4, 64)])
+    if cut:
+        log.write_bytes(log.read_bytes()[:-cut])
+    run("shadow", "localhost:8500", "--requests", log, *(arguments or ("--versions", 1, 2)), code=None)
+
+
+SCORES = np.array([[0.1, 0.9]], np.float32)
+
+
+@example("TFB9351")
+def log_without_a_request(given: Given) -> None:
+    Path("requests.tfrecord").touch()
+    run("shadow", "localhost:8500", "--requests", "requests.tfrecord", "--versions", "1", "2", code=None)
+
+
+@example("TFB9352")
+def version_that_is_not_served(given: Given) -> None:
+    from serving.client.client import Client
+    from serving.client.model_info import VersionStatus
+    from serving.errors import RequestError
+    from serving.shadow.sides import Side
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RequestError("NOT_FOUND: Could not find version 3 of model digits", status="NOT_FOUND")
+
+    given.patch.setattr(Client, "metadata", refuse)
+    given.patch.setattr(Client, "status", lambda *arguments: [VersionStatus(1, "AVAILABLE"), VersionStatus(2, "AVAILABLE")])
+    with Client("localhost:8500") as client:
+        Side(3).resolve(client, "digits")
+
+
+@example("TFB9353")
+def version_twice(given: Given) -> None:
+    shadowing(given, {}, "--versions", 2, 2)
+
+
+@example("TFB9354")
+def log_that_was_cut(given: Given) -> None:
+    shadowing(given, {1: {"scores": SCORES}, 2: {"scores": SCORES}}, cut=9)
+
+
+@example("TFB9355")
+def top_classes_of_an_embedding(given: Given) -> None:
+    answer = {"embedding": np.zeros(384, np.float32)}
+    shadowing(given, {1: answer, 2: answer}, "--versions", 1, 2, "--agree-on", "top1")
+
+
+@example("TFB9356")
+def misspelled_output(given: Given) -> None:
+    shadowing(given, {1: {"scores": SCORES}, 2: {"scores": SCORES}}, "--versions", 1, 2, "--output", "score")
+
+
+@example("TFB9357")
+def requests_that_no_version_takes(given: Given) -> None:
+    shadowing(given, {})
+
+
+@example("TFB9358")
+def versions_that_differ(given: Given) -> None:
+    shadowing(given, {1: {"scores": SCORES}, 2: {"scores": 1 - SCORES}}, "--versions", 1, 2, "--max-disagreement", 0.01)
+
+
 FOLDER = "/home/you"
 """Stands in the pages for the folder in which a mistake is made."""
 

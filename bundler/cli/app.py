@@ -24,6 +24,7 @@ from bundler.cli import (
     serve,
     setup,
     sign,
+    shadow,
     smoke,
     verify,
 )
@@ -70,6 +71,7 @@ app.command("serve", cls=HelpCommand, context_settings={"allow_extra_args": True
 app.command("launch", cls=HelpCommand)(launch.launch)
 app.command("smoke", cls=HelpCommand)(smoke.smoke)
 app.command("bench", cls=HelpCommand)(bench.bench)
+app.command("shadow", cls=HelpCommand)(shadow.shadow)
 app.command("promote", cls=HelpCommand)(promote.promote)
 app.command("render", cls=HelpCommand)(render.render)
 app.command("sign", cls=HelpCommand)(sign.sign)

@@ -47,7 +47,7 @@ class BenchOptions:
         ),
     ] = None
     replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
+        Path | None, typer.Option(metavar="FILE|DIR", help="Logged requests (--log_requests) to send instead of golden data.")
     ] = None
     model: Annotated[str | None, typer.Option(help="Model to measure. Default: the bundle's only model.")] = None
     version: Annotated[
@@ -210,11 +210,12 @@ def _golden_requests(options: BenchOptions) -> list[Requests]:
 
 
 def _logged_requests(file: Path) -> list[PreparedRequest]:
+    from serving.client.request_log import NOT_SENT
     from serving.smoke.replay import read_requests
 
     logged = read_requests(file)
     for kind, count in sorted(logged.left_out.items()):
-        note(f"{plural(count, 'record')} of {kind} in {file} skipped: requests of this kind cannot be replayed.")
+        note(f"{plural(count, 'record')} of {kind} in {file} skipped: {NOT_SENT.get(kind, 'this kind is unknown')}.")
     return list(logged.requests)
 
 

@@ -3,7 +3,7 @@
 0    done
 1    the build or check failed
 2    wrong usage
-3    parity or accuracy gate not met
+3    parity, an accuracy gate or a bound of a comparison not met
 130  interrupted (Ctrl-C)
 143  terminated (SIGTERM)
 """

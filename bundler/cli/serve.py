@@ -28,7 +28,8 @@ def serve(
     progress, then stops; a second one stops it at once.
 
     Flags of its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
-    `tfbundle smoke --replay` and `tfbundle bench --replay` send again. --log_format=json logs one JSON line per request.
+    `tfbundle shadow`, `tfbundle smoke --replay` and `tfbundle bench --replay` send again. --log_format=json logs one JSON line
+    per request.
     --max_request_bytes --max_decoded_bytes --max_tensor_elements --max_nesting --max_large_bodies --write_timeout_in_ms limit
     what a request may cost, and --allowed_hosts the names under which the server answers.
     --reload_base_path=FOLDER is where `tfbundle promote --server` and other clients may load models from: by default the

@@ -25,7 +25,7 @@ def smoke(
         str | None, typer.Option(metavar="DIR", help="Bundle that is served: its folder, or its address.", show_default=False)
     ] = None,
     replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Logged requests (--log_requests) to send instead of golden data.")
+        Path | None, typer.Option(metavar="FILE|DIR", help="Logged requests (--log_requests) to send instead of golden data.")
     ] = None,
     rest: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="REST port of the server, to test both.")

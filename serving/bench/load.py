@@ -124,7 +124,7 @@ def _check(client: Client, request: PreparedRequest) -> None:
             raise ProtocolError(
                 f"The answer has no output {name!r}, only {sorted(got)}.", where=str(client.target), code="TFB7203"
             )
-        difference = compare(name, np.asarray(want), np.asarray(got[name]))
+        difference = compare(name, want, got[name])
         if not difference.within(request.tolerance):
             raise ProtocolError(
                 f"The server's answer differs from PyTorch's: {difference.explain()}.",

@@ -27,7 +27,7 @@ def draw(results: Sequence[LoadFigures], file: Path) -> None:
         TargetError: the suffix is not .svg, .png or .pdf.
         MissingExtraError: matplotlib is not installed.
     """
-    with _axes(file) as axes:
+    with figure(file) as (axes,):
         for name, line in _lines(results).items():
             _line(axes, name, line)
         axes.set(xlabel="rows per second", ylabel="latency, ms", yscale="log", title=results[0].model)
@@ -65,7 +65,7 @@ def draw_choices(choices: Sequence[Choice], title: str, file: Path) -> None:
         TargetError: the suffix is not .svg, .png or .pdf.
         MissingExtraError: matplotlib is not installed.
     """
-    with _axes(file) as axes:
+    with figure(file) as (axes,):
         front = sorted((choice for choice in choices if choice.is_front), key=lambda choice: choice.per_second)
         axes.plot([each.per_second for each in front], [each.ms for each in front], color="0.7", zorder=0, label="Pareto front")
         for group in dict.fromkeys(choice.group for choice in choices):
@@ -97,19 +97,29 @@ def check_format(file: Path) -> None:
 
 
 @contextmanager
-def _axes(file: Path) -> Iterator[Any]:
-    """Yield empty axes, and write what was drawn on them to the file."""
+def figure(file: Path, columns: int = 1) -> Iterator[list[Any]]:
+    """Yield empty axes side by side, and write what was drawn on them to the file.
+
+    Args:
+        file: where to write the image; its suffix chooses the format.
+        columns: the number of axes.
+
+    Raises:
+        TargetError: the suffix is not .svg, .png or .pdf.
+        MissingExtraError: matplotlib is not installed.
+    """
     check_format(file)
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "tfbundle"  # makes the file the same for the same figures
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    yield axes
-    axes.spines[["top", "right"]].set_visible(False)
+    drawn = Figure(figsize=(8 if columns == 1 else 6 * columns, 5), layout="constrained")
+    plots = list(drawn.subplots(1, columns, squeeze=False)[0])
+    yield plots
+    for axes in plots:
+        axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    drawn.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def _lines(results: Sequence[LoadFigures]) -> dict[str, list[LoadFigures]]:

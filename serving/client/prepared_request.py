@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class PreparedRequest:
             `scores`.
         tolerance: largest allowed relative error of the answer, see `serving.golden.compare`.
         verb: the RPC.
+        label: label of a version, instead of `version`.
     """
 
     model: str
@@ -35,6 +37,7 @@ class PreparedRequest:
     outputs: Mapping[str, Array] = field(default_factory=dict)
     tolerance: float = 1e-4
     verb: Verb = "Predict"
+    label: str | None = None
 
     @property
     def rows(self) -> int:
@@ -44,15 +47,15 @@ class PreparedRequest:
 
     def send(self, client: Client) -> dict[str, Array]:
         """Send the request and return the answer's arrays by output name. Errors as in `Client.predict`."""
+        to: dict[str, Any] = {"version": self.version, "label": self.label, "signature": self.signature}
         if self.verb == "Predict":
-            return client.predict(self.model, self.inputs, version=self.version, signature=self.signature)
+            return client.predict(self.model, self.inputs, **to)
         examples = [bytes(example) for example in self.inputs[EXAMPLES].tolist()]
         if self.verb == "Classify":
-            rows = client.classify(self.model, examples, version=self.version, signature=self.signature)
-            return classes_as_outputs(rows)
-        values = client.regress(self.model, examples, version=self.version, signature=self.signature)
-        return {"outputs": np.array(values, np.float32)}
+            return classes_as_outputs(client.classify(self.model, examples, **to))
+        return {"outputs": np.array(client.regress(self.model, examples, **to), np.float32)}
 
     def prepare(self, client: Client) -> Callable[[], object]:
         """Encode the request once and return a function that sends it, see `Client.prepare`."""
-        return client.prepare(self.model, self.inputs, version=self.version, signature=self.signature, verb=self.verb)
+        to: dict[str, Any] = {"version": self.version, "label": self.label, "signature": self.signature}
+        return client.prepare(self.model, self.inputs, **to, verb=self.verb)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.protocol.tensors import Array
+from serving.protocol.tensors import Array, array_dtype_name, bfloat16_to_float32
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,12 @@ class Difference:
 
 def compare(output: str, want: Array, got: Array) -> Difference:
     """Compare one output with its expected values. Tensors that differ in dtype or shape give a `problem`, not an error."""
+    if array_dtype_name(want) == array_dtype_name(got) == "bfloat16":
+        want, got = bfloat16_to_float32(want), bfloat16_to_float32(got)
     if want.dtype.kind in "USO":
         want, got = _text(want), _text(got)
     elif got.dtype != want.dtype:
-        return _incomparable(output, f"expected dtype {want.dtype}, got {got.dtype}")
+        return _incomparable(output, f"expected dtype {array_dtype_name(want)}, got {array_dtype_name(got)}")
     if got.shape != want.shape:
         return _incomparable(output, f"expected shape {list(want.shape)}, got {list(got.shape)}")
     if want.size == 0:
@@ -100,7 +102,7 @@ def _close(output: str, want: Array, got: Array) -> Difference:
         return _incomparable(output, "NaN or infinity are at other positions than expected")
     if not finite.any():
         return Difference(output, 0.0, 0.0)
-    error = np.where(finite, np.abs(np.where(finite, expected - actual, 0)), 0.0)
+    error = np.abs(np.subtract(expected, actual, out=np.zeros_like(expected), where=finite))  # inf - inf would warn
     rms = float(np.sqrt(np.mean(np.abs(expected[finite]) ** 2)))
     scale = np.maximum(np.where(finite, np.abs(expected), 1.0), max(rms, np.finfo(np.float64).tiny))
     relative = error / scale

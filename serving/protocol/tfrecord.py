@@ -20,8 +20,13 @@ _MAX_RECORD = 2**31 - 1
 """Most bytes of a record: those of a protobuf message."""
 
 
-def read_records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path, end: int | None = None) -> Iterator[bytes]:
     """Yield the data of each record of a file.
+
+    Args:
+        path: the file.
+        end: records that begin at or behind this byte are not read; None for the file's size when it is opened. A server may
+            still append to it.
 
     Raises:
         GoldenError: the file cannot be read, is not a TFRecord file, or is incomplete.
@@ -31,20 +36,23 @@ def read_records(path: Path) -> Iterator[bytes]:
         if path.exists() and not path.is_file():
             raise GoldenError(f"{path} is not a regular file.", fix=fix, code="TFB7202")  # a FIFO would never end
         with path.open("rb") as file:
-            yield from _records(path, file)
+            yield from _records(path, file, end)
     except OSError as exc:
         raise GoldenError(f"{path} cannot be read: {exc.strerror}.", fix=fix, code="TFB7202") from exc
     except ValueError as exc:  # a path with NUL
         raise GoldenError(f"{str(path)!r} cannot be read: {exc}.", fix=fix, code="TFB7202") from exc
 
 
-def _records(path: Path, file: BinaryIO) -> Iterator[bytes]:
+def _records(path: Path, file: BinaryIO, end: int | None) -> Iterator[bytes]:
     at, size = 0, os.fstat(file.fileno()).st_size
-    while header := file.read(12):
+    end = size if end is None else end
+    while at < end and (header := file.read(12)):
         if len(header) < 12 or _masked_crc32c(header[:8]) != struct.unpack("<I", header[8:])[0]:
             fix = "give another file, or record the requests again"
             raise GoldenError(f"{path} is not a TFRecord file, or is damaged at byte {at}.", fix=fix, code="TFB7202")
         (length,) = struct.unpack("<Q", header[:8])
+        if at + 16 + length > size:
+            size = os.fstat(file.fileno()).st_size  # the last record may have been completed since the file was opened
         # The length is compared with the file before that much memory is allocated.
         data = file.read(length) if length <= min(size - at - 16, _MAX_RECORD) else b""
         if len(data) < length or len(file.read(4)) < 4:

@@ -21,9 +21,9 @@ from serving.client.examples import EXAMPLES, VERBS, classes_as_outputs
 from serving.client.model_info import ModelInfo, TensorInfo
 from serving.client.rest_protocol import NOT_IN_JSON
 from serving.errors import GoldenError, NotReadyError, ServingError
-from serving.golden.compare import Difference, compare
+from serving.golden.compare import compare
 from serving.golden.data import Golden, GoldenCase
-from serving.protocol.tensors import Array, array_dtype_name, bfloat16_to_float32
+from serving.protocol.tensors import Array, array_dtype_name
 
 REST_ROUNDING = 1e-8
 """Relative error that JSON itself may add: the server prints float32 with nine digits."""
@@ -329,7 +329,7 @@ class _Replay:
         """Return the largest relative error of an answer; fail if it exceeds the tolerance plus `extra`."""
         problems = [f"output {name!r} is missing in the answer" for name in outputs if name not in got]
         problems += [f"output {name!r} was not expected" for name in sorted(set(got) - set(outputs))]
-        differences = [_difference(name, want, got[name]) for name, want in outputs.items() if name in got]
+        differences = [compare(name, want, got[name]) for name, want in outputs.items() if name in got]
         tolerance = self.golden.served_tolerance + extra
         problems += [difference.explain() for difference in differences if not difference.within(tolerance)]
         worst = max((difference.max_rel for difference in differences), default=0.0)
@@ -373,9 +373,3 @@ def _has_rows(case: GoldenCase) -> bool:
     """Return whether JSON's row form can carry the case: all its tensors need the same first dim."""
     arrays = [*case.inputs.values(), *case.outputs.values()]
     return all(a.ndim for a in arrays) and len({a.shape[0] for a in arrays}) == 1 and arrays[0].shape[0] > 0
-
-
-def _difference(name: str, want: Array, got: Array) -> Difference:
-    if array_dtype_name(want) == array_dtype_name(got) == "bfloat16":
-        return compare(name, bfloat16_to_float32(want), bfloat16_to_float32(got))
-    return compare(name, want, got)

@@ -11,6 +11,8 @@ can misbehave on purpose. It prints `grpc PORT rest PORT` when both ports are op
     broken   could not be loaded
     slow     answers after five seconds
     busy     is always overloaded
+    noisy    as affine, but never answers the same twice; labels stable -> 1, canary -> 2
+    grown    version 1 as affine; version 2 answers four columns, float64 totals, and an output `extra`
 """
 
 from __future__ import annotations
@@ -41,8 +43,9 @@ DTYPES = (
 )  # fmt: skip
 STARTED = time.monotonic()
 STOPPING = threading.Event()
-VERSIONS = {"affine": (1, 2), "echo": (7,), "late": (1,), "broken": (1,), "slow": (1,), "busy": (1,)}
-LABELS = {("affine", "stable"): 1}
+VERSIONS = {"affine": (1, 2), "echo": (7,), "late": (1,), "broken": (1,)}
+VERSIONS |= dict.fromkeys(("slow", "busy", "noisy", "grown"), (1, 2))
+LABELS = {("affine", "stable"): 1, ("noisy", "stable"): 1, ("noisy", "canary"): 2}
 
 
 class RefusedError(Exception):
@@ -98,6 +101,10 @@ class Models:
                 grpc.StatusCode.INVALID_ARGUMENT, f"Expects arg[0] to be float but {x.dtype} is provided"
             )
         y = x * np.float32(version + 1) + np.float32(self.weight)
+        if spec.name == "noisy":
+            y += np.random.default_rng().normal(size=y.shape).astype(np.float32)
+        if spec.name == "grown" and version == 2:
+            return {"y": np.pad(y, ((0, 0), (0, 1))), "total": y.sum(axis=-1, dtype=np.float64), "extra": y}
         return {"y": y, "total": y.sum(axis=-1, dtype=np.float32)}
 
     def signatures(self, name: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

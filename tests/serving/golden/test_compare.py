@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from serving.golden.compare import compare
+from serving.protocol.tensors import BFloat16Bits
 from tests.serving.memory import assert_allocates_less_than
 
 NAN, INF = np.nan, np.inf
@@ -58,3 +60,18 @@ def test_one_long_text_among_many_takes_no_room_for_all() -> None:
         other = texts.copy()
         other[7] = b"c"
         assert compare("y", texts, other).explain() == "output 'y' at [7]: expected b, got c (relative error inf)"
+
+
+def test_infinities_at_the_same_positions_beside_numbers_are_equal() -> None:
+    want = np.array([INF, -INF, NAN, 1.0])
+    assert compare("y", want, want.copy()).within(0.0)
+    assert compare("y", want, np.array([INF, -INF, NAN, 1.5])).max_abs == 0.5
+
+
+def test_bfloat16_is_compared_by_value_in_both_of_its_forms() -> None:
+    bits = np.array([0x3F80, 0x4000], np.uint16)  # 1.0 and 2.0
+    plain, typed = bits.view(BFloat16Bits), bits.view(ml_dtypes.bfloat16)
+    other = np.array([0x3F80, 0x4001], np.uint16).view(BFloat16Bits)
+    assert compare("y", plain, typed).within(0.0)
+    assert compare("y", plain, other).max_abs == 2.0**-6
+    assert compare("y", plain, np.float32([1, 2])).problem == "expected dtype bfloat16, got float32"

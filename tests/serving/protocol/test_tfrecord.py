@@ -40,6 +40,25 @@ def test_a_cut_or_shifted_file_is_an_error(path: Path) -> None:
         list(read_records(path))
 
 
+def test_records_that_are_appended_while_the_file_is_read_are_left_out(path: Path) -> None:
+    records = read_records(path)
+    assert next(records) == b""
+    with path.open("ab") as file:
+        file.write(path.read_bytes())
+    assert list(records) == RECORDS[1:]
+    assert list(read_records(path, 17)) == RECORDS[:2]
+
+
+def test_last_record_may_be_completed_after_the_file_is_opened(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1000])
+    records = read_records(path)
+    assert next(records) == b""
+    with path.open("ab") as file:
+        file.write(content[-1000:])
+    assert list(records) == RECORDS[1:]
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(GoldenError, match="cannot be read: No such file"):
         list(read_records(tmp_path / "none"))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ import pytest
 from serving.errors import GoldenError, TargetError
 from serving.golden.data import Golden
 from serving.launch.server_process import ServerEndpoints
+from serving.protocol.tensors import to_proto
+from serving.smoke.replay import replay
 from serving.smoke.run import Check, GoldenFile, SmokeReport, golden_files, run
 from serving.smoke.standalone import main
 from tests.serving import golden_data
+from tests.serving.request_logs import predict, write_log
 from tests.serving.servers import small_server
 
 
@@ -210,3 +214,31 @@ def test_json_has_no_infinities(endpoints: ServerEndpoints, tmp_path: Path) -> N
     text = json.dumps(report.to_json(), allow_nan=False)
     assert "expected dtype int64, got float32" in text
     assert isinstance(Golden.load(tmp_path / "affine" / "1.npz"), Golden)
+
+
+def labelled(label: str) -> Any:
+    """Return the log of a request that version 1 of `affine` answered, for a label; empty for none."""
+    x = np.float32([[1, 2, 3]])
+    log = predict("affine", x=x)
+    log.predict_log.request.model_spec.version_label = label
+    for name, array in {"y": 2 * x + 1, "total": np.float32([15])}.items():
+        log.predict_log.response.outputs[name].CopyFrom(to_proto(array))
+    return log
+
+
+def test_replayed_requests_keep_their_label_and_folders_are_replayed(endpoints: ServerEndpoints, tmp_path: Path) -> None:
+    write_log(tmp_path / "logs" / "1", [labelled("stable")])
+    write_log(tmp_path / "logs" / "2", [labelled("stable")])
+    for target in (endpoints.grpc_target, endpoints.rest_target):
+        report = replay(target, tmp_path / "logs")
+        assert report.passed and len(report.checks) == 2
+    assert not replay(endpoints.grpc_target, write_log(tmp_path / "newest", [labelled("")])).passed
+
+
+def test_replay_names_a_damaged_record_and_sends_nothing(endpoints: ServerEndpoints, tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", [labelled("stable"), b"\xff"])
+    with pytest.raises(GoldenError, match=r"Record 2 of .*log is not a PredictionLog\."):
+        replay(endpoints.grpc_target, log)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GoldenError, match="has no file of requests"):
+        replay(endpoints.grpc_target, tmp_path / "empty")

@@ -1,0 +1,1 @@
+"""Replay of logged requests against two versions of a model, to see where they differ."""

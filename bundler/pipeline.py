@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 
     from bundler.converters.native.registry import HandlerTable
     from bundler.spec.bundle_spec import BundleSpec, FastPathForm, ModelSpec, ServingSpec, SignatureLayout
+    from bundler.spec.request import BuildRequest
 
 Stage = Literal[
     "load", "export", "explain", "convert", "saved_model", "precision", "tflite", "fast_path", "choose", "parity", "evaluate",
@@ -447,12 +448,11 @@ def _run_stages(
         proof = _prove(task, served, fast.golden, forms.extended(report))
     record = {
         **(_evaluation(task, evaluate, outcome.variants, exported[0], times) if evaluate else {}),
-        **_model_record(task, model, served, _move_onnx_files(task, exported)),
+        **_model_record(task, model, served, _move_onnx_files(task, exported), started),
         **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
         **forms.to_json(),
         **({"choice": choice.to_json()} if choice else {}),
         "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
-        "build": _build_record(task, started),
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
     portable = PortablePaths(task.base).value(record)
@@ -634,7 +634,7 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
     return opset
 
 
-def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
+def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int, started: str) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
         "created": _now(),
@@ -645,6 +645,7 @@ def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset:
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
         "fixed_dims": _fixed_dims(task, loaded).to_json(),
+        "build": _build_record(task, started),
     }
 
 
@@ -790,7 +791,7 @@ def build(
         what = f"evaluate works with only one model, but bundle.yaml has {len(models)}."
         raise UsageError(what, where=text, fix="build the models one by one", code="TFB1001")
     measures = {models[0].name: evaluate} if evaluate else None
-    with _out_folder(str(lost_address(str(out)) or out) if is_address else None, request.out, adopts=adopt) as folder:
+    with _out_folder(str(lost_address(str(out)) or out) if is_address else None, request, adopts=adopt) as folder:
         return build_bundle(
             request.spec, folder, base=request.base, version=version, progress=progress, loaded=loaded, evaluate=measures,
             adopt=adopt,
@@ -798,14 +799,15 @@ def build(
 
 
 @contextmanager
-def _out_folder(address: str | None, folder: Path, *, adopts: bool) -> Iterator[Path]:
+def _out_folder(address: str | None, request: BuildRequest, *, adopts: bool) -> Iterator[Path]:
     """Return a context with the folder to build in. What a build changes there is uploaded to the address, if there is one."""
     if address is None:
-        yield folder
+        yield request.out
         return
     from bundler.delivery.stores.mirror import writing
 
-    with writing(StoreAddress.parse(address), may_be_new=True, adopts=adopts) as mirror:
+    also = against.files_in_service(request.spec)
+    with writing(StoreAddress.parse(address), may_be_new=True, adopts=adopts, also=also) as mirror:
         yield mirror.root
 
 

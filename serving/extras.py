@@ -32,7 +32,7 @@ PACKAGES = {
     "images": {"pillow": "PIL"},
     "plots": {"matplotlib": "matplotlib"},
     "async": {"aiohttp": "aiohttp", "yarl": "yarl"},
-    "oci": {"oras": "oras"},
+    "oci": {"oras": "oras", "requests": "requests"},
     "remote": {"fsspec": "fsspec"},
     "s3": {"s3fs": "s3fs"},
     "gcs": {"gcsfs": "gcsfs"},

@@ -23,8 +23,8 @@ from bundler.cli import (
     render,
     serve,
     setup,
-    sign,
     shadow,
+    sign,
     smoke,
     verify,
 )

@@ -46,6 +46,14 @@ class BuildCommand(LazyCommand):
         return super().parse_args(ctx, list(with_bare_values(args)))
 
 
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Export the model, list its operators and every one that would fail. Build nothing."),
+]
+_Adopt = Annotated[
+    bool,
+    typer.Option("--adopt", help="Take in the versions of a TensorFlow Serving model repository in the bundle's folder."),
+]
 _Against = Annotated[
     str | None,
     typer.Option(
@@ -76,14 +84,8 @@ def build(
     version: Annotated[
         int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")
     ] = None,
-    dry: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Export the model, list its operators and every one that would fail. Build nothing."),
-    ] = False,
-    adopt: Annotated[
-        bool,
-        typer.Option("--adopt", help="Take in the versions of a TensorFlow Serving model repository in the bundle's folder."),
-    ] = False,
+    dry: _DryRun = False,
+    adopt: _Adopt = False,
     against: _Against = None,
     report: _Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -138,9 +140,10 @@ class _Target:
 def _build(request: BuildRequest, target: _Target) -> None:
     from bundler.errors import ComparisonError, VariantsError
     from bundler.pipeline import build_bundle, stage_count
+    from bundler.validation.against import files_in_service
 
     unchanged = cleanly_interrupted(f"nothing was published; {target.out} is unchanged.")
-    opened = changed_folder(target.out, may_be_new=True, adopts=target.adopt)
+    opened = changed_folder(target.out, may_be_new=True, adopts=target.adopt, also=files_in_service(request.spec))
     try:
         with unchanged, opened as folder, stages(stage_count(request.spec)) as progress:
             bundle = build_bundle(

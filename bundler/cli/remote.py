@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from serving.texts import shell_command
 
 if TYPE_CHECKING:
+    from bundler.bundle.manifest import Manifest
     from bundler.values.addresses import StoreAddress
 
 BUNDLE = "A folder that tfbundle build wrote, or the address of one, e.g. s3://bucket/dist."
@@ -56,20 +57,27 @@ def folder_of(text: str, needed: Needed) -> Path:
 
 
 @contextmanager
-def changed_folder(text: str, *, may_be_new: bool = False, adopts: bool = False) -> Iterator[Path]:
+def changed_folder(
+    text: str,
+    *,
+    may_be_new: bool = False,
+    adopts: bool = False,
+    also: Callable[[Manifest], Callable[[str], bool]] | None = None,
+) -> Iterator[Path]:
     """Return a context with a bundle's folder for a command that changes the bundle; a store gets the changes at the end.
 
     Args:
         text: the path or address.
         may_be_new: whether there need not be a bundle yet.
         adopts: whether the command takes in versions that are in the folder already.
+        also: returns, for the manifest of a store's bundle, which files the command reads besides generated files and golden data.
     """
     address = store_address(text)
     if address is None:
         yield Path(text)
         return
     from bundler.cli.progress import transfers
-    from bundler.delivery.stores.mirror import writing
+    from bundler.delivery.stores.mirror import nothing, writing
 
-    with writing(address, transfers, may_be_new=may_be_new, adopts=adopts) as mirror:
+    with writing(address, transfers, may_be_new=may_be_new, adopts=adopts, also=also or nothing) as mirror:
         yield mirror.root

@@ -44,7 +44,7 @@ from serving.launch.server_process import server_process
 from serving.server.config.files import bundle_settings
 
 if TYPE_CHECKING:
-    from bundler.spec.bundle_spec import ModelSpec
+    from bundler.spec.bundle_spec import BundleSpec, ModelSpec
 
 ROUNDS = 200
 """The most calls of each version for the latency."""
@@ -115,6 +115,22 @@ def in_service(manifest: Manifest | None, model: str, version: str) -> int | Non
         fix=f"choose one of: {', '.join(known)}; or set the label with `tfbundle promote`",
         code="TFB1401",
     )
+
+
+def files_in_service(spec: BundleSpec) -> Callable[[Manifest], Callable[[str], bool]]:
+    """Return which files of a bundle the comparisons of a build read: those of the SavedModels in service.
+
+    Returns:
+        A function of the bundle so far, which returns whether a path of bundle.json is among them. It raises as `in_service`.
+    """
+    compared = {model.name: model.against.version for model in spec.models if model.against.version}
+
+    def wanted(manifest: Manifest) -> Callable[[str], bool]:
+        versions = {name: in_service(manifest, name, version) for name, version in compared.items()}
+        prefixes = tuple(f"models/{name}/{number}/" for name, number in versions.items() if number is not None)
+        return lambda path: path.startswith(prefixes)
+
+    return wanted
 
 
 def compare_versions(

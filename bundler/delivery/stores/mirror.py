@@ -104,9 +104,19 @@ def reading(address: StoreAddress, wanted: Callable[[Manifest], Wanted], progres
         return _synced(store, folder, "read", wanted, progress)
 
 
+def nothing(manifest: Manifest) -> Wanted:
+    """Return that no file is needed besides those that every command reads."""
+    return lambda path: False
+
+
 @contextmanager
 def writing(
-    address: StoreAddress, shown: Shown = quietly, *, may_be_new: bool = False, adopts: bool = False
+    address: StoreAddress,
+    shown: Shown = quietly,
+    *,
+    may_be_new: bool = False,
+    adopts: bool = False,
+    also: Callable[[Manifest], Wanted] = nothing,
 ) -> Iterator[Mirror]:
     """Return a context with a folder to change a store's bundle in. At its end, what has changed is uploaded.
 
@@ -115,6 +125,7 @@ def writing(
         shown: shows the progress of the download, and later that of the upload.
         may_be_new: whether the store need not have a bundle there yet.
         adopts: whether the command is to take in a model repository, which has to be on this machine.
+        also: returns, for the bundle's manifest, which further files the command reads.
 
     Raises:
         UsageError: nothing can be written to stores of this kind, or `adopts` is set.
@@ -133,7 +144,7 @@ def writing(
     folder = _area(address)
     with _local_errors(folder), _locked(folder / "write.lock", address, 0.0):
         with shown() as progress:
-            mirror = _synced(store, folder, "write", lambda manifest: for_build, progress, may_be_new=may_be_new)
+            mirror = _synced(store, folder, "write", _either(also), progress, may_be_new=may_be_new)
         try:
             yield mirror
         except VariantsError:  # raised after the bundle was published without some files
@@ -142,6 +153,16 @@ def writing(
             raise
         with shown() as progress:
             mirror.publish(progress)
+
+
+def _either(also: Callable[[Manifest], Wanted]) -> Callable[[Manifest], Wanted]:
+    """Return, for a manifest, which files a command reads that changes a bundle, and also reads others."""
+
+    def wanted(manifest: Manifest) -> Wanted:
+        further = also(manifest)
+        return lambda path: for_build(path) or further(path)
+
+    return wanted
 
 
 def _area(address: StoreAddress) -> Path:

@@ -70,7 +70,7 @@ def changed_folder(
         text: the path or address.
         may_be_new: whether there need not be a bundle yet.
         adopts: whether the command takes in versions that are in the folder already.
-        also: returns, for the manifest of a store's bundle, which files the command reads besides generated files and golden data.
+        also: returns, for the manifest of a bundle in a store, which files the command reads besides golden data and generated ones.
     """
     address = store_address(text)
     if address is None:

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bundler.bundle.reader import BundleReader
-from bundler.delivery.oci import artifact
+from bundler.delivery.oci import artifact, seals
 from bundler.delivery.oci.descriptors import INDEX, MANIFEST, Descriptor, to_bytes
 from bundler.delivery.oci.image import Base, Image, Platform, make_image
-from bundler.delivery.oci.layers import Layer, PackedFile, Sealed, read_file
+from bundler.delivery.oci.layers import Layer, PackedFile, Reading, Sealed, read_file
 from bundler.delivery.oci.referrers import BUNDLE_TYPE
-from bundler.delivery.oci.registry import Chunks, Registry
-from bundler.delivery.oci.seals import seal
+from bundler.delivery.oci.registry import Chunks, Registry, Report
 from bundler.delivery.transfers import Outcome, Progress, Totals, Transfer, ignore
 
 _NO_PLATFORM = {"architecture": "unknown", "os": "unknown"}
@@ -48,6 +48,7 @@ class Pusher:
         self._registry = registry
         self._progress = progress
         self._sealed: dict[str, Sealed] = {}
+        self._streamed: set[str] = set()
 
     def push_image(self, bundle: BundleReader, tag: str, platform: Platform, base: Base | None = None) -> PushedImage:
         """Push the image of the models under a tag.
@@ -98,14 +99,38 @@ class Pusher:
     def _push_layer(self, layer: Layer) -> Sealed:
         if layer.title in self._sealed:
             return self._sealed[layer.title]
-
-        def show(done: int) -> None:
-            self._progress(Transfer(layer.title, layer.size, done, "read"))
-
-        sealed = seal(layer, show)
-        self._push(layer.title, sealed.descriptor, lambda offset: layer.chunks(sealed, offset))
+        sealed = seals.known(layer)
+        if sealed is None and self._is_new:
+            sealed = seals.seal(layer, lambda: self._stream(layer))
+        if sealed is None:
+            sealed = seals.seal(layer, lambda: layer.seal(self._shown(layer.title, layer.size, "read")))
+            assert sealed is not None
+        if layer.title not in self._streamed:
+            chosen = sealed
+            self._push(layer.title, sealed.descriptor, lambda offset: layer.chunks(chosen, offset))
         self._sealed[layer.title] = sealed
         return sealed
+
+    def _stream(self, layer: Layer) -> Sealed | None:
+        """Send a layer while its digests are computed; return None if the connection broke.
+
+        This is for a repository without tags: in others the layer may be there, which only its digest can tell.
+        """
+        reading = Reading(layer)
+        show = self._shown(layer.title, layer.size, "push")
+        if not self._registry.stream(layer.size, iter(reading), lambda: reading.sealed.descriptor, show):
+            return None
+        self._streamed.add(layer.title)
+        self._end(layer.title, reading.sealed.descriptor, "pushed")
+        return reading.sealed
+
+    @cached_property
+    def _is_new(self) -> bool:
+        """Whether the repository had no tag when this push began."""
+        return self._registry.is_empty()
+
+    def _shown(self, name: str, size: int, verb: str) -> Report:
+        return lambda done: self._progress(Transfer(name, size, done, verb))
 
     def _push_file(self, bundle: BundleReader, file: PackedFile) -> Descriptor:
         descriptor = artifact.file_layer(file)
@@ -120,9 +145,7 @@ class Pusher:
         if self._registry.has_blob(descriptor.digest):
             self._end(name, descriptor, "skipped")
             return
-        self._registry.upload(
-            descriptor, chunks, lambda done: self._progress(Transfer(name, descriptor.size, done, "push"))
-        )
+        self._registry.upload(descriptor, chunks, self._shown(name, descriptor.size, "push"))
         self._end(name, descriptor, "pushed")
 
     def _copy(self, base: Base, layer: Descriptor) -> None:

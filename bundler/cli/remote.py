@@ -69,7 +69,7 @@ def changed_folder(text: str, *, may_be_new: bool = False, adopts: bool = False)
         yield Path(text)
         return
     from bundler.cli.progress import transfers
-    from bundler.delivery.stores.mirror import writing
+    from bundler.operations.stores import changed_copy
 
-    with writing(address, transfers, may_be_new=may_be_new, adopts=adopts) as mirror:
-        yield mirror.root
+    with changed_copy(address, transfers, may_be_new=may_be_new, adopts=adopts) as folder:
+        yield folder

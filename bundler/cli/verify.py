@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from bundler.cli.remote import BUNDLE, folder_of, store_address
 from serving.texts import plural
 
 if TYPE_CHECKING:
-    from bundler.validation.bundle import Bundle
+    from bundler.validation.bundle import Bundle, Problem
     from bundler.values.addresses import StoreAddress
 
 
@@ -54,32 +54,39 @@ def verify(
         for notice in repair(folder):
             note(notice)
     opened = Bundle.open(folder)
-    problems = opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops)
+    _show_problems(opened.verify(parity=parity, allow_unsafe_ops=allow_unsafe_ops), as_json=as_json)
+    if not as_json:
+        _show_intact(opened, bundle, parity=parity)
+
+
+def _show_problems(problems: Sequence[Problem], *, as_json: bool, facts: Mapping[str, Any] | None = None) -> None:
+    """Print the problems, with further facts in JSON; end the command if one is serious."""
     serious = [problem for problem in problems if problem.serious]
     if as_json:
-        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems]})
-    else:
-        for problem in problems:
-            if problem.serious:
-                print_error(str(problem), code="TFB5104")
-            else:
-                note(f"note: {problem}")
+        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems], **(facts or {})})
+    for problem in problems if not as_json else ():
+        if problem.serious:
+            print_error(str(problem), code="TFB5104")
+        else:
+            note(f"note: {problem}")
     if serious:
         raise typer.Exit(1)
-    if not as_json:
-        every = _records(opened)
-        records = [each for each in every if not each[1].get("adopted")]
-        count = len(records)
-        verb = "gives" if count == 1 else "give"
-        references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
-        answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity and count else ""
-        files = len(opened.manifest.files)
-        say(f"{bundle} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
-        if len(records) < len(every):
-            note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
-        for model, record in records if parity else ():
-            for line in _notes(record):
-                note(f"note: {model}, {line}")
+
+
+def _show_intact(opened: Bundle, shown: str, *, parity: bool) -> None:
+    every = _records(opened)
+    records = [each for each in every if not each[1].get("adopted")]
+    count = len(records)
+    verb = "gives" if count == 1 else "give"
+    references = " and ".join(sorted({record["parity"].get("reference", "PyTorch") for _, record in records}))
+    answers = f", {plural(count, 'SavedModel')} {verb} {references}'s answers" if parity and count else ""
+    files = len(opened.manifest.files)
+    say(f"{shown} is intact: {plural(files, 'file')} {'is' if files == 1 else 'are'} unchanged{answers}.")
+    if len(records) < len(every):
+        note(f"note: {plural(len(every) - len(records), 'version')} that tfbundle did not build: not run and not compared.")
+    for model, record in records if parity else ():
+        for line in _notes(record):
+            note(f"note: {model}, {line}")
 
 
 def _notes(record: dict[str, Any]) -> Iterator[str]:
@@ -115,20 +122,12 @@ def _verify_store(address: StoreAddress, *, parity: bool, as_json: bool) -> None
 
     with transfers() as progress:
         result = verify_store(address, progress)
-    serious = [problem for problem in result.problems if problem.serious]
-    how = f"{result.by_checksum} by the store's checksums, {result.by_download} by a download"
-    if as_json and (serious or not parity):
-        problems = [asdict(problem) for problem in result.problems]
-        counts = {"by_checksum": result.by_checksum, "by_download": result.by_download}
-        print_json({"passed": not serious, "problems": problems, **counts})
-    for problem in result.problems if not as_json else ():
-        if problem.serious:
-            print_error(str(problem), code="TFB5104")
-        else:
-            note(f"note: {problem}")
-    if serious:
-        raise typer.Exit(1)
+    counts = {"by_checksum": result.by_checksum, "by_download": result.by_download}
+    serious = any(problem.serious for problem in result.problems)
+    if serious or not (parity and as_json):  # with --parity, the check of the copy prints the one JSON object
+        _show_problems(result.problems, as_json=as_json, facts=counts)
     if not as_json:
+        how = f"{result.by_checksum} by the store's checksums, {result.by_download} by a download"
         say(f"{address} is intact: {plural(result.files, 'file')} unchanged ({how}).")
         if not parity:
             note("note: the SavedModels were not run and their operators not looked at, which takes a download: add --parity.")

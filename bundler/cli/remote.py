@@ -77,7 +77,7 @@ def changed_folder(
         yield Path(text)
         return
     from bundler.cli.progress import transfers
-    from bundler.delivery.stores.mirror import nothing, writing
+    from bundler.operations.stores import changed_copy, nothing
 
-    with writing(address, transfers, may_be_new=may_be_new, adopts=adopts, also=also or nothing) as mirror:
-        yield mirror.root
+    with changed_copy(address, transfers, may_be_new=may_be_new, adopts=adopts, also=also or nothing) as folder:
+        yield folder

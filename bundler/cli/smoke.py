@@ -21,9 +21,7 @@ def smoke(
             metavar="HOST:PORT", help="gRPC port of the server, or an http:// URL to test only REST."
         ),
     ],
-    bundle: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Bundle that is served: its folder, or its address.", show_default=False)
-    ] = None,
+    bundle: Annotated[str | None, typer.Option(metavar="DIR", help="Bundle that is served.", show_default=False)] = None,
     replay: Annotated[
         Path | None, typer.Option(metavar="FILE|DIR", help="Logged requests (--log_requests) to send instead of golden data.")
     ] = None,

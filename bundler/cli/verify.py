@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,9 +80,9 @@ def verify(options: VerifyOptions) -> None:
             _verify(options, folder, trust)
         return
     if address is not None:
-        parity = bool(options.parity)
-        _verify_store(address, parity=parity, as_json=options.as_json)
-        if not parity and not trust:
+        is_copied = bool(options.parity) or trust is not None
+        _verify_store(address, is_copied=is_copied, as_json=options.as_json)
+        if not is_copied:
             return
     _verify(options, folder_of(options.bundle, "whole"), trust)
 
@@ -97,30 +97,30 @@ def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
             note(notice)
     digests = check_signature(folder, trust) if trust else None
     opened = Bundle.open(folder)
+    facts = {"signed_files": len(digests)} if digests is not None else {}
     problems = opened.verify(parity=options.runs, allow_unsafe_ops=options.allow_unsafe_ops, digests=digests)
-    serious = [problem for problem in problems if problem.serious]
-    if options.as_json:
-        signed = {"signed_files": len(digests)} if digests is not None else {}
-        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems], **signed})
-    else:
-        _show_problems(problems)
-    if serious:
-        raise typer.Exit(1)
+    _show_problems(problems, as_json=options.as_json, facts=facts)
     if not options.as_json:
         if digests is not None:
             say(f"The signature is genuine: {plural(len(digests), 'file')} as signed.")
-        _show_success(options, opened)
+        _show_intact(options, opened)
 
 
-def _show_problems(problems: Sequence[Problem]) -> None:
-    for problem in problems:
+def _show_problems(problems: Sequence[Problem], *, as_json: bool, facts: Mapping[str, Any] | None = None) -> None:
+    """Print the problems, with further facts in JSON; end the command if one is serious."""
+    serious = [problem for problem in problems if problem.serious]
+    if as_json:
+        print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems], **(facts or {})})
+    for problem in problems if not as_json else ():
         if problem.serious:
             print_error(str(problem), code="TFB5104")
         else:
             note(f"note: {problem}")
+    if serious:
+        raise typer.Exit(1)
 
 
-def _show_success(options: VerifyOptions, opened: Bundle) -> None:
+def _show_intact(options: VerifyOptions, opened: Bundle) -> None:
     every = _records(opened)
     records = [each for each in every if not each[1].get("adopted")]
     count = len(records)
@@ -162,24 +162,19 @@ def _refuse_repair(options: VerifyOptions) -> None:
         raise UsageError(what, fix="repeat the interrupted build or push, which goes on where it stopped", code="TFB9117")
 
 
-def _verify_store(address: StoreAddress, *, parity: bool, as_json: bool) -> None:
-    """Check the files of a bundle in a store; with `parity`, a local copy of it is verified then, too."""
+def _verify_store(address: StoreAddress, *, is_copied: bool, as_json: bool) -> None:
+    """Check the files of a bundle in a store; unless only that is wanted, a local copy of it is verified then."""
     from bundler.cli.progress import transfers
     from bundler.operations.stores import verify_store
 
     with transfers() as progress:
         result = verify_store(address, progress)
-    serious = [problem for problem in result.problems if problem.serious]
-    how = f"{result.by_checksum} by the store's checksums, {result.by_download} by a download"
-    if as_json and (serious or not parity):
-        problems = [asdict(problem) for problem in result.problems]
-        counts = {"by_checksum": result.by_checksum, "by_download": result.by_download}
-        print_json({"passed": not serious, "problems": problems, **counts})
+    counts = {"by_checksum": result.by_checksum, "by_download": result.by_download}
+    serious = any(problem.serious for problem in result.problems)
+    if serious or not (is_copied and as_json):  # the check of the copy prints the one JSON object
+        _show_problems(result.problems, as_json=as_json, facts=counts)
     if not as_json:
-        _show_problems(result.problems)
-    if serious:
-        raise typer.Exit(1)
-    if not as_json:
+        how = f"{result.by_checksum} by the store's checksums, {result.by_download} by a download"
         say(f"{address} is intact: {plural(result.files, 'file')} unchanged ({how}).")
-        if not parity:
+        if not is_copied:
             note("note: the SavedModels were not run and their operators not looked at, which takes a download: add --parity.")

@@ -17,7 +17,7 @@ from bundler.bundle.recovery import wait_until_published
 from bundler.bundle.staging import Staging, is_disk_full, unwritable
 from bundler.delivery.stores.check import check
 from bundler.delivery.stores.download import ChangedError, Download, Wanted, everything, remove_others
-from bundler.delivery.stores.mirror import ATTEMPTS, for_build, reading
+from bundler.delivery.stores.mirror import ATTEMPTS, Shown, for_build, nothing, quietly, reading, writing
 from bundler.delivery.stores.publish import Uploaded, publish
 from bundler.delivery.stores.store import Snapshot, Store, open_store
 from bundler.delivery.transfers import Progress, ignore
@@ -179,6 +179,31 @@ def local_copy(address: StoreAddress, needed: Callable[[Manifest], Wanted], prog
         PublishError: the cache cannot be written.
     """
     return reading(address, needed, progress).root
+
+
+@contextmanager
+def changed_copy(
+    address: StoreAddress,
+    shown: Shown = quietly,
+    *,
+    may_be_new: bool = False,
+    adopts: bool = False,
+    also: Callable[[Manifest], Wanted] = nothing,
+) -> Iterator[Path]:
+    """Return a context with a local folder to change a store's bundle in; at its end, what has changed is uploaded.
+
+    Args:
+        address: the bundle in a store.
+        shown: returns a context in which progress is shown.
+        may_be_new: whether the store need not have a bundle there yet.
+        adopts: whether the command is to take in a model repository, which has to be on this machine.
+        also: returns, for the bundle's manifest, which further files the command reads.
+
+    Raises:
+        TfbundleError: as `bundler.delivery.stores.mirror.writing` does.
+    """
+    with writing(address, shown, may_be_new=may_be_new, adopts=adopts, also=also) as mirror:
+        yield mirror.root
 
 
 @contextmanager

@@ -30,7 +30,7 @@ _SIGN_IN = {
 
 
 @contextmanager
-def explained(address: StoreAddress, doing: str) -> Iterator[None]:
+def explained(address: StoreAddress, doing: str, *, writes: bool = False) -> Iterator[None]:
     """Return a context that turns the exceptions of a store's library into errors for the user.
 
     Errors of this machine's disk (an OSError with a file name, a full disk) are raised as they are.
@@ -38,6 +38,7 @@ def explained(address: StoreAddress, doing: str) -> Iterator[None]:
     Args:
         address: the bundle's address.
         doing: what was being done, as in `reading bundle.json`.
+        writes: whether something is written, so that nothing but the bucket can be missing.
 
     Raises:
         DeliveryError: the store cannot be reached, or refuses.
@@ -50,22 +51,22 @@ def explained(address: StoreAddress, doing: str) -> Iterator[None]:
     except Exception as exc:
         if isinstance(exc, OSError) and (exc.filename is not None or is_disk_full(exc)):
             raise
-        if isinstance(exc, FileNotFoundError) and not _lacks_bucket(exc):
+        if isinstance(exc, FileNotFoundError) and (writes or _lacks_bucket(exc)):
+            raise _no_bucket(address) from exc
+        if isinstance(exc, FileNotFoundError):
             raise
         raise _error(exc, address, doing) from exc
 
 
 def _error(exc: Exception, address: StoreAddress, doing: str) -> DeliveryError:
-    bucket = f"{address.scheme}://{address.path.split('/')[0]}"
+    bucket = _bucket(address)
     if _lacks_bucket(exc):
-        what = f"There is no bucket {bucket}."
-        fix = "check its name, or create it with the store's own tools"
-        return DeliveryError(what, where=str(address), fix=fix, code="TFB9104")
+        return _no_bucket(address)
     if _is(exc, _CREDENTIALS):
         what = f"There are no valid credentials for {bucket}: {cause_of(exc)}."
         fix = _SIGN_IN.get(address.scheme, "see docs/how-to/buckets.md")
         return DeliveryError(what, where=str(address), fix=fix, code="TFB9102")
-    if isinstance(exc, PermissionError) or getattr(exc, "status", None) in (401, 403):
+    if _is_denied(exc):
         what = f"{bucket} denied {doing}: {cause_of(exc)}."
         fix = "ask for the permissions that docs/how-to/buckets.md lists, and repeat the command; it goes on where it stopped"
         return DeliveryError(what, where=str(address), fix=fix, code="TFB9103")
@@ -76,6 +77,21 @@ def _error(exc: Exception, address: StoreAddress, doing: str) -> DeliveryError:
     what = f"{bucket} failed while {doing}: {cause_of(exc)}."
     fix = "repeat the command; run it with --debug for the traceback"
     return DeliveryError(what, where=str(address), fix=fix, code="TFB9106")
+
+
+def _no_bucket(address: StoreAddress) -> DeliveryError:
+    fix = "check its name, or create it with the store's own tools"
+    return DeliveryError(f"There is no bucket {_bucket(address)}.", where=str(address), fix=fix, code="TFB9104")
+
+
+def _bucket(address: StoreAddress) -> str:
+    return f"{address.scheme}://{address.path.split('/')[0]}"
+
+
+def _is_denied(exc: Exception) -> bool:
+    """Return whether a store denies access: aiohttp's errors have a status, gcsfs's a code, or a text (gcsfs/retry.py)."""
+    status = getattr(exc, "status", None) or getattr(exc, "code", None)
+    return isinstance(exc, PermissionError) or status in (401, 403) or str(exc).startswith("Forbidden")
 
 
 def _is(exc: BaseException, names: tuple[str, ...]) -> bool:

@@ -184,14 +184,14 @@ class Store:
     def upload(self, source: Path, path: str, entry: FileEntry, advance: Advance) -> None:
         """Write a local file to an object, with its sha256 where the store can keep it."""
         target = self._path(path)
-        with explained(self.address, f"uploading {path}"):
+        with explained(self.address, f"uploading {path}", writes=True):
             if self._has_folders:
                 self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
             self.files.put_file(str(source), target, callback=_callback(advance), **self._upload_options(path, entry))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a small object."""
-        with explained(self.address, f"writing {path}"):
+        with explained(self.address, f"writing {path}", writes=True):
             if self._has_folders:
                 self.files.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
             self.files.pipe_file(self._path(path), data)
@@ -202,7 +202,7 @@ class Store:
         S3, Google Cloud Storage, Azure and fsspec's memory do this in one step. In a store that ignores the condition, the last
         of two writers wins, so that each of them reads what it wrote.
         """
-        with explained(self.address, f"writing {path}"):
+        with explained(self.address, f"writing {path}", writes=True):
             if self._has_folders:
                 self.files.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
             try:
@@ -255,7 +255,7 @@ class S3Store(Store):
         """Write bundle.json if it still has `token`, in one step (docs.aws.amazon.com/AmazonS3, "Conditional writes")."""
         if token is None:
             return self.create(MANIFEST, data)
-        with explained(self.address, f"writing {MANIFEST}"):
+        with explained(self.address, f"writing {MANIFEST}", writes=True):
             try:
                 self.files.call_s3("put_object", **self._key(MANIFEST), Body=data, ContentType="application/json", IfMatch=token)
             except OSError as exc:

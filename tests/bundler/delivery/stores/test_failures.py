@@ -79,6 +79,7 @@ class RefreshError(Exception):
     ("error", "code"),
     [
         (PermissionError("Access Denied"), "TFB9103"),
+        (OSError("Forbidden: b/digits\nno storage.objects.create access"), "TFB9103"),
         (ClientPayloadError("cut off"), "TFB9105"),
         (TimeoutError(), "TFB9105"),
         (RefreshError("expired"), "TFB9102"),
@@ -104,3 +105,11 @@ def test_errors_of_this_machine_and_missing_objects_stay_what_they_are(error: OS
     with pytest.raises(type(error)) as caught, explained(ADDRESS, "downloading x"):
         raise error
     assert caught.value is error
+
+
+def test_a_write_that_finds_nothing_misses_the_bucket() -> None:
+    def action() -> None:
+        with explained(ADDRESS, "writing bundle.json", writes=True):
+            raise FileNotFoundError("b/bucket")
+
+    assert failure(action).code == "TFB9104"

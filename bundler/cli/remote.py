@@ -70,7 +70,7 @@ def changed_folder(
         text: the path or address.
         may_be_new: whether there need not be a bundle yet.
         adopts: whether the command takes in versions that are in the folder already.
-        also: returns, for the manifest of a bundle in a store, which files the command reads besides golden data and generated ones.
+        also: returns, for the manifest of a bundle in a store, which further files the command reads.
     """
     address = store_address(text)
     if address is None:

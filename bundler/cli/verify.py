@@ -163,7 +163,7 @@ def _refuse_repair(options: VerifyOptions) -> None:
 
 
 def _verify_store(address: StoreAddress, *, is_copied: bool, as_json: bool) -> None:
-    """Check the files of a bundle in a store; unless only that is wanted, a local copy of it is verified then."""
+    """Check the files of a bundle in a store; with `is_copied`, a local copy is verified after that."""
     from bundler.cli.progress import transfers
     from bundler.operations.stores import verify_store
 

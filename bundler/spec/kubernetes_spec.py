@@ -168,7 +168,7 @@ class KubernetesSpec(Strict):
         examples=["registry.example.com/digits-models:1"],
     )
     pull_image: Image = Field(
-        "ghcr.io/oras-project/oras:v1.3.3", description="models-oci: image with the ORAS CLI, which pulls the models."
+        "ghcr.io/oras-project/oras:v1.3.3", description="models-oci: image with a shell and the ORAS CLI, which pulls the models."
     )
     pull_secret: ObjectName | None = Field(
         None,

@@ -38,7 +38,7 @@ BASE: dict[str, dict[str, Any]] = {
         "namespace": "space", "name": "objects", "cpu": "3", "memory": "3Gi",
         "models_image": "registry.example.com:5000/models:7",
         "host": "host.example.com", "gateway": "space/gate", "ingress_class": "class", "tls_secret": "secret",
-        "volume_image": "registry.example.com/volume:7",
+        "volume_image": "registry.example.com/volume:7", "pull_secret": "registry",
         "components": ["gateway", "ingress", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor",
                        "network-policy", "topology-spread", "gpu", "tls", "models-volume"],
     },

@@ -236,6 +236,7 @@ def _sources(context: RenderContext) -> dict[str, Any]:
         "registry": {
             "image": context.spec.kubernetes.pull_image,
             "reference": models.volume_image(context),
+            "versions": models.fetched_versions(context),
             "size": sizes.pull_size(context),
             "secretName": models.pull_secret(context),
             "port": models.registry_port(context),

@@ -12,11 +12,8 @@ from bundler.render.kubernetes import canary, pods, sizes
 from bundler.render.kubernetes.tree import INSTANCE, Edit, rename, set_image, split_image
 from bundler.spec.storage_uri import BUCKETS, scheme
 
-PULL_DIR = "/bundle"
-"""Folder of the init container of models-oci into which it pulls; the models are in models/ below it."""
-
 DOCKER_CONFIG_DIR = "/docker"
-"""Folder of that container with the registry's credentials, in Docker's form."""
+"""Folder of the init container of models-oci with the registry's credentials, in Docker's form."""
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:
@@ -66,18 +63,23 @@ def store_port(context: RenderContext) -> int:
 
 def copy_arguments(context: RenderContext) -> list[str]:
     """Return the init container's arguments; they copy only the versions that the base or the canary serves."""
-    versions = {name: set(served) for name, served in tf_serving.served_versions(context).items()}
-    for track in ("stable", "canary"):
-        for name, version in canary.versions(context, track).items():
-            versions[name].add(version)
     return [
         "copy",
         "--config=/tmp/none",
         "--retries=5",
-        *(f"--include=/{name}/{version}/**" for name, numbers in versions.items() for version in sorted(numbers)),
+        *(f"--include=/{version}/**" for version in fetched_versions(context)),
         rclone_remote(bucket(context), context.spec.kubernetes.storage_endpoint),
         tf_serving.MODELS_DIR,
     ]
+
+
+def fetched_versions(context: RenderContext) -> list[str]:
+    """Return `<model>/<version>` of each version that the base or the canary serves."""
+    versions = {name: set(served) for name, served in tf_serving.served_versions(context).items()}
+    for track in canary.TRACKS:
+        for name, version in canary.versions(context, track).items():
+            versions[name].add(version)
+    return [f"{name}/{version}" for name, numbers in versions.items() for version in sorted(numbers)]
 
 
 def bucket(context: RenderContext) -> str:
@@ -92,13 +94,13 @@ def volume_image(context: RenderContext) -> str:
 
 
 def pull_arguments(context: RenderContext) -> list[str]:
-    """Return the arguments with which the ORAS CLI pulls the models into models/ of the init container's volume.
+    """Return the arguments of the init container's script: the image to pull, and the versions that it has to contain.
 
     ORAS unpacks each layer that has a title, has the annotation io.deis.oras.content.unpack, and whose tar entries are all below
     that title (oras-go, content/file/utils.go, `extractTarDirectory`): `models/<model>/<version>`. It cannot choose layers (oras,
-    cmd/oras/root/pull.go).
+    cmd/oras/root/pull.go), and it skips one without a title silently, as in an image that Docker has built.
     """
-    return ["pull", "--no-tty", f"--output={PULL_DIR}", volume_image(context)]
+    return [volume_image(context), *fetched_versions(context)]
 
 
 def registry_port(context: RenderContext) -> int:

@@ -71,11 +71,20 @@ initContainers:
 {{- if .Values.registry.enabled }}
   - name: models
     image: {{ .Values.registry.image | quote }}
-    args:
+    command:
+      - sh
+      - -euc
+      - |
+        oras pull --no-tty --output=/bundle "$1"
+        image="$1"
+        shift
+        for version; do
+          test -d "/bundle/models/$version" || { echo "$image has no models/$version that ORAS can unpack" >&2; exit 1; }
+        done
       - pull
-      - --no-tty
-      - --output=/bundle
+    args:
       - {{ .Values.registry.reference | quote }}
+      {{- toYaml .Values.registry.versions | nindent 6 }}
     env:
       - name: TMPDIR
         value: /bundle

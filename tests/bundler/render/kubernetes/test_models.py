@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from bundler.render import RenderContext, RenderedModel, kubernetes, tf_serving
 from bundler.render.kubernetes import models
@@ -80,7 +81,7 @@ def test_the_models_are_pulled_from_a_registry_by_their_digest(tmp_path: Path) -
     assert_valid(list(found.values()))
     pod = pod_spec(found)
     (init,) = pod["initContainers"]
-    assert (init["image"], init["args"]) == ("mirror/oras:1", ["pull", "--no-tty", "--output=/bundle", PINNED])
+    assert (init["image"], init["args"]) == ("mirror/oras:1", [PINNED, "digits/2", "digits/3", "minilm/4"])
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: mount["name"] for mount in init["volumeMounts"]}
     environment = {variable["name"]: variable["value"] for variable in init["env"]}
@@ -121,7 +122,29 @@ def test_image_volume_and_init_container_name_the_image_that_kserve_reads(
     assert pod["volumes"][-1]["image"]["reference"] == reference
     (mount,) = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "models")
     assert mount["subPath"] == "models"
-    assert models.pull_arguments(context)[-1] == reference
+    assert models.pull_arguments(context)[0] == reference
+
+
+@pytest.mark.parametrize(
+    ("pulled", "code", "message"),
+    [
+        ("mkdir -p digits/1 digits/2", 0, ""),
+        ("mkdir -p digits/1", 1, "h.io/x:1 has no models/digits/2 that ORAS can unpack"),
+        ("mkdir -p digits/1; touch digits/2", 1, "has no models/digits/2"),  # a layer without the annotation stays packed
+        ("exit 3", 3, ""),
+    ],
+)
+def test_pods_start_only_with_all_versions_that_they_serve(pulled: str, code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    oras = tmp_path / "oras"
+    oras.write_text(f'#!/bin/sh\n[ "$*" = "pull --no-tty --output={tmp_path} h.io/x:1" ] || exit 9\ncd models\n{pulled}\n')
+    oras.chmod(0o755)
+    document = YAML(typ="safe").load(TREE / "components/models-oci/init.yaml")
+    (init,) = document["spec"]["template"]["spec"]["initContainers"]
+    command = [*(word.replace("/bundle", str(tmp_path)) for word in init["command"]), "h.io/x:1", "digits/1", "digits/2"]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
 
 
 def test_the_bundles_own_claim_has_the_settings(tmp_path: Path) -> None:

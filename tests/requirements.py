@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -69,19 +70,12 @@ def kubectl() -> str:
     return require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
 
 
-def docker_registry() -> str:
-    """Return the path of docker-registry."""
-    return require_program("docker-registry", install="apt-get install docker-registry")
+def from_debian(program: str) -> str:
+    """Return the path of a program whose package in Debian has its name, such as docker-registry, skopeo or umoci."""
+    return require_program(program, install=f"apt-get install {program}")
 
 
-def skopeo() -> str:
-    """Return the path of skopeo."""
-    return require_program("skopeo", install="apt-get install skopeo")
-
-
-def umoci() -> str:
-    """Return the path of umoci."""
-    return require_program("umoci", install="apt-get install umoci")
+docker_registry, skopeo, umoci = (partial(from_debian, program) for program in ("docker-registry", "skopeo", "umoci"))
 
 
 def openssl() -> str:

@@ -12,6 +12,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+from bundler.cli.remote import Insecure
 from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 
 if TYPE_CHECKING:
@@ -31,13 +32,11 @@ class PullCommand:
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace another bundle in that folder, which is kept beside it as .orig.")
     ] = False
+    insecure: Insecure = False
     key: PublicKey = None
     certificate_chain: Authority = None
     identity: Identity = None
     identity_provider: Provider = None
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
-    ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 

@@ -12,6 +12,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+from bundler.cli.remote import Insecure
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ class PushCommand:
     pin: Annotated[
         bool, typer.Option("--pin", help="Let the bundle's Kubernetes manifests name the pushed image by its digest.")
     ] = False
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
-    ] = False
+    insecure: Insecure = False
     drop_versions: Annotated[
         bool, typer.Option("--drop-versions", help="In a store, remove the versions that the bundle no longer has.")
     ] = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from serving.texts import shell_command
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 BUNDLE = "A folder that tfbundle build wrote, or the address of one, e.g. s3://bucket/dist."
 """Help of a parameter that names a bundle."""
+
+Insecure = Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")]
 
 Needed = Literal["whole", "without_weights", "served", "mobile"]
 """Which files of a bundle a command reads, as `bundler.operations.stores` names them."""
@@ -77,7 +81,7 @@ def changed_folder(
         yield Path(text)
         return
     from bundler.cli.progress import transfers
-    from bundler.operations.stores import changed_copy, nothing
+    from bundler.operations.stores import changed_copy
 
-    with changed_copy(address, transfers, may_be_new=may_be_new, adopts=adopts, also=also or nothing) as folder:
+    with changed_copy(address, transfers, may_be_new=may_be_new, adopts=adopts, also=also) as folder:
         yield folder

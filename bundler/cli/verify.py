@@ -11,7 +11,7 @@ import typer
 
 from bundler.cli.output import note, print_error, print_json, say
 from bundler.cli.parameters import takes
-from bundler.cli.remote import folder_of
+from bundler.cli.remote import Insecure, folder_of
 from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 from serving.texts import plural
 
@@ -52,7 +52,7 @@ class VerifyOptions:
     certificate_chain: Authority = None
     identity: Identity = None
     identity_provider: Provider = None
-    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
+    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
     @property
@@ -74,7 +74,7 @@ def verify(options: VerifyOptions) -> None:
     if address is not None:
         _refuse_repair(options)
     if isinstance(address, OciAddress):
-        from bundler.operations.attestations import fetched
+        from bundler.operations.fetched import fetched
 
         with fetched(address, trust, insecure=options.insecure) as folder:
             _verify(options, folder, trust)

@@ -188,7 +188,7 @@ def changed_copy(
     *,
     may_be_new: bool = False,
     adopts: bool = False,
-    also: Callable[[Manifest], Wanted] = nothing,
+    also: Callable[[Manifest], Wanted] | None = None,
 ) -> Iterator[Path]:
     """Return a context with a local folder to change a store's bundle in; at its end, what has changed is uploaded.
 
@@ -202,7 +202,7 @@ def changed_copy(
     Raises:
         TfbundleError: as `bundler.delivery.stores.mirror.writing` does.
     """
-    with writing(address, shown, may_be_new=may_be_new, adopts=adopts, also=also) as mirror:
+    with writing(address, shown, may_be_new=may_be_new, adopts=adopts, also=also or nothing) as mirror:
         yield mirror.root
 
 

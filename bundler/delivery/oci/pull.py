@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,19 +89,13 @@ def pull(
     layers = _layers(document, address)
     data = registry.read_bytes(layers[0], MAX_BYTES)
     manifest = Manifest.from_bytes(data, where=f"bundle.json in {document.where}")
-    for name in manifest.files:
-        if not artifact.is_of_bundle(name):
-            raise unsafe(f"bundle.json lists {name!r}, which is not a part of a bundle", document.where)
     digest, totals = document.descriptor.digest, Totals()
     target = target.absolute()
     if _has(target, data, manifest):
         totals.add("skipped", sum(layer.size for layer in layers))
         return Pulled(digest, totals, changed=False)
     check_target(target, replace=replace)
-    most = sum(entry.size for entry in manifest.files.values()) * 1.01 + _OVERHEAD
-    for layer in layers:
-        if layer.size > most:
-            raise unsafe(f"it is to have {layer.size} bytes, more than the whole bundle", document.where)
+    _check_contents(manifest, layers, document.where)
     with _private(target, digest) as folder:
         _fetch(registry, layers[1:], manifest, folder, totals, progress)
         tree = folder / _TREE
@@ -112,6 +106,17 @@ def pull(
         kept = _put_into_place(tree, target)
     shutil.rmtree(folder, ignore_errors=True)
     return Pulled(digest, totals, changed=True, kept=kept)
+
+
+def _check_contents(manifest: Manifest, layers: Sequence[Descriptor], where: str) -> None:
+    """Raise DeliveryError if bundle.json lists what is no part of a bundle, or a layer is larger than all files together."""
+    for name in manifest.files:
+        if not artifact.is_of_bundle(name):
+            raise unsafe(f"bundle.json lists {name!r}, which is not a part of a bundle", where)
+    most = sum(entry.size for entry in manifest.files.values()) * 1.01 + _OVERHEAD
+    for layer in layers:
+        if layer.size > most:
+            raise unsafe(f"it is to have {layer.size} bytes, more than the whole bundle", where)
 
 
 def _layers(document: Document, address: OciAddress) -> list[Descriptor]:

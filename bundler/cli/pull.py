@@ -12,6 +12,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+from bundler.cli.push import Insecure
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class PullCommand:
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace another bundle in that folder, which is kept beside it as .orig.")
     ] = False
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
-    ] = False
+    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 

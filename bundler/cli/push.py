@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bundler.delivery.transfers import Totals
     from bundler.operations.push import Pushed
 
+Insecure = Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")]
+
 
 @dataclass(frozen=True)
 class PushCommand:
@@ -39,9 +41,7 @@ class PushCommand:
     pin: Annotated[
         bool, typer.Option("--pin", help="Let the bundle's Kubernetes manifests name the pushed image by its digest.")
     ] = False
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
-    ] = False
+    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 

@@ -15,23 +15,17 @@ from bundler.delivery.oci.registry import Registry
 from bundler.delivery.oci.transport import Patience, Transport
 from bundler.errors import DeliveryError, UsageError
 from bundler.values.addresses import OciAddress
+from tests.faults.registry_proxy import AnyMethod
 
 
-class _TokenRegistry(BaseHTTPRequestHandler):
+class _TokenRegistry(AnyMethod):
     """A registry with a service for tokens, which are good for one scope each; it has one blob, of which it sends no ranges."""
 
-    protocol_version = "HTTP/1.1"
     blob = b"weights"
     seen: list[tuple[str, str, str]]
     broken = 0
 
-    def __getattr__(self, name: str) -> object:
-        """Return the method for a request, such as do_GET; all are served alike."""
-        if name.startswith("do_"):
-            return self._serve
-        raise AttributeError(name)
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         url = urlsplit(self.path)
         self.seen.append((self.command, url.path, self.headers.get("Authorization", "")))
         if url.path == "/token":
@@ -60,9 +54,6 @@ class _TokenRegistry(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
 
 
 @pytest.fixture

@@ -119,3 +119,33 @@ def test_registry_may_ask_to_wait_by_seconds_or_by_date() -> None:
     for failures, text in ((1, ""), (3, ""), (1, "5"), (1, "100000"), (1, "soon"), (1, "Mon, 30 Nov 2020 00:00:00 GMT")):
         patience.wait(failures, text)
     assert 0.4 <= waits[0] <= 0.6 and 1.6 <= waits[1] <= 2.4 and waits[2:4] == [5.0, 60.0] and max(waits[4:]) <= 0.6
+
+
+class _ResumingRegistry(AnyMethod):
+    """A registry that cuts the first upload after three bytes, but keeps them."""
+
+    received = b""
+    seen: list[tuple[str, str]]
+
+    def serve(self) -> None:
+        self.seen.append((self.command, self.headers.get("Content-Range", "")))
+        server = type(self)
+        if self.command == "PATCH" and not server.received:
+            server.received = self.rfile.read(3)
+            self.close_connection = True
+            return
+        server.received += self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response({"POST": 202, "PATCH": 202, "GET": 204, "PUT": 201}[self.command])
+        for name, value in (("Location", "/upload"), ("Range", f"0-{len(self.received) - 1}"), ("Content-Length", "0")):
+            self.send_header(name, value)
+        self.end_headers()
+
+
+def test_upload_goes_on_where_it_was_cut_if_the_registry_kept_it() -> None:
+    handler = type("Handler", (_ResumingRegistry,), {"seen": []})
+    with running(handler) as host:
+        repository = Registry.at(OciAddress(host, "a/b"), insecure=True, patience=Patience(3, 0.001))
+        data, reports = b"weights", list[int]()
+        repository.upload(Descriptor.of(data, "a/b"), lambda offset: iter([data[offset:]]), reports.append)
+    assert handler.received == data and reports[-2:] == [3, 7]
+    assert handler.seen == [("POST", ""), ("PATCH", ""), ("GET", ""), ("PATCH", "3-6"), ("PUT", "")]

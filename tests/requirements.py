@@ -70,14 +70,16 @@ def kubectl() -> str:
     return require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
 
 
-def from_debian(program: str) -> str:
-    """Return the path of a program whose package in Debian has its name, such as docker-registry, skopeo or umoci."""
-    return require_program(program, install=f"apt-get install {program}")
-
-
-docker_registry, skopeo, umoci = (partial(from_debian, program) for program in ("docker-registry", "skopeo", "umoci"))
-
-
 def openssl() -> str:
     """Return the path of openssl."""
     return require_program("openssl", install="apt-get install openssl")
+
+
+def of_debian(name: str) -> str:
+    """Return the path of a program that Debian has in a package of the same name."""
+    return require_program(name, install=f"apt-get install {name}")
+
+
+docker_registry = partial(of_debian, "docker-registry")
+skopeo = partial(of_debian, "skopeo")
+umoci = partial(of_debian, "umoci")

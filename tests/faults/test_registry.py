@@ -166,7 +166,7 @@ def _image_layers(bundle: Path) -> list[dict[str, int]]:
 # --- connections that break
 
 
-@pytest.mark.parametrize("after", [0, 1 << 18])
+@pytest.mark.parametrize("after", [pytest.param(0, marks=pytest.mark.slow), 1 << 18])
 def test_upload_that_is_cut_within_a_blob_goes_on(proxy: Proxy, bundle: Path, after: int, tmp_path: Path) -> None:
     proxy.faults.append(Fault("PATCH", UPLOAD, cut_body_after=after, times=2))
     address = proxy.address(f"cut{after}/mlp:1")

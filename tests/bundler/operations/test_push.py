@@ -166,6 +166,7 @@ def test_attachments_of_a_tag_hang_on_the_artifact(running: RunningRegistry, bun
         assert subject.descriptor.digest == pushed["artifact"]["digest"]
 
 
+@pytest.mark.slow
 def test_copy_by_skopeo_is_still_a_bundle(running: RunningRegistry, bundle: Path, tmp_path: Path) -> None:
     pushed = push(bundle, running.address("team/source:1"))
     for source, target in (("docker://{}/team/source:1", "oci:{}:1"), ("oci:{}:1", "docker://{}/team/copied:1")):

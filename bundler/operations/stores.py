@@ -15,6 +15,7 @@ from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import Manifest
 from bundler.bundle.recovery import wait_until_published
 from bundler.bundle.staging import Staging, is_disk_full, unwritable
+from bundler.delivery.stores import attestations
 from bundler.delivery.stores.check import check
 from bundler.delivery.stores.download import ChangedError, Download, Wanted, everything, remove_others
 from bundler.delivery.stores.mirror import ATTEMPTS, Shown, for_build, nothing, quietly, reading, writing
@@ -178,7 +179,10 @@ def local_copy(address: StoreAddress, needed: Callable[[Manifest], Wanted], prog
         DeliveryError: the store cannot be read.
         PublishError: the cache cannot be written.
     """
-    return reading(address, needed, progress).root
+    mirror = reading(address, needed, progress)
+    if needed is NEEDED["whole"] and mirror.base is not None:
+        attestations.download(mirror.store, mirror.base.manifest, mirror.root)
+    return mirror.root
 
 
 @contextmanager
@@ -226,6 +230,7 @@ def _pull(store: Store, target: Path, shown: Path, work: Path, progress: Progres
         found = store.open()
         if here is not None:
             if here.to_bytes() == found.data:
+                attestations.download(store, found.manifest, target)  # it may have been signed since
                 return Pulled(target, 0, 0, changed=False)
             _check_fast_forward(store, here, found.manifest, shown)
         if work.is_symlink():
@@ -237,7 +242,11 @@ def _pull(store: Store, target: Path, shown: Path, work: Path, progress: Progres
             download.run(_new(found.manifest, here), progress)
         except ChangedError:
             continue
+        if here is None:
+            attestations.download(store, found.manifest, work)
         notices = _install(found, work, target, shown, is_update=here is not None)
+        if here is not None:
+            attestations.download(store, found.manifest, target)
         return Pulled(target, download.moved, download.bytes, changed=True, notices=notices)
     raise DeliveryError(f"{store.address} changed during each of {ATTEMPTS} downloads.", fix="repeat the command", code="TFB9114")
 

@@ -5,7 +5,7 @@ A reader of the store takes bundle.json first and then the files that it names. 
 1. Files of new versions are uploaded to their own paths. No published bundle.json names these, and a published version is never
    overwritten; `saved_model.pb` comes after the rest of its version, as servers look for it.
 2. Generated files that replace older ones are uploaded under `.tfbundle/new/`, by their sha256.
-3. bundle.json is replaced, on the condition that it is the one that the command began with.
+3. bundle.json is replaced, on the condition that it is the one that the command began with; then the signature, if there is one.
 4. The generated files are written to their own paths, and what bundle.json no longer names is removed.
 
 A command that stops before step 3 leaves the old bundle.json, all of whose files are untouched. One that stops after it leaves
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest
+from bundler.delivery.stores import attestations
 from bundler.delivery.stores.download import has
 from bundler.delivery.stores.lease import Lease
 from bundler.delivery.stores.private import (
@@ -127,7 +128,8 @@ class _Publication:
         is_new = self._before is None or self._before.data != data
         if is_new and not self._store.replace_manifest(data, self._before.token if self._before else None):
             raise changed_meanwhile(self._store)
-        return Uploaded(len(uploads), total, self._settle(uploads), is_new)
+        signed = attestations.upload(self._store, self._layout, self._manifest)
+        return Uploaded(len(uploads) + signed, total, self._settle(uploads), is_new)
 
     def _check_folder(self) -> None:
         others = sorted(path for path in self._listing if not path.startswith(f"{FOLDER}/"))

@@ -255,9 +255,16 @@ def _fetch_layer(
                 target.extract(chunks, where)
             else:
                 target.write_file(title, chunks, where)
-        finally:
-            for _ in chunks:  # to the end, where a registry that sends other content than announced is found out
-                pass
+        except DeliveryError:
+            _drain(chunks)
+            raise
+        _drain(chunks)
+
+
+def _drain(chunks: Iterator[bytes]) -> None:
+    """Read to the end, where a registry that sends other content than announced is found out."""
+    for _ in chunks:
+        pass
 
 
 def _done(folder: Path) -> dict[str, list[str]]:

@@ -399,12 +399,11 @@ def _run_stages(
         **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
         **forms.to_json(),
         **({"choice": choice.to_json()} if choice else {}),
-        "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
-        "build": _build_record(task, started),
+        **_build_record(task, started, times.seconds),
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
-    portable = PortablePaths(task.base).value(record)
-    return ModelBuild(task.name, task.version, portable, notices, outcome.rejected, missing, choice)
+    record = PortablePaths(task.base).value(record)
+    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, missing, choice)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -596,17 +595,18 @@ def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset:
     }
 
 
-def _build_record(task: _ModelTask, started: str) -> Record:
-    """Return how the version was built, for its bill of materials and its provenance."""
+def _build_record(task: _ModelTask, started: str, seconds: Mapping[str, float]) -> Record:
+    """Return how the version was built: the duration of each stage, and what its bill of materials and provenance need."""
     parameters = task.spec.model_dump(mode="json", exclude_defaults=True)
     builder = environment.ci_build()
     used = ("tfbundle", *PACKAGES["serve"], *PACKAGES["onnx"])
-    return {
+    build = {
         "started": started,
         "parameters": environment.without_passwords(parameters),
         "packages": environment.loaded_packages(used),
         **({"builder": builder} if builder else {}),
     }
+    return {"stages": {name: round(each, 3) for name, each in seconds.items()}, "build": build}
 
 
 def _now() -> str:

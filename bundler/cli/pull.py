@@ -25,13 +25,13 @@ class PullCommand:
     output: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Folder for the bundle. Default: dist/NAME.")
     ] = None
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace another bundle in that folder, which is kept beside it as .orig.")
-    ] = False
     key: PublicKey = None
     certificate_chain: Authority = None
     identity: Identity = None
     identity_provider: Provider = None
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace another bundle in that folder, which is kept beside it as .orig.")
+    ] = False
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
     ] = False

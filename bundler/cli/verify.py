@@ -35,6 +35,7 @@ class VerifyOptions:
     fix: Annotated[
         bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
     ] = False
+    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
     signature: Annotated[
         bool, typer.Option("--signature", help="Check first that the files are those that a signer you trust has signed.")
     ] = False
@@ -42,7 +43,6 @@ class VerifyOptions:
     certificate_chain: Authority = None
     identity: Identity = None
     identity_provider: Provider = None
-    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 
@@ -56,7 +56,7 @@ def verify(options: VerifyOptions) -> None:
 
     trust = trust_of(options, needed=options.signature)
     if is_remote(options.bundle):
-        from bundler.operations.attestations import fetched
+        from bundler.operations.pull import fetched
 
         with fetched(parse_address(options.bundle), trust, insecure=options.insecure) as folder:
             _verify(options, folder, trust)
@@ -66,7 +66,7 @@ def verify(options: VerifyOptions) -> None:
 
 def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
     from bundler.bundle.recovery import repair
-    from bundler.operations.sign import check_signature
+    from bundler.operations.sign import check_signature, stale_signature
     from bundler.validation.bundle import Bundle
 
     if options.fix:
@@ -81,6 +81,8 @@ def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
         print_json({"passed": not serious, "problems": [asdict(problem) for problem in problems], **signed})
     else:
         _show_problems(problems)
+        if stale := stale_signature(folder):
+            note(f"note: {stale}")
     if serious:
         raise typer.Exit(1)
     if not options.as_json:

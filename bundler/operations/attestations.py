@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from bundler.delivery.supply_chain.signature import Trust
 from bundler.errors import VerifyError
 from bundler.operations.sign import check_signature
 from bundler.process.extras import require
-from bundler.values.addresses import OciAddress, StoreAddress
+from bundler.values.addresses import OciAddress
 
 if TYPE_CHECKING:
     from bundler.delivery.oci.registry import Registry
@@ -147,24 +146,3 @@ def sign_image(address: OciAddress, key: SigningKey, *, insecure: bool = False) 
 
     registry = Registry.at(address, insecure=insecure)
     return image_signature.sign(registry, address.reference, key)
-
-
-@contextmanager
-def fetched(address: OciAddress | StoreAddress, trust: Trust | None, *, insecure: bool = False) -> Iterator[Path]:
-    """Pull a bundle into a temporary folder, for a command that only looks at it.
-
-    Args:
-        address: its tag or digest.
-        trust: whose signature is accepted; None to check nothing.
-        insecure: speak plain HTTP with a registry on this machine.
-
-    Raises:
-        VerifyError: as `fetch_all`.
-        DeliveryError: the registry cannot be reached, refuses, or sends something else than a bundle.
-    """
-    from bundler.operations.pull import default_target, pull
-
-    with tempfile.TemporaryDirectory(prefix="tfbundle-") as folder:
-        target = Path(folder) / default_target(address).name
-        pull(address, target, insecure=insecure, trust=trust)
-        yield target

@@ -448,15 +448,15 @@ def _run_stages(
         proof = _prove(task, served, fast.golden, forms.extended(report))
     record = {
         **(_evaluation(task, evaluate, outcome.variants, exported[0], times) if evaluate else {}),
-        **_model_record(task, model, served, _move_onnx_files(task, exported), started),
+        **_model_record(task, model, served, _move_onnx_files(task, exported)),
         **_artifact_record(forms.served_graph(graph, task.saved_model), proof, outcome, fast),
         **forms.to_json(),
         **({"choice": choice.to_json()} if choice else {}),
-        "stages": {name: round(seconds, 3) for name, seconds in times.seconds.items()},
+        **_build_record(task, started, times.seconds),
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
-    portable = PortablePaths(task.base).value(record)
-    return ModelBuild(task.name, task.version, portable, notices, outcome.rejected, missing, choice)
+    record = PortablePaths(task.base).value(record)
+    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, missing, choice)
 
 
 def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
@@ -634,7 +634,7 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
     return opset
 
 
-def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int, started: str) -> Record:
+def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
         "created": _now(),
@@ -645,21 +645,21 @@ def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset:
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
         "fixed_dims": _fixed_dims(task, loaded).to_json(),
-        "build": _build_record(task, started),
     }
 
 
-def _build_record(task: _ModelTask, started: str) -> Record:
-    """Return how the version was built, for its bill of materials and its provenance."""
+def _build_record(task: _ModelTask, started: str, seconds: Mapping[str, float]) -> Record:
+    """Return how the version was built: the duration of each stage, and what its bill of materials and provenance need."""
     parameters = task.spec.model_dump(mode="json", exclude_defaults=True)
     builder = environment.ci_build()
     used = ("tfbundle", *PACKAGES["serve"], *PACKAGES["onnx"])
-    return {
+    build = {
         "started": started,
         "parameters": environment.without_passwords(parameters),
         "packages": environment.loaded_packages(used),
         **({"builder": builder} if builder else {}),
     }
+    return {"stages": {name: round(each, 3) for name, each in seconds.items()}, "build": build}
 
 
 def _now() -> str:

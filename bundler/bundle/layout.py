@@ -17,6 +17,7 @@ Paths that TensorFlow Serving prescribes name the file of its source.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,25 +136,6 @@ class BundleLayout:
         return self.root / "report.html"
 
     @property
-    def attestations_dir(self) -> Path:
-        """The signature, and the papers of the supply chain that it covers."""
-        return self.root / "attestations"
-
-    @property
-    def signature(self) -> Path:
-        """The signature of the bundle's files, a sigstore bundle."""
-        return self.attestations_dir / "signature.sigstore.json"
-
-    @property
-    def bom(self) -> Path:
-        """The bill of materials (CycloneDX)."""
-        return self.attestations_dir / "bom.cdx.json"
-
-    def provenance_file(self, model: str, version: int) -> Path:
-        """Return the file of a version's provenance (SLSA, as an in-toto statement)."""
-        return self.attestations_dir / "provenance" / model / f"{version}.intoto.json"
-
-    @property
     def lock(self) -> Path:
         """The lock file that a build holds."""
         return self.root / ".lock"
@@ -182,6 +164,29 @@ class BundleLayout:
         folders = (part / model for part in self.version_folders)
         names = (p.name.split(".")[0] for folder in folders if folder.is_dir() for p in folder.iterdir())
         return {number for number in map(parse_version, names) if number is not None}
+
+    @property
+    def attestations_dir(self) -> Path:
+        """The signature, and the papers of the supply chain that it covers."""
+        return self.root / "attestations"
+
+    def provenance_file(self, model: str, version: int) -> Path:
+        """Return the file of a version's provenance (SLSA, as an in-toto statement)."""
+        return self.attestations_dir / "provenance" / model / f"{version}.intoto.json"
+
+    @property
+    def bom(self) -> Path:
+        """The bill of materials (CycloneDX)."""
+        return self.attestations_dir / "bom.cdx.json"
+
+    def papers(self, versions: Mapping[str, Iterable[int]]) -> list[Path]:
+        """Return the bill of materials and the provenance of each version: what a signature covers beside bundle.json's files."""
+        return [self.bom, *(self.provenance_file(model, n) for model, numbers in versions.items() for n in sorted(numbers))]
+
+    @property
+    def signature(self) -> Path:
+        """The signature of the bundle's files, a sigstore bundle."""
+        return self.attestations_dir / "signature.sigstore.json"
 
     def relative(self, path: Path) -> str:
         """Return a path as bundle.json writes it: relative to the root, with forward slashes."""

@@ -179,20 +179,25 @@ class AccuracyRecord(_Record):
     outputs: dict[str, AgreementRecord] = {}
 
 
-class MetricRecord(_Record):
+class DataFilesRecord(_Record):
+    """The files that data were read from: their number, and the sha256 of the file or of the list (`bundler.values.digests`)."""
+
+    files: Count | None = None
+    files_sha256: Sha256 | None = None
+
+
+class MetricRecord(DataFilesRecord):
     """The results of the evaluate function for a variant and for PyTorch, and the lowest value that passes.
 
-    `inputs_sha256` is of the inputs of all `calls` (`bundler.values.digests`), `files_sha256` of the function's .py file.
+    `inputs_sha256` is of the inputs of all `calls`, `files_sha256` of the function's .py file.
     """
 
     function: str
+    inputs_sha256: Sha256 | None = None
+    calls: Count | None = None
     value: Number
     pytorch: Number
     floor: Number
-    calls: Count | None = None
-    inputs_sha256: Sha256 | None = None
-    files: Count | None = None
-    files_sha256: Sha256 | None = None
 
 
 class DelegationRecord(_Record):
@@ -245,6 +250,19 @@ class RejectedFastPathRecord(RejectedRecord):
     form: FastPathForm
 
 
+class CalibrationRecord(DataFilesRecord):
+    """The facts about calibration data that commands read after the build; `sha256` is of the samples."""
+
+    source: str
+    samples: Count | None = None
+    sha256: Sha256 | None = None
+
+
+def _calibration(facts: dict[str, Any]) -> dict[str, Any]:
+    CalibrationRecord.model_validate(facts)
+    return facts
+
+
 class VariantRecord(JudgedRecord):
     """One .tflite file; `latency_ms` is by number of threads."""
 
@@ -256,7 +274,7 @@ class VariantRecord(JudgedRecord):
     error: tuple[DeviationRecord, ...]
     operators: dict[str, Count]
     float_operators: dict[str, Count]
-    calibration: dict[str, Any] | None = None
+    calibration: Annotated[dict[str, Any], AfterValidator(_calibration)] | None = None
     notes: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     delegation: DelegationRecord | None = None
@@ -410,6 +428,10 @@ class BuilderRecord(_Record):
     runner: str | None = None
 
 
+_Package = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\z")]
+_PackageVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9.!+_\-]+\z")]
+
+
 class BuildRecord(_Record):
     """How a version was built: what its bill of materials and its provenance say besides the measurements.
 
@@ -422,7 +444,7 @@ class BuildRecord(_Record):
 
     started: datetime
     parameters: dict[str, Any]
-    packages: dict[str, str]
+    packages: dict[_Package, _PackageVersion]
     builder: BuilderRecord | None = None
 
 

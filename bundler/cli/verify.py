@@ -45,6 +45,7 @@ class VerifyOptions:
     fix: Annotated[
         bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
     ] = False
+    insecure: Insecure = False
     signature: Annotated[
         bool, typer.Option("--signature", help="Check first that the files are those that a signer you trust has signed.")
     ] = False
@@ -52,7 +53,6 @@ class VerifyOptions:
     certificate_chain: Authority = None
     identity: Identity = None
     identity_provider: Provider = None
-    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
     @property
@@ -74,7 +74,7 @@ def verify(options: VerifyOptions) -> None:
     if address is not None:
         _refuse_repair(options)
     if isinstance(address, OciAddress):
-        from bundler.operations.fetched import fetched
+        from bundler.operations.pull import fetched
 
         with fetched(address, trust, insecure=options.insecure) as folder:
             _verify(options, folder, trust)
@@ -89,7 +89,7 @@ def verify(options: VerifyOptions) -> None:
 
 def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
     from bundler.bundle.recovery import repair
-    from bundler.operations.sign import check_signature
+    from bundler.operations.sign import check_signature, stale_signature
     from bundler.validation.bundle import Bundle
 
     if options.fix:
@@ -99,6 +99,8 @@ def _verify(options: VerifyOptions, folder: Path, trust: Trust | None) -> None:
     opened = Bundle.open(folder)
     facts = {"signed_files": len(digests)} if digests is not None else {}
     problems = opened.verify(parity=options.runs, allow_unsafe_ops=options.allow_unsafe_ops, digests=digests)
+    if not options.as_json and (stale := stale_signature(folder)):
+        note(f"note: {stale}")
     _show_problems(problems, as_json=options.as_json, facts=facts)
     if not options.as_json:
         if digests is not None:

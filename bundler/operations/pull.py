@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,3 +70,22 @@ def default_target(address: OciAddress | StoreAddress) -> Path:
     """Return the folder of a pull without -o: dist/NAME, as that of a build."""
     name = address.repository if isinstance(address, OciAddress) else address.path
     return Path("dist") / name.rpartition("/")[2]
+
+
+@contextmanager
+def fetched(address: OciAddress | StoreAddress, trust: Trust | None, *, insecure: bool = False) -> Iterator[Path]:
+    """Pull a bundle into a temporary folder, for a command that only looks at it.
+
+    Args:
+        address: its tag or digest.
+        trust: whose signature is accepted; None to check nothing.
+        insecure: speak plain HTTP with a registry on this machine.
+
+    Raises:
+        VerifyError: as `pull`.
+        DeliveryError: the registry cannot be reached, refuses, or sends something else than a bundle.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfbundle-") as folder:
+        target = Path(folder) / default_target(address).name
+        pull(address, target, insecure=insecure, trust=trust)
+        yield target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,24 @@ def _not_intact(layout: BundleLayout, what: str) -> VerifyError:
         fix=f"see `{shell_command('tfbundle', 'verify', layout.root)}`; move your own files out of its folders, or build again",
         code="TFB9209",
     )
+
+
+def stale_signature(root: Path) -> str | None:
+    """Return what is wrong with a bundle's signature, as far as can be seen without a key; None if nothing, or if there is none.
+
+    Args:
+        root: the bundle's folder.
+    """
+    bundle = BundleReader.open(root)
+    path = bundle.layout.relative(bundle.layout.signature)
+    if not os.path.lexists(bundle.layout.signature):
+        return None
+    try:
+        signature.check_no_links(bundle.layout, [path])
+        stale = signature.is_stale(bundle.layout, bundle.manifest)
+    except VerifyError as exc:
+        return f"{path}: {exc.what}"
+    return f"{path}: made before the last build, promotion or rendering; sign the bundle again" if stale else None
 
 
 def check_signature(root: Path, trust: Trust) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from bundler.bundle.manifest import FileEntry, files_under
 from bundler.bundle.reader import BundleReader
 from bundler.bundle.recovery import HalfPublished, half_published
 from bundler.bundle.staging import PREFIX
-from bundler.delivery.supply_chain import papers, signature
-from bundler.errors import ParityError, VerifyError
+from bundler.errors import ParityError
 from bundler.process.extras import require
 from serving.quiet import quiet_tensorflow
 from serving.regular_file import kind
@@ -70,7 +68,6 @@ class Bundle(BundleReader):
         quiet_tensorflow()
         left, half = self._staging_folders()
         found = [*self._damaged_files(digests or {}), *self._links_out(), *self._unknown_files(), *self._missing_parts()]
-        found += self._stale_signature()
         found += self._unsafe_parts({problem.path for problem in found}, allow_unsafe_ops)
         problems = [*left, *(each for each in found if not any(publication.covers(each.path) for publication in half))]
         if parity:
@@ -133,7 +130,7 @@ class Bundle(BundleReader):
 
     def _unknown_files(self) -> Iterator[Problem]:
         unlisted = {self.layout.manifest.name, self.layout.lock.name, self.layout.relative(self.layout.signature)}
-        unlisted.update(self.layout.relative(path) for path in papers.paths(self.layout, self.manifest))
+        unlisted.update(self.layout.relative(path) for path in self.layout.papers(self.manifest.models))
         originals = tuple(f"{path}/" for _, _, path in adopted_versions(self.manifest.models) if not version_of(path))
         for file in files_under(self.path):
             path = self.layout.relative(file)
@@ -147,19 +144,6 @@ class Bundle(BundleReader):
                 continue
             served = path.split("/")[0] in ("models", "tflite", "onnx", "golden")
             yield Problem(path, "not part of the bundle", serious=served)
-
-    def _stale_signature(self) -> Iterator[Problem]:
-        """Yield a note if the signature is not of this bundle.json; whether it is genuine is not checked here."""
-        path = self.layout.relative(self.layout.signature)
-        if not os.path.lexists(self.layout.signature) or self._is_outside(path):
-            return
-        try:
-            stale = signature.is_stale(self.layout, self.manifest)
-        except VerifyError as exc:
-            yield Problem(path, exc.what, serious=False)
-            return
-        if stale:
-            yield Problem(path, "made before the last build, promotion or rendering; sign the bundle again", serious=False)
 
     def _missing_parts(self) -> Iterator[Problem]:
         """Yield the parts that bundle.json itself does not list; `_damaged_files` finds listed files that are missing."""

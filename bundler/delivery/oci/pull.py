@@ -76,8 +76,7 @@ def pull(
         target: the folder; nothing of it is visible before all is there.
         replace: put the bundle in the place of another one, which is kept beside it as <name>.orig.
         progress: is told about each part.
-        accept: is called with the folder that holds the whole bundle, and the artifact's digest, before it becomes visible. It
-            may add what is attached to the artifact, and refuse the bundle by an error.
+        accept: is called with the whole bundle's folder, before that is visible, and the artifact's digest; may add files.
 
     Raises:
         UsageError: the folder has something else.
@@ -85,12 +84,11 @@ def pull(
         PublishError: the folder cannot be written, the disk is full, or another pull writes it.
         VerifyError: the bundle's bundle.json is damaged.
     """
-    document = subject_of(registry, address)
+    document, target = subject_of(registry, address), target.absolute()
     layers = _layers(document, address)
     data = registry.read_bytes(layers[0], MAX_BYTES)
     manifest = Manifest.from_bytes(data, where=f"bundle.json in {document.where}")
     digest, totals = document.descriptor.digest, Totals()
-    target = target.absolute()
     if _has(target, data, manifest):
         totals.add("skipped", sum(layer.size for layer in layers))
         return Pulled(digest, totals, changed=False)

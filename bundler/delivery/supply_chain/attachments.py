@@ -57,7 +57,7 @@ def attach_all(layout: BundleLayout, manifest: Manifest, registry: Registry, sub
 
     if not os.path.lexists(layout.signature):
         return []
-    paths = [*papers.paths(layout, manifest), layout.signature]
+    paths = [*layout.papers(manifest.models), layout.signature]
     signature.check_no_links(layout, [layout.relative(path) for path in paths])
     if signature.is_stale(layout, manifest):
         raise VerifyError(
@@ -101,7 +101,7 @@ def candidates(layout: BundleLayout, manifest: Manifest, registry: Registry, sub
     """
     from bundler.delivery.oci.referrers import fetch, referrers
 
-    known = {layout.relative(path): path for path in (*papers.paths(layout, manifest), layout.signature)}
+    known = {layout.relative(path): path for path in (*layout.papers(manifest.models), layout.signature)}
     found: dict[Path, list[bytes]] = {path: [] for path in known.values()}
     for entry in referrers(registry, subject):
         path = known.get(entry.annotations.get(_TITLE, ""))

@@ -13,8 +13,9 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from bundler.bundle.layout import version_of
 from bundler.bundle.manifest import FileEntry, Manifest, Record
@@ -51,7 +52,7 @@ def render(manifest: Manifest) -> bytes:
         description="A bundle of tfbundle; the hash is that of its bundle.json.",
     )
     tool = Component(name="tfbundle", version=manifest.tools.get("tfbundle", "unknown"), type=ComponentType.APPLICATION)
-    created = max((datetime.fromisoformat(record["created"]) for record in _records(manifest)), default=None)
+    created = max((_time(record["created"]) for record in _records(manifest)), default=None)
     bom = Bom(
         serial_number=uuid.uuid5(_NAMESPACE, hashlib.sha256(content).hexdigest()),
         metadata=BomMetaData(component=root, timestamp=created, tools=ToolRepository(components=[tool])),
@@ -65,7 +66,7 @@ def render(manifest: Manifest) -> bytes:
     bom.register_dependency(root, models)
     for (model, number), component in zip(versions, models, strict=True):
         record = manifest.models[model][number]
-        bom.register_dependency(component, [packages[purl] for purl in _purls(record)])
+        bom.register_dependency(component, [packages[text] for text in _purls(record)])
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     cards = {_MODEL.format(model, number): _card(manifest.models[model][number]) for model, number in versions}
     for entry in document["components"]:
@@ -77,6 +78,14 @@ def render(manifest: Manifest) -> bytes:
 def _records(manifest: Manifest) -> Iterator[Record]:
     for versions in manifest.models.values():
         yield from versions.values()
+
+
+def _time(text: str) -> datetime:
+    """Return a time of bundle.json, whose schema takes any form of ISO 8601."""
+    from pydantic import TypeAdapter
+
+    time = TypeAdapter(datetime).validate_python(text)
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def _sha256(digest: str) -> HashType:
@@ -126,7 +135,12 @@ def unknown(record: Record) -> str | None:
 
 def _purls(record: Record) -> list[str]:
     packages = record.get("build", {}).get("packages", {})
-    return [f"pkg:pypi/{name}@{version}" for name, version in sorted(packages.items())]
+    return [purl(name, version) for name, version in sorted(packages.items())]
+
+
+def purl(name: str, version: str) -> str:
+    """Return the package URL of a package of PyPI (github.com/package-url/purl-spec)."""
+    return f"pkg:pypi/{name}@{quote(version, safe='')}"
 
 
 def _packages(manifest: Manifest) -> dict[str, Component]:
@@ -136,11 +150,9 @@ def _packages(manifest: Manifest) -> dict[str, Component]:
 
     found = {}
     for record in _records(manifest):
-        for purl in _purls(record):
-            url = PackageURL.from_string(purl)
-            found[purl] = Component(
-                name=url.name, version=url.version, type=ComponentType.LIBRARY, purl=url, bom_ref=purl
-            )  # fmt: skip
+        for text in _purls(record):
+            url = PackageURL.from_string(text)
+            found[text] = Component(name=url.name, version=url.version, type=ComponentType.LIBRARY, purl=url, bom_ref=text)
     return found
 
 

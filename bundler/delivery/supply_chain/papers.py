@@ -16,11 +16,6 @@ from serving.regular_file import read_regular
 _LIMIT = 64 << 20
 
 
-def paths(layout: BundleLayout, manifest: Manifest) -> list[Path]:
-    """Return the path of each paper that a bundle has once it is signed."""
-    return [layout.bom, *(layout.provenance_file(model, n) for model in manifest.models for n in manifest.versions(model))]
-
-
 def render(layout: BundleLayout, manifest: Manifest) -> dict[Path, bytes]:
     """Return the content of each paper of a bundle, by its path."""
     papers = {layout.bom: bom.render(manifest)}

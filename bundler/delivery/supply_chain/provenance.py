@@ -14,7 +14,7 @@ from typing import Any
 
 from bundler.bundle.layout import version_of
 from bundler.bundle.manifest import Manifest, Record
-from bundler.delivery.supply_chain.bom import datasets, unknown
+from bundler.delivery.supply_chain.bom import datasets, purl, unknown
 
 MEDIA_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -93,7 +93,7 @@ def _dependencies(record: Record) -> Iterator[dict[str, Any]]:
         known = {"digest": {"sha256": sha256}} if sha256 else {}
         yield {"name": source, "annotations": {"use": use}, **known}
     for name, version in sorted(build.get("packages", {}).items()):
-        yield {"uri": f"pkg:pypi/{name}@{version}"}
+        yield {"uri": purl(name, version)}
 
 
 def _sources(value: object, name: str = "source") -> Iterator[dict[str, Any]]:

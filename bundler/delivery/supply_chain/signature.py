@@ -186,7 +186,7 @@ def _digests(statement: Mapping[str, Any]) -> dict[str, str]:
 
 def signed_paths(layout: BundleLayout, manifest: Manifest) -> list[str]:
     """Return the files that a signature of a bundle covers, relative to its root, sorted."""
-    return sorted({*manifest.files, layout.manifest.name, *map(layout.relative, papers.paths(layout, manifest))})
+    return sorted({*manifest.files, layout.manifest.name, *map(layout.relative, layout.papers(manifest.models))})
 
 
 def unlisted_files(layout: BundleLayout, signed: Sequence[str]) -> list[str]:

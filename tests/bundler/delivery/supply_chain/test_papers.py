@@ -29,7 +29,7 @@ def refused(root: Path) -> str:
 def test_papers_are_the_same_bytes_when_rendered_again(signed: Path) -> None:
     layout = BundleLayout(signed)
     rendered = papers.render(layout, Manifest.read(layout.manifest))
-    assert list(rendered) == papers.paths(layout, Manifest.read(layout.manifest))
+    assert list(rendered) == layout.papers(Manifest.read(layout.manifest).models)
     assert all(path.read_bytes() == content for path, content in rendered.items())
     papers.check(layout, Manifest.read(layout.manifest))
 

@@ -41,7 +41,6 @@ COVERED: dict[str, str] = {
     "bundler/converters/native/quant_params.py": "tests/bundler/converters/native/ops/test_fake_quantize.py",
     "bundler/converters/onnx_tf_standins.py": "tests/bundler/converters/test_onnx_tf.py",
     "bundler/converters/onnx_tf_worker.py": "tests/bundler/converters/test_onnx_tf.py",
-    "bundler/cli/trust.py": "tests/bundler/cli/test_sign.py",
     "bundler/delivery/oci/artifact.py": "tests/bundler/operations/test_push.py",
     "bundler/delivery/oci/pull.py": "tests/faults/test_registry.py",
     "bundler/delivery/oci/push.py": "tests/bundler/operations/test_push.py",

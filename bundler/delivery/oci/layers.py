@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,12 @@ class Sealed:
     descriptor: Descriptor
     diff_id: str
     checksum: int
+
+    @property
+    def unpacked_by_oras(self) -> Descriptor:
+        """The descriptor with the annotations by which `oras pull` unpacks it (oras-go, content/file/file.go)."""
+        more = {"io.deis.oras.content.unpack": "true", "io.deis.oras.content.digest": self.diff_id}
+        return replace(self.descriptor, annotations={**self.descriptor.annotations, **more})
 
 
 class Layer:

@@ -612,6 +612,85 @@ def defect(given: Given) -> None:
     run("build", "model.onnx", code=None)
 
 
+command("TFB9001", "pull", "oci://Digits")
+command("TFB9002", "pull", "oci://registry.example.com/team/digits:1", "--insecure")
+command("TFB9013", "push", "digits", "oci://registry.example.com/team/digits:1", "--platform", "amd64")
+
+
+@example("TFB9003")
+def docker_configuration_that_is_no_json(given: Given) -> None:
+    Path("config.json").write_text("auths:", "utf-8")
+    given.patch.setenv("DOCKER_CONFIG", str(Path.cwd()))
+    run("pull", "oci://registry.example.com/team/digits:1", code=None)
+
+
+def pulled(given: Given, status: int, data: bytes = b"", reference: str = ":1") -> None:
+    """Pull from a registry that gives one answer to all requests."""
+    import requests
+
+    def answer(self: Any, url: str, method: str = "GET", **settings: Any) -> requests.Response:
+        response = requests.Response()
+        response.status_code, response.url, response._content = status, url, data
+        response._content_consumed = True
+        response.request = requests.Request(method, url).prepare()
+        return response
+
+    given.patch.setenv("DOCKER_CONFIG", str(Path.cwd()))
+    given.patch.setattr("bundler.delivery.oci.transport.Transport.do_request", answer)
+    given.patch.setattr("bundler.delivery.oci.transport.Patience.wait", lambda *arguments: None)
+    run("pull", f"oci://registry.example.com/team/digits{reference}", code=None)
+
+
+@example("TFB9004")
+def registry_that_asks_for_credentials(given: Given) -> None:
+    pulled(given, 401, b'{"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}')
+
+
+@example("TFB9005")
+def registry_that_denies_access(given: Given) -> None:
+    pulled(given, 403, b'{"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}')
+
+
+@example("TFB9006")
+def tag_that_does_not_exist(given: Given) -> None:
+    pulled(given, 404, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}')
+
+
+@example("TFB9007")
+def registry_that_fails(given: Given) -> None:
+    pulled(given, 503)
+
+
+@example("TFB9008")
+def server_that_is_no_registry(given: Given) -> None:
+    pulled(given, 400, b"<html>Bad Request</html>")
+
+
+@example("TFB9009")
+def tag_of_an_image(given: Given) -> None:
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json"}
+    pulled(given, 200, json.dumps({"schemaVersion": 2, "config": config, "layers": []}).encode(), ":1-models")
+
+
+@example("TFB9010")
+def manifest_that_was_exchanged(given: Given) -> None:
+    pulled(given, 200, b"{}", f"@sha256:{'0' * 64}")
+
+
+@example("TFB9011")
+def layer_that_leads_out_of_its_folder(given: Given) -> None:
+    from bundler.delivery.oci.unpack import Target
+
+    Target(Path(), {}).write_file("../evil", [], "'../evil' in oci://registry.example.com/team/digits@sha256:0…")
+
+
+@example("TFB9012")
+def folder_with_another_bundle(given: Given) -> None:
+    from bundler.delivery.oci.pull import check_target
+
+    check_target(Path(given.bundle()).absolute(), replace=False)
+
+
 def signed(given: Given) -> Path:
     """Return a copy of the bundle, signed by a key that is the same in every run, with its public half in key.pub."""
     from bundler.delivery.supply_chain.keys import SigningKey

@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -69,21 +70,16 @@ def kubectl() -> str:
     return require_program("kubectl", install="https://kubernetes.io/docs/tasks/tools/")
 
 
-def docker_registry() -> str:
-    """Return the path of docker-registry."""
-    return require_program("docker-registry", install="apt-get install docker-registry")
-
-
-def skopeo() -> str:
-    """Return the path of skopeo."""
-    return require_program("skopeo", install="apt-get install skopeo")
-
-
-def umoci() -> str:
-    """Return the path of umoci."""
-    return require_program("umoci", install="apt-get install umoci")
-
-
 def openssl() -> str:
     """Return the path of openssl."""
     return require_program("openssl", install="apt-get install openssl")
+
+
+def of_debian(name: str) -> str:
+    """Return the path of a program that Debian has in a package of the same name."""
+    return require_program(name, install=f"apt-get install {name}")
+
+
+docker_registry = partial(of_debian, "docker-registry")
+skopeo = partial(of_debian, "skopeo")
+umoci = partial(of_debian, "umoci")

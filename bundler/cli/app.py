@@ -64,19 +64,22 @@ def common(
 app.command("init", cls=HelpCommand)(init.init)
 app.command("build", cls=build.BuildCommand)(build.build)
 app.command("verify", cls=HelpCommand)(verify.verify)
-app.command("push", cls=HelpCommand)(push.push)
-app.command("pull", cls=HelpCommand)(pull.pull)
 app.command("inspect", cls=HelpCommand)(inspect.inspect)
 app.command("ops", cls=HelpCommand)(ops.ops)
 app.command("serve", cls=HelpCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
-app.command("launch", cls=HelpCommand)(launch.launch)
-app.command("smoke", cls=HelpCommand)(smoke.smoke)
-app.command("bench", cls=HelpCommand)(bench.bench)
-app.command("promote", cls=HelpCommand)(promote.promote)
-app.command("render", cls=HelpCommand)(render.render)
-app.command("sign", cls=HelpCommand)(sign.sign)
-app.command("export-mobile", cls=HelpCommand)(export_mobile.export_mobile)
-app.command("doctor", cls=HelpCommand)(doctor.doctor)
-app.command("explain", cls=HelpCommand)(explain.explain)
-app.command("setup", cls=HelpCommand)(setup.setup)
-app.command("demo", cls=HelpCommand)(demo.demo)
+for _name, _command in (
+    ("launch", launch.launch),
+    ("smoke", smoke.smoke),
+    ("bench", bench.bench),
+    ("promote", promote.promote),
+    ("render", render.render),
+    ("sign", sign.sign),
+    ("push", push.push),
+    ("pull", pull.pull),
+    ("export-mobile", export_mobile.export_mobile),
+    ("doctor", doctor.doctor),
+    ("explain", explain.explain),
+    ("setup", setup.setup),
+    ("demo", demo.demo),
+):
+    app.command(_name, cls=HelpCommand)(_command)

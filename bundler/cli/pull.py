@@ -12,6 +12,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import print_json, say, say_next, size
 from bundler.cli.parameters import takes
 from bundler.cli.progress import transfers
+from bundler.cli.push import Insecure
 from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 
 
@@ -32,9 +33,7 @@ class PullCommand:
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace another bundle in that folder, which is kept beside it as .orig.")
     ] = False
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
-    ] = False
+    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 
@@ -56,7 +55,7 @@ def pull(options: PullCommand) -> None:
         pulled = pull_bundle(
             address, target, insecure=options.insecure, replace=options.replace, trust=trust, progress=progress
         )
-    amounts = {outcome: pulled.totals.bytes.get(outcome, 0) for outcome in ("pulled", "skipped")}  # type: ignore[call-overload]
+    amounts = {outcome: pulled.totals.bytes.get(outcome, 0) for outcome in ("pulled", "skipped")}
     if options.as_json:
         kept = str(pulled.kept) if pulled.kept else None
         bundle = {"bundle": str(target), "digest": pulled.digest, "changed": pulled.changed, "kept": kept}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bundler.delivery.transfers import Totals
     from bundler.operations.push import Pushed
 
+Insecure = Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")]
+
 
 @dataclass(frozen=True)
 class PushCommand:
@@ -30,15 +32,16 @@ class PushCommand:
     ] = None
     base: Annotated[
         str | None,
-        typer.Option(metavar="IMAGE", help="Image below the models; KServe's oci:// needs one with a shell, e.g. docker.io/library/busybox:1.37."),
+        typer.Option(
+            metavar="IMAGE",
+            help="Image below the models; KServe's oci:// needs one with a shell, e.g. docker.io/library/busybox:1.37.",
+        ),
     ] = None
     platform: Annotated[str, typer.Option(metavar="OS/ARCH", help="Platform of the image, and of its base.")] = "linux/amd64"
     pin: Annotated[
         bool, typer.Option("--pin", help="Let the bundle's Kubernetes manifests name the pushed image by its digest.")
     ] = False
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")
-    ] = False
+    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 
@@ -93,6 +96,6 @@ def _show(pushed: Pushed, options: PushCommand) -> None:
 
 def _amounts(totals: Totals) -> str:
     words = {"pushed": "pushed", "mounted": "taken over from another repository", "skipped": "there already"}
-    shown = {outcome: totals.bytes.get(outcome, 0) for outcome in ("pushed", "mounted", "skipped")}  # type: ignore[call-overload]
+    shown = {outcome: totals.bytes.get(outcome, 0) for outcome in ("pushed", "mounted", "skipped")}
     texts = [f"{size(count)} {words[outcome]}" for outcome, count in shown.items() if count or outcome == "pushed"]
     return ", ".join(texts)

@@ -94,7 +94,8 @@ def _push_to_registry(root: Path, address: OciAddress, options: PushOptions, pro
     platform = Platform.parse(options.platform)
     bundle = BundleReader.open(root)
     registry = Registry.at(address, insecure=options.insecure)
-    pusher, notices = Pusher(registry, progress), tuple[str, ...]()
+    pusher = Pusher(registry, progress)
+    notices: tuple[str, ...] = ()
     image_tag, artifact_tag = (tag, tag) if options.only else tags(tag)
     image = None
     if options.only != "bundle":

@@ -77,18 +77,31 @@ class Proxy:
         return None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class AnyMethod(BaseHTTPRequestHandler):
+    """Serves requests of all methods by `serve`, and logs nothing."""
+
     protocol_version = "HTTP/1.1"
+
+    def __getattr__(self, name: str) -> object:
+        """Return the method for a request, such as do_GET."""
+        if name.startswith("do_"):
+            return self.serve
+        raise AttributeError(name)
+
+    def serve(self) -> None:
+        """Answer a request."""
+        raise NotImplementedError
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+
+class _Handler(AnyMethod):
     upstream = ""
     proxy: Proxy
 
-    def __getattr__(self, name: str) -> object:
-        """Return the method for a request, such as do_GET; all are served alike."""
-        if name.startswith("do_"):
-            return self._serve
-        raise AttributeError(name)
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Pass a request on, or let it go wrong."""
         self.proxy.requests.append((self.command, self.path, self.headers.get("Range", "")))
         fault = self.proxy.take(self.command, self.path) or Fault("", "")
         if fault.hold:
@@ -154,9 +167,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -20,7 +19,8 @@ _POLL_SECONDS = 0.1
 def ahead(values: Iterator[Value], depth: int = _DEPTH) -> Iterator[Iterator[Value]]:
     """Return a context with an iterator whose next values are made while the present one is used.
 
-    An exception of the thread is raised in its place. On leaving, the thread ends after the value that it is making.
+    An exception of the thread is raised in its place. On leaving, the thread ends after the value that it is making; it is not
+    waited for, because the network may make it wait for minutes, and Ctrl-C must not.
 
     Args:
         values: makes the values.
@@ -28,6 +28,7 @@ def ahead(values: Iterator[Value], depth: int = _DEPTH) -> Iterator[Iterator[Val
     """
     waiting: queue.Queue[object] = queue.Queue(depth)
     stop = threading.Event()
+    failures: list[BaseException] = []
 
     def put(value: object) -> bool:
         while not stop.is_set():
@@ -43,18 +44,19 @@ def ahead(values: Iterator[Value], depth: int = _DEPTH) -> Iterator[Iterator[Val
             for value in values:
                 if not put(value):
                     return
+        except BaseException as exc:  # noqa: BLE001 - raised again in the thread that uses the values
+            failures.append(exc)
         finally:
             put(_END)
 
     def results() -> Iterator[Value]:
         while (value := waiting.get()) is not _END:
             yield value  # type: ignore[misc]
-        waiting.put(_END)  # so that a further look ends as well
-        working.result()
+        if failures:
+            raise failures[0]
 
-    with ThreadPoolExecutor(1, "ahead") as pool:
-        working = pool.submit(work)
-        try:
-            yield results()
-        finally:
-            stop.set()
+    threading.Thread(target=work, name="ahead", daemon=True).start()
+    try:
+        yield results()
+    finally:
+        stop.set()

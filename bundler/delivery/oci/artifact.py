@@ -117,7 +117,7 @@ def file_layer(file: PackedFile) -> Descriptor:
     return Descriptor(FILES[top], digest, file.entry.size, {TITLE: file.name, PART: part})
 
 
-def annotations(bundle: BundleReader) -> dict[str, str]:
+def facts_of(bundle: BundleReader) -> dict[str, str]:
     """Return the annotations of the image and the artifact; the time is that of the newest version."""
     names = [(model, bundle.versions(model)) for model in bundle.models()]
     newest = max(bundle.record(model, number)["created"] for model, numbers in names for number in numbers)
@@ -167,7 +167,7 @@ def make_artifact(bundle: BundleReader, layers: Sequence[Descriptor], image: str
             "artifactType": BUNDLE_TYPE,
             "config": Descriptor.of(config, CONFIG).to_json(),
             "layers": [layer.to_json() for layer in layers],
-            "annotations": {**annotations(bundle), **({IMAGE: image} if image else {})},
+            "annotations": {**facts_of(bundle), **({IMAGE: image} if image else {})},
         }
     )
     return config, manifest

@@ -29,7 +29,6 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 _CHUNK = 1 << 18
 _BLOCK = 0xFFFF  # the longest stored block (RFC 1951, 3.2.4)
-_GROUP = 4 * _BLOCK
 _GZIP_HEAD = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])  # no name, no time, unknown system (RFC 1952)
 _GZIP_TAIL = 8
 _RECORD = 512
@@ -142,68 +141,36 @@ class Layer:
         Raises:
             VerifyError: a file differs from bundle.json.
         """
-        with ExitStack() as stack:
-            tar, packed = stack.enter_context(_Digest()), stack.enter_context(_Digest())
-            checksum, position = 0, 0
-            for group in self._groups(0, stack.enter_context(_Checked())):
-                tar.update(group)
-                checksum = zlib.crc32(group, checksum)
-                for chunk in self._stored(group, position):
-                    packed.update(chunk)
-                position += len(group)
-                report(position)
-            packed.update(_tail(checksum, self.tar_size))
-            descriptor = Descriptor(LAYER, packed.digest(), self.size, self.annotations)
-            return Sealed(descriptor, tar.digest(), checksum)
+        reading, position = Reading(self), 0
+        for chunk in reading:
+            position += len(chunk)
+            report(position)
+        return reading.sealed
 
     def chunks(self, sealed: Sealed, offset: int = 0) -> Iterator[bytes]:
         """Yield the compressed layer from an offset on.
 
         Raises:
-            VerifyError: a file has become shorter.
+            VerifyError: a file has another size than bundle.json records.
         """
         block = max(0, offset - len(_GZIP_HEAD)) // (_BLOCK + 5)
         position, skip = block * _BLOCK, offset if block == 0 else offset - len(_GZIP_HEAD) - block * (_BLOCK + 5)
-        for chunk in self._packed(position, sealed.checksum, with_head=block == 0):
+        for chunk in self._packed(position, sealed.checksum):
             rest = chunk[skip:] if skip else chunk
             skip = max(0, skip - len(chunk))
             if rest:
                 yield rest
 
-    def _packed(self, position: int, checksum: int, *, with_head: bool) -> Iterator[bytes]:
-        if with_head and position:
-            raise ValueError("the head of a gzip stream is at its beginning")
-        head = _GZIP_HEAD if with_head else b""
-        for group in self._groups(position):
-            for chunk in self._stored(group, position, with_head=False):
-                yield head + chunk if head else chunk
-                head = b""
-            position += len(group)
+    def _packed(self, position: int, checksum: int) -> Iterator[bytes]:
+        frame = _Frame(self.tar_size, position)
+        if position == 0:
+            yield _GZIP_HEAD
+        for chunk in self.tar(position):
+            yield frame.add(chunk)
         yield _tail(checksum, self.tar_size)
 
-    def _stored(self, group: bytes, position: int, *, with_head: bool = True) -> Iterator[bytes]:
-        """Yield a group of the tar file as stored blocks, in one piece; the first with the head of the stream."""
-        parts = [_GZIP_HEAD] if with_head and position == 0 else []
-        view = memoryview(group)
-        for start in range(0, len(group), _BLOCK):
-            block = view[start : start + _BLOCK]
-            is_last = position + start + len(block) == self.tar_size
-            parts += [struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF), block]  # type: ignore[list-item]
-        yield b"".join(parts)
-
-    def _groups(self, position: int, checked: _Checked | None = None) -> Iterator[bytes]:
-        """Yield the tar file from a position on, in parts that fill whole blocks."""
-        buffer = bytearray()
-        for chunk in self._tar(position, checked):
-            buffer += chunk
-            if len(buffer) >= _GROUP:
-                whole = len(buffer) // _GROUP * _GROUP
-                yield bytes(memoryview(buffer)[:whole])
-                buffer = buffer[whole:]
-        if buffer:
-            yield bytes(buffer)
-
-    def _tar(self, position: int, checked: _Checked | None) -> Iterator[bytes]:
+    def tar(self, position: int, checked: _Checked | None = None) -> Iterator[bytes]:
+        """Yield the tar file in the layer from a position on; `checked` compares the files with bundle.json."""
         for piece in self._pieces:
             skip = max(0, position - piece.start)
             if skip >= piece.size:
@@ -278,6 +245,66 @@ def _header(name: str, size: int | None) -> bytes:
 
 def _tail(checksum: int, size: int) -> bytes:
     return struct.pack("<II", checksum, size & 0xFFFFFFFF)
+
+
+class _Frame:
+    """Writes data of a known size as stored blocks of a gzip stream (RFC 1951, 3.2.4)."""
+
+    def __init__(self, size: int, position: int = 0) -> None:
+        """Begin at a position, which is that of a block's beginning."""
+        self._size, self._position = size, position
+
+    def add(self, data: bytes) -> bytes:
+        """Return data with the heads of the blocks that begin in it."""
+        parts: list[bytes | memoryview] = []
+        view = memoryview(data)
+        while view:
+            inside = self._position % _BLOCK
+            if inside == 0:
+                length = min(_BLOCK, self._size - self._position)
+                parts.append(struct.pack("<BHH", self._position + length == self._size, length, length ^ 0xFFFF))
+            part = view[: _BLOCK - inside]
+            parts.append(part)
+            view = view[len(part) :]
+            self._position += len(part)
+        return b"".join(parts)
+
+
+class Reading:
+    """A reading of a layer's files, which compares them with bundle.json and yields the layer, to hash or to send it.
+
+    Attributes:
+        sealed: the layer's digests, once all has been yielded.
+    """
+
+    sealed: Sealed
+
+    def __init__(self, layer: Layer) -> None:
+        """Keep the layer; nothing is read yet."""
+        self._layer = layer
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the layer; can be done once.
+
+        Raises:
+            VerifyError: a file differs from bundle.json.
+        """
+        layer, checksum, frame = self._layer, 0, _Frame(self._layer.tar_size)
+        with ExitStack() as stack:
+            tar, packed = stack.enter_context(_Digest()), stack.enter_context(_Digest())
+            packed.update(_GZIP_HEAD)
+            yield _GZIP_HEAD
+            for chunk in layer.tar(0, stack.enter_context(_Checked())):
+                tar.update(chunk)
+                checksum = zlib.crc32(chunk, checksum)
+                framed = frame.add(chunk)
+                packed.update(framed)
+                yield framed
+            tail = _tail(checksum, layer.tar_size)
+            packed.update(tail)
+            descriptor = Descriptor(LAYER, packed.digest(), layer.size, layer.annotations)
+            self.sealed = Sealed(descriptor, tar.digest(), checksum)
+            yield tail
 
 
 class _Digest:

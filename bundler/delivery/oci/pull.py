@@ -25,10 +25,10 @@ from bundler.delivery.oci.ahead import ahead
 from bundler.delivery.oci.descriptors import INDEXES, Descriptor, descriptors, malformed
 from bundler.delivery.oci.image import CONFIG as IMAGE_CONFIG
 from bundler.delivery.oci.layers import LAYER
-from bundler.delivery.oci.referrers import subject_of
+from bundler.delivery.oci.referrers import BUNDLE_TYPE, subject_of
 from bundler.delivery.oci.registry import Document, Registry
 from bundler.delivery.oci.unpack import Target, unsafe
-from bundler.delivery.transfers import Progress, Totals, Transfer, ignore
+from bundler.delivery.transfers import Outcome, Progress, Totals, Transfer, ignore
 from bundler.errors import DeliveryError, PublishError, UsageError
 from bundler.values.addresses import OciAddress
 from serving.texts import shell_command
@@ -95,7 +95,7 @@ def pull(
     if _has(target, data, manifest):
         totals.add("skipped", sum(layer.size for layer in layers))
         return Pulled(digest, totals, changed=False)
-    _check_target(target, replace=replace)
+    check_target(target, replace=replace)
     most = sum(entry.size for entry in manifest.files.values()) * 1.01 + _OVERHEAD
     for layer in layers:
         if layer.size > most:
@@ -117,7 +117,7 @@ def _layers(document: Document, address: OciAddress) -> list[Descriptor]:
     where = document.where
     config = document.content.get("config")
     kind = config.get("mediaType") if isinstance(config, dict) else None
-    if document.descriptor.artifact_type != artifact.BUNDLE_TYPE:
+    if document.descriptor.artifact_type != BUNDLE_TYPE:
         is_image = kind == IMAGE_CONFIG or document.descriptor.media_type in INDEXES
         name = "an image" if is_image else f"an artifact of another type ({str(document.descriptor.artifact_type or kind)[:80]})"
         raise DeliveryError(
@@ -142,8 +142,16 @@ def _has(target: Path, data: bytes, manifest: Manifest) -> bool:
     return False
 
 
-def _check_target(target: Path, *, replace: bool) -> None:
-    """Raise unless a bundle may be put into a folder."""
+def check_target(target: Path, *, replace: bool) -> None:
+    """Check that a bundle may be put into a folder.
+
+    Args:
+        target: the folder.
+        replace: whether it may have another bundle.
+
+    Raises:
+        UsageError: it has something that would be overwritten.
+    """
     if not os.path.lexists(target) or (target.is_dir() and not target.is_symlink() and not any(target.iterdir())):
         return
     is_bundle = (target / "bundle.json").is_file() and not target.is_symlink()
@@ -212,16 +220,15 @@ def _fetch(
         names = done.get(key)
         if names is not None and all(_is(folder / _TREE / name, manifest.files.get(name)) for name in names):
             target.written.update(names)
-            outcome = "skipped"
+            outcome: Outcome = "skipped"
         else:
             before = set(target.written)
             _fetch_layer(registry, layer, title, target, where, progress)
             done[key] = sorted(target.written - before)
             _note(folder, done)
             outcome = "pulled"
-        assert outcome in ("pulled", "skipped")
-        totals.add(outcome, layer.size)  # type: ignore[arg-type]
-        progress(Transfer(title, layer.size, layer.size, outcome=outcome))  # type: ignore[arg-type]
+        totals.add(outcome, layer.size)
+        progress(Transfer(title, layer.size, layer.size, outcome=outcome))
     missing = sorted(set(manifest.files) - target.written)
     if missing:
         raise malformed(f"no layer has the file {missing[0]!r} that bundle.json lists", str(registry.address))
@@ -241,9 +248,16 @@ def _fetch_layer(
                 target.extract(chunks, where)
             else:
                 target.write_file(title, chunks, where)
-        finally:
-            for _ in chunks:  # to the end, where a registry that sends other content than announced is found out
-                pass
+        except DeliveryError:
+            _drain(chunks)
+            raise
+        _drain(chunks)
+
+
+def _drain(chunks: Iterator[bytes]) -> None:
+    """Read to the end, where a registry that sends other content than announced is found out."""
+    for _ in chunks:
+        pass
 
 
 def _done(folder: Path) -> dict[str, list[str]]:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bundler.bundle.reader import BundleReader
-from bundler.delivery.oci import artifact
+from bundler.delivery.oci import artifact, seals
 from bundler.delivery.oci.descriptors import INDEX, MANIFEST, Descriptor, to_bytes
 from bundler.delivery.oci.image import Base, Image, Platform, make_image
-from bundler.delivery.oci.layers import Layer, PackedFile, Sealed, read_file
-from bundler.delivery.oci.registry import Chunks, Registry
-from bundler.delivery.oci.seals import seal
-from bundler.delivery.transfers import Progress, Totals, Transfer, ignore
+from bundler.delivery.oci.layers import Layer, PackedFile, Reading, Sealed, read_file
+from bundler.delivery.oci.referrers import BUNDLE_TYPE
+from bundler.delivery.oci.registry import Chunks, Registry, Report
+from bundler.delivery.transfers import Outcome, Progress, Totals, Transfer, ignore
 
 _NO_PLATFORM = {"architecture": "unknown", "os": "unknown"}
 """The platform of the artifact in the index, so that no runtime takes it for an image (as BuildKit marks attestations)."""
@@ -47,6 +48,7 @@ class Pusher:
         self._registry = registry
         self._progress = progress
         self._sealed: dict[str, Sealed] = {}
+        self._streamed: set[str] = set()
 
     def push_image(self, bundle: BundleReader, tag: str, platform: Platform, base: Base | None = None) -> PushedImage:
         """Push the image of the models under a tag.
@@ -59,7 +61,7 @@ class Pusher:
         if base is not None:
             for layer in base.layers:
                 self._copy(base, layer)
-        image = make_image(layers, artifact.annotations(bundle), platform, base)
+        image = make_image(layers, artifact.facts_of(bundle), platform, base)
         self._push_bytes("config of the image", image.config)
         self._registry.put_manifest(image.manifest, MANIFEST, tag=tag)
         return PushedImage(image, layers)
@@ -80,7 +82,7 @@ class Pusher:
         config, manifest = artifact.make_artifact(bundle, layers, image.descriptor.digest if image else "")
         self._push_bytes("config of the artifact", config)
         self._registry.put_manifest(manifest, MANIFEST, tag=tag)
-        return Descriptor.of(manifest, MANIFEST, artifact_type=artifact.BUNDLE_TYPE)
+        return Descriptor.of(manifest, MANIFEST, artifact_type=BUNDLE_TYPE)
 
     def push_index(self, bundle: BundleReader, tag: str, image: Image, bundle_artifact: Descriptor) -> Descriptor:
         """Write the index of an image and an artifact under a tag.
@@ -89,7 +91,7 @@ class Pusher:
             DeliveryError: the registry cannot be reached, refuses, or keeps failing.
         """
         rows = [image.descriptor.to_json(), {**bundle_artifact.to_json(), "platform": _NO_PLATFORM}]
-        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": rows, "annotations": artifact.annotations(bundle)}
+        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": rows, "annotations": artifact.facts_of(bundle)}
         data = to_bytes(document)
         self._registry.put_manifest(data, INDEX, tag=tag)
         return Descriptor.of(data, INDEX)
@@ -97,14 +99,38 @@ class Pusher:
     def _push_layer(self, layer: Layer) -> Sealed:
         if layer.title in self._sealed:
             return self._sealed[layer.title]
-
-        def show(done: int) -> None:
-            self._progress(Transfer(layer.title, layer.size, done, "read"))
-
-        sealed = seal(layer, show)
-        self._push(layer.title, sealed.descriptor, lambda offset: layer.chunks(sealed, offset))
+        sealed = seals.known(layer)
+        if sealed is None and self._is_new:
+            sealed = seals.seal(layer, lambda: self._stream(layer))
+        if sealed is None:
+            sealed = seals.seal(layer, lambda: layer.seal(self._shown(layer.title, layer.size, "read")))
+            assert sealed is not None
+        if layer.title not in self._streamed:
+            chosen = sealed
+            self._push(layer.title, sealed.descriptor, lambda offset: layer.chunks(chosen, offset))
         self._sealed[layer.title] = sealed
         return sealed
+
+    def _stream(self, layer: Layer) -> Sealed | None:
+        """Send a layer while its digests are computed; return None if the connection broke.
+
+        This is for a repository without tags: in others the layer may be there, which only its digest can tell.
+        """
+        reading = Reading(layer)
+        show = self._shown(layer.title, layer.size, "push")
+        if not self._registry.stream(layer.size, iter(reading), lambda: reading.sealed.descriptor, show):
+            return None
+        self._streamed.add(layer.title)
+        self._end(layer.title, reading.sealed.descriptor, "pushed")
+        return reading.sealed
+
+    @cached_property
+    def _is_new(self) -> bool:
+        """Whether the repository had no tag when this push began."""
+        return self._registry.is_empty()
+
+    def _shown(self, name: str, size: int, verb: str) -> Report:
+        return lambda done: self._progress(Transfer(name, size, done, verb))
 
     def _push_file(self, bundle: BundleReader, file: PackedFile) -> Descriptor:
         descriptor = artifact.file_layer(file)
@@ -119,9 +145,7 @@ class Pusher:
         if self._registry.has_blob(descriptor.digest):
             self._end(name, descriptor, "skipped")
             return
-        self._registry.upload(
-            descriptor, chunks, lambda done: self._progress(Transfer(name, descriptor.size, done, "push"))
-        )
+        self._registry.upload(descriptor, chunks, self._shown(name, descriptor.size, "push"))
         self._end(name, descriptor, "pushed")
 
     def _copy(self, base: Base, layer: Descriptor) -> None:
@@ -138,8 +162,7 @@ class Pusher:
 
         self._push(name, layer, chunks)
 
-    def _end(self, name: str, descriptor: Descriptor, outcome: str) -> None:
-        assert outcome in ("pushed", "mounted", "skipped")
+    def _end(self, name: str, descriptor: Descriptor, outcome: Outcome) -> None:
         self.totals.add(outcome, descriptor.size)
         self._progress(Transfer(name, descriptor.size, descriptor.size, outcome=outcome))
 

@@ -30,6 +30,8 @@ BUNDLE_TYPE = "application/vnd.tfbundle.bundle.v1"
 
 _NOTHING = b"{}"
 _ATTEMPTS = 5
+_SEARCHED = 16
+"""Entries of an index that are looked into for a bundle; a push writes two."""
 
 
 def subject_of(registry: Registry, address: OciAddress) -> Document:
@@ -47,7 +49,15 @@ def subject_of(registry: Registry, address: OciAddress) -> Document:
         return document
     entries = descriptors(document.content, "manifests", where=document.where)
     artifact = next((entry for entry in entries if entry.artifact_type == BUNDLE_TYPE), None)
-    return registry.document(artifact.digest) if artifact else document
+    if artifact is not None:
+        return registry.document(artifact.digest)
+    # Programs that copy an index may leave out what they do not know; skopeo 1.9 leaves out the type of the artifact.
+    for entry in entries[:_SEARCHED]:
+        if entry.platform.get("os") in (None, "unknown"):
+            found = registry.document(entry.digest)
+            if found.descriptor.artifact_type == BUNDLE_TYPE:
+                return found
+    return document
 
 
 def attach(

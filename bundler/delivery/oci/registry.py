@@ -194,6 +194,37 @@ class Registry:
                 url, offset = self._resume(url)
                 report(offset)
 
+    def stream(self, size: int, chunks: Iterator[bytes], describe: Callable[[], Descriptor], report: Report) -> bool:
+        """Upload a blob whose digest is known only when its last byte has been sent.
+
+        Args:
+            size: its size.
+            chunks: its content.
+            describe: returns its descriptor once `chunks` has ended.
+            report: is told how much has been sent.
+
+        Returns:
+            Whether that worked; if the connection broke, `upload` does it again.
+
+        Raises:
+            DeliveryError: the registry cannot be reached, or refuses.
+        """
+        try:
+            url = self._send(self._begin(), _Body(lambda offset: chunks, 0, size, report), 0)
+            self._finish(url, describe())
+        except _InterruptedError as exc:
+            self._transport.patience.wait(1, exc.retry_after)
+            return False
+        return True
+
+    def is_empty(self) -> bool:
+        """Return whether the repository has no tag, or does not exist; False if the registry does not say."""
+        response = self._request("GET", "tags/list?n=1", (200, 401, 403, 404, 405))
+        try:
+            return response.status_code == 404 or not response.json()["tags"]
+        except (ValueError, KeyError, TypeError):
+            return False
+
     def _begin(self) -> str:
         headers = {"Content-Length": "0"}
         return self._transport.location(self._request("POST", "blobs/uploads/", (202,), headers=headers))

@@ -25,23 +25,31 @@ _TICK = 0.1
 """Seconds that a file must not have changed before it is read; clocks of file systems tick a hundred times per second or more."""
 
 
-def seal(layer: Layer, report: Callable[[int], None]) -> Sealed:
-    """Return a layer's digests: from an earlier push if no file has changed since, or else by reading it.
+def known(layer: Layer) -> Sealed | None:
+    """Return a layer's digests from an earlier push, if no file has changed since."""
+    state = _state(layer)
+    return _read(_path(state), layer) if state else None
+
+
+def seal(layer: Layer, read: Callable[[], Sealed | None]) -> Sealed | None:
+    """Return what a reading of a layer returns, and keep it for the next push.
+
+    Args:
+        layer: the layer.
+        read: reads the files and returns the digests, or None if it was interrupted.
 
     Raises:
         VerifyError: a file differs from bundle.json.
     """
-    began = time.time()
-    before = _state(layer)
-    if before is None:
-        return layer.seal(report)
-    path = cache_dir() / "layers" / f"{before[0]}.json"
-    if (known := _read(path, layer)) is not None:
-        return known
-    sealed = layer.seal(report)
-    if before == _state(layer) and before[1] < began - _TICK:
-        _write(path, sealed)
+    began, before = time.time(), _state(layer)
+    sealed = read()
+    if sealed is not None and before is not None and before == _state(layer) and before[1] < began - _TICK:
+        _write(_path(before), sealed)
     return sealed
+
+
+def _path(state: tuple[str, float]) -> Path:
+    return cache_dir() / "layers" / f"{state[0]}.json"
 
 
 def _state(layer: Layer) -> tuple[str, float] | None:

@@ -118,7 +118,7 @@ class Transport(oras.provider.Registry):  # type: ignore[misc]  # oras has no ty
         url = urljoin(response.url, response.headers.get("Location", ""))
         if "Location" not in response.headers or (self.prefix == "https" and urlsplit(url).scheme != "https"):
             raise refusals.unexpected(response, "it names no encrypted address to upload to")
-        return url
+        return str(url)
 
     def with_digest(self, url: str, digest: str) -> str:
         """Return the URL that ends an upload."""

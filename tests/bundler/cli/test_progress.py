@@ -1,4 +1,4 @@
-"""Progress of a build: plain lines where there is no terminal, a bar where there is one."""
+"""Progress: plain lines where there is no terminal, bars where there is one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from bundler.cli.progress import stages
+from bundler.cli.progress import stages, transfers
+from bundler.delivery.transfers import Transfer
 from bundler.pipeline import StageEvent
 
 EVENTS = (
@@ -32,11 +33,12 @@ def test_without_a_terminal_there_is_one_line_per_finished_stage(capsys: pytest.
     ]
 
 
-def test_on_a_terminal_each_stage_leaves_a_line_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_on_a_terminal_each_stage_leaves_a_line_with_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with stages(3) as show:
         for event in EVENTS:
@@ -45,3 +47,27 @@ def test_on_a_terminal_each_stage_leaves_a_line_with_its_outcome(monkeypatch: py
     assert "✓ net: export to ONNX" in shown
     assert "✗ net: TFLite int8" in shown
     assert "✗ publish" in shown
+
+
+TRANSFERS = (
+    Transfer("models/net/1", 2_000_000, 500_000, "read"),
+    Transfer("models/net/1", 2_000_000, 1_000_000, "push"),
+    Transfer("models/net/1", 2_000_000, 2_000_000, outcome="pushed"),
+    Transfer("report.html", 1000, 1000, outcome="skipped"),
+)
+
+
+def test_without_a_terminal_there_is_one_line_per_transferred_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with transfers() as show:
+        for transfer in TRANSFERS:
+            show(transfer)
+    assert capsys.readouterr() == ("", "models/net/1: pushed, 2.0 MB\n")
+
+
+def test_on_a_terminal_each_transferred_part_has_a_bar_and_leaves_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with transfers() as show:
+        for transfer in TRANSFERS:
+            show(transfer)
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "✓ models/net/1 pushed, 2.0 MB" in shown and "report.html" not in shown

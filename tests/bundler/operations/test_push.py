@@ -166,6 +166,17 @@ def test_attachments_of_a_tag_hang_on_the_artifact(running: RunningRegistry, bun
         assert subject.descriptor.digest == pushed["artifact"]["digest"]
 
 
+@pytest.mark.slow
+def test_copy_by_skopeo_is_still_a_bundle(running: RunningRegistry, bundle: Path, tmp_path: Path) -> None:
+    pushed = push(bundle, running.address("team/source:1"))
+    for source, target in (("docker://{}/team/source:1", "oci:{}:1"), ("oci:{}:1", "docker://{}/team/copied:1")):
+        names = [name.format(running.host if name.startswith("docker") else tmp_path / "layout") for name in (source, target)]
+        command = [skopeo(), "copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", *names]
+        subprocess.run(command, check=True)
+    pulled = pull(running.address("team/copied:1"), "-o", tmp_path / "out")
+    assert pulled["digest"] == pushed["artifact"]["digest"]
+
+
 def test_output_for_people_says_what_was_sent_and_what_to_do_next(
     running: RunningRegistry, bundle: Path, tmp_path: Path
 ) -> None:

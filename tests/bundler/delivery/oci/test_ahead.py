@@ -11,7 +11,7 @@ from bundler.delivery.oci.ahead import ahead
 def test_values_come_in_order_and_further_looks_end() -> None:
     with ahead(iter(range(100)), depth=2) as values:
         assert list(values) == list(range(100))
-        assert list(values) == []
+        assert list(values) == []  # also after the end
 
 
 def test_error_is_raised_after_the_values_before_it() -> None:
@@ -30,7 +30,22 @@ def test_leaving_early_ends_the_thread() -> None:
         while True:
             yield 0
 
-    before = threading.active_count()
     with ahead(endless(), depth=2) as values:
         assert next(values) == 0
-    assert threading.active_count() == before
+        (thread,) = (each for each in threading.enumerate() if each.name == "ahead")
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_interruption_does_not_wait_for_the_thread() -> None:
+    held = threading.Event()
+
+    def stalled() -> Iterator[int]:
+        yield 0
+        held.wait(60)
+
+    with pytest.raises(KeyboardInterrupt), ahead(stalled()) as values:
+        assert next(values) == 0
+        raise KeyboardInterrupt
+    assert any(each.name == "ahead" for each in threading.enumerate())
+    held.set()

@@ -88,7 +88,7 @@ def unpack(running: RunningRegistry, reference: str, folder: Path) -> tuple[Path
     return folder / "unpacked" / "rootfs", json.loads(subprocess.run(inspect, check=True, capture_output=True).stdout)
 
 
-@pytest.mark.parametrize("docker", [False, True])
+@pytest.mark.parametrize("docker", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_models_lie_above_a_base_image_of_the_chosen_platform(
     running: RunningRegistry, bundle: Path, tmp_path: Path, docker: bool
 ) -> None:
@@ -107,6 +107,7 @@ def test_models_lie_above_a_base_image_of_the_chosen_platform(
     assert (again["digest"], again["bytes"]["pushed"], again["bytes"]["mounted"]) == (answer["digest"], 0, 0)
 
 
+@pytest.mark.slow
 def test_base_image_of_another_registry_is_copied(running: RunningRegistry, bundle: Path, tmp_path: Path) -> None:
     with registry(tmp_path / "other") as other:
         base = put_base(other, "base/sh")

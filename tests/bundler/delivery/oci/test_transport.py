@@ -15,23 +15,17 @@ from bundler.delivery.oci.registry import Registry
 from bundler.delivery.oci.transport import Patience, Transport
 from bundler.errors import DeliveryError, UsageError
 from bundler.values.addresses import OciAddress
+from tests.faults.registry_proxy import AnyMethod
 
 
-class _TokenRegistry(BaseHTTPRequestHandler):
+class _TokenRegistry(AnyMethod):
     """A registry with a service for tokens, which are good for one scope each; it has one blob, of which it sends no ranges."""
 
-    protocol_version = "HTTP/1.1"
     blob = b"weights"
     seen: list[tuple[str, str, str]]
     broken = 0
 
-    def __getattr__(self, name: str) -> object:
-        """Return the method for a request, such as do_GET; all are served alike."""
-        if name.startswith("do_"):
-            return self._serve
-        raise AttributeError(name)
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         url = urlsplit(self.path)
         self.seen.append((self.command, url.path, self.headers.get("Authorization", "")))
         if url.path == "/token":
@@ -60,9 +54,6 @@ class _TokenRegistry(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
 
 
 @pytest.fixture
@@ -128,3 +119,33 @@ def test_registry_may_ask_to_wait_by_seconds_or_by_date() -> None:
     for failures, text in ((1, ""), (3, ""), (1, "5"), (1, "100000"), (1, "soon"), (1, "Mon, 30 Nov 2020 00:00:00 GMT")):
         patience.wait(failures, text)
     assert 0.4 <= waits[0] <= 0.6 and 1.6 <= waits[1] <= 2.4 and waits[2:4] == [5.0, 60.0] and max(waits[4:]) <= 0.6
+
+
+class _ResumingRegistry(AnyMethod):
+    """A registry that cuts the first upload after three bytes, but keeps them."""
+
+    received = b""
+    seen: list[tuple[str, str]]
+
+    def serve(self) -> None:
+        self.seen.append((self.command, self.headers.get("Content-Range", "")))
+        server = type(self)
+        if self.command == "PATCH" and not server.received:
+            server.received = self.rfile.read(3)
+            self.close_connection = True
+            return
+        server.received += self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response({"POST": 202, "PATCH": 202, "GET": 204, "PUT": 201}[self.command])
+        for name, value in (("Location", "/upload"), ("Range", f"0-{len(self.received) - 1}"), ("Content-Length", "0")):
+            self.send_header(name, value)
+        self.end_headers()
+
+
+def test_upload_goes_on_where_it_was_cut_if_the_registry_kept_it() -> None:
+    handler = type("Handler", (_ResumingRegistry,), {"seen": []})
+    with running(handler) as host:
+        repository = Registry.at(OciAddress(host, "a/b"), insecure=True, patience=Patience(3, 0.001))
+        data, reports = b"weights", list[int]()
+        repository.upload(Descriptor.of(data, "a/b"), lambda offset: iter([data[offset:]]), reports.append)
+    assert handler.received == data and reports[-2:] == [3, 7]
+    assert handler.seen == [("POST", ""), ("PATCH", ""), ("GET", ""), ("PATCH", "3-6"), ("PUT", "")]

@@ -65,8 +65,6 @@ def common(
 app.command("init", cls=HelpCommand)(init.init)
 app.command("build", cls=build.BuildCommand)(build.build)
 app.command("verify", cls=HelpCommand)(verify.verify)
-app.command("push", cls=HelpCommand)(push.push)
-app.command("pull", cls=HelpCommand)(pull.pull)
 app.command("inspect", cls=HelpCommand)(inspect.inspect)
 app.command("ops", cls=HelpCommand)(ops.ops)
 app.command("serve", cls=HelpCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)

@@ -6,8 +6,9 @@
     serving, k8s, docker, smoke   a layer of an image for each folder
     report.html                   a layer of its own
 
-All layers have the title annotation, and those of folders the two by which the ORAS command line unpacks them. The config is a
-summary of bundle.json, so that a registry's page can show models and signatures. All annotations come from bundle.json.
+All layers have the title annotation, and those of folders the two by which the ORAS command line unpacks them, as in the image.
+The config is a summary of bundle.json, so that a registry's page can show models and signatures. All annotations come from
+bundle.json.
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ PART = "vnd.tfbundle.part"
 IMAGE = "vnd.tfbundle.models-image"
 """The annotation of the artifact with the digest of the image that was pushed with it."""
 
-_UNPACK = "io.deis.oras.content.unpack"
-_TAR_DIGEST = "io.deis.oras.content.digest"
 _LAYOUT = BundleLayout(Path())
 _TOP = tuple(path.name for path in (*_LAYOUT.version_folders, *_LAYOUT.generated))
 """The folders and files in the root of a bundle that bundle.json lists."""
@@ -102,11 +101,10 @@ def _folder(name: str) -> str:
 
 
 def layer_of(sealed: Sealed) -> Descriptor:
-    """Return the descriptor of a layer in the artifact's manifest, with what the ORAS command line needs to unpack it."""
-    title = sealed.descriptor.annotations[TITLE]
-    part = "models" if title.startswith("models/") else "generated"
-    more = {PART: part, _UNPACK: "true", _TAR_DIGEST: sealed.diff_id}
-    return replace(sealed.descriptor, annotations={**sealed.descriptor.annotations, **more})
+    """Return the descriptor of a layer in the artifact's manifest."""
+    layer = sealed.unpacked_by_oras
+    part = "models" if layer.annotations[TITLE].startswith("models/") else "generated"
+    return replace(layer, annotations={**layer.annotations, PART: part})
 
 
 def file_layer(file: PackedFile) -> Descriptor:

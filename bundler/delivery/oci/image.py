@@ -130,7 +130,7 @@ def make_image(layers: Sequence[Sealed], annotations: dict[str, str], platform: 
             **({"history": history} if history else {}),
         }
     )
-    rows = [*(base.layers if base else ()), *(layer.descriptor for layer in layers)]
+    rows = [*(base.layers if base else ()), *(layer.unpacked_by_oras for layer in layers)]
     origin = {f"{_STANDARD}base.name": base.name, f"{_STANDARD}base.digest": base.digest} if base else {}
     manifest = to_bytes(
         {

@@ -11,12 +11,11 @@ from pathlib import Path
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
 from bundler.delivery.stores.store import Store
-from bundler.delivery.supply_chain import papers
 
 
 def _paths(layout: BundleLayout, manifest: Manifest) -> list[Path]:
     """Return where the signature and the papers of a signed bundle are, the signature last."""
-    return [*papers.paths(layout, manifest), layout.signature]
+    return [*layout.papers(manifest.models), layout.signature]
 
 
 def upload(store: Store, layout: BundleLayout, manifest: Manifest) -> int:

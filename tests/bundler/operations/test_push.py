@@ -78,6 +78,9 @@ def test_one_tag_is_the_image_for_runtimes_and_the_bundle_for_a_pull(
     index = inspect(running, "team/mlp:1", "--raw")
     assert [row["digest"] for row in index["manifests"]] == [pushed["image"]["digest"], pushed["artifact"]["digest"]]
     assert index["manifests"][1]["artifactType"] == "application/vnd.tfbundle.bundle.v1"
+    (layer,) = inspect(running, "team/mlp:1-models", "--raw")["layers"]
+    assert layer["annotations"]["org.opencontainers.image.title"] == "models/mlp/1"
+    assert layer["annotations"]["io.deis.oras.content.unpack"] == "true"
     layout = tmp_path / "layout"
     for reference in ("team/mlp:1", "team/mlp:1-models"):
         name = f"oci:{layout}:{reference[-1]}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
 
 from bundler.bundle.manifest import Manifest, Record
 from bundler.delivery.supply_chain import bom
@@ -81,7 +82,7 @@ def test_packages_of_the_build_are_components_that_the_model_depends_on(manifest
     packages = manifest.models["mlp"][1]["build"]["packages"]
     assert {"tfbundle", "tensorflow", "onnx", "numpy"} <= set(packages)
     listed = {each["purl"] for each in found["components"] if each["type"] == "library"}
-    assert listed == {f"pkg:pypi/{name}@{version}" for name, version in packages.items()}
+    assert {url.name: url.version for url in map(PackageURL.from_string, listed)} == packages
     assert set(next(each for each in found["dependencies"] if each["ref"] == "model:mlp@1")["dependsOn"]) == listed
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bundler.bundle.layout import version_of
+from bundler.bundle.layout import BundleLayout, version_of
 from bundler.bundle.manifest import FileEntry, Manifest
 from bundler.delivery.stores.private import FOLDER, STAGED
 from bundler.delivery.stores.store import MANIFEST, Advance, Store, Stored
@@ -125,6 +125,8 @@ def _missing(manifest: Manifest, listing: Mapping[str, Stored] | None) -> Iterat
 
 
 def _unknown(manifest: Manifest, listing: Mapping[str, Stored]) -> Iterator[Finding]:
+    layout = BundleLayout(Path())
+    unlisted = {MANIFEST, *map(layout.relative, (layout.signature, *layout.papers(manifest.models)))}
     for path in listing:
-        if path not in manifest.files and path != MANIFEST and not path.startswith(f"{FOLDER}/"):
+        if path not in manifest.files and path not in unlisted and not path.startswith(f"{FOLDER}/"):
             yield Finding(path, "not part of the bundle", serious=path.split("/")[0] in ("models", "tflite", "onnx", "golden"))

@@ -72,9 +72,13 @@ def test_verify_with_parity_runs_the_models_of_a_copy(address: str) -> None:
     assert "1 SavedModel gives" in run("verify", address, "--parity").stdout
 
 
-def test_promote_and_render_change_the_store(address: str, tmp_path: Path) -> None:
+def test_promote_changes_the_store(address: str) -> None:
     run("promote", address, "--label", "stable", "--version", "1")
     assert json.loads(run("promote", address, "--json").stdout)["labels"] == {"mlp": {"stable": 1}}
+
+
+@pytest.mark.slow
+def test_render_changes_the_store(address: str, tmp_path: Path) -> None:
     spec = tmp_path / "bundle.yaml"
     spec.write_text("serving: {rest_port: 9000}\n")
     run("render", address, "--spec", spec)
@@ -100,7 +104,7 @@ def test_serve_and_smoke_take_the_files_that_they_read(address: str, tmp_path: P
     assert golden.model == "mlp" and golden.path.is_file()
 
 
-@pytest.mark.parametrize("command", [("verify",), ("inspect",), ("serve",), ("launch",), ("promote",), ("render",)], ids=" ".join)
+@pytest.mark.parametrize("command", [("inspect",), ("serve",), ("launch",), ("promote",), ("render",)], ids=" ".join)
 def test_a_registry_is_not_taken_for_a_folder(command: tuple[str, ...]) -> None:
     output = run(*command, "oci://registry.example.com/digits:1", code=2).output
     assert "error TFB9117" in output and "tfbundle pull oci://registry.example.com/digits:1 -o DIR" in output

@@ -27,6 +27,7 @@ def test_every_difference_is_found(bucket: Bucket, digits: Path) -> None:
     bucket.write("digits/report.html", b"shorter")
     bucket.write(f"digits/models/{MODEL}/1/model.tflite", b"planted")
     bucket.write("digits/notes.txt", b"own")
+    bucket.write("digits/attestations/signature.sigstore.json", b"which bundle.json does not list")
     bucket.client.delete_object(Bucket=bucket.name, Key=f"digits/golden/{MODEL}/1.npz")
     found = check(open_store(bucket.address()), ignore)
     texts = {finding.path: (finding.message.split(":")[0].split(" (")[0], finding.serious) for finding in found.findings}

@@ -13,6 +13,7 @@ import typer
 from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import print_json, say, say_next
 from bundler.cli.parameters import takes
+from bundler.cli.push import Insecure
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class SignOptions:
         bool,
         typer.Option("--keyless", help="Sign with the identity of this CI job, or of $SIGSTORE_ID_TOKEN, through Sigstore."),
     ] = False
-    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
+    insecure: Insecure = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
 
 

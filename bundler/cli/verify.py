@@ -11,6 +11,7 @@ import typer
 
 from bundler.cli.output import note, print_error, print_json, say
 from bundler.cli.parameters import takes
+from bundler.cli.push import Insecure
 from bundler.cli.trust import Authority, Identity, Provider, PublicKey, trust_of
 from serving.texts import plural
 
@@ -35,7 +36,7 @@ class VerifyOptions:
     fix: Annotated[
         bool, typer.Option("--repair", help="First finish or undo a publication that a killed command left half done.")
     ] = False
-    insecure: Annotated[bool, typer.Option("--insecure", help="Speak plain HTTP; only with a registry on this machine.")] = False
+    insecure: Insecure = False
     signature: Annotated[
         bool, typer.Option("--signature", help="Check first that the files are those that a signer you trust has signed.")
     ] = False

@@ -88,9 +88,8 @@ def pull(
     layers = _layers(document, address)
     data = registry.read_bytes(layers[0], MAX_BYTES)
     manifest = Manifest.from_bytes(data, where=f"bundle.json in {document.where}")
-    for name in manifest.files:
-        if not artifact.is_of_bundle(name):
-            raise unsafe(f"bundle.json lists {name!r}, which is not a part of a bundle", document.where)
+    if stranger := next((name for name in manifest.files if not artifact.is_of_bundle(name)), None):
+        raise unsafe(f"bundle.json lists {stranger!r}, which is not a part of a bundle", document.where)
     digest, totals = document.descriptor.digest, Totals()
     if _has(target, data, manifest):
         totals.add("skipped", sum(layer.size for layer in layers))

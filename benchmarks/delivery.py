@@ -3,7 +3,8 @@
 Measured: `tfbundle push` and `tfbundle pull` of a bundle with 1 GB of weights, each a whole process, with a registry
 (docker-registry) on this machine; and the push of the same bundle once more.
 Peer: `skopeo copy` of the same layers, from and to a folder. The two take turns, each push into an empty registry.
-Limits: 1.5 times skopeo's time and 300 MB of memory; the push once more: 2 s and no byte of a blob.
+Limits: 1.5 times skopeo's time and 300 MB of memory; the push once more: 2 s and no byte of a blob; the signature and its check:
+1.5 times the time to hash all files once.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.support.common import (
     status_of,
     tfbundle,
 )  # fmt: skip
+from benchmarks.support.signing import measure_signing
 from bundler.bundle.manifest import FileEntry, Manifest
 from tests.bundler.bundle.records import SPEC, record
 from tests.registries import RunningRegistry, registry
@@ -57,6 +59,7 @@ def main() -> int:
         measure_transfers(report, folder, bundle, args.rounds)
         if not args.one_row:
             measure_again(report, folder, bundle)
+        measure_signing(report, folder, bundle, args.rounds)
     return report.finish(args)
 
 

@@ -42,6 +42,7 @@ COVERED: dict[str, str] = {
     "bundler/converters/onnx_tf_standins.py": "tests/bundler/converters/test_onnx_tf.py",
     "bundler/converters/onnx_tf_worker.py": "tests/bundler/converters/test_onnx_tf.py",
     "bundler/delivery/oci/artifact.py": "tests/bundler/operations/test_push.py",
+    "bundler/delivery/oci/digests.py": "tests/bundler/delivery/oci/test_layers.py",
     "bundler/delivery/oci/pull.py": "tests/faults/test_registry.py",
     "bundler/delivery/oci/push.py": "tests/bundler/operations/test_push.py",
     "bundler/delivery/oci/refusals.py": "tests/faults/test_registry.py",

@@ -13,7 +13,6 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from bundler.bundle.files import own_file
 from bundler.bundle.manifest import FileEntry
 from bundler.delivery.oci.descriptors import Descriptor
+from bundler.delivery.oci.digests import Digest
 from bundler.errors import VerifyError
 from serving.regular_file import open_regular
 
@@ -33,8 +33,6 @@ _GZIP_HEAD = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])  # no name, no time, 
 _GZIP_TAIL = 8
 _RECORD = 512
 _TAR_END = 2 * _RECORD
-_LAG = 8
-"""Chunks that a digest may be behind the reading."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +289,7 @@ class Reading:
         """
         layer, checksum, frame = self._layer, 0, _Frame(self._layer.tar_size)
         with ExitStack() as stack:
-            tar, packed = stack.enter_context(_Digest()), stack.enter_context(_Digest())
+            tar, packed = stack.enter_context(Digest()), stack.enter_context(Digest())
             packed.update(_GZIP_HEAD)
             yield _GZIP_HEAD
             for chunk in layer.tar(0, stack.enter_context(_Checked())):
@@ -307,35 +305,7 @@ class Reading:
             yield tail
 
 
-class _Digest:
-    """A sha256 in a thread of its own; hashlib releases Python's lock for large updates."""
-
-    def __init__(self) -> None:
-        self._sha = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1)
-        self._pending: list[Future[None]] = []
-
-    def __enter__(self) -> _Digest:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def update(self, data: bytes) -> None:
-        """Add data, which must not change afterwards."""
-        self._pending.append(self._pool.submit(self._sha.update, data))
-        if len(self._pending) > _LAG:
-            self._pending.pop(0).result()
-
-    def digest(self) -> str:
-        """Return the digest of all data, as OCI writes it."""
-        for future in self._pending:
-            future.result()
-        self._pending.clear()
-        return f"sha256:{self._sha.hexdigest()}"
-
-
-class _Checked(_Digest):
+class _Checked(Digest):
     """The digests of one file after the other."""
 
     def __enter__(self) -> _Checked:

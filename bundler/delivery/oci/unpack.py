@@ -6,7 +6,6 @@ that unfolds into terabytes are all refused before they have an effect.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tarfile
 import zlib
@@ -15,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bundler.bundle.manifest import FileEntry
+from bundler.delivery.oci.digests import Digest
+from bundler.delivery.oci.gunzip import Data, gunzip
 from bundler.errors import DeliveryError
 
 _CHUNK = 1 << 18
@@ -46,7 +47,7 @@ class Target:
         self._files = files
         self._folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
 
-    def write_file(self, name: str, chunks: Iterable[bytes], where: str) -> None:
+    def write_file(self, name: str, chunks: Iterable[Data], where: str) -> None:
         """Write one file.
 
         Args:
@@ -59,20 +60,20 @@ class Target:
             OSError: it cannot be written.
         """
         self._check_name(name, where)
-        entry, digest, size = self._files[name], hashlib.sha256(), 0
+        entry, size = self._files[name], 0
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0) as file:
+        with Digest() as digest, os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0) as file:
             for chunk in chunks:
                 size += len(chunk)
                 if size > entry.size:
                     break
                 digest.update(chunk)
                 _write(file, chunk)
-            file.flush()
+            is_same = (size, digest.digest()) == (entry.size, f"sha256:{entry.sha256}")
             os.fsync(file.fileno())
-        if (size, digest.hexdigest()) != (entry.size, entry.sha256):
+        if not is_same:
             path.unlink()
             raise unsafe(f"the file {name!r} has another size or sum than bundle.json records", where)
         self.written.add(name)
@@ -91,14 +92,15 @@ class Target:
         limit = sum(entry.size for entry in self._files.values()) + (len(self._files) + len(self._folders) + 1024) * 4096
         stream = _Unpacked(chunks, limit, where)
         try:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK, tarinfo=_Member) as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as tar:  # type: ignore[call-overload]
                 for member in tar:
-                    self._extract_member(tar, member, where)
+                    self._extract_member(stream, member, where)
             stream.drain()
         except (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError) as exc:
             raise unsafe(f"it is not a tar file in a gzip stream ({exc})", where) from exc
 
-    def _extract_member(self, tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> None:
+    def _extract_member(self, stream: _Unpacked, member: tarfile.TarInfo, where: str) -> None:
+        """Extract a member, whose content is read from the stream itself, as tarfile would copy it three times."""
         name = member.name
         if member.isdir():
             self._make_folder(name.rstrip("/"), where)
@@ -108,9 +110,7 @@ class Target:
         self._check_name(name, where)
         if member.size != self._files[name].size:
             raise unsafe(f"the file {name!r} has another size than bundle.json records", where)
-        source = tar.extractfile(member)
-        assert source is not None
-        self.write_file(name, iter(lambda: source.read(_CHUNK), b""), where)
+        self.write_file(name, stream.take(member.size), where)
 
     def _make_folder(self, name: str, where: str) -> None:
         """Make a folder of a file, or an empty one below a version."""
@@ -149,41 +149,53 @@ class _Unpacked:
     """The tar file in a gzip stream, as a file that is read from its beginning to its end."""
 
     def __init__(self, chunks: Iterable[bytes], limit: int, where: str) -> None:
-        self._pieces = self._unpack(iter(chunks))
+        self._pieces = gunzip(chunks)
         self._limit, self._where = limit, where
-        self._rest = b""
+        self._rest: Data = b""
+        self._position = self._unpacked = 0
 
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; none at the end."""
+    def some(self, most: int) -> Data:
+        """Return up to `most` bytes; none at the end."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
                 return b""
-            self._rest = piece
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
+            self._unpacked += len(piece)
+            if self._unpacked > self._limit:
+                raise unsafe("it unfolds into more than bundle.json announces", self._where)
+            self._rest = memoryview(piece)
+        part, self._rest = self._rest[:most], self._rest[most:]
+        self._position += len(part)
+        return part
 
-    def drain(self) -> None:
-        """Read to the end, which compares the stream's digest."""
-        for _ in self._pieces:
+    def take(self, size: int) -> Iterator[Data]:
+        """Yield the next bytes, fewer if the file ends before."""
+        while size and (part := self.some(size)):
+            size -= len(part)
+            yield part
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer if the file ends before."""
+        return b"".join(self.take(size))
+
+    def tell(self) -> int:
+        """Return how many bytes have been read."""
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """Go on to a position."""
+        if position < self._position:
+            raise ValueError("it would have to be read once more")
+        for _ in self.take(position - self._position):
             pass
 
-    def _unpack(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        gzip, total = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), 0
-        for chunk in chunks:
-            while chunk and not gzip.eof:
-                data = gzip.decompress(chunk, _CHUNK)
-                total += len(data)
-                if total > self._limit:
-                    raise unsafe("it unfolds into more than bundle.json announces", self._where)
-                if data:
-                    yield data
-                chunk = gzip.unconsumed_tail
-        if not gzip.eof:
-            raise EOFError("it ends early")
+    def drain(self) -> None:
+        """Read to the end."""
+        while self.some(_CHUNK):
+            pass
 
 
-def _write(file: Any, data: bytes) -> None:
+def _write(file: Any, data: Data) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

@@ -70,6 +70,7 @@ def test_signature_without_a_signer_to_trust_is_wrong_usage(signed: Path) -> Non
     assert "Whose signature should be accepted?" in run("verify", signed, "--signature", code=2).stderr
 
 
+@pytest.mark.slow
 def test_plain_verify_notes_a_signature_of_an_earlier_state(signed: Path, signer: KeyPair) -> None:
     run("promote", signed, "--label", "stable", "--version", 1)
     result = run("verify", signed, "--no-parity")

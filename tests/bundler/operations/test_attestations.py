@@ -167,6 +167,7 @@ def test_signature_of_an_earlier_bundle_is_not_attached(signed: Path, address: O
     assert "so its signature was not attached" in result.notices[0]
 
 
+@pytest.mark.slow
 def test_bundle_that_is_there_already_gets_its_signature(
     small_bundle: Path, signer: KeyPair, address: OciAddress, tmp_path: Path
 ) -> None:
@@ -235,6 +236,7 @@ def assert_openssl_verifies(repository: Registry, digest: str, signer: KeyPair, 
     assert subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20).stdout == "Verified OK\n"
 
 
+@pytest.mark.slow
 def test_signature_is_of_this_repository_and_digest(signed: Path, signer: KeyPair, address: OciAddress) -> None:
     pushed(signed, address)
     repository = Registry.at(address, insecure=True)

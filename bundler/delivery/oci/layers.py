@@ -220,7 +220,7 @@ def differs(root: Path, name: str) -> VerifyError:
     return VerifyError(
         f"{name} is missing or differs from what bundle.json records.",
         where=str(root),
-        fix="check the bundle with `tfbundle verify`, and build or fetch it again; let no command write into it meanwhile",
+        fix="check the bundle with `tfbundle verify DIR`, and build or fetch it again; let no command write into it meanwhile",
         code="TFB5104",
     )
 

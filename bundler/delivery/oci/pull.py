@@ -128,7 +128,7 @@ def _layers(document: Document, address: OciAddress) -> list[Descriptor]:
         raise DeliveryError(
             f"{address} is {name} and not a bundle.",
             where=where,
-            fix="give the tag that `tfbundle push` printed for the bundle; one that ends in -models is the image of the models, "
+            fix="give the tag under which the bundle was pushed; one that ends in -models is the image of the models, "
             "for container runtimes",
             code="TFB9009",
         )

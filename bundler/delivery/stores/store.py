@@ -166,7 +166,7 @@ class Store:
             self.listing()  # a bucket that does not exist has a message of its own
             raise VerifyError(
                 f"{self.address} is not a bundle: it has no {MANIFEST}.",
-                fix="give the address that `tfbundle build -o` or `tfbundle push` wrote to",
+                fix="give the address that a build with -o, or `tfbundle push DIR ADDRESS`, wrote to",
                 code="TFB9108",
             )
         return found

@@ -128,7 +128,7 @@ def stripped(what: str, where: str) -> VerifyError:
     return VerifyError(
         f"The artifact in the registry has no {what}: it was never attached, or somebody has removed it.",
         where=where,
-        fix="ask who pushed it; `tfbundle sign` and `tfbundle push` attach it",
+        fix="ask who pushed it; a push of a signed bundle attaches it",
         code="TFB9212",
     )
 

@@ -56,7 +56,7 @@ def test_every_key_has_a_flag_in_the_help_or_a_reason(help_text: str) -> None:
         else:
             assert exclusion(field, NOT_ON_THE_COMMAND_LINE) or has_options(field), key(field)
     assert len(flags) == 33
-    own = {"--output-dir", "--version", "--adopt", "--dry-run", "--json", "--help", "--no-pretrained"}
+    own = {"--output-dir", "--version", "--adopt", "--against", "--report", "--dry-run", "--json", "--help", "--no-pretrained"}
     assert set(re.findall(r"^\W*(--[\w-]+)", help_text, re.MULTILINE)) | {"--no-pretrained"} == flags | own
 
 

@@ -87,7 +87,9 @@ def test_size_latency_and_operators_are_measured(results: dict[str, VariantResul
     assert results["int8"].calibration == {
         "source": "samples.npz", "rule": "an .npz file, samples on the first axis", "samples": 40, "available": 40,
         "inputs": results["int8"].calibration["inputs"],
+        **{key: results["int8"].calibration[key] for key in ("sha256", "files", "files_sha256")},
     }  # fmt: skip
+    assert results["int8"].calibration["files"] == 1 and len(results["int8"].calibration["sha256"]) == 64
     assert results["int8"].calibration["inputs"]["ids"]["max"] == 19
     for result in results.values():
         data = json.loads(json.dumps(result.to_json(), allow_nan=False))

@@ -112,7 +112,7 @@ def in_service(manifest: Manifest | None, model: str, version: str) -> int | Non
     what = f"version {version}" if version.isdecimal() else f"label {version!r}"
     raise UsageError(
         f"The model {model!r} has no {what} to compare with.",
-        fix=f"choose one of: {', '.join(known)}; or set the label with `tfbundle promote`",
+        fix=f"choose one of: {', '.join(known)}; or set the label with `tfbundle promote DIR`",
         code="TFB1401",
     )
 

@@ -136,7 +136,7 @@ def writing(
     if adopts:
         raise UsageError(
             f"--adopt reads a model repository on this machine, and {address} is in a store.",
-            fix="copy the repository to a folder, build there with -o DIR --adopt, then `tfbundle push DIR` to an empty address",
+            fix="copy the repository to a folder, build there with -o DIR --adopt, then `tfbundle push DIR ADDRESS`",
             code="TFB9117",
         )
     store = open_store(address)

@@ -194,7 +194,7 @@ class _Publication:
                 raise VerifyError(
                     f"{upload.path} is missing or not as it was built; nothing was published.",
                     where=str(self._layout.root),
-                    fix="for a generated file that you edited, run `tfbundle render`, which keeps your version as .orig; restore "
+                    fix="for a generated file that you edited, run `tfbundle render DIR`, which keeps your version as .orig; restore "
                     "any other file, or build again",
                     code="TFB9113",
                 )

@@ -60,7 +60,10 @@ def _read(path: Path, what: str) -> Mapping[str, object]:
         document = json.loads(read_regular(path, _LIMIT))
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise VerifyError(
-            f"The bundle has no {what}.", where=str(path), fix="sign the bundle, which writes it, or fetch it again", code="TFB9210"
+            f"The bundle has no {what}.",
+            where=str(path),
+            fix="sign the bundle, which writes it, or fetch it again",
+            code="TFB9210",
         ) from exc
     except OSError as exc:
         raise _damaged(path, what, f"it cannot be read: {exc.strerror}") from exc

@@ -39,7 +39,7 @@ class Side:
                 raise
             served = "; ".join(map(str, states)) or "none"
             fix = (
-                f"let it serve the version, e.g. tfbundle promote DIR --label canary --version {self.version} --server HOST:PORT"
+                f"let it serve the version: tfbundle promote DIR --label canary --version {self.version} --server HOST:PORT"
                 if self.label is None
                 else f"assign the label: tfbundle promote DIR --label {self.label} --version N --server HOST:PORT"
             )

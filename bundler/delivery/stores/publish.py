@@ -194,8 +194,8 @@ class _Publication:
                 raise VerifyError(
                     f"{upload.path} is missing or not as it was built; nothing was published.",
                     where=str(self._layout.root),
-                    fix="for a generated file that you edited, run `tfbundle render DIR`, which keeps your version as .orig; restore "
-                    "any other file, or build again",
+                    fix="for a generated file that you edited, run `tfbundle render DIR`, which keeps your version as .orig; "
+                    "restore any other file, or build again",
                     code="TFB9113",
                 )
             advance(upload.entry.size)

@@ -13,3 +13,8 @@ def sampled(cases: Iterable[Any], every: int = 3) -> list[Any]:
     return [
         case if number % every == 0 else pytest.param(case, marks=pytest.mark.slow) for number, case in enumerate(cases)
     ]
+
+
+def slow(*cases: Any) -> list[Any]:
+    """Return cases for `pytest.mark.parametrize` that are all slow; a case of several arguments is a tuple."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]

@@ -9,15 +9,18 @@ import pytest
 
 from serving.error_codes import FOLDER, pages
 from tests.error_examples import MISTAKES, Given, message
+from tests.samples import slow
 
 WRITE = "TFBUNDLE_WRITE_EXAMPLES"
+SLOW = ("TFB9208", "TFB9210", "TFB9301", "TFB9302")
+"""Examples that take a build and more."""
 
 
 def test_many_examples_are_made_by_a_mistake() -> None:
     assert set(MISTAKES) <= set(pages()) and len(MISTAKES) >= 60
 
 
-@pytest.mark.parametrize("code", MISTAKES)
+@pytest.mark.parametrize("code", [*(code for code in MISTAKES if code not in SLOW), *slow(*SLOW)])
 def test_example_is_what_is_printed(
     code: str,
     mlp_onnx: Path,

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import bundler
 from serving import Client, Server
@@ -15,6 +16,7 @@ from tests.bundler.cli.commands import run as tfbundle
 SECONDS = 60.0
 
 
+@pytest.mark.slow
 def test_no_build_or_promotion_takes_a_model_away(small_bundle: Path, mlp_onnx: Path, tmp_path: Path) -> None:
     """The server scans the bundle all the time; a version appears by one rename and is never replaced."""
     bundle = tmp_path / "small"

@@ -160,6 +160,7 @@ def test_data_that_is_not_an_image_is_rejected(both_clients: tuple[Client, Clien
         assert info.value.status == "INVALID_ARGUMENT"
 
 
+@pytest.mark.slow
 def test_smoke_and_verify_pass(bundle: Bundle) -> None:
     report = smoke(bundle)
     assert {"gRPC predict", "REST predict"} <= passed_requests(report, "photo") & passed_requests(report, "named")

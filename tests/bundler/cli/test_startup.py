@@ -94,6 +94,7 @@ def test_wrong_usage_exits_with_2() -> None:
         assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_keras_is_imported_when_it_is_used() -> None:
     """The command line imports TensorFlow without it; a user's file may still say tf.keras."""
     script = (

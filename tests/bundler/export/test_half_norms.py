@@ -28,7 +28,7 @@ def pooled(layers: int = 4, *, affine: bool = True) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 
-@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize("affine", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["affine", "plain"])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_outputs_are_as_near_to_float32_as_those_of_pytorch(dtype: torch.dtype, affine: bool, tmp_path: Path) -> None:
     module = pooled(affine=affine).to(dtype)

@@ -85,6 +85,7 @@ def assert_compared(bundle: bundler.Bundle) -> None:
     assert {row["runtime"] for row in parity["results"] if row["draw"] == "example"} == {"onnxruntime", "saved_model"}
 
 
+@pytest.mark.slow
 @pytest.mark.compat
 def test_a_two_way_lstm_answers_as_pytorch_does(tmp_path: Path) -> None:
     bundle = built(nn.LSTM(4, 6, num_layers=2, bidirectional=True, batch_first=True), outputs, tmp_path)

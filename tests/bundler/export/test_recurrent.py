@@ -34,6 +34,7 @@ def operators(exported: ExportedSignature) -> list[str]:
     return [node.op_type for node in onnx.load(exported.onnx).graph.node if node.op_type in recurrent]
 
 
+@pytest.mark.slow
 @pytest.mark.compat
 def test_attention_behind_an_lstm_and_a_gru_takes_any_batch_and_any_length(tmp_path: Path) -> None:
     layers = nn.LSTM(4, 3, batch_first=True, bidirectional=True), nn.GRU(6, 6, num_layers=2, batch_first=True)

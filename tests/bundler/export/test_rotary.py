@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import pytest
 
 from tests.bundler.exporting import assert_same_answers, export_module, signature_text
 
 
+@pytest.mark.slow
 def test_a_decoder_with_rotary_embeddings_runs_at_every_batch_size(tmp_path: Path) -> None:
     from bundler.sources.torchvision_ops import import_torchvision
 

@@ -56,6 +56,7 @@ def flags(bundle: Path) -> str:
     return (bundle / "docker" / "Dockerfile").read_text()
 
 
+@pytest.mark.slow
 def test_every_config_has_the_label_and_serves_its_version(bundle: Path) -> None:
     assert "allow_version_labels" not in flags(bundle)
     done = promote(bundle, None, "stable", 1)
@@ -94,6 +95,7 @@ def test_promoting_to_the_current_version_changes_nothing(bundle: Path) -> None:
     assert (bundle / "bundle.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_build_and_render_keep_labels(bundle: Path, mlp_onnx: Path) -> None:
     promote(bundle, "mlp", "stable", 2)
     bundler.build(mlp_onnx, out=bundle)

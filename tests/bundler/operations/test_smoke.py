@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 import bundler
 from bundler.operations.smoke import served_golden_files
 from bundler.render.parts import rerender
@@ -12,6 +14,7 @@ from bundler.spec.bundle_spec import parse_spec
 from bundler.validation.bundle import Bundle
 
 
+@pytest.mark.slow
 def test_golden_data_of_the_served_versions_is_used(small_bundle: Path, mlp_onnx: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small_bundle, tmp_path / "small"))
     bundler.build(mlp_onnx, out=folder)

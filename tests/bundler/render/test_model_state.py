@@ -127,6 +127,7 @@ def test_a_missing_model_argument_is_wrong_usage() -> None:
     assert state(8501).returncode == 2
 
 
+@pytest.mark.slow
 def test_the_script_reads_the_state_of_the_embedded_server(tmp_path: Path) -> None:
     from serving import Server
 

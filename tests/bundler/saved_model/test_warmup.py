@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -50,6 +51,7 @@ def test_every_golden_case_becomes_a_request(tmp_path: Path) -> None:
     assert tf.make_ndarray(second.inputs["z"]).tolist() == [7]
 
 
+@pytest.mark.slow
 def test_the_servers_limit_is_kept_and_no_signature_omitted(tmp_path: Path) -> None:
     cases = [_case("a", str(n), x=np.array([n])) for n in range(MAX_RECORDS + 5)]
     golden = Golden("m", 1e-4, (*cases, _case("b", "last", x=np.array([-1]))))

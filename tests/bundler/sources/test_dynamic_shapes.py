@@ -74,6 +74,7 @@ def test_shapes_that_do_not_fit_are_refused_with_the_input_and_the_axis(dynamic_
     assert message in caught.value.what
 
 
+@pytest.mark.slow
 def test_a_build_with_dynamic_shapes_takes_every_size(tmp_path: Path) -> None:
     shapes = {"x": {0: Dim("batch"), 1: Dim("seq")}}
     bundle = bundler.build(Pair(), (X,), out=tmp_path / "b", name="pair", dynamic_shapes=shapes)

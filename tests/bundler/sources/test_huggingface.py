@@ -49,6 +49,7 @@ def test_text_with_a_tokenizer(load_source: Load) -> None:
     assert loaded.provenance["class"] == "BertModel" and loaded.provenance["weights"] == "pretrained"
 
 
+@pytest.mark.slow
 def test_text_without_a_tokenizer_keeps_its_head(load_source: Load, folder: Path) -> None:
     loaded = load_source(f"hf:{tiny('text', folder)}")
     assert [spec.name for spec in loaded.input_specs] == ["input_ids", "attention_mask", "token_type_ids"]
@@ -57,6 +58,7 @@ def test_text_without_a_tokenizer_keeps_its_head(load_source: Load, folder: Path
     np.testing.assert_array_equal(np.unique(loaded.example_inputs["attention_mask"]), [1])
 
 
+@pytest.mark.slow
 def test_images_and_random_weights(load_source: Load, folder: Path) -> None:
     loaded = load_source(f"hf:{tiny('image', folder)}", pretrained=False)
     assert str(loaded.input_specs[0]) == "pixel_values=float32[batch,3,16,16]"

@@ -19,6 +19,7 @@ def test_an_architecture_with_random_weights(load_source: Load) -> None:
     assert loaded.provenance["weights"] == "random"
 
 
+@pytest.mark.slow
 def test_fixed_sizes_come_from_timms_configuration_or_from_the_user(load_source: Load) -> None:
     fixed = load_source("timm:test_resnet", pretrained=False).fixed_dims
     assert "axes 2 and 3 of x are 160 and 160 (as in timm's configuration)" in fixed.explained()
@@ -26,6 +27,7 @@ def test_fixed_sizes_come_from_timms_configuration_or_from_the_user(load_source:
     assert "axes 2 and 3 of x are 64 and 64 (as given)" in fixed.explained()
 
 
+@pytest.mark.slow
 def test_weights_from_a_file(load_source: Load, folder: Path) -> None:
     first = load_source("timm:test_resnet", pretrained=False).module
     assert isinstance(first, torch.nn.Module)

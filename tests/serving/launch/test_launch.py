@@ -91,6 +91,7 @@ def test_every_version_is_available_in_the_block_and_nothing_remains_afterwards(
         assert not Path(runner.by_hand.split("rm -rf ")[1]).exists()
 
 
+@pytest.mark.slow
 def test_docker_gets_these_arguments(deploy: Deploy, docker: FakeDocker, folder: Path) -> None:
     deployment = deploy(2)
     runner = in_docker(deployment, docker, memory="2g", cpus="1.5", user="1000:1000")

@@ -238,6 +238,7 @@ def test_rendering_again_changes_nothing_and_keeps_the_users_files(
     assert kustomize(staging.parent)["Deployment"]["metadata"]["name"] == "demo-staging"
 
 
+@pytest.mark.slow
 def test_files_of_disabled_settings_are_removed(rendered: Path, plain: RenderContext) -> None:
     assert (rendered / "base" / "config" / "batching.config").exists()
     kubernetes.render(plain, rendered.parent)
@@ -301,7 +302,7 @@ def image_of(folder: Path, **sections: Any) -> Any:
 @pytest.mark.parametrize(
     "docker", [{"tag": "2.20.0"}, {"digest": "sha256:" + "a" * 64}, {"tag": "2.20.0", "digest": "sha256:" + "b" * 64}], ids=str
 )
-@pytest.mark.parametrize("image", [None, "registry.example.com:5000/team/models"])
+@pytest.mark.parametrize("image", [None, pytest.param("registry.example.com:5000/team/models", marks=pytest.mark.slow)])
 def test_a_new_server_image_is_rolled_out(docker: dict[str, str], image: str | None, tmp_path: Path) -> None:
     settings = {"models_image": image} if image else {}
     old = image_of(tmp_path / "old", kubernetes=settings)

@@ -108,6 +108,7 @@ SOURCES: tuple[tuple[dict[str, Any], set[str], str], ...] = (
 """Settings, the kinds of the objects that they need, and the storageUri of digits."""
 
 
+@pytest.mark.slow
 def test_each_source_has_the_objects_that_it_needs_and_no_others(tmp_path: Path) -> None:
     kubernetes.render(make_context(), tmp_path)
     for settings, kinds, uri in SOURCES:  # each over the files of the one before

@@ -41,6 +41,7 @@ def assert_only_accepted(linter: str, ran: tuple[list[Finding], str], record: Re
     record(PROPERTY, line)
 
 
+@pytest.mark.slow
 def test_checkov(renderings: Renderings, bundle: Path, tmp_path: Path, record_property: Record) -> None:
     settled = render_settled(tmp_path / "settled")
     (tmp_path / "input").mkdir()

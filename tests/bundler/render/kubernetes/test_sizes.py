@@ -11,6 +11,7 @@ from bundler.render.kubernetes.sizes import copy_size, memory_bytes
 from bundler.spec.bundle_spec import BundleSpec
 from tests.bundler.render.conftest import MIB, make_context
 from tests.bundler.render.kubernetes.cluster import by_name, kustomize, pod_spec
+from tests.samples import slow
 
 
 def test_memory_follows_the_models(context: RenderContext, plain: RenderContext) -> None:
@@ -24,10 +25,8 @@ def test_memory_follows_the_models(context: RenderContext, plain: RenderContext)
     ("memory", "expected"),
     [
         (None, ("704Mi", "1408Mi")),
-        ("3Gi", ("3Gi", "6Gi")),
         ("1.5Gi", ("1.5Gi", "3Gi")),
-        ("750M", ("750M", "1500M")),
-        ("1073741824", ("1073741824", "2147483648")),
+        *slow(("3Gi", ("3Gi", "6Gi")), ("750M", ("750M", "1500M")), ("1073741824", ("1073741824", "2147483648"))),
     ],
 )
 def test_memory_of_the_pod_follows_the_settings(memory: str | None, expected: tuple[str, str], tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_call_from_python_is_valid_for_names_that_are_no_keywords(names: tuple[s
     assert [ast.literal_eval(key) for key in given.keys if key] == list(names)
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1100, False), (360, True)])
+@pytest.mark.parametrize(("width", "dark"), [pytest.param(1100, False, marks=pytest.mark.slow), (360, True)])
 def test_a_browser_draws_the_page(width: int, dark: bool, tmp_path: Path) -> None:
     """In real Chromium, the style applies under the page's own policy, the bars have their colours, axe-core and the console
     report nothing, and nothing is loaded."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from serving.client import arguments
+from serving.client.transport import Target
 from serving.errors import TargetError
 
 File: TypeAlias = str | Path
@@ -187,6 +188,10 @@ class ConnectionSettings:
             if not isinstance(getattr(self, name), kind):
                 shown = arguments.shown(type(getattr(self, name)).__name__)
                 raise _wrong(f"The setting {name} is a {kind.__name__}, not a {shown}.", f"give {name}={kind.__name__}(…)")
+
+    def for_target(self, target: Target) -> ConnectionSettings:
+        """Return these settings for another port of the server: without those of TLS if it is not encrypted."""
+        return self if target.tls else replace(self, tls=Tls())
 
     def single_tries(self) -> ConnectionSettings:
         """Return these settings without repetitions, for measurements of single requests."""

@@ -81,10 +81,12 @@ class Dispatch:
             try:
                 return (yield sent)
             except ServingError as exc:
-                if not is_renewed and (renewed := self._renewed(exc, token)) is not None:
+                renewed = None if is_renewed else self._renewed(exc, token)
+                if renewed is not None:
                     token, is_renewed, pause = renewed, True, 0.0
                 else:
                     pause = _pause(exc, request, policy, tried)
+                    self._explain(exc)
                 remaining = deadline - time.monotonic() - (pause or 0.0)
                 if pause is None or remaining < _LEAST_SECONDS:
                     if tried > 1 and isinstance(exc, DeadlineError):
@@ -100,10 +102,11 @@ class Dispatch:
         if self._token is None or not isinstance(exc, RequestError) or exc.status != "UNAUTHENTICATED":
             return None
         renewed = self._token.renewed()
-        if renewed != token:
-            return renewed
-        exc.fix = f"check that {self._token.name} has not expired, and that the server accepts its issuer and audience"
-        return None
+        return None if renewed == token else renewed
+
+    def _explain(self, exc: ServingError) -> None:
+        if self._token is not None and isinstance(exc, RequestError) and exc.status == "UNAUTHENTICATED":
+            exc.fix = f"check that {self._token.name} has not expired, and that the server accepts its issuer and audience"
 
 
 def _pause(exc: ServingError, request: Request, policy: RetryPolicy, tried: int) -> float | None:

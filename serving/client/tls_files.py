@@ -67,6 +67,12 @@ def read_tls_files(tls: Tls, target: Target) -> TlsFiles | None:
                 code="TFB7018",
             )
         return None
+    if "," in target.address and tls.server_name is None:
+        raise TargetError(
+            f"{target} has several servers, whose certificates are checked for one name, and none is given.",
+            fix="name what all their certificates are for: Tls(server_name=…), --server-name",
+            code="TFB7018",
+        )
     ca = tls.ca if isinstance(tls.ca, bytes | None) else _read(Path(tls.ca), "certificate authority")
     if ca is not None and not isinstance(tls.ca, bytes):
         try:

@@ -1,6 +1,6 @@
 """A small model server in its own process, for the tests of the client and the smoke test.
 
-    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--rest-port N] [--tls FOLDER]
+    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--rest-port N] [--grpc-port N] [--tls FOLDER]
         [--certificate FILE --key FILE [--client-ca FILE]] [--token-file FILE] [--refusals N] [--headers FILE]
 
 The server computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded server, it
@@ -26,6 +26,7 @@ import ssl
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,12 +62,13 @@ class Guard:
 
     Args:
         token_file: holds the token that requests must carry, as of now.
-        refusals: number of inferences that are answered with UNAVAILABLE.
+        refusals: number of inferences of each `x-user` that are answered with UNAVAILABLE.
         headers: file that gets the headers of each request, a line of JSON each.
     """
 
     def __init__(self, token_file: Path | None = None, refusals: int = 0, headers: Path | None = None) -> None:
         self._token_file, self._refusals, self._headers = token_file, refusals, headers
+        self._refused: Counter[str] = Counter()
 
     def check(self, headers: dict[str, str], *, is_inference: bool) -> None:
         if self._headers:
@@ -74,8 +76,9 @@ class Guard:
                 file.write(json.dumps(headers) + "\n")
         if self._token_file and headers.get("authorization") != f"Bearer {self._token_file.read_text().strip()}":
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "the token is not valid")
-        if is_inference and self._refusals:
-            self._refusals -= 1
+        user = headers.get("x-user", "")
+        if is_inference and self._refused[user] < self._refusals:
+            self._refused[user] += 1
             raise RefusedError(grpc.StatusCode.UNAVAILABLE, "no server is free")
 
 
@@ -223,7 +226,7 @@ def serve_grpc(models: Models, guard: Guard, options: argparse.Namespace) -> tup
         handlers = {method: handler(function, methods[method]) for method, function in functions.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     if options.certificate is None:
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"127.0.0.1:{options.grpc_port}")
     else:
         pair = options.key.read_bytes(), options.certificate.read_bytes()
         clients = options.client_ca.read_bytes() if options.client_ca else None
@@ -354,6 +357,7 @@ def main() -> None:
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--swapped-metadata", action="store_true")
     parser.add_argument("--rest-port", type=int, default=0)
+    parser.add_argument("--grpc-port", type=int, default=0)
     parser.add_argument("--tls", type=Path, help="a folder with key.pem and cert.pem")
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--key", type=Path)

@@ -17,6 +17,7 @@ from serving.lazy import lazy_attributes
 if TYPE_CHECKING:
     from serving.client.async_client import AsyncClient
     from serving.client.client import Client
+    from serving.client.connection import Channels, ConnectionSettings, Credentials, RetryPolicy, Tls
     from serving.client.model_info import ModelInfo, SignatureInfo, TensorInfo, VersionStatus
     from serving.errors import (
         ConfigError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         ServingError,
         TargetError,
         TensorError,
+        TlsError,
     )
     from serving.golden.data import Golden, GoldenCase
     from serving.server import Server
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "AsyncClient": "client.async_client",
     "Client": "client.client",
+    **dict.fromkeys(("Channels", "ConnectionSettings", "Credentials", "RetryPolicy", "Tls"), "client.connection"),
     **dict.fromkeys(
         (
             "ConfigError", "ConnectionFailedError", "DeadlineError", "GoldenError", "NotReadyError",
-            "ProtocolError", "RequestError", "ServingError", "TargetError", "TensorError",
+            "ProtocolError", "RequestError", "ServingError", "TargetError", "TensorError", "TlsError",
         ),
         "errors",
     ),
@@ -54,9 +57,12 @@ _MODULES = {
 
 __all__ = [
     "AsyncClient",
+    "Channels",
     "Client",
     "ConfigError",
     "ConnectionFailedError",
+    "ConnectionSettings",
+    "Credentials",
     "DeadlineError",
     "Golden",
     "GoldenCase",
@@ -65,6 +71,7 @@ __all__ = [
     "NotReadyError",
     "ProtocolError",
     "RequestError",
+    "RetryPolicy",
     "Server",
     "ServingError",
     "SignatureInfo",
@@ -72,6 +79,8 @@ __all__ = [
     "TargetError",
     "TensorError",
     "TensorInfo",
+    "Tls",
+    "TlsError",
     "VersionStatus",
 ]
 

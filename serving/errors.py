@@ -11,7 +11,8 @@ Every error says what happened, where, and what to do; the command line prints e
         ├── TensorError             1   an array cannot become a tensor, or a tensor cannot be parsed
         ├── GoldenError             1   golden data is missing or damaged
         ├── LaunchError             1   a server could not be started, or ended before it was ready
-        ├── ConnectionFailedError   1   no server answers at the target
+        ├── ConnectionFailedError   1   no server answers at the target, or the connection was lost
+        │   └── TlsError            1   a certificate was not accepted, or the port does not speak TLS
         ├── DeadlineError           1   no answer arrived in time
         │   └── NotReadyError       1   the model did not become available in time
         ├── RequestError            1   the server answered with an error status (`.status`)
@@ -64,7 +65,15 @@ _SHOWN = 3
 
 
 class ServingError(ExplainedError):
-    """Base of all errors of the run side."""
+    """Base of all errors of the run side.
+
+    Attributes:
+        is_unexecuted: whether the server certainly has not executed the request, so that a repetition does no harm.
+        retry_after: seconds that the server asks to wait before a repetition; below 0 for no repetition; None if it does not say.
+    """
+
+    is_unexecuted = False
+    retry_after: float | None = None
 
 
 class MissingExtraError(ServingError):
@@ -114,9 +123,18 @@ class LaunchError(ServingError):
 
 
 class ConnectionFailedError(ServingError):
-    """No server answers at the target."""
+    """No server answers at the target, or the connection was lost before the answer.
+
+    Attributes:
+        is_lost: whether there was a connection, so that the server may have executed the request.
+    """
 
     code = "TFB7002"
+    is_lost = False
+
+
+class TlsError(ConnectionFailedError):
+    """A certificate was not accepted, by the client or by the server, or the port does not speak TLS."""
 
 
 class DeadlineError(ServingError):

@@ -9,8 +9,10 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
@@ -19,7 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving import Tls
 from tests.bundler.cli.commands import run
+from tests.serving.certificates import Authority
 
 
 @dataclass(frozen=True)
@@ -550,6 +554,120 @@ def model_without_a_name(given: Given) -> None:
 
     with Client("localhost:8500") as client:
         client.predict("", x=1)
+
+
+def shake_hands(issued_for: str = "models.example.com", days: float = 1, clients: bool = False, **settings: Any) -> None:
+    """Let a client with these settings of TLS meet a server, in memory, and raise what the client makes of it."""
+    from serving.client.tls_errors import tls_error
+    from serving.client.tls_files import read_tls_files
+    from serving.client.transport import Target
+
+    authority = Authority(Path())
+    pair = authority.issue("server", issued_for, days=days)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pair.certificate, pair.key)
+    if clients:
+        server.verify_mode = ssl.CERT_REQUIRED
+        server.load_verify_locations(authority.file)
+    target = Target.parse("https://models.example.com")
+    files = read_tls_files(Tls(**settings), target)
+    assert files
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = files.context().wrap_bio(to_client, to_server, server_hostname="models.example.com")
+    other = server.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        for step in (client.do_handshake, other.do_handshake, client.do_handshake, other.do_handshake, client.read):
+            with suppress(ssl.SSLWantReadError):
+                try:
+                    step()
+                except ssl.SSLError:
+                    if step.__self__ is client:
+                        raise
+    except ssl.SSLError as exc:
+        error = tls_error(exc, target, files)
+        assert error
+        raise error from exc
+
+
+@example("TFB7010")
+def authority_that_the_client_does_not_know(given: Given) -> None:
+    shake_hands(ca=Authority(Path(), "company-ca").file)
+
+
+@example("TFB7011")
+def certificate_that_has_expired(given: Given) -> None:
+    shake_hands(ca="ca.pem", days=-1)
+
+
+@example("TFB7012")
+def certificate_for_another_name(given: Given) -> None:
+    shake_hands("models.internal", ca="ca.pem")
+
+
+@example("TFB7013")
+def key_of_another_certificate(given: Given) -> None:
+    authority = Authority(Path())
+    client, other = authority.issue("client"), authority.issue("other")
+    shake_hands(ca="ca.pem", certificate=client.certificate, key=other.key)
+
+
+@example("TFB7014")
+def key_with_a_pass_phrase(given: Given) -> None:
+    client = Authority(Path()).issue("client", password=b"secret")
+    shake_hands(ca="ca.pem", certificate=client.certificate, key=client.key)
+
+
+def connect(target: str, **credentials: Any) -> None:
+    """Make a client with these credentials."""
+    from serving import Client, ConnectionSettings, Credentials
+
+    Client(target, connection=ConnectionSettings(credentials=Credentials(**credentials))).close()
+
+
+@example("TFB7015")
+def token_file_without_a_token(given: Given) -> None:
+    Path("token").touch()
+    connect("localhost:8500", token_file="token")
+
+
+@example("TFB7016")
+def token_in_the_clear(given: Given) -> None:
+    connect("models.example.com:8500", token="abc")
+
+
+@example("TFB7017")
+def client_without_a_certificate(given: Given) -> None:
+    shake_hands(ca="ca.pem", clients=True)
+
+
+@example("TFB7018")
+def certificate_without_its_key(given: Given) -> None:
+    run("smoke", "grpcs://models.example.com:443", "--bundle", "digits", "--client-cert", "client.pem", code=None)
+
+
+def answered(status: str, message: str) -> None:
+    """Raise the error of a call over gRPC that ends with this status."""
+    from serving.client.grpc_protocol import GrpcProtocol
+    from serving.client.steps import Request
+    from serving.client.transport import ModelRef, Target
+
+    request = Request("/tensorflow.serving.PredictionService/Predict", b"", ModelRef("digits"), 30.0)
+    raise GrpcProtocol(Target.parse("grpcs://models.example.com:443")).error(request, status, message, is_closed=False)
+
+
+@example("TFB7019")
+def token_that_the_gateway_does_not_accept(given: Given) -> None:
+    answered("UNAUTHENTICATED", "Jwt is expired")
+
+
+@example("TFB7020")
+def server_that_is_stopped(given: Given) -> None:
+    answered("UNAVAILABLE", "Stream removed (Socket closed)")
+
+
+@example("TFB7021")
+def pings_that_come_too_often(given: Given) -> None:
+    answered("UNAVAILABLE", "Too many pings")
 
 
 @example("TFB7101")

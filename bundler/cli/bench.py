@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
+from bundler.cli.connection import ConnectionOptions
 from bundler.cli.output import note, print_json, say, table
 from bundler.cli.parameters import takes
 from serving.texts import plural
@@ -27,7 +28,7 @@ GOALS = ("throughput", "latency", "size")
 
 
 @dataclass(frozen=True)
-class BenchOptions:
+class BenchOptions(ConnectionOptions):
     """The command's parameters."""
 
     targets: Annotated[
@@ -223,11 +224,12 @@ def _measure(options: BenchOptions, requests: list[Requests], clients: tuple[int
     from serving.bench.load import Load, measure
 
     loads = [Load(number, options.seconds) for number in clients]
+    connection = options.connection(attempts=1)  # a repeated request would hide how often the server refuses one
     results = []
     for request in requests:
         if not isinstance(request, list) and not request.outputs:
             note(f"The golden data have no call with {plural(request.rows, 'row')}, so answers are not compared with PyTorch's.")
-        results += measure(options.targets or [], request, loads, timeout=options.timeout)
+        results += measure(options.targets or [], request, loads, timeout=options.timeout, connection=connection)
     return results
 
 

@@ -37,5 +37,6 @@ def _parameters(options: type[Any]) -> list[inspect.Parameter]:
             default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
             annotation=types[field.name],
         )
-        for field in dataclasses.fields(options)
+        # Options that several commands share are keyword-only; they come last in the help.
+        for field in sorted(dataclasses.fields(options), key=lambda field: bool(field.kw_only))
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.connection import ConnectionOptions
 from bundler.cli.output import note, print_json, say, table
 from bundler.cli.parameters import takes
 from bundler.cli.remote import BUNDLE, changed_folder, folder_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PromoteOptions:
+class PromoteOptions(ConnectionOptions):
     """The command's parameters."""
 
     bundle: Annotated[str, typer.Argument(metavar="DIR", help=BUNDLE)]
@@ -79,7 +80,9 @@ def _move(options: PromoteOptions, label: str) -> Promoted:
     from bundler.operations.promote import RunningServer, rollback
     from bundler.operations.promote import promote as move
 
-    server = RunningServer(options.server, options.models_dir, options.timeout) if options.server else None
+    server = None
+    if options.server:
+        server = RunningServer(options.server, options.models_dir, options.timeout, options.connection())
     if options.version is None:
         with changed_folder(options.bundle) as folder:
             return rollback(folder, options.model, label, server)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from bundler.cli.connection import ConnectionOptions
 from bundler.cli.output import note, print_error, print_json, say, table
 from bundler.cli.parameters import takes
 from serving.texts import plural
@@ -25,7 +26,7 @@ AGREE_ON = ("values", "top1")
 
 
 @dataclass(frozen=True)
-class ShadowOptions:
+class ShadowOptions(ConnectionOptions):
     """The command's parameters."""
 
     target: Annotated[
@@ -147,6 +148,7 @@ def _plan(options: ShadowOptions) -> Plan:
         noise_every=options.noise_every,
         worst=options.worst,
         timeout=options.timeout,
+        connection=options.connection(attempts=1),  # a repeated request would hide how often a version refuses one
     )
 
 

@@ -22,6 +22,7 @@ from serving.texts import shell_command
 
 if TYPE_CHECKING:
     from bundler.render import RenderContext
+    from serving.client.connection import ConnectionSettings
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,62}")
 
@@ -34,11 +35,13 @@ class RunningServer:
         target: `host:port` of its gRPC port.
         models_dir: The absolute path of the bundle's models folder where the server runs.
         timeout: The number of seconds within which the server must have loaded the version.
+        connection: How to connect to it, or None for the default settings.
     """
 
     target: str
     models_dir: str
     timeout: float
+    connection: ConnectionSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,9 @@ def _reload(before: RenderContext, after: RenderContext, manifest: Manifest, ser
 
     configs = [server_config(context, server.models_dir) for context in (before, after)]
     available = {model: manifest.versions(model) for model in manifest.models}
-    return Reload(server.target, configs[0], configs[1], available, timeout=server.timeout)
+    return Reload(
+        server.target, configs[0], configs[1], available, timeout=server.timeout, connection=server.connection
+    )
 
 
 def _label(reload: Any, label: str, version: int | None) -> None:

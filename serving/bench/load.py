@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 
 from serving.client.client import Client
+from serving.client.connection import ConnectionSettings
 from serving.client.prepared_request import PreparedRequest
 from serving.errors import ConnectionFailedError, ProtocolError, ServingError
 from serving.golden.compare import compare
@@ -85,6 +87,7 @@ def measure(
     loads: Sequence[Load],
     *,
     timeout: float = 30.0,
+    connection: ConnectionSettings | None = None,
     progress: Callable[[LoadFigures], None] | None = None,
 ) -> list[LoadFigures]:
     """Load servers in turns.
@@ -94,6 +97,7 @@ def measure(
         request: the request that each client sends; or several, which each client sends one after the other.
         loads: the loads, applied one after the other.
         timeout: seconds after which a request counts as failed.
+        connection: how to connect; by default, each request is sent once.
         progress: called with the figures of each server and load when they are known.
 
     Returns:
@@ -106,11 +110,12 @@ def measure(
     """
     results = []
     requests = [request] if isinstance(request, PreparedRequest) else list(request)
+    connect = partial(Client, timeout=timeout, connection=connection or ConnectionSettings().single_tries())
     for target in targets:
-        with Client(target, timeout=timeout) as client:
+        with connect(target) as client:
             _check(client, requests[0])
     for load in loads:
-        for figures in _one_load(targets, requests, load, timeout):
+        for figures in _one_load(targets, requests, load, connect):
             results.append(figures)
             if progress:
                 progress(figures)
@@ -135,10 +140,12 @@ def _check(client: Client, request: PreparedRequest) -> None:
             )
 
 
-def _one_load(targets: Sequence[str], requests: Sequence[PreparedRequest], load: Load, timeout: float) -> list[LoadFigures]:
+def _one_load(
+    targets: Sequence[str], requests: Sequence[PreparedRequest], load: Load, connect: Callable[[str], Client]
+) -> list[LoadFigures]:
     with ExitStack() as stack:
         groups = [
-            _Clients([stack.enter_context(Client(target, timeout=timeout)) for _ in range(load.concurrency)], requests)
+            _Clients([stack.enter_context(connect(target)) for _ in range(load.concurrency)], requests)
             for target in targets
         ]
         for _ in range(ROUNDS):

@@ -11,28 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy.typing as npt
 
-from serving.client.base import BaseClient, not_ended
+from serving.client.base import POLLING, BaseClient, not_ended
+from serving.client.connection import RetryPolicy
 from serving.client.examples import Classes, Example
 from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Request, Steps, T, run_async
 from serving.client.transport import ModelRef, Verb, closed
+from serving.client.wires import AsyncTransport, check_async
 from serving.errors import ServingError, TargetError
-from serving.extras import require
 from serving.protocol.tensors import Array
-
-
-class AsyncTransport(Protocol):
-    """Connections to one server, which belong to the event loop in which they are made."""
-
-    async def send(self, request: Request) -> Any:
-        """Send a request and return its answer; every error is a ServingError."""
-
-    async def close(self) -> None:
-        """Close the connections; requests in flight end with the error of a closed client."""
 
 
 class AsyncClient(BaseClient):
@@ -42,42 +33,28 @@ class AsyncClient(BaseClient):
     belong to that loop. Cancelling a task that waits for an answer also cancels the request. Requests are encoded and answers
     decoded in the event loop itself, which costs little over gRPC; JSON of large tensors holds up other tasks.
 
-    Over REST at most 100 requests are in flight; others wait for a connection, within their timeout.
+    Over REST at most 100 requests are in flight (see `Channels.connections`); others wait for a connection, within their timeout.
 
     Raises:
         TargetError: an argument is wrong, or a call comes from another event loop than the first one.
         MissingExtraError: aiohttp is not installed, and the target is a REST port.
     """
 
-    def _connect(self, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> None:
-        self._open: Callable[[], AsyncTransport]
-        target = self.target
-        if target.rest:
-            require("async", "AsyncClient over REST")
-            from serving.client.async_rest import AsyncRestTransport
-            from serving.client.rest_protocol import RestProtocol
-
-            rest = RestProtocol(target, row=is_row, max_response_bytes=max_response_bytes)
-            self._protocol, self._open = rest, lambda: AsyncRestTransport(target, rest, certificates)
-        else:
-            from serving.client.async_grpc import AsyncGrpcTransport
-            from serving.client.grpc_protocol import GrpcProtocol
-
-            grpc = GrpcProtocol(target, max_response_bytes=max_response_bytes)
-            self._protocol, self._open = grpc, lambda: AsyncGrpcTransport(target, grpc, certificates)
+    def _connect(self) -> None:
+        check_async(self.target)
         self._transport: AsyncTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
-    async def _run(self, steps: Steps[T]) -> T:
-        return await run_async(steps, self._send)
+    async def _run(self, steps: Steps[T], policy: RetryPolicy | None = None) -> T:
+        return await run_async(self._dispatch.steps(steps, policy), self._send)
 
     async def _send(self, request: Request) -> Any:
         if self._is_closed:
             raise closed(str(self.target))
         self._check_loop()
         if self._transport is None:
-            self._transport = self._open()
+            self._transport = self._wire.connect_async()
         return await self._transport.send(request)
 
     def _check_loop(self) -> None:
@@ -187,4 +164,4 @@ class AsyncClient(BaseClient):
         ended: Callable[[], ServingError | None] = not_ended,
     ) -> VersionStatus:
         """Wait until a version is AVAILABLE, and return its state; see `Client.wait_until_ready`."""
-        return await self._run(self._wait_until_ready(model, version, timeout, ended))
+        return await self._run(self._wait_until_ready(model, version, timeout, ended), POLLING)

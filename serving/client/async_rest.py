@@ -6,22 +6,28 @@ Times, sizes, redirects, compression and lost connections are treated as in `ser
 from __future__ import annotations
 
 import asyncio
-import errno
 import io
-from types import SimpleNamespace
+import socket
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from serving.client.http_exchange import PIECE, Answer, TooLongError
+from serving.client.connection import ConnectionSettings
+from serving.client.http_exchange import PIECE, Answer, TooLongError, content_headers, keep_alive
 from serving.client.rest_protocol import RestProtocol
 from serving.client.steps import Request
-from serving.client.transport import Target, closed, tls_context
+from serving.client.tls_errors import tls_error
+from serving.client.tls_files import TlsFiles
+from serving.client.transport import closed
 from serving.errors import ServingError
 
 _HEADERS = {"Accept-Encoding": "identity"}
-"""Headers of every request: no compression is offered."""
+"""Headers of every request: no compression of the answer is offered."""
+
+_AT_MOST = 100
+"""Connections of a client, unless its settings say otherwise."""
 
 _AT_ONCE = 1 << 20
 """Longest body that is handed over as bytes; aiohttp writes a file of a longer one in pieces and runs other tasks between."""
@@ -31,77 +37,72 @@ _NO_CEILING = float("inf")
 
 
 class AsyncRestTransport:
-    """Kept-alive connections to one server's REST port, for all tasks of the running event loop.
+    """Kept-alive connections to one server's REST port, for the tasks of an event loop; arguments as in `RestTransport`."""
 
-    Args:
-        target: the server's address.
-        protocol: the limit on answers, and the errors of exchanges.
-        root_certificates: PEM of the certificate authority to trust, for an `https://` target; None trusts the system's.
-    """
-
-    def __init__(self, target: Target, protocol: RestProtocol, root_certificates: bytes | None = None) -> None:
-        self._target = target
+    def __init__(self, protocol: RestProtocol, settings: ConnectionSettings, files: TlsFiles | None) -> None:
         self._protocol = protocol
-        self._origin = URL(f"{'https' if target.tls else 'http'}://{target.address}")
+        self._files = files
+        self._server_name = settings.tls.server_name
+        self._origin = URL(f"{'https' if files else 'http'}://{protocol.target.address}")
         self._is_closed = False
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
+        more: dict[str, Any] = {}
+        if settings.channels.keepalive is not None:
+            more["socket_factory"] = _socket_factory(settings.channels.keepalive)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls_context(target, root_certificates) or True),
+            connector=aiohttp.TCPConnector(
+                ssl=files.context() if files else True, limit=settings.channels.connections or _AT_MOST, **more
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trace_configs=[tracing],
         )
 
-    async def send(self, request: Request) -> Answer:
-        """Send a request, with the headers of the model version, and return the answer.
+    async def send(self, request: Request) -> bytes:
+        """Send a request, with its headers, and return the content of the answer.
 
         Raises:
-            ServingError: there is no answer in time, or it is too long or not HTTP.
+            ServingError: the server refused it, or there is no answer in time, or it is too long or not HTTP.
         """
         if self._is_closed:
-            raise closed(str(self._target))
-        connection = SimpleNamespace(reused=False)
+            raise closed(str(self._protocol.target))
         try:
-            try:
-                return await self._exchange(request, connection)
-            except (aiohttp.ClientConnectionError, OSError) as exc:
-                if not (connection.reused and _is_lost(exc)) or self._is_closed:
-                    raise
-                # The server closed an idle connection, which has nothing to do with this request: send it again.
-                return await self._exchange(request, connection)
+            answer = await self._exchange(request)
         except TooLongError as exc:
             raise self._protocol.too_long(request) from exc
         except (TimeoutError, asyncio.TimeoutError, aiohttp.ClientError, OSError, RuntimeError) as exc:
             if self._is_closed:
-                raise closed(str(self._target)) from exc
+                raise closed(str(self._protocol.target)) from exc
             if isinstance(exc, RuntimeError):
                 raise
             raise self._error(exc, request) from exc
+        return self._protocol.content(request, answer)
 
-    async def _exchange(self, request: Request, connection: SimpleNamespace) -> Answer:
-        path, body, ref, seconds, method = request
+    async def _exchange(self, request: Request) -> Answer:
+        body = request.body
         async with self._session.request(
-            method,
-            self._origin.with_path(path, encoded=True),
+            request.method,
+            self._origin.with_path(request.path, encoded=True),
             data=io.BytesIO(body) if body and len(body) > _AT_ONCE else body,
-            headers={**_HEADERS, **({} if body is None else {"Content-Type": "application/json"}), **dict(ref.headers)},
-            timeout=aiohttp.ClientTimeout(total=seconds, ceil_threshold=_NO_CEILING),
+            headers={**_HEADERS, **dict(content_headers(request)), **dict(request.headers)},
+            timeout=aiohttp.ClientTimeout(total=request.timeout, ceil_threshold=_NO_CEILING),
             allow_redirects=False,
-            trace_request_ctx=connection,
+            server_hostname=self._server_name,
         ) as response:
             data = await _read(response, self._protocol.max_bytes)
-            return Answer(response.status, data, response.headers.get("Location", ""))
+            found = response.headers
+            return Answer(response.status, data, found.get("Location", ""), found.get("Retry-After", ""))
 
     def _error(self, exc: Exception, request: Request) -> ServingError:
         if isinstance(exc, TimeoutError | asyncio.TimeoutError):
             return self._protocol.late(request)
+        cause = getattr(exc, "certificate_error", None) or getattr(exc, "os_error", None) or exc.__cause__ or exc
+        if self._files and (error := tls_error(cause, self._protocol.target, self._files)):
+            return error
         if isinstance(exc, aiohttp.ClientConnectorError):
             return self._protocol.no_connection(exc.os_error.strerror or str(exc.os_error))
         if isinstance(exc, aiohttp.ClientConnectorCertificateError):
             return self._protocol.no_connection(str(exc.certificate_error))
         if isinstance(exc, OSError | aiohttp.ClientConnectionError):
-            return self._protocol.no_connection(str(exc))
+            return self._protocol.lost(str(exc))
         return self._protocol.not_http(exc)
 
     async def close(self) -> None:
@@ -110,15 +111,16 @@ class AsyncRestTransport:
         await self._session.close()
 
 
-def _is_lost(exc: Exception) -> bool:
-    """Return whether the server has closed the connection; aiohttp makes a ClientOSError of a reset one and keeps its number."""
-    if isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
-        return True
-    return isinstance(exc, OSError) and exc.errno in (errno.ECONNRESET, errno.EPIPE)
+def _socket_factory(keepalive: float) -> Callable[[Any], socket.socket]:
+    """Return a function that makes the sockets of aiohttp's connections, which the system tests when they are silent."""
 
+    def make(address: Any) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        keep_alive(made, keepalive)
+        return made
 
-async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-    context.trace_request_ctx.reused = True
+    return make
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from serving.client import arguments
+from serving.client.connection import ConnectionSettings, RetryPolicy, settings_of
+from serving.client.dispatch import Dispatch
 from serving.client.examples import EXAMPLES, Classes, Example, to_messages
 from serving.client.model_info import ModelInfo, SignatureInfo, VersionStatus
 from serving.client.steps import Pause, Steps
 from serving.client.transport import MAX_RESPONSE_BYTES, VERBS, ModelRef, Target, Verb
+from serving.client.wires import wire_to
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -21,6 +24,7 @@ from serving.errors import (
     RequestError,
     ServingError,
     TargetError,
+    TlsError,
 )
 from serving.protocol.messages import DEFAULT_SIGNATURE
 from serving.protocol.tensors import Array
@@ -28,36 +32,12 @@ from serving.protocol.tensors import Array
 _POLL_SECONDS = (0.02, 1.0)
 """First and longest pause between two requests for a model's state."""
 
+POLLING = RetryPolicy(attempts=1)
+"""The policy of these requests, which are repeated anyhow."""
+
 
 def not_ended() -> None:
     """Return None: a server of which nothing else is known has not ended. The default of `ended` in `wait_until_ready`."""
-
-
-class WireProtocol(Protocol):
-    """The requests of a client as steps, over gRPC or REST. The steps raise errors of `serving.errors` only."""
-
-    def predict(self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float) -> Steps[dict[str, Array]]:
-        """Run a signature; the result is the outputs by name."""
-
-    def prepare(self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float) -> Callable[[], Steps[object]]:
-        """Encode a predict request once; return a function of steps that send it and do not decode the answer."""
-
-    def prepare_examples(
-        self, verb: Verb, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float
-    ) -> Callable[[], Steps[object]]:
-        """Encode a classify or regress request of `tensorflow.Example` messages, as `prepare` does."""
-
-    def classify(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Steps[Classes]:
-        """Return the (label, score) pairs of each `tensorflow.Example` message."""
-
-    def regress(self, ref: ModelRef, signature: str, examples: Sequence[Any], timeout: float) -> Steps[list[float]]:
-        """Return one number per `tensorflow.Example` message."""
-
-    def metadata(self, ref: ModelRef, timeout: float) -> Steps[ModelInfo]:
-        """Return the signatures of a version."""
-
-    def status(self, ref: ModelRef, timeout: float) -> Steps[list[VersionStatus]]:
-        """Return the states of the model's versions, in ascending order."""
 
 
 class BaseClient:
@@ -72,21 +52,24 @@ class BaseClient:
         rest_format: Literal["column", "row"] = "column",
         root_certificates: bytes | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        connection: ConnectionSettings | None = None,
     ) -> None:
         self.target = Target.parse(target, rest=arguments.flag(rest, "rest"))
         self.timeout = arguments.seconds(timeout)
-        is_row = arguments.choice(rest_format, "rest_format", ("column", "row")) == "row"
+        arguments.choice(rest_format, "rest_format", ("column", "row"))
         limit = arguments.integer(max_response_bytes, "max_response_bytes", 1, 2**63 - 1)
-        self._connect(is_row, arguments.certificates(root_certificates), limit)
+        settings = settings_of(connection, arguments.certificates(root_certificates))
+        self._wire = wire_to(self.target, settings, rest_format=rest_format, max_response_bytes=limit)
+        self._protocol = self._wire.protocol
+        self._dispatch = Dispatch(settings, self.target)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the connections, or prepare to make them later."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.target)!r}, timeout={self.timeout:g})"
-
-    def _connect(self, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> None:
-        """Set `_protocol` and the transport, which may connect later."""
-        raise NotImplementedError
-
-    _protocol: WireProtocol
 
     def _seconds(self, timeout: float | None) -> float:
         return arguments.seconds(self.timeout if timeout is None else timeout)
@@ -176,6 +159,8 @@ class BaseClient:
         """Return the state of an available version, or the reason why there is none."""
         try:
             states = yield from self._protocol.status(ModelRef(model, version), min(seconds, 5.0))
+        except TlsError:
+            raise  # waiting does not help
         except (ConnectionFailedError, DeadlineError) as exc:
             return exc.what
         except RequestError as exc:

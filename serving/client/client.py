@@ -10,21 +10,17 @@ The client speaks REST if the target is an HTTP URL (`http://localhost:8501`), o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from serving.client.base import BaseClient, not_ended
+from serving.client.base import POLLING, BaseClient, not_ended
+from serving.client.connection import RetryPolicy
 from serving.client.examples import Classes, Example
 from serving.client.model_info import ModelInfo, VersionStatus
-from serving.client.steps import Steps, T, run
+from serving.client.steps import Request, Steps, T, run
 from serving.client.transport import ModelRef, Verb
 from serving.errors import ServingError
 from serving.protocol.tensors import Array
-
-if TYPE_CHECKING:
-    from serving.client.grpc_transport import GrpcTransport
-    from serving.client.rest_transport import RestTransport
 
 
 class Client(BaseClient):
@@ -42,29 +38,21 @@ class Client(BaseClient):
         root_certificates: PEM of the certificate authority to trust over TLS; None trusts the system's.
         max_response_bytes: most bytes of an answer, and of the arrays or JSON values that it is decoded to. A server can
             describe a huge tensor in a few bytes; an answer beyond the limit is a ProtocolError.
+        connection: certificates, tokens and headers, further tries, and connections: see `ConnectionSettings`.
 
     Raises:
         TargetError: the target is not an address, or another argument is wrong.
+        ConfigError: a file of the connection's settings cannot be used.
     """
 
-    _transport: RestTransport | GrpcTransport
+    def _connect(self) -> None:
+        self._transport = self._wire.connect()
 
-    def _connect(self, is_row: bool, certificates: bytes | None, max_response_bytes: int) -> None:
-        if self.target.rest:
-            from serving.client.rest_protocol import RestProtocol
-            from serving.client.rest_transport import RestTransport
+    def _run(self, steps: Steps[T], policy: RetryPolicy | None = None) -> T:
+        return run(self._dispatch.steps(steps, policy), self._send)
 
-            rest = RestProtocol(self.target, row=is_row, max_response_bytes=max_response_bytes)
-            self._protocol, self._transport = rest, RestTransport(self.target, rest, certificates)
-        else:
-            from serving.client.grpc_protocol import GrpcProtocol
-            from serving.client.grpc_transport import GrpcTransport
-
-            grpc = GrpcProtocol(self.target, max_response_bytes=max_response_bytes)
-            self._protocol, self._transport = grpc, GrpcTransport(self.target, grpc, certificates)
-
-    def _run(self, steps: Steps[T]) -> T:
-        return run(steps, self._transport.send)
+    def _send(self, request: Request) -> bytes:
+        return self._transport.send(request)
 
     def __enter__(self) -> Client:
         return self
@@ -216,4 +204,4 @@ class Client(BaseClient):
             NotReadyError: the version was not AVAILABLE in time, or could not be loaded; with its last known state.
             ServingError: the error that `ended` returned.
         """
-        return self._run(self._wait_until_ready(model, version, timeout, ended))
+        return self._run(self._wait_until_ready(model, version, timeout, ended), POLLING)

@@ -5,15 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from serving.client.connection import ConnectionSettings
 from serving.client.examples import Classes, classes_from_proto
 from serving.client.model_info import ModelInfo, VersionStatus, signatures_from_proto, statuses_from_proto
 from serving.client.steps import Request, Steps
-from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, closed, hint, reachable, too_long
+from serving.client.transport import (
+    MAX_RESPONSE_BYTES,
+    ModelRef,
+    Target,
+    Verb,
+    closed,
+    lost,
+    reachable,
+    refusal,
+    too_long,
+    unsent,
+    was_forwarded,
+)
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -46,16 +59,30 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
 _NO_CONNECTION = (
     "failed to connect",
     "all backends failing",
-    "Connection re",
-    "Socket closed",
     "name resolution",
+    "errors resolving",
+    "resolver",
     "DNS",
     "handshake",
 )
-"""Fragments of gRPC's own messages for UNAVAILABLE. TensorFlow Serving's messages (a full queue) contain none of them."""
+"""Fragments of gRPC's own messages for UNAVAILABLE before a request is sent. TensorFlow Serving's messages (a full queue) contain
+none of them, nor of the next ones."""
+
+_LOST = (
+    "Socket closed", "Connection re", "Connection timed out", "Broken pipe", "Stream removed", "Cancelling all calls", "GOAWAY",
+    "Endpoint", "ransport", "recvmsg", "sendmsg", "eepalive", "ing timeout", "No route to host", "Network is", "too_many_pings",
+    "Too many pings",
+)  # fmt: skip
+"""Fragments of gRPC's own messages for UNAVAILABLE when a connection broke, or a server stopped, with the request under way."""
+
+_PUSHBACK = "grpc-retry-pushback-ms"
+"""Metadata by which a server asks to wait, or, below 0, not to try again (gRFC A6)."""
 
 _DECOMPRESSED = "Decompressed message larger than max"
-"""gRPC's own message for an answer whose decompression it has stopped; the client's requests are never compressed."""
+"""gRPC's own message for a message whose decompression it has stopped."""
+
+_PING_TIMEOUT_MS = 20_000
+"""How long an answer to a ping may take, gRPC's default."""
 
 _CLASS_BYTES = 200
 """Memory of one (label, score) pair besides the label's characters."""
@@ -69,17 +96,27 @@ class GrpcProtocol:
 
     Args:
         target: the server's address.
+        settings: how to connect.
         max_response_bytes: most bytes of an answer, and of what it is decoded to.
 
     Attributes:
+        target: the server's address.
         options: options of a channel to the server.
     """
 
-    def __init__(self, target: Target, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
-        self._target = target
+    def __init__(
+        self,
+        target: Target,
+        settings: ConnectionSettings | None = None,
+        *,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        settings = settings or ConnectionSettings()
+        self.target = self._target = target
+        self._is_compressed = settings.channels.compression is not None
         self._max_bytes = max_response_bytes
         self._max_message = min(max_response_bytes, MAX_MESSAGE_BYTES)
-        self.options = (*_OPTIONS, ("grpc.max_receive_message_length", self._max_message))
+        self.options = (*_OPTIONS, ("grpc.max_receive_message_length", self._max_message), *_more_options(settings))
 
     def predict(
         self, ref: ModelRef, signature: str, inputs: Mapping[str, Array], timeout: float
@@ -177,19 +214,29 @@ class GrpcProtocol:
         fix = "check that this is the gRPC port of a TensorFlow Serving server"
         return ProtocolError(f"The answer to {what} cannot be read: {exc}.", where=self._where(ref), fix=fix)
 
-    def error(self, request: Request, status: str, message: str, *, is_closed: bool) -> ServingError:
+    def error(
+        self,
+        request: Request,
+        status: str,
+        message: str,
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        *,
+        is_closed: bool,
+    ) -> ServingError:
         """Return the error of a call that ended with a status other than OK.
 
         Args:
             request: what was sent.
             status: gRPC's name of the status code.
             message: the details of the status, the server's or gRPC's own.
+            metadata: what the server sent with the status.
             is_closed: whether the client has been closed, which cancels calls.
         """
         where = self._where(request.ref)
         if is_closed and status == "CANCELLED":
             return closed(str(self._target))
-        if status == "RESOURCE_EXHAUSTED" and (_DECOMPRESSED in message or f"vs. {self._max_message})" in message):
+        is_inflated = _DECOMPRESSED in message and not self._is_compressed  # else it may be the server's, about the request
+        if status == "RESOURCE_EXHAUSTED" and (is_inflated or f"vs. {self._max_message})" in message):
             return too_long("The answer", self._max_message, where)
         if status == "DEADLINE_EXCEEDED":
             fix = "set a longer timeout, or check whether the server is overloaded"
@@ -199,17 +246,48 @@ class GrpcProtocol:
             return ConnectionFailedError(
                 f"{self._target.address} does not speak gRPC.", where=where, fix=fix, code="TFB7003"
             )
-        if status == "UNAVAILABLE" and any(part in message for part in _NO_CONNECTION):
-            fix = reachable(self._target, "gRPC")
+        if status == "UNAVAILABLE":
+            return self._unavailable(message, request, dict(metadata or ()))
+        return refusal(f"{status}: {message}", status, message, request.ref, where)
+
+    def _unavailable(self, message: str, request: Request, metadata: Mapping[str, str | bytes]) -> ServingError:
+        where = self._where(request.ref)
+        if any(part in message for part in _NO_CONNECTION):
             what = f"Cannot connect to {self._target.address}: {message}"
-            return ConnectionFailedError(what, where=where, fix=fix)
-        return RequestError(
-            f"{status}: {message}", status=status, where=where, fix=hint(status, message, request.ref)
-        )
+            return unsent(ConnectionFailedError(what, where=where, fix=reachable(self._target, "gRPC")))
+        if any(part in message for part in _LOST):
+            return lost(self._target, message, where)
+        error: ServingError = refusal(f"UNAVAILABLE: {message}", "UNAVAILABLE", message, request.ref, where)
+        if not was_forwarded(message):
+            error = unsent(error)
+        if (asked := metadata.get(_PUSHBACK)) is not None:
+            error.retry_after = _pushback_seconds(str(asked))
+        return error
+
+
+def _more_options(settings: ConnectionSettings) -> tuple[tuple[str, str | int], ...]:
+    options: list[tuple[str, str | int]] = []
+    if settings.tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", settings.tls.server_name))
+    if settings.channels.keepalive is not None:
+        milliseconds = int(settings.channels.keepalive * 1000)
+        options += [
+            ("grpc.keepalive_time_ms", milliseconds),
+            ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+            ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
+            # By default, gRPC stops after two pings that no request or answer follows: a long inference has none.
+            ("grpc.http2.max_pings_without_data", 0),
+        ]
+    return tuple(options)
+
+
+def _pushback_seconds(text: str) -> float:
+    """Return the seconds that a server asks to wait; below 0 for what is no number (gRFC A6: then do not try again)."""
+    return int(text) / 1000 if text.isascii() and text.isdigit() and len(text) < len(str(2**31)) else -1.0
 
 
 def _request(service_name: str, method: str, body: bytes, ref: ModelRef, timeout: float) -> Request:
-    return Request(f"/{service_name}/{method}", body, ref, timeout)
+    return Request(f"/{service_name}/{method}", body, ref, timeout, is_read=method.startswith("Get"))
 
 
 def _prepared(verb: Verb, body: bytes, ref: ModelRef, timeout: float) -> Callable[[], Steps[object]]:

@@ -2,20 +2,22 @@
 
 The standard library's client applies its time-out to each read, so a server that sends a byte now and then keeps it waiting
 forever, and it reads whatever a server sends. Here the time is that of the whole exchange, and a longer answer is refused.
-Redirects are not followed, and no compression is offered.
+Redirects are not followed, and no compression of answers is offered.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import select
 import socket
 import ssl
 import time
-from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeAlias
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
 
-Headers: TypeAlias = Iterable[tuple[str, str]]
+from serving.client.steps import Headers, Request
 
 PIECE = 1 << 20
 """Most bytes that are read at a time: memory grows with what has arrived, not with what a server announces."""
@@ -25,6 +27,12 @@ class TooLongError(Exception):
     """The answer has more bytes than allowed."""
 
 
+_IDLE_SECONDS = 15.0
+"""A connection that was unused for longer is not used again: the server may be closing it. Servers wait 30 to 75 s, as a rule."""
+
+_KEEPALIVE_PROBES = 3
+
+
 class Answer(NamedTuple):
     """The answer to one request.
 
@@ -32,65 +40,135 @@ class Answer(NamedTuple):
         status: the HTTP status.
         body: the content.
         location: the target of a redirect, else an empty string.
+        retry_after: when the server asks for another try, as it says it; else an empty string.
     """
 
     status: int
     body: bytes
     location: str
+    retry_after: str = ""
+
+
+def content_headers(request: Request) -> Headers:
+    """Return the headers that describe a request's body."""
+    if request.body is None:
+        return ()
+    json = (("Content-Type", "application/json"),)
+    return (*json, ("Content-Encoding", "gzip")) if request.is_gzipped else json
+
+
+def retry_seconds(text: str) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110, 10.2.3); None if it is missing or cannot be read."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+    return max((at - datetime.now(timezone.utc)).total_seconds(), 0.0)
+
+
+def keep_alive(sock: socket.socket, seconds: float) -> None:
+    """Let the system test a connection that was silent for so many seconds, where it can."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
+    for option, value in (
+        (idle, round(seconds)),
+        (getattr(socket, "TCP_KEEPINTVL", None), max(round(seconds / _KEEPALIVE_PROBES), 1)),
+        (getattr(socket, "TCP_KEEPCNT", None), _KEEPALIVE_PROBES),
+    ):
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class _EncryptedConnection(http.client.HTTPSConnection):
+    """A connection whose certificate is for another name than the address."""
+
+    def __init__(self, address: str, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(address, context=context)
+        self._name = name
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)  # type: ignore[attr-defined]
 
 
 class Connection:
-    """A kept-alive connection of one thread.
+    """A kept-alive connection, for one thread at a time.
 
     Args:
         address: `host:port`.
         context: settings of TLS; None for a connection without encryption.
+        server_name: the name that the certificate must have; None for the address's host.
+        keepalive: seconds of silence after which the connection is tested; None for no test.
     """
 
-    def __init__(self, address: str, context: ssl.SSLContext | None) -> None:
-        self._http = (
-            http.client.HTTPConnection(address)
-            if context is None
-            else http.client.HTTPSConnection(address, context=context)
-        )
+    def __init__(
+        self,
+        address: str,
+        context: ssl.SSLContext | None,
+        server_name: str | None = None,
+        keepalive: float | None = None,
+    ) -> None:
+        self._http: http.client.HTTPConnection
+        if context is None:
+            self._http = http.client.HTTPConnection(address)
+        elif server_name is None:
+            self._http = http.client.HTTPSConnection(address, context=context)
+        else:
+            self._http = _EncryptedConnection(address, context, server_name)
+        self._keepalive = keepalive
         self._deadline = 0.0
+        self._used_at = 0.0
         self._http.response_class = self._response  # type: ignore[assignment]
 
-    @property
-    def sock(self) -> socket.socket | None:
-        """The open socket, or None."""
-        return self._http.sock
+    def open(self, seconds: float) -> None:
+        """Connect, unless there is a connection that was used a moment ago and that the server has not closed.
+
+        Args:
+            seconds: longest time from now to the end of the next exchange.
+
+        Raises:
+            OSError: no connection could be made.
+        """
+        self._deadline = time.monotonic() + seconds
+        self._http.timeout = seconds
+        sock = self._http.sock
+        if sock is not None:
+            if time.monotonic() - self._used_at < _IDLE_SECONDS and not _is_readable(sock):
+                sock.settimeout(seconds)
+                return
+            self._http.close()
+        self._http.connect()
+        if self._keepalive is not None:
+            keep_alive(self._http.sock, self._keepalive)
 
     def close(self) -> None:
         """Close the connection; the next exchange opens it again."""
         self._http.close()
 
-    def exchange(
-        self, method: str, path: str, body: bytes | None, seconds: float, max_bytes: int, headers: Headers = ()
-    ) -> Answer:
-        """Send a request and read the whole answer.
+    def exchange(self, request: Request, max_bytes: int) -> Answer:
+        """Send a request over the open connection and read the whole answer, within the time that `open` was given.
 
         Args:
-            method: the HTTP method.
-            path: the request's target.
-            body: JSON, or None.
-            seconds: longest time from now to the end of the answer.
+            request: the request.
             max_bytes: most bytes of the answer's content.
-            headers: names and values of further headers.
 
         Raises:
             TooLongError: the answer has more bytes.
             TimeoutError: the time is over.
             OSError, http.client.HTTPException: the connection failed, or the answer is not HTTP.
         """
-        self._deadline = time.monotonic() + seconds
-        self._http.timeout = seconds
-        if self._http.sock is not None:
-            self._http.sock.settimeout(seconds)
-        content_type = () if body is None else (("Content-Type", "application/json"),)
-        self._http.request(method, path, body, dict((*content_type, *headers)))
+        headers = dict((*content_headers(request), *request.headers))
+        self._http.request(request.method, request.path, request.body, headers)
         with self._http.getresponse() as response:
-            return Answer(response.status, _read(response, max_bytes), response.headers.get("Location", ""))
+            found = response.headers
+            content = _read(response, max_bytes)
+            answer = Answer(response.status, content, found.get("Location", ""), found.get("Retry-After", ""))
+        self._used_at = time.monotonic()
+        return answer
 
     def remaining(self) -> float:
         """Return the seconds that are left for the present exchange.
@@ -136,6 +214,13 @@ class _TimedFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Return whether an idle connection has something to read: its end, as a rule."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:

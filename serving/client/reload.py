@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from serving.client.client import Client
+from serving.client.connection import ConnectionSettings
 from serving.client.grpc_protocol import GrpcProtocol
-from serving.client.grpc_transport import GrpcTransport
-from serving.client.steps import run
 from serving.client.transport import Target
 from serving.config.model_server import ModelServerConfig, ServedModel
 from serving.config.version_policy import Specific
@@ -28,6 +28,15 @@ _ALLOW = "start the embedded server with --reload_base_path=FOLDER, the folder t
 """What to do if the embedded server refuses a reload: it listens beyond its machine, or the models are in another folder."""
 
 
+class _ReloadingClient(Client):
+    """A client that can also replace the server's config."""
+
+    def reload(self, config: ModelServerConfig, timeout: float) -> None:
+        """Replace the server's whole config; see `GrpcProtocol.reload`."""
+        assert isinstance(self._protocol, GrpcProtocol)
+        self._run(self._protocol.reload(config.to_proto(), timeout))
+
+
 class Reload:
     """A change of a running server's config: call `load`, then `label`.
 
@@ -37,13 +46,21 @@ class Reload:
         after: the new config, likewise. A reload replaces the whole config: models that are in neither are unloaded.
         available: versions of each model on disk.
         timeout: seconds for each step.
+        connection: how to connect; None for the default settings.
 
     Raises:
         TargetError: the target is not an address, or is a REST port.
     """
 
     def __init__(
-        self, target: str, before: ModelServerConfig, after: ModelServerConfig, available: Versions, *, timeout: float
+        self,
+        target: str,
+        before: ModelServerConfig,
+        after: ModelServerConfig,
+        available: Versions,
+        *,
+        timeout: float,
+        connection: ConnectionSettings | None = None,
     ) -> None:
         self.target = Target.parse(target)
         if self.target.rest:
@@ -52,6 +69,7 @@ class Reload:
                 f"{target} is a REST port, and a config can only be reloaded over gRPC.", fix=fix, code="TFB7001"
             )
         self._before, self._after, self._available, self._timeout = before, after, available, timeout
+        self._connection = connection
 
     def load(self) -> None:
         """Load the versions that the new config serves, and leave the labels. After a failure, restore the former config.
@@ -83,16 +101,15 @@ class Reload:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout
-        with Client(str(self.target)) as client:
+        with self._client() as client:
             for model in self._after.models:
                 for version in model.served(self._available.get(model.name, ())):
                     client.wait_until_ready(model.name, version, timeout=max(deadline - time.monotonic(), 0.1))
 
     def _send(self, config: ModelServerConfig) -> None:
-        protocol = GrpcProtocol(self.target)
-        transport = GrpcTransport(self.target, protocol)
         try:
-            run(protocol.reload(config.to_proto(), self._timeout), transport.send)
+            with closing(self._client()) as client:
+                client.reload(config, self._timeout)
         except (DeadlineError, RequestError) as exc:
             paths = ", ".join(model.base_path for model in config.models)
             exc.what = f"The server did not accept the config: {exc.what}"
@@ -100,5 +117,6 @@ class Reload:
             if isinstance(exc, RequestError) and exc.status == "PERMISSION_DENIED":
                 exc.fix = _ALLOW
             raise
-        finally:
-            transport.close()
+
+    def _client(self) -> _ReloadingClient:
+        return _ReloadingClient(str(self.target), connection=self._connection)

@@ -1,5 +1,7 @@
 """TensorFlow Serving over REST: requests, answers and errors. `rest_transport` and `async_rest` send what this module encodes.
 
+Bodies are compressed on request, answers never: a small one could become a huge one.
+
 JSON carries no dtypes: answers get the dtypes of the signature's metadata, which is requested once per model, version or
 label, and again if an answer has other outputs. JSON cannot carry float16, bfloat16 and uint16 (TensorFlow Serving refuses
 them) or complex numbers; 64-bit integers and all float32 and float64 values are transferred exactly.
@@ -8,6 +10,7 @@ them) or complex numbers; 64-bit integers and all float32 and float64 values are
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +21,9 @@ import numpy as np
 from google.protobuf import json_format
 
 from serving.client import arguments
+from serving.client.connection import ConnectionSettings
 from serving.client.examples import Classes, classes_from_json, to_json, values_from_json
+from serving.client.http_exchange import Answer, retry_seconds
 from serving.client.model_info import (
     ModelInfo,
     SignatureInfo,
@@ -28,7 +33,18 @@ from serving.client.model_info import (
     statuses_from_proto,
 )
 from serving.client.steps import Request, Steps
-from serving.client.transport import MAX_RESPONSE_BYTES, ModelRef, Target, Verb, hint, reachable, too_long
+from serving.client.transport import (
+    MAX_RESPONSE_BYTES,
+    ModelRef,
+    Target,
+    Verb,
+    lost,
+    reachable,
+    refusal,
+    too_long,
+    unsent,
+    was_forwarded,
+)
 from serving.errors import (
     ConnectionFailedError,
     DeadlineError,
@@ -49,6 +65,13 @@ _STATUS_OF_HTTP = {
 }  # fmt: skip
 """The most likely gRPC code for an HTTP status; several codes share a status."""
 
+_WORTH_GZIP = 1024
+"""Shorter bodies gain nothing: they fit into one packet."""
+_GZIP_LEVEL = 1
+"""Digits shrink to about 45 % at level 1, and to 40 % at level 6 in five times the time."""
+
+_OK, _UNAVAILABLE = 200, 503
+
 _NOT_AS_EXPECTED = (json_format.ParseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What json_format and the code around it raise for JSON of another form."""
 
@@ -66,15 +89,25 @@ class RestProtocol:
 
     Args:
         target: the server's address.
+        settings: how to connect.
         row: send `instances` (one object per example) instead of `inputs` (one list per tensor).
         max_response_bytes: most bytes of an answer, and of what its JSON is decoded to.
 
     Attributes:
+        target: the server's address.
         max_bytes: the same limit.
     """
 
-    def __init__(self, target: Target, *, row: bool = False, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
-        self._target = target
+    def __init__(
+        self,
+        target: Target,
+        settings: ConnectionSettings | None = None,
+        *,
+        row: bool = False,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        self.target = self._target = target
+        self._is_gzipping = settings is not None and settings.channels.compression == "gzip"
         self._row = row
         self.max_bytes = max_response_bytes
         self._metadata: dict[ModelRef, ModelInfo] = {}
@@ -110,11 +143,11 @@ class RestProtocol:
         return self._prepared(verb, _examples_body(signature, examples), ref, timeout)
 
     def _prepared(self, verb: Verb, body: bytes, ref: ModelRef, timeout: float) -> Callable[[], Steps[object]]:
-        request = Request(f"{self._path(ref)}:{verb.lower()}", body, ref, timeout)
+        request = self._request("POST", f"{self._path(ref)}:{verb.lower()}", ref, timeout, body)
 
         def call() -> Steps[object]:
-            status, data, location = yield request
-            return data if status == 200 else self._read(request, status, data, location)
+            answer: object = yield request
+            return answer
 
         return call
 
@@ -174,36 +207,56 @@ class RestProtocol:
         return info.signatures[name]
 
     def _json(self, method: str, path: str, ref: ModelRef, timeout: float, body: bytes | None = None) -> Steps[Any]:
-        request = Request(path, body, ref, timeout, method)
-        status, data, location = yield request
-        return self._read(request, status, data, location)
-
-    def _read(self, request: Request, status: int, data: bytes, location: str) -> Any:
-        """Return the decoded JSON of an answer, or raise the error that it tells."""
-        ref = request.ref
-        if _decoded_size(data) > self.max_bytes:
-            raise too_long("The memory of the answer's decoded JSON", self.max_bytes, f"{self._target}, model {ref}")
-        try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError) as exc:
-            if status == 200:
-                raise self._unexpected(f"{request.method} {request.path}", exc) from exc
-            answer = {"error": data[:200].decode("utf-8", "replace").strip()}
-        if status == 200 and isinstance(answer, dict) and "error" not in answer:
+        request = self._request(method, path, ref, timeout, body)
+        data = yield request
+        answer = self._decoded(request, data)
+        if isinstance(answer, dict) and "error" not in answer:
             return answer
-        raise self._refusal(status, answer, location, ref)
+        raise self._refusal(Answer(_OK, data, ""), answer, ref)
 
-    def _refusal(self, status: int, answer: Any, location: str, ref: ModelRef) -> RequestError:
+    def _request(self, method: str, path: str, ref: ModelRef, timeout: float, body: bytes | None) -> Request:
+        is_gzipped = self._is_gzipping and body is not None and len(body) >= _WORTH_GZIP
+        if is_gzipped and body is not None:
+            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        return Request(path, body, ref, timeout, method, is_read=method == "GET", is_gzipped=is_gzipped)
+
+    def content(self, request: Request, answer: Answer) -> bytes:
+        """Return the content of an answer.
+
+        Raises:
+            RequestError: the server refused the request.
+        """
+        if answer.status == _OK:
+            return answer.body
+        raise self._refusal(answer, self._decoded(request, answer.body, is_error=True), request.ref)
+
+    def _decoded(self, request: Request, data: bytes, *, is_error: bool = False) -> Any:
+        """Return the decoded JSON of an answer; of a refusal that is no JSON, the beginning of the text."""
+        if _decoded_size(data) > self.max_bytes:
+            where = f"{self._target}, model {request.ref}"
+            raise too_long("The memory of the answer's decoded JSON", self.max_bytes, where)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as exc:
+            if is_error:
+                return {"error": data[:200].decode("utf-8", "replace").strip()}
+            raise self._unexpected(f"{request.method} {request.path}", exc) from exc
+
+    def _refusal(self, refused: Answer, answer: Any, ref: ModelRef) -> RequestError:
+        status, location = refused.status, refused.location
         code = _STATUS_OF_HTTP.get(status, "UNKNOWN")
         error = answer.get("error", answer) if isinstance(answer, dict) else answer
         message = error if isinstance(error, str) else arguments.shown(error)
         if len(message) > _MAX_MESSAGE:
             message = f"{message[:_MAX_MESSAGE]}… ({len(message)} characters)"
-        fix = hint(code, message, ref)
-        if location:
-            fix = f"the server redirects to {arguments.shown(location)}; if that is right, make the client with that address"
         where = f"{self._target}, model {ref}"
-        return RequestError(f"HTTP {status}: {message}", status=code, http_status=status, where=where, fix=fix)
+        error = refusal(f"HTTP {status}: {message}", code, message, ref, where, http_status=status)
+        if location:
+            error.fix = f"the server redirects to {arguments.shown(location)}; if that is right, give the client that address"
+        if status == _UNAVAILABLE:
+            error.retry_after = retry_seconds(refused.retry_after)
+            return error if was_forwarded(message) else unsent(error)
+        return error
 
     def too_long(self, request: Request) -> ProtocolError:
         """Return the error of an answer with more bytes than allowed."""
@@ -215,9 +268,13 @@ class RestProtocol:
         return DeadlineError(f"No answer within {request.timeout:g} s.", where=str(self._target), fix=fix)
 
     def no_connection(self, why: str) -> ConnectionFailedError:
-        """Return the error of a connection that could not be made, or that was lost."""
+        """Return the error of a connection that could not be made."""
         what = f"Cannot connect to {self._target.address}: {why}"
-        return ConnectionFailedError(what, where=str(self._target), fix=reachable(self._target, "REST"))
+        return unsent(ConnectionFailedError(what, where=str(self._target), fix=reachable(self._target, "REST")))
+
+    def lost(self, why: str) -> ConnectionFailedError:
+        """Return the error of a connection that broke while the request was under way."""
+        return lost(self._target, why, str(self._target))
 
     def not_http(self, exc: Exception) -> ProtocolError:
         """Return the error of an answer that is not HTTP, or is cut."""

@@ -17,6 +17,9 @@ from serving.errors import ServingError
 T = TypeVar("T")
 
 
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+
 class Request(NamedTuple):
     """An encoded request.
 
@@ -26,6 +29,9 @@ class Request(NamedTuple):
         ref: the model version that it is for.
         timeout: seconds from sending to the end of the answer.
         method: the HTTP method; gRPC has only POST.
+        is_read: whether it only asks for a state, so that it can be repeated whatever happened to it.
+        is_gzipped: whether the body is compressed with gzip (REST).
+        headers: names in lower case and values of its headers; over gRPC, its metadata.
     """
 
     path: str
@@ -33,6 +39,9 @@ class Request(NamedTuple):
     ref: ModelRef
     timeout: float
     method: str = "POST"
+    is_read: bool = False
+    is_gzipped: bool = False
+    headers: Headers = ()
 
 
 class Pause(NamedTuple):
@@ -42,7 +51,7 @@ class Pause(NamedTuple):
 
 
 Steps: TypeAlias = Generator[Request | Pause, Any, T]
-"""Steps to a result. The answer to a Request is what the transport returns: bytes for gRPC, an `Answer` for REST."""
+"""Steps to a result. The answer to a Request is the content that the server answers: a serialized message, or JSON."""
 
 
 def run(steps: Steps[T], send: Callable[[Request], Any]) -> T:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-import ssl
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from serving.client import arguments
-from serving.errors import ConnectionFailedError, ProtocolError, TargetError
+from serving.errors import ConnectionFailedError, ProtocolError, RequestError, ServingError, TargetError
+
+E = TypeVar("E", bound=ServingError)
 
 Verb = Literal["Predict", "Classify", "Regress"]
 """RPCs that run one signature; REST uses the same names in lower case."""
@@ -38,7 +40,7 @@ class Target:
     """Address of a server.
 
     Attributes:
-        address: `host:port`, or `unix:/path` (gRPC only).
+        address: `host:port`; over gRPC also `unix:/path`, or several addresses `ip:port,ip:port` for which calls take turns.
         rest: whether it is a REST port.
         tls: whether connections are encrypted.
         path: for REST behind a proxy, the part of the URL's path before `/v1`.
@@ -53,9 +55,31 @@ class Target:
         scheme = ("http" if self.rest else "grpc") + ("s" if self.tls else "")
         return f"{scheme}://{self.address}{self.path}"
 
+    @property
+    def first_address(self) -> str:
+        """The first of several addresses, or the only one."""
+        return self.address.partition(",")[0]
+
+    @property
+    def grpc_name(self) -> str:
+        """The address as gRPC's resolvers take it."""
+        if "," not in self.address:
+            return self.address
+        return f"{'ipv6' if self.address.startswith('[') else 'ipv4'}:{self.address}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nothing that is sent leaves this machine."""
+        if self.address.startswith("unix:"):
+            return True
+        hosts = (address.rpartition(":")[0].strip("[]").partition("%")[0] for address in self.address.split(","))
+        return all(host.lower() == "localhost" or _is_loopback(host) for host in hosts)
+
     @classmethod
     def parse(cls, text: str, *, rest: bool = False) -> Target:
         """Parse `host:port`, `grpc://host:port`, `grpcs://…`, `http://…`, `https://…` or `unix:/path`.
+
+        For gRPC, `host:port` may be several IP addresses with commas: `10.0.0.1:8500,10.0.0.2:8500`.
 
         Args:
             text: the address as a user writes it.
@@ -69,7 +93,7 @@ class Target:
             return cls(_checked_socket(text))
         scheme, separator, _ = text.partition("://")
         if not separator:
-            return cls(_checked(text, text), rest)
+            return cls(_checked(text, f"http://{text}" if rest and "," in text else text), rest)
         if scheme not in ("grpc", "grpcs", "http", "https"):
             raise _bad(text, f"the scheme {scheme!r} is unknown")
         if not _URL_PATH.fullmatch(text.partition("://")[2].partition("/")[2]):
@@ -88,6 +112,30 @@ class Target:
 
 
 def _checked(address: str, text: str) -> str:
+    if "," not in address:
+        return _checked_one(address, text)
+    if text.startswith("http"):
+        raise _bad(text, "REST takes one address; over gRPC, calls take turns over several")
+    hosts = [_checked_one(each, text).rpartition(":")[0] for each in address.split(",")]
+    kinds = {_ip_version(host) for host in hosts}
+    if 0 in kinds or len(kinds) != 1:
+        raise _bad(text, "several addresses have to be IP addresses of one kind; a name may have several by itself")
+    return address
+
+
+def _ip_version(host: str) -> int:
+    """Return 4 or 6 for an IP address, 0 for a name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).version
+    except ValueError:
+        return 0
+
+
+def _is_loopback(host: str) -> bool:
+    return _ip_version(host) != 0 and ipaddress.ip_address(host).is_loopback
+
+
+def _checked_one(address: str, text: str) -> str:
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise _bad(text, "it is not HOST:PORT")
@@ -167,17 +215,6 @@ class ModelRef:
         return self.model if self.label is None else f"{self.model} label {self.label}"
 
 
-def tls_context(target: Target, root_certificates: bytes | None) -> ssl.SSLContext | None:
-    """Return the settings of TLS to a REST target; None for a connection without encryption.
-
-    Args:
-        target: the server's address.
-        root_certificates: PEM of the certificate authority to trust; None trusts the system's.
-    """
-    cadata = root_certificates.decode("ascii") if root_certificates else None
-    return ssl.create_default_context(cadata=cadata) if target.tls else None
-
-
 def reachable(target: Target, kind: str) -> str:
     """Return what to check when no connection to a target could be made.
 
@@ -189,7 +226,9 @@ def reachable(target: Target, kind: str) -> str:
         kind: gRPC or REST, what the port has to speak.
     """
     fix = f"check that the server is running and that this is its {kind} port"
-    return f"{fix}, and that root_certificates holds the authority of its certificate" if target.tls else fix
+    if not target.tls:
+        return fix
+    return f"{fix}, and that root_certificates (Tls(ca=…), --ca) holds the authority of its certificate"
 
 
 def closed(where: str) -> ConnectionFailedError:
@@ -197,6 +236,55 @@ def closed(where: str) -> ConnectionFailedError:
     return ConnectionFailedError(
         "The client is closed.", where=where, fix="make a new client, or close it after the last call", code="TFB7009"
     )
+
+
+def lost(target: Target, why: str, where: str) -> ConnectionFailedError:
+    """Return the error of a connection that broke, or whose server stopped, while a request was under way."""
+    error = ConnectionFailedError(
+        f"The connection to {target.address} was lost before the answer: {why}",
+        where=where,
+        fix="send the request again if the model may run twice, or let the client do so: RetryPolicy(lost=True), --retry-lost",
+        code="TFB7020",
+    )
+    if "oo many pings" in why or "too_many_pings" in why:
+        error.what = f"{target.address} closed the connection because the client's keepalive pings came too often."
+        error.fix = "give a longer keepalive (300 s or more), or let the server permit it: " + _PERMIT_PINGS
+        error.code = "TFB7021"
+    error.is_lost = True
+    return error
+
+
+_PERMIT_PINGS = "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=MILLISECONDS"
+
+
+def unsent(error: E) -> E:
+    """Return the error, marked as that of a request that no server has executed."""
+    error.is_unexecuted = True
+    return error
+
+
+_UNSENT_BY_ENVOY = ("connection failure", "connection timeout", "overflow", "refused")
+
+
+def was_forwarded(message: str) -> bool:
+    """Return whether an UNAVAILABLE is Envoy's about a server that it had sent the request to (common/http/utility.cc)."""
+    _, is_reset, reason = message.partition("reset reason:")
+    return bool(is_reset) and not any(part in reason for part in _UNSENT_BY_ENVOY)
+
+
+def refusal(what: str, status: str, message: str, ref: ModelRef, where: str, *, http_status: int | None = None) -> RequestError:
+    """Return the error of a request that the server refused.
+
+    Args:
+        what: the sentence for the user.
+        status: gRPC's name of the status code.
+        message: the server's message, which decides what the user can do.
+        ref: the model version of the request.
+        where: the server and the model.
+        http_status: the HTTP status over REST.
+    """
+    code = "TFB7019" if status == "UNAUTHENTICATED" else None
+    return RequestError(what, status=status, http_status=http_status, where=where, fix=hint(status, message, ref), code=code)
 
 
 def too_long(what: str, limit: int, where: str) -> ProtocolError:
@@ -233,5 +321,10 @@ _HINTS = (  # status, fragment of the message, what to do
         "send smaller batches, or raise the server's limit on the size of messages (tfbundle serve --max_request_bytes)",
     ),
     ("UNAVAILABLE", "", "try again in a moment: the server is overloaded, starting or stopping"),
+    (
+        "UNAUTHENTICATED",
+        "",
+        "give a token that the server or its gateway accepts: Credentials(token_file=…), --token-file; check audience and expiry",
+    ),
     ("UNIMPLEMENTED", "", "check that this is the gRPC port of a TensorFlow Serving server"),
 )

@@ -14,11 +14,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from serving.client.client import Client
+from serving.client.connection import ConnectionSettings
 from serving.client.model_info import ModelInfo
-from serving.client.steps import Request, Steps, T, run
+from serving.client.steps import Request
 from serving.errors import ConnectionFailedError, DeadlineError, ServingError, TargetError
 from serving.protocol.tensors import Array
 from serving.shadow.answers import OutputComparison, compare_answers
@@ -56,6 +57,7 @@ class Plan:
         noise_every: the first version is asked twice in every so many requests; 0 for never.
         worst: number of the worst requests that are kept.
         timeout: seconds to wait for an answer.
+        connection: how to connect; None for the default settings.
     """
 
     sides: tuple[Side, Side]
@@ -69,6 +71,7 @@ class Plan:
     noise_every: int = 10
     worst: int = 5
     timeout: float = 30.0
+    connection: ConnectionSettings | None = None
 
 
 class TimedClient(Client):
@@ -80,13 +83,10 @@ class TimedClient(Client):
 
     seconds = 0.0
 
-    def _run(self, steps: Steps[T]) -> T:
-        return run(steps, self._timed)
-
-    def _timed(self, request: Request) -> Any:
+    def _send(self, request: Request) -> bytes:
         started = time.perf_counter()
         try:
-            return self._transport.send(request)
+            return super()._send(request)
         finally:
             self.seconds = time.perf_counter() - started
 
@@ -119,7 +119,7 @@ class Shadow:
         self._incomplete: list[str] = []
         self._silent = 0
         self._seconds = 0.0
-        with Client(target, timeout=plan.timeout) as client:
+        with Client(target, timeout=plan.timeout, connection=plan.connection) as client:
             self._shown = str(client.target)
             self._infos = self._resolved(client)
         _check_two(self._model, plan.sides, self._infos)
@@ -190,7 +190,7 @@ class Shadow:
         if self._incomplete:
             return
         try:
-            with Client(self._target, timeout=self._plan.timeout) as client:
+            with Client(self._target, timeout=self._plan.timeout, connection=self._plan.connection) as client:
                 now = self._resolved(client)
         except ServingError as exc:
             self._end(f"At the end, the versions could not be asked for any more: {exc.what}")
@@ -207,7 +207,7 @@ class Shadow:
                 self._stop.set()
 
     def _work(self) -> None:
-        client = TimedClient(self._target, timeout=self._plan.timeout)
+        client = TimedClient(self._target, timeout=self._plan.timeout, connection=self._plan.connection)
         with client:
             self._clients.append(client)
             is_warm = False

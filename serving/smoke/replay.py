@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from serving.client.client import Client
+from serving.client.connection import ConnectionSettings
 from serving.client.prepared_request import PreparedRequest
 from serving.client.request_log import NOT_SENT, log_files, read_log
 from serving.errors import GoldenError, ServingError
@@ -57,7 +58,12 @@ def read_requests(path: Path) -> RequestLog:
 
 
 def replay(
-    target: str, path: Path, *, timeout: float = 60.0, progress: Callable[[Check], None] | None = None
+    target: str,
+    path: Path,
+    *,
+    timeout: float = 60.0,
+    connection: ConnectionSettings | None = None,
+    progress: Callable[[Check], None] | None = None,
 ) -> SmokeReport:
     """Send the requests of a file and compare the answers with the recorded ones.
 
@@ -65,6 +71,7 @@ def replay(
         target: `host:port` of a gRPC port, or an `http://` URL for REST.
         path: the TFRecord file, or a folder of such files.
         timeout: seconds for each model to become available, and for each answer.
+        connection: how to connect; None for the default settings.
         progress: called with each check when it is done.
 
     Raises:
@@ -81,7 +88,7 @@ def replay(
         if progress:
             progress(check)
 
-    with Client(target, timeout=timeout) as client:
+    with Client(target, timeout=timeout, connection=connection) as client:
         for model in dict.fromkeys(request.model for request in log.requests):
             client.wait_until_ready(model, timeout=timeout)
         for number, request in enumerate(log.requests, start=1):

@@ -17,9 +17,11 @@ from typing import Any, Literal
 import numpy as np
 
 from serving.client.client import Client
+from serving.client.connection import ConnectionSettings
 from serving.client.examples import EXAMPLES, VERBS, classes_as_outputs
 from serving.client.model_info import ModelInfo, TensorInfo
 from serving.client.rest_protocol import NOT_IN_JSON
+from serving.client.transport import Target
 from serving.errors import GoldenError, NotReadyError, ServingError
 from serving.golden.compare import compare
 from serving.golden.data import Golden, GoldenCase
@@ -141,6 +143,7 @@ def run(
     *,
     rest: str | None = None,
     timeout: float = 60.0,
+    connection: ConnectionSettings | None = None,
     progress: Callable[[Check], None] | None = None,
 ) -> SmokeReport:
     """Test a server against golden data.
@@ -150,17 +153,22 @@ def run(
         files: the golden data to replay.
         rest: the server's REST port as `host:port` or URL, to test both.
         timeout: seconds for all models together to become available, and for each answer.
+        connection: how to connect; None for the default settings.
         progress: called with each check when it is done.
 
     Raises:
-        TargetError: a target is not an address.
+        TargetError: a target is not an address, or the settings do not fit it.
         GoldenError: a file cannot be read, or no file is given.
     """
     started = time.monotonic()
     if not files:
         raise GoldenError("No golden data was given.", fix="give the folder of a bundle", code="TFB7201")
     data = [(file, Golden.load(file.path)) for file in files]
-    ports = [_Port.open(target, False, timeout), *([_Port.open(rest, True, timeout)] if rest else [])]
+    settings = connection or ConnectionSettings()
+    ports = [_Port.open(partial(Client, timeout=timeout, connection=settings), target, False)]
+    if rest:
+        plain_or_not = settings.for_target(Target.parse(rest, rest=True))  # TensorFlow Serving's REST port has no TLS
+        ports.append(_Port.open(partial(Client, timeout=timeout, connection=plain_or_not), rest, True))
     checks: list[Check] = []
     try:
         for port in ports:
@@ -183,11 +191,11 @@ class _Port:
     rows: Client | None = None
 
     @classmethod
-    def open(cls, target: str, rest: bool, timeout: float) -> _Port:
-        main = Client(target, rest=rest, timeout=timeout)
+    def open(cls, connect: Callable[..., Client], target: str, rest: bool) -> _Port:
+        main = connect(target, rest=rest)
         if not main.target.rest:
             return cls(main)
-        return cls(main, Client(target, rest=rest, timeout=timeout, rest_format="row"))
+        return cls(main, connect(target, rest=rest, rest_format="row"))
 
     def close(self) -> None:
         self.main.close()

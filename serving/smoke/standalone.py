@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from serving.client.connection_flags import add_flags, settings_from_flags
 from serving.errors import ServingError
 from serving.smoke.run import Check, golden_files, run
 from serving.texts import json_text, printable
@@ -33,6 +34,7 @@ def main(argv: Sequence[str], golden: Path) -> int:
             files,
             rest=options.rest,
             timeout=options.timeout,
+            connection=settings_from_flags(options),
             progress=None if options.json else _show,
         )
     except ServingError as exc:
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to wait for the models to become available, and for each answer (default: 60)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_flags(parser)
     return parser
 
 

@@ -1,6 +1,7 @@
 """A small model server in its own process, for the tests of the client and the smoke test.
 
-    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--rest-port N] [--tls FOLDER]
+    python -m tests.serving.small_server [--weight W] [--swapped-metadata] [--rest-port N] [--grpc-port N] [--tls FOLDER]
+        [--certificate FILE --key FILE [--client-ca FILE]] [--token-file FILE] [--refusals N] [--headers FILE]
 
 The server computes with NumPy and speaks TensorFlow Serving's protocol over gRPC and REST. Unlike the embedded server, it
 can misbehave on purpose. It prints `grpc PORT rest PORT` when both ports are open, and ends when its standard input closes.
@@ -19,11 +20,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import gzip
 import json
 import ssl
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,6 +55,31 @@ class RefusedError(Exception):
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+class Guard:
+    """What the server demands of a request before it looks at the model.
+
+    Args:
+        token_file: holds the token that requests must carry, as of now.
+        refusals: number of inferences of each `x-user` that are answered with UNAVAILABLE.
+        headers: file that gets the headers of each request, a line of JSON each.
+    """
+
+    def __init__(self, token_file: Path | None = None, refusals: int = 0, headers: Path | None = None) -> None:
+        self._token_file, self._refusals, self._headers = token_file, refusals, headers
+        self._refused: Counter[str] = Counter()
+
+    def check(self, headers: dict[str, str], *, is_inference: bool) -> None:
+        if self._headers:
+            with self._headers.open("a") as file:
+                file.write(json.dumps(headers) + "\n")
+        if self._token_file and headers.get("authorization") != f"Bearer {self._token_file.read_text().strip()}":
+            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "the token is not valid")
+        user = headers.get("x-user", "")
+        if is_inference and self._refused[user] < self._refusals:
+            self._refused[user] += 1
+            raise RefusedError(grpc.StatusCode.UNAVAILABLE, "no server is free")
 
 
 class Models:
@@ -171,14 +199,17 @@ def _status(models: Models, request: Any) -> Any:
     return models.status(request.model_spec)
 
 
-def serve_grpc(models: Models, tls: Path | None) -> tuple[Any, int]:
+def serve_grpc(models: Models, guard: Guard, options: argparse.Namespace) -> tuple[Any, int]:
     server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
 
     def handler(function: Any, method: Any) -> Any:
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             try:
+                metadata = {key: str(value) for key, value in context.invocation_metadata()}
+                guard.check(metadata, is_inference=function is _predict)
                 return function(models, request)
             except RefusedError as refused:
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", "10"),))
                 context.abort(refused.code, str(refused))
 
         return grpc.unary_unary_rpc_method_handler(
@@ -194,11 +225,13 @@ def serve_grpc(models: Models, tls: Path | None) -> tuple[Any, int]:
         methods = service(name).methods_by_name
         handlers = {method: handler(function, methods[method]) for method, function in functions.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-    if tls is None:
-        port = server.add_insecure_port("127.0.0.1:0")
+    if options.certificate is None:
+        port = server.add_insecure_port(f"127.0.0.1:{options.grpc_port}")
     else:
-        pair = (tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes()
-        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        pair = options.key.read_bytes(), options.certificate.read_bytes()
+        clients = options.client_ca.read_bytes() if options.client_ca else None
+        credentials = grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
     return server, port
 
@@ -213,11 +246,22 @@ class Rest(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     models: Models
+    guard: Guard
+
+    def _checked(self, *, is_inference: bool) -> bool:
+        try:
+            self.guard.check({key.lower(): value for key, value in self.headers.items()}, is_inference=is_inference)
+        except RefusedError as refused:
+            self._refuse(refused)
+            return False
+        return True
 
     def log_message(self, format: str, *args: object) -> None:
         return
 
     def do_GET(self) -> None:
+        if not self._checked(is_inference=False):
+            return
         spec, action = self._spec()
         try:
             if action == "metadata":
@@ -242,6 +286,10 @@ class Rest(BaseHTTPRequestHandler):
         if self.path == "/hang-up":
             self.close_connection = True
             return
+        if not self._checked(is_inference=True):
+            return
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
         spec, _ = self._spec()
         request = json.loads(body)
         spec.signature_name = request.get("signature_name", "")
@@ -281,11 +329,13 @@ class Rest(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if status == 503:
+            self.send_header("Retry-After", "0")
         self.end_headers()
         self.wfile.write(data)
 
     def _refuse(self, refused: RefusedError) -> None:
-        statuses = {"NOT_FOUND": 404, "UNAVAILABLE": 503}
+        statuses = {"NOT_FOUND": 404, "UNAVAILABLE": 503, "UNAUTHENTICATED": 401}
         self._answer(statuses.get(refused.code.name, 400), {"error": str(refused)})
 
 
@@ -307,14 +357,27 @@ def main() -> None:
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--swapped-metadata", action="store_true")
     parser.add_argument("--rest-port", type=int, default=0)
+    parser.add_argument("--grpc-port", type=int, default=0)
     parser.add_argument("--tls", type=Path, help="a folder with key.pem and cert.pem")
+    parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--key", type=Path)
+    parser.add_argument("--client-ca", type=Path, help="requires certificates of clients that this authority has issued")
+    parser.add_argument("--token-file", type=Path)
+    parser.add_argument("--refusals", type=int, default=0)
+    parser.add_argument("--headers", type=Path)
     options = parser.parse_args()
-    Rest.models = Models(options.weight, options.swapped_metadata)
-    server, grpc_port = serve_grpc(Rest.models, options.tls)
-    rest = RestServer(("127.0.0.1", options.rest_port), Rest)
     if options.tls:
+        options.certificate, options.key = options.tls / "cert.pem", options.tls / "key.pem"
+    Rest.models = Models(options.weight, options.swapped_metadata)
+    Rest.guard = Guard(options.token_file, options.refusals, options.headers)
+    server, grpc_port = serve_grpc(Rest.models, Rest.guard, options)
+    rest = RestServer(("127.0.0.1", options.rest_port), Rest)
+    if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(options.tls / "cert.pem", options.tls / "key.pem")
+        context.load_cert_chain(options.certificate, options.key)
+        if options.client_ca:
+            context.load_verify_locations(options.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
         rest.socket = context.wrap_socket(rest.socket, server_side=True)
     threading.Thread(target=rest.serve_forever, daemon=True).start()
     print("grpc", grpc_port, "rest", rest.server_address[1], flush=True)

@@ -15,7 +15,7 @@ from serving.errors import DeadlineError, ExplainedError, NotReadyError, Request
 EXIT_CODES = {
     "ConfigError": 2, "ConnectionFailedError": 1, "DeadlineError": 1, "ExplainedError": 1, "GoldenError": 1,
     "LaunchError": 1, "NotReadyError": 1, "ProtocolError": 1, "RequestError": 1, "ServingError": 1, "TargetError": 2,
-    "TensorError": 1,
+    "TensorError": 1, "TlsError": 1,
     "ComparisonError": 3, "ConversionError": 1, "DeliveryError": 1,
     "ExportError": 1, "GateError": 3, "MissingExtraError": 2, "ParityError": 3, "PublishError": 1,
     "SetupError": 1,

@@ -19,10 +19,12 @@ import pytest
 from serving import (
     Client,
     ConnectionFailedError,
+    ConnectionSettings,
     DeadlineError,
     NotReadyError,
     ProtocolError,
     RequestError,
+    RetryPolicy,
     TargetError,
     TensorError,
     TensorInfo,
@@ -251,16 +253,50 @@ def test_a_port_of_the_other_protocol_is_recognized(endpoints: ServerEndpoints) 
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_request_on_a_kept_connection_that_the_server_closes_is_sent_again(reset: bool) -> None:
+def test_a_request_whose_connection_is_lost_is_only_sent_again_if_the_user_says_so(reset: bool) -> None:
     body = b'{"outputs": [1.5]}'
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-    with _answers([[answer], [answer]], reset) as target, Client(target, timeout=5) as client:
-        call = client.prepare("m", {"x": X})
-        assert call() == call() == body
     with _answers([[], [answer]], reset) as target, Client(target, timeout=5) as client:
-        with pytest.raises(ConnectionFailedError):  # a new connection says more about the request
+        with pytest.raises(ConnectionFailedError, match="lost before the answer") as caught:
             client.prepare("m", {"x": X})()
+        assert caught.value.code == "TFB7020" and not caught.value.is_unexecuted
         assert client.prepare("m", {"x": X})() == body
+    again = ConnectionSettings(retry=RetryPolicy(lost=True, first_pause=0.01))
+    with _answers([[], [answer]], reset) as target, Client(target, timeout=5, connection=again) as client:
+        assert client.prepare("m", {"x": X})() == body
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_not_used() -> None:
+    body = b'{"outputs": [1.5]}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    closed = threading.Event()
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                data = b""
+                while b"inputs" not in data:
+                    data += connection.recv(65536)
+                connection.sendall(answer)
+            closed.set()
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        threads(serve),
+        Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5) as client,
+    ):
+        call = client.prepare("m", {"x": X})
+        assert call() == body
+        assert closed.wait(5)
+        assert call() == body
+
+
+def test_a_state_is_requested_again_when_its_connection_is_lost() -> None:
+    body = b'{"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK"}}]}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with _answers([[], [], [answer]], reset=True) as target, Client(target, timeout=5) as client:
+        assert [state.version for state in client.status("m")] == [3]
 
 
 def test_an_answer_that_is_not_json_is_a_protocol_error() -> None:

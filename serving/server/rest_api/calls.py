@@ -80,9 +80,7 @@ class Call(ABC):
     is_measured = True
 
     def __init__(self, services: Services, request: RestRequest, cancellation: Cancellation) -> None:
-        self.core = services.core
-        self.codecs = services.codecs
-        self.request_log = services.request_log
+        self.core, self.codecs, self.request_log = services
         self.request = request
         self.cancellation = cancellation
         self.model = ""

@@ -19,6 +19,7 @@ from serving.protocol.tensors import Array
 from serving.server.methods.examples import classify, regress
 from serving.server.methods.model_info import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
 from serving.server.methods.model_spec import Method, answer_with_version
+from serving.server.methods.openapi import openapi_document
 from serving.server.methods.predict import predict_messages, run_signature
 from serving.server.models.core import ServerCore
 from serving.server.models.sources import parse_version
@@ -31,12 +32,12 @@ from serving.server.rest_api.errors import check_sizes, shortened
 from serving.server.rest_api.exchange import Reply, RestRequest, Unwritten, error_page
 from serving.server.rest_api.frames import is_sendable
 from serving.server.rest_api.gzip_body import is_gzipped
-from serving.server.rest_api.open_inference import OpenInferenceCall, is_inference_path
+from serving.server.rest_api.open_inference import OPENAPI, OpenInferenceCall, is_inference_path
 from serving.server.rest_api.playground import PATH as PLAYGROUND
 from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.raw_names import RawNames
 from serving.server.rest_api.targets import ModelTarget, read_target
-from serving.texts import is_utf8
+from serving.texts import is_utf8, json_text
 
 # Matched against the raw path with its query string; names are percent-decoded afterwards.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
@@ -99,6 +100,8 @@ class RestApi:
             return self._answer_metrics(target)
         if self.playground and request.path == PLAYGROUND and request.method in ("GET", "HEAD"):
             return Reply(200, *self.playground.answer(request.headers))
+        if self.core.options.open_inference_protocol and request.path == OPENAPI and request.method in ("GET", "HEAD"):
+            return Reply(200, self._with_cors(_JSON), json_text(openapi_document(self.core)).encode())
         is_inference = self.core.options.open_inference_protocol and is_inference_path(target.path)
         if not is_inference and not _API.fullmatch(request.path):
             return error_page(HTTPStatus.NOT_FOUND)

@@ -51,6 +51,8 @@ _PATHS = re.compile(
     r"|/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>ready|infer))?)?/?"
 )
 HEADER_LENGTH = "Inference-Header-Content-Length"
+OPENAPI = "/openapi.json"
+"""The path of the document that describes the REST interface."""
 _BINARY = {"Content-Type": "application/octet-stream"}
 
 

@@ -82,8 +82,9 @@ def test_what_the_server_answered_fits() -> None:
 
 
 def test_most_requests_that_the_server_refused_do_not_fit() -> None:
-    fits = [not problems(recorded_document(), row["path"], "post", request) for row, request in refused()]
-    assert len(fits) > 60 and sum(fits) < 0.2 * len(fits), Counter(fits)
+    """What the schema cannot tell is in the values: bad base64, an operator's own checks, a batch of unequal inputs."""
+    fits = Counter(not problems(recorded_document(), row["path"], "post", request) for row, request in refused())
+    assert fits[False] > 2 * fits[True] and fits[False] > 100, fits
 
 
 def refused() -> Iterator[tuple[dict[str, Any], Any]]:

@@ -133,7 +133,7 @@ def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 def _check_names(names: Sequence[object], kind: str) -> None:
     seen = set()
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not is_utf8(name):
             raise invalid_argument(f"Each {kind} must have a 'name', which is a string.")
         if name in seen:
             raise invalid_argument(f"The {kind} {name} is given twice.")

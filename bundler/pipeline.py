@@ -39,7 +39,7 @@ from bundler.process import environment, interrupts
 from bundler.process.extras import require
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
-from bundler.saved_model.summarize import GraphSummary, methods, summarize
+from bundler.saved_model.summarize import GraphSummary, example_methods, methods, summarize
 from bundler.saved_model.warmup import write_warmup
 from bundler.saved_model.write import replace_saved_model, write
 from bundler.sources import LoadedModel, load, require_packages
@@ -644,6 +644,7 @@ def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset:
         "permutations": {key: list(axes) for key, axes in served.permutations.items()},
         "opset": opset,
         "signatures": {key: signature.to_json() for key, signature in served.signatures.items()},
+        **({"methods": kinds} if (kinds := example_methods(served.methods)) else {}),
         "fixed_dims": _fixed_dims(task, loaded).to_json(),
     }
 

@@ -55,6 +55,17 @@ def require_package(module: str, install: str) -> ModuleType:
         raise
 
 
+def strangers_python() -> str:
+    """Return the interpreter of the environment with other projects' clients, which need an older protobuf.
+
+    It is `.venv/strangers`, or the environment in TFBUNDLE_STRANGERS.
+    """
+    folder = Path(os.environ.get("TFBUNDLE_STRANGERS") or Path(sys.prefix) / "strangers")
+    python = folder / "bin" / "python"
+    require(python.exists(), f"other projects' clients in {folder} (make venv)")
+    return str(python)
+
+
 def bash() -> str:
     """Return the path of bash."""
     return require_program("bash", install="apt-get install bash")

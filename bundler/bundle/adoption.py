@@ -23,7 +23,7 @@ from bundler.bundle.files import link_or_copy
 from bundler.bundle.layout import BundleLayout, check_model_name, parse_version
 from bundler.bundle.manifest import Record, files_under
 from bundler.errors import ConversionError, UsageError
-from bundler.saved_model.summarize import signatures_of, summarize
+from bundler.saved_model.summarize import example_methods, methods, signatures_of, summarize
 from serving.regular_file import kind
 from serving.texts import plural, shell_command
 
@@ -178,6 +178,7 @@ def make_record(version: FoundVersion, bundle: BundleLayout) -> Record:
         if first is None:
             raise _refused(version, "it has no signature", "export the model with a signature, or move the version away")
         graph = summarize(folder, first)
+        kinds = example_methods(methods(folder, first))
     except ConversionError as exc:
         raise _refused(version, exc.what.rstrip("."), "move the version out of the folder") from exc
     changed = (folder / "saved_model.pb").stat().st_mtime
@@ -190,6 +191,7 @@ def make_record(version: FoundVersion, bundle: BundleLayout) -> Record:
         "layout": "keep",
         "opset": 0,
         "signatures": {name: signature.to_json() for name, signature in signatures.items()},
+        **({"methods": kinds} if kinds else {}),
         "parity": _no_parity(),
         "graph": graph.to_json(),
         "tflite": {},

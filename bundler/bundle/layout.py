@@ -7,7 +7,7 @@ A bundle has this layout:
     tflite/<model>/<version>/            <model>-<variant>.tflite
     onnx/<model>/<version>.onnx
     golden/<model>/<version>.npz
-    serving/ k8s/ docker/ smoke/ report.html
+    serving/ k8s/ docker/ smoke/ report.html openapi.json
     attestations/                        what `tfbundle sign` writes; bundle.json does not list it
         bom.cdx.json  provenance/<model>/<version>.intoto.json  signature.sigstore.json
 
@@ -136,6 +136,11 @@ class BundleLayout:
         return self.root / "report.html"
 
     @property
+    def openapi(self) -> Path:
+        """The OpenAPI document of the REST interface."""
+        return self.root / "openapi.json"
+
+    @property
     def lock(self) -> Path:
         """The lock file that a build holds."""
         return self.root / ".lock"
@@ -157,7 +162,7 @@ class BundleLayout:
     @property
     def generated(self) -> tuple[Path, ...]:
         """The files and folders that every build and `tfbundle render` rewrite."""
-        return (self.serving_dir, self.k8s_dir, self.docker_dir, self.smoke_dir, self.report)
+        return (self.serving_dir, self.k8s_dir, self.docker_dir, self.smoke_dir, self.report, self.openapi)
 
     def taken_versions(self, model: str) -> set[int]:
         """Return the version numbers that any part of the model on disk already has."""

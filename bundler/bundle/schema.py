@@ -459,6 +459,7 @@ class VersionRecord(_Record):
     permutations: dict[str, tuple[Count, ...]] = {}
     largest_batch: Count = 0
     signatures: dict[str, SignatureRecord]
+    methods: dict[str, Literal["classify", "regress"]] = {}
     parity: ParityRecord
     graph: GraphRecord
     tflite: dict[str, VariantRecord]

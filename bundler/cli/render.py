@@ -11,7 +11,7 @@ from bundler.cli.boundary import cleanly_interrupted
 from bundler.cli.output import note, print_json, say
 from bundler.cli.remote import BUNDLE, changed_folder
 
-_ALL = ("serving", "kubernetes", "docker", "smoke", "report")
+_ALL = ("serving", "kubernetes", "docker", "smoke", "report", "openapi")
 
 
 def render(
@@ -27,7 +27,10 @@ def render(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write configs, manifests, Docker files, smoke test and report again. Files that you edited are kept as .orig."""
+    """Write configs, manifests, Docker files, smoke test, report and OpenAPI document again.
+
+    Files that you edited are kept as .orig.
+    """
     from bundler.render.parts import rerender
     from bundler.spec.bundle_spec import read_spec
 

@@ -34,6 +34,7 @@ def serve(
     what a request may cost, and --allowed_hosts the names under which the server answers.
     --reload_base_path=FOLDER is where `tfbundle promote --server` and other clients may load models from: by default the
     bundle's models, and nowhere if --host is not this machine.
+    --open_inference_protocol answers KServe's v2 protocol too, over REST below /v2 and over gRPC.
     --allow_unsafe_ops loads models that reach out to files, the network or Python, which are refused otherwise.
     """
     from serving.protocol.status import StatusError

@@ -26,6 +26,7 @@ PARTS = {
     "docker": "docker",
     "smoke": "smoke",
     "report": "report",
+    "openapi": "openapi",
 }
 """Name of a part, as in `tfbundle render`, to the module of this package that renders it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,28 @@ def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
     return set(_meta_graph(folder, signature).signature_def[signature].inputs)
 
 
-def methods(folder: Path) -> dict[str, str]:
+def methods(folder: Path, signature: str = "serving_default") -> dict[str, str]:
     """Return the method name of each signature of a SavedModel.
 
+    Args:
+        folder: the SavedModel.
+        signature: a signature that it has.
+
     Raises:
-        ConversionError: there is no SavedModel in the folder.
+        ConversionError: there is no SavedModel in the folder, or it has no such signature.
     """
-    signatures = _meta_graph(folder, "serving_default").signature_def
+    signatures = _meta_graph(folder, signature).signature_def
     return {name: signature.method_name for name, signature in signatures.items()}
+
+
+def example_methods(names: Mapping[str, str]) -> dict[str, str]:
+    """Return `classify` or `regress` by signature, for those that Classify or Regress answers.
+
+    Args:
+        names: method names by signature, as `methods` returns them.
+    """
+    kinds = {f"tensorflow/serving/{kind}": kind for kind in ("classify", "regress")}
+    return {name: kinds[method] for name, method in sorted(names.items()) if method in kinds}
 
 
 def signature_def(folder: Path, signature: str) -> Any:

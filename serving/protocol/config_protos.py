@@ -55,11 +55,12 @@ def _file(path: str, messages: dict[str, tuple[Field, ...]]) -> descriptor_pb2.F
     if any(kind.startswith("google.protobuf.") for fields in messages.values() for _, _, kind in fields):
         file.dependency.append(_WRAPPERS)
     for name, fields in messages.items():
-        file.message_type.add(name=name, field=[_field(*field) for field in fields])
+        file.message_type.add(name=name, field=[field_descriptor(*field) for field in fields])
     return file
 
 
-def _field(name: str, number: int, kind: str) -> descriptor_pb2.FieldDescriptorProto:
+def field_descriptor(name: str, number: int, kind: str) -> descriptor_pb2.FieldDescriptorProto:
+    """Return the descriptor of a field; see `Field`."""
     field = descriptor_pb2.FieldDescriptorProto(name=name, number=number)
     label = "REPEATED" if kind.startswith("repeated ") else "OPTIONAL"
     field.label = descriptor_pb2.FieldDescriptorProto.Label.Value(f"LABEL_{label}")

@@ -4,7 +4,7 @@
     models/NAME/VERSION           a layer of an image, the same as in the image of the models
     tflite, onnx, golden          each file a layer of its own: its digest is the one in bundle.json
     serving, k8s, docker, smoke   a layer of an image for each folder
-    report.html                   a layer of its own
+    report.html, openapi.json     each a layer of its own
 
 All layers have the title annotation, and those of folders the two by which the ORAS command line unpacks them, as in the image.
 The config is a summary of bundle.json, so that a registry's page can show models and signatures. All annotations come from
@@ -32,6 +32,7 @@ FILES = {
     "onnx": "application/vnd.tfbundle.onnx.v1",
     "golden": "application/vnd.tfbundle.golden.v1+npz",
     "report.html": "text/html",
+    "openapi.json": "application/vnd.oai.openapi+json",
 }
 """The media type of files that are layers of their own, by the first part of their path."""
 
@@ -44,6 +45,7 @@ IMAGE = "vnd.tfbundle.models-image"
 _LAYOUT = BundleLayout(Path())
 _TOP = tuple(path.name for path in (*_LAYOUT.version_folders, *_LAYOUT.generated))
 """The folders and files in the root of a bundle that bundle.json lists."""
+_TOP_FILES = (_LAYOUT.report.name, _LAYOUT.openapi.name)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def divide(bundle: BundleReader) -> Parts:
 def is_of_bundle(name: str) -> bool:
     """Return whether a path that bundle.json lists is one where tfbundle writes."""
     top, slash, _ = name.partition("/")
-    return top in _TOP and (top == "report.html") != bool(slash)
+    return top in _TOP and (top in _TOP_FILES) != bool(slash)
 
 
 def _folder(name: str) -> str:
@@ -110,7 +112,7 @@ def layer_of(sealed: Sealed) -> Descriptor:
 def file_layer(file: PackedFile) -> Descriptor:
     """Return the descriptor of a file that is a layer of its own."""
     top = file.name.split("/")[0]
-    part = "generated" if top == "report.html" else top
+    part = "generated" if top in _TOP_FILES else top
     digest = f"sha256:{file.entry.sha256}"
     return Descriptor(FILES[top], digest, file.entry.size, {TITLE: file.name, PART: part})
 

@@ -152,6 +152,7 @@ FLAGS: dict[str, Flag] = {
     "xla_cpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "xla_gpu_compilation_enabled": Flag(_boolean, None, "the model is compiled as it was saved"),
     "skip_initialize_tpu": Flag(_boolean, None, "there is no TPU"),
+    "open_inference_protocol": Flag(_boolean, "open_inference_protocol"),
     "max_concurrent_rpcs": Flag(_positive, "max_concurrent_rpcs"),
     "max_request_bytes": Flag(_positive, "max_request_bytes"),
     "max_decoded_bytes": Flag(_positive, "max_decoded_bytes"),
@@ -170,6 +171,7 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
 OWN = {
     "host": "address to listen on; 0.0.0.0 for all",
     "enable_playground": "a page at / of the REST port",
+    "open_inference_protocol": "KServe's v2 protocol too, over REST below /v2 and over gRPC",
     "log_requests": "folder for a log of requests and answers",
     "log_requests_sample_rate": "share of the requests that is logged",
     "log_format": "text or json",
@@ -185,9 +187,9 @@ OWN = {
     "allow_unsafe_ops": "load models that reach out to files, the network or Python",
     "allowed_hosts": "other names in the Host header and of pages that may post, with commas between; * for all",
 }
-"""Flags that the real server lacks, each with what it sets. The real server listens on all addresses, has no page at `/`, logs
-through compiled-in collectors, does not limit what a request costs, loads any model and any path that a reload names, and
-sets `servable_versions_always_present` in no config that a user can write."""
+"""Flags that the real server lacks, each with what it sets. The real server listens on all addresses, has no page at `/`, speaks
+no other protocol, logs through compiled-in collectors, does not limit what a request costs, loads any model and any path that a
+reload names, and sets `servable_versions_always_present` in no config that a user can write."""
 
 UNSUPPORTED = {
     "platform_config_file": "use the flags for batching, sessions and warm-up",

@@ -48,6 +48,7 @@ class ServerOptions:
         versions_always_present: keep the last versions of a model although its base path has no version any more.
         allow_unsafe_ops: load models whose operators reach out of the graph, to files or the network for example.
         playground: show the playground at `/` of the REST port.
+        open_inference_protocol: answer the Open Inference Protocol too, over REST below /v2 and over gRPC.
         max_concurrent_rpcs: gRPC calls at once, those included that wait for a thread, their message or their reader; more are
             refused.
         max_request_bytes: most bytes of a request as it is sent, over REST and gRPC: an array of 32 MiB and what is around it.
@@ -106,6 +107,7 @@ class ServerOptions:
     inter_op_threads: int = 0
     grace_seconds: float = 30.0
     playground: bool = True
+    open_inference_protocol: bool = False
     max_concurrent_rpcs: int = 512
     max_request_bytes: int = 33 * 2**20
     max_decoded_bytes: int = 512 * 2**20

@@ -12,6 +12,7 @@ from serving.errors import TensorError
 from serving.protocol.status import invalid_argument
 from serving.protocol.tensors import decoded_size
 from serving.server.config.options import ServerOptions
+from serving.server.grpc_api.open_inference import inference_size
 
 _MOST_ELEMENTS = 2**63
 """A shape with as many elements is not a shape; the error for it is the real server's."""
@@ -32,7 +33,9 @@ def decoded_bytes(request: Any, options: ServerOptions) -> int:
         StatusError: INVALID_ARGUMENT: it has too many elements or bytes.
     """
     fields = request.DESCRIPTOR.fields_by_name
-    if "inputs" in fields:
+    if "raw_input_contents" in fields:
+        elements, size = inference_size(request)
+    elif "inputs" in fields:
         elements, size = _of_tensors(request.inputs)
     elif "input" in fields:
         elements, size = _of_examples(request.input)
@@ -53,7 +56,10 @@ def decoded_bytes(request: Any, options: ServerOptions) -> int:
 
 def answer_bytes(response: Any) -> int:
     """Return how many bytes the arrays of a response take; 0 for methods whose answers hold none."""
-    return _of_tensors(response.outputs)[1] if "outputs" in response.DESCRIPTOR.fields_by_name else 0
+    name = response.DESCRIPTOR.name
+    if name == "ModelInferResponse":
+        return int(response.ByteSize())
+    return _of_tensors(response.outputs)[1] if name == "PredictResponse" else 0
 
 
 def _of_tensors(inputs: Any) -> tuple[int, int]:

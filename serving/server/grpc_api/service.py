@@ -9,16 +9,19 @@ from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from serving.protocol.messages import MODEL_SERVICE, PREDICTION_SERVICE, new_pool, service, serving_message
+from serving.protocol.open_inference.messages import INFERENCE_SERVICE, inference_file, inference_service
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.server.config.options import ServerOptions
 from serving.server.grpc_api.gate import Gate, Guard, read_message
 from serving.server.grpc_api.listen import listen
+from serving.server.grpc_api.open_inference import methods as inference_methods
 from serving.server.grpc_api.request_size import answer_bytes, decoded_bytes
 from serving.server.methods.copies import one_at_a_time
 from serving.server.methods.examples import classify, multi_inference, regress
@@ -60,7 +63,8 @@ METHODS: dict[str, dict[str, Method]] = {
     },
     MODEL_SERVICE: {"GetModelStatus": model_status},
 }
-_MEASURED = ("Predict", "Classify", "Regress")
+_MEASURED = {"Predict": "Predict", "Classify": "Classify", "Regress": "Regress", "ModelInfer": "Predict"}
+"""Method -> the name under which the metrics count it."""
 
 HEALTH_SERVICES = ("", "PredictionService", "ModelService")
 """Service names for health checks: unqualified, as in the real server."""
@@ -105,7 +109,7 @@ class GrpcServer:
         self._health = health.HealthServicer(experimental_non_blocking=False) if options.health else None
         if self._health is not None:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        _add_reflection(self._server, with_health=options.health)
+        _add_reflection(self._server, options)
         self.port = listen(self._server, options)
 
     def start(self) -> None:
@@ -133,16 +137,21 @@ class GrpcServer:
     def _handlers(self) -> list[grpc.GenericRpcHandler[Any, Any]]:
         handlers = {name: dict(methods) for name, methods in METHODS.items()}
         handlers[MODEL_SERVICE]["HandleReloadConfigRequest"] = self._reload
-        return [
-            grpc.method_handlers_generic_handler(
-                name, {method: self._handler(name, method, answer) for method, answer in methods.items()}
-            )
-            for name, methods in handlers.items()
-        ]
+        made = [self._service_handler(service(name), methods) for name, methods in handlers.items()]
+        if self._core.options.open_inference_protocol:
+            made.append(self._service_handler(inference_service(), inference_methods(self._request_log)))
+        return made
 
-    def _handler(self, name: str, method: str, answer: Method) -> grpc.RpcMethodHandler[Any, Any]:
-        descriptor = service(name).methods_by_name[method]
+    def _service_handler(
+        self, descriptor: ServiceDescriptor, methods: dict[str, Method]
+    ) -> grpc.GenericRpcHandler[Any, Any]:
+        described = descriptor.methods_by_name
+        return grpc.method_handlers_generic_handler(
+            descriptor.full_name, {name: self._handler(described[name], answer) for name, answer in methods.items()}
+        )
 
+    def _handler(self, descriptor: MethodDescriptor, answer: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        method = descriptor.name
         deserialize = GetMessageClass(descriptor.input_type).FromString
         serialize = GetMessageClass(descriptor.output_type).SerializeToString
 
@@ -184,7 +193,7 @@ class GrpcServer:
             return
         identity = request_id(context.invocation_metadata())
         context.set_trailing_metadata(((REQUEST_ID, identity),))
-        model = request.model_spec.name if hasattr(request, "model_spec") else ""
+        model = _model_name(request)
         code = exc.code if exc else Code.OK
         log_request(
             identity, model=model, api=method, entrypoint="GRPC", status=code.name, seconds=time.monotonic() - started,
@@ -193,7 +202,7 @@ class GrpcServer:
 
     def _measure(self, method: str, request: Any, code: Code, started: float) -> None:
         if method in _MEASURED:
-            self._metrics.record(request.model_spec.name, method, "GRPC", code, time.monotonic() - started)
+            self._metrics.record(_model_name(request), _MEASURED[method], "GRPC", code, time.monotonic() - started)
 
     def _reload(self, core: ServerCore, request: Any) -> Any:
         """Answer a ReloadConfigRequest. The response's `metric` holds the growth of the named counters during the reload."""
@@ -228,11 +237,24 @@ def _arguments(options: ServerOptions) -> list[tuple[str, Any]]:
     return list({**own, **dict(options.channel_arguments)}.items())
 
 
-def _add_reflection(server: grpc.Server, *, with_health: bool) -> None:
+def _model_name(request: Any) -> str:
+    """Return the name of the model that a request is for; empty for one that is for none."""
+    fields = request.DESCRIPTOR.fields_by_name
+    if "model_spec" in fields:
+        return str(request.model_spec.name)
+    field = next((name for name in ("model_name", "name") if name in fields), None)
+    return str(getattr(request, field)) if field else ""
+
+
+def _add_reflection(server: grpc.Server, options: ServerOptions) -> None:
     names = [PREDICTION_SERVICE, MODEL_SERVICE, reflection.SERVICE_NAME]
-    if with_health:
+    pool = _reflection_pool()
+    if options.health:
         names.append(health.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, pool=_reflection_pool())
+    if options.open_inference_protocol:
+        names.append(INFERENCE_SERVICE)
+        pool.AddSerializedFile(inference_file().SerializeToString())
+    reflection.enable_server_reflection(names, server, pool=pool)
 
 
 def _reflection_pool() -> DescriptorPool:

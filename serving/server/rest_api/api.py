@@ -6,48 +6,44 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from serving.protocol.json_codec import PredictBody, read_predict, write_error, write_predictions
 from serving.protocol.json_examples import read_examples, write_classifications, write_regressions
 from serving.protocol.messages import DEFAULT_SIGNATURE, serving_message
-from serving.protocol.status import HTTP_STATUS, Code, StatusError, invalid_argument
+from serving.protocol.status import HTTP_STATUS, Code, invalid_argument
 from serving.protocol.tensors import Array
 from serving.server.methods.examples import classify, regress
 from serving.server.methods.model_info import SIGNATURE_DEF, metadata_json, model_metadata, model_status, status_json
 from serving.server.methods.model_spec import Method, answer_with_version
+from serving.server.methods.openapi import openapi_document
 from serving.server.methods.predict import predict_messages, run_signature
 from serving.server.models.core import ServerCore
 from serving.server.models.sources import parse_version
 from serving.server.observability.log_lines import log_request, request_id
 from serving.server.observability.metrics import Metrics
 from serving.server.observability.request_log import RequestLog
-from serving.server.rest_api.answers import HeldAnswer
-from serving.server.rest_api.codec_process import Cancellation, CodecProcesses, Lease, RemoteBody
-from serving.server.rest_api.errors import LimitError, TooLargeError, check_sizes, shortened
+from serving.server.rest_api.calls import Answer, BadPathError, Call, Result, Services, is_large
+from serving.server.rest_api.codec_process import Cancellation, CodecProcesses, RemoteBody
+from serving.server.rest_api.errors import check_sizes, shortened
+from serving.server.rest_api.exchange import Reply, RestRequest, Unwritten, error_page
 from serving.server.rest_api.frames import is_sendable
-from serving.server.rest_api.gzip_body import MAX_UNPACKED, claimed_size, is_gzipped, unpacked
+from serving.server.rest_api.gzip_body import is_gzipped
+from serving.server.rest_api.open_inference import OPENAPI, OpenInferenceCall, is_inference_path
 from serving.server.rest_api.playground import PATH as PLAYGROUND
 from serving.server.rest_api.playground import Playground
 from serving.server.rest_api.raw_names import RawNames
 from serving.server.rest_api.targets import ModelTarget, read_target
-from serving.texts import is_utf8
+from serving.texts import is_utf8, json_text
 
 # Matched against the raw path with its query string; names are percent-decoded afterwards.
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
 _PREDICTION = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE)
 _MODEL = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
-
-SMALL_BODY = 2**18
-"""Most bytes of an unpacked body that a thread of the server reads. This takes less than 10 ms for numbers."""
-SMALL_ANSWER = 2**15
-"""Most values of an answer that a thread of the server writes as JSON."""
-_STRING_BYTES = 16
-"""Bytes of a string that take as long to write as a value."""
 
 _JSON = {"Content-Type": "application/json"}
 _CORS = {
@@ -57,62 +53,6 @@ _CORS = {
 }
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 """Methods that reach the API (util/net_http/server/internal/evhttp_server.cc), which handles only GET, POST and OPTIONS."""
-
-
-@dataclass(frozen=True)
-class RestRequest:
-    """An HTTP request.
-
-    Attributes:
-        method: the HTTP method.
-        path: the target in the request line: not decoded, with its query string.
-        headers: the headers, names in lower case.
-        body: the body as it was sent, possibly gzipped.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | bytearray = b""
-
-    @property
-    def unpacked_size(self) -> int:
-        """Bytes of the body without gzip; known without unpacking it."""
-        return claimed_size(self.body) if is_gzipped(self.headers) else len(self.body)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether the body must be read in a process of its own."""
-        return max(len(self.body), self.unpacked_size) > SMALL_BODY
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An HTTP response."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | bytearray = b""
-
-
-@dataclass(frozen=True)
-class Unwritten:
-    """A large answer that is still to be written as JSON.
-
-    Attributes:
-        held: counts the bytes of its tensors.
-        write: waits for a process that is free, writes the answer there and returns the reply.
-    """
-
-    held: HeldAnswer
-    write: Callable[[], Reply]
-
-
-def error_page(status: HTTPStatus) -> Reply:
-    """Return the page with which the HTTP server itself (libevent in the real server) ends a connection."""
-    text = status.phrase
-    page = f"<HTML><HEAD>\n<TITLE>{status.value} {text}</TITLE>\n</HEAD><BODY>\n<H1>{text}</H1>\n</BODY></HTML>\n"
-    return Reply(status.value, {"Content-Type": "text/html", "Connection": "close"}, page.encode())
 
 
 @dataclass(frozen=True)
@@ -160,21 +100,32 @@ class RestApi:
             return self._answer_metrics(target)
         if self.playground and request.path == PLAYGROUND and request.method in ("GET", "HEAD"):
             return Reply(200, *self.playground.answer(request.headers))
-        if not _API.fullmatch(request.path):
+        if self.core.options.open_inference_protocol and request.path == OPENAPI and request.method in ("GET", "HEAD"):
+            return Reply(200, self._with_cors(_JSON), json_text(openapi_document(self.core)).encode())
+        is_inference = self.core.options.open_inference_protocol and is_inference_path(target.path)
+        if not is_inference and not _API.fullmatch(request.path):
             return error_page(HTTPStatus.NOT_FOUND)
         if request.method == "OPTIONS":
             return self._answer_preflight(request)
-        call = _Call(self, request, cancellation)
-        result = call.run(call.answer)
-        if isinstance(result, _Result):
+        call: Call = _Call(self.services, request, cancellation)
+        if is_inference:
+            call = OpenInferenceCall(self.services, request, target, cancellation)
+        result = call.begin()
+        if isinstance(result, Result):
             return self._reply(call, result)
-        return Unwritten(result.held, lambda: self._reply(call, call.run(result.write)))
+        return Unwritten(result.held, lambda: self._reply(call, call.finish(result)))
 
-    def _reply(self, call: _Call, result: _Result) -> Reply:
+    @property
+    def services(self) -> Services:
+        """What the calls work with."""
+        return Services(self.core, self.codecs, self.request_log)
+
+    def _reply(self, call: Call, result: Result) -> Reply:
         code, body = result.code, result.body
         seconds = time.monotonic() - call.started
-        self.metrics.record(call.model, call.api, "REST", code, seconds)
-        headers = self._with_cors(_JSON)
+        if call.is_measured:
+            self.metrics.record(call.model, call.api, "REST", code, seconds)
+        headers = {**self._with_cors(_JSON), **result.headers}
         if self.core.options.log_format == "json":
             identity = request_id(call.request.headers.items())
             headers = {**headers, "X-Request-Id": identity}
@@ -228,64 +179,18 @@ _EXAMPLE_METHODS = {
 }
 
 
-class _Result(NamedTuple):
-    """A reply's status, body, and whether the connection ends with it."""
-
-    code: Code
-    status: int
-    body: bytes | bytearray
-    closes: bool = False
-
-
-class _LargeAnswer(NamedTuple):
-    """Outputs of a model: what counts their bytes, and a function that writes them as JSON."""
-
-    held: HeldAnswer
-    write: Callable[[], bytearray]
-
-
-_Answer = bytes | _LargeAnswer
-
-
-class _Call:
-    """A call of the API and its answer.
+class _Call(Call):
+    """A call of TensorFlow Serving's API and its answer.
 
     Attributes:
-        model: the model for the metrics; empty until it is known.
-        api: the method for the metrics; empty until it is known.
-        started: when the call began, by `time.monotonic`.
         names: the names in the path, which may not be UTF-8.
     """
 
-    def __init__(self, api: RestApi, request: RestRequest, cancellation: Cancellation) -> None:
-        self.core = api.core
-        self.codecs = api.codecs
-        self.request_log = api.request_log
-        self.request = request
-        self.cancellation = cancellation
-        self.model = ""
-        self.api = ""
-        self.started = time.monotonic()
+    def __init__(self, services: Services, request: RestRequest, cancellation: Cancellation) -> None:
+        super().__init__(services, request, cancellation)
         self.names = RawNames("", None, None)
 
-    @overload
-    def run(self, work: Callable[[], bytearray]) -> _Result: ...
-
-    @overload
-    def run(self, work: Callable[[], _Answer]) -> _Result | _LargeAnswer: ...
-
-    def run(self, work: Callable[[], bytearray | _Answer]) -> _Result | _LargeAnswer:
-        """Return what `work` returns or raises."""
-        try:
-            made = work()
-        except _BadPathError as exc:
-            return _Result(exc.code, exc.http_status, b"")
-        except StatusError as exc:
-            error = write_error(shortened(exc.message))
-            return _Result(exc.code, exc.http_status, error, isinstance(exc, LimitError))
-        return made if isinstance(made, _LargeAnswer) else _Result(Code.OK, HTTP_STATUS[Code.OK], made)
-
-    def answer(self) -> _Answer:
+    def answer(self) -> Answer:
         """Return the body of the reply, or the outputs to write."""
         request = self.request
         if request.method == "POST":
@@ -305,18 +210,6 @@ class _Call:
         self.api = match[4]
         return self._predict(spec) if self.api == "predict" else self._answer_examples(spec)
 
-    def _small_body(self) -> bytes:
-        body = self.request.body
-        return unpacked(body) if is_gzipped(self.request.headers) else bytes(body)
-
-    def _lend(self, lent: ExitStack) -> Lease:
-        """Wait for a process that reads the body; it is given back at the end of `lent`."""
-        assert self.codecs is not None
-        limit, size = self.core.options.max_decoded_bytes, self.request.unpacked_size
-        if limit < size <= MAX_UNPACKED:
-            raise TooLargeError(f"The body has {size} bytes when unpacked; --max_decoded_bytes allows {limit}.")
-        return lent.enter_context(self.codecs.lend(self.cancellation, size))
-
     def _describe(self, spec: Any, resource: str | None) -> bytes:
         if not spec.name:
             raise invalid_argument("Missing model name in request.")
@@ -327,7 +220,7 @@ class _Call:
         self.names.check(status=True)
         return status_json(model_status(self.core, serving_message("GetModelStatusRequest")(model_spec=spec)))
 
-    def _predict(self, spec: Any) -> _Answer:
+    def _predict(self, spec: Any) -> Answer:
         with ExitStack() as lent:
             body = self._parsed(lent)
             self.names.check()
@@ -355,23 +248,13 @@ class _Call:
 
     def _parsed(self, lent: ExitStack) -> PredictBody | RemoteBody:
         if self.codecs is None or not self.request.is_large:
-            return read_predict(self._small_body(), self.core.options.max_nesting)
-        return self._lend(lent).read_predict(self.request.body, gzipped=is_gzipped(self.request.headers))
+            return read_predict(self.small_body(), self.core.options.max_nesting)
+        return self.lend(lent).read_predict(self.request.body, gzipped=is_gzipped(self.request.headers))
 
-    def _written(self, outputs: Mapping[str, Array], *, row: bool) -> _Answer:
-        if self.codecs is None or not _is_large(outputs) or not all(map(is_sendable, outputs.values())):
+    def _written(self, outputs: Mapping[str, Array], *, row: bool) -> Answer:
+        if self.codecs is None or not is_large(outputs) or not all(map(is_sendable, outputs.values())):
             return write_predictions(outputs, row=row)
-        codecs = self.codecs
-        size = sum(array.nbytes for array in outputs.values())
-        held = codecs.answers.hold(size)
-        # TensorFlow keeps the memory of its outputs for other calls, so that those that wait would let it grow for good.
-        waiting = {name: array.copy() for name, array in outputs.items()}
-
-        def write() -> bytearray:
-            with codecs.lend(self.cancellation, size) as lease:
-                return lease.write_predictions(waiting, row=row)
-
-        return _LargeAnswer(held, write)
+        return self.later(outputs, lambda lease, waiting: lease.write_predictions(waiting, row=row))
 
     def _answer_examples(self, spec: Any) -> bytes:
         method = _EXAMPLE_METHODS[self.api]
@@ -386,10 +269,10 @@ class _Call:
 
     def _read_examples(self, message: Any) -> None:
         if self.codecs is None or not self.request.is_large:
-            name = read_examples(self._small_body(), message.input, self.core.options.max_nesting)
+            name = read_examples(self.small_body(), message.input, self.core.options.max_nesting)
         else:
             with ExitStack() as lent:
-                lease, gzipped = self._lend(lent), is_gzipped(self.request.headers)
+                lease, gzipped = self.lend(lent), is_gzipped(self.request.headers)
                 name = lease.read_examples(self.request.body, message.input, gzipped=gzipped)
         if is_utf8(name):
             message.model_spec.signature_name = name
@@ -398,27 +281,13 @@ class _Call:
             raise invalid_argument(f"No signature was found with the name: {name}")
 
 
-class _BadPathError(StatusError):
-    """The version in the path is not an int64; the real server answers with an empty body."""
-
-
 def _model_spec(name: str | None, version: str | None, label: str | None) -> Any:
     spec = serving_message("ModelSpec")(name=unquote(name or ""))
     if version is not None:
         number = parse_version(version)
         if number is None:
-            raise _BadPathError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
+            raise BadPathError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
         spec.version.value = number
     if label is not None:
         spec.version_label = unquote(label)
     return spec
-
-
-def _is_large(outputs: Mapping[str, Array]) -> bool:
-    """Return whether an answer takes long to write as JSON."""
-    size = 0
-    for array in outputs.values():
-        size += array.size
-        if array.dtype.kind == "O" and size <= SMALL_ANSWER:
-            size += sum(map(len, array.flat)) // _STRING_BYTES
-    return size > SMALL_ANSWER

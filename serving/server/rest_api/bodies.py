@@ -7,8 +7,8 @@ import asyncio
 from aiohttp import web
 
 from serving.server.config.options import ServerOptions
-from serving.server.rest_api.api import SMALL_BODY
 from serving.server.rest_api.errors import TooLargeError
+from serving.server.rest_api.exchange import SMALL_BODY
 
 
 class Bodies:

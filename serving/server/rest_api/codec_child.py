@@ -18,7 +18,9 @@ from typing import Any
 from serving.protocol.json_codec import PredictBody, read_predict, write_predictions
 from serving.protocol.json_examples import read_examples
 from serving.protocol.messages import serving_message
-from serving.protocol.status import StatusError
+from serving.protocol.open_inference.json_codec import DAMAGED, read_head, read_tensors, split_body, write_answer
+from serving.protocol.open_inference.tensors import Tensor
+from serving.protocol.status import StatusError, invalid_argument
 from serving.server.models.memory import release
 from serving.server.rest_api.frames import Buffer, Pipe, pack, receive, send, unpack
 from serving.server.rest_api.gzip_body import unpacked
@@ -46,6 +48,8 @@ class Codec:
             "tensors": self._tensors,
             "read_examples": self._read_examples,
             "write_predictions": self._write_predictions,
+            "read_inference": self._read_inference,
+            "write_inference": self._write_inference,
         }
         try:
             self._limit(header["memory"])
@@ -78,6 +82,24 @@ class Codec:
 
     def _write_predictions(self, header: dict[str, Any], buffers: list[bytearray]) -> Answer:
         return {}, (write_predictions(unpack(header["arrays"], buffers), row=header["row"]),)
+
+    def _read_inference(self, header: dict[str, Any], buffers: list[bytearray]) -> Answer:
+        body = _content(header, buffers)
+        if header["gzipped"] and not body:
+            raise invalid_argument(DAMAGED)
+        text, binary = split_body(body, header["json_length"])
+        head = read_head(text, header["max_nesting"])
+        tensors = read_tensors(head, binary)
+        arrays, data = pack({tensor.name: tensor.values for tensor in tensors})
+        datatypes = {tensor.name: tensor.datatype for tensor in tensors}
+        described = {"id": head.id, "parameters": head.parameters, "outputs": head.outputs}
+        return {**described, "arrays": arrays, "datatypes": datatypes}, data
+
+    def _write_inference(self, header: dict[str, Any], buffers: list[bytearray]) -> Answer:
+        arrays, datatypes = unpack(header["arrays"], buffers), header["datatypes"]
+        tensors = [Tensor(name, datatypes[name], array) for name, array in arrays.items()]
+        body, json_length = write_answer(header["members"], tensors, header["binary"])
+        return {"json_length": json_length}, (body,)
 
 
 def _content(header: dict[str, Any], buffers: list[bytearray]) -> bytes:

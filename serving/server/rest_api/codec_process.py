@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from serving.protocol.open_inference.json_codec import InferenceHead, RequestedOutput
+from serving.protocol.open_inference.tensors import Tensor
 from serving.protocol.status import Code, StatusError
 from serving.protocol.tensors import Array
 from serving.server.config.options import ServerOptions
@@ -281,6 +283,27 @@ class Lease:
         arrays, buffers = pack(outputs)
         _, (text,) = self._call("write_predictions", buffers, arrays=arrays, row=row)
         return text
+
+    def read_inference(
+        self, body: Buffer, json_length: int | None, *, gzipped: bool
+    ) -> tuple[InferenceHead, list[Tensor]]:
+        """Read an inference request; as `read_head` and `read_tensors` of `serving.protocol.open_inference.json_codec`."""
+        nesting = self._processes.options.max_nesting
+        answer, data = self._call("read_inference", (body,), gzipped=gzipped, json_length=json_length, max_nesting=nesting)
+        outputs = tuple(RequestedOutput(name, parameters) for name, parameters in answer["outputs"])
+        arrays = unpack(answer["arrays"], data)
+        tensors = [Tensor(name, datatype, arrays[name]) for name, datatype in answer["datatypes"].items()]
+        return InferenceHead(answer["id"], answer["parameters"], (), outputs), tensors
+
+    def write_inference(
+        self, members: Mapping[str, str], outputs: Mapping[str, Array], datatypes: Mapping[str, str], binary: Sequence[str]
+    ) -> tuple[bytearray, int | None]:
+        """Return the body of a reply to an inference; as `serving.protocol.open_inference.json_codec.write_answer`."""
+        arrays, buffers = pack(outputs)
+        answer, (body,) = self._call(
+            "write_inference", buffers, members=members, arrays=arrays, datatypes=datatypes, binary=binary
+        )
+        return body, answer["json_length"]
 
     def _call(self, job: str, buffers: Sequence[Buffer] = (), **fields: Any) -> tuple[dict[str, Any], list[bytearray]]:
         try:

@@ -16,11 +16,12 @@ from serving.errors import ConfigError
 from serving.protocol.status import StatusError
 from serving.server.config.options import ServerOptions
 from serving.server.models.memory import release
-from serving.server.rest_api.api import Reply, RestApi, RestRequest, error_page
+from serving.server.rest_api.api import RestApi
 from serving.server.rest_api.bodies import Bodies, Held
 from serving.server.rest_api.codec_process import Cancellation
 from serving.server.rest_api.connections import Connection, ConnectionServer
 from serving.server.rest_api.errors import TooLargeError
+from serving.server.rest_api.exchange import Reply, RestRequest, error_page
 from serving.server.rest_api.origins import refusal
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,7 @@
-"""Other clients of TensorFlow Serving work unchanged. Each runs in its own process, because their protos collide."""
+"""Other clients of TensorFlow Serving and of the Open Inference Protocol work unchanged.
+
+Each runs in its own process, because their protos collide.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     config.write_text(f"model_config_list {{ {' '.join(configs)} }}")
     monitoring = folder / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
-    flags = (f"--model_config_file={config}", f"--monitoring_config_file={monitoring}")
+    flags = (f"--model_config_file={config}", f"--monitoring_config_file={monitoring}", "--open_inference_protocol")
     with server_process(*flags) as running:
         yield running
 
@@ -46,8 +49,8 @@ def _save_tripler(path: Path) -> None:
     tf.saved_model.save(model, str(path), signatures=triple.get_concrete_function())
 
 
-def run(script: str, *arguments: str) -> str:
-    command = [sys.executable, str(SCRIPTS / script), *arguments]
+def run(script: str, *arguments: str, python: str = sys.executable) -> str:
+    command = [python, str(SCRIPTS / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=SCRIPTS, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -60,6 +63,12 @@ def test_tensorflow_serving_api_works(server: ServerProcess) -> None:
 def test_ovmsclient_works(server: ServerProcess) -> None:
     requirements.require(find_spec("ovmsclient"), "ovmsclient (pip install --no-deps ovmsclient==2023.1)")
     assert "ok" in run("ovms.py", server.grpc_target, f"127.0.0.1:{server.rest_port}")
+
+
+@pytest.mark.parametrize("script", ["triton.py", "kserve_sdk.py"])
+def test_client_of_the_open_inference_protocol_works(server: ServerProcess, script: str) -> None:
+    python = requirements.strangers_python()
+    assert "ok" in run(script, server.grpc_target, f"127.0.0.1:{server.rest_port}", python=python)
 
 
 def curl(*arguments: str, data: bytes | None = None) -> tuple[int, str]:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from serving.server.config.options import ServerOptions
-from serving.server.rest_api.api import SMALL_BODY
 from serving.server.rest_api.bodies import Bodies, Held
 from serving.server.rest_api.errors import TooLargeError
+from serving.server.rest_api.exchange import SMALL_BODY
 
 MIB = 2**20
 

@@ -19,6 +19,7 @@ from serving.client.base import BaseClient, not_ended
 from serving.client.examples import Classes, Example
 from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Request, Steps, T, run_async
+from serving.client.tracing import traced
 from serving.client.transport import ModelRef, Verb, closed
 from serving.errors import ServingError, TargetError
 from serving.extras import require
@@ -70,7 +71,7 @@ class AsyncClient(BaseClient):
         self._is_closed = False
 
     async def _run(self, steps: Steps[T]) -> T:
-        return await run_async(steps, self._send)
+        return await run_async(traced(steps, self.target), self._send)
 
     async def _send(self, request: Request) -> Any:
         if self._is_closed:

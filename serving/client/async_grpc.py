@@ -43,7 +43,7 @@ class AsyncGrpcTransport:
         if path not in self._calls:
             # Without serializers, bytes are sent and returned unchanged.
             self._calls[path] = self._channel.unary_unary(path, None, None)
-        call = self._calls[path](request.body, timeout=request.timeout, metadata=request.ref.headers)
+        call = self._calls[path](request.body, timeout=request.timeout, metadata=request.headers)
         try:
             # Awaiting the call itself raises CancelledError also when the channel was closed, and not only for a cancelled task.
             status = await call.code()

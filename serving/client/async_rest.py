@@ -80,13 +80,13 @@ class AsyncRestTransport:
             raise self._error(exc, request) from exc
 
     async def _exchange(self, request: Request, connection: SimpleNamespace) -> Answer:
-        path, body, ref, seconds, method = request
+        body = request.body
         async with self._session.request(
-            method,
-            self._origin.with_path(path, encoded=True),
+            request.method,
+            self._origin.with_path(request.path, encoded=True),
             data=io.BytesIO(body) if body and len(body) > _AT_ONCE else body,
-            headers={**_HEADERS, **({} if body is None else {"Content-Type": "application/json"}), **dict(ref.headers)},
-            timeout=aiohttp.ClientTimeout(total=seconds, ceil_threshold=_NO_CEILING),
+            headers={**_HEADERS, **({} if body is None else {"Content-Type": "application/json"}), **dict(request.headers)},
+            timeout=aiohttp.ClientTimeout(total=request.timeout, ceil_threshold=_NO_CEILING),
             allow_redirects=False,
             trace_request_ctx=connection,
         ) as response:

@@ -18,6 +18,7 @@ from serving.client.base import BaseClient, not_ended
 from serving.client.examples import Classes, Example
 from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Steps, T, run
+from serving.client.tracing import traced
 from serving.client.transport import ModelRef, Verb
 from serving.errors import ServingError
 from serving.protocol.tensors import Array
@@ -64,7 +65,7 @@ class Client(BaseClient):
             self._protocol, self._transport = grpc, GrpcTransport(self.target, grpc, certificates)
 
     def _run(self, steps: Steps[T]) -> T:
-        return run(steps, self._transport.send)
+        return run(traced(steps, self.target), self._transport.send)
 
     def __enter__(self) -> Client:
         return self

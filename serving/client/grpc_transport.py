@@ -48,7 +48,7 @@ class GrpcTransport:
             if path not in self._calls:
                 # Without serializers, bytes are sent and returned unchanged.
                 self._calls[path] = self._channel.unary_unary(path, None, None)
-            data: bytes = self._calls[path](request.body, timeout=request.timeout, metadata=request.ref.headers)
+            data: bytes = self._calls[path](request.body, timeout=request.timeout, metadata=request.headers)
         except grpc.RpcError as exc:
             raise self._error(exc, request) from exc
         except ValueError as exc:

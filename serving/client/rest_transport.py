@@ -61,8 +61,8 @@ class RestTransport:
             raise self._error(exc, request) from exc
 
     def _exchange(self, connection: Connection, request: Request) -> Answer:
-        path, body, ref, seconds, method = request
-        return connection.exchange(method, path, body, seconds, self._protocol.max_bytes, ref.headers)
+        method, path, body, seconds = request.method, request.path, request.body, request.timeout
+        return connection.exchange(method, path, body, seconds, self._protocol.max_bytes, request.headers)
 
     def _error(self, exc: OSError | http.client.HTTPException, request: Request) -> ServingError:
         if isinstance(exc, TimeoutError):

@@ -26,6 +26,7 @@ class Request(NamedTuple):
         ref: the model version that it is for.
         timeout: seconds from sending to the end of the answer.
         method: the HTTP method; gRPC has only POST.
+        trace: headers that carry the caller's trace.
     """
 
     path: str
@@ -33,6 +34,12 @@ class Request(NamedTuple):
     ref: ModelRef
     timeout: float
     method: str = "POST"
+    trace: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names, in lower case, and values of the headers, over gRPC the metadata: those of the model version, and of the trace."""
+        return (*self.ref.headers, *self.trace)
 
 
 class Pause(NamedTuple):

@@ -25,6 +25,7 @@ from serving.server.models.sources import parse_version
 from serving.server.observability.log_lines import log_request, request_id
 from serving.server.observability.metrics import Metrics
 from serving.server.observability.request_log import RequestLog
+from serving.server.observability.tracing import Trace, attached, mark
 from serving.server.rest_api.answers import HeldAnswer
 from serving.server.rest_api.codec_process import Cancellation, CodecProcesses, Lease, RemoteBody
 from serving.server.rest_api.errors import LimitError, TooLargeError, check_sizes, shortened
@@ -68,12 +69,14 @@ class RestRequest:
         path: the target in the request line: not decoded, with its query string.
         headers: the headers, names in lower case.
         body: the body as it was sent, possibly gzipped.
+        trace: the request's trace, or None.
     """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | bytearray = b""
+    trace: Trace | None = None
 
     @property
     def unpacked_size(self) -> int:
@@ -277,7 +280,11 @@ class _Call:
     def run(self, work: Callable[[], bytearray | _Answer]) -> _Result | _LargeAnswer:
         """Return what `work` returns or raises."""
         try:
-            made = work()
+            if self.request.trace is None:
+                made = work()
+            else:
+                with attached(self.request.trace):
+                    made = work()
         except _BadPathError as exc:
             return _Result(exc.code, exc.http_status, b"")
         except StatusError as exc:
@@ -287,6 +294,7 @@ class _Call:
 
     def answer(self) -> _Answer:
         """Return the body of the reply, or the outputs to write."""
+        mark("decode")
         request = self.request
         if request.method == "POST":
             match = _PREDICTION.fullmatch(request.path)
@@ -368,7 +376,9 @@ class _Call:
         waiting = {name: array.copy() for name, array in outputs.items()}
 
         def write() -> bytearray:
+            mark("wait")
             with codecs.lend(self.cancellation, size) as lease:
+                mark("encode")
                 return lease.write_predictions(waiting, row=row)
 
         return _LargeAnswer(held, write)

@@ -116,7 +116,7 @@ def joined(parts: Sequence[Part]) -> list[Part]:
     for part in parts:
         if part.name in _WAITS and part.end - part.start < _NO_WAIT:
             continue
-        if found and found[-1].name == part.name and not part.links and part.start - found[-1].end < _NO_WAIT:
+        if found and found[-1].name == part.name and 0 <= part.start - found[-1].end < _NO_WAIT:
             found[-1] = found[-1]._replace(end=part.end)
         else:
             found.append(part)

@@ -16,7 +16,8 @@ from serving.errors import MissingExtraError
 
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
-    "images": (), "plots": (), "async": (), "oci": (), "otel": (), "remote": (), "s3": ("remote",), "gcs": ("remote",), "sign": (),
+    "images": (), "plots": (), "async": (), "oci": (), "otel": (), "remote": (), "s3": ("remote",), "gcs": ("remote",),
+    "sign": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 

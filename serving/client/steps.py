@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Names, in lower case, and values of the headers, over gRPC the metadata: those of the model version, and of the trace."""
+        """Names, in lower case, and values of the headers (metadata over gRPC): those of the model version, and of the trace."""
         return (*self.ref.headers, *self.trace)
 
 

@@ -162,7 +162,7 @@ class Server:
             if self.owns_process and not gc.get_freeze_count():
                 freeze()
         options = self.options
-        servable = load_servable(path, options)
+        servable = load_servable(path, options, self.metrics)
         try:
             if self._batching:
                 servable = self._batching.wrap(servable)

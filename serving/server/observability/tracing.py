@@ -4,8 +4,8 @@
     wait      for a thread, and for memory             queue    for other requests          encode   arrays to the answer
                                                        batch    with other requests
 
-A part begins where the code calls `mark`, and ends with the next one; waits of less than 50 µs are left out. While no request is traced, `mark` and `describe` look up
-one context variable. OpenTelemetry is imported by `serving.tracing` alone, if the server was started with --enable_tracing.
+A part begins where the code calls `mark`, and ends with the next one; waits of less than 50 µs are left out. While no request is
+traced, `mark` and `describe` look up one context variable. Without --enable_tracing, OpenTelemetry is not imported.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Spans:
             name: the span's name.
             headers: HTTP headers or gRPC metadata, names in lower case.
             attributes: attributes that a sampler may look at, too.
-            only_within: whether a request without `traceparent` is not traced: the questions of probes would hide everything else.
+            only_within: whether a request without `traceparent` is not traced; questions of probes would hide all else.
 
         Returns:
             The trace; None if the request is not traced, or left out by the sampler.

@@ -12,7 +12,8 @@ from serving.tracing import names
 if TYPE_CHECKING:
     from aiohttp import web
 
-_API = re.compile(r"/v1/models/[^/:]+(/versions/[0-9]+|/labels/[^/:]+)?(?::(classify|regress|predict)|/(metadata))?", re.IGNORECASE)
+_VERSION = r"(/versions/[0-9]+|/labels/[^/:]+)?"
+_API = re.compile(rf"/v1/models/[^/:]+{_VERSION}(?::(classify|regress|predict)|/(metadata))?", re.IGNORECASE)
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 

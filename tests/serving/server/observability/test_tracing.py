@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_grpc_request_is_a_span_below_the_clients_with_its_parts(served: tuple[S
     assert parts(spans, span) == ["decode", "run", "encode"]
     children = spans.below(span)
     assert all(span.start_time <= each.start_time <= each.end_time <= span.end_time for each in children)
-    assert all(first.end_time <= second.start_time for first, second in zip(children, children[1:], strict=False))
+    assert all(first.end_time <= second.start_time for first, second in pairwise(children))
 
 
 def test_rest_request_is_a_span_below_the_one_that_its_header_names(served: tuple[Server, Spans]) -> None:

@@ -11,7 +11,14 @@ from pydantic import BaseModel
 from bundler.spec.against_spec import AgainstSpec
 from bundler.spec.bundle_spec import DockerSpec, ModelSpec, ServingSpec, TfliteSpec
 from bundler.spec.fields import SpecField
-from bundler.spec.kubernetes_spec import AlertsSpec, AutoscalingSpec, ClaimSpec, DashboardSpec, KubernetesSpec, ServiceMonitorSpec
+from bundler.spec.kubernetes_spec import (
+    AlertsSpec,
+    AutoscalingSpec,
+    ClaimSpec,
+    DashboardSpec,
+    KubernetesSpec,
+    ServiceMonitorSpec,
+)
 from bundler.spec.options import NOT_ON_THE_COMMAND_LINE, BuildOption, build_options
 from bundler.spec.pod_spec import PodSpec, ResourcesSpec
 from bundler.spec.signature_spec import (

@@ -26,6 +26,7 @@ class Alert:
         severity: `critical` wakes someone up, `warning` does not.
         summary: what is wrong, in one sentence.
         runbook: what to do.
+        model: the model that it is about, if the expression does not keep the label `model_name`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Alert:
     severity: str
     summary: str
     runbook: str
+    model: str = ""
 
     def rule(self, bundle: str) -> dict[str, Any]:
         """Return the rule as Prometheus reads it."""
@@ -41,7 +43,7 @@ class Alert:
             "alert": self.name,
             "expr": self.expression,
             "for": f"{self.minutes}m",
-            "labels": {"severity": self.severity, "bundle": bundle},
+            "labels": {"severity": self.severity, "bundle": bundle} | ({"model_name": self.model} if self.model else {}),
             "annotations": {"summary": self.summary, "runbook": self.runbook},
         }
 
@@ -82,12 +84,13 @@ def _loads(context: RenderContext) -> Iterator[Alert]:
         path = promql.model_path(promql.names_regex([model.name]))
         yield Alert(
             "TfServingModelMissing",
-            f"absent({promql.series(promql.LOADS, model_path=path, status='success')})",
+            f"absent(count({promql.series(promql.LOADS, model_path=path, status='success')}))",
             max(context.spec.kubernetes.alerts.minutes // 2, 1),
             "critical",
             f"No server of the bundle {context.objects_name} reports the model {model.name} as loaded.",
             "See whether pods run and are ready (kubectl get pods). `tfbundle smoke --bundle DIR HOST:PORT` says which models "
             "answer, and `tfbundle verify DIR` whether the bundle's files are whole; the server's log says why a load failed.",
+            model=model.name,
         )
     failed = promql.series(promql.LOADS, model_path=promql.model_path(_models(context)), status="!=success")
     yield Alert(
@@ -123,8 +126,8 @@ def _requests(context: RenderContext) -> Iterator[Alert]:
         settings.minutes,
         "warning",
         'One request in a hundred to {{ $labels.model_name }} takes longer than {{ $value | printf "%.0f" }} ms.',
-        "Compare latency and run time of the model on the dashboard: if the run is short, requests wait for threads or a batch. "
-        "`tfbundle bench --bundle DIR HOST:PORT` measures a server, `tfbundle bench --bundle DIR --advise` finds better settings.",
+        "Compare latency and run time of the model on the dashboard: a short run means that requests wait for a thread. "
+        "`tfbundle bench --bundle DIR HOST:PORT` measures its settings, `tfbundle bench --bundle DIR --advise` finds better ones.",
     )
 
 
@@ -137,7 +140,7 @@ def _batching(context: RenderContext) -> Iterator[Alert]:
         settings.minutes,
         "warning",
         'One request in twenty waits longer than {{ $value | printf "%.0f" }} ms to be batched.',
-        "Add pods or CPU if the batches are full (dashboard, rows per batch). If they are not, lower serving.batch_timeout_micros "
+        "Add pods or CPU if the batches are full (dashboard, rows per batch). Otherwise lower serving.batch_timeout_micros "
         "in bundle.yaml and run `tfbundle render DIR`; `tfbundle bench --bundle DIR --advise` measures which timeout is best.",
     )
     full = promql.per_second(

@@ -109,8 +109,8 @@ def _requests() -> list[Panel]:
             "Run of the model",
             {f"{{{{model_name}}}} p{100 * q:g}": promql.quantile(q, run, _WINDOW, "model_name") for q in (0.5, 0.99)},
             "s",
-            "Time in TensorFlow; with batching, the wait for a batch is included. The rest of the latency is decoding, encoding and "
-            "waiting for a thread.",
+            "Time in TensorFlow; with batching, the wait for a batch is included. The rest of the latency is decoding, "
+            "encoding and waiting for a thread.",
         ),
         Panel(
             "Latency by interface, p99",
@@ -227,7 +227,7 @@ def _variables(context: RenderContext) -> list[dict[str, Any]]:
     query = f"label_values({promql.series(promql.LOADS, model_path=promql.model_path(_MODELS))}, model_path)"
     version: dict[str, Any] = {
         "name": "version", "label": "Version", "type": "query", "datasource": _SOURCE, "refresh": 2, "sort": 4,
-        "query": {"query": query, "refId": "version"}, "definition": query, "regex": "/.*\\/([0-9]+)$/",
+        "query": {"query": query, "refId": "version"}, "regex": "/.*\\/([0-9]+)$/",
         "multi": True, "includeAll": True, "allValue": "[0-9]+", "current": everything,
     }  # fmt: skip
     return [source, model, version]

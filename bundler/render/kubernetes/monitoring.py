@@ -31,7 +31,7 @@ def files(context: RenderContext) -> dict[str, str]:
 
 
 def chart_files(context: RenderContext) -> dict[str, str]:
-    """Return path and text of the chart's copies. They are there without monitoring too, as a value of the chart switches it on."""
+    """Return path and text of the chart's copies, also without monitoring, which a value of the chart can switch on."""
     return {"chart/files/rules.yaml": alerts.files(context)["rules.yaml"], "chart/files/dashboard.json": dashboard(context)}
 
 

@@ -1,8 +1,8 @@
 """Queries of TensorFlow Serving's metrics in PromQL, for the alert rules and the dashboard.
 
 The server exports the metrics of TensorFlow's C++ code under their names with `:` for `/`, so that they begin with a colon, which
-PromQL takes as it is. Latencies are in microseconds and of successful requests only (servables/tensorflow/util.cc). The metrics of
-batching name no model; they are restricted to the servers that serve the bundle's models (`served_here`).
+is legal in PromQL. Latencies are in microseconds and of successful requests only (servables/tensorflow/util.cc). The metrics
+of batching name no model; they are restricted to the servers that serve the bundle's models (`served_here`).
 """
 
 from __future__ import annotations

@@ -18,8 +18,12 @@ def load_servable(path: str, options: ServerOptions, metrics: Metrics | None = N
     """Load the version in folder `path`.
 
     It is the folder's model.tflite if there is one and the options prefer it, else the SavedModel, as in the real server
-    (servables/tensorflow/saved_model_bundle_factory.cc). TensorFlow is imported only for a SavedModel, and `metrics` counts only its
-    loads: the real server counts them in TensorFlow's loader.
+    (servables/tensorflow/saved_model_bundle_factory.cc). TensorFlow is imported only for a SavedModel.
+
+    Args:
+        path: the version's folder.
+        options: the server's options.
+        metrics: counts the loads of SavedModels, as TensorFlow's loader does in the real server; None counts none.
 
     Raises:
         RefusedModelError: the files are not those that the version's bundle records, or the model does more than compute.

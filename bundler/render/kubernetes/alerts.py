@@ -127,7 +127,7 @@ def _requests(context: RenderContext) -> Iterator[Alert]:
         "warning",
         'One request in a hundred to {{ $labels.model_name }} takes longer than {{ $value | printf "%.0f" }} ms.',
         "Compare latency and run time of the model on the dashboard: a short run means that requests wait for a thread. "
-        "`tfbundle bench --bundle DIR HOST:PORT` measures its settings, `tfbundle bench --bundle DIR --advise` finds better ones.",
+        "`tfbundle bench --bundle DIR HOST:PORT` measures its settings, `tfbundle bench --bundle DIR --advise` finds better.",
     )
 
 

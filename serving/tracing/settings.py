@@ -6,8 +6,7 @@ configuration").
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,18 +43,27 @@ def check_environment(environment: Mapping[str, str]) -> None:
     Raises:
         ConfigError: the first such variable, with the values that it may have.
     """
-    _check_choice(environment, "OTEL_TRACES_EXPORTER", EXPORTERS)
-    _check_choice(environment, "OTEL_TRACES_SAMPLER", _SAMPLERS)
+
+    def check(name: str, is_right: Callable[[str], bool], expected: str) -> None:
+        value = environment.get(name, "").strip()
+        if value and not _holds(is_right, value):
+            raise wrong(name, value, expected)
+
+    def check_choice(name: str, choices: tuple[str, ...]) -> None:
+        check(name, lambda value: value.lower() in choices, choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}")
+
+    check_choice("OTEL_TRACES_EXPORTER", EXPORTERS)
+    check_choice("OTEL_TRACES_SAMPLER", _SAMPLERS)
     if environment.get("OTEL_TRACES_SAMPLER", "").strip().lower().endswith("traceidratio"):
-        _check_number(environment, "OTEL_TRACES_SAMPLER_ARG", 0.0, 1.0, "a number from 0 to 1")
+        check("OTEL_TRACES_SAMPLER_ARG", lambda value: 0 <= float(value) <= 1, "a number from 0 to 1")
     for name in _NUMBERS:
-        _check_number(environment, name, math.ulp(0.0), math.inf, "a number above 0")
+        check(name, lambda value: float(value) > 0, "a number above 0")
     for prefix in _OTLP:
-        _check_choice(environment, f"{prefix}PROTOCOL", (PROTOCOL,))
-        _check_choice(environment, f"{prefix}COMPRESSION", ("none", "gzip", "deflate"))
-        _check_url(environment, f"{prefix}ENDPOINT")
+        check_choice(f"{prefix}PROTOCOL", (PROTOCOL,))
+        check_choice(f"{prefix}COMPRESSION", ("none", "gzip", "deflate"))
+        check(f"{prefix}ENDPOINT", _is_url, "a URL such as http://collector:4318")
         for kind in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"):
-            _check_file(environment, f"{prefix}{kind}")
+            check(f"{prefix}{kind}", lambda value: Path(value).is_file(), "the path of a file in PEM form")
 
 
 def wrong(name: str, value: str, expected: str) -> ConfigError:
@@ -64,38 +72,14 @@ def wrong(name: str, value: str, expected: str) -> ConfigError:
     return ConfigError(what, fix=f"set {name} to {expected}, or unset it", code="TFB6401")
 
 
-def _check_choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> None:
-    value = environment.get(name, "").strip()
-    if value and value.lower() not in choices:
-        raise wrong(name, value, choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}")
-
-
-def _check_number(environment: Mapping[str, str], name: str, least: float, most: float, expected: str) -> None:
-    value = environment.get(name, "").strip()
-    if not value:
-        return
+def _holds(is_right: Callable[[str], bool], value: str) -> bool:
+    """Return whether a value is right; one that cannot be read is not."""
     try:
-        is_right = least <= float(value) <= most
+        return is_right(value)
     except ValueError:
-        is_right = False
-    if not is_right:
-        raise wrong(name, value, expected)
+        return False
 
 
-def _check_url(environment: Mapping[str, str], name: str) -> None:
-    value = environment.get(name, "").strip()
-    if not value:
-        return
-    try:
-        parts = urlsplit(value)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_url = False
-    if not is_url:
-        raise wrong(name, value, "a URL such as http://collector:4318")
-
-
-def _check_file(environment: Mapping[str, str], name: str) -> None:
-    value = environment.get(name, "").strip()
-    if value and not Path(value).is_file():
-        raise wrong(name, value, "the path of a file in PEM form")
+def _is_url(value: str) -> bool:
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

@@ -16,7 +16,8 @@ from serving.errors import MissingExtraError
 
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
-    "images": (), "plots": (), "async": (), "oci": (), "remote": (), "s3": ("remote",), "gcs": ("remote",), "sign": (),
+    "images": (), "plots": (), "async": (), "oci": (), "otel": (), "remote": (), "s3": ("remote",), "gcs": ("remote",),
+    "sign": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 
@@ -33,6 +34,10 @@ PACKAGES = {
     "plots": {"matplotlib": "matplotlib"},
     "async": {"aiohttp": "aiohttp", "yarl": "yarl"},
     "oci": {"oras": "oras", "requests": "requests"},
+    "otel": {
+        "opentelemetry-api": "opentelemetry.trace", "opentelemetry-sdk": "opentelemetry.sdk.trace",
+        "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
+    },
     "remote": {"fsspec": "fsspec"},
     "s3": {"s3fs": "s3fs"},
     "gcs": {"gcsfs": "gcsfs"},
@@ -54,7 +59,7 @@ def packages_of(extra: str) -> Iterator[tuple[str, str]]:
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a top-level module could be imported. A folder that an uninstalled package left behind does not count."""
+    """Return whether a module could be imported. A folder that an uninstalled package left behind does not count."""
     if module in sys.modules:
         return sys.modules[module] is not None
     try:
@@ -101,6 +106,6 @@ def owner(module: str) -> Owner | None:
     top = module.partition(".")[0]
     for extra, packages in PACKAGES.items():
         for package, provided in packages.items():
-            if provided == top and not is_installed(top):
+            if provided.partition(".")[0] == top and not is_installed(provided):
                 return Owner(extra, package)
     return None

@@ -133,6 +133,7 @@ COVERED: dict[str, str] = {
     "serving/server/__main__.py": "tests/serving/server/test_startup.py",
     "serving/server/batching/metrics.py": "tests/serving/server/batching/test_session.py",
     "serving/server/child.py": "tests/serving/advise/test_search.py",
+    "serving/server/grpc_api/tracing.py": "tests/serving/server/observability/test_tracing.py",
     "serving/server/methods/examples.py": "tests/serving/server/test_rules.py",
     "serving/server/methods/infer.py": "tests/serving/server/rest_api/test_open_inference.py",
     "serving/server/methods/inference_info.py": "tests/serving/server/rest_api/test_open_inference.py",

@@ -524,6 +524,13 @@ def docker_that_is_not_installed(given: Given) -> None:
     run("launch", "digits", "--runner", "docker", "--port", "1", "--rest-port", "2", code=None)
 
 
+@example("TFB6401")
+def traces_over_grpc(given: Given) -> None:
+    from serving.tracing.settings import check_environment
+
+    check_environment({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+
+
 @example("TFB7001")
 def address_without_a_port(given: Given) -> None:
     given.bundle()

@@ -91,6 +91,12 @@ def of_debian(name: str) -> str:
     return require_program(name, install=f"apt-get install {name}")
 
 
+def promtool() -> str:
+    """Return the path of promtool, which Debian has in the package of Prometheus."""
+    return require_program("promtool", install="apt-get install prometheus")
+
+
+prometheus = partial(of_debian, "prometheus")
 docker_registry = partial(of_debian, "docker-registry")
 skopeo = partial(of_debian, "skopeo")
 umoci = partial(of_debian, "umoci")

@@ -29,7 +29,7 @@ def serve(
 
     Flags of its own: --log_requests=DIR with --log_requests_sample_rate=0.01 writes requests and answers to a file that
     `tfbundle shadow`, `tfbundle smoke --replay` and `tfbundle bench --replay` send again. --log_format=json logs one JSON line
-    per request.
+    per request. --enable_tracing records OpenTelemetry spans of requests and sends them where the OTEL_* variables say.
     --max_request_bytes --max_decoded_bytes --max_tensor_elements --max_nesting --max_large_bodies --write_timeout_in_ms limit
     what a request may cost, and --allowed_hosts the names under which the server answers.
     --reload_base_path=FOLDER is where `tfbundle promote --server` and other clients may load models from: by default the

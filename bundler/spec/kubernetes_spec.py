@@ -14,8 +14,8 @@ from bundler.spec.storage_uri import BUCKETS, IMAGES, StorageUri, scheme
 
 Component = Literal[
     "gateway", "ingress", "headless", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor",
-    "network-policy", "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket", "models-oci",
-    "fill-claim",
+    "alerts", "dashboard", "network-policy", "topology-spread", "gpu", "tls", "models-pvc", "models-volume", "models-bucket",
+    "models-oci", "fill-claim",
 ]  # fmt: skip
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 """Components of k8s/ in the order in which an overlay lists them: those that patch others come after those that add."""
@@ -76,6 +76,33 @@ class ServiceMonitorSpec(Strict):
         {}, description="Labels by which the Prometheus selects it.", examples=[{"release": "prometheus"}]
     )
     interval: str = Field("15s", pattern=r"^[1-9][0-9]{0,5}(ms|s|m|h)$", description="Time between two scrapes.")
+
+
+class AlertsSpec(Strict):
+    """The alert rules of the component alerts."""
+
+    labels: Labels = Field(
+        {}, description="Labels by which the Prometheus selects the PrometheusRule.", examples=[{"release": "prometheus"}]
+    )
+    error_percent: float = Field(
+        1.0, gt=0, le=100, description="Share of a model's requests, in percent, that may fail by the server's fault."
+    )
+    latency_milliseconds: float = Field(
+        500.0, gt=0, le=600_000, description="Latency that 99 % of a model's requests have to keep."
+    )
+    queue_milliseconds: float = Field(
+        100.0, gt=0, le=600_000, description="Time that 95 % of the requests may wait to be batched at most."
+    )
+    minutes: int = Field(10, ge=1, le=1440, description="How long a threshold has to be exceeded.")
+
+
+class DashboardSpec(Strict):
+    """The ConfigMap with the Grafana dashboard."""
+
+    labels: Labels = Field({"grafana_dashboard": "1"}, description="Labels by which Grafana's sidecar finds it.")
+    annotations: Labels = Field(
+        {}, description="Annotations, such as the folder for the sidecar.", examples=[{"grafana_folder": "Models"}]
+    )
 
 
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -145,6 +172,8 @@ class KubernetesSpec(Strict):
         "monitoring", pattern=NAMESPACE, description="network-policy: namespace from which Prometheus reads the metrics."
     )
     service_monitor: ServiceMonitorSpec = Field(ServiceMonitorSpec(), description="Settings of the ServiceMonitor.")
+    alerts: AlertsSpec = Field(AlertsSpec(), description="Thresholds of the alerts.")
+    dashboard: DashboardSpec = Field(DashboardSpec(), description="The Grafana dashboard.")
     claim: ClaimSpec = Field(ClaimSpec(), description="The volume claim.")
     storage_uri: StorageUri | None = Field(
         None,

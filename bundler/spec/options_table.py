@@ -11,7 +11,14 @@ from pydantic import BaseModel
 from bundler.spec.against_spec import AgainstSpec
 from bundler.spec.bundle_spec import DockerSpec, ModelSpec, ServingSpec, TfliteSpec
 from bundler.spec.fields import SpecField
-from bundler.spec.kubernetes_spec import AutoscalingSpec, ClaimSpec, KubernetesSpec, ServiceMonitorSpec
+from bundler.spec.kubernetes_spec import (
+    AlertsSpec,
+    AutoscalingSpec,
+    ClaimSpec,
+    DashboardSpec,
+    KubernetesSpec,
+    ServiceMonitorSpec,
+)
 from bundler.spec.options import NOT_ON_THE_COMMAND_LINE, BuildOption, build_options
 from bundler.spec.pod_spec import PodSpec, ResourcesSpec
 from bundler.spec.signature_spec import (
@@ -50,6 +57,8 @@ _SECTIONS: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     ResourcesSpec: ("Resources of pods: `kubernetes.pod.resources`", ("kubernetes", "pod", "resources")),
     AutoscalingSpec: ("The autoscaler: `kubernetes.autoscaling`", ("kubernetes", "autoscaling")),
     ServiceMonitorSpec: ("The ServiceMonitor: `kubernetes.service_monitor`", ("kubernetes", "service_monitor")),
+    AlertsSpec: ("The alerts: `kubernetes.alerts`", ("kubernetes", "alerts")),
+    DashboardSpec: ("The dashboard: `kubernetes.dashboard`", ("kubernetes", "dashboard")),
     ClaimSpec: ("The volume claim: `kubernetes.claim`", ("kubernetes", "claim")),
     DockerSpec: ("Docker: `docker`", ("docker",)),
 }

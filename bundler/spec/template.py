@@ -49,7 +49,7 @@ _NOT_SPELLED_OUT = ("models.signatures",)
 """Sections whose keys depend on the kind of signature: the template has an example, docs/signatures.md has each kind."""
 _COMMENTED_OUT = (
     ("models", "tflite", "images"), ("models", "against"), ("kubernetes", "pod"), ("kubernetes", "autoscaling"),
-    ("kubernetes", "service_monitor"), ("kubernetes", "claim"),
+    ("kubernetes", "service_monitor"), ("kubernetes", "alerts"), ("kubernetes", "dashboard"), ("kubernetes", "claim"),
 )  # fmt: skip
 """Sections that are commented out as a whole."""
 _WIDTH = 120

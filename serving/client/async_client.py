@@ -20,6 +20,7 @@ from serving.client.connection import RetryPolicy
 from serving.client.examples import Classes, Example
 from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Request, Steps, T, run_async
+from serving.client.tracing import traced
 from serving.client.transport import ModelRef, Verb, closed
 from serving.client.wires import AsyncTransport, check_async
 from serving.errors import ServingError, TargetError
@@ -47,7 +48,7 @@ class AsyncClient(BaseClient):
         self._is_closed = False
 
     async def _run(self, steps: Steps[T], policy: RetryPolicy | None = None) -> T:
-        return await run_async(self._dispatch.steps(steps, policy), self._send)
+        return await run_async(traced(self._dispatch.steps(steps, policy), self.target), self._send)
 
     async def _send(self, request: Request) -> Any:
         if self._is_closed:

@@ -18,6 +18,7 @@ from serving.client.connection import RetryPolicy
 from serving.client.examples import Classes, Example
 from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Request, Steps, T, run
+from serving.client.tracing import traced
 from serving.client.transport import ModelRef, Verb
 from serving.errors import ServingError
 from serving.protocol.tensors import Array
@@ -49,7 +50,7 @@ class Client(BaseClient):
         self._transport = self._wire.connect()
 
     def _run(self, steps: Steps[T], policy: RetryPolicy | None = None) -> T:
-        return run(self._dispatch.steps(steps, policy), self._send)
+        return run(traced(self._dispatch.steps(steps, policy), self.target), self._send)
 
     def _send(self, request: Request) -> bytes:
         return self._transport.send(request)

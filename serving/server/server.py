@@ -29,6 +29,7 @@ from serving.server.models.memory import freeze
 from serving.server.models.reload_paths import check_flag
 from serving.server.observability.metrics import DEFAULT_PATH, Metrics
 from serving.server.observability.request_log import RequestLog
+from serving.server.observability.tracing import Spans
 from serving.server.rest_api.api import RestApi
 from serving.server.rest_api.codec_process import CodecProcesses
 from serving.server.rest_api.playground import Playground
@@ -36,6 +37,7 @@ from serving.server.rest_api.server import RestServer
 from serving.server.servables.load import load_servable
 from serving.server.servables.protocol import Servable
 from serving.server.signals import ShutdownSignals, leave
+from serving.tracing.provider import Provider
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Server:
         self.metrics = Metrics()
         self._batching: Batching | None = None
         self._request_log: RequestLog | None = None
+        self._traces: Provider | None = None
         self.core = ServerCore(self.options, self._load, self.metrics)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
@@ -117,7 +120,9 @@ class Server:
 
         Raises:
             StatusError: the config or a model is wrong.
-            ConfigError: a port cannot be used, the folder is not a bundle, or there are too few files or threads left.
+            ConfigError: a port cannot be used, the folder is not a bundle, there are too few files or threads left, or a
+                variable of OpenTelemetry is wrong.
+            MissingExtraError: tracing is on, and its packages are not installed.
         """
         self.options.check()
         check_flag(self.options)
@@ -137,6 +142,8 @@ class Server:
         return self
 
     def _prepare(self) -> None:
+        if self.options.tracing:
+            self._traces = Provider()
         if self.options.enable_batching:
             self._batching = Batching(self.options)
             self.metrics.include(self._batching.metrics.lines)
@@ -155,7 +162,7 @@ class Server:
             if self.owns_process and not gc.get_freeze_count():
                 freeze()
         options = self.options
-        servable = load_servable(path, options)
+        servable = load_servable(path, options, self.metrics)
         try:
             if self._batching:
                 servable = self._batching.wrap(servable)
@@ -171,7 +178,8 @@ class Server:
         return servable
 
     def _open_ports(self) -> None:
-        self._grpc = GrpcServer(self.core, self.metrics, self._request_log)
+        spans = Spans(self._traces.tracer) if self._traces else None
+        self._grpc = GrpcServer(self.core, self.metrics, self._request_log, spans)
         self._grpc.start()
         log.info("Running gRPC ModelServer at %s:%d ...", self.options.host, self._grpc.port)
         if self.options.rest_port is None:
@@ -181,7 +189,7 @@ class Server:
             self.core, self.metrics, _metrics_path(self.options), playground if self.options.playground else None,
             self._request_log, CodecProcesses(self.options),
         )
-        self._rest = RestServer(api, self.options)
+        self._rest = RestServer(api, self.options, spans)
         self._rest.start()
         log.info("Exporting HTTP/REST API at:%s:%d ...", self.options.host, self._rest.port)
 
@@ -203,6 +211,8 @@ class Server:
             self._request_log.close()
         if self._batching and not self.loads_abandoned:
             self._batching.stop()
+        if self._traces:
+            self._traces.stop()
 
     def __enter__(self) -> Server:
         return self.start()

@@ -9,6 +9,10 @@ functions of these modules each take one of its files, set what differs for the 
     sizes.py       memory, start-up time and storage, computed from the models
     base.py        base/ and overlays/
     components.py  components/ in which only names, ports and paths differ
+    promql.py      queries of the server's metrics
+    alerts.py      the rules of components/alerts
+    dashboard.py   the dashboard of components/dashboard
+    monitoring.py  both components, and their copies in the chart
     canary.py      components/canary: the second Deployment, derived from the base
     models.py      components/models-*: where the models come from
     kserve.py      kserve/: a ServingRuntime, and one InferenceService per model, or two with a canary
@@ -24,7 +28,7 @@ from pathlib import Path
 from bundler.bundle.layout import BundleLayout
 from bundler.render import RenderContext, tf_serving
 from bundler.render.files import read_yaml, write_files, write_yaml
-from bundler.render.kubernetes import base, canary, chart, components, kserve, models, scripts
+from bundler.render.kubernetes import base, canary, chart, components, kserve, models, monitoring, scripts
 from bundler.render.kubernetes.scripts import STATE_SCRIPT
 from bundler.render.kubernetes.sizes import memory_bytes, startup_seconds
 from bundler.render.kubernetes.tree import TREE, Edit, shipped, split_image
@@ -50,6 +54,7 @@ _OPTIONAL = (
     "components/service-monitor/kustomization.yaml",
     "components/service-monitor/service.yaml",
     "components/service-monitor/servicemonitor.yaml",
+    *monitoring.FILES,
 )
 """Files that are written only with some settings, or that earlier releases wrote."""
 
@@ -62,9 +67,9 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     """
     files = {"README.md": shipped("README.md"), **scripts.files()}
     files.update({f"base/config/{name}": text for name, text in tf_serving.config_files(context).items()})
-    files |= canary.config_files(context) | kserve.files(context) | chart.files(context)
+    files |= canary.config_files(context) | kserve.files(context) | chart.files(context) | monitoring.files(context)
     edits: dict[str, Edit] = {}
-    for module in (base, components, canary, models, kserve):
+    for module in (base, components, canary, models, monitoring, kserve):
         edits |= module.edits(context)
     for path, edit in edits.items():
         document = read_yaml(shipped(path))

@@ -41,7 +41,7 @@ def chosen_components(context: RenderContext) -> list[str]:
     """Return the components of the overlay prod, in the order in which they build on each other."""
     chosen = set(context.spec.kubernetes.components)
     if not context.spec.serving.monitoring:
-        chosen -= {"metrics", "service-monitor"}
+        chosen -= {"metrics", "service-monitor", "alerts", "dashboard"}
     return [name for name in COMPONENTS if name in chosen]
 
 

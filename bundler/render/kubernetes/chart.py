@@ -15,7 +15,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from bundler.render import RenderContext, short_hash, tf_serving
 from bundler.render.files import read_yaml, write_yaml
-from bundler.render.kubernetes import base, canary, components, models, pods, scripts, sizes
+from bundler.render.kubernetes import base, canary, components, models, monitoring, pods, scripts, sizes
 from bundler.render.kubernetes.tree import TREE, ports, shipped, split_image
 from bundler.render.kubernetes.values_file import readme_text, values_text
 
@@ -31,6 +31,8 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "disruption-budget": ("podDisruptionBudget", "enabled"),
     "metrics": ("metrics", "enabled"),
     "service-monitor": ("metrics", "serviceMonitor", "enabled"),
+    "alerts": ("metrics", "alerts", "enabled"),
+    "dashboard": ("metrics", "dashboard", "enabled"),
     "network-policy": ("networkPolicy", "enabled"),
     "topology-spread": ("zoneSpread", "enabled"),
     "gpu": ("gpu", "enabled"),
@@ -58,6 +60,7 @@ def files(context: RenderContext) -> dict[str, str]:
     texts["chart/README.md"] = readme_text(schema, chosen, context.objects_name)
     routes = write_yaml({track: canary.route_matches(context, track) for track in canary.TRACKS})
     texts[ROUTES] = f"# Written by tfbundle. Requests that name a label or a version, for templates/gateway.yaml.\n{routes}"
+    texts |= monitoring.chart_files(context)
     texts[CHART] = _chart(context, texts)
     return texts
 
@@ -198,7 +201,7 @@ def _routing(context: RenderContext) -> dict[str, Any]:
 def _metrics(context: RenderContext) -> dict[str, Any]:
     settings = context.spec.kubernetes.service_monitor
     monitor = {"labels": dict(settings.labels), "interval": settings.interval}
-    return {"path": context.spec.serving.monitoring_path, "serviceMonitor": monitor}
+    return {"path": context.spec.serving.monitoring_path, "serviceMonitor": monitor, **monitoring.values(context)}
 
 
 def _canary(context: RenderContext) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import Array
 from serving.server.batching.parameters import QueueOptions
+from serving.server.observability.tracing import current
 
 
 class Task:
@@ -24,14 +25,16 @@ class Task:
         feeds: tensor name -> array, all with `rows` rows.
         rows: rows of each array.
         enqueued: when the task was created, in seconds of the monotonic clock.
+        trace: the request's trace, or None.
     """
 
-    __slots__ = ("_done", "_error", "_results", "enqueued", "feeds", "rows")
+    __slots__ = ("_done", "_error", "_results", "enqueued", "feeds", "rows", "trace")
 
     def __init__(self, feeds: Mapping[str, Array], rows: int) -> None:
         self.feeds = feeds
         self.rows = rows
         self.enqueued = time.monotonic()
+        self.trace = current()
         self._done = threading.Event()
         self._results: list[Array] = []
         self._error: BaseException | None = None

@@ -27,6 +27,8 @@ from serving.server.batching.parameters import (
 from serving.server.batching.queue import Batch, Queue, Task
 from serving.server.batching.scheduler import Scheduler
 from serving.server.config.options import ServerOptions
+from serving.server.observability.tracing import batch as traced_batch
+from serving.server.observability.tracing import mark
 from serving.server.servables.protocol import Servable
 
 Kind = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
@@ -92,6 +94,7 @@ class BatchedServable:
                 full; else the error of the batch.
         """
         rows = count_rows(feeds)
+        mark("")  # the batch records how long it waits and runs
         self._metrics.request(rows, len(feeds))
         names = tuple(sorted(set(fetches)))
         if rows:
@@ -139,7 +142,11 @@ class BatchedServable:
         now = time.monotonic()
         rows = self._options.padded(batch.rows) if batch.rows else 0
         self._metrics.batch([now - task.enqueued for task in batch.tasks], batch.rows, rows)
-        merged = merge(batch, rows, pads_lengths=self._options.pads_lengths)
-        parts = split(batch, rows, self._wrapped.run(merged, names))
+        with traced_batch(batch.tasks, batch.rows, rows):
+            mark("merge")
+            merged = merge(batch, rows, pads_lengths=self._options.pads_lengths)
+            results = self._wrapped.run(merged, names)
+            mark("split")
+            parts = split(batch, rows, results)
         for task, part in zip(batch.tasks, parts, strict=True):
             task.answer(part)

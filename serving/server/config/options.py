@@ -38,6 +38,7 @@ class ServerOptions:
         log_requests: folder for the log of requests and responses; empty turns it off.
         log_requests_sample_rate: share of the requests that is logged, 0 to 1.
         log_format: format of the server's own log, `text` or `json`; `json` adds a line per request.
+        tracing: record OpenTelemetry spans of requests; the OTEL_* environment variables say where they go.
         prefer_tflite: serve the model.tflite in a version's folder if there is one.
         mixed_precision: `bfloat16` lets TensorFlow compute the products of SavedModels in bfloat16; empty: as they were built.
         tflite_pool_size: calls of one model.tflite that run at once; more wait.
@@ -98,6 +99,7 @@ class ServerOptions:
     log_requests: str = ""
     log_requests_sample_rate: float = 1.0
     log_format: str = "text"
+    tracing: bool = False
     prefer_tflite: bool = False
     allow_unsafe_ops: bool = False
     mixed_precision: str = ""

@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from serving.protocol.status import Code, StatusError
 from serving.server.methods.copies import one_at_a_time
 from serving.server.models import memory
+from serving.server.observability.tracing import mark
 
 SMALL = 64 * 1024
 """Most bytes of a message that is not counted: all calls together can hold little with such messages."""
@@ -324,11 +325,13 @@ def read_message(
     """
     call = _entered(gate, context)
     data = gate.receive(messages, call)
+    mark("wait")
     if data is None:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "The call requires exactly one request message.")
     try:
         gate.reserve(call, _COPIES * len(data))
         with one_at_a_time(len(data)):
+            mark("decode")
             return deserialize(data), call
     except StatusError as exc:
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, exc.message)

@@ -23,6 +23,7 @@ from serving.server.grpc_api.gate import Gate, Guard, read_message
 from serving.server.grpc_api.listen import listen
 from serving.server.grpc_api.open_inference import methods as inference_methods
 from serving.server.grpc_api.request_size import answer_bytes, decoded_bytes
+from serving.server.grpc_api.tracing import traced
 from serving.server.methods.copies import one_at_a_time
 from serving.server.methods.examples import classify, multi_inference, regress
 from serving.server.methods.model_info import model_metadata, model_status, status_message
@@ -32,6 +33,7 @@ from serving.server.models.core import ServerCore
 from serving.server.observability.log_lines import REQUEST_ID, log_request, request_id
 from serving.server.observability.metrics import Metrics
 from serving.server.observability.request_log import RequestLog
+from serving.server.observability.tracing import Spans, mark
 
 Method = Callable[[ServerCore, Any], Any]
 """Answers a request message."""
@@ -77,6 +79,7 @@ class GrpcServer:
         core: the models.
         metrics: counts the requests.
         request_log: logs a sample of the requests; None turns that off.
+        spans: begins the spans of the calls; None turns tracing off.
 
     Attributes:
         port: the port that it listens on; 0 if it listens on a socket path only.
@@ -85,8 +88,11 @@ class GrpcServer:
         ConfigError: the port, the socket path or the TLS config cannot be used.
     """
 
-    def __init__(self, core: ServerCore, metrics: Metrics, request_log: RequestLog | None = None) -> None:
+    def __init__(
+        self, core: ServerCore, metrics: Metrics, request_log: RequestLog | None = None, spans: Spans | None = None
+    ) -> None:
         options = core.options
+        self._spans = spans
         self._request_log = request_log
         self._logs_requests = options.log_format == "json"
         self._core = core
@@ -161,7 +167,9 @@ class GrpcServer:
             try:
                 # The message itself is reserved twice: as bytes and parsed.
                 self._gate.reserve(call, call.reserved + decoded_bytes(request, self._core.options))
+                mark("wait")
                 with self._gate.running:
+                    mark("decode")
                     response = self._answer(answer, request, context)
                     with one_at_a_time(max(call.reserved, answer_bytes(response))):
                         data: bytes = serialize(response)
@@ -176,6 +184,8 @@ class GrpcServer:
             self._gate.answered(call, len(data))
             return data
 
+        if self._spans:
+            respond = traced(self._spans, descriptor.containing_service.full_name, method, respond)
         # Clients see a unary method. As a streaming one it gets its messages as bytes, when it asks for them.
         return grpc.stream_unary_rpc_method_handler(respond)
 

@@ -19,6 +19,8 @@ from serving.protocol.tensors import Array, array_dtype_name, dtype_number
 from serving.server.config.options import ServerOptions
 from serving.server.methods.model_spec import resolved
 from serving.server.models.core import Handle
+from serving.server.observability.tracing import describe
+from serving.tracing import names
 
 INPUTS = "inputs"
 OUTPUTS = "outputs"
@@ -104,6 +106,7 @@ def _task_fetches(handle: Handle, tasks: Any, options: ServerOptions) -> list[di
 
 def _signature(handle: Handle, name: str) -> Any:
     name = name or DEFAULT_SIGNATURE
+    describe(names.MODEL_SIGNATURE, name)
     signature = handle.signatures.get(name)
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name}")

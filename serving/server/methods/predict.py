@@ -13,7 +13,9 @@ from serving.server.config.options import ServerOptions
 from serving.server.methods.copies import one_at_a_time
 from serving.server.methods.model_spec import resolved
 from serving.server.models.core import Handle
+from serving.server.observability.tracing import describe
 from serving.server.servables.protocol import Runnable
+from serving.tracing import names
 
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
@@ -106,6 +108,7 @@ def run_signature(
     Raises:
         StatusError: with the real server's code and text.
     """
+    describe(names.MODEL_SIGNATURE, name)
     signature = servable.signatures.get(name)
     if signature is None:
         raise failed_precondition(f'Serving signature key "{name}" not found.')

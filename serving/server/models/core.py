@@ -23,7 +23,9 @@ from serving.server.models.reload_paths import check_reload
 from serving.server.models.sources import FileSystemSource, ServableSource, find_versions, is_absolute, no_versions
 from serving.server.models.states import ManagerState, ServableState, StateBoard
 from serving.server.observability.metrics import Metrics
+from serving.server.observability.tracing import describe, mark
 from serving.server.servables.protocol import Servable
+from serving.tracing import names
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Handle(NamedTuple):
         """
         started = time.monotonic()
         results = self.servable.run(feeds, fetches)
+        mark("encode")
         if api is not None:
             self.metrics.record_run(self.name, api, time.monotonic() - started)
         return results
@@ -264,8 +267,10 @@ class ServerCore:
         """
         if not model_spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
+        describe(names.MODEL_NAME, model_spec.name)
         version = self._requested_version(model_spec)
         with self._manager.servable(model_spec.name, version) as (number, servable):
+            describe(names.MODEL_VERSION, number)
             yield Handle(model_spec.name, number, servable, self._metrics)
 
     def _requested_version(self, model_spec: Any) -> int | None:

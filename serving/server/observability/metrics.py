@@ -1,4 +1,4 @@
-"""Counters in Prometheus' text format, under the real server's names (servables/tensorflow/util.cc).
+"""Counters in Prometheus' text format, under the real server's names (servables/tensorflow/util.cc, cc/saved_model/loader.cc).
 
 They are the counters that this server keeps itself; TensorFlow's C++ counters cannot be read from Python.
 """
@@ -18,6 +18,8 @@ RUNTIME_LATENCY = "/tensorflow/serving/runtime_latency"
 EXAMPLE_COUNTS = "/tensorflow/serving/request_example_counts"
 EXAMPLE_COUNT_TOTAL = "/tensorflow/serving/request_example_count_total"
 WARMUP_LATENCY = "/tensorflow/serving/model_warmup_latency"
+LOAD_ATTEMPTS = "/tensorflow/cc/saved_model/load_attempt_count"
+LOAD_LATENCY = "/tensorflow/cc/saved_model/load_latency"
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
 _BOUNDS = exponential(10, 1.8, 33)
@@ -28,7 +30,7 @@ RUNTIME = "TF1"
 
 
 class Metrics:
-    """Counts per model: requests by status, their latencies, the latencies of model runs, and tf.Examples."""
+    """Counts per model: loads, requests by status, their latencies, the latencies of model runs, and tf.Examples."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,6 +40,8 @@ class Metrics:
         self._warmups = Histogram(_prometheus(WARMUP_LATENCY), _BOUNDS, ("model_path", "status"))
         self._examples = Histogram(_prometheus(EXAMPLE_COUNTS), exponential(1, 2, 15), ("model",))
         self._example_totals: dict[str, int] = defaultdict(int)
+        self._loads: dict[tuple[str, ...], int] = defaultdict(int)
+        self._load_times: dict[tuple[str, ...], int] = defaultdict(int)
         self._included: list[Callable[[], list[str]]] = []
 
     def include(self, lines: Callable[[], list[str]]) -> None:
@@ -74,6 +78,18 @@ class Metrics:
             self._examples.add(count, model)
             self._example_totals[model] += count
 
+    def record_load(self, path: str, seconds: float | None) -> None:
+        """Count an attempt to load a SavedModel.
+
+        Args:
+            path: the version's folder.
+            seconds: how long the load took; None if it failed.
+        """
+        with self._lock:
+            self._loads[path, "fail" if seconds is None else "success"] += 1
+            if seconds is not None:
+                self._load_times[path,] += round(seconds * 1e6)
+
     def record_warmup(self, path: str, seconds: float) -> None:
         """Record how long a version's warm-up took. A failed warm-up is not recorded."""
         with self._lock:
@@ -103,6 +119,8 @@ class Metrics:
         return [
             *_counter(REQUEST_COUNT, ("model_name", "status"), self._counts),
             *_counter(EXAMPLE_COUNT_TOTAL, ("model",), examples),
+            *_counter(LOAD_ATTEMPTS, ("model_path", "status"), self._loads),
+            *_counter(LOAD_LATENCY, ("model_path",), self._load_times),
         ]
 
 

@@ -13,6 +13,7 @@ from serving.protocol.status import HTTP_STATUS, Code, StatusError
 from serving.protocol.tensors import Array
 from serving.server.models.core import ServerCore
 from serving.server.observability.request_log import RequestLog
+from serving.server.observability.tracing import attached, mark
 from serving.server.rest_api.answers import HeldAnswer
 from serving.server.rest_api.codec_process import Cancellation, CodecProcesses, Lease
 from serving.server.rest_api.errors import LimitError, TooLargeError, shortened
@@ -93,7 +94,7 @@ class Call(ABC):
 
     def begin(self) -> Result | LargeAnswer:
         """Return the reply to the call, its error included, or the outputs to write."""
-        return self._run(self.answer)
+        return self._run(self._answer)
 
     def finish(self, answer: LargeAnswer) -> Result:
         """Write a large answer and return the reply."""
@@ -101,9 +102,17 @@ class Call(ABC):
         assert isinstance(result, Result)
         return result
 
+    def _answer(self) -> Answer:
+        mark("decode")
+        return self.answer()
+
     def _run(self, work: Callable[[], bytearray | Answer]) -> Result | LargeAnswer:
         try:
-            made = work()
+            if self.request.trace is None:
+                made = work()
+            else:
+                with attached(self.request.trace):
+                    made = work()
         except BadPathError as exc:
             return Result(exc.code, exc.http_status, b"")
         except StatusError as exc:
@@ -146,7 +155,9 @@ class Call(ABC):
         waiting = {name: array.copy() for name, array in outputs.items()}
 
         def work() -> bytearray | Result:
+            mark("wait")
             with codecs.lend(self.cancellation, size) as lease:
+                mark("encode")
                 return write(lease, waiting)
 
         return LargeAnswer(held, work)

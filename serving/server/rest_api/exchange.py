@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from serving.server.observability.tracing import Trace
 from serving.server.rest_api.answers import HeldAnswer
 from serving.server.rest_api.gzip_body import claimed_size, is_gzipped
 
@@ -22,12 +23,14 @@ class RestRequest:
         path: the target in the request line: not decoded, with its query string.
         headers: the headers, names in lower case.
         body: the body as it was sent, possibly gzipped.
+        trace: the request's trace, or None.
     """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | bytearray = b""
+    trace: Trace | None = None
 
     @property
     def unpacked_size(self) -> int:

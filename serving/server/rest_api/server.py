@@ -16,6 +16,7 @@ from serving.errors import ConfigError
 from serving.protocol.status import StatusError
 from serving.server.config.options import ServerOptions
 from serving.server.models.memory import release
+from serving.server.observability.tracing import Spans, current, mark
 from serving.server.rest_api.api import RestApi
 from serving.server.rest_api.bodies import Bodies, Held
 from serving.server.rest_api.codec_process import Cancellation
@@ -23,6 +24,7 @@ from serving.server.rest_api.connections import Connection, ConnectionServer
 from serving.server.rest_api.errors import TooLargeError
 from serving.server.rest_api.exchange import Reply, RestRequest, error_page
 from serving.server.rest_api.origins import refusal
+from serving.server.rest_api.tracing import RequestSpans
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +47,17 @@ class RestServer:
     Args:
         api: answers the requests.
         options: the server's options; `rest_port` must be set.
+        spans: begins the spans of the requests; None turns tracing off.
 
     Attributes:
         port: once started, the port that it listens on.
     """
 
-    def __init__(self, api: RestApi, options: ServerOptions) -> None:
+    def __init__(self, api: RestApi, options: ServerOptions, spans: Spans | None = None) -> None:
         assert options.rest_port is not None
         self.port = options.rest_port
         self._api = api
+        self._spans = RequestSpans(spans) if spans else None
         self._options = options
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
@@ -123,7 +127,7 @@ class RestServer:
         assert isinstance(connection, Connection)
         connection.request_begins()
         try:
-            return await self._answer(request)
+            return await (self._spans.answer(request, self._answer) if self._spans else self._answer(request))
         finally:
             connection.request_ends()
 
@@ -136,7 +140,7 @@ class RestServer:
         try:
             reading = asyncio.wait_for(self._bodies.read(request, held), self._options.rest_timeout_seconds)
             # No variable refers to the body, so that it does not live until the answer is sent.
-            reply = await self._reply(RestRequest(request.method, request.raw_path, headers, await reading))
+            reply = await self._reply(RestRequest(request.method, request.raw_path, headers, await reading, current()))
         except TooLargeError as exc:
             return _response(self._api.refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, exc.message))
         except asyncio.TimeoutError:
@@ -160,6 +164,7 @@ class RestServer:
             raise
 
     async def _written(self, request: RestRequest, cancellation: Cancellation) -> Reply:
+        mark("wait")
         pool = self._large_pool if request.is_large else self._status_pool if request.method == "GET" else self._pool
         begun = await self._loop.run_in_executor(pool, self._api.begin, request, cancellation)
         if isinstance(begun, Reply):

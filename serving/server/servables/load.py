@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from serving.protocol.status import invalid_argument
 from serving.regular_file import kind, special_files
 from serving.server.config.options import ServerOptions
+from serving.server.observability.metrics import Metrics
 from serving.server.servables.bundle_files import check_recorded
 from serving.server.servables.protocol import Servable
 from serving.server.servables.tflite import TfliteOptions, TfliteServable
 
 
-def load_servable(path: str, options: ServerOptions) -> Servable:
+def load_servable(path: str, options: ServerOptions, metrics: Metrics | None = None) -> Servable:
     """Load the version in folder `path`.
 
     It is the folder's model.tflite if there is one and the options prefer it, else the SavedModel, as in the real server
     (servables/tensorflow/saved_model_bundle_factory.cc). TensorFlow is imported only for a SavedModel.
+
+    Args:
+        path: the version's folder.
+        options: the server's options.
+        metrics: counts the loads of SavedModels, as TensorFlow's loader does in the real server; None counts none.
 
     Raises:
         RefusedModelError: the files are not those that the version's bundle records, or the model does more than compute.
@@ -32,7 +39,16 @@ def load_servable(path: str, options: ServerOptions) -> Servable:
     session = SessionOptions(
         options.saved_model_tags, *options.threads, options.allow_unsafe_ops, options.mixed_precision
     )
-    return SavedModelServable.load(path, session)
+    started = time.monotonic()
+    try:
+        servable = SavedModelServable.load(path, session)
+    except BaseException:
+        if metrics is not None:
+            metrics.record_load(path, None)
+        raise
+    if metrics is not None:
+        metrics.record_load(path, time.monotonic() - started)
+    return servable
 
 
 _GRAPH_LIMIT = 2**31

@@ -19,6 +19,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from serving.protocol.messages import message
 from serving.protocol.status import Code, StatusError, invalid_argument, not_found
 from serving.protocol.tensors import Array, array_dtype_name, as_array
+from serving.server.observability.tracing import mark
 from serving.server.servables.dtype_error import wrong_dtype
 from serving.server.servables.safety import check_saved_model
 from serving.server.servables.zero_sizes import has_fused_products, needs_unfused_products
@@ -99,6 +100,7 @@ class SavedModelServable:
         Raises:
             StatusError: with the code and text of the op that failed, or an unknown tensor's.
         """
+        mark("run")
         names = tuple(sorted(feeds))
         self._check_dtypes(feeds, names)
         if not self._takes_empty:

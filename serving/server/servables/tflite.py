@@ -16,6 +16,7 @@ from serving.protocol.messages import DEFAULT_SIGNATURE, message
 from serving.protocol.status import Code, StatusError, invalid_argument
 from serving.protocol.tensors import Array, array_dtype_name, dtype_number
 from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, read_metadata, unpack_signatures
+from serving.server.observability.tracing import mark
 from serving.server.servables.dtype_error import wrong_dtype
 from serving.server.servables.interpreters import InterpreterPool, TfliteTensor
 from serving.server.servables.safety import check_tflite
@@ -79,6 +80,7 @@ class TfliteServable:
             StatusError: INVALID_ARGUMENT for a wrong dtype; INTERNAL for a shape of another rank, or that the graph cannot be
                 prepared for.
         """
+        mark("run")
         arrays: dict[int, Array] = {}
         for position, name in enumerate(sorted(feeds)):
             tensor, array = self._inputs[name], feeds[name]

@@ -9,7 +9,7 @@ from typing import Any
 
 FILES = {
     "gateway.networking.k8s.io/v1": "gateway-api.json",
-    "monitoring.coreos.com/v1": "service-monitor.json",
+    "monitoring.coreos.com/v1": "prometheus-operator.json",
     "serving.kserve.io/v1alpha1": "kserve.json",
     "serving.kserve.io/v1beta1": "kserve.json",
 }
@@ -17,7 +17,7 @@ FILES = {
 
 PROJECTS = {
     "gateway-api.json": "Gateway API (standard channel)",
-    "service-monitor.json": "prometheus-operator",
+    "prometheus-operator.json": "prometheus-operator",
     "kserve.json": "KServe",
 }
 """The project that defines the kinds of a file."""

@@ -298,12 +298,12 @@ def main(folder: Path) -> None:
         for release in GATEWAY_RELEASES
     }
     operator = "IComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1"
-    monitor = closure({"ServiceMonitor": f"{operator}ServiceMonitor"}, prometheus.define)
+    monitor = closure({kind: f"{operator}{kind}" for kind in ("PrometheusRule", "ServiceMonitor")}, prometheus.define)
     services = {"InferenceService": "V1beta1InferenceService", "ServingRuntime": "V1alpha1ServingRuntime"}
     releases = {f"{x}.{y}": closure(services, Models(path).define) for (x, y), path in sorted(wheels.items())}
     documents = {
         "gateway-api.json": history(routes),
-        "service-monitor.json": history({"0.91": monitor}),
+        "prometheus-operator.json": history({"0.91": monitor}),
         "kserve.json": history(releases),
     }
     for name, document in documents.items():

@@ -68,7 +68,6 @@ COVERED: dict[str, str] = {
     "bundler/graph/opsets/sampling.py": "tests/conformance/test_since_versions.py",
     "bundler/graph/opsets/scan_8.py": "tests/bundler/graph/test_opset.py",
     "bundler/graph/tensors.py": "tests/bundler/graph/test_damaged_files.py",
-    "bundler/mlflow/__init__.py": "tests/bundler/mlflow/test_save.py",
     "bundler/mobile/exported.py": "tests/bundler/mobile/test_export.py",
     "bundler/mobile/readme.py": "tests/bundler/mobile/test_export.py",
     "bundler/render/__init__.py": "tests/bundler/render/kubernetes/test_base.py",

@@ -37,7 +37,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 REASONS = (
-    "an excerpt", "downloads weights", "installs packages", "needs Docker and a cluster", "needs a registry", "needs onnx-tf",
+    "an excerpt", "downloads weights", "installs packages", "needs Docker and a cluster", "needs a registry", "needs mlflow", "needs onnx-tf",
     "takes minutes",
 )  # fmt: skip
 INDENTED = {"docs/operators.md", "docs/compatibility.md"}

@@ -59,7 +59,11 @@ class StoredBundle:
         """
         from mlflow.models import Model
 
-        flavors: Mapping[str, Any] = Model.load(str(folder)).flavors
+        return cls.of(Model.load(str(folder)).flavors, folder, shown)
+
+    @classmethod
+    def of(cls, flavors: Mapping[str, Any], folder: Path, shown: str) -> StoredBundle:
+        """Return the bundle that MLmodel's flavours describe; arguments and errors are those of `read`."""
         if FLAVOR not in flavors:
             raise VerifyError(
                 f"{shown} is an MLflow model without a bundle; its flavours are: {', '.join(flavors) or 'none'}.",
@@ -84,7 +88,7 @@ class StoredBundle:
         """
         bundle = Bundle.open(self.root)
         if FileEntry.of(bundle.layout.manifest).sha256 != self.sha256:
-            raise self._changed("bundle.json: another one than was logged")
+            raise self._changed(["bundle.json: another one than was logged"])
         return bundle
 
     def verified(self) -> Bundle:
@@ -96,12 +100,12 @@ class StoredBundle:
         bundle = self.open()
         problems = [str(problem) for problem in bundle.verify(parity=False, allow_unsafe_ops=True) if problem.serious]
         if problems:
-            raise self._changed(listed(problems))
+            raise self._changed(problems)
         return bundle
 
-    def _changed(self, how: str) -> VerifyError:
+    def _changed(self, problems: list[str]) -> VerifyError:
         return VerifyError(
-            f"The bundle of {self.shown} is not the one that was logged: {how}",
+            f"The bundle of {self.shown} is not the one that was logged:{listed(problems)}",
             where=str(self.root),
             fix="load it again into another folder; if that fails, too, the store has a damaged copy: log the bundle again",
             code="TFB9402",
@@ -143,7 +147,7 @@ def check_loggable(bundle: Bundle, *, allow_unsafe_ops: bool) -> None:
     ]
     if problems:
         raise VerifyError(
-            f"The bundle is not what was built, so that it is not logged: {listed(problems)}",
+            f"The bundle is not what was built, so that it is not logged:{listed(problems)}",
             where=str(bundle.path),
             fix=f"run `{shell_command('tfbundle', 'verify', bundle.path)}` for details, and build the bundle again",
             code="TFB9404",

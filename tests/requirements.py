@@ -97,7 +97,8 @@ def mlflow_server() -> str:
 
 
 def _has_server(program: str) -> bool:
-    """Return whether the environment of an `mlflow` has a server, and a database for it."""
+    """Return whether the environment of an `mlflow` has the packages of a server, and of a database for it."""
     python = Path(program).with_name("python")
-    command = [str(python), "-c", "import alembic, flask, mlflow.store.tracking.sqlalchemy_store"]
+    check = "import importlib.util as util, sys; sys.exit(not all(map(util.find_spec, ('alembic', 'flask', 'sqlalchemy'))))"
+    command = [str(python), "-c", check]
     return python.exists() and subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 0

@@ -76,50 +76,57 @@ def post(url: str, body: dict[str, Any]) -> tuple[int, Any]:
         return exc.code, json.loads(exc.read())
 
 
-@pytest.fixture
-def tracking(mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """Return a tracking server with a database and a store of artifacts; MLflow in this process uses it."""
-    program, port = requirements.mlflow_server(), free_port()
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Run a tracking server with a database; return the folder of its artifacts, beside a file `url`."""
+    program, port, folder = requirements.mlflow_server(), free_port(), tmp_path_factory.mktemp("tracking")
     url = f"http://127.0.0.1:{port}"
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    database, artifacts = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts"
     command = (
         program, "server", "--host", "127.0.0.1", "--port", port, "--workers", 1,
-        "--backend-store-uri", database, "--artifacts-destination", artifacts,
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", folder / "artifacts",
     )  # fmt: skip
-    with process(tmp_path / "tracking.log", f"{url}/health", *command, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as server:
-        mlflow.set_tracking_uri(url)
-        yield server
+    with process(folder / "tracking.log", f"{url}/health", *command, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
+        (folder / "url").write_text(url)
+        yield folder / "artifacts"
 
 
-def test_bundle_goes_to_a_tracking_server_and_comes_back(
-    tracking: subprocess.Popen[bytes], grown: Bundle, mlflow: Any, tmp_path: Path
-) -> None:
-    info = bundler.mlflow.log_model(grown, registered_model_name="digits")
-    assert info.registered_model_version == 1
-    run = mlflow.MlflowClient().get_run(info.run_id)
-    assert run.data.metrics["saved_model/size_bytes"] == grown.size_bytes("mlp", 2)
-    again = bundler.mlflow.log_model(grown, registered_model_name="digits", version="stable", form="float32")
-    assert again.registered_model_version == 2
-    mlflow.MlflowClient().set_registered_model_alias("digits", "champion", 1)
-    for uri in ("models:/digits/1", "models:/digits@champion", info.model_uri):
+@pytest.fixture
+def remote(mlflow: Any, tracking: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the package mlflow, which uses the tracking server."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri(tracking.with_name("url").read_text())
+    return mlflow
+
+
+def test_bundle_goes_to_a_tracking_server_and_comes_back(grown: Bundle, remote: Any, tracking: Path) -> None:
+    info = bundler.mlflow.log_model(grown, registered_model_name="whole")
+    assert int(info.registered_model_version) == 1
+    client = remote.MlflowClient()
+    assert client.get_run(info.run_id).data.metrics["saved_model/size_bytes"] == grown.size_bytes("mlp", 2)
+    again = bundler.mlflow.log_model(grown, registered_model_name="whole", version="stable", form="float32")
+    assert int(again.registered_model_version) == 2
+    client.set_registered_model_alias("whole", "champion", 1)
+    for uri in ("models:/whole/1", "models:/whole@champion", info.model_uri):
         bundle = bundler.mlflow.load_model(uri)
         assert bundle.manifest == grown.manifest
-        assert not any(problem.serious for problem in bundle.verify())
-    assert mlflow.pyfunc.load_model("models:/digits/2").predict(np.zeros((1, 4), np.float32))["y"].shape == (1, 3)
-    with pytest.raises(mlflow.exceptions.MlflowException, match="version=3"):
-        bundler.mlflow.load_model("models:/digits/3")
-    stored = next((tmp_path / "artifacts").rglob(f"{info.model_id}/**/models/mlp/1/saved_model.pb"))
+    assert not any(problem.serious for problem in bundle.verify())
+    assert remote.pyfunc.load_model("models:/whole/2").predict(np.zeros((1, 4), np.float32))["y"].shape == (1, 3)
+    with pytest.raises(remote.exceptions.MlflowException, match="version=3"):
+        bundler.mlflow.load_model("models:/whole/3")
+    stored = next(path for path in tracking.rglob("models/mlp/1/saved_model.pb") if info.model_id in path.parts)
     stored.write_bytes(stored.read_bytes()[:-1] + b"\0")
     with pytest.raises(VerifyError, match=r"models/mlp/1/saved_model\.pb: changed"):
-        bundler.mlflow.load_model("models:/digits/1")
-    stop(tracking)
-    with pytest.raises(mlflow.exceptions.MlflowException, match="Connection refused"):
-        bundler.mlflow.load_model("models:/digits/2")
+        bundler.mlflow.load_model("models:/whole/1")
+
+
+def test_server_that_is_away_is_mlflows_error(remote: Any) -> None:
+    remote.set_tracking_uri(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(remote.exceptions.MlflowException, match="Connection refused"):
+        bundler.mlflow.load_model("models:/whole/2")
 
 
 def test_scoring_server_answers_with_the_golden_outputs(
-    tracking: subprocess.Popen[bytes], grown: Bundle, mlflow: Any, tmp_path: Path
+    grown: Bundle, remote: Any, tmp_path: Path
 ) -> None:
     bundler.mlflow.log_model(grown, registered_model_name="digits", input_example=False, metrics=False)
     port = free_port()
@@ -128,7 +135,7 @@ def test_scoring_server_answers_with_the_golden_outputs(
         sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/digits/1", "--env-manager", "local",
         "--host", "127.0.0.1", "--port", port, "--workers", 1,
     )  # fmt: skip
-    environment = {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "PYTHONPATH": str(ROOT)}
+    environment = {"MLFLOW_TRACKING_URI": remote.get_tracking_uri(), "PYTHONPATH": str(ROOT)}
     with process(tmp_path / "scoring.log", f"{url}/ping", *command, **environment):
         for case in Golden.load(grown.layout.golden_file("mlp", 2)).cases:
             status, answer = post(f"{url}/invocations", {"inputs": {"x": case.inputs["x"].tolist()}})
